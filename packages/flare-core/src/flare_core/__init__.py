@@ -1,0 +1,87 @@
+"""The vocabulary of federated learning: models, tasks, workflows, aggregation, jobs, recipes, and the Client API."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from flare_core.aggregation import Aggregator, WeightedMean
+from flare_core.components import Component
+from flare_core.environment import ExecEnv, Run, RunStatus
+from flare_core.errors import (
+    ClientApiError,
+    DtypeMismatchError,
+    EmptyRoundError,
+    FlareError,
+    JobAborted,
+    JobError,
+    JobFailed,
+    ModelError,
+    ModelTypeError,
+    NonFiniteError,
+    RecipeError,
+    ShapeMismatchError,
+    SiteError,
+    UnknownKeyError,
+    WeightError,
+)
+from flare_core.executor import Executor, SiteChannel
+from flare_core.filters import Filter, FilterContext, FilterPoint, TensorFilter
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
+from flare_core.job_folder import export_job, load_job
+from flare_core.model import FLModel, MetaKey, ParamsType, flatten, unflatten, updated
+from flare_core.recipe import Recipe
+from flare_core.task import Reply, Task, TaskName
+from flare_core.workflow import Federation, Workflow
+
+try:
+    __version__ = version("flare-core")
+except PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0+source"
+
+__all__ = [
+    "Aggregator",
+    "ClientApiError",
+    "ClientApp",
+    "CodeBundle",
+    "Component",
+    "DtypeMismatchError",
+    "EmptyRoundError",
+    "ExecEnv",
+    "Executor",
+    "ExecutorEntry",
+    "FLModel",
+    "Federation",
+    "Filter",
+    "FilterContext",
+    "FilterEntry",
+    "FilterPoint",
+    "FlareError",
+    "Job",
+    "JobAborted",
+    "JobError",
+    "JobFailed",
+    "MetaKey",
+    "ModelError",
+    "ModelTypeError",
+    "NonFiniteError",
+    "ParamsType",
+    "Recipe",
+    "RecipeError",
+    "Reply",
+    "Run",
+    "RunStatus",
+    "ServerApp",
+    "ShapeMismatchError",
+    "SiteChannel",
+    "SiteError",
+    "Task",
+    "TaskName",
+    "TensorFilter",
+    "UnknownKeyError",
+    "WeightError",
+    "WeightedMean",
+    "Workflow",
+    "export_job",
+    "flatten",
+    "load_job",
+    "unflatten",
+    "updated",
+]

@@ -1,0 +1,279 @@
+"""Aggregators: how the contributions of one round become one update.
+
+An aggregator is fed while replies arrive and reads each contribution tensor by tensor, so the server never holds a
+site's whole model. It is reset before each round, and a run always starts with a fresh copy of it.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from flare_core.errors import (
+    DtypeMismatchError,
+    EmptyRoundError,
+    ModelError,
+    NonFiniteError,
+    ShapeMismatchError,
+)
+from flare_core.model import FLModel, Key, ParamsType, check_known, flatten, key_text, rounded, unflatten, updated
+from flare_core.task import Reply, checked_weight
+
+__all__ = ["Aggregator", "WeightedMean", "check_finite"]
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+BLOCK_ITEMS = 1 << 16  # large tensors are summed in pieces that stay in the processor's cache
+
+
+class Aggregator(ABC):
+    """Turn the contributions of one round into one update of the global model."""
+
+    @abstractmethod
+    def add(self, reply: Reply) -> None:
+        """Take one site's contribution; read what is needed from ``reply.model.params`` before returning."""
+
+    @abstractmethod
+    def result(self) -> FLModel:
+        """Return the update: FULL (replaces) or DIFF (is added to the global model).
+
+        Raises:
+            EmptyRoundError: nothing was added, or nothing with weight.
+        """
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget the round; called before each one."""
+
+    def update(self, model: FLModel) -> FLModel:
+        """Return the next global model: ``model`` with :meth:`result` applied."""
+        return updated(model, self.result())
+
+
+@dataclass(slots=True)
+class _Sum:
+    """The running weighted sum under one key."""
+
+    total: Array
+    weight: float
+    dtype: np.dtype[Any]
+    site: str  # who sent the key first: named when another site disagrees
+
+
+class WeightedMean(Aggregator):
+    """Average each key over the sites that sent it, weighted by their number of steps.
+
+    A contribution's weight is ``meta["NUM_STEPS_CURRENT_ROUND"]`` (else 1) times its site's entry in ``site_weights``
+    (else 1). Sums run in float32 for floating-point inputs of up to 32 bits (bfloat16 and float8 included), in float64
+    for float64, integers and booleans, and in the input's own precision for complex numbers; the mean has the dtype
+    and shape of the first contribution that held the key. Integers are rounded to the nearest, ties to even; booleans
+    are true from one half up. The mean of integer *differences* stays real until it is added to the model.
+
+    Args:
+        site_weights: extra factor by site name.
+        exclude: a regular expression searched for in each key, or a list of names; what matches is left out of the
+            mean, and the server keeps its own.
+
+    Source: McMahan et al. 2017, arXiv:1602.05629, algorithm 1; we weight over the sites that answered, not over all.
+
+    Example:
+        >>> from flare_core import FLModel, Reply
+        >>> mean = WeightedMean()
+        >>> mean.add(Reply("site-1", "train", FLModel(params={"w": np.array([1.0, 2.0])}, meta={"NUM_STEPS_CURRENT_ROUND": 1})))
+        >>> mean.add(Reply("site-2", "train", FLModel(params={"w": np.array([3.0, 6.0])}, meta={"NUM_STEPS_CURRENT_ROUND": 3})))
+        >>> mean.result().params["w"]
+        array([2.5, 5. ])
+    """
+
+    def __init__(
+        self,
+        *,
+        site_weights: Mapping[str, float] | None = None,
+        exclude: str | Iterable[str] | None = None,
+    ) -> None:
+        self.site_weights = {
+            site: checked_weight(weight, site, "its entry in aggregation_weights")
+            for site, weight in (site_weights or {}).items()
+        }
+        self.exclude = exclude if exclude is None or isinstance(exclude, str) else list(exclude)
+        self._excluded = _matcher(self.exclude)
+        self.reset()
+
+    def reset(self) -> None:
+        self._sums: dict[Key, _Sum] = {}
+        self._type: ParamsType | None = None
+        self._type_site = ""
+        self._sites: list[str] = []
+        self._weight = 0.0
+        self._round: int | None = None
+
+    def add(self, reply: Reply) -> None:
+        """Add one contribution, tensor by tensor.
+
+        Raises:
+            WeightError: the weight is negative, NaN or infinite.
+            NonFiniteError: an array holds NaN or infinity; the round cannot be used any more.
+            ShapeMismatchError, DtypeMismatchError: the site disagrees with an earlier one about a key.
+            ModelError: it holds no params, or differences where others sent whole models.
+        """
+        site, model = reply.site, reply.model
+        weight = self.weight(reply)
+        if model.params is None:
+            raise ModelError(f"{site}: the reply to '{reply.task}' holds no params; send FLModel(params=...)")
+        if self._type is None:
+            self._type, self._type_site = model.params_type, site
+        elif model.params_type is not self._type:
+            raise ModelError(
+                f"{site} sent params_type {model.params_type} where {self._type_site} sent {self._type};"
+                " all sites of a round must send the same kind"
+            )
+        self._sites.append(site)
+        self._round = reply.round
+        self._weight += weight
+        if weight == 0:
+            return
+        for key, value in flatten(model.params):
+            if not self._excluded(key):
+                self._add_array(key, np.asarray(value), weight, site)
+
+    def weight(self, reply: Reply) -> float:
+        """The factor with which a reply enters the mean."""
+        return reply.num_steps * self.site_weights.get(reply.site, 1.0)
+
+    def result(self) -> FLModel:
+        return self._result(keep_sums=True)
+
+    def update(self, model: FLModel) -> FLModel:
+        """Return ``model`` with the mean applied; gives up the sums, so call it once a round.
+
+        Raises:
+            UnknownKeyError: the sites sent keys that the global model does not have.
+        """
+        if model.params:
+            known = dict(flatten(model.params))
+            check_known(self._sums, known, whose=self._first_stranger(known))
+        return updated(model, self._result(keep_sums=False), reuse=True)
+
+    def _first_stranger(self, known: Mapping[Key, Any]) -> str:
+        return next((entry.site for key, entry in self._sums.items() if key not in known), "the update")
+
+    def _result(self, *, keep_sums: bool) -> FLModel:
+        if not self._sites:
+            raise EmptyRoundError("no site contributed to this round; the global model stays as it was")
+        if self._weight == 0:
+            raise EmptyRoundError(
+                f"the total weight of {', '.join(self._sites)} is zero, so there is no mean; the global model stays as"
+                ' it was. Check what the scripts put into meta["NUM_STEPS_CURRENT_ROUND"]'
+            )
+        means = {key: self._mean(entry, keep=keep_sums) for key, entry in self._sums.items()}
+        if not keep_sums:
+            self._sums = {}
+        return FLModel(params_type=self._type, params=unflatten(means), current_round=self._round)
+
+    def _mean(self, entry: _Sum, *, keep: bool) -> Array:
+        is_integer = entry.dtype.kind in "iub"
+        out = None if keep else entry.total
+        mean: Array = np.divide(entry.total, entry.weight, out=out)
+        if is_integer and self._type is not ParamsType.DIFF:
+            return rounded(mean, entry.dtype)
+        return mean if is_integer else mean.astype(entry.dtype, copy=False)
+
+    def _add_array(self, key: Key, value: Array, weight: float, site: str) -> None:
+        entry = self._sums.get(key)
+        if entry is None:
+            accumulator = _accumulator_dtype(value.dtype, key, site)
+            total = np.empty(value.shape, accumulator)
+            self._sums[key] = _Sum(total, weight, value.dtype, site)
+            if not _scaled_into(total, value, weight, first=True):
+                raise _non_finite(value, key, site)
+            return
+        if value.shape != entry.total.shape:
+            raise ShapeMismatchError(
+                f"'{key_text(key)}': {site} sent shape {value.shape}, {entry.site} sent {entry.total.shape};"
+                " the sites run different versions of the model"
+            )
+        if _kind(value.dtype) != _kind(entry.dtype):
+            raise DtypeMismatchError(
+                f"'{key_text(key)}': {site} sent {value.dtype}, {entry.site} sent {entry.dtype}; send the dtype of the"
+                " model that was received"
+            )
+        if not _scaled_into(entry.total, value, weight, first=False):
+            raise _non_finite(value, key, site)
+        entry.weight += weight
+
+
+def _scaled_into(total: Array, value: Array, weight: float, *, first: bool) -> bool:
+    """Add ``weight * value`` to ``total`` in place; false if a value is not finite.
+
+    One pass through memory: each block is converted, scaled, checked and added while it is in the cache. A finite sum
+    proves a block finite; a sum that is not may only have overflowed, so the block is then looked at value by value.
+    """
+    flat_total, flat_value = total.reshape(-1), value.reshape(-1)
+    for start in range(0, flat_total.size, BLOCK_ITEMS):
+        target = flat_total[start : start + BLOCK_ITEMS]
+        block = flat_value[start : start + BLOCK_ITEMS]
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = target if first else np.empty_like(target)
+            np.copyto(scaled, block, casting="unsafe")
+            scaled *= weight
+            if not np.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
+                return False
+            if not first:
+                target += scaled
+    return True
+
+
+def _accumulator_dtype(dtype: np.dtype[Any], key: Key, site: str) -> np.dtype[Any]:
+    if dtype.kind in "iub" or dtype == np.float64:
+        return np.dtype(np.float64)
+    if dtype.kind == "c" or (dtype.kind == "f" and dtype.itemsize > 8):
+        return dtype
+    if dtype.kind == "f" or np.can_cast(dtype, np.float32):  # bfloat16 and float8 are of numpy's kind "V"
+        return np.dtype(np.float32)
+    raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {dtype}, which has no mean; send numbers only")
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    return {"i": "integer", "u": "integer", "b": "boolean", "c": "complex"}.get(dtype.kind, "float")
+
+
+def check_finite(model: FLModel, *, source: str) -> None:
+    """Refuse a model that holds NaN or infinity.
+
+    Raises:
+        NonFiniteError: names the first such key and ``source``.
+    """
+    for key, value in flatten(model.params or {}):
+        array = np.asarray(value)
+        if (
+            array.dtype.kind not in "iub"
+            and not np.isfinite(array.astype(np.float64) if array.dtype.kind == "V" else array).all()
+        ):
+            raise _non_finite(array, key, source)
+
+
+def _non_finite(value: Array, key: Key, site: str) -> NonFiniteError:
+    finite = np.isfinite(value.astype(np.float64) if value.dtype.kind != "c" else value)
+    return NonFiniteError(
+        f"{site}: '{key_text(key)}' holds {int(finite.size - np.count_nonzero(finite)) or 'overflowing'} of {finite.size}"
+        " values that are NaN or infinite; its training diverged (lower the learning rate, clip gradients)."
+        " The global model stays as it was"
+    )
+
+
+def _matcher(exclude: str | list[str] | None) -> Callable[[Key], bool]:
+    if exclude is None:
+        return lambda key: False
+    if isinstance(exclude, str):
+        try:
+            pattern = re.compile(exclude)
+        except re.error as error:
+            raise ModelError(f"exclude_vars is {exclude!r}, no regular expression: {error}") from error
+        return lambda key: pattern.search(key_text(key)) is not None
+    names = set(exclude)
+    return lambda key: key_text(key) in names

@@ -1,0 +1,176 @@
+"""One script's session: the order in which the Client API may be called, whatever carries the tasks."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from typing import Any
+
+from flare_core.client.tracking import AnalyticsDataType
+from flare_core.errors import ClientApiError
+from flare_core.executor import SiteChannel
+from flare_core.model import FLModel
+from flare_core.task import Task
+
+__all__ = ["CHANNEL_VARIABLE", "Session", "attach", "current_session", "open_session"]
+
+CHANNEL_VARIABLE = "FLARE_CHANNEL"
+"""Names, as ``module:function``, what connects a script that runs as its own process to its site."""
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """A script's part in a run; also a context manager that shuts down at its end."""
+
+    def __init__(self, channel: SiteChannel, rank: int = 0) -> None:
+        self.channel = channel
+        self.rank = rank
+        self._task: Task | None = None
+        self._received = False
+        self._closed = False
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()
+
+    def is_running(self) -> bool:
+        if self._closed:
+            return False
+        if self._task is not None and self.rank == 0:
+            return True
+        self._take(None)
+        return self._task is not None
+
+    def receive(self, timeout: float | None = None) -> FLModel | None:
+        if self._closed or self.rank != 0:
+            return None
+        if self._task is None:
+            self._take(timeout)
+        if self._task is None:
+            return None
+        self._received = True
+        return self._task.model
+
+    def send(self, model: FLModel, *, clear_cache: bool = True) -> None:
+        if not isinstance(model, FLModel):
+            raise TypeError(f"send takes an FLModel, not a {type(model).__name__}; write flare.FLModel(params=...)")
+        if self.rank != 0:
+            return
+        if self._closed:
+            raise ClientApiError("send after shutdown: the session is over")
+        if self._task is None or not self._received:
+            raise ClientApiError(
+                "send without a received model: each send answers one receive; call flare.receive() first, and send once"
+            )
+        if model.params is None and model.metrics is None:
+            raise ClientApiError("send needs params, metrics or both; this FLModel has neither")
+        task = self._task
+        self.channel.reply(model)
+        self._task, self._received = None, False
+        if clear_cache:
+            for each in (model, task.model):
+                each.params = each.params_type = each.optimizer_params = None
+
+    def is_task(self, name: str) -> bool:
+        return self.task_name() == name
+
+    def task_name(self) -> str:
+        if self._task is None:
+            raise ClientApiError("there is no current task; call flare.is_running() or flare.receive() first")
+        return self._task.name
+
+    def log(self, key: str, value: Any, data_type: AnalyticsDataType | str, **kwargs: Any) -> None:
+        if self.rank != 0:
+            return
+        kind = AnalyticsDataType(data_type)
+        step = kwargs.pop("global_step", kwargs.pop("step", None))
+        self.channel.log(key, value, kind=kind.value, step=step, extra=kwargs)
+
+    def clear(self) -> None:
+        if self._task is not None:
+            model = self._task.model
+            model.params = model.params_type = model.optimizer_params = None
+        self._received = False
+
+    def shutdown(self) -> None:
+        self._task, self._received, self._closed = None, False, True
+
+    def _take(self, timeout: float | None) -> None:
+        self._task = self.channel.next_task(timeout)
+        self._received = False
+
+
+_channel: SiteChannel | None = None
+_session: Session | None = None
+
+
+def attach(channel: SiteChannel | None, session: Session | None = None) -> Session | None:
+    """Make ``channel`` the one that the Client API uses in this process, and return the session of the one before.
+
+    Where several scripts take turns in one process, whoever gives the turn attaches the script's channel and the
+    session that it had opened.
+    """
+    global _channel, _session
+    before, _channel, _session = _session, channel, session
+    return before
+
+
+def current_session() -> Session:
+    """The session of the running script.
+
+    Raises:
+        ClientApiError: ``init`` was not called.
+    """
+    if _session is None:
+        raise ClientApiError("flare.init() was not called; call it once, before anything else of the Client API")
+    return _session
+
+
+def open_session(rank: int | str | None) -> Session:
+    """Join the run that this process belongs to; a repeated call returns the same session."""
+    global _channel, _session
+    number = _rank(rank)
+    if _session is not None:
+        logger.warning("flare.init() was called again; the session goes on")
+        return _session
+    if _channel is None:
+        _channel = _connect(number)
+    _session = Session(_channel, number)
+    return _session
+
+
+def _rank(rank: int | str | None) -> int:
+    if rank is None:
+        world = os.environ.get("WORLD_SIZE", "1")
+        rank = os.environ.get("RANK")
+        if rank is None and world.isdigit() and int(world) > 1:
+            raise ClientApiError(
+                f"WORLD_SIZE is {world} but RANK is not set, so it is unknown which of the processes speaks for the"
+                " site; launch with torchrun, or call flare.init(rank=...)"
+            )
+        rank = rank or "0"
+    if isinstance(rank, bool) or not isinstance(rank, int | str):
+        raise ValueError(f"rank is {rank!r}; give an integer, or its text")
+    try:
+        number = int(rank)
+    except ValueError:
+        raise ValueError(f"rank is {rank!r}; give an integer, or its text") from None
+    if number < 0:
+        raise ValueError(f"rank is {number}; ranks count from 0")
+    return number
+
+
+def _connect(rank: int) -> SiteChannel:
+    target = os.environ.get(CHANNEL_VARIABLE)
+    if not target:
+        raise ClientApiError(
+            "there is no run to join: this script is meant to be started by a recipe (train_script=...); to try it"
+            " alone, run the recipe in SimEnv(num_clients=1)"
+        )
+    module, _, function = target.partition(":")
+    channel: SiteChannel = getattr(importlib.import_module(module), function)(rank)
+    return channel

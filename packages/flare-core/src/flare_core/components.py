@@ -1,0 +1,171 @@
+"""Components: parts of a job that are named by class path and arguments, so that a folder of JSON can hold them."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+from flare_core.errors import JobError
+
+__all__ = ["Component"]
+
+_JSON_SCALARS = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A class path with arguments, or a live object that stands for it until the job leaves this process.
+
+    Args:
+        class_path: ``package.module.Class``.
+        args: keyword arguments; a nested ``{"path": ..., "args": ...}`` is built first.
+        instance: a live object; every run gets a deep copy of it, so no run can change the next.
+    """
+
+    class_path: str
+    args: dict[str, Any] = field(default_factory=dict)
+    instance: Any = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, value: Any, *, what: str) -> Component:
+        """Read what a user gave: a component, a dict with ``class_path`` (or ``path``) and ``args``, or an object.
+
+        Raises:
+            JobError: a class instead of an object, or a dict of another form; names ``what`` it is for.
+        """
+        if isinstance(value, Component):
+            return value
+        if isinstance(value, Mapping):
+            return cls._from_mapping(value, what=what)
+        if isinstance(value, type):
+            raise JobError(f"{what} is the class {value.__name__} itself; give an object, {value.__name__}(...)")
+        return cls(_path_of(type(value)), {}, value)
+
+    @classmethod
+    def _from_mapping(cls, value: Mapping[str, Any], *, what: str) -> Component:
+        path = value.get("class_path", value.get("path"))
+        args = value.get("args") or {}
+        if not isinstance(path, str) or "." not in path or not isinstance(args, Mapping):
+            raise JobError(
+                f"{what} is {dict(value)!r}; write {{'class_path': 'package.module.Class', 'args': {{...}}}}"
+            )
+        if unknown := sorted(set(value) - {"class_path", "path", "args", "id", "config_type", "disabled"}):
+            raise JobError(f"{what} has the unknown key {unknown[0]!r}; known are class_path and args")
+        return cls(path, dict(args))
+
+    def build(self) -> Any:
+        """Make the object.
+
+        Raises:
+            JobError: the class cannot be imported or refuses the arguments; the cause is attached.
+        """
+        if self.instance is not None:
+            return copy.deepcopy(self.instance)
+        target = import_class(self.class_path)
+        args = {name: _built(value) for name, value in self.args.items()}
+        try:
+            return target(**args)
+        except Exception as error:
+            raise JobError(
+                f"{self.class_path} cannot be made with the arguments {sorted(args)}: {type(error).__name__}: {error}"
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the component for a job folder.
+
+        Raises:
+            JobError: the class lives in the launching script or in a function, or an argument has no JSON form.
+        """
+        if self.instance is None:
+            return {"path": self.class_path, "args": _plain(self.args, self.class_path)}
+        return _described(self.instance)
+
+
+def import_class(path: str) -> Any:
+    """Import ``package.module.Class``.
+
+    Raises:
+        JobError: names the part that is missing.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise JobError(
+            f"class path {path!r}: cannot import '{module_name}' ({error}); is its file part of the job's code, or its"
+            " package installed here?"
+        ) from error
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise JobError(f"class path {path!r}: '{module_name}' ({module.__file__}) has no '{name}'") from None
+
+
+def _path_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.build()
+    if isinstance(value, Mapping):
+        if ("path" in value or "class_path" in value) and set(value) <= {"path", "class_path", "args"}:
+            return Component.of(value, what="a nested component").build()
+        return {name: _built(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_built(inner) for inner in value]
+    return value
+
+
+def _described(value: Any) -> dict[str, Any]:
+    cls = type(value)
+    path = _path_of(cls)
+    if cls.__module__ == "__main__" or "<locals>" in path:
+        raise JobError(
+            f"{cls.__name__} is defined in the launching script, which is not part of the job; move it into a module of"
+            " its own beside the script"
+        )
+    args = {}
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        attribute = next((name for name in (parameter.name, f"_{parameter.name}") if hasattr(value, name)), None)
+        if attribute is None:
+            raise JobError(
+                f"{path}: the argument '{parameter.name}' cannot be read back from the object; keep it in an attribute"
+                f" '{parameter.name}', or give {{'class_path': {path!r}, 'args': {{...}}}}"
+            )
+        current = getattr(value, attribute)
+        if parameter.default is parameter.empty or not _same(current, parameter.default):
+            args[parameter.name] = current
+    return {"path": path, "args": _plain(args, path)}
+
+
+def _same(left: Any, right: Any) -> bool:
+    return left is right or (type(left) is type(right) and isinstance(left, _JSON_SCALARS) and left == right)
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, _JSON_SCALARS):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner, f"{where}.{name}") for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, f"{where}[{index}]") for index, inner in enumerate(value)]
+    if isinstance(value, Component):
+        return value.to_json()
+    if type(value).__module__ in ("builtins", "numpy"):
+        raise JobError(
+            f"{where} is a {type(value).__name__}, which a job folder cannot hold; use numbers, text and lists"
+        )
+    return _described(value)

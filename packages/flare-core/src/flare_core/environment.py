@@ -1,0 +1,63 @@
+"""Environments and runs: where a job runs, and what is left of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from flare_core.job import Job
+
+__all__ = ["ExecEnv", "Run", "RunStatus"]
+
+
+class RunStatus(StrEnum):
+    """Where a run stands; the same words in every environment."""
+
+    SUBMITTED = "submitted"
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+@runtime_checkable
+class Run(Protocol):
+    """A job that was deployed."""
+
+    def get_job_id(self) -> str:
+        """The id under which the environment knows the run."""
+
+    def get_status(self) -> RunStatus:
+        """Where the run stands now."""
+
+    def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
+        """Wait for the end and return the run's folder.
+
+        Raises:
+            JobFailed: the run failed; its message carries the site's traceback and the folder.
+            JobAborted: the run was stopped.
+            TimeoutError: it goes on after ``timeout`` seconds (None waits as long as it takes).
+        """
+
+    def load_model(self, name: str = "global") -> dict[str, Any]:
+        """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework."""
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every number of the run: rows with round, site (None for the federation), key and value."""
+
+    def abort(self) -> None:
+        """Stop the run; does nothing once it has ended."""
+
+
+@runtime_checkable
+class ExecEnv(Protocol):
+    """A place where jobs run."""
+
+    def deploy(self, job: Job) -> Run:
+        """Start ``job`` and return its run.
+
+        Raises:
+            RecipeError: the job cannot run here; says why and what would.
+        """

@@ -1,0 +1,116 @@
+"""What can go wrong, as one tree that follows what a caller would do about it.
+
+    FlareError
+    ├── ModelError               a model does not fit: shapes, keys, dtypes, weights, values
+    │   ├── ShapeMismatchError
+    │   ├── DtypeMismatchError
+    │   ├── UnknownKeyError
+    │   ├── NonFiniteError
+    │   ├── WeightError
+    │   └── EmptyRoundError      nothing to average: no contribution, or a total weight of zero
+    ├── ClientApiError           the training script called the Client API out of order
+    ├── RecipeError              an argument of a recipe or of an environment is unusable
+    │   └── ModelTypeError       a model of another framework; names the recipe that takes it
+    ├── JobError                 a job description, its folder or one of its components is unusable
+    ├── SiteError                one site failed: its script died, its process is gone
+    ├── JobFailed                the run as a whole ended without its result
+    └── JobAborted               the run was stopped on request
+
+Each message says what was wrong, where (site, key, file, value) and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClientApiError",
+    "DtypeMismatchError",
+    "EmptyRoundError",
+    "FlareError",
+    "JobAborted",
+    "JobError",
+    "JobFailed",
+    "ModelError",
+    "ModelTypeError",
+    "NonFiniteError",
+    "RecipeError",
+    "ShapeMismatchError",
+    "SiteError",
+    "UnknownKeyError",
+    "WeightError",
+]
+
+
+class FlareError(Exception):
+    """Any error that Flare raises on purpose."""
+
+
+class ModelError(FlareError, ValueError):
+    """A model or a contribution does not fit what the round expects."""
+
+
+class ShapeMismatchError(ModelError):
+    """Two arrays under one key have different shapes."""
+
+
+class DtypeMismatchError(ModelError):
+    """Two arrays under one key have kinds of numbers that cannot be averaged together."""
+
+
+class UnknownKeyError(ModelError, KeyError):
+    """A contribution holds keys that the global model does not have."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""  # KeyError would print the message as a repr
+
+
+class NonFiniteError(ModelError):
+    """A contribution holds NaN or infinity."""
+
+
+class WeightError(ModelError):
+    """A contribution's weight is negative, NaN or infinite."""
+
+
+class EmptyRoundError(ModelError):
+    """A round has nothing to average."""
+
+
+class ClientApiError(FlareError, RuntimeError):
+    """A training script called the Client API out of order, or outside a run."""
+
+
+class RecipeError(FlareError, ValueError):
+    """An argument of a recipe or of an environment is unusable."""
+
+
+class ModelTypeError(RecipeError, TypeError):
+    """A recipe was given a model of another framework."""
+
+
+class JobError(FlareError):
+    """A job description, its folder or one of its components is unusable."""
+
+
+class SiteError(FlareError):
+    """One site failed.
+
+    Attributes:
+        site: the name of the site.
+        details: the last lines that its script left, a traceback or its exit code; may be empty.
+    """
+
+    def __init__(self, message: str, *, site: str, details: str = "") -> None:
+        super().__init__(message)
+        self.site = site
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}\n{self.details}".rstrip()
+
+
+class JobFailed(FlareError):
+    """A run ended without its result; the message names the cause, the site and the run's folder."""
+
+
+class JobAborted(FlareError):
+    """A run was stopped on request before its end."""

@@ -1,0 +1,132 @@
+"""Typed events: what happens in a run, for whoever wants to show, store or react to it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+__all__ = [
+    "Event",
+    "EventBus",
+    "MetricLogged",
+    "ModelSaved",
+    "RoundEnded",
+    "RoundStarted",
+    "RunEnded",
+    "RunStarted",
+    "SiteFailed",
+    "SiteReplied",
+    "WarningRaised",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """All sites are there and the workflow begins."""
+
+    job_name: str
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundStarted(Event):
+    """A round begins; rounds count from 0."""
+
+    round: int
+    total_rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiteReplied(Event):
+    """One site's reply is there; its tensors may still be at the site."""
+
+    site: str
+    task: str
+    round: int | None
+    done: int
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEnded(Event):
+    """A round is over; ``metrics`` are the averages over its sites."""
+
+    round: int
+    total_rounds: int
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricLogged(Event):
+    """A number was reported: by a site, or for all of them (``site`` is None)."""
+
+    key: str
+    value: Any
+    round: int | None
+    site: str | None
+    step: int | None = None
+    kind: str = "METRIC"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSaved(Event):
+    """A checkpoint was chosen: ``name`` is ``global`` or ``best``."""
+
+    name: str
+    round: int | None
+    metric: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFailed(Event):
+    """A site is lost to the run."""
+
+    site: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class WarningRaised(Event):
+    """Something that people should see although the run goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded(Event):
+    """The run is over; ``outcome`` is a status, ``error`` what ended it."""
+
+    outcome: str
+    error: str = ""
+
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+class EventBus:
+    """Hands each event to those who asked for its type, in the order of asking, on the thread that emits.
+
+    A handler's exception reaches the emitter: an event that could not be handled is never lost silently.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[type[Event], list[Callable[[Any], None]]] = defaultdict(list)
+
+    def subscribe(self, kind: type[EventT], handler: Callable[[EventT], None]) -> None:
+        """Call ``handler`` with every event of ``kind``; ``Event`` stands for all."""
+        self._handlers[kind].append(handler)
+
+    def emit(self, event: Event) -> None:
+        """Tell all subscribers."""
+        for handler in self._handlers.get(type(event), ()):
+            handler(event)
+        for handler in self._handlers.get(Event, ()):
+            handler(event)

@@ -1,0 +1,103 @@
+"""Filters: what changes a model on its way, at either end of the link.
+
+There are four chains: tasks and results, each on the server's and on the sites' side. A filter runs exactly once for
+each model and site, whatever happens on the link, and returns a model rather than changing the one it was given.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from flare_core.job import FilterEntry
+from flare_core.model import FLModel, Key, Params
+
+__all__ = ["Filter", "FilterChain", "FilterContext", "FilterPoint", "TensorFilter", "apply_filters", "chains"]
+
+
+class FilterPoint(StrEnum):
+    """The place in the round at which a chain of filters works."""
+
+    SERVER_OUTPUT = "server_output"  # a task leaves the server
+    CLIENT_INPUT = "client_input"  # a task reaches the site
+    CLIENT_OUTPUT = "client_output"  # a result leaves the site
+    SERVER_INPUT = "server_input"  # a result reaches the server
+
+
+@dataclass(frozen=True, slots=True)
+class FilterContext:
+    """Where a filter works: the chain, the site at the other end or this one, the task and its round."""
+
+    point: FilterPoint
+    site: str
+    task: str
+    round: int | None
+
+
+class Filter(ABC):
+    """Transform a whole model."""
+
+    @abstractmethod
+    def process(self, model: FLModel, context: FilterContext) -> FLModel:
+        """Return the model that goes on; never change ``model`` or its arrays in place."""
+
+
+class TensorFilter(Filter):
+    """Transform a model tensor by tensor, so that a large one keeps streaming: each is filtered when it is read."""
+
+    @abstractmethod
+    def process_tensor(self, key: Key, array: Any, context: FilterContext) -> Any:
+        """Return the array that goes on under ``key``."""
+
+    def process(self, model: FLModel, context: FilterContext) -> FLModel:
+        if model.params is None:
+            return model
+        return replace(model, params=_FilteredParams(model.params, self, context, ()))
+
+
+class _FilteredParams(Mapping[str, Any]):
+    def __init__(
+        self, inner: Params, tensor_filter: TensorFilter, context: FilterContext, path: tuple[str, ...]
+    ) -> None:
+        self._inner = inner
+        self._filter = tensor_filter
+        self._context = context
+        self._path = path
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._inner[name]
+        path = (*self._path, name)
+        if isinstance(value, Mapping):
+            return _FilteredParams(value, self._filter, self._context, path)
+        return self._filter.process_tensor(path if len(path) > 1 else name, value, self._context)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inner)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChain:
+    """Filters for some tasks (``*`` stands for all), in the order in which they run."""
+
+    tasks: tuple[str, ...]
+    filters: tuple[Filter, ...]
+
+
+def chains(entries: Sequence[FilterEntry]) -> list[FilterChain]:
+    """Make the filters that a job describes."""
+    return [FilterChain(entry.tasks, tuple(each.build() for each in entry.filters)) for entry in entries]
+
+
+def apply_filters(chains: Sequence[FilterChain], model: FLModel, context: FilterContext) -> FLModel:
+    """Run every filter that is meant for the context's task."""
+    for chain in chains:
+        if context.task in chain.tasks or "*" in chain.tasks:
+            for each in chain.filters:
+                model = each.process(model, context)
+    return model

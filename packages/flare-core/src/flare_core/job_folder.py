@@ -1,0 +1,237 @@
+"""Jobs as folders of readable JSON and code: one format for export, submission and by hand.
+
+    <root>/<job name>/meta.json                                name, min_clients, deploy_map, seed, …
+    <root>/<job name>/app/config/config_fed_server.json        the server's part
+    <root>/<job name>/app/config/config_fed_client.json        the part of every site without one of its own
+    <root>/<job name>/app/custom/…                             code and files
+    <root>/<job name>/app_<site>/config/config_fed_client.json the part of one site
+    <root>/<job name>/app_<site>/custom/…                      its code, if it is not the job's
+
+Strings are taken as they are: no part of a value is a template, so braces, quotes and percent signs are safe.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from flare_core.components import Component
+from flare_core.errors import JobError
+from flare_core.job import (
+    ALL_SITES,
+    SERVER,
+    ClientApp,
+    CodeBundle,
+    ExecutorEntry,
+    FilterEntry,
+    Job,
+    ServerApp,
+    check_name,
+)
+
+__all__ = ["export_job", "load_job"]
+
+FORMAT_VERSION = 2
+_META_KEYS = {"name", "min_clients", "deploy_map", "resource_spec", "seed"}
+_COMMON_KEYS = {"format_version", "components", "task_data_filters", "task_result_filters"}
+
+
+def export_job(job: Job, root: Path) -> Path:
+    """Write ``job`` below ``root`` and return its folder; an older export of the same job is replaced.
+
+    Raises:
+        JobError: a component has no JSON form, or the folder exists and is no job.
+    """
+    folder = Path(root) / job.name
+    if folder.exists():
+        if not (folder / "meta.json").is_file():
+            raise JobError(f"{folder} exists and holds no job; choose another folder, nothing was changed")
+        shutil.rmtree(folder)
+    files = _render(job)
+    for place, content in files.items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _copy_code(job.code, folder / "app" / "custom")
+    for site, app in job.sites.items():
+        if app.code is not None:
+            _copy_code(app.code, folder / f"app_{site}" / "custom")
+    return folder
+
+
+def load_job(folder: Path) -> Job:
+    """Read a job folder.
+
+    Raises:
+        JobError: a file is missing, is no JSON or holds something else than it should; names the file and the key.
+    """
+    folder = Path(folder)
+    meta = _read(folder / "meta.json")
+    deploy_map = meta.get("deploy_map") or {"app": [ALL_SITES]}
+    main = next((app for app, sites in deploy_map.items() if SERVER in sites or ALL_SITES in sites), None)
+    if main is None:
+        raise JobError(f'{folder / "meta.json"}: deploy_map gives no app to the server; add ["@ALL"] or ["server"]')
+    for app in deploy_map:
+        check_name(app, what=f"an app in {folder / 'meta.json'}")
+    default = next((app for app, sites in deploy_map.items() if ALL_SITES in sites), None)
+    sites = {
+        site: _client_app(folder / app, own_code=True)
+        for app, names in deploy_map.items()
+        for site in names
+        if site not in (SERVER, ALL_SITES)
+    }
+    known = {key: value for key, value in meta.items() if key not in _META_KEYS}
+    try:
+        return Job(
+            name=meta["name"],
+            min_clients=int(meta.get("min_clients", 1)),
+            server=_server_app(folder / main),
+            client=_client_app(folder / default, own_code=False) if default else ClientApp(),
+            sites=sites,
+            code=_code(folder / main / "custom"),
+            seed=int(meta.get("seed", 0)),
+            meta=known,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise JobError(f"{folder / 'meta.json'}: {error} is missing or of the wrong kind") from error
+
+
+def _render(job: Job) -> dict[str, dict[str, Any]]:
+    deploy_map = {"app": [ALL_SITES], **{f"app_{site}": [site] for site in job.sites}}
+    files: dict[str, dict[str, Any]] = {
+        "meta.json": {
+            "name": job.name,
+            "resource_spec": {},
+            "min_clients": job.min_clients,
+            "deploy_map": deploy_map,
+            "seed": job.seed,
+            **job.meta,
+        },
+        "app/config/config_fed_server.json": {
+            "format_version": FORMAT_VERSION,
+            "workflows": [
+                {"id": f"workflow_{index}", **workflow.to_json()} for index, workflow in enumerate(job.server.workflows)
+            ],
+            **_common_json(job.server),
+        },
+    }
+    for place, app in {"app": job.client, **{f"app_{site}": app for site, app in job.sites.items()}}.items():
+        files[f"{place}/config/config_fed_client.json"] = {
+            "format_version": FORMAT_VERSION,
+            "executors": [
+                {"tasks": list(entry.tasks), "executor": entry.executor.to_json()} for entry in app.executors
+            ],
+            **_common_json(app),
+        }
+    return files
+
+
+def _common_json(app: ServerApp | ClientApp) -> dict[str, Any]:
+    def filters(entries: list[FilterEntry]) -> list[dict[str, Any]]:
+        return [
+            {"tasks": list(entry.tasks), "filters": [each.to_json() for each in entry.filters]} for entry in entries
+        ]
+
+    return {
+        "components": [{"id": name, **component.to_json()} for name, component in app.components.items()],
+        "task_data_filters": filters(app.task_data_filters),
+        "task_result_filters": filters(app.task_result_filters),
+        **app.config,
+    }
+
+
+def _copy_code(code: CodeBundle, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for place in (*code.files, *code.extra):
+        path = target / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(code.locate(str(place)), path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobError(f"{path}: {error.strerror}; is its folder a job, as 'recipe.export(...)' writes it?") from error
+    except ValueError as error:
+        raise JobError(f"{path}: no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise JobError(f"{path}: holds a {type(content).__name__} where an object is expected")
+    return content
+
+
+def _server_app(folder: Path) -> ServerApp:
+    path = folder / "config" / "config_fed_server.json"
+    content = _read(path)
+    workflows = [_component(each, path, "workflows") for each in _entries(content, "workflows", path)]
+    return replace(
+        ServerApp(workflows=workflows), **_common(content, path), config=_rest(content, {*_COMMON_KEYS, "workflows"})
+    )
+
+
+def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
+    path = folder / "config" / "config_fed_client.json"
+    content = _read(path)
+    executors = [
+        ExecutorEntry(_tasks(each, path, "executors"), _component(each.get("executor"), path, "executors"))
+        for each in _entries(content, "executors", path)
+    ]
+    has_code = own_code and (folder / "custom").is_dir()
+    return replace(
+        ClientApp(executors=executors),
+        **_common(content, path),
+        config=_rest(content, {*_COMMON_KEYS, "executors"}),
+        code=_code(folder / "custom") if has_code else None,
+    )
+
+
+def _code(folder: Path) -> CodeBundle:
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    return CodeBundle(folder.resolve(), tuple(PurePosixPath(path.as_posix()) for path in files))
+
+
+def _common(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    def filters(key: str) -> list[FilterEntry]:
+        return [
+            FilterEntry(
+                _tasks(each, path, key), tuple(_component(one, path, key) for one in _entries(each, "filters", path))
+            )
+            for each in _entries(content, key, path)
+        ]
+
+    return {
+        "components": {
+            str(each.get("id", index)): _component(each, path, "components")
+            for index, each in enumerate(_entries(content, "components", path))
+        },
+        "task_data_filters": filters("task_data_filters"),
+        "task_result_filters": filters("task_result_filters"),
+    }
+
+
+def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    entries = content.get(key) or []
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise JobError(f"{path}: '{key}' must be a list of objects")
+    return [each for each in entries if not each.get("disabled")]
+
+
+def _tasks(entry: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
+    tasks = entry.get("tasks", ["*"])
+    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+        raise JobError(f"{path}: 'tasks' in '{key}' must be a list of task names")
+    return tuple(tasks)
+
+
+def _component(entry: Any, path: Path, key: str) -> Component:
+    if not isinstance(entry, Mapping):
+        raise JobError(f'{path}: an entry of \'{key}\' is no component; write {{"path": ..., "args": ...}}')
+    return Component.of(entry, what=f"{path}: an entry of '{key}'")
+
+
+def _rest(content: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in known}

@@ -1,0 +1,222 @@
+"""FLModel: what travels between the server and the sites, and how an update is applied to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from flare_core.errors import ModelError, ShapeMismatchError, UnknownKeyError
+
+__all__ = ["FLModel", "Key", "MetaKey", "Params", "ParamsType", "flatten", "key_text", "unflatten", "updated"]
+
+Params: TypeAlias = Mapping[str, Any]
+"""Name to array; an array is numpy, torch or tensorflow, and a value may itself be such a mapping."""
+
+Key: TypeAlias = str | tuple[str, ...]
+"""A name at the top level, or the path to a value in nested mappings."""
+
+
+class ParamsType(StrEnum):
+    """Whether ``params`` is a whole model or the difference to the model that was received."""
+
+    FULL = "FULL"
+    DIFF = "DIFF"
+
+
+class MetaKey(StrEnum):
+    """Keys of :attr:`FLModel.meta` that Flare itself reads or writes."""
+
+    NUM_STEPS_CURRENT_ROUND = "NUM_STEPS_CURRENT_ROUND"
+    SITE_NAME = "site_name"
+    JOB_ID = "job_id"
+
+
+@dataclass(slots=True)
+class FLModel:
+    """A model, or a part of one, with its metrics and the round it belongs to.
+
+    Args:
+        params_type: FULL or DIFF; FULL if left out and ``params`` is given.
+        params: arrays by name, nested mappings allowed; may be lazy (an array is fetched when it is read).
+        optimizer_params: state of an optimizer that travels along, if an algorithm needs it.
+        metrics: numbers by name, measured on the model *as received*.
+        start_round: the first round of the run, counted from 0.
+        current_round: the round that this model belongs to, counted from 0.
+        total_rounds: how many rounds the run has.
+        meta: anything else that can be serialized; ``NUM_STEPS_CURRENT_ROUND`` weighs the contribution.
+
+    Raises:
+        ModelError: a type without params, params or metrics that are no mapping, a negative round.
+    """
+
+    params_type: ParamsType | None = None
+    params: Params | None = None
+    optimizer_params: Params | None = None
+    metrics: dict[str, Any] | None = None
+    start_round: int | None = 0
+    current_round: int | None = None
+    total_rounds: int | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.params_type is not None:
+            try:
+                self.params_type = ParamsType(self.params_type)
+            except ValueError:
+                raise ModelError(
+                    f"params_type is {self.params_type!r}; use ParamsType.FULL or ParamsType.DIFF"
+                ) from None
+            if self.params is None:
+                raise ModelError(f"params_type is {self.params_type} but there are no params; give params, or no type")
+        elif self.params is not None:
+            self.params_type = ParamsType.FULL
+        if self.meta is None:
+            self.meta = {}
+        for name in ("params", "optimizer_params", "metrics", "meta"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Mapping):
+                raise ModelError(f"FLModel.{name} is a {type(value).__name__}; give a mapping of name to value")
+        for name in ("start_round", "current_round", "total_rounds"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0):
+                raise ModelError(f"FLModel.{name} is {value!r}; a round is an integer from 0")
+
+    def summary(self) -> dict[str, Any]:
+        """Describe the model without its values: number of keys, types, rounds, names of metrics and meta."""
+        return {
+            "params": None if self.params is None else len(self.params),
+            "optimizer_params": None if self.optimizer_params is None else len(self.optimizer_params),
+            "metrics": None if self.metrics is None else sorted(self.metrics),
+            "meta": sorted(self.meta),
+            "params_type": self.params_type,
+            "start_round": self.start_round,
+            "current_round": self.current_round,
+            "total_rounds": self.total_rounds,
+        }
+
+    def __repr__(self) -> str:
+        return f"FLModel({', '.join(f'{name}={value!r}' for name, value in self.summary().items())})"
+
+
+def flatten(params: Params) -> Iterator[tuple[Key, Any]]:
+    """Yield ``(key, array)`` for every leaf, in order: a plain name, or a tuple of names where mappings are nested."""
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            for key, leaf in flatten(value):
+                yield (name, *((key,) if isinstance(key, str) else key)), leaf
+        else:
+            yield name, value
+
+
+def unflatten(items: Mapping[Key, Any]) -> dict[str, Any]:
+    """Rebuild what :func:`flatten` took apart."""
+    params: dict[str, Any] = {}
+    for key, value in items.items():
+        if isinstance(key, str):
+            params[key] = value
+            continue
+        inner = params
+        for name in key[:-1]:
+            inner = inner.setdefault(name, {})
+        inner[key[-1]] = value
+    return params
+
+
+def key_text(key: Key) -> str:
+    """Write a key as people do: ``encoder.weight``."""
+    return key if isinstance(key, str) else ".".join(key)
+
+
+def updated(model: FLModel, update: FLModel, *, reuse: bool = False) -> FLModel:
+    """Return ``model`` with ``update`` applied; neither argument changes, unless ``reuse`` gives up the update's arrays.
+
+    FULL values replace, DIFF values are added. Keys that the update does not hold keep the model's own arrays. Integer
+    and boolean arrays keep their dtype: the real-valued sum is rounded to the nearest, ties to even (booleans: true from
+    one half up), so that averaging whole models and averaging differences give the same counters.
+
+    Raises:
+        UnknownKeyError: the update holds keys that the model does not; an empty model takes any.
+        ShapeMismatchError: names the key and both shapes.
+    """
+    if update.params is None:
+        return model
+    base = dict(flatten(model.params or {}))
+    incoming = dict(flatten(update.params))
+    if base:
+        check_known(incoming, base, whose="the update")
+    merged = dict(base)
+    for key, value in incoming.items():
+        old = base.get(key)
+        if old is None:
+            merged[key] = value
+            continue
+        if np.shape(old) != np.shape(value):
+            raise ShapeMismatchError(
+                f"'{key_text(key)}': the update has shape {np.shape(value)}, the global model has {np.shape(old)};"
+                " the sites run another version of the model"
+            )
+        is_diff = update.params_type is ParamsType.DIFF
+        merged[key] = _added(np.asarray(old), np.asarray(value), reuse=reuse) if is_diff else value
+    return FLModel(
+        params=unflatten(merged),
+        metrics=update.metrics,
+        start_round=model.start_round,
+        current_round=update.current_round,
+        total_rounds=model.total_rounds,
+        meta=dict(model.meta),
+    )
+
+
+def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose: str) -> None:
+    """Refuse keys that are not ``known``, showing samples of both sides and a prefix if that is the difference.
+
+    Raises:
+        UnknownKeyError: always names ``whose`` keys they are.
+    """
+    unknown = [key for key in incoming if key not in known]
+    if not unknown:
+        return
+    samples = ", ".join(repr(key_text(key)) for key in unknown[:3])
+    local = ", ".join(repr(key_text(key)) for key in list(known)[:3])
+    prefix = _common_prefix(unknown, known)
+    hint = (
+        f"every one of them is a known key behind the prefix {prefix!r}: remove it before sending, wrappers such as"
+        " DataParallel, Opacus or Lightning add it"
+        if prefix
+        else "send the keys of the model that was received"
+    )
+    raise UnknownKeyError(
+        f"{whose} holds {len(unknown)} of {len(incoming)} keys that the global model does not: {samples}."
+        f" The global model has {len(known)} keys: {local}. Remedy: {hint}."
+    )
+
+
+def _common_prefix(unknown: list[Key], known: Mapping[Key, Any]) -> str:
+    first = key_text(unknown[0])
+    names = {key_text(key) for key in known}
+    for name in names:
+        prefix = first.removesuffix(name)
+        if prefix != first and prefix and all(key_text(key).removeprefix(prefix) in names for key in unknown):
+            return prefix
+    return ""
+
+
+def _added(old: np.ndarray[Any, Any], difference: np.ndarray[Any, Any], *, reuse: bool) -> np.ndarray[Any, Any]:
+    if old.dtype == np.bool_:
+        return np.asarray(old + difference.astype(np.float64) >= 0.5)
+    if old.dtype.kind in "iu":
+        return rounded(old.astype(np.float64) + difference, old.dtype)
+    if reuse and difference.dtype == old.dtype:
+        return np.asarray(np.add(old, difference, out=difference))
+    return np.asarray((old + difference).astype(old.dtype, copy=False))
+
+
+def rounded(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Round to the nearest integer of ``dtype``, ties to even; booleans are true from one half up."""
+    if dtype == np.bool_:
+        return np.asarray(values >= 0.5)
+    return np.asarray(np.rint(values).astype(dtype))

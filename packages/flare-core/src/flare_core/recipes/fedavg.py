@@ -1,0 +1,283 @@
+"""The FedAvg recipe without a framework: each framework's package adds how it reads an initial model."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from flare_core.aggregation import Aggregator
+from flare_core.code import calling_folder, collect_code, find_script
+from flare_core.components import Component
+from flare_core.errors import JobError, RecipeError
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
+from flare_core.model import ParamsType
+from flare_core.recipe import Recipe, check_args, check_count, check_sites, copy_of
+from flare_core.workflows.fedavg import FedAvg
+
+__all__ = ["BaseFedAvgRecipe"]
+
+INITIAL_MODEL = "initial_model.safetensors"
+
+
+class BaseFedAvgRecipe(Recipe):
+    """Federated averaging of a model that a training script trains at each site.
+
+    Args:
+        name: names the job and its folder.
+        min_clients: how many sites a round needs; all that are there take part.
+        num_rounds: number of rounds.
+        initial_model: the model to start from, in one of the framework's forms; copied now, so what happens to it
+            later does not change the recipe.
+        initial_ckpt: a checkpoint file to start from, alone or to fill ``initial_model``; relative to the file that
+            makes the recipe.
+        train_script: the script that the sites run, relative to the file that makes the recipe.
+        train_args: its command line, as one string (split as a POSIX shell does, nothing substituted) or as a list.
+        launch_external_process: run the script as its own process instead of inside the site's.
+        command: what starts such a process; the script and its arguments are appended.
+        params_transfer_type: FULL sends whole models back, DIFF their difference to the model received.
+        per_site_config: by site name, values that replace ``train_script``, ``train_args``,
+            ``launch_external_process``, ``command`` and ``params_transfer_type`` there, and ``config``, a dict that the
+            script reads with ``flare.get_config()``. None stands for the recipe's own value; any other value counts.
+        aggregator: an :class:`~flare_core.Aggregator` instead of the weighted mean, or ``{"class_path", "args"}``.
+        aggregation_weights: extra weight by site name.
+        exclude_vars: keys that the server keeps as they are: an expression searched for in the key, or names.
+        key_metric: the metric that chooses the best model; None chooses none.
+        key_metric_mode: ``max`` where higher is better, ``min`` where lower is.
+        stop_cond: ends the run early, such as ``"accuracy >= 0.9"``.
+        patience: ends it after so many rounds without improvement.
+        seed: start of every random choice, the scripts' global generators included.
+
+    Raises:
+        RecipeError: an argument is unusable; names it, its value and the remedy.
+        ModelTypeError: the model belongs to another framework; names its recipe.
+    """
+
+    framework: ClassVar[str]
+    """The form in which scripts get arrays: ``numpy`` or ``pytorch``."""
+
+    persistor: ClassVar[str]
+    """Class path of what reads the initial model and writes the framework's own checkpoint format."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "fedavg",
+        min_clients: int,
+        num_rounds: int = 2,
+        initial_model: Any = None,
+        initial_ckpt: str | Path | None = None,
+        train_script: str | Path,
+        train_args: str | Sequence[str] = "",
+        launch_external_process: bool = False,
+        command: str | Sequence[str] = "python3 -u",
+        params_transfer_type: ParamsType | str = ParamsType.FULL,
+        per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
+        aggregator: Aggregator | Mapping[str, Any] | None = None,
+        aggregation_weights: Mapping[str, float] | None = None,
+        exclude_vars: str | Iterable[str] | None = None,
+        key_metric: str | None = "accuracy",
+        key_metric_mode: str = "max",
+        stop_cond: str | None = None,
+        patience: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(name=name, min_clients=min_clients, seed=seed)
+        self.num_rounds = check_count(num_rounds, "num_rounds")
+        self.aggregator = aggregator
+        self.aggregation_weights = dict(aggregation_weights or {})
+        check_sites(self.aggregation_weights, "aggregation_weights")
+        self.exclude_vars = (
+            exclude_vars if exclude_vars is None or isinstance(exclude_vars, str) else list(exclude_vars)
+        )
+        self.key_metric = key_metric
+        self.key_metric_mode = key_metric_mode
+        self.stop_cond = stop_cond
+        self.patience = patience if patience is None else check_count(patience, "patience")
+        self._workflow = self._checked_workflow()
+        self._folder = calling_folder()
+        self._defaults = _SiteSettings(self._folder).changed(
+            {
+                "train_script": train_script,
+                "train_args": train_args,
+                "launch_external_process": launch_external_process,
+                "command": command,
+                "params_transfer_type": params_transfer_type,
+            },
+            where="",
+        )
+        self._sites = self._checked_sites(per_site_config or {})
+        self._initial = self._snapshot(initial_model, initial_ckpt)
+
+    @abstractmethod
+    def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
+        """Write the initial model, read from either argument or both, as safetensors to ``target``.
+
+        Raises:
+            ModelTypeError: the model is of another framework.
+            RecipeError: the checkpoint does not fit.
+        """
+
+    def build(self) -> Job:
+        settings = [self._defaults, *self._sites.values()]
+        inside = [each.script for each in settings if each.script.is_relative_to(self._folder)]
+        code = collect_code(inside or [self._defaults.script], self._folder)
+        client = self._client_app(self._defaults, code)
+        return Job(
+            name=self.name,
+            min_clients=self.min_clients,
+            server=ServerApp(
+                workflows=[self._workflow],
+                components={"persistor": Component(self.persistor, {"initial": INITIAL_MODEL})},
+            ),
+            client=client,
+            sites={site: self._client_app(each, code) for site, each in self._sites.items()},
+            code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial}),
+            seed=self.seed,
+        )
+
+    def _client_app(self, settings: _SiteSettings, shared: CodeBundle) -> ClientApp:
+        own = (
+            None
+            if settings.script.is_relative_to(shared.root)
+            else collect_code([settings.script], settings.script.parent)
+        )
+        root = (own or shared).root
+        executor = Component(
+            "flare_runtime.scripts.ScriptExecutor",
+            {
+                "script": settings.script.relative_to(root).as_posix(),
+                "args": settings.args,
+                "launch_external_process": settings.external,
+                "command": settings.command,
+                "params_transfer_type": settings.transfer.value,
+                "exchange_format": self.framework,
+            },
+        )
+        return copy_of(ClientApp(executors=[ExecutorEntry(("*",), executor)], config=dict(settings.config), code=own))
+
+    def _checked_workflow(self) -> Component:
+        args: dict[str, Any] = {
+            "min_clients": self.min_clients,
+            "num_rounds": self.num_rounds,
+            "aggregation_weights": self.aggregation_weights or None,
+            "exclude_vars": self.exclude_vars,
+            "key_metric": self.key_metric,
+            "key_metric_mode": self.key_metric_mode,
+            "stop_cond": self.stop_cond,
+            "patience": self.patience,
+        }
+        if self.aggregator is not None:
+            try:
+                args["aggregator"] = Component.of(self.aggregator, what="aggregator")
+                built = args["aggregator"].build()
+            except JobError as error:
+                raise RecipeError(str(error)) from error
+            if not isinstance(built, Aggregator):
+                raise RecipeError(
+                    f"aggregator is a {type(built).__name__}; give an object whose class derives from"
+                    " flare_core.Aggregator (methods add, result, reset)"
+                )
+        component = Component("flare_core.workflows.FedAvg", args)
+        FedAvg(**{name: value for name, value in args.items() if name != "aggregator"})  # raises what is wrong now
+        if self.aggregator is not None and (self.aggregation_weights or self.exclude_vars):
+            component.build()
+        return component
+
+    def _checked_sites(self, per_site: Mapping[str, Mapping[str, Any]]) -> dict[str, _SiteSettings]:
+        if not isinstance(per_site, Mapping):
+            raise RecipeError(f"per_site_config is a {type(per_site).__name__}; give a dict of site name to dict")
+        check_sites(per_site, "per_site_config")
+        return {
+            site: self._defaults.changed(values, where=f"per_site_config[{site!r}]: ")
+            for site, values in per_site.items()
+        }
+
+    def _snapshot(self, model: Any, checkpoint: str | Path | None) -> Path:
+        if model is None and checkpoint is None:
+            raise RecipeError("give initial_model or initial_ckpt: the sites need a model to start from")
+        path = None if checkpoint is None else _find_checkpoint(checkpoint, self._folder)
+        self._storage = tempfile.TemporaryDirectory(prefix="flare-recipe-")
+        weakref.finalize(self, self._storage.cleanup)
+        target = Path(self._storage.name) / INITIAL_MODEL
+        self._write_initial(model, path, target)
+        return target
+
+
+class _SiteSettings:
+    """How one site runs its script."""
+
+    script: Path
+    args: list[str]
+    external: bool
+    command: list[str]
+    transfer: ParamsType
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.config: dict[str, Any] = {}
+
+    def changed(self, values: Mapping[str, Any], *, where: str) -> _SiteSettings:
+        """Return these settings with some replaced; None keeps what is there."""
+        if not isinstance(values, Mapping):
+            raise RecipeError(f"{where}is a {type(values).__name__}; give a dict of settings")
+        new = _SiteSettings(self._folder)
+        new.__dict__.update(self.__dict__)
+        for name, value in values.items():
+            setter = _SETTERS.get(name)
+            if setter is None:
+                raise RecipeError(f"{where}unknown setting {name!r}; known are {', '.join(_SETTERS)}")
+            if value is not None:
+                try:
+                    setter(new, value)
+                except RecipeError as error:
+                    raise RecipeError(f"{where}{error}") from None
+        return new
+
+    def _set_script(self, value: Any) -> None:
+        self.script = find_script(value, self._folder)
+
+    def _set_args(self, value: Any) -> None:
+        self.args = check_args(value, "train_args")
+
+    def _set_external(self, value: Any) -> None:
+        if not isinstance(value, bool | int):
+            raise RecipeError(f"launch_external_process is {value!r}; give True or False")
+        self.external = bool(value)
+
+    def _set_command(self, value: Any) -> None:
+        self.command = check_args(value, "command")
+        if not self.command:
+            raise RecipeError("command is empty; give what starts the script, such as 'python3 -u'")
+
+    def _set_transfer(self, value: Any) -> None:
+        try:
+            self.transfer = ParamsType(value)
+        except ValueError:
+            raise RecipeError(f"params_transfer_type is {value!r}; use 'FULL' or 'DIFF'") from None
+
+    def _set_config(self, value: Any) -> None:
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"config is a {type(value).__name__}; give a dict")
+        self.config = dict(value)
+
+
+_SETTERS = {
+    "train_script": _SiteSettings._set_script,
+    "train_args": _SiteSettings._set_args,
+    "launch_external_process": _SiteSettings._set_external,
+    "command": _SiteSettings._set_command,
+    "params_transfer_type": _SiteSettings._set_transfer,
+    "config": _SiteSettings._set_config,
+}
+
+
+def _find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
+    try:
+        return find_script(checkpoint, folder)
+    except RecipeError as error:
+        raise RecipeError(str(error).replace("train_script", "initial_ckpt", 1)) from None

@@ -1,0 +1,142 @@
+"""Choosing by metrics: averages over the sites, the best round, and when to stop."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core.errors import RecipeError
+from flare_core.task import Reply
+
+__all__ = ["BestScore", "MetricMean", "StopCondition"]
+
+MODES = ("max", "min")
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+}
+
+
+class MetricMean:
+    """Weighted average of each metric over the sites that reported a finite number for it.
+
+    Metrics belong to the model that the sites *received*. A site that reports NaN, or leaves a key out, does not take
+    part in that key's average; :attr:`problems` says so. Values that are no numbers are not averaged.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}
+        self._reported: dict[str, set[str]] = {}
+        self._sites: list[str] = []
+        self.problems: list[str] = []
+
+    def add(self, reply: Reply, weight: float | None = None) -> dict[str, float]:
+        """Take one reply's metrics; return those of them that are finite numbers."""
+        weight = reply.num_steps if weight is None else weight
+        self._sites.append(reply.site)
+        numbers: dict[str, float] = {}
+        for key, value in (reply.model.metrics or {}).items():
+            number = as_number(value)
+            if number is None:
+                continue
+            self._reported.setdefault(key, set()).add(reply.site)
+            if not math.isfinite(number):
+                self.problems.append(f"{reply.site}: metric '{key}' is {number}; the other sites decide")
+                continue
+            numbers[key] = number
+            total, weights = self._sums.get(key, (0.0, 0.0))
+            self._sums[key] = (total + weight * number, weights + weight)
+        return numbers
+
+    def means(self) -> dict[str, float]:
+        """The averages by key; a key without weight is left out."""
+        return {key: total / weights for key, (total, weights) in self._sums.items() if weights > 0}
+
+    def missing(self, key: str) -> list[str]:
+        """Sites that did not report ``key``."""
+        return [site for site in self._sites if site not in self._reported.get(key, ())]
+
+    def keys(self) -> list[str]:
+        """All keys that any site reported as a number."""
+        return sorted(self._reported)
+
+
+def as_number(value: Any) -> float | None:
+    """A Python, numpy or one-element tensor number as a float; None for anything else."""
+    if isinstance(value, str | bytes | bool):
+        return float(value) if isinstance(value, bool) else None
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+@dataclass(slots=True)
+class BestScore:
+    """The best value of one metric so far, and the round whose received model it belongs to."""
+
+    key: str
+    mode: str = "max"
+    value: float | None = None
+    round: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise RecipeError(
+                f"key_metric_mode is {self.mode!r}; use 'max' where higher is better, 'min' where lower is"
+            )
+
+    def improves(self, value: float | None, round_: int) -> bool:
+        """Take note of a round's value; true if it is the best so far. NaN and None never are."""
+        if value is None or not math.isfinite(value):
+            return False
+        if self.value is not None and (value <= self.value if self.mode == "max" else value >= self.value):
+            return False
+        self.value, self.round = value, round_
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class StopCondition:
+    """A condition like ``accuracy >= 0.9`` that ends a run before its last round."""
+
+    key: str
+    symbol: str
+    target: float
+
+    @classmethod
+    def parse(cls, text: str) -> StopCondition:
+        """Read ``"<metric> <operator> <number>"``; operators are >=, <=, >, < and =.
+
+        Raises:
+            RecipeError: anything else.
+        """
+        parts = text.split() if isinstance(text, str) else []
+        try:
+            key, symbol, target = parts
+            return cls(key, symbol if symbol in _OPERATORS else _refuse(), float(target))
+        except ValueError:
+            raise RecipeError(
+                f"stop_cond is {text!r}; write '<metric> <operator> <number>' with one of {' '.join(_OPERATORS)},"
+                " for example 'accuracy >= 0.9'"
+            ) from None
+
+    def met(self, metrics: dict[str, float]) -> bool:
+        """Whether a round's averages fulfil the condition; not, if the metric was not reported."""
+        value = metrics.get(self.key)
+        return value is not None and _OPERATORS[self.symbol](value, self.target)
+
+    @property
+    def mode(self) -> str:
+        """The direction in which the metric improves, as the operator implies it."""
+        return "min" if self.symbol in ("<", "<=") else "max"
+
+
+def _refuse() -> str:
+    raise ValueError

@@ -1,0 +1,72 @@
+"""Task and Reply: one piece of work for one site, and what the site made of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core.errors import WeightError
+from flare_core.model import FLModel, MetaKey
+
+__all__ = ["Reply", "Task", "TaskName"]
+
+
+class TaskName:
+    """Names of the tasks that Flare's own workflows send."""
+
+    TRAIN = "train"
+    VALIDATE = "validate"
+    SUBMIT_MODEL = "submit_model"
+
+
+@dataclass(slots=True)
+class Task:
+    """Work for one site: a name and the model to work on."""
+
+    name: str
+    model: FLModel
+    id: int = 0
+
+
+@dataclass(slots=True)
+class Reply:
+    """What one site answered.
+
+    ``model.params`` may be lazy: an array is fetched from the site when it is read and released after. It can be read
+    until the next reply is taken from :meth:`Federation.broadcast`; an aggregator that needs it for longer copies what
+    it needs, or calls ``reply.model.params.keep()`` where there is one.
+    """
+
+    site: str
+    task: str
+    model: FLModel
+    round: int | None = None
+
+    @property
+    def num_steps(self) -> float:
+        """How much work stands behind the contribution: ``meta["NUM_STEPS_CURRENT_ROUND"]``, else 1.
+
+        Raises:
+            WeightError: it is no finite number from 0.
+        """
+        return checked_weight(
+            self.model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND, 1),
+            self.site,
+            f'meta["{MetaKey.NUM_STEPS_CURRENT_ROUND}"]',
+        )
+
+
+def checked_weight(value: Any, site: str, source: str) -> float:
+    """Return ``value`` as the weight of a site's contribution.
+
+    Raises:
+        WeightError: it is no finite number from 0; names the site and where the value came from.
+    """
+    try:
+        weight = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not math.isfinite(weight) or weight < 0:
+        raise WeightError(f"{site}: {source} is {value!r}; a weight is a finite number from 0")
+    return weight
