@@ -44,7 +44,9 @@ def test_a_site_weight_multiplies_the_steps():
     assert mean.result().params["w"].tolist() == [0.75]
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2])
+@pytest.mark.parametrize(
+    "dtype", [np.float16, np.float32, np.float64, np.complex64, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2]
+)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3)])
 def test_the_mean_keeps_dtype_and_shape(dtype, shape):
     replies = [reply(str(number), {"w": np.full(shape, number, dtype)}) for number in (1, 2)]
@@ -75,7 +77,8 @@ def test_arrays_of_a_contribution_are_not_changed():
 
 def test_each_key_is_averaged_over_the_sites_that_sent_it():
     mean = mean_of(
-        reply("a", {"a": np.array([2.0]), "b": np.array([2.0])}), reply("b", {"b": np.array([4.0]), "c": np.array([4.0])})
+        reply("a", {"a": np.array([2.0]), "b": np.array([2.0])}),
+        reply("b", {"b": np.array([4.0]), "c": np.array([4.0])}),
     )
     assert {key: value.item() for key, value in mean.result().params.items()} == {"a": 2.0, "b": 3.0, "c": 4.0}
 
@@ -174,7 +177,9 @@ def test_the_mean_does_not_depend_on_the_order(parts, random):
     shuffled = list(parts)
     random.shuffle(shuffled)
     first, second = (
-        mean_of(*(reply(str(i), {"w": array}, steps=steps) for i, (array, steps) in enumerate(order))).result().params["w"]
+        mean_of(*(reply(str(i), {"w": array}, steps=steps) for i, (array, steps) in enumerate(order)))
+        .result()
+        .params["w"]
         for order in (parts, shuffled)
     )
     np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-6)

@@ -18,7 +18,9 @@ class ListChannel:
     site, job_id, config = "site-1", "job-1", {"lr": 0}
 
     def __init__(self, rounds=3):
-        self.tasks = deque(Task("train", FLModel(params={"w": np.full(2, float(n))}, current_round=n), n) for n in range(rounds))
+        self.tasks = deque(
+            Task("train", FLModel(params={"w": np.full(2, float(n))}, current_round=n), n) for n in range(rounds)
+        )
         self.replies, self.logged, self.waits = [], [], []
 
     def next_task(self, timeout_s=None):

@@ -65,7 +65,13 @@ def test_an_unknown_direction_is_refused():
 
 @pytest.mark.parametrize(
     ("text", "value", "met"),
-    [("acc >= 0.9", 0.9, True), ("acc > 0.9", 0.9, False), ("loss <= 1e-3", 0.001, True), ("loss < 1", 2, False), ("n = 3", 3, True)],
+    [
+        ("acc >= 0.9", 0.9, True),
+        ("acc > 0.9", 0.9, False),
+        ("loss <= 1e-3", 0.001, True),
+        ("loss < 1", 2, False),
+        ("n = 3", 3, True),
+    ],
 )
 def test_a_stop_condition_compares(text, value, met):
     condition = StopCondition.parse(text)

@@ -83,9 +83,12 @@ class WeightedMean(Aggregator):
 
     Example:
         >>> from flare_core import FLModel, Reply
+        >>> def reply(site, values, steps):
+        ...     model = FLModel(params={"w": np.array(values)}, meta={"NUM_STEPS_CURRENT_ROUND": steps})
+        ...     return Reply(site, "train", model)
         >>> mean = WeightedMean()
-        >>> mean.add(Reply("site-1", "train", FLModel(params={"w": np.array([1.0, 2.0])}, meta={"NUM_STEPS_CURRENT_ROUND": 1})))
-        >>> mean.add(Reply("site-2", "train", FLModel(params={"w": np.array([3.0, 6.0])}, meta={"NUM_STEPS_CURRENT_ROUND": 3})))
+        >>> mean.add(reply("site-1", [1.0, 2.0], steps=1))
+        >>> mean.add(reply("site-2", [3.0, 6.0], steps=3))
         >>> mean.result().params["w"]
         array([2.5, 5. ])
     """
@@ -259,9 +262,12 @@ def check_finite(model: FLModel, *, source: str) -> None:
 
 def _non_finite(value: Array, key: Key, site: str) -> NonFiniteError:
     finite = np.isfinite(value.astype(np.float64) if value.dtype.kind != "c" else value)
+    count = finite.size - np.count_nonzero(finite)
+    what = (
+        f"holds {count} of {finite.size} values that are NaN or infinite" if count else "overflows when it is weighted"
+    )
     return NonFiniteError(
-        f"{site}: '{key_text(key)}' holds {int(finite.size - np.count_nonzero(finite)) or 'overflowing'} of {finite.size}"
-        " values that are NaN or infinite; its training diverged (lower the learning rate, clip gradients)."
+        f"{site}: '{key_text(key)}' {what}; its training diverged (lower the learning rate, clip gradients)."
         " The global model stays as it was"
     )
 

@@ -214,7 +214,9 @@ def _common(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
-    entries = content.get(key) or []
+    entries = content.get(key)
+    if entries is None:
+        return []
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
         raise JobError(f"{path}: '{key}' must be a list of objects")
     return [each for each in entries if not each.get("disabled")]

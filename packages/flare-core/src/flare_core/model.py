@@ -132,11 +132,11 @@ def key_text(key: Key) -> str:
 
 
 def updated(model: FLModel, update: FLModel, *, reuse: bool = False) -> FLModel:
-    """Return ``model`` with ``update`` applied; neither argument changes, unless ``reuse`` gives up the update's arrays.
+    """Return ``model`` with ``update`` applied. Neither argument changes but for ``reuse``, which gives up the update's arrays.
 
     FULL values replace, DIFF values are added. Keys that the update does not hold keep the model's own arrays. Integer
-    and boolean arrays keep their dtype: the real-valued sum is rounded to the nearest, ties to even (booleans: true from
-    one half up), so that averaging whole models and averaging differences give the same counters.
+    and boolean arrays keep their dtype: the real-valued sum is rounded to the nearest, ties to even (booleans: true
+    from one half up), so that averaging whole models and averaging differences give the same counters.
 
     Raises:
         UnknownKeyError: the update holds keys that the model does not; an empty model takes any.

@@ -62,7 +62,7 @@ class MetricMean:
         """Sites that did not report ``key``."""
         return [site for site in self._sites if site not in self._reported.get(key, ())]
 
-    def keys(self) -> list[str]:
+    def reported(self) -> list[str]:
         """All keys that any site reported as a number."""
         return sorted(self._reported)
 

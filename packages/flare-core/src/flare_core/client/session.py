@@ -64,7 +64,7 @@ class Session:
             raise ClientApiError("send after shutdown: the session is over")
         if self._task is None or not self._received:
             raise ClientApiError(
-                "send without a received model: each send answers one receive; call flare.receive() first, and send once"
+                "send without a received model: each send answers one receive; call flare.receive() first, send once"
             )
         if model.params is None and model.metrics is None:
             raise ClientApiError("send needs params, metrics or both; this FLModel has neither")

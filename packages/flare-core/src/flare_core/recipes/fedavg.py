@@ -17,7 +17,6 @@ from flare_core.errors import JobError, RecipeError
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
 from flare_core.model import ParamsType
 from flare_core.recipe import Recipe, check_args, check_count, check_sites, copy_of
-from flare_core.workflows.fedavg import FedAvg
 
 __all__ = ["BaseFedAvgRecipe"]
 
@@ -172,20 +171,25 @@ class BaseFedAvgRecipe(Recipe):
             "patience": self.patience,
         }
         if self.aggregator is not None:
-            try:
-                args["aggregator"] = Component.of(self.aggregator, what="aggregator")
-                built = args["aggregator"].build()
-            except JobError as error:
-                raise RecipeError(str(error)) from error
-            if not isinstance(built, Aggregator):
-                raise RecipeError(
-                    f"aggregator is a {type(built).__name__}; give an object whose class derives from"
-                    " flare_core.Aggregator (methods add, result, reset)"
-                )
+            args["aggregator"] = self._checked_aggregator()
         component = Component("flare_core.workflows.FedAvg", args)
-        FedAvg(**{name: value for name, value in args.items() if name != "aggregator"})  # raises what is wrong now
-        if self.aggregator is not None and (self.aggregation_weights or self.exclude_vars):
-            component.build()
+        try:
+            component.build()  # raises now what would be wrong later
+        except JobError as error:
+            raise RecipeError(str(error.__cause__ or error)) from error
+        return component
+
+    def _checked_aggregator(self) -> Component:
+        try:
+            component = Component.of(self.aggregator, what="aggregator")
+            built = component.build()
+        except JobError as error:
+            raise RecipeError(str(error)) from error
+        if not isinstance(built, Aggregator):
+            raise RecipeError(
+                f"aggregator is a {type(built).__name__}; give an object whose class derives from flare_core.Aggregator"
+                " (methods add, result, reset)"
+            )
         return component
 
     def _checked_sites(self, per_site: Mapping[str, Mapping[str, Any]]) -> dict[str, _SiteSettings]:

@@ -96,13 +96,13 @@ class FedAvg(Workflow):
     def _choose(
         self, fed: Federation, model: FLModel, metrics: MetricMean, means: dict[str, float], round_: int
     ) -> None:
-        self._seen.update(metrics.keys())
+        self._seen.update(metrics.reported())
         for problem in metrics.problems:
             fed.warn(f"round {round_}: {problem}")
         if self._best is None:
             return
         missing = metrics.missing(self._best.key)
-        if missing and self._best.key in metrics.keys():
+        if missing and self._best.key in metrics.reported():
             fed.warn(f"round {round_}: {', '.join(missing)} did not report '{self._best.key}'; the other sites decide")
         if self._best.improves(means.get(self._best.key), round_):
             fed.save(model, name="best", metric=self._best.value)

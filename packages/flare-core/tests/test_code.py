@@ -1,0 +1,89 @@
+"""Which files travel with a script."""
+
+from __future__ import annotations
+
+import pytest
+
+from flare_core import RecipeError
+from flare_core.code import MAX_DATA_BYTES, collect_code, find_script
+
+
+@pytest.fixture
+def project(tmp_path):
+    files = {
+        "job.py": "import models.net\n",
+        "models/net.py": "class Net: ...\n",
+        "common/__init__.py": "",
+        "common/util.py": "from .deep import thing\n",
+        "common/deep/__init__.py": "from ..other import x\n",
+        "common/other.py": "x = 1\n",
+        "common/unused.py": "",
+        "src/client.py": "import json, numpy, net2\nfrom common import util\nfrom . import x\nimport src.helper\n",
+        "src/net2.py": "from common.util import thing\n",
+        "src/x.py": "",
+        "src/helper.py": "",
+        "src/labels.txt": "a b c",
+        "src/weights.pt": "big",
+        "unrelated.py": "",
+    }
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path
+
+
+def names(bundle):
+    return [str(place) for place in bundle.files]
+
+
+def test_imports_are_followed_beside_the_script_and_from_the_root(project):
+    bundle = collect_code([project / "src/client.py"], project)
+    assert bundle.root == project
+    assert names(bundle) == [
+        "common/__init__.py",
+        "common/deep/__init__.py",
+        "common/other.py",
+        "common/util.py",
+        "src/client.py",
+        "src/helper.py",
+        "src/labels.txt",
+        "src/net2.py",
+        "src/x.py",
+    ]
+
+
+def test_a_script_elsewhere_has_its_own_folder_as_root(project, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "client.py").write_text("import tool\n")
+    (folder / "tool.py").write_text("")
+    bundle = collect_code([folder / "client.py"], project)
+    assert (bundle.root, names(bundle)) == (folder, ["client.py", "tool.py"])
+
+
+def test_large_data_stays_where_it_is(project):
+    (project / "src/table.csv").write_bytes(b"0" * (MAX_DATA_BYTES + 1))
+    assert "src/table.csv" not in names(collect_code([project / "src/client.py"], project))
+
+
+def test_a_script_that_cannot_be_parsed_travels_as_it_is(project):
+    (project / "src/client.py").write_text("def f(:\n")
+    assert "src/client.py" in names(collect_code([project / "src/client.py"], project))
+
+
+def test_an_import_cycle_ends(project):
+    (project / "src/x.py").write_text("import client\n")
+    assert "src/x.py" in names(collect_code([project / "src/client.py"], project))
+
+
+def test_a_script_is_found_beside_the_recipe_before_the_working_folder(project, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("cwd")
+    (elsewhere / "client.py").write_text("")
+    monkeypatch.chdir(elsewhere)
+    assert find_script("client.py", project / "src") == project / "src/client.py"
+    assert find_script("client.py", project) == elsewhere / "client.py"
+
+
+def test_a_script_that_is_not_there_lists_where_it_was_looked_for(project):
+    with pytest.raises(RecipeError, match=r"train_script 'no.py' is not there; looked for .*no\.py and .*no\.py"):
+        find_script("no.py", project)

@@ -1,0 +1,111 @@
+"""Components: class paths with arguments, and live objects that stand for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flare_core import Component, JobError, ParamsType, WeightedMean
+
+
+class Keeper:
+    """Keeps its arguments where they can be read back."""
+
+    def __init__(self, size, *, mode="mean", inner=None):
+        self.size = size
+        self._mode = mode
+        self.inner = inner
+        self.seen = []
+
+
+class Forgetful:
+    def __init__(self, size):
+        pass
+
+
+def test_a_class_path_is_built_with_its_arguments():
+    mean = Component("flare_core.WeightedMean", {"site_weights": {"site-1": 2.0}}).build()
+    assert isinstance(mean, WeightedMean)
+    assert mean.site_weights == {"site-1": 2.0}
+
+
+def test_nested_components_are_built_first():
+    component = Component(
+        "flare_core.workflows.FedAvg",
+        {
+            "min_clients": 1,
+            "num_rounds": 1,
+            "aggregator": {"path": "flare_core.WeightedMean", "args": {"exclude": "bn"}},
+        },
+    )
+    assert component.build().aggregator.exclude == "bn"
+
+
+def test_every_build_of_a_live_object_is_a_copy_of_its_own():
+    original = Keeper(3)
+    component = Component.of(original, what="keeper")
+    first, second = component.build(), component.build()
+    first.seen.append(1)
+    assert (original.seen, second.seen) == ([], [])
+
+
+def test_a_live_object_is_described_by_what_differs_from_the_defaults():
+    described = Component.of(Keeper(3, inner=WeightedMean(exclude=["a"])), what="keeper").to_json()
+    assert described["args"] == {
+        "size": 3,
+        "inner": {"path": "flare_core.aggregation.WeightedMean", "args": {"exclude": ["a"], "site_weights": {}}},
+    }
+    assert described["path"].endswith("test_components.Keeper")
+
+
+def test_enums_and_paths_become_plain_values(tmp_path):
+    described = Component("a.B", {"kind": ParamsType.DIFF, "path": tmp_path, "list": (1, 2)}).to_json()
+    assert described == {"path": "a.B", "args": {"kind": "DIFF", "path": str(tmp_path), "list": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (Keeper, "is the class Keeper itself"),
+        ({"args": {}}, "write {'class_path'"),
+        ({"class_path": 5}, "write {'class_path'"),
+        ({"class_path": "a.B", "arguments": {}}, "unknown key 'arguments'"),
+    ],
+)
+def test_what_is_no_component_is_refused(value, message):
+    with pytest.raises(JobError, match=message):
+        Component.of(value, what="aggregator")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no_such_package_x.Thing", "cannot import 'no_such_package_x'"),
+        ("flare_core.NoSuchThing", "has no 'NoSuchThing'"),
+    ],
+)
+def test_a_class_that_is_not_there_is_named(path, message):
+    with pytest.raises(JobError, match=message):
+        Component(path).build()
+
+
+def test_arguments_that_a_class_refuses_are_reported_with_the_cause():
+    with pytest.raises(JobError, match=r"flare_core.WeightedMean cannot be made .*TypeError") as caught:
+        Component("flare_core.WeightedMean", {"colour": "red"}).build()
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_an_argument_that_cannot_be_read_back_says_what_to_do():
+    with pytest.raises(JobError, match="'size' cannot be read back"):
+        Component.of(Forgetful(3), what="x").to_json()
+
+
+def test_arrays_do_not_fit_into_a_job_folder():
+    with pytest.raises(JobError, match="is a ndarray, which a job folder cannot hold"):
+        Component("a.B", {"weights": np.ones(2)}).to_json()
+
+
+def test_a_class_of_the_launching_script_cannot_travel():
+    local = type("Local", (), {"__module__": "__main__"})
+    with pytest.raises(JobError, match="defined in the launching script"):
+        Component.of(local(), what="x").to_json()
