@@ -81,5 +81,5 @@ def test_a_stop_condition_compares(text, value, met):
 
 @pytest.mark.parametrize("text", ["acc>=0.9", "acc >= high", "acc ~ 1", "", "acc >= 0.9 now", 7])
 def test_a_stop_condition_that_cannot_be_read_says_how_to_write_it(text):
-    with pytest.raises(RecipeError, match="accuracy >= 0.9"):
+    with pytest.raises(RecipeError, match=r"accuracy >= 0\.9"):
         StopCondition.parse(text)

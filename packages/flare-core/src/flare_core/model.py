@@ -132,7 +132,7 @@ def key_text(key: Key) -> str:
 
 
 def updated(model: FLModel, update: FLModel, *, reuse: bool = False) -> FLModel:
-    """Return ``model`` with ``update`` applied. Neither argument changes but for ``reuse``, which gives up the update's arrays.
+    """Return ``model`` with ``update`` applied; with ``reuse``, arrays of the update may be changed, else neither is.
 
     FULL values replace, DIFF values are added. Keys that the update does not hold keep the model's own arrays. Integer
     and boolean arrays keep their dtype: the real-valued sum is rounded to the nearest, ties to even (booleans: true
