@@ -1,0 +1,345 @@
+"""Every check of the monorepo, one session each; `nox -l` lists them and `tools/dev` runs them.
+
+Three kinds of environment:
+
+- `tests` has one for each package, holding only what that package declares, so that an undeclared import fails there;
+- `everything` holds all packages and torch, and serves each session that `requires` it;
+- the others hold a tool or two.
+
+Environments are kept between runs and made anew when what they were made of has changed. pip installs, never uv: left
+alone it takes a CUDA build of torch, of gigabytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+nox.needs_version = ">=2026.2"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lockstep", "lint", "layers", "tests-3.11"]
+
+ROOT = Path(__file__).parent
+VERSION = (ROOT / "VERSION").read_text().strip()
+CONSTRAINTS = ROOT / "tools" / "constraints.txt"
+TORCH = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
+PROJECTS = {path.parent.name: nox.project.load_toml(path) for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
+
+BUILD_TOOLS = ["hatchling>=1.27", "editables>=0.5"]
+RUFF = "ruff>=0.17,<0.18"
+SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+EVERYTHING = ROOT / ".nox" / "everything" / SCRIPTS
+DISTRIBUTION_OF = {"grpc": "grpcio"}  # where the names differ
+PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
+PEERS = {
+    "nvflare-2.7.2": ["nvflare==2.7.2"],
+    "nvflare-newest": ["nvflare"],
+    "flwr-1.42.0": ["flwr[simulation]==1.42.0"],
+}
+
+
+# What the packages say of themselves
+
+
+def sibling_requirements(package: str) -> list[Requirement]:
+    """What ``package`` asks of other packages of this repository, extras included."""
+    project = PROJECTS[package]["project"]
+    extras = project.get("optional-dependencies", {}).values()
+    lines = [*project.get("dependencies", []), *(line for extra in extras for line in extra)]
+    return [requirement for requirement in map(Requirement, lines) if canonicalize_name(requirement.name) in PROJECTS]
+
+
+def closure(package: str) -> list[str]:
+    """``package`` and every sibling it needs, directly or not; dependencies first."""
+    found: dict[str, None] = {}
+    for requirement in sibling_requirements(package):
+        found |= dict.fromkeys(closure(canonicalize_name(requirement.name)))
+    return [*found, package]
+
+
+def depends_on_torch(package: str) -> bool:
+    """Whether ``package`` cannot be installed without torch."""
+    lines = [line for name in closure(package) for line in PROJECTS[name]["project"].get("dependencies", [])]
+    return any(Requirement(line).name == "torch" for line in lines)
+
+
+def import_name(package: str) -> str:
+    return package.replace("-", "_")
+
+
+def undeclared_imports(package: str) -> dict[str, str]:
+    """Third-party distributions that ``package`` imports without asking for them, each with a file that does.
+
+    A test environment does not tell if a sibling or a test asks for the same distribution. Where torch may be imported
+    is a matter of ``layers``.
+    """
+    project = PROJECTS[package]
+    lines = [*project["project"].get("dependencies", [])]
+    lines += [line for extra in project["project"].get("optional-dependencies", {}).values() for line in extra]
+    known = {canonicalize_name(Requirement(line).name) for line in lines} | {*PROJECTS, "torch"}
+    found = {}
+    for path in sorted((ROOT / "packages" / package / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names = [node.module]
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names:
+                distribution = canonicalize_name(DISTRIBUTION_OF.get(top, top))
+                if distribution not in known:
+                    found[distribution] = str(path.relative_to(ROOT))
+    return found
+
+
+# Environments
+
+
+def prepare(session: nox.Session, *requirements: str, packages: list[str] | None = None, torch: bool = False) -> None:
+    """Install into the session's environment, in a fresh one if it was made of anything else.
+
+    Args:
+        requirements: from the index.
+        packages: of this repository, editable; dependencies first.
+        torch: install the constrained torch before the rest.
+    """
+    packages = packages or []
+    location = Path(session.virtualenv.location)
+    made_of = [str(location), sys.version, VERSION, TORCH, torch, requirements, *(PROJECTS[name] for name in packages)]
+    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+    stamp = location / "made-of.sha256"
+    if stamp.exists():
+        if stamp.read_text() == digest:
+            return
+        shutil.rmtree(location)
+        session.virtualenv.create()
+    stamp.write_text("unfinished")
+    session.log(f"installing into {location.name}" + (", with torch: this takes a minute" if torch else ""))
+    if torch:
+        session.install(TORCH)
+    if packages:  # the build tools once, instead of once for each editable package
+        session.install(*BUILD_TOOLS)
+    editable = [argument for name in packages for argument in ("-e", f"packages/{name}")]
+    isolation = ["--no-build-isolation"] if packages else []
+    session.install(*isolation, "-c", str(CONSTRAINTS), *editable, *requirements)
+    stamp.write_text(digest)
+
+
+def run_in_everything(session: nox.Session, *command: str) -> None:
+    """Run a program of the environment that holds all packages."""
+    path = os.pathsep.join([str(EVERYTHING), os.environ.get("PATH", "")])
+    env = {"PATH": path, "VIRTUAL_ENV": str(EVERYTHING.parent)}
+    program, *arguments = command
+    session.run(str(EVERYTHING / program), *arguments, external=True, env=env, **PATIENCE)
+
+
+@nox.session(default=False)
+def everything(session: nox.Session) -> None:
+    """Prepare the environment that holds all packages, their extras and torch."""
+    requirements: dict[str, None] = {}
+    for name, project in PROJECTS.items():
+        extras = project["project"].get("optional-dependencies", {})
+        requirements |= dict.fromkeys(f"{name}[{extra}]" for extra in extras)
+        groups = project.get("dependency-groups", {})
+        requirements |= dict.fromkeys(nox.project.dependency_groups(project, *groups))
+    packages = list(dict.fromkeys(name for package in PROJECTS for name in closure(package)))
+    prepare(session, *requirements, "mypy>=2.4,<3", "psutil>=5.9", "scikit-learn>=1.5", packages=packages, torch=True)
+
+
+# Checks of the source
+
+
+@nox.session(python=False)
+def lockstep(session: nox.Session) -> None:
+    """Check that packages agree on version, pins, licence and Python, and ask for what they import."""
+    root = nox.project.load_toml(ROOT / "pyproject.toml")
+    if sorted(map(import_name, PROJECTS)) != sorted(root["tool"]["importlinter"]["root_packages"]):
+        session.error("[tool.importlinter] root_packages in pyproject.toml and the folders of packages/ differ")
+    for package, project in PROJECTS.items():
+        where = f"packages/{package}/pyproject.toml"
+        if project["project"]["name"] != package:
+            session.error(f"{where}: the name is {project['project']['name']!r}; call it as its folder")
+        if project["project"]["requires-python"] != PROJECTS["flare-core"]["project"]["requires-python"]:
+            session.error(f"{where}: requires-python is not flare-core's")
+        if (ROOT / "packages" / package / "LICENSE").read_bytes() != (ROOT / "LICENSE").read_bytes():
+            session.error(f"packages/{package}/LICENSE differs from LICENSE; copy it again")
+        for requirement in sibling_requirements(package):
+            if str(requirement.specifier) != f"=={VERSION}":
+                session.error(f"{where}: asks for '{requirement}', not =={VERSION}; run: nox -s bump -- {VERSION}")
+        for distribution, path in undeclared_imports(package).items():
+            session.error(f"{where}: does not ask for {distribution}, which {path} imports")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format with ruff."""
+    prepare(session, RUFF)
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check", *session.posargs)
+
+
+@nox.session(default=False)
+def fmt(session: nox.Session) -> None:
+    """Rewrite: ruff's format and its safe fixes."""
+    prepare(session, RUFF)
+    session.run("ruff", "check", "--fix-only", *session.posargs)
+    session.run("ruff", "format", *session.posargs)
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def types(session: nox.Session) -> None:
+    """Check types with mypy, strictly."""
+    run_in_everything(session, "mypy", *session.posargs)
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Check which package imports which, and who may import torch, gRPC, rich."""
+    prepare(session, "import-linter>=2.5,<3")
+    sources = os.pathsep.join(str(ROOT / "packages" / name / "src") for name in PROJECTS)
+    session.run("lint-imports", *session.posargs, env={"PYTHONPATH": sources})
+
+
+# Tests
+
+
+@nox.session(python=["3.11", "3.12", "3.13"], tags=["test"])
+@nox.parametrize("package", [nox.param(name, id=name, tags=[name]) for name in PROJECTS])
+def tests(session: nox.Session, package: str) -> None:
+    """Run one package's tests with nothing installed but what it declares."""
+    group = nox.project.dependency_groups(PROJECTS[package], "test")
+    prepare(session, *group, packages=closure(package), torch=depends_on_torch(package))
+    session.run("pytest", f"packages/{package}/tests", *session.posargs, **PATIENCE)
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def e2e(session: nox.Session) -> None:
+    """Run the tests that span packages, and the packages' tests that need torch."""
+    need_torch = [
+        str(path.relative_to(ROOT))
+        for package, project in PROJECTS.items()
+        if "test-torch" in project.get("dependency-groups", {})
+        for path in sorted((ROOT / "packages" / package / "tests").rglob("test_*.py"))
+        if re.search(r"""importorskip\(\s*["']torch""", path.read_text(encoding="utf-8"))
+    ]
+    run_in_everything(session, "pytest", *(session.posargs or ["tests", *need_torch]))
+
+
+@nox.session(python=False, default=False)
+def matrix(session: nox.Session) -> None:
+    """Run the packages' tests on the other Pythons, where torch is not at hand."""
+    for python in ("3.12", "3.13"):
+        program = shutil.which(f"python{python}")
+        if program is None or subprocess.run([program, "--version"], capture_output=True).returncode != 0:
+            session.error(f"python{python} does not run; install it, or under pyenv name it in PYENV_VERSION")
+        for package in PROJECTS:
+            if not depends_on_torch(package):
+                session.notify(f"tests-{python}({package})", posargs=session.posargs)
+
+
+# What users meet: the demo, examples, documentation, distributions
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def demo(session: nox.Session) -> None:
+    """Train one model over several simulated sites."""
+    session.chdir("examples/hello-world/hello-pt")
+    run_in_everything(session, "python", "job.py", *session.posargs)
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def examples(session: nox.Session) -> None:
+    """Run every example and compare with its expected output."""
+    run_in_everything(session, "python", "tools/check_examples.py", *session.posargs)
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def docs(session: nox.Session) -> None:
+    """Run the examples in docstrings, and the runnable snippets of READMEs and docs."""
+    sources = [f"packages/{name}/src" for name in PROJECTS]
+    run_in_everything(session, "pytest", "--doctest-modules", *sources)
+    run_in_everything(session, "python", "tools/check_docs.py", *session.posargs)
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build a wheel and an sdist of every package into dist/."""
+    prepare(session, *BUILD_TOOLS)
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    for package in PROJECTS:
+        with session.chdir(ROOT / "packages" / package):
+            session.run("hatchling", "build", "-d", str(dist), silent=True)
+    for wheel in sorted(dist.glob("*.whl")):
+        package = import_name(wheel.name.split("-")[0])
+        names = zipfile.ZipFile(wheel).namelist()
+        for wanted in (
+            f"{package}/__init__.py",
+            f"{package}/py.typed",
+            f"{package}-{VERSION}.dist-info/licenses/LICENSE",
+        ):
+            if wanted not in names:
+                session.error(f"dist/{wheel.name} lacks {wanted}")
+    session.log(f"dist/ holds {len(list(dist.iterdir()))} files, version {VERSION}")
+
+
+@nox.session(default=False, requires=["build"], reuse_venv=False)
+def wheels(session: nox.Session) -> None:
+    """Install flare-recipes-np from wheels alone: it imports, is small, and brings no framework."""
+    packages = closure("flare-recipes-np")
+    session.install(*(f"dist/{import_name(name)}-{VERSION}-py3-none-any.whl" for name in packages))
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
+        session.run("python", str(ROOT / "tools" / "check_installed.py"), VERSION, *map(import_name, packages))
+
+
+# Measuring, releasing
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def bench(session: nox.Session) -> None:
+    """Measure the promises of speed and memory."""
+    run_in_everything(session, "python", "tools/bench", *session.posargs)
+
+
+@nox.session(python=False, default=False)
+def bench_peers(session: nox.Session) -> None:
+    """Make the environments of the systems that bench compares with, in .peers/."""
+    for name in session.posargs or PEERS:
+        location = ROOT / ".peers" / name
+        python = str(location / SCRIPTS / "python")
+        if not (location / "ready").exists():
+            session.log(f"installing into .peers/{name}, with torch: this takes some minutes")
+            shutil.rmtree(location, ignore_errors=True)
+            session.run(sys.executable, "-m", "virtualenv", "-q", str(location), external=True)
+            pip = [python, "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS)]
+            session.run(*pip, TORCH, external=True)
+            session.run(*pip, *PEERS[name], external=True)
+            (location / "ready").touch()
+        session.run(python, "-m", "pip", "check", external=True)
+
+
+@nox.session(python=False, default=False)
+def bump(session: nox.Session) -> None:
+    """Move every package to one new version: nox -s bump -- 0.2.0"""
+    if len(session.posargs) != 1:
+        session.error("say which version: nox -s bump -- 0.2.0")
+    (version,) = session.posargs
+    (ROOT / "VERSION").write_text(version + "\n")
+    pin = re.compile(rf'"((?:{"|".join(PROJECTS)})(?:\[[^\]]*\])?)\s*==[^";]+')
+    for package in PROJECTS:
+        path = ROOT / "packages" / package / "pyproject.toml"
+        path.write_text(pin.sub(rf'"\1=={version}', path.read_text()))
+    session.log("hatch keeps editable installs at the old version: 'hatch env prune' if you use 'hatch run'")

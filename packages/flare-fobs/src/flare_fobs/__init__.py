@@ -1,0 +1,28 @@
+"""Safe object serializer: bytes and out-of-band buffers from an allow-list of types, without pickle."""
+
+from flare_fobs._codec import dump_frames, dumps, load_frames, loads
+from flare_fobs._limits import Limits
+from flare_fobs._registry import register, register_dataclass, register_enum
+from flare_fobs.dtypes import dtype_from_name, dtype_name
+from flare_fobs.errors import DecodeError, EncodeError, FobsError, LimitError, RegistrationError
+from flare_fobs.tensors import to_numpy, to_torch
+
+__all__ = [
+    "DecodeError",
+    "EncodeError",
+    "FobsError",
+    "LimitError",
+    "Limits",
+    "RegistrationError",
+    "dtype_from_name",
+    "dtype_name",
+    "dump_frames",
+    "dumps",
+    "load_frames",
+    "loads",
+    "register",
+    "register_dataclass",
+    "register_enum",
+    "to_numpy",
+    "to_torch",
+]

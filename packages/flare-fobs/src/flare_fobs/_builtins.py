@@ -1,0 +1,177 @@
+"""Types of the standard library and of flare-core that travel without being registered.
+
+Each is a list behind its name: ``["timedelta", days, seconds, microseconds]``. Every ``decode`` is a constructor that
+checks what it is given, or checks it here: its argument comes from somebody else.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from functools import partial
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from flare_core.model import FLModel, MetaKey, ParamsType
+from flare_core.task import Task
+from flare_fobs import _registry
+from flare_fobs._registry import add_enum, decomposers, encoders, field_parts
+from flare_fobs._wire import INTEGER, Frames, ext
+from flare_fobs.errors import DecodeError, EncodeError
+
+__all__: list[str] = []
+
+add = partial(_registry.add, is_builtin=True)
+
+
+def _item_parts(values: Iterable[Any]) -> Iterable[tuple[str, Any]]:
+    return ((f"[{index}]", value) for index, value in enumerate(values))
+
+
+def _text_part(value: Any) -> Iterable[tuple[str, Any]]:
+    """Text that msgpack may not be able to pack: a file name that is no UTF-8."""
+    return (("", value.__str__() if isinstance(value, PurePath) else str.__str__(value)),)
+
+
+def _entry_parts(mapping: OrderedDict[Any, Any]) -> Iterable[tuple[str, Any]]:
+    return ((f"[{reprlib.repr(key)}]", value) for key, value in mapping.items())
+
+
+def _encode_integer(value: int, frames: Frames) -> Any:
+    """Only reached by integers of more than 64 bits: the others are packed before anybody asks."""
+    return ext(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+
+
+encoders[int] = _encode_integer
+
+add(tuple, "tuple", lambda value: value, tuple, _item_parts)
+add(set, "set", lambda value: value, set, _item_parts)
+add(frozenset, "frozenset", lambda value: value, frozenset, _item_parts)
+add(
+    OrderedDict,
+    "OrderedDict",
+    lambda value: [item for entry in value.items() for item in entry],
+    lambda state: OrderedDict(zip(state[::2], state[1::2], strict=True)),
+    _entry_parts,
+)
+
+
+def _strictly(build: Callable[..., Any], *kinds: type) -> Callable[[list[Any]], Any]:
+    """Call ``build`` with the items of a state that are exactly of these types."""
+
+    def decode(state: list[Any]) -> Any:
+        if tuple(map(type, state)) != kinds:
+            raise DecodeError(f"the state {reprlib.repr(state)} does not consist of {_names(kinds)}")
+        return build(*state)
+
+    return decode
+
+
+def _names(kinds: Iterable[type]) -> str:
+    return ", ".join(kind.__name__ for kind in kinds)
+
+
+add(complex, "complex", lambda value: (value.real, value.imag), _strictly(complex, float, float))
+add(np.str_, "numpy.str", lambda value: (str.__str__(value),), _strictly(np.str_, str), _text_part)
+add(np.bytes_, "numpy.bytes", lambda value: (bytes(value),), _strictly(np.bytes_, bytes))
+add(Decimal, "Decimal", lambda value: (str(value),), _strictly(Decimal, str))
+add(UUID, "UUID", lambda value: (value.bytes,), _strictly(lambda data: UUID(bytes=data), bytes))
+
+
+def _add_path(flavour: type[PurePath], concrete: type[PurePath], name: str) -> None:
+    """A path arrives pure, in its sender's flavour: what it names is on the sender's machine."""
+    add(flavour, name, lambda value: (str(value),), _strictly(flavour, str), _text_part)
+    encoders[concrete] = encoders[flavour]
+    decomposers[concrete] = decomposers[flavour]
+
+
+_add_path(PurePosixPath, PosixPath, "path.posix")
+_add_path(PureWindowsPath, WindowsPath, "path.windows")
+
+
+def _fixed(zone: tzinfo | None, offset: timedelta | None) -> timezone | None:
+    """A zone of a database arrives as the offset it had at that moment: looking one up by its name would read files."""
+    if zone is None or type(zone) is timezone:
+        return zone
+    if offset is None:
+        raise EncodeError(f"the time zone {zone} has no offset without a date; send a datetime, or a fixed timezone")
+    return timezone(offset)
+
+
+def _moment(build: Callable[..., Any], count: int) -> Callable[[list[Any]], Any]:
+    """Call ``build`` with ``count`` numbers, a fold and a zone.
+
+    Types are checked first: datetime and time also take the bytes that pickle gives them, and believe them.
+    """
+
+    def decode(state: list[Any]) -> Any:
+        *numbers, fold, zone = state
+        kinds = set(map(type, [*numbers, fold]))
+        if kinds != {int} or len(numbers) != count or not (zone is None or type(zone) is timezone):
+            raise DecodeError(f"the state {reprlib.repr(state)} is no {count} numbers, fold and timezone")
+        return build(*numbers, zone, fold=fold)
+
+    return decode
+
+
+def _datetime_state(value: datetime) -> tuple[Any, ...]:
+    zone = _fixed(value.tzinfo, value.utcoffset())
+    day = (value.year, value.month, value.day)
+    return (*day, value.hour, value.minute, value.second, value.microsecond, value.fold, zone)
+
+
+def _time_state(value: time) -> tuple[Any, ...]:
+    zone = _fixed(value.tzinfo, value.utcoffset())
+    return value.hour, value.minute, value.second, value.microsecond, value.fold, zone
+
+
+add(datetime, "datetime", _datetime_state, _moment(datetime, 7))
+add(time, "time", _time_state, _moment(time, 4))
+add(date, "date", lambda value: (value.year, value.month, value.day), _strictly(date, int, int, int))
+add(
+    timedelta,
+    "timedelta",
+    lambda value: (value.days, value.seconds, value.microseconds),
+    _strictly(timedelta, int, int, int),
+)
+# What pickle uses: the offset, and the name if one was given.
+add(timezone, "timezone", lambda value: value.__getinitargs__(), lambda state: timezone(*state))
+
+add_enum(ParamsType, "flare.ParamsType", is_builtin=True)
+add_enum(MetaKey, "flare.MetaKey", is_builtin=True)
+
+
+def _model_state(model: FLModel) -> tuple[Any, ...]:
+    kind = model.params_type
+    return (
+        None if kind is None else str(kind),
+        model.params,
+        model.optimizer_params,
+        model.metrics,
+        model.start_round,
+        model.current_round,
+        model.total_rounds,
+        model.meta,
+    )
+
+
+def _model(state: list[Any]) -> FLModel:
+    params_type, params, optimizer_params, metrics, start_round, current_round, total_rounds, meta = state
+    return FLModel(params_type, params, optimizer_params, metrics, start_round, current_round, total_rounds, meta)
+
+
+def _task(state: list[Any]) -> Task:
+    name, model, number = state
+    if type(name) is not str or type(model) is not FLModel or type(number) is not int:
+        raise DecodeError(f"a task of {_names(map(type, state))}; it has a name, a model and an id")
+    return Task(name, model, number)
+
+
+add(FLModel, "flare.FLModel", _model_state, _model, field_parts)
+add(Task, "flare.Task", lambda task: (task.name, task.model, task.id), _task, field_parts)

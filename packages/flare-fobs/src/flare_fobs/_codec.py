@@ -1,0 +1,153 @@
+"""The format, and the four functions that read and write it.
+
+A message is a list of frames. Frame 0 is the metadata: one msgpack value. Each further frame is the memory of one
+array, in the order in which the metadata mentions them; each is mentioned exactly once.
+
+msgpack's own types mean what they say; a map may have any hashable key, and of equal keys the last one wins. bytearray
+and memoryview are written as bin. Everything else is an extension or a list that begins with one (all integers
+little-endian):
+
+    ext  1  head     name of a registered type, UTF-8. First item of a list, nowhere else: the list is one object, and
+                     what follows is its state. A payload names no modules and nothing is imported for it.
+    ext  2  integer  of more than 64 bits: two's complement
+    ext  3  scalar   header, elements: a numpy scalar; no dimensions
+    ext  4  array    header, elements: a numpy array, C order
+    ext  5  array    header: as ext 4, the elements are the next frame
+    ext  6  tensor   as ext 4, of torch: a numpy array where torch is not loaded
+    ext  7  tensor   as ext 5, of torch
+    ext -1           msgpack's timestamp: read as an aware datetime, never written
+
+    header           u16 its own length, u8 number of dimensions, u64 each dimension, dtype's name in ASCII (``dtypes``)
+
+States of the registered types that come with the package:
+
+    tuple, set, frozenset   the items                        complex       real, imaginary
+    OrderedDict             key, value, key, value, …        Decimal       as text
+    datetime                year, month, day, hour, minute, second, microsecond, fold, timezone or nil
+    time                    hour, minute, second, microsecond, fold, timezone or nil
+    date                    year, month, day                 timedelta     days, seconds, microseconds
+    timezone                timedelta[, name]                UUID          16 bytes, big-endian
+    path.posix              as text                          path.windows  as text
+    numpy.str               as text                          numpy.bytes   as bin
+    flare.ParamsType, flare.MetaKey                          name of the member
+    flare.FLModel           params_type as text or nil, params, optimizer_params, metrics, start_round, current_round,
+                            total_rounds, meta
+    flare.Task              name, model, id
+
+and of those that users register: a dataclass is field, value, field, value, …; an Enum is its member's name, a Flag its
+value; any other type is one state.
+
+``dumps`` puts the frames into one string of bytes:
+
+    0       magic       b"FOBS"
+    4       version     u8, 1
+    5       reserved    3 bytes, zero
+    8       n           u64, number of frames, at least 1
+    16      lengths     n times u64
+    16+8n   metadata    frame 0
+    …       frames 1 …  each at the next multiple of 64 from the beginning, zeros in between; nothing after the last
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from flare_fobs._decoder import decode
+from flare_fobs._encoder import encode
+from flare_fobs._limits import DEFAULT_LIMITS, Limits
+from flare_fobs._wire import Buffer, Frames
+from flare_fobs.errors import DecodeError
+
+__all__ = ["dump_frames", "dumps", "load_frames", "loads"]
+
+_MAGIC = b"FOBS"
+_VERSION = 1
+_START = struct.Struct("<4sB3xQ")
+_ALIGNMENT = 64
+
+
+def dump_frames(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> Frames:
+    """Serialize an object without copying its large arrays.
+
+    Args:
+        obj: numbers, strings, bytes, lists, dicts, arrays and registered types, inside each other. Never changed.
+        limits: what the receiver accepts.
+    Returns:
+        The metadata, then one buffer for each array above 4 KiB: its own memory if it is C-contiguous, so the array
+        must not change until the frames were sent.
+    Raises:
+        EncodeError: something cannot travel; names the path to it, as in ``meta['x'][3].field``.
+        LimitError: larger, deeper or more than ``limits`` allows.
+    """
+    return encode(obj, limits)
+
+
+def load_frames(frames: Sequence[Buffer], *, limits: Limits = DEFAULT_LIMITS) -> Any:
+    """Rebuild the object of :func:`dump_frames`; safe for frames from anybody.
+
+    Large numpy arrays are views of their frames: writable where the frame is, and keeping it alive. Small ones, and all
+    tensors, own their memory and are writable.
+
+    Raises:
+        DecodeError: no message, or a type that is not registered in this process.
+        LimitError: exceeds ``limits``.
+    """
+    return decode(frames, limits, copy=False)
+
+
+def dumps(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Serialize an object into one string of bytes; copies each array once. Arguments and errors: :func:`dump_frames`.
+
+    Example:
+        >>> loads(dumps({"round": 3, "shape": (2, 5)}))
+        {'round': 3, 'shape': (2, 5)}
+    """
+    frames = encode(obj, limits)
+    lengths = [len(frame) for frame in frames]
+    pieces: Frames = [_START.pack(_MAGIC, _VERSION, len(frames)), struct.pack(f"<{len(lengths)}Q", *lengths)]
+    end = _START.size + 8 * len(lengths)
+    for index, frame in enumerate(frames):
+        if index:
+            gap = -end % _ALIGNMENT
+            pieces.append(bytes(gap))
+            end += gap
+        pieces.append(frame)
+        end += len(frame)
+    return b"".join(pieces)
+
+
+def loads(data: Buffer, *, limits: Limits = DEFAULT_LIMITS) -> Any:
+    """Rebuild the object of :func:`dumps`; safe for bytes from anybody.
+
+    Every array owns its memory and is writable; ``data`` is not needed any more.
+
+    Raises:
+        DecodeError: no message, or a type that is not registered in this process.
+        LimitError: exceeds ``limits``.
+    """
+    return decode(_split(data), limits, copy=True)
+
+
+def _split(data: Buffer) -> list[memoryview]:
+    view = memoryview(data)
+    if not view.c_contiguous:
+        raise DecodeError("the message is not contiguous; give bytes, or a contiguous memoryview")
+    view = view.cast("B")
+    if len(view) < _START.size or view[:4] != _MAGIC:
+        raise DecodeError(f"{len(view)} bytes that do not begin with {_MAGIC!r}: not made by flare_fobs.dumps")
+    _, version, count = _START.unpack_from(view)
+    if version != _VERSION:
+        raise DecodeError(f"format version {version}, this release reads version {_VERSION}; upgrade the older side")
+    end = _START.size + 8 * count
+    if count < 1 or end > len(view):
+        raise DecodeError(f"a message of {len(view)} bytes cannot have {count} frames; it was cut off or damaged")
+    frames = []
+    for index, length in enumerate(struct.unpack_from(f"<{count}Q", view, _START.size)):
+        start = end + -end % _ALIGNMENT if index else end
+        end = start + length
+        frames.append(view[start:end])
+    if end != len(view):
+        raise DecodeError(f"the message has {len(view)} bytes and says that it has {end}; it was cut off or damaged")
+    return frames

@@ -1,0 +1,174 @@
+"""How large, deep and numerous a message may be, and how that is found out before anything is built from it.
+
+A message of a few bytes can claim any nesting, so the depth is checked on the packed bytes: msgpack's C unpacker walks
+them without building objects, and keeps at most ``_STACK`` containers open. Behind a prefix of ``_STACK - max_depth``
+open containers it therefore refuses exactly the messages that are deeper than ``max_depth``, at nanoseconds a value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from flare_fobs._wire import OutOfData, StackError, Unpacker, unpackb
+from flare_fobs.errors import DecodeError, LimitError
+
+__all__ = ["DEFAULT_LIMITS", "Limits", "check_items", "check_size_and_depth", "mapped", "too_many"]
+
+_STACK = 1024
+_MAX_DEPTH = 500  # below what any release of msgpack can pack
+_OPENS_CONTAINER = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+_OPENS_NOTHING = bytes(set(range(256)) - set(_OPENS_CONTAINER))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a message may hold; the sender and the receiver apply the same defaults.
+
+    Args:
+        max_bytes: size of the metadata, small arrays included. Larger arrays travel outside of it and are limited only
+            by the frames that actually arrived.
+        max_depth: containers and registered objects inside each other, 500 at most.
+        max_items: containers, and values in containers; each may reach this number.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_depth: int = 64
+    max_items: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_depth", "max_items"):
+            if getattr(self, name) < 1:
+                raise LimitError(f"Limits.{name} is {getattr(self, name)!r}; give a number from 1")
+        if self.max_depth > _MAX_DEPTH:
+            raise LimitError(f"Limits.max_depth is {self.max_depth}; {_MAX_DEPTH} is the most that can be packed")
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def check_size_and_depth(metadata: bytes, limits: Limits) -> None:
+    """Refuse metadata that is too large or too deep; builds no object.
+
+    Raises:
+        LimitError: it is.
+        DecodeError: it ends too early. Found only where the depth has to be looked at.
+    """
+    if len(metadata) > limits.max_bytes:
+        raise LimitError(
+            f"the metadata has {len(metadata)} bytes, the limit is {limits.max_bytes}; put large bytes and long lists"
+            " of numbers into numpy arrays, which travel outside of it, or raise Limits.max_bytes on both sides"
+        )
+    # Bytes inside strings and numbers count too, so this can only overestimate.
+    if len(metadata.translate(None, _OPENS_NOTHING)) > limits.max_depth and _is_deeper(metadata, limits):
+        raise LimitError(
+            f"nested deeper than {limits.max_depth} levels; flatten it, or raise Limits.max_depth on both sides"
+        )
+
+
+def check_items(metadata: bytes, limits: Limits) -> None:
+    """Refuse metadata with too many containers or values; reads it, but only where it is large enough to hold them.
+
+    Raises:
+        LimitError: it holds too many.
+    """
+    if len(metadata) > limits.max_items:
+        _Measure(limits).depth(metadata)
+
+
+def mapped(error: Exception, limits: Limits) -> DecodeError:
+    """Say what a foreign exception means that came up while bytes were read."""
+    text = f"{error!s:.200}"
+    if f"exceeds max_array_len({limits.max_items})" in text or f"exceeds max_map_len({limits.max_items})" in text:
+        return too_many(limits)
+    return DecodeError(f"this is no message, or a damaged one: {type(error).__name__}: {text}")
+
+
+def too_many(limits: Limits) -> LimitError:
+    """Say that there are more than ``max_items`` values or containers."""
+    return LimitError(
+        f"more than {limits.max_items} values or containers; put numbers into a numpy array, or raise Limits.max_items"
+        " on both sides"
+    )
+
+
+def _is_deeper(metadata: bytes, limits: Limits) -> bool:
+    if not _has_known_stack():
+        return _Measure(limits).depth(metadata) > limits.max_depth
+    try:
+        end = _skip(b"\x91" * (_STACK - limits.max_depth) + metadata)
+    except StackError:
+        return True
+    except OutOfData:
+        raise DecodeError("the metadata ends too early; the message was cut off on its way") from None
+    if end != _STACK - limits.max_depth + len(metadata):
+        raise DecodeError("the metadata goes on after its end; two messages were joined, or this is none")
+    return False
+
+
+def _skip(data: bytes) -> int:
+    unpacker = Unpacker(read_size=len(data), max_buffer_size=len(data))
+    unpacker.feed(data)
+    unpacker.skip()
+    return int(unpacker.tell())
+
+
+@cache
+def _has_known_stack() -> bool:
+    """Tell whether this is msgpack's C unpacker with the stack we know; the pure-Python one recurses instead."""
+    if Unpacker.__module__.endswith("fallback"):
+        return False
+    _skip(b"\x91" * _STACK + b"\xc0")
+    try:
+        _skip(b"\x91" * (_STACK + 1) + b"\xc0")
+    except StackError:
+        return True
+    return False
+
+
+class _Level(int):
+    """The depth of a container that stood here."""
+
+
+class _Measure:
+    """Reads metadata and keeps nothing of it but depth and numbers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._containers = 0
+        self._values = 0
+
+    def depth(self, metadata: bytes) -> int:
+        try:
+            root = unpackb(
+                metadata,
+                strict_map_key=False,
+                list_hook=self._close,
+                object_pairs_hook=self._close_map,
+                ext_hook=_nothing,
+                max_array_len=min(self._limits.max_items, len(metadata)),
+                max_map_len=min(self._limits.max_items, len(metadata)),
+            )
+        except StackError:
+            return _STACK + 1
+        except LimitError:
+            raise
+        except Exception as error:
+            raise mapped(error, self._limits) from error
+        return root if type(root) is _Level else 0
+
+    def _close(self, values: list[Any]) -> _Level:
+        self._containers += 1
+        self._values += len(values)
+        if self._containers > self._limits.max_items or self._values > self._limits.max_items:
+            raise too_many(self._limits)
+        return _Level(1 + max((value for value in values if type(value) is _Level), default=0))
+
+    def _close_map(self, pairs: list[tuple[Any, Any]]) -> _Level:
+        self._values -= len(pairs)
+        return self._close([value for pair in pairs for value in pair])
+
+
+def _nothing(code: int, data: bytes) -> None:
+    return None

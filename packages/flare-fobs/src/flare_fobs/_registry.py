@@ -1,0 +1,248 @@
+"""The allow-list: which types travel, under which name, and how each is taken apart and put together.
+
+A name is a plain string that both sides chose beforehand. It is looked up in this table and nowhere else: no name is
+ever imported, and a payload can only call what its receiver registered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar, overload
+
+from flare_fobs._wire import HEAD, Frames, ext
+from flare_fobs.errors import DecodeError, EncodeError, RegistrationError
+
+__all__ = ["Decomposer", "add", "field_parts", "register", "register_dataclass", "register_enum"]
+
+T = TypeVar("T")
+
+_PACKED_NATIVELY = (type(None), bool, int, float, str, bytes, bytearray, memoryview, list, dict)
+_MAX_NAME_BYTES = 255
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Decomposer:
+    """How one type travels.
+
+    Args:
+        encode: takes the object and the message's frames; returns a list that begins with ``head``.
+        decode: takes what followed ``head`` in that list.
+        parts: what is inside the object, each with how people write the way to it; only used to word errors.
+        is_builtin: belongs to the serializer and cannot be replaced.
+    """
+
+    type: type
+    name: str
+    head: Any
+    encode: Callable[[Any, Frames], Any]
+    decode: Callable[[list[Any]], Any]
+    parts: Callable[[Any], Iterable[tuple[str, Any]]]
+    is_builtin: bool = False
+
+
+# Read without a lock on every message: single dict operations are atomic.
+encoders: dict[type, Callable[[Any, Frames], Any]] = {}
+decomposers: dict[type, Decomposer] = {}
+by_name: dict[bytes, Decomposer] = {}
+_lock = threading.Lock()
+
+
+def register(type_: type[T], name: str, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
+    """Let objects of exactly ``type_`` travel under ``name``; both sides have to register it.
+
+    Registering a type again under its name replaces it, and so does a class of the same module and qualified name: a
+    module that was reloaded, a notebook cell that ran twice.
+
+    Args:
+        encode: returns the object's state, made of anything that can be serialized; must not change the object.
+        decode: gets such a state, from a sender that may not be trusted, and returns the object.
+
+    Raises:
+        RegistrationError: the name belongs to another type, or the type to another name.
+    Example:
+        >>> class Celsius:
+        ...     def __init__(self, degrees):
+        ...         self.degrees = degrees
+        >>> register(Celsius, "Celsius", lambda value: value.degrees, Celsius)
+    """
+
+    def parts(value: T) -> Iterable[tuple[str, Any]]:
+        return (("", encode(value)),)
+
+    add(type_, name, lambda value: (encode(value),), lambda state: decode(*_one(state, name)), parts)
+
+
+@overload
+def register_dataclass(cls: type[T], name: str | None = None) -> type[T]: ...
+@overload
+def register_dataclass(cls: None = None, name: str | None = None) -> Callable[[type[T]], type[T]]: ...
+def register_dataclass(cls: type[T] | None = None, name: str | None = None) -> Any:
+    """Let objects of a dataclass travel, field by field; usable as a decorator, with or without a name.
+
+    Fields travel with their names: a receiver whose class has fewer fields refuses the object, one whose class has more
+    fills in their defaults. ``__post_init__`` runs on arrival.
+
+    Args:
+        name: the class's name, without its module, if left out.
+
+    Raises:
+        RegistrationError: ``cls`` is no dataclass, or see :func:`register`.
+    Example:
+        >>> @register_dataclass(name="example.Point")
+        ... @dataclasses.dataclass
+        ... class Point:
+        ...     x: float
+        ...     y: float = 0.0
+    """
+    if cls is None:
+        return lambda decorated: register_dataclass(decorated, name)
+    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
+        raise RegistrationError(f"{cls!r} is no dataclass; put @dataclass below @register_dataclass")
+    fields = dataclasses.fields(cls)
+    names = tuple(field.name for field in fields)
+    set_later = frozenset(field.name for field in fields if not field.init)
+    known = frozenset(names)
+
+    def state(value: Any) -> Iterable[Any]:
+        return [item for field in names for item in (field, getattr(value, field))]
+
+    def decode(items: list[Any]) -> Any:
+        values = dict(zip(items[::2], items[1::2], strict=True))
+        if unknown := values.keys() - known:
+            raise DecodeError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}; the sender runs another version")
+        late = {field: values.pop(field) for field in set_later & values.keys()}
+        result = cls(**values)
+        for field, value in late.items():
+            object.__setattr__(result, field, value)
+        return result
+
+    add(cls, name or cls.__name__, state, decode, field_parts)
+    return cls
+
+
+E_ = TypeVar("E_", bound=enum.Enum)
+
+
+@overload
+def register_enum(cls: type[E_], name: str | None = None) -> type[E_]: ...
+@overload
+def register_enum(cls: None = None, name: str | None = None) -> Callable[[type[E_]], type[E_]]: ...
+def register_enum(cls: type[E_] | None = None, name: str | None = None) -> Any:
+    """Let members of an Enum travel by name, and of a Flag by value; usable as a decorator, with or without a name.
+
+    Args:
+        name: the class's name, without its module, if left out.
+
+    Raises:
+        RegistrationError: ``cls`` is no Enum, or see :func:`register`.
+    Example:
+        >>> @register_enum
+        ... class Colour(enum.Enum):
+        ...     RED = "r"
+    """
+    if cls is None:
+        return lambda decorated: register_enum(decorated, name)
+    if not isinstance(cls, type) or not issubclass(cls, enum.Enum):
+        raise RegistrationError(f"{cls!r} is no Enum")
+    add_enum(cls, name or cls.__name__)
+    return cls
+
+
+def add_enum(cls: type[enum.Enum], name: str, *, is_builtin: bool = False) -> None:
+    """Register an Enum."""
+    if issubclass(cls, enum.Flag):
+        add(cls, name, lambda member: (member.value,), lambda state: cls(*_one(state, name)), is_builtin=is_builtin)
+        return
+    members = cls.__members__
+
+    def decode(state: list[Any]) -> enum.Enum:
+        (member,) = _one(state, name)
+        if member not in members:
+            raise DecodeError(f"{name} has no member {member!r:.80}; the sender runs another version")
+        return members[member]
+
+    add(cls, name, lambda member: (member.name,), decode, is_builtin=is_builtin)
+
+
+def add(
+    type_: type[T],
+    name: str,
+    state: Callable[[Any], Iterable[Any]],
+    decode: Callable[[list[Any]], Any],
+    parts: Callable[[Any], Iterable[tuple[str, Any]]] = lambda value: (),
+    *,
+    is_builtin: bool = False,
+) -> None:
+    """Register a type whose ``state`` is any number of items, that reach ``decode`` as a list."""
+    key = _checked_name(name)
+    head = ext(HEAD, key)
+
+    def encode(value: Any, frames: Frames) -> list[Any]:
+        return [head, *state(value)]
+
+    decomposer = Decomposer(type_, name, head, encode, decode, parts, is_builtin)
+    with _lock:
+        _check_free(type_, name, by_name.get(key), decomposers.get(type_))
+        by_name[key] = decomposers[type_] = decomposer
+        encoders[type_] = encode
+
+
+def field_parts(value: Any) -> Iterable[tuple[str, Any]]:
+    """Take a dataclass object apart as its user would write it."""
+    return ((f".{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))
+
+
+def refuse_unregistered(type_: type) -> EncodeError:
+    """Say what to do about a type that nobody registered."""
+    name = type_.__name__
+    if issubclass(type_, enum.Enum):
+        remedy = f"register it with flare_fobs.register_enum({name})"
+    elif dataclasses.is_dataclass(type_):
+        remedy = f"register it with flare_fobs.register_dataclass({name})"
+    elif plain := next((base for base in (dict, list, tuple, str, int, float, bytes) if issubclass(type_, base)), None):
+        remedy = (
+            f"a subclass of {plain.__name__} would arrive as something else: convert it with {plain.__name__}(…), or"
+            f" register it with flare_fobs.register({name}, …)"
+        )
+    elif hasattr(type_, "keys") and hasattr(type_, "__getitem__"):
+        remedy = f"read it into a dict with dict(…), or register it with flare_fobs.register({name}, …)"
+    else:
+        remedy = (
+            "convert it to numbers, strings, lists, dicts and arrays, or register it with"
+            f" flare_fobs.register({name}, …)"
+        )
+    return EncodeError(f"cannot serialize {type_.__module__}.{type_.__qualname__}; {remedy}")
+
+
+def _one(state: list[Any], name: str) -> list[Any]:
+    if len(state) != 1:
+        raise DecodeError(f"{name} has {len(state)} states instead of one; the sender runs another version")
+    return state
+
+
+def _checked_name(name: str) -> bytes:
+    try:
+        key = name.encode()
+    except (AttributeError, UnicodeEncodeError):
+        key = b""
+    if not 0 < len(key) <= _MAX_NAME_BYTES:
+        raise RegistrationError(f"the name {name!r:.80} is unusable; give a string of 1 to {_MAX_NAME_BYTES} bytes")
+    return key
+
+
+def _check_free(type_: type, name: str, same_name: Decomposer | None, same_type: Decomposer | None) -> None:
+    if type_ in _PACKED_NATIVELY:
+        raise RegistrationError(f"{type_.__name__} travels as it is and cannot be registered")
+    if same_type is not None and (same_type.is_builtin or same_type.name != name):
+        raise RegistrationError(f"{type_.__qualname__} is already registered, as {same_type.name!r}")
+    if same_name is None or same_name.type is type_:
+        return
+    other = same_name.type
+    if same_name.is_builtin or (other.__module__, other.__qualname__) != (type_.__module__, type_.__qualname__):
+        raise RegistrationError(
+            f"the name {name!r} belongs to {other.__module__}.{other.__qualname__}; register"
+            f" {type_.__module__}.{type_.__qualname__} under another name, on both sides"
+        )

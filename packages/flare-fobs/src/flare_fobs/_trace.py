@@ -1,0 +1,88 @@
+"""After a failure: walks the sender's object again, slowly, to name the place that could not be serialized.
+
+Packing keeps no track of where it is, which is what makes it fast. The walk takes objects apart as the encoders do and
+counts levels as the format does.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flare_fobs._limits import Limits
+from flare_fobs._registry import decomposers
+from flare_fobs._wire import Frames
+from flare_fobs.errors import EncodeError, LimitError
+
+__all__ = ["explained"]
+
+_LEAVES = frozenset((type(None), bool, int, float, bytes, bytearray))
+_MAX_PATH = 160
+_EncoderOf = Callable[[type], Callable[[Any, Frames], Any]]
+
+
+def explained(root: Any, error: Exception, limits: Limits, encoder_of: _EncoderOf) -> EncodeError:
+    """Turn what stopped the packer into an error that names the path, as in ``params['w'][3].field``."""
+    if isinstance(error, LimitError) and "levels" not in str(error):
+        return error
+    for path, value, level in _walk(root, limits.max_depth):
+        if level > limits.max_depth:
+            return LimitError(
+                f"{_readable(path)}: nested deeper than {limits.max_depth} levels; flatten it, if it does not contain"
+                " itself, or raise Limits.max_depth on both sides"
+            )
+        fault = _fault(value, encoder_of)
+        if fault is not None:
+            return EncodeError(f"{_readable(path)}: {fault}")
+    return EncodeError(f"cannot serialize the {type(root).__name__}: {error}; did it change meanwhile?")
+
+
+def _walk(root: Any, max_depth: int) -> Iterable[tuple[str, Any, int]]:
+    """Yield each value, its path and the number of containers down to and including it, in the order of packing."""
+    stack = [("", root, 0)]
+    while stack:
+        path, value, outer = stack.pop()
+        kind = type(value)
+        nests = kind is list or kind is dict or kind in decomposers
+        level = outer + nests
+        yield path, value, level
+        if nests and level <= max_depth:
+            stack.extend((path + step, part, level) for step, part in reversed(list(_parts(value))))
+
+
+def _parts(value: Any) -> Iterable[tuple[str, Any]]:
+    if type(value) is list:
+        return ((f"[{index}]", item) for index, item in enumerate(value))
+    if type(value) is dict:
+        entries = list(value.items())
+        keys = ((f" key {reprlib.repr(key)}", key) for key, _ in entries)
+        return (pair for both in zip(keys, _values(entries), strict=True) for pair in both)
+    return decomposers[type(value)].parts(value)
+
+
+def _values(entries: list[tuple[Any, Any]]) -> Iterable[tuple[str, Any]]:
+    return ((f"[{reprlib.repr(key)}]", item) for key, item in entries)
+
+
+def _fault(value: Any, encoder_of: _EncoderOf) -> str | None:
+    kind = type(value)
+    try:
+        if kind is str:
+            value.encode()
+        elif kind is memoryview:
+            value.cast("B")
+        elif kind not in _LEAVES and kind is not list and kind is not dict:
+            encoder_of(kind)(value, [])
+    except EncodeError as error:
+        return str(error)
+    except UnicodeEncodeError as error:
+        return f"the string has a lone surrogate at {error.start}; send text.encode(errors='surrogateescape') instead"
+    except Exception as error:  # whatever an encode function raises is its own
+        return f"cannot take the {kind.__name__} apart: {type(error).__name__}: {error}"
+    return None
+
+
+def _readable(path: str) -> str:
+    path = path.removeprefix(".").strip() or "the object itself"
+    return path if len(path) <= _MAX_PATH else f"{path[: _MAX_PATH // 2]} … {path[-_MAX_PATH // 2 :]}"

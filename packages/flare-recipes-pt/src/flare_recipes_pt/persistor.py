@@ -1,0 +1,43 @@
+"""Checkpoints of PyTorch models: besides safetensors, a state dict that ``torch.load(..., weights_only=True)`` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from flare_core import CodeBundle, flatten, unflatten
+from flare_fobs.tensors import to_torch
+from flare_tensor_downloader import read_file
+
+__all__ = ["TorchPersistor"]
+
+
+class TorchPersistor:
+    """Reads the initial model from the job's code and writes ``.pt`` files beside the checkpoints.
+
+    Args:
+        initial: the safetensors file's place in the job's code; None starts without params.
+    """
+
+    def __init__(self, initial: str | None = None) -> None:
+        self.initial = initial
+
+    def initial_file(self, code: CodeBundle) -> Path | None:
+        """Where the initial model lies."""
+        return None if self.initial is None else code.locate(self.initial)
+
+    def export(self, checkpoint: Path) -> None:
+        """Write the state dict beside the safetensors file; the file is the whole new one or the whole old one."""
+        target = checkpoint.with_suffix(".pt")
+        partial = target.with_name(f".{target.name}.partial")
+        torch.save(self._tensors(read_file(checkpoint)), partial)
+        partial.replace(target)
+
+    def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return tensors with memory of their own, ready for ``load_state_dict``."""
+        return {name: value.clone() for name, value in self._tensors(params).items()}
+
+    def _tensors(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return unflatten({key: to_torch(value) for key, value in flatten(params)})

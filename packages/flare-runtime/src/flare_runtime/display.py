@@ -1,0 +1,148 @@
+"""What people see of a run: a live display on a terminal, one line a round elsewhere, and a summary at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from flare_core.events import EventBus, ModelSaved, RoundEnded, RoundStarted, SiteReplied, WarningRaised
+
+__all__ = ["Display", "open_display", "plot", "summary_text"]
+
+MAX_METRICS = 4
+
+
+class Display:
+    """Prints one line a round."""
+
+    def __init__(self, job_name: str, sites: int, stream: TextIO) -> None:
+        self._stream = stream
+        self._say(f"{job_name}: {sites} {'site' if sites == 1 else 'sites'}")
+
+    def attach(self, events: EventBus) -> None:
+        """Show what happens from now on."""
+        events.subscribe(RoundEnded, self.round_ended)
+        events.subscribe(WarningRaised, lambda event: self._say(f"warning: {event.message}"))
+
+    def round_ended(self, event: RoundEnded) -> None:
+        """Show one round."""
+        self._say(round_line(event))
+
+    def note(self, text: str) -> None:
+        """Show a line that is no event."""
+        self._say(text)
+
+    def close(self) -> None:
+        """Take down what moves."""
+
+    def _say(self, text: str) -> None:
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+class LiveDisplay(Display):
+    """A bar of rounds, the sites of the current one and the latest metrics; finished rounds do not scroll."""
+
+    def __init__(self, job_name: str, sites: int, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = Console(file=stream)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[sites]}"),
+            TextColumn("[cyan]{task.fields[metrics]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._bar = self._progress.add_task(job_name, total=None, sites=f"{sites} sites", metrics="starting")
+        self._progress.start()
+
+    def attach(self, events: EventBus) -> None:
+        super().attach(events)
+        events.subscribe(RoundStarted, self._round_started)
+        events.subscribe(SiteReplied, self._site_replied)
+
+    def round_ended(self, event: RoundEnded) -> None:
+        self._progress.update(self._bar, completed=event.round + 1, metrics=metrics_text(event.metrics))
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def _round_started(self, event: RoundStarted) -> None:
+        self._progress.update(self._bar, total=event.total_rounds)
+
+    def _site_replied(self, event: SiteReplied) -> None:
+        self._progress.update(self._bar, sites=f"{event.done}/{event.expected} sites")
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
+
+
+def open_display(job_name: str, sites: int, stream: TextIO | None = None) -> Display:
+    """Return the display that fits where the output goes."""
+    stream = stream or sys.stdout
+    return (LiveDisplay if stream.isatty() else Display)(job_name, sites, stream)
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """The first few metrics as text."""
+    shown = [f"{key} {value:.4g}" for key, value in list(metrics.items())[:MAX_METRICS]]
+    return "  ".join(shown + (["…"] if len(metrics) > MAX_METRICS else []))
+
+
+def round_line(event: RoundEnded) -> str:
+    """One round as text."""
+    text = f"round {event.round} ({event.round + 1} of {event.total_rounds})  {metrics_text(event.metrics)}"
+    return f"{text.rstrip()}  {event.seconds:.2f} s"
+
+
+def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]]) -> str:
+    """A run's end on one screen: outcome, best round, a plot of the metric, where everything is."""
+    best = summary.get("best")
+    lines = [
+        f"{summary['outcome'].upper()}  {summary['job']}: {summary['rounds']} rounds in {summary['seconds']:.1f} s"
+    ]
+    if summary.get("error"):
+        lines += ["", *str(summary["error"]).splitlines(), ""]
+    if best:
+        lines.append(f"best      round {best['round']}: {summary['key_metric']} {best['value']:.4g}")
+    if len(curve) > 1:
+        lines += ["", *plot(curve, title=str(summary["key_metric"])), ""]
+    for label, key in (("model", "global_model"), ("best", "best_model"), ("folder", "folder")):
+        if summary.get(key):
+            lines.append(f"{label:<9} {summary[key]}")
+    return "\n".join(lines)
+
+
+def plot(curve: Sequence[tuple[int, float]], *, title: str, width: int = 60, height: int = 6) -> list[str]:
+    """Draw a curve with block characters: one column a point, or the mean of several."""
+    values = _columns([value for _, value in curve], width)
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    levels = [1 + round((value - low) / span * (height * 8 - 1)) for value in values]
+    rows = []
+    for row in range(height - 1, -1, -1):
+        cells = "".join(" ▁▂▃▄▅▆▇█"[max(0, min(8, level - row * 8))] for level in levels)
+        label = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
+        rows.append(f"{label:>9} ┤{cells}")
+    first, last = curve[0][0], curve[-1][0]
+    return [
+        f"{title:>9} by round",
+        *rows,
+        f"{'':>9} └{'─' * len(values)}",
+        f"{'':>11}{first}{str(last):>{max(1, len(values) - len(str(first)))}}",
+    ]
+
+
+def _columns(values: list[float], width: int) -> list[float]:
+    if len(values) <= width:
+        repeat = max(1, min(6, width // len(values)))
+        return [value for value in values for _ in range(repeat)]
+    edges = [index * len(values) // width for index in range(width + 1)]
+    return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]

@@ -1,0 +1,326 @@
+"""The server's side of a run: gives tasks to the sites, yields their replies in order, and notices who fails."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from flare_core import (
+    FilterContext,
+    FilterPoint,
+    FLModel,
+    JobAborted,
+    RecipeError,
+    Reply,
+    SiteError,
+)
+from flare_core.events import (
+    EventBus,
+    MetricLogged,
+    ModelSaved,
+    RoundEnded,
+    RoundStarted,
+    SiteFailed,
+    SiteReplied,
+    WarningRaised,
+)
+from flare_core.filters import FilterChain, apply_filters
+from flare_tensor_downloader import Downloader, LazyParams, Offer, read_file, receive_params, send_params
+from flare_transport import Cell, Message, encode
+
+from flare_runtime.checkpoints import Checkpoints
+from flare_runtime.record import MetricsFile
+
+__all__ = ["SitesFederation"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    task_id: int
+    site: str
+    model: FLModel
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    site: str
+    message: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    site: str
+    key: str
+    value: Any
+    kind: str
+    step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    host: str
+
+
+class SitesFederation:
+    """A federation of sites that are reached through cells.
+
+    Everything that arrives goes through one queue, which the workflow's thread empties while it waits; so workflows,
+    aggregators and event handlers need no locks.
+
+    Args:
+        hosts: by site, the name of the cell that serves it.
+    """
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        seed: int,
+        hosts: Mapping[str, str],
+        cell: Cell,
+        downloader: Downloader,
+        checkpoints: Checkpoints,
+        metrics: MetricsFile,
+        task_filters: list[FilterChain],
+        result_filters: list[FilterChain],
+    ) -> None:
+        self.job_id = job_id
+        self.sites = tuple(hosts)
+        self.random = np.random.default_rng(seed)
+        self.events = EventBus()
+        self.round: int | None = None
+        self.total_rounds: int | None = None
+        self.failures: dict[str, SiteError] = {}
+        self._hosts = dict(hosts)
+        self._sites_of_host = Counter(hosts.values())
+        self._cell = cell
+        self._downloader = downloader
+        self._checkpoints = checkpoints
+        self._metrics = metrics
+        self._task_filters = task_filters
+        self._result_filters = result_filters
+        self._inbox: queue.SimpleQueue[_Result | _Failure | _Log | _Ready | BaseException] = queue.SimpleQueue()
+        self._task_id = 0
+        self._kept: list[LazyParams] = []
+        self._over = False
+        self._last_means: dict[str, float] = {}
+        cell.handle("result", self._on_result, inline=True)
+        cell.handle("failed", self._on_failed, inline=True)
+        cell.handle("log", self._on_log, inline=True)
+        cell.handle("ready", lambda message: self._inbox.put(_Ready(message.sender)), inline=True)
+
+    def rounds(self, count: int) -> Iterator[int]:
+        self.total_rounds = count
+        for round_ in range(count):
+            self.round = round_
+            self._last_means = {}
+            started = time.monotonic()
+            self.events.emit(RoundStarted(round_, count))
+            try:
+                yield round_
+            finally:
+                if not self._over:  # a run that failed in a round did not end it
+                    self.events.emit(RoundEnded(round_, count, time.monotonic() - started, self._last_means))
+
+    def sample(self, minimum: int, *, count: int | None = None) -> tuple[str, ...]:
+        present = tuple(site for site in self.sites if site not in self.failures)
+        if len(present) < minimum:
+            missing = ", ".join(self.failures) or "none failed"
+            raise RecipeError(f"a round needs {minimum} sites, {len(present)} are there (failed: {missing})")
+        if count is None or count >= len(present):
+            return present
+        chosen = set(self.random.choice(len(present), size=max(count, minimum), replace=False).tolist())
+        return tuple(site for index, site in enumerate(present) if index in chosen)
+
+    def broadcast(self, task: str, model: FLModel, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
+        targets = self.sites if to is None else tuple(to)
+        for site in targets:
+            if site not in self._hosts:
+                raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
+        self._release_kept()
+        self._task_id += 1
+        offers = self._send(task, self._stamped(model), targets)
+        arrived: dict[str, FLModel] = {}
+        try:
+            for site in targets:
+                while site not in arrived:
+                    self._take(arrived, task, len(targets))
+                model = receive_params(arrived.pop(site), self._cell)
+                params = model.params
+                yield Reply(site, task, self._filtered(model, site, task), self.round)
+                self._done_with(params)
+        finally:
+            for offer in offers:
+                offer.close()
+            for site in arrived:
+                self._done_with(receive_params(arrived[site], self._cell).params)
+
+    def load(self) -> FLModel:
+        path = self._checkpoints.initial
+        params = None if path is None else read_file(path)  # page by page, when it is touched
+        model = FLModel() if params is None else FLModel(params=params)
+        if params is not None:
+            self._checkpoints.note_initial(model)
+        return model
+
+    def save(self, model: FLModel, *, name: str = "global", metric: float | None = None) -> None:
+        self._checkpoints.save(model, name)
+        self.events.emit(ModelSaved(name, self.round, metric))
+
+    def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
+        if site is None:
+            self._last_means = metrics
+        self._metrics.write(self.round, site, metrics)
+
+    def warn(self, message: str) -> None:
+        logger.warning("%s", message)
+        self.events.emit(WarningRaised(message))
+
+    def fail(self, site: str, message: str, details: str = "") -> None:
+        """Take note, from any thread, that a site is lost."""
+        self._inbox.put(_Failure(site, message, details))
+
+    def abort(self, reason: str) -> None:
+        """End the run from another thread."""
+        self._inbox.put(JobAborted(reason))
+
+    def wait_ready(self, hosts: int) -> None:
+        """Wait until so many hosts have said that their sites are ready.
+
+        Raises:
+            SiteError: a site could not be prepared.
+        """
+        ready = 0
+        while ready < hosts:
+            item = self._inbox.get()
+            if isinstance(item, _Ready):
+                ready += 1
+            elif isinstance(item, _Failure):
+                raise self._note_failure(item)
+            elif isinstance(item, BaseException):
+                raise item
+
+    def finish(self) -> None:
+        """Tell all sites that no task will come any more."""
+        self._over = True
+        self._release_kept()
+        for host in dict.fromkeys(self._hosts.values()):
+            self._cell.send(host, "end")
+
+    def close(self) -> None:
+        """Announce nothing any more."""
+        self._over = True
+        self._release_kept()
+
+    def drain(self) -> None:
+        """Take what has arrived without waiting for more; failures are noted, not raised."""
+        while True:
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(item, _Failure):
+                self._note_failure(item)
+            elif isinstance(item, _Log):
+                self._record_log(item)
+
+    def _stamped(self, model: FLModel) -> FLModel:
+        return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
+
+    def _send(self, task: str, model: FLModel, targets: tuple[str, ...]) -> list[Offer]:
+        offers: list[Offer] = []
+        if not self._task_filters:
+            outgoing, offer = send_params(model, self._downloader, shared=True)
+            offers += [offer] if offer is not None else []
+            to_all = encode([self._task_id, None, task, outgoing])  # serialized once, if hosts serve all their sites
+            for host, sites in self._by_host(targets).items():
+                is_all = len(sites) == self._sites_of_host[host]
+                self._cell.send(host, "task", to_all if is_all else [self._task_id, sites, task, outgoing])
+            return offers
+        for site in targets:
+            context = FilterContext(FilterPoint.SERVER_OUTPUT, site, task, self.round)
+            outgoing, offer = send_params(apply_filters(self._task_filters, model, context), self._downloader)
+            offers += [offer] if offer is not None else []
+            self._cell.send(self._hosts[site], "task", [self._task_id, [site], task, outgoing])
+        return offers
+
+    def _by_host(self, targets: tuple[str, ...]) -> dict[str, list[str]]:
+        grouped: dict[str, list[str]] = defaultdict(list)
+        for site in targets:
+            grouped[self._hosts[site]].append(site)
+        return grouped
+
+    def _take(self, arrived: dict[str, FLModel], task: str, expected: int) -> None:
+        item = self._inbox.get()
+        if isinstance(item, _Result):
+            if item.task_id == self._task_id:
+                arrived[item.site] = item.model
+                self.events.emit(SiteReplied(item.site, task, self.round, len(arrived), expected))
+            else:
+                logger.warning("late result ignored site=%s task_id=%s", item.site, item.task_id)
+                self._done_with(receive_params(item.model, self._cell).params)
+        elif isinstance(item, _Log):
+            self._record_log(item)
+        elif isinstance(item, _Failure):
+            raise self._note_failure(item)
+        elif isinstance(item, BaseException):
+            raise item
+
+    def _filtered(self, model: FLModel, site: str, task: str) -> FLModel:
+        if not self._result_filters:
+            return model
+        return apply_filters(
+            self._result_filters, model, FilterContext(FilterPoint.SERVER_INPUT, site, task, self.round)
+        )
+
+    def _done_with(self, params: Any) -> None:
+        if isinstance(params, LazyParams):
+            if params.kept:
+                self._kept.append(params)
+            else:
+                params.release()
+
+    def _release_kept(self) -> None:
+        for params in self._kept:
+            params.release()
+        self._kept = []
+
+    def _note_failure(self, failure: _Failure) -> SiteError:
+        error = SiteError(failure.message, site=failure.site, details=failure.details)
+        if failure.site not in self.failures:
+            self.failures[failure.site] = error
+            logger.error("site failed site=%s\n%s", failure.site, error)
+            self.events.emit(SiteFailed(failure.site, str(error)))
+        return error
+
+    def _record_log(self, item: _Log) -> None:
+        extra = {"step": item.step} if item.step is not None else {}
+        self._metrics.write(self.round, item.site, {item.key: item.value}, **extra)
+        self.events.emit(MetricLogged(item.key, item.value, self.round, item.site, item.step, item.kind))
+
+    def _on_result(self, message: Message) -> None:
+        task_id, site, model = message.payload
+        self._inbox.put(_Result(task_id, self._checked(site, message), model))
+
+    def _on_failed(self, message: Message) -> None:
+        site, text, details = message.payload
+        self._inbox.put(_Failure(self._checked(site, message), text, details))
+
+    def _on_log(self, message: Message) -> None:
+        site, key, value, kind, step, _extra = message.payload
+        self._inbox.put(_Log(self._checked(site, message), key, value, kind, step))
+
+    def _checked(self, site: str, message: Message) -> str:
+        host = self._hosts.get(site)
+        if host is None or (message.sender != host and not message.sender.startswith(f"{host}.")):
+            raise SiteError(f"{message.sender} spoke for the site {site!r}, which is not its own", site=str(site))
+        return site

@@ -1,0 +1,68 @@
+"""Logging of a run: everything that Flare's packages log goes to the run's log file, and nothing to the terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flare_core import RecipeError
+
+__all__ = ["LogConfig", "check_log_config", "log_to"]
+
+LogConfig = str | Mapping[str, Any] | Path | None
+
+LOGGERS = ("flare_core", "flare_fobs", "flare_transport", "flare_tensor_downloader", "flare_runtime")
+FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s %(message)s"
+
+
+def check_log_config(config: LogConfig) -> str | Mapping[str, Any]:
+    """Return a level's name, or a dict for :func:`logging.config.dictConfig`.
+
+    Args:
+        config: a level (``"debug"``), such a dict, or the path of a JSON file that holds one; None means ``"info"``.
+    Raises:
+        RecipeError: it is none of these.
+    """
+    if config is None:
+        return "INFO"
+    if isinstance(config, Mapping):
+        return config
+    if isinstance(config, str) and config.upper() in logging.getLevelNamesMapping():
+        return config.upper()
+    path = Path(config)
+    if not path.is_file():
+        raise RecipeError(f"log_config is {config!r}; give a level such as 'debug', a dict, or the path of a JSON file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"log_config {path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"log_config {path} holds a {type(content).__name__}; it must hold an object")
+    return content
+
+
+@contextmanager
+def log_to(path: Path, config: str | Mapping[str, Any]) -> Iterator[None]:
+    """Send what Flare logs to ``path`` until the end of the block, then leave logging as it was."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(FORMAT))
+    before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, LOGGERS)]
+    for logger, _, _ in before:
+        logger.addHandler(handler)
+        logger.setLevel(config if isinstance(config, str) else logging.INFO)
+        logger.propagate = False
+    if not isinstance(config, str):
+        logging.config.dictConfig({"disable_existing_loggers": False, "version": 1, **config})
+    try:
+        yield
+    finally:
+        for logger, level, propagate in before:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        handler.close()

@@ -1,0 +1,61 @@
+"""The record of a run: metrics.jsonl while it goes on, summary.json at its end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["MetricsFile", "read_metrics", "write_summary"]
+
+
+class MetricsFile:
+    """Appends one JSON object a line: round, site (null for the federation), key, value."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, round_: int | None, site: str | None, metrics: Mapping[str, Any], **extra: Any) -> None:
+        """Append one line for each metric."""
+        for key, value in metrics.items():
+            row = {"round": round_, "site": site, "key": key, "value": _plain(value), **extra}
+            self._file.write(json.dumps(row) + "\n")
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a metrics file; a line that a crash cut short is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
+    """Write a run's summary, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(summary, indent=2, default=str) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has: numbers that are not finite become text."""
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return str(value)
+    return number if math.isfinite(number) else str(number)

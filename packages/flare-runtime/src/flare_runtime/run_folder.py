@@ -1,0 +1,88 @@
+"""The folder of a run: the same in every environment.
+
+<workspace>/<job name>/<run>/summary.json   outcome, rounds, best round, metrics, bytes, memory, sites, error
+                             metrics.jsonl  one line a (round, site or global, key, value)
+                             log.txt        what the runtime has to say
+                             server/        checkpoints
+                             sites/<name>/  log.txt, and what the script writes to its working folder
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from flare_core import RecipeError
+
+__all__ = ["RunFolder", "default_workspace"]
+
+WORKSPACE_VARIABLE = "FLARE_WORKSPACE"
+
+
+def default_workspace() -> Path:
+    """Where runs are kept if nothing is said: ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder, else,
+    where that cannot be written, the user's cache."""
+    chosen = os.environ.get(WORKSPACE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    here = Path.cwd()
+    if os.access(here, os.W_OK) and here != Path(here.anchor):
+        return here / "flare-runs"
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "flare" / "runs"
+
+
+class RunFolder:
+    """Paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = path / "log.txt"
+        self.summary = path / "summary.json"
+        self.metrics = path / "metrics.jsonl"
+        self.server = path / "server"
+
+    @classmethod
+    def create(cls, workspace: Path, job_name: str) -> RunFolder:
+        """Make the folder of a new run, named for the time at which it starts.
+
+        Raises:
+            RecipeError: the workspace cannot be written; names it.
+        """
+        stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+        number = 1
+        while True:
+            path = workspace / job_name / (stamp if number == 1 else f"{stamp}-{number}")
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not path.is_dir():
+                    raise RecipeError(
+                        f"{path} is in the way of the run's folder; choose another workspace_root"
+                    ) from None
+                number += 1
+            except OSError as error:
+                raise RecipeError(
+                    f"the workspace {workspace} cannot be written: {error}; give workspace_root"
+                ) from error
+        folder = cls(path)
+        folder.server.mkdir()
+        (path / "sites").mkdir()
+        return folder
+
+    @property
+    def run_id(self) -> str:
+        """The run's name within its job."""
+        return self.path.name
+
+    def checkpoint(self, name: str) -> Path:
+        """The safetensors file of the ``global`` or ``best`` model."""
+        return self.server / f"{name}_model.safetensors"
+
+    def site(self, name: str) -> Path:
+        """A site's working folder; made when it is asked for."""
+        path = self.path / "sites" / name
+        path.mkdir(exist_ok=True)
+        return path

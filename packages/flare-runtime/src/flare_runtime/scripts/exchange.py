@@ -1,0 +1,83 @@
+"""The form in which a script gets and gives its arrays, and the difference that DIFF sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from flare_core import FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, flatten, unflatten
+from flare_core.model import Key, Params, key_text
+from flare_fobs.tensors import to_numpy, to_torch
+
+__all__ = ["Exchange"]
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+_FORMS: dict[str, Callable[[Array], Any] | None] = {"numpy": None, "pytorch": to_torch}
+
+
+class Exchange:
+    """Turns numpy arrays, which is what travels, into what a script works with, and back.
+
+    Args:
+        form: ``numpy`` or ``pytorch``.
+        transfer: DIFF turns a whole model that the script sends into its difference to the one received.
+    """
+
+    def __init__(self, form: str, transfer: ParamsType) -> None:
+        if form not in _FORMS:
+            raise RecipeError(f"exchange_format is {form!r}; known are {', '.join(_FORMS)}")
+        self._convert = _FORMS[form]
+        self._transfer = transfer
+        self._received: dict[Key, Array] = {}
+
+    def to_script(self, model: FLModel) -> FLModel:
+        """Return ``model`` with arrays of the script's own, in its form."""
+        if model.params is None:
+            return model
+        if self._transfer is ParamsType.DIFF:  # the script may change what it received, so the base is a copy
+            self._received = {key: np.array(value, copy=True) for key, value in flatten(model.params)}
+        if self._convert is not None:
+            model.params = _mapped(model.params, self._convert)
+        return model
+
+    def from_script(self, model: FLModel, site: str) -> FLModel:
+        """Return ``model`` with numpy arrays that share the script's memory.
+
+        Raises:
+            EncodeError: a value is no array that can travel; names its key.
+            ShapeMismatchError: a difference is wanted, and a shape is not that of the model received.
+        """
+        if model.params is None:
+            return model
+        arrays = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(model.params)}
+        if self._transfer is not ParamsType.DIFF or model.params_type is ParamsType.DIFF:
+            return replace(model, params=unflatten(arrays))
+        if not self._received:
+            raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")
+        differences = {key: _difference(key, value, self._received.get(key), site) for key, value in arrays.items()}
+        self._received = {}
+        known = {key: value for key, value in differences.items() if value is not None}
+        return replace(model, params=unflatten(known), params_type=ParamsType.DIFF)
+
+
+def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
+    return {
+        name: _mapped(value, convert) if isinstance(value, dict) else convert(value) for name, value in params.items()
+    }
+
+
+def _difference(key: Key, value: Array, received: Array | None, site: str) -> Array | None:
+    if received is None:
+        raise ModelError(
+            f"{site}: '{key_text(key)}' is not in the model received, so it has no difference; send the same keys"
+        )
+    if value.shape != received.shape:
+        raise ShapeMismatchError(
+            f"{site}: '{key_text(key)}' has shape {value.shape}, the model received has {received.shape}"
+        )
+    if value.dtype.kind in "iub":  # the difference of counters can be negative, and that of flags is one of -1, 0, 1
+        return value.astype(np.int64) - received.astype(np.int64)
+    return np.asarray(value - received)

@@ -1,0 +1,138 @@
+"""ScriptExecutor: a training script does the tasks, by calling the Client API."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import traceback
+import types
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from flare_core import Executor, FLModel, ParamsType, RecipeError, SiteChannel, Task
+
+from flare_runtime.errors import ScriptError
+from flare_runtime.scripts.exchange import Exchange
+from flare_runtime.scripts.external import run_external
+from flare_runtime.site import Site
+
+__all__ = ["ScriptExecutor"]
+
+
+class ScriptExecutor(Executor):
+    """Runs one script for the whole run; what the script receives and sends are the tasks and the replies.
+
+    Args:
+        script: the script's place in the job's code.
+        args: its command line.
+        launch_external_process: run it as a process of its own.
+        command: what starts such a process.
+        params_transfer_type: FULL or DIFF.
+        exchange_format: the form of the arrays that the script gets, ``numpy`` or ``pytorch``.
+    """
+
+    def __init__(
+        self,
+        *,
+        script: str,
+        args: Sequence[str] = (),
+        launch_external_process: bool = False,
+        command: Sequence[str] = ("python3", "-u"),
+        params_transfer_type: str = ParamsType.FULL,
+        exchange_format: str = "numpy",
+    ) -> None:
+        if isinstance(args, str) or isinstance(command, str):
+            raise RecipeError("args and command of a ScriptExecutor are lists of text, one entry an argument")
+        self.script = script
+        self.args = list(args)
+        self.launch_external_process = launch_external_process
+        self.command = list(command)
+        self.params_transfer_type = ParamsType(params_transfer_type)
+        self.exchange_format = exchange_format
+
+    def execute(self, task: Task, channel: SiteChannel) -> FLModel:
+        """Not used: a script takes its tasks itself."""
+        raise TypeError("a ScriptExecutor serves a whole run, through run()")
+
+    def run(self, channel: SiteChannel) -> None:
+        """Run the script until it ends.
+
+        Raises:
+            ScriptError: it did not end with the run; carries its traceback or exit code.
+        """
+        assert isinstance(channel, Site)
+        path = channel.code.locate(self.script)
+        if self.launch_external_process:
+            settings = {
+                "exchange_format": self.exchange_format,
+                "params_transfer_type": self.params_transfer_type.value,
+            }
+            run_external(channel, [*self.command, str(path), *self.args], settings)
+        else:
+            channel.use(Exchange(self.exchange_format, self.params_transfer_type))
+            self._run_here(channel, path)
+        if channel.owes_reply():
+            raise ScriptError(
+                f"{channel.site}: {self.script} returned {channel.progress} although the run goes on; keep it in its"
+                " 'while flare.is_running():' loop until that is false",
+                site=channel.site,
+            )
+
+    def _run_here(self, site: Site, path: Path) -> None:
+        state = site.state
+        state.argv = sys.argv = [str(path), *self.args]
+        state.main = sys.modules["__main__"] = _main_module(path, self.script)
+        try:
+            exec(_compiled(path), state.main.__dict__)
+        except SystemExit as error:
+            self._check_exit(site, error)
+        except BaseException as error:
+            name = type(error).__name__
+            raise ScriptError(
+                f"{site.site}: {self.script} failed {site.progress} with {name}: {error}",
+                site=site.site,
+                details=_traceback_of(error),
+            ) from error
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    def _check_exit(self, site: Site, error: SystemExit) -> None:
+        code = error.code
+        if code is None or code == 0:
+            return  # as if it had returned
+        if site.ended and isinstance(code, int):
+            raise ScriptError(f"{site.site}: {self.script} ended with exit code {code} after the run", site=site.site)
+        raise ScriptError(
+            f"{site.site}: {self.script} called sys.exit({code!r}) {site.progress}",
+            site=site.site,
+            details=_traceback_of(error),
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _compiled(path: Path) -> types.CodeType:
+    return compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+
+
+def _main_module(path: Path, script: str) -> types.ModuleType:
+    module = types.ModuleType("__main__")
+    package = ".".join(PurePosixPath(script).parent.parts)
+    attributes: dict[str, Any] = {
+        "__file__": str(path),
+        "__builtins__": builtins,
+        "__package__": package or None,  # lets "from . import x" work in a script of a subfolder
+        "__spec__": None,
+    }
+    module.__dict__.update(attributes)
+    return module
+
+
+def _traceback_of(error: BaseException) -> str:
+    """The traceback as the script's author expects it: without the frames that started the script."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()

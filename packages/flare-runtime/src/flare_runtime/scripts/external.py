@@ -1,0 +1,292 @@
+"""Scripts as processes of their own: started by any command, connected back over a unix socket.
+
+The site relays: a task's tensors go from the server's cell to the script's range by range, and those of its reply the
+other way, so the model is never held here. Messages, each addressed to the site's process or the script's:
+
+    script.hello   [site, rank]          ->  {job_id, config, exchange_format, params_transfer_type}
+    script.next    [site, rank]              the script asks for its next task
+    script.task    [task or null]            the answer: name, id and model; null when the run is over
+    script.reply   [site, model]             the script's reply
+    script.log     [site, key, value, kind, step, extra]
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flare_core import FLModel, Task
+from flare_core.client.session import CHANNEL_VARIABLE
+from flare_tensor_downloader import LazyParams, receive_params, send_params
+from flare_transport import Cell, Message, UnreachableError
+
+from flare_runtime.errors import ScriptError
+from flare_runtime.site import Site
+
+__all__ = ["ScriptHost", "end_external_processes", "run_external"]
+
+ADDRESS_VARIABLE = "FLARE_CHANNEL_ADDRESS"
+SECRET_VARIABLE = "FLARE_CHANNEL_SECRET"
+HOST_VARIABLE = "FLARE_CHANNEL_HOST"
+SITE_VARIABLE = "FLARE_SITE"
+
+LINGER_S = 5.0
+"""How long a link of a script may outlive its process, which some library's child may hold open."""
+
+TAIL_BYTES = 4000
+
+
+class ScriptHost:
+    """Serves the scripts that a process of sites has started; one for each cell."""
+
+    _by_cell: dict[Cell, ScriptHost] = {}
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.secret = secrets.token_bytes(32)
+        self.scripts: dict[str, _Script] = {}
+        self._folder = tempfile.mkdtemp(prefix="flare-")  # a short path: that of a socket has at most about 100 bytes
+        self.address = cell.listen(f"unix://{self._folder}/scripts", secret=self.secret)
+        cell.handle("script.hello", lambda message: self._of(message).hello())
+        cell.handle("script.next", lambda message: self._of(message).asked(message), inline=True)
+        cell.handle("script.reply", lambda message: self._of(message).note(("reply", message.payload[1])), inline=True)
+        cell.handle("script.log", lambda message: self._of(message).note(("log", message.payload[1:])), inline=True)
+        cell.on_peer_lost(self._lost)
+
+    @classmethod
+    def of(cls, cell: Cell) -> ScriptHost:
+        """The host of a cell; made when it is first asked for."""
+        if cell not in cls._by_cell:
+            cls._by_cell[cell] = cls(cell)
+        return cls._by_cell[cell]
+
+    @classmethod
+    def end_all(cls) -> None:
+        """End all scripts of this process."""
+        for host in cls._by_cell.values():
+            for script in list(host.scripts.values()):
+                script.kill()
+            shutil.rmtree(host._folder, ignore_errors=True)
+
+    def _of(self, message: Message) -> _Script:
+        site = message.payload[0]
+        script = self.scripts.get(site)
+        if script is None or not message.sender.startswith(f"{self.cell.name}.{site}."):
+            raise UnreachableError(f"{message.sender} is no script of {site!r}")
+        return script
+
+    def _lost(self, peer: str, error: BaseException | None) -> None:
+        for script in list(self.scripts.values()):
+            if peer.startswith(script.prefix):
+                script.wake()
+
+
+def end_external_processes() -> None:
+    """End every script that this process has started."""
+    ScriptHost.end_all()
+
+
+def run_external(site: Site, command: list[str], settings: dict[str, str]) -> None:
+    """Run a script as its own process until it ends.
+
+    Args:
+        site: whose script it is; the calling thread serves it.
+        command: the whole command line.
+        settings: how the script gets its arrays; told to it when it connects.
+    Raises:
+        ScriptError: it could not be started, or ended with another code than 0.
+    """
+    host = ScriptHost.of(site.cell)
+    script = host.scripts[site.site] = _Script(site, host, settings)
+    try:
+        script.start(command)
+        script.serve()
+    finally:
+        del host.scripts[site.site]
+        script.kill()
+
+
+@dataclass(slots=True)
+class _Rank:
+    peer: str
+    taken: int = 0
+    waits: bool = False
+
+
+@dataclass(slots=True)
+class _Script:
+    """One script's process. Handlers only note what came; the site's thread does the work."""
+
+    site: Site
+    host: ScriptHost
+    settings: dict[str, str]
+    _events: deque[tuple[str, Any]] = field(default_factory=deque)
+    _ranks: dict[int, _Rank] = field(default_factory=dict)
+    _tasks: list[Task] = field(default_factory=list)
+    _process: subprocess.Popen[bytes] | None = None
+    _exit: threading.Event = field(default_factory=threading.Event)
+    _log_start: int = 0
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the script's cells begin with, one for each of its ranks."""
+        return f"{self.host.cell.name}.{self.site.site}."
+
+    def start(self, command: list[str]) -> None:
+        log = self.site.folder.path / "log.txt"
+        self._log_start = log.stat().st_size if log.exists() else 0
+        environment = {
+            **os.environ,
+            CHANNEL_VARIABLE: "flare_runtime.scripts.external_channel:connect",
+            ADDRESS_VARIABLE: self.host.address,
+            SECRET_VARIABLE: self.host.secret.hex(),
+            HOST_VARIABLE: self.host.cell.name,
+            SITE_VARIABLE: self.site.site,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.site.code.root), os.environ.get("PYTHONPATH")])),
+        }
+        with log.open("ab") as output:
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=self.site.folder.path,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,  # so that all that it starts can be ended with it
+                )
+            except OSError as error:
+                raise ScriptError(
+                    f"{self.site.site}: {command[0]!r} cannot be started ({error.strerror}); is it installed, and on the"
+                    " PATH of this process?",
+                    site=self.site.site,
+                ) from error
+        threading.Thread(target=self._await_exit, name=f"flare-exit-{self.site.site}", daemon=True).start()
+
+    def serve(self) -> None:
+        """Relay until the process has ended and nothing of it is left to read."""
+        while True:
+            self.site.turns.wait(self.site.seat, self._has_work)
+            while self._events:
+                kind, value = self._events.popleft()
+                self._handlers()[kind](value)
+            self._give_tasks()
+            if self._exit.is_set() and not self._events and not self._is_linked():
+                break
+        assert self._process is not None
+        code = self._process.returncode
+        if code != 0:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            raise ScriptError(
+                f"{self.site.site}: its script {how} {self.site.progress}", site=self.site.site, details=self._tail()
+            )
+
+    def hello(self) -> dict[str, Any]:
+        return {"job_id": self.site.job_id, "config": self.site.config, **self.settings}
+
+    def asked(self, message: Message) -> None:
+        rank = message.payload[1]
+        self.note(("next", (rank, message.sender)))
+
+    def note(self, event: tuple[str, Any]) -> None:
+        self._events.append(event)
+        self.wake()
+
+    def wake(self) -> None:
+        self.site.turns.wake(self.site.seat)
+
+    def kill(self) -> None:
+        """End the process and what it started: with a request first, then by force."""
+        process = self._process
+        if process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                return  # the whole group is gone
+            if self._exit.wait(1.0) and number == signal.SIGTERM:
+                continue  # children that outlived it get the second signal at once
+
+    def _has_work(self) -> bool:
+        if self._events or (self._exit.is_set() and not self._is_linked()):
+            return True
+        return any(rank.waits and self._is_due(number, rank) for number, rank in self._ranks.items())
+
+    def _is_due(self, number: int, rank: _Rank) -> bool:
+        if number == 0:
+            return self.site.has_news()
+        return rank.taken < len(self._tasks) or self.site.ended
+
+    def _is_linked(self) -> bool:
+        return any(peer.startswith(self.prefix) for peer in self.host.cell.peers)
+
+    def _handlers(self) -> dict[str, Callable[[Any], None]]:
+        return {"next": self._on_next, "reply": self._on_reply, "log": self._on_log}
+
+    def _on_next(self, value: tuple[int, str]) -> None:
+        number, peer = value
+        rank = self._ranks.setdefault(number, _Rank(peer))
+        rank.peer, rank.waits = peer, True
+
+    def _on_reply(self, model: FLModel) -> None:
+        model = receive_params(model, self.host.cell)
+        theirs = model.params
+        offer = self.site.send_reply(model)
+        if isinstance(theirs, LazyParams):
+            if offer is None:
+                theirs.release()
+            else:
+                offer.when_released(theirs.release)
+
+    def _on_log(self, value: list[Any]) -> None:
+        key, content, kind, step, extra = value
+        self.site.log(key, content, kind=kind, step=step, extra=extra)
+
+    def _give_tasks(self) -> None:
+        for number, rank in sorted(self._ranks.items()):
+            if not rank.waits or not self._is_due(number, rank):
+                continue
+            rank.waits = False
+            task = self._task_for(number, rank)
+            rank.taken += 1
+            if task is None:
+                self.host.cell.send(rank.peer, "script.task", [None])
+                continue
+            theirs = task.model.params
+            outgoing, offer = send_params(task.model, self.site.downloader)
+            if offer is not None and isinstance(theirs, LazyParams):
+                offer.when_released(theirs.release)
+            self.host.cell.send(rank.peer, "script.task", [[task.name, task.id, outgoing]])
+
+    def _task_for(self, number: int, rank: _Rank) -> Task | None:
+        if number != 0:  # the other ranks learn what rank 0 was given, without the model
+            return self._tasks[rank.taken] if rank.taken < len(self._tasks) else None
+        task = self.site.take()
+        if task is not None:
+            known = FLModel(current_round=task.model.current_round, total_rounds=task.model.total_rounds)
+            self._tasks.append(Task(task.name, known, task.id))
+        return task
+
+    def _await_exit(self) -> None:
+        assert self._process is not None
+        self._process.wait()
+        self._exit.set()
+        self.wake()
+
+    def _tail(self) -> str:
+        """The last lines that the script printed."""
+        path: Path = self.site.folder.path / "log.txt"
+        with path.open("rb") as file:
+            file.seek(max(self._log_start, path.stat().st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()

@@ -1,0 +1,102 @@
+"""The other end of :mod:`flare_runtime.scripts.external`: the channel inside a script's own process."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from typing import Any
+
+from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
+from flare_tensor_downloader import Downloader, LazyParams, receive_params, send_params
+from flare_transport import Cell, Message
+
+from flare_runtime.scripts.exchange import Exchange
+from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
+
+__all__ = ["ExternalChannel", "connect"]
+
+
+def connect(rank: int) -> ExternalChannel:
+    """Connect this process to the site that started it."""
+    try:
+        names = (ADDRESS_VARIABLE, SECRET_VARIABLE, HOST_VARIABLE, SITE_VARIABLE)
+        address, secret, host, site = (os.environ[name] for name in names)
+    except KeyError as error:
+        raise ClientApiError(
+            f"the environment variable {error} is missing: pass the environment on to the process that calls init()"
+        ) from None
+    return ExternalChannel(address, bytes.fromhex(secret), host, site, rank)
+
+
+class ExternalChannel(SiteChannel):
+    """A script's end of the run, over a link to its site."""
+
+    def __init__(self, address: str, secret: bytes, host: str, site: str, rank: int) -> None:
+        self.site = site
+        self._rank = rank
+        self._cell = Cell(f"{host}.{site}.rank-{rank}")
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._asked = False
+        self._over = False
+        self._cell.handle("script.task", self._on_task, inline=True)
+        self._cell.on_peer_lost(_site_lost)
+        self._downloader = Downloader(self._cell)
+        self._host = self._cell.connect(address, secret=secret)
+        settings = self._cell.request(self._host, "script.hello", [self.site, rank]).payload
+        self.job_id: str = settings["job_id"]
+        self.config: dict[str, Any] = settings["config"]
+        self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self._over
+
+    def next_task(self, timeout_s: float | None = None) -> Task | None:
+        if self._over:
+            return None
+        if not self._asked:  # after a timeout, the earlier question still stands
+            self._asked = True
+            self._cell.send(self._host, "script.next", [self.site, self._rank])
+        try:
+            task = self._tasks.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        self._asked = False
+        if task is None:
+            self._over = True
+            return None
+        model = receive_params(task.model, self._cell)
+        if isinstance(model.params, LazyParams):
+            lazy, model.params = model.params, model.params.materialize()
+            lazy.release()
+        task.model = self._exchange.to_script(model)
+        return task
+
+    def reply(self, model: FLModel) -> None:
+        outgoing, offer = send_params(self._exchange.from_script(model, self.site), self._downloader)
+        self._cell.send(self._host, "script.reply", [self.site, outgoing])
+        if offer is not None:
+            fetched = threading.Event()
+            offer.when_released(fetched.set)
+            fetched.wait()
+
+    def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
+        self._cell.send(self._host, "script.log", [self.site, key, value, kind, step, extra])
+
+    def _on_task(self, message: Message) -> None:
+        (content,) = message.payload
+        if content is None:
+            self._tasks.put(None)
+        else:
+            name, task_id, model = content
+            self._tasks.put(Task(name, model, task_id))
+
+
+def _site_lost(peer: str, error: BaseException | None) -> None:
+    """End this process: the site that started it is gone, so nobody would take its results."""
+    sys.stderr.write(f"flare: the site's process has ended ({error or 'closed'}); this script ends too\n")
+    sys.stderr.flush()
+    os._exit(1)

@@ -1,0 +1,173 @@
+"""A script's process-wide state: what one script may change that the next one in the same process must not see."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+import types
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import Any, ClassVar, TextIO
+
+import flare_core.client as client_api
+from flare_core.client.session import Session
+from flare_core.executor import SiteChannel
+
+__all__ = ["ProcessState"]
+
+
+class ProcessState:
+    """argv, working folder, import path, environment, modules beside the script, output, logging, random generators and
+    the Client API's session of one script.
+
+    :meth:`enter` puts them in force and keeps those of the script before. What lies in C libraries (threads of a maths
+    library, open devices) stays shared.
+
+    Args:
+        folder: the working folder.
+        roots: folders whose modules are the script's own; they come first on its import path.
+        output: where ``print`` writes.
+        seed: start of the generators of ``random``, ``numpy.random`` and torch.
+        channel: the script's end of the run.
+    """
+
+    active: ClassVar[ProcessState | None] = None
+    _base_path: ClassVar[list[str]] = []
+
+    def __init__(
+        self, *, folder: Path, roots: Sequence[Path], output: TextIO, seed: int, channel: SiteChannel | None
+    ) -> None:
+        self.main: types.ModuleType | None = None
+        self.argv = [""]
+        self.own_modules: set[str] = set()
+        self.roots = [str(root) for root in roots]
+        self._folder = str(folder)
+        self._path = [*self.roots, *ProcessState._base_path]
+        self._modules: dict[str, types.ModuleType] = {}
+        self._environment = dict(os.environ)
+        self._output: tuple[TextIO, TextIO] = (output, output)
+        self._logging: tuple[list[logging.Handler], int] = ([], logging.WARNING)
+        self._seed = seed
+        self._random: dict[str, Any] = {}
+        self._channel = channel
+        self._session: Session | None = None
+
+    def enter(self) -> None:
+        """Put this state in force, after keeping that of the script before."""
+        before = ProcessState.active
+        if before is self:
+            return
+        if before is not None:
+            before._keep()
+        self._apply()
+        ProcessState.active = self
+
+    @classmethod
+    def prepare(cls, own_roots: Sequence[Path]) -> None:
+        """Make this process ready for scripts: drop modules that came from their folders, watch what they import."""
+        cls._base_path = [entry for entry in sys.path if entry and not _is_below(entry, own_roots)]
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file and _is_project_file(file, own_roots):
+                del sys.modules[name]
+        sys.meta_path.insert(0, _OwnModules())  # type: ignore[arg-type]
+
+    def _keep(self) -> None:
+        self.argv = sys.argv
+        self._folder = os.getcwd()
+        self._path = list(sys.path)
+        self._modules = {name: sys.modules.pop(name) for name in self.own_modules if name in sys.modules}
+        self._environment = dict(os.environ)
+        self._output = (sys.stdout, sys.stderr)
+        self._logging = (logging.root.handlers[:], logging.root.level)
+        self._random = _random_states()
+        self._session = client_api.attach(None)
+
+    def _apply(self) -> None:
+        sys.argv = self.argv
+        os.chdir(self._folder)
+        sys.path[:] = self._path
+        sys.modules.update(self._modules)
+        if self.main is not None:
+            sys.modules["__main__"] = self.main
+        if os.environ != self._environment:
+            _set_environment(self._environment)
+        sys.stdout, sys.stderr = self._output
+        logging.root.handlers[:], level = self._logging
+        logging.root.setLevel(level)
+        _restore_random(self._random, self._seed)
+        client_api.attach(self._channel, self._session)
+
+
+class _OwnModules:
+    """Finds modules beside the running script, and notes them as its own."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        state = ProcessState.active
+        if state is None:
+            return None
+        if path is not None:
+            if name.rpartition(".")[0] in state.own_modules:
+                state.own_modules.add(name)
+            return None
+        spec = PathFinder.find_spec(name, state.roots)
+        if spec is None or (spec.loader is None and PathFinder.find_spec(name, ProcessState._base_path) is not None):
+            return None  # a plain folder does not hide an installed package of its name
+        state.own_modules.add(name)
+        return spec
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"random": random.getstate()}
+    if "numpy.random" in sys.modules:
+        states["numpy"] = sys.modules["numpy.random"].get_state(legacy=False)
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].default_generator.get_state()
+    return states
+
+
+def _restore_random(states: dict[str, Any], seed: int) -> None:
+    """Restore generators; one that a script has not used yet starts from ``seed``."""
+    if "random" in states:
+        random.setstate(states["random"])
+    else:
+        random.seed(seed)
+    if "numpy.random" in sys.modules:
+        numpy_random = sys.modules["numpy.random"]
+        if "numpy" in states:
+            numpy_random.set_state(states["numpy"])
+        else:
+            numpy_random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        generator = sys.modules["torch"].default_generator
+        if "torch" in states:
+            generator.set_state(states["torch"])
+        else:
+            generator.manual_seed(seed)
+
+
+def _set_environment(wanted: dict[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _is_project_file(file: str, roots: Sequence[Path]) -> bool:
+    parts = Path(file).parts
+    if "site-packages" in parts or "dist-packages" in parts or any(part.startswith("flare_") for part in parts):
+        return False
+    return _is_below(file, roots)
+
+
+def _is_below(path: str, roots: Sequence[Path]) -> bool:
+    place = Path(path).absolute()
+    if place.is_relative_to(sys.prefix) or place.is_relative_to(sys.base_prefix):
+        return False
+    return any(place.is_relative_to(root) for root in roots)

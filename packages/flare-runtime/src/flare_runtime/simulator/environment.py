@@ -1,0 +1,132 @@
+"""SimEnv: run a job on this machine, as many sites as wanted, in a few processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from flare_core import Job, JobError, RecipeError
+from flare_core.job import check_name
+from flare_core.recipe import check_count
+
+from flare_runtime.logs import LogConfig, check_log_config, log_to
+from flare_runtime.run_folder import RunFolder, default_workspace
+from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
+from flare_runtime.simulator.plan import WorkerPlan
+from flare_runtime.simulator.run import SimRun
+from flare_runtime.simulator.simulation import Simulation
+
+__all__ = ["SimEnv"]
+
+
+class SimEnv:
+    """Simulates a federation on this machine.
+
+    The sites live in a few worker processes; those of one worker take turns. The model does not depend on how many
+    workers there are.
+
+    Args:
+        num_clients: how many sites, named ``site-1``, ``site-2``, …
+        clients: or their names.
+        num_threads: number of worker processes; one for each core, but no more than sites, if left out.
+        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites are dealt to the groups in turn.
+        workspace_root: where run folders are made; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
+        log_config: a level for the run's log file (``"debug"``), or a dict for :func:`logging.config.dictConfig`, or
+            the path of a JSON file that holds one.
+
+    Raises:
+        RecipeError: neither or contradictory numbers and names of sites, a bad name, a GPU that is not there.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_clients: int = 0,
+        clients: Sequence[str] | None = None,
+        num_threads: int | None = None,
+        gpu_config: str | None = None,
+        workspace_root: str | Path | None = None,
+        log_config: LogConfig = None,
+    ) -> None:
+        self.clients = _checked_clients(check_count(num_clients, "num_clients", minimum=0), clients)
+        self.gpu_groups = gpu_groups(gpu_config)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        wanted = max(cores, len(self.gpu_groups)) if num_threads is None else check_count(num_threads, "num_threads")
+        if wanted < len(self.gpu_groups):
+            raise RecipeError(
+                f"num_threads is {wanted}, but gpu_config has {len(self.gpu_groups)} groups, which need a process each"
+            )
+        self.num_threads = min(wanted, len(self.clients))
+        self.workspace_root = None if workspace_root is None else Path(workspace_root).expanduser().absolute()
+        self.log_config = check_log_config(log_config)
+
+    def deploy(self, job: Job) -> SimRun:
+        """Run ``job`` to its end.
+
+        Raises:
+            RecipeError: the job does not fit this environment.
+        """
+        self._check(job)
+        folder = RunFolder.create(self.workspace_root or default_workspace(), job.name)
+        with log_to(folder.log, self.log_config):
+            return Simulation(job, folder, self._plans(job, folder)).run()
+
+    def _check(self, job: Job) -> None:
+        if job.min_clients > len(self.clients):
+            raise RecipeError(
+                f"the job needs min_clients={job.min_clients}, but the environment has {len(self.clients)} sites;"
+                " give it more, or the job fewer"
+            )
+        for site in _named_sites(job):
+            if site not in self.clients:
+                raise RecipeError(
+                    f"the job names the site {site!r}, which is not there; the sites are {', '.join(self.clients[:10])}"
+                )
+
+    def _plans(self, job: Job, folder: RunFolder) -> list[WorkerPlan]:
+        groups = self.gpu_groups or [""]
+        dealt: list[list[str]] = [[] for _ in range(self.num_threads)]
+        for index, site in enumerate(self.clients):
+            dealt[index % self.num_threads].append(site)
+        return [
+            WorkerPlan(
+                index=index + 1,
+                job=job,
+                job_id=f"{job.name}/{folder.run_id}",
+                sites=tuple(sites),
+                run_folder=folder.path,
+                log_config=self.log_config,
+                environment={VARIABLE: groups[index % len(groups)]} if self.gpu_groups else {},
+            )
+            for index, sites in enumerate(dealt)
+        ]
+
+
+def _checked_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is not None and isinstance(names, str):
+        raise RecipeError(f"clients is the text {names!r}; give a list of names")
+    if not names:
+        if count < 1:
+            raise RecipeError("give num_clients (from 1), or clients with the sites' names")
+        return tuple(f"site-{number}" for number in range(1, count + 1))
+    if count and count != len(names):
+        raise RecipeError(f"num_clients is {count}, but clients has {len(names)} names; leave num_clients out")
+    for name in names:
+        try:
+            check_name(name, what="a site's name")
+        except JobError as error:
+            raise RecipeError(str(error)) from None
+        if name in ("server", "@ALL"):
+            raise RecipeError(f"a site cannot be called {name!r}; the name is reserved")
+    if len(set(names)) != len(names):
+        raise RecipeError(f"clients names a site twice: {', '.join(names)}")
+    return tuple(names)
+
+
+def _named_sites(job: Job) -> set[str]:
+    named = set(job.sites)
+    for workflow in job.server.workflows:
+        weights = workflow.args.get("aggregation_weights")
+        named.update(weights if isinstance(weights, Mapping) else ())
+    return named

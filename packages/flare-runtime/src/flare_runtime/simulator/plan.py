@@ -1,0 +1,58 @@
+"""What a worker process is told: which sites it serves, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flare_core import Job
+
+__all__ = ["WorkerPlan", "site_seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """One worker's part of a simulation.
+
+    Args:
+        index: the worker's number, from 1.
+        job: what is run.
+        job_id: the run's id.
+        sites: the sites that it serves.
+        run_folder: the run's folder.
+        log_config: a level's name, or a dict for ``logging.config``.
+        environment: variables to set before any script runs.
+    """
+
+    index: int
+    job: Job
+    job_id: str
+    sites: tuple[str, ...]
+    run_folder: Path
+    log_config: str | Mapping[str, Any]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The worker's cell."""
+        return f"worker-{self.index}"
+
+    @property
+    def turn_file(self) -> Path:
+        """Where the worker notes the index of the site whose script runs, for whoever finds it dead."""
+        return self.run_folder / ".workers" / f"{self.index}.turn"
+
+    @property
+    def crash_file(self) -> Path:
+        """Where a fatal error in C code leaves its traceback."""
+        return self.run_folder / ".workers" / f"{self.index}.crash"
+
+
+def site_seed(seed: int, site: str) -> int:
+    """A site's own seed, the same in every environment and process."""
+    import hashlib
+
+    digest = hashlib.blake2b(f"{seed}/{site}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

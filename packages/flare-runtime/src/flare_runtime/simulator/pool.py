@@ -1,0 +1,182 @@
+"""The parent's side of the workers: starts them, learns of their end, and leaves none behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_core import export_job
+from flare_transport import Cell, SocketLink
+
+from flare_runtime.simulator.plan import WorkerPlan
+from flare_runtime.simulator.worker import run_worker
+
+__all__ = ["WorkerDeath", "WorkerPool"]
+
+GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDeath:
+    """How a worker ended.
+
+    Attributes:
+        site: the site whose script had the turn at that moment.
+        reason: exit code or signal, as people say it.
+        details: the traceback that a fatal error in C code left, if it did.
+    """
+
+    plan: WorkerPlan
+    status: int
+    site: str
+    reason: str
+    details: str
+
+
+@dataclass(slots=True)
+class _Worker:
+    plan: WorkerPlan
+    pid: int
+    connection: socket.socket
+    waiter: threading.Thread | None = None
+    status: int | None = None
+    peak_bytes: int = 0
+    cpu_s: float = 0.0
+
+
+class WorkerPool:
+    """The worker processes of one simulation.
+
+    Workers are forked from this process, which has everything loaded, if that is safe: nothing else may run in it.
+    Otherwise they are started afresh, and read the job from a folder.
+
+    Args:
+        ended: told, on a thread of the pool's, how each worker ended.
+    """
+
+    def __init__(self, plans: Sequence[WorkerPlan], cell: Cell, ended: Callable[[WorkerDeath], None]) -> None:
+        self._cell = cell
+        self._ended = ended
+        self._workers: list[_Worker] = []
+        self._all_gone = threading.Event()
+        self._lock = threading.Lock()
+        self._start(plans)
+
+    def connect(self) -> None:
+        """Begin to hear from the workers; after this, this process has threads."""
+        for worker in self._workers:
+            worker.waiter = threading.Thread(target=self._await_end, args=(worker,), name="flare-waiter", daemon=True)
+            worker.waiter.start()
+            self._cell.attach(SocketLink(worker.plan.name, worker.connection))
+
+    def usage(self) -> dict[str, dict[str, float]]:
+        """Peak memory (resident bytes) and processor seconds by worker, of those that have ended."""
+        return {
+            worker.plan.name: {"peak_rss_bytes": worker.peak_bytes, "cpu_s": round(worker.cpu_s, 3)}
+            for worker in self._workers
+            if worker.status is not None
+        }
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until all workers have ended; false after ``timeout_s`` seconds."""
+        return self._all_gone.wait(timeout_s)
+
+    def stop(self) -> None:
+        """End all workers and everything that they started, if need be by force; returns when they are gone."""
+        self._cell.close()  # which ends a worker and its children, unless its process is stuck
+        if not self._all_gone.wait(GRACE_S):
+            for worker in self._workers:
+                if worker.status is None:
+                    os.kill(worker.pid, signal.SIGKILL)
+            self._all_gone.wait()
+        for worker in self._workers:
+            if worker.waiter is not None:
+                worker.waiter.join()
+
+    def _start(self, plans: Sequence[WorkerPlan]) -> None:
+        start = self._fork if can_fork() else self._spawn
+        for plan in plans:
+            plan.turn_file.parent.mkdir(exist_ok=True)
+            plan.turn_file.write_bytes(bytes(4))
+            ours, theirs = socket.socketpair()
+            pid = start(plan, theirs, [*(worker.connection for worker in self._workers), ours])
+            self._workers.append(_Worker(plan, pid, ours))
+            theirs.close()
+
+    def _fork(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket]) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        pid = os.fork()
+        if pid == 0:
+            for connection in ours:  # else this worker would keep its siblings' links open
+                connection.close()
+            run_worker(plan, theirs)
+        return pid
+
+    def _spawn(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket]) -> int:
+        folder = plan.run_folder / ".workers" / "job"
+        if not folder.exists():
+            export_job(plan.job, folder)
+        command = [
+            sys.executable,
+            "-m",
+            "flare_runtime.simulator.spawned",
+            str(theirs.fileno()),
+            _described(plan, folder),
+        ]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        process.returncode = 0  # the pool itself waits for the process, by its id
+        return process.pid
+
+    def _await_end(self, worker: _Worker) -> None:
+        _, status, usage = os.wait4(worker.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        worker.peak_bytes = usage.ru_maxrss * 1024
+        worker.cpu_s = usage.ru_utime + usage.ru_stime
+        with self._lock:
+            worker.status = code
+            is_last = all(each.status is not None for each in self._workers)
+        self._ended(_death(worker.plan, code))
+        if is_last:
+            self._all_gone.set()
+
+
+def can_fork() -> bool:
+    """Whether this process can be forked: one thread, and no library loaded whose state does not survive it."""
+    if not hasattr(os, "fork") or sys.platform == "darwin" or threading.active_count() > 1:
+        return False
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return False
+    return "grpc" not in sys.modules
+
+
+def _described(plan: WorkerPlan, folder: Path) -> str:
+    import json
+
+    return json.dumps(
+        {
+            "index": plan.index,
+            "job": str(folder / plan.job.name),
+            "job_id": plan.job_id,
+            "sites": list(plan.sites),
+            "run_folder": str(plan.run_folder),
+            "log_config": plan.log_config if isinstance(plan.log_config, str) else dict(plan.log_config),
+            "environment": plan.environment,
+        }
+    )
+
+
+def _death(plan: WorkerPlan, code: int) -> WorkerDeath:
+    turn = int.from_bytes(plan.turn_file.read_bytes()[:4], "little")
+    site = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]
+    reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
+    details = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
+    return WorkerDeath(plan, code, site, reason, details)

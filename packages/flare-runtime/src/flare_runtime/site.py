@@ -1,0 +1,168 @@
+"""Site: one site's end of a run, inside the process that serves it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from flare_core import CodeBundle, FilterContext, FilterPoint, FLModel, SiteChannel, Task, flatten, unflatten
+from flare_core.filters import FilterChain, apply_filters
+from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, send_params
+from flare_transport import Cell
+
+from flare_runtime.scripts.exchange import Exchange
+from flare_runtime.scripts.process_state import ProcessState
+from flare_runtime.scripts.turns import Seat, Turns
+
+__all__ = ["Site", "SiteFolder"]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFolder:
+    """Where a site works and writes."""
+
+    path: Path
+    log: TextIO
+
+
+class Site(SiteChannel):
+    """Takes tasks from the server, gives them to whoever does them, and returns the replies.
+
+    One thread works for a site at a time, and it holds the turn of its process while it does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        job_id: str,
+        server: str,
+        cell: Cell,
+        downloader: Downloader,
+        turns: Turns,
+        shares_process: bool,
+        code: CodeBundle,
+        folder: SiteFolder,
+        config: dict[str, Any],
+        seed: int,
+        task_filters: list[FilterChain],
+        result_filters: list[FilterChain],
+    ) -> None:
+        self.site = name
+        self.job_id = job_id
+        self.config = config
+        self.code = code
+        self.folder = folder
+        self.cell = cell
+        self.downloader = downloader
+        self.turns = turns
+        self.state = ProcessState(folder=folder.path, roots=[code.root], output=folder.log, seed=seed, channel=self)
+        self.seat = Seat(name, self.state.enter if shares_process else _nothing)
+        self._server = server
+        self._task_filters = task_filters
+        self._result_filters = result_filters
+        self._exchange: Exchange | None = None
+        self._inbox: deque[Callable[[], Task]] = deque()
+        self._over = False
+        self._task: Task | None = None
+        self._replied = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has said that the run is over, and every task was taken."""
+        return self._over and not self._inbox
+
+    @property
+    def progress(self) -> str:
+        """Where the site stands, for messages."""
+        if self._task is not None and self._task.model.current_round is not None:
+            return f"in round {self._task.model.current_round}"
+        return f"after {self._replied} tasks" if self._replied else "before its first task"
+
+    def use(self, exchange: Exchange) -> None:
+        """Convert what comes and goes."""
+        self._exchange = exchange
+
+    def deliver(self, decode: Callable[[], Task]) -> None:
+        """Take a task that has come; called by the thread that reads the link."""
+        self._inbox.append(decode)
+        self.turns.wake(self.seat)
+
+    def end(self) -> None:
+        """Take note that no task will come any more."""
+        self._over = True
+        self.turns.wake(self.seat)
+
+    def has_news(self) -> bool:
+        """Whether a task is there, or the run is over."""
+        return bool(self._inbox) or self._over
+
+    def owes_reply(self) -> bool:
+        """Whether a task that was taken is unanswered, or one comes before the run is over."""
+        if self._task is None:
+            self.turns.wait(self.seat, self.has_news)
+        return self._task is not None or bool(self._inbox)
+
+    def next_task(self, timeout_s: float | None = None) -> Task | None:
+        if not self._inbox:
+            self.turns.wait(self.seat, self.has_news, timeout_s)
+        task = self.take()
+        if task is not None:
+            self._materialize(task.model)
+            if self._exchange is not None:
+                task.model = self._exchange.to_script(task.model)
+        return task
+
+    def take(self) -> Task | None:
+        """Take a task that is there, with params that are fetched when they are read."""
+        if not self._inbox:
+            return None
+        task = self._task = self._inbox.popleft()()
+        task.model = receive_params(task.model, self.cell)
+        if self._task_filters:
+            task.model = apply_filters(self._task_filters, task.model, self._context(FilterPoint.CLIENT_INPUT, task))
+        return task
+
+    def reply(self, model: FLModel) -> None:
+        if self._exchange is not None:
+            model = self._exchange.from_script(model, self.site)
+        offer = self.send_reply(model)
+        if offer is not None:
+            fetched = threading.Event()
+            offer.when_released(lambda: (fetched.set(), self.turns.wake(self.seat)))
+            self.turns.wait(self.seat, fetched.is_set)
+
+    def send_reply(self, model: FLModel) -> Offer | None:
+        """Answer the task taken last; what is returned is released when the server has read all tensors."""
+        task = self._task
+        assert task is not None, "a reply without a task"
+        if self._result_filters:
+            model = apply_filters(self._result_filters, model, self._context(FilterPoint.CLIENT_OUTPUT, task))
+        outgoing, offer = send_params(model, self.downloader)
+        self._task = None
+        self._replied += 1
+        self.cell.send(self._server, "result", [task.id, self.site, outgoing])
+        return offer
+
+    def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
+        self.cell.send(self._server, "log", [self.site, key, value, kind, step, extra])
+
+    def _context(self, point: FilterPoint, task: Task) -> FilterContext:
+        return FilterContext(point, self.site, task.name, task.model.current_round)
+
+    @staticmethod
+    def _materialize(model: FLModel) -> None:
+        params = model.params
+        if isinstance(params, LazyParams):
+            model.params = params.materialize()
+            params.release()
+        elif params is not None and type(params) is not dict:
+            model.params = unflatten(dict(flatten(params)))
+
+
+def _nothing() -> None:
+    """A script in a process of its own has its own process-wide state."""

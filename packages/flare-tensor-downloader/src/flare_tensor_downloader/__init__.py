@@ -1,0 +1,34 @@
+"""Pull-based tensor transfer between cells, lazy params, and the safetensors container."""
+
+from flare_tensor_downloader.downloader import Downloader, Offer
+from flare_tensor_downloader.errors import (
+    DigestError,
+    DownloadError,
+    IncompleteError,
+    SafetensorsError,
+    UnknownReferenceError,
+)
+from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.safetensors_format import read_file, write_file
+from flare_tensor_downloader.tensors import add_tensors, download_tensors
+from flare_tensor_downloader.wire import OfferedParams, receive_params, send_params
+
+__all__ = [
+    "DigestError",
+    "DownloadError",
+    "Downloader",
+    "IncompleteError",
+    "LazyParams",
+    "Offer",
+    "Offered",
+    "OfferedParams",
+    "SafetensorsError",
+    "UnknownReferenceError",
+    "add_tensors",
+    "download_tensors",
+    "read_file",
+    "receive_params",
+    "send_params",
+    "write_file",
+]

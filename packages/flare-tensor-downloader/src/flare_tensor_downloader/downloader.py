@@ -1,0 +1,154 @@
+"""Offers: tensors that other cells may fetch, at their own pace, from where they lie.
+
+Topics that a :class:`Downloader` serves; payloads are flare-fobs values:
+
+    tensor.pull      [reference, index, offset, length]  ->  raw bytes; extra {"digest": XXH3 of them}
+    tensor.manifest  [reference]                         ->  [[key, dtype, shape], …]
+    tensor.release   [reference]                         (message) the receiver is done with the offer
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from flare_core import flatten
+from flare_transport import Cell, Message, Raw
+
+from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
+from flare_tensor_downloader.lazy import LazyParams, RemoteSource
+from flare_tensor_downloader.source import ArraySource, Entry, TensorSource
+
+__all__ = ["Downloader", "Offer"]
+
+INLINE_TENSOR_BYTES = 1 << 16
+INLINE_TOTAL_BYTES = 1 << 20
+
+
+class Offer:
+    """Some tensors under one reference, until the offer is closed.
+
+    Attributes:
+        ref_id: the reference; unguessable, so only who was told can fetch.
+        entries: what is offered, in order; small tensors are held inline and need no fetching.
+    """
+
+    def __init__(self, downloader: Downloader, params: Mapping[str, Any], *, inline: bool, shared: bool) -> None:
+        self._downloader = downloader
+        self.shared = shared
+        self._sources: list[TensorSource | None] = []
+        self._released = threading.Event()
+        self._on_release: Callable[[], None] | None = None
+        self.ref_id = secrets.token_hex(8)
+        self.entries: list[Entry] = []
+        budget = INLINE_TOTAL_BYTES if inline else 0
+        for key, source in _sources_of(params):
+            small = source.nbytes <= min(INLINE_TENSOR_BYTES, budget)
+            array = source.array if small and isinstance(source, ArraySource) else None
+            budget -= source.nbytes if array is not None else 0
+            self.entries.append(Entry(key, source.dtype, source.shape, array))
+            self._sources.append(None if array is not None else source)
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the entries hold everything, so that nobody needs to fetch."""
+        return not any(self._sources)
+
+    def source(self, index: int) -> TensorSource:
+        """The source of one entry that is not inline."""
+        source = self._sources[index] if 0 <= index < len(self._sources) else None
+        if source is None:
+            raise DownloadError(f"the offer {self.ref_id} has no tensor {index} to fetch")
+        return source
+
+    def when_released(self, callback: Callable[[], None]) -> None:
+        """Call back once, when the receiver is done or the offer is closed; at once if it is so already."""
+        self._on_release = callback
+        if self._released.is_set():
+            self.release()
+
+    def wait_released(self, timeout_s: float | None = None) -> bool:
+        """Wait until the receiver is done; false after ``timeout_s`` seconds."""
+        return self._released.wait(timeout_s)
+
+    def release(self) -> None:
+        """Take note that the receiver is done."""
+        self._released.set()
+        callback, self._on_release = self._on_release, None
+        if callback is not None:
+            callback()
+
+    def close(self) -> None:
+        """Forget the tensors; who still fetches gets an error."""
+        self._downloader.forget(self.ref_id)
+        self._sources = []
+        self.entries = []
+        self.release()
+
+
+class Downloader:
+    """Serves the offers of one cell."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self._offers: dict[str, Offer] = {}
+        cell.handle("tensor.pull", self._pull)
+        cell.handle("tensor.manifest", self._manifest)
+        cell.handle("tensor.release", self._release, inline=True)
+
+    def offer(self, params: Mapping[str, Any], *, inline: bool = True, shared: bool = False) -> Offer:
+        """Offer tensors without copying them; they must not change until the offer is closed or released.
+
+        Args:
+            params: name to array, nested mappings allowed; a :class:`LazyParams` is passed on range by range.
+            inline: hold small tensors in the entries instead of having them fetched.
+            shared: several cells fetch, so that one's release does not close the offer.
+        """
+        offer = Offer(self, params, inline=inline, shared=shared)
+        if not offer.is_inline:
+            self._offers[offer.ref_id] = offer
+        return offer
+
+    def forget(self, ref_id: str) -> None:
+        """Stop serving a reference."""
+        self._offers.pop(ref_id, None)
+
+    @property
+    def open_offers(self) -> int:
+        """How many references can be fetched now."""
+        return len(self._offers)
+
+    def close(self) -> None:
+        """Close all offers."""
+        for offer in list(self._offers.values()):
+            offer.close()
+
+    def _offer(self, ref_id: Any) -> Offer:
+        offer = self._offers.get(ref_id)
+        if offer is None:
+            raise UnknownReferenceError(f"{self.cell.name} offers nothing under the reference {ref_id!r} (any more)")
+        return offer
+
+    def _pull(self, message: Message) -> Raw:
+        ref_id, index, offset, length = message.payload
+        piece, digest = self._offer(ref_id).source(index).read(offset, length)
+        return Raw(piece, {"digest": digest})
+
+    def _manifest(self, message: Message) -> list[Any]:
+        (ref_id,) = message.payload
+        return [[entry.key, entry.dtype, entry.shape] for entry in self._offer(ref_id).entries]
+
+    def _release(self, message: Message) -> None:
+        (ref_id,) = message.payload
+        offer = self._offers.get(ref_id)
+        if offer is not None and not offer.shared:
+            offer.close()
+
+
+def _sources_of(params: Mapping[str, Any]) -> list[tuple[Any, ArraySource | RemoteSource]]:
+    if isinstance(params, LazyParams):
+        return list(params.sources())
+    return [(key, ArraySource(np.asarray(value))) for key, value in flatten(params)]

@@ -1,0 +1,177 @@
+"""The safetensors container, written and read without copying a tensor.
+
+    offset  size
+    0       8     length of the header, unsigned, little-endian
+    8       …     header: JSON object, name to {"dtype", "shape", "data_offsets"}, padded with spaces to a multiple of 64
+    …       …     the tensors' bytes, C order, little-endian, without gaps
+
+Files are those of https://github.com/huggingface/safetensors and are read by its library. Nested params get dotted
+names; ``__metadata__`` then holds under ``flare.keys`` how they were nested.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from flare_core import flatten, unflatten
+from flare_core.model import Key, key_text
+from flare_fobs.dtypes import dtype_from_name, dtype_name
+
+from flare_tensor_downloader.errors import SafetensorsError
+
+__all__ = ["header_of", "read_file", "write_file"]
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+MAX_HEADER_BYTES = 100_000_000  # the limit that the format sets
+_KEYS = "flare.keys"
+_ALIGNMENT = 64
+_VECTOR = 256
+
+_CODE_OF_NAME = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "complex64": "C64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e8m0fnu": "F8_E8M0",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+}
+_NAME_OF_CODE = {code: name for name, code in _CODE_OF_NAME.items()}
+
+
+def header_of(
+    tensors: Iterable[tuple[str, np.dtype[Any], tuple[int, ...]]], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return the container's first bytes, up to where the tensors' own begin.
+
+    Raises:
+        SafetensorsError: a dtype has no code in the format; names the tensor.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
+    for name, dtype, shape in tensors:
+        code = _CODE_OF_NAME.get(dtype_name(dtype.newbyteorder("=")))
+        if code is None:
+            raise SafetensorsError(f"'{name}' has dtype {dtype}, which safetensors cannot hold; convert it first")
+        size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def write_file(path: Path, params: Mapping[str, Any]) -> None:
+    """Write ``params`` as one file: the whole new one or, after a crash, the whole old one.
+
+    Args:
+        path: the file; it is replaced.
+        params: name to array, nested mappings allowed; an array is read when its turn comes and not kept.
+    Raises:
+        SafetensorsError: two keys have the same dotted name, or a dtype cannot be written.
+    """
+    arrays = {key: _little(np.asarray(value)) for key, value in flatten(params)}
+    names = {key_text(key): list(key) if isinstance(key, tuple) else [key] for key in arrays}
+    if len(names) != len(arrays):
+        raise SafetensorsError(f"{path}: two keys have the same dotted name; rename one of {sorted(names)[:5]}")
+    metadata = {_KEYS: json.dumps(names)} if any(isinstance(key, tuple) for key in arrays) else None
+    header = header_of([(key_text(key), array.dtype, array.shape) for key, array in arrays.items()], metadata)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb", buffering=0) as file:
+            _write_all(file.fileno(), [memoryview(header), *(_bytes_of(array) for array in arrays.values())])
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Return the file's tensors as read-only arrays that lie in the file: pages are read when they are touched.
+
+    Raises:
+        SafetensorsError: the file is none, is cut short, or holds a dtype unknown here; names it.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        if size < 8 or start > min(size, MAX_HEADER_BYTES):
+            raise SafetensorsError(f"{path} is no safetensors file: its header would end at byte {start} of {size}")
+        try:
+            header = json.loads(file.read(start - 8))
+        except ValueError as error:
+            raise SafetensorsError(f"{path} is no safetensors file: its header is no JSON ({error})") from error
+        data = (
+            memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
+            if size > start
+            else memoryview(b"")
+        )
+    metadata = header.pop("__metadata__", None) or {}
+    arrays = {name: _array_in(data, name, entry, path) for name, entry in header.items()}
+    nested = json.loads(metadata[_KEYS]) if _KEYS in metadata else {}
+    keys: dict[Key, Array] = {}
+    for name, array in arrays.items():
+        place = nested.get(name, [name])
+        keys[place[0] if len(place) == 1 else tuple(place)] = array
+    return unflatten(keys)
+
+
+def _array_in(data: memoryview, name: str, entry: Any, path: Path) -> Array:
+    try:
+        dtype = dtype_from_name(_NAME_OF_CODE[entry["dtype"]])
+        first, last = entry["data_offsets"]
+        shape = tuple(int(length) for length in entry["shape"])
+        if not 0 <= first <= last <= len(data):
+            raise SafetensorsError(f"{path}: '{name}' ends at byte {last} of {len(data)}; the file was cut short")
+        return np.frombuffer(data[first:last], dtype=np.uint8).view(dtype).reshape(shape)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, SafetensorsError):
+            raise
+        raise SafetensorsError(f"{path}: the entry of '{name}' cannot be read: {entry!r} ({error})") from error
+
+
+def _little(array: Array) -> Array:
+    """C order and little-endian, without a copy where it is so already."""
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return array if array.flags.c_contiguous else np.array(array, order="C", copy=True)
+
+
+def _bytes_of(array: Array) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8))
+
+
+def _write_all(descriptor: int, views: list[memoryview]) -> None:
+    pending = [view for view in views if len(view)]
+    while pending:
+        written = _write_some(descriptor, pending[:_VECTOR])
+        while pending and written >= len(pending[0]):
+            written -= len(pending[0])
+            del pending[0]
+        if written:
+            pending[0] = pending[0][written:]
+
+
+def _write_some(descriptor: int, views: list[memoryview]) -> int:
+    if hasattr(os, "writev"):
+        return os.writev(descriptor, views)
+    return os.write(descriptor, views[0])

@@ -1,0 +1,52 @@
+"""The low-level interface: offer a state dict at one cell, fetch it at another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flare_core import flatten
+from flare_core.model import Key, key_text, unflatten
+from flare_fobs.tensors import to_numpy
+from flare_transport import Cell, RemoteError, TransportError
+
+from flare_tensor_downloader.downloader import Downloader
+from flare_tensor_downloader.errors import DownloadError
+from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.source import Entry
+
+__all__ = ["add_tensors", "download_tensors"]
+
+
+def add_tensors(downloader: Downloader, tensors: Mapping[str, Any]) -> str:
+    """Offer numpy arrays or torch tensors for download and return the reference; nothing is copied.
+
+    The tensors must not change until the receiver has released the reference, or :meth:`Downloader.close`.
+    """
+    arrays: dict[Key, Any] = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(tensors)}
+    return downloader.offer(unflatten(arrays), inline=False).ref_id
+
+
+def download_tensors(
+    from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell
+) -> tuple[str | None, dict[str, Any]]:
+    """Fetch all tensors of a reference, into memory of their own.
+
+    Args:
+        from_fqcn: name of the cell that offers them.
+        ref_id: what :func:`add_tensors` returned there.
+        per_request_timeout: seconds to wait for one range; None waits as long as the link lasts.
+        cell: the cell that fetches.
+    Returns:
+        None and the arrays by name; or what went wrong and an empty dict, never a part of the tensors.
+    """
+    offered = Offered(cell, from_fqcn, ref_id, per_request_timeout)
+    try:
+        manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
+        params = LazyParams(offered, [Entry(key, dtype, tuple(shape)) for key, dtype, shape in manifest])
+        tensors = params.materialize()
+        params.release()
+    except (DownloadError, TransportError, RemoteError, TimeoutError) as error:
+        return str(error), {}
+    return None, tensors

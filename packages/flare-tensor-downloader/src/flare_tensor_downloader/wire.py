@@ -1,0 +1,80 @@
+"""How a model's params travel inside a message: small ones as they are, others as entries of an offer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import flare_fobs
+import numpy as np
+from flare_core import FLModel, unflatten
+from flare_core.model import Params
+from flare_transport import Cell
+
+from flare_tensor_downloader.downloader import INLINE_TENSOR_BYTES, INLINE_TOTAL_BYTES, Downloader, Offer
+from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.source import Entry
+
+__all__ = ["OfferedParams", "receive_params", "send_params"]
+
+
+class OfferedParams(dict[str, Any]):
+    """Stands for a model's params in a message: who offers them, under which reference, and the entries."""
+
+    def __init__(self, owner: str, ref_id: str, entries: list[Entry]) -> None:
+        super().__init__()
+        self.owner = owner
+        self.ref_id = ref_id
+        self.entries = entries
+
+
+def send_params(model: FLModel, downloader: Downloader, *, shared: bool = False) -> tuple[FLModel, Offer | None]:
+    """Return what to put into a message for ``model``, and the offer to close afterwards if tensors stay here.
+
+    Small params travel in the message as they are; the caller's model does not change. ``shared`` is for a message to
+    several cells.
+    """
+    params = model.params
+    if params is None or _is_small(params):
+        return model, None
+    offer = downloader.offer(params, shared=shared)
+    if offer.is_inline:
+        return replace(model, params=unflatten({entry.key: entry.inline for entry in offer.entries})), None
+    offered = OfferedParams(downloader.cell.name, offer.ref_id, offer.entries)
+    return replace(model, params=offered), offer
+
+
+def _is_small(params: Params) -> bool:
+    """Whether params can go into a message without being looked at further: a few small arrays in plain dicts."""
+    if type(params) is not dict:
+        return False
+    size = 0
+    for value in params.values():
+        if type(value) is not np.ndarray or value.nbytes > INLINE_TENSOR_BYTES:
+            return False
+        size += value.nbytes
+    return size <= INLINE_TOTAL_BYTES
+
+
+def receive_params(model: FLModel, cell: Cell) -> FLModel:
+    """Turn what :func:`send_params` put into a message into a model whose params are fetched when they are read."""
+    params = model.params
+    if isinstance(params, OfferedParams):
+        model.params = LazyParams(Offered(cell, params.owner, params.ref_id), params.entries)
+    return model
+
+
+def _encode(params: OfferedParams) -> list[Any]:
+    entries = [[entry.key, entry.dtype, entry.shape, entry.inline] for entry in params.entries]
+    return [params.owner, params.ref_id, entries]
+
+
+def _decode(state: Any) -> OfferedParams:
+    owner, ref_id, entries = state
+    return OfferedParams(
+        owner, ref_id, [Entry(key, dtype, tuple(shape), inline) for key, dtype, shape, inline in entries]
+    )
+
+
+flare_fobs.register(OfferedParams, "flare.offered_params", _encode, _decode)

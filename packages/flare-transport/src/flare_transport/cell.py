@@ -1,0 +1,261 @@
+"""Cells: named ends of conversations. A cell sends messages, asks for replies and serves topics, over its links."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from flare_transport.address import check_name, parse_address
+from flare_transport.authentication import Credentials
+from flare_transport.errors import UnreachableError
+from flare_transport.frames import Kind, Message, pack
+from flare_transport.inbound import Handler, Inbound
+from flare_transport.link_table import LinkTable
+from flare_transport.links import scheme
+from flare_transport.links.base import Identity, Link, Listener
+from flare_transport.replies import PendingReplies, PendingReply
+from flare_transport.stream_writer import StreamWriter
+from flare_transport.streams import StreamHandler, Streams
+from flare_transport.workers import HandlerPool
+
+__all__ = ["Cell", "Handler", "PendingReply"]
+
+logger = logging.getLogger(__name__)
+
+_DEFAULT_WINDOW_BYTES = 1 << 24
+
+
+class Cell:
+    """A named end of conversations.
+
+    Names are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. Handlers run on a pool of threads, which start as
+    they are needed, or, if registered ``inline``, on the thread that reads the link: such a handler must neither block
+    nor send. Requests are handled at the same time, in no order, and always on the pool; messages of one topic from one
+    cell one at a time, in the order in which they were sent.
+
+    Used as a context manager, a cell is closed at the end of the block.
+
+    Args:
+        name: this cell's own name.
+        threads: how many handlers run at the same time, not counting those that wait for another cell.
+    Raises:
+        AddressError: a cell cannot be called so.
+    """
+
+    def __init__(self, name: str, *, threads: int = 8) -> None:
+        self.name = check_name(name)
+        self._handlers: dict[str, tuple[Handler, bool]] = {}
+        self._links = LinkTable(name)
+        self._listeners: list[Listener] = []
+        self._listeners_lock = threading.Lock()
+        self._replies = PendingReplies()
+        self._pool = HandlerPool(name, threads)
+        self._streams = Streams(name, self._pool)
+        self._lost: list[Callable[[str, BaseException | None], None]] = []
+
+    def handle(self, topic: str, handler: Handler, *, inline: bool = False) -> None:
+        """Serve ``topic``: what ``handler`` returns for a request is the reply, what it raises reaches the asker."""
+        self._handlers[topic] = (handler, inline)
+
+    def handle_stream(self, topic: str, handler: StreamHandler) -> None:
+        """Serve byte streams of ``topic``; what ``handler`` raises reaches the writer."""
+        self._streams.handle(topic, handler)
+
+    def on_peer_lost(self, callback: Callable[[str, BaseException | None], None]) -> None:
+        """Call back with a peer's name, and what ended its link, when a link ends by itself."""
+        self._lost.append(callback)
+
+    def listen(self, address: str, *, secret: bytes | None = None, credentials: Credentials | None = None) -> str:
+        """Let peers connect; return the address for them, with its real port if port 0 was asked for.
+
+        Args:
+            address: ``inproc://name``, ``unix:///path`` or ``grpc://host:port``; a cell may listen at many.
+            secret: for ``unix``: 16 bytes or more, the same at both ends.
+            credentials: for ``grpc``: the certificate must speak for this cell's name.
+        Raises:
+            AddressError: the address cannot be read, or is in use.
+            AuthenticationError: what this kind of address needs was not given, or does not fit.
+            UnreachableError: the cell is closed.
+        """
+        where = parse_address(address)
+        with self._listeners_lock:
+            if self._links.closed:
+                raise UnreachableError(f"the cell {self.name} is closed")
+            listener = scheme(where).listen(where, _Reception(self), Identity(secret, credentials))
+            self._listeners.append(listener)
+        return str(listener.address)
+
+    def connect(
+        self,
+        address: str,
+        *,
+        secret: bytes | None = None,
+        credentials: Credentials | None = None,
+        peer: str | None = None,
+        timeout_s: float = 10.0,
+    ) -> str:
+        """Make a link to the cell that listens at ``address``; return its name.
+
+        Args:
+            address: where it listens.
+            secret, credentials: as for :meth:`listen`.
+            peer: whom to expect there; required for ``grpc``, where any holder of a certificate could listen. The cell
+                there has this name or one below it.
+            timeout_s: how long the peer may take to answer and to prove its name.
+        Raises:
+            AddressError: the address cannot be read.
+            AuthenticationError: one end could not prove its name, or ``peer`` is not who listens there.
+            UnreachableError: nobody listens there, or one end has a link to a cell of the other's name already.
+        """
+        where = parse_address(address)
+        identity = Identity(secret, credentials)
+        return scheme(where).connect(where, _Reception(self), identity, peer=peer, timeout_s=timeout_s)
+
+    def attach(self, link: Link) -> None:
+        """Use a link whose peer is known, and begin to receive from it.
+
+        Raises:
+            UnreachableError: the cell is closed, or has a link to that peer already; the link is left as it is.
+        """
+        self._links.add(link, self._start, reserved=False)
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """Names of the cells at the other ends of the links."""
+        return tuple(self._links.by_peer)
+
+    def traffic(self) -> dict[str, tuple[int, int]]:
+        """Bytes sent and received by peer, over the links that are up."""
+        links = self._links.by_peer.copy()
+        return {peer: (link.bytes_sent, link.bytes_received) for peer, link in links.items()}
+
+    def send(self, to: str, topic: str, payload: Any = None) -> None:
+        """Send a message that needs no reply; it arrives after all that was sent to that cell before.
+
+        Raises:
+            UnreachableError: no link leads there.
+            PeerLostError: the link has ended.
+            FobsError: the payload cannot be serialized.
+        """
+        self._links.route(to).send(pack(Kind.MESSAGE, to, self.name, topic, 0, payload))
+
+    def request(
+        self,
+        to: str,
+        topic: str,
+        payload: Any = None,
+        *,
+        into: memoryview | None = None,
+        timeout_s: float | None = None,
+    ) -> Message:
+        """Send a request and wait for its reply; see :meth:`start_request`.
+
+        Raises:
+            RemoteError: the handler raised.
+            PeerLostError: the link ended first.
+            TimeoutError: no reply within ``timeout_s`` seconds (None waits as long as the link lasts). A reply that has
+                begun to arrive may still be written to ``into``.
+        """
+        pending = self.start_request(to, topic, payload, into=into)
+        try:
+            return pending.result(timeout_s)
+        except BaseException:
+            pending.cancel()
+            raise
+
+    def start_request(
+        self, to: str, topic: str, payload: Any = None, *, into: memoryview | None = None
+    ) -> PendingReply:
+        """Send a request and return at once.
+
+        Args:
+            to: name of the cell that serves ``topic``.
+            topic: what is asked.
+            payload: any object that can be serialized, or :class:`Raw` bytes.
+            into: writable bytes that a raw reply of just their length is received into, without a copy. They must
+                stay untouched until the reply is there or has failed. A reply of another length has its own memory.
+        """
+        link = self._links.route(to)
+        pending = self._replies.begin(link, None if into is None else into.cast("B"))
+        try:
+            link.send(pack(Kind.REQUEST, to, self.name, topic, pending.number, payload))
+        except BaseException:
+            pending.cancel()
+            raise
+        return pending
+
+    def open_stream(
+        self, to: str, topic: str, meta: Any = None, *, window_bytes: int = _DEFAULT_WINDOW_BYTES
+    ) -> StreamWriter:
+        """Begin a stream of bytes to a cell.
+
+        Args:
+            to: name of the cell that reads.
+            topic: what it reads streams of; if it does not, writing or closing raises :class:`RemoteError`.
+            meta: a small object for the reader to have beforehand.
+            window_bytes: how many bytes may be under way that were not read; writing waits while there are as many.
+        """
+        return self._streams.open(self._links.route(to), to, topic, meta, window_bytes)
+
+    def close(self, *, wait: bool = True) -> None:
+        """End all listeners and links; what is under way fails with :class:`PeerLostError`.
+
+        Args:
+            wait: return when no thread is left; handlers that are running must return for that.
+        """
+        links = self._links.close()
+        for link in links:
+            link.close()
+        if wait:
+            for link in links:
+                link.join()
+        with self._listeners_lock:
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
+        self._pool.close(wait=wait)
+
+    def __enter__(self) -> Cell:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def _start(self, link: Link) -> None:
+        inbound = Inbound(
+            self.name,
+            link,
+            handlers=self._handlers,
+            replies=self._replies,
+            streams=self._streams,
+            pool=self._pool,
+        )
+        link.start(inbound, self._ended)
+
+    def _ended(self, link: Link, error: BaseException | None) -> None:
+        """Settle what is under way over a link. It sends nothing any more, so nothing more can get under way."""
+        self._links.remove(link)
+        reason = str(error) if error is not None else "closed"
+        self._replies.fail(link, reason)
+        self._streams.fail(link, reason)
+        if not self._links.closed:
+            for callback in self._lost:
+                try:
+                    callback(link.peer, error)
+                except Exception:
+                    logger.exception("callback for a lost peer failed peer=%s", link.peer)
+        self._links.forget(link)
+
+
+class _Reception:
+    """The cell as those see it who make links for it."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.name = cell.name
+        self.reserve = cell._links.reserve
+        self.release = cell._links.release
+        self.admit = partial(cell._links.add, start=cell._start, reserved=True)

@@ -1,0 +1,247 @@
+"""Certificates of cells, and an authority that issues them.
+
+The name of a cell stands in its certificate three times, for those who check it:
+
+- the URI ``flare://cell/<name>``, which a listener reads in the connector's certificate;
+- a DNS name made from it by :func:`identity_host`, which a connector asks its TLS library for, because that compares
+  no other kind of name. An authority must therefore issue it to nobody but that cell;
+- the common name, for people, and for listeners if there is no such URI.
+
+All keys are on the curve P-256, which gRPC's TLS library accepts, unlike Ed25519.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import quote, unquote
+
+from flare_transport.address import check_name, speaks_for
+from flare_transport.authentication import Credentials
+from flare_transport.errors import AuthenticationError, TransportError
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:
+    raise TransportError("certificates need cryptography; pip install 'flare-transport[grpc]'") from error
+
+__all__ = [
+    "Authority",
+    "cell_name",
+    "check_credentials",
+    "identity_host",
+    "issue",
+    "make_authority",
+    "make_request",
+    "sign_request",
+]
+
+URI_PREFIX = "flare://cell/"
+IDENTITY_DOMAIN = "cell.flare.internal"
+BACKDATED = datetime.timedelta(minutes=5)  # for sites whose clocks are behind
+_MAX_COMMON_NAME = 64
+_HOST = re.compile(r"[A-Za-z0-9.-]*[A-Za-z0-9]|[0-9A-Fa-f:.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who vouches for the names of cells; both parts in PEM."""
+
+    certificate: bytes
+    private_key: bytes = field(repr=False)
+
+
+def make_authority(name: str, *, valid_days: int = 3650) -> Authority:
+    """Make an authority that issues certificates to cells, and to no other authorities."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = (
+        _builder(subject, subject, key.public_key(), valid_days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    )
+    return Authority(_pem(builder.sign(key, hashes.SHA256())), _private_pem(key))
+
+
+def issue(authority: Authority, name: str, *, valid_days: int = 365, hosts: Sequence[str] = ()) -> Credentials:
+    """Make a key and a certificate for a cell; for where the authority may know the key. Elsewhere: make_request.
+
+    Args:
+        authority: who vouches for the name.
+        name: of the cell.
+        valid_days: from now on.
+        hosts: further DNS names and IP addresses, for programs other than cells; none like :func:`identity_host`'s.
+    """
+    private_key, request = make_request(name)
+    return Credentials(
+        certificate=sign_request(authority, request, name=name, valid_days=valid_days, hosts=hosts),
+        private_key=private_key,
+        authority=authority.certificate,
+    )
+
+
+def make_request(name: str) -> tuple[bytes, bytes]:
+    """Make a key, which stays here, and a request for a certificate with that name; both in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(check_name(name)))
+    return _private_pem(key), builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def sign_request(
+    authority: Authority, request: bytes, *, name: str, valid_days: int = 365, hosts: Sequence[str] = ()
+) -> bytes:
+    """Issue a certificate for the key of a request; return it in PEM.
+
+    Nothing but the key is taken from the request. Whoever calls this has made sure that ``name`` is the requester's.
+
+    Raises:
+        AuthenticationError: the request is none, is not signed with its key, or its key is not on P-256.
+        ValueError: one of ``hosts`` is none, or reserved.
+    """
+    for host in hosts:
+        if host.lower().endswith(IDENTITY_DOMAIN) or not _HOST.fullmatch(host):
+            raise ValueError(f"{name}: {host!r} is no host, or could be taken for the identity of a cell; leave it out")
+    try:
+        asked = x509.load_pem_x509_csr(request)
+    except ValueError as error:
+        raise AuthenticationError(f"{name}: this is no request for a certificate ({error})") from error
+    key = asked.public_key()
+    if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+        raise AuthenticationError(f"{name}: the request is not signed with a key on P-256; make it with make_request")
+    issuer = x509.load_pem_x509_certificate(authority.certificate)
+    signer = serialization.load_pem_private_key(authority.private_key, None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    builder = (
+        _builder(_subject(check_name(name)), issuer.subject, key, valid_days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(name, hosts)), critical=False)
+    )
+    return _pem(builder.sign(signer, hashes.SHA256()))
+
+
+def identity_host(name: str) -> str:
+    """Return the DNS name that stands for a cell: different for each, though DNS names ignore case.
+
+    Example:
+        >>> identity_host("Site_1.job-7")
+        '_53ite_5f1.job-7.cell.flare.internal'
+    """
+    return re.sub(r"[^a-z0-9.-]", lambda match: f"_{ord(match[0]):02x}", name) + f".{IDENTITY_DOMAIN}"
+
+
+def cell_name(uris: Sequence[str], common_names: Sequence[str]) -> str:
+    """Return the name of the cell that a certificate with these names belongs to.
+
+    Raises:
+        AuthenticationError: it belongs to none, or to several.
+    """
+    names = {unquote(uri.removeprefix(URI_PREFIX)) for uri in uris if uri.startswith(URI_PREFIX)} or set(common_names)
+    if len(names) != 1:
+        raise AuthenticationError(f"the certificate names {len(names)} cells, expected one: {sorted(names)}")
+    return names.pop()
+
+
+def check_credentials(credentials: Credentials, name: str) -> None:
+    """Check that a cell can prove its name with these credentials.
+
+    Raises:
+        AuthenticationError: it cannot; says why.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(credentials.certificate)
+        key = serialization.load_pem_private_key(credentials.private_key, None)
+        x509.load_pem_x509_certificates(credentials.authority)
+    except (ValueError, TypeError) as error:
+        raise AuthenticationError(f"the credentials of {name} are no PEM that can be read ({error})") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
+        raise AuthenticationError(f"the key of {name} is not on the curve P-256, the only one that gRPC takes for sure")
+    if key.public_key() != certificate.public_key():
+        raise AuthenticationError(f"the certificate and the private key of {name} do not belong together")
+    now = datetime.datetime.now(datetime.UTC)
+    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+        raise AuthenticationError(
+            f"the certificate of {name} is valid from {certificate.not_valid_before_utc} to "
+            f"{certificate.not_valid_after_utc}, and now it is {now:%Y-%m-%d %H:%M:%S}; renew it or set the clock"
+        )
+    owner = _owner(certificate)
+    if not speaks_for(owner, name):
+        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
+
+
+def _owner(certificate: x509.Certificate) -> str:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        uris = []
+    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return cell_name(uris, [str(attribute.value) for attribute in common])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid_days: int
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + datetime.timedelta(days=valid_days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:_MAX_COMMON_NAME])])
+
+
+def _names(name: str, hosts: Sequence[str]) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = [
+        x509.UniformResourceIdentifier(URI_PREFIX + quote(name, safe="")),
+        x509.DNSName(identity_host(name)),
+    ]
+    for host in hosts:
+        try:
+            names.append(x509.IPAddress(ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

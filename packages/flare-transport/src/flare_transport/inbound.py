@@ -1,0 +1,145 @@
+"""What a cell does with the frames that arrive over one of its links."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+from flare_core.errors import FlareError
+from flare_transport.errors import PeerLostError, ProtocolError, RemoteError, UnreachableError, describe
+from flare_transport.frames import Buffer, Kind, Message, pack
+from flare_transport.links.base import Link
+from flare_transport.replies import PendingReplies
+from flare_transport.streams import Streams
+from flare_transport.workers import HandlerPool, Strand
+
+__all__ = ["Handler", "Inbound"]
+
+logger = logging.getLogger(__name__)
+
+Handler: TypeAlias = Callable[[Message], Any]
+
+_REQUEST, _REPLY, _ERROR, _STREAM = map(int, (Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.STREAM))
+
+
+class Inbound:
+    """The cell as one of its links sees it. The link's thread calls it, and must never wait here."""
+
+    def __init__(
+        self,
+        name: str,
+        link: Link,
+        *,
+        handlers: dict[str, tuple[Handler, bool]],
+        replies: PendingReplies,
+        streams: Streams,
+        pool: HandlerPool,
+    ) -> None:
+        self._name = name
+        self._link = link
+        self._peer, self._below_peer = link.peer, f"{link.peer}."
+        self._handlers = handlers
+        self._replies = replies
+        self._streams = streams
+        self._pool = pool
+        self._strands: dict[str, Strand] = {}
+
+    def destination(self, header: list[Any], size: int) -> memoryview | None:
+        """Where the body of a reply goes that the asker has prepared a place for."""
+        return self._replies.destination(self._link, header, size)
+
+    def deliver(self, header: list[Any], body: Buffer) -> None:
+        """Hand a frame to whoever waits for it or serves it.
+
+        Raises:
+            ProtocolError: the peer may not send such a frame.
+        """
+        message = Message(header, body)
+        kind = message.kind
+        if message.sender != self._peer and not message.sender.startswith(self._below_peer):
+            raise ProtocolError(f"{self._peer} sent a frame in the name of {message.sender!r}")
+        if kind in (_REPLY, _ERROR):
+            pending = self._replies.take(message.id, self._link)
+            if pending is not None:
+                pending.settle(message if kind == _REPLY else _remote_error(message))
+        elif message.to != self._name:
+            self._misdirected(message)
+        elif kind == _REQUEST:
+            handler, _ = self._handlers.get(message.topic, _UNSERVED)
+            self._pool.submit(partial(self._answer, handler, message))
+        elif kind == _STREAM:
+            self._streams.deliver(self._link, message)
+        else:
+            self._one_way(message)
+
+    def _one_way(self, message: Message) -> None:
+        handler, inline = self._handlers.get(message.topic, _UNSERVED)
+        if inline:
+            _handle(handler, message)
+            return
+        strand = self._strands.get(message.topic)
+        if strand is None:
+            strand = self._strands[message.topic] = Strand(self._pool)
+        strand.submit(partial(_handle, handler, message))
+
+    def _misdirected(self, message: Message) -> None:
+        if message.kind == _REQUEST:
+            self._pool.submit(partial(self._answer, _not_here(self._name), message))
+        else:
+            logger.warning("frame for another cell dropped to=%r sender=%s", message.to, message.sender)
+
+    def _answer(self, handler: Handler, message: Message) -> None:
+        """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
+        try:
+            outcome, kind = handler(message), _REPLY
+        except BaseException as error:
+            if not isinstance(error, FlareError):
+                logger.exception("handler failed topic=%r sender=%s", message.topic, message.sender)
+            outcome, kind = describe(error), _ERROR
+        try:
+            try:
+                self._reply(kind, message, outcome)
+            except PeerLostError:
+                raise
+            except Exception as error:
+                logger.exception("reply cannot be sent topic=%r sender=%s", message.topic, message.sender)
+                self._reply(_ERROR, message, describe(error))
+        except PeerLostError:
+            logger.info("reply not sent, peer is gone topic=%r peer=%s", message.topic, message.sender)
+
+    def _reply(self, kind: int, message: Message, outcome: Any) -> None:
+        self._link.send(pack(kind, message.sender, self._name, message.topic, message.id, outcome))
+
+
+def _handle(handler: Handler, message: Message) -> None:
+    try:
+        handler(message)
+    except Exception:
+        logger.exception("handler failed topic=%r sender=%s", message.topic, message.sender)
+
+
+def _no_handler(message: Message) -> Any:
+    if message.kind == _REQUEST:
+        raise UnreachableError(f"{message.to} does not serve '{message.topic}'")
+    logger.warning("message dropped, nobody serves its topic topic=%r sender=%s", message.topic, message.sender)
+
+
+def _not_here(name: str) -> Handler:
+    def refuse(message: Message) -> Any:
+        raise UnreachableError(f"this is {name}, and it has no way to {message.to!r}")
+
+    return refuse
+
+
+def _remote_error(message: Message) -> RemoteError:
+    try:
+        payload = message.payload
+        return RemoteError(f"{message.sender}: {payload['message']}", kind=str(payload["kind"]))
+    except Exception:
+        logger.exception("error of a peer cannot be read sender=%s", message.sender)
+        return RemoteError(f"{message.sender}: an error that cannot be read")
+
+
+_UNSERVED: tuple[Handler, bool] = (_no_handler, True)

@@ -1,0 +1,108 @@
+"""Replies that are under way: which request each belongs to, and who waits for it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+from flare_core.errors import FlareError
+from flare_transport.errors import PeerLostError
+from flare_transport.frames import Kind, Message
+from flare_transport.links.base import Link
+from flare_transport.workers import blocking
+
+__all__ = ["PendingReplies", "PendingReply"]
+
+_REPLY = int(Kind.REPLY)
+
+
+class PendingReply:
+    """A reply that is under way."""
+
+    __slots__ = ("_done", "_error", "_message", "_replies", "into", "link", "number")
+
+    def __init__(self, replies: PendingReplies, number: int, link: Link, into: memoryview | None) -> None:
+        self.number = number
+        self.link = link
+        self.into = into
+        self._replies = replies
+        self._message: Message | None = None
+        self._error: FlareError | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def result(self, timeout_s: float | None = None) -> Message:
+        """Wait for the reply.
+
+        Raises:
+            RemoteError: the handler raised.
+            PeerLostError: the link ended first.
+            TimeoutError: no reply within ``timeout_s`` seconds (None waits as long as the link lasts). It may still
+                come; :meth:`cancel` if nobody will ask again.
+        """
+        if not self._done.acquire(blocking=False):
+            with blocking():
+                if not self._done.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
+                    raise TimeoutError(f"{self.link.peer} did not reply within {timeout_s} s")
+        self._done.release()
+        if self._error is not None:
+            raise self._error
+        assert self._message is not None
+        return self._message
+
+    def cancel(self) -> None:
+        """Forget the request: a reply that begins to arrive from now on is dropped.
+
+        One that has begun to arrive may still be written to ``into``.
+        """
+        self._replies.drop(self)
+
+    def settle(self, outcome: Message | FlareError) -> None:
+        """Hand over the reply or what prevented it; called once, by the cell."""
+        if isinstance(outcome, Message):
+            self._message = outcome
+        else:
+            self._error = outcome
+        self._done.release()
+
+
+class PendingReplies:
+    """The replies that a cell waits for, by number. Whoever takes one out settles it, so each is settled once."""
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, PendingReply] = {}
+        self._numbers = itertools.count(1)
+
+    def begin(self, link: Link, into: memoryview | None) -> PendingReply:
+        """Expect a reply over ``link``."""
+        number = next(self._numbers)
+        pending = self._by_number[number] = PendingReply(self, number, link, into)
+        return pending
+
+    def take(self, number: int, link: Link) -> PendingReply | None:
+        """Stop to expect the reply of that number, if one is expected, and of that peer: none may answer for others."""
+        pending = self._by_number.get(number)
+        if pending is None or pending.link is not link:
+            return None
+        return self._by_number.pop(number, None)
+
+    def drop(self, pending: PendingReply) -> None:
+        """Stop to expect a reply."""
+        self._by_number.pop(pending.number, None)
+
+    def destination(self, link: Link, header: list[Any], size: int) -> memoryview | None:
+        """Where the asker wants the body of a raw reply of ``size`` bytes."""
+        kind, _, _, _, number, lengths, _ = header
+        if kind != _REPLY or lengths is not None:
+            return None
+        pending = self._by_number.get(number)
+        if pending is None or pending.link is not link or pending.into is None or len(pending.into) != size:
+            return None
+        return pending.into
+
+    def fail(self, link: Link, reason: str) -> None:
+        """Settle what is expected over a link that has ended."""
+        for pending in self._by_number.copy().values():  # copied at once: other threads change it meanwhile
+            if pending.link is link and self._by_number.pop(pending.number, None) is not None:
+                pending.settle(PeerLostError(f"the link to {link.peer} ended before it replied ({reason})"))

@@ -1,0 +1,168 @@
+"""The end of a byte stream that is read."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import flare_fobs
+from flare_core.errors import FlareError
+from flare_transport.errors import PeerLostError, ProtocolError, StreamAbortedError
+from flare_transport.frames import Buffer
+from flare_transport.stream_writer import SendStreamFrame, chunk_cost
+from flare_transport.workers import blocking
+
+__all__ = ["StreamReader"]
+
+
+class StreamReader:
+    """Reads a byte stream; given to the handler of the stream's topic, and of use to no other thread.
+
+    Iterating over it yields the bytes in chunks, as they arrive. A chunk is the reader's own and may be kept; it is
+    read-only if it came as ``bytes`` from a cell in the same process.
+
+    Attributes:
+        sender: name of the cell that writes.
+        topic: what the stream is about.
+    """
+
+    def __init__(self, sender: str, topic: str, meta: Buffer, *, window_bytes: int, send: SendStreamFrame) -> None:
+        self.sender = sender
+        self.topic = topic
+        self._encoded_meta = meta
+        self._send = send
+        self._state = threading.Condition()
+        self._chunks: deque[memoryview] = deque()
+        self._current = memoryview(b"")  # what is left of the chunk that is being read
+        self._current_cost = 0
+        self._window = window_bytes
+        self._granted = window_bytes  # credit that the writer has not used
+        self._read_cost = 0  # of chunks that are read, and not granted anew
+        self._received = 0
+        self._total: int | None = None
+        self._failure: FlareError | None = None
+
+    @property
+    def meta(self) -> Any:
+        """What the writer said about the stream when it opened it.
+
+        Raises:
+            FobsError: the bytes are no object.
+        """
+        return flare_fobs.loads(bytes(self._encoded_meta)) if len(self._encoded_meta) else None
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next ``size`` bytes, fewer only at the end of the stream; all that is left if negative.
+
+        Raises:
+            StreamAbortedError: the writer gave the stream up.
+            PeerLostError: the link ended first.
+        """
+        parts: list[memoryview] = []
+        missing = size
+        while missing and self._advance():
+            part = self._current if missing < 0 else self._current[:missing]
+            self._current = self._current[len(part) :]
+            missing -= len(part) if missing > 0 else 0
+            parts.append(part)
+        return b"".join(parts)
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill ``view`` with the next bytes and return how many; fewer than fit only at the end of the stream.
+
+        Raises: as :meth:`read`.
+        """
+        target = view.cast("B")
+        filled = 0
+        while filled < len(target) and self._advance():
+            part = self._current[: len(target) - filled]
+            target[filled : filled + len(part)] = part
+            self._current = self._current[len(part) :]
+            filled += len(part)
+        return filled
+
+    def __iter__(self) -> Iterator[memoryview]:
+        while self._advance():
+            chunk, self._current = self._current, self._current[:0]
+            yield chunk
+
+    def finish(self) -> None:
+        """Check, after the handler, that there is nothing left to read.
+
+        Raises:
+            StreamAbortedError: there is.
+        """
+        if self._advance():
+            raise StreamAbortedError(f"the handler of '{self.topic}' returned before it had read the whole stream")
+
+    def receive(self, chunk: Buffer) -> None:
+        """Take a chunk that arrived; called on the link's thread.
+
+        Raises:
+            ProtocolError: the writer sends more than it may.
+        """
+        with self._state:
+            self._granted -= chunk_cost(len(chunk))
+            if self._granted < 0 or self._total is not None:
+                raise ProtocolError(f"{self.sender} sent more of the stream '{self.topic}' than it may")
+            self._received += len(chunk)
+            self._chunks.append(memoryview(chunk))
+            self._state.notify_all()
+
+    def end(self, total: int) -> None:
+        """Note the end of the stream, and how long it should be; called on the link's thread."""
+        if total != self._received:
+            self.fail(ProtocolError(f"'{self.topic}' from {self.sender}: {self._received} bytes came, not {total}"))
+        with self._state:
+            self._total = total
+            self._state.notify_all()
+
+    def fail(self, error: FlareError) -> None:
+        """Note what ended the stream, unless all of it is here; called on the link's thread."""
+        with self._state:
+            if self._total is None and self._failure is None:
+                self._failure = error
+                self._chunks.clear()
+                self._state.notify_all()
+
+    def _advance(self) -> bool:
+        """Wait for something to read; false at the end."""
+        if self._current:
+            return True
+        self._read_cost += self._current_cost
+        self._current_cost = 0
+        if self._read_cost >= self._window // 4:
+            self._grant()
+        with self._state:
+            if self._ready():
+                return self._next()
+        self._grant()  # what is little is granted too before waiting, or the writer might wait for it
+        with self._state:
+            if not self._ready():
+                with blocking():
+                    self._state.wait_for(self._ready)
+            return self._next()
+
+    def _ready(self) -> bool:
+        return bool(self._chunks) or self._total is not None or self._failure is not None
+
+    def _next(self) -> bool:
+        if self._failure is not None:
+            raise self._failure
+        if not self._chunks:
+            return False
+        self._current = self._chunks.popleft()
+        self._current_cost = chunk_cost(len(self._current))
+        return True
+
+    def _grant(self) -> None:
+        """Let the writer send as much as was read; not under the lock, which the link's thread needs."""
+        credit, self._read_cost = self._read_cost, 0
+        if credit and self._total is None:
+            with self._state:
+                self._granted += credit
+            with contextlib.suppress(PeerLostError):  # reading goes on to the failure, or to the end if that is here
+                self._send({"credit": credit}, b"")

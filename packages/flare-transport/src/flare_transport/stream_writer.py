@@ -1,0 +1,145 @@
+"""The end of a byte stream that is written to."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from flare_core.errors import FlareError
+from flare_transport.errors import PeerLostError, StreamAbortedError, describe
+from flare_transport.frames import Buffer
+from flare_transport.workers import blocking
+
+__all__ = ["SendStreamFrame", "StreamWriter", "chunk_cost"]
+
+SendStreamFrame: TypeAlias = Callable[[dict[str, Any] | None, Buffer], None]
+
+_CHUNK_BYTES = 1 << 20
+_MAX_REASON = 4000  # characters; it travels in a header
+_MIN_COST = 256  # a tiny chunk takes more memory than its bytes
+
+
+def chunk_cost(size: int) -> int:
+    """How much of the window a chunk of ``size`` bytes takes."""
+    return max(size, _MIN_COST)
+
+
+class StreamWriter:
+    """Writes a byte stream; made by :meth:`Cell.open_stream`.
+
+    One thread writes and closes; any thread may abort. As a context manager it closes the stream at the end of the
+    block, or aborts it if the block raises.
+
+    Attributes:
+        to: name of the cell that reads.
+        topic: what the stream is about.
+        total: bytes written so far.
+    """
+
+    def __init__(
+        self, to: str, topic: str, *, window_bytes: int, send: SendStreamFrame, forget: Callable[[], None]
+    ) -> None:
+        self.to = to
+        self.topic = topic
+        self.total = 0
+        self._send = send
+        self._forget = forget
+        self._state = threading.Condition()
+        self._credit = window_bytes
+        self._failure: FlareError | None = None
+        self._closed = False
+        self._acknowledged = False
+
+    def write(self, data: Buffer) -> None:
+        """Send bytes; returns when they may be changed, which is when the reader has room for them.
+
+        Raises:
+            RemoteError: the handler at the other end raised, or there is none.
+            StreamAbortedError: the stream was aborted or closed.
+            PeerLostError: the link ended.
+        """
+        view = memoryview(data)
+        view = view.cast("B") if view.nbytes else memoryview(b"")
+        start = 0
+        while start < len(view):
+            size = self._claim(len(view) - start)
+            self._send(None, view[start : start + size])
+            self.total += size
+            start += size
+
+    def close(self) -> None:
+        """End the stream; returns when the handler at the other end has read all of it and returned.
+
+        Raises:
+            RemoteError: that handler raised, or stopped reading before the end.
+            StreamAbortedError: the stream was aborted.
+            PeerLostError: the link ended first, so it is unknown how much was handled.
+        """
+        if not self._closed:
+            self._closed = True
+            if self._failure is None:
+                self._send({"end": self.total}, b"")
+        with blocking(), self._state:
+            self._state.wait_for(lambda: self._acknowledged or self._failure is not None)
+        self._forget()
+        self._raise_failure()
+
+    def abort(self, reason: str) -> None:
+        """Give the stream up: reading it raises StreamAbortedError with ``reason``, and so does writing to it."""
+        with self._state:
+            if self._acknowledged or self._failure is not None:
+                return
+            self._failure = StreamAbortedError(f"the stream '{self.topic}' to {self.to} was aborted: {reason}")
+            self._state.notify_all()
+        self._forget()
+        told = describe(StreamAbortedError(reason))["message"]
+        with contextlib.suppress(PeerLostError):  # then it is over at the other end too
+            self._send({"abort": told[:_MAX_REASON]}, b"")
+
+    def __enter__(self) -> StreamWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort(f"{type(error).__name__}: {error}")
+
+    def grant(self, credit: int) -> None:
+        """Allow ``credit`` bytes more; called as the reader says so."""
+        with self._state:
+            self._credit += credit
+            self._state.notify_all()
+
+    def acknowledge(self) -> None:
+        """Note that all was read; called as the reader says so."""
+        with self._state:
+            self._acknowledged = True
+            self._state.notify_all()
+
+    def fail(self, error: FlareError) -> None:
+        """Note what ended the stream; called when the reader or the link has failed."""
+        with self._state:
+            if not self._acknowledged and self._failure is None:
+                self._failure = error
+            self._state.notify_all()
+
+    def _claim(self, wanted: int) -> int:
+        """Wait for credit; return how many of the ``wanted`` bytes may be sent now."""
+        if self._closed:
+            raise StreamAbortedError(f"the stream '{self.topic}' to {self.to} is closed; nothing can be written to it")
+        with self._state:
+            if self._failure is None and self._credit < _MIN_COST:
+                with blocking():
+                    self._state.wait_for(lambda: self._failure is not None or self._credit >= _MIN_COST)
+            self._raise_failure()
+            size = min(wanted, self._credit, _CHUNK_BYTES)
+            self._credit -= chunk_cost(size)
+            return size
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure

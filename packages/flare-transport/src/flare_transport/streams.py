@@ -1,0 +1,168 @@
+"""Byte streams: bytes of any number, in order, with a bound on how many are under way.
+
+The frames of a stream have kind STREAM and the stream's number, which the cell that opened it has chosen. What a frame
+means stands in its ``extra``:
+
+    from the writer                             from the reader
+    {"open": window}   body: meta, in fobs      {"credit": n}             n more bytes may come
+    nil                body: a chunk            {"done": true}            the handler has read all and returned
+    {"end": total}     no more chunks           {"stop": [kind, reason]}  the handler raised, or there is none
+    {"abort": reason}  given up
+
+The writer may send chunks that cost ``window`` bytes at first, and as many more as it gets credit for; a chunk costs
+its length, or 256 if it is shorter. The reader gives credit for chunks when they are read. Frames of a stream that has
+ended at the receiving end are dropped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import flare_fobs
+from flare_core.errors import FlareError
+from flare_transport.errors import (
+    PeerLostError,
+    ProtocolError,
+    RemoteError,
+    StreamAbortedError,
+    UnreachableError,
+    describe,
+)
+from flare_transport.frames import Buffer, Kind, Message, Raw, pack
+from flare_transport.links.base import Link
+from flare_transport.stream_reader import StreamReader
+from flare_transport.stream_writer import SendStreamFrame, StreamWriter
+from flare_transport.workers import HandlerPool
+
+__all__ = ["StreamHandler", "Streams"]
+
+logger = logging.getLogger(__name__)
+
+StreamHandler: TypeAlias = Callable[[StreamReader], None]
+
+MIN_WINDOW_BYTES = 1 << 12
+MAX_WINDOW_BYTES = 1 << 28
+MAX_REASON = 4000  # characters; it travels in a header
+
+
+class Streams:
+    """The streams that one cell writes and reads."""
+
+    def __init__(self, name: str, pool: HandlerPool) -> None:
+        self._name = name
+        self._pool = pool
+        self._handlers: dict[str, StreamHandler] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._writers: dict[tuple[Link, int], StreamWriter] = {}
+        self._readers: dict[tuple[Link, int], StreamReader] = {}
+
+    def handle(self, topic: str, handler: StreamHandler) -> None:
+        """Let ``handler`` read the streams of a topic."""
+        self._handlers[topic] = handler
+
+    def open(self, link: Link, to: str, topic: str, meta: Any, window_bytes: int) -> StreamWriter:
+        """Begin a stream over a link."""
+        if not MIN_WINDOW_BYTES <= window_bytes <= MAX_WINDOW_BYTES:
+            raise ValueError(f"window_bytes is {window_bytes}, not from {MIN_WINDOW_BYTES} to {MAX_WINDOW_BYTES}")
+        number = next(self._numbers)
+        send = partial(self._send, link, to, number)
+        key = (link, number)
+        writer = StreamWriter(
+            to, topic, window_bytes=window_bytes, send=send, forget=lambda: self._forget(self._writers, key)
+        )
+        encoded = b"" if meta is None else flare_fobs.dumps(meta)
+        with self._lock:
+            self._writers[key] = writer
+        try:
+            link.send(pack(Kind.STREAM, to, self._name, topic, number, Raw(encoded, {"open": window_bytes})))
+        except BaseException:
+            self._forget(self._writers, key)
+            raise
+        return writer
+
+    def deliver(self, link: Link, message: Message) -> None:
+        """Take a frame that arrived.
+
+        Raises:
+            ProtocolError: it makes no sense, or breaks the bound.
+        """
+        key = (link, message.id)
+        reader, writer = self._readers.get(key), self._writers.get(key)
+        match message.extra:
+            case None:
+                if reader is not None:
+                    reader.receive(message.body)
+            case {"open": int(window)}:
+                self._accept(link, message, window)
+            case {"end": int(total)}:
+                if reader is not None:
+                    reader.end(total)
+            case {"abort": str(reason)}:
+                if reader is not None:
+                    reader.fail(StreamAbortedError(f"{reader.sender} aborted the stream '{reader.topic}': {reason}"))
+            case {"credit": int(credit)} if credit > 0:
+                if writer is not None:
+                    writer.grant(credit)
+            case {"done": True}:
+                if writer is not None:
+                    writer.acknowledge()
+            case {"stop": [str(kind), str(reason)]}:
+                if writer is not None:
+                    writer.fail(RemoteError(f"{writer.to}: {reason}", kind=kind))
+            case _:
+                raise ProtocolError(f"{link.peer} sent a frame of a stream that says {message.extra!r}")
+
+    def fail(self, link: Link, reason: str) -> None:
+        """End the streams over a link that has ended."""
+        with self._lock:
+            ends: list[StreamWriter | StreamReader] = [
+                end for table in (self._writers, self._readers) for key, end in table.items() if key[0] is link
+            ]
+        for end in ends:
+            end.fail(PeerLostError(f"the link to {link.peer} ended before the stream '{end.topic}' did ({reason})"))
+
+    def _accept(self, link: Link, message: Message, window: int) -> None:
+        key = (link, message.id)
+        if key in self._readers or not MIN_WINDOW_BYTES <= window <= MAX_WINDOW_BYTES:
+            raise ProtocolError(f"{link.peer} opened stream {message.id} again, or with a window of {window} bytes")
+        send = partial(self._send, link, message.sender, message.id)
+        reader = StreamReader(message.sender, message.topic, message.body, window_bytes=window, send=send)
+        with self._lock:
+            self._readers[key] = reader
+        handler = self._handlers.get(message.topic, self._no_handler)
+        self._pool.submit(partial(self._serve, key, reader, handler, send))
+
+    def _serve(
+        self, key: tuple[Link, int], reader: StreamReader, handler: StreamHandler, send: SendStreamFrame
+    ) -> None:
+        """Run a handler and tell the writer what came of it."""
+        verdict: dict[str, Any] = {"done": True}
+        try:
+            handler(reader)
+            reader.finish()
+        except BaseException as error:
+            if not isinstance(error, FlareError):
+                logger.exception("stream handler failed topic=%r sender=%s", reader.topic, reader.sender)
+            told = describe(error)
+            verdict = {"stop": [told["kind"], told["message"][:MAX_REASON]]}
+        self._forget(self._readers, key)
+        try:
+            send(verdict, b"")
+        except PeerLostError:
+            logger.info("end of stream not confirmed, peer is gone topic=%r peer=%s", reader.topic, reader.sender)
+
+    def _no_handler(self, reader: StreamReader) -> None:
+        raise UnreachableError(f"{self._name} does not serve streams of '{reader.topic}'")
+
+    def _send(self, link: Link, to: str, number: int, extra: dict[str, Any] | None, body: Buffer) -> None:
+        link.send(pack(Kind.STREAM, to, self._name, "", number, Raw(body, extra)))
+
+    def _forget(self, table: dict[tuple[Link, int], Any], key: tuple[Link, int]) -> None:
+        with self._lock:
+            table.pop(key, None)

@@ -1,0 +1,98 @@
+"""Run the runnable snippets of the README files and of docs/, and fail if one fails.
+
+A snippet is a fenced block of Markdown; the words after `python` say what to do with it:
+
+    ```python runnable                   run it
+    ```python file=client.py             write it to a file, for the snippets below it to use
+    ```python runnable file=job.py       both: write it to that file and run the file
+
+Each page has one temporary folder for all its snippets. Blocks without these words are only read by people.
+Usage: check_docs.py [page.md ...]; without pages, README.md, packages/*/README.md and docs/**/*.md.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FENCE = re.compile(
+    r"^(?P<indent> *)```python(?P<words>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
+)
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    line: int
+    code: str
+    runnable: bool
+    file: str | None
+
+
+def main(arguments: list[str]) -> int:
+    pages = [Path(argument).resolve() for argument in arguments] or default_pages()
+    results = [result for page in pages for result in check_page(page)]
+    failures = [result for result in results if result]
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    print(f"{len(pages)} pages, {len(results)} runnable snippets, {len(failures)} failed")
+    return 1 if failures else 0
+
+
+def default_pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+
+
+def check_page(page: Path) -> list[str | None]:
+    """Run one page's snippets in order; return for each what went wrong, or None."""
+    results: list[str | None] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for snippet in read_snippets(page.read_text(encoding="utf-8")):
+            path = Path(folder, snippet.file or f"line_{snippet.line}.py")
+            path.write_text(snippet.code, encoding="utf-8")
+            if snippet.runnable:
+                where = f"{name_of(page)}:{snippet.line}"
+                began = time.monotonic()
+                failure = run(path)
+                print(f"{where}: {'failed' if failure else 'ok'} in {time.monotonic() - began:.1f} s", flush=True)
+                results.append(f"\n{where}: {failure}" if failure else None)
+    return results
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT) if page.is_relative_to(ROOT) else page)
+
+
+def read_snippets(text: str) -> list[Snippet]:
+    """Return the blocks to write or run, in their order."""
+    snippets = []
+    for match in FENCE.finditer(text):
+        words = match["words"].split()
+        files = [word.removeprefix("file=") for word in words if word.startswith("file=")]
+        code = "".join(line.removeprefix(match["indent"]) for line in match["code"].splitlines(keepends=True))
+        line = text.count("\n", 0, match.start()) + 1
+        if "runnable" in words or files:
+            snippets.append(Snippet(line, code, "runnable" in words, files[0] if files else None))
+    return snippets
+
+
+def run(path: Path) -> str | None:
+    """Run a file in its folder; return what to print if it fails."""
+    command = [sys.executable, path.name]
+    try:
+        done = subprocess.run(
+            command, cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        return f"still running after {TIMEOUT_S} s"
+    return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

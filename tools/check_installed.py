@@ -1,0 +1,41 @@
+"""Check that an installation of flare-recipes-np is what README.md promises: small, complete, without a framework.
+
+Run it with the Python of an environment that holds nothing else: check_installed.py VERSION PACKAGE...
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import sysconfig
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+MOST_DISTRIBUTIONS = 20
+MOST_BYTES = 100_000_000
+NOT_OURS = ("pip", "setuptools", "wheel")
+
+
+def main(expected_version: str, packages: list[str]) -> None:
+    site = Path(sysconfig.get_path("purelib"))
+    installed = sorted({distribution.name for distribution in distributions()} - set(NOT_OURS))
+    entries = [path for path in site.iterdir() if not path.name.startswith(NOT_OURS)]
+    files = [file for path in entries for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    print(f"{len(installed)} distributions, {size / 1e6:.0f} MB: {', '.join(installed)}")
+    if "torch" in installed:
+        sys.exit("flare-recipes-np brings torch")
+    if len(installed) > MOST_DISTRIBUTIONS:
+        sys.exit(f"flare-recipes-np brings more than {MOST_DISTRIBUTIONS} distributions")
+    if size > MOST_BYTES:
+        sys.exit(f"flare-recipes-np takes more than {MOST_BYTES / 1e6:.0f} MB")
+    for name in packages:
+        module = importlib.import_module(name)
+        if not Path(str(module.__file__)).is_relative_to(site):
+            sys.exit(f"{name} is imported from {module.__file__}, not from {site}")
+        if version(name) != expected_version:
+            sys.exit(f"{name} is version {version(name)}, not {expected_version}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
