@@ -208,6 +208,8 @@ MALFORMED = {
     "a member of a list": packed("flare.ParamsType", []),
     "a model of too few parts": packed("flare.FLModel", "FULL", {}),
     "a model with a list for params": packed("flare.FLModel", "FULL", [], None, None, 0, 0, 0, {}),
+    "a model with an array for its type": packed("flare.FLModel", np.ones(1), {}, None, None, 0, 0, 0, {}),
+    "a model with text for a round": packed("flare.FLModel", None, None, None, None, "0", 0, 0, {}),
     "a model with a negative round": packed("flare.FLModel", None, None, None, None, -1, 0, 0, {}),
     "a task without a model": packed("flare.Task", "train", {}, 0),
     "a task with a number for a name": packed("flare.Task", 1, FLModel(), 0),

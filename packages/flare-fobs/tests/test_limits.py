@@ -33,8 +33,8 @@ def any_msgpack(request, monkeypatch):
     """The depth is found by msgpack's C code, or, where that is not as expected, by reading with hooks."""
     if request.param == "python":
         monkeypatch.setattr(_limits, "_has_known_stack", lambda: False)
-    else:
-        assert _limits._has_known_stack()
+    elif not _limits._has_known_stack():
+        pytest.skip("msgpack without its C code")
 
 
 @pytest.mark.usefixtures("any_msgpack")

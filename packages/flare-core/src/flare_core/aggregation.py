@@ -6,9 +6,10 @@ site's whole model. It is reset before each round, and a run always starts with 
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,14 +22,48 @@ from flare_core.errors import (
     NonFiniteError,
     ShapeMismatchError,
 )
-from flare_core.model import FLModel, Key, ParamsType, check_known, flatten, key_text, rounded, unflatten, updated
+from flare_core.model import (
+    FLModel,
+    Key,
+    Params,
+    ParamsType,
+    check_known,
+    flatten,
+    key_text,
+    rounded,
+    unflatten,
+    updated,
+)
 from flare_core.task import Reply, checked_weight
 
-__all__ = ["Aggregator", "WeightedMean", "check_finite"]
+__all__ = ["Aggregator", "TensorBlocks", "WeightedMean", "check_finite", "tensors_of"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-BLOCK_ITEMS = 1 << 16  # large tensors are summed in pieces that stay in the processor's cache
+BLOCK_ITEMS = 1 << 16  # large tensors are summed in parts that stay in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBlocks:
+    """One tensor as a sequence of flat blocks, in order; a block is valid until the next is taken."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    blocks: Iterable[Array]
+
+    @classmethod
+    def of(cls, array: Array) -> TensorBlocks:
+        """An array as a single block."""
+        return cls(array.dtype, array.shape, (array.reshape(-1),))
+
+
+def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
+    """Yield every tensor of ``params`` block by block: as they arrive, if ``params`` can (it has ``blocks()``)."""
+    if hasattr(params, "blocks"):
+        yield from params.blocks()
+        return
+    for key, value in flatten(params):
+        yield key, TensorBlocks.of(np.asarray(value))
 
 
 class Aggregator(ABC):
@@ -140,9 +175,9 @@ class WeightedMean(Aggregator):
         self._weight += weight
         if weight == 0:
             return
-        for key, value in flatten(model.params):
+        for key, tensor in tensors_of(model.params):
             if not self._excluded(key):
-                self._add_array(key, np.asarray(value), weight, site)
+                self._add_tensor(key, tensor, weight, site)
 
     def weight(self, reply: Reply) -> float:
         """The factor with which a reply enters the mean."""
@@ -186,48 +221,46 @@ class WeightedMean(Aggregator):
             return rounded(mean, entry.dtype)
         return mean if is_integer else mean.astype(entry.dtype, copy=False)
 
-    def _add_array(self, key: Key, value: Array, weight: float, site: str) -> None:
+    def _add_tensor(self, key: Key, tensor: TensorBlocks, weight: float, site: str) -> None:
         entry = self._sums.get(key)
+        is_first = entry is None
         if entry is None:
-            accumulator = _accumulator_dtype(value.dtype, key, site)
-            total = np.empty(value.shape, accumulator)
-            self._sums[key] = _Sum(total, weight, value.dtype, site)
-            if not _scaled_into(total, value, weight, first=True):
-                raise _non_finite(value, key, site)
-            return
-        if value.shape != entry.total.shape:
+            total = np.empty(tensor.shape, _accumulator_dtype(tensor.dtype, key, site))
+            entry = self._sums[key] = _Sum(total, 0.0, tensor.dtype, site)
+        elif tensor.shape != entry.total.shape:
             raise ShapeMismatchError(
-                f"'{key_text(key)}': {site} sent shape {value.shape}, {entry.site} sent {entry.total.shape};"
+                f"'{key_text(key)}': {site} sent shape {tensor.shape}, {entry.site} sent {entry.total.shape};"
                 " the sites run different versions of the model"
             )
-        if _kind(value.dtype) != _kind(entry.dtype):
+        elif _kind(tensor.dtype) != _kind(entry.dtype):
             raise DtypeMismatchError(
-                f"'{key_text(key)}': {site} sent {value.dtype}, {entry.site} sent {entry.dtype}; send the dtype of the"
+                f"'{key_text(key)}': {site} sent {tensor.dtype}, {entry.site} sent {entry.dtype}; send the dtype of the"
                 " model that was received"
             )
-        if not _scaled_into(entry.total, value, weight, first=False):
-            raise _non_finite(value, key, site)
+        flat, start = entry.total.reshape(-1), 0
+        for block in tensor.blocks:
+            for first in range(0, block.size, BLOCK_ITEMS):
+                part = block[first : first + BLOCK_ITEMS]
+                if not _add_scaled(flat[start : start + part.size], part, weight, is_first=is_first):
+                    raise _non_finite(part, tensor, key, site)
+                start += part.size
         entry.weight += weight
 
 
-def _scaled_into(total: Array, value: Array, weight: float, *, first: bool) -> bool:
-    """Add ``weight * value`` to ``total`` in place; false if a value is not finite.
+def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -> bool:
+    """Add ``weight * values`` to ``total`` in place; false if a value is not finite.
 
-    One pass through memory: each block is converted, scaled, checked and added while it is in the cache. A finite sum
-    proves a block finite; a sum that is not may only have overflowed, so the block is then looked at value by value.
+    The values are converted, scaled, checked and added while they are in the cache. A finite sum proves them finite; a
+    sum that is not may only have overflowed, so they are then looked at one by one.
     """
-    flat_total, flat_value = total.reshape(-1), value.reshape(-1)
-    for start in range(0, flat_total.size, BLOCK_ITEMS):
-        target = flat_total[start : start + BLOCK_ITEMS]
-        block = flat_value[start : start + BLOCK_ITEMS]
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = target if first else np.empty_like(target)
-            np.copyto(scaled, block, casting="unsafe")
-            scaled *= weight
-            if not np.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
-                return False
-            if not first:
-                target += scaled
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = total if is_first else np.empty_like(total)
+        np.copyto(scaled, values, casting="unsafe")
+        scaled *= weight
+        if not np.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
+            return False
+        if not is_first:
+            total += scaled
     return True
 
 
@@ -253,21 +286,23 @@ def check_finite(model: FLModel, *, source: str) -> None:
     """
     for key, value in flatten(model.params or {}):
         array = np.asarray(value)
-        if (
-            array.dtype.kind not in "iub"
-            and not np.isfinite(array.astype(np.float64) if array.dtype.kind == "V" else array).all()
-        ):
-            raise _non_finite(array, key, source)
+        if _count_non_finite(array):
+            raise _non_finite(array, TensorBlocks.of(array), key, source)
 
 
-def _non_finite(value: Array, key: Key, site: str) -> NonFiniteError:
-    finite = np.isfinite(value.astype(np.float64) if value.dtype.kind != "c" else value)
-    count = finite.size - np.count_nonzero(finite)
-    what = (
-        f"holds {count} of {finite.size} values that are NaN or infinite" if count else "overflows when it is weighted"
-    )
+def _count_non_finite(array: Array) -> int:
+    if array.dtype.kind in "iub":
+        return 0
+    numbers = array if array.dtype.kind in "fc" else array.astype(np.float64)  # bfloat16 and float8 are of kind "V"
+    return int(array.size - np.count_nonzero(np.isfinite(numbers)))
+
+
+def _non_finite(part: Array, tensor: TensorBlocks, key: Key, source: str) -> NonFiniteError:
+    count = _count_non_finite(part)
+    where = "" if part.size == math.prod(tensor.shape) else f", among {part.size} values looked at,"
+    what = f"holds{where} {count} that are NaN or infinite" if count else "overflows when it is weighted"
     return NonFiniteError(
-        f"{site}: '{key_text(key)}' {what}; its training diverged (lower the learning rate, clip gradients)."
+        f"{source}: '{key_text(key)}' {what}; its training diverged (lower the learning rate, clip gradients)."
         " The global model stays as it was"
     )
 

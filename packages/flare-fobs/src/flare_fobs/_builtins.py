@@ -1,7 +1,8 @@
 """Types of the standard library and of flare-core that travel without being registered.
 
 Each is a list behind its name: ``["timedelta", days, seconds, microseconds]``. Every ``decode`` is a constructor that
-checks what it is given, or checks it here: its argument comes from somebody else.
+checks what it is given, or checks it here: its argument comes from somebody else. Errors name types, not values: a
+value can take long to print, and a tensor imports modules for it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _item_parts(values: Iterable[Any]) -> Iterable[tuple[str, Any]]:
 
 def _text_part(value: Any) -> Iterable[tuple[str, Any]]:
     """Text that msgpack may not be able to pack: a file name that is no UTF-8."""
-    return (("", value.__str__() if isinstance(value, PurePath) else str.__str__(value)),)
+    return (("", str(value) if isinstance(value, PurePath) else str.__str__(value)),)
 
 
 def _entry_parts(mapping: OrderedDict[Any, Any]) -> Iterable[tuple[str, Any]]:
@@ -67,7 +68,7 @@ def _strictly(build: Callable[..., Any], *kinds: type) -> Callable[[list[Any]], 
 
     def decode(state: list[Any]) -> Any:
         if tuple(map(type, state)) != kinds:
-            raise DecodeError(f"the state {reprlib.repr(state)} does not consist of {_names(kinds)}")
+            raise DecodeError(f"a state of {_names(map(type, state))} instead of {_names(kinds)}")
         return build(*state)
 
     return decode
@@ -114,7 +115,7 @@ def _moment(build: Callable[..., Any], count: int) -> Callable[[list[Any]], Any]
         *numbers, fold, zone = state
         kinds = set(map(type, [*numbers, fold]))
         if kinds != {int} or len(numbers) != count or not (zone is None or type(zone) is timezone):
-            raise DecodeError(f"the state {reprlib.repr(state)} is no {count} numbers, fold and timezone")
+            raise DecodeError(f"a state of {_names(map(type, state))} instead of {count} numbers, fold and timezone")
         return build(*numbers, zone, fold=fold)
 
     return decode
@@ -162,8 +163,11 @@ def _model_state(model: FLModel) -> tuple[Any, ...]:
 
 
 def _model(state: list[Any]) -> FLModel:
-    params_type, params, optimizer_params, metrics, start_round, current_round, total_rounds, meta = state
-    return FLModel(params_type, params, optimizer_params, metrics, start_round, current_round, total_rounds, meta)
+    params_type, params, optimizer_params, metrics, start, current, total, meta = state
+    rounds_fit = all(value is None or isinstance(value, int | np.integer) for value in (start, current, total))
+    if not rounds_fit or type(params_type) not in (str, type(None)):
+        raise DecodeError(f"a model of {_names(map(type, state))}; its type is text and its rounds are integers")
+    return FLModel(params_type, params, optimizer_params, metrics, start, current, total, meta)
 
 
 def _task(state: list[Any]) -> Task:

@@ -7,7 +7,7 @@ and the list that begins with an entry becomes the object.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from flare_fobs import _builtins  # noqa: F401 - fills the table of types
 from flare_fobs._arrays import layout
 from flare_fobs._limits import Limits, check_size_and_depth, mapped, too_many
 from flare_fobs._registry import Decomposer, by_name
-from flare_fobs._wire import ARRAY_FRAME, HEAD, INTEGER, SCALAR, TENSOR, TENSOR_FRAME, Buffer, unpackb
+from flare_fobs._wire import ARRAY_FRAME, HEAD, INTEGER, IS_PURE_PYTHON, SCALAR, TENSOR, TENSOR_FRAME, Buffer, unpackb
 from flare_fobs.errors import DecodeError, FobsError
 
 __all__ = ["decode"]
@@ -71,7 +71,8 @@ class _Decoder:
             timestamp=3,
             ext_hook=self._extension,
             list_hook=self._counted_list if counts else None if plain else self._list,
-            object_hook=self._counted if counts else None,
+            object_hook=self._counted if counts and not IS_PURE_PYTHON else None,
+            object_pairs_hook=self._map if IS_PURE_PYTHON else None,
             max_array_len=most,
             max_map_len=most,
         )
@@ -100,6 +101,10 @@ class _Decoder:
         if self._containers > self._limits.max_items or self._values > self._limits.max_items:
             raise too_many(self._limits)
         return container
+
+    def _map(self, pairs: Iterable[tuple[Any, Any]]) -> Any:
+        """Pure-Python msgpack, left to itself, interns the keys, which members of a StrEnum do not allow."""
+        return self._counted(dict(pairs))
 
     def _extension(self, code: int, data: bytes) -> Any:
         if code == HEAD:

@@ -7,11 +7,12 @@ open containers it therefore refuses exactly the messages that are deeper than `
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from flare_fobs._wire import OutOfData, StackError, Unpacker, unpackb
+from flare_fobs._wire import IS_PURE_PYTHON, OutOfData, StackError, Unpacker, unpackb
 from flare_fobs.errors import DecodeError, LimitError
 
 __all__ = ["DEFAULT_LIMITS", "Limits", "check_items", "check_size_and_depth", "mapped", "too_many"]
@@ -25,6 +26,9 @@ _OPENS_NOTHING = bytes(set(range(256)) - set(_OPENS_CONTAINER))
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a message may hold; the sender and the receiver apply the same defaults.
+
+    They bound the memory that hostile metadata can take while it is read: some 100 bytes for each item, or 35 for each
+    of its own bytes where that is more.
 
     Args:
         max_bytes: size of the metadata, small arrays included. Larger arrays travel outside of it and are limited only
@@ -117,7 +121,7 @@ def _skip(data: bytes) -> int:
 @cache
 def _has_known_stack() -> bool:
     """Tell whether this is msgpack's C unpacker with the stack we know; the pure-Python one recurses instead."""
-    if Unpacker.__module__.endswith("fallback"):
+    if IS_PURE_PYTHON:
         return False
     _skip(b"\x91" * _STACK + b"\xc0")
     try:
@@ -165,9 +169,10 @@ class _Measure:
             raise too_many(self._limits)
         return _Level(1 + max((value for value in values if type(value) is _Level), default=0))
 
-    def _close_map(self, pairs: list[tuple[Any, Any]]) -> _Level:
-        self._values -= len(pairs)
-        return self._close([value for pair in pairs for value in pair])
+    def _close_map(self, pairs: Iterable[tuple[Any, Any]]) -> _Level:
+        parts = [value for pair in pairs for value in pair]
+        self._values -= len(parts) // 2  # an entry counts once
+        return self._close(parts)
 
 
 def _nothing(code: int, data: bytes) -> None:

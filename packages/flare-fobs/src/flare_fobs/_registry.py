@@ -111,8 +111,10 @@ def register_dataclass(cls: type[T] | None = None, name: str | None = None) -> A
 
     def decode(items: list[Any]) -> Any:
         values = dict(zip(items[::2], items[1::2], strict=True))
-        if unknown := values.keys() - known:
-            raise DecodeError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}; the sender runs another version")
+        for field in values:
+            if type(field) is not str or field not in known:
+                shown = field[:40] if type(field) is str else type(field)
+                raise DecodeError(f"{cls.__name__} has no field {shown!r}; the sender runs another version")
         late = {field: values.pop(field) for field in set_later & values.keys()}
         result = cls(**values)
         for field, value in late.items():
@@ -160,8 +162,9 @@ def add_enum(cls: type[enum.Enum], name: str, *, is_builtin: bool = False) -> No
 
     def decode(state: list[Any]) -> enum.Enum:
         (member,) = _one(state, name)
-        if member not in members:
-            raise DecodeError(f"{name} has no member {member!r:.80}; the sender runs another version")
+        if type(member) is not str or member not in members:
+            shown = member[:40] if type(member) is str else type(member)
+            raise DecodeError(f"{name} has no member {shown!r}; the sender runs another version")
         return members[member]
 
     add(cls, name, lambda member: (member.name,), decode, is_builtin=is_builtin)

@@ -11,6 +11,9 @@ __all__ = ["Buffer", "ExtType", "Frames", "OutOfData", "Packer", "StackError", "
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Frames: TypeAlias = list[bytes | memoryview]
 
+# Chosen by msgpack where its C code is missing. Slow, recursive, and only used here so that all still works.
+IS_PURE_PYTHON = Unpacker.__module__.endswith("fallback")
+
 HEAD = 1
 INTEGER = 2
 SCALAR = 3

@@ -18,8 +18,9 @@ from flare_runtime.run_folder import RunFolder
 
 __all__ = ["Checkpoints", "Persistor"]
 
-SMALL_BYTES = 1 << 24
-INTERVAL_S = 1.0
+LARGE_BYTES = 1 << 24
+MIN_INTERVAL_S = 0.5
+COST_FACTOR = 9  # the time between two writes, in units of what the last one took
 
 
 @runtime_checkable
@@ -39,19 +40,26 @@ class Persistor(Protocol):
 class Checkpoints:
     """Writes checkpoints on a thread of its own, while the next round runs.
 
-    A model is written at once if it is large, or if nothing was written for a second; small models of quick rounds are
-    written when the second is over or at the end. A crash leaves the file before or after, never a part.
+    The global model is written again when that has cost at most a tenth of the time so far, but not twice a second, and
+    at the end; the best model when it is found. A crash leaves the file before or after, never a part.
+
+    Args:
+        folder: where the files go.
+        persistor: the job's; None keeps safetensors only.
+        code: where the persistor finds the initial model.
     """
 
     def __init__(self, folder: RunFolder, persistor: Persistor | None, code: CodeBundle) -> None:
+        self.initial = persistor.initial_file(code) if persistor is not None else None
         self._folder = folder
         self._persistor = persistor
-        self.initial = persistor.initial_file(code) if persistor is not None else None
-        self._pending: dict[str, FLModel] = {}
-        self._on_disk: dict[int, tuple[FLModel, Path]] = {}
-        self._written_at = -INTERVAL_S
-        self._busy = False
+        self._pending: dict[str, FLModel | Path] = {}
+        self._current: FLModel | None = None  # the model saved last as the global one
+        self._current_file: Path | None = None  # where it lies, once it is written
+        self._due = False  # what is pending should be written now
+        self._writing = False
         self._closed = False
+        self._next_write = 0.0
         self._error: BaseException | None = None
         self._condition = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="flare-checkpoints", daemon=True)
@@ -59,8 +67,7 @@ class Checkpoints:
 
     def note_initial(self, model: FLModel) -> None:
         """Take note that ``model`` lies in the job's initial file already."""
-        if self.initial is not None:
-            self._on_disk[id(model)] = (model, self.initial)
+        self._current, self._current_file = model, self.initial
 
     def save(self, model: FLModel, name: str) -> None:
         """Keep ``model`` under ``name``; it must not change afterwards.
@@ -68,15 +75,17 @@ class Checkpoints:
         Raises:
             OSError: an earlier checkpoint could not be written.
         """
-        size = sum(np.asarray(value).nbytes for _, value in flatten(model.params or {}))
+        is_large = sum(np.asarray(value).nbytes for _, value in flatten(model.params or {})) > LARGE_BYTES
         with self._condition:
             self._raise_error()
-            if size > SMALL_BYTES:
-                self._condition.wait_for(lambda: not self._busy and not self._pending)
-            self._pending.pop(name, None)
-            self._pending[name] = model
-            if size > SMALL_BYTES or time.monotonic() - self._written_at >= INTERVAL_S:
-                self._busy = True
+            if is_large:  # no more than one model waits to be written
+                self._condition.wait_for(lambda: not self._writing and not self._due)
+            if name == "global":
+                self._current, self._current_file = model, None
+            is_written = model is self._current and self._current_file is not None
+            self._pending[name] = self._current_file if is_written and self._current_file else model
+            if time.monotonic() >= self._next_write or (is_large and name != "global"):
+                self._due = True
                 self._condition.notify_all()
 
     def close(self) -> None:
@@ -86,7 +95,7 @@ class Checkpoints:
             OSError: something could not be written.
         """
         with self._condition:
-            self._closed = self._busy = True
+            self._closed = True
             self._condition.notify_all()
         self._thread.join()
         self._raise_error()
@@ -102,31 +111,35 @@ class Checkpoints:
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._condition.wait_for(lambda: self._busy)
+                self._condition.wait_for(lambda: self._due or self._closed)
                 work, self._pending = self._pending, {}
-                closed = self._closed
+                self._due, self._writing = False, True
+                is_last = self._closed
+            started = time.monotonic()
             try:
-                for name, model in work.items():
-                    self._write(name, model)
+                # The best model may be a link to the global file as it is before this pass, so it comes first.
+                for name in sorted(work):
+                    self._write(name, work.pop(name))
             except BaseException as error:
                 self._error = error
-            del work
+            work.clear()
             with self._condition:
-                self._written_at = time.monotonic()
-                self._busy = bool(self._pending) and self._closed
+                now = time.monotonic()
+                self._next_write = now + max(MIN_INTERVAL_S, COST_FACTOR * (now - started))
+                self._writing = False
                 self._condition.notify_all()
-            if closed:
+            if is_last:
                 return
 
-    def _write(self, name: str, model: FLModel) -> None:
+    def _write(self, name: str, model: FLModel | Path) -> None:
         target = self._folder.checkpoint(name)
-        known = self._on_disk.get(id(model))
-        if known is not None:
-            _link(known[1], target)
-        else:
-            write_file(target, model.params or {})
-        if name == "global":
-            self._on_disk = {id(model): (model, target)}
+        if isinstance(model, Path):
+            _link(model, target)
+            return
+        write_file(target, model.params or {})
+        with self._condition:
+            if name == "global" and model is self._current:
+                self._current_file = target
 
 
 def _link(source: Path, target: Path) -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from flare_core.model import Key, unflatten
+from flare_core import unflatten
+from flare_core.aggregation import TensorBlocks
+from flare_core.model import Key
 
 from flare_tensor_downloader.errors import DownloadError
-from flare_tensor_downloader.fetch import Offered, fetch
+from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
 
 __all__ = ["LazyParams", "RemoteSource"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
-MAX_BUFFERS = 6  # one in the reader's hands, the rest in the window of ranges under way
 
 
 class RemoteSource:
@@ -30,6 +29,7 @@ class RemoteSource:
         self.dtype, self.shape, self.nbytes = entry.dtype, entry.shape, entry.nbytes
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
+        """Fetch a range, together with the digest that its owner made."""
         piece = memoryview(bytearray(length))
         message = self._offered.ask(self._index, offset, piece).result(self._offered.timeout_s)
         if len(message.body) != length:
@@ -37,28 +37,10 @@ class RemoteSource:
         return piece, (message.extra or {}).get("digest", digest_of(piece))
 
 
-class _Buffers:
-    """Memory that is used again once nobody else holds it: fresh pages for every tensor would cost as much as the
-    transfer itself."""
-
-    def __init__(self) -> None:
-        self._free: list[Array] = []
-
-    def array_for(self, entry: Entry) -> Array:
-        size = entry.nbytes
-        for index, buffer in enumerate(self._free):
-            if len(buffer) >= size and sys.getrefcount(buffer) <= 3:  # the list, the loop's name and the argument
-                break
-        else:
-            if len(self._free) >= MAX_BUFFERS:
-                del self._free[0]
-            self._free.append(np.empty(size, np.uint8))
-            index = len(self._free) - 1
-        return self._free[index][:size].view(entry.numpy_dtype).reshape(entry.shape)
-
-
 @dataclass(frozen=True, slots=True)
-class _Leaf:
+class Leaf:
+    """One tensor and its place in the offer."""
+
     index: int
     entry: Entry
 
@@ -66,24 +48,21 @@ class _Leaf:
 class LazyParams(Mapping[str, Any]):
     """Name to array, where an array is fetched when it is read. Nested mappings are as they were offered.
 
-    Reading all of it with ``items()`` fetches ahead; each array is the reader's own until it is dropped, whereupon its
-    memory is used for a later one.
+    ``items()`` fetches ahead; :meth:`blocks` needs no more memory than a few ranges, however large the tensors are.
     """
 
     def __init__(self, offered: Offered, entries: list[Entry]) -> None:
-        tree: dict[str, Any] = unflatten({entry.key: _Leaf(index, entry) for index, entry in enumerate(entries)})
-        self._start(offered, tree, _Buffers())
+        self._start(offered, unflatten({entry.key: Leaf(index, entry) for index, entry in enumerate(entries)}))
 
-    def _start(self, offered: Offered, tree: dict[str, Any], buffers: _Buffers) -> None:
+    def _start(self, offered: Offered, tree: dict[str, Any]) -> None:
         self._offered = offered
-        self._buffers = buffers
-        self._children: dict[str, _Leaf | LazyParams] = {}
+        self._children: dict[str, Leaf | LazyParams] = {}
         self._released = False
         self.kept = False
         for name, value in tree.items():
             if isinstance(value, dict):
                 child = LazyParams.__new__(LazyParams)
-                child._start(offered, value, buffers)
+                child._start(offered, value)
                 self._children[name] = child
             else:
                 self._children[name] = value
@@ -92,10 +71,7 @@ class LazyParams(Mapping[str, Any]):
         child = self._children[name]
         if isinstance(child, LazyParams):
             return child
-        if child.entry.inline is not None:
-            return child.entry.inline
-        self._check_open()
-        (array,) = fetch(self._offered, [(child.index, child.entry, child.entry.empty())])
+        (array,) = self._fetched([child])
         return array
 
     def __iter__(self) -> Iterator[str]:
@@ -108,7 +84,19 @@ class LazyParams(Mapping[str, Any]):
         """Name and array, fetched ahead."""
         return _Items(self)
 
-    def leaves(self) -> Iterator[tuple[Key, _Leaf]]:
+    def blocks(self) -> Iterator[tuple[Key, TensorBlocks]]:
+        """Every tensor's key, and its values block by block; read each tensor's blocks before taking the next."""
+        self._check_open()
+        leaves = list(self.leaves())
+        remote = [leaf for _, leaf in leaves if leaf.entry.inline is None]
+        fetched = fetch(self._offered, _pieces_in_ring(remote))
+        for key, leaf in leaves:
+            if leaf.entry.inline is not None:
+                yield key, TensorBlocks.of(leaf.entry.inline)
+            else:
+                yield key, TensorBlocks(leaf.entry.numpy_dtype, leaf.entry.shape, _blocks_of(leaf.entry, fetched))
+
+    def leaves(self) -> Iterator[tuple[Key, Leaf]]:
         """Every tensor's key and description, without fetching it."""
         for name, child in self._children.items():
             if isinstance(child, LazyParams):
@@ -128,13 +116,9 @@ class LazyParams(Mapping[str, Any]):
 
     def materialize(self) -> dict[str, Any]:
         """Fetch everything into fresh memory; nested mappings become dicts."""
-        self._check_open()
         leaves = list(self.leaves())
-        remote = [leaf for _, leaf in leaves if leaf.entry.inline is None]
-        fetched = fetch(self._offered, ((leaf.index, leaf.entry, leaf.entry.empty()) for leaf in remote))
-        return unflatten(
-            {key: next(fetched) if leaf.entry.inline is None else leaf.entry.inline for key, leaf in leaves}
-        )
+        arrays = self._fetched([leaf for _, leaf in leaves])
+        return unflatten({key: next(arrays) for key, _ in leaves})
 
     def keep(self) -> None:
         """Have the params stay readable after the next reply was taken, until the round is over."""
@@ -153,23 +137,62 @@ class LazyParams(Mapping[str, Any]):
                 " call reply.model.params.keep()"
             )
 
-    def _iterate(self) -> Iterator[tuple[str, Any]]:
+    def _fetched(self, leaves: list[Leaf]) -> Iterator[Array]:
+        """The tensors, each in memory of its own, in order."""
         self._check_open()
-        remote = [each for each in self._children.values() if isinstance(each, _Leaf) and each.entry.inline is None]
-        fetched = fetch(
-            self._offered, ((leaf.index, leaf.entry, self._buffers.array_for(leaf.entry)) for leaf in remote)
-        )
-        for name, child in self._children.items():
-            if isinstance(child, LazyParams):
-                yield name, child
-            elif child.entry.inline is not None:
-                yield name, child.entry.inline
-            else:
-                yield name, next(fetched)
+        arrays: dict[int, Array] = {}
+        fetched = fetch(self._offered, _pieces_into(leaves, arrays))
+        for leaf in leaves:
+            if leaf.entry.inline is not None:
+                yield leaf.entry.inline
+                continue
+            for offset in _offsets(leaf.entry):
+                piece = next(fetched)
+                assert (piece.index, piece.offset) == (leaf.index, offset)
+            yield arrays.pop(leaf.index)
 
 
 class _Items(ItemsView[str, Any]):
     _mapping: LazyParams
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return self._mapping._iterate()
+        children = self._mapping._children
+        arrays = self._mapping._fetched([child for child in children.values() if isinstance(child, Leaf)])
+        for name, child in children.items():
+            yield name, child if isinstance(child, LazyParams) else next(arrays)
+
+
+def _offsets(entry: Entry) -> range:
+    return range(0, entry.nbytes, CHUNK_BYTES) or range(1)  # an empty tensor is one empty range
+
+
+def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array]) -> Iterator[Piece]:
+    """Ranges that are received straight into the tensors' own arrays, which are left in ``arrays``."""
+    for leaf in leaves:
+        if leaf.entry.inline is None:
+            array = arrays[leaf.index] = leaf.entry.empty()
+            view = memoryview(array.reshape(-1).view(np.uint8))
+            for offset in _offsets(leaf.entry):
+                yield Piece(leaf.index, leaf.entry, offset, view[offset : offset + CHUNK_BYTES])
+
+
+def _pieces_in_ring(leaves: list[Leaf]) -> Iterator[Piece]:
+    """Ranges that are received into a few buffers in turn: one in the reader's hands, the others under way."""
+    ring: list[memoryview] = []
+    number = 0
+    for leaf in leaves:
+        for offset in _offsets(leaf.entry):
+            if len(ring) <= WINDOW:
+                ring.append(memoryview(np.empty(CHUNK_BYTES, np.uint8)))
+            yield Piece(
+                leaf.index,
+                leaf.entry,
+                offset,
+                ring[number % (WINDOW + 1)][: min(CHUNK_BYTES, leaf.entry.nbytes - offset)],
+            )
+            number += 1
+
+
+def _blocks_of(entry: Entry, fetched: Iterator[Piece]) -> Iterator[Array]:
+    for _ in _offsets(entry):
+        yield np.frombuffer(next(fetched).target, dtype=np.uint8).view(entry.numpy_dtype)
