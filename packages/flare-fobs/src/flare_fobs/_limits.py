@@ -7,7 +7,7 @@ open containers it therefore refuses exactly the messages that are deeper than `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -78,7 +78,7 @@ def check_items(metadata: bytes, limits: Limits) -> None:
         LimitError: it holds too many.
     """
     if len(metadata) > limits.max_items:
-        _Measure(limits).depth(metadata)
+        _Measure(limits).count(metadata)
 
 
 def mapped(error: Exception, limits: Limits) -> DecodeError:
@@ -136,43 +136,55 @@ class _Level(int):
 
 
 class _Measure:
-    """Reads metadata and keeps nothing of it but depth and numbers."""
+    """Reads metadata and keeps nothing of it but depth or numbers."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._containers = 0
         self._values = 0
 
+    def count(self, metadata: bytes) -> None:
+        self._read(metadata, self._tally, self._tally)
+
     def depth(self, metadata: bytes) -> int:
         try:
-            root = unpackb(
-                metadata,
-                strict_map_key=False,
-                list_hook=self._close,
-                object_pairs_hook=self._close_map,
-                ext_hook=_nothing,
-                max_array_len=min(self._limits.max_items, len(metadata)),
-                max_map_len=min(self._limits.max_items, len(metadata)),
-            )
+            root = self._read(metadata, self._close, self._close_map)
         except StackError:
             return _STACK + 1
-        except LimitError:
+        return root if type(root) is _Level else 0
+
+    def _read(self, metadata: bytes, list_hook: Callable[[Any], Any], map_hook: Callable[[Any], Any]) -> Any:
+        most = min(self._limits.max_items, len(metadata))
+        try:
+            return unpackb(
+                metadata,
+                strict_map_key=False,
+                list_hook=list_hook,
+                object_pairs_hook=map_hook,
+                ext_hook=_nothing,
+                max_array_len=most,
+                max_map_len=most,
+            )
+        except (LimitError, StackError):
             raise
         except Exception as error:
             raise mapped(error, self._limits) from error
-        return root if type(root) is _Level else 0
 
-    def _close(self, values: list[Any]) -> _Level:
+    def _tally(self, values: Iterable[Any]) -> None:
         self._containers += 1
-        self._values += len(values)
+        self._values += len(values if type(values) is list else list(values))  # old pure-Python msgpack: a generator
         if self._containers > self._limits.max_items or self._values > self._limits.max_items:
             raise too_many(self._limits)
+
+    def _close(self, values: list[Any]) -> _Level:
+        self._tally(values)
         return _Level(1 + max((value for value in values if type(value) is _Level), default=0))
 
     def _close_map(self, pairs: Iterable[tuple[Any, Any]]) -> _Level:
-        parts = [value for pair in pairs for value in pair]
-        self._values -= len(parts) // 2  # an entry counts once
-        return self._close(parts)
+        entries = list(pairs)
+        self._tally(entries)
+        inside = (value for entry in entries for value in entry if type(value) is _Level)
+        return _Level(1 + max(inside, default=0))
 
 
 def _nothing(code: int, data: bytes) -> None:

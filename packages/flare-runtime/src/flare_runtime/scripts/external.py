@@ -17,13 +17,14 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
@@ -49,7 +50,8 @@ TAIL_BYTES = 4000
 class ScriptHost:
     """Serves the scripts that a process of sites has started; one for each cell."""
 
-    _by_cell: dict[Cell, ScriptHost] = {}
+    _by_cell: ClassVar[dict[Cell, ScriptHost]] = {}
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -66,9 +68,10 @@ class ScriptHost:
     @classmethod
     def of(cls, cell: Cell) -> ScriptHost:
         """The host of a cell; made when it is first asked for."""
-        if cell not in cls._by_cell:
-            cls._by_cell[cell] = cls(cell)
-        return cls._by_cell[cell]
+        with cls._lock:  # the threads of several sites ask at the same time
+            if cell not in cls._by_cell:
+                cls._by_cell[cell] = cls(cell)
+            return cls._by_cell[cell]
 
     @classmethod
     def end_all(cls) -> None:
@@ -152,6 +155,8 @@ class _Script:
             SECRET_VARIABLE: self.host.secret.hex(),
             HOST_VARIABLE: self.host.cell.name,
             SITE_VARIABLE: self.site.site,
+            # python3 and torchrun are those of the environment that this process runs in, activated or not.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self.site.code.root), os.environ.get("PYTHONPATH")])),
         }
         with log.open("ab") as output:
