@@ -66,8 +66,11 @@ class Checkpoints:
         self._thread.start()
 
     def note_initial(self, model: FLModel) -> None:
-        """Take note that ``model`` lies in the job's initial file already."""
-        self._current, self._current_file = model, self.initial
+        """Keep ``model``, which lies in the job's initial file already, as the first global one."""
+        with self._condition:
+            self._current, self._current_file = model, self.initial
+            if self.initial is not None:
+                self._pending["global"] = self.initial
 
     def save(self, model: FLModel, name: str) -> None:
         """Keep ``model`` under ``name``; it must not change afterwards.

@@ -111,7 +111,7 @@ class SitesFederation:
         self._inbox: queue.SimpleQueue[_Result | _Failure | _Log | _Ready | BaseException] = queue.SimpleQueue()
         self._task_id = 0
         self._kept: list[LazyParams] = []
-        self._over = False
+        self._round_started: float | None = None
         self._last_means: dict[str, float] = {}
         cell.handle("result", self._on_result, inline=True)
         cell.handle("failed", self._on_failed, inline=True)
@@ -123,13 +123,16 @@ class SitesFederation:
         for round_ in range(count):
             self.round = round_
             self._last_means = {}
-            started = time.monotonic()
+            self._round_started = time.monotonic()
             self.events.emit(RoundStarted(round_, count))
-            try:
-                yield round_
-            finally:
-                if not self._over:  # a run that failed in a round did not end it
-                    self.events.emit(RoundEnded(round_, count, time.monotonic() - started, self._last_means))
+            yield round_
+            self._end_round()
+
+    def _end_round(self) -> None:
+        """Announce the end of the round that is open, if one is; a round that failed has none."""
+        if self._round_started is not None and self.round is not None and self.total_rounds is not None:
+            seconds, self._round_started = time.monotonic() - self._round_started, None
+            self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))
 
     def sample(self, minimum: int, *, count: int | None = None) -> tuple[str, ...]:
         present = tuple(site for site in self.sites if site not in self.failures)
@@ -211,15 +214,10 @@ class SitesFederation:
 
     def finish(self) -> None:
         """Tell all sites that no task will come any more."""
-        self._over = True
+        self._end_round()  # the workflow may have left the loop
         self._release_kept()
         for host in dict.fromkeys(self._hosts.values()):
             self._cell.send(host, "end")
-
-    def close(self) -> None:
-        """Announce nothing any more."""
-        self._over = True
-        self._release_kept()
 
     def drain(self) -> None:
         """Take what has arrived without waiting for more; failures are noted, not raised."""

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from flare_core import FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, flatten, unflatten
-from flare_core.model import Key, Params, key_text
+from flare_core.model import Key, Params, check_known, key_text
 from flare_fobs.tensors import to_numpy, to_torch
 
 __all__ = ["Exchange"]
@@ -48,7 +48,8 @@ class Exchange:
 
         Raises:
             EncodeError: a value is no array that can travel; names its key.
-            ShapeMismatchError: a difference is wanted, and a shape is not that of the model received.
+            UnknownKeyError, ShapeMismatchError: a difference is wanted, and a key or a shape is not that of the model
+            received.
         """
         if model.params is None:
             return model
@@ -57,10 +58,10 @@ class Exchange:
             return replace(model, params=unflatten(arrays))
         if not self._received:
             raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")
-        differences = {key: _difference(key, value, self._received.get(key), site) for key, value in arrays.items()}
+        check_known(arrays, self._received, whose=site)
+        differences = {key: _difference(key, value, self._received[key], site) for key, value in arrays.items()}
         self._received = {}
-        known = {key: value for key, value in differences.items() if value is not None}
-        return replace(model, params=unflatten(known), params_type=ParamsType.DIFF)
+        return replace(model, params=unflatten(differences), params_type=ParamsType.DIFF)
 
 
 def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
@@ -69,11 +70,7 @@ def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
     }
 
 
-def _difference(key: Key, value: Array, received: Array | None, site: str) -> Array | None:
-    if received is None:
-        raise ModelError(
-            f"{site}: '{key_text(key)}' is not in the model received, so it has no difference; send the same keys"
-        )
+def _difference(key: Key, value: Array, received: Array, site: str) -> Array:
     if value.shape != received.shape:
         raise ShapeMismatchError(
             f"{site}: '{key_text(key)}' has shape {value.shape}, the model received has {received.shape}"

@@ -113,7 +113,6 @@ class Simulation:
         except Exception as problem:
             status, error = RunStatus.FAILED, problem
             logger.error("run failed\n%s", traceback.format_exc())
-        federation.close()
         traffic = self._cell.traffic()
         self._stopping = True
         self._pool.stop()

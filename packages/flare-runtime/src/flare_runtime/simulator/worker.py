@@ -98,7 +98,7 @@ class _Worker:
     def run(self) -> None:
         self._cell.handle("task", self._on_task, inline=True)
         self._cell.handle("end", self._on_end, inline=True)
-        self._cell.on_peer_lost(_server_lost)
+        self._cell.on_peer_lost(_peer_lost)
         self._cell.attach(self._link)
         for name in self._plan.sites:
             try:
@@ -117,6 +117,7 @@ class _Worker:
             thread.start()
         self._cell.send(SERVER, "ready", [self._plan.index])
         self._finished.wait()
+        end_external_processes()
         self._cell.close()
 
     def _prepare_site(self, name: str) -> None:
@@ -197,10 +198,11 @@ def _decoder(message: Message) -> Callable[[], Task]:
     return decode
 
 
-def _server_lost(peer: str, error: BaseException | None) -> NoReturn:
+def _peer_lost(peer: str, error: BaseException | None) -> None:
     """End the process with its parent: nobody is left to whom anything could be told."""
-    end_external_processes()
-    os._exit(1)
+    if peer == SERVER:  # the other peers are scripts, whose end is noticed elsewhere
+        end_external_processes()
+        os._exit(1)
 
 
 def _executor_of(entries: list[Any]) -> Executor:
