@@ -1,0 +1,118 @@
+"""C19: however a script dies, the run ends soon, names the site, carries the traceback and leaves no process."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+SCRIPT = """
+    import os, sys
+    import flare_core.client as flare
+
+    way = sys.argv[1]
+    flare.init()
+    mine = flare.get_site_name() == "site-2"
+    if mine and way == "missing import":
+        import no_such_module_anywhere
+    while flare.is_running():
+        model = flare.receive()
+        if mine and model.current_round == 1:
+            if way == "MemoryError":
+                raise MemoryError("out of memory on device 0")
+            if way == "sys.exit":
+                sys.exit(3)
+            if way == "os._exit":
+                os._exit(9)
+            if way == "segfault":
+                import ctypes
+                ctypes.string_at(0)
+            if way == "killed":
+                import signal
+                os.kill(os.getpid(), signal.SIGKILL)
+            if way == "returns":
+                break
+            if way == "returns after send":
+                flare.send(flare.FLModel(params=model.params))
+                break
+        if way == "chatty":
+            sys.stdout.write("x" * 10_000_000)
+            sys.stdout.flush()
+            sys.stdout.buffer.write(b"\\xff\\xfe\\xfa")
+        flare.send(flare.FLModel(params=model.params, metrics={"accuracy": 0.5}))
+"""
+JOB = """
+    import sys
+    from flare_recipes_np import FedAvgRecipe
+    from flare_runtime import SimEnv
+
+    way, external, workers = sys.argv[1], sys.argv[2] == "external", int(sys.argv[3])
+    recipe = FedAvgRecipe(
+        name="dies", min_clients=2, num_rounds=3, initial_model=[0.0, 0.0], train_script="client.py",
+        train_args=[way], launch_external_process=external,
+        per_site_config={"site-2": {"train_script": "broken.py"}} if way == "syntax error" else None,
+    )
+    recipe.execute(SimEnv(num_clients=2, num_threads=workers))
+    print("THE END")
+"""
+WAYS = {
+    "missing import": "ModuleNotFoundError: No module named 'no_such_module_anywhere'",
+    "MemoryError": "MemoryError: out of memory on device 0",
+    "sys.exit": "3",
+    "os._exit": "exit code 9",
+    "segfault": "SIGSEGV",
+    "killed": "SIGKILL",
+    "returns": "returned in round 1 although the run goes on",
+    "returns after send": "returned after 2 tasks although the run goes on",
+    "syntax error": "SyntaxError",
+}
+
+
+def run(project, way, mode, workers):
+    project.write("client.py", SCRIPT)
+    project.write("broken.py", "def f(:\n")
+    job = project.write("job.py", JOB)
+    return project.python(str(job), way, mode, workers)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"], ids=["one worker", "two workers"])
+@pytest.mark.parametrize("mode", ["in-process", "external"])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_run_ends_and_says_why(project, way, mode, workers):
+    started = time.monotonic()
+    done = run(project, way, mode, workers)
+    assert time.monotonic() - started < 20
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "THE END" not in text
+    assert "site-2: " in text
+    assert WAYS[way] in text
+    if way in ("missing import", "MemoryError"):
+        assert "client.py" in text
+        assert "Traceback (most recent call last)" in text
+
+
+@pytest.mark.parametrize("mode", ["in-process", "external"])
+def test_a_script_that_prints_much_and_strangely_runs_normally(project, mode):
+    done = run(project, "chatty", mode, "2")
+    assert done.returncode == 0, done.stderr
+    assert "THE END" in done.stdout
+    (log,) = project.folder.glob("runs/dies/*/sites/site-1/log.txt")
+    assert log.stat().st_size > 30_000_000
+
+
+def test_what_a_script_prints_is_in_its_own_log_and_not_on_the_terminal(project, capfd):
+    script = """
+        import sys, flare_core.client as flare
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            print("I am", flare.get_site_name(), "in round", model.current_round)
+            print("to stderr", file=sys.stderr)
+            flare.send(flare.FLModel(params=model.params))
+    """
+    folder = project.recipe(script, num_rounds=2).execute(project.env(num_threads=1)).get_result()
+    for site in ("site-1", "site-2"):
+        lines = (folder / "sites" / site / "log.txt").read_text().splitlines()
+        assert lines == [line for n in range(2) for line in (f"I am {site} in round {n}", "to stderr")]
+    assert "I am" not in "".join(capfd.readouterr())
