@@ -48,7 +48,7 @@ def test_torchrun_with_two_gloo_ranks(project):
         initial_model={"w": torch.zeros(2)},
         train_script=project.write("client.py", script),
         launch_external_process=True,
-        command="torchrun --nproc_per_node 2 --master_port 0",
+        command="torchrun --standalone --nproc_per_node 2",
     )
     run = recipe.execute(project.env(1))
     assert run.load_model()["w"].tolist() == [9.0, 9.0]
