@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import sys
 import traceback
@@ -69,7 +70,7 @@ class ScriptExecutor(Executor):
                 "exchange_format": self.exchange_format,
                 "params_transfer_type": self.params_transfer_type.value,
             }
-            run_external(channel, [*self.command, str(path), *self.args], settings)
+            run_external(channel, [*self.command, *self._program(path), *self.args], settings, [path.parent])
         else:
             channel.use(Exchange(self.exchange_format, self.params_transfer_type))
             self._run_here(channel, path)
@@ -80,12 +81,18 @@ class ScriptExecutor(Executor):
                 site=channel.site,
             )
 
+    def _program(self, path: Path) -> list[str]:
+        """What the command is to run: the file, or its module if it imports its neighbours relatively."""
+        place = PurePosixPath(self.script)
+        if len(place.parts) > 1 and place.suffix == ".py" and _imports_relatively(path):
+            return ["-m", ".".join(place.with_suffix("").parts)]
+        return [str(path)]
+
     def _run_here(self, site: Site, path: Path) -> None:
-        state = site.state
-        state.argv = sys.argv = [str(path), *self.args]
-        state.main = sys.modules["__main__"] = _main_module(path, self.script)
+        main = _main_module(path, self.script)
+        site.state.start_script(path, self.args, main)
         try:
-            exec(_compiled(path), state.main.__dict__)
+            exec(_compiled(path), main.__dict__)
         except SystemExit as error:
             self._check_exit(site, error)
         except BaseException as error:
@@ -115,6 +122,14 @@ class ScriptExecutor(Executor):
 @lru_cache(maxsize=64)
 def _compiled(path: Path) -> types.CodeType:
     return compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+
+
+def _imports_relatively(path: Path) -> bool:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return False  # the script's own process reports it
+    return any(isinstance(node, ast.ImportFrom) and node.level > 0 for node in ast.walk(tree))
 
 
 def _main_module(path: Path, script: str) -> types.ModuleType:

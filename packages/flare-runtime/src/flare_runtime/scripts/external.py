@@ -99,18 +99,19 @@ def end_external_processes() -> None:
     ScriptHost.end_all()
 
 
-def run_external(site: Site, command: list[str], settings: dict[str, str]) -> None:
+def run_external(site: Site, command: list[str], settings: dict[str, str], import_from: list[Path]) -> None:
     """Run a script as its own process until it ends.
 
     Args:
         site: whose script it is; the calling thread serves it.
         command: the whole command line.
         settings: how the script gets its arrays; told to it when it connects.
+        import_from: folders of modules, before the job's code.
     Raises:
         ScriptError: it could not be started, or ended with another code than 0.
     """
     host = ScriptHost.of(site.cell)
-    script = host.scripts[site.site] = _Script(site, host, settings)
+    script = host.scripts[site.site] = _Script(site, host, settings, import_from)
     try:
         script.start(command)
         script.serve()
@@ -133,6 +134,7 @@ class _Script:
     site: Site
     host: ScriptHost
     settings: dict[str, str]
+    import_from: list[Path]
     _events: deque[tuple[str, Any]] = field(default_factory=deque)
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _tasks: list[Task] = field(default_factory=list)
@@ -157,7 +159,7 @@ class _Script:
             SITE_VARIABLE: self.site.site,
             # python3 and torchrun are those of the environment that this process runs in, activated or not.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(self.site.code.root), os.environ.get("PYTHONPATH")])),
+            "PYTHONPATH": os.pathsep.join(self._python_path()),
         }
         with log.open("ab") as output:
             try:
@@ -282,6 +284,10 @@ class _Script:
             known = FLModel(current_round=task.model.current_round, total_rounds=task.model.total_rounds)
             self._tasks.append(Task(task.name, known, task.id))
         return task
+
+    def _python_path(self) -> list[str]:
+        given = os.environ.get("PYTHONPATH")
+        return [*map(str, self.import_from), str(self.site.code.root), *([given] if given else [])]
 
     def _await_exit(self) -> None:
         assert self._process is not None

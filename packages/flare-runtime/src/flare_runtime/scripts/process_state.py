@@ -55,6 +55,15 @@ class ProcessState:
         self._channel = channel
         self._session: Session | None = None
 
+    def start_script(self, path: Path, arguments: Sequence[str], main: types.ModuleType) -> None:
+        """Set what a script finds when it starts: its command line, ``__main__``, and its own folder to import from."""
+        self.argv = sys.argv = [str(path), *arguments]
+        self.main = sys.modules["__main__"] = main
+        folder = str(path.parent)
+        if folder not in self.roots:
+            self.roots.insert(0, folder)
+            sys.path.insert(0, folder)
+
     def enter(self) -> None:
         """Put this state in force, after keeping that of the script before."""
         before = ProcessState.active
