@@ -40,7 +40,13 @@ class Project:
     def recipe(self, script: str = ECHO, **arguments):
         """A NumPy FedAvg recipe whose script is given as text."""
         path = self.write("client.py", script)
-        defaults = {"name": "case", "min_clients": 2, "num_rounds": 1, "initial_model": np.zeros(2), "train_script": path}
+        defaults = {
+            "name": "case",
+            "min_clients": 2,
+            "num_rounds": 1,
+            "initial_model": np.zeros(2),
+            "train_script": path,
+        }
         return FedAvgRecipe(**{**defaults, **arguments})
 
     def env(self, num_clients: int = 2, **arguments) -> SimEnv:

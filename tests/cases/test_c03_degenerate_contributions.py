@@ -79,5 +79,3 @@ def test_nor_can_it_take_a_weight_that_is_none(project):
     run = run_with(project, [[1.0, 1.0], [1.0, 1.0]], [1, -1], aggregator=OwnMean())
     with pytest.raises(JobFailed, match="site-2: meta"):
         run.get_result()
-
-

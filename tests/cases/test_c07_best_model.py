@@ -27,7 +27,9 @@ def run_with(project, body="", **arguments):
     return recipe.execute(project.env())
 
 
-@pytest.mark.parametrize(("key", "mode", "values"), [("val_acc", "max", [0.45, 0.55, 0.80]), ("loss", "min", [0.55, 0.45, 0.2])])
+@pytest.mark.parametrize(
+    ("key", "mode", "values"), [("val_acc", "max", [0.45, 0.55, 0.80]), ("loss", "min", [0.55, 0.45, 0.2])]
+)
 def test_the_best_round_is_found_in_both_directions(project, key, mode, values):
     run = run_with(project, key_metric=key, key_metric_mode=mode)
     means = [row["value"] for row in run.metrics() if row["site"] is None and row["key"] == key]

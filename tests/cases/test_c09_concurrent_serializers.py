@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from concurrent.futures import ThreadPoolExecutor
 
-import flare_fobs
 import numpy as np
 import pytest
 
+import flare_fobs
 from flare_core import Filter
 
 

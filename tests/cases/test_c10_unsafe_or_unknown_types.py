@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import flare_fobs
 import pytest
 
+import flare_fobs
 from flare_core import JobFailed
 
 SCRIPT = """

@@ -1,9 +1,10 @@
-"""C12: transposed, channels-last, expanded and strided tensors arrive with their values; the sender's stay as they are."""
+"""C12: transposed, channels-last, expanded and strided tensors arrive with their values; the sender's do not change."""
 
 from __future__ import annotations
 
-import flare_fobs
 import pytest
+
+import flare_fobs
 
 torch = pytest.importorskip("torch")
 

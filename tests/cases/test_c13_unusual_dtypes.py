@@ -76,7 +76,9 @@ def test_a_script_receives_the_exact_bits(project, count, external):
         seen = (run.get_result() / "sites" / "site-1" / f"{name}.seen").read_text()
         assert seen == f"{tensor.dtype} {hashlib.sha256(bits(tensor)).hexdigest()}", name
     kept = run.load_model()
-    assert all(kept[name].dtype == tensor.dtype and bits(kept[name]) == bits(tensor) for name, tensor in initial.items())
+    assert all(
+        kept[name].dtype == tensor.dtype and bits(kept[name]) == bits(tensor) for name, tensor in initial.items()
+    )
 
 
 @pytest.mark.parametrize("count", [8, 400_000], ids=["inline", "fetched"])

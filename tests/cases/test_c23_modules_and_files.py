@@ -28,7 +28,7 @@ JOB = """
     from flare_runtime import SimEnv
     from models.net import initial
 
-    recipe = FedAvgRecipe(name="files", min_clients=2, num_rounds=1, initial_model=initial(), train_script="src/client.py")
+    recipe = FedAvgRecipe(min_clients=2, num_rounds=1, initial_model=initial(), train_script="src/client.py")
     run = recipe.execute(SimEnv(num_clients=2))
     print("RESULT", run.load_model()["w"].tolist())
 """

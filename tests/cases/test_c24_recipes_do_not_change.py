@@ -17,7 +17,8 @@ NOISY = """
     while flare.is_running():
         model = flare.receive()
         params = {k: v + np.random.normal(size=v.shape) + random.random() for k, v in model.params.items()}
-        flare.send(flare.FLModel(params=params, metrics={"argc": len(sys.argv), "lr": flare.get_config().get("lr", -1)}))
+        metrics = {"argc": len(sys.argv), "lr": flare.get_config().get("lr", -1)}
+        flare.send(flare.FLModel(params=params, metrics=metrics))
 """
 
 
@@ -134,5 +135,5 @@ def test_a_torch_model_may_be_an_object_a_description_or_a_state_dict(project):
         assert torch.equal(result["weight"], net.weight)
     with pytest.raises(RecipeError, match="cannot be read as a state dict"):
         FedAvgRecipe(min_clients=1, initial_ckpt=script, train_script=script)
-    with pytest.raises(RecipeError, match="'no.such.Class'"):
+    with pytest.raises(RecipeError, match=r"'no\.such\.Class'"):
         FedAvgRecipe(min_clients=1, initial_model={"class_path": "no.such.Class"}, train_script=script)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from flare_core import RecipeError, flatten, unflatten
 from flare_core.model import key_text
-from flare_core.recipe import framework_of, wrong_model
+from flare_core.recipe import wrong_model
 from flare_core.recipes import BaseFedAvgRecipe
 from flare_tensor_downloader import read_file, write_file
 
@@ -22,10 +23,11 @@ _WANTED = "a numpy array, a nested list of numbers, or a dict of name to array"
 
 
 class FedAvgRecipe(BaseFedAvgRecipe):
-    __doc__ = (BaseFedAvgRecipe.__doc__ or "").replace(
-        "in one of the framework's forms;",
-        "a numpy array or a nested list (which scripts find under\n            ``numpy_key``), or a dict of name to array;",
-    )
+    """Federated averaging of a NumPy model; its arguments are those of :class:`flare_core.recipes.BaseFedAvgRecipe`.
+
+    ``initial_model`` is an array or a nested list of numbers, which scripts find in ``params`` under ``numpy_key``, or
+    a dict of name to array, nested if need be; ``initial_ckpt`` a ``.npy``, ``.npz`` or ``.safetensors`` file.
+    """
 
     framework = "numpy"
     persistor = "flare_recipes_np.NumpyPersistor"
@@ -51,8 +53,6 @@ def _array_of(value: Any, name: str) -> np.ndarray[Any, Any]:
             array = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise RecipeError(f"'{name}' is a list that is no array of numbers: {error}") from None
-    elif framework_of(value) is not None or isinstance(value, type):
-        raise wrong_model(value, "flare_recipes_np.FedAvgRecipe", _WANTED)
     else:
         raise wrong_model(value, "flare_recipes_np.FedAvgRecipe", _WANTED)
     if array.dtype.kind in "OSUMm":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from flare_core import CodeBundle, flatten, unflatten
 
 __all__ = ["NumpyPersistor"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from flare_core import JobError, RecipeError
 from flare_core.components import Component
 from flare_core.recipe import wrong_model
@@ -20,10 +21,11 @@ _WANTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'a
 
 
 class FedAvgRecipe(BaseFedAvgRecipe):
-    __doc__ = (BaseFedAvgRecipe.__doc__ or "").replace(
-        "in one of the framework's forms;",
-        "a module, a state dict, or\n            ``{'class_path': 'package.module.Class', 'args': {...}}``;",
-    )
+    """Federated averaging of a PyTorch model; its arguments are those of :class:`flare_core.recipes.BaseFedAvgRecipe`.
+
+    ``initial_model`` is a module, a state dict, or ``{"class_path": "package.module.Class", "args": {...}}``, which
+    makes a module; ``initial_ckpt`` a ``.pt`` or ``.pth`` file with a state dict, or ``.safetensors``.
+    """
 
     framework = "pytorch"
     persistor = "flare_recipes_pt.TorchPersistor"
@@ -67,7 +69,9 @@ def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             " save it with torch.save(model.state_dict(), ...)"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise RecipeError(f"initial_ckpt {path} holds a {type(state).__name__}; save model.state_dict() and nothing else")
+        raise RecipeError(
+            f"initial_ckpt {path} holds a {type(state).__name__}; save model.state_dict() and nothing else"
+        )
     return dict(state)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch models: besides safetensors, a state dict that ``torch.load(..., weights_only=True)`` reads."""
+"""Checkpoints of PyTorch models: besides safetensors, a state dict for ``torch.load(..., weights_only=True)``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from flare_core import CodeBundle, flatten, unflatten
 from flare_fobs.tensors import to_torch
 from flare_tensor_downloader import read_file

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from flare_core import CodeBundle, FLModel, flatten
-from flare_tensor_downloader import write_file
 
+from flare_core import CodeBundle, FLModel, flatten
 from flare_runtime.run_folder import RunFolder
+from flare_tensor_downloader import write_file
 
 __all__ = ["Checkpoints", "Persistor"]
 

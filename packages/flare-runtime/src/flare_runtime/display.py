@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TextIO
 
-from flare_core.events import EventBus, ModelSaved, RoundEnded, RoundStarted, SiteReplied, WarningRaised
+from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, WarningRaised
 
 __all__ = ["Display", "open_display", "plot", "summary_text"]
 
@@ -136,7 +137,7 @@ def plot(curve: Sequence[tuple[int, float]], *, title: str, width: int = 60, hei
         f"{title:>9} by round",
         *rows,
         f"{'':>9} └{'─' * len(values)}",
-        f"{'':>11}{first}{str(last):>{max(1, len(values) - len(str(first)))}}",
+        f"{'':>11}{first}{last!s:>{max(1, len(values) - len(str(first)))}}",
     ]
 
 
@@ -145,4 +146,4 @@ def _columns(values: list[float], width: int) -> list[float]:
         repeat = max(1, min(6, width // len(values)))
         return [value for value in values for _ in range(repeat)]
     edges = [index * len(values) // width for index in range(width + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from flare_core import (
     FilterContext,
     FilterPoint,
@@ -31,11 +32,10 @@ from flare_core.events import (
     WarningRaised,
 )
 from flare_core.filters import FilterChain, apply_filters
-from flare_tensor_downloader import Downloader, LazyParams, Offer, read_file, receive_params, send_params
-from flare_transport import Cell, Message, encode
-
 from flare_runtime.checkpoints import Checkpoints
 from flare_runtime.record import MetricsFile
+from flare_tensor_downloader import Downloader, LazyParams, Offer, read_file, receive_params, send_params
+from flare_transport import Cell, Message, encode
 
 __all__ = ["SitesFederation"]
 

@@ -11,12 +11,11 @@ from typing import Any, TextIO
 
 from flare_core import CodeBundle, FilterContext, FilterPoint, FLModel, SiteChannel, Task, flatten, unflatten
 from flare_core.filters import FilterChain, apply_filters
-from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, send_params
-from flare_transport import Cell
-
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
+from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, send_params
+from flare_transport import Cell
 
 __all__ = ["Site", "SiteFolder"]
 
@@ -133,7 +132,12 @@ class Site(SiteChannel):
         offer = self.send_reply(model)
         if offer is not None:
             fetched = threading.Event()
-            offer.when_released(lambda: (fetched.set(), self.turns.wake(self.seat)))
+
+            def wake() -> None:
+                fetched.set()
+                self.turns.wake(self.seat)
+
+            offer.when_released(wake)
             self.turns.wait(self.seat, fetched.is_set)
 
     def send_reply(self, model: FLModel) -> Offer | None:

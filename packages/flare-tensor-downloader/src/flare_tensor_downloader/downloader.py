@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from flare_core import flatten
-from flare_transport import Cell, Message, Raw
 
+from flare_core import flatten
 from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
-from flare_tensor_downloader.lazy import LazyParams, RemoteSource
+from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource
+from flare_transport import Cell, Message, Raw
 
 __all__ = ["Downloader", "Offer"]
 
@@ -148,7 +148,7 @@ class Downloader:
             offer.close()
 
 
-def _sources_of(params: Mapping[str, Any]) -> list[tuple[Any, ArraySource | RemoteSource]]:
+def _sources_of(params: Mapping[str, Any]) -> list[tuple[Any, TensorSource]]:
     if isinstance(params, LazyParams):
         return list(params.sources())
     return [(key, ArraySource(np.asarray(value))) for key, value in flatten(params)]

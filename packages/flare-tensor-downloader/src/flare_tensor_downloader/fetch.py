@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flare_core.model import key_text
-from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
-
 from flare_tensor_downloader.errors import DigestError, DownloadError, IncompleteError
 from flare_tensor_downloader.source import Entry, digest_of
+from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
 
 __all__ = ["CHUNK_BYTES", "WINDOW", "Offered", "Piece", "fetch"]
 

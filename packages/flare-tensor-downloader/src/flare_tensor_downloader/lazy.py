@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+
 from flare_core import unflatten
 from flare_core.aggregation import TensorBlocks
 from flare_core.model import Key
-
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
@@ -171,7 +171,7 @@ def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array]) -> Iterator[Piece
     for leaf in leaves:
         if leaf.entry.inline is None:
             array = arrays[leaf.index] = leaf.entry.empty()
-            view = memoryview(array.reshape(-1).view(np.uint8))
+            view = array.reshape(-1).view(np.uint8).data
             for offset in _offsets(leaf.entry):
                 yield Piece(leaf.index, leaf.entry, offset, view[offset : offset + CHUNK_BYTES])
 
@@ -183,7 +183,7 @@ def _pieces_in_ring(leaves: list[Leaf]) -> Iterator[Piece]:
     for leaf in leaves:
         for offset in _offsets(leaf.entry):
             if len(ring) <= WINDOW:
-                ring.append(memoryview(np.empty(CHUNK_BYTES, np.uint8)))
+                ring.append(np.empty(CHUNK_BYTES, np.uint8).data)
             yield Piece(
                 leaf.index,
                 leaf.entry,

@@ -2,7 +2,7 @@
 
     offset  size
     0       8     length of the header, unsigned, little-endian
-    8       …     header: JSON object, name to {"dtype", "shape", "data_offsets"}, padded with spaces to a multiple of 64
+    8       …     header: JSON object, name to {"dtype", "shape", "data_offsets"}, space-padded to a multiple of 64
     …       …     the tensors' bytes, C order, little-endian, without gaps
 
 Files are those of https://github.com/huggingface/safetensors and are read by its library. Nested params get dotted
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
 from flare_core import flatten, unflatten
 from flare_core.model import Key, key_text
 from flare_fobs.dtypes import dtype_from_name, dtype_name
-
 from flare_tensor_downloader.errors import SafetensorsError
 
 __all__ = ["header_of", "read_file", "write_file"]
@@ -157,7 +157,7 @@ def _little(array: Array) -> Array:
 
 
 def _bytes_of(array: Array) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _write_all(descriptor: int, views: list[memoryview]) -> None:

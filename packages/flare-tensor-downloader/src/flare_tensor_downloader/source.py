@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import xxhash
+
 from flare_core.model import Key
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 
@@ -73,7 +74,7 @@ class ArraySource:
         self.dtype = dtype_name(self.array.dtype)
         self.shape = self.array.shape
         self.nbytes = self.array.nbytes
-        self._bytes = memoryview(self.array.reshape(-1).view(np.uint8))
+        self._bytes = self.array.reshape(-1).view(np.uint8).data
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
         piece = self._bytes[offset : offset + length]

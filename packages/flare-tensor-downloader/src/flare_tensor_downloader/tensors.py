@@ -8,13 +8,12 @@ from typing import Any
 from flare_core import flatten
 from flare_core.model import Key, key_text, unflatten
 from flare_fobs.tensors import to_numpy
-from flare_transport import Cell, RemoteError, TransportError
-
 from flare_tensor_downloader.downloader import Downloader
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.source import Entry
+from flare_transport import Cell, RemoteError, TransportError
 
 __all__ = ["add_tensors", "download_tensors"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import flare_fobs
 import numpy as np
+
+import flare_fobs
 from flare_core import FLModel, unflatten
 from flare_core.model import Params
-from flare_transport import Cell
-
 from flare_tensor_downloader.downloader import INLINE_TENSOR_BYTES, INLINE_TOTAL_BYTES, Downloader, Offer
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.source import Entry
+from flare_transport import Cell
 
 __all__ = ["OfferedParams", "receive_params", "send_params"]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
+
 from flare_core import FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, flatten, unflatten
 from flare_core.model import Key, Params, check_known, key_text
 from flare_fobs.tensors import to_numpy, to_torch

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flare_core import Executor, FLModel, ParamsType, RecipeError, SiteChannel, Task
-
 from flare_runtime.errors import ScriptError
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import run_external

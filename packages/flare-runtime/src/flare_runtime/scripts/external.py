@@ -28,11 +28,10 @@ from typing import Any, ClassVar
 
 from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
-from flare_tensor_downloader import LazyParams, receive_params, send_params
-from flare_transport import Cell, Message, UnreachableError
-
 from flare_runtime.errors import ScriptError
 from flare_runtime.site import Site
+from flare_tensor_downloader import LazyParams, receive_params, send_params
+from flare_transport import Cell, Message, UnreachableError
 
 __all__ = ["ScriptHost", "end_external_processes", "run_external"]
 
@@ -174,8 +173,8 @@ class _Script:
                 )
             except OSError as error:
                 raise ScriptError(
-                    f"{self.site.site}: {command[0]!r} cannot be started ({error.strerror}); is it installed, and on the"
-                    " PATH of this process?",
+                    f"{self.site.site}: {command[0]!r} cannot be started ({error.strerror}); is it installed, and on"
+                    " the PATH of this process?",
                     site=self.site.site,
                 ) from error
         threading.Thread(target=self._await_exit, name=f"flare-exit-{self.site.site}", daemon=True).start()

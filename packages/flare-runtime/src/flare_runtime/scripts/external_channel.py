@@ -9,11 +9,10 @@ import threading
 from typing import Any
 
 from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
-from flare_tensor_downloader import Downloader, LazyParams, receive_params, send_params
-from flare_transport import Cell, Message
-
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
+from flare_tensor_downloader import Downloader, LazyParams, receive_params, send_params
+from flare_transport import Cell, Message
 
 __all__ = ["ExternalChannel", "connect"]
 

@@ -82,7 +82,7 @@ class ProcessState:
             file = getattr(module, "__file__", None)
             if file and _is_project_file(file, own_roots):
                 del sys.modules[name]
-        sys.meta_path.insert(0, _OwnModules())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _OwnModules())
 
     def _keep(self) -> None:
         self.argv = sys.argv

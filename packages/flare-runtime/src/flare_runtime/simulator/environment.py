@@ -9,7 +9,6 @@ from pathlib import Path
 from flare_core import Job, JobError, RecipeError
 from flare_core.job import check_name
 from flare_core.recipe import check_count
-
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.run_folder import RunFolder, default_workspace
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
@@ -30,7 +29,7 @@ class SimEnv:
         num_clients: how many sites, named ``site-1``, ``site-2``, …
         clients: or their names.
         num_threads: number of worker processes; one for each core, but no more than sites, if left out.
-        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites are dealt to the groups in turn.
+        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn.
         workspace_root: where run folders are made; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
         log_config: a level for the run's log file (``"debug"``), or a dict for :func:`logging.config.dictConfig`, or
             the path of a JSON file that holds one.

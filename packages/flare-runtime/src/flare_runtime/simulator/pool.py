@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core import export_job
-from flare_transport import Cell, SocketLink
-
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.worker import run_worker
+from flare_transport import Cell, SocketLink
 
 __all__ = ["WorkerDeath", "WorkerPool"]
 

@@ -18,9 +18,6 @@ from typing import Any
 from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
 from flare_core.events import ModelSaved, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import FilterChain, chains
-from flare_tensor_downloader import Downloader
-from flare_transport import Cell
-
 from flare_runtime.checkpoints import Checkpoints, Persistor
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.federation import SitesFederation
@@ -30,6 +27,8 @@ from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.pool import WorkerDeath, WorkerPool
 from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.worker import SERVER
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell
 
 __all__ = ["Simulation"]
 
@@ -98,7 +97,8 @@ class Simulation:
         display.attach(federation.events)
         federation.events.subscribe(RoundEnded, self._rounds.append)
         federation.events.subscribe(ModelSaved, self._model_saved)
-        status, error = RunStatus.FINISHED, None
+        status: RunStatus = RunStatus.FINISHED
+        error: BaseException | None = None
         try:
             self._pool.connect()
             federation.wait_ready(len(self._plans))

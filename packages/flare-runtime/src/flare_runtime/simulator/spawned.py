@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from flare_core import load_job
-
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.worker import run_worker
 

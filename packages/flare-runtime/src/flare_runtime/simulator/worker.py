@@ -19,9 +19,6 @@ from typing import Any, NoReturn
 
 from flare_core import Executor, JobError, SiteError, Task
 from flare_core.filters import chains
-from flare_tensor_downloader import Downloader
-from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
-
 from flare_runtime.logs import log_to
 from flare_runtime.run_folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
@@ -29,6 +26,8 @@ from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.simulator.plan import WorkerPlan, site_seed
 from flare_runtime.site import Site, SiteFolder
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 
 __all__ = ["SERVER", "run_worker"]
 
