@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from flare_transport import Cell, Credentials, InprocLink, SocketLink, UnreachableError
+from flare_transport.certificates import issue, make_authority
+
+KINDS = ["inproc", "pair", "socketpair", "unix", "grpc"]
+AUTHORITY = make_authority("test authority")
+
+
+class Network:
+    """Makes cells and links between them, all of one kind."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.cells: list[Cell] = []
+        self.addresses: dict[Cell, str] = {}
+        self.secret = secrets.token_bytes(32)
+        self.folder = Path(tempfile.mkdtemp(prefix="flare-test-"))  # short: a socket's path has at most 103 bytes
+
+    def cell(self, name: str, **arguments) -> Cell:
+        cell = Cell(name, **arguments)
+        self.cells.append(cell)
+        return cell
+
+    def link(self, listener: Cell, connector: Cell) -> None:
+        """Connect two cells."""
+        if self.kind not in ("pair", "socketpair"):
+            connector.connect(self.listen(listener), **self.proof(connector, listener.name))
+            return
+        if self.kind == "pair":
+            here, there = InprocLink.pair(listener.name, connector.name)
+        else:
+            ours, theirs = socket.socketpair()
+            here, there = SocketLink(connector.name, ours), SocketLink(listener.name, theirs)
+        try:
+            listener.attach(here)
+            connector.attach(there)
+        except UnreachableError:
+            here.close()
+            there.close()
+            raise
+
+    def listen(self, cell: Cell) -> str:
+        """Have a cell listen, if it does not yet; return where."""
+        if cell not in self.addresses:
+            self.addresses[cell] = self._listen(cell)
+        return self.addresses[cell]
+
+    def _listen(self, cell: Cell) -> str:
+        addresses = {
+            "inproc": f"inproc://{cell.name}-{id(self)}",
+            "unix": f"unix://{self.folder}/{cell.name}",
+            "grpc": "grpc://127.0.0.1:0",
+        }
+        proof = self.proof(cell)
+        return cell.listen(addresses[self.kind], **proof)
+
+    def proof(self, cell: Cell, peer: str | None = None) -> dict:
+        if self.kind == "unix":
+            return {"secret": self.secret}
+        if self.kind == "grpc":
+            return {"credentials": credentials(cell.name.partition(".")[0]), **({"peer": peer} if peer else {})}
+        return {}
+
+    def two(self) -> tuple[Cell, Cell]:
+        server, site = self.cell("server"), self.cell("site-1")
+        self.link(server, site)
+        return server, site
+
+    def close(self) -> None:
+        for cell in self.cells:
+            cell.close()
+        shutil.rmtree(self.folder)
+
+
+def credentials(name: str) -> Credentials:
+    return issue(AUTHORITY, name)
+
+
+@pytest.fixture(params=KINDS)
+def network(request):
+    made = Network(request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def unix_network():
+    made = Network("unix")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def grpc_network():
+    made = Network("grpc")
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left_behind(request):
+    """A closed cell has no threads; gRPC's own poller is not ours."""
+    before = set(threading.enumerate())
+    yield
+    left = [each for each in threading.enumerate() if each not in before and each.name.startswith("flare-")]
+    for thread in left:
+        thread.join(5)
+    assert not [each for each in left if each.is_alive()]

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from flare_transport import AddressError, parse_address
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["inproc://server", "unix:///tmp/flare.sock", "grpc://localhost:8002", "grpc://[::1]:8002", "grpc://10.0.0.1:0"],
+)
+def test_addresses_are_written_as_they_are_read(text):
+    assert str(parse_address(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "server:8002", "http://localhost:80", "inproc://", "inproc://a/b", "unix://relative", "unix:///", "unix:///a\0b",
+        "unix:///" + "x" * 200, "grpc://localhost", "grpc://:80", "grpc://localhost:99999", "grpc://localhost:80/path",
+        "grpc://me@localhost:80",
+    ],
+)  # fmt: skip
+def test_what_is_no_address(text):
+    with pytest.raises(AddressError):
+        parse_address(text)
+
+
+def test_an_address_belongs_to_one_cell(network):
+    if network.kind in ("pair", "socketpair"):
+        return
+    first = network.cell("server")
+    address = network.listen(first)
+    second = network.cell("server2")
+    with pytest.raises(AddressError, match="cannot listen at"):
+        second.listen(address, **network.proof(second))
+    first.close()
+    assert second.listen(address, **network.proof(second)) == address  # free again
+
+
+def test_nobody_listens(network):
+    if network.kind in ("pair", "socketpair"):
+        return
+    first = network.cell("server")
+    address = network.listen(first)
+    first.close()
+    site = network.cell("site-1")
+    with pytest.raises(ConnectionError, match="site-1 got no link to"):
+        site.connect(address, **network.proof(site, "server"))
+    assert site.peers == ()
+
+
+def test_another_cell_than_expected_listens(network):
+    if network.kind in ("pair", "socketpair"):
+        return
+    address = network.listen(network.cell("server"))
+    site = network.cell("site-1")
+    proof = {**network.proof(site), "peer": "other"}
+    with pytest.raises(Exception, match="expected"):
+        site.connect(address, **proof)
+    assert site.peers == ()

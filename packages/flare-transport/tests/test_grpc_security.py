@@ -1,0 +1,169 @@
+"""Who may connect over gRPC: certificates at both ends, and names that they allow."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import ssl
+
+import pytest
+from cryptography import x509
+
+from flare_transport import AuthenticationError, Credentials
+from flare_transport.certificates import Authority, issue, make_authority, make_request, sign_request
+
+AUTHORITY = make_authority("ours")
+OTHERS = make_authority("others")
+
+
+@pytest.fixture
+def server(grpc_network):
+    cell = grpc_network.cell("server")
+    cell.address = cell.listen("grpc://127.0.0.1:0", credentials=issue(AUTHORITY, "server"))
+    return cell
+
+
+def connect(network, server, name, credentials, **arguments):
+    cell = network.cell(name)
+    cell.connect(server.address, credentials=credentials, **{"peer": "server", **arguments})
+    return cell
+
+
+def test_certificates_of_one_authority_make_a_link(grpc_network, server):
+    site = connect(grpc_network, server, "site-1", issue(AUTHORITY, "site-1"))
+    server.handle("who", lambda message: message.sender)
+    assert site.request("server", "who").payload == "site-1"
+
+
+def test_a_certificate_speaks_for_the_names_below_its_own(grpc_network, server):
+    connect(grpc_network, server, "site-1.job-7", issue(AUTHORITY, "site-1"))
+    assert server.peers == ("site-1.job-7",)
+
+
+@pytest.mark.parametrize("name", ["site-2", "site-11", "site"])
+def test_a_certificate_speaks_for_no_other_name(grpc_network, server, name):
+    with pytest.raises(AuthenticationError, match=f"may not speak for {name}"):
+        connect(grpc_network, server, name, issue(AUTHORITY, "site-1"))
+
+
+def test_a_cell_that_does_not_check_itself_is_refused_by_the_listener(grpc_network, server, monkeypatch, caplog):
+    monkeypatch.setattr("flare_transport.certificates.check_credentials", lambda credentials, name: None)
+    with pytest.raises(AuthenticationError, match="belongs to site-1, which may not speak for 'site-2'"):
+        connect(grpc_network, server, "site-2", issue(AUTHORITY, "site-1"))
+    assert server.peers == ()
+
+
+def test_a_stranger_is_refused(grpc_network, server):
+    stranger = issue(OTHERS, "site-1")
+    knows_ours = Credentials(stranger.certificate, stranger.private_key, AUTHORITY.certificate)
+    with pytest.raises(AuthenticationError, match="authority"):
+        connect(grpc_network, server, "site-1", knows_ours)
+    assert server.peers == ()
+
+
+def test_a_stranger_that_listens_is_refused(grpc_network, server):
+    ours = issue(OTHERS, "site-1")
+    with pytest.raises(AuthenticationError, match="authority"):
+        connect(grpc_network, server, "site-1", ours)
+
+
+def test_another_site_cannot_pose_as_the_server(grpc_network):
+    impostor = grpc_network.cell("site-9")
+    impostor.address = impostor.listen("grpc://127.0.0.1:0", credentials=issue(AUTHORITY, "site-9"))
+    with pytest.raises(AuthenticationError, match="no certificate of the expected cell"):
+        connect(grpc_network, impostor, "site-1", issue(AUTHORITY, "site-1"))
+
+
+def test_whom_to_expect_must_be_said(grpc_network, server):
+    with pytest.raises(AuthenticationError, match="Pass peer="):
+        connect(grpc_network, server, "site-1", issue(AUTHORITY, "site-1"), peer=None)
+
+
+def test_a_certificate_that_is_over_is_named(grpc_network, server):
+    with pytest.raises(AuthenticationError, match="renew it or set the clock"):
+        connect(grpc_network, server, "site-1", issue(AUTHORITY, "site-1", valid_days=0))
+
+
+def test_certificate_and_key_must_belong_together(grpc_network, server):
+    first, second = issue(AUTHORITY, "site-1"), issue(AUTHORITY, "site-1")
+    mixed = Credentials(first.certificate, second.private_key, AUTHORITY.certificate)
+    with pytest.raises(AuthenticationError, match="do not belong together"):
+        connect(grpc_network, server, "site-1", mixed)
+    broken = Credentials(b"no pem", second.private_key, AUTHORITY.certificate)
+    with pytest.raises(AuthenticationError, match="no PEM"):
+        connect(grpc_network, server, "site-1", broken)
+
+
+def test_certificates_are_needed(grpc_network):
+    with pytest.raises(AuthenticationError, match="needs certificates"):
+        grpc_network.cell("server").listen("grpc://127.0.0.1:0")
+
+
+def test_plain_text_gets_nowhere(grpc_network, server):
+    with socket.create_connection(("127.0.0.1", port_of(server))) as plain:
+        plain.settimeout(15)
+        plain.sendall(HTTP2)
+        assert plain.recv(100)[:1] in (b"", b"\x15")  # closed, or an alert of TLS
+
+
+def test_tls_without_a_certificate_gets_nowhere(grpc_network, server):
+    context = ssl.create_default_context(cadata=AUTHORITY.certificate.decode())
+    context.check_hostname = False
+    with socket.create_connection(("127.0.0.1", port_of(server)), 15) as raw, context.wrap_socket(raw) as wrapped:
+        assert answer_to(wrapped) == b""
+    assert server.peers == ()
+
+
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def answer_to(wrapped: ssl.SSLSocket) -> bytes:
+    try:
+        wrapped.send(HTTP2)
+        return wrapped.recv(100)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+def port_of(cell) -> int:
+    return int(cell.address.rpartition(":")[2])
+
+
+def test_a_dead_listener_port_does_not_hang(grpc_network):
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        site = grpc_network.cell("site-1")
+        with pytest.raises(ConnectionError, match="nobody answered"):
+            site.connect(
+                f"grpc://127.0.0.1:{mute.getsockname()[1]}",
+                credentials=issue(AUTHORITY, "site-1"), peer="server", timeout_s=0.5,
+            )  # fmt: skip
+
+
+def test_a_request_is_signed_for_the_name_that_the_authority_gives(grpc_network, server):
+    private_key, request = make_request("site-5")
+    certificate = sign_request(AUTHORITY, request, name="site-6")
+    credentials = Credentials(certificate, private_key, AUTHORITY.certificate)
+    connect(grpc_network, server, "site-6", credentials)
+    assert server.peers == ("site-6",)
+
+
+def test_requests_that_are_none(grpc_network):
+    with pytest.raises(AuthenticationError, match="no request"):
+        sign_request(AUTHORITY, b"nothing", name="site-1")
+    _, request = make_request("site-1")
+    with pytest.raises(ValueError, match="identity of a cell"):
+        sign_request(AUTHORITY, request, name="site-1", hosts=["server.cell.flare.internal"])
+
+
+def test_a_certificate_has_the_lifetime_that_was_asked_for():
+    certificate = x509.load_pem_x509_certificate(issue(AUTHORITY, "site-1", valid_days=30).certificate)
+    left = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    assert datetime.timedelta(days=29) < left <= datetime.timedelta(days=30)
+
+
+def test_private_keys_are_not_printed():
+    credentials = issue(AUTHORITY, "site-1")
+    assert "PRIVATE" not in repr(credentials)
+    assert "PRIVATE" not in repr(Authority(AUTHORITY.certificate, AUTHORITY.private_key))

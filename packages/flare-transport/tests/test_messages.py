@@ -1,0 +1,257 @@
+"""What holds for messages between two cells, whatever carries them."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+
+from flare_fobs import FobsError
+from flare_transport import Cell, PeerLostError, Raw, RemoteError, UnreachableError, encode
+
+WAIT_S = 20
+
+
+def test_a_request_is_answered(network):
+    server, site = network.two()
+    server.handle("double", lambda message: message.payload * 2)
+    assert site.request("server", "double", 21).payload == 42
+    assert site.peers == ("server",)
+    assert server.peers == ("site-1",)
+
+
+def test_both_ends_ask_and_serve(network):
+    server, site = network.two()
+    server.handle("who", lambda message: ["server", message.sender])
+    site.handle("who", lambda message: ["site-1", message.sender])
+    assert site.request("server", "who").payload == ["server", "site-1"]
+    assert server.request("site-1", "who").payload == ["site-1", "server"]
+
+
+def test_arrays_arrive_as_the_receivers_own(network):
+    server, site = network.two()
+    arrays = {"weights": np.arange(300_000, dtype=np.float32).reshape(3, -1), "bias": np.zeros(0), "one": np.float64(3)}
+    taken: SimpleQueue = SimpleQueue()
+    server.handle("keep", lambda message: taken.put(message.payload))
+    sent = {name: np.array(value) for name, value in arrays.items()}
+    site.request("server", "keep", sent)
+    sent["weights"][:] = -1  # a request that was answered is done with the sender's memory
+    received = taken.get(timeout=WAIT_S)
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(received[name], value)
+    received["weights"][0, 0] = 5  # may be changed
+
+
+def test_raw_bytes_go_where_the_asker_wants_them(network):
+    server, site = network.two()
+    body = np.random.default_rng(0).bytes(3_000_001)
+    server.handle("bytes", lambda message: Raw(body, {"digest": 7}))
+    target = bytearray(len(body))
+    message = site.request("server", "bytes", into=memoryview(target))
+    assert bytes(target) == body
+    assert message.extra == {"digest": 7}
+    short = bytearray(10)  # of another length: it has memory of its own
+    assert bytes(site.request("server", "bytes", into=memoryview(short)).body) == body
+    assert short == bytes(10)
+
+
+def test_messages_of_a_topic_arrive_in_order_and_each_once(network):
+    server, site = network.two()
+    arrived: list[int] = []
+    last = threading.Event()
+
+    def note(message):
+        arrived.append(message.payload)
+        if message.payload == 1999:
+            last.set()
+
+    server.handle("note", note)
+    for number in range(2000):
+        site.send("server", "note", number)
+    assert last.wait(WAIT_S)
+    assert arrived == list(range(2000))
+
+
+def test_an_inline_handler_runs_before_what_is_sent_later(network):
+    server, site = network.two()
+    seen: list[int] = []
+    server.handle("note", lambda message: seen.append(message.payload), inline=True)
+    server.handle("seen", lambda message: list(seen))
+    for number in range(100):
+        site.send("server", "note", number)
+    assert site.request("server", "seen").payload == list(range(100))
+
+
+def test_many_threads_ask_at_the_same_time(network):
+    server, site = network.two()
+    server.handle("square", lambda message: message.payload**2)
+    wrong: list[int] = []
+
+    def ask(start):
+        for number in range(start, start + 50):
+            if site.request("server", "square", number).payload != number**2:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=(100 * index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert not wrong
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_handlers_that_ask_back_do_not_exhaust_the_pool(network):
+    server, site = network.cell("server", threads=2), network.cell("site-1", threads=2)
+    network.link(server, site)
+    server.handle("down", lambda message: message.payload and site_asks(message.payload - 1))
+    site.handle("down", lambda message: message.payload and server_asks(message.payload - 1))
+
+    def site_asks(depth):
+        return server.request("site-1", "down", depth).payload
+
+    def server_asks(depth):
+        return site.request("server", "down", depth).payload
+
+    pending = [site.start_request("server", "down", 20) for _ in range(5)]  # 20 handlers deep, and five of them
+    assert [each.result(WAIT_S).payload for each in pending] == [0] * 5
+
+
+def test_what_a_handler_raises_reaches_the_asker(network, caplog):
+    server, site = network.two()
+
+    def fail(message):
+        raise ValueError("no weights in 'layer.3'")
+
+    server.handle("fail", fail)
+    with pytest.raises(RemoteError, match=r"server: no weights in 'layer\.3'") as raised:
+        site.request("server", "fail")
+    assert raised.value.kind == "ValueError"
+
+
+def test_a_reply_that_cannot_be_sent_reaches_the_asker_as_an_error(network, caplog):
+    server, site = network.two()
+    server.handle("odd", lambda message: {"model": [object()]})
+    with pytest.raises(RemoteError, match="object"):
+        site.request("server", "odd")
+    server.handle("good", lambda message: 1)
+    assert site.request("server", "good").payload == 1
+
+
+def test_a_payload_that_cannot_be_sent_is_refused_at_once(network):
+    server, site = network.two()
+    server.handle("good", lambda message: 1)
+    with pytest.raises(FobsError, match="model"):
+        site.request("server", "good", {"model": object()})
+    assert site.request("server", "good").payload == 1
+
+
+def test_unknown_topics_and_cells_are_named(network):
+    _, site = network.two()
+    with pytest.raises(RemoteError, match="server does not serve 'nothing'"):
+        site.request("server", "nothing")
+    with pytest.raises(UnreachableError, match="site-1 has no link to 'site-9'"):
+        site.send("site-9", "hello")
+
+
+def test_a_request_may_time_out_and_the_link_stays(network):
+    server, site = network.two()
+    go_on = threading.Event()
+    server.handle("slow", lambda message: go_on.wait(WAIT_S))
+    server.handle("quick", lambda message: "here")
+    with pytest.raises(TimeoutError, match="server"):
+        site.request("server", "slow", timeout_s=0.05)
+    assert site.request("server", "quick").payload == "here"
+    go_on.set()
+
+
+def test_what_is_under_way_fails_when_the_link_ends(network):
+    server, site = network.two()
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait(message):
+        asked.set()
+        go_on.wait(WAIT_S)
+
+    server.handle("wait", wait)
+    lost: SimpleQueue = SimpleQueue()
+    site.on_peer_lost(lambda peer, error: lost.put(peer))
+    pending = site.start_request("server", "wait")
+    assert asked.wait(WAIT_S)
+    server.close(wait=False)
+    with pytest.raises(PeerLostError, match="server"):
+        pending.result(WAIT_S)
+    go_on.set()
+    assert lost.get(timeout=WAIT_S) == "server"
+    with pytest.raises((UnreachableError, PeerLostError)):
+        site.send("server", "wait")
+
+
+def test_a_name_belongs_to_one_cell(network):
+    server, _ = network.two()
+    with pytest.raises(UnreachableError, match="site-1"):
+        network.link(server, network.cell("site-1"))
+    network.link(server, network.cell("site-2"))
+    assert sorted(server.peers) == ["site-1", "site-2"]
+
+
+def test_one_payload_goes_to_many(network):
+    server = network.cell("server")
+    sites = [network.cell(f"site-{number}") for number in range(3)]
+    got: SimpleQueue = SimpleQueue()
+    for site in sites:
+        network.link(site, server)
+        site.handle("model", lambda message: float(message.payload["w"].sum()))
+    model = encode({"w": np.ones(100_000)})
+    for site in sites:
+        got.put(server.request(site.name, "model", model).payload)
+    assert [got.get() for _ in sites] == [100_000.0] * 3
+
+
+def test_traffic_is_counted_at_both_ends(network):
+    server, site = network.two()
+    server.handle("count", lambda message: None)
+    site.request("server", "count", np.zeros(50_000))
+    sent, _ = site.traffic()["server"]
+    _, received = server.traffic()["site-1"]
+    assert 400_000 <= sent <= 401_000
+    assert received == sent
+
+
+def test_a_closed_cell_takes_no_links(network):
+    server = network.cell("server")
+    server.close()
+    with pytest.raises(UnreachableError):
+        network.link(server, network.cell("site-1"))
+
+
+def test_cells_close_while_many_things_are_under_way(network):
+    server, site = network.two()
+    server.handle("echo", lambda message: message.payload)
+    ended: SimpleQueue = SimpleQueue()
+
+    def ask():
+        try:
+            while True:
+                site.request("server", "echo", np.zeros(1000))
+        except (PeerLostError, UnreachableError, RemoteError) as error:
+            ended.put(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        site.request("server", "echo", 1)
+    server.close()
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    assert ended.qsize() == 4
+
+
+@pytest.mark.parametrize("name", ["", ".", "a..b", "a/b", "a b", "x" * 201, "ü"])
+def test_names_that_no_cell_can_have(name):
+    with pytest.raises(ValueError, match="name of a cell"):
+        Cell(name)

@@ -1,0 +1,192 @@
+"""Byte streams, whatever carries them."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+
+import numpy as np
+import pytest
+
+from flare_transport import PeerLostError, RemoteError, StreamAbortedError
+
+WAIT_S = 20
+
+
+def test_bytes_arrive_in_order_with_what_was_said_about_them(network):
+    server, site = network.two()
+    got: SimpleQueue = SimpleQueue()
+    server.handle_stream("file", lambda reader: got.put((reader.meta, reader.sender, reader.read())))
+    data = np.random.default_rng(1).bytes(5_000_003)
+    with site.open_stream("server", "file", {"name": "weights.bin"}) as stream:
+        for start in range(0, len(data), 70_001):
+            stream.write(data[start : start + 70_001])
+    meta, sender, read = got.get(timeout=WAIT_S)
+    assert (meta, sender) == ({"name": "weights.bin"}, "site-1")
+    assert read == data
+
+
+def test_reading_in_pieces_of_any_size(network):
+    server, site = network.two()
+    data = bytes(range(256)) * 40
+    got: SimpleQueue = SimpleQueue()
+
+    def read(reader):
+        first = reader.read(1000)
+        target = bytearray(2000)
+        count = reader.readinto(memoryview(target))
+        rest = b"".join(reader)
+        got.put(first + bytes(target[:count]) + rest)
+
+    server.handle_stream("pieces", read)
+    with site.open_stream("server", "pieces") as stream:
+        for start in range(0, len(data), 333):
+            stream.write(data[start : start + 333])
+    assert got.get(timeout=WAIT_S) == data
+
+
+def test_an_empty_stream(network):
+    server, site = network.two()
+    got: SimpleQueue = SimpleQueue()
+    server.handle_stream("nothing", lambda reader: got.put((reader.meta, reader.read())))
+    site.open_stream("server", "nothing").close()
+    assert got.get(timeout=WAIT_S) == (None, b"")
+
+
+def test_a_writer_waits_for_a_reader_that_does_not_read(network):
+    server, site = network.two()
+    opened, go_on = threading.Event(), threading.Event()
+
+    def read(reader):
+        opened.set()
+        go_on.wait(WAIT_S)
+        assert len(reader.read()) == 1_000_000
+
+    server.handle_stream("slow", read)
+    stream = site.open_stream("server", "slow", window_bytes=100_000)
+    written: list[int] = []
+
+    def write():
+        for _ in range(100):
+            stream.write(bytes(10_000))
+            written.append(10_000)
+        stream.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert opened.wait(WAIT_S)
+    server.handle("ping", lambda message: "pong")
+    assert site.request("server", "ping").payload == "pong"  # the link is not blocked by it
+    writer.join(0.2)
+    assert sum(written) <= 100_000
+    go_on.set()
+    writer.join(WAIT_S)
+    assert sum(written) == 1_000_000
+
+
+def test_many_streams_at_the_same_time(network):
+    server, site = network.two()
+    got: SimpleQueue = SimpleQueue()
+    server.handle_stream("sum", lambda reader: got.put((reader.meta, sum(sum(chunk) for chunk in reader))))
+
+    def write(number):
+        with site.open_stream("server", "sum", number, window_bytes=8192) as stream:
+            for _ in range(20):
+                stream.write(bytes([number]) * 1000)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    results = dict(got.get(timeout=WAIT_S) for _ in range(12))
+    assert results == {number: number * 20_000 for number in range(12)}
+
+
+def test_what_the_reader_raises_reaches_the_writer(network):
+    server, site = network.two()
+
+    def read(reader):
+        reader.read(10)
+        raise OSError("the disk is full")
+
+    server.handle_stream("full", read)
+    stream = site.open_stream("server", "full", window_bytes=8192)
+    with pytest.raises(RemoteError, match="the disk is full") as raised:
+        stream.write(bytes(1_000_000))
+    assert raised.value.kind == "OSError"
+
+
+def test_a_stream_that_nobody_reads(network):
+    _, site = network.two()
+    with pytest.raises(RemoteError, match="server does not serve streams of 'nothing'"):
+        site.open_stream("server", "nothing").close()
+
+
+def test_a_handler_that_leaves_early_is_an_error(network):
+    server, site = network.two()
+    server.handle_stream("head", lambda reader: reader.read(5))
+    stream = site.open_stream("server", "head")
+    stream.write(bytes(100))
+    with pytest.raises(RemoteError, match="before it had read the whole stream"):
+        stream.close()
+
+
+def test_a_writer_gives_up(network):
+    server, site = network.two()
+    failures: SimpleQueue = SimpleQueue()
+
+    def read(reader):
+        try:
+            reader.read()
+        except StreamAbortedError as error:
+            failures.put(str(error))
+            raise
+
+    server.handle_stream("file", read)
+
+    def write_half():
+        with site.open_stream("server", "file") as stream:
+            stream.write(bytes(1000))
+            raise RuntimeError("the file is gone")
+
+    with pytest.raises(RuntimeError, match="the file is gone"):
+        write_half()
+    assert "the file is gone" in failures.get(timeout=WAIT_S)
+
+
+def test_both_ends_learn_that_the_link_is_gone(network):
+    server, site = network.two()
+    failures: SimpleQueue = SimpleQueue()
+    began = threading.Event()
+
+    def read(reader):
+        began.set()
+        try:
+            reader.read()
+        except PeerLostError as error:
+            failures.put(error)
+
+    server.handle_stream("file", read)
+    stream = site.open_stream("server", "file", window_bytes=4096)
+    assert began.wait(WAIT_S)
+    site.close()
+    assert "site-1" in str(failures.get(timeout=WAIT_S))
+    with pytest.raises(PeerLostError):
+        stream.write(bytes(40_960))
+
+
+def test_a_closed_stream_takes_no_bytes(network):
+    server, site = network.two()
+    server.handle_stream("file", lambda reader: reader.read())
+    stream = site.open_stream("server", "file")
+    stream.close()
+    with pytest.raises(StreamAbortedError, match="closed"):
+        stream.write(b"more")
+
+
+@pytest.mark.parametrize("window", [0, 4095, (1 << 28) + 1])
+def test_windows_have_bounds(unix_network, window):
+    _, site = unix_network.two()
+    with pytest.raises(ValueError, match="window_bytes"):
+        site.open_stream("server", "file", window_bytes=window)
