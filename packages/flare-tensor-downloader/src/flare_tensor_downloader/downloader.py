@@ -44,9 +44,9 @@ class Offer:
         self._on_release: Callable[[], None] | None = None
         self.ref_id = secrets.token_hex(8)
         self.entries: list[Entry] = []
-        budget = INLINE_TOTAL_BYTES if inline else 0
+        budget = INLINE_TOTAL_BYTES
         for key, source in _sources_of(params):
-            small = source.nbytes <= min(INLINE_TENSOR_BYTES, budget)
+            small = inline and source.nbytes <= min(INLINE_TENSOR_BYTES, budget)
             array = source.array if small and isinstance(source, ArraySource) else None
             budget -= source.nbytes if array is not None else 0
             self.entries.append(Entry(key, source.dtype, source.shape, array))
@@ -108,7 +108,7 @@ class Downloader:
             shared: several cells fetch, so that one's release does not close the offer.
         """
         offer = Offer(self, params, inline=inline, shared=shared)
-        if not offer.is_inline:
+        if not inline or not offer.is_inline:
             self._offers[offer.ref_id] = offer
         return offer
 

@@ -81,11 +81,11 @@ def header_of(
 
 
 def write_file(path: Path, params: Mapping[str, Any]) -> None:
-    """Write ``params`` as one file: the whole new one or, after a crash, the whole old one.
+    """Write ``params`` as one file: if this fails or the process dies, the old one is still there, whole.
 
     Args:
         path: the file; it is replaced.
-        params: name to array, nested mappings allowed; an array is read when its turn comes and not kept.
+        params: name to array, nested mappings allowed.
     Raises:
         SafetensorsError: two keys have the same dotted name, or a dtype cannot be written.
     """
@@ -142,6 +142,8 @@ def _array_in(data: memoryview, name: str, entry: Any, path: Path) -> Array:
         shape = tuple(int(length) for length in entry["shape"])
         if not 0 <= first <= last <= len(data):
             raise SafetensorsError(f"{path}: '{name}' ends at byte {last} of {len(data)}; the file was cut short")
+        if any(length < 0 for length in shape):
+            raise ValueError("a negative length")
         return np.frombuffer(data[first:last], dtype=np.uint8).view(dtype).reshape(shape)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, SafetensorsError):

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell, InprocLink, SocketLink
+
+
+def link(first: Cell, second: Cell, kind: str) -> None:
+    if kind == "inproc":
+        ours, theirs = InprocLink.pair(first.name, second.name)
+    else:
+        here, there = socket.socketpair()
+        ours, theirs = SocketLink(second.name, here), SocketLink(first.name, there)
+    first.attach(ours)
+    second.attach(theirs)
+
+
+@pytest.fixture(params=["inproc", "socket"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def cells(kind):
+    """The cell that offers, and the cell that fetches."""
+    with Cell("site-1") as owner, Cell("server") as receiver:
+        link(owner, receiver, kind)
+        yield owner, receiver
+
+
+@pytest.fixture
+def downloader(cells):
+    return Downloader(cells[0])
+
+
+@pytest.fixture
+def receiver(cells):
+    return cells[1]
