@@ -218,6 +218,8 @@ def test_traffic_is_counted_at_both_ends(network):
     _, received = server.traffic()["site-1"]
     assert 400_000 <= sent <= 401_000
     assert received == sent
+    site.close()
+    assert site.bytes_sent == sent
 
 
 def test_a_closed_cell_takes_no_links(network):

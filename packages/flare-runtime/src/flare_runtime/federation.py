@@ -132,6 +132,7 @@ class SitesFederation:
         """Announce the end of the round that is open, if one is; a round that failed has none."""
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
+            self._metrics.flush()
             self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))
 
     def sample(self, minimum: int, *, count: int | None = None) -> tuple[str, ...]:

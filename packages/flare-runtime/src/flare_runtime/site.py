@@ -78,8 +78,9 @@ class Site(SiteChannel):
     @property
     def progress(self) -> str:
         """Where the site stands, for messages."""
-        if self._task is not None and self._task.model.current_round is not None:
-            return f"in round {self._task.model.current_round}"
+        if self._task is not None:
+            round_ = self._task.model.current_round
+            return f"in the task '{self._task.name}'" if round_ is None else f"in round {round_}"
         return f"after {self._replied} tasks" if self._replied else "before its first task"
 
     def use(self, exchange: Exchange) -> None:

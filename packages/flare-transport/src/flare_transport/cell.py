@@ -133,6 +133,16 @@ class Cell:
         links = self._links.by_peer.copy()
         return {peer: (link.bytes_sent, link.bytes_received) for peer, link in links.items()}
 
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes sent over all links so far, headers included."""
+        return self._links.ended_bytes[0] + sum(sent for sent, _ in self.traffic().values())
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes received over all links so far, headers included."""
+        return self._links.ended_bytes[1] + sum(received for _, received in self.traffic().values())
+
     def send(self, to: str, topic: str, payload: Any = None) -> None:
         """Send a message that needs no reply; it arrives after all that was sent to that cell before.
 

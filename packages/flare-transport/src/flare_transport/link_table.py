@@ -16,6 +16,7 @@ class LinkTable:
 
     Attributes:
         by_peer: read it, without a lock; only this class changes it.
+        ended_bytes: sent and received over the links that have ended.
     """
 
     def __init__(self, name: str) -> None:
@@ -25,6 +26,7 @@ class LinkTable:
         self._ending: set[Link] = set()
         self.by_peer: dict[str, Link] = {}
         self.closed = False
+        self.ended_bytes = (0, 0)
 
     def route(self, peer: str) -> Link:
         """Return the link that leads to a peer.
@@ -76,6 +78,8 @@ class LinkTable:
             if self.by_peer.get(link.peer) is link:
                 del self.by_peer[link.peer]
                 self._ending.add(link)
+                sent, received = self.ended_bytes
+                self.ended_bytes = (sent + link.bytes_sent, received + link.bytes_received)
 
     def forget(self, link: Link) -> None:
         """Let go of a removed link altogether."""

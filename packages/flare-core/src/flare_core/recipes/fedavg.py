@@ -49,7 +49,8 @@ class BaseFedAvgRecipe(Recipe):
         key_metric_mode: ``max`` where higher is better, ``min`` where lower is.
         stop_cond: ends the run early, such as ``"accuracy >= 0.9"``.
         patience: ends it after so many rounds without improvement.
-        seed: start of every random choice, the scripts' global generators included.
+        seed: start of every random choice of the run, and of the global generators (``random``, ``numpy.random``,
+            torch) of scripts that run inside the site's process.
 
     Raises:
         RecipeError: an argument is unusable; names it, its value and the remedy.

@@ -50,7 +50,7 @@ class ProcessState:
         self._environment = dict(os.environ)
         self._output: tuple[TextIO, TextIO] = (output, output)
         self._logging: tuple[list[logging.Handler], int] = ([], logging.WARNING)
-        self._seed = seed
+        self.seed = seed
         self._random: dict[str, Any] = {}
         self._channel = channel
         self._session: Session | None = None
@@ -107,7 +107,7 @@ class ProcessState:
         sys.stdout, sys.stderr = self._output
         logging.root.handlers[:], level = self._logging
         logging.root.setLevel(level)
-        _restore_random(self._random, self._seed)
+        _restore_random(self._random, self.seed)
         client_api.attach(self._channel, self._session)
 
 
@@ -120,6 +120,8 @@ class _OwnModules:
         state = ProcessState.active
         if state is None:
             return None
+        if name in _SEEDED:
+            return _seeding(PathFinder.find_spec(name, path), name, state)
         if path is not None:
             if name.rpartition(".")[0] in state.own_modules:
                 state.own_modules.add(name)
@@ -129,6 +131,31 @@ class _OwnModules:
             return None  # a plain folder does not hide an installed package of its name
         state.own_modules.add(name)
         return spec
+
+
+def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleSpec | None:
+    """Have the module's generator start from the seed of the script that imports it first."""
+    loader = spec.loader if spec is not None else None
+    if loader is not None:
+        execute = loader.exec_module
+
+        def execute_and_seed(module: types.ModuleType) -> None:
+            execute(module)
+            _SEEDED[name](module, state.seed)
+
+        loader.exec_module = execute_and_seed  # type: ignore[method-assign]
+    return spec
+
+
+def _seed_numpy(module: Any, seed: int) -> None:
+    module.seed(seed % 2**32)
+
+
+def _seed_torch(module: Any, seed: int) -> None:
+    module.default_generator.manual_seed(seed)
+
+
+_SEEDED = {"numpy.random": _seed_numpy, "torch": _seed_torch}
 
 
 def _random_states() -> dict[str, Any]:
@@ -151,13 +178,13 @@ def _restore_random(states: dict[str, Any], seed: int) -> None:
         if "numpy" in states:
             numpy_random.set_state(states["numpy"])
         else:
-            numpy_random.seed(seed % 2**32)
+            _seed_numpy(numpy_random, seed)
     if "torch" in sys.modules:
-        generator = sys.modules["torch"].default_generator
+        torch = sys.modules["torch"]
         if "torch" in states:
-            generator.set_state(states["torch"])
+            torch.default_generator.set_state(states["torch"])
         else:
-            generator.manual_seed(seed)
+            _seed_torch(torch, seed)
 
 
 def _set_environment(wanted: dict[str, str]) -> None:

@@ -113,7 +113,6 @@ class Simulation:
         except Exception as problem:
             status, error = RunStatus.FAILED, problem
             logger.error("run failed\n%s", traceback.format_exc())
-        traffic = self._cell.traffic()
         self._stopping = True
         self._pool.stop()
         federation.drain()
@@ -126,7 +125,7 @@ class Simulation:
         metrics.close()
         federation.events.emit(RunEnded(status, str(error or "")))
         display.close()
-        summary = self._summary(status, error, workflows, federation, traffic)
+        summary = self._summary(status, error, workflows, federation)
         write_summary(self._folder.summary, summary)
         display.note(summary_text(summary, self._curve(summary["key_metric"])))
         return status, error
@@ -166,7 +165,6 @@ class Simulation:
         error: BaseException | None,
         workflows: list[Workflow],
         federation: SitesFederation,
-        traffic: dict[str, tuple[int, int]],
     ) -> dict[str, Any]:
         last = self._rounds[-1].metrics if self._rounds else {}
         wanted = next((key for each in workflows if (key := getattr(each, "key_metric", None))), None)
@@ -186,7 +184,7 @@ class Simulation:
                 else {"status": "ok"}
                 for site in federation.sites
             },
-            "bytes": {"sent": sum(a for a, _ in traffic.values()), "received": sum(b for _, b in traffic.values())},
+            "bytes": {"sent": self._cell.bytes_sent, "received": self._cell.bytes_received},
             "memory": {"server": {"peak_rss_bytes": usage.ru_maxrss * 1024}, **self._pool.usage()},
             "error": None if error is None else str(error) or type(error).__name__,
             "global_model": self._checkpoint("global"),

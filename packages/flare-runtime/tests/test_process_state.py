@@ -1,0 +1,88 @@
+"""Which modules belong to a script, and which to everybody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+
+def run(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+TWO_SCRIPTS = """
+    import io, sys, types
+    from pathlib import Path
+    from flare_runtime.scripts.process_state import ProcessState
+
+    folder = Path(sys.argv[1])
+    ProcessState.prepare([folder])
+    states = []
+    for name in ("a", "b"):
+        state = ProcessState(folder=folder, roots=[folder], output=sys.stdout, seed=0, channel=None)
+        state.enter()
+        state.start_script(folder / name / "client.py", [], types.ModuleType("__main__"))
+        states.append(state)
+"""
+
+
+def test_modules_of_the_same_name_are_each_scripts_own(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "helper.py").write_text(f"NAME = {name!r}\n")
+    output = run(
+        textwrap.dedent(TWO_SCRIPTS)
+        + textwrap.dedent("""
+            for state in [*states, *states]:
+                state.enter()
+                import helper
+                print(helper.NAME)
+            """),
+        str(tmp_path),
+    )
+    assert output.split() == ["a", "b", "a", "b"]
+
+
+def test_installed_packages_are_shared_and_not_hidden_by_folders(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "json").mkdir()  # a folder of data, not a package
+    output = run(
+        textwrap.dedent(TWO_SCRIPTS)
+        + textwrap.dedent("""
+            found = []
+            for state in states:
+                state.enter()
+                sys.modules.pop("colorsys", None) if state is states[0] else None
+                import colorsys, json
+                found.append(colorsys)
+                print(json.dumps(1))
+            print(found[0] is found[1])
+            """),
+        str(tmp_path),
+    )
+    assert output.split() == ["1", "1", "True"]
+
+
+def test_generators_start_from_the_seed_and_go_on_where_they_were(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    output = run(
+        textwrap.dedent(TWO_SCRIPTS)
+        + textwrap.dedent("""
+            import random
+            import numpy as np
+            drawn = {}
+            for state in [*states, *states]:
+                state.enter()
+                drawn.setdefault(id(state), []).append((random.random(), np.random.random()))
+            first, second = drawn.values()
+            print(first == second, first[0] != first[1])
+            """),
+        str(tmp_path),
+    )
+    assert output.split() == ["True", "True"]

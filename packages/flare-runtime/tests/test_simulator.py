@@ -1,0 +1,306 @@
+"""SimEnv runs jobs: in forked workers, in fresh ones, in-process and external scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_core import Component, FlareError, FLModel, JobFailed, RecipeError, RunStatus, Workflow
+from flare_runtime import SimEnv
+from flare_runtime.simulator import pool
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+def test_a_job_runs_to_its_end(project, capsys, workers, external):
+    run = project.env(3, num_threads=workers).deploy(project.job(rounds=3, sites=3, launch_external_process=external))
+    assert run.get_status() is RunStatus.FINISHED
+    assert run.load_model()["w"].tolist() == [3.0, 3.0, 3.0]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "job: 3 sites"
+    assert lines[1].startswith("round 0 (1 of 3)  accuracy 0")
+    assert any(line.startswith("FINISHED  job: 3 rounds") for line in lines)
+
+
+def test_workers_are_started_afresh_where_forking_is_not_safe(project, tmp_path):
+    """A thread that runs in the launching process may hold a lock that would never be released in a fork."""
+    stop = threading.Event()
+    threading.Thread(target=stop.wait, daemon=True).start()
+    try:
+        assert not pool.can_fork()
+        job = project.job()
+        job.server.components.pop("persistor")  # lives in this test, so it could not travel
+        job.server.workflows = [Component("flare_core.workflows.FedAvg", {"min_clients": 2, "num_rounds": 1})]
+        (project.code / "client.py").write_text(
+            textwrap.dedent("""
+                import os, threading
+                import numpy as np
+                import flare_core.client as flare
+
+                flare.init()
+                while flare.is_running():
+                    flare.receive()
+                    flare.send(flare.FLModel(params={"w": np.ones(2)}, metrics={"pid": os.getpid()}))
+            """)
+        )
+        run = project.env(num_threads=2).deploy(job)
+    finally:
+        stop.set()
+    pids = {row["value"] for row in run.metrics() if row["key"] == "pid" and row["site"]}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert run.load_model()["w"].tolist() == [1.0, 1.0]
+
+
+def test_the_folder_holds_the_record_of_the_run(project):
+    run = project.env().deploy(project.job(rounds=3))
+    folder = run.get_result()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["outcome"] == "finished"
+    assert summary["rounds"] == 3
+    assert summary["best"] == {"round": 2, "value": 0.2}
+    assert summary["sites"] == {"site-1": {"status": "ok"}, "site-2": {"status": "ok"}}
+    assert summary["bytes"]["sent"] > 0
+    assert summary["memory"]["worker-1"]["peak_rss_bytes"] > 1_000_000
+    assert summary["global_model"] == str(folder / "server" / "global_model.safetensors")
+    assert summary == run.summary()
+    rows = [row for row in run.metrics() if row["key"] == "accuracy"]
+    assert [(row["round"], row["site"]) for row in rows] == [
+        (round_, site) for round_ in range(3) for site in ("site-1", "site-2", None)
+    ]
+    assert sorted(path.name for path in (folder / "sites").iterdir()) == ["site-1", "site-2"]
+    assert run.load_model("best")["w"].tolist() == [2.0, 2.0, 2.0]  # the model that round 2 began with, and measured
+
+
+def test_a_later_run_never_overwrites_an_earlier_one(project):
+    folders = {project.env().deploy(project.job(rounds=1)).get_result() for _ in range(3)}
+    assert len(folders) == 3
+    assert all((folder / "summary.json").is_file() for folder in folders)
+
+
+def test_what_scripts_print_is_in_their_sites_logs(project, capsys):
+    script = """
+        import sys
+        import flare_core.client as flare
+
+        flare.init()
+        print("hello from", flare.get_site_name())
+        print("trouble", file=sys.stderr)
+        while flare.is_running():
+            flare.send(flare.FLModel(params=flare.receive().params))
+    """
+    folder = project.env().deploy(project.job(script)).get_result()
+    for site in ("site-1", "site-2"):
+        assert (folder / "sites" / site / "log.txt").read_text() == f"hello from {site}\ntrouble\n"
+    assert "hello" not in capsys.readouterr().out
+
+
+def test_scripts_do_not_see_what_others_change(project):
+    script = """
+        import os, random, sys
+        from pathlib import Path
+        import numpy as np
+        import flare_core.client as flare
+
+        flare.init()
+        site = flare.get_site_name()
+        os.environ["MINE"] = site
+        os.chdir(Path.cwd().parent / site)
+        sys.path.append(site)
+        sys.argv.append(site)
+        np.random.seed(len(site))
+        first = np.random.random(), random.random()
+        draws = 0
+        while flare.is_running():
+            model = flare.receive()
+            assert os.environ["MINE"] == site and Path.cwd().name == site
+            assert sys.path[-1] == site and sys.argv[-1] == site
+            assert sys.modules["__main__"].site == site
+            np.random.random()
+            draws += 1
+            flare.send(flare.FLModel(params=model.params, metrics={"draw": np.random.random()}))
+    """
+    run = project.env(4, num_threads=1).deploy(project.job(script, rounds=3, sites=4))
+    assert "MINE" not in os.environ
+    draws = [row["value"] for row in run.metrics() if row["key"] == "draw" and row["site"]]
+    assert len(set(draws)) == 3  # the same seed gives the same numbers at each site, whoever runs in between
+
+
+def test_a_script_that_fails_fails_the_run(project, capsys):
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            if flare.get_site_name() == "site-2" and model.current_round == 1:
+                raise ValueError("no data in shard 7")
+            flare.send(flare.FLModel(params=model.params))
+    """
+    run = project.env().deploy(project.job(script, rounds=3))
+    assert run.get_status() is RunStatus.FAILED
+    with pytest.raises(JobFailed, match=r"site-2: client\.py failed in round 1 with ValueError: no data") as raised:
+        run.get_result()
+    assert 'raise ValueError("no data in shard 7")' in str(raised.value)
+    assert "no data in shard 7" in capsys.readouterr().out
+    assert run.get_result(raise_on_failure=False).is_dir()
+    assert run.summary()["sites"]["site-2"]["status"] == "failed"
+    assert "no data in shard 7" in (run.get_result(raise_on_failure=False) / "sites/site-2/log.txt").read_text()
+    assert run.load_model()["w"].tolist() == [0.0, 0.0, 0.0]  # what round 0 left
+
+
+class Failing(Workflow):
+    def run(self, fed):
+        for _ in fed.rounds(1):
+            list(fed.broadcast("train", FLModel(params={"w": np.zeros(1)})))
+        raise RuntimeError("the workflow has a bug")
+
+
+def test_a_workflow_that_fails_ends_the_sites(project):
+    job = project.job(workflow=Component.of(Failing(), what="workflow"))
+    run = project.env().deploy(job)
+    assert run.get_status() is RunStatus.FAILED
+    with pytest.raises(JobFailed, match="the workflow has a bug"):
+        run.get_result()
+    log = (run.get_result(raise_on_failure=False) / "log.txt").read_text()
+    assert "RuntimeError: the workflow has a bug" in log
+
+
+class Wrong(Workflow):
+    def run(self, fed):
+        list(fed.broadcast("train", FLModel(), to=["site-9"]))
+
+
+def test_a_task_for_a_site_that_is_not_there(project):
+    run = project.env().deploy(project.job(workflow=Component.of(Wrong(), what="workflow")))
+    with pytest.raises(JobFailed, match="addressed to 'site-9'; the sites are site-1, site-2"):
+        run.get_result()
+
+
+def test_a_model_that_was_not_kept_is_explained(project):
+    class Nothing(Workflow):
+        def run(self, fed):
+            return None
+
+    job = project.job(workflow=Component.of(Nothing(), what="workflow"))
+    job.server.components.clear()
+    run = project.env().deploy(job)
+    with pytest.raises(FlareError, match="kept no 'best' model"):
+        run.load_model("best")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give num_clients"),
+        ({"num_clients": -1}, "num_clients"),
+        ({"num_clients": True}, "num_clients"),
+        ({"num_clients": 2, "clients": ["a", "b", "c"]}, "num_clients is 2, but clients has 3 names"),
+        ({"clients": "site-1"}, "give a list of names"),
+        ({"clients": ["a", "a"]}, "names a site twice"),
+        ({"clients": ["a", "../b"]}, "a site's name is '../b'"),
+        ({"clients": ["server"]}, "reserved"),
+        ({"num_clients": 2, "num_threads": 0}, "num_threads"),
+        ({"num_clients": 2, "log_config": "loud"}, "log_config is 'loud'"),
+        ({"num_clients": 2, "gpu_config": "x"}, "gpu_config is 'x'"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, message):
+    with pytest.raises(RecipeError, match=message):
+        SimEnv(**arguments)
+
+
+def test_fewer_sites_than_the_job_needs(project):
+    with pytest.raises(RecipeError, match="min_clients=3, but the environment has 2 sites"):
+        project.env().deploy(project.job(sites=3))
+
+
+def test_a_component_that_cannot_be_made_starts_nothing(project):
+    job = project.job(workflow=Component("flare_core.workflows.Missing", {}))
+    with pytest.raises(FlareError, match="has no 'Missing'"):
+        project.env().deploy(job)
+
+
+LAUNCHER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import Project
+import conftest
+
+class Here(Project):
+    def __init__(self, folder):
+        self.folder = folder
+        self.code = folder / "code"
+
+project = Here(Path({folder!r}))
+job = project.job({script!r}, sites=4, launch_external_process={external})
+project.env(4, num_threads=2).deploy(job)
+"""
+HANGING = """
+    import time
+    from pathlib import Path
+    import flare_core.client as flare
+
+    flare.init()
+    model = flare.receive()
+    (Path(__file__).parent.parent / f"began-{flare.get_site_name()}").touch()
+    while True:
+        time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+def test_ctrl_c_returns_to_the_shell_and_leaves_nothing(project, external):
+    launcher = LAUNCHER.format(
+        tests=str(Path(__file__).parent), folder=str(project.folder), script=HANGING, external=external
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", launcher],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for_file(project.folder / "began-site-1")
+        pressed = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the job
+        _, errors = process.communicate(timeout=20)
+        assert time.monotonic() - pressed < 3
+        assert process.returncode != 0
+        assert "KeyboardInterrupt" in errors
+        assert processes_of_session(process.pid) == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_for_file(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():  # a file is all that a script which hangs can show
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def processes_of_session(session: int) -> list[str]:
+    left = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_text()
+        except OSError:
+            continue  # ended meanwhile
+        if int(fields[3]) == session and fields[0] != "Z":
+            left.append(command)
+    return left

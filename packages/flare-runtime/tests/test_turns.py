@@ -1,0 +1,158 @@
+"""Scripts of one process take turns: one runs, in the order in which they became ready."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import pytest
+
+from flare_runtime.scripts.turns import Seat, Turns
+
+WAIT_S = 20
+
+
+class Player:
+    """A thread with a seat, which takes numbers that are put before it."""
+
+    def __init__(self, turns: Turns, name: str, log: list[str]) -> None:
+        self.turns = turns
+        self.seat = Seat(name, lambda: log.append(f"switch to {name}"))
+        self.log = log
+        self.inbox: deque[int] = deque()
+        self.thread = threading.Thread(target=self._play, daemon=True)
+
+    def put(self, number: int) -> None:
+        self.inbox.append(number)
+        self.turns.wake(self.seat)
+
+    def _play(self) -> None:
+        self.turns.begin(self.seat)
+        while True:
+            self.turns.wait(self.seat, lambda: bool(self.inbox))
+            number = self.inbox.popleft()
+            if number < 0:
+                break
+            self.log.append(f"{self.seat.name}: {number}")
+        self.turns.leave(self.seat)
+
+
+def start(*players: Player) -> None:
+    for player in players:
+        player.turns.join(player.seat)
+    for player in players:
+        player.thread.start()
+
+
+def end(*players: Player) -> None:
+    for player in players:
+        player.put(-1)
+    for player in players:
+        player.thread.join(WAIT_S)
+        assert not player.thread.is_alive()
+
+
+def test_each_gets_what_is_put_before_it():
+    log: list[str] = []
+    turns = Turns()
+    players = [Player(turns, name, log) for name in "abc"]
+    start(*players)
+    for number in range(50):
+        for player in players:
+            player.put(number)
+    end(*players)
+    for player in players:
+        taken = [line for line in log if line.startswith(f"{player.seat.name}:")]
+        assert taken == [f"{player.seat.name}: {number}" for number in range(50)]
+
+
+def test_no_two_run_at_the_same_time():
+    turns = Turns()
+    running: set[str] = set()
+    overlaps: list[set[str]] = []
+
+    def work(seat: Seat, count: int) -> None:
+        turns.begin(seat)
+        for _ in range(count):
+            running.add(seat.name)
+            if len(running) > 1:
+                overlaps.append(set(running))
+            running.discard(seat.name)
+            turns.wait(seat, lambda: False, timeout_s=0)
+        turns.leave(seat)
+
+    seats = [Seat(str(number), lambda: None) for number in range(8)]
+    for seat in seats:
+        turns.join(seat)
+    threads = [threading.Thread(target=work, args=(seat, 200), daemon=True) for seat in seats]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    assert not overlaps
+
+
+def test_the_state_is_switched_only_when_another_had_the_turn():
+    log: list[str] = []
+    turns = Turns()
+    one = Player(turns, "one", log)
+    start(one)
+    for number in range(3):
+        one.put(number)
+    end(one)
+    assert log == ["switch to one", "one: 0", "one: 1", "one: 2"]
+
+
+def test_who_is_about_to_run_is_announced():
+    announced: list[str] = []
+    turns = Turns(lambda seat: announced.append(seat.name))
+    log: list[str] = []
+    players = [Player(turns, name, log) for name in "ab"]
+    start(*players)
+    end(*players)
+    assert announced[0] == "a"
+    assert set(announced) == {"a", "b"}
+
+
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_a_wait_that_times_out_says_so(timeout):
+    turns = Turns()
+    seat = Seat("only", lambda: None)
+    turns.join(seat)
+    turns.begin(seat)
+    assert turns.wait(seat, lambda: False, timeout) is False
+    assert turns.wait(seat, lambda: True, timeout) is True
+    turns.leave(seat)
+
+
+def test_a_wait_that_times_out_while_another_runs_waits_for_its_turn():
+    turns = Turns()
+    first, second = Seat("first", lambda: None), Seat("second", lambda: None)
+    turns.join(first)
+    turns.join(second)
+    order: list[str] = []
+
+    def run_first() -> None:
+        turns.begin(first)
+        order.append("first waits")
+        turns.wait(first, lambda: False, 0.01)
+        order.append("first again")
+        turns.leave(first)
+
+    def run_second() -> None:
+        turns.begin(second)
+        order.append("second runs")
+        held.wait(WAIT_S)  # longer than the first one's limit
+        order.append("second done")
+        turns.leave(second)
+
+    held = threading.Event()
+    threads = [threading.Thread(target=run, daemon=True) for run in (run_first, run_second)]
+    for thread in threads:
+        thread.start()
+    threads[0].join(0.1)
+    held.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert order == ["first waits", "second runs", "second done", "first again"]
