@@ -3,6 +3,7 @@
 import argparse
 
 import numpy as np
+from data import load_site
 
 import flare_core.client as flare
 
@@ -12,12 +13,7 @@ parser.add_argument("--lr", type=float, default=0.1)
 args = parser.parse_args()
 
 flare.init()
-
-# Every site has its own number of rows, and its own part of the range of x.
-number = int(flare.get_site_name().removeprefix("site-"))
-generator = np.random.default_rng(number)
-x = generator.normal(loc=number - 2.5, size=(100 * number, 2))
-y = x @ [2.0, -3.0] + 1.0 + generator.normal(scale=0.1, size=len(x))
+x, y = load_site(flare.get_site_name())
 
 while flare.is_running():
     model = flare.receive()

@@ -42,11 +42,13 @@ class CodeBundle:
         root: the folder below which they lie; it is on the scripts' import path.
         files: their places below ``root``.
         extra: further files by their place in the bundle, from anywhere.
+        owner: kept as long as the bundle is, such as what removes temporary files among ``extra``.
     """
 
     root: Path
     files: tuple[PurePosixPath, ...] = ()
     extra: dict[PurePosixPath, Path] = field(default_factory=dict)
+    owner: Any = field(default=None, repr=False, compare=False)
 
     def locate(self, name: str) -> Path:
         """Return the path of a file of the bundle.

@@ -171,15 +171,15 @@ def framework_of(value: Any) -> str | None:
     return None
 
 
-def wrong_model(value: Any, recipe: str, wanted: str) -> ModelTypeError:
-    """The error for a model that ``recipe`` cannot take; names the package whose recipe can."""
+def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_model") -> ModelTypeError:
+    """The error for a model, or a part of one, that ``recipe`` cannot take; names the package whose recipe can."""
     if isinstance(value, type):
         return ModelTypeError(
-            f"initial_model is the class {value.__name__} itself; give an object, {value.__name__}(...), or"
+            f"{what} is the class {value.__name__} itself; give an object, {value.__name__}(...), or"
             f" {{'class_path': '{value.__module__}.{value.__qualname__}', 'args': {{...}}}}"
         )
     package = _RECIPE_OF_FRAMEWORK.get(framework_of(value) or "")
-    hint = f"use {package}.FedAvgRecipe for it" if package else f"give {wanted}"
+    hint = f"; use {package}.FedAvgRecipe for it" if package else ""
     return ModelTypeError(
-        f"initial_model is a {type(value).__module__}.{type(value).__qualname__}, but {recipe} takes {wanted}; {hint}"
+        f"{what} is a {type(value).__module__}.{type(value).__qualname__}, but {recipe} takes {wanted}{hint}"
     )

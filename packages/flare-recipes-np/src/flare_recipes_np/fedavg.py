@@ -41,22 +41,22 @@ class FedAvgRecipe(BaseFedAvgRecipe):
 
 def _params_of(model: Any) -> dict[str, Any]:
     if isinstance(model, Mapping):
-        return unflatten({key: _array_of(value, key_text(key)) for key, value in flatten(model)})
+        return unflatten({key: _array_of(value, f"initial_model['{key_text(key)}']") for key, value in flatten(model)})
     return {NUMPY_KEY: _array_of(model, "initial_model")}
 
 
-def _array_of(value: Any, name: str) -> np.ndarray[Any, Any]:
+def _array_of(value: Any, what: str) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
     elif isinstance(value, list | tuple | int | float) and not isinstance(value, bool):
         try:
             array = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise RecipeError(f"'{name}' is a list that is no array of numbers: {error}") from None
+            raise RecipeError(f"{what} is a list that is no array of numbers: {error}") from None
     else:
-        raise wrong_model(value, "flare_recipes_np.FedAvgRecipe", _WANTED)
+        raise wrong_model(value, "flare_recipes_np.FedAvgRecipe", _WANTED, what=what)
     if array.dtype.kind in "OSUMm":
-        raise RecipeError(f"'{name}' has dtype {array.dtype}; a model holds numbers")
+        raise RecipeError(f"{what} has dtype {array.dtype}; a model holds numbers")
     return array
 
 
@@ -74,7 +74,7 @@ def _filled(model: dict[str, Any] | None, saved: dict[str, Any], path: Path) -> 
     if model is None:
         return saved
     wanted, found = dict(flatten(model)), dict(flatten(saved))
-    for key in wanted.keys() ^ found.keys():
+    for key in sorted(wanted.keys() ^ found.keys(), key=key_text):
         side = "initial_model" if key in wanted else "the checkpoint"
         raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{key_text(key)}'")
     for key, value in wanted.items():

@@ -46,8 +46,7 @@ def _state_of(model: Any) -> dict[str, torch.Tensor]:
         return dict(model)
     if isinstance(model, Mapping) and model:
         name, value = next((name, value) for name, value in model.items() if not isinstance(value, torch.Tensor))
-        error = wrong_model(value, "flare_recipes_pt.FedAvgRecipe", _WANTED)
-        raise type(error)(f"initial_model[{name!r}]: {error}")
+        raise wrong_model(value, "flare_recipes_pt.FedAvgRecipe", _WANTED, what=f"initial_model[{name!r}]")
     raise wrong_model(model, "flare_recipes_pt.FedAvgRecipe", _WANTED)
 
 
@@ -81,7 +80,7 @@ def _filled(
     """The checkpoint's values, checked against the model that they are meant for."""
     if model is None:
         return saved
-    for name in model.keys() ^ saved.keys():
+    for name in sorted(model.keys() ^ saved.keys()):
         side = "initial_model" if name in model else "the checkpoint"
         raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{name}'")
     for name, tensor in model.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TextIO
 
 from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, WarningRaised
@@ -19,7 +20,7 @@ class Display:
 
     def __init__(self, job_name: str, sites: int, stream: TextIO) -> None:
         self._stream = stream
-        self._say(f"{job_name}: {sites} {'site' if sites == 1 else 'sites'}")
+        self._say(f"{job_name}: {_count(sites, 'site')}")
 
     def attach(self, events: EventBus) -> None:
         """Show what happens from now on."""
@@ -107,7 +108,8 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
     """A run's end on one screen: outcome, best round, a plot of the metric, where everything is."""
     best = summary.get("best")
     lines = [
-        f"{summary['outcome'].upper()}  {summary['job']}: {summary['rounds']} rounds in {summary['seconds']:.1f} s"
+        f"{summary['outcome'].upper()}  {summary['job']}: {_count(summary['rounds'], 'round')}"
+        f" in {summary['seconds']:.1f} s"
     ]
     if summary.get("error"):
         lines += ["", *str(summary["error"]).splitlines(), ""]
@@ -117,8 +119,18 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
         lines += ["", *plot(curve, title=str(summary["key_metric"])), ""]
     for label, key in (("model", "global_model"), ("best", "best_model"), ("folder", "folder")):
         if summary.get(key):
-            lines.append(f"{label:<9} {summary[key]}")
+            lines.append(f"{label:<9} {_from_here(summary[key])}")
     return "\n".join(lines)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _from_here(path: str) -> str:
+    """A path as short as it can be given: relative, if it leads down from the working folder."""
+    place, here = Path(path), Path.cwd()
+    return str(place.relative_to(here)) if place.is_relative_to(here) else path
 
 
 def plot(curve: Sequence[tuple[int, float]], *, title: str, width: int = 60, height: int = 6) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import weakref
 from abc import abstractmethod
@@ -136,7 +138,7 @@ class BaseFedAvgRecipe(Recipe):
             ),
             client=client,
             sites={site: self._client_app(each, code) for site, each in self._sites.items()},
-            code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial}),
+            code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial.path}, owner=self._initial),
             seed=self.seed,
         )
 
@@ -202,15 +204,27 @@ class BaseFedAvgRecipe(Recipe):
             for site, values in per_site.items()
         }
 
-    def _snapshot(self, model: Any, checkpoint: str | Path | None) -> Path:
+    def _snapshot(self, model: Any, checkpoint: str | Path | None) -> _Snapshot:
         if model is None and checkpoint is None:
             raise RecipeError("give initial_model or initial_ckpt: the sites need a model to start from")
         path = None if checkpoint is None else _find_checkpoint(checkpoint, self._folder)
-        self._storage = tempfile.TemporaryDirectory(prefix="flare-recipe-")
-        weakref.finalize(self, self._storage.cleanup)
-        target = Path(self._storage.name) / INITIAL_MODEL
-        self._write_initial(model, path, target)
-        return target
+        snapshot = _Snapshot()
+        self._write_initial(model, path, snapshot.path)
+        return snapshot
+
+
+class _Snapshot:
+    """A file for the initial model, which is there as long as a recipe or a job needs it."""
+
+    def __init__(self) -> None:
+        folder = tempfile.mkdtemp(prefix="flare-recipe-")
+        self.path = Path(folder) / INITIAL_MODEL
+        weakref.finalize(self, _remove, folder, os.getpid())
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked process has the object too, but the file is not its own
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _SiteSettings:

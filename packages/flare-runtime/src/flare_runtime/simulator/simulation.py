@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
-import importlib.util
 import logging
 import resource
 import sys
@@ -12,7 +9,6 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
@@ -25,6 +21,7 @@ from flare_runtime.record import MetricsFile, write_summary
 from flare_runtime.run_folder import RunFolder
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.pool import WorkerDeath, WorkerPool
+from flare_runtime.simulator.preload import preload
 from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.worker import SERVER
 from flare_tensor_downloader import Downloader
@@ -33,10 +30,6 @@ from flare_transport import Cell
 __all__ = ["Simulation"]
 
 logger = logging.getLogger(__name__)
-
-PRELOADED = ("torch", "scipy", "sklearn", "pandas")
-"""Packages that take long to load and survive a fork: loaded once, before the workers are forked, if a script wants
-them."""
 
 
 class Simulation:
@@ -65,7 +58,7 @@ class Simulation:
             filters = [
                 chains(each) for each in (self._job.server.task_data_filters, self._job.server.task_result_filters)
             ]
-            _preload(self._job)
+            preload(self._job)
             self._pool = WorkerPool(self._plans, self._cell, self._worker_ended)  # from here on, threads are allowed
             try:
                 status, error = self._drive(workflows, persistor, filters)
@@ -229,29 +222,3 @@ def _workflows(job: Job) -> list[Workflow]:
     if not workflows:
         raise JobError(f"the job {job.name} has no workflow, so there is nothing to run")
     return workflows
-
-
-def _preload(job: Job) -> None:
-    """Load what the scripts will need and what takes long, once for all workers."""
-    wanted = set()
-    for code in (job.code, *(app.code for app in job.sites.values() if app.code is not None)):
-        for place in code.files:
-            if place.suffix == ".py":
-                wanted |= _imported(code.root / place)
-    for package in PRELOADED:
-        if package in wanted and package not in sys.modules and importlib.util.find_spec(package) is not None:
-            importlib.import_module(package)
-
-
-def _imported(path: Path) -> set[str]:
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return set()  # the site that runs it reports the error
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-    return {name.partition(".")[0] for name in names}

@@ -1,0 +1,64 @@
+"""Loads, once for all workers, what the scripts will import and what takes long; forked workers share it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from flare_core import Job
+
+__all__ = ["preload"]
+
+logger = logging.getLogger(__name__)
+
+SLOW = ("torch", "scipy", "sklearn", "pandas")
+"""Packages that take long to load, and survive a fork."""
+
+LOADED_LATER = {"torch.optim": "torch._dynamo"}
+"""What a module loads when it is first used: most of a second, for the first optimizer that is made."""
+
+
+def preload(job: Job) -> None:
+    """Import the modules of slow packages that the job's code mentions; the site that needs one reports what fails."""
+    wanted: set[str] = set()
+    for code in (job.code, *(app.code for app in job.sites.values() if app.code is not None)):
+        for place in code.files:
+            if place.suffix == ".py":
+                wanted.update(_mentioned(code.root / place))
+    for name in sorted(wanted):
+        for module in (name, LOADED_LATER.get(name)):
+            if module is not None:
+                _load(module)
+
+
+def _load(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        logger.debug("not preloaded module=%s error=%s", name, error)
+
+
+def _mentioned(path: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return  # the site that runs it reports the error
+    for node in ast.walk(tree):
+        for name in _names(node):
+            if name.partition(".")[0] in SLOW:
+                yield name
+
+
+def _names(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import():
+            return [alias.name for alias in node.names]
+        case ast.ImportFrom(module=str(module), level=0):
+            return [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        case ast.Attribute(value=ast.Name(id="torch"), attr="optim"):
+            return ["torch.optim"]
+        case _:
+            return []

@@ -1,0 +1,123 @@
+"""Run every example as its README says, in a copy of its folder, and compare with the output shown there.
+
+A README shows each run as a fenced block:
+
+    ```console
+    $ python job.py
+    what it prints
+    ```
+
+What is printed must have the same lines. Numbers may differ, as may run folders and plots, which are made of numbers;
+what a number must reach stands in a comment of the README:
+
+    <!-- at least 0.9: accuracy on 360 digits -->
+    <!-- at most 0.1: largest error -->
+
+Usage: check_examples.py [folder ...]; without folders, all folders below examples/ that hold a job.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(r"^```console\n\$ python (?P<command>[^\n]+)\n(?P<output>.*?)^```", re.MULTILINE | re.DOTALL)
+BAR = re.compile(r"<!-- at (?P<side>least|most) (?P<value>[\d.]+): (?P<label>[^\n]+?) -->")
+NUMBER = re.compile(r"(?<![\w.])-?\d+(\.\d+)?(e-?\d+)?")
+PLOT = re.compile(r"[┤└]|^ +\d+ +\d+$")
+TIMEOUT_S = 300
+
+
+def main(arguments: list[str]) -> int:
+    folders = [Path(argument).resolve() for argument in arguments]
+    folders = folders or sorted(path.parent for path in ROOT.glob("examples/**/job.py"))
+    failures = [failure for folder in folders for failure in check(folder)]
+    for failure in failures:
+        print(f"\n{failure}", file=sys.stderr)
+    print(f"{len(folders)} examples, {len(failures)} problems")
+    return 1 if failures else 0
+
+
+def check(folder: Path) -> list[str]:
+    """Run the commands of one example; return what is wrong."""
+    name = folder.relative_to(ROOT)
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return [f"{name}: there is no README.md"]
+    text = readme.read_text(encoding="utf-8")
+    blocks = list(BLOCK.finditer(text))
+    if not any(block["command"] == "job.py" for block in blocks):
+        return [f"{name}/README.md does not show '$ python job.py' and its output"]
+    problems: list[str] = []
+    printed = ""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        place = Path(elsewhere, folder.name)
+        copytree(folder, place, ignore=ignore_patterns("flare-runs", "__pycache__"))
+        for block in blocks:
+            began = time.monotonic()
+            code, output = run(block["command"].split(), place)
+            print(f"{name}: python {block['command']}: exit code {code}, {time.monotonic() - began:.1f} s", flush=True)
+            printed += output
+            if code != 0:
+                problems.append(f"{name}: python {block['command']} ended with exit code {code}:\n{output}")
+            elif difference := differences(block["output"], output):
+                problems.append(f"{name}: python {block['command']} prints other lines than README.md:\n{difference}")
+    return problems + [f"{name}: {problem}" for problem in missed_bars(text, printed)]
+
+
+def run(command: list[str], folder: Path) -> tuple[int, str]:
+    environment = {key: value for key, value in os.environ.items() if key != "FLARE_WORKSPACE"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    return done.returncode, done.stdout
+
+
+def differences(expected: str, printed: str) -> str:
+    """Return how the lines differ, apart from what may differ; nothing if they do not."""
+    return "\n".join(difflib.unified_diff(shape(expected), shape(printed), "README.md", "printed", lineterm="", n=1))
+
+
+def shape(text: str) -> list[str]:
+    """The lines with numbers and folders masked, without plots and empty lines."""
+    lines = (re.sub(r"\S*flare-runs\S*", "FOLDER", line) for line in text.splitlines())
+    return [
+        re.sub(r"\s+", " ", NUMBER.sub("#", line)).strip() for line in lines if line.strip() and not PLOT.search(line)
+    ]
+
+
+def missed_bars(readme: str, printed: str) -> list[str]:
+    """Return which numbers that the README promises were not reached."""
+    bars = list(BAR.finditer(readme))
+    if not bars:
+        return ["README.md promises no number; add a comment such as <!-- at least 0.9: accuracy on -->"]
+    problems = []
+    for bar in bars:
+        lines = [line for line in printed.splitlines() if bar["label"] in line]
+        numbers = NUMBER.search(lines[-1].rpartition(":")[2]) if lines else None
+        if numbers is None:
+            problems.append(f"no line with '{bar['label']}: <number>' was printed")
+            continue
+        value, wanted = float(numbers[0]), float(bar["value"])
+        if not (value >= wanted if bar["side"] == "least" else value <= wanted):
+            problems.append(f"'{bar['label']}' is {value}, not at {bar['side']} {wanted}")
+    return problems
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
