@@ -6,7 +6,8 @@ A snippet is a fenced block of Markdown; the words after `python` say what to do
     ```python file=client.py             write it to a file, for the snippets below it to use
     ```python runnable file=job.py       both: write it to that file and run the file
 
-Each page has one temporary folder for all its snippets. Blocks without these words are only read by people.
+Each page has one temporary folder for all its snippets. Blocks without these words are only read by people. If a block
+of `text` is the next thing after a runnable one, it is what the snippet prints last.
 Usage: check_docs.py [page.md ...]; without pages, README.md, packages/*/README.md and docs/**/*.md.
 """
 
@@ -22,7 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(
-    r"^(?P<indent> *)```python(?P<words>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
+    r"^(?P<indent> *)```python(?P<words>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```"
+    r"(?:\n\n```text\n(?P<output>.*?)^```)?",
+    re.MULTILINE | re.DOTALL,
 )
 TIMEOUT_S = 300
 
@@ -33,6 +36,7 @@ class Snippet:
     code: str
     runnable: bool
     file: str | None
+    output: str | None
 
 
 def main(arguments: list[str]) -> int:
@@ -59,7 +63,7 @@ def check_page(page: Path) -> list[str | None]:
             if snippet.runnable:
                 where = f"{name_of(page)}:{snippet.line}"
                 began = time.monotonic()
-                failure = run(path)
+                failure = run(path, snippet.output)
                 print(f"{where}: {'failed' if failure else 'ok'} in {time.monotonic() - began:.1f} s", flush=True)
                 results.append(f"\n{where}: {failure}" if failure else None)
     return results
@@ -78,12 +82,12 @@ def read_snippets(text: str) -> list[Snippet]:
         code = "".join(line.removeprefix(match["indent"]) for line in match["code"].splitlines(keepends=True))
         line = text.count("\n", 0, match.start()) + 1
         if "runnable" in words or files:
-            snippets.append(Snippet(line, code, "runnable" in words, files[0] if files else None))
+            snippets.append(Snippet(line, code, "runnable" in words, files[0] if files else None, match["output"]))
     return snippets
 
 
-def run(path: Path) -> str | None:
-    """Run a file in its folder; return what to print if it fails."""
+def run(path: Path, output: str | None) -> str | None:
+    """Run a file in its folder; return what to print if it fails or ends with other output."""
     command = [sys.executable, path.name]
     try:
         done = subprocess.run(
@@ -91,7 +95,11 @@ def run(path: Path) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"still running after {TIMEOUT_S} s"
-    return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else None
+    if done.returncode:
+        return f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
+    if output is not None and not done.stdout.endswith(output):
+        return f"it should print\n{output}\nand printed\n{done.stdout}"
+    return None
 
 
 if __name__ == "__main__":
