@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import io
-import re
 import subprocess
 import sys
-from contextlib import redirect_stdout
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,14 +112,3 @@ def test_examples_in_docstrings_are_true(module):
     result = doctest.testmod(importlib.import_module(f"flare_fobs.{module}"))
     assert result.attempted > 0
     assert result.failed == 0
-
-
-@pytest.mark.usefixtures("forget_registrations")
-def test_the_example_in_the_readme_prints_what_it_says():
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    (expected,) = re.findall(r"```text\n(.*?)```", readme, re.DOTALL)
-    output = io.StringIO()
-    with redirect_stdout(output):
-        exec(compile(code, "README.md", "exec", dont_inherit=True), {"__name__": "readme"})
-    assert output.getvalue() == expected
