@@ -129,12 +129,20 @@ def test_nobody_speaks_for_another_site(table, caplog):
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
     table.all_have_a_task.wait(20)
     table.cells["site-2"].send("server", "result", [1, "site-1", model_of("site-1", 0)])
-    table.cells["site-2"].request("server", "sync", timeout_s=20)
-    assert "spoke for the site 'site-1', which is not its own" in caplog.text
     for site in SITES:
         table.reply(site, model_of(site, 0))
     thread.join(20)
     assert not errors
+    assert "spoke for the site 'site-1', which is not its own" in caplog.text
+
+
+def test_a_reply_that_cannot_be_read_ends_the_run_and_says_whose_it_was(table):
+    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+    table.all_have_a_task.wait(20)
+    table.cells["site-2"].send("server", "result", ["not", "three things"])
+    thread.join(20)
+    assert "site-2" in str(errors[0])
+    assert "cannot be read" in str(errors[0])
 
 
 def test_a_late_reply_is_ignored(table, caplog):

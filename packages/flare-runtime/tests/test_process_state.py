@@ -86,3 +86,35 @@ def test_generators_start_from_the_seed_and_go_on_where_they_were(tmp_path):
         str(tmp_path),
     )
     assert output.split() == ["True", "True"]
+
+
+def test_interleaved_scripts_draw_what_each_would_draw_alone(tmp_path):
+    """Whatever a script draws, and however often others run in between: half a pair of normal numbers included."""
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    output = run(
+        textwrap.dedent(TWO_SCRIPTS)
+        + textwrap.dedent("""
+            import numpy as np
+            draws = [lambda: 0.0, np.random.random, np.random.standard_normal, np.random.standard_normal]
+            order = np.random.default_rng(0).integers(0, 4, 200)
+            drawn = {0: [], 1: []}
+            alone = np.random.default_rng(1).integers(0, 2, 200)
+            for kind, who in zip(order, alone):
+                states[who].enter()
+                drawn[who].append(draws[kind]())
+            for who in (0, 1):
+                expected = np.random.RandomState(states[who].seed)
+                same = [lambda: 0.0, expected.random, expected.standard_normal, expected.standard_normal]
+                print(drawn[who] == [same[kind]() for kind, mine in zip(order, alone) if mine == who])
+            states[0].enter()
+            np.random.set_bit_generator(np.random.PCG64(3))
+            first = np.random.random()
+            states[1].enter()
+            print(type(np.random.get_bit_generator()).__name__, np.random.random() != first)
+            states[0].enter()
+            print(type(np.random.get_bit_generator()).__name__)
+            """),
+        str(tmp_path),
+    )
+    assert output.split() == ["True", "True", "MT19937", "True", "PCG64"]

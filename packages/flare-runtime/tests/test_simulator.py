@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -86,6 +87,43 @@ def test_a_later_run_never_overwrites_an_earlier_one(project):
     folders = {project.env().deploy(project.job(rounds=1)).get_result() for _ in range(3)}
     assert len(folders) == 3
     assert all((folder / "summary.json").is_file() for folder in folders)
+
+
+def test_a_run_that_has_ended_holds_no_model(project):
+    """Without waiting for the garbage collector: two models would have to fit where one does."""
+    gc.collect()
+    gc.disable()
+    try:
+        run = project.env().deploy(project.job(rounds=2))
+        assert run.get_status() is RunStatus.FINISHED
+        assert not [each for each in gc.get_objects() if isinstance(each, FLModel) and each.params]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not let a process choose its cores")
+def test_scripts_keep_to_a_core_where_none_is_left_over(project):
+    script = """
+        import os
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            cores = len(os.sched_getaffinity(0))
+            flare.send(flare.FLModel(params=flare.receive().params, metrics={"cores": cores}))
+    """
+    cores = len(os.sched_getaffinity(0))
+
+    def seen(workers, **options):
+        job = project.job(script, rounds=1, sites=workers, **options)
+        run = project.env(workers, num_threads=workers).deploy(job)
+        return {row["value"] for row in run.metrics() if row["key"] == "cores" and row["site"]}
+
+    assert seen(cores) == {1}
+    assert seen(cores, launch_external_process=True) == {cores}
+    if cores > 1:
+        assert seen(cores - 1) == {cores}
+    assert len(os.sched_getaffinity(0)) == cores
 
 
 def test_what_scripts_print_is_in_their_sites_logs(project, capsys):

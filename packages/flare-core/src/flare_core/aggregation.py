@@ -175,9 +175,10 @@ class WeightedMean(Aggregator):
         self._weight += weight
         if weight == 0:
             return
-        for key, tensor in tensors_of(model.params):
-            if not self._excluded(key):
-                self._add_tensor(key, tensor, weight, site)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for, and named
+            for key, tensor in tensors_of(model.params):
+                if not self._excluded(key):
+                    self._add_tensor(key, tensor, weight, site)
 
     def weight(self, reply: Reply) -> float:
         """The factor with which a reply enters the mean."""
@@ -253,14 +254,13 @@ def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -
     The values are converted, scaled, checked and added while they are in the cache. A finite sum proves them finite; a
     sum that is not may only have overflowed, so they are then looked at one by one.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = total if is_first else np.empty_like(total)
-        np.copyto(scaled, values, casting="unsafe")
-        scaled *= weight
-        if not np.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
-            return False
-        if not is_first:
-            total += scaled
+    scaled = total if is_first else np.empty_like(total)
+    np.copyto(scaled, values, casting="unsafe")
+    scaled *= weight
+    if not np.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
+        return False
+    if not is_first:
+        total += scaled
     return True
 
 

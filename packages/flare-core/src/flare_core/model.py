@@ -78,11 +78,13 @@ class FLModel:
             self.meta = {}
         for name in ("params", "optimizer_params", "metrics", "meta"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, Mapping):
+            if value is not None and type(value) is not dict and not isinstance(value, Mapping):
                 raise ModelError(f"FLModel.{name} is a {type(value).__name__}; give a mapping of name to value")
         for name in ("start_round", "current_round", "total_rounds"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0):
+            if value is None or (type(value) is int and value >= 0):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
                 raise ModelError(f"FLModel.{name} is {value!r}; a round is an integer from 0")
 
     def summary(self) -> dict[str, Any]:
@@ -105,7 +107,9 @@ class FLModel:
 def flatten(params: Params) -> Iterator[tuple[Key, Any]]:
     """Yield ``(key, array)`` for every leaf, in order: a plain name, or a tuple of names where mappings are nested."""
     for name, value in params.items():
-        if isinstance(value, Mapping):
+        if type(value) is np.ndarray:  # the usual case, told faster
+            yield name, value
+        elif isinstance(value, Mapping):
             for key, leaf in flatten(value):
                 yield (name, *((key,) if isinstance(key, str) else key)), leaf
         else:

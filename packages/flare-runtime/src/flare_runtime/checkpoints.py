@@ -101,6 +101,7 @@ class Checkpoints:
             self._closed = True
             self._condition.notify_all()
         self._thread.join()
+        self._current = None  # whoever still holds this object need not hold a model
         self._raise_error()
         for name in ("global", "best"):
             path = self._folder.checkpoint(name)

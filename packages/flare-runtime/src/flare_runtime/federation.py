@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from flare_core import (
     FilterContext,
     FilterPoint,
+    FlareError,
     FLModel,
     JobAborted,
     RecipeError,
@@ -33,6 +33,7 @@ from flare_core.events import (
 )
 from flare_core.filters import FilterChain, apply_filters
 from flare_runtime.checkpoints import Checkpoints
+from flare_runtime.inbox import Inbox
 from flare_runtime.record import MetricsFile
 from flare_tensor_downloader import Downloader, LazyParams, Offer, read_file, receive_params, send_params
 from flare_transport import Cell, Message, encode
@@ -41,12 +42,7 @@ __all__ = ["SitesFederation"]
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    task_id: int
-    site: str
-    model: FLModel
+MOST_AT_ONCE = 16  # replies that wait until the server looks at them; each holds a small model
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +104,12 @@ class SitesFederation:
         self._metrics = metrics
         self._task_filters = task_filters
         self._result_filters = result_filters
-        self._inbox: queue.SimpleQueue[_Result | _Failure | _Log | _Ready | BaseException] = queue.SimpleQueue()
+        self._inbox: Inbox[Message | _Failure | _Log | _Ready | BaseException] = Inbox()
         self._task_id = 0
         self._kept: list[LazyParams] = []
         self._round_started: float | None = None
         self._last_means: dict[str, float] = {}
-        cell.handle("result", self._on_result, inline=True)
+        cell.handle("result", lambda message: self._inbox.put(message, can_wait=True), inline=True)
         cell.handle("failed", self._on_failed, inline=True)
         cell.handle("log", self._on_log, inline=True)
         cell.handle("ready", lambda message: self._inbox.put(_Ready(message.sender)), inline=True)
@@ -155,9 +151,9 @@ class SitesFederation:
         offers = self._send(task, self._stamped(model), targets)
         arrived: dict[str, FLModel] = {}
         try:
-            for site in targets:
+            for taken, site in enumerate(targets):
                 while site not in arrived:
-                    self._take(arrived, task, len(targets))
+                    self._take(arrived, task, len(targets), len(targets) - taken - len(arrived))
                 model = receive_params(arrived.pop(site), self._cell)
                 params = model.params
                 yield Reply(site, task, self._filtered(model, site, task), self.round)
@@ -205,7 +201,7 @@ class SitesFederation:
         """
         ready = 0
         while ready < hosts:
-            item = self._inbox.get()
+            item = self._inbox.take()
             if isinstance(item, _Ready):
                 ready += 1
             elif isinstance(item, _Failure):
@@ -222,11 +218,7 @@ class SitesFederation:
 
     def drain(self) -> None:
         """Take what has arrived without waiting for more; failures are noted, not raised."""
-        while True:
-            try:
-                item = self._inbox.get_nowait()
-            except queue.Empty:
-                return
+        while (item := self._inbox.take_now()) is not None:
             if isinstance(item, _Failure):
                 self._note_failure(item)
             elif isinstance(item, _Log):
@@ -258,21 +250,36 @@ class SitesFederation:
             grouped[self._hosts[site]].append(site)
         return grouped
 
-    def _take(self, arrived: dict[str, FLModel], task: str, expected: int) -> None:
-        item = self._inbox.get()
-        if isinstance(item, _Result):
-            if item.task_id == self._task_id:
-                arrived[item.site] = item.model
-                self.events.emit(SiteReplied(item.site, task, self.round, len(arrived), expected))
+    def _take(self, arrived: dict[str, FLModel], task: str, expected: int, missing: int) -> None:
+        """Take one item; sleep until a sixteenth of the replies are there, of many sites that are quick."""
+        item = self._inbox.take(min(missing, max(1, expected // 16), MOST_AT_ONCE))
+        if isinstance(item, Message):
+            task_id, site, model = self._read_result(item)
+            if not self._speaks_for(item.sender, site):
+                logger.error("%s spoke for the site %r, which is not its own; ignored", item.sender, site)
+            elif task_id != self._task_id:
+                logger.warning("late result ignored site=%s task_id=%s", site, task_id)
+                self._done_with(receive_params(model, self._cell).params)
             else:
-                logger.warning("late result ignored site=%s task_id=%s", item.site, item.task_id)
-                self._done_with(receive_params(item.model, self._cell).params)
+                arrived[site] = model
+                self.events.emit(SiteReplied(site, task, self.round, expected - missing + 1, expected))
         elif isinstance(item, _Log):
             self._record_log(item)
         elif isinstance(item, _Failure):
             raise self._note_failure(item)
         elif isinstance(item, BaseException):
             raise item
+
+    def _read_result(self, message: Message) -> tuple[int, str, FLModel]:
+        try:
+            task_id, site, model = message.payload
+        except (FlareError, TypeError, ValueError) as error:
+            sites = [site for site, host in self._hosts.items() if host == message.sender]
+            raise SiteError(
+                f"{message.sender} (which serves {', '.join(sites)}) sent a reply that cannot be read here: {error}",
+                site=sites[0] if sites else message.sender,
+            ) from error
+        return task_id, site, model
 
     def _filtered(self, model: FLModel, site: str, task: str) -> FLModel:
         if not self._result_filters:
@@ -306,10 +313,6 @@ class SitesFederation:
         self._metrics.write(self.round, item.site, {item.key: item.value}, **extra)
         self.events.emit(MetricLogged(item.key, item.value, self.round, item.site, item.step, item.kind))
 
-    def _on_result(self, message: Message) -> None:
-        task_id, site, model = message.payload
-        self._inbox.put(_Result(task_id, self._checked(site, message), model))
-
     def _on_failed(self, message: Message) -> None:
         site, text, details = message.payload
         self._inbox.put(_Failure(self._checked(site, message), text, details))
@@ -319,7 +322,10 @@ class SitesFederation:
         self._inbox.put(_Log(self._checked(site, message), key, value, kind, step))
 
     def _checked(self, site: str, message: Message) -> str:
-        host = self._hosts.get(site)
-        if host is None or (message.sender != host and not message.sender.startswith(f"{host}.")):
+        if not self._speaks_for(message.sender, site):
             raise SiteError(f"{message.sender} spoke for the site {site!r}, which is not its own", site=str(site))
         return site
+
+    def _speaks_for(self, sender: str, site: str) -> bool:
+        host = self._hosts.get(site)
+        return host is not None and (sender == host or sender.startswith(f"{host}."))

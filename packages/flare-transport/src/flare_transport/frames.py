@@ -63,6 +63,9 @@ class Kind(IntEnum):
     STREAM = 4
 
 
+_LAST_KIND = int(max(Kind))
+
+
 @dataclass(frozen=True, slots=True)
 class Raw:
     """A payload that is bytes, sent from where they lie; ``extra`` travels in the header."""
@@ -183,14 +186,12 @@ def unpack_header(data: Buffer) -> list[Any]:
         raise ProtocolError(f"a header holds {type(header).__name__}, expected seven fields")
     kind, to, sender, topic, id_, lengths, extra = header
     if not (
-        isinstance(kind, int)
-        and 0 <= kind <= Kind.STREAM
-        and isinstance(to, str)
-        and isinstance(sender, str)
-        and isinstance(topic, str)
-        and isinstance(id_, int)
-        and (lengths is None or (isinstance(lengths, list) and all(isinstance(n, int) and n >= 0 for n in lengths)))
-        and (extra is None or isinstance(extra, dict))
+        type(kind) is int
+        and 0 <= kind <= _LAST_KIND
+        and type(to) is type(sender) is type(topic) is str
+        and type(id_) is int
+        and (lengths is None or (type(lengths) is list and all([type(n) is int and n >= 0 for n in lengths])))
+        and (extra is None or type(extra) is dict)
     ):
         raise ProtocolError("a header holds fields of the wrong types")
     return header

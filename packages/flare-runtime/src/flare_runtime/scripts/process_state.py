@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import sys
 import types
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, TextIO
 import flare_core.client as client_api
 from flare_core.client.session import Session
 from flare_core.executor import SiteChannel
+from flare_runtime.scripts import generators
 
 __all__ = ["ProcessState"]
 
@@ -48,10 +48,11 @@ class ProcessState:
         self._path = [*self.roots, *ProcessState._base_path]
         self._modules: dict[str, types.ModuleType] = {}
         self._environment = dict(os.environ)
+        self._raw_environment: dict[Any, Any] = {}
         self._output: tuple[TextIO, TextIO] = (output, output)
         self._logging: tuple[list[logging.Handler], int] = ([], logging.WARNING)
         self.seed = seed
-        self._random: dict[str, Any] = {}
+        self._generators: generators.States = {}
         self._channel = channel
         self._session: Session | None = None
 
@@ -71,7 +72,7 @@ class ProcessState:
             return
         if before is not None:
             before._keep()
-        self._apply()
+        self._apply(before)
         ProcessState.active = self
 
     @classmethod
@@ -89,25 +90,28 @@ class ProcessState:
         self._folder = os.getcwd()
         self._path = list(sys.path)
         self._modules = {name: sys.modules.pop(name) for name in self.own_modules if name in sys.modules}
-        self._environment = dict(os.environ)
+        if self._raw_environment != _raw_environment():
+            self._environment = dict(os.environ)
         self._output = (sys.stdout, sys.stderr)
         self._logging = (logging.root.handlers[:], logging.root.level)
-        self._random = _random_states()
+        self._generators = generators.keep(self._generators)
         self._session = client_api.attach(None)
 
-    def _apply(self) -> None:
+    def _apply(self, before: ProcessState | None) -> None:
         sys.argv = self.argv
         os.chdir(self._folder)
         sys.path[:] = self._path
         sys.modules.update(self._modules)
         if self.main is not None:
             sys.modules["__main__"] = self.main
-        if os.environ != self._environment:
+        if before is None or before._environment != self._environment:
             _set_environment(self._environment)
+        self._raw_environment = _raw_environment()
         sys.stdout, sys.stderr = self._output
         logging.root.handlers[:], level = self._logging
-        logging.root.setLevel(level)
-        _restore_random(self._random, self.seed)
+        if logging.root.level != level:  # setting it empties the caches of all loggers, of which torch has hundreds
+            logging.root.setLevel(level)
+        self._generators = generators.restore(self._generators, self.seed, before._generators if before else {})
         client_api.attach(self._channel, self._session)
 
 
@@ -120,7 +124,7 @@ class _OwnModules:
         state = ProcessState.active
         if state is None:
             return None
-        if name in _SEEDED:
+        if name in generators.SEEDED:
             return _seeding(PathFinder.find_spec(name, path), name, state)
         if path is not None:
             if name.rpartition(".")[0] in state.own_modules:
@@ -141,50 +145,15 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
 
         def execute_and_seed(module: types.ModuleType) -> None:
             execute(module)
-            _SEEDED[name](module, state.seed)
+            generators.SEEDED[name](module, state.seed)
 
         loader.exec_module = execute_and_seed  # type: ignore[method-assign]
     return spec
 
 
-def _seed_numpy(module: Any, seed: int) -> None:
-    module.seed(seed % 2**32)
-
-
-def _seed_torch(module: Any, seed: int) -> None:
-    module.default_generator.manual_seed(seed)
-
-
-_SEEDED = {"numpy.random": _seed_numpy, "torch": _seed_torch}
-
-
-def _random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"random": random.getstate()}
-    if "numpy.random" in sys.modules:
-        states["numpy"] = sys.modules["numpy.random"].get_state(legacy=False)
-    if "torch" in sys.modules:
-        states["torch"] = sys.modules["torch"].default_generator.get_state()
-    return states
-
-
-def _restore_random(states: dict[str, Any], seed: int) -> None:
-    """Restore generators; one that a script has not used yet starts from ``seed``."""
-    if "random" in states:
-        random.setstate(states["random"])
-    else:
-        random.seed(seed)
-    if "numpy.random" in sys.modules:
-        numpy_random = sys.modules["numpy.random"]
-        if "numpy" in states:
-            numpy_random.set_state(states["numpy"])
-        else:
-            _seed_numpy(numpy_random, seed)
-    if "torch" in sys.modules:
-        torch = sys.modules["torch"]
-        if "torch" in states:
-            torch.default_generator.set_state(states["torch"])
-        else:
-            _seed_torch(torch, seed)
+def _raw_environment() -> dict[Any, Any]:
+    """A copy of the environment to compare with; ``dict(os.environ)`` would decode each variable, at each turn."""
+    return dict(vars(os.environ)["_data"])
 
 
 def _set_environment(wanted: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from flare_core.job import check_name
 from flare_core.recipe import check_count
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.run_folder import RunFolder, default_workspace
+from flare_runtime.simulator.cores import available_cores, share_cores
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.run import SimRun
@@ -28,7 +28,8 @@ class SimEnv:
     Args:
         num_clients: how many sites, named ``site-1``, ``site-2``, …
         clients: or their names.
-        num_threads: number of worker processes; one for each core, but no more than sites, if left out.
+        num_threads: number of worker processes; one for each core, but no more than sites, if left out. With at least
+            as many as cores, and scripts in them, each keeps to a core; give fewer to scripts that use several.
         gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn.
         workspace_root: where run folders are made; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
         log_config: a level for the run's log file (``"debug"``), or a dict for :func:`logging.config.dictConfig`, or
@@ -50,8 +51,11 @@ class SimEnv:
     ) -> None:
         self.clients = _checked_clients(check_count(num_clients, "num_clients", minimum=0), clients)
         self.gpu_groups = gpu_groups(gpu_config)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        wanted = max(cores, len(self.gpu_groups)) if num_threads is None else check_count(num_threads, "num_threads")
+        wanted = (
+            max(available_cores(), len(self.gpu_groups))
+            if num_threads is None
+            else check_count(num_threads, "num_threads")
+        )
         if wanted < len(self.gpu_groups):
             raise RecipeError(
                 f"num_threads is {wanted}, but gpu_config has {len(self.gpu_groups)} groups, which need a process each"
@@ -88,6 +92,8 @@ class SimEnv:
         dealt: list[list[str]] = [[] for _ in range(self.num_threads)]
         for index, site in enumerate(self.clients):
             dealt[index % self.num_threads].append(site)
+        free = self.gpu_groups or any(_starts_processes(job, site) for site in self.clients)
+        cores = [None] * len(dealt) if free else list(share_cores(len(dealt)))
         return [
             WorkerPlan(
                 index=index + 1,
@@ -97,6 +103,7 @@ class SimEnv:
                 run_folder=folder.path,
                 log_config=self.log_config,
                 environment={VARIABLE: groups[index % len(groups)]} if self.gpu_groups else {},
+                core=cores[index],
             )
             for index, sites in enumerate(dealt)
         ]
@@ -121,6 +128,10 @@ def _checked_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]
     if len(set(names)) != len(names):
         raise RecipeError(f"clients names a site twice: {', '.join(names)}")
     return tuple(names)
+
+
+def _starts_processes(job: Job, site: str) -> bool:
+    return any(entry.executor.args.get("launch_external_process") for entry in job.client_app(site).executors)
 
 
 def _named_sites(job: Job) -> set[str]:

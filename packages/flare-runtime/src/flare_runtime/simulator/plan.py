@@ -24,6 +24,7 @@ class WorkerPlan:
         run_folder: the run's folder.
         log_config: a level's name, or a dict for ``logging.config``.
         environment: variables to set before any script runs.
+        core: the only processor core to use; None for all.
     """
 
     index: int
@@ -33,6 +34,7 @@ class WorkerPlan:
     run_folder: Path
     log_config: str | Mapping[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
+    core: int | None = None
 
     @property
     def name(self) -> str:

@@ -24,6 +24,7 @@ from flare_runtime.run_folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
+from flare_runtime.simulator.cores import keep_to_core
 from flare_runtime.simulator.plan import WorkerPlan, site_seed
 from flare_runtime.site import Site, SiteFolder
 from flare_tensor_downloader import Downloader
@@ -57,6 +58,7 @@ def run_worker(plan: WorkerPlan, connection: socket.socket) -> NoReturn:
 def _prepare_process(plan: WorkerPlan) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    keep_to_core(plan.core)
     gc.freeze()  # what was forked is not looked at again, so its pages stay shared
     os.environ.update(plan.environment)
     _redirect_output(RunFolder(plan.run_folder).log)

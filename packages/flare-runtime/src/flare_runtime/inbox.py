@@ -1,0 +1,49 @@
+"""Inbox: what has arrived for a thread that sleeps until there is enough of it."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from typing import Generic, TypeVar
+
+__all__ = ["Inbox"]
+
+ItemT = TypeVar("ItemT")
+
+PATIENCE_S = 0.05
+
+
+class Inbox(Generic[ItemT]):
+    """Passes items from any thread to one that waits for them.
+
+    Waking a thread, and running what it does with cold caches, costs more than what is done with a small item. So items
+    that ``can_wait`` wake it only together, unless they come so slowly that somebody could notice.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[ItemT] = deque()
+        self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wanted = 1
+        self._woken = 0.0
+
+    def put(self, item: ItemT, *, can_wait: bool = False) -> None:
+        """Add an item."""
+        self._items.append(item)
+        if can_wait and len(self._items) < self._wanted and time.monotonic() - self._woken < PATIENCE_S:
+            return
+        self._woken = time.monotonic()
+        self._signals.put(None)
+
+    def take(self, wanted: int = 1) -> ItemT:
+        """Return the next item; if there is none, sleep until ``wanted`` have come, or one that cannot wait."""
+        while True:
+            if self._items:
+                return self._items.popleft()
+            self._wanted = wanted
+            if len(self._items) < wanted:  # looked at after it is known how many are wanted, so none is overlooked
+                self._signals.get()
+
+    def take_now(self) -> ItemT | None:
+        """Return the next item, or None if there is none."""
+        return self._items.popleft() if self._items else None

@@ -1,0 +1,104 @@
+"""The random generators that all code of a process shares: those of ``random``, ``numpy.random`` and torch."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import sys
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+__all__ = ["SEEDED", "States", "keep", "restore"]
+
+States: TypeAlias = dict[str, Any]
+"""By library, the state of its generator; a library without one has not been imported yet."""
+
+_TWISTER_BYTES = 625 * 4  # what numpy's Mersenne Twister keeps: 624 words and a position
+
+
+def keep(entered: States) -> States:
+    """Return the states in force; ``entered`` are those that :func:`restore` put in force."""
+    states: States = {"random": random.getstate()}
+    if "numpy.random" in sys.modules:
+        states["numpy"] = _NumpyState.read(entered.get("numpy"))
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].default_generator.get_state()
+    return states
+
+
+def restore(states: States, seed: int, in_force: States) -> States:
+    """Put states in force and return them; a generator without one starts from ``seed``.
+
+    Args:
+        in_force: what :func:`keep` has just found.
+    """
+    restored: States = {}
+    if "random" in states:
+        random.setstate(states["random"])
+    else:
+        random.seed(seed)
+    if "numpy.random" in sys.modules:
+        if "numpy" not in states:
+            _seed_numpy(sys.modules["numpy.random"], seed)
+            restored["numpy"] = _NumpyState.read(None)
+        else:
+            restored["numpy"] = states["numpy"].restore(in_force.get("numpy"))
+    if "torch" in sys.modules:
+        if "torch" in states:
+            sys.modules["torch"].default_generator.set_state(states["torch"])
+        else:
+            _seed_torch(sys.modules["torch"], seed)
+    return restored
+
+
+@dataclass(frozen=True, slots=True)
+class _NumpyState:
+    """The state of numpy's generator, as numpy gives it and as it lies in memory.
+
+    numpy takes some 50 µs to give or take it, at each turn; so it is asked only if copying the memory would not do: a
+    second normal number that numpy may have in store lies elsewhere.
+    """
+
+    generator: Any
+    state: dict[str, Any]
+    memory: bytes | None
+
+    @classmethod
+    def read(cls, entered: _NumpyState | None) -> _NumpyState:
+        """Return the state in force, which was ``entered`` when it was last looked at."""
+        numpy_random = sys.modules["numpy.random"]
+        generator = numpy_random.get_bit_generator()
+        memory = None
+        if type(generator) is numpy_random.MT19937:
+            memory = ctypes.string_at(generator.ctypes.state_address, _TWISTER_BYTES)
+        if entered is not None and entered.is_memory and memory == entered.memory:
+            return entered
+        return cls(generator, numpy_random.get_state(legacy=False), memory)
+
+    def restore(self, in_force: _NumpyState | None) -> _NumpyState:
+        numpy_random = sys.modules["numpy.random"]
+        both = in_force is not None and in_force.is_memory and in_force.generator is self.generator
+        if both and self.memory is not None and self.is_memory:
+            ctypes.memmove(self.generator.ctypes.state_address, self.memory, _TWISTER_BYTES)
+            return self
+        if numpy_random.get_bit_generator() is not self.generator:  # a script has put another in its place
+            numpy_random.set_bit_generator(self.generator)
+        numpy_random.set_state(self.state)
+        return self
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether nothing but the memory belongs to the state."""
+        return self.memory is not None and not self.state["has_gauss"]
+
+
+def _seed_numpy(module: Any, seed: int) -> None:
+    module.seed(seed % 2**32)
+
+
+def _seed_torch(module: Any, seed: int) -> None:
+    module.default_generator.manual_seed(seed)
+
+
+SEEDED = {"numpy.random": _seed_numpy, "torch": _seed_torch}
+"""What sets the generator of a module that has just been imported."""

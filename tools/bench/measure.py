@@ -1,0 +1,149 @@
+"""Run a command and say what it took: seconds, processor time and memory of its whole family of processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+MIB = 1 << 20
+SAMPLE_EVERY_S = 0.03
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class BenchError(Exception):
+    """A command failed or ran too long; what it printed is in the message."""
+
+
+@dataclass
+class Measured:
+    """What one run of a command took.
+
+    Attributes:
+        wall: seconds from start to exit.
+        cpu: seconds of processor time, user and system, of the command and of all processes it started.
+        memory: the largest sum, over its processes at one moment, of proportional set sizes, in bytes; 0 if not asked.
+        peaks: the largest proportional set size of each process, in bytes, largest first.
+        output: what the command printed.
+    """
+
+    wall: float
+    cpu: float
+    memory: int
+    peaks: list[int]
+    output: str
+
+    def printed(self, name: str) -> float:
+        """The number after ``name`` on the last line of output that starts with it."""
+        for line in reversed(self.output.splitlines()):
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        raise BenchError(f"the command did not print {name!r}:\n{self.output}")
+
+
+@dataclass
+class _Sampler:
+    """Reads the memory of all descendants of this process until told to stop.
+
+    Reading it costs the measured processes time, so a run is either timed or weighed.
+    """
+
+    memory: int = 0
+    peaks: dict[int, int] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        this = psutil.Process()
+        while not self.done.wait(SAMPLE_EVERY_S):
+            total = 0
+            for process in this.children(recursive=True):
+                size = proportional_set_size(process.pid)
+                self.peaks[process.pid] = max(self.peaks.get(process.pid, 0), size)
+                total += size
+            self.memory = max(self.memory, total)
+
+
+def proportional_set_size(pid: int) -> int:
+    """A process's memory in bytes, its share of what it shares; 0 if it has just ended."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last is what a zombie answers
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def measure(
+    command: Sequence[str | Path], *, folder: Path, env: dict[str, str], weigh: bool = False, timeout: float = 900
+) -> Measured:
+    """Run ``command`` in ``folder`` to its end, with all that it started.
+
+    Args:
+        env: set on top of this process's environment.
+        weigh: read its memory; its times are then not to be quoted.
+        timeout: in seconds.
+
+    Raises:
+        BenchError: it exited with another code than 0, or ran longer than ``timeout``.
+    """
+    adopt_orphans()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    sampler = _Sampler()
+    thread = threading.Thread(target=sampler.run)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:  # a pipe would have to be read all the while
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=folder,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        if weigh:
+            thread.start()
+        try:
+            code: int | None = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = None
+        wall = time.monotonic() - began
+        sampler.done.set()
+        if weigh:
+            thread.join()
+        reap_orphans()
+        output.seek(0)
+        text = output.read()
+    if code != 0:
+        ended = f"exit code {code}" if code is not None else f"still running after {timeout} s"
+        raise BenchError(f"{ended}: {process.args}\n{text[-4000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(wall, cpu, sampler.memory, sorted(sampler.peaks.values(), reverse=True), text)
+
+
+def adopt_orphans() -> None:
+    """Make processes whose parent has ended ours, so that their processor time counts."""
+    if not sys.platform.startswith("linux"):
+        raise BenchError("processor time and memory of all descendants can only be read on Linux; run it there")
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def reap_orphans() -> None:
+    """End and wait for what a command has left running."""
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return

@@ -1,0 +1,201 @@
+"""The promises, one function a suite: what is run, beside what, and when a promise counts as kept."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from measure import MIB, Measured
+from runner import HERE, ROOT, Row, Runner, median, spread
+
+MLP, ADDING = HERE / "mlp", HERE / "adding"
+GIB = 1 << 30
+NVFLARES = ("nvflare-2.7.2", "nvflare-newest")
+FLOWER = "flwr-1.42.0"
+BIG_MIB, BIG_CLIENTS, BIG_ROUNDS = 512, 4, 3
+
+
+def overhead(runner: Runner) -> Iterator[Row]:
+    """A simulation costs hardly more than a plain loop."""
+    runner.run("digits", MLP / "digits.py", runner.folder / "digits.npy")
+    for clients, promise in ((8, "≤ plain loop + 0.5 s"), (100, "≤ 1.10 × plain loop"), (1000, "≤ 1.10 × plain loop")):
+        pairs = runner.pairs(
+            lambda clients=clients: _mlp(runner, clients, workers=1),
+            lambda clients=clients: runner.run(f"plain loop, {clients} clients", MLP / "plain.py", clients, cwd=MLP),
+        )
+        cpu = [(ours.cpu, plain.cpu) for ours, plain in pairs]
+        extra, ratio = median([a - b for a, b in cpu]), median([a / b for a, b in cpu])
+        what = f"{clients} clients × 10 rounds, MLP"
+        yield Row(
+            f"{what}: processor time",
+            {
+                "flare": f"{median([a for a, _ in cpu]):.1f} s",
+                "baseline": f"plain loop {median([b for _, b in cpu]):.1f} s",
+                "ratio": spread([a / b for a, b in cpu]) if clients > 8 else f"+{extra:.2f} s",
+                **_peers(runner, clients, lambda measured: f"{measured.cpu:.1f} s"),
+            },
+            promise,
+            extra <= 0.5 if clients == 8 else ratio <= 1.10,
+        )
+        same = {(ours.printed("accuracy"), plain.printed("accuracy")) for ours, plain in pairs}
+        yield Row(
+            f"{what}: accuracy",
+            {"flare": f"{pairs[0][0].printed('accuracy'):.4f}", "baseline": f"{pairs[0][1].printed('accuracy'):.4f}"},
+            "the same",
+            all(ours == plain for ours, plain in same),
+        )
+        parallel = _mlp(runner, clients, workers=0)
+        yield Row(
+            f"{what}: wall time",
+            {
+                "flare": f"{parallel.wall:.1f} s (a worker for each processor)",
+                "baseline": f"plain loop {median([plain.wall for _, plain in pairs]):.1f} s",
+                "ratio": f"{parallel.wall / median([plain.wall for _, plain in pairs]):.2f}",
+                **_peers(runner, clients, lambda measured: f"{measured.wall:.1f} s"),
+            },
+        )
+        ours = _mlp(runner, clients, workers=0, weigh=True)
+        plain = runner.run(f"plain loop, {clients} clients", MLP / "plain.py", clients, cwd=MLP, weigh=True)
+        yield Row(
+            f"{what}: memory",
+            {
+                "flare": f"{ours.memory / MIB:.0f} MiB",
+                "baseline": f"plain loop {plain.memory / MIB:.0f} MiB",
+                "ratio": f"{ours.memory / plain.memory:.2f}",
+                **_peers(runner, clients, lambda measured: f"{measured.memory / MIB:.0f} MiB"),
+            },
+            {100: "≤ 1.3 × plain loop", 1000: "≤ 4 GiB"}.get(clients, ""),
+            {100: ours.memory <= 1.3 * plain.memory, 1000: ours.memory <= 4 * GIB}.get(clients),
+        )
+
+
+_measured_peers: dict[tuple[str, int], Measured | None] = {}
+
+
+def _peers(runner: Runner, clients: int, figure: Callable[[Measured], str]) -> dict[str, str]:
+    """What other systems took for the same work, measured once; only the few clients that they can do here."""
+    figures = {}
+    for peer in (*NVFLARES, FLOWER):
+        if clients > (8 if peer in NVFLARES else 100):
+            continue
+        if (peer, clients) not in _measured_peers:
+            script = "flower.py" if peer == FLOWER else "nvflare_job.py"
+            _measured_peers[peer, clients] = runner.in_peer(
+                peer, f"{clients} clients", MLP / script, clients, runner.folder / peer, cwd=MLP, weigh=True
+            )
+        measured = _measured_peers[peer, clients]
+        if measured is not None:
+            figures[peer] = figure(measured)
+    return figures
+
+
+def _mlp(runner: Runner, clients: int, *, workers: int, weigh: bool = False) -> Measured:
+    label = f"flare, {clients} clients, {workers or 'all'} workers"
+    return runner.run(label, MLP / "flare_job.py", clients, workers, runner.folder, cwd=MLP, weigh=weigh)
+
+
+def rounds(runner: Runner) -> Iterator[Row]:
+    """Rounds that hold no work: 2 clients, 10 numbers."""
+    few, many = 500, 5500
+    rates, bare = [], []
+    for _ in range(runner.repeat):
+        short, long = (_adding(runner, 2, count, 0) for count in (few, many))
+        rates.append((many - few) / (long.wall - short.wall))
+        bare.append(many / runner.run("bare turns", ADDING / "bare_turns.py", many).printed("loop"))
+    figures = {
+        "flare": f"{median(rates):.0f}/s",
+        "baseline": f"threads without a framework {median(bare):.0f}/s",
+        "ratio": spread([ours / least for ours, least in zip(rates, bare, strict=True)]),
+    }
+    for peer, count in ((NVFLARES[0], 5), (NVFLARES[1], 5), (FLOWER, 10)):
+        short = _peer_adding(runner, peer, 2, count, 0)
+        long = _peer_adding(runner, peer, 2, 3 * count, 0)
+        if short is not None and long is not None:
+            figures[peer] = f"{2 * count / (long.wall - short.wall):.2f}/s"
+    yield Row("2 clients × 10 numbers: rounds per second, marginal", figures, "≥ 2,000/s", median(rates) >= 2000)
+
+
+def startup(runner: Runner) -> Iterator[Row]:
+    """From the shell's prompt to the next."""
+    with tempfile.TemporaryDirectory() as folder:
+        example = Path(folder, "hello-np")
+        shutil.copytree(ROOT / "examples" / "hello-world" / "hello-np", example)
+        walls = [runner.run("hello-np", "job.py", cwd=example).wall for _ in range(runner.repeat)]
+    figures = {"flare": f"{spread(walls)} s"}
+    for peer in (*NVFLARES, FLOWER):
+        measured = _peer_adding(runner, peer, 2, 5, 0)
+        if measured is not None:
+            figures[peer] = f"{measured.wall:.1f} s (2 clients, 5 rounds, 10 numbers)"
+    yield Row("hello-np from shell to exit", figures, "≤ 1.5 s", median(walls) <= 1.5)
+    pairs = [
+        (
+            runner.run("import flare_core", "-c", "import numpy, flare_core").wall,
+            runner.run("import numpy", "-c", "import numpy").wall,
+        )
+        for _ in range(3 * runner.repeat)
+    ]
+    extra = median([ours - numpy for ours, numpy in pairs])
+    yield Row("import flare_core, beyond numpy", {"flare": f"{extra:.3f} s"}, "≤ 0.15 s", extra <= 0.15)
+
+
+def big(runner: Runner) -> Iterator[Row]:
+    """A large model: the time is that of moving its bytes, the memory that of holding it."""
+    what = f"{BIG_MIB} MiB model, {BIG_CLIENTS} clients, {BIG_ROUNDS} rounds"
+    work = (BIG_CLIENTS, BIG_ROUNDS, BIG_MIB)
+    pairs = runner.pairs(
+        lambda: _adding(runner, *work),
+        lambda: runner.run("raw sockets", ADDING / "raw_sockets.py", *work, cwd=ADDING),
+    )
+    assert all(ours.printed("first") == raw.printed("first") == BIG_ROUNDS for ours, raw in pairs)
+    ratios = [ours.wall / raw.wall for ours, raw in pairs]
+    ours, raw = (
+        _adding(runner, *work, weigh=True),
+        runner.run("raw sockets", ADDING / "raw_sockets.py", *work, cwd=ADDING, weigh=True),
+    )
+    bare = runner.run("bare interpreter", "-c", "import time; time.sleep(0.5)", weigh=True).peaks[0]
+    peers = {peer: _peer_adding(runner, peer, *work, weigh=True) for peer in (*NVFLARES, FLOWER)}
+    found = {peer: measured for peer, measured in peers.items() if measured is not None}
+    yield Row(
+        f"{what}: wall time",
+        {
+            "flare": f"{median([ours.wall for ours, _ in pairs]):.1f} s",
+            "baseline": f"raw sockets {median([raw.wall for _, raw in pairs]):.1f} s",
+            "ratio": spread(ratios),
+            **{peer: f"{measured.wall:.0f} s" for peer, measured in found.items()},
+        },
+        "≤ 2 × raw sockets",
+        median(ratios) <= 2,
+    )
+    for role, rank, limit in (("server", 0, 2.2), ("largest client", 1, 1.25)):
+        size = ours.peaks[rank] - bare
+        yield Row(
+            f"{what}: memory of the {role}, beyond a bare interpreter",
+            {
+                "flare": f"{size / MIB:.0f} MiB",
+                "baseline": f"raw sockets {(raw.peaks[rank] - bare) / MIB:.0f} MiB",
+                "ratio": f"{size / MIB / BIG_MIB:.2f} × model",
+                **{peer: f"{(measured.peaks[rank] - bare) / MIB:.0f} MiB" for peer, measured in found.items()},
+            },
+            f"≤ {limit} × model",
+            size <= limit * BIG_MIB * MIB,
+        )
+
+
+def _adding(runner: Runner, clients: int, rounds: int, mib: int, *, weigh: bool = False) -> Measured:
+    label = f"flare, {clients} clients, {rounds} rounds, {mib} MiB"
+    command = (ADDING / "flare_job.py", clients, rounds, mib, clients if mib else 0, runner.folder)
+    return runner.run(label, *command, cwd=ADDING, weigh=weigh)
+
+
+def _peer_adding(
+    runner: Runner, peer: str, clients: int, rounds: int, mib: int, *, weigh: bool = False
+) -> Measured | None:
+    script = "flower.py" if peer == FLOWER else "nvflare_job.py"
+    label = f"{clients} clients, {rounds} rounds, {mib} MiB"
+    command = (ADDING / script, clients, rounds, mib, runner.folder / peer)
+    return runner.in_peer(peer, label, *command, cwd=ADDING, weigh=weigh)
+
+
+SUITES = {"startup": startup, "rounds": rounds, "overhead": overhead, "big": big}
