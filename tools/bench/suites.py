@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from measure import MIB, Measured
@@ -20,55 +21,56 @@ BIG_MIB, BIG_CLIENTS, BIG_ROUNDS = 512, 4, 3
 def overhead(runner: Runner) -> Iterator[Row]:
     """A simulation costs hardly more than a plain loop."""
     runner.run("digits", MLP / "digits.py", runner.folder / "digits.npy")
-    for clients, promise in ((8, "≤ plain loop + 0.5 s"), (100, "≤ 1.10 × plain loop"), (1000, "≤ 1.10 × plain loop")):
-        pairs = runner.pairs(
-            lambda clients=clients: _mlp(runner, clients, workers=1),
-            lambda clients=clients: runner.run(f"plain loop, {clients} clients", MLP / "plain.py", clients, cwd=MLP),
-        )
-        cpu = [(ours.cpu, plain.cpu) for ours, plain in pairs]
-        extra, ratio = median([a - b for a, b in cpu]), median([a / b for a, b in cpu])
-        what = f"{clients} clients × 10 rounds, MLP"
-        yield Row(
-            f"{what}: processor time",
-            {
-                "flare": f"{median([a for a, _ in cpu]):.1f} s",
-                "baseline": f"plain loop {median([b for _, b in cpu]):.1f} s",
-                "ratio": spread([a / b for a, b in cpu]) if clients > 8 else f"+{extra:.2f} s",
-                **_peers(runner, clients, lambda measured: f"{measured.cpu:.1f} s"),
-            },
-            promise,
-            extra <= 0.5 if clients == 8 else ratio <= 1.10,
-        )
-        same = {(ours.printed("accuracy"), plain.printed("accuracy")) for ours, plain in pairs}
-        yield Row(
-            f"{what}: accuracy",
-            {"flare": f"{pairs[0][0].printed('accuracy'):.4f}", "baseline": f"{pairs[0][1].printed('accuracy'):.4f}"},
-            "the same",
-            all(ours == plain for ours, plain in same),
-        )
-        parallel = _mlp(runner, clients, workers=0)
-        yield Row(
-            f"{what}: wall time",
-            {
-                "flare": f"{parallel.wall:.1f} s (a worker for each processor)",
-                "baseline": f"plain loop {median([plain.wall for _, plain in pairs]):.1f} s",
-                "ratio": f"{parallel.wall / median([plain.wall for _, plain in pairs]):.2f}",
-                **_peers(runner, clients, lambda measured: f"{measured.wall:.1f} s"),
-            },
-        )
-        ours = _mlp(runner, clients, workers=0, weigh=True)
-        plain = runner.run(f"plain loop, {clients} clients", MLP / "plain.py", clients, cwd=MLP, weigh=True)
-        yield Row(
-            f"{what}: memory",
-            {
-                "flare": f"{ours.memory / MIB:.0f} MiB",
-                "baseline": f"plain loop {plain.memory / MIB:.0f} MiB",
-                "ratio": f"{ours.memory / plain.memory:.2f}",
-                **_peers(runner, clients, lambda measured: f"{measured.memory / MIB:.0f} MiB"),
-            },
-            {100: "≤ 1.3 × plain loop", 1000: "≤ 4 GiB"}.get(clients, ""),
-            {100: ours.memory <= 1.3 * plain.memory, 1000: ours.memory <= 4 * GIB}.get(clients),
-        )
+    yield from _overhead(runner, 8, "≤ plain loop + 0.5 s")
+    yield from _overhead(runner, 100, "≤ 1.10 × plain loop")
+    yield from _overhead(replace(runner, repeat=max(1, runner.repeat // 5)), 1000, "≤ 1.10 × plain loop")
+
+
+def _overhead(runner: Runner, clients: int, promise: str) -> Iterator[Row]:
+    what = f"{clients} clients × 10 rounds, MLP"
+    pairs = runner.pairs(lambda: _flare_mlp(runner, clients), lambda: _plain_mlp(runner, clients))
+    cpu = [(ours.cpu, plain.cpu) for ours, plain in pairs]
+    extra, ratio = median([a - b for a, b in cpu]), median([a / b for a, b in cpu])
+    yield Row(
+        f"{what}: processor time",
+        {
+            "flare": f"{median([a for a, _ in cpu]):.1f} s",
+            "baseline": f"plain loop {median([b for _, b in cpu]):.1f} s",
+            "ratio": f"+{extra:.2f} s" if clients == 8 else spread([a / b for a, b in cpu]),
+            **_peers(runner, clients, lambda measured: f"{measured.cpu:.1f} s"),
+        },
+        promise,
+        extra <= 0.5 if clients == 8 else ratio <= 1.10,
+    )
+    wall = [(ours.wall, plain.wall) for ours, plain in pairs]
+    yield Row(
+        f"{what}: wall time",
+        {
+            "flare": f"{median([a for a, _ in wall]):.1f} s",
+            "baseline": f"plain loop {median([b for _, b in wall]):.1f} s",
+            "ratio": spread([a / b for a, b in wall]),
+            **_peers(runner, clients, lambda measured: f"{measured.wall:.1f} s"),
+        },
+    )
+    accuracies = [(ours.printed("accuracy"), plain.printed("accuracy")) for ours, plain in pairs]
+    yield Row(
+        f"{what}: accuracy",
+        {"flare": f"{accuracies[0][0]:.4f}", "baseline": f"plain loop {accuracies[0][1]:.4f}"},
+        "the same",
+        all(ours == plain for ours, plain in accuracies),
+    )
+    ours, plain = _flare_mlp(runner, clients, weigh=True), _plain_mlp(runner, clients, weigh=True)
+    yield Row(
+        f"{what}: memory of all processes",
+        {
+            "flare": f"{ours.memory / MIB:.0f} MiB",
+            "baseline": f"plain loop {plain.memory / MIB:.0f} MiB",
+            "ratio": f"{ours.memory / plain.memory:.2f}",
+            **_peers(runner, clients, lambda measured: f"{measured.memory / MIB:.0f} MiB"),
+        },
+        {100: "≤ 1.3 × plain loop", 1000: "≤ 4 GiB"}.get(clients, ""),
+        {100: ours.memory <= 1.3 * plain.memory, 1000: ours.memory <= 4 * GIB}.get(clients),
+    )
 
 
 _measured_peers: dict[tuple[str, int], Measured | None] = {}
@@ -91,9 +93,13 @@ def _peers(runner: Runner, clients: int, figure: Callable[[Measured], str]) -> d
     return figures
 
 
-def _mlp(runner: Runner, clients: int, *, workers: int, weigh: bool = False) -> Measured:
-    label = f"flare, {clients} clients, {workers or 'all'} workers"
-    return runner.run(label, MLP / "flare_job.py", clients, workers, runner.folder, cwd=MLP, weigh=weigh)
+def _flare_mlp(runner: Runner, clients: int, *, weigh: bool = False) -> Measured:
+    command = (MLP / "flare_job.py", clients, runner.folder)
+    return runner.run(f"flare, {clients} clients", *command, cwd=MLP, weigh=weigh)
+
+
+def _plain_mlp(runner: Runner, clients: int, *, weigh: bool = False) -> Measured:
+    return runner.run(f"plain loop, {clients} clients", MLP / "plain.py", clients, cwd=MLP, weigh=weigh)
 
 
 def rounds(runner: Runner) -> Iterator[Row]:

@@ -1,11 +1,11 @@
-from task import Net, load_client, train
+from task import load_client, make_net, train
 
 import flare_core.client as flare
 
 flare.init()
 number = int(flare.get_site_name().removeprefix("site-"))
 images, labels = load_client(number)
-net = Net()
+net = make_net()
 while flare.is_running():
     received = flare.receive()
     net.load_state_dict(received.params)

@@ -5,7 +5,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
-from task import ROUNDS, Net, accuracy, first_net, load_client, train
+from task import ROUNDS, accuracy, first_net, load_client, make_net, train
 
 clients = int(sys.argv[1])
 client = ClientApp()
@@ -15,7 +15,7 @@ server = ServerApp()
 @client.train()
 def fit(message, context):
     number = int(context.node_config["partition-id"]) + 1
-    net = Net()
+    net = make_net()
     net.load_state_dict(message.content["arrays"].to_torch_state_dict())
     current_round = message.content["config"]["server-round"] - 1
     train(net, *load_client(number), number, current_round)
@@ -27,7 +27,7 @@ def fit(message, context):
 def main(grid, context):
     strategy = FedAvg(fraction_train=1.0, fraction_evaluate=0.0, min_train_nodes=clients, min_available_nodes=clients)
     result = strategy.start(grid=grid, initial_arrays=ArrayRecord(first_net().state_dict()), num_rounds=ROUNDS)
-    net = Net()
+    net = make_net()
     net.load_state_dict(result.arrays.to_torch_state_dict())
     print("accuracy", accuracy(net), flush=True)
 

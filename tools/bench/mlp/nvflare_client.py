@@ -1,5 +1,6 @@
 import nvflare.client as flare
-from task import Net, accuracy, load_client, train
+from net_class import Net
+from task import accuracy, load_client, train
 
 flare.init()
 number = int(flare.get_site_name().removeprefix("site-"))

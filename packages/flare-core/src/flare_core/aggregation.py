@@ -43,7 +43,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 BLOCK_ITEMS = 1 << 16  # large tensors are summed in parts that stay in the processor's cache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TensorBlocks:
     """One tensor as a sequence of flat blocks, in order; a block is valid until the next is taken."""
 
@@ -242,9 +242,10 @@ class WeightedMean(Aggregator):
         for block in tensor.blocks:
             for first in range(0, block.size, BLOCK_ITEMS):
                 part = block[first : first + BLOCK_ITEMS]
-                if not _add_scaled(flat[start : start + part.size], part, weight, is_first=is_first):
+                end = start + part.size
+                if not _add_scaled(flat[start:end], part, weight, is_first=is_first):
                     raise _non_finite(part, tensor, key, site)
-                start += part.size
+                start = end
         entry.weight += weight
 
 

@@ -12,7 +12,7 @@ from flare_transport.links.base import StreamLink
 
 __all__ = ["SocketLink"]
 
-_JOIN_BELOW = 1 << 15  # small frames: one copy and one system call beat a vector of buffers
+_JOIN_BELOW = 1 << 16  # small frames: one copy and one system call beat a vector of buffers
 _MAX_VECTOR = 512
 _SOCKET_BUFFER = 1 << 20
 
