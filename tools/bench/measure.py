@@ -125,7 +125,7 @@ def measure(
         text = output.read()
     if code != 0:
         ended = f"exit code {code}" if code is not None else f"still running after {timeout} s"
-        raise BenchError(f"{ended}: {process.args}\n{text[-4000:]}")
+        raise BenchError(f"{ended}: {process.args}\n{text[-1500:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Measured(wall, cpu, sampler.memory, sorted(sampler.peaks.values(), reverse=True), text)

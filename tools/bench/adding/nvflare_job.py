@@ -1,3 +1,4 @@
+import os
 import sys
 import time
 
@@ -5,9 +6,10 @@ from model import Model
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe import SimEnv
 
-clients, rounds, mib = map(int, sys.argv[1:4])
+clients, rounds = map(int, sys.argv[1:3])
+os.environ["BENCH_MIB"] = sys.argv[3]
 recipe = FedAvgRecipe(
-    name="adding", min_clients=clients, num_rounds=rounds, model=Model(mib), train_script="nvflare_client.py"
+    name="adding", min_clients=clients, num_rounds=rounds, model=Model(), train_script="nvflare_client.py"
 )
 began = time.monotonic()
 run = recipe.execute(SimEnv(num_clients=clients, workspace_root=sys.argv[4]))
