@@ -93,6 +93,8 @@ class _NumpyState:
 
 
 def _seed_numpy(module: Any, seed: int) -> None:
+    if type(module.get_bit_generator()) is not module.MT19937:  # a script has put another in its place
+        module.set_bit_generator(module.MT19937())
     module.seed(seed % 2**32)
 
 
