@@ -63,14 +63,17 @@ class _Sampler:
     done: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        this = psutil.Process()
         while not self.done.wait(SAMPLE_EVERY_S):
-            total = 0
-            for process in this.children(recursive=True):
-                size = proportional_set_size(process.pid)
-                self.peaks[process.pid] = max(self.peaks.get(process.pid, 0), size)
-                total += size
-            self.memory = max(self.memory, total)
+            # While one process ends, its share falls to the others: a sum that is taken meanwhile counts it twice.
+            self.memory = max(self.memory, min(self._sum(), self._sum()))
+
+    def _sum(self) -> int:
+        total = 0
+        for process in psutil.Process().children(recursive=True):
+            size = proportional_set_size(process.pid)
+            self.peaks[process.pid] = max(self.peaks.get(process.pid, 0), size)
+            total += size
+        return total
 
 
 def proportional_set_size(pid: int) -> int:

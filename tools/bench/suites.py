@@ -113,7 +113,6 @@ def rounds(runner: Runner) -> Iterator[Row]:
     figures = {
         "flare": f"{median(rates):.0f}/s",
         "baseline": f"threads without a framework {median(bare):.0f}/s",
-        "ratio": spread([ours / least for ours, least in zip(rates, bare, strict=True)]),
     }
     for peer, count in ((NVFLARES[0], 5), (NVFLARES[1], 5), (FLOWER, 10)):
         short = _peer_adding(runner, peer, 2, count, 0)
