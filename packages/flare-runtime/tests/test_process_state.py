@@ -17,10 +17,10 @@ def run(code: str, *arguments: str) -> str:
 TWO_SCRIPTS = """
     import io, sys, types
     from pathlib import Path
-    from flare_runtime.scripts.process_state import ProcessState
+    from flare_runtime.scripts.process_state import ProcessState, modules_below
 
     folder = Path(sys.argv[1])
-    ProcessState.prepare([folder])
+    ProcessState.prepare([folder], modules_below([folder]))
     states = []
     for name in ("a", "b"):
         state = ProcessState(folder=folder, roots=[folder], output=sys.stdout, seed=0, channel=None)

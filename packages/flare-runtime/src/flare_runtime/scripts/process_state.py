@@ -16,7 +16,7 @@ from flare_core.client.session import Session
 from flare_core.executor import SiteChannel
 from flare_runtime.scripts import generators
 
-__all__ = ["ProcessState"]
+__all__ = ["ProcessState", "modules_below"]
 
 
 class ProcessState:
@@ -76,13 +76,16 @@ class ProcessState:
         ProcessState.active = self
 
     @classmethod
-    def prepare(cls, own_roots: Sequence[Path]) -> None:
-        """Make this process ready for scripts: drop modules that came from their folders, watch what they import."""
+    def prepare(cls, own_roots: Sequence[Path], loaded: Sequence[str]) -> None:
+        """Make this process ready for scripts: drop modules that came from their folders, watch what they import.
+
+        Args:
+            own_roots: the folders.
+            loaded: what :func:`modules_below` found there.
+        """
         cls._base_path = [entry for entry in sys.path if entry and not _is_below(entry, own_roots)]
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if file and _is_project_file(file, own_roots):
-                del sys.modules[name]
+        for name in loaded:
+            sys.modules.pop(name, None)
         sys.meta_path.insert(0, _OwnModules())
 
     def _keep(self) -> None:
@@ -113,6 +116,16 @@ class ProcessState:
             logging.root.setLevel(level)
         self._generators = generators.restore(self._generators, self.seed, before._generators if before else {})
         client_api.attach(self._channel, self._session)
+
+
+def modules_below(roots: Sequence[Path]) -> list[str]:
+    """Names of the loaded modules that lie in ``roots``.
+
+    Looking at a module writes to its memory (its reference count), and a forked process then has a page of its own; so
+    this is for the parent.
+    """
+    files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items()]
+    return [name for name, file in files if file and _is_project_file(file, roots)]
 
 
 class _OwnModules:

@@ -42,6 +42,11 @@ class WorkerPlan:
         return f"worker-{self.index}"
 
     @property
+    def code_roots(self) -> list[Path]:
+        """The folders of the job's and the sites' own code."""
+        return [self.job.code.root, *(app.code.root for app in self.job.sites.values() if app.code is not None)]
+
+    @property
     def turn_file(self) -> Path:
         """Where the worker notes the index of the site whose script runs, for whoever finds it dead."""
         return self.run_folder / ".workers" / f"{self.index}.turn"

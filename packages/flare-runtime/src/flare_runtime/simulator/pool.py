@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core import export_job
+from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.worker import run_worker
 from flare_transport import Cell, SocketLink
@@ -101,6 +102,7 @@ class WorkerPool:
 
     def _start(self, plans: Sequence[WorkerPlan]) -> None:
         start = self._fork if can_fork() else self._spawn
+        self._loaded = modules_below(plans[0].code_roots)
         for plan in plans:
             plan.turn_file.parent.mkdir(exist_ok=True)
             plan.turn_file.write_bytes(bytes(4))
@@ -116,7 +118,7 @@ class WorkerPool:
         if pid == 0:
             for connection in ours:  # else this worker would keep its siblings' links open
                 connection.close()
-            run_worker(plan, theirs)
+            run_worker(plan, theirs, self._loaded)
         return pid
 
     def _spawn(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket]) -> int:
@@ -169,6 +171,7 @@ def _described(plan: WorkerPlan, folder: Path) -> str:
             "run_folder": str(plan.run_folder),
             "log_config": plan.log_config if isinstance(plan.log_config, str) else dict(plan.log_config),
             "environment": plan.environment,
+            "core": plan.core,
         }
     )
 

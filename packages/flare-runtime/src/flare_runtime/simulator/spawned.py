@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> NoReturn:
             run_folder=Path(plan["run_folder"]),
             log_config=plan["log_config"],
             environment=plan["environment"],
+            core=plan["core"],
         ),
         socket.socket(fileno=int(arguments[0])),
     )

@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,11 +37,17 @@ SERVER = "server"
 logger = logging.getLogger(__name__)
 
 
-def run_worker(plan: WorkerPlan, connection: socket.socket) -> NoReturn:
-    """Serve the plan's sites until their scripts end, then end the process."""
+def run_worker(plan: WorkerPlan, connection: socket.socket, loaded: Sequence[str] = ()) -> NoReturn:
+    """Serve the plan's sites until their scripts end, then end the process.
+
+    Args:
+        plan: the sites, and what they run.
+        connection: to the server.
+        loaded: modules of the job's code that the parent had loaded.
+    """
     code = 1
     try:
-        _prepare_process(plan)
+        _prepare_process(plan, loaded)
         with log_to(RunFolder(plan.run_folder).log, plan.log_config):
             _Worker(plan, connection).run()
         code = 0
@@ -55,7 +61,7 @@ def run_worker(plan: WorkerPlan, connection: socket.socket) -> NoReturn:
         os._exit(code)  # neither the parent's exit handlers nor threads of the scripts may hold the process up
 
 
-def _prepare_process(plan: WorkerPlan) -> None:
+def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     keep_to_core(plan.core)
@@ -66,8 +72,7 @@ def _prepare_process(plan: WorkerPlan) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)  # workers share the cores among themselves; and the sums do not depend on how many
-    job = plan.job
-    ProcessState.prepare([job.code.root, *(app.code.root for app in job.sites.values() if app.code is not None)])
+    ProcessState.prepare(plan.code_roots, loaded)
 
 
 def _redirect_output(log: Path) -> None:
