@@ -31,10 +31,18 @@ class Network:
         self.cells.append(cell)
         return cell
 
+    @staticmethod
+    def settle(listener: Cell, connector: Cell) -> None:
+        """Wait until the listener has the link as well: the connector has it a moment earlier."""
+        topic = f"settle.{connector.name}"
+        listener.handle(topic, lambda message: None)
+        connector.request(listener.name, topic, timeout_s=20)
+
     def link(self, listener: Cell, connector: Cell) -> None:
         """Connect two cells."""
         if self.kind not in ("pair", "socketpair"):
             connector.connect(self.listen(listener), **self.proof(connector, listener.name))
+            self.settle(listener, connector)
             return
         if self.kind == "pair":
             here, there = InprocLink.pair(listener.name, connector.name)

@@ -36,7 +36,7 @@ def test_certificates_of_one_authority_make_a_link(grpc_network, server):
 
 
 def test_a_certificate_speaks_for_the_names_below_its_own(grpc_network, server):
-    connect(grpc_network, server, "site-1.job-7", issue(AUTHORITY, "site-1"))
+    grpc_network.settle(server, connect(grpc_network, server, "site-1.job-7", issue(AUTHORITY, "site-1")))
     assert server.peers == ("site-1.job-7",)
 
 
@@ -145,7 +145,7 @@ def test_a_request_is_signed_for_the_name_that_the_authority_gives(grpc_network,
     private_key, request = make_request("site-5")
     certificate = sign_request(AUTHORITY, request, name="site-6")
     credentials = Credentials(certificate, private_key, AUTHORITY.certificate)
-    connect(grpc_network, server, "site-6", credentials)
+    grpc_network.settle(server, connect(grpc_network, server, "site-6", credentials))
     assert server.peers == ("site-6",)
 
 

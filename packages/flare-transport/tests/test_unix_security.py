@@ -24,6 +24,7 @@ def test_a_wrong_secret_is_refused_at_both_ends(unix_network, caplog):
         site.connect(address, secret=b"another secret of enough bytes")
     assert server.peers == site.peers == ()
     site.connect(address, secret=unix_network.secret)
+    unix_network.settle(server, site)
     assert server.peers == ("site-1",)
 
 
@@ -69,6 +70,7 @@ def test_strangers_do_not_disturb(unix_network, caplog, greeting):
         stranger.sendall(greeting)
         site = unix_network.cell("site-1")
         site.connect(address, secret=unix_network.secret)  # although the stranger still holds the line
+        unix_network.settle(server, site)
         assert server.peers == ("site-1",)
 
 
