@@ -38,12 +38,10 @@ class MetricMean:
 
     def add(self, reply: Reply, weight: float | None = None) -> dict[str, float]:
         """Take one reply's metrics; return those of them that are finite numbers."""
+        weight = reply.num_steps if weight is None else weight
         self._sites.append(reply.site)
         numbers: dict[str, float] = {}
-        if not reply.model.metrics:
-            return numbers
-        weight = reply.num_steps if weight is None else weight
-        for key, value in reply.model.metrics.items():
+        for key, value in (reply.model.metrics or {}).items():
             number = as_number(value)
             if number is None:
                 continue

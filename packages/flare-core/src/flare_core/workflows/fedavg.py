@@ -74,8 +74,7 @@ class FedAvg(Workflow):
             metrics = MetricMean()
             for reply in fed.broadcast(self.task_name, model, to=fed.sample(self.min_clients)):
                 self.aggregator.add(reply)
-                weight = self._weight_of(reply) if reply.model.metrics else None
-                fed.record(metrics.add(reply, weight), site=reply.site)
+                fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
             means = metrics.means()
             fed.record(means)
             self._choose(fed, model, metrics, means, round_)
