@@ -3,7 +3,6 @@
 import random
 import threading
 
-from flare_runtime import inbox as inbox_module
 from flare_runtime.inbox import Inbox
 
 
@@ -19,9 +18,8 @@ def send_all(inbox, who):
         inbox.put((who, number), can_wait=True)
 
 
-def test_items_that_can_wait_wake_only_together(monkeypatch):
-    monkeypatch.setattr(inbox_module, "PATIENCE_S", 1000.0)
-    inbox = Inbox()
+def test_items_that_can_wait_wake_only_together():
+    inbox = Inbox(patience_s=1000.0)
     inbox.put("first")  # from now on, the patience counts
     assert inbox.take() == "first"
     thread, found = in_thread(lambda: inbox.take(3))
@@ -34,9 +32,8 @@ def test_items_that_can_wait_wake_only_together(monkeypatch):
     assert [*found, inbox.take_now(), inbox.take_now(), inbox.take_now()] == ["a", "b", "c", None]
 
 
-def test_an_item_that_cannot_wait_wakes_at_once(monkeypatch):
-    monkeypatch.setattr(inbox_module, "PATIENCE_S", 1000.0)
-    inbox = Inbox()
+def test_an_item_that_cannot_wait_wakes_at_once():
+    inbox = Inbox(patience_s=1000.0)
     inbox.put("first")
     assert inbox.take() == "first"
     thread, found = in_thread(lambda: inbox.take(100))
@@ -47,9 +44,8 @@ def test_an_item_that_cannot_wait_wakes_at_once(monkeypatch):
     assert inbox.take(100) == "urgent"
 
 
-def test_slow_items_wake_one_by_one(monkeypatch):
-    monkeypatch.setattr(inbox_module, "PATIENCE_S", 0.0)
-    inbox = Inbox()
+def test_slow_items_wake_one_by_one():
+    inbox = Inbox(patience_s=0.0)
     thread, found = in_thread(lambda: inbox.take(100))
     inbox.put("a", can_wait=True)
     thread.join(20)

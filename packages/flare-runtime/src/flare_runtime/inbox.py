@@ -11,8 +11,6 @@ __all__ = ["Inbox"]
 
 ItemT = TypeVar("ItemT")
 
-PATIENCE_S = 0.05
-
 
 class Inbox(Generic[ItemT]):
     """Passes items from any thread to one that waits for them.
@@ -30,7 +28,7 @@ class Inbox(Generic[ItemT]):
     def put(self, item: ItemT, *, can_wait: bool = False) -> None:
         """Add an item."""
         self._items.append(item)
-        if can_wait and len(self._items) < self._wanted and time.monotonic() - self._woken < PATIENCE_S:
+        if can_wait and len(self._items) < self._wanted and time.monotonic() - self._woken < self._patience_s:
             return
         self._woken = time.monotonic()
         self._signals.put(None)
