@@ -17,9 +17,13 @@ class Inbox(Generic[ItemT]):
 
     Waking a thread, and running what it does with cold caches, costs more than what is done with a small item. So items
     that ``can_wait`` wake it only together, unless they come so slowly that somebody could notice.
+
+    Args:
+        patience_s: an item wakes it if nothing has for so many seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 0.05) -> None:
+        self._patience_s = patience_s
         self._items: deque[ItemT] = deque()
         self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._wanted = 1
