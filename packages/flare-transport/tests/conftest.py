@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import socket
@@ -90,6 +91,92 @@ class Network:
         shutil.rmtree(self.folder)
 
 
+class Proxy:
+    """A TCP relay whose connections a test can cut or refuse.
+
+    It passes bytes between those who connect to :attr:`port` and a port of this machine.
+
+    Attributes:
+        refusing: new connections are closed at once.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.refusing = False
+        self.connections = 0
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._lock = threading.Lock()
+        self._sockets: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._spawn(self._accept)
+
+    def cut(self) -> None:
+        """Break all connections, in the middle of whatever they carry."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for each in sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def hold(self) -> None:
+        """Pass nothing on, but keep the connections."""
+        self._flowing.clear()
+
+    def let_go(self) -> None:
+        """Pass on again."""
+        self._flowing.set()
+
+    def close(self) -> None:
+        self.refusing = True
+        self.let_go()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _spawn(self, target, *args) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.refusing:
+                near.close()
+                continue
+            self.connections += 1
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target_port))
+            except OSError:
+                near.close()
+                continue
+            with self._lock:
+                self._sockets |= {near, far}
+            self._spawn(self._pump, near, far)
+            self._spawn(self._pump, far, near)
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._flowing.wait()
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._sockets -= {source}
+        source.close()
+
+
 def credentials(name: str) -> Credentials:
     return issue(AUTHORITY, name)
 
@@ -124,3 +211,17 @@ def no_thread_is_left_behind(request):
     for thread in left:
         thread.join(5)
     assert not [each for each in left if each.is_alive()]
+
+
+@pytest.fixture
+def proxy_to():
+    """Make a proxy in front of a port."""
+    made: list[Proxy] = []
+
+    def make(port: int) -> Proxy:
+        made.append(Proxy(port))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

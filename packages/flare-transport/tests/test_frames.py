@@ -17,23 +17,6 @@ from flare_transport import Cell, ProtocolError, SocketLink
 from flare_transport.frames import MAGIC, PREFIX, FrameReader, Kind, Message, Raw, pack
 
 
-class Bytes:
-    """A source that hands out bytes in pieces of given sizes."""
-
-    def __init__(self, data: bytes, sizes: list[int]) -> None:
-        self._data = memoryview(data)
-        self._sizes = sizes
-        self._turn = 0
-
-    def recv_into(self, buffer: memoryview) -> int:
-        size = self._sizes[self._turn % len(self._sizes)]
-        self._turn += 1
-        part = self._data[: min(size, len(buffer))]
-        buffer[: len(part)] = part
-        self._data = self._data[len(part) :]
-        return len(part)
-
-
 class Collector:
     def __init__(self) -> None:
         self.messages: list[Message] = []
@@ -46,8 +29,17 @@ class Collector:
 
 
 def read(data: bytes, sizes: list[int]) -> list[Message]:
+    """Read frames from bytes that come in pieces of given sizes."""
     collector = Collector()
-    FrameReader(Bytes(data, sizes), collector).run()
+    reader = FrameReader(collector)
+    left, turn = memoryview(data), 0
+    while left:
+        room = reader.room
+        part = left[: min(sizes[turn % len(sizes)], len(room))]
+        room[: len(part)] = part
+        reader.took(len(part))
+        left, turn = left[len(part) :], turn + 1
+    reader.end()
     return collector.messages
 
 
@@ -65,7 +57,7 @@ def test_frames_are_the_same_wherever_the_bytes_are_cut(sent, sizes):
     data = b"".join(
         bytes(part)
         for number, payload in enumerate(sent)
-        for part in pack(Kind.MESSAGE, "server", "site-1", "topic", number, payload)
+        for part in pack(Kind.MESSAGE, "server", "site-1", "topic", number, payload).buffers
     )
     received = read(data, sizes)
     assert [message.id for message in received] == list(range(len(sent)))
@@ -81,7 +73,7 @@ def test_frames_are_the_same_wherever_the_bytes_are_cut(sent, sizes):
 
 def test_frames_larger_than_the_buffer():
     sent = [np.arange(200_000), np.arange(7), np.arange(300_000)]
-    data = b"".join(bytes(part) for array in sent for part in pack(Kind.MESSAGE, "a", "b", "t", 0, array))
+    data = b"".join(bytes(part) for array in sent for part in pack(Kind.MESSAGE, "a", "b", "t", 0, array).buffers)
     for message, array in zip(read(data, [1 << 30]), sent, strict=True):
         np.testing.assert_array_equal(message.payload, array)
 
@@ -99,7 +91,9 @@ def test_any_bytes_are_frames_or_a_protocol_error(data):
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_a_frame_with_changed_bytes_is_another_frame_or_an_error(data):
-    good = bytearray(b"".join(map(bytes, pack(Kind.REQUEST, "server", "site-1", "topic", 7, {"w": np.arange(20)}))))
+    good = bytearray(
+        b"".join(map(bytes, pack(Kind.REQUEST, "server", "site-1", "topic", 7, {"w": np.arange(20)}).buffers))
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
     try:

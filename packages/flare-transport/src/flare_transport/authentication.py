@@ -33,14 +33,22 @@ import msgpack
 from flare_transport.address import MAX_NAME, check_name
 from flare_transport.errors import AddressError, AuthenticationError, TransportError, UnreachableError
 
-__all__ = ["Credentials", "check_peer_user", "check_secret", "greet_connector", "greet_listener"]
+__all__ = [
+    "NONCE_BYTES",
+    "Credentials",
+    "check_peer_user",
+    "check_secret",
+    "greet_connector",
+    "greet_listener",
+    "proof_of",
+]
 
 VERSION = 1
 MIN_SECRET_BYTES = 16
 MAX_HANDSHAKE_BYTES = 1024
 _MAGIC = b"FLH1"
 _PREFIX = struct.Struct("<4sH")
-_NONCE_BYTES = 32
+NONCE_BYTES = 32
 _PROOF_BYTES = hashlib.sha256().digest_size
 
 
@@ -106,19 +114,19 @@ def greet_listener(
         UnreachableError: the listener has a link to a cell of this name already.
     """
     wire = _Wire(connection, timeout_s)
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    nonce = secrets.token_bytes(NONCE_BYTES)
     wire.send([VERSION, name, nonce])
     match wire.receive():
-        case [str(peer), bytes(peer_nonce), bytes(proof)] if len(peer_nonce) == _NONCE_BYTES:
+        case [str(peer), bytes(peer_nonce), bytes(proof)] if len(peer_nonce) == NONCE_BYTES:
             pass
         case answer:
             raise _refusal(answer)
     _check_peer_name(peer)
     session = (name, nonce, peer, peer_nonce)
-    if not hmac.compare_digest(proof, _proof(secret, b"listener", *session)):
+    if not hmac.compare_digest(proof, proof_of(secret, b"listener", *session)):
         raise AuthenticationError(f"the listener, which calls itself {peer}, does not know this cell's secret")
     accept(peer)
-    wire.send([_proof(secret, b"connector", *session)])
+    wire.send([proof_of(secret, b"connector", *session)])
     answer = wire.receive()
     if answer:
         raise _refusal(answer)
@@ -145,16 +153,16 @@ def greet_connector(
         case [int(version), *_] if version != VERSION:
             wire.send(["proof", f"{name} speaks version {VERSION} of the handshake, not {version}"])
             raise AuthenticationError(f"the connector speaks version {version} of the handshake, not {VERSION}")
-        case [int(_), str(peer), bytes(peer_nonce)] if len(peer_nonce) == _NONCE_BYTES:
+        case [int(_), str(peer), bytes(peer_nonce)] if len(peer_nonce) == NONCE_BYTES:
             pass
         case _:
             raise AuthenticationError("the connector does not speak this protocol")
     _check_peer_name(peer)
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    nonce = secrets.token_bytes(NONCE_BYTES)
     session = (peer, peer_nonce, name, nonce)
-    wire.send([name, nonce, _proof(secret, b"listener", *session)])
+    wire.send([name, nonce, proof_of(secret, b"listener", *session)])
     match wire.receive():
-        case [bytes(proof)] if hmac.compare_digest(proof, _proof(secret, b"connector", *session)):
+        case [bytes(proof)] if hmac.compare_digest(proof, proof_of(secret, b"connector", *session)):
             pass
         case _:
             wire.send(["proof", f"{name} does not know the secret that {peer} has"])
@@ -221,7 +229,8 @@ class _Wire:
         return AuthenticationError(f"the connection failed during the handshake ({error.strerror or error})")
 
 
-def _proof(secret: bytes, role: bytes, connector: str, nonce_1: bytes, listener: str, nonce_2: bytes) -> bytes:
+def proof_of(secret: bytes, role: bytes, connector: str, nonce_1: bytes, listener: str, nonce_2: bytes) -> bytes:
+    """Return the proof of one end's name, as described above."""
     mac = hmac.new(secret, digestmod=hashlib.sha256)
     for part in (b"flare handshake 1", role, connector.encode(), nonce_1, listener.encode(), nonce_2):
         mac.update(len(part).to_bytes(4, "little") + part)

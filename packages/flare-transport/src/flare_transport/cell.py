@@ -42,12 +42,15 @@ class Cell:
     Args:
         name: this cell's own name.
         threads: how many handlers run at the same time, not counting those that wait for another cell.
+        reconnect_grace_s: how long a ``grpc`` link may be without a connection, in seconds, before it ends. If it gets
+            a new one in time, nothing is lost, and nobody learns of it.
     Raises:
         AddressError: a cell cannot be called so.
     """
 
-    def __init__(self, name: str, *, threads: int = 8) -> None:
+    def __init__(self, name: str, *, threads: int = 8, reconnect_grace_s: float = 30.0) -> None:
         self.name = check_name(name)
+        self.reconnect_grace_s = reconnect_grace_s
         self._handlers: dict[str, tuple[Handler, bool]] = {}
         self._links = LinkTable(name)
         self._listeners: list[Listener] = []
@@ -74,7 +77,7 @@ class Cell:
 
         Args:
             address: ``inproc://name``, ``unix:///path`` or ``grpc://host:port``; a cell may listen at many.
-            secret: for ``unix``: 16 bytes or more, the same at both ends.
+            secret: for ``unix``, and for ``grpc`` on a loopback address: 16 bytes or more, the same at both ends.
             credentials: for ``grpc``: the certificate must speak for this cell's name.
         Raises:
             AddressError: the address cannot be read, or is in use.
@@ -266,6 +269,7 @@ class _Reception:
 
     def __init__(self, cell: Cell) -> None:
         self.name = cell.name
+        self.reconnect_grace_s = cell.reconnect_grace_s
         self.reserve = cell._links.reserve
         self.release = cell._links.release
         self.admit = partial(cell._links.add, start=cell._start, reserved=True)

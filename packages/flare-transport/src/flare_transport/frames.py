@@ -11,6 +11,13 @@
 names a stream (streams.py says what its frames hold). ``lengths`` is nil for a body of raw bytes; else the body is a
 flare-fobs object in frames of these lengths, each followed by zeros up to a multiple of 16 if there is more than one.
 ``extra`` is nil or a map of small values.
+
+A LOST frame tells that no way leads to the cell whose name is its topic, or to any below that; its body says why, in
+UTF-8.
+
+Frames are prompt or bulk. The prompt ones of a link arrive in the order in which they were sent, and so do the bulk
+ones; a prompt frame may overtake bulk ones. Requests, replies and errors are bulk if they are large; of a stream, what
+the writer sends. All else is prompt.
 """
 
 from __future__ import annotations
@@ -19,7 +26,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgpack
 import numpy as np
@@ -30,15 +37,16 @@ from flare_transport.errors import ProtocolError
 __all__ = [
     "Buffer",
     "Encoded",
+    "Frame",
     "FrameReader",
     "Kind",
     "Message",
     "Raw",
     "Receiver",
-    "Source",
     "encode",
     "new_body",
     "pack",
+    "repack",
     "unpack_header",
 ]
 
@@ -50,7 +58,9 @@ ALIGNMENT = 16
 MAX_HEADER_BYTES = 1 << 16
 MAX_MESSAGE_BYTES = 1 << 30  # larger bodies go where a receiver has prepared a place for them
 READ_BYTES = 1 << 18
+PROMPT_BYTES = 1 << 16
 _PADDING = bytes(ALIGNMENT)
+_MAX_START_BYTES = PREFIX.size + MAX_HEADER_BYTES
 
 
 class Kind(IntEnum):
@@ -61,9 +71,12 @@ class Kind(IntEnum):
     REPLY = 2
     ERROR = 3
     STREAM = 4
+    LOST = 5
 
 
 _LAST_KIND = int(max(Kind))
+_REQUEST, _REPLY, _ERROR, _STREAM = map(int, (Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.STREAM))
+_FROM_READER = frozenset(("credit", "done", "stop"))  # what the reader of a stream says
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,13 @@ class Encoded:
 
     frames: list[Buffer]
     lengths: list[int]
+
+
+class Frame(NamedTuple):
+    """A frame to send: buffers that go one after the other, and whether it is bulk."""
+
+    buffers: list[Buffer]
+    bulk: bool
 
 
 class Message:
@@ -109,13 +129,6 @@ class Message:
         if not self.lengths:
             return None
         return flare_fobs.load_frames(_split(self._body, self.lengths))
-
-
-class Source(Protocol):
-    """Where bytes come from."""
-
-    def recv_into(self, buffer: memoryview) -> int:
-        """Wait for bytes, write them to ``buffer`` and return how many; 0 at the end."""
 
 
 class Receiver(Protocol):
@@ -151,8 +164,8 @@ def encode(payload: Any) -> Encoded:
     return Encoded(padded, lengths)
 
 
-def pack(kind: int, to: str, sender: str, topic: str, id_: int, payload: Any) -> list[Buffer]:
-    """Return the buffers of one frame, ready to be sent one after the other; each a sequence of bytes.
+def pack(kind: int, to: str, sender: str, topic: str, id_: int, payload: Any) -> Frame:
+    """Return a frame, ready to be sent.
 
     Raises:
         FobsError: the payload cannot be serialized.
@@ -160,16 +173,28 @@ def pack(kind: int, to: str, sender: str, topic: str, id_: int, payload: Any) ->
         TypeError: the bytes of a raw payload are not contiguous.
     """
     if isinstance(payload, Raw):
-        body: list[Buffer] = [_flat(payload.body)]
-        fields = [kind, to, sender, topic, id_, None, payload.extra]
-    else:
-        encoded = encode(payload)
-        body = encoded.frames
-        fields = [kind, to, sender, topic, id_, encoded.lengths, None]
+        return _frame([kind, to, sender, topic, id_, None, payload.extra], [_flat(payload.body)])
+    encoded = encode(payload)
+    return _frame([kind, to, sender, topic, id_, encoded.lengths, None], encoded.frames)
+
+
+def repack(header: list[Any], body: Buffer) -> Frame:
+    """Return a frame that arrived, to be sent on as it is."""
+    return _frame(header, [body])
+
+
+def _frame(fields: list[Any], body: list[Buffer]) -> Frame:
     header = msgpack.packb(fields)
     if len(header) > MAX_HEADER_BYTES:
-        raise ProtocolError(f"a header for '{topic[:40]}' has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
-    return [PREFIX.pack(MAGIC, len(header), sum(map(len, body))) + header, *body]
+        raise ProtocolError(f"a header for '{fields[3][:40]}' has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
+    size = sum(map(len, body))
+    return Frame([PREFIX.pack(MAGIC, len(header), size) + header, *body], _is_bulk(fields[0], fields[6], size))
+
+
+def _is_bulk(kind: int, extra: dict[str, Any] | None, size: int) -> bool:
+    if kind == _STREAM:
+        return extra is None or _FROM_READER.isdisjoint(extra)
+    return size > PROMPT_BYTES and kind in (_REQUEST, _REPLY, _ERROR)
 
 
 def unpack_header(data: Buffer) -> list[Any]:
@@ -198,31 +223,70 @@ def unpack_header(data: Buffer) -> list[Any]:
 
 
 class FrameReader:
-    """Takes frames out of a stream of bytes.
+    """Puts frames together from bytes, wherever those are cut, and delivers each when it is whole.
 
-    Small frames are cut from a buffer that one read fills with many of them; the rest of a large body is read straight
-    into its destination.
+    Whoever has bytes writes them to :attr:`room` and says how many with :meth:`took`. Small frames are cut from a
+    buffer that one read can fill with many of them; the rest of a large body is read straight into its destination.
     """
 
-    def __init__(self, source: Source, receiver: Receiver) -> None:
-        self._source = source
+    def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._start = self._end = 0
+        self._header: list[Any] | None = None  # of the frame whose body is being read
+        self._body = memoryview(b"")
+        self._filled = 0
 
-    def run(self) -> None:
-        """Deliver every frame until the stream ends.
+    @property
+    def room(self) -> memoryview:
+        """Where the next bytes go."""
+        if self._header is not None:
+            return self._body[self._filled :]
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif READ_BYTES - self._end < _MAX_START_BYTES:  # what begins here must fit
+            self._buffer[: self._end - self._start] = bytes(self._buffer[self._start : self._end])
+            self._start, self._end = 0, self._end - self._start
+        return self._buffer[self._end :]
+
+    def took(self, count: int) -> None:
+        """Take note that ``count`` bytes were written to the room, and deliver what they complete.
 
         Raises:
-            ProtocolError: the bytes are no frames, or end in the middle of one.
-            OSError: what the source raises.
+            ProtocolError: the bytes are no frames.
         """
-        while self.step():
-            pass
+        if self._header is None:
+            self._end += count
+            while self._cut():
+                pass
+            return
+        self._filled += count
+        if self._filled == len(self._body):
+            header, body = self._header, self._body
+            self._header, self._body = None, memoryview(b"")
+            self._receiver.deliver(header, body)
 
-    def step(self) -> bool:
-        """Deliver one frame; false at the end of the stream."""
-        if not self._need(PREFIX.size, may_end=True):
+    def feed(self, data: memoryview) -> None:
+        """Take bytes that lie elsewhere; raises as :meth:`took`."""
+        while len(data):
+            room = self.room
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            data = data[count:]
+            self.took(count)
+
+    def end(self) -> None:
+        """Take note that no more bytes will come.
+
+        Raises:
+            ProtocolError: a frame has begun.
+        """
+        if self._header is not None or self._start != self._end:
+            raise ProtocolError("the link ended within a frame")
+
+    def _cut(self) -> bool:
+        """Take the next frame out of the buffer; false if there is no more than its beginning."""
+        if self._end - self._start < PREFIX.size:
             return False
         magic, header_size, body_size = PREFIX.unpack_from(self._buffer, self._start)
         if magic != MAGIC:
@@ -232,52 +296,28 @@ class FrameReader:
             raise ProtocolError(
                 f"a header of {header_size} bytes is longer than the {MAX_HEADER_BYTES} that are allowed"
             )
-        self._start += PREFIX.size
-        self._need(header_size)
-        header = unpack_header(self._buffer[self._start : self._start + header_size])
-        self._start += header_size
-        self._receiver.deliver(header, self._body(header, body_size))
-        return True
-
-    def _body(self, header: list[Any], size: int) -> Buffer:
-        at_hand = min(self._end - self._start, size)
-        source = self._buffer[self._start : self._start + at_hand]
-        self._start += at_hand
-        target = self._receiver.destination(header, size) if size else None
+        body_start = self._start + PREFIX.size + header_size
+        if body_start > self._end:
+            return False
+        header = unpack_header(self._buffer[self._start + PREFIX.size : body_start])
+        body_end = min(body_start + body_size, self._end)
+        at_hand = self._buffer[body_start:body_end]
+        self._start = body_end
+        target = self._receiver.destination(header, body_size) if body_size else None
+        if len(at_hand) == body_size:
+            if target is not None:
+                target[:] = at_hand
+            self._receiver.deliver(header, bytearray(at_hand) if target is None else target)
+            return True
         if target is None:
-            if at_hand == size:
-                return bytearray(source)
-            if size > MAX_MESSAGE_BYTES:
+            if body_size > MAX_MESSAGE_BYTES:
                 raise ProtocolError(
-                    f"a message of {size} bytes is longer than the {MAX_MESSAGE_BYTES} that are allowed"
+                    f"a message of {body_size} bytes is longer than the {MAX_MESSAGE_BYTES} that are allowed"
                 )
-            target = new_body(size)
-        target[:at_hand] = source
-        while at_hand < size:
-            at_hand += self._read(target[at_hand:])
-        return target
-
-    def _need(self, size: int, *, may_end: bool = False) -> bool:
-        """Have ``size`` bytes in the buffer; false if the stream ends before the first of them."""
-        while self._end - self._start < size:
-            if self._start == self._end:
-                self._start = self._end = 0
-            elif len(self._buffer) - self._start < size:
-                self._buffer[: self._end - self._start] = bytes(self._buffer[self._start : self._end])
-                self._start, self._end = 0, self._end - self._start
-            count = self._source.recv_into(self._buffer[self._end :])
-            if count == 0:
-                if may_end and self._start == self._end:
-                    return False
-                raise ProtocolError("the link ended within a frame")
-            self._end += count
-        return True
-
-    def _read(self, target: memoryview) -> int:
-        count = self._source.recv_into(target)
-        if count == 0:
-            raise ProtocolError("the link ended within a frame")
-        return count
+            target = new_body(body_size)
+        target[: len(at_hand)] = at_hand
+        self._header, self._body, self._filled = header, target, len(at_hand)
+        return False
 
 
 def _flat(buffer: Buffer) -> Buffer:

@@ -12,15 +12,15 @@ from typing import Protocol, TypeAlias
 from flare_transport.address import Address
 from flare_transport.authentication import Credentials
 from flare_transport.errors import PeerLostError, ProtocolError
-from flare_transport.frames import Buffer, FrameReader, Receiver, Source
+from flare_transport.frames import Frame, Receiver
 
-__all__ = ["Ended", "Identity", "Link", "Listener", "Reception", "Reservation", "Scheme", "StreamLink", "ThreadLink"]
+__all__ = ["Ended", "Identity", "Link", "Listener", "Reception", "Reservation", "Scheme", "ThreadLink"]
 
 logger = logging.getLogger(__name__)
 
 
 class Link(ABC):
-    """Carries frames to and from one peer, in order, each once, until it ends.
+    """Carries frames to and from one peer, each once, until it ends; the prompt ones in order, and the bulk ones.
 
     Attributes:
         peer: the name of the cell at the other end, as it has proved it.
@@ -37,8 +37,8 @@ class Link(ABC):
         """Begin to deliver frames; call ``ended`` once, with what ended the link, after the last of them."""
 
     @abstractmethod
-    def send(self, buffers: list[Buffer]) -> None:
-        """Send the buffers of one frame; returns when they may be changed. Safe from many threads.
+    def send(self, frame: Frame) -> None:
+        """Send a frame; returns when its buffers may be changed. Safe from many threads.
 
         Raises:
             PeerLostError: the link has ended; raised in any case once ``ended`` was called.
@@ -97,13 +97,6 @@ class ThreadLink(Link):
             ended(self, error)
 
 
-class StreamLink(ThreadLink, Source):
-    """A link over something that reads like a socket: its thread takes frames out of it."""
-
-    def run(self, receiver: Receiver) -> None:
-        FrameReader(self, receiver).run()
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What a cell proves itself with, according to the kind of link."""
@@ -118,6 +111,10 @@ class Reception(Protocol):
     @property
     def name(self) -> str:
         """The cell's own name."""
+
+    @property
+    def reconnect_grace_s(self) -> float:
+        """How long a link may be without a connection before it ends."""
 
     def reserve(self, peer: str) -> None:
         """Keep a peer's name for the link that is being made.

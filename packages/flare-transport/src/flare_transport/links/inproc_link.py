@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from flare_transport.address import Address, speaks_for
 from flare_transport.errors import AddressError, AuthenticationError, PeerLostError, UnreachableError
-from flare_transport.frames import PREFIX, Buffer, Receiver, unpack_header
+from flare_transport.frames import PREFIX, Buffer, Frame, Receiver, unpack_header
 from flare_transport.links.base import Ended, Identity, Reception, Reservation, ThreadLink
 
 __all__ = ["InprocLink", "InprocListener", "connect", "listen"]
@@ -96,8 +96,8 @@ class InprocLink(ThreadLink):
                 self.bytes_received += size
                 receiver.deliver(header, body)
 
-    def send(self, buffers: list[Buffer]) -> None:
-        self.bytes_sent += self._outgoing.put(buffers)
+    def send(self, frame: Frame) -> None:
+        self.bytes_sent += self._outgoing.put(frame.buffers)
 
     def close(self) -> None:
         self._outgoing.end()

@@ -7,8 +7,8 @@ import socket
 import threading
 
 from flare_transport.errors import PeerLostError
-from flare_transport.frames import Buffer
-from flare_transport.links.base import StreamLink
+from flare_transport.frames import Frame, FrameReader, Receiver
+from flare_transport.links.base import ThreadLink
 
 __all__ = ["SocketLink"]
 
@@ -17,7 +17,7 @@ _MAX_VECTOR = 512
 _SOCKET_BUFFER = 1 << 20
 
 
-class SocketLink(StreamLink):
+class SocketLink(ThreadLink):
     """A link over a connected stream socket, which it owns from now on."""
 
     def __init__(self, peer: str, connection: socket.socket) -> None:
@@ -28,12 +28,15 @@ class SocketLink(StreamLink):
         self._socket = connection
         self._lock = threading.Lock()  # one frame at a time
 
-    def recv_into(self, buffer: memoryview) -> int:
-        count = self._socket.recv_into(buffer)
-        self.bytes_received += count
-        return count
+    def run(self, receiver: Receiver) -> None:
+        reader = FrameReader(receiver)
+        while count := self._socket.recv_into(reader.room):
+            self.bytes_received += count
+            reader.took(count)
+        reader.end()
 
-    def send(self, buffers: list[Buffer]) -> None:
+    def send(self, frame: Frame) -> None:
+        buffers = frame.buffers
         size = sum(map(len, buffers))
         try:
             with self._lock:

@@ -1,0 +1,201 @@
+"""What happens to a link whose connection breaks: it goes on over the next one, and nothing is lost or repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections import deque
+
+import pytest
+
+from flare_transport import Cell, PeerLostError, Raw, UnreachableError
+from flare_transport.certificates import issue, make_authority
+
+WAIT_S = 30
+AUTHORITY = make_authority("test authority")
+
+
+class Pair:
+    """A server and a site with a link through a proxy."""
+
+    def __init__(self, proxy_to, *, grace_s: float = 30.0, plain: bool = False) -> None:
+        self.server = Cell("server", reconnect_grace_s=grace_s)
+        self.site = Cell("site-1", reconnect_grace_s=grace_s)
+        self.plain = plain
+        address = self.server.listen("grpc://127.0.0.1:0", **self._proof("server"))
+        self.proxy = proxy_to(int(address.rpartition(":")[2]))
+        self.connect(self.site)
+
+    def _proof(self, name: str) -> dict:
+        return {"secret": bytes(32)} if self.plain else {"credentials": issue(AUTHORITY, name)}
+
+    def connect(self, site: Cell) -> None:
+        self.server.handle("settle", lambda message: None)
+        site.connect(f"grpc://127.0.0.1:{self.proxy.port}", peer="server", **self._proof("site-1"))
+        site.request("server", "settle", timeout_s=WAIT_S)
+
+    def close(self) -> None:
+        self.site.close()
+        self.server.close()
+
+
+@pytest.fixture(params=["mtls", "plain"])
+def pair(request, proxy_to):
+    made = Pair(proxy_to, plain=request.param == "plain")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def hasty(proxy_to):
+    made = Pair(proxy_to, grace_s=0.3)
+    yield made
+    made.close()
+
+
+def test_requests_and_messages_survive_cuts_each_once_and_in_order(pair):
+    seen: list[int] = []
+    done = threading.Event()
+
+    def note(message):
+        seen.append(message.payload)
+        if message.payload == 999:
+            done.set()
+
+    pair.server.handle("note", note)
+    pair.server.handle("double", lambda message: 2 * message.payload)
+    for number in range(1000):
+        if number % 50 == 25:
+            pair.proxy.cut()
+        pair.site.send("server", "note", number)
+        if number % 10 == 0:
+            assert pair.site.request("server", "double", number, timeout_s=WAIT_S).payload == 2 * number
+    assert done.wait(WAIT_S)
+    assert seen == list(range(1000))
+    assert pair.proxy.connections > 10
+
+
+def test_a_stream_goes_on_where_it_was_cut(pair):
+    data = random.Random(1).randbytes(48 << 20)
+    found: deque[str] = deque()
+
+    def read(reader):
+        digest = hashlib.sha256()
+        for number, chunk in enumerate(reader):
+            digest.update(chunk)
+            if number % 8 == 4:
+                pair.proxy.cut()
+        found.append(digest.hexdigest())
+
+    pair.server.handle_stream("blob", read)
+    with pair.site.open_stream("server", "blob") as writer:
+        writer.write(data)
+    assert list(found) == [hashlib.sha256(data).hexdigest()]
+    assert pair.proxy.connections > 3
+
+
+def test_large_replies_are_received_in_place_across_cuts(pair):
+    data = random.Random(2).randbytes(4 << 20)
+    pair.server.handle("pull", lambda message: Raw(data))
+    for number in range(20):
+        into = bytearray(len(data))
+        pending = pair.site.start_request("server", "pull", into=memoryview(into))
+        if number % 3 == 1:
+            pair.proxy.cut()
+        assert len(pending.result(WAIT_S).body) == len(data)
+        assert into == data
+
+
+def test_both_ends_send_while_the_link_is_cut_at_random_moments(pair):
+    """Two hundred cuts, while messages and large replies go both ways."""
+    generator = random.Random(3)
+    data = generator.randbytes(1 << 20)
+    seen: dict[str, list[int]] = {"server": [], "site-1": []}
+    for cell in (pair.server, pair.site):
+        cell.handle("note", lambda message, name=cell.name: seen[name].append(message.payload))
+        cell.handle("pull", lambda message: Raw(data))
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def talk(cell: Cell, peer: str) -> int:
+        number = 0
+        while not stop.is_set():
+            cell.send(peer, "note", number)
+            if bytes(cell.request(peer, "pull", timeout_s=WAIT_S).body) != data:
+                raise AssertionError("a reply is not what was sent")
+            number += 1
+        return number
+
+    counts: dict[str, int] = {}
+
+    def run(cell: Cell, peer: str) -> None:
+        try:
+            counts[peer] = talk(cell, peer)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=each) for each in ((pair.server, "site-1"), (pair.site, "server"))]
+    for thread in threads:
+        thread.start()
+    cuts = threading.Event()
+    for _ in range(200):
+        cuts.wait(generator.uniform(0.0, 0.06))
+        pair.proxy.cut()
+    stop.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert not failures
+    pair.site.request("server", "settle", timeout_s=WAIT_S)
+    assert {name: sorted(numbers) == list(range(counts[name])) for name, numbers in seen.items()} == {
+        "server": True,
+        "site-1": True,
+    }
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+
+
+def test_a_link_that_does_not_come_back_in_time_is_lost_at_both_ends(hasty):
+    lost = {"server": threading.Event(), "site-1": threading.Event()}
+    hasty.server.on_peer_lost(lambda peer, error: lost[peer].set())
+    hasty.site.on_peer_lost(lambda peer, error: lost[peer].set())
+    hasty.server.handle("wait", lambda message: lost["site-1"].wait(WAIT_S))
+    pending = hasty.site.start_request("server", "wait")
+    hasty.proxy.refusing = True
+    hasty.proxy.cut()
+    with pytest.raises(PeerLostError, match="server"):
+        pending.result(WAIT_S)
+    assert all(event.wait(WAIT_S) for event in lost.values())
+    with pytest.raises((UnreachableError, PeerLostError)):
+        hasty.site.send("server", "settle")
+
+
+def test_a_name_can_come_back_before_its_old_link_is_given_up(pair):
+    """The process of a site dies and is started again: it does not wait for the grace of its old link."""
+    pair.proxy.refusing = True
+    pair.proxy.cut()
+    interrupted = pair.site
+    pair.proxy.refusing = False
+    again = Cell("site-1")
+    try:
+        # The old cell may take its link up again at any moment; a new process is let in whenever it has not.
+        interrupted.close()
+        pair.connect(again)
+        assert pair.server.peers == ("site-1",)
+    finally:
+        again.close()
+
+
+def test_a_link_cannot_be_taken_up_by_somebody_else(pair):
+    """Knowing a link's name is not enough: a second cell of the name is refused while the first has its link."""
+    second = Cell("site-1")
+    with pytest.raises(UnreachableError, match="site-1"):
+        pair.connect(second)
+    second.close()
+
+
+def test_closing_a_cell_whose_link_is_interrupted_does_not_wait(pair):
+    pair.proxy.refusing = True
+    pair.proxy.cut()
+    pair.site.close()
+    pair.server.close()
+    assert pair.server.peers == ()
