@@ -214,6 +214,20 @@ def no_thread_is_left_behind(request):
 
 
 @pytest.fixture
+def make_network():
+    """Make a network of a kind."""
+    made: list[Network] = []
+
+    def make(kind: str) -> Network:
+        made.append(Network(kind))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
 def proxy_to():
     """Make a proxy in front of a port."""
     made: list[Proxy] = []

@@ -11,7 +11,8 @@ from typing import Any
 
 from flare_transport.address import check_name, parse_address
 from flare_transport.authentication import Credentials
-from flare_transport.errors import UnreachableError
+from flare_transport.errors import PeerLostError, UnreachableError
+from flare_transport.forwarding import Forwarder, Policy
 from flare_transport.frames import Kind, Message, pack
 from flare_transport.inbound import Handler, Inbound
 from flare_transport.link_table import LinkTable
@@ -44,11 +45,14 @@ class Cell:
         threads: how many handlers run at the same time, not counting those that wait for another cell.
         reconnect_grace_s: how long a ``grpc`` link may be without a connection, in seconds, before it ends. If it gets
             a new one in time, nothing is lost, and nobody learns of it.
+        forwards: whether two cells, given by name, may talk through this one if neither is below it; None lets no two.
     Raises:
         AddressError: a cell cannot be called so.
     """
 
-    def __init__(self, name: str, *, threads: int = 8, reconnect_grace_s: float = 30.0) -> None:
+    def __init__(
+        self, name: str, *, threads: int = 8, reconnect_grace_s: float = 30.0, forwards: Policy | None = None
+    ) -> None:
         self.name = check_name(name)
         self.reconnect_grace_s = reconnect_grace_s
         self._handlers: dict[str, tuple[Handler, bool]] = {}
@@ -58,6 +62,7 @@ class Cell:
         self._replies = PendingReplies()
         self._pool = HandlerPool(name, threads)
         self._streams = Streams(name, self._pool)
+        self._forwarder = Forwarder(name, self._links, self._pool, forwards)
         self._lost: list[Callable[[str, BaseException | None], None]] = []
 
     def handle(self, topic: str, handler: Handler, *, inline: bool = False) -> None:
@@ -69,7 +74,10 @@ class Cell:
         self._streams.handle(topic, handler)
 
     def on_peer_lost(self, callback: Callable[[str, BaseException | None], None]) -> None:
-        """Call back with a peer's name, and what ended its link, when a link ends by itself."""
+        """Call back with a peer's name, and what ended its link, when a link ends by itself.
+
+        So too when a cell that others forward to is lost, or there never was a way to it.
+        """
         self._lost.append(callback)
 
     def listen(self, address: str, *, secret: bytes | None = None, credentials: Credentials | None = None) -> str:
@@ -99,6 +107,7 @@ class Cell:
         secret: bytes | None = None,
         credentials: Credentials | None = None,
         peer: str | None = None,
+        uplink: bool = False,
         timeout_s: float = 10.0,
     ) -> str:
         """Make a link to the cell that listens at ``address``; return its name.
@@ -108,6 +117,8 @@ class Cell:
             secret, credentials: as for :meth:`listen`.
             peer: whom to expect there; required for ``grpc``, where any holder of a certificate could listen. The cell
                 there has this name or one below it.
+            uplink: whether this link leads to all cells that no other link leads to; frames of any cell may come over
+                it. A cell has one.
             timeout_s: how long the peer may take to answer and to prove its name.
         Raises:
             AddressError: the address cannot be read.
@@ -116,15 +127,16 @@ class Cell:
         """
         where = parse_address(address)
         identity = Identity(secret, credentials)
-        return scheme(where).connect(where, _Reception(self), identity, peer=peer, timeout_s=timeout_s)
+        reception = _Reception(self, uplink=uplink)
+        return scheme(where).connect(where, reception, identity, peer=peer, timeout_s=timeout_s)
 
-    def attach(self, link: Link) -> None:
-        """Use a link whose peer is known, and begin to receive from it.
+    def attach(self, link: Link, *, uplink: bool = False) -> None:
+        """Use a link whose peer is known, and begin to receive from it; ``uplink`` as for :meth:`connect`.
 
         Raises:
             UnreachableError: the cell is closed, or has a link to that peer already; the link is left as it is.
         """
-        self._links.add(link, self._start, reserved=False)
+        self._links.add(link, partial(self._start, uplink=uplink), reserved=False)
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -193,7 +205,7 @@ class Cell:
                 stay untouched until the reply is there or has failed. A reply of another length has its own memory.
         """
         link = self._links.route(to)
-        pending = self._replies.begin(link, None if into is None else into.cast("B"))
+        pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
         try:
             link.send(pack(Kind.REQUEST, to, self.name, topic, pending.number, payload))
         except BaseException:
@@ -238,16 +250,27 @@ class Cell:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def _start(self, link: Link) -> None:
+    def _start(self, link: Link, *, uplink: bool) -> None:
         inbound = Inbound(
             self.name,
             link,
+            is_uplink=uplink,
             handlers=self._handlers,
             replies=self._replies,
             streams=self._streams,
             pool=self._pool,
+            forwarder=self._forwarder,
+            lost=partial(self._lost_beyond, link),
         )
+        if uplink:
+            self._links.uplink = link.peer
         link.start(inbound, self._ended)
+
+    def _lost_beyond(self, link: Link, name: str, reason: str) -> None:
+        """Settle what is under way with a cell that a link leads to no more; on the link's thread."""
+        self._replies.fail(link, reason, lost=name)
+        self._streams.fail(link, reason, lost=name)
+        self._pool.submit(partial(self._call_back, name, PeerLostError(reason)))
 
     def _ended(self, link: Link, error: BaseException | None) -> None:
         """Settle what is under way over a link. It sends nothing any more, so nothing more can get under way."""
@@ -255,21 +278,25 @@ class Cell:
         reason = str(error) if error is not None else "closed"
         self._replies.fail(link, reason)
         self._streams.fail(link, reason)
+        self._forwarder.link_ended(link, reason)
         if not self._links.closed:
-            for callback in self._lost:
-                try:
-                    callback(link.peer, error)
-                except Exception:
-                    logger.exception("callback for a lost peer failed peer=%s", link.peer)
+            self._call_back(link.peer, error)
         self._links.forget(link)
+
+    def _call_back(self, peer: str, error: BaseException | None) -> None:
+        for callback in self._lost:
+            try:
+                callback(peer, error)
+            except Exception:
+                logger.exception("callback for a lost peer failed peer=%s", peer)
 
 
 class _Reception:
     """The cell as those see it who make links for it."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, *, uplink: bool = False) -> None:
         self.name = cell.name
         self.reconnect_grace_s = cell.reconnect_grace_s
         self.reserve = cell._links.reserve
         self.release = cell._links.release
-        self.admit = partial(cell._links.add, start=cell._start, reserved=True)
+        self.admit = partial(cell._links.add, start=partial(cell._start, uplink=uplink), reserved=True)

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from flare_core.errors import FlareError
+from flare_transport.address import speaks_for
 from flare_transport.errors import PeerLostError, ProtocolError, RemoteError, UnreachableError, describe
+from flare_transport.forwarding import Forwarder
 from flare_transport.frames import Buffer, Kind, Message, pack
 from flare_transport.links.base import Link
 from flare_transport.replies import PendingReplies
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = Callable[[Message], Any]
 
-_REQUEST, _REPLY, _ERROR, _STREAM = map(int, (Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.STREAM))
+_REQUEST, _REPLY, _ERROR, _STREAM, _LOST = map(int, (Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.STREAM, Kind.LOST))
 
 
 class Inbound:
@@ -32,10 +34,13 @@ class Inbound:
         name: str,
         link: Link,
         *,
+        is_uplink: bool,
         handlers: dict[str, tuple[Handler, bool]],
         replies: PendingReplies,
         streams: Streams,
         pool: HandlerPool,
+        forwarder: Forwarder,
+        lost: Callable[[str, str], None],
     ) -> None:
         self._name = name
         self._link = link
@@ -44,11 +49,14 @@ class Inbound:
         self._replies = replies
         self._streams = streams
         self._pool = pool
-        self._strands: dict[str, Strand] = {}
+        self._forwarder = forwarder
+        self._lost = lost
+        self._is_uplink = is_uplink
+        self._strands: dict[tuple[str, str], Strand] = {}
 
     def destination(self, header: list[Any], size: int) -> memoryview | None:
         """Where the body of a reply goes that the asker has prepared a place for."""
-        return self._replies.destination(self._link, header, size)
+        return self._replies.destination(self._link, header, size) if header[1] == self._name else None
 
     def deliver(self, header: list[Any], body: Buffer) -> None:
         """Hand a frame to whoever waits for it or serves it.
@@ -57,38 +65,44 @@ class Inbound:
             ProtocolError: the peer may not send such a frame.
         """
         message = Message(header, body)
-        kind = message.kind
-        if message.sender != self._peer and not message.sender.startswith(self._below_peer):
-            raise ProtocolError(f"{self._peer} sent a frame in the name of {message.sender!r}")
-        if kind in (_REPLY, _ERROR):
-            pending = self._replies.take(message.id, self._link)
+        kind, sender = message.kind, message.sender
+        if sender != self._peer and not self._may_say(sender):
+            raise ProtocolError(f"{self._peer} sent a frame in the name of {sender!r}")
+        if message.to != self._name:
+            self._forwarder.forward(self._link, header, body)
+        elif kind in (_REPLY, _ERROR):
+            pending = self._replies.take(message.id, self._link, sender)
             if pending is not None:
                 pending.settle(message if kind == _REPLY else _remote_error(message))
-        elif message.to != self._name:
-            self._misdirected(message)
         elif kind == _REQUEST:
             handler, _ = self._handlers.get(message.topic, _UNSERVED)
             self._pool.submit(partial(self._answer, handler, message))
         elif kind == _STREAM:
             self._streams.deliver(self._link, message)
+        elif kind == _LOST:
+            self._note_lost(message)
         else:
             self._one_way(message)
+
+    def _may_say(self, sender: str) -> bool:
+        """Whether frames of ``sender`` may come over this link: of cells below the peer, or from above of any other."""
+        return sender.startswith(self._below_peer) or (self._is_uplink and not speaks_for(self._name, sender))
+
+    def _note_lost(self, message: Message) -> None:
+        name = message.topic
+        if self._may_say(name) and name != self._peer:
+            self._lost(name, bytes(message.body).decode("utf-8", "replace"))
 
     def _one_way(self, message: Message) -> None:
         handler, inline = self._handlers.get(message.topic, _UNSERVED)
         if inline:
             _handle(handler, message)
             return
-        strand = self._strands.get(message.topic)
+        key = (message.sender, message.topic)
+        strand = self._strands.get(key)
         if strand is None:
-            strand = self._strands[message.topic] = Strand(self._pool)
+            strand = self._strands[key] = Strand(self._pool)
         strand.submit(partial(_handle, handler, message))
-
-    def _misdirected(self, message: Message) -> None:
-        if message.kind == _REQUEST:
-            self._pool.submit(partial(self._answer, _not_here(self._name), message))
-        else:
-            logger.warning("frame for another cell dropped to=%r sender=%s", message.to, message.sender)
 
     def _answer(self, handler: Handler, message: Message) -> None:
         """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
@@ -124,13 +138,6 @@ def _no_handler(message: Message) -> Any:
     if message.kind == _REQUEST:
         raise UnreachableError(f"{message.to} does not serve '{message.topic}'")
     logger.warning("message dropped, nobody serves its topic topic=%r sender=%s", message.topic, message.sender)
-
-
-def _not_here(name: str) -> Handler:
-    def refuse(message: Message) -> Any:
-        raise UnreachableError(f"this is {name}, and it has no way to {message.to!r}")
-
-    return refuse
 
 
 def _remote_error(message: Message) -> RemoteError:

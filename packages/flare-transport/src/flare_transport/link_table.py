@@ -1,4 +1,4 @@
-"""The links of a cell: one for each peer, and names that are kept for links which are being made."""
+"""The links of a cell: one for each peer, which of them leads where, and names kept for links that are being made."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class LinkTable:
 
     Attributes:
         by_peer: read it, without a lock; only this class changes it.
+        uplink: the peer whose link leads to all cells that no other link leads to.
         ended_bytes: sent and received over the links that have ended.
     """
 
@@ -25,20 +26,30 @@ class LinkTable:
         self._reserved: set[str] = set()
         self._ending: set[Link] = set()
         self.by_peer: dict[str, Link] = {}
+        self.uplink: str | None = None
         self.closed = False
         self.ended_bytes = (0, 0)
 
-    def route(self, peer: str) -> Link:
-        """Return the link that leads to a peer.
+    def route(self, to: str) -> Link:
+        """Return the link that leads to a cell: its own, one to a cell above it, or the link upwards.
 
         Raises:
             UnreachableError: none does.
         """
-        link = self.by_peer.get(peer)
-        if link is None:
-            known = ", ".join(self.by_peer.copy()) or "none"
-            raise UnreachableError(f"{self._name} has no link to {peer!r} (links: {known})")
-        return link
+        link = self.by_peer.get(to)
+        if link is not None:
+            return link
+        above = to
+        while (above := above.rpartition(".")[0]) and above != self._name:
+            link = self.by_peer.get(above)
+            if link is not None:
+                return link
+        if above != self._name and self.uplink is not None and to != self._name:
+            link = self.by_peer.get(self.uplink)
+            if link is not None:
+                return link
+        known = ", ".join(self.by_peer.copy()) or "none"
+        raise UnreachableError(f"{self._name} has no link to {to!r} (links: {known})")
 
     def reserve(self, peer: str) -> None:
         """Keep a name for a link that is being made.

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from flare_core.errors import FlareError
+from flare_transport.address import speaks_for
 from flare_transport.errors import PeerLostError
 from flare_transport.frames import Kind, Message
 from flare_transport.links.base import Link
@@ -20,11 +21,12 @@ _REPLY = int(Kind.REPLY)
 class PendingReply:
     """A reply that is under way."""
 
-    __slots__ = ("_done", "_error", "_message", "_replies", "into", "link", "number")
+    __slots__ = ("_done", "_error", "_message", "_replies", "into", "link", "number", "to")
 
-    def __init__(self, replies: PendingReplies, number: int, link: Link, into: memoryview | None) -> None:
+    def __init__(self, replies: PendingReplies, number: int, link: Link, to: str, into: memoryview | None) -> None:
         self.number = number
         self.link = link
+        self.to = to
         self.into = into
         self._replies = replies
         self._message: Message | None = None
@@ -44,7 +46,7 @@ class PendingReply:
         if not self._done.acquire(blocking=False):
             with blocking():
                 if not self._done.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
-                    raise TimeoutError(f"{self.link.peer} did not reply within {timeout_s} s")
+                    raise TimeoutError(f"{self.to} did not reply within {timeout_s} s")
         self._done.release()
         if self._error is not None:
             raise self._error
@@ -74,16 +76,16 @@ class PendingReplies:
         self._by_number: dict[int, PendingReply] = {}
         self._numbers = itertools.count(1)
 
-    def begin(self, link: Link, into: memoryview | None) -> PendingReply:
-        """Expect a reply over ``link``."""
+    def begin(self, link: Link, to: str, into: memoryview | None) -> PendingReply:
+        """Expect a reply of the cell ``to`` over ``link``."""
         number = next(self._numbers)
-        pending = self._by_number[number] = PendingReply(self, number, link, into)
+        pending = self._by_number[number] = PendingReply(self, number, link, to, into)
         return pending
 
-    def take(self, number: int, link: Link) -> PendingReply | None:
-        """Stop to expect the reply of that number, if one is expected, and of that peer: none may answer for others."""
+    def take(self, number: int, link: Link, sender: str) -> PendingReply | None:
+        """Stop to expect the reply of that number, if one is expected of that cell: none may answer for others."""
         pending = self._by_number.get(number)
-        if pending is None or pending.link is not link:
+        if pending is None or pending.link is not link or pending.to != sender:
             return None
         return self._by_number.pop(number, None)
 
@@ -93,16 +95,20 @@ class PendingReplies:
 
     def destination(self, link: Link, header: list[Any], size: int) -> memoryview | None:
         """Where the asker wants the body of a raw reply of ``size`` bytes."""
-        kind, _, _, _, number, lengths, _ = header
+        kind, _, sender, _, number, lengths, _ = header
         if kind != _REPLY or lengths is not None:
             return None
         pending = self._by_number.get(number)
-        if pending is None or pending.link is not link or pending.into is None or len(pending.into) != size:
+        if pending is None or pending.link is not link or pending.to != sender:
             return None
-        return pending.into
+        return pending.into if pending.into is not None and len(pending.into) == size else None
 
-    def fail(self, link: Link, reason: str) -> None:
-        """Settle what is expected over a link that has ended."""
+    def fail(self, link: Link, reason: str, *, lost: str | None = None) -> None:
+        """Settle what is expected over a link that has ended, or of a cell which it leads to no more."""
         for pending in self._by_number.copy().values():  # copied at once: other threads change it meanwhile
-            if pending.link is link and self._by_number.pop(pending.number, None) is not None:
-                pending.settle(PeerLostError(f"the link to {link.peer} ended before it replied ({reason})"))
+            if pending.link is not link or (lost is not None and not speaks_for(lost, pending.to)):
+                continue
+            if self._by_number.pop(pending.number, None) is not None:
+                pending.settle(
+                    PeerLostError(f"the link to {lost or link.peer} ended before {pending.to} replied ({reason})")
+                )

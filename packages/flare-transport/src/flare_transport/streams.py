@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 
 import flare_fobs
 from flare_core.errors import FlareError
+from flare_transport.address import speaks_for
 from flare_transport.errors import (
     PeerLostError,
     ProtocolError,
@@ -59,8 +60,8 @@ class Streams:
         self._handlers: dict[str, StreamHandler] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._writers: dict[tuple[Link, int], StreamWriter] = {}
-        self._readers: dict[tuple[Link, int], StreamReader] = {}
+        self._writers: dict[tuple[Link, str, int], StreamWriter] = {}
+        self._readers: dict[tuple[Link, str, int], StreamReader] = {}
 
     def handle(self, topic: str, handler: StreamHandler) -> None:
         """Let ``handler`` read the streams of a topic."""
@@ -72,7 +73,7 @@ class Streams:
             raise ValueError(f"window_bytes is {window_bytes}, not from {MIN_WINDOW_BYTES} to {MAX_WINDOW_BYTES}")
         number = next(self._numbers)
         send = partial(self._send, link, to, number)
-        key = (link, number)
+        key = (link, to, number)
         writer = StreamWriter(
             to, topic, window_bytes=window_bytes, send=send, forget=lambda: self._forget(self._writers, key)
         )
@@ -92,7 +93,7 @@ class Streams:
         Raises:
             ProtocolError: it makes no sense, or breaks the bound.
         """
-        key = (link, message.id)
+        key = (link, message.sender, message.id)
         reader, writer = self._readers.get(key), self._writers.get(key)
         match message.extra:
             case None:
@@ -116,21 +117,26 @@ class Streams:
                 if writer is not None:
                     writer.fail(RemoteError(f"{writer.to}: {reason}", kind=kind))
             case _:
-                raise ProtocolError(f"{link.peer} sent a frame of a stream that says {message.extra!r}")
+                raise ProtocolError(f"{message.sender} sent a frame of a stream that says {message.extra!r}")
 
-    def fail(self, link: Link, reason: str) -> None:
-        """End the streams over a link that has ended."""
+    def fail(self, link: Link, reason: str, *, lost: str | None = None) -> None:
+        """End the streams over a link that has ended, or those to and from a cell which it leads to no more."""
         with self._lock:
             ends: list[StreamWriter | StreamReader] = [
-                end for table in (self._writers, self._readers) for key, end in table.items() if key[0] is link
+                end
+                for table in (self._writers, self._readers)
+                for key, end in table.items()
+                if key[0] is link and (lost is None or speaks_for(lost, key[1]))
             ]
         for end in ends:
-            end.fail(PeerLostError(f"the link to {link.peer} ended before the stream '{end.topic}' did ({reason})"))
+            end.fail(
+                PeerLostError(f"the link to {lost or link.peer} ended before the stream '{end.topic}' did ({reason})")
+            )
 
     def _accept(self, link: Link, message: Message, window: int) -> None:
-        key = (link, message.id)
+        key = (link, message.sender, message.id)
         if key in self._readers or not MIN_WINDOW_BYTES <= window <= MAX_WINDOW_BYTES:
-            raise ProtocolError(f"{link.peer} opened stream {message.id} again, or with a window of {window} bytes")
+            raise ProtocolError(f"{message.sender} opened a stream again, or with a window of {window} bytes")
         send = partial(self._send, link, message.sender, message.id)
         reader = StreamReader(message.sender, message.topic, message.body, window_bytes=window, send=send)
         with self._lock:
@@ -139,7 +145,7 @@ class Streams:
         self._pool.submit(partial(self._serve, key, reader, handler, send))
 
     def _serve(
-        self, key: tuple[Link, int], reader: StreamReader, handler: StreamHandler, send: SendStreamFrame
+        self, key: tuple[Link, str, int], reader: StreamReader, handler: StreamHandler, send: SendStreamFrame
     ) -> None:
         """Run a handler and tell the writer what came of it."""
         verdict: dict[str, Any] = {"done": True}
@@ -163,6 +169,6 @@ class Streams:
     def _send(self, link: Link, to: str, number: int, extra: dict[str, Any] | None, body: Buffer) -> None:
         link.send(pack(Kind.STREAM, to, self._name, "", number, Raw(body, extra)))
 
-    def _forget(self, table: dict[tuple[Link, int], Any], key: tuple[Link, int]) -> None:
+    def _forget(self, table: dict[tuple[Link, str, int], Any], key: tuple[Link, str, int]) -> None:
         with self._lock:
             table.pop(key, None)

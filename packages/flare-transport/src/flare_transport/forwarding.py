@@ -1,0 +1,118 @@
+"""What a cell does with frames for other cells: it passes them on, without decoding what they carry.
+
+Cells form a tree: those that a cell has links to are below it, except the one that its uplink leads to. A cell always
+forwards between the cells whose names are below its own and the rest of the tree. Whether two others may talk through
+it, such as two sites through their server, is what its policy says.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+from flare_transport.address import speaks_for
+from flare_transport.errors import PeerLostError, TransportError
+from flare_transport.frames import Buffer, Kind, Raw, pack, repack
+from flare_transport.link_table import LinkTable
+from flare_transport.links.base import Link
+from flare_transport.workers import HandlerPool, Strand, blocking
+
+__all__ = ["Forwarder", "Policy"]
+
+logger = logging.getLogger(__name__)
+
+Policy: TypeAlias = Callable[[str, str], bool]
+
+MAX_WAITING_BYTES = 1 << 26  # of one link's frames, for peers that are slow to take them
+_LOST = int(Kind.LOST)
+
+
+class Forwarder:
+    """Passes frames on, in order, over the links of one cell."""
+
+    def __init__(self, name: str, links: LinkTable, pool: HandlerPool, policy: Policy | None) -> None:
+        self._name = name
+        self._links = links
+        self._pool = pool
+        self._policy = policy
+        self._changed = threading.Condition()
+        self._strands: dict[tuple[Link, bool], Strand] = {}
+        self._waiting: dict[Link, int] = defaultdict(int)
+        self._talking: dict[Link, set[str]] = defaultdict(set)  # who, elsewhere, talks to cells beyond a link
+
+    def forward(self, source: Link, header: list[Any], body: Buffer) -> None:
+        """Pass a frame on that came over ``source``; called by the link's thread.
+
+        Who has sent it learns if there is no way. The thread waits only if much of what came over its link is stuck.
+        """
+        kind, to, sender = header[0], header[1], header[2]
+        try:
+            target = self._way(source, sender, to)
+        except TransportError as error:
+            if kind != _LOST:
+                self._tell_lost(source, sender, to, str(error))
+            return
+        frame = repack(header, body)
+        size = len(body)
+        with self._changed:
+            while self._waiting[source] > MAX_WAITING_BYTES and not self._links.closed:
+                self._changed.wait()
+            self._waiting[source] += size
+            self._talking[target].add(sender)
+            self._talking[source].add(to)
+            strand = self._strands.get((target, frame.bulk))
+            if strand is None:
+                strand = self._strands[target, frame.bulk] = Strand(self._pool)
+        strand.submit(partial(self._send, source, target, frame, size))
+
+    def link_ended(self, link: Link, reason: str) -> None:
+        """Tell those who talked to cells beyond a link that it has ended."""
+        with self._changed:
+            talking = self._talking.pop(link, set())
+            for key in [key for key in self._strands if key[0] is link]:
+                del self._strands[key]
+            self._waiting.pop(link, None)
+            self._changed.notify_all()
+        for name in talking:
+            try:
+                self._links.route(name).send(self._lost(name, link.peer, reason))
+            except TransportError:
+                logger.debug("cannot tell that a peer is lost to=%s peer=%s", name, link.peer)
+
+    def _way(self, source: Link, sender: str, to: str) -> Link:
+        if not (speaks_for(self._name, sender) or speaks_for(self._name, to)) and (
+            self._policy is None or not self._policy(sender, to)
+        ):
+            raise TransportError(f"{self._name} does not let {sender} talk to {to}")
+        target = self._links.route(to)
+        if target is source:
+            raise TransportError(f"{self._name} knows no way from {sender} to {to}")
+        return target
+
+    def _send(self, source: Link, target: Link, frame: Any, size: int) -> None:
+        try:
+            with blocking():
+                target.send(frame)
+        except PeerLostError:
+            logger.debug("frame not forwarded, its link has ended peer=%s", target.peer)  # link_ended tells
+        with self._changed:
+            if source in self._waiting:
+                self._waiting[source] -= size
+            self._changed.notify_all()
+
+    def _tell_lost(self, source: Link, sender: str, to: str, reason: str) -> None:
+        def tell() -> None:
+            try:
+                source.send(self._lost(sender, to, reason))
+            except PeerLostError:
+                logger.debug("cannot tell that there is no way to=%s", sender)
+
+        self._pool.submit(tell)
+
+    def _lost(self, to: str, lost: str, reason: str) -> Any:
+        text = reason.encode("utf-8", "backslashreplace")[:4000]
+        return pack(Kind.LOST, to, self._name, lost, 0, Raw(text))

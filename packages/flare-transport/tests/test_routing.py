@@ -1,0 +1,169 @@
+"""Cells that reach each other through others."""
+
+from __future__ import annotations
+
+import random
+import threading
+from queue import SimpleQueue
+
+import pytest
+
+from flare_transport import Cell, PeerLostError, Raw, RemoteError, UnreachableError
+from flare_transport.frames import Kind, pack
+
+WAIT_S = 20
+
+
+class Tree:
+    """A server with two sites below it, a job below one of them, and a relay with a site of its own."""
+
+    def __init__(self, network, policy=lambda sender, to: True) -> None:
+        self.network = network
+        self.server = network.cell("server", forwards=policy)
+        self.site_1 = self._below(self.server, "site-1")
+        self.site_2 = self._below(self.server, "site-2")
+        self.job = self._below(self.site_1, "site-1.job-7")
+        self.relay = self._below(self.server, "hospital")
+        self.ward = self._below(self.relay, "hospital.ward-3")
+
+    def _below(self, parent: Cell, name: str) -> Cell:
+        cell = self.network.cell(name)
+        proof = self.network.proof(cell, parent.name)
+        cell.connect(self.network.listen(parent), uplink=True, **proof)
+        self.network.settle(parent, cell)
+        return cell
+
+
+@pytest.fixture(params=["inproc", "unix", "grpc"])
+def tree(request, make_network):
+    return Tree(make_network(request.param))
+
+
+def test_every_cell_reaches_every_other(tree):
+    cells = [tree.server, tree.site_1, tree.site_2, tree.job, tree.relay, tree.ward]
+    for cell in cells:
+        cell.handle("who", lambda message, name=cell.name: [name, message.sender, message.payload])
+    for asker in cells:
+        for asked in cells:
+            if asker is not asked:
+                answer = asker.request(asked.name, "who", 7, timeout_s=WAIT_S).payload
+                assert answer == [asked.name, asker.name, 7]
+
+
+def test_large_bodies_and_streams_pass_through(tree):
+    data = random.Random(1).randbytes(5 << 20)
+    tree.ward.handle("pull", lambda message: Raw(data))
+    into = bytearray(len(data))
+    tree.job.request("hospital.ward-3", "pull", into=memoryview(into), timeout_s=WAIT_S)
+    assert into == data
+    read: SimpleQueue = SimpleQueue()
+    tree.site_2.handle_stream("blob", lambda reader: read.put((reader.sender, reader.read())))
+    for writer_cell in (tree.job, tree.ward):  # both number their streams from 1
+        with writer_cell.open_stream("site-2", "blob") as writer:
+            writer.write(data)
+        assert read.get(timeout=WAIT_S) == (writer_cell.name, data)
+
+
+def test_messages_of_one_topic_keep_their_order(tree):
+    seen: list[int] = []
+    done = threading.Event()
+    tree.ward.handle("note", lambda message: (seen.append(message.payload), message.payload == 499 and done.set()))
+    for number in range(500):
+        tree.job.send("hospital.ward-3", "note", number)
+    assert done.wait(WAIT_S)
+    assert seen == list(range(500))
+
+
+def test_no_way_is_told_to_who_asked(tree):
+    for name in ("site-9", "site-2.job-1", "hospital.ward-9"):
+        with pytest.raises(PeerLostError, match=name):
+            tree.job.request(name, "who", timeout_s=WAIT_S)
+        with pytest.raises(PeerLostError, match=name):
+            tree.job.open_stream(name, "blob").close()
+    with pytest.raises(UnreachableError, match="site-1"):
+        tree.site_1.request("site-1.job-8", "who", timeout_s=WAIT_S)
+
+
+def test_what_is_under_way_through_others_fails_with_the_cell_it_goes_to(tree):
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait(message):
+        asked.set()
+        go_on.wait(WAIT_S)
+
+    tree.ward.handle("wait", wait)
+    failed: SimpleQueue = SimpleQueue()
+
+    def read(reader):
+        try:
+            reader.read()
+        except PeerLostError as error:
+            failed.put(error)
+            raise
+
+    tree.site_2.handle_stream("blob", read)
+    pending = tree.job.start_request("hospital.ward-3", "wait")
+    writer = tree.ward.open_stream("site-2", "blob")
+    writer.write(b"some")
+    assert asked.wait(WAIT_S)
+    tree.ward.close(wait=False)
+    with pytest.raises(PeerLostError, match="hospital"):
+        pending.result(WAIT_S)
+    assert "hospital.ward-3" in str(failed.get(timeout=WAIT_S))
+    go_on.set()
+
+
+def test_others_talk_only_if_the_policy_lets_them(make_network):
+    tree = Tree(make_network("inproc"), policy=lambda sender, to: {sender, to} == {"site-1", "site-2"})
+    for cell in (tree.site_2, tree.ward, tree.server, tree.job):
+        cell.handle("who", lambda message: "here")
+    assert tree.site_1.request("site-2", "who", timeout_s=WAIT_S).payload == "here"
+    assert tree.ward.request("server", "who", timeout_s=WAIT_S).payload == "here"
+    assert tree.server.request("site-1.job-7", "who", timeout_s=WAIT_S).payload == "here"
+    with pytest.raises(PeerLostError, match="does not let"):
+        tree.site_1.request("hospital.ward-3", "who", timeout_s=WAIT_S)
+    with pytest.raises(PeerLostError, match="does not let"):
+        tree.job.request("site-2", "who", timeout_s=WAIT_S)
+
+
+def test_a_direct_link_is_taken_where_there_is_one(make_network):
+    network = make_network("inproc")
+    tree = Tree(network, policy=None)
+    tree.site_2.handle("who", lambda message: "here")
+    with pytest.raises(PeerLostError):
+        tree.site_1.request("site-2", "who", timeout_s=WAIT_S)
+    tree.site_1.connect(network.listen(tree.site_2))
+    before = tree.server.bytes_received
+    assert tree.site_1.request("site-2", "who", timeout_s=WAIT_S).payload == "here"
+    assert tree.server.bytes_received == before
+
+
+def test_nobody_answers_for_another_cell(make_network):
+    """A site that guesses the number of a request cannot settle it."""
+    tree = Tree(make_network("inproc"))
+    asked = threading.Event()
+
+    def slow(message):
+        asked.set()
+        forged.wait(WAIT_S)
+        return "true"
+
+    forged = threading.Event()
+    tree.site_2.handle("slow", slow)
+    pending = tree.site_1.start_request("site-2", "slow")
+    assert asked.wait(WAIT_S)
+    (uplink,) = [tree.ward._links.by_peer["hospital"]]
+    uplink.send(pack(Kind.REPLY, "site-1", "hospital.ward-3", "slow", pending.number, "forged"))
+    tree.site_1.handle("pass", lambda message: None)
+    tree.ward.request("site-1", "pass", timeout_s=WAIT_S)  # comes after it
+    forged.set()
+    assert pending.result(WAIT_S).payload == "true"
+
+
+def test_errors_come_back_through_others(tree):
+    def fail(message):
+        raise RuntimeError("no such record")
+
+    tree.site_2.handle("fail", fail)
+    with pytest.raises(RemoteError, match="no such record"):
+        tree.job.request("site-2", "fail", timeout_s=WAIT_S)
