@@ -145,7 +145,7 @@ def test_both_ends_send_while_the_link_is_cut_at_random_moments(pair):
     stop.set()
     for thread in threads:
         thread.join(WAIT_S)
-    assert not failures
+    assert not failures, failures
     pair.site.request("server", "settle", timeout_s=WAIT_S)
     assert {name: sorted(numbers) == list(range(counts[name])) for name, numbers in seen.items()} == {
         "server": True,

@@ -35,8 +35,8 @@ class Cell:
 
     Names are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. Handlers run on a pool of threads, which start as
     they are needed, or, if registered ``inline``, on the thread that reads the link: such a handler must neither block
-    nor send. Requests are handled at the same time, in no order, and always on the pool; messages of one topic from one
-    cell one at a time, in the order in which they were sent.
+    nor send. Requests are handled at the same time, in no order; messages of one topic from one cell one at a time, in
+    the order in which they were sent.
 
     Used as a context manager, a cell is closed at the end of the block.
 

@@ -47,7 +47,7 @@ class Forwarder:
     def forward(self, source: Link, header: list[Any], body: Buffer) -> None:
         """Pass a frame on that came over ``source``; called by the link's thread.
 
-        Who has sent it learns if there is no way. The thread waits only if much of what came over its link is stuck.
+        Who has sent it learns if there is no way.
         """
         kind, to, sender = header[0], header[1], header[2]
         try:
@@ -59,8 +59,6 @@ class Forwarder:
         frame = repack(header, body)
         size = len(body)
         with self._changed:
-            while self._waiting[source] > MAX_WAITING_BYTES and not self._links.closed:
-                self._changed.wait()
             self._waiting[source] += size
             self._talking[target].add(sender)
             self._talking[source].add(to)
@@ -68,6 +66,16 @@ class Forwarder:
             if strand is None:
                 strand = self._strands[target, frame.bulk] = Strand(self._pool)
         strand.submit(partial(self._send, source, target, frame, size))
+
+    def is_stuck(self, source: Link) -> bool:
+        """Whether much of what came over a link waits to be passed on."""
+        return self._waiting.get(source, 0) > MAX_WAITING_BYTES
+
+    def wait_while_stuck(self, source: Link) -> None:
+        """Wait until less does."""
+        with self._changed:
+            while self.is_stuck(source) and not self._links.closed:
+                self._changed.wait()
 
     def link_ended(self, link: Link, reason: str) -> None:
         """Tell those who talked to cells beyond a link that it has ended."""

@@ -134,6 +134,13 @@ class Message:
 class Receiver(Protocol):
     """Who takes the frames of a link."""
 
+    @property
+    def congested(self) -> bool:
+        """Whether so much has been delivered that no more should be read from the link for now."""
+
+    def wait_until_clear(self) -> None:
+        """Wait until the receiver is no more :attr:`congested`."""
+
     def destination(self, header: list[Any], size: int) -> memoryview | None:
         """Where the body of ``size`` bytes should be written, if the receiver has a place for it."""
 
@@ -271,7 +278,10 @@ class FrameReader:
         while len(data):
             room = self.room
             count = min(len(room), len(data))
-            room[:count] = data[:count]
+            if count < PROMPT_BYTES:
+                room[:count] = data[:count]
+            else:  # lets other threads run meanwhile
+                np.copyto(np.frombuffer(room, np.uint8, count), np.frombuffer(data, np.uint8, count))
             data = data[count:]
             self.took(count)
 

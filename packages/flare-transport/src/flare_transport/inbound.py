@@ -54,6 +54,15 @@ class Inbound:
         self._is_uplink = is_uplink
         self._strands: dict[tuple[str, str], Strand] = {}
 
+    @property
+    def congested(self) -> bool:
+        """Whether much that came over the link waits to be passed on."""
+        return self._forwarder.is_stuck(self._link)
+
+    def wait_until_clear(self) -> None:
+        """Wait until less does."""
+        self._forwarder.wait_while_stuck(self._link)
+
     def destination(self, header: list[Any], size: int) -> memoryview | None:
         """Where the body of a reply goes that the asker has prepared a place for."""
         return self._replies.destination(self._link, header, size) if header[1] == self._name else None
@@ -75,8 +84,11 @@ class Inbound:
             if pending is not None:
                 pending.settle(message if kind == _REPLY else _remote_error(message))
         elif kind == _REQUEST:
-            handler, _ = self._handlers.get(message.topic, _UNSERVED)
-            self._pool.submit(partial(self._answer, handler, message))
+            handler, inline = self._handlers.get(message.topic, _UNSERVED)
+            if inline and self._link.sends_at_once:
+                self._answer(handler, message, wait=False)
+            else:
+                self._pool.submit(partial(self._answer, handler, message))
         elif kind == _STREAM:
             self._streams.deliver(self._link, message)
         elif kind == _LOST:
@@ -104,7 +116,7 @@ class Inbound:
             strand = self._strands[key] = Strand(self._pool)
         strand.submit(partial(_handle, handler, message))
 
-    def _answer(self, handler: Handler, message: Message) -> None:
+    def _answer(self, handler: Handler, message: Message, *, wait: bool = True) -> None:
         """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
         try:
             outcome, kind = handler(message), _REPLY
@@ -114,17 +126,17 @@ class Inbound:
             outcome, kind = describe(error), _ERROR
         try:
             try:
-                self._reply(kind, message, outcome)
+                self._reply(kind, message, outcome, wait)
             except PeerLostError:
                 raise
             except Exception as error:
                 logger.exception("reply cannot be sent topic=%r sender=%s", message.topic, message.sender)
-                self._reply(_ERROR, message, describe(error))
+                self._reply(_ERROR, message, describe(error), wait)
         except PeerLostError:
             logger.info("reply not sent, peer is gone topic=%r peer=%s", message.topic, message.sender)
 
-    def _reply(self, kind: int, message: Message, outcome: Any) -> None:
-        self._link.send(pack(kind, message.sender, self._name, message.topic, message.id, outcome))
+    def _reply(self, kind: int, message: Message, outcome: Any, wait: bool) -> None:
+        self._link.send(pack(kind, message.sender, self._name, message.topic, message.id, outcome), wait=wait)
 
 
 def _handle(handler: Handler, message: Message) -> None:

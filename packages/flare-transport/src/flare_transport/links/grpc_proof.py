@@ -10,11 +10,12 @@ from __future__ import annotations
 import hmac
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 import grpc
+import grpc.aio
 
 from flare_transport import certificates
 from flare_transport.address import Address, check_name, speaks_for
@@ -27,6 +28,7 @@ __all__ = ["Greeting", "Proof", "proof_for"]
 Metadata: TypeAlias = Mapping[str, Any]
 Pairs: TypeAlias = tuple[tuple[str, Any], ...]
 Options: TypeAlias = list[tuple[str, Any]]
+Read: TypeAlias = Callable[[], Awaitable[bytes | None]]
 
 
 class Greeting:
@@ -67,7 +69,7 @@ class Proof(ABC):
         return ()
 
     @abstractmethod
-    def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, chunks: Iterator[bytes]) -> None:
+    async def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
         """Check what the connector's stream begins with.
 
         Raises:
@@ -101,7 +103,7 @@ class _CertificateProof(Proof):
         own = self._credentials
         tls = grpc.ssl_channel_credentials(own.authority, own.private_key, own.certificate)
         name = ("grpc.ssl_target_name_override", certificates.identity_host(peer))
-        return grpc.secure_channel(_target(address), tls, options=[*options, name])
+        return grpc.aio.secure_channel(_target(address), tls, options=[*options, name])
 
     def add_port(self, server: Any, address: Address) -> int:
         own = self._credentials
@@ -119,7 +121,7 @@ class _CertificateProof(Proof):
             raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {claimed!r}")
         return claimed
 
-    def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, chunks: Iterator[bytes]) -> None:
+    async def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
         """The certificate has proved it."""
 
 
@@ -128,7 +130,7 @@ class _SecretProof(Proof):
         self._secret = secret
 
     def channel(self, address: Address, peer: str, options: Options) -> Any:
-        return grpc.insecure_channel(_target(address), options=options)
+        return grpc.aio.insecure_channel(_target(address), options=options)
 
     def add_port(self, server: Any, address: Address) -> int:
         return int(server.add_insecure_port(_target(address)))
@@ -146,12 +148,9 @@ class _SecretProof(Proof):
         proof = proof_of(self._secret, b"listener", peer, _nonce(metadata), name, nonce)
         return (("flare-nonce-bin", nonce), ("flare-proof-bin", proof))
 
-    def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, chunks: Iterator[bytes]) -> None:
+    async def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
         nonce = dict(answer)["flare-nonce-bin"]
-        try:
-            proof = next(chunks)
-        except Exception as error:  # gRPC's are of many types
-            raise AuthenticationError(f"{peer} left before it had proved its name") from error
+        proof = await read() or b""
         if not hmac.compare_digest(proof, proof_of(self._secret, b"connector", peer, _nonce(metadata), name, nonce)):
             raise AuthenticationError(f"the connector, which calls itself {peer}, does not know this cell's secret")
 

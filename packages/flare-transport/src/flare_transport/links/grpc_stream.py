@@ -1,156 +1,66 @@
-"""A link over bidirectional gRPC streams: over one, and when that breaks over the next, without losing anything."""
+"""A link over gRPC, of two lanes, so that small frames do not wait for large ones."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from flare_transport.errors import PeerLostError, ProtocolError, UnreachableError
-from flare_transport.frames import Frame, FrameReader, Receiver
-from flare_transport.links.base import ThreadLink
-from flare_transport.links.outbox import ACKNOWLEDGEMENT, COUNT, END, Connection, Outbox
+from flare_transport.errors import PeerLostError, ProtocolError
+from flare_transport.frames import Buffer, Frame, FrameReader, Receiver
+from flare_transport.links.base import Ended, Link
+from flare_transport.links.grpc_lane import LANES, Lane, Reconnect
+from flare_transport.links.grpc_loop import EventLoop
+from flare_transport.links.outbox import ACKNOWLEDGEMENT, COUNT, END, FRAMES, MAX_CHUNK_BYTES
 
 __all__ = ["CLOSE_GRACE_S", "GrpcLink"]
 
 logger = logging.getLogger(__name__)
 
 CLOSE_GRACE_S = 1.0
+SMALL_CHUNK_BYTES = 1 << 18  # while small frames are sent as well, which a large chunk would hold up
+PROMPT_RECENTLY_S = 0.1
 
 
-class GrpcLink(ThreadLink):
-    """A link whose connection may change.
+class GrpcLink(Link):
+    """A link whose connections may change.
 
     Args:
         peer: name of the cell at the other end.
-        outbox: what is to be sent.
-        connection: the first one.
-        reconnect: makes the next one, or None if the peer makes it and :meth:`resume` is given it.
-        grace_s: how long to be without a connection before the link ends.
-        released: called when nothing of the link is left.
+        loop: that of the connections.
+        reconnect, grace_s: as for :class:`Lane`.
     """
 
-    def __init__(
-        self,
-        peer: str,
-        *,
-        outbox: Outbox,
-        connection: Connection,
-        reconnect: Callable[[GrpcLink, float], Connection] | None,
-        grace_s: float,
-        released: Callable[[], None],
-    ) -> None:
+    sends_at_once = True
+
+    def __init__(self, peer: str, loop: EventLoop, *, reconnect: Reconnect | None, grace_s: float) -> None:
         super().__init__(peer)
-        self.outbox = outbox
-        self._connection = connection
-        self._reconnect = reconnect
-        self._grace_s = grace_s
-        self._released = released
-        self._state = threading.Condition()
-        self._offered: Connection | None = None
-        self._over = False
-        self._interrupted = False
-        self.closing = threading.Event()
-        self._grace: threading.Timer | None = None
+        self.lanes = {name: Lane(name, loop, reconnect, grace_s, self._piece_bytes) for name in LANES}
+        self.released: Callable[[], None] = lambda: None
+        self._loop = loop
+        self._outboxes = [self.lanes[name].outbox for name in LANES]  # by whether a frame is bulk
+        self._last_prompt = 0.0
+        self._error: BaseException | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._teller: threading.Thread | None = None
+        self._gone = threading.Event()
 
     @property
     def interrupted(self) -> bool:
         """Whether the link is without a connection at the moment."""
-        return self._interrupted
+        return any(lane.interrupted for lane in self.lanes.values())
 
-    def run(self, receiver: Receiver) -> None:
-        readers = (FrameReader(receiver), FrameReader(receiver))
-        self.outbox.switch(self._connection, 0)
-        while True:
-            self._connection.greeted.wait()
-            try:
-                chunks: Iterator[bytes] = self._connection.chunks
-                for chunk in chunks:
-                    if self._take(chunk, readers):
-                        return
-                reason = "the other end is gone"
-            except (ProtocolError, PeerLostError):
-                raise
-            except Exception as error:  # gRPC's are of many types
-                reason = _reason(error)
-            self._connection.leave()
-            if self.closing.is_set():
-                return
-            self._change_connection(reason)
+    def start(self, receiver: Receiver, ended: Ended) -> None:
+        self._loop.call(self._begin, receiver, ended)
 
-    def _take(self, chunk: bytes, readers: tuple[FrameReader, FrameReader]) -> bool:
-        """Take a chunk; true if it says that the link has ended in order."""
-        lane = chunk[0] if chunk else -1
-        if lane == ACKNOWLEDGEMENT and len(chunk) == COUNT.size:
-            self.outbox.acknowledge(COUNT.unpack(chunk)[1])
-            return False
-        self.outbox.note_received(len(chunk))
-        if lane == END:
-            for reader in readers:
-                reader.end()
-            return True
-        if lane not in (0, 1):
-            raise ProtocolError(f"the peer sent a chunk of {len(chunk)} bytes on the lane {lane}, which there is not")
-        self.bytes_received += len(chunk) - 1
-        readers[lane].feed(memoryview(chunk)[1:])
-        return False
-
-    def _change_connection(self, reason: str) -> None:
-        """Go on over another connection.
-
-        Raises:
-            PeerLostError: there was none in time.
-        """
-        logger.info("link interrupted peer=%s reason=%s", self.peer, reason)
-        began = time.monotonic()
-        self._interrupted = True
+    def send(self, frame: Frame, *, wait: bool = True) -> None:
+        if not frame.bulk:
+            self._last_prompt = time.monotonic()
         try:
-            connection = self._reconnect(self, self._grace_s) if self._reconnect is not None else self._awaited()
-        except UnreachableError as error:
-            raise PeerLostError(f"the link to {self.peer} broke ({reason}), and did not come back: {error}") from error
-        self._interrupted = False
-        if self.closing.is_set():
-            connection.cancel()
-            raise PeerLostError(f"the link to {self.peer} was closed while it was interrupted ({reason})")
-        with self._state:
-            self._connection = connection
-        self.outbox.switch(connection, connection.peer_received)
-        logger.info("link resumed peer=%s after_s=%.3f", self.peer, time.monotonic() - began)
-        connection.accepted.set()
-
-    def resume(self, connection: Connection) -> int:
-        """Go on over a connection that the peer has made; return how many of its chunks were taken.
-
-        Raises:
-            UnreachableError: the link has ended.
-        """
-        with self._state:
-            if self._over or self.closing.is_set() or self._offered is not None:
-                raise UnreachableError("the link to be resumed has ended here")
-            self._offered = connection
-            old = self._connection
-            self._state.notify_all()
-        old.leave()
-        old.cancel()  # if it is not over yet
-        connection.accepted.wait()
-        with self._state:
-            if self._over:
-                raise UnreachableError("the link to be resumed has ended here")
-        return self.outbox.received
-
-    def _awaited(self) -> Connection:
-        with self._state:
-            self._state.wait_for(lambda: self._offered is not None or self.closing.is_set(), self._grace_s)
-            connection, self._offered = self._offered, None
-        if connection is None:
-            raise UnreachableError("closed" if self.closing.is_set() else f"it was given {self._grace_s:g} s")
-        return connection
-
-    def send(self, frame: Frame) -> None:
-        try:
-            self.bytes_sent += self.outbox.put(frame)
+            self.bytes_sent += self._outboxes[frame.bulk].put(frame.buffers, wait=wait)
         except PeerLostError as error:
             raise PeerLostError(f"the link to {self.peer} has ended") from error
         except BaseException:  # such as a KeyboardInterrupt: the peer can make no sense of what follows half a frame
@@ -158,48 +68,104 @@ class GrpcLink(ThreadLink):
             raise
 
     def close(self) -> None:
-        """End the link once the outbox is sent; a peer that does not take it gets no more than a moment."""
-        self.outbox.end()
-        with self._state:
-            self.closing.set()
-            self._state.notify_all()
-            if self._over or self._grace is not None:
-                return
-            self._grace = threading.Timer(CLOSE_GRACE_S, self._cancel)
-            self._grace.daemon = True
-            self._grace.start()
-
-    def abandon(self) -> None:
-        """End the link at once, and wait until it has."""
-        self.outbox.drop()
-        self.close()
-        self._cancel()
-        self.join()
-
-    def _cancel(self) -> None:
-        with self._state:
-            connection = self._connection
-        connection.leave()
-        connection.cancel()
-
-    def release(self) -> None:
-        with self._state:
-            self._over = True
-            offered, self._offered = self._offered, None
-            if self._grace is not None:
-                self._grace.cancel()
-        self.outbox.drop()
-        self._cancel()
-        if offered is not None:
-            offered.accepted.set()
-        self._released()
+        """End the link once the outboxes are sent; a peer that does not take them gets no more than a moment."""
+        for outbox in self._outboxes:
+            outbox.end()
+        self._loop.call(self._close)
 
     def join(self) -> None:
-        super().join()
-        if self._grace is not None and self._grace is not threading.current_thread():
-            self._grace.join()
+        if not self._loop.is_current and self._teller is not threading.current_thread():
+            self._gone.wait()
+
+    async def abandon(self) -> None:
+        """End the link at once, and return when it has."""
+        for outbox in self._outboxes:
+            outbox.drop()
+        self._close()
+        self._cancel()
+        await asyncio.to_thread(self._gone.wait)
+
+    async def decline(self) -> None:
+        """End a link that was made and cannot be used."""
+        self._begin(_Nobody(), lambda link, error: None)
+        self.close()
+        await asyncio.to_thread(self._gone.wait)
+
+    def _begin(self, receiver: Receiver, ended: Ended) -> None:
+        self._task = self._loop.asyncio.create_task(self._run(receiver, ended))
+
+    async def _run(self, receiver: Receiver, ended: Ended) -> None:
+        await asyncio.gather(*(self._run_lane(lane, receiver) for lane in self.lanes.values()))
+        self.released()
+        # What is told of the end may wait for others, so not on the loop's thread.
+        self._teller = threading.Thread(target=self._tell, args=(ended,), name=f"flare-link-{self.peer}", daemon=True)
+        self._teller.start()
+
+    def _tell(self, ended: Ended) -> None:
+        try:
+            ended(self, self._error)
+        finally:
+            self._gone.set()
+
+    async def _run_lane(self, lane: Lane, receiver: Receiver) -> None:
+        reader = FrameReader(receiver)
+
+        async def take(chunk: bytes) -> bool:
+            is_end = self._take(lane, chunk, reader)
+            if receiver.congested:
+                await asyncio.to_thread(receiver.wait_until_clear)
+            return is_end
+
+        try:
+            await lane.run(take)
+        except (ProtocolError, PeerLostError) as problem:
+            self._error = self._error or type(problem)(f"{self.peer}: {problem}")
+        except BaseException as problem:
+            logger.exception("link failed peer=%s", self.peer)
+            self._error = self._error or problem
+        self.close()  # the other lane too
+
+    def _take(self, lane: Lane, chunk: bytes, reader: FrameReader) -> bool:
+        """Take a chunk; true if it says that the lane has ended."""
+        mark = chunk[0] if chunk else -1
+        if mark == FRAMES:
+            lane.outbox.note_received(len(chunk))
+            self.bytes_received += len(chunk) - 1
+            reader.feed(memoryview(chunk)[1:])
+        elif mark == ACKNOWLEDGEMENT and len(chunk) == COUNT.size:
+            lane.outbox.acknowledge(COUNT.unpack(chunk)[1])
+        elif mark == END:
+            lane.outbox.note_received(len(chunk))
+            reader.end()
+            return True
+        else:
+            raise ProtocolError(f"it sent a chunk of {len(chunk)} bytes that is of no known kind ({mark})")
+        return False
+
+    def _close(self) -> None:
+        if not self.lanes[LANES[0]].closing.is_set():
+            self._loop.asyncio.call_later(CLOSE_GRACE_S, self._cancel)
+        for lane in self.lanes.values():
+            lane.close()
+
+    def _cancel(self) -> None:
+        for lane in self.lanes.values():
+            lane.cancel()
+
+    def _piece_bytes(self) -> int:
+        return SMALL_CHUNK_BYTES if time.monotonic() - self._last_prompt < PROMPT_RECENTLY_S else MAX_CHUNK_BYTES
 
 
-def _reason(error: Exception) -> str:
-    details: Any = getattr(error, "details", None)
-    return str(details() if callable(details) else error) or "the connection broke"
+class _Nobody:
+    """Takes no frames."""
+
+    congested = False
+
+    def wait_until_clear(self) -> None:
+        """It always is."""
+
+    def destination(self, header: list[Any], size: int) -> memoryview | None:
+        return None
+
+    def deliver(self, header: list[Any], body: Buffer) -> None:
+        logger.debug("frame dropped, the link was declined")

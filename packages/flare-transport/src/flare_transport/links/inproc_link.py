@@ -95,8 +95,10 @@ class InprocLink(ThreadLink):
             for header, body, size in frames:
                 self.bytes_received += size
                 receiver.deliver(header, body)
+            if receiver.congested:
+                receiver.wait_until_clear()
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame, *, wait: bool = True) -> None:
         self.bytes_sent += self._outgoing.put(frame.buffers)
 
     def close(self) -> None:

@@ -1,14 +1,14 @@
-"""What a link that can change its connection has to send: chunks, kept until the peer has them.
+"""What one lane of a link has to send: chunks, kept until the peer has them, over one connection after another.
 
-A chunk is one message of the connection:
+A chunk is one message of a connection:
 
     offset  size
-    0       1     lane: 0 prompt, 1 bulk, 2 an acknowledgement, 3 the end of the link
-    1       …     a part of the lane's frames, cut at any place; of an acknowledgement, how many chunks this end has
-                  taken from the other so far, 8 bytes, unsigned, little-endian
+    0       1     0 a part of the lane's frames, 1 an acknowledgement, 2 the end of the lane
+    1       …     bytes of frames, cut at any place; of an acknowledgement, how many chunks this end has taken from the
+                  other so far, 8 bytes, unsigned, little-endian
 
-Chunks other than acknowledgements are counted, in the order in which they are sent, over both lanes. After a connection
-has broken, each end tells the other how many it has taken, and the rest is sent again over the next one.
+Chunks other than acknowledgements are counted. After a connection has broken, each end tells the other how many it has
+taken, and the rest is sent again over the next one.
 """
 
 from __future__ import annotations
@@ -19,84 +19,84 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from flare_transport.errors import PeerLostError, ProtocolError
-from flare_transport.frames import Buffer, Frame
+from flare_transport.frames import Buffer
 
-__all__ = ["ACKNOWLEDGEMENT", "BULK", "CHUNK_BYTES", "COUNT", "END", "PROMPT", "Connection", "Outbox"]
+__all__ = ["ACKNOWLEDGEMENT", "COUNT", "END", "FRAMES", "MAX_CHUNK_BYTES", "Outbox"]
 
-CHUNK_BYTES = 1 << 19  # a small frame waits for no more than one that is being sent
-PROMPT, BULK, ACKNOWLEDGEMENT, END = range(4)
+MAX_CHUNK_BYTES = 1 << 21
+FRAMES, ACKNOWLEDGEMENT, END = range(3)
 COUNT = struct.Struct("<BQ")
 
-LANE_BYTES = 1 << 22  # that wait for the connection; a sender waits while there are more
-WINDOW_BYTES = 1 << 24  # that the peer has not acknowledged
-ACKNOWLEDGE_BYTES = 1 << 21
+QUEUE_BYTES = 1 << 22  # that wait for the connection; a sender waits while there are as many
+WINDOW_BYTES = 1 << 24  # that the peer has not acknowledged; no more is sent until it has
+ACKNOWLEDGE_BYTES = 1 << 22
 ACKNOWLEDGE_CHUNKS = 64
-
-
-class _Lane:
-    """Pieces of one lane that wait for the connection, each beginning with the lane's number."""
-
-    def __init__(self, number: int) -> None:
-        self.mark = bytes((number,))
-        self.sending = threading.Lock()  # one frame at a time
-        self.pieces: deque[bytes] = deque()
-        self.bytes = 0
-
-    def take(self) -> bytes:
-        """Take out what goes into one chunk: a piece, or some small ones."""
-        taken = [self.pieces.popleft()]
-        size = len(taken[0])
-        while self.pieces and size + len(self.pieces[0]) <= CHUNK_BYTES:
-            taken.append(self.pieces.popleft()[1:])
-            size += len(taken[-1])
-        self.bytes -= size
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+_MARK = bytes((FRAMES,))
+_END = bytes((END,))
 
 
 class Outbox:
-    """Chunks on their way to the peer, over one connection at a time.
+    """Chunks on their way to the peer. Any thread adds frames; the loop of the connections takes chunks out.
 
+    Args:
+        wake: called, under the outbox's lock, when there is something to take again after there was nothing.
+        piece_bytes: how large the pieces of a large frame may be at the moment.
     Attributes:
         received: how many chunks of the peer's were taken; see :meth:`note_received`.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._lanes = (_Lane(PROMPT), _Lane(BULK))
-        self._turn = PROMPT
+    def __init__(self, wake: Callable[[], None], piece_bytes: Callable[[], int]) -> None:
+        self._wake = wake
+        self._piece_bytes = piece_bytes
+        self._sending = threading.Lock()  # one frame at a time
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._pieces: deque[bytes] = deque()
+        self._pieces_bytes = 0
         self._kept: deque[bytes] = deque()  # chunks that were sent and not acknowledged
         self._kept_bytes = 0
         self._acknowledged = 0
         self._repeat = 0  # how many of them are to be sent again
-        self._connection: object | None = None
-        self._ended = self._end_sent = self._dropped = False
+        self._idle = True  # whether the last look found nothing to send
+        self._ended = self._end_sent = False
         self.received = 0
         self._unconfirmed_chunks = self._unconfirmed_bytes = 0
 
-    def put(self, frame: Frame) -> int:
-        """Add a frame; return its size. Waits while its lane is full.
+    def put(self, buffers: list[Buffer], *, wait: bool = True) -> int:
+        """Add the buffers of a frame; return their size. Waits while there is much to send, unless told not to.
 
         Raises:
             PeerLostError: the outbox has ended.
         """
-        lane = self._lanes[frame.bulk]
-        size = sum(map(len, frame.buffers))
-        with lane.sending:
-            if size <= CHUNK_BYTES:
-                self._add(lane, b"".join((lane.mark, *frame.buffers)))
+        size = sum(map(len, buffers))
+        with self._sending:
+            if size < MAX_CHUNK_BYTES and size <= self._piece_bytes():
+                self._add(b"".join((_MARK, *buffers)), wait)
             else:
-                for parts in _cut(frame.buffers):
-                    self._add(lane, b"".join((lane.mark, *parts)))
+                for parts in self._cut(buffers):
+                    self._add(b"".join((_MARK, *parts)), wait)
         return size
+
+    def take(self) -> bytes | None:
+        """Take the next chunk out, to be sent over the connection that there is; none if there is none."""
+        with self._lock:
+            chunk = self._next()
+            self._idle = chunk is None
+            return chunk
+
+    @property
+    def end_sent(self) -> bool:
+        """Whether the end was sent, so that nothing will follow."""
+        return self._end_sent and not self._repeat
 
     def note_received(self, size: int) -> None:
         """Count a chunk of the peer's, and acknowledge when it is time to."""
-        with self._changed:
+        with self._lock:
             self.received += 1
             self._unconfirmed_chunks += 1
             self._unconfirmed_bytes += size
             if self._owes_acknowledgement():
-                self._changed.notify_all()
+                self._rouse()
 
     def acknowledge(self, count: int) -> None:
         """Let go of the first ``count`` chunks: the peer has them.
@@ -104,77 +104,42 @@ class Outbox:
         Raises:
             ProtocolError: so many were not sent.
         """
-        with self._changed:
-            if count <= self._acknowledged:
-                return
+        with self._lock:
             if count > self._acknowledged + len(self._kept):
-                raise ProtocolError(f"the peer has taken {count} chunks, more than were sent")
+                raise ProtocolError(f"it has taken {count} chunks, more than were sent")
             while self._acknowledged < count:
                 self._acknowledged += 1
                 self._kept_bytes -= len(self._kept.popleft())
             self._repeat = min(self._repeat, len(self._kept))
-            self._changed.notify_all()
+            self._rouse()
 
-    def switch(self, connection: object, peer_received: int) -> None:
-        """Send over another connection from now on, beginning with what the peer has not got.
+    def restart(self, peer_received: int) -> None:
+        """Send again what the peer, which has taken so many chunks, has not got.
 
         Raises:
             ProtocolError: the peer's count makes no sense.
         """
         if peer_received < self._acknowledged:
-            raise ProtocolError(f"the peer has taken {peer_received} chunks, and had acknowledged {self._acknowledged}")
+            raise ProtocolError(f"it has taken {peer_received} chunks, and had acknowledged {self._acknowledged}")
         self.acknowledge(peer_received)
-        with self._changed:
-            self._connection = connection
+        with self._lock:
             self._repeat = len(self._kept)
-            self._changed.notify_all()
 
     def end(self) -> None:
         """Take no more frames; what is here is still sent."""
-        with self._changed:
+        with self._lock:
             self._ended = True
-            self._changed.notify_all()
+            self._room.notify_all()
+            self._rouse()
 
     def drop(self) -> None:
         """Take no more frames, and send none."""
-        with self._changed:
-            self._ended = self._dropped = True
-            for lane in self._lanes:
-                lane.pieces.clear()
+        with self._lock:
+            self._ended = True
+            self._pieces.clear()
             self._kept.clear()
-            self._changed.notify_all()
-
-    def begin_with(self, connection: Connection, first: bytes) -> None:
-        """Send something over a connection before all chunks."""
-        with self._changed:
-            connection.first = first
-            self._changed.notify_all()
-
-    def leave(self, connection: Connection) -> None:
-        """Wake the thread that sends over a connection which is over."""
-        with self._changed:
-            connection.over = True
-            self._changed.notify_all()
-
-    def next_chunk(self, connection: Connection) -> bytes:
-        """Wait for the next chunk to send over a connection.
-
-        Raises:
-            StopIteration: there will be none.
-        """
-        with self._changed:
-            while not (connection.over or self._dropped):
-                if connection.first is not None:
-                    first, connection.first = connection.first, None
-                    return first
-                if self._connection is connection:
-                    chunk = self._next()
-                    if chunk is not None:
-                        return chunk
-                    if self._end_sent:
-                        break
-                self._changed.wait()
-        raise StopIteration
+            self._repeat = 0
+            self._room.notify_all()
 
     def _next(self) -> bytes | None:
         if self._owes_acknowledgement():
@@ -183,25 +148,25 @@ class Outbox:
         if self._repeat:
             self._repeat -= 1
             return self._kept[-1 - self._repeat]
-        lane = self._ready_lane()
-        if lane is not None:
-            self._turn = BULK if lane is self._lanes[PROMPT] else PROMPT
-            chunk = lane.take()
-            self._changed.notify_all()  # there is room in the lane
-            return self._keep(chunk)
-        if self._ended and not self._end_sent and not any(lane.pieces for lane in self._lanes):
+        if self._pieces:
+            return self._keep(self._taken()) if self._kept_bytes < WINDOW_BYTES else None
+        if self._ended and not self._end_sent:
             self._end_sent = True
-            return self._keep(bytes((END,)))
+            return self._keep(_END)
         return None
 
-    def _ready_lane(self) -> _Lane | None:
-        """Whose turn it is, if both have something; a full window holds back what is bulk, and much later the rest."""
-        prompt, bulk = self._lanes
-        may_bulk = bulk.pieces and self._kept_bytes < WINDOW_BYTES
-        may_prompt = prompt.pieces and self._kept_bytes < 2 * WINDOW_BYTES
-        if may_prompt and (self._turn == PROMPT or not may_bulk):
-            return prompt
-        return bulk if may_bulk else None
+    def _taken(self) -> bytes:
+        """Take out what goes into one chunk: a piece, or some small ones."""
+        taken = [self._pieces.popleft()]
+        size = len(taken[0])
+        while self._pieces and size + len(self._pieces[0]) <= MAX_CHUNK_BYTES // 4:
+            size += len(self._pieces[0]) - 1
+            taken.append(self._pieces.popleft()[1:])
+        was_full = self._pieces_bytes >= QUEUE_BYTES
+        self._pieces_bytes -= size + len(taken) - 1
+        if was_full:
+            self._room.notify_all()
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _keep(self, chunk: bytes) -> bytes:
         self._kept.append(chunk)
@@ -211,61 +176,32 @@ class Outbox:
     def _owes_acknowledgement(self) -> bool:
         return self._unconfirmed_bytes >= ACKNOWLEDGE_BYTES or self._unconfirmed_chunks >= ACKNOWLEDGE_CHUNKS
 
-    def _add(self, lane: _Lane, piece: bytes) -> None:
-        with self._changed:
-            while lane.bytes >= LANE_BYTES and not self._ended:
-                self._changed.wait()
+    def _add(self, piece: bytes, wait: bool) -> None:
+        with self._lock:
+            while wait and self._pieces_bytes >= QUEUE_BYTES and not self._ended:
+                self._room.wait()
             if self._ended:
                 raise PeerLostError("the link has ended")
-            lane.pieces.append(piece)
-            lane.bytes += len(piece)
-            self._changed.notify_all()
+            self._pieces.append(piece)
+            self._pieces_bytes += len(piece)
+            self._rouse()
 
+    def _rouse(self) -> None:
+        if self._idle:
+            self._idle = False
+            self._wake()
 
-class Connection:
-    """What carries a link for a while. Iterating over it takes chunks out of the outbox, until it is over.
-
-    Attributes:
-        chunks: what arrives; raises when the connection breaks.
-        cancel: ends it at once.
-        first: what is sent before all chunks, if anything is.
-        peer_received: how many chunks the peer had taken when it was made.
-        accepted: set when the link has taken it, or will not.
-        greeted: set when the ends have proved to each other who they are, or could not.
-    """
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-        self.over = False
-        self.chunks: Iterator[bytes] = iter(())
-        self.cancel: Callable[[], object] = lambda: None
-        self.peer_received = 0
-        self.first: bytes | None = None
-        self.accepted = threading.Event()
-        self.greeted = threading.Event()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        return self._outbox.next_chunk(self)
-
-    def leave(self) -> None:
-        """Let nothing more be sent over it."""
-        self._outbox.leave(self)
-
-
-def _cut(buffers: list[Buffer]) -> Iterator[list[memoryview]]:
-    parts: list[memoryview] = []
-    room = CHUNK_BYTES
-    for buffer in buffers:
-        view = memoryview(buffer)
-        while len(view):
-            parts.append(view[:room])
-            room -= len(parts[-1])
-            view = view[len(parts[-1]) :]
-            if not room:
-                yield parts
-                parts, room = [], CHUNK_BYTES
-    if parts:
-        yield parts
+    def _cut(self, buffers: list[Buffer]) -> Iterator[list[memoryview]]:
+        parts: list[memoryview] = []
+        room = self._piece_bytes()
+        for buffer in buffers:
+            view = memoryview(buffer)
+            while len(view):
+                parts.append(view[:room])
+                room -= len(parts[-1])
+                view = view[len(parts[-1]) :]
+                if not room:
+                    yield parts
+                    parts, room = [], self._piece_bytes()
+        if parts:
+            yield parts

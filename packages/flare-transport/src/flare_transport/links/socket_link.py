@@ -33,9 +33,11 @@ class SocketLink(ThreadLink):
         while count := self._socket.recv_into(reader.room):
             self.bytes_received += count
             reader.took(count)
+            if receiver.congested:
+                receiver.wait_until_clear()
         reader.end()
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame, *, wait: bool = True) -> None:
         buffers = frame.buffers
         size = sum(map(len, buffers))
         try:

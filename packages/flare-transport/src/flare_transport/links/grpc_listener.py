@@ -1,0 +1,182 @@
+"""Who listens for gRPC links; grpc_link.py says what connector and listener tell each other."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from flare_transport.address import Address
+from flare_transport.errors import AddressError, AuthenticationError, TransportError, UnreachableError
+from flare_transport.links.base import Reception, Reservation
+from flare_transport.links.grpc_lane import Connection, Lane
+from flare_transport.links.grpc_loop import event_loop
+from flare_transport.links.grpc_proof import Proof
+from flare_transport.links.grpc_stream import CLOSE_GRACE_S, GrpcLink
+from flare_transport.links.outbox import MAX_CHUNK_BYTES
+
+__all__ = ["METHOD", "VERSION", "GrpcListener", "options"]
+
+logger = logging.getLogger(__name__)
+
+VERSION = "2"
+METHOD = "/flare.Link/Open"
+KEEPALIVE_MS = 10_000
+
+
+class GrpcListener:
+    """Accepts links at a port."""
+
+    def __init__(self, address: Address, reception: Reception, proof: Proof) -> None:
+        self._reception = reception
+        self._proof = proof
+        self._links: dict[bytes, GrpcLink] = {}
+        self._loop = event_loop()
+        self._server: Any = None
+        self.address = Address("grpc", address.target, self._loop.run(self._start(address)))
+
+    def close(self) -> None:
+        """Let nobody in any more, and end what streams there still are."""
+        self._loop.run(self._server.stop(CLOSE_GRACE_S))
+
+    async def _start(self, address: Address) -> int:
+        _, service, method = METHOD.split("/")
+        handler = grpc.stream_stream_rpc_method_handler(self._open)
+        self._server = grpc.aio.server(
+            handlers=[grpc.method_handlers_generic_handler(service, {method: handler})],
+            options=options({"grpc.so_reuseport": 0, "grpc.server_handshake_timeout_ms": 10_000}),
+        )
+        try:
+            port = self._proof.add_port(self._server, address)
+        except RuntimeError as error:
+            raise AddressError(
+                f"cannot listen at {address}: port {address.port} is in use or may not be used, or the host is none of "
+                "this machine's; choose another, or port 0 for one that is free"
+            ) from error
+        await self._server.start()
+        return port
+
+    async def _open(self, _: Any, context: Any) -> None:
+        """Serve one stream of a connector's; called by gRPC."""
+        connection = _connection(context)
+        try:
+            await self._greet_or_refuse(connection, context)
+            await connection.finished.wait()
+        finally:
+            connection.cancel()
+
+    async def _greet_or_refuse(self, connection: Connection, context: Any) -> None:
+        try:
+            metadata = dict(context.invocation_metadata())
+            if metadata.get("flare-version") != VERSION:
+                raise AuthenticationError(f"version {VERSION} is spoken here, not {metadata.get('flare-version')!r}")
+            peer = self._proof.name_of_connector(metadata, context)
+            if "flare-link-bin" in metadata:
+                await self._resume(peer, metadata, connection, context)
+            else:
+                await self._accept(peer, metadata, connection, context)
+        except _LinkUnknownError as error:
+            await self._refuse(context, grpc.StatusCode.NOT_FOUND, error)
+        except UnreachableError as error:
+            await self._refuse(context, grpc.StatusCode.ALREADY_EXISTS, error)
+        except TransportError as error:
+            await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, error)
+
+    async def _refuse(self, context: Any, code: grpc.StatusCode, error: TransportError) -> None:
+        logger.warning("connection refused address=%s reason=%s", self.address, error)
+        await context.abort(code, str(error))
+
+    async def _accept(self, peer: str, metadata: dict[str, Any], connection: Connection, context: Any) -> None:
+        """Make a new link. An interrupted one of that name gives way: its process has begun anew."""
+        for old in [link for link in self._links.values() if link.peer == peer and link.interrupted]:
+            await old.abandon()
+        link = GrpcLink(peer, self._loop, reconnect=None, grace_s=self._reception.reconnect_grace_s)
+        lane = _lane(link, metadata)
+        lane.prepare(connection)
+        with Reservation(self._reception) as reservation:
+            reservation.take(peer)
+            token = secrets.token_bytes(16)
+            self._links[token] = link  # the second lane may be asked for before the first is admitted
+            link.released = lambda: self._forget(token)
+            try:
+                await self._greet(peer, token, metadata, connection, context)
+                reservation.admit(link)
+            except BaseException:
+                self._forget(token)
+                await link.decline()
+                raise
+
+    async def _resume(self, peer: str, metadata: dict[str, Any], connection: Connection, context: Any) -> None:
+        """Go on with a lane over a new connection."""
+        token = metadata["flare-link-bin"]
+        link = self._links.get(token)
+        if link is None or link.peer != peer:
+            raise _LinkUnknownError(f"{self._reception.name} has no such link to {peer} any more")
+        lane = _lane(link, metadata)
+        try:
+            connection.peer_received = int(metadata["flare-received"])
+        except (KeyError, ValueError) as error:
+            raise AuthenticationError("the connector does not say how much it has received") from error
+        try:
+            received = await lane.offer(connection)
+        except UnreachableError as error:
+            raise _LinkUnknownError(str(error)) from error
+        await self._greet(peer, token, metadata, connection, context, ("flare-received", str(received)))
+
+    async def _greet(
+        self,
+        peer: str,
+        token: bytes,
+        metadata: dict[str, Any],
+        connection: Connection,
+        context: Any,
+        *more: tuple[str, str],
+    ) -> None:
+        try:
+            name = self._reception.name
+            proof = self._proof.answer_for(name, peer, metadata)
+            await context.send_initial_metadata((("flare-cell", name), ("flare-link-bin", token), *proof, *more))
+            await self._proof.check_answer(name, peer, metadata, proof, connection.read)
+        finally:
+            connection.greeted.set()
+
+    def _forget(self, token: bytes) -> None:
+        self._links.pop(token, None)
+
+
+class _LinkUnknownError(UnreachableError):
+    """There is no link with that token any more."""
+
+
+def options(more: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the options of gRPC that both ends use, and some more."""
+    return list(
+        {
+            # A peer that is silent is asked for a sign of life, whether or not anything is under way.
+            "grpc.keepalive_time_ms": KEEPALIVE_MS,
+            "grpc.keepalive_timeout_ms": KEEPALIVE_MS,
+            "grpc.keepalive_permit_without_calls": 1,
+            "grpc.http2.max_pings_without_data": 0,
+            "grpc.http2.min_ping_interval_without_data_ms": KEEPALIVE_MS // 2,
+            "grpc.max_receive_message_length": MAX_CHUNK_BYTES + 1,
+            **more,
+        }.items()
+    )
+
+
+def _lane(link: GrpcLink, metadata: dict[str, Any]) -> Lane:
+    name = metadata.get("flare-lane", "")
+    if name not in link.lanes:
+        raise AuthenticationError(f"the connector asks for a lane {name!r}; there are {', '.join(link.lanes)}")
+    return link.lanes[name]
+
+
+def _connection(context: Any) -> Connection:
+    async def read() -> bytes | None:
+        chunk = await context.read()
+        return None if chunk is grpc.aio.EOF else chunk
+
+    return Connection(read=read, write=context.write, abort=lambda: None)  # it ends when the handler returns

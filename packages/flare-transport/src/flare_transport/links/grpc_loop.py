@@ -1,0 +1,55 @@
+"""The thread that all gRPC links of a process share: one event loop, from the first link on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["EventLoop", "event_loop"]
+
+Result = TypeVar("Result")
+
+_lock = threading.Lock()
+_shared: EventLoop | None = None
+
+
+class EventLoop:
+    """An asyncio loop on a thread of its own. It ends with the process, as gRPC's own threads do."""
+
+    def __init__(self) -> None:
+        self.asyncio = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.asyncio.run_forever, name="grpc-loop", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the loop's."""
+        return threading.get_ident() == self._thread.ident
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the loop's thread, soon or, on that thread, now."""
+        if self.is_current:
+            function(*args)
+        else:
+            self.asyncio.call_soon_threadsafe(function, *args)
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine and wait for it, on another thread than the loop's."""
+        assert not self.is_current, "the thread of the gRPC links must not wait for itself"
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.asyncio)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+def event_loop() -> EventLoop:
+    """Return the process's loop."""
+    global _shared
+    with _lock:
+        if _shared is None:
+            _shared = EventLoop()
+        return _shared
