@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from flare_transport.links.allocator import keep_chunk_memory
+
 __all__ = ["EventLoop", "event_loop"]
 
 Result = TypeVar("Result")
@@ -19,6 +21,7 @@ class EventLoop:
     """An asyncio loop on a thread of its own. It ends with the process, as gRPC's own threads do."""
 
     def __init__(self) -> None:
+        keep_chunk_memory()
         self.asyncio = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.asyncio.run_forever, name="grpc-loop", daemon=True)
         self._thread.start()

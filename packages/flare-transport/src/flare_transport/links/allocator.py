@@ -1,0 +1,30 @@
+"""How the C library keeps memory that chunks have used.
+
+gRPC copies each chunk of a link into new memory a few times. The C library would get that from the system, page by page,
+and give it back at once, which takes longer than the copying. It is told to keep a little instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+
+__all__ = ["keep_chunk_memory"]
+
+logger = logging.getLogger(__name__)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_FROM_SYSTEM_BYTES = 1 << 22  # larger than a chunk, smaller than what makes a model large
+_KEPT_BYTES = 1 << 24
+
+
+@functools.cache
+def keep_chunk_memory() -> None:
+    """Have the allocator reuse memory of up to 4 MiB a piece, and keep up to 16 MiB of it; only the GNU C library."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return  # another C library
+    if not (mallopt(_M_MMAP_THRESHOLD, _FROM_SYSTEM_BYTES) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)):
+        logger.debug("the allocator takes no settings")
