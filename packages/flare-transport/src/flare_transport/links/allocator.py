@@ -1,7 +1,7 @@
 """How the C library keeps memory that chunks have used.
 
-gRPC copies each chunk of a link into new memory a few times. The C library would get that from the system, page by page,
-and give it back at once, which takes longer than the copying. It is told to keep a little instead.
+gRPC copies each chunk of a link into new memory a few times. The C library would get that from the system, page by
+page, and give it back at once, which takes longer than the copying. It is told to keep a little instead.
 """
 
 from __future__ import annotations
