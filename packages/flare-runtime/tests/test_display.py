@@ -86,6 +86,7 @@ def test_the_summary_says_what_matters():
         "outcome": "failed", "job": "hello", "rounds": 2, "seconds": 1.5, "key_metric": "accuracy",
         "best": {"round": 1, "value": 0.75}, "error": "site-2: client.py failed\n  line 3",
         "global_model": "/runs/global_model.safetensors", "best_model": None, "folder": "/runs",
+        "bytes": {"rounds": [{"sent": 3 << 20, "received": 900}, {"sent": 1 << 20, "received": 100}]},
     }  # fmt: skip
     text = summary_text(summary, [(0, 0.5), (1, 0.75)])
     assert text.splitlines()[0] == "FAILED  hello: 2 rounds in 1.5 s"
@@ -93,4 +94,5 @@ def test_the_summary_says_what_matters():
     assert "best      round 1: accuracy 0.75" in text
     assert "model     /runs/global_model.safetensors" in text
     assert "accuracy by round" in text
+    assert "traffic   a round: 2 MiB to the sites, 500 bytes from them" in text
     assert text.splitlines()[-1] == "folder    /runs"

@@ -96,7 +96,7 @@ def test_a_run_that_has_ended_holds_no_model(project):
     try:
         run = project.env().deploy(project.job(rounds=2))
         assert run.get_status() is RunStatus.FINISHED
-        assert not [each for each in gc.get_objects() if isinstance(each, FLModel) and each.params]
+        assert not [each for each in gc.get_objects() if type(each) is FLModel and each.params]
     finally:
         gc.enable()
 

@@ -105,13 +105,24 @@ def test_when_the_owner_closes_the_offer_reading_says_so(cells, downloader, rece
         params["head"]
 
 
-def test_several_cells_fetch_a_shared_offer(cells, downloader, receiver):
-    params, offer = send(cells[0], downloader, receiver, MODEL, shared=True)
+def test_an_offer_lasts_until_all_receivers_are_done(cells, downloader, receiver):
+    params, offer = send(cells[0], downloader, receiver, MODEL, receivers={"server": 2, "site-2": 1})
     params.release()
     assert not offer.wait_released(0.05)
+    offer.done("site-2")
+    offer.done("site-2")  # a repeat is no other receiver
+    assert not offer.wait_released(0.05)
     assert downloader.open_offers == 1
-    offer.close()
+    offer.done("server")
     assert offer.wait_released(0)
+    assert downloader.open_offers == 0
+
+
+def test_a_receiver_that_is_lost_is_not_waited_for(cells, downloader, receiver):
+    _, offer = send(cells[0], downloader, receiver, MODEL, receivers={"server": 3})
+    receiver.close()
+    assert offer.wait_released(20)
+    assert downloader.open_offers == 0
 
 
 def test_small_models_travel_inside_the_message(cells, downloader, receiver):

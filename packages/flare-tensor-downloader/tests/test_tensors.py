@@ -113,7 +113,7 @@ def test_an_owner_that_is_unknown(receiver):
 
 def test_values_that_change_under_way_are_noticed(downloader, receiver):
     weights = np.zeros(1000)
-    reference = downloader.offer({"layer.w": weights}, inline=False, shared=True).ref_id
+    reference = downloader.offer({"layer.w": weights}, inline=False, receivers={"server": 2}).ref_id
     assert download_tensors("site-1", reference, None, receiver)[0] is None  # now the digest is known
     weights[3] = 1.0
     error, found = download_tensors("site-1", reference, None, receiver)

@@ -10,7 +10,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,11 +45,16 @@ BLOCK_ITEMS = 1 << 16  # large tensors are summed in parts that stay in the proc
 
 @dataclass(slots=True)
 class TensorBlocks:
-    """One tensor as a sequence of flat blocks, in order; a block is valid until the next is taken."""
+    """One tensor as a sequence of flat blocks, in order; a block is valid until the next is taken.
+
+    Attributes:
+        same: the tensor of the model that the site was sent, if it has sent back the same bytes.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     blocks: Iterable[Array]
+    same: Array | None = None
 
     @classmethod
     def of(cls, array: Array) -> TensorBlocks:
@@ -94,10 +99,13 @@ class Aggregator(ABC):
 class _Sum:
     """The running weighted sum under one key."""
 
-    total: Array
+    total: Array | None  # none as long as all sites have sent back what they were sent
     weight: float
     dtype: np.dtype[Any]
+    shape: tuple[int, ...]
     site: str  # who sent the key first: named when another site disagrees
+    same: Array | None = None
+    same_weights: list[float] = field(default_factory=list)  # of those that are not in the total
 
 
 class WeightedMean(Aggregator):
@@ -215,6 +223,9 @@ class WeightedMean(Aggregator):
         return FLModel(params_type=self._type, params=unflatten(means), current_round=self._round)
 
     def _mean(self, entry: _Sum, *, keep: bool) -> Array:
+        if entry.total is None:
+            assert entry.same is not None
+            return entry.same  # the mean of equals, without rounding
         is_integer = entry.dtype.kind in "iub"
         out = None if keep else entry.total
         mean: Array = np.divide(entry.total, entry.weight, out=out)
@@ -224,13 +235,11 @@ class WeightedMean(Aggregator):
 
     def _add_tensor(self, key: Key, tensor: TensorBlocks, weight: float, site: str) -> None:
         entry = self._sums.get(key)
-        is_first = entry is None
         if entry is None:
-            total = np.empty(tensor.shape, _accumulator_dtype(tensor.dtype, key, site))
-            entry = self._sums[key] = _Sum(total, 0.0, tensor.dtype, site)
-        elif tensor.shape != entry.total.shape:
+            entry = self._sums[key] = _Sum(None, 0.0, tensor.dtype, tensor.shape, site)
+        elif tensor.shape != entry.shape:
             raise ShapeMismatchError(
-                f"'{key_text(key)}': {site} sent shape {tensor.shape}, {entry.site} sent {entry.total.shape};"
+                f"'{key_text(key)}': {site} sent shape {tensor.shape}, {entry.site} sent {entry.shape};"
                 " the sites run different versions of the model"
             )
         elif _kind(tensor.dtype) != _kind(entry.dtype):
@@ -238,6 +247,22 @@ class WeightedMean(Aggregator):
                 f"'{key_text(key)}': {site} sent {tensor.dtype}, {entry.site} sent {entry.dtype}; send the dtype of the"
                 " model that was received"
             )
+        if tensor.same is not None and entry.total is None and self._type is not ParamsType.DIFF:
+            entry.same = tensor.same
+            entry.same_weights.append(weight)
+        else:
+            same, weights = entry.same, entry.same_weights
+            entry.same, entry.same_weights = None, []
+            for each in weights:  # as if they had been added when they came
+                assert same is not None
+                self._add_blocks(entry, key, TensorBlocks.of(same), each, site)
+            self._add_blocks(entry, key, tensor, weight, site)
+        entry.weight += weight
+
+    def _add_blocks(self, entry: _Sum, key: Key, tensor: TensorBlocks, weight: float, site: str) -> None:
+        is_first = entry.total is None
+        if entry.total is None:
+            entry.total = np.empty(tensor.shape, _accumulator_dtype(tensor.dtype, key, site))
         flat, start = entry.total.reshape(-1), 0
         for block in tensor.blocks:
             for first in range(0, block.size, BLOCK_ITEMS):
@@ -246,7 +271,6 @@ class WeightedMean(Aggregator):
                 if not _add_scaled(flat[start:end], part, weight, is_first=is_first):
                     raise _non_finite(part, tensor, key, site)
                 start = end
-        entry.weight += weight
 
 
 def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -> bool:

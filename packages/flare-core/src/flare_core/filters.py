@@ -15,7 +15,16 @@ from typing import Any
 from flare_core.job import FilterEntry
 from flare_core.model import FLModel, Key, Params
 
-__all__ = ["Filter", "FilterChain", "FilterContext", "FilterPoint", "TensorFilter", "apply_filters", "chains"]
+__all__ = [
+    "Filter",
+    "FilterChain",
+    "FilterContext",
+    "FilterPoint",
+    "TensorFilter",
+    "apply_filters",
+    "chains",
+    "filters_for",
+]
 
 
 class FilterPoint(StrEnum):
@@ -38,7 +47,13 @@ class FilterContext:
 
 
 class Filter(ABC):
-    """Transform a whole model."""
+    """Transform a whole model.
+
+    Attributes:
+        same_for_all_sites: whether what comes out depends on the model only, so that one run serves all sites.
+    """
+
+    same_for_all_sites: bool = False
 
     @abstractmethod
     def process(self, model: FLModel, context: FilterContext) -> FLModel:
@@ -96,8 +111,11 @@ def chains(entries: Sequence[FilterEntry]) -> list[FilterChain]:
 
 def apply_filters(chains: Sequence[FilterChain], model: FLModel, context: FilterContext) -> FLModel:
     """Run every filter that is meant for the context's task."""
-    for chain in chains:
-        if context.task in chain.tasks or "*" in chain.tasks:
-            for each in chain.filters:
-                model = each.process(model, context)
+    for each in filters_for(chains, context.task):
+        model = each.process(model, context)
     return model
+
+
+def filters_for(chains: Sequence[FilterChain], task: str) -> list[Filter]:
+    """The filters that are meant for a task, in order."""
+    return [each for chain in chains if task in chain.tasks or "*" in chain.tasks for each in chain.filters]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.components import Component
+from flare_core.compression.codecs import parse_codec
 from flare_core.environment import ExecEnv, Run
 from flare_core.errors import JobError, ModelTypeError, RecipeError
 from flare_core.filters import Filter
@@ -16,6 +17,8 @@ from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, check
 from flare_core.job_folder import export_job
 
 __all__ = ["Recipe"]
+
+_COMPRESS, _RESTORE = "flare_core.compression.CompressTensors", "flare_core.compression.DecompressTensors"
 
 _RECIPE_OF_FRAMEWORK = {
     "torch": "flare_recipes_pt",
@@ -30,7 +33,9 @@ _RECIPE_OF_FRAMEWORK = {
 class Recipe(ABC):
     """An algorithm with its arguments; executing it, in whatever environment, never changes it."""
 
-    def __init__(self, *, name: str, min_clients: int, seed: int = 0) -> None:
+    def __init__(
+        self, *, name: str, min_clients: int, seed: int = 0, compression: str | Mapping[str, str] | None = None
+    ) -> None:
         try:
             check_name(name, what="name")
         except JobError as error:
@@ -38,6 +43,7 @@ class Recipe(ABC):
         self.name = name
         self.min_clients = check_count(min_clients, "min_clients")
         self.seed = check_count(seed, "seed", minimum=0)
+        self.compression = check_compression(compression)
         self._filters: list[tuple[str, FilterEntry, tuple[str, ...] | None]] = []
 
     @abstractmethod
@@ -50,7 +56,23 @@ class Recipe(ABC):
         for chain, entry, clients in self._filters:
             for app in _targets(job, chain, clients):
                 getattr(app, chain.partition(".")[2]).append(entry)
+        self._compress(job)
         return job
+
+    def _compress(self, job: Job) -> None:
+        """Add the filters for compression: last where a model leaves one end, first where it reaches the other."""
+        for what, codec in self.compression.items():
+            compress = FilterEntry(("*",), (Component(_COMPRESS, {"codec": codec}),))
+            restore = FilterEntry(("*",), (Component(_RESTORE),))
+            for client in (job.client, *job.sites.values()):
+                if what == "task":
+                    client.task_data_filters.insert(0, restore)
+                else:
+                    client.task_result_filters.append(compress)
+            if what == "task":
+                job.server.task_data_filters.append(compress)
+            else:
+                job.server.task_result_filters.insert(0, restore)
 
     def execute(self, env: ExecEnv, *, raise_on_failure: bool = True) -> Run:
         """Run the job in ``env`` and return its run; in the simulator it has ended by then.
@@ -128,6 +150,27 @@ def check_count(value: Any, name: str, *, minimum: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
         raise RecipeError(f"{name} is {value!r}; give an integer from {minimum}")
     return int(value)
+
+
+def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Return the codecs by what they are for, ``task`` or ``result``.
+
+    Raises:
+        RecipeError: a codec is unknown, or cannot be used for tasks.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        value = {"result": value} if parse_codec(value).name == "topk" else {"task": value, "result": value}
+    if not isinstance(value, Mapping) or not set(value) <= {"task", "result"}:
+        raise RecipeError(f"compression is {value!r}; give a codec, or a dict with the keys 'task' and 'result'")
+    codecs = {what: parse_codec(codec) for what, codec in value.items()}
+    if "task" in codecs and codecs["task"].name == "topk":
+        raise RecipeError(
+            "compression of tasks is 'topk', which leaves values out; sites need whole models, so use it"
+            " for results: {'result': 'topk:0.01'}"
+        )
+    return {what: codec.text for what, codec in codecs.items()}
 
 
 def check_args(value: str | Sequence[str], name: str) -> list[str]:

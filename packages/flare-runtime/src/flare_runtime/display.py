@@ -117,10 +117,22 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
         lines.append(f"best      round {best['round']}: {summary['key_metric']} {best['value']:.4g}")
     if len(curve) > 1:
         lines += ["", *plot(curve, title=str(summary["key_metric"])), ""]
+    rounds = summary["bytes"]["rounds"]
+    if rounds:
+        sent, received = (sum(each[way] for each in rounds) / len(rounds) for way in ("sent", "received"))
+        lines.append(f"traffic   a round: {_size(sent)} to the sites, {_size(received)} from them")
     for label, key in (("model", "global_model"), ("best", "best_model"), ("folder", "folder")):
         if summary.get(key):
             lines.append(f"{label:<9} {_from_here(summary[key])}")
     return "\n".join(lines)
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1000 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
 
 
 def _count(number: int, thing: str) -> str:

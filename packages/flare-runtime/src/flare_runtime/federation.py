@@ -31,11 +31,20 @@ from flare_core.events import (
     SiteReplied,
     WarningRaised,
 )
-from flare_core.filters import FilterChain, apply_filters
+from flare_core.filters import FilterChain, apply_filters, filters_for
+from flare_core.model import Key
 from flare_runtime.checkpoints import Checkpoints
 from flare_runtime.inbox import Inbox
 from flare_runtime.record import MetricsFile
-from flare_tensor_downloader import Downloader, LazyParams, Offer, read_file, receive_params, send_params
+from flare_tensor_downloader import (
+    Downloader,
+    LazyParams,
+    Offer,
+    read_file,
+    receive_params,
+    release_params,
+    send_params,
+)
 from flare_transport import Cell, Message, encode
 
 __all__ = ["SitesFederation"]
@@ -107,6 +116,7 @@ class SitesFederation:
         self._inbox: Inbox[Message | _Failure | _Log | _Ready | BaseException] = Inbox()
         self._task_id = 0
         self._kept: list[LazyParams] = []
+        self._unchanged: set[Key] = set()
         self._round_started: float | None = None
         self._last_means: dict[str, float] = {}
         cell.handle("result", lambda message: self._inbox.put(message, can_wait=True), inline=True)
@@ -149,20 +159,23 @@ class SitesFederation:
         self._release_kept()
         self._task_id += 1
         offers = self._send(task, self._stamped(model), targets)
+        # What was made for the wire is not held longer than it takes to be fetched.
+        sent = {} if self._task_filters else {site: offer.arrays() for site, offer in offers.items()}
         arrived: dict[str, FLModel] = {}
         try:
             for taken, site in enumerate(targets):
                 while site not in arrived:
                     self._take(arrived, task, len(targets), len(targets) - taken - len(arrived))
-                model = receive_params(arrived.pop(site), self._cell)
+                model = receive_params(arrived.pop(site), self._cell, sent.get(site, {}))
                 params = model.params
+                self._note_unchanged(params)
                 yield Reply(site, task, self._filtered(model, site, task), self.round)
                 self._done_with(params)
         finally:
-            for offer in offers:
+            for offer in set(offers.values()):
                 offer.close()
-            for site in arrived:
-                self._done_with(receive_params(arrived[site], self._cell).params)
+            for model in arrived.values():
+                release_params(model, self._cell)
 
     def load(self) -> FLModel:
         path = self._checkpoints.initial
@@ -227,22 +240,38 @@ class SitesFederation:
     def _stamped(self, model: FLModel) -> FLModel:
         return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
 
-    def _send(self, task: str, model: FLModel, targets: tuple[str, ...]) -> list[Offer]:
-        offers: list[Offer] = []
-        if not self._task_filters:
-            outgoing, offer = send_params(model, self._downloader, shared=True)
-            offers += [offer] if offer is not None else []
+    def _send(self, task: str, model: FLModel, targets: tuple[str, ...]) -> dict[str, Offer]:
+        """Give a task to sites; return by site what it fetches the model from, if it has to."""
+        known, self._unchanged = self._unchanged, set()
+        if all(each.same_for_all_sites for each in filters_for(self._task_filters, task)):
+            filtered = self._filtered_task(model, "*", task)
+            receivers = {host: len(sites) for host, sites in self._by_host(targets).items()}
+            outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
             to_all = encode([self._task_id, None, task, outgoing])  # serialized once, if hosts serve all their sites
             for host, sites in self._by_host(targets).items():
                 is_all = len(sites) == self._sites_of_host[host]
                 self._cell.send(host, "task", to_all if is_all else [self._task_id, sites, task, outgoing])
-            return offers
+            return {} if offer is None else dict.fromkeys(targets, offer)
+        offers: dict[str, Offer] = {}
         for site in targets:
-            context = FilterContext(FilterPoint.SERVER_OUTPUT, site, task, self.round)
-            outgoing, offer = send_params(apply_filters(self._task_filters, model, context), self._downloader)
-            offers += [offer] if offer is not None else []
+            filtered = self._filtered_task(model, site, task)
+            outgoing, offer = send_params(filtered, self._downloader, with_digest=known)
+            if offer is not None:
+                offers[site] = offer
             self._cell.send(self._hosts[site], "task", [self._task_id, [site], task, outgoing])
         return offers
+
+    def _filtered_task(self, model: FLModel, site: str, task: str) -> FLModel:
+        if not self._task_filters:
+            return model
+        return apply_filters(
+            self._task_filters, model, FilterContext(FilterPoint.SERVER_OUTPUT, site, task, self.round)
+        )
+
+    def _note_unchanged(self, params: Any) -> None:
+        """Note which tensors a site has sent back as they were: it may hold them when the next model is sent."""
+        if isinstance(params, LazyParams):
+            self._unchanged.update(key for key, leaf in params.leaves() if leaf.entry.same)
 
     def _by_host(self, targets: tuple[str, ...]) -> dict[str, list[str]]:
         grouped: dict[str, list[str]] = defaultdict(list)
@@ -259,7 +288,7 @@ class SitesFederation:
                 logger.error("%s spoke for the site %r, which is not its own; ignored", item.sender, site)
             elif task_id != self._task_id:
                 logger.warning("late result ignored site=%s task_id=%s", site, task_id)
-                self._done_with(receive_params(model, self._cell).params)
+                release_params(model, self._cell)
             else:
                 arrived[site] = model
                 self.events.emit(SiteReplied(site, task, self.round, expected - missing + 1, expected))

@@ -14,7 +14,7 @@ from flare_core.filters import FilterChain, apply_filters
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
-from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, send_params
+from flare_tensor_downloader import Downloader, LazyParams, Offer, TensorMemory, receive_params, send_params
 from flare_transport import Cell
 
 __all__ = ["Site", "SiteFolder"]
@@ -69,11 +69,17 @@ class Site(SiteChannel):
         self._over = False
         self._task: Task | None = None
         self._replied = 0
+        self._memory = TensorMemory()
 
     @property
     def ended(self) -> bool:
         """Whether the server has said that the run is over, and every task was taken."""
         return self._over and not self._inbox
+
+    @property
+    def passes_tensors_on(self) -> bool:
+        """Whether nothing here looks at what the script gets and sends."""
+        return not self._task_filters and not self._result_filters
 
     @property
     def progress(self) -> str:
@@ -123,6 +129,7 @@ class Site(SiteChannel):
             return None
         task = self._task = self._inbox.popleft()()
         task.model = receive_params(task.model, self.cell)
+        self._memory.begin()
         if self._task_filters:
             task.model = apply_filters(self._task_filters, task.model, self._context(FilterPoint.CLIENT_INPUT, task))
         return task
@@ -147,7 +154,7 @@ class Site(SiteChannel):
         assert task is not None, "a reply without a task"
         if self._result_filters:
             model = apply_filters(self._result_filters, model, self._context(FilterPoint.CLIENT_OUTPUT, task))
-        outgoing, offer = send_params(model, self.downloader)
+        outgoing, offer = send_params(model, self.downloader, memory=self._memory)
         self._task = None
         self._replied += 1
         self.cell.send(self._server, "result", [task.id, self.site, outgoing])
@@ -159,11 +166,10 @@ class Site(SiteChannel):
     def _context(self, point: FilterPoint, task: Task) -> FilterContext:
         return FilterContext(point, self.site, task.name, task.model.current_round)
 
-    @staticmethod
-    def _materialize(model: FLModel) -> None:
+    def _materialize(self, model: FLModel) -> None:
         params = model.params
         if isinstance(params, LazyParams):
-            model.params = params.materialize()
+            model.params = params.materialize(self._memory)
             params.release()
         elif params is not None and type(params) is not dict:
             model.params = unflatten(dict(flatten(params)))

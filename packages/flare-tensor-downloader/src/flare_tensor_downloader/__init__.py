@@ -10,9 +10,10 @@ from flare_tensor_downloader.errors import (
 )
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.safetensors_format import read_file, write_file
 from flare_tensor_downloader.tensors import add_tensors, download_tensors
-from flare_tensor_downloader.wire import OfferedParams, receive_params, send_params
+from flare_tensor_downloader.wire import OfferedParams, receive_params, release_params, send_params
 
 __all__ = [
     "DigestError",
@@ -24,11 +25,13 @@ __all__ = [
     "Offered",
     "OfferedParams",
     "SafetensorsError",
+    "TensorMemory",
     "UnknownReferenceError",
     "add_tensors",
     "download_tensors",
     "read_file",
     "receive_params",
+    "release_params",
     "send_params",
     "write_file",
 ]

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from flare_core import flatten
+from flare_core.model import Key
 from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
-from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.lazy import LazyParams, RemoteSource
+from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource
 from flare_transport import Cell, Message, Raw
 
@@ -36,26 +38,57 @@ class Offer:
         entries: what is offered, in order; small tensors are held inline and need no fetching.
     """
 
-    def __init__(self, downloader: Downloader, params: Mapping[str, Any], *, inline: bool, shared: bool) -> None:
+    def __init__(
+        self,
+        downloader: Downloader,
+        params: Mapping[str, Any],
+        *,
+        inline: bool,
+        receivers: Mapping[str, int] | None,
+        memory: TensorMemory | None,
+        with_digest: Collection[Key],
+    ) -> None:
         self._downloader = downloader
-        self.shared = shared
+        self._waiting = dict(receivers or {})
+        self._is_counted = receivers is not None
+        self._lock = threading.Lock()
         self._sources: list[TensorSource | None] = []
         self._released = threading.Event()
         self._on_release: Callable[[], None] | None = None
         self.ref_id = secrets.token_hex(8)
         self.entries: list[Entry] = []
+        if memory is not None:
+            memory.forget_held()
         budget = INLINE_TOTAL_BYTES
         for key, source in _sources_of(params):
+            if isinstance(source, Entry):  # of another offer, and the same as what that answers
+                self._add(source, None)
+                continue
             small = inline and source.nbytes <= min(INLINE_TENSOR_BYTES, budget)
             array = source.array if small and isinstance(source, ArraySource) else None
-            budget -= source.nbytes if array is not None else 0
-            self.entries.append(Entry(key, source.dtype, source.shape, array))
-            self._sources.append(None if array is not None else source)
+            if array is not None:
+                budget -= source.nbytes
+                self._add(Entry(key, source.dtype, source.shape, array), None)
+            elif memory is not None and memory.is_same(key, source):
+                self._add(Entry(key, source.dtype, source.shape, same=True), None)
+            else:
+                is_told = isinstance(source, RemoteSource)  # by its owner, so it costs nothing
+                digest = source.digest() if is_told or key in with_digest else None
+                self._add(Entry(key, source.dtype, source.shape, digest=digest), source)
+
+    def _add(self, entry: Entry, source: TensorSource | None) -> None:
+        self.entries.append(entry)
+        self._sources.append(source)
 
     @property
     def is_inline(self) -> bool:
-        """Whether the entries hold everything, so that nobody needs to fetch."""
-        return not any(self._sources)
+        """Whether the entries hold everything."""
+        return not self.needs_fetching and not any(entry.same for entry in self.entries)
+
+    @property
+    def needs_fetching(self) -> bool:
+        """Whether there is something to fetch."""
+        return any(source is not None for source in self._sources)
 
     def source(self, index: int) -> TensorSource:
         """The source of one entry that is not inline."""
@@ -63,6 +96,14 @@ class Offer:
         if source is None:
             raise DownloadError(f"the offer {self.ref_id} has no tensor {index} to fetch")
         return source
+
+    def arrays(self) -> dict[Key, Any]:
+        """The tensors that are fetched, and lie in this process, by key."""
+        return {
+            entry.key: source.array
+            for entry, source in zip(self.entries, self._sources, strict=True)
+            if isinstance(source, ArraySource)
+        }
 
     def when_released(self, callback: Callable[[], None]) -> None:
         """Call back once, when the receiver is done or the offer is closed; at once if it is so already."""
@@ -74,8 +115,20 @@ class Offer:
         """Wait until the receiver is done; false after ``timeout_s`` seconds."""
         return self._released.wait(timeout_s)
 
+    def done(self, receiver: str, *, lost: bool = False) -> None:
+        """Take note that a receiver is done once more, or is lost and will never be; repeats do no harm."""
+        with self._lock:
+            left = 0 if lost else self._waiting.get(receiver, 0) - 1
+            if left > 0:
+                self._waiting[receiver] = left
+            else:
+                self._waiting.pop(receiver, None)
+            is_over = not (self._is_counted and self._waiting) and not (lost and not self._is_counted)
+        if is_over:
+            self.close()
+
     def release(self) -> None:
-        """Take note that the receiver is done."""
+        """Take note that all receivers are done."""
         self._released.set()
         callback, self._on_release = self._on_release, None
         if callback is not None:
@@ -98,17 +151,29 @@ class Downloader:
         cell.handle("tensor.pull", self._pull)
         cell.handle("tensor.manifest", self._manifest)
         cell.handle("tensor.release", self._release, inline=True)
+        cell.on_peer_lost(self._lose)
 
-    def offer(self, params: Mapping[str, Any], *, inline: bool = True, shared: bool = False) -> Offer:
+    def offer(
+        self,
+        params: Mapping[str, Any],
+        *,
+        inline: bool = True,
+        receivers: Mapping[str, int] | None = None,
+        memory: TensorMemory | None = None,
+        with_digest: Collection[Key] = (),
+    ) -> Offer:
         """Offer tensors without copying them; they must not change until the offer is closed or released.
 
         Args:
             params: name to array, nested mappings allowed; a :class:`LazyParams` is passed on range by range.
             inline: hold small tensors in the entries instead of having them fetched.
-            shared: several cells fetch, so that one's release does not close the offer.
+            receivers: by name, the cells that fetch, and how often each will say that it is done; the offer is closed
+                when all have, or are lost. If left out, the first who says so closes it.
+            memory: of what was received; tensors that are the same need not be fetched.
+            with_digest: keys of tensors that the receivers may have.
         """
-        offer = Offer(self, params, inline=inline, shared=shared)
-        if not inline or not offer.is_inline:
+        offer = Offer(self, params, inline=inline, receivers=receivers, memory=memory, with_digest=with_digest)
+        if not inline or offer.needs_fetching:
             self._offers[offer.ref_id] = offer
         return offer
 
@@ -144,11 +209,15 @@ class Downloader:
     def _release(self, message: Message) -> None:
         (ref_id,) = message.payload
         offer = self._offers.get(ref_id)
-        if offer is not None and not offer.shared:
-            offer.close()
+        if offer is not None:
+            offer.done(message.sender)
+
+    def _lose(self, peer: str, error: BaseException | None) -> None:
+        for offer in list(self._offers.values()):
+            offer.done(peer, lost=True)
 
 
-def _sources_of(params: Mapping[str, Any]) -> list[tuple[Any, TensorSource]]:
+def _sources_of(params: Mapping[str, Any]) -> list[tuple[Key, TensorSource | Entry]]:
     if isinstance(params, LazyParams):
         return list(params.sources())
     return [(key, ArraySource(np.asarray(value))) for key, value in flatten(params)]

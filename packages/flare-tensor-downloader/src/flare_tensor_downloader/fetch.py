@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flare_core.model import key_text
 from flare_tensor_downloader.errors import DigestError, DownloadError, IncompleteError
-from flare_tensor_downloader.source import Entry, digest_of
+from flare_tensor_downloader.source import CHUNK_BYTES, Entry, digest_of
 from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
 
 __all__ = ["CHUNK_BYTES", "WINDOW", "Offered", "Piece", "fetch"]
 
-CHUNK_BYTES = 1 << 22
 WINDOW = 4
 
 
@@ -47,6 +46,7 @@ class Piece:
     entry: Entry
     offset: int
     target: memoryview
+    digest: int = 0  # of what was received
 
 
 def fetch(offered: Offered, pieces: Iterable[Piece]) -> Iterator[Piece]:
@@ -83,6 +83,7 @@ def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
             f"{where}: {len(message.body)} bytes arrived where {len(piece.target)} of {piece.entry.nbytes} were due"
         )
     digest = (message.extra or {}).get("digest")
-    if digest != digest_of(piece.target):
+    found = digest_of(piece.target)
+    if digest != found:
         raise DigestError(f"{where}: the bytes at {piece.offset} are not those that were sent (digest {digest!r})")
-    return piece
+    return replace(piece, digest=found)

@@ -10,10 +10,12 @@ import numpy as np
 
 from flare_core import unflatten
 from flare_core.aggregation import TensorBlocks
-from flare_core.model import Key
+from flare_core.model import Key, key_text
+from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
-from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
+from flare_tensor_downloader.memory import TensorMemory
+from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of, digest_of_pieces
 
 __all__ = ["LazyParams", "RemoteSource"]
 
@@ -26,7 +28,12 @@ class RemoteSource:
     def __init__(self, offered: Offered, index: int, entry: Entry) -> None:
         self._offered = offered
         self._index = index
+        self._entry = entry
         self.dtype, self.shape, self.nbytes = entry.dtype, entry.shape, entry.nbytes
+
+    def digest(self) -> bytes | None:
+        """The digest of the whole, if its owner has told it."""
+        return self._entry.digest
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
         """Fetch a range, together with the digest that its owner made."""
@@ -39,20 +46,31 @@ class RemoteSource:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One tensor and its place in the offer."""
+    """One tensor and its place in the offer; its array, if it is at hand."""
 
     index: int
     entry: Entry
+    at_hand: Array | None = None
 
 
 class LazyParams(Mapping[str, Any]):
     """Name to array, where an array is fetched when it is read. Nested mappings are as they were offered.
 
     ``items()`` fetches ahead; :meth:`blocks` needs no more memory than a few ranges, however large the tensors are.
+
+    Args:
+        offered: where they can be fetched.
+        entries: what is offered.
+        sent: by key, the tensors of the model that these params answer; None if they are only passed on.
+    Raises:
+        DownloadError: an entry claims to be the same as a tensor that was not sent, or was another.
     """
 
-    def __init__(self, offered: Offered, entries: list[Entry]) -> None:
-        self._start(offered, unflatten({entry.key: Leaf(index, entry) for index, entry in enumerate(entries)}))
+    def __init__(self, offered: Offered, entries: list[Entry], sent: Mapping[Key, Array] | None = None) -> None:
+        leaves = {
+            entry.key: Leaf(index, entry, _at_hand(entry, sent, offered.owner)) for index, entry in enumerate(entries)
+        }
+        self._start(offered, unflatten(leaves))
 
     def _start(self, offered: Offered, tree: dict[str, Any]) -> None:
         self._offered = offered
@@ -88,11 +106,13 @@ class LazyParams(Mapping[str, Any]):
         """Every tensor's key, and its values block by block; read each tensor's blocks before taking the next."""
         self._check_open()
         leaves = list(self.leaves())
-        remote = [leaf for _, leaf in leaves if leaf.entry.inline is None]
+        remote = [leaf for _, leaf in leaves if leaf.at_hand is None]
         fetched = fetch(self._offered, _pieces_in_ring(remote))
         for key, leaf in leaves:
-            if leaf.entry.inline is not None:
-                yield key, TensorBlocks.of(leaf.entry.inline)
+            if leaf.at_hand is not None:
+                blocks = TensorBlocks.of(leaf.at_hand)
+                blocks.same = leaf.at_hand if leaf.entry.same else None
+                yield key, blocks
             else:
                 yield key, TensorBlocks(leaf.entry.numpy_dtype, leaf.entry.shape, _blocks_of(leaf.entry, fetched))
 
@@ -105,20 +125,32 @@ class LazyParams(Mapping[str, Any]):
             else:
                 yield name, child
 
-    def sources(self) -> Iterator[tuple[Key, TensorSource]]:
-        """Every tensor's key and source, for passing it on without holding it."""
+    def sources(self) -> Iterator[tuple[Key, TensorSource | Entry]]:
+        """Every tensor's key and source, for passing it on without holding it; an entry if it need not be passed on."""
         for key, leaf in self.leaves():
-            inline = leaf.entry.inline
-            yield (
-                key,
-                ArraySource(inline) if inline is not None else RemoteSource(self._offered, leaf.index, leaf.entry),
-            )
+            if leaf.entry.same:
+                yield key, leaf.entry
+            elif leaf.at_hand is not None:
+                yield key, ArraySource(leaf.at_hand)
+            else:
+                yield key, RemoteSource(self._offered, leaf.index, leaf.entry)
 
-    def materialize(self) -> dict[str, Any]:
-        """Fetch everything into fresh memory; nested mappings become dicts."""
-        leaves = list(self.leaves())
-        arrays = self._fetched([leaf for _, leaf in leaves])
-        return unflatten({key: next(arrays) for key, _ in leaves})
+    def materialize(self, memory: TensorMemory | None = None) -> dict[str, Any]:
+        """Fetch everything into fresh memory; nested mappings become dicts.
+
+        Args:
+            memory: where to look for tensors that are there already, and to note the digests of the others.
+        """
+        leaves = dict(self.leaves())
+        if memory is not None:
+            for key, leaf in leaves.items():
+                held = memory.take_held(leaf.entry)
+                if held is not None and leaf.entry.digest is not None:
+                    memory.note_received(key, leaf.entry.digest)
+                    leaves[key] = Leaf(leaf.index, leaf.entry, held)
+            memory.forget_held()
+        arrays = self._fetched(list(leaves.values()), memory)
+        return unflatten({key: next(arrays) for key in leaves})
 
     def keep(self) -> None:
         """Have the params stay readable after the next reply was taken, until the round is over."""
@@ -131,24 +163,31 @@ class LazyParams(Mapping[str, Any]):
             self._offered.release()
 
     def _check_open(self) -> None:
+        if any(leaf.entry.same and leaf.at_hand is None for _, leaf in self.leaves()):
+            raise DownloadError(f"the params of {self._offered.owner} can only be passed on here, not read")
         if self._released:
             raise DownloadError(
                 f"the params of {self._offered.owner} were released when the next reply was taken; read them before, or"
                 " call reply.model.params.keep()"
             )
 
-    def _fetched(self, leaves: list[Leaf]) -> Iterator[Array]:
+    def _fetched(self, leaves: list[Leaf], memory: TensorMemory | None = None) -> Iterator[Array]:
         """The tensors, each in memory of its own, in order."""
         self._check_open()
         arrays: dict[int, Array] = {}
         fetched = fetch(self._offered, _pieces_into(leaves, arrays))
         for leaf in leaves:
-            if leaf.entry.inline is not None:
-                yield leaf.entry.inline
+            entry = leaf.entry
+            if leaf.at_hand is not None:
+                yield leaf.at_hand.copy() if entry.same else leaf.at_hand
                 continue
-            for offset in _offsets(leaf.entry):
+            digests = []
+            for offset in entry.offsets:
                 piece = next(fetched)
                 assert (piece.index, piece.offset) == (leaf.index, offset)
+                digests.append(piece.digest)
+            if memory is not None:
+                memory.note_received(entry.key, digest_of_pieces(digests, entry.dtype, entry.shape))
             yield arrays.pop(leaf.index)
 
 
@@ -162,17 +201,25 @@ class _Items(ItemsView[str, Any]):
             yield name, child if isinstance(child, LazyParams) else next(arrays)
 
 
-def _offsets(entry: Entry) -> range:
-    return range(0, entry.nbytes, CHUNK_BYTES) or range(1)  # an empty tensor is one empty range
+def _at_hand(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Array | None:
+    if not entry.same or sent is None:
+        return entry.inline
+    array = sent.get(entry.key)
+    if array is None or (dtype_name(array.dtype), array.shape) != (entry.dtype, entry.shape):
+        raise DownloadError(
+            f"{owner} claims to have sent back '{key_text(entry.key)}' ({entry.dtype}, {entry.shape}) unchanged, but it"
+            " was sent no such tensor"
+        )
+    return array
 
 
 def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array]) -> Iterator[Piece]:
     """Ranges that are received straight into the tensors' own arrays, which are left in ``arrays``."""
     for leaf in leaves:
-        if leaf.entry.inline is None:
+        if leaf.at_hand is None:
             array = arrays[leaf.index] = leaf.entry.empty()
             view = array.reshape(-1).view(np.uint8).data
-            for offset in _offsets(leaf.entry):
+            for offset in leaf.entry.offsets:
                 yield Piece(leaf.index, leaf.entry, offset, view[offset : offset + CHUNK_BYTES])
 
 
@@ -181,7 +228,7 @@ def _pieces_in_ring(leaves: list[Leaf]) -> Iterator[Piece]:
     ring: list[memoryview] = []
     number = 0
     for leaf in leaves:
-        for offset in _offsets(leaf.entry):
+        for offset in leaf.entry.offsets:
             if len(ring) <= WINDOW:
                 ring.append(np.empty(CHUNK_BYTES, np.uint8).data)
             yield Piece(
@@ -194,5 +241,5 @@ def _pieces_in_ring(leaves: list[Leaf]) -> Iterator[Piece]:
 
 
 def _blocks_of(entry: Entry, fetched: Iterator[Piece]) -> Iterator[Array]:
-    for _ in _offsets(entry):
+    for _ in entry.offsets:
         yield np.frombuffer(next(fetched).target, dtype=np.uint8).view(entry.numpy_dtype)

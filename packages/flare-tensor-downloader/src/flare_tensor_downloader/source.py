@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -12,7 +13,9 @@ import xxhash
 from flare_core.model import Key
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 
-__all__ = ["ArraySource", "Entry", "TensorSource", "digest_of"]
+__all__ = ["CHUNK_BYTES", "ArraySource", "Entry", "TensorSource", "digest_of", "digest_of_array", "digest_of_pieces"]
+
+CHUNK_BYTES = 1 << 22
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,14 +25,29 @@ def digest_of(data: Any) -> int:
     return int(xxhash.xxh3_64_intdigest(data))
 
 
+def digest_of_pieces(pieces: Iterable[int], dtype: str, shape: tuple[int, ...]) -> bytes:
+    """The digest of a tensor, 128 bits, made from those of its ranges of ``CHUNK_BYTES`` each."""
+    digest = xxhash.xxh3_128(f"{dtype}{shape}".encode())
+    for piece in pieces:
+        digest.update(piece.to_bytes(8, "little"))
+    return digest.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of an offer: where its array is small, the array itself; else its description."""
+    """One tensor of an offer: where its array is small, the array itself; else its description.
+
+    Attributes:
+        digest: of the values, if the receiver may have them already.
+        same: the values are those of the model that is answered, so they need not be sent.
+    """
 
     key: Key
     dtype: str
     shape: tuple[int, ...]
     inline: Array | None = None
+    digest: bytes | None = None
+    same: bool = False
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
@@ -40,6 +58,11 @@ class Entry:
     def nbytes(self) -> int:
         """Size of the tensor's values in bytes."""
         return self.numpy_dtype.itemsize * math.prod(self.shape)
+
+    @property
+    def offsets(self) -> range:
+        """Where the ranges begin in which the tensor is fetched."""
+        return range(0, self.nbytes, CHUNK_BYTES) or range(1)  # an empty tensor is one empty range
 
     def empty(self) -> Array:
         """Memory for the tensor, not initialised."""
@@ -52,6 +75,9 @@ class TensorSource(Protocol):
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
+
+    def digest(self) -> bytes | None:
+        """Return the digest of the whole, if it is known or can be made."""
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
         """Return a range of the bytes, and its digest; they stay valid until they have been sent."""
@@ -76,9 +102,20 @@ class ArraySource:
         self.nbytes = self.array.nbytes
         self._bytes = self.array.reshape(-1).view(np.uint8).data
 
+    def digest(self) -> bytes:
+        """The digest of the whole; that of each range is kept for when it is fetched."""
+        pieces = (self.read(offset, CHUNK_BYTES)[1] for offset in range(0, self.nbytes, CHUNK_BYTES) or range(1))
+        return digest_of_pieces(pieces, self.dtype, self.shape)
+
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
+        length = min(length, self.nbytes - offset)
         piece = self._bytes[offset : offset + length]
         digest = self._digests.get((offset, length))
         if digest is None:  # one receiver pays for all
             digest = self._digests[(offset, length)] = digest_of(piece)
         return piece, digest
+
+
+def digest_of_array(array: Array) -> bytes:
+    """The digest of an array, as :meth:`ArraySource.digest` makes it."""
+    return ArraySource(array).digest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from flare_core import flatten
@@ -18,13 +18,19 @@ from flare_transport import Cell, RemoteError, TransportError
 __all__ = ["add_tensors", "download_tensors"]
 
 
-def add_tensors(downloader: Downloader, tensors: Mapping[str, Any]) -> str:
+def add_tensors(downloader: Downloader, tensors: Mapping[str, Any], receivers: Collection[str] = ()) -> str:
     """Offer numpy arrays or torch tensors for download and return the reference; nothing is copied.
 
-    The tensors must not change until the receiver has released the reference, or :meth:`Downloader.close`.
+    The tensors must not change until the reference is gone, which is when all receivers have them, or are lost.
+
+    Args:
+        downloader: of the cell that offers them.
+        tensors: name to tensor, nested mappings allowed.
+        receivers: names of the cells that fetch; if left out, the first that has fetched is the only one.
     """
     arrays: dict[Key, Any] = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(tensors)}
-    return downloader.offer(unflatten(arrays), inline=False).ref_id
+    counts = dict.fromkeys(receivers, 1) if receivers else None
+    return downloader.offer(unflatten(arrays), inline=False, receivers=counts).ref_id
 
 
 def download_tensors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +10,15 @@ import numpy as np
 
 import flare_fobs
 from flare_core import FLModel, unflatten
-from flare_core.model import Params
+from flare_core.model import Key, Params
 from flare_tensor_downloader.downloader import INLINE_TENSOR_BYTES, INLINE_TOTAL_BYTES, Downloader, Offer
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import Entry
 from flare_transport import Cell
 
-__all__ = ["OfferedParams", "receive_params", "send_params"]
+__all__ = ["OfferedParams", "receive_params", "release_params", "send_params"]
 
 
 class OfferedParams(dict[str, Any]):
@@ -29,20 +31,27 @@ class OfferedParams(dict[str, Any]):
         self.entries = entries
 
 
-def send_params(model: FLModel, downloader: Downloader, *, shared: bool = False) -> tuple[FLModel, Offer | None]:
+def send_params(
+    model: FLModel,
+    downloader: Downloader,
+    *,
+    receivers: Mapping[str, int] | None = None,
+    memory: TensorMemory | None = None,
+    with_digest: Collection[Key] = (),
+) -> tuple[FLModel, Offer | None]:
     """Return what to put into a message for ``model``, and the offer to close afterwards if tensors stay here.
 
-    Small params travel in the message as they are; the caller's model does not change. ``shared`` is for a message to
-    several cells.
+    Small params travel in the message as they are; the caller's model does not change. The other arguments are those of
+    :meth:`Downloader.offer`.
     """
     params = model.params
     if params is None or _is_small(params):
         return model, None
-    offer = downloader.offer(params, shared=shared)
+    offer = downloader.offer(params, receivers=receivers, memory=memory, with_digest=with_digest)
     if offer.is_inline:
         return replace(model, params=unflatten({entry.key: entry.inline for entry in offer.entries})), None
     offered = OfferedParams(downloader.cell.name, offer.ref_id, offer.entries)
-    return replace(model, params=offered), offer
+    return replace(model, params=offered), offer if offer.needs_fetching else None
 
 
 def _is_small(params: Params) -> bool:
@@ -57,23 +66,38 @@ def _is_small(params: Params) -> bool:
     return size <= INLINE_TOTAL_BYTES
 
 
-def receive_params(model: FLModel, cell: Cell) -> FLModel:
-    """Turn what :func:`send_params` put into a message into a model whose params are fetched when they are read."""
+def receive_params(model: FLModel, cell: Cell, sent: Mapping[Key, Any] | None = None) -> FLModel:
+    """Turn what :func:`send_params` put into a message into a model whose params are fetched when they are read.
+
+    Args:
+        model: from the message.
+        cell: what fetches.
+        sent: by key, the tensors of the model that is answered; None if it is no answer, or only passed on.
+    """
     params = model.params
     if isinstance(params, OfferedParams):
-        model.params = LazyParams(Offered(cell, params.owner, params.ref_id), params.entries)
+        model.params = LazyParams(Offered(cell, params.owner, params.ref_id), params.entries, sent)
     return model
 
 
+def release_params(model: FLModel, cell: Cell) -> None:
+    """Let the owner drop what :func:`send_params` put into a message, without reading it."""
+    params = model.params
+    if isinstance(params, OfferedParams):
+        Offered(cell, params.owner, params.ref_id).release()
+
+
 def _encode(params: OfferedParams) -> list[Any]:
-    entries = [[entry.key, entry.dtype, entry.shape, entry.inline] for entry in params.entries]
+    entries = [
+        [entry.key, entry.dtype, entry.shape, entry.inline, entry.digest, entry.same] for entry in params.entries
+    ]
     return [params.owner, params.ref_id, entries]
 
 
 def _decode(state: Any) -> OfferedParams:
     owner, ref_id, entries = state
     return OfferedParams(
-        owner, ref_id, [Entry(key, dtype, tuple(shape), inline) for key, dtype, shape, inline in entries]
+        owner, ref_id, [Entry(key, dtype, tuple(shape), *rest) for key, dtype, shape, *rest in entries]
     )
 
 

@@ -51,6 +51,9 @@ class BaseFedAvgRecipe(Recipe):
         key_metric_mode: ``max`` where higher is better, ``min`` where lower is.
         stop_cond: ends the run early, such as ``"accuracy >= 0.9"``.
         patience: ends it after so many rounds without improvement.
+        compression: how models are made smaller on the wire: ``fp16``, ``bf16``, ``int8``, ``int4`` or ``zstd`` for
+            both directions, ``topk:0.01`` (which needs DIFF) for results; or a dict with ``task`` and ``result``.
+            ``+zstd`` after a codec compresses further. See :mod:`flare_core.compression` for what each costs.
         seed: start of every random choice of the run, and of the global generators (``random``, ``numpy.random``,
             torch) of scripts that run inside the site's process.
 
@@ -86,9 +89,10 @@ class BaseFedAvgRecipe(Recipe):
         key_metric_mode: str = "max",
         stop_cond: str | None = None,
         patience: int | None = None,
+        compression: str | Mapping[str, str] | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(name=name, min_clients=min_clients, seed=seed)
+        super().__init__(name=name, min_clients=min_clients, seed=seed, compression=compression)
         self.num_rounds = check_count(num_rounds, "num_rounds")
         self.aggregator = aggregator
         self.aggregation_weights = dict(aggregation_weights or {})
@@ -113,7 +117,18 @@ class BaseFedAvgRecipe(Recipe):
             where="",
         )
         self._sites = self._checked_sites(per_site_config or {})
+        self._check_topk()
         self._initial = self._snapshot(initial_model, initial_ckpt)
+
+    def _check_topk(self) -> None:
+        settings = [self._defaults, *self._sites.values()]
+        if self.compression.get("result", "").startswith("topk") and any(
+            each.transfer is not ParamsType.DIFF for each in settings
+        ):
+            raise RecipeError(
+                f"compression of results is {self.compression['result']!r}, which leaves values out; only a difference"
+                " allows that, so give params_transfer_type='DIFF' too"
+            )
 
     @abstractmethod
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:

@@ -3,7 +3,8 @@
 The site relays: a task's tensors go from the server's cell to the script's range by range, and those of its reply the
 other way, so the model is never held here. Messages, each addressed to the site's process or the script's:
 
-    script.hello   [site, rank]          ->  {job_id, config, exchange_format, params_transfer_type}
+    script.hello   [site, rank]          ->  {job_id, config, passes_tensors_on,
+                                              exchange_format, params_transfer_type}
     script.next    [site, rank]              the script asks for its next task
     script.task    [task or null]            the answer: name, id and model; null when the run is over
     script.reply   [site, model]             the script's reply
@@ -198,7 +199,12 @@ class _Script:
             )
 
     def hello(self) -> dict[str, Any]:
-        return {"job_id": self.site.job_id, "config": self.site.config, **self.settings}
+        return {
+            "job_id": self.site.job_id,
+            "config": self.site.config,
+            "passes_tensors_on": self.site.passes_tensors_on,
+            **self.settings,
+        }
 
     def asked(self, message: Message) -> None:
         rank = message.payload[1]

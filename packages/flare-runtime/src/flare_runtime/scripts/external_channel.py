@@ -11,7 +11,7 @@ from typing import Any
 from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
-from flare_tensor_downloader import Downloader, LazyParams, receive_params, send_params
+from flare_tensor_downloader import Downloader, LazyParams, TensorMemory, receive_params, send_params
 from flare_transport import Cell, Message
 
 __all__ = ["ExternalChannel", "connect"]
@@ -46,6 +46,8 @@ class ExternalChannel(SiteChannel):
         settings = self._cell.request(self._host, "script.hello", [self.site, rank]).payload
         self.job_id: str = settings["job_id"]
         self.config: dict[str, Any] = settings["config"]
+        # What a filter at the site looks at must travel as far as there.
+        self._memory = TensorMemory() if settings["passes_tensors_on"] else None
         self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]))
 
     @property
@@ -68,14 +70,17 @@ class ExternalChannel(SiteChannel):
             self._over = True
             return None
         model = receive_params(task.model, self._cell)
+        if self._memory is not None:
+            self._memory.begin()
         if isinstance(model.params, LazyParams):
-            lazy, model.params = model.params, model.params.materialize()
+            lazy, model.params = model.params, model.params.materialize(self._memory)
             lazy.release()
         task.model = self._exchange.to_script(model)
         return task
 
     def reply(self, model: FLModel) -> None:
-        outgoing, offer = send_params(self._exchange.from_script(model, self.site), self._downloader)
+        model = self._exchange.from_script(model, self.site)
+        outgoing, offer = send_params(model, self._downloader, memory=self._memory)
         self._cell.send(self._host, "script.reply", [self.site, outgoing])
         if offer is not None:
             fetched = threading.Event()

@@ -41,6 +41,7 @@ class Simulation:
         self._plans = plans
         self._started = time.monotonic()
         self._rounds: list[RoundEnded] = []
+        self._traffic: list[tuple[int, int]] = []  # sent and received by the server, after each round
         self._best: ModelSaved | None = None
         self._stopping = False
         self._cell = Cell(SERVER)
@@ -88,7 +89,7 @@ class Simulation:
         )
         display = open_display(self._job.name, len(federation.sites))
         display.attach(federation.events)
-        federation.events.subscribe(RoundEnded, self._rounds.append)
+        federation.events.subscribe(RoundEnded, self._round_ended)
         federation.events.subscribe(ModelSaved, self._model_saved)
         status: RunStatus = RunStatus.FINISHED
         error: BaseException | None = None
@@ -145,6 +146,10 @@ class Simulation:
             if site != death.site:
                 self._federation.fail(site, f"{site}: lost with the process that it shared with {death.site}")
 
+    def _round_ended(self, event: RoundEnded) -> None:
+        self._rounds.append(event)
+        self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
+
     def _model_saved(self, event: ModelSaved) -> None:
         if event.name == "best":
             self._best = event
@@ -177,7 +182,11 @@ class Simulation:
                 else {"status": "ok"}
                 for site in federation.sites
             },
-            "bytes": {"sent": self._cell.bytes_sent, "received": self._cell.bytes_received},
+            "bytes": {
+                "sent": self._cell.bytes_sent,
+                "received": self._cell.bytes_received,
+                "rounds": _differences(self._traffic),
+            },
             "memory": {"server": {"peak_rss_bytes": usage.ru_maxrss * 1024}, **self._pool.usage()},
             "error": None if error is None else str(error) or type(error).__name__,
             "global_model": self._checkpoint("global"),
@@ -188,6 +197,15 @@ class Simulation:
     def _checkpoint(self, name: str) -> str | None:
         path = self._folder.checkpoint(name)
         return str(path) if path.is_file() else None
+
+
+def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
+    """What the server sent and received in each round, from the totals after each."""
+    before = [(0, 0), *totals]
+    return [
+        {"sent": after[0] - start[0], "received": after[1] - start[1]}
+        for start, after in zip(before, totals, strict=False)
+    ]
 
 
 @contextmanager

@@ -1,0 +1,154 @@
+"""Compression: each codec's error is what it says, and what is left out comes later."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as np_st
+
+from flare_core import FilterContext, FilterPoint, FLModel, ModelError, ParamsType, RecipeError
+from flare_core.compression import CompressTensors, DecompressTensors, parse_codec
+from flare_core.compression.codecs import INT4_BLOCK, INT8_BLOCK
+
+CODECS = ["fp16", "bf16", "int8", "int4", "topk:0.1", "zstd", "int8+zstd", "topk:0.1+zstd"]
+CONTEXT = FilterContext(FilterPoint.CLIENT_OUTPUT, "site-1", "train", 0)
+
+floats = np_st.arrays(
+    np.float32, st.integers(0, 3000), elements=st.floats(-60000, 60000, width=32, allow_subnormal=False)
+)
+
+
+def through(codec: str, values: np.ndarray) -> np.ndarray:
+    parsed = parse_codec(codec)
+    return parsed.decode(parsed.encode(values), values.size)
+
+
+@settings(max_examples=60)
+@given(floats)
+def test_half_precision_is_as_near_as_it_can_be(values):
+    np.testing.assert_array_equal(through("fp16", values), values.astype(np.float16).astype(np.float32))
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    np.testing.assert_array_equal(through("bf16", values), values.astype(ml_dtypes.bfloat16).astype(np.float32))
+
+
+def test_half_precision_at_its_limits():
+    values = np.array([1e6, -1e6, np.nan, 65504, -0.0, 6e-8], np.float32)
+    np.testing.assert_array_equal(
+        through("fp16", values), np.array([65504, -65504, np.nan, 65504, -0.0, 5.9604645e-08], np.float32)
+    )
+    assert np.isnan(through("bf16", np.array([np.nan], np.float32))[0])
+    assert through("bf16", np.array([np.inf], np.float32))[0] == np.inf
+
+
+@settings(max_examples=60)
+@given(floats, st.sampled_from([("int8", INT8_BLOCK, 127), ("int4", INT4_BLOCK, 7)]))
+def test_a_quantized_value_is_off_by_half_a_step_at_most(values, form):
+    codec, block, largest = form
+    found = through(codec, values)
+    for start in range(0, values.size, block):
+        part = values[start : start + block]
+        step = np.abs(part).max() / largest
+        assert np.abs(found[start : start + block] - part).max() <= step / 2 * (1 + 1e-5) + 1e-30
+
+
+@settings(max_examples=60)
+@given(floats)
+def test_topk_keeps_the_largest_exactly(values):
+    found = through("topk:0.1", values)
+    kept = max(1, round(0.1 * values.size)) if values.size else 0
+    order = np.sort(np.abs(values))[::-1]
+    np.testing.assert_allclose(np.sort(np.abs(found))[::-1][:kept], order[:kept], rtol=0)
+    assert np.count_nonzero(found) <= kept
+    changed = found != 0
+    np.testing.assert_array_equal(found[changed], values[changed])
+
+
+@settings(max_examples=30)
+@given(floats)
+def test_zstd_loses_nothing(values):
+    assert through("zstd", values).tobytes() == values.tobytes()
+    np.testing.assert_array_equal(through("int8+zstd", values), through("int8", values))
+
+
+@pytest.mark.parametrize(("codec", "size"), [("fp16", 0.5), ("bf16", 0.5), ("int8", 0.2540), ("int4", 0.1407)])
+def test_sizes_on_the_wire(codec, size):
+    values = np.random.default_rng(0).normal(size=1 << 18).astype(np.float32)
+    assert len(parse_codec(codec).encode(values)) == pytest.approx(size * values.nbytes, rel=0.002)
+
+
+@pytest.mark.parametrize("text", ["", "fp8", "topk", "topk:0", "topk:2", "fp16:3", "zstd+zstd", "int8+lz4", "none"])
+def test_codecs_that_there_are_not(text):
+    with pytest.raises(RecipeError, match="compression"):
+        parse_codec(text)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_garbage_is_an_error(codec):
+    parsed = parse_codec(codec)
+    good = parsed.encode(np.ones(2000, np.float32))
+    for bad in (good[:-3], good + b"123", b"", b"\xff" * 50):
+        with pytest.raises(ModelError):
+            parsed.decode(bad, 2000)
+
+
+def model_of(**params) -> FLModel:
+    return FLModel(params=params, params_type=ParamsType.DIFF, meta={"kept": 1})
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_models_pass_through_both_filters(codec):
+    generator = np.random.default_rng(1)
+    sent = model_of(
+        layer={"weight": generator.normal(size=(50, 40)).astype(np.float32)},
+        wide=generator.normal(size=5000),
+        bias=np.ones(10, np.float32),
+        counter=np.array(7),
+        raw=np.arange(20, dtype=np.uint8),
+    )
+    wire = CompressTensors(codec).process(sent, CONTEXT)
+    found = DecompressTensors().process(wire, CONTEXT)
+    assert found.meta == {"kept": 1}
+    weight = found.params["layer"]["weight"]
+    assert (weight.dtype, weight.shape) == (np.float32, (50, 40))
+    assert found.params["wide"].dtype == np.float64
+    for name in ("bias", "counter", "raw"):
+        np.testing.assert_array_equal(found.params[name], sent.params[name])
+        assert found.params[name].dtype == sent.params[name].dtype
+    tolerance = {"fp16": 1e-3, "bf16": 1e-2, "zstd": 0.0, "int8": 0.02, "int4": 0.4}.get(codec.partition("+")[0], 5.0)
+    np.testing.assert_allclose(weight, sent.params["layer"]["weight"], rtol=0, atol=tolerance)
+
+
+def test_what_topk_leaves_out_comes_later():
+    """The sum of what arrives differs from the sum of what was meant by no more than what is left out now."""
+    generator = np.random.default_rng(2)
+    compress, restore = CompressTensors("topk:0.05"), DecompressTensors()
+    meant = np.zeros(4000)
+    arrived = np.zeros(4000)
+    for _ in range(60):
+        difference = generator.normal(size=4000).astype(np.float32)
+        meant += difference
+        wire = compress.process(model_of(w=difference), CONTEXT)
+        arrived += restore.process(wire, CONTEXT).params["w"]
+    left = compress._left_out["w"]
+    np.testing.assert_allclose(arrived + left, meant, atol=1e-3)
+    assert np.abs(left).max() < 60
+
+
+def test_a_whole_model_cannot_be_sent_by_its_largest_values():
+    whole = FLModel(params={"w": np.ones(2000, np.float32)})
+    with pytest.raises(ModelError, match="DIFF"):
+        CompressTensors("topk:0.1").process(whole, CONTEXT)
+
+
+def test_a_model_that_was_not_compressed_stays_as_it_is():
+    model = model_of(w=np.arange(5000, dtype=np.uint8))
+    assert DecompressTensors().process(model, CONTEXT) is model
+
+
+def test_a_diverged_model_is_named():
+    bad = np.ones(2000, np.float32)
+    bad[7] = np.nan
+    with pytest.raises(ModelError, match="site-1: 'w'"):
+        _ = CompressTensors("int8").process(model_of(w=bad), CONTEXT).params["w"]

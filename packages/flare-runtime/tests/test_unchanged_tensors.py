@@ -1,0 +1,106 @@
+"""Tensors that do not change need not travel: not to the server, and from the second round on not to the sites."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+MIB = 1 << 20
+
+ADAPTER = """
+    import numpy as np
+    import flare_core.client as flare
+
+    flare.init()
+    while flare.is_running():
+        model = flare.receive()
+        assert float(model.params["backbone"]["w"].sum()) == {total}, "the backbone is not what it was"
+        {before}
+        params = model.params
+        params["adapter"] = params["adapter"] + 1
+        flare.send(flare.FLModel(params=params))
+        {after}
+"""
+
+
+def frozen_model():
+    backbone = np.random.default_rng(0).integers(-100, 100, 5 * MIB // 8).astype(np.float64)
+    return {"backbone": {"w": backbone}, "adapter": np.zeros(MIB // 32, np.float64)}
+
+
+def run_adapter(project, *, rounds=4, sites=3, workers=2, before="", after="", **executor):
+    model = frozen_model()
+    script = ADAPTER.format(total=float(model["backbone"]["w"].sum()), before=before, after=after)
+    run = project.env(sites, num_threads=workers).deploy(
+        project.job(script, rounds=rounds, sites=sites, model=model, **executor)
+    )
+    return (
+        model,
+        run.load_model(),
+        [(each["sent"] / MIB, each["received"] / MIB) for each in run.summary()["bytes"]["rounds"]],
+    )
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+def test_a_frozen_backbone_travels_once(project, external):
+    model, found, traffic = run_adapter(project, launch_external_process=external)
+    assert found["backbone"]["w"].tobytes() == model["backbone"]["w"].tobytes()
+    assert found["adapter"].tolist() == [4.0] * found["adapter"].size
+    first, later = traffic[0], traffic[1:]
+    assert first[0] > 3 * 5
+    assert first[1] < 3 * 0.3
+    for sent, received in later:
+        assert sent < 3 * 0.3
+        assert received < 3 * 0.3
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_site_that_changes_it_afterwards_is_sent_it_again(project, workers):
+    """The script may do what it likes with arrays that it has sent, even those that the site would use again."""
+    model, found, traffic = run_adapter(project, workers=workers, after="params['backbone']['w'][:] = 7.0")
+    assert found["backbone"]["w"].tobytes() == model["backbone"]["w"].tobytes()
+    assert found["adapter"].tolist() == [4.0] * found["adapter"].size
+    assert all(sent > 3 * 5 for sent, _ in traffic)
+
+
+def test_what_the_script_keeps_is_not_handed_out_again(project):
+    """An array of an earlier round stays what it was when the next model is changed in place."""
+    keep = "kept = [*globals().get('kept', []), model.params['backbone']['w']]"
+    change = (
+        "assert all(each is not kept[-1] or n == len(kept) - 1 for n, each in enumerate(kept)), 'the same array twice'"
+    )
+    _, found, _ = run_adapter(project, before=f"{keep}; {change}")
+    assert found["adapter"].tolist() == [4.0] * found["adapter"].size
+
+
+def test_one_site_that_trains_all_of_it_is_averaged_with_the_others(project):
+    """Sites that send a tensor back as it was count as if they had sent it."""
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            if flare.get_site_name() == "site-2":
+                model.params["w"] += 3.0
+            flare.send(model)
+    """
+    start = np.arange(200_000, dtype=np.float64)
+    run = project.env(3, num_threads=3).deploy(project.job(script, rounds=2, sites=3, model={"w": start}))
+    np.testing.assert_allclose(run.load_model()["w"], start + 2.0, rtol=1e-15)
+
+
+def test_in_the_average_equals_stay_exactly_equal(project):
+    """With weights whose sum rounds, the average of equal tensors would drift."""
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        number = int(flare.get_site_name().removeprefix("site-"))
+        while flare.is_running():
+            model = flare.receive()
+            flare.send(flare.FLModel(params=model.params, meta={"NUM_STEPS_CURRENT_ROUND": 7 * number + 3}))
+    """
+    start = np.random.default_rng(1).normal(size=100_000).astype(np.float32)
+    run = project.env(3, num_threads=2).deploy(project.job(script, rounds=3, sites=3, model={"w": start}))
+    assert run.load_model()["w"].tobytes() == start.tobytes()

@@ -1,0 +1,61 @@
+"""What one end of an exchange of models remembers of the last one, so that equal tensors need not travel again.
+
+A site that is sent a model notes the digest of each tensor. Of those that it sends back with the same digest, only that
+much is sent: the server takes its own. And it keeps hold of them, as far as the script does not change them, so that
+the server need not send them again either.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from flare_core.model import Key
+from flare_tensor_downloader.source import Entry, TensorSource, digest_of_array
+
+__all__ = ["TensorMemory"]
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+_OWN_REFERENCES = 2  # a local variable, and the argument of getrefcount
+
+
+class TensorMemory:
+    """The tensors that a site received, and those that it holds."""
+
+    def __init__(self) -> None:
+        self._received: dict[Key, bytes] = {}
+        self._held: dict[Key, tuple[bytes, Array]] = {}
+
+    def begin(self) -> None:
+        """Forget the digests of the model received last: another one comes."""
+        self._received = {}
+
+    def note_received(self, key: Key, digest: bytes) -> None:
+        """Note the digest of a tensor that was received."""
+        self._received[key] = digest
+
+    def take_held(self, entry: Entry) -> Array | None:
+        """Return the tensor of an entry if it is held and unchanged, in memory of its own; each once."""
+        digest, array = self._held.pop(entry.key, (b"", None))
+        if array is None or entry.digest is None or digest != entry.digest:
+            return None
+        is_own = array.base is None and array.flags.owndata and array.flags.writeable
+        if not is_own or sys.getrefcount(array) > _OWN_REFERENCES:  # somebody else may change it
+            array = array.copy()
+        return array if digest_of_array(array) == entry.digest else None
+
+    def is_same(self, key: Key, source: TensorSource) -> bool:
+        """Whether a tensor to be sent is what was received under its key; if so, it is held."""
+        received = self._received.get(key)
+        array = getattr(source, "array", None)
+        if received is None or array is None or source.digest() != received:
+            return False
+        self._held[key] = (received, array)
+        return True
+
+    def forget_held(self) -> None:
+        """Let go of the tensors."""
+        self._held = {}
