@@ -63,11 +63,23 @@ def fetch(offered: Offered, pieces: Iterable[Piece]) -> Iterator[Piece]:
     """
     window: deque[tuple[Piece, PendingReply]] = deque()
     for piece in pieces:
-        window.append((piece, offered.ask(piece.index, piece.offset, piece.target)))
+        window.append((piece, _asked(offered, piece)))
         if len(window) == WINDOW:
             yield _checked(offered, *window.popleft())
     while window:
         yield _checked(offered, *window.popleft())
+
+
+def _asked(offered: Offered, piece: Piece) -> PendingReply:
+    try:
+        return offered.ask(piece.index, piece.offset, piece.target)
+    except (PeerLostError, UnreachableError) as error:
+        raise _lost(offered, piece, error) from error
+
+
+def _lost(offered: Offered, piece: Piece, error: Exception) -> DownloadError:
+    where = f"'{key_text(piece.entry.key)}' from {offered.owner}"
+    return DownloadError(f"{where}: {error}; {piece.offset} of {piece.entry.nbytes} bytes had arrived")
 
 
 def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
@@ -77,7 +89,7 @@ def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
     except RemoteError as error:
         raise DownloadError(f"{where}: {error}") from error
     except (PeerLostError, UnreachableError) as error:
-        raise DownloadError(f"{where}: {error}; {piece.offset} of {piece.entry.nbytes} bytes had arrived") from error
+        raise _lost(offered, piece, error) from error
     if len(message.body) != len(piece.target):
         raise IncompleteError(
             f"{where}: {len(message.body)} bytes arrived where {len(piece.target)} of {piece.entry.nbytes} were due"
