@@ -15,7 +15,7 @@ from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
 from flare_tensor_downloader.memory import TensorMemory
-from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of, digest_of_pieces
+from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
 
 __all__ = ["LazyParams", "RemoteSource"]
 
@@ -145,8 +145,7 @@ class LazyParams(Mapping[str, Any]):
         if memory is not None:
             for key, leaf in leaves.items():
                 held = memory.take_held(leaf.entry)
-                if held is not None and leaf.entry.digest is not None:
-                    memory.note_received(key, leaf.entry.digest)
+                if held is not None:
                     leaves[key] = Leaf(leaf.index, leaf.entry, held)
             memory.forget_held()
         arrays = self._fetched(list(leaves.values()), memory)
@@ -187,7 +186,7 @@ class LazyParams(Mapping[str, Any]):
                 assert (piece.index, piece.offset) == (leaf.index, offset)
                 digests.append(piece.digest)
             if memory is not None:
-                memory.note_received(entry.key, digest_of_pieces(digests, entry.dtype, entry.shape))
+                memory.note_received(entry.key, digests)
             yield arrays.pop(leaf.index)
 
 

@@ -8,12 +8,13 @@ the server need not send them again either.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from flare_core.model import Key
-from flare_tensor_downloader.source import Entry, TensorSource, digest_of_array
+from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of_pieces
 
 __all__ = ["TensorMemory"]
 
@@ -26,34 +27,37 @@ class TensorMemory:
     """The tensors that a site received, and those that it holds."""
 
     def __init__(self) -> None:
-        self._received: dict[Key, bytes] = {}
-        self._held: dict[Key, tuple[bytes, Array]] = {}
+        self._received: dict[Key, Sequence[int]] = {}  # digests of ranges
+        self._held: dict[Key, Array] = {}
 
     def begin(self) -> None:
         """Forget the digests of the model received last: another one comes."""
         self._received = {}
 
-    def note_received(self, key: Key, digest: bytes) -> None:
-        """Note the digest of a tensor that was received."""
-        self._received[key] = digest
+    def note_received(self, key: Key, digests: Sequence[int]) -> None:
+        """Note the digests of a tensor's ranges that were received."""
+        self._received[key] = digests
 
     def take_held(self, entry: Entry) -> Array | None:
         """Return the tensor of an entry if it is held and unchanged, in memory of its own; each once."""
-        digest, array = self._held.pop(entry.key, (b"", None))
-        if array is None or entry.digest is None or digest != entry.digest:
+        array = self._held.pop(entry.key, None)
+        if array is None or entry.digest is None:
             return None
         is_own = array.base is None and array.flags.owndata and array.flags.writeable
         if not is_own or sys.getrefcount(array) > _OWN_REFERENCES:  # somebody else may change it
             array = array.copy()
-        return array if digest_of_array(array) == entry.digest else None
+        digests = ArraySource(array).digests()
+        if digest_of_pieces(digests, entry.dtype, entry.shape) != entry.digest:
+            return None
+        self.note_received(entry.key, digests)
+        return array
 
     def is_same(self, key: Key, source: TensorSource) -> bool:
         """Whether a tensor to be sent is what was received under its key; if so, it is held."""
         received = self._received.get(key)
-        array = getattr(source, "array", None)
-        if received is None or array is None or source.digest() != received:
+        if received is None or not isinstance(source, ArraySource) or not source.has_digests(received):
             return False
-        self._held[key] = (received, array)
+        self._held[key] = source.array
         return True
 
     def forget_held(self) -> None:

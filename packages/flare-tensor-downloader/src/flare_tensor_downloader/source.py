@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -13,7 +13,7 @@ import xxhash
 from flare_core.model import Key
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 
-__all__ = ["CHUNK_BYTES", "ArraySource", "Entry", "TensorSource", "digest_of", "digest_of_array", "digest_of_pieces"]
+__all__ = ["CHUNK_BYTES", "ArraySource", "Entry", "TensorSource", "digest_of", "digest_of_pieces", "offsets_of"]
 
 CHUNK_BYTES = 1 << 22
 
@@ -23,6 +23,11 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 def digest_of(data: Any) -> int:
     """XXH3 of some bytes, 64 bits: it finds accidents, not attackers; those are the link's concern."""
     return int(xxhash.xxh3_64_intdigest(data))
+
+
+def offsets_of(size: int) -> range:
+    """Where the ranges begin in which a tensor of ``size`` bytes is fetched."""
+    return range(0, size, CHUNK_BYTES) or range(1)  # an empty tensor is one empty range
 
 
 def digest_of_pieces(pieces: Iterable[int], dtype: str, shape: tuple[int, ...]) -> bytes:
@@ -62,7 +67,7 @@ class Entry:
     @property
     def offsets(self) -> range:
         """Where the ranges begin in which the tensor is fetched."""
-        return range(0, self.nbytes, CHUNK_BYTES) or range(1)  # an empty tensor is one empty range
+        return offsets_of(self.nbytes)
 
     def empty(self) -> Array:
         """Memory for the tensor, not initialised."""
@@ -104,8 +109,18 @@ class ArraySource:
 
     def digest(self) -> bytes:
         """The digest of the whole; that of each range is kept for when it is fetched."""
-        pieces = (self.read(offset, CHUNK_BYTES)[1] for offset in range(0, self.nbytes, CHUNK_BYTES) or range(1))
-        return digest_of_pieces(pieces, self.dtype, self.shape)
+        return digest_of_pieces(self.digests(), self.dtype, self.shape)
+
+    def digests(self) -> list[int]:
+        """The digests of the ranges in which the tensor is fetched."""
+        return [self.read(offset, CHUNK_BYTES)[1] for offset in offsets_of(self.nbytes)]
+
+    def has_digests(self, digests: Sequence[int]) -> bool:
+        """Whether the ranges have these digests; found out range by range, up to the first that has not."""
+        offsets = offsets_of(self.nbytes)
+        return len(offsets) == len(digests) and all(
+            self.read(offset, CHUNK_BYTES)[1] == digest for offset, digest in zip(offsets, digests, strict=True)
+        )
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
         length = min(length, self.nbytes - offset)
@@ -114,8 +129,3 @@ class ArraySource:
         if digest is None:  # one receiver pays for all
             digest = self._digests[(offset, length)] = digest_of(piece)
         return piece, digest
-
-
-def digest_of_array(array: Array) -> bytes:
-    """The digest of an array, as :meth:`ArraySource.digest` makes it."""
-    return ArraySource(array).digest()
