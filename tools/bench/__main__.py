@@ -15,8 +15,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import suites
+import transfer
 from runner import ROOT, Row, Runner
-from suites import SUITES
+
+SUITES = {**suites.SUITES, **transfer.SUITES}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The promises, one function a suite: what is run, beside what, and when a promise counts as kept."""
+"""The promises of the simulator, one function a suite: what is run, beside what, and when a promise counts as kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ MLP, ADDING = HERE / "mlp", HERE / "adding"
 GIB = 1 << 30
 NVFLARES = ("nvflare-2.7.2", "nvflare-newest")
 FLOWER = "flwr-1.42.0"
-BIG_MIB, BIG_CLIENTS, BIG_ROUNDS = 512, 4, 3
 
 
 def overhead(runner: Runner) -> Iterator[Row]:
@@ -107,7 +106,7 @@ def rounds(runner: Runner) -> Iterator[Row]:
     few, many = 500, 5500
     rates, bare = [], []
     for _ in range(runner.repeat):
-        short, long = (_adding(runner, 2, count, 0) for count in (few, many))
+        short, long = (adding(runner, 2, count, 0) for count in (few, many))
         rates.append((many - few) / (long.wall - short.wall))
         bare.append(many / runner.run("bare turns", ADDING / "bare_turns.py", many).printed("loop"))
     figures = {
@@ -115,8 +114,8 @@ def rounds(runner: Runner) -> Iterator[Row]:
         "baseline": f"threads without a framework {median(bare):.0f}/s",
     }
     for peer, count in ((NVFLARES[0], 5), (NVFLARES[1], 5), (FLOWER, 10)):
-        short = _peer_adding(runner, peer, 2, count, 0)
-        long = _peer_adding(runner, peer, 2, 3 * count, 0)
+        short = peer_adding(runner, peer, 2, count, 0)
+        long = peer_adding(runner, peer, 2, 3 * count, 0)
         if short is not None and long is not None:
             figures[peer] = f"{2 * count / (long.wall - short.wall):.2f}/s"
     yield Row("2 clients × 10 numbers: rounds per second, marginal", figures, "≥ 2,000/s", median(rates) >= 2000)
@@ -130,7 +129,7 @@ def startup(runner: Runner) -> Iterator[Row]:
         walls = [runner.run("hello-np", "job.py", cwd=example).wall for _ in range(runner.repeat)]
     figures = {"flare": f"{spread(walls)} s"}
     for peer in (*NVFLARES, FLOWER):
-        measured = _peer_adding(runner, peer, 2, 5, 0)
+        measured = peer_adding(runner, peer, 2, 5, 0)
         if measured is not None:
             figures[peer] = f"{measured.wall:.1f} s (2 clients, 5 rounds, 10 numbers)"
     yield Row("hello-np from shell to exit", figures, "≤ 1.5 s", median(walls) <= 1.5)
@@ -145,56 +144,13 @@ def startup(runner: Runner) -> Iterator[Row]:
     yield Row("import flare_core, beyond numpy", {"flare": f"{extra:.3f} s"}, "≤ 0.15 s", extra <= 0.15)
 
 
-def big(runner: Runner) -> Iterator[Row]:
-    """A large model: the time is that of moving its bytes, the memory that of holding it."""
-    what = f"{BIG_MIB} MiB model, {BIG_CLIENTS} clients, {BIG_ROUNDS} rounds"
-    work = (BIG_CLIENTS, BIG_ROUNDS, BIG_MIB)
-    pairs = runner.pairs(
-        lambda: _adding(runner, *work),
-        lambda: runner.run("raw sockets", ADDING / "raw_sockets.py", *work, cwd=ADDING),
-    )
-    assert all(ours.printed("first") == raw.printed("first") == BIG_ROUNDS for ours, raw in pairs)
-    ratios = [ours.wall / raw.wall for ours, raw in pairs]
-    ours, raw = (
-        _adding(runner, *work, weigh=True),
-        runner.run("raw sockets", ADDING / "raw_sockets.py", *work, cwd=ADDING, weigh=True),
-    )
-    bare = runner.run("bare interpreter", "-c", "import time; time.sleep(0.5)", weigh=True).peaks[0]
-    peers = {peer: _peer_adding(runner, peer, *work, weigh=True) for peer in (*NVFLARES, FLOWER)}
-    found = {peer: measured for peer, measured in peers.items() if measured is not None}
-    yield Row(
-        f"{what}: wall time",
-        {
-            "flare": f"{median([ours.wall for ours, _ in pairs]):.1f} s",
-            "baseline": f"raw sockets {median([raw.wall for _, raw in pairs]):.1f} s",
-            "ratio": spread(ratios),
-            **{peer: f"{measured.wall:.0f} s" for peer, measured in found.items()},
-        },
-        "≤ 2 × raw sockets",
-        median(ratios) <= 2,
-    )
-    for role, rank, limit in (("server", 0, 2.2), ("largest client", 1, 1.25)):
-        size = ours.peaks[rank] - bare
-        yield Row(
-            f"{what}: memory of the {role}, beyond a bare interpreter",
-            {
-                "flare": f"{size / MIB:.0f} MiB",
-                "baseline": f"raw sockets {(raw.peaks[rank] - bare) / MIB:.0f} MiB",
-                "ratio": f"{size / MIB / BIG_MIB:.2f} × model",
-                **{peer: f"{(measured.peaks[rank] - bare) / MIB:.0f} MiB" for peer, measured in found.items()},
-            },
-            f"≤ {limit} × model",
-            size <= limit * BIG_MIB * MIB,
-        )
-
-
-def _adding(runner: Runner, clients: int, rounds: int, mib: int, *, weigh: bool = False) -> Measured:
+def adding(runner: Runner, clients: int, rounds: int, mib: int, *, weigh: bool = False) -> Measured:
     label = f"flare, {clients} clients, {rounds} rounds, {mib} MiB"
     command = (ADDING / "flare_job.py", clients, rounds, mib, clients if mib else 0, runner.folder)
     return runner.run(label, *command, cwd=ADDING, weigh=weigh)
 
 
-def _peer_adding(
+def peer_adding(
     runner: Runner, peer: str, clients: int, rounds: int, mib: int, *, weigh: bool = False
 ) -> Measured | None:
     script = "flower.py" if peer == FLOWER else "nvflare_job.py"
@@ -203,4 +159,4 @@ def _peer_adding(
     return runner.in_peer(peer, label, *command, cwd=ADDING, weigh=weigh)
 
 
-SUITES = {"startup": startup, "rounds": rounds, "overhead": overhead, "big": big}
+SUITES = {"startup": startup, "rounds": rounds, "overhead": overhead}
