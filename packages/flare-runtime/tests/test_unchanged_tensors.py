@@ -104,3 +104,26 @@ def test_in_the_average_equals_stay_exactly_equal(project):
     start = np.random.default_rng(1).normal(size=100_000).astype(np.float32)
     run = project.env(3, num_threads=2).deploy(project.job(script, rounds=3, sites=3, model={"w": start}))
     assert run.load_model()["w"].tobytes() == start.tobytes()
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+def test_it_can_be_switched_off(project, monkeypatch, external):
+    monkeypatch.setenv("FLARE_SKIP_UNCHANGED", "0")
+    _, found, traffic = run_adapter(project, launch_external_process=external)
+    assert found["adapter"].tolist() == [4.0] * found["adapter"].size
+    assert all(sent > 3 * 5 and received > 3 * 5 for sent, received in traffic)
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+def test_a_model_that_is_too_large_for_a_site_is_received_into_a_file(project, monkeypatch, external):
+    monkeypatch.setenv("FLARE_SPILL_BYTES", "1M")
+    before = "assert (__import__('pathlib').Path() / 'received.safetensors').stat().st_size > 5_000_000"
+    model, found, _ = run_adapter(project, before=before, launch_external_process=external)
+    assert found["backbone"]["w"].tobytes() == model["backbone"]["w"].tobytes()
+    assert found["adapter"].tolist() == [4.0] * found["adapter"].size
+
+
+def test_tensors_of_a_size_to_choose_travel_inside_messages(project, monkeypatch):
+    monkeypatch.setenv("FLARE_INLINE_BYTES", "1K")
+    _, found, _ = run_adapter(project)
+    assert found["adapter"].tolist() == [4.0] * found["adapter"].size

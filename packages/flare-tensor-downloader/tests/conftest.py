@@ -33,7 +33,9 @@ def cells(kind):
 
 @pytest.fixture
 def downloader(cells):
-    return Downloader(cells[0])
+    made = Downloader(cells[0])
+    yield made
+    made.close()
 
 
 @pytest.fixture

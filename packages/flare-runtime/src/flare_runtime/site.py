@@ -19,6 +19,8 @@ from flare_transport import Cell
 
 __all__ = ["Site", "SiteFolder"]
 
+RECEIVED = "received.safetensors"  # in a site's folder, a model that is too large for its memory
+
 
 @dataclass(frozen=True, slots=True)
 class SiteFolder:
@@ -69,7 +71,7 @@ class Site(SiteChannel):
         self._over = False
         self._task: Task | None = None
         self._replied = 0
-        self._memory = TensorMemory()
+        self._memory = TensorMemory() if downloader.settings.skip_unchanged else None
 
     @property
     def ended(self) -> bool:
@@ -129,7 +131,8 @@ class Site(SiteChannel):
             return None
         task = self._task = self._inbox.popleft()()
         task.model = receive_params(task.model, self.cell)
-        self._memory.begin()
+        if self._memory is not None:
+            self._memory.begin()
         if self._task_filters:
             task.model = apply_filters(self._task_filters, task.model, self._context(FilterPoint.CLIENT_INPUT, task))
         return task
@@ -169,7 +172,9 @@ class Site(SiteChannel):
     def _materialize(self, model: FLModel) -> None:
         params = model.params
         if isinstance(params, LazyParams):
-            model.params = params.materialize(self._memory)
+            limit = self.downloader.settings.spill_bytes
+            spill = self.folder.path / RECEIVED if limit is not None and params.nbytes > limit else None
+            model.params = params.materialize(self._memory, spill)
             params.release()
         elif params is not None and type(params) is not dict:
             model.params = unflatten(dict(flatten(params)))

@@ -9,10 +9,12 @@ from flare_tensor_downloader.errors import (
     UnknownReferenceError,
 )
 from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.files import add_file, download_file
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.safetensors_format import read_file, write_file
-from flare_tensor_downloader.tensors import add_tensors, download_tensors
+from flare_tensor_downloader.settings import SettingError, TransferSettings
+from flare_tensor_downloader.tensors import add_tensors, download_tensors, iterate_tensors
 from flare_tensor_downloader.wire import OfferedParams, receive_params, release_params, send_params
 
 __all__ = [
@@ -25,10 +27,15 @@ __all__ = [
     "Offered",
     "OfferedParams",
     "SafetensorsError",
+    "SettingError",
     "TensorMemory",
+    "TransferSettings",
     "UnknownReferenceError",
+    "add_file",
     "add_tensors",
+    "download_file",
     "download_tensors",
+    "iterate_tensors",
     "read_file",
     "receive_params",
     "release_params",

@@ -21,12 +21,12 @@ from flare_core.model import Key
 from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
 from flare_tensor_downloader.lazy import LazyParams, RemoteSource
 from flare_tensor_downloader.memory import TensorMemory
-from flare_tensor_downloader.source import ArraySource, Entry, TensorSource
+from flare_tensor_downloader.settings import TransferSettings
+from flare_tensor_downloader.source import ArraySource, Entry, FileSource, TensorSource
 from flare_transport import Cell, Message, Raw
 
 __all__ = ["Downloader", "Offer"]
 
-INLINE_TENSOR_BYTES = 1 << 16
 INLINE_TOTAL_BYTES = 1 << 20
 
 
@@ -64,7 +64,7 @@ class Offer:
             if isinstance(source, Entry):  # of another offer, and the same as what that answers
                 self._add(source, None)
                 continue
-            small = inline and source.nbytes <= min(INLINE_TENSOR_BYTES, budget)
+            small = inline and source.nbytes <= min(downloader.settings.inline_bytes, budget)
             array = source.array if small and isinstance(source, ArraySource) else None
             if array is not None:
                 budget -= source.nbytes
@@ -137,16 +137,26 @@ class Offer:
     def close(self) -> None:
         """Forget the tensors; who still fetches gets an error."""
         self._downloader.forget(self.ref_id)
+        for source in self._sources:
+            if isinstance(source, FileSource):
+                source.close()
         self._sources = []
         self.entries = []
         self.release()
 
 
 class Downloader:
-    """Serves the offers of one cell."""
+    """Serves the offers of one cell.
+
+    Attributes:
+        settings: of this process.
+    Raises:
+        SettingError: an environment variable holds what it cannot.
+    """
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
+        self.settings = TransferSettings.from_environment()
         self._offers: dict[str, Offer] = {}
         cell.handle("tensor.pull", self._pull)
         cell.handle("tensor.manifest", self._manifest)
@@ -165,7 +175,8 @@ class Downloader:
         """Offer tensors without copying them; they must not change until the offer is closed or released.
 
         Args:
-            params: name to array, nested mappings allowed; a :class:`LazyParams` is passed on range by range.
+            params: name to array or :class:`FileSource`, nested mappings allowed; a :class:`LazyParams` is passed on
+                range by range.
             inline: hold small tensors in the entries instead of having them fetched.
             receivers: by name, the cells that fetch, and how often each will say that it is done; the offer is closed
                 when all have, or are lost. If left out, the first who says so closes it.
@@ -220,4 +231,7 @@ class Downloader:
 def _sources_of(params: Mapping[str, Any]) -> list[tuple[Key, TensorSource | Entry]]:
     if isinstance(params, LazyParams):
         return list(params.sources())
-    return [(key, ArraySource(np.asarray(value))) for key, value in flatten(params)]
+    return [
+        (key, value if isinstance(value, FileSource) else ArraySource(np.asarray(value)))
+        for key, value in flatten(params)
+    ]

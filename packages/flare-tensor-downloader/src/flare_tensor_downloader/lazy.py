@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
+from flare_tensor_downloader.spill import SpillFile
 
 __all__ = ["LazyParams", "RemoteSource"]
 
@@ -135,21 +137,36 @@ class LazyParams(Mapping[str, Any]):
             else:
                 yield key, RemoteSource(self._offered, leaf.index, leaf.entry)
 
-    def materialize(self, memory: TensorMemory | None = None) -> dict[str, Any]:
+    def materialize(self, memory: TensorMemory | None = None, spill: Path | None = None) -> dict[str, Any]:
         """Fetch everything into fresh memory; nested mappings become dicts.
 
         Args:
             memory: where to look for tensors that are there already, and to note the digests of the others.
+            spill: a file to receive the tensors into, instead of memory; the arrays lie in it.
         """
         leaves = dict(self.leaves())
+        places: dict[Key, Array] = {}
+        if spill is not None:
+            memory = None  # what lies in the file is overwritten by the next model
+            places = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.at_hand is None]).arrays()
         if memory is not None:
             for key, leaf in leaves.items():
                 held = memory.take_held(leaf.entry)
                 if held is not None:
                     leaves[key] = Leaf(leaf.index, leaf.entry, held)
             memory.forget_held()
-        arrays = self._fetched(list(leaves.values()), memory)
+        arrays = self._fetched(list(leaves.values()), memory, places)
         return unflatten({key: next(arrays) for key in leaves})
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all tensors in bytes."""
+        return sum(leaf.entry.nbytes for _, leaf in self.leaves())
+
+    def fetched(self) -> Iterator[tuple[Key, Array]]:
+        """Every tensor's key and array, one after the other."""
+        leaves = dict(self.leaves())
+        yield from zip(leaves, self._fetched(list(leaves.values())), strict=True)
 
     def keep(self) -> None:
         """Have the params stay readable after the next reply was taken, until the round is over."""
@@ -170,11 +187,13 @@ class LazyParams(Mapping[str, Any]):
                 " call reply.model.params.keep()"
             )
 
-    def _fetched(self, leaves: list[Leaf], memory: TensorMemory | None = None) -> Iterator[Array]:
-        """The tensors, each in memory of its own, in order."""
+    def _fetched(
+        self, leaves: list[Leaf], memory: TensorMemory | None = None, places: Mapping[Key, Array] | None = None
+    ) -> Iterator[Array]:
+        """The tensors, each in memory of its own or in its place, in order."""
         self._check_open()
         arrays: dict[int, Array] = {}
-        fetched = fetch(self._offered, _pieces_into(leaves, arrays))
+        fetched = fetch(self._offered, _pieces_into(leaves, arrays, places or {}))
         for leaf in leaves:
             entry = leaf.entry
             if leaf.at_hand is not None:
@@ -212,11 +231,12 @@ def _at_hand(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Arra
     return array
 
 
-def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array]) -> Iterator[Piece]:
+def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array], places: Mapping[Key, Array]) -> Iterator[Piece]:
     """Ranges that are received straight into the tensors' own arrays, which are left in ``arrays``."""
     for leaf in leaves:
         if leaf.at_hand is None:
-            array = arrays[leaf.index] = leaf.entry.empty()
+            place = places.get(leaf.entry.key)
+            array = arrays[leaf.index] = leaf.entry.empty() if place is None else place
             view = array.reshape(-1).view(np.uint8).data
             for offset in leaf.entry.offsets:
                 yield Piece(leaf.index, leaf.entry, offset, view[offset : offset + CHUNK_BYTES])

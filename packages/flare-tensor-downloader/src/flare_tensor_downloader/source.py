@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -13,7 +16,16 @@ import xxhash
 from flare_core.model import Key
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 
-__all__ = ["CHUNK_BYTES", "ArraySource", "Entry", "TensorSource", "digest_of", "digest_of_pieces", "offsets_of"]
+__all__ = [
+    "CHUNK_BYTES",
+    "ArraySource",
+    "Entry",
+    "FileSource",
+    "TensorSource",
+    "digest_of",
+    "digest_of_pieces",
+    "offsets_of",
+]
 
 CHUNK_BYTES = 1 << 22
 
@@ -129,3 +141,36 @@ class ArraySource:
         if digest is None:  # one receiver pays for all
             digest = self._digests[(offset, length)] = digest_of(piece)
         return piece, digest
+
+
+class FileSource:
+    """A file's bytes, served range by range; the file must not change meanwhile.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self.dtype, self.nbytes = "uint8", os.fstat(self._file.fileno()).st_size
+        self.shape: tuple[int, ...] = (self.nbytes,)
+        self._lock = threading.Lock()
+
+    def digest(self) -> bytes | None:
+        """It would take reading the file twice."""
+        return None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._file.close()
+
+    def read(self, offset: int, length: int) -> tuple[memoryview, int]:
+        """Return a range of the bytes, and its digest."""
+        piece = memoryview(bytearray(min(length, self.nbytes - offset)))
+        with self._lock:
+            self._file.seek(offset)
+            filled = 0
+            while filled < len(piece) and (count := self._file.readinto(piece[filled:])):
+                filled += count
+        return piece[:filled], digest_of(piece[:filled])  # too few, if somebody cut it; the receiver says so

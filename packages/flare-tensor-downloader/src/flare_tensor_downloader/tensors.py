@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from flare_core import flatten
@@ -15,7 +16,7 @@ from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.source import Entry
 from flare_transport import Cell, RemoteError, TransportError
 
-__all__ = ["add_tensors", "download_tensors"]
+__all__ = ["add_tensors", "download_tensors", "iterate_tensors"]
 
 
 def add_tensors(downloader: Downloader, tensors: Mapping[str, Any], receivers: Collection[str] = ()) -> str:
@@ -34,7 +35,7 @@ def add_tensors(downloader: Downloader, tensors: Mapping[str, Any], receivers: C
 
 
 def download_tensors(
-    from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell
+    from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell, *, spill: str | Path | None = None
 ) -> tuple[str | None, dict[str, Any]]:
     """Fetch all tensors of a reference, into memory of their own.
 
@@ -43,15 +44,38 @@ def download_tensors(
         ref_id: what :func:`add_tensors` returned there.
         per_request_timeout: seconds to wait for one range; None waits as long as the link lasts.
         cell: the cell that fetches.
+        spill: a file to receive the tensors into, as safetensors; the arrays lie in it and need not fit into memory.
     Returns:
         None and the arrays by name; or what went wrong and an empty dict, never a part of the tensors.
     """
+    try:
+        params = _params(from_fqcn, ref_id, per_request_timeout, cell)
+        tensors = params.materialize(spill=None if spill is None else Path(spill))
+        params.release()
+    except (DownloadError, TransportError, TimeoutError) as error:
+        return str(error), {}
+    return None, tensors
+
+
+def iterate_tensors(
+    from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell
+) -> Iterator[tuple[Key, Any]]:
+    """Fetch the tensors of a reference one after the other, and hold no more than one, and what is fetched ahead.
+
+    Yields:
+        key and array; the arguments are those of :func:`download_tensors`.
+    Raises:
+        DownloadError, TransportError, TimeoutError: what went wrong; what was yielded before is right.
+    """
+    params = _params(from_fqcn, ref_id, per_request_timeout, cell)
+    yield from params.fetched()
+    params.release()
+
+
+def _params(from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell) -> LazyParams:
     offered = Offered(cell, from_fqcn, ref_id, per_request_timeout)
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
-        params = LazyParams(offered, [Entry(key, dtype, tuple(shape)) for key, dtype, shape in manifest])
-        tensors = params.materialize()
-        params.release()
-    except (DownloadError, TransportError, RemoteError, TimeoutError) as error:
-        return str(error), {}
-    return None, tensors
+    except RemoteError as error:
+        raise DownloadError(str(error)) from error
+    return LazyParams(offered, [Entry(key, dtype, tuple(shape)) for key, dtype, shape in manifest])

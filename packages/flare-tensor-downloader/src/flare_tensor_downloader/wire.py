@@ -11,7 +11,7 @@ import numpy as np
 import flare_fobs
 from flare_core import FLModel, unflatten
 from flare_core.model import Key, Params
-from flare_tensor_downloader.downloader import INLINE_TENSOR_BYTES, INLINE_TOTAL_BYTES, Downloader, Offer
+from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES, Downloader, Offer
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
@@ -45,7 +45,7 @@ def send_params(
     :meth:`Downloader.offer`.
     """
     params = model.params
-    if params is None or _is_small(params):
+    if params is None or _is_small(params, downloader.settings.inline_bytes):
         return model, None
     offer = downloader.offer(params, receivers=receivers, memory=memory, with_digest=with_digest)
     if offer.is_inline:
@@ -54,13 +54,13 @@ def send_params(
     return replace(model, params=offered), offer if offer.needs_fetching else None
 
 
-def _is_small(params: Params) -> bool:
+def _is_small(params: Params, inline_bytes: int) -> bool:
     """Whether params can go into a message without being looked at further: a few small arrays in plain dicts."""
     if type(params) is not dict:
         return False
     size = 0
     for value in params.values():
-        if type(value) is not np.ndarray or value.nbytes > INLINE_TENSOR_BYTES:
+        if type(value) is not np.ndarray or value.nbytes > inline_bytes:
             return False
         size += value.nbytes
     return size <= INLINE_TOTAL_BYTES

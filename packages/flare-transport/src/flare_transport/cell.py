@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flare_transport.address import check_name, parse_address
 from flare_transport.authentication import Credentials
-from flare_transport.errors import PeerLostError, UnreachableError
+from flare_transport.errors import AuthenticationError, PeerLostError, ProtocolError, UnreachableError
 from flare_transport.forwarding import Forwarder, Policy
-from flare_transport.frames import Kind, Message, pack
+from flare_transport.frames import Kind, Message, Raw, pack
 from flare_transport.inbound import Handler, Inbound
 from flare_transport.link_table import LinkTable
 from flare_transport.links import scheme
@@ -22,6 +22,9 @@ from flare_transport.replies import PendingReplies, PendingReply
 from flare_transport.stream_writer import StreamWriter
 from flare_transport.streams import StreamHandler, Streams
 from flare_transport.workers import HandlerPool
+
+if TYPE_CHECKING:
+    from flare_transport.sealing import Sealer
 
 __all__ = ["Cell", "Handler", "PendingReply"]
 
@@ -63,6 +66,7 @@ class Cell:
         self._pool = HandlerPool(name, threads)
         self._streams = Streams(name, self._pool)
         self._forwarder = Forwarder(name, self._links, self._pool, forwards)
+        self._sealer: Sealer | None = None
         self._lost: list[Callable[[str, BaseException | None], None]] = []
 
     def handle(self, topic: str, handler: Handler, *, inline: bool = False) -> None:
@@ -158,14 +162,35 @@ class Cell:
         """Bytes received over all links so far, headers included."""
         return self._links.ended_bytes[1] + sum(received for _, received in self.traffic().values())
 
-    def send(self, to: str, topic: str, payload: Any = None) -> None:
-        """Send a message that needs no reply; it arrives after all that was sent to that cell before.
+    def seal_with(self, credentials: Credentials) -> None:
+        """Be able to send, and to open, messages that only the cells at both ends can read.
+
+        Args:
+            credentials: what this cell proves its name with, and whom it trusts to vouch for others.
+        Raises:
+            AuthenticationError: they do not fit this cell's name.
+        """
+        from flare_transport.sealing import Sealer  # needs cryptography, which is an extra
+
+        self._sealer = Sealer(self, credentials)
+        self.on_peer_lost(lambda peer, error: self._seals_of_lost(peer))
+
+    def send(self, to: str, topic: str, payload: Any = None, *, sealed: bool = False) -> None:
+        """Send a message that needs no reply; it arrives after all messages that were sent to that cell before.
+
+        Args:
+            to: name of the cell.
+            topic: what it is about.
+            payload: any object that can be serialized, or :class:`Raw` bytes.
+            sealed: let nobody but that cell read it; see :meth:`seal_with`.
 
         Raises:
             UnreachableError: no link leads there.
             PeerLostError: the link has ended.
             FobsError: the payload cannot be serialized.
         """
+        if sealed:
+            payload = self._seal(Kind.MESSAGE, to, topic, 0, payload)
         self._links.route(to).send(pack(Kind.MESSAGE, to, self.name, topic, 0, payload))
 
     def request(
@@ -175,6 +200,7 @@ class Cell:
         payload: Any = None,
         *,
         into: memoryview | None = None,
+        sealed: bool = False,
         timeout_s: float | None = None,
     ) -> Message:
         """Send a request and wait for its reply; see :meth:`start_request`.
@@ -185,7 +211,7 @@ class Cell:
             TimeoutError: no reply within ``timeout_s`` seconds (None waits as long as the link lasts). A reply that has
                 begun to arrive may still be written to ``into``.
         """
-        pending = self.start_request(to, topic, payload, into=into)
+        pending = self.start_request(to, topic, payload, into=into, sealed=sealed)
         try:
             return pending.result(timeout_s)
         except BaseException:
@@ -193,7 +219,13 @@ class Cell:
             raise
 
     def start_request(
-        self, to: str, topic: str, payload: Any = None, *, into: memoryview | None = None
+        self,
+        to: str,
+        topic: str,
+        payload: Any = None,
+        *,
+        into: memoryview | None = None,
+        sealed: bool = False,
     ) -> PendingReply:
         """Send a request and return at once.
 
@@ -202,11 +234,18 @@ class Cell:
             topic: what is asked.
             payload: any object that can be serialized, or :class:`Raw` bytes.
             into: writable bytes that a raw reply of just their length is received into, without a copy. They must
-                stay untouched until the reply is there or has failed. A reply of another length has its own memory.
+                stay untouched until the reply is there or has failed. A reply of another length, or a sealed one, has
+                its own memory.
+            sealed: let nobody but that cell read it, nor the reply; see :meth:`seal_with`.
         """
         link = self._links.route(to)
-        pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
+        if sealed:
+            pending = self._replies.begin(link, to, opener=self._open_reply)
+        else:
+            pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
         try:
+            if sealed:
+                payload = self._seal(Kind.REQUEST, to, topic, pending.number, payload)
             link.send(pack(Kind.REQUEST, to, self.name, topic, pending.number, payload))
         except BaseException:
             pending.cancel()
@@ -250,6 +289,24 @@ class Cell:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
+    def _seal(self, kind: int, to: str, topic: str, id_: int, payload: Any) -> Raw:
+        if self._sealer is None:
+            raise AuthenticationError(f"{self.name} cannot seal messages; call seal_with(credentials) first")
+        return self._sealer.seal(kind, to, topic, id_, payload)
+
+    def _open_reply(self, message: Message) -> Message:
+        assert self._sealer is not None
+        if message.extra and "seal" in message.extra:
+            return self._sealer.open(message)
+        if message.kind == Kind.ERROR:  # the other end could not open the request, so it could not seal this
+            self._sealer.forget(message.sender)
+            return message
+        raise ProtocolError(f"{message.sender} answered a sealed request with a message that is not")
+
+    def _seals_of_lost(self, peer: str) -> None:
+        if self._sealer is not None:
+            self._sealer.forget(peer)
+
     def _start(self, link: Link, *, uplink: bool) -> None:
         inbound = Inbound(
             self.name,
@@ -260,6 +317,7 @@ class Cell:
             streams=self._streams,
             pool=self._pool,
             forwarder=self._forwarder,
+            seals=lambda: self._sealer,
             lost=partial(self._lost_beyond, link),
         )
         if uplink:

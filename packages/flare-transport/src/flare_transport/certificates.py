@@ -27,6 +27,7 @@ try:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509 import verification
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError as error:
     raise TransportError("certificates need cryptography; pip install 'flare-transport[grpc]'") from error
@@ -40,6 +41,7 @@ __all__ = [
     "make_authority",
     "make_request",
     "sign_request",
+    "verified_key",
 ]
 
 URI_PREFIX = "flare://cell/"
@@ -178,6 +180,30 @@ def check_credentials(credentials: Credentials, name: str) -> None:
     owner = _owner(certificate)
     if not speaks_for(owner, name):
         raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
+
+
+def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurvePublicKey:
+    """Return the public key of a certificate that an authority vouches for and that speaks for a name.
+
+    Args:
+        chain: the certificate, followed by intermediate ones if there are any; in PEM.
+        authority: certificates of those who may vouch; in PEM.
+        name: of a cell.
+    Raises:
+        AuthenticationError: it does not.
+    """
+    try:
+        first, *others = x509.load_pem_x509_certificates(chain)
+        store = verification.Store(x509.load_pem_x509_certificates(authority))
+        verification.PolicyBuilder().store(store).build_client_verifier().verify(first, others)
+    except (ValueError, verification.VerificationError) as error:
+        raise AuthenticationError(f"the certificate of {name} is not one that can be trusted here ({error})") from error
+    owner, key = _owner(first), first.public_key()
+    if not speaks_for(owner, name):
+        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise AuthenticationError(f"the key of {name} is not on the curve P-256")
+    return key
 
 
 def _owner(certificate: x509.Certificate) -> str:

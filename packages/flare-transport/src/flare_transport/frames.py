@@ -103,13 +103,18 @@ class Frame(NamedTuple):
 
 
 class Message:
-    """A frame that arrived; the payload is decoded each time it is read."""
+    """A frame that arrived; the payload is decoded each time it is read.
 
-    __slots__ = ("_body", "extra", "id", "kind", "lengths", "sender", "to", "topic")
+    Attributes:
+        was_sealed: whether nobody but its sender can have read or made it.
+    """
+
+    __slots__ = ("_body", "extra", "id", "kind", "lengths", "sender", "to", "topic", "was_sealed")
 
     def __init__(self, header: list[Any], body: Buffer) -> None:
         self.kind, self.to, self.sender, self.topic, self.id, self.lengths, self.extra = header
         self._body = body
+        self.was_sealed = False
 
     @property
     def body(self) -> Buffer:

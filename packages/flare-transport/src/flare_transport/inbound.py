@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flare_core.errors import FlareError
 from flare_transport.address import speaks_for
-from flare_transport.errors import PeerLostError, ProtocolError, RemoteError, UnreachableError, describe
+from flare_transport.errors import PeerLostError, ProtocolError, UnreachableError, describe
 from flare_transport.forwarding import Forwarder
 from flare_transport.frames import Buffer, Kind, Message, pack
 from flare_transport.links.base import Link
 from flare_transport.replies import PendingReplies
 from flare_transport.streams import Streams
 from flare_transport.workers import HandlerPool, Strand
+
+if TYPE_CHECKING:
+    from flare_transport.sealing import Sealer
 
 __all__ = ["Handler", "Inbound"]
 
@@ -40,6 +43,7 @@ class Inbound:
         streams: Streams,
         pool: HandlerPool,
         forwarder: Forwarder,
+        seals: Callable[[], Sealer | None],
         lost: Callable[[str, str], None],
     ) -> None:
         self._name = name
@@ -50,6 +54,7 @@ class Inbound:
         self._streams = streams
         self._pool = pool
         self._forwarder = forwarder
+        self._seals = seals
         self._lost = lost
         self._is_uplink = is_uplink
         self._strands: dict[tuple[str, str], Strand] = {}
@@ -82,7 +87,7 @@ class Inbound:
         elif kind in (_REPLY, _ERROR):
             pending = self._replies.take(message.id, self._link, sender)
             if pending is not None:
-                pending.settle(message if kind == _REPLY else _remote_error(message))
+                pending.settle(message)
         elif kind == _REQUEST:
             handler, inline = self._handlers.get(message.topic, _UNSERVED)
             if inline and self._link.sends_at_once:
@@ -108,57 +113,62 @@ class Inbound:
     def _one_way(self, message: Message) -> None:
         handler, inline = self._handlers.get(message.topic, _UNSERVED)
         if inline:
-            _handle(handler, message)
+            self._handle(handler, message)
             return
         key = (message.sender, message.topic)
         strand = self._strands.get(key)
         if strand is None:
             strand = self._strands[key] = Strand(self._pool)
-        strand.submit(partial(_handle, handler, message))
+        strand.submit(partial(self._handle, handler, message))
 
     def _answer(self, handler: Handler, message: Message, *, wait: bool = True) -> None:
         """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
+        session = None
         try:
-            outcome, kind = handler(message), _REPLY
+            opened = self._opened(message)
+            session = (message.extra or {}).get("seal") if opened.was_sealed else None
+            outcome, kind = handler(opened), _REPLY
         except BaseException as error:
             if not isinstance(error, FlareError):
                 logger.exception("handler failed topic=%r sender=%s", message.topic, message.sender)
             outcome, kind = describe(error), _ERROR
         try:
             try:
-                self._reply(kind, message, outcome, wait)
+                self._reply(kind, message, outcome, session, wait)
             except PeerLostError:
                 raise
             except Exception as error:
                 logger.exception("reply cannot be sent topic=%r sender=%s", message.topic, message.sender)
-                self._reply(_ERROR, message, describe(error), wait)
+                self._reply(_ERROR, message, describe(error), session, wait)
         except PeerLostError:
             logger.info("reply not sent, peer is gone topic=%r peer=%s", message.topic, message.sender)
 
-    def _reply(self, kind: int, message: Message, outcome: Any, wait: bool) -> None:
+    def _opened(self, message: Message) -> Message:
+        if not message.extra or "seal" not in message.extra:
+            return message
+        sealer = self._seals()
+        if sealer is None:
+            raise UnreachableError(f"{self._name} opens no sealed messages; give it credentials for that")
+        return sealer.open(message)
+
+    def _reply(self, kind: int, message: Message, outcome: Any, session: bytes | None, wait: bool) -> None:
+        if session is not None:
+            sealer = self._seals()
+            assert sealer is not None, "what was opened can be sealed"
+            outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, session=session)
         self._link.send(pack(kind, message.sender, self._name, message.topic, message.id, outcome), wait=wait)
 
-
-def _handle(handler: Handler, message: Message) -> None:
-    try:
-        handler(message)
-    except Exception:
-        logger.exception("handler failed topic=%r sender=%s", message.topic, message.sender)
+    def _handle(self, handler: Handler, message: Message) -> None:
+        try:
+            handler(self._opened(message))
+        except Exception:
+            logger.exception("handler failed topic=%r sender=%s", message.topic, message.sender)
 
 
 def _no_handler(message: Message) -> Any:
     if message.kind == _REQUEST:
         raise UnreachableError(f"{message.to} does not serve '{message.topic}'")
     logger.warning("message dropped, nobody serves its topic topic=%r sender=%s", message.topic, message.sender)
-
-
-def _remote_error(message: Message) -> RemoteError:
-    try:
-        payload = message.payload
-        return RemoteError(f"{message.sender}: {payload['message']}", kind=str(payload["kind"]))
-    except Exception:
-        logger.exception("error of a peer cannot be read sender=%s", message.sender)
-        return RemoteError(f"{message.sender}: an error that cannot be read")
 
 
 _UNSERVED: tuple[Handler, bool] = (_no_handler, True)

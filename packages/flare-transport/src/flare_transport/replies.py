@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from flare_core.errors import FlareError
 from flare_transport.address import speaks_for
-from flare_transport.errors import PeerLostError
+from flare_transport.errors import PeerLostError, RemoteError
 from flare_transport.frames import Kind, Message
 from flare_transport.links.base import Link
 from flare_transport.workers import blocking
 
-__all__ = ["PendingReplies", "PendingReply"]
+__all__ = ["Opener", "PendingReplies", "PendingReply", "remote_error"]
 
-_REPLY = int(Kind.REPLY)
+logger = logging.getLogger(__name__)
+
+_REPLY, _ERROR = int(Kind.REPLY), int(Kind.ERROR)
+
+Opener: TypeAlias = Callable[[Message], Message]
 
 
 class PendingReply:
     """A reply that is under way."""
 
-    __slots__ = ("_done", "_error", "_message", "_replies", "into", "link", "number", "to")
+    __slots__ = ("_done", "_error", "_message", "_opener", "_replies", "into", "link", "number", "to")
 
-    def __init__(self, replies: PendingReplies, number: int, link: Link, to: str, into: memoryview | None) -> None:
+    def __init__(
+        self, replies: PendingReplies, number: int, link: Link, to: str, into: memoryview | None, opener: Opener | None
+    ) -> None:
         self.number = number
         self.link = link
         self.to = to
         self.into = into
         self._replies = replies
+        self._opener = opener
         self._message: Message | None = None
         self._error: FlareError | None = None
         self._done = threading.Lock()
@@ -47,10 +56,24 @@ class PendingReply:
             with blocking():
                 if not self._done.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
                     raise TimeoutError(f"{self.to} did not reply within {timeout_s} s")
-        self._done.release()
+        try:
+            return self._outcome()
+        finally:
+            self._done.release()
+
+    def _outcome(self) -> Message:
+        """The reply, opened if it is sealed; while the lock is held, so that it is opened once."""
+        if self._opener is not None and self._message is not None:
+            opener, self._opener = self._opener, None
+            try:
+                self._message = opener(self._message)
+            except FlareError as error:
+                self._error = error
         if self._error is not None:
             raise self._error
         assert self._message is not None
+        if self._message.kind == _ERROR:
+            raise remote_error(self._message)
         return self._message
 
     def cancel(self) -> None:
@@ -76,10 +99,10 @@ class PendingReplies:
         self._by_number: dict[int, PendingReply] = {}
         self._numbers = itertools.count(1)
 
-    def begin(self, link: Link, to: str, into: memoryview | None) -> PendingReply:
-        """Expect a reply of the cell ``to`` over ``link``."""
+    def begin(self, link: Link, to: str, into: memoryview | None = None, opener: Opener | None = None) -> PendingReply:
+        """Expect a reply of the cell ``to`` over ``link``; ``opener`` makes of it what the asker gets."""
         number = next(self._numbers)
-        pending = self._by_number[number] = PendingReply(self, number, link, to, into)
+        pending = self._by_number[number] = PendingReply(self, number, link, to, into, opener)
         return pending
 
     def take(self, number: int, link: Link, sender: str) -> PendingReply | None:
@@ -112,3 +135,13 @@ class PendingReplies:
                 pending.settle(
                     PeerLostError(f"the link to {lost or link.peer} ended before {pending.to} replied ({reason})")
                 )
+
+
+def remote_error(message: Message) -> RemoteError:
+    """The exception that stands for an error of a peer's."""
+    try:
+        payload = message.payload
+        return RemoteError(f"{message.sender}: {payload['message']}", kind=str(payload["kind"]))
+    except Exception:
+        logger.exception("error of a peer cannot be read sender=%s", message.sender)
+        return RemoteError(f"{message.sender}: an error that cannot be read")

@@ -17,6 +17,8 @@ from flare_transport.workers import blocking
 
 __all__ = ["StreamReader"]
 
+GAP_S = 10.0  # how long to wait for chunks that should have come before the end
+
 
 class StreamReader:
     """Reads a byte stream; given to the handler of the stream's topic, and of use to no other thread.
@@ -41,7 +43,9 @@ class StreamReader:
         self._window = window_bytes
         self._granted = window_bytes  # credit that the writer has not used
         self._read_cost = 0  # of chunks that are read, and not granted anew
-        self._received = 0
+        self._received = 0  # bytes in order from the first
+        self._ahead: dict[int, Buffer] = {}  # chunks that came before others, by where they begin
+        self._gap_timer: threading.Timer | None = None
         self._total: int | None = None
         self._failure: FlareError | None = None
 
@@ -98,32 +102,44 @@ class StreamReader:
         if self._advance():
             raise StreamAbortedError(f"the handler of '{self.topic}' returned before it had read the whole stream")
 
-    def receive(self, chunk: Buffer) -> None:
+    def receive(self, offset: int, chunk: Buffer) -> None:
         """Take a chunk that arrived; called on the link's thread.
 
         Raises:
             ProtocolError: the writer sends more than it may.
         """
         with self._state:
+            if offset < self._received or offset in self._ahead or self._is_complete():
+                return  # it came before
             self._granted -= chunk_cost(len(chunk))
-            if self._granted < 0 or self._total is not None:
+            if self._granted < 0:
                 raise ProtocolError(f"{self.sender} sent more of the stream '{self.topic}' than it may")
-            self._received += len(chunk)
-            self._chunks.append(memoryview(chunk))
+            self._ahead[offset] = chunk
+            while (following := self._ahead.pop(self._received, None)) is not None:
+                self._received += len(following)
+                self._chunks.append(memoryview(following))
             self._state.notify_all()
 
     def end(self, total: int) -> None:
         """Note the end of the stream, and how long it should be; called on the link's thread."""
-        if total != self._received:
-            self.fail(ProtocolError(f"'{self.topic}' from {self.sender}: {self._received} bytes came, not {total}"))
         with self._state:
+            if self._total is not None or self._failure is not None:
+                return
             self._total = total
+            if not self._is_complete():
+                self._gap_timer = threading.Timer(GAP_S, self._give_up)
+                self._gap_timer.daemon = True
+                self._gap_timer.start()
             self._state.notify_all()
+
+    def _give_up(self) -> None:
+        missing = f"bytes from {self._received} on are missing, of {self._total}"
+        self.fail(ProtocolError(f"'{self.topic}' from {self.sender}: {missing}"))
 
     def fail(self, error: FlareError) -> None:
         """Note what ended the stream, unless all of it is here; called on the link's thread."""
         with self._state:
-            if self._total is None and self._failure is None:
+            if not self._is_complete() and self._failure is None:
                 self._failure = error
                 self._chunks.clear()
                 self._state.notify_all()
@@ -146,13 +162,22 @@ class StreamReader:
                     self._state.wait_for(self._ready)
             return self._next()
 
+    def _is_complete(self) -> bool:
+        return self._total is not None and self._received >= self._total
+
     def _ready(self) -> bool:
-        return bool(self._chunks) or self._total is not None or self._failure is not None
+        return bool(self._chunks) or self._is_complete() or self._failure is not None
 
     def _next(self) -> bool:
         if self._failure is not None:
             raise self._failure
         if not self._chunks:
+            if self._gap_timer is not None:
+                self._gap_timer.cancel()
+            if self._received != self._total:
+                raise ProtocolError(
+                    f"'{self.topic}' from {self.sender}: {self._received} bytes came, not {self._total}"
+                )
             return False
         self._current = self._chunks.popleft()
         self._current_cost = chunk_cost(len(self._current))
@@ -161,7 +186,7 @@ class StreamReader:
     def _grant(self) -> None:
         """Let the writer send as much as was read; not under the lock, which the link's thread needs."""
         credit, self._read_cost = self._read_cost, 0
-        if credit and self._total is None:
+        if credit and not self._is_complete():
             with self._state:
                 self._granted += credit
             with contextlib.suppress(PeerLostError):  # reading goes on to the failure, or to the end if that is here

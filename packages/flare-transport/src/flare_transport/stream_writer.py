@@ -15,7 +15,7 @@ from flare_transport.workers import blocking
 
 __all__ = ["SendStreamFrame", "StreamWriter", "chunk_cost"]
 
-SendStreamFrame: TypeAlias = Callable[[dict[str, Any] | None, Buffer], None]
+SendStreamFrame: TypeAlias = Callable[[dict[str, Any], Buffer], None]
 
 _CHUNK_BYTES = 1 << 20
 _MAX_REASON = 4000  # characters; it travels in a header
@@ -66,7 +66,7 @@ class StreamWriter:
         start = 0
         while start < len(view):
             size = self._claim(len(view) - start)
-            self._send(None, view[start : start + size])
+            self._send({"at": self.total}, view[start : start + size])
             self.total += size
             start += size
 

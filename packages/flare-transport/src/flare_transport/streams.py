@@ -5,12 +5,13 @@ means stands in its ``extra``:
 
     from the writer                             from the reader
     {"open": window}   body: meta, in fobs      {"credit": n}             n more bytes may come
-    nil                body: a chunk            {"done": true}            the handler has read all and returned
+    {"at": offset}     body: a chunk            {"done": true}            the handler has read all and returned
     {"end": total}     no more chunks           {"stop": [kind, reason]}  the handler raised, or there is none
     {"abort": reason}  given up
 
 The writer may send chunks that cost ``window`` bytes at first, and as many more as it gets credit for; a chunk costs
-its length, or 256 if it is shorter. The reader gives credit for chunks when they are read. Frames of a stream that has
+its length, or 256 if it is shorter. The reader gives credit for chunks when they are read. Links keep the order of
+chunks; a reader puts up with another order all the same, and with chunks that come twice. Frames of a stream that has
 ended at the receiving end are dropped.
 """
 
@@ -96,9 +97,9 @@ class Streams:
         key = (link, message.sender, message.id)
         reader, writer = self._readers.get(key), self._writers.get(key)
         match message.extra:
-            case None:
+            case {"at": int(offset)}:
                 if reader is not None:
-                    reader.receive(message.body)
+                    reader.receive(offset, message.body)
             case {"open": int(window)}:
                 self._accept(link, message, window)
             case {"end": int(total)}:
@@ -166,7 +167,7 @@ class Streams:
     def _no_handler(self, reader: StreamReader) -> None:
         raise UnreachableError(f"{self._name} does not serve streams of '{reader.topic}'")
 
-    def _send(self, link: Link, to: str, number: int, extra: dict[str, Any] | None, body: Buffer) -> None:
+    def _send(self, link: Link, to: str, number: int, extra: dict[str, Any], body: Buffer) -> None:
         link.send(pack(Kind.STREAM, to, self._name, "", number, Raw(body, extra)))
 
     def _forget(self, table: dict[tuple[Link, str, int], Any], key: tuple[Link, str, int]) -> None:

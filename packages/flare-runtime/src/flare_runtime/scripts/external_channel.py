@@ -6,11 +6,13 @@ import os
 import queue
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
+from flare_runtime.site import RECEIVED
 from flare_tensor_downloader import Downloader, LazyParams, TensorMemory, receive_params, send_params
 from flare_transport import Cell, Message
 
@@ -47,7 +49,9 @@ class ExternalChannel(SiteChannel):
         self.job_id: str = settings["job_id"]
         self.config: dict[str, Any] = settings["config"]
         # What a filter at the site looks at must travel as far as there.
-        self._memory = TensorMemory() if settings["passes_tensors_on"] else None
+        skips = settings["passes_tensors_on"] and self._downloader.settings.skip_unchanged
+        self._memory = TensorMemory() if skips else None
+        self._folder = Path(settings["folder"])
         self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]))
 
     @property
@@ -73,7 +77,9 @@ class ExternalChannel(SiteChannel):
         if self._memory is not None:
             self._memory.begin()
         if isinstance(model.params, LazyParams):
-            lazy, model.params = model.params, model.params.materialize(self._memory)
+            lazy, limit = model.params, self._downloader.settings.spill_bytes
+            spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
+            model.params = lazy.materialize(self._memory, spill)
             lazy.release()
         task.model = self._exchange.to_script(model)
         return task

@@ -1,0 +1,60 @@
+"""Memory for received tensors that lies in a file, so that a model may be larger than what the machine can hold."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from flare_core.model import Key, key_text
+from flare_tensor_downloader.errors import DownloadError
+from flare_tensor_downloader.safetensors_format import header_of
+from flare_tensor_downloader.source import Entry
+
+__all__ = ["SpillFile"]
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+class SpillFile:
+    """A safetensors file with a place for each tensor. The arrays lie in it: what is written to them goes to the file.
+
+    Args:
+        path: the file; replaced if it is there.
+        entries: the tensors.
+    Raises:
+        DownloadError: the disk has no room for them.
+    """
+
+    def __init__(self, path: Path, entries: Iterable[Entry]) -> None:
+        self._entries = list(entries)
+        named = [(key_text(entry.key), entry.numpy_dtype, entry.shape) for entry in self._entries]
+        header = header_of(named)
+        size = len(header) + sum(entry.nbytes for entry in self._entries)
+        try:
+            path.unlink(missing_ok=True)
+            with path.open("x+b") as file:
+                file.write(header)
+                file.flush()
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)  # now, rather than by a signal when a page is written
+                else:
+                    file.truncate(size)
+                self._map = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise DownloadError(f"{path}: no place for {size} bytes of tensors ({error.strerror})") from error
+        self._start = len(header)
+
+    def arrays(self) -> dict[Key, Array]:
+        """The tensors' arrays, in the file."""
+        arrays, start = {}, self._start
+        for entry in self._entries:
+            flat = np.frombuffer(self._map, np.uint8, entry.nbytes, start)
+            arrays[entry.key] = flat.view(entry.numpy_dtype).reshape(entry.shape)
+            start += entry.nbytes
+        return arrays

@@ -1,0 +1,267 @@
+"""Sealed messages: only the two cells at the ends can read them, whatever forwards them.
+
+Before the first one the cells agree on keys, by two requests of the one that begins (A) to the other (B):
+
+    seal.hello    [certificates of A, key of A]    ->  [certificates of B, key of B, signature of B, session]
+    seal.confirm  [session, signature of A]        ->  nil
+
+A key is a fresh point on P-256, uncompressed. A signature, ECDSA with SHA-256 by the key of the certificate, is of
+``flare seal 1``, the role (``hello`` of A, ``answer`` of B), both names and both keys, each with its length before it.
+Both ends check that the other's certificate comes from their authority and speaks for its name. Keys of the two
+directions are HKDF-SHA256 of the shared point, with the same text as info.
+
+A sealed frame has raw bytes as its body, and ``{"seal": session}`` as its extra: a counter of 8 bytes, big-endian, that
+its sender uses once, and AES-256-GCM, with that counter as nonce, of a msgpack array of the header's lengths and extra
+and of the body. What is authenticated besides is the frame's kind, to, sender, topic and id.
+
+Sources: the pattern is that of SIGMA (Krawczyk 2003) without identity protection; HKDF is RFC 5869, AES-GCM RFC 5116.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from flare_transport.address import speaks_for
+from flare_transport.authentication import Credentials
+from flare_transport.errors import AuthenticationError, ProtocolError, TransportError
+from flare_transport.frames import Message, Raw, encode
+
+try:
+    from cryptography.exceptions import InvalidSignature, InvalidTag
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    from flare_transport import certificates
+except ImportError as error:
+    raise TransportError("sealed messages need cryptography; pip install 'flare-transport[grpc]'") from error
+
+if TYPE_CHECKING:
+    from flare_transport.cell import Cell
+
+__all__ = ["Sealer"]
+
+_CONTEXT = b"flare seal 1"
+_COUNTER = struct.Struct(">Q")
+_REMEMBERED = 1 << 12  # counters that may come out of order; lanes let frames overtake each other
+MAX_SESSIONS = 1024
+
+
+@dataclass
+class _Session:
+    """Keys that two cells share, as one of them uses them."""
+
+    peer: str
+    send_key: Any
+    receive_key: Any
+    expected_signer: Any = None  # until the other end has confirmed
+    transcript: bytes = b""
+    sent: int = 0
+    highest: int = -1
+    seen: set[int] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_counter(self) -> int:
+        with self.lock:
+            self.sent += 1
+            return self.sent
+
+    def take(self, counter: int) -> None:
+        """Refuse a counter that was used before, or so long ago that nobody knows."""
+        with self.lock:
+            if counter in self.seen or counter <= self.highest - _REMEMBERED:
+                raise ProtocolError(f"{self.peer} sent a sealed frame twice")
+            self.seen.add(counter)
+            if counter > self.highest:
+                self.highest = counter
+                if len(self.seen) > 2 * _REMEMBERED:
+                    self.seen = {each for each in self.seen if each > counter - _REMEMBERED}
+
+
+class Sealer:
+    """Seals and opens the payloads of one cell.
+
+    Args:
+        cell: serves the agreement on keys from now on.
+        credentials: what the cell proves its name with.
+    Raises:
+        AuthenticationError: the credentials do not fit the cell's name.
+    """
+
+    def __init__(self, cell: Cell, credentials: Credentials) -> None:
+        certificates.check_credentials(credentials, cell.name)
+        self._cell = cell
+        self._credentials = credentials
+        self._key = serialization.load_pem_private_key(credentials.private_key, None)
+        self._lock = threading.Lock()
+        self._agreeing: dict[str, threading.Lock] = {}
+        self._by_peer: dict[str, tuple[bytes, _Session]] = {}  # that this cell has begun
+        self._by_id: dict[bytes, _Session] = {}
+        cell.handle("seal.hello", self._on_hello)
+        cell.handle("seal.confirm", self._on_confirm)
+
+    def seal(self, kind: int, to: str, topic: str, id_: int, payload: Any, *, session: bytes | None = None) -> Raw:
+        """Return what stands for a payload in a frame.
+
+        Args:
+            session: of the request that is answered; None if this cell begins.
+        """
+        if session is None:
+            session, keys = self._session_with(to)
+        else:
+            keys = self._confirmed(session, to)
+        counter = _COUNTER.pack(keys.next_counter())
+        about = _about(kind, to, self._cell.name, topic, id_)
+        sealed = keys.send_key.encrypt(b"\0\0\0\0" + counter, _plain(payload), about)
+        return Raw(counter + sealed, {"seal": session})
+
+    def open(self, message: Message) -> Message:
+        """Return a message with the payload that was sealed.
+
+        Raises:
+            ProtocolError: it was not sealed by its sender, was changed on its way, or came before.
+        """
+        session = (message.extra or {}).get("seal", b"")
+        keys = self._confirmed(session, message.sender)
+        body = memoryview(message.body)
+        about = _about(message.kind, message.to, message.sender, message.topic, message.id)
+        try:
+            plain = keys.receive_key.decrypt(b"\0\0\0\0" + bytes(body[:8]), bytes(body[8:]), about)
+        except InvalidTag as error:
+            raise ProtocolError(f"{message.sender} sent a sealed frame that was changed on its way") from error
+        keys.take(_COUNTER.unpack(body[:8])[0])
+        return _opened(message, plain)
+
+    def forget(self, peer: str) -> None:
+        """Drop the keys of a cell that is lost; it may come back as another process."""
+        with self._lock:
+            self._by_peer = {name: each for name, each in self._by_peer.items() if not speaks_for(peer, name)}
+            self._by_id = {key: each for key, each in self._by_id.items() if not speaks_for(peer, each.peer)}
+
+    def _session_with(self, peer: str) -> tuple[bytes, _Session]:
+        with self._lock:
+            found = self._by_peer.get(peer)
+            if found is not None:
+                return found
+            agreeing = self._agreeing.setdefault(peer, threading.Lock())
+        with agreeing:
+            with self._lock:
+                found = self._by_peer.get(peer)
+            return found if found is not None else self._agree(peer)
+
+    def _agree(self, peer: str) -> tuple[bytes, _Session]:
+        private = ec.generate_private_key(ec.SECP256R1())
+        ours = _point(private)
+        answer = self._cell.request(peer, "seal.hello", [self._credentials.certificate, ours], timeout_s=30).payload
+        match answer:
+            case [bytes(chain), bytes(theirs), bytes(signature), bytes(session)]:
+                pass
+            case _:
+                raise ProtocolError(f"{peer} does not answer a hello as it should")
+        signer = certificates.verified_key(chain, self._credentials.authority, peer)
+        transcript = _transcript(self._cell.name, peer, ours, theirs)
+        _verify(signer, signature, b"answer" + transcript, peer)
+        self._cell.request(peer, "seal.confirm", [session, self._signed(b"hello" + transcript)], timeout_s=30)
+        first, second = _keys(private, theirs, transcript)
+        made = _Session(peer, send_key=first, receive_key=second)
+        with self._lock:
+            self._by_peer[peer] = (session, made)
+            self._by_id[session] = made
+        return session, made
+
+    def _on_hello(self, message: Message) -> list[bytes]:
+        match message.payload:
+            case [bytes(chain), bytes(theirs)]:
+                pass
+            case _:
+                raise ProtocolError("a hello holds certificates and a key")
+        peer = message.sender
+        signer = certificates.verified_key(chain, self._credentials.authority, peer)
+        private = ec.generate_private_key(ec.SECP256R1())
+        ours = _point(private)
+        transcript = _transcript(peer, self._cell.name, theirs, ours)
+        first, second = _keys(private, theirs, transcript)
+        session = secrets.token_bytes(16)
+        with self._lock:
+            for old in [key for key, each in self._by_id.items() if each.peer == peer and each.expected_signer]:
+                del self._by_id[old]  # a hello that nothing came of
+            if len(self._by_id) >= MAX_SESSIONS:
+                raise TransportError(f"{self._cell.name} has {MAX_SESSIONS} sealed conversations, as many as it may")
+            self._by_id[session] = _Session(peer, second, first, expected_signer=signer, transcript=transcript)
+        return [self._credentials.certificate, ours, self._signed(b"answer" + transcript), session]
+
+    def _on_confirm(self, message: Message) -> None:
+        session, signature = message.payload
+        keys = self._by_id.get(session)
+        if keys is None or keys.peer != message.sender or keys.expected_signer is None:
+            raise ProtocolError("a confirmation belongs to no hello")
+        _verify(keys.expected_signer, signature, b"hello" + keys.transcript, message.sender)
+        keys.expected_signer = None
+
+    def _confirmed(self, session: bytes, peer: str) -> _Session:
+        keys = self._by_id.get(session)
+        if keys is None or keys.peer != peer or keys.expected_signer is not None:
+            raise ProtocolError(f"{peer} and {self._cell.name} share no such keys (any more); begin again")
+        return keys
+
+    def _signed(self, text: bytes) -> bytes:
+        assert isinstance(self._key, ec.EllipticCurvePrivateKey)
+        return self._key.sign(text, ec.ECDSA(hashes.SHA256()))
+
+
+def _point(private: ec.EllipticCurvePrivateKey) -> bytes:
+    form = serialization.PublicFormat.UncompressedPoint
+    return private.public_key().public_bytes(serialization.Encoding.X962, form)
+
+
+def _keys(private: ec.EllipticCurvePrivateKey, theirs: bytes, transcript: bytes) -> tuple[AESGCM, AESGCM]:
+    try:
+        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), theirs)
+    except ValueError as error:
+        raise ProtocolError("a key is no point of P-256") from error
+    material = HKDF(hashes.SHA256(), 64, None, _CONTEXT + transcript).derive(private.exchange(ec.ECDH(), public))
+    return AESGCM(material[:32]), AESGCM(material[32:])
+
+
+def _transcript(first: str, second: str, first_key: bytes, second_key: bytes) -> bytes:
+    return _joined(_CONTEXT, first.encode(), second.encode(), first_key, second_key)
+
+
+def _about(kind: int, to: str, sender: str, topic: str, id_: int) -> bytes:
+    return _joined(bytes((kind,)), to.encode(), sender.encode(), topic.encode(), str(id_).encode())
+
+
+def _joined(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
+
+
+def _verify(signer: Any, signature: Any, text: bytes, peer: str) -> None:
+    try:
+        signer.verify(signature, text, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, TypeError) as error:
+        raise AuthenticationError(f"{peer} did not prove its name; somebody may be in between") from error
+
+
+def _plain(payload: Any) -> bytes:
+    """A payload as bytes: the fields "lengths" and "extra" of its header, and its body, as frames.py describes them."""
+    if isinstance(payload, Raw):
+        return b"".join((msgpack.packb([None, payload.extra]), payload.body))
+    encoded = encode(payload)
+    return b"".join((msgpack.packb([encoded.lengths, None]), *encoded.frames))
+
+
+def _opened(message: Message, plain: bytes) -> Message:
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(plain)
+    lengths, extra = unpacker.unpack()
+    body = bytearray(memoryview(plain)[unpacker.tell() :])  # memory of its own, where arrays are aligned
+    opened = Message([message.kind, message.to, message.sender, message.topic, message.id, lengths, extra], body)
+    opened.was_sealed = True
+    return opened
