@@ -48,7 +48,7 @@ _OPTIONS = {
     "grpc.enable_retries": 0,
     "grpc.enable_http_proxy": 0,
     "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.min_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 10_000,  # which is also how long an attempt may take, handshakes included
     "grpc.max_reconnect_backoff_ms": 1000,
 }
 
