@@ -107,9 +107,21 @@ class WorkerPool:
             plan.turn_file.parent.mkdir(exist_ok=True)
             plan.turn_file.write_bytes(bytes(4))
             ours, theirs = socket.socketpair()
-            pid = start(plan, theirs, [*(worker.connection for worker in self._workers), ours])
+            try:
+                pid = start(plan, theirs, [*(worker.connection for worker in self._workers), ours])
+            except BaseException:
+                ours.close()
+                self._end_those_that_started()
+                raise
+            finally:
+                theirs.close()
             self._workers.append(_Worker(plan, pid, ours))
-            theirs.close()
+
+    def _end_those_that_started(self) -> None:
+        for worker in self._workers:
+            worker.connection.close()
+            os.kill(worker.pid, signal.SIGKILL)
+            os.waitpid(worker.pid, 0)
 
     def _fork(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket]) -> int:
         for stream in (sys.stdout, sys.stderr):
