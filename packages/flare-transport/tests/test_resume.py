@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import threading
 from collections import deque
+from pathlib import Path
 
 import pytest
 
@@ -152,6 +154,23 @@ def test_both_ends_send_while_the_link_is_cut_at_random_moments(pair):
         "site-1": True,
     }
     assert all(numbers == sorted(numbers) for numbers in seen.values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list a process's files")
+def test_cuts_leave_no_sockets(proxy_to):
+    def run() -> int:
+        pair = Pair(proxy_to, plain=True)
+        for number in range(25):
+            pair.site.send("server", "settle", number)
+            pair.proxy.cut()
+            pair.site.request("server", "settle", timeout_s=WAIT_S)
+        pair.close()
+        pair.proxy.close()
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    first = run()  # what gRPC keeps for the process is open now
+    assert min(run(), run()) <= first + 2
 
 
 def test_a_link_that_does_not_come_back_in_time_is_lost_at_both_ends(hasty):

@@ -12,6 +12,7 @@ from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.files import add_file, download_file
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
+from flare_tensor_downloader.objects import Producer, add_object, download_object
 from flare_tensor_downloader.safetensors_format import read_file, write_file
 from flare_tensor_downloader.settings import SettingError, TransferSettings
 from flare_tensor_downloader.tensors import add_tensors, download_tensors, iterate_tensors
@@ -26,14 +27,17 @@ __all__ = [
     "Offer",
     "Offered",
     "OfferedParams",
+    "Producer",
     "SafetensorsError",
     "SettingError",
     "TensorMemory",
     "TransferSettings",
     "UnknownReferenceError",
     "add_file",
+    "add_object",
     "add_tensors",
     "download_file",
+    "download_object",
     "download_tensors",
     "iterate_tensors",
     "read_file",

@@ -5,13 +5,12 @@ Topics that a :class:`Downloader` serves; payloads are flare-fobs values:
     tensor.pull      [reference, index, offset, length]  ->  raw bytes; extra {"digest": XXH3 of them}
     tensor.manifest  [reference]                         ->  [[key, dtype, shape], …]
     tensor.release   [reference]                         (message) the receiver is done with the offer
+    object.piece     [reference, number]                 ->  a piece of an object; nil after the last
 """
 
 from __future__ import annotations
 
-import secrets
-import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from flare_tensor_downloader.lazy import LazyParams, RemoteSource
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.settings import TransferSettings
 from flare_tensor_downloader.source import ArraySource, Entry, FileSource, TensorSource
+from flare_tensor_downloader.transaction import Transaction
 from flare_transport import Cell, Message, Raw
 
 __all__ = ["Downloader", "Offer"]
@@ -30,11 +30,10 @@ __all__ = ["Downloader", "Offer"]
 INLINE_TOTAL_BYTES = 1 << 20
 
 
-class Offer:
+class Offer(Transaction):
     """Some tensors under one reference, until the offer is closed.
 
     Attributes:
-        ref_id: the reference; unguessable, so only who was told can fetch.
         entries: what is offered, in order; small tensors are held inline and need no fetching.
     """
 
@@ -48,14 +47,8 @@ class Offer:
         memory: TensorMemory | None,
         with_digest: Collection[Key],
     ) -> None:
-        self._downloader = downloader
-        self._waiting = dict(receivers or {})
-        self._is_counted = receivers is not None
-        self._lock = threading.Lock()
+        super().__init__(downloader.forget, receivers)
         self._sources: list[TensorSource | None] = []
-        self._released = threading.Event()
-        self._on_release: Callable[[], None] | None = None
-        self.ref_id = secrets.token_hex(8)
         self.entries: list[Entry] = []
         if memory is not None:
             memory.forget_held()
@@ -105,44 +98,23 @@ class Offer:
             if isinstance(source, ArraySource)
         }
 
-    def when_released(self, callback: Callable[[], None]) -> None:
-        """Call back once, when the receiver is done or the offer is closed; at once if it is so already."""
-        self._on_release = callback
-        if self._released.is_set():
-            self.release()
-
-    def wait_released(self, timeout_s: float | None = None) -> bool:
-        """Wait until the receiver is done; false after ``timeout_s`` seconds."""
-        return self._released.wait(timeout_s)
-
-    def done(self, receiver: str, *, lost: bool = False) -> None:
-        """Take note that a receiver is done once more, or is lost and will never be; repeats do no harm."""
-        with self._lock:
-            left = 0 if lost else self._waiting.get(receiver, 0) - 1
-            if left > 0:
-                self._waiting[receiver] = left
-            else:
-                self._waiting.pop(receiver, None)
-            is_over = not (self._is_counted and self._waiting) and not (lost and not self._is_counted)
-        if is_over:
-            self.close()
-
-    def release(self) -> None:
-        """Take note that all receivers are done."""
-        self._released.set()
-        callback, self._on_release = self._on_release, None
-        if callback is not None:
-            callback()
-
-    def close(self) -> None:
-        """Forget the tensors; who still fetches gets an error."""
-        self._downloader.forget(self.ref_id)
+    def _drop(self) -> None:
         for source in self._sources:
             if isinstance(source, FileSource):
                 source.close()
         self._sources = []
         self.entries = []
-        self.release()
+
+
+class ObjectOffer(Transaction):
+    """An object that is made piece by piece, under one reference."""
+
+    def __init__(self, downloader: Downloader, producer: Any, receivers: Mapping[str, int] | None) -> None:
+        super().__init__(downloader.forget, receivers)
+        self.producer = producer
+
+    def _drop(self) -> None:
+        self.producer = None
 
 
 class Downloader:
@@ -157,9 +129,10 @@ class Downloader:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.settings = TransferSettings.from_environment()
-        self._offers: dict[str, Offer] = {}
+        self._offers: dict[str, Transaction] = {}
         cell.handle("tensor.pull", self._pull)
         cell.handle("tensor.manifest", self._manifest)
+        cell.handle("object.piece", self._piece)
         cell.handle("tensor.release", self._release, inline=True)
         cell.on_peer_lost(self._lose)
 
@@ -188,6 +161,12 @@ class Downloader:
             self._offers[offer.ref_id] = offer
         return offer
 
+    def offer_object(self, producer: Any, receivers: Mapping[str, int] | None = None) -> ObjectOffer:
+        """Offer what a :class:`~flare_tensor_downloader.Producer` makes; ``receivers`` as for :meth:`offer`."""
+        offer = ObjectOffer(self, producer, receivers)
+        self._offers[offer.ref_id] = offer
+        return offer
+
     def forget(self, ref_id: str) -> None:
         """Stop serving a reference."""
         self._offers.pop(ref_id, None)
@@ -202,9 +181,16 @@ class Downloader:
         for offer in list(self._offers.values()):
             offer.close()
 
+    def _piece(self, message: Message) -> Any:
+        ref_id, number = message.payload
+        offer = self._offers.get(ref_id)
+        if not isinstance(offer, ObjectOffer):
+            raise UnknownReferenceError(f"{self.cell.name} offers no object under the reference {ref_id!r} (any more)")
+        return offer.producer.produce(number)
+
     def _offer(self, ref_id: Any) -> Offer:
         offer = self._offers.get(ref_id)
-        if offer is None:
+        if not isinstance(offer, Offer):
             raise UnknownReferenceError(f"{self.cell.name} offers nothing under the reference {ref_id!r} (any more)")
         return offer
 
@@ -225,7 +211,7 @@ class Downloader:
 
     def _lose(self, peer: str, error: BaseException | None) -> None:
         for offer in list(self._offers.values()):
-            offer.done(peer, lost=True)
+            offer.lost(peer)
 
 
 def _sources_of(params: Mapping[str, Any]) -> list[tuple[Key, TensorSource | Entry]]:
