@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ class EventLoop:
 
     def __init__(self) -> None:
         keep_chunk_memory()
+        self.process = os.getpid()
         self.asyncio = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.asyncio.run_forever, name="grpc-loop", daemon=True)
         self._thread.start()
@@ -53,6 +55,6 @@ def event_loop() -> EventLoop:
     """Return the process's loop."""
     global _shared
     with _lock:
-        if _shared is None:
+        if _shared is None or _shared.process != os.getpid():  # a thread does not survive a fork
             _shared = EventLoop()
         return _shared
