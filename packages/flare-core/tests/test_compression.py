@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,6 +93,36 @@ def test_garbage_is_an_error(codec):
     for bad in (good[:-3], good + b"123", b"", b"\xff" * 50):
         with pytest.raises(ModelError):
             parsed.decode(bad, 2000)
+
+
+def test_a_compressed_bomb_takes_no_memory():
+    zstandard = pytest.importorskip("zstandard")
+    bomb = zstandard.ZstdCompressor().compress(bytes(1 << 28))
+    assert len(bomb) < 1 << 16
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match="268435456 bytes"):
+            parse_codec("int8+zstd").decode(bomb, 2000)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [1, 10, 63, 65, 257])
+def test_small_arrays_pass_too(size):
+    values = np.linspace(-1, 1, size, dtype=np.float32)
+    for codec in ("int8+zstd", "int4+zstd", "topk:1.0+zstd"):
+        assert through(codec, values).shape == (size,)
+
+
+@pytest.mark.parametrize(
+    "header", [b"", b"\xff" * 40, b"\x02\x00\x00\x00{}", b"\x10\x00\x00\x00" + b'{"codec": "gzip"}']
+)
+def test_what_is_no_compressed_tensor_is_named(header):
+    model = FLModel(params={"w": np.frombuffer(header, np.uint8)}, meta={"flare.compressed": "int8"})
+    restored = DecompressTensors().process(model, CONTEXT)
+    with pytest.raises(ModelError, match="site-1: 'w' is no compressed tensor"):
+        _ = restored.params["w"]
 
 
 def model_of(**params) -> FLModel:

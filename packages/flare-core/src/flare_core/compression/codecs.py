@@ -29,6 +29,9 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 INT8_BLOCK, INT4_BLOCK = 256, 64
 _FP16_LARGEST = 65504.0
 _ZSTD_LEVEL = 1
+_LARGEST_EXTRA = (
+    1024  # bytes that a codec may need beside eight for each value: scales, and a last block that is not full
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,7 @@ class Codec:
         """
         try:
             if self.zstd:
-                largest = 4 * size + 4 * (size // INT4_BLOCK + 1) + 8
-                data = _zstd().ZstdDecompressor().decompress(data, max_output_size=largest, allow_extra_data=False)
+                data = _decompressed(data, largest=8 * size + _LARGEST_EXTRA)
             values = _DECODERS[self.name](memoryview(data), size, self.fraction)
         except (ValueError, IndexError, _zstd_error()) as error:
             raise ModelError(f"compressed values cannot be read ({self.name}, {size} values): {error}") from error
@@ -213,6 +215,14 @@ def _decode_topk(data: memoryview, size: int, fraction: float) -> Array:
 
 def _kept(size: int, fraction: float) -> int:
     return max(1, round(fraction * size)) if size else 0
+
+
+def _decompressed(data: bytes | memoryview, largest: int) -> bytes:
+    zstandard = _zstd()
+    size = zstandard.get_frame_parameters(data).content_size
+    if size not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR) and size > largest:
+        raise ValueError(f"they would become {size} bytes, more than {largest}")  # before memory is taken for them
+    return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=largest, allow_extra_data=False))
 
 
 def _zstd() -> Any:

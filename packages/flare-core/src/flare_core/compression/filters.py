@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flare_core.compression.codecs import parse_codec
-from flare_core.errors import ModelError
+from flare_core.errors import FlareError, ModelError
 from flare_core.filters import FilterContext, TensorFilter
 from flare_core.model import FLModel, Key, ParamsType, key_text
 
@@ -93,7 +93,7 @@ class DecompressTensors(TensorFilter):
             return array
         try:
             return _unpacked(array)
-        except (ModelError, ValueError, KeyError, TypeError) as error:
+        except (FlareError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
             raise ModelError(f"{context.site}: '{key_text(key)}' is no compressed tensor: {error}") from error
 
 
