@@ -115,8 +115,18 @@ def test_small_arrays_pass_too(size):
         assert through(codec, values).shape == (size,)
 
 
+HUGE = b'{"codec": "topk:1e-9", "dtype": "float32", "shape": [99999999999, 99999999999]}'
+
+
 @pytest.mark.parametrize(
-    "header", [b"", b"\xff" * 40, b"\x02\x00\x00\x00{}", b"\x10\x00\x00\x00" + b'{"codec": "gzip"}']
+    "header",
+    [
+        b"",
+        b"\xff" * 40,
+        b"\x02\x00\x00\x00{}",
+        b"\x11\x00\x00\x00" + b'{"codec": "gzip"}',
+        len(HUGE).to_bytes(4, "little") + HUGE,
+    ],
 )
 def test_what_is_no_compressed_tensor_is_named(header):
     model = FLModel(params={"w": np.frombuffer(header, np.uint8)}, meta={"flare.compressed": "int8"})
