@@ -7,9 +7,10 @@ import textwrap
 import numpy as np
 import pytest
 
-from flare_core import JobFailed, RecipeError
+from flare_core import JobFailed, RecipeError, WeightedMean
 from flare_recipes_np import FedAvgRecipe
 from flare_runtime import SimEnv
+from flare_tensor_downloader import Downloader
 
 SCRIPT = """
     import numpy as np
@@ -102,3 +103,26 @@ def test_a_diverged_site_is_named(tmp_path):
     )
     with pytest.raises(JobFailed, match=r"site-1: 'w'.*NaN"):
         recipe.execute(SimEnv(num_clients=1, workspace_root=tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+def test_what_was_made_for_the_wire_is_let_go_when_all_have_it(tmp_path, monkeypatch, external):
+    """When the last result of a round is averaged, every site has the task, so what was compressed for it is gone."""
+    open_offers: list[int] = []
+    original = WeightedMean.add
+
+    def add(self, reply):
+        original(self, reply)
+        open_offers.append(downloaders[0].open_offers)
+
+    downloaders: list = []
+    made = Downloader.__init__
+
+    def init(self, cell):
+        made(self, cell)
+        downloaders.append(self)
+
+    monkeypatch.setattr(WeightedMean, "add", add)
+    monkeypatch.setattr(Downloader, "__init__", init)
+    execute(tmp_path, rounds=2, compression={"task": "fp16"}, launch_external_process=external)
+    assert open_offers[2::3] == [0, 0]

@@ -71,6 +71,7 @@ class Site(SiteChannel):
         self._over = False
         self._task: Task | None = None
         self._replied = 0
+        self._lazy: LazyParams | None = None  # what the task's params are fetched from
         self._memory = TensorMemory() if downloader.settings.skip_unchanged else None
 
     @property
@@ -131,6 +132,7 @@ class Site(SiteChannel):
             return None
         task = self._task = self._inbox.popleft()()
         task.model = receive_params(task.model, self.cell)
+        self._lazy = task.model.params if isinstance(task.model.params, LazyParams) else None
         if self._memory is not None:
             self._memory.begin()
         if self._task_filters:
@@ -169,15 +171,21 @@ class Site(SiteChannel):
     def _context(self, point: FilterPoint, task: Task) -> FilterContext:
         return FilterContext(point, self.site, task.name, task.model.current_round)
 
+    def release_task(self) -> None:
+        """Let the server drop what the task taken last was fetched from."""
+        if self._lazy is not None:
+            self._lazy.release()
+            self._lazy = None
+
     def _materialize(self, model: FLModel) -> None:
         params = model.params
         if isinstance(params, LazyParams):
             limit = self.downloader.settings.spill_bytes
             spill = self.folder.path / RECEIVED if limit is not None and params.nbytes > limit else None
             model.params = params.materialize(self._memory, spill)
-            params.release()
         elif params is not None and type(params) is not dict:
             model.params = unflatten(dict(flatten(params)))
+        self.release_task()
 
 
 def _nothing() -> None:

@@ -276,10 +276,11 @@ class _Script:
             if task is None:
                 self.host.cell.send(rank.peer, "script.task", [None])
                 continue
-            theirs = task.model.params
             outgoing, offer = send_params(task.model, self.site.downloader)
-            if offer is not None and isinstance(theirs, LazyParams):
-                offer.when_released(theirs.release)
+            if offer is None:
+                self.site.release_task()
+            else:
+                offer.when_released(self.site.release_task)
             self.host.cell.send(rank.peer, "script.task", [[task.name, task.id, outgoing]])
 
     def _task_for(self, number: int, rank: _Rank) -> Task | None:
