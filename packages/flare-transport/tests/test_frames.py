@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from flare_fobs import FobsError
 from flare_transport import Cell, ProtocolError, SocketLink
-from flare_transport.frames import MAGIC, PREFIX, FrameReader, Kind, Message, Raw, pack
+from flare_transport.frame_reader import FrameReader
+from flare_transport.frames import MAGIC, PREFIX, Kind, Message, Raw, pack
 
 
 class Collector:

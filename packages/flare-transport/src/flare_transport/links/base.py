@@ -12,7 +12,8 @@ from typing import Protocol, TypeAlias
 from flare_transport.address import Address
 from flare_transport.authentication import Credentials
 from flare_transport.errors import PeerLostError, ProtocolError
-from flare_transport.frames import Frame, Receiver
+from flare_transport.frame_reader import Receiver
+from flare_transport.frames import Frame
 
 __all__ = ["Ended", "Identity", "Link", "Listener", "Reception", "Reservation", "Scheme", "ThreadLink"]
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flare_transport.errors import PeerLostError, ProtocolError
-from flare_transport.frames import Buffer, Frame, FrameReader, Receiver
+from flare_transport.frame_reader import FrameReader, Receiver
+from flare_transport.frames import Buffer, Frame
 from flare_transport.links.base import Ended, Link
 from flare_transport.links.grpc_lane import LANES, Lane, Reconnect
 from flare_transport.links.grpc_loop import EventLoop

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 from flare_transport.address import Address, speaks_for
 from flare_transport.errors import AddressError, AuthenticationError, PeerLostError, UnreachableError
-from flare_transport.frames import PREFIX, Buffer, Frame, Receiver, unpack_header
+from flare_transport.frame_reader import Receiver
+from flare_transport.frames import PREFIX, Buffer, Frame, unpack_header
 from flare_transport.links.base import Ended, Identity, Reception, Reservation, ThreadLink
 
 __all__ = ["InprocLink", "InprocListener", "connect", "listen"]

@@ -7,7 +7,8 @@ import socket
 import threading
 
 from flare_transport.errors import PeerLostError
-from flare_transport.frames import Frame, FrameReader, Receiver
+from flare_transport.frame_reader import FrameReader, Receiver
+from flare_transport.frames import Frame
 from flare_transport.links.base import ThreadLink
 
 __all__ = ["SocketLink"]
