@@ -106,8 +106,8 @@ def test_a_diverged_site_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_what_was_made_for_the_wire_is_let_go_when_all_have_it(tmp_path, monkeypatch, external):
-    """When the last result of a round is averaged, every site has the task, so what was compressed for it is gone."""
+def test_the_offer_of_a_task_ends_when_all_sites_have_it(tmp_path, monkeypatch, external):
+    """When the last result of a round is averaged, every site has said that it has the task, through filters too."""
     open_offers: list[int] = []
     original = WeightedMean.add
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from flare_core import Component, JobFailed, TensorFilter
+from flare_core.job import FilterEntry
+
 MIB = 1 << 20
+
+
+class Halve(TensorFilter):
+    """What a server may do to a model on its way out."""
+
+    def process_tensor(self, key, array, context):
+        return array / 2
+
 
 ADAPTER = """
     import numpy as np
@@ -127,3 +138,35 @@ def test_tensors_of_a_size_to_choose_travel_inside_messages(project, monkeypatch
     monkeypatch.setenv("FLARE_INLINE_BYTES", "1K")
     _, found, _ = run_adapter(project)
     assert found["adapter"].tolist() == [4.0] * found["adapter"].size
+
+
+def test_what_a_server_filter_made_can_come_back_unchanged(project):
+    """The server takes for unchanged what it has sent, which is what its filter made of the model."""
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            flare.send(flare.FLModel(params=flare.receive().params))
+    """
+    job = project.job(script, rounds=2, sites=2, model={"w": np.full(100_000, 3.0)})
+    job.server.task_data_filters = [FilterEntry(("train",), (Component.of(Halve(), what="a filter"),))]
+    run = project.env(2).deploy(job)
+    run.get_result()
+    assert set(run.load_model()["w"]) == {0.75}
+
+
+@pytest.mark.parametrize("size", [100, 100_000], ids=["inline", "unchanged"])
+def test_a_value_that_is_not_finite_is_found_whether_it_travels_or_not(project, size):
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            flare.send(flare.FLModel(params=flare.receive().params))
+    """
+    bad = np.ones(size)
+    bad[7] = np.nan
+    run = project.env(2).deploy(project.job(script, rounds=1, sites=2, model={"w": bad}))
+    with pytest.raises(JobFailed, match="site-1: 'w'"):
+        run.get_result()

@@ -248,6 +248,8 @@ class WeightedMean(Aggregator):
                 " model that was received"
             )
         if tensor.same is not None and entry.total is None and self._type is not ParamsType.DIFF:
+            if entry.same is None and _count_non_finite(tensor.same):
+                raise _non_finite(tensor.same, tensor, key, site)
             entry.same = tensor.same
             entry.same_weights.append(weight)
         else:

@@ -159,8 +159,7 @@ class SitesFederation:
         self._release_kept()
         self._task_id += 1
         offers = self._send(task, self._stamped(model), targets)
-        # What was made for the wire is not held longer than it takes to be fetched.
-        sent = {} if self._task_filters else {site: offer.arrays() for site, offer in offers.items()}
+        sent = {site: offer.arrays() for site, offer in offers.items()}  # as a site may say that it sends them back
         arrived: dict[str, FLModel] = {}
         try:
             for taken, site in enumerate(targets):
@@ -245,10 +244,11 @@ class SitesFederation:
         known, self._unchanged = self._unchanged, set()
         if all(each.same_for_all_sites for each in filters_for(self._task_filters, task)):
             filtered = self._filtered_task(model, "*", task)
-            receivers = {host: len(sites) for host, sites in self._by_host(targets).items()}
+            by_host = self._by_host(targets)
+            receivers = {host: len(sites) for host, sites in by_host.items()}
             outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
             to_all = encode([self._task_id, None, task, outgoing])  # serialized once, if hosts serve all their sites
-            for host, sites in self._by_host(targets).items():
+            for host, sites in by_host.items():
                 is_all = len(sites) == self._sites_of_host[host]
                 self._cell.send(host, "task", to_all if is_all else [self._task_id, sites, task, outgoing])
             return {} if offer is None else dict.fromkeys(targets, offer)

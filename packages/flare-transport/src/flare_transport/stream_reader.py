@@ -139,6 +139,8 @@ class StreamReader:
     def fail(self, error: FlareError) -> None:
         """Note what ended the stream, unless all of it is here; called on the link's thread."""
         with self._state:
+            if self._gap_timer is not None:
+                self._gap_timer.cancel()
             if not self._is_complete() and self._failure is None:
                 self._failure = error
                 self._chunks.clear()

@@ -11,7 +11,7 @@ from flare_transport.errors import PeerLostError, ProtocolError, UnreachableErro
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import Outbox
 
-__all__ = ["LANES", "Connection", "Lane"]
+__all__ = ["LANES", "Connection", "Lane", "LinkUnknownError"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,10 @@ LANES = ("prompt", "bulk")
 
 Reconnect: TypeAlias = Callable[["Lane"], Awaitable["Connection"]]
 Take: TypeAlias = Callable[[bytes], Awaitable[bool]]
+
+
+class LinkUnknownError(UnreachableError):
+    """The listener has ended the link, or is another process by now."""
 
 
 class Connection:

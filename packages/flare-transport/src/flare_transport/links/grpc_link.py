@@ -30,7 +30,7 @@ try:
     import grpc
     import grpc.aio
 
-    from flare_transport.links.grpc_lane import LANES, Connection, Lane
+    from flare_transport.links.grpc_lane import LANES, Connection, Lane, LinkUnknownError
     from flare_transport.links.grpc_listener import METHOD, VERSION, GrpcListener, options
     from flare_transport.links.grpc_proof import Proof, proof_for
     from flare_transport.links.grpc_stream import GrpcLink
@@ -70,10 +70,6 @@ def connect(address: Address, reception: Reception, identity: Identity, *, peer:
         return event_loop().run(connector.connect(timeout_s))
     except TransportError as error:
         raise type(error)(f"{reception.name} got no link to {address}: {error}") from error
-
-
-class _LinkUnknownError(UnreachableError):
-    """The listener has ended the link, or is another process by now."""
 
 
 class _Connector:
@@ -120,7 +116,7 @@ class _Connector:
             left = until - time.monotonic()
             try:
                 return await self._dial(lane.name, lane.outbox.received, min(MAX_CONNECT_S, max(left, FIRST_PAUSE_S)))
-            except _LinkUnknownError:
+            except LinkUnknownError:
                 raise
             except TransportError as error:
                 logger.debug("cannot reconnect yet peer=%s reason=%s", self._found, error)
@@ -195,7 +191,7 @@ async def _answer(call: Any, timeout_s: float) -> dict[str, Any]:
 
 def _refusal(code: Any, details: str) -> TransportError:
     if code is grpc.StatusCode.NOT_FOUND:
-        return _LinkUnknownError(details)
+        return LinkUnknownError(details)
     if code is grpc.StatusCode.ALREADY_EXISTS:
         return UnreachableError(f"refused: {details}")
     if code is grpc.StatusCode.UNAUTHENTICATED:

@@ -12,7 +12,7 @@ import grpc.aio
 from flare_transport.address import Address
 from flare_transport.errors import AddressError, AuthenticationError, TransportError, UnreachableError
 from flare_transport.links.base import Reception, Reservation
-from flare_transport.links.grpc_lane import Connection, Lane
+from flare_transport.links.grpc_lane import Connection, Lane, LinkUnknownError
 from flare_transport.links.grpc_loop import event_loop
 from flare_transport.links.grpc_proof import Proof
 from flare_transport.links.grpc_stream import CLOSE_GRACE_S, GrpcLink
@@ -78,7 +78,7 @@ class GrpcListener:
                 await self._resume(peer, metadata, connection, context)
             else:
                 await self._accept(peer, metadata, connection, context)
-        except _LinkUnknownError as error:
+        except LinkUnknownError as error:
             await self._refuse(context, grpc.StatusCode.NOT_FOUND, error)
         except UnreachableError as error:
             await self._refuse(context, grpc.StatusCode.ALREADY_EXISTS, error)
@@ -114,7 +114,7 @@ class GrpcListener:
         token = metadata["flare-link-bin"]
         link = self._links.get(token)
         if link is None or link.peer != peer:
-            raise _LinkUnknownError(f"{self._reception.name} has no such link to {peer} any more")
+            raise LinkUnknownError(f"{self._reception.name} has no such link to {peer} any more")
         lane = _lane(link, metadata)
         try:
             connection.peer_received = int(metadata["flare-received"])
@@ -123,7 +123,7 @@ class GrpcListener:
         try:
             received = await lane.offer(connection)
         except UnreachableError as error:
-            raise _LinkUnknownError(str(error)) from error
+            raise LinkUnknownError(str(error)) from error
         await self._greet(peer, token, metadata, connection, context, ("flare-received", str(received)))
 
     async def _greet(
@@ -145,10 +145,6 @@ class GrpcListener:
 
     def _forget(self, token: bytes) -> None:
         self._links.pop(token, None)
-
-
-class _LinkUnknownError(UnreachableError):
-    """There is no link with that token any more."""
 
 
 def options(more: dict[str, Any]) -> list[tuple[str, Any]]:
