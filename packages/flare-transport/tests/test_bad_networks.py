@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,16 @@ with Cell("server", reconnect_grace_s=60) as cell:
 """
 
 CLIENT = """
-import hashlib, random, sys, threading
+import hashlib, logging, random, sys, threading
 from pathlib import Path
 from flare_transport import Cell, Credentials
+
+class Printed(logging.Handler):
+    def emit(self, record):
+        print(record.getMessage().partition(" peer=")[0].partition(" lane=")[0], flush=True)
+
+logging.getLogger("flare_transport").setLevel(logging.DEBUG)
+logging.getLogger("flare_transport").addHandler(Printed())
 
 def credentials(name):
     return Credentials(*((Path(sys.argv[1]) / f"{name}.{part}").read_bytes()
@@ -92,6 +100,7 @@ class Wire:
     def __init__(self, *, delay_s: float = 0.1, loss: float = 0.01) -> None:
         self.delay_s, self.loss, self.silent = delay_s, loss, False
         self.carried = self.lost = 0
+        self._counted = threading.Condition()
         tag = secrets.token_hex(3)
         self.spaces = [f"flare-{tag}-{end}" for end in "ab"]
         self._random = random.Random(0)
@@ -116,6 +125,12 @@ class Wire:
         command = ["ip", "netns", "exec", self.spaces[end], sys.executable, "-c", script, *arguments]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
+    def wait_for(self, *, lost: int = 0, carried: int = 0) -> None:
+        """Wait until so many more packets were lost or carried."""
+        with self._counted:
+            lost, carried = self.lost + lost, self.carried + carried
+            assert self._counted.wait_for(lambda: self.lost >= lost and self.carried >= carried, 60)
+
     def close(self) -> None:
         os.write(self._waker, b"x")
         self._thread.join()
@@ -135,7 +150,9 @@ class Wire:
             for descriptor in ready:
                 packet = os.read(descriptor, 65536)
                 if self.silent or self._random.random() < self.loss:
-                    self.lost += 1
+                    with self._counted:
+                        self.lost += 1
+                        self._counted.notify_all()
                     continue
                 number += 1
                 other = self._devices[1 - self._devices.index(descriptor)]
@@ -143,7 +160,9 @@ class Wire:
             while waiting and waiting[0][0] <= time.monotonic():
                 _, _, target, packet = heapq.heappop(waiting)
                 os.write(target, packet)
-                self.carried += 1
+                with self._counted:
+                    self.carried += 1
+                    self._counted.notify_all()
 
 
 def run(*command: str) -> None:
@@ -172,47 +191,43 @@ def read_until(process: subprocess.Popen, line: str) -> None:
         assert found, f"the process ended before it printed {line!r}"
 
 
-@pytest.mark.timeout(180)
-def test_everything_arrives_over_a_wire_that_loses_packets_and_goes_silent(wire, folder):
+@contextmanager
+def running(wire: Wire, folder: Path):
+    """A server at one end, and a client at the other."""
     server = wire.start(0, SERVER, str(folder))
     client = wire.start(1, CLIENT, str(folder), server.stdout.readline().strip())
     try:
         read_until(client, "connected")
-        read_until(client, "5")
-        wire.silent = True  # nothing gets through, and nobody is told
-        time.sleep(3)
-        wire.silent = False
-        read_until(client, "10")
-        server.send_signal(signal.SIGSTOP)  # the process is paused, its sockets are not closed
-        time.sleep(3)
-        server.send_signal(signal.SIGCONT)
+        yield server, client
         read_until(client, "done")
         assert client.wait(30) == 0
-        assert wire.lost > 0
     finally:
         for process in (client, server):
             process.kill()
             process.wait()
             process.stdin.close()
             process.stdout.close()
+
+
+@pytest.mark.timeout(180)
+def test_everything_arrives_over_a_wire_that_loses_packets_and_goes_silent(wire, folder):
+    with running(wire, folder) as (server, client):
+        read_until(client, "5")
+        wire.silent = True  # nothing gets through, and nobody is told
+        wire.wait_for(lost=8)  # among them some that were sent again
+        wire.silent = False
+        read_until(client, "10")
+        server.send_signal(signal.SIGSTOP)  # the process is paused, its sockets are not closed
+        wire.wait_for(carried=3)
+        server.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.timeout(180)
 def test_a_silence_that_ends_the_connection_does_not_end_the_link(wire, folder):
     """Keepalive gives the connection up after some 20 s; the link goes on over the next."""
-    server = wire.start(0, SERVER, str(folder))
-    client = wire.start(1, CLIENT, str(folder), server.stdout.readline().strip())
-    try:
-        read_until(client, "connected")
+    with running(wire, folder) as (_, client):
         read_until(client, "3")
         wire.silent = True
-        time.sleep(25)
+        read_until(client, "cannot reconnect yet")
         wire.silent = False
-        read_until(client, "done")
-        assert client.wait(30) == 0
-    finally:
-        for process in (client, server):
-            process.kill()
-            process.wait()
-            process.stdin.close()
-            process.stdout.close()
+        read_until(client, "link resumed")
