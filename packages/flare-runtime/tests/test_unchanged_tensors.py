@@ -7,6 +7,8 @@ import pytest
 
 from flare_core import Component, JobFailed, TensorFilter
 from flare_core.job import FilterEntry
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell
 
 MIB = 1 << 20
 
@@ -154,6 +156,34 @@ def test_what_a_server_filter_made_can_come_back_unchanged(project):
     run = project.env(2).deploy(job)
     run.get_result()
     assert set(run.load_model()["w"]) == {0.75}
+
+
+def test_a_site_may_have_fetched_the_model_before_the_server_looks_again(project, monkeypatch):
+    """What the server takes for unchanged does not hang on which of two threads is quicker."""
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            flare.send(flare.FLModel(params=flare.receive().params))
+    """
+    offers = []
+    offer, send = Downloader.offer, Cell.send
+
+    def noted_offer(*args, **options):
+        offers.append(offer(*args, **options))
+        return offers[-1]
+
+    def slow_send(cell, to, topic, *args, **options):
+        send(cell, to, topic, *args, **options)
+        if topic == "task":
+            assert offers[-1].wait_released(30)
+
+    monkeypatch.setattr(Downloader, "offer", noted_offer)
+    monkeypatch.setattr(Cell, "send", slow_send)
+    run = project.env(1).deploy(project.job(script, rounds=2, sites=1, model={"w": np.full(100_000, 3.0)}))
+    run.get_result()
+    assert set(run.load_model()["w"]) == {3.0}
 
 
 @pytest.mark.parametrize("size", [100, 100_000], ids=["inline", "unchanged"])

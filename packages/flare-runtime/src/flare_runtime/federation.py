@@ -75,6 +75,14 @@ class _Ready:
     host: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a site fetches a task's model from, and the tensors that it may say it sends back as they were."""
+
+    offer: Offer
+    arrays: dict[Key, Any]  # noted before anything is sent: the offer lets go of them once they were fetched
+
+
 class SitesFederation:
     """A federation of sites that are reached through cells.
 
@@ -158,20 +166,20 @@ class SitesFederation:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._release_kept()
         self._task_id += 1
-        offers = self._send(task, self._stamped(model), targets)
-        sent = {site: offer.arrays() for site, offer in offers.items()}  # as a site may say that it sends them back
+        sent = self._send(task, self._stamped(model), targets)
         arrived: dict[str, FLModel] = {}
         try:
             for taken, site in enumerate(targets):
                 while site not in arrived:
                     self._take(arrived, task, len(targets), len(targets) - taken - len(arrived))
-                model = receive_params(arrived.pop(site), self._cell, sent.get(site, {}))
+                arrays = sent[site].arrays if site in sent else {}
+                model = receive_params(arrived.pop(site), self._cell, arrays)
                 params = model.params
                 self._note_unchanged(params)
                 yield Reply(site, task, self._filtered(model, site, task), self.round)
                 self._done_with(params)
         finally:
-            for offer in set(offers.values()):
+            for offer in {each.offer for each in sent.values()}:
                 offer.close()
             for model in arrived.values():
                 release_params(model, self._cell)
@@ -239,27 +247,28 @@ class SitesFederation:
     def _stamped(self, model: FLModel) -> FLModel:
         return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
 
-    def _send(self, task: str, model: FLModel, targets: tuple[str, ...]) -> dict[str, Offer]:
-        """Give a task to sites; return by site what it fetches the model from, if it has to."""
+    def _send(self, task: str, model: FLModel, targets: tuple[str, ...]) -> dict[str, _Sent]:
+        """Give a task to sites; return by site what was sent, if it has to be fetched."""
         known, self._unchanged = self._unchanged, set()
         if all(each.same_for_all_sites for each in filters_for(self._task_filters, task)):
             filtered = self._filtered_task(model, "*", task)
             by_host = self._by_host(targets)
             receivers = {host: len(sites) for host, sites in by_host.items()}
             outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
+            sent = None if offer is None else _Sent(offer, offer.arrays())
             to_all = encode([self._task_id, None, task, outgoing])  # serialized once, if hosts serve all their sites
             for host, sites in by_host.items():
                 is_all = len(sites) == self._sites_of_host[host]
                 self._cell.send(host, "task", to_all if is_all else [self._task_id, sites, task, outgoing])
-            return {} if offer is None else dict.fromkeys(targets, offer)
-        offers: dict[str, Offer] = {}
+            return {} if sent is None else dict.fromkeys(targets, sent)
+        sent_to: dict[str, _Sent] = {}
         for site in targets:
             filtered = self._filtered_task(model, site, task)
             outgoing, offer = send_params(filtered, self._downloader, with_digest=known)
             if offer is not None:
-                offers[site] = offer
+                sent_to[site] = _Sent(offer, offer.arrays())
             self._cell.send(self._hosts[site], "task", [self._task_id, [site], task, outgoing])
-        return offers
+        return sent_to
 
     def _filtered_task(self, model: FLModel, site: str, task: str) -> FLModel:
         if not self._task_filters:
