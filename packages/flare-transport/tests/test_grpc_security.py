@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
+import threading
 
 import pytest
 from cryptography import x509
@@ -167,3 +168,33 @@ def test_private_keys_are_not_printed():
     credentials = issue(AUTHORITY, "site-1")
     assert "PRIVATE" not in repr(credentials)
     assert "PRIVATE" not in repr(Authority(AUTHORITY.certificate, AUTHORITY.private_key))
+
+
+def test_a_listener_may_refuse_a_cell_although_its_certificate_is_right(grpc_network):
+    refused = {"site-1": "site-1 was revoked on 2026-01-01; ask for a new invitation"}
+    certificates = []
+
+    def admits(name, certificate):
+        certificates.append(certificate)
+        return refused.get(name)
+
+    server = grpc_network.cell("server", admits=admits)
+    server.address = server.listen("grpc://127.0.0.1:0", credentials=issue(AUTHORITY, "server"))
+    ours = issue(AUTHORITY, "site-1")
+    with pytest.raises(AuthenticationError, match="site-1 was revoked on 2026-01-01; ask for a new invitation"):
+        connect(grpc_network, server, "site-1", ours)
+    assert server.peers == ()
+    refused.clear()
+    connect(grpc_network, server, "site-1", ours)
+    assert set(certificates) == {ours.certificate}
+
+
+def test_a_link_that_is_ended_is_ended_at_both_ends(grpc_network, server):
+    lost = threading.Event()
+    site = connect(grpc_network, server, "site-1", issue(AUTHORITY, "site-1"))
+    site.on_peer_lost(lambda peer, error: lost.set())
+    grpc_network.settle(server, site)
+    server.disconnect("site-1")
+    assert lost.wait(20)
+    assert site.peers == ()
+    server.disconnect("site-1")  # does nothing

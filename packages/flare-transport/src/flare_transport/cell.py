@@ -17,7 +17,7 @@ from flare_transport.frames import Kind, Message, Raw, pack
 from flare_transport.inbound import Handler, Inbound
 from flare_transport.link_table import LinkTable
 from flare_transport.links import scheme
-from flare_transport.links.base import Identity, Link, Listener
+from flare_transport.links.base import Admits, Identity, Link, Listener
 from flare_transport.replies import PendingReplies, PendingReply
 from flare_transport.stream_writer import StreamWriter
 from flare_transport.streams import StreamHandler, Streams
@@ -49,15 +49,24 @@ class Cell:
         reconnect_grace_s: how long a ``grpc`` link may be without a connection, in seconds, before it ends. If it gets
             a new one in time, nothing is lost, and nobody learns of it.
         forwards: whether two cells, given by name, may talk through this one if neither is below it; None lets no two.
+        admits: why a cell that has proved its name over ``grpc`` may not link, given the name and its certificate in
+            PEM, or None if it may. Called on the thread that serves all ``grpc`` links, so it must not block.
     Raises:
         AddressError: a cell cannot be called so.
     """
 
     def __init__(
-        self, name: str, *, threads: int = 8, reconnect_grace_s: float = 30.0, forwards: Policy | None = None
+        self,
+        name: str,
+        *,
+        threads: int = 8,
+        reconnect_grace_s: float = 30.0,
+        forwards: Policy | None = None,
+        admits: Admits | None = None,
     ) -> None:
         self.name = check_name(name)
         self.reconnect_grace_s = reconnect_grace_s
+        self.admits = admits
         self._handlers: dict[str, tuple[Handler, bool]] = {}
         self._links = LinkTable(name)
         self._listeners: list[Listener] = []
@@ -141,6 +150,12 @@ class Cell:
             UnreachableError: the cell is closed, or has a link to that peer already; the link is left as it is.
         """
         self._links.add(link, partial(self._start, uplink=uplink), reserved=False)
+
+    def disconnect(self, peer: str) -> None:
+        """End the link to a peer, if there is one; what is under way over it fails at both ends."""
+        link = self._links.by_peer.get(peer)
+        if link is not None:
+            link.close()
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -355,6 +370,7 @@ class _Reception:
     def __init__(self, cell: Cell, *, uplink: bool = False) -> None:
         self.name = cell.name
         self.reconnect_grace_s = cell.reconnect_grace_s
+        self.admits = cell.admits
         self.reserve = cell._links.reserve
         self.release = cell._links.release
         self.admit = partial(cell._links.add, start=partial(cell._start, uplink=uplink), reserved=True)

@@ -60,6 +60,8 @@ class Link(ABC):
 
 
 Ended: TypeAlias = Callable[[Link, BaseException | None], None]
+Admits: TypeAlias = Callable[[str, bytes | None], str | None]
+"""Given a connector's proven name, and its certificate in PEM if it has one: why it may not link, or None."""
 
 
 class ThreadLink(Link):
@@ -121,6 +123,10 @@ class Reception(Protocol):
     @property
     def reconnect_grace_s(self) -> float:
         """How long a link may be without a connection before it ends."""
+
+    @property
+    def admits(self) -> Admits | None:
+        """Who may link, of those who have proved their names; None lets all."""
 
     def reserve(self, peer: str) -> None:
         """Keep a peer's name for the link that is being made.

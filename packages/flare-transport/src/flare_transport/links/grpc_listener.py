@@ -74,6 +74,7 @@ class GrpcListener:
             if metadata.get("flare-version") != VERSION:
                 raise AuthenticationError(f"version {VERSION} is spoken here, not {metadata.get('flare-version')!r}")
             peer = self._proof.name_of_connector(metadata, context)
+            self._check_admitted(peer, context)
             if "flare-link-bin" in metadata:
                 await self._resume(peer, metadata, connection, context)
             else:
@@ -84,6 +85,13 @@ class GrpcListener:
             await self._refuse(context, grpc.StatusCode.ALREADY_EXISTS, error)
         except TransportError as error:
             await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, error)
+
+    def _check_admitted(self, peer: str, context: Any) -> None:
+        if self._reception.admits is not None:
+            certificate = context.auth_context().get("x509_pem_cert", (None,))[0]
+            reason = self._reception.admits(peer, certificate)
+            if reason is not None:
+                raise AuthenticationError(reason)
 
     async def _refuse(self, context: Any, code: grpc.StatusCode, error: TransportError) -> None:
         logger.warning("connection refused address=%s reason=%s", self.address, error)
