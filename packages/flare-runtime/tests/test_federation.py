@@ -13,6 +13,7 @@ from flare_core.workflows import FedAvg
 from flare_runtime.checkpoints import Checkpoints
 from flare_runtime.federation import SitesFederation
 from flare_runtime.record import MetricsFile
+from flare_runtime.roster import Roster
 from flare_runtime.run_folder import RunFolder
 from flare_tensor_downloader import Downloader, read_file
 from flare_transport import Cell, InprocLink
@@ -44,7 +45,7 @@ class Table:
         self.federation = SitesFederation(
             job_id="job/1",
             seed=0,
-            hosts={site: site for site in SITES},
+            roster=Roster({site: site for site in SITES}, can_leave=False),
             cell=self.server,
             downloader=Downloader(self.server),
             checkpoints=self.checkpoints,

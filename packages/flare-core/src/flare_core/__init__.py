@@ -29,7 +29,7 @@ from flare_core.job_folder import export_job, load_job
 from flare_core.model import FLModel, MetaKey, ParamsType, flatten, unflatten, updated
 from flare_core.recipe import Recipe
 from flare_core.task import Reply, Task, TaskName
-from flare_core.workflow import Federation, Workflow
+from flare_core.workflow import Federation, Sample, Workflow
 
 try:
     __version__ = version("flare-core")
@@ -68,6 +68,7 @@ __all__ = [
     "Reply",
     "Run",
     "RunStatus",
+    "Sample",
     "ServerApp",
     "ShapeMismatchError",
     "SiteChannel",

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from flare_core.job import Job
 
-__all__ = ["ExecEnv", "Run", "RunStatus"]
+__all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "chosen_environment"]
 
 
 class RunStatus(StrEnum):
@@ -20,6 +20,11 @@ class RunStatus(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
     ABORTED = "aborted"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it stays so."""
+        return self in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.ABORTED)
 
 
 @runtime_checkable
@@ -61,3 +66,17 @@ class ExecEnv(Protocol):
         Raises:
             RecipeError: the job cannot run here; says why and what would.
         """
+
+
+_chosen: ExecEnv | None = None
+
+
+def choose_environment(env: ExecEnv | None) -> None:
+    """Have every recipe of this process run in ``env``, whatever its script says; None leaves it to the script."""
+    global _chosen
+    _chosen = env
+
+
+def chosen_environment() -> ExecEnv | None:
+    """The environment chosen for this process, if one was."""
+    return _chosen

@@ -17,7 +17,9 @@ __all__ = [
     "RunEnded",
     "RunStarted",
     "SiteFailed",
+    "SiteLeft",
     "SiteReplied",
+    "SiteReturned",
     "WarningRaised",
 ]
 
@@ -91,6 +93,21 @@ class SiteFailed(Event):
 
     site: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLeft(Event):
+    """A site is not there any more, and may come back."""
+
+    site: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteReturned(Event):
+    """A site that was not there has come."""
+
+    site: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from flare_core.components import Component
 from flare_core.compression.codecs import parse_codec
-from flare_core.environment import ExecEnv, Run
+from flare_core.environment import ExecEnv, Run, chosen_environment
 from flare_core.errors import JobError, ModelTypeError, RecipeError
 from flare_core.filters import Filter
 from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, check_name
@@ -34,7 +34,14 @@ class Recipe(ABC):
     """An algorithm with its arguments; executing it, in whatever environment, never changes it."""
 
     def __init__(
-        self, *, name: str, min_clients: int, seed: int = 0, compression: str | Mapping[str, str] | None = None
+        self,
+        *,
+        name: str,
+        min_clients: int,
+        seed: int = 0,
+        compression: str | Mapping[str, str] | None = None,
+        round_deadline_s: float | None = None,
+        reconnect_grace_s: float | None = None,
     ) -> None:
         try:
             check_name(name, what="name")
@@ -44,6 +51,8 @@ class Recipe(ABC):
         self.min_clients = check_count(min_clients, "min_clients")
         self.seed = check_count(seed, "seed", minimum=0)
         self.compression = check_compression(compression)
+        self.round_deadline_s = check_seconds(round_deadline_s, "round_deadline_s")
+        self.reconnect_grace_s = check_seconds(reconnect_grace_s, "reconnect_grace_s")
         self._filters: list[tuple[str, FilterEntry, tuple[str, ...] | None]] = []
 
     @abstractmethod
@@ -57,6 +66,9 @@ class Recipe(ABC):
             for app in _targets(job, chain, clients):
                 getattr(app, chain.partition(".")[2]).append(entry)
         self._compress(job)
+        for name in ("round_deadline_s", "reconnect_grace_s"):
+            if getattr(self, name) is not None:
+                job.meta[name] = getattr(self, name)
         return job
 
     def _compress(self, job: Job) -> None:
@@ -77,11 +89,13 @@ class Recipe(ABC):
     def execute(self, env: ExecEnv, *, raise_on_failure: bool = True) -> Run:
         """Run the job in ``env`` and return its run; in the simulator it has ended by then.
 
+        ``flare run`` can put another environment in the place of ``env``.
+
         Raises:
             JobFailed: the run failed, unless ``raise_on_failure`` is false.
         """
-        run = env.deploy(self.job())
-        if raise_on_failure and run.get_status() not in ("submitted", "waiting", "running"):
+        run = (chosen_environment() or env).deploy(self.job())
+        if raise_on_failure and run.get_status().has_ended:
             run.get_result()
         return run
 
@@ -150,6 +164,19 @@ def check_count(value: Any, name: str, *, minimum: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
         raise RecipeError(f"{name} is {value!r}; give an integer from {minimum}")
     return int(value)
+
+
+def check_seconds(value: Any, name: str) -> float | None:
+    """Return ``value`` as a positive number of seconds; None stays None.
+
+    Raises:
+        RecipeError: it is neither.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise RecipeError(f"{name} is {value!r}; give a number of seconds above 0, or None")
+    return float(value)
 
 
 def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:

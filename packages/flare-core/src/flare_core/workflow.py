@@ -11,8 +11,8 @@ for round_ in fed.rounds(self.num_rounds):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,23 @@ from flare_core.events import EventBus
 from flare_core.model import FLModel
 from flare_core.task import Reply
 
-__all__ = ["Federation", "Workflow"]
+__all__ = ["Federation", "Sample", "Workflow"]
+
+
+class Sample(tuple[str, ...]):
+    """The sites of a round.
+
+    Attributes:
+        quorum: how many of them must answer; the round goes on without those that leave or are late, as long as so many
+            are left.
+    """
+
+    quorum: int
+
+    def __new__(cls, sites: Iterable[str], quorum: int) -> Sample:
+        made = super().__new__(cls, sites)
+        made.quorum = quorum
+        return made
 
 
 class Federation(Protocol):
@@ -36,13 +52,18 @@ class Federation(Protocol):
     events: EventBus
 
     def rounds(self, count: int) -> Iterator[int]:
-        """Yield 0, 1, … and announce each round's start and end; leave the loop to stop early."""
+        """Yield 0, 1, … and announce each round's start and end; leave the loop to stop early.
 
-    def sample(self, minimum: int, *, count: int | None = None) -> tuple[str, ...]:
+        A run that is continued begins with the first round that was not completed.
+        """
+
+    def sample(self, minimum: int, *, count: int | None = None) -> Sample:
         """Choose the sites of a round: all that are there, or ``count`` of them drawn at random.
 
+        Waits for sites that may come back while there are fewer than ``minimum``, which is also the round's quorum.
+
         Raises:
-            SiteError: fewer than ``minimum`` sites are there; names those that are missing.
+            SiteError: too few came in time; names those that are missing.
         """
 
     def broadcast(self, task: str, model: FLModel, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
@@ -51,12 +72,16 @@ class Federation(Protocol):
         Every site works at the same time; the fixed order makes the sums, and so the models, reproducible. A reply's
         params are read from the site when touched, and only until the next reply is taken.
 
+        All of ``to`` must answer, or the quorum of a :class:`Sample`: then sites that leave in the meantime, or have not
+        answered when the round's deadline is over, are passed over. A result that comes too late is never used.
+
         Raises:
-            SiteError: a site failed before it answered; names it and carries its traceback.
+            SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """
 
     def load(self) -> FLModel:
-        """Return the job's initial model; one without params if the job has none."""
+        """Return the model to start from: the job's initial one, or that of the last completed round of a run that is
+        continued; one without params if the job has none."""
 
     def save(self, model: FLModel, *, name: str = "global", metric: float | None = None) -> None:
         """Keep a checkpoint named ``global`` or ``best``; ``model`` must not change afterwards."""
@@ -73,4 +98,15 @@ class Workflow(ABC):
 
     @abstractmethod
     def run(self, fed: Federation) -> None:
-        """Run the algorithm to its end; an exception fails the run."""
+        """Run the algorithm to its end; an exception fails the run.
+
+        What starts after a crash is a new object: :meth:`restore` is called with the state of the last completed round,
+        then this. So take the model from ``fed.load()`` and the rounds from ``fed.rounds()``.
+        """
+
+    def state(self) -> Mapping[str, Any]:
+        """What must survive from round to round besides the model: values that JSON has; nothing if left out."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state` returned after the last completed round."""

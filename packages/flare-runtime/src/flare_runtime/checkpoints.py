@@ -14,9 +14,9 @@ import numpy as np
 
 from flare_core import CodeBundle, FLModel, flatten
 from flare_runtime.run_folder import RunFolder
-from flare_tensor_downloader import write_file
+from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["Checkpoints", "Persistor"]
+__all__ = ["Checkpoints", "Keeper", "Persistor", "link"]
 
 LARGE_BYTES = 1 << 24
 MIN_INTERVAL_S = 0.5
@@ -37,6 +37,23 @@ class Persistor(Protocol):
         """Turn numpy arrays into arrays of the framework."""
 
 
+class Keeper(Protocol):
+    """Where a run's models are kept."""
+
+    def load(self) -> FLModel:
+        """Return the model to start from; one without params if there is none."""
+
+    def save(self, model: FLModel, name: str) -> None:
+        """Keep ``model`` as the ``global`` or ``best`` one; it must not change afterwards.
+
+        Raises:
+            OSError: an earlier one could not be written.
+        """
+
+    def commit(self, round_: int) -> None:
+        """Take note that a round is complete, with the global model that was saved last."""
+
+
 class Checkpoints:
     """Writes checkpoints on a thread of its own, while the next round runs.
 
@@ -50,7 +67,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: RunFolder, persistor: Persistor | None, code: CodeBundle) -> None:
-        self.initial = persistor.initial_file(code) if persistor is not None else None
+        self._initial = persistor.initial_file(code) if persistor is not None else None
         self._folder = folder
         self._persistor = persistor
         self._pending: dict[str, FLModel | Path] = {}
@@ -65,19 +82,19 @@ class Checkpoints:
         self._thread = threading.Thread(target=self._run, name="flare-checkpoints", daemon=True)
         self._thread.start()
 
-    def note_initial(self, model: FLModel) -> None:
-        """Keep ``model``, which lies in the job's initial file already, as the first global one."""
+    def load(self) -> FLModel:
+        if self._initial is None:
+            return FLModel()
+        model = FLModel(params=read_file(self._initial))  # page by page, when it is touched
         with self._condition:
-            self._current, self._current_file = model, self.initial
-            if self.initial is not None:
-                self._pending["global"] = self.initial
+            self._current, self._current_file = model, self._initial
+            self._pending["global"] = self._initial
+        return model
+
+    def commit(self, round_: int) -> None:
+        """Do nothing: a simulated run is not continued."""
 
     def save(self, model: FLModel, name: str) -> None:
-        """Keep ``model`` under ``name``; it must not change afterwards.
-
-        Raises:
-            OSError: an earlier checkpoint could not be written.
-        """
         is_large = sum(np.asarray(value).nbytes for _, value in flatten(model.params or {})) > LARGE_BYTES
         with self._condition:
             self._raise_error()
@@ -138,7 +155,7 @@ class Checkpoints:
     def _write(self, name: str, model: FLModel | Path) -> None:
         target = self._folder.checkpoint(name)
         if isinstance(model, Path):
-            _link(model, target)
+            link(model, target)
             return
         write_file(target, model.params or {})
         with self._condition:
@@ -146,7 +163,7 @@ class Checkpoints:
                 self._current_file = target
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Give a file a second name; it stays as it is when the first name is given to another."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)

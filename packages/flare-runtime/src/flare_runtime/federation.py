@@ -1,11 +1,10 @@
-"""The server's side of a run: gives tasks to the sites, yields their replies in order, and notices who fails."""
+"""The server's side of a run: gives tasks to the sites, yields their replies in order, and notices who is lost."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +13,11 @@ import numpy as np
 from flare_core import (
     FilterContext,
     FilterPoint,
-    FlareError,
     FLModel,
     JobAborted,
     RecipeError,
     Reply,
+    Sample,
     SiteError,
 )
 from flare_core.events import (
@@ -28,26 +27,23 @@ from flare_core.events import (
     RoundEnded,
     RoundStarted,
     SiteFailed,
+    SiteLeft,
     SiteReplied,
+    SiteReturned,
     WarningRaised,
 )
 from flare_core.filters import FilterChain, apply_filters, filters_for
 from flare_core.model import Key
-from flare_runtime.checkpoints import Checkpoints
+from flare_runtime.checkpoints import Keeper
 from flare_runtime.inbox import Inbox
+from flare_runtime.open_task import OpenTask
+from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result
 from flare_runtime.record import MetricsFile
-from flare_tensor_downloader import (
-    Downloader,
-    LazyParams,
-    Offer,
-    read_file,
-    receive_params,
-    release_params,
-    send_params,
-)
-from flare_transport import Cell, Message, encode
+from flare_runtime.roster import Roster
+from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, release_params, send_params
+from flare_transport import Cell, encode
 
-__all__ = ["SitesFederation"]
+__all__ = ["SitesFederation", "Waits"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,24 +51,16 @@ MOST_AT_ONCE = 16  # replies that wait until the server looks at them; each hold
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    site: str
-    message: str
-    details: str
+class Waits:
+    """What the server waits for.
 
+    Attributes:
+        reconnect_grace_s: how long it waits for sites while there are too few.
+        round_deadline_s: when a round goes on without those that have not answered, if enough have.
+    """
 
-@dataclass(frozen=True, slots=True)
-class _Log:
-    site: str
-    key: str
-    value: Any
-    kind: str
-    step: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    host: str
+    reconnect_grace_s: float = 600.0
+    round_deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +78,11 @@ class SitesFederation:
     aggregators and event handlers need no locks.
 
     Args:
-        hosts: by site, the name of the cell that serves it.
+        roster: the sites.
+        waits: for whom, and how long.
+        random: the run's own generator.
+    Attributes:
+        reading: the site whose reply was taken last; its tensors may still be at the site.
     """
 
     def __init__(
@@ -98,43 +90,49 @@ class SitesFederation:
         *,
         job_id: str,
         seed: int,
-        hosts: Mapping[str, str],
+        roster: Roster,
         cell: Cell,
         downloader: Downloader,
-        checkpoints: Checkpoints,
+        checkpoints: Keeper,
         metrics: MetricsFile,
         task_filters: list[FilterChain],
         result_filters: list[FilterChain],
+        waits: Waits | None = None,
     ) -> None:
         self.job_id = job_id
-        self.sites = tuple(hosts)
+        self.sites = roster.sites
+        self.roster = roster
         self.random = np.random.default_rng(seed)
         self.events = EventBus()
         self.round: int | None = None
         self.total_rounds: int | None = None
-        self.failures: dict[str, SiteError] = {}
-        self._hosts = dict(hosts)
-        self._sites_of_host = Counter(hosts.values())
+        self.first_round = 0
+        self.reading: str | None = None
+        self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
         self._cell = cell
         self._downloader = downloader
         self._checkpoints = checkpoints
         self._metrics = metrics
         self._task_filters = task_filters
         self._result_filters = result_filters
-        self._inbox: Inbox[Message | _Failure | _Log | _Ready | BaseException] = Inbox()
+        self._waits = waits or Waits()
+        self._inbox: Inbox[Post] = Inbox()
         self._task_id = 0
+        self._open: OpenTask | None = None
+        self._sent: dict[str, _Sent] = {}
         self._kept: list[LazyParams] = []
         self._unchanged: set[Key] = set()
         self._round_started: float | None = None
         self._last_means: dict[str, float] = {}
-        cell.handle("result", lambda message: self._inbox.put(message, can_wait=True), inline=True)
-        cell.handle("failed", self._on_failed, inline=True)
-        cell.handle("log", self._on_log, inline=True)
-        cell.handle("ready", lambda message: self._inbox.put(_Ready(message.sender)), inline=True)
+        self._ended: set[str] = set()
+        cell.handle("result", lambda message: self._inbox.put(Result(message), can_wait=True), inline=True)
+        cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
+        cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
+        cell.handle("ready", lambda message: self._inbox.put(Ready.read(message, roster)), inline=True)
 
     def rounds(self, count: int) -> Iterator[int]:
         self.total_rounds = count
-        for round_ in range(count):
+        for round_ in range(self.first_round, count):
             self.round = round_
             self._last_means = {}
             self._round_started = time.monotonic()
@@ -147,50 +145,90 @@ class SitesFederation:
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
             self._metrics.flush()
+            self._checkpoints.commit(self.round)
             self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))
 
-    def sample(self, minimum: int, *, count: int | None = None) -> tuple[str, ...]:
-        present = tuple(site for site in self.sites if site not in self.failures)
-        if len(present) < minimum:
-            missing = ", ".join(self.failures) or "none failed"
-            raise RecipeError(f"a round needs {minimum} sites, {len(present)} are there (failed: {missing})")
+    def sample(self, minimum: int, *, count: int | None = None) -> Sample:
+        self._await_present(minimum)
+        present = self.roster.present
         if count is None or count >= len(present):
-            return present
+            return Sample(present, minimum)
         chosen = set(self.random.choice(len(present), size=max(count, minimum), replace=False).tolist())
-        return tuple(site for index, site in enumerate(present) if index in chosen)
+        return Sample((site for index, site in enumerate(present) if index in chosen), minimum)
+
+    def _await_present(self, minimum: int) -> None:
+        """Wait until enough sites are there."""
+        until = time.monotonic() + self._waits.reconnect_grace_s
+        while (there := len(self.roster.present)) < minimum:
+            if not self.roster.can_leave:
+                raise SiteError(
+                    f"a round needs {minimum} sites, {there} are there ({self.roster.missing()})", site=self.sites[0]
+                )
+            if not self._take_until(until, f"{minimum - there} more of {', '.join(self.roster.absent)} to come"):
+                raise self._too_few(minimum, there)
 
     def broadcast(self, task: str, model: FLModel, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
         targets = self.sites if to is None else tuple(to)
         for site in targets:
-            if site not in self._hosts:
+            if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._release_kept()
         self._task_id += 1
-        sent = self._send(task, self._stamped(model), targets)
-        arrived: dict[str, FLModel] = {}
+        quorum = to.quorum if isinstance(to, Sample) else len(targets)
+        open_task = self._open = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
+        self._sent = self._send(task, open_task.model, targets)
+        started = time.monotonic()
         try:
-            for taken, site in enumerate(targets):
-                while site not in arrived:
-                    self._take(arrived, task, len(targets), len(targets) - taken - len(arrived))
-                arrays = sent[site].arrays if site in sent else {}
-                model = receive_params(arrived.pop(site), self._cell, arrays)
+            for site in targets:
+                while site not in open_task.arrived and site not in open_task.passed_over:
+                    self._await_reply(open_task, site, started)
+                if site in open_task.passed_over:
+                    continue
+                arrays = self._sent[site].arrays if site in self._sent else {}
+                model = receive_params(open_task.arrived.pop(site), self._cell, arrays)
+                open_task.read.add(site)
                 params = model.params
                 self._note_unchanged(params)
+                self.reading = site
                 yield Reply(site, task, self._filtered(model, site, task), self.round)
+                self.reading = None
                 self._done_with(params)
         finally:
+            sent, self._open, self._sent = self._sent, None, {}
+            self._waiting_for = ("the workflow's own work on the server", time.time())
             for offer in {each.offer for each in sent.values()}:
                 offer.close()
-            for model in arrived.values():
+            for model in open_task.arrived.values():
                 release_params(model, self._cell)
 
+    def _await_reply(self, task: OpenTask, site: str, started: float) -> None:
+        """Take what comes next while a site's reply is awaited, and see whether the wait must end."""
+        deadline = self._waits.round_deadline_s
+        limit = None if deadline is None or task.is_overdue else started + deadline
+        gone = [each for each in task.awaited if each in self.roster.absent] if self.roster.absent else []
+        if gone:
+            since = max(self.roster.absent[each].since for each in gone)
+            grace = since + self._waits.reconnect_grace_s
+            limit = grace if limit is None else min(limit, grace)
+        wanted = min(task.missing, max(1, len(task.targets) // 16), MOST_AT_ONCE)
+        if not self._take_until(limit, task, wanted):
+            if gone and time.monotonic() >= grace:
+                raise self._too_few(task.quorum, len(task.read) + len(task.arrived))
+            task.is_overdue = True
+        if task.is_overdue:
+            for late in task.pass_over_late():
+                self.warn(f"round {self.round}: {late} has not answered within {deadline} s; the round goes on without")
+
+    def _too_few(self, needed: int, there: int) -> SiteError:
+        first = next(iter(self.roster.absent), self.sites[0])
+        return SiteError(
+            f"{needed} sites are needed, {there} were there, and nobody came within {self._waits.reconnect_grace_s:g} s"
+            f" ({self.roster.missing()}); start the sites that are missing, or allow more time with reconnect_grace_s",
+            site=first,
+        )
+
     def load(self) -> FLModel:
-        path = self._checkpoints.initial
-        params = None if path is None else read_file(path)  # page by page, when it is touched
-        model = FLModel() if params is None else FLModel(params=params)
-        if params is not None:
-            self._checkpoints.note_initial(model)
-        return model
+        return self._checkpoints.load()
 
     def save(self, model: FLModel, *, name: str = "global", metric: float | None = None) -> None:
         self._checkpoints.save(model, name)
@@ -206,8 +244,16 @@ class SitesFederation:
         self.events.emit(WarningRaised(message))
 
     def fail(self, site: str, message: str, details: str = "") -> None:
-        """Take note, from any thread, that a site is lost."""
-        self._inbox.put(_Failure(site, message, details))
+        """Take note, from any thread, that a site is lost for good."""
+        self._inbox.put(Failed(site, message, details))
+
+    def leave(self, host: str, reason: str) -> None:
+        """Take note, from any thread, that a cell is gone, and with it the sites that it serves; they may come back."""
+        self._inbox.put(Left(host, reason))
+
+    def site_ended(self, host: str) -> None:
+        """Take note, from any thread, that what served a site has ended in order."""
+        self._inbox.put(Ended(host))
 
     def abort(self, reason: str) -> None:
         """End the run from another thread."""
@@ -221,44 +267,43 @@ class SitesFederation:
         """
         ready = 0
         while ready < hosts:
-            item = self._inbox.take()
-            if isinstance(item, _Ready):
-                ready += 1
-            elif isinstance(item, _Failure):
-                raise self._note_failure(item)
-            elif isinstance(item, BaseException):
-                raise item
+            ready += isinstance(self._handle(self._inbox.take()), Ready)
 
     def finish(self) -> None:
         """Tell all sites that no task will come any more."""
         self._end_round()  # the workflow may have left the loop
         self._release_kept()
-        for host in dict.fromkeys(self._hosts.values()):
+        for host in self.roster.by_host(self.roster.present):
             self._cell.send(host, "end")
+
+    def wait_ended(self) -> None:
+        """Wait until what serves the sites has ended: what a script does after the last round is its own."""
+        while running := [site for site in self.roster.present if site not in self._ended]:
+            self._take_until(None, f"the scripts of {', '.join(running)} to end")
 
     def drain(self) -> None:
         """Take what has arrived without waiting for more; failures are noted, not raised."""
         while (item := self._inbox.take_now()) is not None:
-            if isinstance(item, _Failure):
+            if isinstance(item, Failed):
                 self._note_failure(item)
-            elif isinstance(item, _Log):
+            elif isinstance(item, Logged):
                 self._record_log(item)
 
     def _stamped(self, model: FLModel) -> FLModel:
         return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
 
-    def _send(self, task: str, model: FLModel, targets: tuple[str, ...]) -> dict[str, _Sent]:
+    def _send(self, task: str, model: FLModel, targets: Sequence[str]) -> dict[str, _Sent]:
         """Give a task to sites; return by site what was sent, if it has to be fetched."""
         known, self._unchanged = self._unchanged, set()
         if all(each.same_for_all_sites for each in filters_for(self._task_filters, task)):
             filtered = self._filtered_task(model, "*", task)
-            by_host = self._by_host(targets)
+            by_host = self.roster.by_host(targets)
             receivers = {host: len(sites) for host, sites in by_host.items()}
             outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
             sent = None if offer is None else _Sent(offer, offer.arrays())
             to_all = encode([self._task_id, None, task, outgoing])  # serialized once, if hosts serve all their sites
             for host, sites in by_host.items():
-                is_all = len(sites) == self._sites_of_host[host]
+                is_all = self.roster.are_all_of(host, sites)
                 self._cell.send(host, "task", to_all if is_all else [self._task_id, sites, task, outgoing])
             return {} if sent is None else dict.fromkeys(targets, sent)
         sent_to: dict[str, _Sent] = {}
@@ -267,7 +312,7 @@ class SitesFederation:
             outgoing, offer = send_params(filtered, self._downloader, with_digest=known)
             if offer is not None:
                 sent_to[site] = _Sent(offer, offer.arrays())
-            self._cell.send(self._hosts[site], "task", [self._task_id, [site], task, outgoing])
+            self._cell.send(self.roster.hosts[site], "task", [self._task_id, [site], task, outgoing])
         return sent_to
 
     def _filtered_task(self, model: FLModel, site: str, task: str) -> FLModel:
@@ -282,42 +327,69 @@ class SitesFederation:
         if isinstance(params, LazyParams):
             self._unchanged.update(key for key, leaf in params.leaves() if leaf.entry.same)
 
-    def _by_host(self, targets: tuple[str, ...]) -> dict[str, list[str]]:
-        grouped: dict[str, list[str]] = defaultdict(list)
-        for site in targets:
-            grouped[self._hosts[site]].append(site)
-        return grouped
+    @property
+    def waiting_for(self) -> tuple[str, float]:
+        """What the run waits for, and since when in seconds of the epoch; readable from any thread."""
+        what, since = self._waiting_for
+        if isinstance(what, OpenTask):
+            what = f"results of '{what.name}' in round {self.round} from {', '.join(what.awaited)}"
+        return what, since
 
-    def _take(self, arrived: dict[str, FLModel], task: str, expected: int, missing: int) -> None:
-        """Take one item; sleep until a sixteenth of the replies are there, of many sites that are quick."""
-        item = self._inbox.take(min(missing, max(1, expected // 16), MOST_AT_ONCE))
-        if isinstance(item, Message):
-            task_id, site, model = self._read_result(item)
-            if not self._speaks_for(item.sender, site):
-                logger.error("%s spoke for the site %r, which is not its own; ignored", item.sender, site)
-            elif task_id != self._task_id:
-                logger.warning("late result ignored site=%s task_id=%s", site, task_id)
-                release_params(model, self._cell)
-            else:
-                arrived[site] = model
-                self.events.emit(SiteReplied(site, task, self.round, expected - missing + 1, expected))
-        elif isinstance(item, _Log):
-            self._record_log(item)
-        elif isinstance(item, _Failure):
-            raise self._note_failure(item)
-        elif isinstance(item, BaseException):
-            raise item
+    def _take_until(self, limit: float | None, what: str | OpenTask, wanted: int = 1) -> bool:
+        """Take one item, or wait for ``wanted``; false when the time is over first."""
+        self._waiting_for = (what, time.time())
+        item = self._inbox.take(wanted, None if limit is None else max(0.0, limit - time.monotonic()))
+        if item is not None:
+            self._handle(item)
+        return item is not None
 
-    def _read_result(self, message: Message) -> tuple[int, str, FLModel]:
-        try:
-            task_id, site, model = message.payload
-        except (FlareError, TypeError, ValueError) as error:
-            sites = [site for site, host in self._hosts.items() if host == message.sender]
-            raise SiteError(
-                f"{message.sender} (which serves {', '.join(sites)}) sent a reply that cannot be read here: {error}",
-                site=sites[0] if sites else message.sender,
-            ) from error
-        return task_id, site, model
+    def _handle(self, item: Post) -> Post:
+        match item:
+            case Result():
+                self._take_result(*item.content(self.roster))
+            case Logged():
+                self._record_log(item)
+            case Failed():
+                raise self._note_failure(item)
+            case Ready():
+                self._note_ready(item)
+            case Left():
+                self._note_left(item)
+            case Ended():
+                self._ended.update(self.roster.sites_of(item.host))
+            case BaseException():
+                raise item
+        return item
+
+    def _take_result(self, sender: str, task_id: int, site: str, model: FLModel) -> None:
+        task = self._open
+        if not self.roster.speaks_for(sender, site):
+            logger.error("%s spoke for the site %r, which is not its own; ignored", sender, site)
+        elif task is None or task_id != task.number or not task.take(site, model):
+            logger.warning("late result ignored site=%s task_id=%s", site, task_id)
+            release_params(model, self._cell)
+        else:
+            done = len(task.targets) - task.missing
+            self.events.emit(SiteReplied(site, task.name, self.round, done, len(task.targets)))
+
+    def _note_ready(self, item: Ready) -> None:
+        for site in item.sites:
+            if not self.roster.can_leave or not self.roster.arrive(site, item.host):
+                continue
+            self._ended.discard(site)
+            self.events.emit(SiteReturned(site))
+            task = self._open
+            if task is not None and site in task.awaited:  # it was given the task before, and has lost it
+                self._sent.update(self._send(task.name, task.model, (site,)))
+
+    def _note_left(self, item: Left) -> None:
+        for site in self.roster.sites_of(item.host):
+            if not self.roster.leave(site, item.host, item.reason):
+                continue
+            logger.warning("site left site=%s reason=%s", site, item.reason)
+            self.events.emit(SiteLeft(site, item.reason))
+            if self._open is not None:
+                self._open.left(site)
 
     def _filtered(self, model: FLModel, site: str, task: str) -> FLModel:
         if not self._result_filters:
@@ -338,32 +410,15 @@ class SitesFederation:
             params.release()
         self._kept = []
 
-    def _note_failure(self, failure: _Failure) -> SiteError:
+    def _note_failure(self, failure: Failed) -> SiteError:
         error = SiteError(failure.message, site=failure.site, details=failure.details)
-        if failure.site not in self.failures:
-            self.failures[failure.site] = error
+        if failure.site not in self.roster.failures:
+            self.roster.failures[failure.site] = error
             logger.error("site failed site=%s\n%s", failure.site, error)
             self.events.emit(SiteFailed(failure.site, str(error)))
         return error
 
-    def _record_log(self, item: _Log) -> None:
+    def _record_log(self, item: Logged) -> None:
         extra = {"step": item.step} if item.step is not None else {}
         self._metrics.write(self.round, item.site, {item.key: item.value}, **extra)
         self.events.emit(MetricLogged(item.key, item.value, self.round, item.site, item.step, item.kind))
-
-    def _on_failed(self, message: Message) -> None:
-        site, text, details = message.payload
-        self._inbox.put(_Failure(self._checked(site, message), text, details))
-
-    def _on_log(self, message: Message) -> None:
-        site, key, value, kind, step, _extra = message.payload
-        self._inbox.put(_Log(self._checked(site, message), key, value, kind, step))
-
-    def _checked(self, site: str, message: Message) -> str:
-        if not self._speaks_for(message.sender, site):
-            raise SiteError(f"{message.sender} spoke for the site {site!r}, which is not its own", site=str(site))
-        return site
-
-    def _speaks_for(self, sender: str, site: str) -> bool:
-        host = self._hosts.get(site)
-        return host is not None and (sender == host or sender.startswith(f"{host}."))

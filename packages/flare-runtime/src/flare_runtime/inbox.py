@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 __all__ = ["Inbox"]
 
@@ -37,14 +37,26 @@ class Inbox(Generic[ItemT]):
         self._woken = time.monotonic()
         self._signals.put(None)
 
-    def take(self, wanted: int = 1) -> ItemT:
-        """Return the next item; if there is none, sleep until ``wanted`` have come, or one that cannot wait."""
+    @overload
+    def take(self, wanted: int = 1) -> ItemT: ...
+
+    @overload
+    def take(self, wanted: int = 1, timeout_s: float | None = None) -> ItemT | None: ...
+
+    def take(self, wanted: int = 1, timeout_s: float | None = None) -> ItemT | None:
+        """Return the next item; if there is none, sleep until ``wanted`` have come, or one that cannot wait.
+
+        None if nothing has come for ``timeout_s`` seconds.
+        """
         while True:
             if self._items:
                 return self._items.popleft()
             self._wanted = wanted
             if len(self._items) < wanted:  # looked at after it is known how many are wanted, so none is overlooked
-                self._signals.get()
+                try:
+                    self._signals.get(timeout=timeout_s)
+                except queue.Empty:
+                    return self.take_now()
 
     def take_now(self) -> ItemT | None:
         """Return the next item, or None if there is none."""

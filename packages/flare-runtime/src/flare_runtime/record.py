@@ -17,6 +17,13 @@ class MetricsFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
 
+    @classmethod
+    def rewrite(cls, path: Path, rows: list[dict[str, Any]]) -> None:
+        """Replace the file with these rows."""
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        partial.replace(path)
+
     def write(self, round_: int | None, site: str | None, metrics: Mapping[str, Any], **extra: Any) -> None:
         """Append one line for each metric."""
         for key, value in metrics.items():

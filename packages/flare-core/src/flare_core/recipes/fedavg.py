@@ -54,6 +54,9 @@ class BaseFedAvgRecipe(Recipe):
         compression: how models are made smaller on the wire: ``fp16``, ``bf16``, ``int8``, ``int4`` or ``zstd`` for
             both directions, ``topk:0.01`` (which needs DIFF) for results; or a dict with ``task`` and ``result``.
             ``+zstd`` after a codec compresses further. See :mod:`flare_core.compression` for what each costs.
+        round_deadline_s: seconds after which a round goes on without sites that have not answered, if ``min_clients``
+            have; None waits for all that are there.
+        reconnect_grace_s: seconds to wait for sites while fewer than ``min_clients`` are there; then the run fails.
         seed: start of every random choice of the run, and of the global generators (``random``, ``numpy.random``,
             torch) of scripts that run inside the site's process.
 
@@ -90,9 +93,18 @@ class BaseFedAvgRecipe(Recipe):
         stop_cond: str | None = None,
         patience: int | None = None,
         compression: str | Mapping[str, str] | None = None,
+        round_deadline_s: float | None = None,
+        reconnect_grace_s: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(name=name, min_clients=min_clients, seed=seed, compression=compression)
+        super().__init__(
+            name=name,
+            min_clients=min_clients,
+            seed=seed,
+            compression=compression,
+            round_deadline_s=round_deadline_s,
+            reconnect_grace_s=reconnect_grace_s,
+        )
         self.num_rounds = check_count(num_rounds, "num_rounds")
         self.aggregator = aggregator
         self.aggregation_weights = dict(aggregation_weights or {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from flare_core.aggregation import Aggregator, WeightedMean, check_finite
 from flare_core.errors import RecipeError
@@ -83,6 +84,17 @@ class FedAvg(Workflow):
             if self._should_stop(fed, means, round_):
                 break
         self._report_unseen(fed)
+
+    def state(self) -> dict[str, Any]:
+        watched = {"best": self._best, "progress": self._progress}
+        scores = {name: [score.value, score.round] for name, score in watched.items() if score is not None}
+        return {**scores, "seen": sorted(self._seen)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, score in (("best", self._best), ("progress", self._progress)):
+            if score is not None and name in state:
+                score.value, score.round = state[name]
+        self._seen = set(state.get("seen", ()))
 
     def _weight_of(self, reply: Reply) -> float:
         return self.aggregator.weight(reply) if isinstance(self.aggregator, WeightedMean) else reply.num_steps

@@ -9,7 +9,9 @@ from typing import Any
 
 from flare_core import Job
 
-__all__ = ["WorkerPlan", "site_seed"]
+__all__ = ["SERVER", "WorkerPlan", "site_seed"]
+
+SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,9 @@ class WorkerPlan:
         log_config: a level's name, or a dict for ``logging.config``.
         environment: variables to set before any script runs.
         core: the only processor core to use; None for all.
+        cell: the worker's own cell.
+        server: the cell that gives the tasks.
+        link_to: the cell at the other end of the worker's link, if that is not the server but leads to it.
     """
 
     index: int
@@ -35,11 +40,14 @@ class WorkerPlan:
     log_config: str | Mapping[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
     core: int | None = None
+    cell: str = ""
+    server: str = SERVER
+    link_to: str = SERVER
 
     @property
     def name(self) -> str:
         """The worker's cell."""
-        return f"worker-{self.index}"
+        return self.cell or f"worker-{self.index}"
 
     @property
     def code_roots(self) -> list[Path]:

@@ -30,9 +30,7 @@ from flare_runtime.site import Site, SiteFolder
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 
-__all__ = ["SERVER", "run_worker"]
-
-SERVER = "server"
+__all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,18 +97,18 @@ class _Worker:
         self._turns = Turns(self._announce)
         self._sites: dict[str, Site] = {}
         self._executors: dict[str, Executor] = {}
-        self._link = SocketLink(SERVER, connection)
+        self._link = SocketLink(plan.link_to, connection)
 
     def run(self) -> None:
         self._cell.handle("task", self._on_task, inline=True)
         self._cell.handle("end", self._on_end, inline=True)
-        self._cell.on_peer_lost(_peer_lost)
-        self._cell.attach(self._link)
+        self._cell.on_peer_lost(self._peer_lost)
+        self._cell.attach(self._link, uplink=self._plan.link_to != self._plan.server)
         for name in self._plan.sites:
             try:
                 self._prepare_site(name)
             except JobError as error:
-                self._cell.send(SERVER, "failed", [name, f"{name}: {error}", ""])
+                self._cell.send(self._plan.server, "failed", [name, f"{name}: {error}", ""])
                 raise
         threads = [
             threading.Thread(target=self._serve, args=(site,), name=f"flare-site-{name}", daemon=True)
@@ -121,7 +119,7 @@ class _Worker:
                 site.turns.join(site.seat)
         for thread in threads:
             thread.start()
-        self._cell.send(SERVER, "ready", [self._plan.index])
+        self._cell.send(self._plan.server, "ready", list(self._plan.sites))
         self._finished.wait()
         end_external_processes()
         self._cell.close()
@@ -138,7 +136,7 @@ class _Worker:
         self._sites[name] = Site(
             name,
             job_id=self._plan.job_id,
-            server=SERVER,
+            server=self._plan.server,
             cell=self._cell,
             downloader=self._downloader,
             turns=Turns() if external else self._turns,
@@ -174,7 +172,7 @@ class _Worker:
     def _report(self, site: Site, message: str, details: str) -> None:
         site.folder.log.write(f"{details or message}\n")
         site.folder.log.flush()
-        self._cell.send(SERVER, "failed", [site.site, message, details])
+        self._cell.send(self._plan.server, "failed", [site.site, message, details])
 
     def _announce(self, seat: Seat) -> None:
         struct.pack_into("<i", self._note, 0, self._index[seat.name])
@@ -192,6 +190,12 @@ class _Worker:
         for site in self._sites.values():
             site.end()
 
+    def _peer_lost(self, peer: str, error: BaseException | None) -> None:
+        """End the process with its server: nobody is left to whom anything could be told."""
+        if peer in (self._plan.server, self._plan.link_to):  # others are scripts, whose end is noticed elsewhere
+            end_external_processes()
+            os._exit(1)
+
 
 def _decoder(message: Message) -> Callable[[], Task]:
     """Decode a message that several sites were sent: each gets arrays of its own."""
@@ -202,13 +206,6 @@ def _decoder(message: Message) -> Callable[[], Task]:
         return Task(task, model, task_id)
 
     return decode
-
-
-def _peer_lost(peer: str, error: BaseException | None) -> None:
-    """End the process with its parent: nobody is left to whom anything could be told."""
-    if peer == SERVER:  # the other peers are scripts, whose end is noticed elsewhere
-        end_external_processes()
-        os._exit(1)
 
 
 def _executor_of(entries: list[Any]) -> Executor:

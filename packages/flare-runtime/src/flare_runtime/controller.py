@@ -1,0 +1,292 @@
+"""The server's part of a run, from its first round to the summary; the same in every environment."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
+from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
+from flare_core.filters import chains
+from flare_runtime.checkpoints import Checkpoints, Persistor
+from flare_runtime.federation import SitesFederation, Waits
+from flare_runtime.record import MetricsFile, read_metrics, write_summary
+from flare_runtime.roster import Roster
+from flare_runtime.round_store import RoundStore
+from flare_runtime.run_folder import RunFolder
+from flare_tensor_downloader import Downloader, DownloadError
+from flare_transport import Cell, TransportError
+
+__all__ = ["Crew", "RunController", "importable"]
+
+logger = logging.getLogger(__name__)
+
+MOST_INTERRUPTIONS = 5  # of one round, by sites that are lost while their results are read
+
+
+class Crew(Protocol):
+    """Those who serve the sites, as the controller of the run sees them."""
+
+    def start(self) -> None:
+        """Begin to hear from them; return when the run can begin."""
+
+    def wait(self) -> None:
+        """Wait until the sites' scripts have ended."""
+
+    def stop(self) -> None:
+        """End what has not ended."""
+
+    def usage(self) -> dict[str, dict[str, float]]:
+        """Peak memory and processor seconds, by process."""
+
+
+class RunController:
+    """Runs the workflows of one job; for one use.
+
+    What can be wrong with the job itself is found when this is made, before anything starts.
+
+    Args:
+        job: what to run; its code must be importable.
+        roster: the sites.
+        cell: through which they are reached.
+        is_durable: keep each round on disk, and go on after the last one that is there.
+    Raises:
+        JobError: a component of the job cannot be made.
+    """
+
+    def __init__(
+        self, job: Job, job_id: str, folder: RunFolder, roster: Roster, cell: Cell, *, is_durable: bool = False
+    ) -> None:
+        self.persistor = _persistor(job)
+        _workflows(job)
+        self._filters = [chains(each) for each in (job.server.task_data_filters, job.server.task_result_filters)]
+        self._job = job
+        self._job_id = job_id
+        self._folder = folder
+        self._roster = roster
+        self._cell = cell
+        self._is_durable = is_durable
+        self._started = time.monotonic()
+        self._rounds: list[RoundEnded] = []
+        self._traffic: list[tuple[int, int]] = []  # sent and received by the server, after each round
+        self._best: dict[str, Any] | None = None
+        self._at = 0  # which workflow runs
+        self._workflow: Workflow | None = None
+        self.key_metric: str | None = None
+        self.federation: SitesFederation
+
+    def prepare(self) -> None:
+        """Make the federation; after this, the process has threads."""
+        self._store: RoundStore | Checkpoints
+        if self._is_durable:
+            self._store = RoundStore(self._folder, self.persistor, self._job.code)
+            self._store.state = self._state
+            self._take_over(self._store.restored)
+        else:
+            self._store = Checkpoints(self._folder, self.persistor, self._job.code)
+        self._metrics = MetricsFile(self._folder.metrics)
+        meta = self._job.meta
+        self.federation = SitesFederation(
+            job_id=self._job_id,
+            seed=self._job.seed,
+            roster=self._roster,
+            cell=self._cell,
+            downloader=Downloader(self._cell),
+            checkpoints=self._store,
+            metrics=self._metrics,
+            task_filters=self._filters[0],
+            result_filters=self._filters[1],
+            waits=Waits(
+                **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
+            ),
+        )
+        self.federation.events.subscribe(RoundEnded, self._round_ended)
+        self.federation.events.subscribe(ModelSaved, self._model_saved)
+
+    def run(self, crew: Crew) -> tuple[RunStatus, BaseException | None, dict[str, Any]]:
+        """Run to the end, whatever it is; return how it ended, and the summary that was written."""
+        federation = self.federation
+        status: RunStatus = RunStatus.FINISHED
+        error: BaseException | None = None
+        try:
+            crew.start()
+            self.emit(RunStarted(self._job.name, federation.sites))
+            self._run_workflows()
+            federation.finish()
+            crew.wait()
+            federation.drain()
+        except (KeyboardInterrupt, JobAborted) as problem:
+            status, error = RunStatus.ABORTED, problem
+        except Exception as problem:
+            status, error = RunStatus.FAILED, problem
+            logger.error("run failed\n%s", traceback.format_exc())
+        crew.stop()
+        federation.drain()
+        if self._roster.failures and status is not RunStatus.ABORTED:
+            status, error = RunStatus.FAILED, next(iter(self._roster.failures.values()))
+        try:
+            self._store.close()
+        except OSError as problem:
+            status, error = RunStatus.FAILED, error or problem
+        self._metrics.close()
+        summary = self._summary(status, error, crew)
+        write_summary(self._folder.summary, summary)
+        self.emit(RunEnded(status, str(error or "")))
+        return status, error, summary
+
+    def emit(self, event: Event) -> None:
+        """Tell those who follow the run."""
+        self.federation.events.emit(event)
+
+    @property
+    def curve(self) -> list[tuple[int, float]]:
+        """The key metric by round."""
+        key = self.key_metric
+        return [(event.round, event.metrics[key]) for event in self._rounds if key in event.metrics]
+
+    def _run_workflows(self) -> None:
+        interruptions = 0
+        while True:
+            completed = len(self._rounds)
+            try:
+                return self._run_from_last_round()
+            except (TransportError, DownloadError) as error:
+                site = self.federation.reading
+                if site is None or not self._is_durable:
+                    raise
+                interruptions = interruptions + 1 if completed == len(self._rounds) else 1
+                if interruptions > MOST_INTERRUPTIONS:
+                    raise
+                self.federation.warn(f"the result of {site} was cut short; the round begins again ({error})")
+
+    def _run_from_last_round(self) -> None:
+        restored = self._store.restored if isinstance(self._store, RoundStore) else {}
+        self._at = int(restored.get("workflow", 0))
+        for index, workflow in enumerate(_workflows(self._job)):
+            self.key_metric = self.key_metric or getattr(workflow, "key_metric", None)
+            if index < self._at:
+                continue
+            self._at, self._workflow = index, workflow
+            self.federation.first_round = 0
+            if restored:
+                self.federation.first_round = int(restored["round"]) + 1
+                self.federation.random.bit_generator.state = restored["random"]
+                workflow.restore(restored["state"])
+                restored = {}
+            workflow.run(self.federation)
+
+    def _state(self) -> dict[str, Any]:
+        """What the round store keeps beside the model."""
+        return {
+            "workflow": self._at,
+            "state": dict(self._workflow.state()) if self._workflow is not None else {},
+            "random": self.federation.random.bit_generator.state,
+            "best": self._best,
+            "seconds": time.monotonic() - self._started,
+        }
+
+    def _take_over(self, restored: dict[str, Any]) -> None:
+        """Go on from what was recorded up to the last completed round; forget what came after it."""
+        last = int(restored.get("round", -1))
+        rows = [row for row in read_metrics(self._folder.metrics) if row["round"] is None or row["round"] <= last]
+        MetricsFile.rewrite(self._folder.metrics, rows)
+        for round_ in range(last + 1):
+            means = {row["key"]: row["value"] for row in rows if row["round"] == round_ and row["site"] is None}
+            self._rounds.append(RoundEnded(round_, last + 1, 0.0, means))
+        self._best = restored.get("best")
+        self._started -= float(restored.get("seconds", 0.0))
+
+    def _round_ended(self, event: RoundEnded) -> None:
+        self._rounds.append(event)
+        self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
+
+    def _model_saved(self, event: ModelSaved) -> None:
+        if event.name == "best":
+            self._best = {"round": event.round, "value": event.metric}
+
+    def _summary(self, status: RunStatus, error: BaseException | None, crew: Crew) -> dict[str, Any]:
+        last = self._rounds[-1].metrics if self._rounds else {}
+        wanted = self.key_metric
+        self.key_metric = wanted if wanted in last or not last else next(iter(last))
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "outcome": status.value,
+            "job": self._job.name,
+            "job_id": self._job_id,
+            "rounds": len(self._rounds),
+            "seconds": round(time.monotonic() - self._started, 3),
+            "key_metric": self.key_metric,
+            "best": self._best,
+            "metrics": last,
+            "sites": {site: self._fate(site) for site in self._roster.sites},
+            "bytes": {
+                "sent": self._cell.bytes_sent,
+                "received": self._cell.bytes_received,
+                "rounds": _differences(self._traffic),
+            },
+            "memory": {"server": {"peak_rss_bytes": usage.ru_maxrss * 1024}, **crew.usage()},
+            "error": None if error is None else str(error) or type(error).__name__,
+            "global_model": self._checkpoint("global"),
+            "best_model": self._checkpoint("best"),
+            "folder": str(self._folder.path),
+        }
+
+    def _fate(self, site: str) -> dict[str, str]:
+        if site in self._roster.failures:
+            return {"status": "failed", "error": str(self._roster.failures[site])}
+        if site in self._roster.absent:
+            return {"status": "absent", "error": self._roster.absent[site].reason}
+        return {"status": "ok"}
+
+    def _checkpoint(self, name: str) -> str | None:
+        path = self._folder.checkpoint(name)
+        return str(path) if path.is_file() else None
+
+
+def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
+    """What the server sent and received in each round, from the totals after each."""
+    before = [(0, 0), *totals]
+    return [
+        {"sent": after[0] - start[0], "received": after[1] - start[1]}
+        for start, after in zip(before, totals, strict=False)
+    ]
+
+
+@contextmanager
+def importable(job: Job) -> Iterator[None]:
+    """Let the job's class paths find modules in its code."""
+    root = str(job.code.root)
+    added = root not in sys.path
+    if added:
+        sys.path.insert(0, root)
+    try:
+        yield
+    finally:
+        if added and root in sys.path:
+            sys.path.remove(root)
+
+
+def _persistor(job: Job) -> Persistor | None:
+    component = job.server.components.get("persistor")
+    if component is None:
+        return None
+    persistor = component.build()
+    if not isinstance(persistor, Persistor):
+        raise JobError(f"the component 'persistor' is a {type(persistor).__name__}, which keeps no checkpoints")
+    return persistor
+
+
+def _workflows(job: Job) -> list[Workflow]:
+    workflows = [component.build() for component in job.server.workflows]
+    for workflow in workflows:
+        if not isinstance(workflow, Workflow):
+            raise JobError(f"{type(workflow).__name__} is no Workflow; derive it from flare_core.Workflow")
+    if not workflows:
+        raise JobError(f"the job {job.name} has no workflow, so there is nothing to run")
+    return workflows

@@ -1,0 +1,73 @@
+"""A task that sites were given: who has answered, who must still, and who is not waited for any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flare_core import FLModel
+
+__all__ = ["OpenTask"]
+
+
+class OpenTask:
+    """The state of one broadcast.
+
+    Args:
+        number: the task's id; a reply to another one is late.
+        name: of the task.
+        model: what they were given.
+        targets: the sites that were given it.
+        quorum: how many of them must answer.
+    Attributes:
+        arrived: replies that nobody has looked at yet.
+        read: sites whose replies were looked at.
+        passed_over: sites that are not waited for any more.
+        is_overdue: whether the round's deadline is over.
+    """
+
+    def __init__(self, number: int, name: str, model: FLModel, targets: Sequence[str], quorum: int) -> None:
+        self.number = number
+        self.name = name
+        self.model = model
+        self.targets = targets
+        self.quorum = min(quorum, len(targets))
+        self.arrived: dict[str, FLModel] = {}
+        self.read: set[str] = set()
+        self.passed_over: set[str] = set()
+        self.is_overdue = False
+
+    @property
+    def awaited(self) -> list[str]:
+        """Sites that must still answer."""
+        settled = self.read | self.passed_over
+        return [site for site in self.targets if site not in settled and site not in self.arrived]
+
+    @property
+    def missing(self) -> int:
+        """How many sites must still answer."""
+        return len(self.targets) - len(self.read) - len(self.passed_over) - len(self.arrived)
+
+    def take(self, site: str, model: FLModel) -> bool:
+        """Keep a reply; false if none of that site is expected."""
+        if site in self.read or site in self.passed_over or site in self.arrived or site not in self.targets:
+            return False
+        self.arrived[site] = model
+        return True
+
+    def left(self, site: str) -> FLModel | None:
+        """Take note that a site is gone: pass over it if the quorum allows that. Return its reply, if one was there."""
+        reply = self.arrived.pop(site, None)
+        if site in self.targets and site not in self.read and self._can_spare(1):
+            self.passed_over.add(site)
+        return reply
+
+    def pass_over_late(self) -> list[str]:
+        """Give up those who have not answered, if enough others have; return them."""
+        late = self.awaited
+        if len(self.read) + len(self.arrived) < self.quorum:
+            return []
+        self.passed_over.update(late)
+        return late
+
+    def _can_spare(self, count: int) -> bool:
+        return len(self.targets) - len(self.passed_over) - count >= self.quorum

@@ -1,0 +1,132 @@
+"""RoundStore: what a run needs to be continued after its last completed round, on disk before the next one ends.
+
+    server/state.json                   the last completed round, the file of its model, and the workflow's own state
+    server/round-<n>.safetensors        that model; global_model.safetensors is a second name for it
+    server/best_model.safetensors
+
+state.json is replaced when the model lies beside it, so both always belong together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_core import CodeBundle, FLModel, flatten
+from flare_runtime.checkpoints import LARGE_BYTES, Persistor, link
+from flare_runtime.run_folder import RunFolder
+from flare_tensor_downloader import read_file, write_file
+
+__all__ = ["RoundStore"]
+
+
+class RoundStore:
+    """Keeps every completed round: a small model at once, a large one while the next round runs.
+
+    Args:
+        folder: of the run.
+        persistor: the job's; None keeps safetensors only.
+        code: where the persistor finds the initial model.
+    Attributes:
+        state: makes what is to be kept beside the model.
+        restored: what was kept of the last completed round; empty if there is none.
+    """
+
+    def __init__(self, folder: RunFolder, persistor: Persistor | None, code: CodeBundle) -> None:
+        self.state: Callable[[], Mapping[str, Any]] = dict
+        self._folder = folder
+        self._persistor = persistor
+        self._code = code
+        self._state_file = folder.server / "state.json"
+        self.restored: dict[str, Any] = _read(self._state_file)
+        self._model: FLModel | None = None  # saved, and not on disk yet
+        self._file: str | None = self.restored.get("model")
+        self._current: FLModel | None = None  # what lies in that file
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="flare-rounds")
+        self._writing: Future[None] | None = None
+
+    def load(self) -> FLModel:
+        self._settle()
+        self.restored = _read(self._state_file)
+        self._file, self._model = self.restored.get("model"), None
+        if self._file is not None:
+            model = FLModel(params=read_file(self._folder.server / self._file))
+        else:
+            initial = self._persistor.initial_file(self._code) if self._persistor is not None else None
+            if initial is None:
+                return FLModel()
+            link(initial, self._folder.server / "initial.safetensors")
+            link(initial, self._folder.checkpoint("global"))
+            self._file = "initial.safetensors"
+            model = FLModel(params=read_file(initial))
+        self._current = model
+        return model
+
+    def save(self, model: FLModel, name: str) -> None:
+        self._settle()
+        if name == "global":
+            self._model = model
+        elif model is self._current and self._file is not None:
+            link(self._folder.server / self._file, self._folder.checkpoint(name))
+        else:
+            write_file(self._folder.checkpoint(name), model.params or {})
+
+    def commit(self, round_: int) -> None:
+        self._settle()
+        model, self._model = self._model, None
+        state = {**self.state(), "round": round_}
+        if model is not None and _size_of(model) > LARGE_BYTES:
+            self._writing = self._writer.submit(self._write, model, state)
+        else:
+            self._write(model, state)
+
+    def close(self) -> None:
+        """Write what is pending, and the framework's own formats.
+
+        Raises:
+            OSError: something could not be written.
+        """
+        self._settle()
+        self._writer.shutdown()
+        self._current = self._model = None
+        for name in ("global", "best"):
+            path = self._folder.checkpoint(name)
+            if self._persistor is not None and path.is_file():
+                self._persistor.export(path)
+
+    def _settle(self) -> None:
+        """Wait until the last round is on disk."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _write(self, model: FLModel | None, state: dict[str, Any]) -> None:
+        before = self._file
+        if model is not None:
+            name = f"round-{state['workflow']}-{state['round']}.safetensors"
+            write_file(self._folder.server / name, model.params or {})
+            self._file, self._current = name, model
+        partial = self._state_file.with_name(f".{self._state_file.name}.{os.getpid()}.partial")
+        partial.write_text(json.dumps({**state, "model": self._file}))
+        partial.replace(self._state_file)
+        if self._file is not None:
+            link(self._folder.server / self._file, self._folder.checkpoint("global"))
+        if before is not None and before != self._file:
+            (self._folder.server / before).unlink(missing_ok=True)
+
+
+def _size_of(model: FLModel) -> int:
+    return sum(np.asarray(value).nbytes for _, value in flatten(model.params or {}))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    state: dict[str, Any] = json.loads(path.read_text())
+    return state
