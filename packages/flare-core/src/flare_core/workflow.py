@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flare_core.errors import JobError
 from flare_core.events import EventBus
 from flare_core.model import FLModel
 from flare_core.task import Reply
@@ -72,8 +73,8 @@ class Federation(Protocol):
         Every site works at the same time; the fixed order makes the sums, and so the models, reproducible. A reply's
         params are read from the site when touched, and only until the next reply is taken.
 
-        All of ``to`` must answer, or the quorum of a :class:`Sample`: then sites that leave in the meantime, or have not
-        answered when the round's deadline is over, are passed over. A result that comes too late is never used.
+        All of ``to`` must answer, or the quorum of a :class:`Sample`: then sites that leave in the meantime, or have
+        not answered when the round's deadline is over, are passed over. A result that comes too late is never used.
 
         Raises:
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
@@ -109,4 +110,10 @@ class Workflow(ABC):
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state` returned after the last completed round."""
+        """Take over what :meth:`state` returned after the last completed round.
+
+        Raises:
+            JobError: there is something to take over, and the workflow does not say how.
+        """
+        if state:
+            raise JobError(f"{type(self).__name__} has a state(), so it needs a restore(state) as well")

@@ -41,7 +41,7 @@ from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result
 from flare_runtime.record import MetricsFile
 from flare_runtime.roster import Roster
 from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, release_params, send_params
-from flare_transport import Cell, encode
+from flare_transport import Cell, Message, encode
 
 __all__ = ["SitesFederation", "Waits"]
 
@@ -258,6 +258,10 @@ class SitesFederation:
     def abort(self, reason: str) -> None:
         """End the run from another thread."""
         self._inbox.put(JobAborted(reason))
+
+    def take_ready(self, message: Message) -> None:
+        """Take a site's word that it is ready, which came before this federation was made."""
+        self._inbox.put(Ready.read(message, self.roster))
 
     def wait_ready(self, hosts: int) -> None:
         """Wait until so many hosts have said that their sites are ready.

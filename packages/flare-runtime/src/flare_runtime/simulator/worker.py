@@ -14,12 +14,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from flare_core import Executor, JobError, SiteError, Task
 from flare_core.filters import chains
 from flare_runtime.logs import log_to
+from flare_runtime.processes import LOST_SERVER
 from flare_runtime.run_folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.process_state import ProcessState
@@ -27,8 +29,10 @@ from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.simulator.cores import keep_to_core
 from flare_runtime.simulator.plan import WorkerPlan, site_seed
 from flare_runtime.site import Site, SiteFolder
+from flare_runtime.site_log import SiteLog
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
+from flare_transport.address import speaks_for
 
 __all__ = ["run_worker"]
 
@@ -96,6 +100,7 @@ class _Worker:
         self._index = {name: index for index, name in enumerate(plan.sites)}
         self._turns = Turns(self._announce)
         self._sites: dict[str, Site] = {}
+        self._logs: list[SiteLog] = []
         self._executors: dict[str, Executor] = {}
         self._link = SocketLink(plan.link_to, connection)
 
@@ -122,13 +127,18 @@ class _Worker:
         self._cell.send(self._plan.server, "ready", list(self._plan.sites))
         self._finished.wait()
         end_external_processes()
+        for log in self._logs:
+            log.close()
         self._cell.close()
 
     def _prepare_site(self, name: str) -> None:
         job, run_folder = self._plan.job, RunFolder(self._plan.run_folder)
         app = job.client_app(name)
         path = run_folder.site(name)
-        log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        log: TextIO = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        if self._plan.link_to != self._plan.server:  # it is on another machine, where the log could not be read
+            log = SiteLog(log, partial(self._cell.send, self._plan.server, "site.log"), name)
+            self._logs.append(log)
         executor = _executor_of(app.executors)
         filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
         external = getattr(executor, "launch_external_process", False)
@@ -192,9 +202,10 @@ class _Worker:
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         """End the process with its server: nobody is left to whom anything could be told."""
-        if peer in (self._plan.server, self._plan.link_to):  # others are scripts, whose end is noticed elsewhere
+        # Others are scripts, whose end is noticed elsewhere.
+        if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
             end_external_processes()
-            os._exit(1)
+            os._exit(LOST_SERVER)
 
 
 def _decoder(message: Message) -> Callable[[], Task]:

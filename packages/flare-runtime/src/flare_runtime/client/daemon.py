@@ -1,0 +1,251 @@
+"""A site's daemon. Messages from the server:
+
+job.start   {job_id, name, study, submitter, cell, server, archive, sha256, gpus}
+job.stop    [job id]
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flare_core import FlareError, JobError
+from flare_runtime.lock_file import LockFile
+from flare_runtime.processes import JobProcess, exit_reason
+from flare_runtime.provision.kit import Kit
+from flare_runtime.run_folder import RunFolder
+from flare_runtime.server.blobs import sha256_of, unpack
+from flare_runtime.version import VERSION
+from flare_tensor_downloader import download_file
+from flare_transport import AuthenticationError, Cell, Message, TransportError, UnreachableError, blocking
+
+__all__ = ["ClientDaemon"]
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
+DEAD_LINK_S = 45.0  # within which a server has noticed that the former connection of this site is dead
+CRASH_BYTES = 20_000
+
+
+@dataclass(slots=True)
+class _Started:
+    cell: str
+    process: JobProcess
+
+
+class ClientDaemon:
+    """Serves a site until it is stopped, or the server refuses it.
+
+    Args:
+        folder: the site's kit.
+    Raises:
+        KitError: the kit cannot be used.
+        InUseError: another process serves with this kit.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.kit = Kit.load(folder, kind="client")
+        self._lock_file = LockFile(self.kit.folder / "lock", f"the client of {self.kit.folder}")
+        self.name = self.kit.info.name
+        self._server = self.kit.info.server
+        self._jobs_folder = self.kit.folder / "jobs"
+        self._jobs_folder.mkdir(exist_ok=True)
+        self._lock = threading.Lock()
+        self._jobs: dict[str, _Started] = {}
+        self._news = threading.Condition()
+        self._is_lost = False
+        self._is_stopped = False
+        self.cell: Cell
+        self._new_cell()
+
+    def run(self, connected: Any = None) -> None:
+        """Connect, and again whenever the connection is lost, until :meth:`stop` is called.
+
+        Args:
+            connected: called each time there is a connection.
+        Raises:
+            AuthenticationError: the server refuses this site; says why.
+        """
+        while not self._is_stopped:
+            if not self._connect():
+                return
+            if connected is not None:
+                connected()
+            with self._news:
+                self._news.wait_for(lambda: self._is_lost or self._is_stopped)
+            self._end_jobs()
+            if not self._is_stopped:
+                logger.warning("connection to the server lost; connecting again")
+                self.cell.close()
+                self._new_cell()
+
+    def stop(self) -> None:
+        """End everything; :meth:`run` returns."""
+        with self._news:
+            self._is_stopped = True
+            self._news.notify_all()
+
+    def close(self) -> None:
+        """Give up what is held; returns when no process of a job is left."""
+        self._end_jobs()
+        self.cell.close()
+        self._lock_file.release()
+
+    def _new_cell(self) -> None:
+        self._is_lost = False
+        self.cell = Cell(self.name, threads=16)
+        self.cell.handle("job.start", self._on_start)
+        self.cell.handle("job.stop", self._on_stop)
+        self.cell.on_peer_lost(self._peer_lost)
+
+    def _connect(self) -> bool:
+        """Connect to the server, however long that takes; false if stopped."""
+        pause = FIRST_PAUSE_S
+        waited = 0.0
+        while True:
+            try:
+                self.cell.connect(
+                    self.kit.info.address, credentials=self.kit.credentials, peer=self._server, uplink=True
+                )
+                self.cell.request(self._server, "site.hello", [VERSION, self._resources()])
+                logger.info("connected address=%s", self.kit.info.address)
+                return True
+            except AuthenticationError:
+                raise
+            except UnreachableError as error:
+                if "has a link to" in str(error) and waited > DEAD_LINK_S:
+                    raise AuthenticationError(
+                        f"{self.name} is connected already, from another machine or folder; a kit serves one process"
+                        " at a time, so stop the other, or invite this machine under a name of its own"
+                    ) from error
+                logger.info("cannot connect yet reason=%s", error)
+            except TransportError as error:
+                logger.warning("the server did not take this site in reason=%s", error)
+                self.cell.close()
+                self._new_cell()
+            with self._news:
+                if self._news.wait_for(lambda: self._is_stopped, pause):
+                    return False
+            waited += pause
+            pause = min(2 * pause, LAST_PAUSE_S)
+
+    def _resources(self) -> dict[str, Any]:
+        path = self.kit.folder / "local" / "resources.json"
+        if not path.is_file():
+            return {"num_of_cpus": os.cpu_count() or 1}
+        try:
+            values: dict[str, Any] = json.loads(path.read_text())
+            return {"num_of_cpus": os.cpu_count() or 1, **values}
+        except (ValueError, TypeError) as error:
+            raise FlareError(f"{path} cannot be read: {error}") from error
+
+    def _on_start(self, message: Message) -> None:
+        task = message.payload
+        try:
+            if message.sender != self._server:
+                raise JobError(f"{message.sender} is not the server")
+            with blocking():
+                self._prepare(task)
+            self._start(task)
+        except (FlareError, OSError) as error:
+            logger.error("job refused job=%s reason=%s", task["job_id"], error)
+            self._say("site.refused", [task["job_id"], task["cell"], str(error)])
+
+    def _prepare(self, task: dict[str, Any]) -> None:
+        """Fetch the job's archive and unpack it, if it is not here yet."""
+        folder = self._folder(task["job_id"])
+        RunFolder(folder / "run").path.mkdir(parents=True, exist_ok=True)
+        (folder / "run" / "sites").mkdir(exist_ok=True)
+        if (folder / "app").is_dir():
+            return
+        problem, path = download_file(self._server, task["archive"], None, self.cell, folder)
+        if path is None or sha256_of(path) != task["sha256"]:
+            raise JobError(f"the job's archive did not arrive as it was sent ({problem or 'its digest differs'})")
+        shutil.rmtree(folder / "app.partial", ignore_errors=True)
+        unpack(path, folder / "app.partial")
+        (folder / "app.partial").rename(folder / "app")
+        path.unlink()
+
+    def _folder(self, job: str) -> Path:
+        folder = self._jobs_folder / Path(str(job)).name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _start(self, task: dict[str, Any]) -> None:
+        job, cell = task["job_id"], task["cell"]
+        folder = self._folder(job)
+        crash_file = folder / "run" / ".workers" / "1.crash"
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, task["gpus"]))} if task["gpus"] else {}
+        plan = {
+            "app": str(folder / "app"),
+            "job_id": job,
+            "site": self.name,
+            "run_folder": str(folder / "run"),
+            "cell": cell,
+            "server": task["server"],
+            "daemon": self.name,
+        }
+        with self._lock:
+            former = self._jobs.pop(job, None)
+        if former is not None:  # the server has forgotten it
+            former.process.stop()
+        crash_file.unlink(missing_ok=True)
+        process = JobProcess(
+            "flare_runtime.client.job_process",
+            plan,
+            plan_file=folder / "plan.json",
+            cell=self.cell,
+            peer=cell,
+            environment=environment,
+            log=folder / "run" / "log.txt",
+            ended=lambda code: self._ended(job, cell, code, crash_file),
+        )
+        with self._lock:
+            self._jobs[job] = _Started(cell, process)
+        process.attach()
+        logger.info("job started job=%s cell=%s pid=%s", job, cell, process.pid)
+
+    def _ended(self, job: str, cell: str, code: int, crash_file: Path) -> None:
+        with self._lock:
+            started = self._jobs.get(job)
+            if started is not None and started.cell == cell:
+                del self._jobs[job]
+        logger.info("job process ended job=%s cell=%s %s", job, cell, exit_reason(code))
+        details = crash_file.read_text(errors="replace")[-CRASH_BYTES:].strip() if crash_file.is_file() else ""
+        self._say("site.exited", [job, cell, code, details])
+
+    def _on_stop(self, message: Message) -> None:
+        (job,) = message.payload
+        with self._lock:
+            started = self._jobs.pop(job, None)
+        if started is not None:
+            with blocking():
+                started.process.stop()
+        folder = self._folder(job)
+        for name in ("app", "app.partial"):  # what the script has written stays
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+    def _end_jobs(self) -> None:
+        with self._lock:
+            jobs, self._jobs = self._jobs, {}
+        for started in jobs.values():
+            started.process.stop()
+
+    def _say(self, topic: str, payload: Any) -> None:
+        try:
+            self.cell.send(self._server, topic, payload)
+        except TransportError as error:
+            logger.debug("the server is not there topic=%s reason=%s", topic, error)
+
+    def _peer_lost(self, peer: str, error: BaseException | None) -> None:
+        if peer == self._server:
+            with self._news:
+                self._is_lost = True
+                self._news.notify_all()

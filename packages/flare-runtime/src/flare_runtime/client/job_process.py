@@ -1,0 +1,41 @@
+"""A job's process at a site: ``python -m flare_runtime.client.job_process <descriptor> <plan>``.
+
+It is a worker like those of the simulator, with one site. What its script prints goes to the server as well.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from flare_core import load_job
+from flare_runtime.simulator.plan import WorkerPlan
+from flare_runtime.simulator.worker import run_worker
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Serve the site of a plan."""
+    plan = json.loads(Path(arguments[1]).read_text())
+    worker = WorkerPlan(
+        index=1,
+        job=load_job(Path(plan["app"])),
+        job_id=plan["job_id"],
+        sites=(plan["site"],),
+        run_folder=Path(plan["run_folder"]),
+        log_config="INFO",
+        cell=plan["cell"],
+        server=plan["server"],
+        link_to=plan["daemon"],
+    )
+    worker.turn_file.parent.mkdir(exist_ok=True)
+    worker.turn_file.write_bytes(bytes(4))
+    run_worker(worker, socket.socket(fileno=int(arguments[0])))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,117 @@
+"""Processes that a daemon starts for a job: linked to it by a socket, noticed when they end, gone when it is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flare_transport import Cell, SocketLink
+
+__all__ = ["LOST_SERVER", "JobProcess", "exit_reason"]
+
+LOST_SERVER = 75
+"""The exit code of a process that has lost whom it worked for: nothing went wrong in it."""
+
+GRACE_S = 10.0
+
+
+class JobProcess:
+    """One process of a job.
+
+    Args:
+        module: what it runs, ``python -m <module> <descriptor> <file>``.
+        plan: what it is told; values that JSON has.
+        plan_file: where that is written.
+        cell: the daemon's.
+        peer: the name of the process's cell.
+        environment: variables to set.
+        log: what the process prints before it has a log of its own.
+        ended: told the exit code, negative for a signal, on a thread of its own.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        plan: Mapping[str, Any],
+        *,
+        plan_file: Path,
+        cell: Cell,
+        peer: str,
+        environment: Mapping[str, str],
+        log: Path,
+        ended: Callable[[int], None],
+    ) -> None:
+        plan_file.write_text(json.dumps(plan))
+        ours, theirs = socket.socketpair()
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", module, str(theirs.fileno()), str(plan_file)],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **environment},
+                    start_new_session=True,
+                )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.peer = peer
+        self._ended = ended
+        self._gone = threading.Event()
+        self._cell = cell
+        self._link = SocketLink(peer, ours)
+        threading.Thread(target=self._await_end, name=f"flare-process-{peer}", daemon=True).start()
+
+    def attach(self) -> None:
+        """Begin to hear from the process."""
+        self._cell.attach(self._link)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Cut the process off, which ends it, or else by force; returns when it is gone."""
+        self._link.close()
+        self.end_within(GRACE_S)
+
+    def end_within(self, grace_s: float) -> None:
+        """Let the process end by itself, or else by force; returns when it is gone."""
+        if not self._gone.wait(grace_s):
+            self.kill()
+            self._gone.wait()
+
+    def kill(self) -> None:
+        """End the process and all that it started at once."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it has ended already
+
+    def _await_end(self) -> None:
+        code = self._process.wait()
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
+        except ProcessLookupError:
+            pass
+        self._link.close()
+        self._gone.set()
+        self._ended(code)
+
+
+def exit_reason(code: int) -> str:
+    """How a process ended, as people say it."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -1,0 +1,97 @@
+"""Projects: one authority, one server, its sites and administrators."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_core.job import check_name
+from flare_runtime.provision.kit import Kit, KitError, KitInfo, sign_kit, write_kit, write_private
+from flare_transport import Credentials
+from flare_transport.certificates import Authority, issue, make_authority
+
+__all__ = ["DEFAULT_PORT", "ROLES", "Project", "own_address"]
+
+DEFAULT_PORT = 8002
+ROLES = ("project_admin", "org_admin", "lead", "member")
+KIT_DAYS = 365
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project's folder, where its authority lives.
+
+        <project>/project.json
+        <project>/authority/{certificate.pem,private.key}
+        <project>/server/   the server's kit, and all that the server keeps
+        <project>/admin/    the first administrator's kit
+
+    Attributes:
+        folder: the project's.
+        name: of the project.
+        address: where sites reach the server.
+    """
+
+    folder: Path
+    name: str
+    address: str
+    authority: Authority
+
+    @classmethod
+    def create(cls, folder: Path, *, name: str, address: str, admin: str = "admin") -> Project:
+        """Make a project with a server and an administrator.
+
+        Raises:
+            KitError: the folder holds one already.
+        """
+        check_name(name, what="a project's name")
+        if (folder / "project.json").exists():
+            raise KitError(f"{folder} holds a project already")
+        authority = make_authority(f"{name} authority")
+        (folder / "authority").mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        write_private(folder / "authority" / "private.key", authority.private_key)
+        (folder / "authority" / "certificate.pem").write_bytes(authority.certificate)
+        project = cls(folder, name, address, authority)
+        project.make_kit(folder / "server", "server", "server")
+        project.make_kit(folder / "admin", admin, "admin", role="project_admin")
+        (folder / "project.json").write_text(json.dumps({"format": 1, "name": name, "address": address}, indent=2))
+        return project
+
+    @classmethod
+    def load(cls, folder: Path) -> Project:
+        """Read a project.
+
+        Raises:
+            KitError: there is none.
+        """
+        try:
+            values = json.loads((folder / "project.json").read_text())
+            authority = Authority(
+                (folder / "authority" / "certificate.pem").read_bytes(),
+                (folder / "authority" / "private.key").read_bytes(),
+            )
+            return cls(folder, values["name"], values["address"], authority)
+        except (OSError, ValueError, KeyError) as error:
+            raise KitError(f"{folder} holds no project ({error}); make one with 'flare up'") from error
+
+    def make_kit(
+        self, folder: Path, name: str, kind: str, *, role: str = "", org: str = "", valid_days: int = KIT_DAYS
+    ) -> Kit:
+        """Make a key and a kit; for a participant on this machine, or one that is handed the folder."""
+        info = KitInfo(name, kind, self.name, self.address, role=role, org=org)
+        credentials: Credentials = issue(self.authority, name, valid_days=valid_days)
+        write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate))
+        return Kit.load(folder)
+
+
+def own_address() -> str:
+    """The address under which others in the network probably reach this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks which way it would go
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

@@ -1,0 +1,104 @@
+"""Invitation tokens: all that a machine needs to make a key of its own and have it certified, once.
+
+A token holds the project's authority, the server's address, and a certificate with its key that is good for one
+purpose and a short time: to ask the server to certify the key of the invited site or administrator.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from flare_runtime.provision.kit import KitError
+from flare_transport import Credentials
+from flare_transport.certificates import Authority, issue
+
+__all__ = ["ENROLL", "Invitation", "make_invitation"]
+
+ENROLL = "enroll@"
+PREFIX = "flare1-"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What a token says.
+
+    Attributes:
+        name: who is invited.
+        kind: ``client`` or ``admin``.
+        project: the project's name.
+        address: the server's.
+        server: its name.
+        guest: the name under which the invited one asks.
+        credentials: for that.
+    """
+
+    name: str
+    kind: str
+    project: str
+    address: str
+    server: str
+    guest: str
+    credentials: Credentials
+
+    def token(self) -> str:
+        """The token as text."""
+        values = {
+            "name": self.name,
+            "kind": self.kind,
+            "project": self.project,
+            "address": self.address,
+            "server": self.server,
+            "guest": self.guest,
+            "credentials": [_body(each) for each in self._parts],
+        }
+        packed = zlib.compress(json.dumps(values, separators=(",", ":")).encode(), 9)
+        return PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    @property
+    def _parts(self) -> tuple[bytes, bytes, bytes]:
+        return self.credentials.certificate, self.credentials.private_key, self.credentials.authority
+
+    @classmethod
+    def read(cls, token: str) -> Invitation:
+        """Read a token; spaces and line breaks, as mail programs add them, do no harm.
+
+        Raises:
+            KitError: it is none, or incomplete.
+        """
+        text = "".join(token.split())
+        if not text.startswith(PREFIX):
+            raise KitError(f"this is no invitation: it begins with {text[:10]!r} instead of {PREFIX!r}")
+        text = text.removeprefix(PREFIX)
+        try:
+            packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            values: dict[str, Any] = json.loads(zlib.decompress(packed))
+            certificate, key, authority = values.pop("credentials")
+            credentials = Credentials(
+                _pem(certificate, "CERTIFICATE"), _pem(key, "PRIVATE KEY"), _pem(authority, "CERTIFICATE")
+            )
+            return cls(**values, credentials=credentials)
+        except (ValueError, TypeError, KeyError, zlib.error) as error:
+            raise KitError(f"the invitation is damaged or incomplete ({error}); copy all of it") from error
+
+
+def make_invitation(
+    authority: Authority, *, name: str, kind: str, project: str, address: str, server: str, valid_days: int
+) -> Invitation:
+    """Invite a site or an administrator."""
+    guest = ENROLL + secrets.token_hex(8)
+    credentials = issue(authority, guest, valid_days=valid_days)
+    return Invitation(name, kind, project, address, server, guest, credentials)
+
+
+def _body(pem: bytes) -> str:
+    return "".join(line for line in pem.decode().splitlines() if not line.startswith("-----"))
+
+
+def _pem(body: str, label: str) -> bytes:
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()

@@ -1,0 +1,308 @@
+"""What administrators can ask the server for. Topics, all requests; what is returned are plain values:
+
+admin.submit    [archive, sha256, {study, priority}]  -> a job
+admin.jobs      [study or nil]                        -> jobs
+admin.job       [job]                                 -> a job, with what it waits for if it runs
+admin.wait      [job, state, reason]                  -> a job, once it is not in that state any more
+admin.abort     [job]        admin.delete [job]        admin.clone [job] -> a job
+admin.files     [job]                                 -> [[name, reference], …] of the run's folder
+admin.read      [job, name, offset, follow]           -> [bytes, is over]
+admin.status    []                                    -> the server, its sites and jobs
+admin.members   []                                    -> participants
+admin.invite    [name, {kind, role, org, studies, days}] -> a token
+admin.remove    [name]
+admin.audit     [count]                               -> the last lines of the audit log
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flare_core import FlareError, JobError, RunStatus
+from flare_core.job import check_name
+from flare_runtime.server.blobs import sha256_of
+from flare_runtime.server.members import MembersError
+from flare_runtime.server.rights import check_right
+from flare_runtime.server.scheduler import Needs
+from flare_runtime.server.store import JobRow, Participant
+from flare_runtime.version import VERSION
+from flare_tensor_downloader import add_file, download_file
+from flare_transport import Message, TransportError, blocking
+
+if TYPE_CHECKING:
+    from flare_runtime.server.daemon import ServerDaemon
+
+__all__ = ["AdminDesk"]
+
+PIECE_BYTES = 1 << 18
+STATUS_S = 5.0  # how long a job's process may take to say what it waits for
+
+
+class AdminDesk:
+    """Serves administrators, each as far as its role allows."""
+
+    def __init__(self, daemon: ServerDaemon) -> None:
+        self._daemon = daemon
+        self._store = daemon.store
+        for topic, right, handler in (
+            ("submit", "submit", self._submit),
+            ("jobs", "view", self._jobs),
+            ("job", "view", self._job),
+            ("wait", "view", self._wait),
+            ("abort", "manage", self._abort),
+            ("delete", "manage", self._delete),
+            ("clone", "submit", self._clone),
+            ("files", "download", self._files),
+            ("read", "view", self._read),
+            ("status", "view", self._status),
+            ("members", "view", self._members),
+            ("invite", "members", self._invite),
+            ("remove", "members", self._remove),
+            ("audit", "members", self._audit),
+        ):
+            daemon.cell.handle(f"admin.{topic}", self._guarded(topic, right, handler))
+
+    def _guarded(self, topic: str, right: str, handler: Callable[..., Any]) -> Callable[[Message], Any]:
+        def guarded(message: Message) -> Any:
+            who = self._daemon.members.owner_of(message.sender)
+            if who.kind != "admin":
+                raise MembersError(f"{who.name} is a {who.kind}; only administrators can ask for 'admin.{topic}'")
+            check_right(who, right)
+            try:
+                found = handler(who, message, *message.payload)
+            except FlareError as error:
+                self._note(who, topic, message, str(error))
+                raise
+            self._note(who, topic, message, "ok")
+            return found
+
+        return guarded
+
+    def _note(self, who: Participant, topic: str, message: Message, outcome: str) -> None:
+        if topic in ("submit", "abort", "delete", "clone", "files", "invite", "remove"):
+            target = message.payload[0] if message.payload and topic != "submit" else ""
+            self._store.note(who.name, topic, str(target)[:200], outcome)
+
+    def _submit(self, who: Participant, message: Message, archive: str, sha256: str, options: dict[str, Any]) -> Any:
+        study = str(options.get("study") or "default")
+        if not who.is_in(study):
+            raise MembersError(f"{who.name} does not take part in the study {study!r}, but in {who.studies}")
+        folder = Path(tempfile.mkdtemp(prefix="submitted-", dir=self._daemon.jobs_folder))
+        try:
+            with blocking():
+                problem, path = download_file(message.sender, archive, None, self._daemon.cell, folder)
+            if path is None or sha256_of(path) != sha256:
+                raise JobError(f"the job did not arrive as it was sent ({problem or 'its digest differs'}); try again")
+            meta = _meta_of(path)
+            needs = Needs.of(meta)
+            row = JobRow(
+                id=self._new_id(str(meta["name"])),
+                name=str(meta["name"]),
+                study=study,
+                submitter=who.name,
+                blob=self._daemon.blobs.put(path),
+                priority=int(options.get("priority") or 0),
+                needs=needs.to_json(),
+                submitted=time.time(),
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        known = self._daemon.sites_of(study)
+        if max(needs.min_clients, len(needs.mandatory)) > len(known):
+            raise JobError(
+                f"the job needs {needs.min_clients} sites, but {len(known)} take part in the study {study!r}"
+                f" ({', '.join(known) or 'none'}); invite more, or ask for fewer"
+            )
+        self._daemon.add_job(row)
+        return _plain(self._store.job(row.id))
+
+    def _new_id(self, name: str) -> str:
+        check_name(name, what="a job's name")
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        taken = {row.id for row in self._store.jobs()}
+        number = 1
+        while (found := stamp if number == 1 else f"{stamp}-{number}") in taken:
+            number += 1
+        return found
+
+    def _jobs(self, who: Participant, message: Message, study: str | None = None) -> list[dict[str, Any]]:
+        return [_plain(row) for row in self._store.jobs(study=study) if who.is_in(row.study)]
+
+    def _visible(self, who: Participant, id_: str) -> JobRow:
+        row = self._store.job(id_)
+        if not who.is_in(row.study):
+            raise JobError(f"there is no job {id_!r}; see 'flare job list'")
+        return row
+
+    def _job(self, who: Participant, message: Message, id_: str) -> dict[str, Any]:
+        return {**_plain(self._visible(who, id_)), **self._progress(id_)}
+
+    def _progress(self, id_: str) -> dict[str, Any]:
+        running = self._daemon.running.get(id_)
+        if running is None:
+            return {}
+        try:
+            with blocking():
+                progress = self._daemon.cell.request(running.cell_name, "job.status", [], timeout_s=STATUS_S).payload
+        except (TransportError, TimeoutError) as error:
+            progress = {"waiting_for": f"the job's process at the server, which does not answer ({error})"}
+        return {"progress": progress}
+
+    def _wait(self, who: Participant, message: Message, id_: str, state: str, reason: str) -> dict[str, Any]:
+        self._visible(who, id_)
+        with blocking(), self._daemon.changed:
+            while True:
+                row = self._store.job(id_)
+                if (row.state, row.reason) != (state, reason) or row.has_ended:
+                    return _plain(row)
+                self._daemon.changed.wait()
+
+    def _abort(self, who: Participant, message: Message, id_: str) -> None:
+        row = self._visible(who, id_)
+        check_right(who, "manage", row)
+        self._daemon.abort(row, who.name)
+
+    def _delete(self, who: Participant, message: Message, id_: str) -> None:
+        row = self._visible(who, id_)
+        check_right(who, "manage", row)
+        if not row.has_ended:
+            raise JobError(f"the job {id_} is {row.state}; abort it first, then delete it")
+        self._store.delete_job(id_)
+        shutil.rmtree(self._daemon.jobs_folder / id_, ignore_errors=True)
+        if not any(each.blob == row.blob for each in self._store.jobs()):
+            self._daemon.blobs.delete(row.blob)
+
+    def _clone(self, who: Participant, message: Message, id_: str) -> dict[str, Any]:
+        row = self._visible(who, id_)
+        clone = JobRow(
+            id=self._new_id(row.name),
+            name=row.name,
+            study=row.study,
+            submitter=who.name,
+            blob=row.blob,
+            priority=row.priority,
+            needs=row.needs,
+            submitted=time.time(),
+        )
+        self._daemon.add_job(clone)
+        return _plain(self._store.job(clone.id))
+
+    def _files(self, who: Participant, message: Message, id_: str) -> list[list[str]]:
+        row = self._visible(who, id_)
+        check_right(who, "download", row)
+        if not row.has_ended:
+            raise JobError(f"the job {id_} is {row.state}; wait for its end with 'flare job wait', or read its logs")
+        run = self._daemon.jobs_folder / id_ / "run"
+        return [
+            [path.relative_to(run).as_posix(), add_file(self._daemon.downloader, path, [message.sender])]
+            for path in sorted(run.rglob("*"))
+            if path.is_file() and not path.name.startswith(".") and not _is_kept_for_restart(path.relative_to(run))
+        ]
+
+    def _read(
+        self, who: Participant, message: Message, id_: str, name: str, offset: int, follow: bool
+    ) -> tuple[bytes, bool]:
+        self._visible(who, id_)
+        run = self._daemon.jobs_folder / id_ / "run"
+        path = (run / name).resolve()
+        if not path.is_relative_to(run.resolve()) or path.suffix not in (".txt", ".jsonl", ".json"):
+            raise JobError(f"{name!r} is no log or record of a run")
+        while True:
+            is_over = self._store.job(id_).has_ended  # looked at before the file, so nothing is missed
+            piece = b""
+            if path.is_file():
+                with path.open("rb") as file:
+                    file.seek(offset)
+                    piece = file.read(PIECE_BYTES)
+            if piece or is_over or not follow:
+                return piece, is_over and not piece
+            self._await_growth(id_, name, offset)
+
+    def _await_growth(self, id_: str, name: str, size: int) -> None:
+        running = self._daemon.running.get(id_)
+        try:
+            with blocking():
+                if (
+                    running is not None
+                    and self._daemon.cell.request(running.cell_name, "job.growth", [name, size]).payload
+                ):
+                    return
+        except TransportError:
+            pass  # it has ended, or is being started again
+        with blocking(), self._daemon.changed:
+            row = self._store.job(id_)
+            while not row.has_ended and self._daemon.running.get(id_) is running:
+                self._daemon.changed.wait(timeout=STATUS_S)
+                row = self._store.job(id_)
+                if running is not None and running.cell_name in self._daemon.cell.peers:
+                    return
+
+    def _status(self, who: Participant, message: Message) -> dict[str, Any]:
+        daemon = self._daemon
+        open_states = (RunStatus.SUBMITTED.value, RunStatus.WAITING.value, RunStatus.RUNNING.value)
+        jobs = [row for row in self._store.jobs(states=open_states) if who.is_in(row.study)]
+        return {
+            "project": daemon.kit.info.project,
+            "address": daemon.kit.info.address,
+            "version": VERSION,
+            "certificate_days_left": round(daemon.kit.days_left, 1),
+            "sites": [self._site(each, daemon.since.get(each.name)) for each in daemon.members.sites()],
+            "jobs": [{**_plain(row), **self._progress(row.id)} for row in jobs],
+        }
+
+    def _site(self, member: Participant, since: float | None) -> dict[str, Any]:
+        is_there = member.name in self._daemon.connected
+        return {
+            "name": member.name,
+            "connected": is_there,
+            "since": since if is_there else None,
+            "certificate_expires": member.expires or None,
+            "jobs": [job.row.id for job in self._daemon.running.copy().values() if member.name in job.sites],
+        }
+
+    def _members(self, who: Participant, message: Message) -> list[dict[str, Any]]:
+        return [
+            {key: value for key, value in asdict(each).items() if key not in ("guest", "fingerprint")}
+            | {"connected": each.name in self._daemon.connected}
+            for each in self._daemon.members.all()
+        ]
+
+    def _invite(self, who: Participant, message: Message, name: str, options: dict[str, Any]) -> str:
+        return self._daemon.members.invite(name, **options)
+
+    def _remove(self, who: Participant, message: Message, name: str) -> None:
+        self._daemon.members.remove(name)
+        self._daemon.put_out(name)
+
+    def _audit(self, who: Participant, message: Message, count: int) -> list[dict[str, Any]]:
+        return self._store.audit(count)
+
+
+def _plain(row: JobRow) -> dict[str, Any]:
+    return {key: value for key, value in asdict(row).items() if key != "needs"} | {
+        "min_clients": row.needs.get("min_clients", 1)
+    }
+
+
+def _meta_of(archive: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(archive) as content:
+            meta: dict[str, Any] = json.loads(content.read("meta.json"))
+            meta["name"] = str(meta["name"])
+            return meta
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        raise JobError(
+            f"the archive is no job: {error}; submit a folder that 'recipe.export(...)' has written"
+        ) from error
+
+
+def _is_kept_for_restart(path: Path) -> bool:
+    return path.parts[0] == "server" and (path.name == "state.json" or path.name.startswith(("round-", "initial")))

@@ -1,0 +1,320 @@
+"""The server's daemon. Topics that it serves, beside those of admin_desk.py:
+
+enroll        [request]                      from who was invited: certify this key
+site.hello    [version, resources]           (request) from a site that has connected
+site.exited   [job, cell, code, details]     from a site: a job's process there has ended
+site.refused  [job, cell, reason]            from a site: it will not run a job
+site.renew    [request]                      certify a new key
+job.up, job.round, job.done                  from a job's process, see job_process.py
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from flare_core import FlareError, JobError, RunStatus
+from flare_runtime.lock_file import LockFile
+from flare_runtime.provision.kit import Kit
+from flare_runtime.provision.project import Project
+from flare_runtime.record import write_summary
+from flare_runtime.server.admin_desk import AdminDesk
+from flare_runtime.server.blobs import Blobs, unpack
+from flare_runtime.server.members import Members
+from flare_runtime.server.running import RunningJob
+from flare_runtime.server.scheduler import Capacity, Needs, grant, natural_order
+from flare_runtime.server.store import JobRow, Store
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell, Message
+
+__all__ = ["ServerDaemon", "ServerSettings"]
+
+logger = logging.getLogger(__name__)
+
+
+class ServerSettings:
+    """What the server's owner decides, in ``local/server.json``.
+
+    Attributes:
+        database: its URL; SQLite in the kit's ``state`` folder if left out.
+        blobs: where job archives are kept: a folder, or any URL of fsspec.
+        max_jobs: how many jobs run at the same time.
+        listen: the address to listen at, if it is not the port of the kit's address on all interfaces.
+    """
+
+    def __init__(self, kit: Kit) -> None:
+        path = kit.folder / "local" / "server.json"
+        try:
+            values = json.loads(path.read_text()) if path.is_file() else {}
+            state = kit.folder / "state"
+            self.database = str(values.pop("database", f"sqlite:///{state / 'flare.db'}"))
+            self.blobs = str(values.pop("blobs", state / "blobs"))
+            self.max_jobs = int(values.pop("max_jobs", 4))
+            port = kit.info.address.rpartition(":")[2]
+            self.listen = str(values.pop("listen", f"grpc://0.0.0.0:{port}"))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise FlareError(f"{path} cannot be read: {error}") from error
+        if values:
+            raise FlareError(f"{path}: unknown {', '.join(values)}; known are database, blobs, max_jobs, listen")
+
+
+class ServerDaemon:
+    """Serves one project until it is stopped.
+
+    Args:
+        folder: the server's kit.
+    Raises:
+        KitError: the kit cannot be used.
+        StoreError: the database cannot be used.
+        AddressError: the port is in use; names it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.kit = Kit.load(folder, kind="server")
+        self.settings = ServerSettings(self.kit)
+        state = self.kit.folder / "state"
+        state.mkdir(exist_ok=True)
+        self._lock_file = LockFile(state / "lock", f"the server of {self.kit.folder}")
+        self.lock = threading.RLock()
+        self.store = Store(self.settings.database)
+        self.blobs = Blobs(self.settings.blobs)
+        self.jobs_folder = self.kit.folder / "jobs"
+        self.jobs_folder.mkdir(exist_ok=True)
+        self.members = Members(self.store, self.kit.info, _authority_of(self.kit))
+        self._add_provisioned()
+        self.changed = threading.Condition(self.lock)
+        self.connected: dict[str, Capacity] = {}
+        self.since: dict[str, float] = {}
+        self.running: dict[str, RunningJob] = {}
+        self._stopping = False
+        self.cell = Cell(self.kit.info.name, threads=16, admits=self.members.refusal)
+        self.downloader = Downloader(self.cell)
+        self.cell.on_peer_lost(self._peer_lost)
+        self._serve_topics()
+        AdminDesk(self)
+
+    def listen(self) -> str:
+        """Begin to serve; return the address."""
+        address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
+        logger.info("listening address=%s project=%s", address, self.kit.info.project)
+        with self.lock:
+            for row in self.store.jobs(states=(RunStatus.RUNNING.value,)):
+                self._start(row, {})
+            self.schedule()
+        return address
+
+    def close(self) -> None:
+        """End everything; running jobs go on when the server is started again."""
+        with self.lock:
+            self._stopping = True
+            processes = [job.process for job in self.running.values() if job.process is not None]
+        for process in processes:
+            process.stop()
+        self.cell.close()
+        self.store.close()
+        self._lock_file.release()
+
+    def add_job(self, row: JobRow) -> None:
+        """Keep a submitted job, and start it if that is possible."""
+        with self.lock:
+            self.store.add_job(row)
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Start the jobs that can run now, and say of the others what they wait for."""
+        if self._stopping:
+            return
+        waiting = self.store.jobs(states=(RunStatus.SUBMITTED.value, RunStatus.WAITING.value))
+        for row in sorted(waiting, key=lambda each: -each.priority):
+            needs = Needs.from_json(row.needs)
+            if len(self.running) >= self.settings.max_jobs:
+                reason = f"{len(self.running)} jobs are running, which is as many as max_jobs allows"
+            else:
+                granted = grant(row.id, needs, self.sites_of(row.study), self.connected)
+                reason = granted.reason
+                if not reason:
+                    self._start(row, granted.cards)
+                    continue
+            if (row.state, row.reason) != (RunStatus.WAITING.value, reason):
+                self.update(row.id, state=RunStatus.WAITING.value, reason=reason)
+
+    def sites_of(self, study: str) -> tuple[str, ...]:
+        """The sites that take part in a study, in order."""
+        return natural_order(each.name for each in self.members.sites() if each.is_in(study))
+
+    def update(self, job: str, **changes: Any) -> None:
+        """Change a job's row, and tell those who wait for that."""
+        with self.lock:
+            self.store.update_job(job, **changes)
+            self.changed.notify_all()
+
+    def abort(self, row: JobRow, who: str) -> None:
+        """End a job, whether it runs or waits."""
+        with self.lock:
+            running = self.running.get(row.id)
+            reason = f"aborted by {who}"
+            if running is not None:
+                running.abort(reason)
+            elif not row.has_ended:
+                self.update(row.id, state=RunStatus.ABORTED.value, reason=reason, ended=time.time())
+
+    def put_out(self, name: str) -> None:
+        """End what a participant has open here."""
+        for peer in self.cell.peers:
+            if peer == name or peer.startswith(f"{name}."):
+                self.cell.disconnect(peer)
+
+    def _start(self, row: JobRow, cards: Any) -> None:
+        folder = self.jobs_folder / row.id
+        try:
+            if not (folder / "app").is_dir():
+                (folder / "run" / "server").mkdir(parents=True, exist_ok=True)
+                (folder / "run" / "sites").mkdir(exist_ok=True)
+                self.blobs.get(row.blob, folder / "job.zip")
+                unpack(folder / "job.zip", folder / "app.partial")
+                (folder / "app.partial").rename(folder / "app")
+        except (JobError, OSError) as error:
+            self.update(row.id, state=RunStatus.FAILED.value, reason=str(error), ended=time.time())
+            return
+        needs = Needs.from_json(row.needs)
+        for site, held in cards.items():
+            self.connected[site].hold(row.id, held, needs.at(site))
+        sites = tuple(site for site in self.sites_of(row.study) if not needs.sites or site in needs.sites)
+        job = self.running[row.id] = RunningJob(
+            row,
+            folder,
+            cell=self.cell,
+            downloader=self.downloader,
+            sites=sites,
+            cards=cards,
+            lock=self.lock,
+            ended=self._job_ended,
+            started=self._job_started,
+        )
+        job.start()
+
+    def _job_started(self, job: str, attempt: int) -> None:
+        row = self.store.job(job)
+        reason = "" if attempt == 1 else f"started for the {attempt}. time, from the last completed round"
+        started = row.started or time.time()
+        self.update(job, state=RunStatus.RUNNING.value, reason=reason, started=started, attempts=attempt)
+
+    def _job_ended(self, job: str, status: RunStatus, reason: str) -> None:
+        if self._stopping:
+            return
+        logger.info("job ended job=%s status=%s reason=%s", job, status, reason)
+        running = self.running.pop(job)
+        running.stop_sites()
+        for capacity in self.connected.values():
+            capacity.release(job)
+        summary = self.jobs_folder / job / "run" / "summary.json"
+        if not summary.is_file():
+            write_summary(
+                summary, {"outcome": status.value, "job": running.row.name, "job_id": job, "error": reason or None}
+            )
+        self.update(job, state=status.value, reason=reason, ended=time.time())
+        self.schedule()
+
+    def _serve_topics(self) -> None:
+        serve = self.cell.handle
+        serve("enroll", self._on_enroll)
+        serve("site.hello", self._on_hello)
+        serve("site.exited", self._on_exited)
+        serve("site.refused", self._on_refused)
+        serve("site.renew", self._on_renew)
+        serve("job.up", self._on_job_up)
+        serve("job.round", self._on_job_round)
+        serve("job.done", self._on_job_done)
+
+    def _on_enroll(self, message: Message) -> dict[str, Any]:
+        (request,) = message.payload
+        kit = self.members.enroll(message.sender, request)
+        self.store.note(message.sender, "enroll", kit["info"]["name"])
+        return kit
+
+    def _on_renew(self, message: Message) -> dict[str, Any]:
+        (request,) = message.payload
+        member = self.members.owner_of(message.sender)
+        self.store.note(member.name, "renew", member.name)
+        return self.members.renew(member.name, request)
+
+    def _on_hello(self, message: Message) -> dict[str, Any]:
+        _version, resources = message.payload
+        site = self._site(message)
+        with self.lock:
+            self.connected[site] = Capacity.of(resources)
+            self.since[site] = time.time()
+            logger.info("site connected site=%s", site)
+            for job in self.running.values():
+                job.site_left(site, "its client was started again")
+                job.deploy(site)
+            self.schedule()
+            self.changed.notify_all()
+        return {"project": self.kit.info.project}
+
+    def _on_exited(self, message: Message) -> None:
+        job_id, host, code, details = message.payload
+        site = self._site(message)
+        with self.lock:
+            job = self.running.get(job_id)
+            if job is not None and job.site_exited(site, host, code, details) and site in self.connected:
+                job.deploy(site)
+
+    def _on_refused(self, message: Message) -> None:
+        job_id, host, reason = message.payload
+        site = self._site(message)
+        with self.lock:
+            job = self.running.get(job_id)
+            if job is not None:
+                job.site_refused(site, host, reason)
+
+    def _on_job_up(self, message: Message) -> None:
+        job = self._job(message)
+        with self.lock:
+            job.process_is_up([site for site in job.sites if site in self.connected])
+
+    def _on_job_round(self, message: Message) -> None:
+        job = self._job(message)
+        with self.lock:
+            job.progressed()
+
+    def _on_job_done(self, message: Message) -> None:
+        job = self._job(message)
+        _, status, error = message.payload
+        with self.lock:
+            job.done(RunStatus(status), error)
+
+    def _job(self, message: Message) -> RunningJob:
+        job = self.running.get(message.payload[0])
+        if job is None or message.sender != job.cell_name:
+            raise JobError(f"{message.sender} is not the process of a job that runs")
+        return job
+
+    def _site(self, message: Message) -> str:
+        member = self.members.owner_of(message.sender)
+        if member.kind != "client" or member.name != message.sender:
+            raise FlareError(f"{message.sender} is no site, and cannot say {message.topic}")
+        return member.name
+
+    def _peer_lost(self, peer: str, error: BaseException | None) -> None:
+        with self.lock:
+            if self._stopping or self.connected.pop(peer, None) is None:
+                return
+            logger.info("site disconnected site=%s reason=%s", peer, error)
+            for job in self.running.values():
+                job.site_left(peer, f"its connection ended ({error or 'closed'})")
+            self.changed.notify_all()
+
+    def _add_provisioned(self) -> None:
+        path = self.kit.folder / "startup" / "participants.json"
+        if path.is_file():
+            self.members.add_known(json.loads(path.read_text()))
+
+
+def _authority_of(kit: Kit) -> Any:
+    project = kit.folder.parent
+    return Project.load(project).authority if (project / "authority" / "private.key").is_file() else None

@@ -1,0 +1,200 @@
+"""A job's process at the server: ``python -m flare_runtime.server.job_process <descriptor> <plan>``.
+
+It runs the same controller as the simulator. Messages to and from its daemon:
+
+    job.up       [job id]                  (request) it can be talked to
+    job.round    [job id, round]           a round was completed
+    job.done     [job id, status, error]   (request) it has ended and is about to exit
+    site.left    [cell, reason]            what served a site is gone; it may come back
+    site.ended   [cell]                    what served a site has ended in order
+    site.failed  [site, message, details]  a site is lost for good
+    job.abort    [reason]                  end now
+    job.status   []                        (request) -> {round, rounds, waiting_for, since, sites}
+    job.growth   [file, size]              (request) answered when a file of the run is longer, or the run over
+    site.log     [site, text]              (from a site) lines of its log
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, TextIO
+
+from flare_core import load_job
+from flare_core.events import Event, RoundEnded
+from flare_runtime.controller import RunController, importable
+from flare_runtime.event_log import EVENTS, EventLog
+from flare_runtime.logs import log_to
+from flare_runtime.processes import LOST_SERVER
+from flare_runtime.record import write_summary
+from flare_runtime.roster import Roster
+from flare_runtime.run_folder import RunFolder
+from flare_transport import Cell, Message, SocketLink, blocking
+from flare_transport.address import speaks_for
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+
+class _JobProcess:
+    def __init__(self, plan: dict[str, Any], connection: socket.socket) -> None:
+        self._plan = plan
+        self._daemon: str = plan["daemon"]
+        self._folder = RunFolder(Path(plan["run_folder"]))
+        self._cell = Cell(plan["cell"], threads=16)
+        self._link = SocketLink(self._daemon, connection)
+        self._controller: RunController | None = None
+        self._early: list[Message] = []  # sites that were ready before the run was
+        self._growth = threading.Condition()
+        self._over = False
+        self._logs: dict[str, TextIO] = {}
+
+    def run(self) -> None:
+        self._cell.on_peer_lost(self._peer_lost)
+        for topic, handler in (
+            ("site.left", self._on_left),
+            ("site.ended", self._on_ended),
+            ("site.failed", self._on_failed),
+            ("job.abort", self._on_abort),
+        ):
+            self._cell.handle(topic, self._from_daemon(handler))
+        self._cell.handle("ready", self._early.append, inline=True)
+        self._cell.handle("site.log", self._on_log)
+        self._cell.handle("job.status", lambda message: self._status())
+        self._cell.handle("job.growth", self._on_growth)
+        self._cell.attach(self._link, uplink=True)
+        self._cell.request(self._daemon, "job.up", [self._plan["job_id"]])
+        status, error = self._run()
+        with self._growth:
+            self._over = True
+            self._growth.notify_all()
+        self._cell.request(self._daemon, "job.done", [self._plan["job_id"], status, error])
+        self._cell.close()
+
+    def _run(self) -> tuple[str, str]:
+        try:
+            job = load_job(Path(self._plan["app"]))
+            with importable(job):
+                roster = Roster({site: site for site in self._plan["sites"]}, can_leave=True)
+                controller = RunController(job, self._plan["job_id"], self._folder, roster, self._cell, is_durable=True)
+                controller.prepare()
+                controller.federation.events.subscribe(Event, EventLog(self._folder.path / EVENTS, self._grew).write)
+                controller.federation.events.subscribe(RoundEnded, self._round_ended)
+                self._controller = controller
+                for message in self._early:
+                    controller.federation.take_ready(message)
+                status, error, _ = controller.run(self)
+                return status.value, "" if error is None else str(error) or type(error).__name__
+        except Exception as error:
+            logger.exception("the job cannot be run")
+            text = f"{type(error).__name__}: {error}"
+            write_summary(self._folder.summary, {"outcome": "failed", "job_id": self._plan["job_id"], "error": text})
+            return "failed", text
+
+    def start(self) -> None:
+        """The workflow itself waits for as many sites as it needs."""
+
+    def wait(self) -> None:
+        """Wait until the sites' scripts have ended."""
+        assert self._controller is not None
+        self._controller.federation.wait_ended()
+
+    def stop(self) -> None:
+        """The daemon has the sites end what is left."""
+
+    def usage(self) -> dict[str, dict[str, float]]:
+        """Not known here: the sites' processes are elsewhere."""
+        return {}
+
+    def _from_daemon(self, handler: Any) -> Any:
+        def checked(message: Message) -> None:
+            if message.sender != self._daemon:
+                raise PermissionError(f"{message.sender} may not send {message.topic}")
+            if self._controller is not None:  # before that there is nothing that could be lost
+                handler(*message.payload)
+
+        return checked
+
+    def _on_left(self, host: str, reason: str) -> None:
+        assert self._controller is not None
+        self._controller.federation.leave(host, reason)
+
+    def _on_ended(self, host: str) -> None:
+        assert self._controller is not None
+        self._controller.federation.site_ended(host)
+
+    def _on_failed(self, site: str, text: str, details: str) -> None:
+        assert self._controller is not None
+        self._controller.federation.fail(site, text, details)
+
+    def _on_abort(self, reason: str) -> None:
+        assert self._controller is not None
+        self._controller.federation.abort(reason)
+
+    def _on_log(self, message: Message) -> None:
+        site, text = message.payload
+        if site not in self._plan["sites"] or not speaks_for(site, message.sender):
+            raise PermissionError(f"{message.sender} may not write the log of {site!r}")
+        log = self._logs.get(site)
+        if log is None:
+            path = self._folder.site(site) / "log.txt"
+            log = self._logs[site] = path.open("a", encoding="utf-8", errors="backslashreplace")
+        log.write(text)
+        log.flush()
+        self._grew()
+
+    def _status(self) -> dict[str, Any]:
+        if self._controller is None:
+            return {"round": None, "rounds": None, "waiting_for": "the job's code to be loaded", "since": None}
+        federation = self._controller.federation
+        what, since = federation.waiting_for
+        roster = federation.roster
+        return {
+            "round": federation.round,
+            "rounds": federation.total_rounds,
+            "waiting_for": what,
+            "since": since,
+            "present": list(roster.present),
+            "absent": {site: absence.reason for site, absence in roster.absent.copy().items()},
+        }
+
+    def _on_growth(self, message: Message) -> bool:
+        name, size = message.payload
+        path = self._folder.path / name
+        with blocking(), self._growth:
+            self._growth.wait_for(lambda: self._over or (path.is_file() and path.stat().st_size > size))
+            return not self._over
+
+    def _grew(self) -> None:
+        with self._growth:
+            self._growth.notify_all()
+
+    def _round_ended(self, event: RoundEnded) -> None:
+        self._cell.send(self._daemon, "job.round", [self._plan["job_id"], event.round])
+
+    def _peer_lost(self, peer: str, error: BaseException | None) -> None:
+        if peer == self._daemon:
+            os._exit(LOST_SERVER)
+        controller = self._controller
+        if controller is not None:
+            reason = f"its connection ended ({error})" if error is not None else "its connection ended"
+            for host in controller.federation.roster.hosts.copy().values():
+                if speaks_for(peer, host):
+                    controller.federation.leave(host, reason)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the job of a plan."""
+    plan = json.loads(Path(arguments[1]).read_text())
+    with log_to(Path(plan["run_folder"]) / "log.txt", "INFO"):
+        _JobProcess(plan, socket.socket(fileno=int(arguments[0]))).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

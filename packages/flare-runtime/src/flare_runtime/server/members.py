@@ -1,0 +1,192 @@
+"""Members: who belongs to the project, who may connect, and how somebody joins, is renewed or put out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography import x509
+
+from flare_core import FlareError
+from flare_core.job import check_name
+from flare_runtime.provision.kit import KitInfo, fingerprint, sign_kit
+from flare_runtime.provision.project import KIT_DAYS, ROLES
+from flare_runtime.provision.tokens import ENROLL, make_invitation
+from flare_runtime.server.store import Participant, Store
+from flare_transport.certificates import Authority, sign_request
+
+__all__ = ["Members", "MembersError"]
+
+
+class MembersError(FlareError):
+    """Somebody cannot be invited, admitted or removed."""
+
+
+class Members:
+    """The participants of the project.
+
+    Args:
+        authority: with its key, if it lies at the server: without it nobody can be invited or renewed here.
+    """
+
+    def __init__(self, store: Store, info: KitInfo, authority: Authority | None) -> None:
+        self._store = store
+        self._info = info
+        self._authority = authority
+        self._lock = threading.Lock()
+        self._known = {each.name: each for each in store.participants()}
+
+    def sites(self) -> list[Participant]:
+        """The sites that may take part in jobs."""
+        return [each for each in self._known.copy().values() if each.kind == "client" and each.state == "active"]
+
+    def all(self) -> list[Participant]:
+        """Everybody, by name."""
+        return [each for _, each in sorted(self._known.copy().items())]
+
+    def owner_of(self, cell: str) -> Participant:
+        """Return the participant whose cell this is.
+
+        Raises:
+            MembersError: it is nobody's.
+        """
+        name = cell
+        while name:
+            found = self._known.get(name)
+            if found is not None:
+                return found
+            name = name.rpartition(".")[0]
+        raise MembersError(f"{cell} is no participant of the project {self._info.project}")
+
+    def refusal(self, cell: str, certificate: bytes | None) -> str | None:
+        """Say why a cell may not connect, or None if it may; called on the thread of all links, so it only looks."""
+        if cell.startswith(ENROLL):
+            invited = self._invited(cell)
+            return None if invited else "this invitation was used, withdrawn or is too old; ask for a new one"
+        try:
+            member = self.owner_of(cell)
+        except MembersError as error:
+            return f"{error}; ask its administrator for an invitation"
+        if member.state == "revoked":
+            return f"{member.name} was removed from the project {self._info.project}; ask for a new invitation"
+        if member.state == "invited":
+            return f"{member.name} was invited but has not joined; run 'flare join' with the token"
+        if member.fingerprint and (certificate is None or fingerprint(certificate) != member.fingerprint):
+            return f"{member.name} has a newer certificate than this one, which is not valid any more"
+        return None
+
+    def add_known(self, participants: list[dict[str, Any]]) -> None:
+        """Take in the participants of a provisioned project; those that are known already stay as they are."""
+        for values in participants:
+            if values["name"] not in self._known:
+                self._put(Participant(**values))
+
+    def invite(
+        self, name: str, *, kind: str = "client", role: str = "", org: str = "", studies: str = "default", days: int = 3
+    ) -> str:
+        """Return a token with which a site or an administrator can join, once; a former one becomes void.
+
+        Raises:
+            MembersError: the name is taken, reserved or cannot be one; or there is no authority here.
+        """
+        authority = self._signer()
+        check_name(name.replace("@", "-"), what="a participant's name")
+        if name in (self._info.server, "server", "@ALL") or name.startswith(ENROLL):
+            raise MembersError(f"nobody can be called {name!r}; the name is reserved")
+        if kind == "admin" and role not in ROLES:
+            raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
+        known = self._known.get(name)
+        if known is not None and known.state == "active":
+            raise MembersError(
+                f"{name} belongs to the project already; 'flare site remove {name}' puts it out, after which it can be"
+                " invited again"
+            )
+        invitation = make_invitation(
+            authority,
+            name=name,
+            kind=kind,
+            project=self._info.project,
+            address=self._info.address,
+            server=self._info.server,
+            valid_days=days,
+        )
+        until = time.time() + days * 86400
+        self._put(Participant(name, kind, role, org, studies, state="invited", guest=invitation.guest, expires=until))
+        return invitation.token()
+
+    def enroll(self, guest: str, request: bytes) -> dict[str, Any]:
+        """Certify the key of who was invited, whose invitation is used up by that.
+
+        Raises:
+            MembersError: the invitation is not good any more.
+            AuthenticationError: the request is none.
+        """
+        with self._lock:
+            member = self._invited(guest)
+            if member is None:
+                raise MembersError("this invitation was used, withdrawn or is too old; ask for a new one")
+            kit = self._certified(member, request)
+            return kit
+
+    def renew(self, name: str, request: bytes) -> dict[str, Any]:
+        """Certify a new key of a participant; its former certificate is not valid any more."""
+        with self._lock:
+            return self._certified(self._known[name], request)
+
+    def remove(self, name: str) -> Participant:
+        """Put a participant out: neither its certificate nor its invitation is good any more.
+
+        Raises:
+            MembersError: nobody is called so.
+        """
+        member = self._known.get(name)
+        if member is None:
+            raise MembersError(f"nobody is called {name!r}; see 'flare site list'")
+        return self._put(replace(member, state="revoked", guest=""))
+
+    def _certified(self, member: Participant, request: bytes) -> dict[str, Any]:
+        authority = self._signer()
+        certificate = sign_request(authority, request, name=member.name, valid_days=KIT_DAYS)
+        info = replace(self._info, name=member.name, kind=member.kind, role=member.role, org=member.org)
+        until = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+        self._put(
+            replace(
+                member,
+                state="active",
+                guest="",
+                fingerprint=fingerprint(certificate),
+                expires=until.astimezone(UTC).timestamp(),
+            )
+        )
+        return {
+            "certificate": certificate,
+            "authority": authority.certificate,
+            "signature": sign_kit(authority, info, certificate),
+            "info": {"name": info.name, "kind": info.kind, "role": info.role, "org": info.org},
+        }
+
+    def _invited(self, guest: str) -> Participant | None:
+        for member in self._known.copy().values():
+            if member.guest == guest and member.state == "invited" and member.expires > time.time():
+                return member
+        return None
+
+    def _signer(self) -> Authority:
+        if self._authority is None:
+            raise MembersError(
+                "the project's authority does not lie at this server; make kits where 'flare provision' was run"
+            )
+        return self._authority
+
+    def _put(self, member: Participant) -> Participant:
+        self._store.put_participant(member)
+        self._known = {**self._known, member.name: member}  # a new dict: readers take no lock
+        return member
+
+
+def expiry_text(expires: float) -> str:
+    """A moment as a date."""
+    return datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%d") if expires else ""

@@ -1,0 +1,257 @@
+"""Store: what the server must remember, in SQLite or PostgreSQL.
+
+The tables are made and changed by the migrations beside this module, so a database of an older version is brought up to
+date when the server starts.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from flare_core import FlareError, RunStatus
+
+__all__ = ["JobRow", "Participant", "Store", "StoreError"]
+
+metadata = sa.MetaData()
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("study", sa.String(100), nullable=False, index=True),
+    sa.Column("submitter", sa.String(200), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("blob", sa.String(64), nullable=False),
+    sa.Column("needs", sa.Text, nullable=False),
+    sa.Column("submitted", sa.Float, nullable=False),
+    sa.Column("started", sa.Float),
+    sa.Column("ended", sa.Float),
+    sa.Column("attempts", sa.Integer, nullable=False),
+)
+
+participants = sa.Table(
+    "participants",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("kind", sa.String(10), nullable=False),
+    sa.Column("role", sa.String(30), nullable=False),
+    sa.Column("org", sa.String(100), nullable=False),
+    sa.Column("studies", sa.Text, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+    sa.Column("guest", sa.String(60), nullable=False),
+    sa.Column("changed", sa.Float, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("who", sa.String(200), nullable=False),
+    sa.Column("what", sa.String(60), nullable=False),
+    sa.Column("target", sa.String(200), nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+)
+
+
+class StoreError(FlareError):
+    """The database cannot be used, or holds no such thing."""
+
+
+@dataclass(slots=True)
+class JobRow:
+    """One job.
+
+    Attributes:
+        state: one of :class:`~flare_core.RunStatus`.
+        reason: why it is in that state.
+        blob: the SHA-256 of the job's archive.
+        needs: what the scheduler looks at: min_clients, mandatory_clients, sites, resources.
+        submitted, started, ended: seconds of the epoch.
+        attempts: how often it was started.
+    """
+
+    id: str
+    name: str
+    study: str
+    submitter: str
+    blob: str
+    state: str = RunStatus.SUBMITTED.value
+    reason: str = ""
+    priority: int = 0
+    needs: dict[str, Any] = field(default_factory=dict)
+    submitted: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    attempts: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will not change any more."""
+        return RunStatus(self.state).has_ended
+
+
+@dataclass(slots=True)
+class Participant:
+    """A site or an administrator.
+
+    Attributes:
+        studies: those it takes part in, with commas between them; ``*`` is all.
+        state: ``invited``, ``active`` or ``revoked``.
+        fingerprint: SHA-256 of the certificate that is valid now; empty while invited, or if any of the authority's is.
+        expires: when that certificate, or the invitation, ends, in seconds of the epoch.
+        guest: the name under which the invited one may ask, once.
+    """
+
+    name: str
+    kind: str
+    role: str = ""
+    org: str = ""
+    studies: str = "default"
+    state: str = "active"
+    fingerprint: str = ""
+    expires: float = 0.0
+    guest: str = ""
+    changed: float = 0.0
+
+    def is_in(self, study: str) -> bool:
+        """Whether it takes part in a study."""
+        return "*" in (names := self.studies.split(",")) or study in names
+
+
+class Store:
+    """The server's database.
+
+    Args:
+        url: such as ``sqlite:////var/lib/flare/flare.db`` or ``postgresql+psycopg://user:password@host/flare``.
+    Raises:
+        StoreError: it cannot be opened; names it.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+            if url.startswith("sqlite"):
+                sa.event.listen(self._engine, "connect", _prepare_sqlite)
+            _migrate(self._engine)
+        except (sa.exc.SQLAlchemyError, ImportError) as error:
+            shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
+            raise StoreError(f"the database {shown} cannot be used: {error}") from error
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def add_job(self, job: JobRow) -> None:
+        """Keep a new job."""
+        values = asdict(job) | {"needs": json.dumps(job.needs)}
+        with self._engine.begin() as connection:
+            connection.execute(jobs.insert().values(values))
+
+    def job(self, id_: str) -> JobRow:
+        """Return a job.
+
+        Raises:
+            StoreError: there is none with that id.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(jobs.select().where(jobs.c.id == id_)).mappings().first()
+        if row is None:
+            raise StoreError(f"there is no job {id_!r}; see 'flare job list'")
+        return _job(row)
+
+    def jobs(self, *, study: str | None = None, states: tuple[str, ...] = ()) -> list[JobRow]:
+        """Return jobs, oldest first."""
+        query = jobs.select().order_by(jobs.c.submitted, jobs.c.id)
+        if study is not None:
+            query = query.where(jobs.c.study == study)
+        if states:
+            query = query.where(jobs.c.state.in_(states))
+        with self._engine.connect() as connection:
+            return [_job(row) for row in connection.execute(query).mappings()]
+
+    def update_job(self, id_: str, **changes: Any) -> JobRow:
+        """Change some values of a job and return it."""
+        with self._engine.begin() as connection:
+            connection.execute(jobs.update().where(jobs.c.id == id_).values(changes))
+        return self.job(id_)
+
+    def delete_job(self, id_: str) -> None:
+        """Forget a job."""
+        with self._engine.begin() as connection:
+            connection.execute(jobs.delete().where(jobs.c.id == id_))
+
+    def participant(self, name: str) -> Participant | None:
+        """Return a site or an administrator; None if nobody is called so."""
+        with self._engine.connect() as connection:
+            row = connection.execute(participants.select().where(participants.c.name == name)).mappings().first()
+        return None if row is None else Participant(**row)
+
+    def participants(self, kind: str | None = None) -> list[Participant]:
+        """Return all of them, or those of one kind, by name."""
+        query = participants.select().order_by(participants.c.name)
+        if kind is not None:
+            query = query.where(participants.c.kind == kind)
+        with self._engine.connect() as connection:
+            return [Participant(**row) for row in connection.execute(query).mappings()]
+
+    def put_participant(self, participant: Participant) -> None:
+        """Keep a participant in the place of who was called so before."""
+        participant.changed = time.time()
+        with self._engine.begin() as connection:
+            connection.execute(participants.delete().where(participants.c.name == participant.name))
+            connection.execute(participants.insert().values(asdict(participant)))
+
+    def note(self, who: str, what: str, target: str, outcome: str = "ok") -> None:
+        """Write a line of the audit log."""
+        values = {"time": time.time(), "who": who, "what": what, "target": target, "outcome": outcome}
+        with self._engine.begin() as connection:
+            connection.execute(audit.insert().values(values))
+
+    def audit(self, last: int = 100) -> list[dict[str, Any]]:
+        """Return the last lines of the audit log, oldest first."""
+        query = audit.select().order_by(audit.c.id.desc()).limit(last)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()][::-1]
+
+
+def _job(row: Mapping[str, Any]) -> JobRow:
+    values = {each.name: row[each.name] for each in fields(JobRow)}
+    return JobRow(**values | {"needs": json.loads(row["needs"])})
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.close()
+
+
+def _migrate(engine: sa.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with _connection(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.begin() as connection:
+        yield connection
