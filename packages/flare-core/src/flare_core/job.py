@@ -115,6 +115,16 @@ class Job:
     def __post_init__(self) -> None:
         check_name(self.name, what="a job's name")
 
+    @property
+    def preinstalled(self) -> tuple[str, ...]:
+        """Scripts that do not travel with the job: their absolute paths at the sites."""
+        scripts = [
+            str(entry.executor.args.get("script", ""))
+            for app in (self.client, *self.sites.values())
+            for entry in app.executors
+        ]
+        return tuple(dict.fromkeys(script for script in scripts if PurePosixPath(script).is_absolute()))
+
     def client_app(self, site: str) -> ClientApp:
         """The part that ``site`` runs."""
         return self.sites.get(site, self.client)

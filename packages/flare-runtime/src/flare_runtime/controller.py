@@ -23,7 +23,7 @@ from flare_runtime.run_folder import RunFolder
 from flare_tensor_downloader import Downloader, DownloadError
 from flare_transport import Cell, TransportError
 
-__all__ = ["Crew", "RunController", "importable"]
+__all__ = ["Crew", "RunController", "importable", "persistor_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class RunController:
     def __init__(
         self, job: Job, job_id: str, folder: RunFolder, roster: Roster, cell: Cell, *, is_durable: bool = False
     ) -> None:
-        self.persistor = _persistor(job)
+        self.persistor = persistor_of(job)
         _workflows(job)
         self._filters = [chains(each) for each in (job.server.task_data_filters, job.server.task_result_filters)]
         self._job = job
@@ -272,7 +272,12 @@ def importable(job: Job) -> Iterator[None]:
             sys.path.remove(root)
 
 
-def _persistor(job: Job) -> Persistor | None:
+def persistor_of(job: Job) -> Persistor | None:
+    """Make the component that reads a job's initial model and writes its framework's format; None if it has none.
+
+    Raises:
+        JobError: it cannot be made, or keeps no checkpoints.
+    """
     component = job.server.components.get("persistor")
     if component is None:
         return None

@@ -36,7 +36,8 @@ class BaseFedAvgRecipe(Recipe):
             later does not change the recipe.
         initial_ckpt: a checkpoint file to start from, alone or to fill ``initial_model``; relative to the file that
             makes the recipe.
-        train_script: the script that the sites run, relative to the file that makes the recipe.
+        train_script: the script that the sites run, relative to the file that makes the recipe. An absolute path that is
+            not there on this machine is that of a script which is installed at the sites, for ProdEnv only.
         train_args: its command line, as one string (split as a POSIX shell does, nothing substituted) or as a list.
         launch_external_process: run the script as its own process instead of inside the site's.
         command: what starts such a process; the script and its arguments are appended.
@@ -153,8 +154,9 @@ class BaseFedAvgRecipe(Recipe):
 
     def build(self) -> Job:
         settings = [self._defaults, *self._sites.values()]
-        inside = [each.script for each in settings if each.script.is_relative_to(self._folder)]
-        code = collect_code(inside or [self._defaults.script], self._folder)
+        travelling = [each.script for each in settings if not each.is_installed]
+        inside = [script for script in travelling if script.is_relative_to(self._folder)] or travelling[:1]
+        code = collect_code(inside, self._folder) if inside else CodeBundle(self._folder)
         client = self._client_app(self._defaults, code)
         return Job(
             name=self.name,
@@ -170,16 +172,15 @@ class BaseFedAvgRecipe(Recipe):
         )
 
     def _client_app(self, settings: _SiteSettings, shared: CodeBundle) -> ClientApp:
-        own = (
-            None
-            if settings.script.is_relative_to(shared.root)
-            else collect_code([settings.script], settings.script.parent)
-        )
+        own = None
+        if not settings.is_installed and not settings.script.is_relative_to(shared.root):
+            own = collect_code([settings.script], settings.script.parent)
         root = (own or shared).root
+        script = settings.script if settings.is_installed else settings.script.relative_to(root)
         executor = Component(
             "flare_runtime.scripts.ScriptExecutor",
             {
-                "script": settings.script.relative_to(root).as_posix(),
+                "script": script.as_posix(),
                 "args": settings.args,
                 "launch_external_process": settings.external,
                 "command": settings.command,
@@ -258,6 +259,7 @@ class _SiteSettings:
     """How one site runs its script."""
 
     script: Path
+    is_installed: bool  # at the sites, so that it does not travel
     args: list[str]
     external: bool
     command: list[str]
@@ -285,7 +287,9 @@ class _SiteSettings:
         return new
 
     def _set_script(self, value: Any) -> None:
-        self.script = find_script(value, self._folder)
+        path = Path(value).expanduser()
+        self.is_installed = path.is_absolute() and not path.exists()
+        self.script = path if self.is_installed else find_script(value, self._folder)
 
     def _set_args(self, value: Any) -> None:
         self.args = check_args(value, "train_args")

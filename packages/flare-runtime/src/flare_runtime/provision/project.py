@@ -6,13 +6,14 @@ import json
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flare_core.job import check_name
-from flare_runtime.provision.kit import Kit, KitError, KitInfo, sign_kit, write_kit, write_private
+from flare_runtime.provision.kit import Kit, KitError, KitInfo, fingerprint, sign_kit, write_kit, write_private
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, issue, make_authority
 
-__all__ = ["DEFAULT_PORT", "ROLES", "Project", "own_address"]
+__all__ = ["DEFAULT_PORT", "ROLES", "Project", "own_address", "participant_of"]
 
 DEFAULT_PORT = 8002
 ROLES = ("project_admin", "org_admin", "lead", "member")
@@ -56,7 +57,8 @@ class Project:
         (folder / "authority" / "certificate.pem").write_bytes(authority.certificate)
         project = cls(folder, name, address, authority)
         project.make_kit(folder / "server", "server", "server")
-        project.make_kit(folder / "admin", admin, "admin", role="project_admin")
+        kit = project.make_kit(folder / "admin", admin, "admin", role="project_admin")
+        project.know([participant_of(kit, studies="*")])
         (folder / "project.json").write_text(json.dumps({"format": 1, "name": name, "address": address}, indent=2))
         return project
 
@@ -85,6 +87,26 @@ class Project:
         credentials: Credentials = issue(self.authority, name, valid_days=valid_days)
         write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate))
         return Kit.load(folder)
+
+    def know(self, participants: list[dict[str, Any]]) -> None:
+        """Have the server know participants whose kits were made here, from when it is started next."""
+        path = self.folder / "server" / "startup" / "participants.json"
+        known = json.loads(path.read_text()) if path.is_file() else []
+        names = {each["name"] for each in participants}
+        path.write_text(json.dumps([*(each for each in known if each["name"] not in names), *participants], indent=2))
+
+
+def participant_of(kit: Kit, *, studies: str = "default") -> dict[str, Any]:
+    """What a server needs to know of who holds a kit."""
+    return {
+        "name": kit.info.name,
+        "kind": kit.info.kind,
+        "role": kit.info.role,
+        "org": kit.info.org,
+        "studies": studies,
+        "fingerprint": fingerprint(kit.credentials.certificate),
+        "expires": kit.expires.timestamp(),
+    }
 
 
 def own_address() -> str:

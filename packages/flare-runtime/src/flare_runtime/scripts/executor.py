@@ -25,7 +25,7 @@ class ScriptExecutor(Executor):
     """Runs one script for the whole run; what the script receives and sends are the tasks and the replies.
 
     Args:
-        script: the script's place in the job's code.
+        script: the script's place in the job's code, or the absolute path of one that is installed at the site.
         args: its command line.
         launch_external_process: run it as a process of its own.
         command: what starts such a process.
@@ -63,7 +63,7 @@ class ScriptExecutor(Executor):
             ScriptError: it did not end with the run; carries its traceback or exit code.
         """
         assert isinstance(channel, Site)
-        path = channel.code.locate(self.script)
+        path = self._locate(channel)
         if self.launch_external_process:
             settings = {
                 "exchange_format": self.exchange_format,
@@ -80,10 +80,22 @@ class ScriptExecutor(Executor):
                 site=channel.site,
             )
 
+    def _locate(self, site: Site) -> Path:
+        path = Path(self.script)
+        if not path.is_absolute():
+            return site.code.locate(self.script)
+        if not path.is_file():
+            raise ScriptError(
+                f"{site.site}: {path} is not installed here; the job expects it at every site, so install it, or have"
+                " the recipe take a local file, which travels with the job",
+                site=site.site,
+            )
+        return path
+
     def _program(self, path: Path) -> list[str]:
         """What the command is to run: the file, or its module if it imports its neighbours relatively."""
         place = PurePosixPath(self.script)
-        if len(place.parts) > 1 and place.suffix == ".py" and _imports_relatively(path):
+        if len(place.parts) > 1 and not place.is_absolute() and place.suffix == ".py" and _imports_relatively(path):
             return ["-m", ".".join(place.with_suffix("").parts)]
         return [str(path)]
 
@@ -133,7 +145,7 @@ def _imports_relatively(path: Path) -> bool:
 
 def _main_module(path: Path, script: str) -> types.ModuleType:
     module = types.ModuleType("__main__")
-    package = ".".join(PurePosixPath(script).parent.parts)
+    package = "" if path.is_absolute() and str(path) == script else ".".join(PurePosixPath(script).parent.parts)
     attributes: dict[str, Any] = {
         "__file__": str(path),
         "__builtins__": builtins,

@@ -16,7 +16,7 @@ from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.simulation import Simulation
 
-__all__ = ["SimEnv"]
+__all__ = ["SimEnv", "check_clients", "check_sites_of"]
 
 
 class SimEnv:
@@ -49,7 +49,7 @@ class SimEnv:
         workspace_root: str | Path | None = None,
         log_config: LogConfig = None,
     ) -> None:
-        self.clients = _checked_clients(check_count(num_clients, "num_clients", minimum=0), clients)
+        self.clients = check_clients(check_count(num_clients, "num_clients", minimum=0), clients)
         self.gpu_groups = gpu_groups(gpu_config)
         wanted = (
             max(available_cores(), len(self.gpu_groups))
@@ -70,22 +70,15 @@ class SimEnv:
         Raises:
             RecipeError: the job does not fit this environment.
         """
-        self._check(job)
+        check_sites_of(job, self.clients)
+        if job.preinstalled:
+            raise RecipeError(
+                f"train_script {job.preinstalled[0]!r} is no file of this machine; the simulator needs a local file."
+                " Scripts that are installed at the sites are for ProdEnv"
+            )
         folder = RunFolder.create(self.workspace_root or default_workspace(), job.name)
         with log_to(folder.log, self.log_config):
             return Simulation(job, folder, self._plans(job, folder)).run()
-
-    def _check(self, job: Job) -> None:
-        if job.min_clients > len(self.clients):
-            raise RecipeError(
-                f"the job needs min_clients={job.min_clients}, but the environment has {len(self.clients)} sites;"
-                " give it more, or the job fewer"
-            )
-        for site in _named_sites(job):
-            if site not in self.clients:
-                raise RecipeError(
-                    f"the job names the site {site!r}, which is not there; the sites are {', '.join(self.clients[:10])}"
-                )
 
     def _plans(self, job: Job, folder: RunFolder) -> list[WorkerPlan]:
         groups = self.gpu_groups or [""]
@@ -109,7 +102,30 @@ class SimEnv:
         ]
 
 
-def _checked_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
+def check_sites_of(job: Job, clients: Sequence[str]) -> None:
+    """Refuse a job that needs more sites than there are, or others.
+
+    Raises:
+        RecipeError: says which.
+    """
+    if job.min_clients > len(clients):
+        raise RecipeError(
+            f"the job needs min_clients={job.min_clients}, but the environment has {len(clients)} sites;"
+            " give it more, or the job fewer"
+        )
+    for site in _named_sites(job):
+        if site not in clients:
+            raise RecipeError(
+                f"the job names the site {site!r}, which is not there; the sites are {', '.join(clients[:10])}"
+            )
+
+
+def check_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the sites' names, given how many there are, or which.
+
+    Raises:
+        RecipeError: neither or contradictory numbers and names, or a bad name.
+    """
     if names is not None and isinstance(names, str):
         raise RecipeError(f"clients is the text {names!r}; give a list of names")
     if not names:

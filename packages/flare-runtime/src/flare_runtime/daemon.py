@@ -1,0 +1,221 @@
+"""Daemons as processes: ``python -m flare_runtime.daemon server|client <kit>``, and starting and stopping them.
+
+A daemon holds its kit's lock file as long as it lives, so whether one runs needs no list of processes. Who starts one
+gives it a pipe, over which it says when it is ready, or why it cannot be; and may give it another one as a leash: the
+daemon ends when nobody holds the other end any more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flare_core import FlareError
+from flare_runtime.lock_file import holder_of, wait_released
+from flare_runtime.logs import log_to
+
+__all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "serve", "start_daemon", "stop_daemon"]
+
+READY_VARIABLE, LEASH_VARIABLE = "FLARE_DAEMON_READY_FD", "FLARE_DAEMON_LEASH_FD"
+STOP_S = 30.0
+
+
+class DaemonError(FlareError):
+    """A server or a client could not be started; says what it said."""
+
+
+class RunningDaemon:
+    """A daemon that was started from here.
+
+    Attributes:
+        said: what it said when it was ready.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, kind: str, said: str, leash: int | None) -> None:
+        self.process = process
+        self.said = said
+        self._folder = folder
+        self._kind = kind
+        self._leash = leash
+
+    def stop(self) -> None:
+        """End it; returns when it has ended."""
+        if self._leash is not None:
+            os.close(self._leash)
+            self._leash = None
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_daemon(
+    kind: str, folder: Path, *, leashed: bool = False, environment: Mapping[str, str] | None = None
+) -> RunningDaemon:
+    """Start a daemon in the background and wait until it is ready.
+
+    Args:
+        kind: ``server`` or ``client``.
+        folder: its kit.
+        leashed: end it when this process ends, however that happens.
+    Raises:
+        DaemonError: it ended before it was ready; carries its message.
+    """
+    ready, theirs = os.pipe()
+    leash_read, leash = os.pipe() if leashed else (None, None)
+    variables = {**os.environ, **(environment or {}), READY_VARIABLE: str(theirs)}
+    passed = [theirs]
+    if leash_read is not None:
+        variables[LEASH_VARIABLE] = str(leash_read)
+        passed.append(leash_read)
+    with (folder / "daemon.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flare_runtime.daemon", kind, str(folder)],
+            pass_fds=passed,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=variables,
+            start_new_session=True,
+        )
+    for descriptor in passed:
+        os.close(descriptor)
+    with os.fdopen(ready, "rb") as pipe:
+        said = pipe.readline().decode().strip()
+    if said.startswith("ready"):
+        return RunningDaemon(process, folder, kind, said.removeprefix("ready").strip(), leash)
+    code = process.wait()
+    if leash is not None:
+        os.close(leash)
+    problem = said.removeprefix("error").strip().replace("\\n", "\n")
+    raise DaemonError(problem or f"the {kind} of {folder} ended with exit code {code}; see {folder / 'daemon.log'}")
+
+
+def lock_of(kind: str, folder: Path) -> Path:
+    """The lock file of a daemon."""
+    return folder / "state" / "lock" if kind == "server" else folder / "lock"
+
+
+def pid_of(kind: str, folder: Path) -> int | None:
+    """The process of a daemon that runs; None if it does not."""
+    return holder_of(lock_of(kind, folder))
+
+
+def stop_daemon(kind: str, folder: Path) -> bool:
+    """End a daemon that anybody has started; false if none runs. Returns when it has ended."""
+    pid = pid_of(kind, folder)
+    if pid is None:
+        return False
+    os.kill(pid, signal.SIGTERM)
+    force = threading.Timer(STOP_S, os.kill, (pid, signal.SIGKILL))
+    force.start()
+    wait_released(lock_of(kind, folder))
+    force.cancel()
+    return True
+
+
+def serve(kind: str, folder: Path) -> None:
+    """Be a daemon until told to stop.
+
+    Raises:
+        FlareError: it cannot be, or not any more; says why.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    _watch_leash(stop)
+    with log_to(folder / "log.txt", "INFO"):
+        if kind == "server":
+            _serve_server(folder, stop)
+        else:
+            _serve_client(folder, stop)
+
+
+def _serve_server(folder: Path, stop: threading.Event) -> None:
+    from flare_runtime.server.daemon import ServerDaemon
+
+    daemon = ServerDaemon(folder)
+    try:
+        _say(f"ready {daemon.listen()}")
+        stop.wait()
+    finally:
+        daemon.close()
+
+
+def _serve_client(folder: Path, stop: threading.Event) -> None:
+    from flare_runtime.client.daemon import ClientDaemon
+
+    daemon = ClientDaemon(folder)
+    problem: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            daemon.run(lambda: _say(f"ready {daemon.kit.info.address}"))
+        except BaseException as error:
+            problem.append(error)
+        stop.set()
+
+    thread = threading.Thread(target=run, name="flare-client", daemon=True)
+    thread.start()
+    try:
+        stop.wait()
+        daemon.stop()
+        thread.join()
+    finally:
+        daemon.close()
+    if problem:
+        raise problem[0]
+
+
+def _watch_leash(stop: threading.Event) -> None:
+    leash = os.environ.pop(LEASH_VARIABLE, None)
+    if leash is None:
+        return
+
+    def watch() -> None:
+        os.read(int(leash), 1)  # nothing is ever written: it returns at the end
+        stop.set()
+
+    threading.Thread(target=watch, name="flare-leash", daemon=True).start()
+
+
+def _say(text: str) -> None:
+    """Tell who has started this, once."""
+    descriptor = os.environ.pop(READY_VARIABLE, None)
+    if descriptor is not None:
+        with os.fdopen(int(descriptor), "wb") as pipe:
+            pipe.write(text.replace("\n", "\\n").encode() + b"\n")
+
+
+def main(arguments: list[str]) -> int:
+    """Serve; the exit code is 1 if that failed."""
+    kind, folder = arguments
+    try:
+        serve(kind, Path(folder))
+    except FlareError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _say(f"error {error}")
+        return 1
+    except Exception as error:
+        _say(f"error {type(error).__name__}: {error}")
+        raise
+    return 0
+
+
+def environment_for(threads: int) -> dict[str, str]:
+    """Variables that keep the maths libraries of a daemon's jobs to so many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {name: os.environ.get(name, str(threads)) for name in names}
+
+
+if __name__ == "__main__":
+    code: Any = main(sys.argv[1:])
+    sys.exit(code)

@@ -1,0 +1,178 @@
+"""PocEnv: a whole federation on this machine, with the processes, kits and encryption of a real one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from flare_core import Job, RecipeError
+from flare_core.recipe import check_count
+from flare_runtime.daemon import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
+from flare_runtime.prod import ProdEnv
+from flare_runtime.provision.kit import Kit
+from flare_runtime.provision.project import Project, participant_of
+from flare_runtime.server.scheduler import natural_order
+from flare_runtime.server_run import ServerRun
+from flare_runtime.simulator.environment import check_clients, check_sites_of
+
+__all__ = ["Poc", "PocEnv", "default_poc"]
+
+POC_VARIABLE = "FLARE_POC_WORKSPACE"
+HOST = "127.0.0.1"
+
+
+def default_poc() -> Path:
+    """Where ``flare poc start`` keeps its federation: ``$FLARE_POC_WORKSPACE``, else the user's cache."""
+    chosen = os.environ.get(POC_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flare" / "poc"
+
+
+class Poc:
+    """A federation's folder on this machine, and its processes.
+
+        <folder>/project/       the project, with the kits of the server and the administrator
+        <folder>/sites/<name>/  the kits of the sites
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.project_folder = folder / "project"
+        self._daemons: list[RunningDaemon] = []
+
+    @property
+    def admin(self) -> Path:
+        """The administrator's kit."""
+        return self.project_folder / "admin"
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites' names."""
+        folder = self.folder / "sites"
+        return natural_order(path.name for path in folder.iterdir()) if folder.is_dir() else ()
+
+    def prepare(self, sites: Sequence[str], *, port: int = 0) -> None:
+        """Make the project and everybody's kits.
+
+        Raises:
+            KitError: the folder holds a project already.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        address = f"grpc://{HOST}:{port or _free_port()}"
+        project = Project.create(self.project_folder, name="poc", address=address)
+        settings = self.project_folder / "server" / "local" / "server.json"
+        settings.write_text(f'{{"listen": "{address}"}}\n')
+        kits: list[Kit] = [project.make_kit(self.folder / "sites" / name, name, "client") for name in sites]
+        project.know([participant_of(kit) for kit in kits])
+
+    def start(self, *, leashed: bool) -> None:
+        """Start the server, then the sites; all or none.
+
+        Raises:
+            DaemonError: one cannot be started; the others are stopped.
+        """
+        environment = environment_for(1)  # the sites share the machine's cores among themselves
+        try:
+            self._daemons.append(
+                start_daemon("server", self.project_folder / "server", leashed=leashed, environment=environment)
+            )
+
+            def start_site(name: str) -> RunningDaemon:
+                return start_daemon("client", self.folder / "sites" / name, leashed=leashed, environment=environment)
+
+            with ThreadPoolExecutor(8) as pool:
+                for daemon in pool.map(start_site, self.sites):
+                    self._daemons.append(daemon)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End all processes, whoever has started them; returns when they are gone."""
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: stop_daemon("client", self.folder / "sites" / name), self.sites))
+        stop_daemon("server", self.project_folder / "server")
+        for daemon in self._daemons:
+            daemon.stop()
+        self._daemons = []
+
+    def status(self) -> dict[str, int | None]:
+        """The process of each, by name; None for one that does not run."""
+        found = {name: pid_of("client", self.folder / "sites" / name) for name in self.sites}
+        return {"server": pid_of("server", self.project_folder / "server"), **found}
+
+
+class PocEnv:
+    """Runs each job in a federation of processes on this machine.
+
+    One that ``flare poc start`` keeps is used, if it has just these sites; else one is started for each job and stopped
+    when its result is fetched, or this process ends.
+
+    Args:
+        num_clients: how many sites, named ``site-1``, ``site-2``, …
+        clients: or their names.
+        workspace_root: where run folders are put; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
+
+    Raises:
+        RecipeError: neither or contradictory numbers and names of sites, or a bad name.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_clients: int | None = None,
+        clients: Sequence[str] | None = None,
+        workspace_root: str | Path | None = None,
+    ) -> None:
+        count = (0 if clients else 2) if num_clients is None else check_count(num_clients, "num_clients", minimum=0)
+        self.clients = check_clients(count, clients)
+        self.workspace_root = workspace_root
+
+    def deploy(self, job: Job) -> ServerRun:
+        """Start the federation, and submit ``job``.
+
+        Raises:
+            RecipeError: the job does not fit this environment.
+            DaemonError: a process cannot be started.
+        """
+        check_sites_of(job, self.clients)
+        if job.preinstalled:
+            raise RecipeError(
+                f"train_script {job.preinstalled[0]!r} is no file of this machine; in PocEnv scripts must be local files"
+                " that travel with the job. Scripts that are installed at the sites are for ProdEnv"
+            )
+        kept = Poc(default_poc())
+        if kept.sites == natural_order(self.clients) and all(kept.status().values()):
+            return ProdEnv(kept.admin, workspace_root=self.workspace_root).deploy(job)
+        poc = Poc(Path(tempfile.mkdtemp(prefix="flare-poc-")))
+        clean_up = weakref.finalize(poc, _remove, poc.folder, poc._daemons)
+        poc.prepare(self.clients)
+        poc.start(leashed=True)
+        try:
+            run = ProdEnv(poc.admin, workspace_root=self.workspace_root).deploy(job)
+        except BaseException:
+            clean_up()
+            raise
+        run.when_done(clean_up, poc)
+        return run
+
+
+def _remove(folder: Path, daemons: list[RunningDaemon]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(RunningDaemon.stop, daemons[1:]))
+    for daemon in daemons[:1]:
+        daemon.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

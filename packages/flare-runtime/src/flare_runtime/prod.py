@@ -1,0 +1,67 @@
+"""ProdEnv: run a job at real sites, through a server that an administrator may submit to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flare_core import Job, RecipeError
+from flare_runtime.admin import Admin
+from flare_runtime.controller import importable, persistor_of
+from flare_runtime.provision.kit import Kit
+from flare_runtime.run_folder import default_workspace
+from flare_runtime.server_run import ServerRun
+
+__all__ = ["ProdEnv"]
+
+KIT_VARIABLE = "FLARE_KIT"
+
+
+class ProdEnv:
+    """The federation of a project.
+
+    Args:
+        startup_kit_location: an administrator's kit; ``$FLARE_KIT`` if left out.
+        study: who takes part in it runs the job.
+        priority: jobs with a higher one start first.
+        login_timeout: seconds to wait for the server to answer.
+        workspace_root: where run folders are put; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
+
+    Raises:
+        RecipeError: no kit was given.
+        KitError: it cannot be used; says why.
+    """
+
+    def __init__(
+        self,
+        startup_kit_location: str | Path | None = None,
+        *,
+        study: str = "default",
+        priority: int = 0,
+        login_timeout: float = 10.0,
+        workspace_root: str | Path | None = None,
+    ) -> None:
+        location = startup_kit_location or os.environ.get(KIT_VARIABLE)
+        if not location:
+            raise RecipeError(f"give startup_kit_location, an administrator's kit, or set {KIT_VARIABLE}")
+        self.kit = Kit.load(location, kind="admin")
+        self.study = study
+        self.priority = priority
+        self.login_timeout = login_timeout
+        self.workspace_root = None if workspace_root is None else Path(workspace_root).expanduser().absolute()
+
+    def deploy(self, job: Job) -> ServerRun:
+        """Submit ``job``.
+
+        Raises:
+            AdminError: the server cannot be reached, or refuses the job.
+        """
+        with importable(job):
+            persistor = persistor_of(job)
+        admin = Admin.connect(self.kit, timeout_s=self.login_timeout)
+        try:
+            submitted = admin.submit(job, study=self.study, priority=self.priority)
+        except BaseException:
+            admin.close()
+            raise
+        return ServerRun(admin, submitted, self.workspace_root or default_workspace(), persistor)

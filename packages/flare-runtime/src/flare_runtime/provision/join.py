@@ -1,0 +1,76 @@
+"""Joining: a machine makes its own key, has it certified with an invitation, and pins the server."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flare_core import FlareError
+from flare_runtime.provision.kit import Kit, KitError, KitInfo, check_time, write_kit
+from flare_runtime.provision.tokens import Invitation
+from flare_transport import Cell, Credentials, TransportError
+from flare_transport.certificates import make_request
+
+__all__ = ["join", "renew"]
+
+
+def join(token: str, folder: Path | None = None) -> Kit:
+    """Use an invitation, once; return the kit that was made.
+
+    Args:
+        folder: where the kit goes; a folder of the site's name in the working folder if left out.
+    Raises:
+        KitError: the invitation is damaged, used, too old; or the folder holds a kit; or the server is not there.
+    """
+    invitation = Invitation.read(token)
+    folder = (folder or Path.cwd() / invitation.name).absolute()
+    if (folder / "startup" / "kit.json").exists():
+        raise KitError(f"{folder} holds a kit already; start it with 'flare client {folder}', or choose another folder")
+    check_time(invitation.credentials.certificate, f"the invitation of {invitation.name}")
+    private_key, request = make_request(invitation.name)
+    with Cell(f"{invitation.guest}.{secrets.token_hex(4)}") as cell:
+        answer = _ask(cell, invitation.address, invitation.server, invitation.credentials, "enroll", request)
+    info = KitInfo(project=invitation.project, address=invitation.address, server=invitation.server, **answer["info"])
+    return _written(folder, info, private_key, answer, invitation.credentials.authority)
+
+
+def renew(folder: Path) -> Kit:
+    """Make a new key for a kit and have it certified; the former certificate is not valid any more.
+
+    The daemon that uses the kit must not run: its identity is exclusive.
+    """
+    kit = Kit.load(folder)
+    private_key, request = make_request(kit.info.name)
+    with Cell(f"{kit.info.name}.{secrets.token_hex(4)}") as cell:
+        answer = _ask(cell, kit.info.address, kit.info.server, kit.credentials, "site.renew", request)
+    info = replace(kit.info, **answer["info"])
+    return _written(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
+
+
+def _ask(
+    cell: Cell, address: str, server: str, credentials: Credentials, topic: str, request: bytes
+) -> dict[str, Any]:
+    try:
+        cell.connect(address, credentials=credentials, peer=server)
+        answer: dict[str, Any] = cell.request(server, topic, [request]).payload
+        return answer
+    except (TransportError, FlareError) as error:
+        raise KitError(f"{error}; is the server at {address} running, and reachable from here?") from error
+
+
+def _written(
+    folder: Path,
+    info: KitInfo,
+    private_key: bytes,
+    answer: dict[str, Any],
+    authority: bytes,
+    *,
+    replace_kit: bool = False,
+) -> Kit:
+    if answer["authority"] != authority:
+        raise KitError("the server answers for another authority than the one that is trusted here; nothing was kept")
+    credentials = Credentials(answer["certificate"], private_key, authority)
+    write_kit(folder, info, credentials, answer["signature"], replace=replace_kit)
+    return Kit.load(folder)

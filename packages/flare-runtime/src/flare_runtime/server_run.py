@@ -1,0 +1,199 @@
+"""ServerRun: a run on a server, as its submitter sees it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flare_core import FlareError, JobAborted, JobFailed, RunStatus
+from flare_core.events import EventBus, RoundEnded, RunStarted
+from flare_runtime.admin import Admin, AdminError
+from flare_runtime.checkpoints import Persistor
+from flare_runtime.display import Display, open_display, summary_text
+from flare_runtime.event_log import EVENTS, read_event
+from flare_runtime.record import read_metrics, write_summary
+from flare_runtime.run_folder import RunFolder
+from flare_tensor_downloader import read_file
+
+__all__ = ["ServerRun"]
+
+
+class ServerRun:
+    """A job that was submitted.
+
+    Args:
+        admin: the connection it was submitted over; closed when the result is there.
+        job: as the server has it.
+        workspace: where the run's folder is put.
+        persistor: the job's, which turns arrays into those of the recipe's framework.
+    """
+
+    def __init__(
+        self,
+        admin: Admin,
+        job: dict[str, Any],
+        workspace: Path,
+        persistor: Persistor | None,
+    ) -> None:
+        self._admin = admin
+        self._job = job
+        self._workspace = workspace
+        self._persistor = persistor
+        self._done: Callable[[], Any] | None = None
+        self._owner: Any = None
+        self._folder: RunFolder | None = None
+        self._lock = threading.Lock()
+
+    def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
+        """Call back when nothing more is wanted of the server; until then, hold ``owner``."""
+        self._done, self._owner = callback, owner
+
+    def get_job_id(self) -> str:
+        """The id under which the server knows the run."""
+        id_: str = self._job["id"]
+        return id_
+
+    def get_status(self) -> RunStatus:
+        """Where the run stands now."""
+        if not RunStatus(self._job["state"]).has_ended:
+            self._job = self._admin.job(self.get_job_id())
+        return RunStatus(self._job["state"])
+
+    def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
+        """Wait for the end, showing how it goes, and return the run's folder, which is fetched then.
+
+        Raises:
+            JobFailed: the run failed; the message carries the site's traceback.
+            JobAborted: it was stopped.
+            TimeoutError: it goes on after ``timeout`` seconds.
+        """
+        with self._lock:
+            if self._folder is None:
+                self._folder = self._fetch(timeout)
+        status, reason = RunStatus(self._job["state"]), self._job["reason"]
+        if raise_on_failure and status is RunStatus.FAILED:
+            raise JobFailed(f"{reason}\n(run folder: {self._folder.path})")
+        if raise_on_failure and status is RunStatus.ABORTED:
+            raise JobAborted(f"{reason} (run folder: {self._folder.path})")
+        return self._folder.path
+
+    def load_model(self, name: str = "global") -> dict[str, Any]:
+        """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint.
+
+        Raises:
+            FlareError: there is no such checkpoint.
+        """
+        self.get_result()
+        assert self._folder is not None
+        path = self._folder.checkpoint(name)
+        if not path.is_file():
+            hint = "no site reported the key metric" if name == "best" else "the run ended before its first round"
+            raise FlareError(f"the run kept no '{name}' model ({hint}); its folder is {self._folder.path}")
+        params = read_file(path)
+        return self._persistor.to_framework(params) if self._persistor is not None else params
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Wait for the end, then return every number of the run."""
+        return read_metrics(RunFolder(self.get_result(raise_on_failure=False)).metrics)
+
+    def summary(self) -> dict[str, Any]:
+        """Wait for the end, then return the content of summary.json."""
+        path = RunFolder(self.get_result(raise_on_failure=False)).summary
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return summary
+
+    def abort(self) -> None:
+        """Stop the run; does nothing once it has ended."""
+        if not self.get_status().has_ended:
+            self._admin.abort(self.get_job_id())
+
+    def _fetch(self, timeout: float | None) -> RunFolder:
+        display = _Follower(self._admin, self._job)
+        display.start()
+        try:
+            self._job = self._admin.wait(self.get_job_id(), timeout)
+        finally:
+            display.finish()
+        path = self._workspace / self._job["name"] / self.get_job_id()
+        try:
+            self._admin.download(self.get_job_id(), path)
+        finally:
+            self._admin.close()
+            if self._done is not None:
+                self._done()
+        folder = RunFolder(path)
+        summary = _moved(folder, json.loads(folder.summary.read_text(encoding="utf-8")))
+        if "bytes" in summary:
+            display.note(summary_text(summary, display.curve(summary.get("key_metric"))))
+        return folder
+
+
+def _moved(folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
+    """Let a summary name the places where its files are now."""
+    for name in ("global", "best"):
+        path = folder.checkpoint(name)
+        summary[f"{name}_model"] = str(path) if path.is_file() else None
+    summary["folder"] = str(folder.path)
+    write_summary(folder.summary, summary)
+    return summary
+
+
+class _Follower:
+    """Shows a run while it goes on, on a thread and over a connection of its own."""
+
+    def __init__(self, admin: Admin, job: dict[str, Any]) -> None:
+        self._admin = admin
+        self._job = job
+        self._display: Display | None = None
+        self._events = EventBus()
+        self._rounds: list[RoundEnded] = []
+        self._events.subscribe(RunStarted, self._run_started)
+        self._events.subscribe(RoundEnded, self._rounds.append)
+        self._thread = threading.Thread(target=self._follow, name="flare-follow", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Show what is left; returns when that is done."""
+        self._thread.join()
+        if self._display is not None:
+            self._display.close()
+
+    def note(self, text: str) -> None:
+        """Show text that is no event."""
+        if self._display is not None:
+            self._display.note(text)
+        else:
+            sys.stdout.write(f"{text}\n")
+
+    def curve(self, key: str | None) -> list[tuple[int, float]]:
+        """A metric by round."""
+        return [(each.round, each.metrics[key]) for each in self._rounds if key in each.metrics]
+
+    def _follow(self) -> None:
+        shown = ""
+        try:
+            for job in self._admin.changes(self._job["id"]):
+                if job["state"] == RunStatus.WAITING.value and job["reason"] != shown:
+                    shown = job["reason"]
+                    self.note(f"{job['name']} waits: {shown}")
+                if job["state"] not in (RunStatus.SUBMITTED.value, RunStatus.WAITING.value):
+                    break
+            rest = ""
+            for text in self._admin.read(self._job["id"], EVENTS, follow=True):
+                *lines, rest = (rest + text).split("\n")
+                for line in lines:
+                    self._events.emit(read_event(line))
+        except (AdminError, ValueError) as error:
+            self.note(f"the run cannot be shown any more ({error}); it goes on")
+
+    def _run_started(self, event: RunStarted) -> None:
+        if self._display is None:
+            self._display = open_display(event.job_name, len(event.sites))
+            self._display.attach(self._events)
