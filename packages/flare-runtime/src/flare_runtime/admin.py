@@ -1,8 +1,8 @@
 """The Python admin API: what the command line does, for programs.
 
-    with Admin.connect("flare-project/admin") as admin:
-        job = admin.submit("jobs/hello-pt")
-        print(admin.wait(job["id"])["state"])
+with Admin.connect("flare-project/admin") as admin:
+    job = admin.submit("jobs/hello-pt")
+    print(admin.wait(job["id"])["state"])
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Admin:
         with tempfile.TemporaryDirectory(prefix="flare-submit-") as scratch:
             folder = export_job(job, Path(scratch)) if isinstance(job, Job) else Path(job)
             if not (folder / "meta.json").is_file():
-                raise AdminError(f"{folder} holds no job: there is no meta.json; give a folder that 'export' has written")
+                raise AdminError(
+                    f"{folder} holds no job: there is no meta.json; give a folder that 'export' has written"
+                )
             archive = pack_folder(folder, Path(scratch) / "job.zip")
             reference = add_file(self._downloader, archive, [self.kit.info.server])
             submitted: JobInfo = self._ask(

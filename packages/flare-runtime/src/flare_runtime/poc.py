@@ -38,8 +38,8 @@ def default_poc() -> Path:
 class Poc:
     """A federation's folder on this machine, and its processes.
 
-        <folder>/project/       the project, with the kits of the server and the administrator
-        <folder>/sites/<name>/  the kits of the sites
+    <folder>/project/       the project, with the kits of the server and the administrator
+    <folder>/sites/<name>/  the kits of the sites
     """
 
     def __init__(self, folder: Path) -> None:
@@ -145,8 +145,8 @@ class PocEnv:
         check_sites_of(job, self.clients)
         if job.preinstalled:
             raise RecipeError(
-                f"train_script {job.preinstalled[0]!r} is no file of this machine; in PocEnv scripts must be local files"
-                " that travel with the job. Scripts that are installed at the sites are for ProdEnv"
+                f"train_script {job.preinstalled[0]!r} is no file of this machine; PocEnv needs a local file, which"
+                " travels with the job. Scripts that are installed at the sites are for ProdEnv"
             )
         kept = Poc(default_poc())
         if kept.sites == natural_order(self.clients) and all(kept.status().values()):

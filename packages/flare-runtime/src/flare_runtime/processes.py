@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -96,17 +97,13 @@ class JobProcess:
 
     def kill(self) -> None:
         """End the process and all that it started at once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return  # it has ended already
 
     def _await_end(self) -> None:
         code = self._process.wait()
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
-        except ProcessLookupError:
-            pass
         self._link.close()
         self._gone.set()
         self._ended(code)

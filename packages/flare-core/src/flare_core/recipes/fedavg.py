@@ -36,8 +36,8 @@ class BaseFedAvgRecipe(Recipe):
             later does not change the recipe.
         initial_ckpt: a checkpoint file to start from, alone or to fill ``initial_model``; relative to the file that
             makes the recipe.
-        train_script: the script that the sites run, relative to the file that makes the recipe. An absolute path that is
-            not there on this machine is that of a script which is installed at the sites, for ProdEnv only.
+        train_script: the script that the sites run, relative to the file that makes the recipe. An absolute path that
+            is not there on this machine is that of a script which is installed at the sites, for ProdEnv only.
         train_args: its command line, as one string (split as a POSIX shell does, nothing substituted) or as a list.
         launch_external_process: run the script as its own process instead of inside the site's.
         command: what starts such a process; the script and its arguments are appended.

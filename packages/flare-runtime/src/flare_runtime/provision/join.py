@@ -49,9 +49,7 @@ def renew(folder: Path) -> Kit:
     return _written(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
 
 
-def _ask(
-    cell: Cell, address: str, server: str, credentials: Credentials, topic: str, request: bytes
-) -> dict[str, Any]:
+def _ask(cell: Cell, address: str, server: str, credentials: Credentials, topic: str, request: bytes) -> dict[str, Any]:
     try:
         cell.connect(address, credentials=credentials, peer=server)
         answer: dict[str, Any] = cell.request(server, topic, [request]).payload

@@ -41,8 +41,8 @@ class Project:
     authority: Authority
 
     @classmethod
-    def create(cls, folder: Path, *, name: str, address: str, admin: str = "admin") -> Project:
-        """Make a project with a server and an administrator.
+    def create(cls, folder: Path, *, name: str, address: str, admin: str | None = "admin") -> Project:
+        """Make a project with a server and, if one is named, an administrator.
 
         Raises:
             KitError: the folder holds one already.
@@ -57,8 +57,9 @@ class Project:
         (folder / "authority" / "certificate.pem").write_bytes(authority.certificate)
         project = cls(folder, name, address, authority)
         project.make_kit(folder / "server", "server", "server")
-        kit = project.make_kit(folder / "admin", admin, "admin", role="project_admin")
-        project.know([participant_of(kit, studies="*")])
+        if admin is not None:
+            kit = project.make_kit(folder / "admin", admin, "admin", role="project_admin")
+            project.know([participant_of(kit, studies="*")])
         (folder / "project.json").write_text(json.dumps({"format": 1, "name": name, "address": address}, indent=2))
         return project
 

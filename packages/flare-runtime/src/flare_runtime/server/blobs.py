@@ -8,7 +8,7 @@ import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]
 
 from flare_core import JobError
 

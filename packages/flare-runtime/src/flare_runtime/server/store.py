@@ -173,7 +173,7 @@ class Store:
             row = connection.execute(jobs.select().where(jobs.c.id == id_)).mappings().first()
         if row is None:
             raise StoreError(f"there is no job {id_!r}; see 'flare job list'")
-        return _job(row)
+        return _job(dict(row))
 
     def jobs(self, *, study: str | None = None, states: tuple[str, ...] = ()) -> list[JobRow]:
         """Return jobs, oldest first."""
@@ -183,7 +183,7 @@ class Store:
         if states:
             query = query.where(jobs.c.state.in_(states))
         with self._engine.connect() as connection:
-            return [_job(row) for row in connection.execute(query).mappings()]
+            return [_job(dict(row)) for row in connection.execute(query).mappings()]
 
     def update_job(self, id_: str, **changes: Any) -> JobRow:
         """Change some values of a job and return it."""

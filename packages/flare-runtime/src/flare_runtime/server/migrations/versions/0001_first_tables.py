@@ -8,6 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Make the tables."""
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -49,5 +50,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Remove the tables."""
     for table in ("audit", "participants", "jobs"):
         op.drop_table(table)

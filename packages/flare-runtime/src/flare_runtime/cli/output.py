@@ -1,0 +1,59 @@
+"""What commands print: tables and lines for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Form", "FormOption", "ago", "moment", "show", "table"]
+
+
+class Form(StrEnum):
+    """How a command prints what it found."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormOption = Annotated[Form, typer.Option("--format", help="Text for people, or one JSON document (see docs/schemas).")]
+
+
+def show(form: Form, values: Mapping[str, Any] | Sequence[Any], text: str) -> None:
+    """Print ``values`` as JSON, or ``text``."""
+    if form is Form.JSON:
+        sys.stdout.write(json.dumps(values, indent=2, default=str) + "\n")
+    elif text:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> str:
+    """Rows under columns that are as wide as they must be; ``empty`` if there are none."""
+    if not rows:
+        return empty
+    cells = [[str(column).upper() for column in columns], *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def ago(since: float | None) -> str:
+    """How long ago a moment was, in words."""
+    if since is None:
+        return "-"
+    seconds = max(0.0, time.time() - since)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def moment(at: float | None) -> str:
+    """A moment in local time."""
+    return "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -1,0 +1,85 @@
+"""``flare recipe``: what recipes there are."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from flare_runtime.cli.output import Form, FormOption, show, table
+
+__all__ = ["app", "installed_recipes"]
+
+app = typer.Typer(help="The recipes that are installed here.", no_args_is_help=True)
+
+PACKAGES = ("flare_recipes_", "flare_xgb", "flare_stats", "flare_psi", "flare_flower", "flare_edge")
+
+
+@app.command("list")
+def list_recipes(form: FormOption = Form.TEXT) -> None:
+    """List the recipes that are installed here."""
+    found = [{"name": name, "package": package} for package, name in installed_recipes()]
+    rows = [[each["name"], each["package"], f"flare recipe show {each['package']}.{each['name']}"] for each in found]
+    show(
+        form,
+        found,
+        table(["recipe", "package", "more"], rows, empty="no recipe is installed; pip install flare-recipes-np"),
+    )
+
+
+@app.command("show")
+def show_recipe(
+    name: Annotated[str, typer.Argument(help="Such as flare_recipes_np.FedAvgRecipe.")], form: FormOption = Form.TEXT
+) -> None:
+    """Show a recipe's arguments."""
+    package, _, class_name = name.rpartition(".")
+    found = [(each, cls) for each, cls in installed_recipes() if cls == class_name and package in ("", each)]
+    if not found:
+        known = ", ".join(f"{each}.{cls}" for each, cls in installed_recipes()) or "none"
+        raise click.UsageError(f"no recipe {name!r} is installed; there are: {known}")
+    package = found[0][0]
+    cls: Any = getattr(importlib.import_module(package), class_name)
+    arguments = [
+        {
+            "name": each.name,
+            "required": each.default is each.empty,
+            "default": None if each.default is each.empty else str(each.default),
+        }
+        for each in inspect.signature(cls).parameters.values()
+    ]
+    base = next((each for each in cls.__mro__ if "Args:" in (each.__doc__ or "")), cls)
+    text = inspect.cleandoc(cls.__doc__ or "") + "\n\n" + inspect.cleandoc(base.__doc__ or "")
+    values = {"name": class_name, "package": package, "arguments": arguments}
+    rows = [[each["name"], "required" if each["required"] else each["default"]] for each in arguments]
+    show(
+        form,
+        values,
+        f"from {package} import {class_name}\n\n{text}\n\n{table(['argument', 'default'], rows, empty='')}",
+    )
+
+
+def installed_recipes() -> list[tuple[str, str]]:
+    """Package and class of every recipe that is installed, found without importing any framework."""
+    found = []
+    for module in pkgutil.iter_modules():
+        if module.name.startswith(PACKAGES):
+            spec = importlib.util.find_spec(module.name)
+            if spec is not None and spec.origin is not None:
+                found += [(module.name, name) for name in _public(Path(spec.origin)) if name.endswith("Recipe")]
+    return sorted(found)
+
+
+def _public(path: Path) -> list[str]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(each, ast.Name) and each.id == "__all__" for each in node.targets
+        ):
+            return [str(each) for each in ast.literal_eval(node.value)]
+    return []
