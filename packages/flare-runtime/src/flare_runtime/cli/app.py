@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import click
 import typer
 
 from flare_runtime.cli import FAILED, INTERRUPTED, JOB_ABORTED, JOB_FAILED, federation, jobs, poc, recipes, running
@@ -37,18 +36,23 @@ def run() -> int:
     try:
         code = command.main(standalone_mode=False, prog_name="flare")
         return code if isinstance(code, int) else 0
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            return _wrong_command_line(error)
         code = _code_of(error)
         if code is None:
             raise
         print(f"error: {error}", file=sys.stderr)
         return code
+
+
+def _wrong_command_line(error: Any) -> int:
+    """Show an error of the command line's library, which newer versions of typer bring themselves."""
+    error.show()
+    return int(error.exit_code)
 
 
 def _code_of(error: Exception) -> int | None:

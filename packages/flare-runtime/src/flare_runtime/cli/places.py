@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def connect(kit: Path | None) -> Admin:
     """Connect to the server as an administrator.
 
     Raises:
-        click.UsageError: there is no kit.
+        typer.BadParameter: there is no kit.
         FlareError: it cannot be used, or the server is not there.
     """
     from flare_runtime.admin import Admin
@@ -51,7 +50,7 @@ def connect(kit: Path | None) -> Admin:
     if found is None and (default_poc() / "project" / "admin" / "startup").is_dir():
         found = Poc(default_poc()).admin
     if found is None:
-        raise click.UsageError(
+        raise typer.BadParameter(
             "no administrator's kit was found; give --kit, set FLARE_KIT, or go to the folder where 'flare up' was run"
         )
     return Admin.connect(found)

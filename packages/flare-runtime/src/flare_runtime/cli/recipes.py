@@ -10,7 +10,6 @@ import pkgutil
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from flare_runtime.cli.output import Form, FormOption, show, table
@@ -43,7 +42,7 @@ def show_recipe(
     found = [(each, cls) for each, cls in installed_recipes() if cls == class_name and package in ("", each)]
     if not found:
         known = ", ".join(f"{each}.{cls}" for each, cls in installed_recipes()) or "none"
-        raise click.UsageError(f"no recipe {name!r} is installed; there are: {known}")
+        raise typer.BadParameter(f"no recipe {name!r} is installed; there are: {known}")
     package = found[0][0]
     cls: Any = getattr(importlib.import_module(package), class_name)
     arguments = [

@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from flare_runtime.cli.places import KitOption, find_kit
@@ -52,7 +51,7 @@ def run(
     from flare_core.environment import choose_environment
 
     if not script.is_file():
-        raise click.UsageError(f"{script} is not there; give the script that executes the recipe")
+        raise typer.BadParameter(f"{script} is not there; give the script that executes the recipe")
     chosen = _environment(env, clients, study, kit)
     choose_environment(_Waiting(chosen) if chosen is not None else None)
     sys.argv = [str(script), *context.args]
@@ -79,7 +78,7 @@ def _environment(env: Where, clients: int, study: str, kit: Path | None) -> Exec
 
         found = find_kit(kit)
         if found is None:
-            raise click.UsageError("no administrator's kit was found; give --kit, or set FLARE_KIT")
+            raise typer.BadParameter("no administrator's kit was found; give --kit, or set FLARE_KIT")
         return ProdEnv(found, study=study)
     return None
 

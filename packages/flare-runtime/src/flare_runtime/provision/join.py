@@ -30,7 +30,7 @@ def join(token: str, folder: Path | None = None) -> Kit:
         raise KitError(f"{folder} holds a kit already; start it with 'flare client {folder}', or choose another folder")
     check_time(invitation.credentials.certificate, f"the invitation of {invitation.name}")
     private_key, request = make_request(invitation.name)
-    with Cell(f"{invitation.guest}.{secrets.token_hex(4)}") as cell:
+    with Cell(invitation.guest) as cell:
         answer = _ask(cell, invitation.address, invitation.server, invitation.credentials, "enroll", request)
     info = KitInfo(project=invitation.project, address=invitation.address, server=invitation.server, **answer["info"])
     return _written(folder, info, private_key, answer, invitation.credentials.authority)

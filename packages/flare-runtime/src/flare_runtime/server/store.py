@@ -227,7 +227,8 @@ class Store:
         """Return the last lines of the audit log, oldest first."""
         query = audit.select().order_by(audit.c.id.desc()).limit(last)
         with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()][::-1]
+            rows = list(connection.execute(query).mappings())
+        return [{str(key): value for key, value in row.items()} for row in reversed(rows)]
 
 
 def _job(row: Mapping[str, Any]) -> JobRow:
