@@ -198,7 +198,7 @@ class Admin:
                 self.kit.info.server, f"admin.{topic}", list(payload), timeout_s=timeout_s
             ).payload
         except RemoteError as error:
-            raise AdminError(str(error)) from error
+            raise AdminError(str(error).removeprefix(f"{self.kit.info.server}: ")) from error
         except TransportError as error:
             raise AdminError(f"the server of the project {self.kit.info.project} is gone: {error}") from error
 

@@ -173,12 +173,12 @@ class RunController:
             if index < self._at:
                 continue
             self._at, self._workflow = index, workflow
-            self.federation.first_round = 0
             if restored:
-                self.federation.first_round = int(restored["round"]) + 1
-                self.federation.random.bit_generator.state = restored["random"]
+                self.federation.go_on(restored["federation"], int(restored["round"]) + 1)
                 workflow.restore(restored["state"])
                 restored = {}
+            else:
+                self.federation.go_on(None, 0)
             workflow.run(self.federation)
 
     def _state(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class RunController:
         return {
             "workflow": self._at,
             "state": dict(self._workflow.state()) if self._workflow is not None else {},
-            "random": self.federation.random.bit_generator.state,
+            "federation": self.federation.state,
             "best": self._best,
             "seconds": time.monotonic() - self._started,
         }

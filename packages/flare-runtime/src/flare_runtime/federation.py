@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,7 +106,7 @@ class SitesFederation:
         self.events = EventBus()
         self.round: int | None = None
         self.total_rounds: int | None = None
-        self.first_round = 0
+        self._first_round = 0
         self.reading: str | None = None
         self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
         self._cell = cell
@@ -125,14 +125,32 @@ class SitesFederation:
         self._round_started: float | None = None
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
+        self._is_finishing = False
         cell.handle("result", lambda message: self._inbox.put(Result(message), can_wait=True), inline=True)
         cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
         cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
         cell.handle("ready", lambda message: self._inbox.put(Ready.read(message, roster)), inline=True)
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What must be kept of a completed round, besides its model and what the workflow says."""
+        return {"tasks": self._task_id, "random": self.random.bit_generator.state}
+
+    def go_on(self, state: Mapping[str, Any] | None, first_round: int) -> None:
+        """Go on as after the round with that state; a task that is given again has the id that it had before.
+
+        Args:
+            state: what :attr:`state` was; None leaves all as it is.
+            first_round: the round that comes next.
+        """
+        self._first_round = first_round
+        if state is not None:
+            self._task_id = int(state["tasks"])
+            self.random.bit_generator.state = state["random"]
+
     def rounds(self, count: int) -> Iterator[int]:
         self.total_rounds = count
-        for round_ in range(self.first_round, count):
+        for round_ in range(self._first_round, count):
             self.round = round_
             self._last_means = {}
             self._round_started = time.monotonic()
@@ -277,6 +295,7 @@ class SitesFederation:
         """Tell all sites that no task will come any more."""
         self._end_round()  # the workflow may have left the loop
         self._release_kept()
+        self._is_finishing = True
         for host in self.roster.by_host(self.roster.present):
             self._cell.send(host, "end")
 
@@ -377,6 +396,8 @@ class SitesFederation:
             self.events.emit(SiteReplied(site, task.name, self.round, done, len(task.targets)))
 
     def _note_ready(self, item: Ready) -> None:
+        if self._is_finishing and self.roster.can_leave:  # it came too late
+            self._cell.send(item.host, "end")
         for site in item.sites:
             if not self.roster.can_leave or not self.roster.arrive(site, item.host):
                 continue
@@ -387,6 +408,9 @@ class SitesFederation:
                 self._sent.update(self._send(task.name, task.model, (site,)))
 
     def _note_left(self, item: Left) -> None:
+        if self._is_finishing:  # nothing is wanted of it any more
+            self._ended.update(self.roster.sites_of(item.host))
+            return
         for site in self.roster.sites_of(item.host):
             if not self.roster.leave(site, item.host, item.reason):
                 continue

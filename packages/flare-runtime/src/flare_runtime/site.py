@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from flare_core import CodeBundle, FilterContext, FilterPoint, FLModel, SiteChannel, Task, flatten, unflatten
 from flare_core.filters import FilterChain, apply_filters
 from flare_runtime.scripts.exchange import Exchange
+from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
 from flare_tensor_downloader import Downloader, LazyParams, Offer, TensorMemory, receive_params, send_params
@@ -52,6 +53,7 @@ class Site(SiteChannel):
         seed: int,
         task_filters: list[FilterChain],
         result_filters: list[FilterChain],
+        journal: Journal | None = None,
     ) -> None:
         self.site = name
         self.job_id = job_id
@@ -72,6 +74,7 @@ class Site(SiteChannel):
         self._task: Task | None = None
         self._replied = 0
         self._lazy: LazyParams | None = None  # what the task's params are fetched from
+        self._journal = journal
         self._memory = TensorMemory() if downloader.settings.skip_unchanged else None
 
     @property
@@ -124,6 +127,8 @@ class Site(SiteChannel):
             self._materialize(task.model)
             if self._exchange is not None:
                 task.model = self._exchange.to_script(task.model)
+            if self._journal is not None:
+                self._journal.begin(task.id)
         return task
 
     def take(self) -> Task | None:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["SEEDED", "States", "keep", "restore"]
+__all__ = ["SEEDED", "States", "keep", "read_all", "restore", "write_all"]
 
 States: TypeAlias = dict[str, Any]
 """By library, the state of its generator; a library without one has not been imported yet."""
@@ -49,6 +49,28 @@ def restore(states: States, seed: int, in_force: States) -> States:
         else:
             _seed_torch(sys.modules["torch"], seed)
     return restored
+
+
+def read_all() -> dict[str, Any]:
+    """Return the states in force as values that can be serialized; of numpy's, if it is the one it starts with."""
+    states: dict[str, Any] = {"random": random.getstate()}
+    if "numpy.random" in sys.modules:
+        state = sys.modules["numpy.random"].get_state(legacy=False)
+        if state["bit_generator"] == "MT19937":
+            states["numpy"] = state
+    if "torch" in sys.modules:
+        states["torch"] = sys.modules["torch"].default_generator.get_state().numpy()
+    return states
+
+
+def write_all(states: dict[str, Any]) -> None:
+    """Put states in force that :func:`read_all` has returned, in whatever process."""
+    random.setstate(states["random"])
+    if "numpy" in states and "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].set_state(states["numpy"])
+    if "torch" in states and "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        torch.default_generator.set_state(torch.from_numpy(states["torch"].copy()))
 
 
 @dataclass(frozen=True, slots=True)

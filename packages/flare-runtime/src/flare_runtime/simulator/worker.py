@@ -24,6 +24,7 @@ from flare_runtime.logs import log_to
 from flare_runtime.processes import LOST_SERVER
 from flare_runtime.run_folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
+from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.simulator.cores import keep_to_core
@@ -135,10 +136,12 @@ class _Worker:
         job, run_folder = self._plan.job, RunFolder(self._plan.run_folder)
         app = job.client_app(name)
         path = run_folder.site(name)
+        journal = None
         log: TextIO = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         if self._plan.link_to != self._plan.server:  # it is on another machine, where the log could not be read
             log = SiteLog(log, partial(self._cell.send, self._plan.server, "site.log"), name)
             self._logs.append(log)
+            journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
         executor = _executor_of(app.executors)
         filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
         external = getattr(executor, "launch_external_process", False)
@@ -157,6 +160,7 @@ class _Worker:
             seed=site_seed(job.seed, name),
             task_filters=filters[0],
             result_filters=filters[1],
+            journal=journal,
         )
 
     def _serve(self, site: Site) -> None:
