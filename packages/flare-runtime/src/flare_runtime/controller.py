@@ -106,6 +106,7 @@ class RunController:
                 **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
             ),
         )
+        self._first_state = self.federation.state
         self.federation.events.subscribe(RoundEnded, self._round_ended)
         self.federation.events.subscribe(ModelSaved, self._model_saved)
 
@@ -178,7 +179,7 @@ class RunController:
                 workflow.restore(restored["state"])
                 restored = {}
             else:
-                self.federation.go_on(None, 0)
+                self.federation.go_on(self._first_state if index == 0 else None, 0)
             workflow.run(self.federation)
 
     def _state(self) -> dict[str, Any]:

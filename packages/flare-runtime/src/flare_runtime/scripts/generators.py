@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import random
 import sys
 from dataclasses import dataclass
@@ -64,12 +65,15 @@ def read_all() -> dict[str, Any]:
 
 
 def write_all(states: dict[str, Any]) -> None:
-    """Put states in force that :func:`read_all` has returned, in whatever process."""
+    """Put states in force that :func:`read_all` has returned, in whatever process.
+
+    A library that the script had loaded by then is loaded, as it would start from its seed when the script does.
+    """
     random.setstate(states["random"])
-    if "numpy" in states and "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].set_state(states["numpy"])
-    if "torch" in states and "torch" in sys.modules:
-        torch = sys.modules["torch"]
+    if "numpy" in states:
+        importlib.import_module("numpy.random").set_state(states["numpy"])
+    if "torch" in states:
+        torch = importlib.import_module("torch")
         torch.default_generator.set_state(torch.from_numpy(states["torch"].copy()))
 
 

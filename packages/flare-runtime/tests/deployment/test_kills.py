@@ -1,0 +1,48 @@
+"""Whoever is killed in mid-round and started again: the job ends with the model of a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1
+
+
+@pytest.fixture
+def undisturbed(hospital):
+    place = hospital()
+    found, digest = place.run(place.noise_job())
+    assert found["state"] == "finished"
+    return place, digest
+
+
+@pytest.mark.timeout(60 + 60 * RUNS)
+@pytest.mark.parametrize("victim", ["client job", "client", "server job", "server"])
+def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
+    place, digest = undisturbed
+    for _ in range(RUNS):
+        first = threading.Event()
+        process: list[int] = []
+
+        def decide(site, pid, times, first=first, process=process):
+            if site == "site-1" and times == 1:
+                process.append(pid)
+                first.set()
+                threading.Event().wait(30)  # until it is killed
+
+        gate = place.gate(decide)
+        with place.admin() as admin:
+            job = admin.submit(place.noise_job(gate))["id"]
+        assert first.wait(30)
+        if victim == "client job":
+            os.kill(process[0], signal.SIGKILL)
+        elif victim == "server job":
+            os.kill(place.job_process(), signal.SIGKILL)
+        else:
+            place.kill("site-1" if victim == "client" else "server")
+        found, after = place.result(job)
+        assert (found["state"], found["reason"]) == ("finished", found["reason"])
+        assert after == digest
