@@ -1,7 +1,7 @@
 """RoundStore: what a run needs to be continued after its last completed round, on disk before the next one ends.
 
     server/state.json                   the last completed round, the file of its model, and the workflow's own state
-    server/round-<n>.safetensors        that model; global_model.safetensors is a second name for it
+    server/round-<n>.safetensors        that model; global_model.safetensors is a second name for it, once a second
     server/best_model.safetensors
 
 state.json is replaced when the model lies beside it, so both always belong together.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,8 @@ from flare_runtime.run_folder import RunFolder
 from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["RoundStore"]
+
+LINK_S = 1.0  # how old the model under its public name may be while the run goes on
 
 
 class RoundStore:
@@ -50,6 +53,7 @@ class RoundStore:
         self._current: FLModel | None = None  # what lies in that file
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flare-rounds")
         self._writing: Future[None] | None = None
+        self._next_link = 0.0
 
     def load(self) -> FLModel:
         self._settle()
@@ -93,12 +97,17 @@ class RoundStore:
             OSError: something could not be written.
         """
         self._settle()
+        self._link_global()
         self._writer.shutdown()
         self._current = self._model = None
         for name in ("global", "best"):
             path = self._folder.checkpoint(name)
             if self._persistor is not None and path.is_file():
                 self._persistor.export(path)
+
+    def _link_global(self) -> None:
+        if self._file is not None:
+            link(self._folder.server / self._file, self._folder.checkpoint("global"))
 
     def _settle(self) -> None:
         """Wait until the last round is on disk."""
@@ -115,8 +124,9 @@ class RoundStore:
         partial = self._state_file.with_name(f".{self._state_file.name}.{os.getpid()}.partial")
         partial.write_text(json.dumps({**state, "model": self._file}))
         partial.replace(self._state_file)
-        if self._file is not None:
-            link(self._folder.server / self._file, self._folder.checkpoint("global"))
+        if time.monotonic() > self._next_link:
+            self._link_global()
+            self._next_link = time.monotonic() + LINK_S
         if before is not None and before != self._file:
             (self._folder.server / before).unlink(missing_ok=True)
 

@@ -3,7 +3,7 @@
 It runs the same controller as the simulator. Messages to and from its daemon:
 
     job.up       [job id]                  (request) it can be talked to
-    job.round    [job id, round]           a round was completed
+    job.round    [job id, round]           rounds were completed
     job.done     [job id, status, error]   (request) it has ended and is about to exit
     site.left    [cell, reason]            what served a site is gone; it may come back
     site.ended   [cell]                    what served a site has ended in order
@@ -22,6 +22,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -42,6 +43,10 @@ __all__ = ["main"]
 logger = logging.getLogger(__name__)
 
 
+GATHER_S = 0.1  # for so long, what a file grows by is gathered before it is told
+PROGRESS_S = 1.0  # how often the daemon is told that rounds are completed
+
+
 class _JobProcess:
     def __init__(self, plan: dict[str, Any], connection: socket.socket) -> None:
         self._plan = plan
@@ -53,6 +58,7 @@ class _JobProcess:
         self._early: list[Message] = []  # sites that were ready before the run was
         self._growth = threading.Condition()
         self._over = False
+        self._told = 0.0
         self._logs: dict[str, TextIO] = {}
 
     def run(self) -> None:
@@ -169,6 +175,7 @@ class _JobProcess:
         path = self._folder.path / name
         with blocking(), self._growth:
             self._growth.wait_for(lambda: self._over or (path.is_file() and path.stat().st_size > size))
+            self._growth.wait_for(lambda: self._over, GATHER_S)  # rounds can be quicker than anybody reads
             return not self._over
 
     def _grew(self) -> None:
@@ -176,7 +183,9 @@ class _JobProcess:
             self._growth.notify_all()
 
     def _round_ended(self, event: RoundEnded) -> None:
-        self._cell.send(self._daemon, "job.round", [self._plan["job_id"], event.round])
+        if time.monotonic() - self._told > PROGRESS_S:
+            self._told = time.monotonic()
+            self._cell.send(self._daemon, "job.round", [self._plan["job_id"], event.round])
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         if peer == self._daemon:
