@@ -169,6 +169,7 @@ class BaseFedAvgRecipe(Recipe):
             sites={site: self._client_app(each, code) for site, each in self._sites.items()},
             code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial.path}, owner=self._initial),
             seed=self.seed,
+            meta={"server_files": [INITIAL_MODEL]},  # the sites are sent the model when a round begins
         )
 
     def _client_app(self, settings: _SiteSettings, shared: CodeBundle) -> ClientApp:

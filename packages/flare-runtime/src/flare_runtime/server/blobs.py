@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import zipfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 import fsspec  # type: ignore[import-untyped]
@@ -14,6 +15,7 @@ from flare_core import JobError
 
 __all__ = ["Blobs", "pack_folder", "sha256_of", "unpack"]
 
+LARGE_BYTES = 1 << 20
 MAX_FILES = 100_000
 MAX_UNPACKED_BYTES = 1 << 34
 
@@ -67,12 +69,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def pack_folder(folder: Path, archive: Path) -> Path:
-    """Pack a folder; the same files give the same bytes."""
+def pack_folder(folder: Path, archive: Path, *, without: Collection[str] = ()) -> Path:
+    """Pack a folder; the same files give the same bytes.
+
+    Args:
+        without: names of files that are left out.
+    """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            if path.name in without:
+                continue
+            if path.stat().st_size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
+                entry.compress_type = zipfile.ZIP_DEFLATED
             with path.open("rb") as source, target.open(entry, "w", force_zip64=True) as written:
                 shutil.copyfileobj(source, written, 1 << 20)
     return archive

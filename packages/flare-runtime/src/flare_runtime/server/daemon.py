@@ -23,7 +23,7 @@ from flare_runtime.provision.kit import Kit
 from flare_runtime.provision.project import Project
 from flare_runtime.record import write_summary
 from flare_runtime.server.admin_desk import AdminDesk
-from flare_runtime.server.blobs import Blobs, unpack
+from flare_runtime.server.blobs import Blobs, pack_folder, unpack
 from flare_runtime.server.members import Members
 from flare_runtime.server.running import RunningJob
 from flare_runtime.server.scheduler import Capacity, Needs, grant, natural_order
@@ -176,6 +176,9 @@ class ServerDaemon:
                 (folder / "run" / "sites").mkdir(exist_ok=True)
                 self.blobs.get(row.blob, folder / "job.zip")
                 unpack(folder / "job.zip", folder / "app.partial")
+                kept = json.loads((folder / "app.partial" / "meta.json").read_text()).get("server_files") or ()
+                pack_folder(folder / "app.partial", folder / "site.zip", without=kept)
+                (folder / "job.zip").unlink()
                 (folder / "app.partial").rename(folder / "app")
         except (JobError, OSError) as error:
             self.update(row.id, state=RunStatus.FAILED.value, reason=str(error), ended=time.time())

@@ -10,6 +10,7 @@ from typing import Any
 
 from flare_core import RunStatus
 from flare_runtime.processes import JobProcess, exit_reason
+from flare_runtime.server.blobs import sha256_of
 from flare_runtime.server.store import JobRow
 from flare_tensor_downloader import Downloader, add_file
 from flare_transport import Cell, TransportError
@@ -64,6 +65,7 @@ class RunningJob:
         self._hosts: dict[str, str] = {}
         self._outcome: tuple[RunStatus, str] | None = None
         self._aborting = ""
+        self._digest = ""
         self._is_up = False
         self.process: JobProcess | None = None
 
@@ -111,7 +113,9 @@ class RunningJob:
             return
         number = self._starts[site] = self._starts.get(site, 0) + 1
         host = self._hosts[site] = f"{site}.{self.row.id}-{self._attempt}-{number}"
-        reference = add_file(self._downloader, self._folder / "job.zip", [site])
+        archive = self._folder / "site.zip"
+        self._digest = self._digest or sha256_of(archive)
+        reference = add_file(self._downloader, archive, [site])
         task = {
             "job_id": self.row.id,
             "name": self.row.name,
@@ -120,7 +124,7 @@ class RunningJob:
             "cell": host,
             "server": self.cell_name,
             "archive": reference,
-            "sha256": self.row.blob,
+            "sha256": self._digest,
             "gpus": list(self.cards.get(site, ())),
         }
         logger.info("job sent job=%s site=%s number=%s", self.row.id, site, number)
