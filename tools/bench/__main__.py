@@ -15,11 +15,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import deployed
 import suites
 import transfer
 from runner import ROOT, Row, Runner
 
-SUITES = {**suites.SUITES, **transfer.SUITES}
+SUITES = {**suites.SUITES, **transfer.SUITES, **deployed.SUITES}
 
 
 def main() -> int:

@@ -35,6 +35,7 @@ class Measured:
         memory: the largest sum, over its processes at one moment, of proportional set sizes, in bytes; 0 if not asked.
         peaks: the largest proportional set size of each process, in bytes, largest first.
         output: what the command printed.
+        commands: the largest proportional set size by command line.
     """
 
     wall: float
@@ -42,6 +43,11 @@ class Measured:
     memory: int
     peaks: list[int]
     output: str
+    commands: dict[str, int] = field(default_factory=dict)
+
+    def peak_of(self, what: str) -> int:
+        """The largest proportional set size of a process whose command line holds ``what``."""
+        return max((size for command, size in self.commands.items() if what in command), default=0)
 
     def printed(self, name: str) -> float:
         """The number after ``name`` on the last line of output that starts with it."""
@@ -60,6 +66,7 @@ class _Sampler:
 
     memory: int = 0
     peaks: dict[int, int] = field(default_factory=dict)
+    commands: dict[str, int] = field(default_factory=dict)
     done: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -72,6 +79,8 @@ class _Sampler:
         for process in psutil.Process().children(recursive=True):
             size = proportional_set_size(process.pid)
             self.peaks[process.pid] = max(self.peaks.get(process.pid, 0), size)
+            command = command_line(process.pid)
+            self.commands[command] = max(self.commands.get(command, 0), size)
             total += size
         return total
 
@@ -83,6 +92,14 @@ def proportional_set_size(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last is what a zombie answers
         return 0
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def command_line(pid: int) -> str:
+    """A process's command line; empty if it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def measure(
@@ -131,7 +148,8 @@ def measure(
         raise BenchError(f"{ended}: {process.args}\n{text[-1500:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Measured(wall, cpu, sampler.memory, sorted(sampler.peaks.values(), reverse=True), text)
+    peaks = sorted(sampler.peaks.values(), reverse=True)
+    return Measured(wall, cpu, sampler.memory, peaks, text, sampler.commands)
 
 
 def adopt_orphans() -> None:

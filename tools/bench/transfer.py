@@ -31,7 +31,7 @@ def _big(runner: Runner, mib: int, *, with_peers: bool) -> Iterator[Row]:
         adding(runner, *work, weigh=True),
         runner.run("raw sockets", ADDING / "raw_sockets.py", *work, cwd=ADDING, weigh=True),
     )
-    bare = _bare_interpreter(runner)
+    bare = bare_interpreter(runner)
     peers = {peer: peer_adding(runner, peer, *work, weigh=True) for peer in (*NVFLARES, FLOWER) if with_peers}
     found = {peer: measured for peer, measured in peers.items() if measured is not None}
     yield Row(
@@ -86,7 +86,7 @@ def network(runner: Runner) -> Iterator[Row]:
 
 def memory(runner: Runner) -> Iterator[Row]:
     """The server's memory does not grow with clients or rounds."""
-    bare = _bare_interpreter(runner)
+    bare = bare_interpreter(runner)
     sizes = [(adding(runner, clients, 2, 256, weigh=True).peaks[0] - bare) / MIB for clients in (2, 4, 8, 16)]
     yield Row(
         "256 MiB model, 2, 4, 8, 16 clients: memory of the server",
@@ -108,7 +108,7 @@ def memory(runner: Runner) -> Iterator[Row]:
 
 def huge(runner: Runner) -> Iterator[Row]:
     """A model of 2 GiB."""
-    bare = _bare_interpreter(runner)
+    bare = bare_interpreter(runner)
     measured = adding(runner, CLIENTS, ROUNDS, 2048, weigh=True)
     assert measured.printed("first") == ROUNDS
     server, client = ((size - bare) / MIB for size in measured.peaks[:2])
@@ -176,7 +176,7 @@ def _messages(runner: Runner, system: str, kind: str) -> Measured:
     return runner.run(f"messages, {system}, {kind}", LINKS / "messages.py", system, kind, runner.folder, cwd=LINKS)
 
 
-def _bare_interpreter(runner: Runner) -> int:
+def bare_interpreter(runner: Runner) -> int:
     return runner.run("bare interpreter", "-c", "import time; time.sleep(0.5)", weigh=True).peaks[0]
 
 

@@ -191,6 +191,7 @@ class ClientDaemon:
             "cell": cell,
             "server": task["server"],
             "daemon": self.name,
+            "kit": str(self.kit.folder),
         }
         with self._lock:
             former = self._jobs.pop(job, None)

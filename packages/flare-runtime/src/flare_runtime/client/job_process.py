@@ -8,14 +8,23 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from flare_core import load_job
+from flare_runtime.provision.kit import Kit
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.worker import run_worker
+from flare_transport import Cell
 
 __all__ = ["main"]
+
+
+def _connect(folder: Path, cell: Cell) -> None:
+    """Connect to the server with the site's kit: what is large would take twice as long through the site's daemon."""
+    kit = Kit.load(folder, kind="client")
+    cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, uplink=True)
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -31,6 +40,7 @@ def main(arguments: list[str]) -> NoReturn:
         cell=plan["cell"],
         server=plan["server"],
         link_to=plan["daemon"],
+        connect=partial(_connect, Path(plan["kit"])),
     )
     worker.turn_file.parent.mkdir(exist_ok=True)
     worker.turn_file.write_bytes(bytes(4))

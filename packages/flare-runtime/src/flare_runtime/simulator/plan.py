@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flare_core import Job
+from flare_transport import Cell
 
 __all__ = ["SERVER", "WorkerPlan", "site_seed"]
 
@@ -29,7 +30,8 @@ class WorkerPlan:
         core: the only processor core to use; None for all.
         cell: the worker's own cell.
         server: the cell that gives the tasks.
-        link_to: the cell at the other end of the worker's link, if that is not the server but leads to it.
+        link_to: the cell at the other end of the worker's socket, if that is not the server: with it the worker ends.
+        connect: how the worker reaches the server then; told the worker's cell.
     """
 
     index: int
@@ -43,6 +45,7 @@ class WorkerPlan:
     cell: str = ""
     server: str = SERVER
     link_to: str = SERVER
+    connect: Callable[[Cell], None] | None = None
 
     @property
     def name(self) -> str:

@@ -109,7 +109,9 @@ class _Worker:
         self._cell.handle("task", self._on_task, inline=True)
         self._cell.handle("end", self._on_end, inline=True)
         self._cell.on_peer_lost(self._peer_lost)
-        self._cell.attach(self._link, uplink=self._plan.link_to != self._plan.server)
+        self._cell.attach(self._link)
+        if self._plan.connect is not None:
+            self._plan.connect(self._cell)
         for name in self._plan.sites:
             try:
                 self._prepare_site(name)
@@ -138,7 +140,7 @@ class _Worker:
         path = run_folder.site(name)
         journal = None
         log: TextIO = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        if self._plan.link_to != self._plan.server:  # it is on another machine, where the log could not be read
+        if self._plan.connect is not None:  # the server is elsewhere, where the log could not be read
             log = SiteLog(log, partial(self._cell.send, self._plan.server, "site.log"), name)
             self._logs.append(log)
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")

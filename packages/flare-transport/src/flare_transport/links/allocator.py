@@ -14,17 +14,21 @@ __all__ = ["keep_chunk_memory"]
 
 logger = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _FROM_SYSTEM_BYTES = 1 << 22  # larger than a chunk, smaller than what makes a model large
 _KEPT_BYTES = 1 << 24
 
 
 @functools.cache
 def keep_chunk_memory() -> None:
-    """Have the allocator reuse memory of up to 4 MiB a piece, and keep up to 16 MiB of it; only the GNU C library."""
+    """Have the allocator reuse memory of up to 4 MiB a piece, and keep up to 16 MiB of it; only the GNU C library.
+
+    All threads share it: with an arena each, what one has freed is of no use to the others.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return  # another C library
-    if not (mallopt(_M_MMAP_THRESHOLD, _FROM_SYSTEM_BYTES) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)):
+    settings = {_M_MMAP_THRESHOLD: _FROM_SYSTEM_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_ARENA_MAX: 1}
+    if not all(mallopt(name, value) for name, value in settings.items()):
         logger.debug("the allocator takes no settings")
