@@ -235,7 +235,10 @@ def e2e(session: nox.Session) -> None:
         for path in sorted((ROOT / "packages" / package / "tests").rglob("test_*.py"))
         if re.search(r"""importorskip\(\s*["']torch""", path.read_text(encoding="utf-8"))
     ]
-    run_in_everything(session, "pytest", *(session.posargs or ["tests", *need_torch]))
+    if session.posargs:
+        return run_in_everything(session, "pytest", *session.posargs)
+    run_in_everything(session, "pytest", "tests", "--ignore=tests/deployment", *need_torch)
+    run_in_everything(session, "pytest", "tests/deployment")  # which load gRPC, after which no worker can be forked
 
 
 @nox.session(python=False, default=False)

@@ -1,13 +1,19 @@
 """One site: the usual PyTorch loop, with the model coming from and going to the federation."""
 
+import argparse
+
 from data import load_site
 from model import Net
 from train import accuracy, train
 
 import flare_core.client as flare
 
+parser = argparse.ArgumentParser()
+parser.add_argument("--sites", type=int, default=3)
+args = parser.parse_args()
+
 flare.init()
-images, labels = load_site(flare.get_site_name())
+images, labels = load_site(flare.get_site_name(), args.sites)
 held_out = len(labels) // 5
 net = Net()
 

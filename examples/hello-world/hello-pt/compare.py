@@ -1,10 +1,11 @@
 """The same training without a federation: on each site's digits alone, and on all of them in one place."""
 
 import torch
-from data import SITES, load_site, load_test
+from data import load_site, load_test
 from model import Net
 from train import accuracy, train
 
+SITES = 3
 EPOCHS = 30  # as many as 15 rounds of 2
 
 
@@ -15,7 +16,7 @@ def trained_on(images, labels):
     return accuracy(net, *load_test())
 
 
-sites = [load_site(f"site-{number + 1}") for number in range(SITES)]
+sites = [load_site(f"site-{number + 1}", SITES) for number in range(SITES)]
 for number, (images, labels) in enumerate(sites, 1):
     print(f"site-{number} alone ({len(labels)} images): {trained_on(images, labels):.3f}")
 pooled = [torch.cat(parts) for parts in zip(*sites, strict=True)]

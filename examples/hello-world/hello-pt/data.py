@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-SITES = 3
-
 
 def load_all():
     """All 1,797 images as rows of 64 numbers from 0 to 1, and their digits, in a fixed random order."""
@@ -20,15 +18,15 @@ def load_test():
     return images[:360], labels[:360]
 
 
-def load_site(name):
-    """The images of ``site-1``, ``site-2`` or ``site-3``."""
+def load_site(name, sites):
+    """The images of ``site-1``, ``site-2``, …, if so many sites share them."""
     images, labels = load_all()
     images, labels = images[360:], labels[360:]
     generator = np.random.default_rng(1)
     owner = np.empty(len(labels), dtype=int)
     for digit in range(10):
-        share = generator.dirichlet([0.3] * SITES)  # how a digit's images are dealt to the sites
+        share = generator.dirichlet([0.3] * sites)  # how a digit's images are dealt to the sites
         members = (labels == digit).numpy()
-        owner[members] = generator.choice(SITES, size=members.sum(), p=share)
+        owner[members] = generator.choice(sites, size=members.sum(), p=share)
     mine = torch.from_numpy(owner == int(name.removeprefix("site-")) - 1)
     return images[mine], labels[mine]

@@ -1,0 +1,97 @@
+"""From an empty folder to a result with commands alone, and the same model in every environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hello-world" / "hello-pt"
+
+
+class Shell:
+    """A terminal in a folder of its own, in which ``flare`` is run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.commands = 0
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
+        self.environment["XDG_CACHE_HOME"] = str(folder / "cache")
+
+    def flare(self, *words: str | Path, code: int = 0) -> str:
+        self.commands += 1
+        command = [sys.executable, "-m", "flare_runtime.cli", *map(str, words)]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
+
+    def json(self, *words: str | Path):
+        return json.loads(self.flare(*words, "--format", "json"))
+
+
+@pytest.fixture
+def shell(tmp_path):
+    made = Shell(tmp_path)
+    yield made
+    for site in tmp_path.glob("site-*"):
+        made.flare("stop", site)
+    made.flare("down")
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return str(probe.getsockname()[1])
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "server" / "global_model.safetensors").read_bytes()).hexdigest()
+
+
+def run_of(folder: Path) -> Path:
+    (run,) = (folder / "flare-runs" / "hello-pt").iterdir()
+    return run
+
+
+def test_from_an_empty_folder_to_a_result(shell, tmp_path):
+    """Six commands, and the same bits as the simulator, the POC and a job that was exported, moved and submitted."""
+    pytest.importorskip("torch")
+    job = EXAMPLE / "job.py"
+    shell.flare("up", "--port", free_port())
+    for site in ("site-1", "site-2"):
+        shell.flare("join", shell.flare("invite", site).strip())
+    printed = shell.flare("run", job, "--sites", "2")
+    assert shell.commands <= 10
+    assert "FINISHED  hello-pt: 15 rounds" in printed
+    assert "accuracy on 360 digits" in printed
+    deployed = digest(run_of(tmp_path))
+
+    status = shell.json("status")
+    assert [site["connected"] for site in status["sites"]] == [True, True]
+    (listed,) = shell.json("job", "list")
+    assert listed["state"] == "finished"
+
+    for env in ("sim", "poc"):
+        shutil.rmtree(tmp_path / "flare-runs")
+        shell.flare("run", "--env", env, "--clients", "2", job, "--sites", "2")
+        assert digest(run_of(tmp_path)) == deployed
+
+    exported = tmp_path / "exported"
+    script = (
+        "import sys, runpy; sys.argv = ['job.py', '--sites', '2', '--export', sys.argv[1]]; runpy.run_path('job.py')"
+    )
+    subprocess.run([sys.executable, "-c", script, exported], cwd=EXAMPLE, check=True, timeout=60)
+    moved = exported.rename(tmp_path / "moved")
+    submitted = shell.json("job", "submit", moved / "hello-pt")
+    assert shell.json("job", "wait", submitted["id"])["state"] == "finished"
+    shell.flare("job", "download", submitted["id"], "--to", "fetched")
+    assert digest(tmp_path / "fetched") == deployed
