@@ -237,8 +237,8 @@ def e2e(session: nox.Session) -> None:
     ]
     if session.posargs:
         return run_in_everything(session, "pytest", *session.posargs)
-    run_in_everything(session, "pytest", "tests", "--ignore=tests/deployment", *need_torch)
-    run_in_everything(session, "pytest", "tests/deployment")  # which load gRPC, after which no worker can be forked
+    run_in_everything(session, "pytest", "-m", "not deployed", "tests", *need_torch)
+    run_in_everything(session, "pytest", "-m", "deployed", "tests")  # they load gRPC: no worker can be forked then
 
 
 @nox.session(python=False, default=False)
@@ -273,7 +273,7 @@ def examples(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run the examples in docstrings, and the runnable snippets of READMEs and docs."""
     sources = [f"packages/{name}/src" for name in PROJECTS]
-    run_in_everything(session, "pytest", "--doctest-modules", *sources)
+    run_in_everything(session, "pytest", "--doctest-modules", "--ignore-glob=*/migrations/*", *sources)
     run_in_everything(session, "python", "tools/check_docs.py", *session.posargs)
 
 

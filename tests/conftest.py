@@ -1,19 +1,37 @@
-"""What the end-to-end tests share: small projects on disk, run in the simulator."""
+"""What the end-to-end tests share: small projects on disk for the simulator, and federations of real processes."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
-from pathlib import Path
+import threading
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import psutil
 import pytest
 
+from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
 from flare_recipes_np import FedAvgRecipe
 from flare_runtime import SimEnv
+from flare_tensor_downloader import write_file
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what starts a federation: it loads gRPC, after which no simulated worker can be forked."""
+    for item in items:
+        if {"hospital", "shell"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.deployed)
+
 
 ECHO = """
     import flare_core.client as flare
@@ -80,3 +98,229 @@ def nothing_is_left_behind():
         [process for process in psutil.Process().children(recursive=True) if process.pid not in before], timeout=5
     )
     assert not left, f"processes left behind: {[process.cmdline() for process in left]} (ended late: {len(gone)})"
+
+
+NOISE = """
+    import os
+    import socket
+    import sys
+
+    import numpy as np
+
+    import flare_core.client as flare
+
+    flare.init()
+    gate, gated_round = sys.argv[1], int(sys.argv[2])
+    while flare.is_running():
+        model = flare.receive()
+        if model.current_round == gated_round:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(gate)
+                connection.sendall(f"{flare.get_site_name()} {os.getpid()}".encode())
+                connection.recv(1)
+        params = {key: value + np.random.normal(size=value.shape) for key, value in model.params.items()}
+        print("trained in round", model.current_round)
+        flare.send(flare.FLModel(params=params, metrics={"accuracy": float(np.random.random())}))
+"""
+"""Adds noise from the global generator; in one round it asks the gate before it does."""
+
+
+class Gate:
+    """Where scripts of one round wait until the test lets them through.
+
+    Args:
+        path: of the socket.
+        decide: told the site, its process and how often it has asked, on a thread of its own; the script goes on when
+            this returns.
+    """
+
+    def __init__(self, path: Path, decide: Callable[[str, int, int], None]) -> None:
+        self.path = path
+        self._decide = decide
+        self._asked: dict[str, int] = {}
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            site, pid = connection.recv(200).decode().split()
+            self._asked[site] = self._asked.get(site, 0) + 1
+            self._decide(site, int(pid), self._asked[site])
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                return  # its process was killed
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.path.unlink()
+
+
+class Hospital:
+    """A federation of real processes, with jobs for it; in a folder with a short name, for the sake of sockets."""
+
+    def __init__(self, sites: int, *, port: int = 0, listen: int = 0, **more_settings) -> None:
+        from flare_runtime.poc import Poc
+
+        self.folder = Path(tempfile.mkdtemp(prefix="flare-t-"))
+        self.poc = Poc(self.folder / "poc")
+        self.poc.prepare([f"site-{number}" for number in range(1, sites + 1)], port=port)
+        path = self.kit("server") / "local" / "server.json"
+        settings = {**json.loads(path.read_text()), "link_grace_s": 3 if not listen else 20}
+        if listen:
+            settings["listen"] = f"grpc://127.0.0.1:{listen}"
+        path.write_text(json.dumps({**settings, **more_settings}))
+        self.gates: list[Gate] = []
+
+    def start(self) -> None:
+        self.poc.start(leashed=True)
+
+    def admin(self):
+        from flare_runtime import Admin
+
+        return Admin.connect(self.poc.admin)
+
+    def gate(self, decide: Callable[[str, int, int], None]) -> Gate:
+        gate = Gate(self.folder / f"gate-{len(self.gates)}", decide)
+        self.gates.append(gate)
+        return gate
+
+    def job(
+        self,
+        script: str = NOISE,
+        args: list[str] | None = None,
+        *,
+        rounds: int = 4,
+        min_clients: int = 2,
+        model: dict | None = None,
+        meta: dict | None = None,
+        name: str = "noise",
+    ) -> Job:
+        code = Path(tempfile.mkdtemp(prefix="code-", dir=self.folder))
+        (code / "client.py").write_text(textwrap.dedent(script))
+        write_file(code / "initial.safetensors", model or {"w": np.zeros(3)})
+        average = Component("flare_core.workflows.FedAvg", {"min_clients": min_clients, "num_rounds": rounds})
+        run = Component("flare_runtime.scripts.ScriptExecutor", {"script": "client.py", "args": args or []})
+        (code / "persistor.py").write_text(PERSISTOR)
+        files = tuple(PurePosixPath(each) for each in ("client.py", "initial.safetensors", "persistor.py"))
+        return Job(
+            name=name,
+            min_clients=min_clients,
+            server=ServerApp(workflows=[average], components={"persistor": Component("persistor.InitialModel", {})}),
+            client=ClientApp(executors=[ExecutorEntry(("*",), run)]),
+            code=CodeBundle(code, files),
+            meta=dict(meta or {}),
+        )
+
+    def noise_job(self, gate: Gate | None = None, gated_round: int = 2, **options) -> Job:
+        return self.job(NOISE, [str(gate.path) if gate else "", str(gated_round if gate else -1)], **options)
+
+    def run(self, job: Job) -> tuple[dict, str]:
+        """Run a job to its end; return what the server says of it, and the digest of its model."""
+        with self.admin() as admin:
+            submitted = admin.submit(job)
+        return self.result(submitted["id"])
+
+    def result(self, job_id: str) -> tuple[dict, str]:
+        """Wait for a job, over new connections when the server is killed."""
+        found = self.wait(job_id)
+        with self.admin() as admin:
+            folder = admin.download(job_id, self.folder / "results" / job_id)
+        model = folder / "server" / "global_model.safetensors"
+        return found, hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else ""
+
+    def wait(self, job_id: str) -> dict:
+        with self.admin() as admin:
+            return admin.wait(job_id, timeout_s=60)
+
+    def kill(self, name: str) -> None:
+        """Kill the server or a site's client, and start it again."""
+        self.end(name)
+        self.restart(name)
+
+    def restart(self, name: str) -> None:
+        """Start the server or a site's client, which was killed."""
+        from flare_runtime.daemon import start_daemon
+
+        kind = "server" if name == "server" else "client"
+        self.poc._daemons.append(start_daemon(kind, self.kit(name), leashed=True))
+
+    def end(self, name: str) -> None:
+        """Kill the server or a site's client."""
+        pid = self.poc.status()[name]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        self.wait_gone(pid)
+
+    def kit(self, name: str) -> Path:
+        """The kit of the server or a site."""
+        return self.poc.project_folder / "server" if name == "server" else self.poc.folder / "sites" / name
+
+    def wait_for_events(self, job_id: str, *wanted: dict) -> None:
+        """Wait until such things have happened in a run, in this order."""
+        left = list(wanted)
+        with self.admin() as admin:
+            for text in admin.read(job_id, "events.jsonl", follow=True):
+                for line in text.splitlines():
+                    if left[0].items() <= json.loads(line).items():
+                        del left[0]
+                        if not left:
+                            return
+        raise AssertionError(f"{left} did not happen in {job_id}")
+
+    def wait_gone(self, pid: int) -> None:
+        """Wait until a process that was killed is no more."""
+        for daemon in self.poc._daemons:
+            if daemon.process.pid == pid:
+                daemon.process.wait(20)
+
+    def job_process(self) -> int:
+        """The process of the only job at the server."""
+        pid = self.poc.status()["server"]
+        children = [each for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()]
+        (child,) = children
+        return int(child)
+
+    def close(self) -> None:
+        self.poc.stop()
+        for gate in self.gates:
+            gate.close()
+        shutil.rmtree(self.folder)
+
+
+PERSISTOR = textwrap.dedent("""
+    class InitialModel:
+        def initial_file(self, code):
+            return code.locate("initial.safetensors")
+
+        def export(self, checkpoint):
+            pass
+
+        def to_framework(self, params):
+            return dict(params)
+""")
+
+
+@pytest.fixture
+def hospital():
+    made = []
+
+    def make(sites: int = 2, **arguments) -> Hospital:
+        made.append(Hospital(sites, **arguments))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

@@ -86,10 +86,8 @@ def test_from_an_empty_folder_to_a_result(shell, tmp_path):
         assert digest(run_of(tmp_path)) == deployed
 
     exported = tmp_path / "exported"
-    script = (
-        "import sys, runpy; sys.argv = ['job.py', '--sites', '2', '--export', sys.argv[1]]; runpy.run_path('job.py')"
-    )
-    subprocess.run([sys.executable, "-c", script, exported], cwd=EXAMPLE, check=True, timeout=60)
+    command = [sys.executable, "job.py", "--sites", "2", "--export", exported]
+    subprocess.run(command, cwd=EXAMPLE, check=True, timeout=60)
     moved = exported.rename(tmp_path / "moved")
     submitted = shell.json("job", "submit", moved / "hello-pt")
     assert shell.json("job", "wait", submitted["id"])["state"] == "finished"

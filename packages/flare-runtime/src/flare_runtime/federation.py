@@ -177,6 +177,8 @@ class SitesFederation:
     def _await_present(self, minimum: int) -> None:
         """Wait until enough sites are there."""
         until = time.monotonic() + self._waits.reconnect_grace_s
+        while self.roster.starting and self._take_until(until, f"{', '.join(sorted(self.roster.starting))} to start"):
+            pass
         while (there := len(self.roster.present)) < minimum:
             if not self.roster.can_leave:
                 raise SiteError(
@@ -411,6 +413,7 @@ class SitesFederation:
         if self._is_finishing:  # nothing is wanted of it any more
             self._ended.update(self.roster.sites_of(item.host))
             return
+        self.roster.will_not_come(item.host, item.reason)
         for site in self.roster.sites_of(item.host):
             if not self.roster.leave(site, item.host, item.reason):
                 continue

@@ -28,16 +28,18 @@ class Roster:
         hosts: by site, the name of the cell that serves it.
         can_leave: whether sites come and go by themselves, as those of other machines do. Then none is there yet, and
             what serves a site is a cell below it, a new one each time it comes.
+        starting: those that are about to come; a run begins when they have, or will not.
     Attributes:
         failures: by site, what its script failed with; such a site is lost to the run.
     """
 
-    def __init__(self, hosts: Mapping[str, str], *, can_leave: bool) -> None:
+    def __init__(self, hosts: Mapping[str, str], *, can_leave: bool, starting: Iterable[str] = ()) -> None:
         self.sites = tuple(hosts)
         self.can_leave = can_leave
         self.hosts = dict(hosts)
         self.failures: dict[str, SiteError] = {}
         self.absent: dict[str, Absence] = {}
+        self.starting = set(starting)
         self._per_host = Counter(hosts.values())
         if can_leave:
             self.absent = dict.fromkeys(hosts, Absence("it has not come yet", time.monotonic()))
@@ -50,6 +52,7 @@ class Roster:
     def arrive(self, site: str, host: str) -> bool:
         """Take note that a site is there; false if it was already."""
         self.hosts[site] = host
+        self.starting.discard(site)
         return self.absent.pop(site, None) is not None
 
     def leave(self, site: str, host: str | None, reason: str) -> bool:
@@ -62,6 +65,12 @@ class Roster:
             return False
         self.absent[site] = Absence(reason, time.monotonic())
         return True
+
+    def will_not_come(self, host: str, reason: str) -> None:
+        """Take note that a cell is gone before it could say that it serves a site."""
+        for site in [each for each in self.starting if speaks_for(each, host)]:
+            self.starting.discard(site)
+            self.absent[site] = Absence(reason, time.monotonic())
 
     def speaks_for(self, sender: str, site: str) -> bool:
         """Whether a cell is the one that serves a site, or is below it."""

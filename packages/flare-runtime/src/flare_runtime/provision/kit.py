@@ -199,8 +199,8 @@ def check_time(certificate: bytes, what: str) -> datetime:
         raise KitError(f"{what} expired on {loaded.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; ask for a new invitation")
     if now < loaded.not_valid_before_utc:
         raise KitError(
-            f"{what} is not yet valid: it begins on {loaded.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, and the clock here"
-            f" says {now:%Y-%m-%d %H:%M} UTC; set the clock"
+            f"{what} is not yet valid: it begins on {loaded.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, and the clock"
+            f" here says {now:%Y-%m-%d %H:%M} UTC; set the clock"
         )
     return loaded.not_valid_after_utc
 

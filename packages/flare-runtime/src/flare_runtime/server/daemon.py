@@ -44,6 +44,8 @@ class ServerSettings:
         blobs: where job archives are kept: a folder, or any URL of fsspec.
         max_jobs: how many jobs run at the same time.
         listen: the address to listen at, if it is not the port of the kit's address on all interfaces.
+        link_grace_s: how long a broken connection may take to come back, with nothing lost, before its site counts as
+            gone.
     """
 
     def __init__(self, kit: Kit) -> None:
@@ -56,10 +58,11 @@ class ServerSettings:
             self.max_jobs = int(values.pop("max_jobs", 4))
             port = kit.info.address.rpartition(":")[2]
             self.listen = str(values.pop("listen", f"grpc://0.0.0.0:{port}"))
+            self.link_grace_s = float(values.pop("link_grace_s", 30.0))
         except (ValueError, TypeError, AttributeError) as error:
             raise FlareError(f"{path} cannot be read: {error}") from error
         if values:
-            raise FlareError(f"{path}: unknown {', '.join(values)}; known are database, blobs, max_jobs, listen")
+            raise FlareError(f"{path}: unknown {', '.join(values)}; known are {', '.join(vars(self))}")
 
 
 class ServerDaemon:
@@ -91,7 +94,12 @@ class ServerDaemon:
         self.since: dict[str, float] = {}
         self.running: dict[str, RunningJob] = {}
         self._stopping = False
-        self.cell = Cell(self.kit.info.name, threads=16, admits=self.members.refusal)
+        self.cell = Cell(
+            self.kit.info.name,
+            threads=16,
+            reconnect_grace_s=self.settings.link_grace_s,
+            admits=self.members.refusal,
+        )
         self.downloader = Downloader(self.cell)
         self.cell.on_peer_lost(self._peer_lost)
         self._serve_topics()
@@ -197,8 +205,9 @@ class ServerDaemon:
             lock=self.lock,
             ended=self._job_ended,
             started=self._job_started,
+            connected=lambda: list(self.connected),
         )
-        job.start()
+        job.start(list(self.connected))
 
     def _job_started(self, job: str, attempt: int) -> None:
         row = self.store.job(job)

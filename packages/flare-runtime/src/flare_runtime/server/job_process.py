@@ -87,7 +87,9 @@ class _JobProcess:
         try:
             job = load_job(Path(self._plan["app"]))
             with importable(job):
-                roster = Roster({site: site for site in self._plan["sites"]}, can_leave=True)
+                roster = Roster(
+                    {site: site for site in self._plan["sites"]}, can_leave=True, starting=self._plan["starting"]
+                )
                 controller = RunController(job, self._plan["job_id"], self._folder, roster, self._cell, is_durable=True)
                 controller.prepare()
                 controller.federation.events.subscribe(Event, EventLog(self._folder.path / EVENTS, self._grew).write)

@@ -34,6 +34,8 @@ class RunningJob:
         sites: who takes part, in order.
         cards: by site that is there, the GPUs it may use.
         ended: told how the job ended, and why.
+        started: told each time the job's process is started, and for which time.
+        connected: says which sites are there.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class RunningJob:
         lock: threading.RLock,
         ended: Callable[[str, RunStatus, str], None],
         started: Callable[[str, int], None],
+        connected: Callable[[], list[str]],
     ) -> None:
         self.row = row
         self.sites = sites
@@ -58,6 +61,7 @@ class RunningJob:
         self._lock = lock
         self._ended = ended
         self._started = started
+        self._connected = connected
         self._attempt = row.attempts
         self._crashes = 0
         self._starts: dict[str, int] = {}  # by site, how often the job was started there
@@ -67,6 +71,7 @@ class RunningJob:
         self._aborting = ""
         self._digest = ""
         self._is_up = False
+        self._starting: list[str] = []
         self.process: JobProcess | None = None
 
     @property
@@ -74,9 +79,10 @@ class RunningJob:
         """The cell of the job's process here; a new one each time."""
         return f"{self._cell.name}.{self.row.id}-{self._attempt}"
 
-    def start(self) -> None:
-        """Start the job's process, for the first time or once more."""
+    def start(self, connected: list[str]) -> None:
+        """Start the job's process, for the first time or once more; it waits for the sites that are there."""
         self._attempt += 1
+        self._starting = [site for site in self.sites if site in connected]
         self._is_up = False
         self._hosts.clear()
         self._started(self.row.id, self._attempt)
@@ -87,6 +93,7 @@ class RunningJob:
             "cell": self.cell_name,
             "daemon": self._cell.name,
             "sites": list(self.sites),
+            "starting": self._starting,
         }
         attempt = self._attempt
         self.process = JobProcess(
@@ -106,6 +113,8 @@ class RunningJob:
         self._is_up = True
         for site in connected:
             self.deploy(site)
+        for site in set(self._starting) - set(connected):
+            self._tell("site.left", [site, "its connection ended"])
 
     def deploy(self, site: str) -> None:
         """Send the job to a site, for the first time or once more."""
@@ -206,4 +215,4 @@ class RunningJob:
             if self._crashes > MOST_CRASHES:
                 return self._ended(self.row.id, RunStatus.FAILED, f"{reason}, {self._crashes} times without a round")
             logger.warning("%s; it is started again job=%s", reason, self.row.id)
-            self.start()
+            self.start(self._connected())
