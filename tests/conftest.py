@@ -324,3 +324,40 @@ def hospital():
     yield make
     for each in made:
         each.close()
+
+
+class Shell:
+    """A terminal in a folder of its own, in which ``flare`` is run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.commands = 0
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
+        self.environment["XDG_CACHE_HOME"] = str(folder / "cache")
+
+    def flare(self, *words: str | Path, code: int = 0) -> str:
+        self.commands += 1
+        command = [sys.executable, "-m", "flare_runtime.cli", *map(str, words)]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if code == 0 else done.stderr
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return probe.getsockname()[1]
+
+    def json(self, *words: str | Path):
+        return json.loads(self.flare(*words, "--format", "json"))
+
+
+@pytest.fixture
+def shell(tmp_path):
+    made = Shell(tmp_path)
+    yield made
+    for site in tmp_path.glob("site-*"):
+        made.flare("stop", site)
+    made.flare("down")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,43 +11,6 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello-world" / "hello-pt"
-
-
-class Shell:
-    """A terminal in a folder of its own, in which ``flare`` is run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.commands = 0
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
-        self.environment["XDG_CACHE_HOME"] = str(folder / "cache")
-
-    def flare(self, *words: str | Path, code: int = 0) -> str:
-        self.commands += 1
-        command = [sys.executable, "-m", "flare_runtime.cli", *map(str, words)]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=100
-        )
-        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if code == 0 else done.stderr
-
-    def json(self, *words: str | Path):
-        return json.loads(self.flare(*words, "--format", "json"))
-
-
-@pytest.fixture
-def shell(tmp_path):
-    made = Shell(tmp_path)
-    yield made
-    for site in tmp_path.glob("site-*"):
-        made.flare("stop", site)
-    made.flare("down")
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return str(probe.getsockname()[1])
 
 
 def digest(folder: Path) -> str:
@@ -66,7 +26,7 @@ def test_from_an_empty_folder_to_a_result(shell, tmp_path):
     """Six commands, and the same bits as the simulator, the POC and a job that was exported, moved and submitted."""
     pytest.importorskip("torch")
     job = EXAMPLE / "job.py"
-    shell.flare("up", "--port", free_port())
+    shell.flare("up", "--port", shell.free_port())
     for site in ("site-1", "site-2"):
         shell.flare("join", shell.flare("invite", site).strip())
     printed = shell.flare("run", job, "--sites", "2")

@@ -8,6 +8,7 @@ daemon ends when nobody holds the other end any more.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError
-from flare_runtime.lock_file import holder_of, wait_released
+from flare_runtime.lock_file import holder_of
 from flare_runtime.logs import log_to
 
 __all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "serve", "start_daemon", "stop_daemon"]
@@ -114,12 +115,25 @@ def stop_daemon(kind: str, folder: Path) -> bool:
     pid = pid_of(kind, folder)
     if pid is None:
         return False
-    os.kill(pid, signal.SIGTERM)
-    force = threading.Timer(STOP_S, os.kill, (pid, signal.SIGKILL))
-    force.start()
-    wait_released(lock_of(kind, folder))
-    force.cancel()
+    end_process(pid)
     return True
+
+
+def end_process(pid: int) -> None:
+    """Ask a process to end, and make it after a while; returns when it has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(pid, number)
+            if select.select([descriptor], [], [], STOP_S)[0]:
+                return
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def serve(kind: str, folder: Path) -> None:

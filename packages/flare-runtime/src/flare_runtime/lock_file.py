@@ -56,11 +56,3 @@ def holder_of(path: Path) -> int | None:
             text = file.read().strip()
             return int(text) if text.isdigit() else None
     return None
-
-
-def wait_released(path: Path) -> None:
-    """Wait until no process holds a lock file."""
-    if fcntl is None:
-        return
-    with path.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
