@@ -43,6 +43,23 @@ ECHO = """
 """
 
 
+POC_JOB = """
+    import json
+    import sys
+
+    import numpy as np
+
+    from flare_recipes_np import FedAvgRecipe
+    from flare_runtime import PocEnv
+
+    arguments, options = json.loads(sys.argv[1])
+    recipe = FedAvgRecipe(**{"name": "case", "initial_model": np.zeros(2), "train_script": "client.py", **arguments})
+    run = recipe.execute(PocEnv(**options))
+    folder = run.get_result(raise_on_failure=False)
+    print(run.get_status(), folder)
+"""
+
+
 class Project:
     """A folder with scripts, and recipes that run them in the simulator."""
 
@@ -71,6 +88,17 @@ class Project:
         if "clients" in arguments:
             num_clients = 0
         return SimEnv(num_clients=num_clients, workspace_root=self.folder / "runs", **arguments)
+
+    def poc(self, script: str, *, clients: int = 2, env: dict | None = None, **recipe) -> tuple[str, Path, str]:
+        """Run a recipe in PocEnv, in a process of its own; return status, folder and what it printed."""
+        self.write("client.py", script)
+        self.write("job.py", POC_JOB)
+        arguments = {"min_clients": clients, "num_rounds": 1, **recipe}
+        options = {"num_clients": clients, **(env or {})}
+        done = self.python("job.py", json.dumps([arguments, options]), timeout=100)
+        assert done.returncode == 0, done.stdout + done.stderr
+        status, folder = done.stdout.splitlines()[-1].split(" ", 1)
+        return status, Path(folder), done.stdout + done.stderr
 
     def python(self, *arguments: str, cwd: Path | None = None, timeout: float = 60, **environment: str):
         """Run Python as a user would, in a process of its own."""

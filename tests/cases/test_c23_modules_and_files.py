@@ -54,6 +54,14 @@ def test_it_runs_from_any_working_folder(project, proj, where):
     assert "RESULT [13.0, 13.0]" in done.stdout, done.stderr
 
 
+def test_it_runs_in_a_federation_of_processes(project, proj):
+    """There the script runs from the job that was sent; the project's folder is of no use to it."""
+    job = (proj / "job.py").read_text().replace("SimEnv(", "PocEnv(").replace("import SimEnv", "import PocEnv")
+    (proj / "job.py").write_text(job)
+    done = project.python(str(proj / "job.py"), cwd=proj)
+    assert "RESULT [13.0, 13.0]" in done.stdout, done.stderr
+
+
 def test_it_runs_from_a_cell_that_has_no_file(project, proj):
     cell = (
         "import sys; sys.path.insert(0, '')\nimport threading\nstop = threading.Event()\n"

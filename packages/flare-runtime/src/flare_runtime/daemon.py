@@ -120,7 +120,9 @@ def stop_daemon(kind: str, folder: Path) -> bool:
 
 
 def end_process(pid: int) -> None:
-    """Ask a process to end, and make it after a while; returns when it has ended."""
+    """Ask a process to end, and make it after a while; returns when it has ended, where the system can tell."""
+    if not hasattr(os, "pidfd_open"):
+        return os.kill(pid, signal.SIGTERM)
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

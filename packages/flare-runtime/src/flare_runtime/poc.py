@@ -20,6 +20,7 @@ from flare_runtime.provision.project import Project, participant_of
 from flare_runtime.server.scheduler import natural_order
 from flare_runtime.server_run import ServerRun
 from flare_runtime.simulator.environment import check_clients, check_sites_of
+from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 
 __all__ = ["Poc", "PocEnv", "default_poc"]
 
@@ -72,9 +73,12 @@ class Poc:
         kits: list[Kit] = [project.make_kit(self.folder / "sites" / name, name, "client") for name in sites]
         project.know([participant_of(kit) for kit in kits])
 
-    def start(self, *, leashed: bool) -> None:
+    def start(self, *, leashed: bool, gpus: Sequence[str] = ()) -> None:
         """Start the server, then the sites; all or none.
 
+        Args:
+            leashed: end them with this process.
+            gpus: values of ``CUDA_VISIBLE_DEVICES``, which the sites take in turn.
         Raises:
             DaemonError: one cannot be started; the others are stopped.
         """
@@ -85,7 +89,9 @@ class Poc:
             )
 
             def start_site(name: str) -> RunningDaemon:
-                return start_daemon("client", self.folder / "sites" / name, leashed=leashed, environment=environment)
+                cards = {VARIABLE: gpus[self.sites.index(name) % len(gpus)]} if gpus else {}
+                folder = self.folder / "sites" / name
+                return start_daemon("client", folder, leashed=leashed, environment={**environment, **cards})
 
             with ThreadPoolExecutor(8) as pool:
                 for daemon in pool.map(start_site, self.sites):
@@ -118,10 +124,11 @@ class PocEnv:
     Args:
         num_clients: how many sites, named ``site-1``, ``site-2``, …
         clients: or their names.
+        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn.
         workspace_root: where run folders are put; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
 
     Raises:
-        RecipeError: neither or contradictory numbers and names of sites, or a bad name.
+        RecipeError: neither or contradictory numbers and names of sites, a bad name, or a GPU that is not there.
     """
 
     def __init__(
@@ -129,10 +136,12 @@ class PocEnv:
         *,
         num_clients: int | None = None,
         clients: Sequence[str] | None = None,
+        gpu_config: str | None = None,
         workspace_root: str | Path | None = None,
     ) -> None:
         count = (0 if clients else 2) if num_clients is None else check_count(num_clients, "num_clients", minimum=0)
         self.clients = check_clients(count, clients)
+        self.gpu_groups = gpu_groups(gpu_config)
         self.workspace_root = workspace_root
 
     def deploy(self, job: Job) -> ServerRun:
@@ -149,12 +158,13 @@ class PocEnv:
                 " travels with the job. Scripts that are installed at the sites are for ProdEnv"
             )
         kept = Poc(default_poc())
-        if kept.sites == natural_order(self.clients) and all(kept.status().values()):
+        is_kept = not self.gpu_groups and kept.sites == natural_order(self.clients)
+        if is_kept and all(kept.status().values()):
             return ProdEnv(kept.admin, workspace_root=self.workspace_root).deploy(job)
         poc = Poc(Path(tempfile.mkdtemp(prefix="flare-poc-")))
         clean_up = weakref.finalize(poc, _remove, poc.folder, poc._daemons)
         poc.prepare(self.clients)
-        poc.start(leashed=True)
+        poc.start(leashed=True, gpus=self.gpu_groups)
         try:
             run = ProdEnv(poc.admin, workspace_root=self.workspace_root).deploy(job)
         except BaseException:

@@ -21,6 +21,7 @@ from flare_runtime.processes import JobProcess, exit_reason
 from flare_runtime.provision.kit import Kit
 from flare_runtime.run_folder import RunFolder
 from flare_runtime.server.blobs import sha256_of, unpack
+from flare_runtime.simulator.gpus import VARIABLE, cards_text, visible_gpus
 from flare_runtime.version import VERSION
 from flare_tensor_downloader import download_file
 from flare_transport import AuthenticationError, Cell, Message, TransportError, UnreachableError, blocking
@@ -138,11 +139,10 @@ class ClientDaemon:
 
     def _resources(self) -> dict[str, Any]:
         path = self.kit.folder / "local" / "resources.json"
-        if not path.is_file():
-            return {"num_of_cpus": os.cpu_count() or 1}
+        found: dict[str, Any] = {"num_of_cpus": os.cpu_count() or 1, "num_of_gpus": len(visible_gpus())}
         try:
-            values: dict[str, Any] = json.loads(path.read_text())
-            return {"num_of_cpus": os.cpu_count() or 1, **values}
+            values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+            return {**found, **values}
         except (ValueError, TypeError) as error:
             raise FlareError(f"{path} cannot be read: {error}") from error
 
@@ -182,7 +182,7 @@ class ClientDaemon:
         job, cell = task["job_id"], task["cell"]
         folder = self._folder(job)
         crash_file = folder / "run" / ".workers" / "1.crash"
-        environment = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, task["gpus"]))} if task["gpus"] else {}
+        environment = {VARIABLE: cards_text(task["gpus"])} if task["gpus"] else {}
         plan = {
             "app": str(folder / "app"),
             "job_id": job,
@@ -211,7 +211,7 @@ class ClientDaemon:
         with self._lock:
             self._jobs[job] = _Started(cell, process)
         process.attach()
-        logger.info("job started job=%s cell=%s pid=%s", job, cell, process.pid)
+        logger.info("job started job=%s cell=%s pid=%s gpus=%s", job, cell, process.pid, environment.get(VARIABLE))
 
     def _ended(self, job: str, cell: str, code: int, crash_file: Path) -> None:
         with self._lock:

@@ -31,6 +31,7 @@ from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError
 from flare_runtime.site import Site
+from flare_runtime.site_log import SiteLog
 from flare_tensor_downloader import LazyParams, receive_params, send_params
 from flare_transport import Cell, Message, UnreachableError
 
@@ -141,6 +142,7 @@ class _Script:
     _process: subprocess.Popen[bytes] | None = None
     _exit: threading.Event = field(default_factory=threading.Event)
     _log_start: int = 0
+    _pump: threading.Thread | None = None
 
     @property
     def prefix(self) -> str:
@@ -161,6 +163,7 @@ class _Script:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(self._python_path()),
         }
+        is_sent = isinstance(self.site.folder.log, SiteLog)  # which has to see what is printed
         with log.open("ab") as output:
             try:
                 self._process = subprocess.Popen(
@@ -168,8 +171,8 @@ class _Script:
                     cwd=self.site.folder.path,
                     env=environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
+                    stdout=subprocess.PIPE if is_sent else output,
+                    stderr=subprocess.STDOUT,
                     start_new_session=True,  # so that all that it starts can be ended with it
                 )
             except OSError as error:
@@ -178,7 +181,19 @@ class _Script:
                     " the PATH of this process?",
                     site=self.site.site,
                 ) from error
+        if is_sent:
+            self._pump = threading.Thread(target=self._copy_output, name=f"flare-output-{self.site.site}", daemon=True)
+            self._pump.start()
         threading.Thread(target=self._await_exit, name=f"flare-exit-{self.site.site}", daemon=True).start()
+
+    def _copy_output(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        log = self.site.folder.log.buffer
+        with self._process.stdout as output:
+            while piece := os.read(output.fileno(), 1 << 16):
+                log.write(piece)
+                log.flush()
 
     def serve(self) -> None:
         """Relay until the process has ended and nothing of it is left to read."""
@@ -299,6 +314,8 @@ class _Script:
     def _await_exit(self) -> None:
         assert self._process is not None
         self._process.wait()
+        if self._pump is not None:
+            self._pump.join(LINGER_S)  # a child that it has left behind may hold the pipe open
         self._exit.set()
         self.wake()
 

@@ -11,7 +11,7 @@ It runs the same controller as the simulator. Messages to and from its daemon:
     job.abort    [reason]                  end now
     job.status   []                        (request) -> {round, rounds, waiting_for, since, sites}
     job.growth   [file, size]              (request) answered when a file of the run is longer, or the run over
-    site.log     [site, text]              (from a site) lines of its log
+    site.log     [site, bytes]             (from a site) what was written to its log
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from flare_core import load_job
 from flare_core.events import Event, RoundEnded
@@ -59,7 +59,7 @@ class _JobProcess:
         self._growth = threading.Condition()
         self._over = False
         self._told = 0.0
-        self._logs: dict[str, TextIO] = {}
+        self._logs: dict[str, BinaryIO] = {}
 
     def run(self) -> None:
         self._cell.on_peer_lost(self._peer_lost)
@@ -146,15 +146,14 @@ class _JobProcess:
         self._controller.federation.abort(reason)
 
     def _on_log(self, message: Message) -> None:
-        site, text = message.payload
+        site, content = message.payload
         if site not in self._plan["sites"] or not speaks_for(site, message.sender):
             raise PermissionError(f"{message.sender} may not write the log of {site!r}")
         log = self._logs.get(site)
         if log is None:
             path = self._folder.site(site) / "log.txt"
-            log = self._logs[site] = path.open("a", encoding="utf-8", errors="backslashreplace")
-        log.write(text)
-        log.flush()
+            log = self._logs[site] = path.open("ab", buffering=0)
+        log.write(content)
         self._grew()
 
     def _status(self) -> dict[str, Any]:

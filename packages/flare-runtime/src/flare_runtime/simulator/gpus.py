@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flare_core import RecipeError
 
-__all__ = ["gpu_groups", "visible_gpus"]
+__all__ = ["VARIABLE", "cards_text", "gpu_groups", "visible_gpus"]
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -38,6 +38,12 @@ def gpu_groups(config: str | None, environment: Mapping[str, str] = os.environ) 
                 there = f"{len(cards)} GPUs (ids 0 to {len(cards) - 1})" if cards else "no GPU"
                 raise RecipeError(f"gpu_config is {config!r}, but GPU {card} is not there: this process sees {there}")
     return [",".join(cards[int(card)] for card in group) for group in groups]
+
+
+def cards_text(ids: Sequence[int], environment: Mapping[str, str] = os.environ) -> str:
+    """Return the value of ``CUDA_VISIBLE_DEVICES`` for cards that are counted among those that this process sees."""
+    cards = visible_gpus(environment)
+    return ",".join(cards[each] if each < len(cards) else str(each) for each in ids)
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:

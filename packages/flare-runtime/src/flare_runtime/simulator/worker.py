@@ -139,9 +139,11 @@ class _Worker:
         app = job.client_app(name)
         path = run_folder.site(name)
         journal = None
-        log: TextIO = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        if self._plan.connect is not None:  # the server is elsewhere, where the log could not be read
-            log = SiteLog(log, partial(self._cell.send, self._plan.server, "site.log"), name)
+        log: TextIO
+        if self._plan.connect is None:
+            log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        else:  # the server cannot read the file
+            log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
             self._logs.append(log)
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
         executor = _executor_of(app.executors)

@@ -1,0 +1,53 @@
+"""C25: GPU flags are checked before anything starts, and mapped through what this process may see."""
+
+from __future__ import annotations
+
+import pytest
+
+from flare_core import RecipeError
+from flare_runtime import PocEnv, SimEnv
+
+SHOWS = """
+    import os
+    import flare_core.client as flare
+
+    flare.init()
+    print("SEES", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+    while flare.is_running():
+        flare.send(flare.FLModel(params=flare.receive().params))
+"""
+
+
+def seen(folder, site):
+    text = (folder / "sites" / site / "log.txt").read_text()
+    return next(line.removeprefix("SEES ") for line in text.splitlines() if line.startswith("SEES "))
+
+
+@pytest.mark.parametrize("env", [SimEnv, PocEnv])
+@pytest.mark.parametrize("config", ["a", "0,,1", "[0,1],[2", "", "0;1", "-1"])
+def test_what_cannot_be_read_is_refused_before_anything_starts(env, config):
+    with pytest.raises(RecipeError, match="gpu_config is"):
+        env(num_clients=2, gpu_config=config)
+
+
+@pytest.mark.parametrize("env", [SimEnv, PocEnv])
+@pytest.mark.parametrize(("config", "visible"), [("0,1", ""), ("7", "0,1"), ("[0,1],[2]", "3,5"), ("0", "-1")])
+def test_a_card_that_is_not_there_is_named(env, config, visible, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(RecipeError, match=r"GPU \d is not there: this process sees"):
+        env(num_clients=2, gpu_config=config)
+
+
+def test_sites_of_a_federation_see_the_cards_of_their_group(project, monkeypatch):
+    """More groups than sites do no harm; ids count what the parent sees."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    status, folder, _ = project.poc(SHOWS, env={"gpu_config": "[0,1],[2],[0]"})
+    assert status == "finished"
+    assert (seen(folder, "site-1"), seen(folder, "site-2")) == ("4,7", "9")
+
+
+def test_a_simulated_site_sees_the_same(project, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
+    run = project.recipe(SHOWS).execute(project.env(gpu_config="[0,1],[2]"))
+    folder = run.get_result()
+    assert (seen(folder, "site-1"), seen(folder, "site-2")) == ("4,7", "9")
