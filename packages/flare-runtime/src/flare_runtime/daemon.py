@@ -138,13 +138,29 @@ def end_process(pid: int) -> None:
         os.close(descriptor)
 
 
+class _Stop:
+    """Asked for by any thread or signal, waited for by one.
+
+    An Event's lock could be held by the very thread that a signal interrupts; a pipe has none.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def set(self) -> None:
+        os.write(self._write, b"x")
+
+    def wait(self) -> None:
+        os.read(self._read, 1)
+
+
 def serve(kind: str, folder: Path) -> None:
     """Be a daemon until told to stop.
 
     Raises:
         FlareError: it cannot be, or not any more; says why.
     """
-    stop = threading.Event()
+    stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     _watch_leash(stop)
@@ -155,7 +171,7 @@ def serve(kind: str, folder: Path) -> None:
             _serve_client(folder, stop)
 
 
-def _serve_server(folder: Path, stop: threading.Event) -> None:
+def _serve_server(folder: Path, stop: _Stop) -> None:
     from flare_runtime.server.daemon import ServerDaemon
 
     daemon = ServerDaemon(folder)
@@ -166,7 +182,7 @@ def _serve_server(folder: Path, stop: threading.Event) -> None:
         daemon.close()
 
 
-def _serve_client(folder: Path, stop: threading.Event) -> None:
+def _serve_client(folder: Path, stop: _Stop) -> None:
     from flare_runtime.client.daemon import ClientDaemon
 
     daemon = ClientDaemon(folder)
@@ -191,7 +207,7 @@ def _serve_client(folder: Path, stop: threading.Event) -> None:
         raise problem[0]
 
 
-def _watch_leash(stop: threading.Event) -> None:
+def _watch_leash(stop: _Stop) -> None:
     leash = os.environ.pop(LEASH_VARIABLE, None)
     if leash is None:
         return

@@ -160,6 +160,7 @@ class AdminDesk:
         self._visible(who, id_)
         with blocking(), self._daemon.changed:
             while True:
+                self._daemon.check_open()
                 row = self._store.job(id_)
                 if (row.state, row.reason) != (state, reason) or row.has_ended:
                     return _plain(row)
@@ -240,6 +241,7 @@ class AdminDesk:
         with blocking(), self._daemon.changed:
             row = self._store.job(id_)
             while not row.has_ended and self._daemon.running.get(id_) is running:
+                self._daemon.check_open()
                 self._daemon.changed.wait(timeout=STATUS_S)
                 row = self._store.job(id_)
                 if running is not None and running.cell_name in self._daemon.cell.peers:

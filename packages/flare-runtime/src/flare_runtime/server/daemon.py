@@ -119,12 +119,22 @@ class ServerDaemon:
         """End everything; running jobs go on when the server is started again."""
         with self.lock:
             self._stopping = True
+            self.changed.notify_all()
             processes = [job.process for job in self.running.values() if job.process is not None]
         for process in processes:
             process.stop()
         self.cell.close()
         self.store.close()
         self._lock_file.release()
+
+    def check_open(self) -> None:
+        """Refuse to wait any longer if the server is being stopped.
+
+        Raises:
+            FlareError: it is.
+        """
+        if self._stopping:
+            raise FlareError("the server is being stopped; ask again when it is there")
 
     def add_job(self, row: JobRow) -> None:
         """Keep a submitted job, and start it if that is possible."""
