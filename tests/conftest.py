@@ -291,6 +291,16 @@ class Hospital:
         os.kill(pid, signal.SIGKILL)
         self.wait_gone(pid)
 
+    def wait_disconnected(self, name: str) -> None:
+        """Wait until the server has noticed that a site is gone."""
+        found = threading.Event()
+        while True:
+            with self.admin() as admin:
+                (site,) = [each for each in admin.status()["sites"] if each["name"] == name]
+            if not site["connected"]:
+                return
+            found.wait(0.1)
+
     def kit(self, name: str) -> Path:
         """The kit of the server or a site."""
         return self.poc.project_folder / "server" if name == "server" else self.poc.folder / "sites" / name
@@ -338,6 +348,45 @@ PERSISTOR = textwrap.dedent("""
         def to_framework(self, params):
             return dict(params)
 """)
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """The URL of an empty PostgreSQL, started for the tests."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("needs PostgreSQL; apt-get install postgresql")
+    folder = Path(tempfile.mkdtemp(prefix="flare-pg-"))
+    shutil.chown(folder, "postgres")
+    port = Shell.free_port()
+
+    def run(program: str, *arguments: str) -> None:
+        command = ["runuser", "-u", "postgres", "--", str(programs[-1] / program), *arguments]
+        subprocess.run(command, cwd="/", check=True, capture_output=True, timeout=60)
+
+    data = str(folder / "data")
+    run("initdb", "-A", "trust", "-D", data)
+    run("pg_ctl", "-w", "-D", data, "-l", str(folder / "log"), "-o", f"-p {port} -k {folder} -h 127.0.0.1", "start")
+    run("createdb", "-h", "127.0.0.1", "-p", str(port), "flare")
+    yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/flare"
+    run("pg_ctl", "-w", "-D", data, "-m", "immediate", "stop")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request):
+    """Settings of a server: with each kind of database; that of PostgreSQL is emptied first."""
+    if request.param == "sqlite":
+        return {}
+    import sqlalchemy as sa
+
+    url = request.getfixturevalue("postgresql")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+    return {"database": url}
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1
 
 
 @pytest.fixture
-def undisturbed(hospital):
-    place = hospital()
+def undisturbed(hospital, database):
+    place = hospital(**database)
     found, digest = place.run(place.noise_job())
     assert found["state"] == "finished"
     return place, digest

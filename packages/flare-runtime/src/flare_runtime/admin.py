@@ -59,6 +59,7 @@ class Admin:
 
     def close(self) -> None:
         """End the connection."""
+        self._downloader.close()
         self._cell.close()
 
     def __enter__(self) -> Admin:

@@ -10,7 +10,18 @@ from typing import Any
 
 import typer
 
-from flare_runtime.cli import FAILED, INTERRUPTED, JOB_ABORTED, JOB_FAILED, federation, jobs, poc, recipes, running
+from flare_runtime.cli import (
+    FAILED,
+    INTERRUPTED,
+    JOB_ABORTED,
+    JOB_FAILED,
+    federation,
+    jobs,
+    poc,
+    recipes,
+    running,
+    schemas,
+)
 
 __all__ = ["app", "run"]
 
@@ -24,6 +35,7 @@ app = typer.Typer(
 )
 federation.add_to(app)
 running.add_to(app)
+app.command()(schemas.schema)
 app.add_typer(jobs.app, name="job")
 app.add_typer(federation.site_app, name="site")
 app.add_typer(poc.app, name="poc")

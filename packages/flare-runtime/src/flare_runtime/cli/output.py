@@ -21,7 +21,7 @@ class Form(StrEnum):
     JSON = "json"
 
 
-FormOption = Annotated[Form, typer.Option("--format", help="Text for people, or one JSON document (see docs/schemas).")]
+FormOption = Annotated[Form, typer.Option("--format", help="For people, or as JSON that 'flare schema' describes.")]
 
 
 def show(form: Form, values: Mapping[str, Any] | Sequence[Any], text: str) -> None:

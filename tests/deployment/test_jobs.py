@@ -1,0 +1,207 @@
+"""Jobs from submission to deletion, whatever the database; who may do what; studies; resources; certificates."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from flare_core import FlareError
+
+WAITS = """
+    import threading
+    import flare_core.client as flare
+
+    flare.init()
+    print("here I am", flush=True)
+    while flare.is_running():
+        flare.receive()
+        threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def place(hospital, database):
+    return hospital(**database)
+
+
+def test_the_life_of_a_job(place, tmp_path):
+    with place.admin() as admin:
+        first = admin.submit(place.noise_job())
+        assert admin.wait(first["id"], timeout_s=60)["state"] == "finished"
+        logs = "".join(admin.logs(first["id"], "site-1"))
+        assert [line for line in logs.splitlines() if line.startswith("trained")] == [
+            f"trained in round {round_}" for round_ in range(4)
+        ]
+        second = admin.clone(first["id"])
+        assert second["id"] != first["id"]
+        assert second["blob"] == first["blob"]
+        assert admin.wait(second["id"], timeout_s=60)["state"] == "finished"
+        one, two = (admin.download(each["id"], tmp_path / each["id"]) for each in (first, second))
+        models = [(folder / "server" / "global_model.safetensors").read_bytes() for folder in (one, two)]
+        assert models[0] == models[1]
+        summary = json.loads((one / "summary.json").read_text())
+        assert (summary["outcome"], summary["rounds"]) == ("finished", 4)
+        assert sorted(path.name for path in (one / "server").iterdir()) == [
+            "best_model.safetensors",
+            "global_model.safetensors",
+        ]
+        admin.delete(first["id"])
+        assert [each["id"] for each in admin.jobs()] == [second["id"]]
+        admin.delete(second["id"])
+        with pytest.raises(FlareError, match="there is no job"):
+            admin.job(second["id"])
+        did = [each["what"] for each in admin.audit()]
+        assert did == ["submit", "clone", "files", "files", "delete", "delete"]
+
+
+def test_logs_are_live_and_abort_ends_all(place):
+    with place.admin() as admin:
+        job = admin.submit(place.job(WAITS, rounds=1))["id"]
+        log = admin.logs(job, "site-2", follow=True)
+        assert next(log) == "here I am\n"
+        running = admin.job(job)
+        assert running["state"] == "running"
+        waits = running["progress"]
+        assert waits["waiting_for"] in {
+            "results of 'train' in round 0 from site-1, site-2",
+            "site-1 to start",
+            "site-2 to start",
+        }
+        with pytest.raises(FlareError, match="abort it first"):
+            admin.delete(job)
+        admin.abort(job)
+        found = admin.wait(job, timeout_s=30)
+        assert (found["state"], found["reason"]) == ("aborted", "aborted by admin")
+        assert list(log) == []
+        status = admin.status()
+        assert status["jobs"] == []
+        assert [site["connected"] for site in status["sites"]] == [True, True]
+
+
+def test_a_job_that_needs_more_than_there_is_is_refused_at_once(place):
+    with place.admin() as admin, pytest.raises(FlareError, match="needs 3 sites, but 2 take part in the study"):
+        admin.submit(place.noise_job(min_clients=3))
+
+
+def test_jobs_wait_for_sites_with_a_reason_and_start_when_they_come(place):
+    place.end("site-2")
+    place.wait_disconnected("site-2")
+    with place.admin() as admin:
+        job = admin.submit(place.noise_job())
+        changes = admin.changes(job["id"])
+        waiting = next(each for each in changes if each["state"] == "waiting")
+        assert waiting["reason"] == "2 sites are needed, 1 are ready (site-2 is not connected)"
+        place.restart("site-2")
+        *_, last = changes
+        assert last["state"] == "finished"
+
+
+def test_jobs_take_turns_at_cards_and_the_urgent_ones_come_first(place):
+    """One card a site: a job that holds it keeps two others waiting, of which the more urgent starts first."""
+    for site in ("site-1", "site-2"):
+        place.end(site)
+        (place.kit(site) / "local" / "resources.json").write_text('{"num_of_gpus": 1, "mem_per_gpu_in_GiB": 16}')
+        place.wait_disconnected(site)
+        place.restart(site)
+    hold = threading.Event()
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
+    needs = {"resource_spec": {"@ALL": {"num_of_gpus": 1, "mem_per_gpu_in_GiB": 8}}}
+    with place.admin() as admin:
+        first = admin.submit(place.noise_job(gate, 0, meta=needs))["id"]
+        second = admin.submit(place.noise_job(meta=needs))["id"]
+        third = admin.submit(place.noise_job(meta=needs), priority=5)["id"]
+        assert "1 GPUs are needed, 0 of 1 are free" in admin.job(second)["reason"]
+        hold.set()
+        ended = {each: admin.wait(each, timeout_s=60)["ended"] for each in (first, second, third)}
+        assert sorted(ended, key=ended.__getitem__) == [first, third, second]
+        large = {"resource_spec": {"@ALL": {"num_of_gpus": 1, "mem_per_gpu_in_GiB": 80}}}
+        never = admin.submit(place.noise_job(meta=large))["id"]
+        assert "80 GiB a GPU are needed, its have 16" in admin.job(never)["reason"]
+        admin.abort(never)
+        assert admin.job(never)["state"] == "aborted"
+
+
+def test_roles_and_studies_keep_people_apart(place):
+    from flare_runtime import Admin
+    from flare_runtime.provision.join import join
+
+    with place.admin() as admin:
+        tokens = {
+            "lead@example.org": admin.invite("lead@example.org", kind="admin", role="lead"),
+            "member@example.org": admin.invite("member@example.org", kind="admin", role="member"),
+            "other@example.org": admin.invite("other@example.org", kind="admin", role="lead", studies="other"),
+        }
+        kits = {name: join(token, place.folder / name) for name, token in tokens.items()}
+        with pytest.raises(FlareError, match="used, withdrawn or is too old"):
+            join(tokens["lead@example.org"], place.folder / "again")
+        with Admin.connect(kits["lead@example.org"]) as lead:
+            mine = lead.submit(place.noise_job())["id"]
+            assert lead.wait(mine, timeout_s=60)["state"] == "finished"
+            with pytest.raises(FlareError, match="does not allow 'members'"):
+                lead.invite("site-9")
+            theirs = admin.submit(place.noise_job())["id"]
+            admin.wait(theirs, timeout_s=60)
+            with pytest.raises(FlareError, match="does not allow 'manage', and the job is admin's"):
+                lead.delete(theirs)
+        with Admin.connect(kits["member@example.org"]) as member:
+            assert len(member.jobs()) == 2
+            with pytest.raises(FlareError, match="does not allow 'submit'"):
+                member.submit(place.noise_job())
+        with Admin.connect(kits["other@example.org"]) as other:
+            assert other.jobs() == []
+            with pytest.raises(FlareError, match="there is no job"):
+                other.job(mine)
+            with pytest.raises(FlareError, match="does not take part in the study 'default'"):
+                other.submit(place.noise_job())
+            with pytest.raises(FlareError, match="0 take part in the study 'other'"):
+                other.submit(place.noise_job(), study="other")
+
+
+def test_one_site_is_put_out_or_renewed_and_the_other_is_not_touched(place):
+    from flare_runtime.daemon import DaemonError
+    from flare_runtime.provision.join import renew
+    from flare_runtime.provision.kit import KitError, fingerprint
+
+    with place.admin() as admin:
+        place.end("site-1")
+        place.wait_disconnected("site-1")
+        before = (place.kit("site-1") / "startup" / "certificate.pem").read_bytes()
+        old = place.folder / "old"
+        import shutil
+
+        shutil.copytree(place.kit("site-1"), old)
+        renewed = renew(place.kit("site-1"))
+        assert fingerprint(renewed.credentials.certificate) != fingerprint(before)
+        with pytest.raises(KitError, match="has a newer certificate than this one"):
+            renew(old)
+        place.restart("site-1")
+        assert [site["connected"] for site in admin.status()["sites"]] == [True, True]
+
+        admin.remove("site-1")
+        with pytest.raises(DaemonError, match="site-1 was removed from the project poc"):
+            place.restart("site-1")
+        (left,) = admin.status()["sites"]
+        assert (left["name"], left["connected"]) == ("site-2", True)
+        job = admin.submit(place.noise_job(min_clients=1))["id"]
+        assert admin.wait(job, timeout_s=60)["state"] == "finished"
+
+
+def test_other_members_topics_are_closed_to_sites_and_guests(place):
+    """What a site may not ask, it does not get, although its certificate is good."""
+    from flare_runtime.provision.kit import Kit
+    from flare_transport import Cell, RemoteError
+
+    kit = Kit.load(place.kit("site-1"))
+    with Cell("site-1.intruder") as cell:
+        cell.connect(kit.info.address, credentials=kit.credentials, peer="server")
+        for topic, payload in (("admin.jobs", [None]), ("admin.invite", ["x", {}]), ("admin.status", [])):
+            with pytest.raises(RemoteError, match="only administrators"):
+                cell.request("server", topic, payload, timeout_s=20)
+        with pytest.raises(RemoteError, match="used, withdrawn"):
+            cell.request("server", "enroll", [b"x"], timeout_s=20)
+        with pytest.raises(RemoteError, match="is no site"):
+            cell.request("server", "site.hello", ["1", {}], timeout_s=20)
+        with pytest.raises(RemoteError, match="not the process of a job"):
+            cell.request("server", "job.done", ["1", "finished", ""], timeout_s=20)
