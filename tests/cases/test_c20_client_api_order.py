@@ -140,3 +140,15 @@ def test_a_rank_above_zero_takes_part_without_a_model(project, external):
         pytest.skip("alone, a rank above zero waits for what rank 0 is given: see the launch of two ranks")
     run = recipe.execute(project.env(1), raise_on_failure=False)
     assert "7" in run.summary()["error"]
+
+
+def test_the_rules_hold_between_processes_of_a_federation(project, external):
+    body = f"seen = [attempt({SEND}), flare.receive() is flare.receive(), attempt({SEND}), attempt({SEND})]"
+    script = LOG_CALLS.replace("{body}", body).replace(
+        'with open("seen.json", "w") as file:\n        json.dump(seen, file)',
+        'print("SEEN", json.dumps(seen), flush=True)',
+    )
+    status, folder, _ = project.poc(script, clients=1, launch_external_process=external, num_rounds=2)
+    assert status == "finished"
+    log = (folder / "sites" / "site-1" / "log.txt").read_text()
+    assert '["ClientApiError", true, null, "ClientApiError"]' in log

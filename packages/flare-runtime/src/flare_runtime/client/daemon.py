@@ -164,6 +164,7 @@ class ClientDaemon:
         RunFolder(folder / "run").path.mkdir(parents=True, exist_ok=True)
         (folder / "run" / "sites").mkdir(exist_ok=True)
         if (folder / "app").is_dir():
+            self._say("tensor.release", [task["archive"]])
             return
         problem, path = download_file(self._server, task["archive"], None, self.cell, folder)
         if path is None or sha256_of(path) != task["sha256"]:
