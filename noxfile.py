@@ -156,7 +156,16 @@ def everything(session: nox.Session) -> None:
         groups = project.get("dependency-groups", {})
         requirements |= dict.fromkeys(nox.project.dependency_groups(project, *groups))
     packages = list(dict.fromkeys(name for package in PROJECTS for name in closure(package)))
-    prepare(session, *requirements, "mypy>=2.4,<3", "psutil>=5.9", "scikit-learn>=1.5", packages=packages, torch=True)
+    prepare(
+        session,
+        *requirements,
+        "mypy>=2.4,<3",
+        "psutil>=5.9",
+        "jsonschema>=4.20",
+        "scikit-learn>=1.5",
+        packages=packages,
+        torch=True,
+    )
 
 
 # Checks of the source
