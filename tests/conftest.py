@@ -421,6 +421,14 @@ class Shell:
         assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout if code == 0 else done.stderr
 
+    def retry(self, *words: str | Path) -> None:
+        """Run a command until it succeeds: what was just started may not listen yet."""
+        command = [sys.executable, "-m", "flare_runtime.cli", *map(str, words)]
+        for _ in range(20):
+            if subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True).returncode == 0:
+                return
+        raise AssertionError(f"{words} does not succeed")
+
     @staticmethod
     def free_port() -> int:
         with socket.socket() as probe:

@@ -190,7 +190,7 @@ class AdminDesk:
             submitter=who.name,
             blob=row.blob,
             priority=row.priority,
-            needs=row.needs,
+            needs={key: value for key, value in row.needs.items() if key != "cards"},
             submitted=time.time(),
         )
         self._daemon.add_job(clone)

@@ -111,7 +111,7 @@ class ServerDaemon:
         logger.info("listening address=%s project=%s", address, self.kit.info.project)
         with self.lock:
             for row in self.store.jobs(states=(RunStatus.RUNNING.value,)):
-                self._start(row, {})
+                self._start(row, row.needs.get("cards", {}))
             self.schedule()
         return address
 
@@ -202,8 +202,7 @@ class ServerDaemon:
             self.update(row.id, state=RunStatus.FAILED.value, reason=str(error), ended=time.time())
             return
         needs = Needs.from_json(row.needs)
-        for site, held in cards.items():
-            self.connected[site].hold(row.id, held, needs.at(site))
+        self.store.update_job(row.id, needs=json.dumps({**row.needs, "cards": cards}))
         sites = tuple(site for site in self.sites_of(row.study) if not needs.sites or site in needs.sites)
         job = self.running[row.id] = RunningJob(
             row,
@@ -217,7 +216,21 @@ class ServerDaemon:
             started=self._job_started,
             connected=lambda: list(self.connected),
         )
-        job.start(list(self.connected))
+        job.start([site for site in self.connected if self._hold(job, site)])
+
+    def _hold(self, job: RunningJob, site: str) -> bool:
+        """Give a job what it needs at a site that is there; false if that is not free."""
+        if site not in job.sites:
+            return False
+        capacity, wanted = self.connected[site], Needs.from_json(job.row.needs).at(site)
+        if site not in job.cards:
+            found = capacity.fit(job.row.id, wanted)
+            if isinstance(found, str):
+                logger.info("site left out job=%s site=%s reason=%s", job.row.id, site, found)
+                return False
+            job.cards[site] = found
+        capacity.hold(job.row.id, tuple(job.cards[site]), wanted)
+        return True
 
     def _job_started(self, job: str, attempt: int) -> None:
         row = self.store.job(job)
@@ -273,7 +286,8 @@ class ServerDaemon:
             logger.info("site connected site=%s", site)
             for job in self.running.values():
                 job.site_left(site, "its client was started again")
-                job.deploy(site)
+                if self._hold(job, site):
+                    job.deploy(site)
             self.schedule()
             self.changed.notify_all()
         return {"project": self.kit.info.project}
@@ -297,7 +311,7 @@ class ServerDaemon:
     def _on_job_up(self, message: Message) -> None:
         job = self._job(message)
         with self.lock:
-            job.process_is_up([site for site in job.sites if site in self.connected])
+            job.process_is_up([site for site in job.cards if site in self.connected])
 
     def _on_job_round(self, message: Message) -> None:
         job = self._job(message)
