@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 
 from flare_core import (
-    FilterContext,
-    FilterPoint,
     FLModel,
     JobAborted,
     RecipeError,
@@ -32,16 +30,16 @@ from flare_core.events import (
     SiteReturned,
     WarningRaised,
 )
-from flare_core.filters import FilterChain, apply_filters, filters_for
-from flare_core.model import Key
+from flare_core.filters import FilterChain
 from flare_runtime.checkpoints import Keeper
+from flare_runtime.dispatch import Dispatch
 from flare_runtime.inbox import Inbox
 from flare_runtime.open_task import OpenTask
 from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result
 from flare_runtime.record import MetricsFile
 from flare_runtime.roster import Roster
-from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, release_params, send_params
-from flare_transport import Cell, Message, encode
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell, Message
 
 __all__ = ["SitesFederation", "Waits"]
 
@@ -61,14 +59,6 @@ class Waits:
 
     reconnect_grace_s: float = 600.0
     round_deadline_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """What a site fetches a task's model from, and the tensors that it may say it sends back as they were."""
-
-    offer: Offer
-    arrays: dict[Key, Any]  # noted before anything is sent: the offer lets go of them once they were fetched
 
 
 class SitesFederation:
@@ -110,18 +100,13 @@ class SitesFederation:
         self.reading: str | None = None
         self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
         self._cell = cell
-        self._downloader = downloader
         self._checkpoints = checkpoints
         self._metrics = metrics
-        self._task_filters = task_filters
-        self._result_filters = result_filters
+        self._dispatch = Dispatch(cell, downloader, roster, task_filters, result_filters)
         self._waits = waits or Waits()
         self._inbox: Inbox[Post] = Inbox()
         self._task_id = 0
         self._open: OpenTask | None = None
-        self._sent: dict[str, _Sent] = {}
-        self._kept: list[LazyParams] = []
-        self._unchanged: set[Key] = set()
         self._round_started: float | None = None
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
@@ -192,34 +177,29 @@ class SitesFederation:
         for site in targets:
             if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
-        self._release_kept()
+        self._dispatch.release_kept()
         self._task_id += 1
         quorum = to.quorum if isinstance(to, Sample) else len(targets)
-        open_task = self._open = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
-        self._sent = self._send(task, open_task.model, targets)
+        given = self._open = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
+        self._dispatch.send(given, targets)
         started = time.monotonic()
         try:
             for site in targets:
-                while site not in open_task.arrived and site not in open_task.passed_over:
-                    self._await_reply(open_task, site, started)
-                if site in open_task.passed_over:
+                while site not in given.arrived and site not in given.passed_over:
+                    self._await_reply(given, site, started)
+                if site in given.passed_over:
                     continue
-                arrays = self._sent[site].arrays if site in self._sent else {}
-                model = receive_params(open_task.arrived.pop(site), self._cell, arrays)
-                open_task.read.add(site)
+                model = self._dispatch.receive(given, site)
+                given.read.add(site)
                 params = model.params
-                self._note_unchanged(params)
                 self.reading = site
-                yield Reply(site, task, self._filtered(model, site, task), self.round)
+                yield Reply(site, task, self._dispatch.filtered(model, site, given), self.round)
                 self.reading = None
-                self._done_with(params)
+                self._dispatch.done_with(params)
         finally:
-            sent, self._open, self._sent = self._sent, None, {}
+            self._open = None
             self._waiting_for = ("the workflow's own work on the server", time.time())
-            for offer in {each.offer for each in sent.values()}:
-                offer.close()
-            for model in open_task.arrived.values():
-                release_params(model, self._cell)
+            self._dispatch.close(given)
 
     def _await_reply(self, task: OpenTask, site: str, started: float) -> None:
         """Take what comes next while a site's reply is awaited, and see whether the wait must end."""
@@ -296,7 +276,7 @@ class SitesFederation:
     def finish(self) -> None:
         """Tell all sites that no task will come any more."""
         self._end_round()  # the workflow may have left the loop
-        self._release_kept()
+        self._dispatch.release_kept()
         self._is_finishing = True
         for host in self.roster.by_host(self.roster.present):
             self._cell.send(host, "end")
@@ -316,41 +296,6 @@ class SitesFederation:
 
     def _stamped(self, model: FLModel) -> FLModel:
         return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
-
-    def _send(self, task: str, model: FLModel, targets: Sequence[str]) -> dict[str, _Sent]:
-        """Give a task to sites; return by site what was sent, if it has to be fetched."""
-        known, self._unchanged = self._unchanged, set()
-        if all(each.same_for_all_sites for each in filters_for(self._task_filters, task)):
-            filtered = self._filtered_task(model, "*", task)
-            by_host = self.roster.by_host(targets)
-            receivers = {host: len(sites) for host, sites in by_host.items()}
-            outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
-            sent = None if offer is None else _Sent(offer, offer.arrays())
-            to_all = encode([self._task_id, None, task, outgoing])  # serialized once, if hosts serve all their sites
-            for host, sites in by_host.items():
-                is_all = self.roster.are_all_of(host, sites)
-                self._cell.send(host, "task", to_all if is_all else [self._task_id, sites, task, outgoing])
-            return {} if sent is None else dict.fromkeys(targets, sent)
-        sent_to: dict[str, _Sent] = {}
-        for site in targets:
-            filtered = self._filtered_task(model, site, task)
-            outgoing, offer = send_params(filtered, self._downloader, with_digest=known)
-            if offer is not None:
-                sent_to[site] = _Sent(offer, offer.arrays())
-            self._cell.send(self.roster.hosts[site], "task", [self._task_id, [site], task, outgoing])
-        return sent_to
-
-    def _filtered_task(self, model: FLModel, site: str, task: str) -> FLModel:
-        if not self._task_filters:
-            return model
-        return apply_filters(
-            self._task_filters, model, FilterContext(FilterPoint.SERVER_OUTPUT, site, task, self.round)
-        )
-
-    def _note_unchanged(self, params: Any) -> None:
-        """Note which tensors a site has sent back as they were: it may hold them when the next model is sent."""
-        if isinstance(params, LazyParams):
-            self._unchanged.update(key for key, leaf in params.leaves() if leaf.entry.same)
 
     @property
     def waiting_for(self) -> tuple[str, float]:
@@ -392,7 +337,7 @@ class SitesFederation:
             logger.error("%s spoke for the site %r, which is not its own; ignored", sender, site)
         elif task is None or task_id != task.number or not task.take(site, model):
             logger.warning("late result ignored site=%s task_id=%s", site, task_id)
-            release_params(model, self._cell)
+            self._dispatch.release([model])
         else:
             done = len(task.targets) - task.missing
             self.events.emit(SiteReplied(site, task.name, self.round, done, len(task.targets)))
@@ -407,7 +352,7 @@ class SitesFederation:
             self.events.emit(SiteReturned(site))
             task = self._open
             if task is not None and site in task.awaited:  # it was given the task before, and has lost it
-                self._sent.update(self._send(task.name, task.model, (site,)))
+                self._dispatch.send(task, (site,))
 
     def _note_left(self, item: Left) -> None:
         if self._is_finishing:  # nothing is wanted of it any more
@@ -421,25 +366,6 @@ class SitesFederation:
             self.events.emit(SiteLeft(site, item.reason))
             if self._open is not None:
                 self._open.left(site)
-
-    def _filtered(self, model: FLModel, site: str, task: str) -> FLModel:
-        if not self._result_filters:
-            return model
-        return apply_filters(
-            self._result_filters, model, FilterContext(FilterPoint.SERVER_INPUT, site, task, self.round)
-        )
-
-    def _done_with(self, params: Any) -> None:
-        if isinstance(params, LazyParams):
-            if params.kept:
-                self._kept.append(params)
-            else:
-                params.release()
-
-    def _release_kept(self) -> None:
-        for params in self._kept:
-            params.release()
-        self._kept = []
 
     def _note_failure(self, failure: Failed) -> SiteError:
         error = SiteError(failure.message, site=failure.site, details=failure.details)

@@ -1,0 +1,121 @@
+"""Dispatch: what goes to the sites with a task, what comes back with a result, and what is held for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core import FilterContext, FilterPoint, FLModel
+from flare_core.filters import FilterChain, apply_filters, filters_for
+from flare_core.model import Key
+from flare_runtime.open_task import OpenTask
+from flare_runtime.roster import Roster
+from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, release_params, send_params
+from flare_transport import Cell, encode
+
+__all__ = ["Dispatch"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a site fetches a task's model from, and the tensors that it may say it sends back as they were."""
+
+    offer: Offer
+    arrays: dict[Key, Any]  # noted before anything is sent: the offer lets go of them once they were fetched
+
+
+class Dispatch:
+    """Sends tasks and receives results, through the filters of the server's side.
+
+    Args:
+        roster: who is reached through which cell.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        downloader: Downloader,
+        roster: Roster,
+        task_filters: list[FilterChain],
+        result_filters: list[FilterChain],
+    ) -> None:
+        self._cell = cell
+        self._downloader = downloader
+        self._roster = roster
+        self._task_filters = task_filters
+        self._result_filters = result_filters
+        self._sent: dict[str, _Sent] = {}
+        self._kept: list[LazyParams] = []
+        self._unchanged: set[Key] = set()
+
+    def send(self, task: OpenTask, targets: Sequence[str]) -> None:
+        """Give a task to sites, once more if they were given it before."""
+        known, self._unchanged = self._unchanged, set()
+        if all(each.same_for_all_sites for each in filters_for(self._task_filters, task.name)):
+            self._send_the_same(task, targets, known)
+            return
+        for site in targets:
+            outgoing, offer = send_params(self._filtered_task(task, site), self._downloader, with_digest=known)
+            if offer is not None:
+                self._sent[site] = _Sent(offer, offer.arrays())
+            self._cell.send(self._roster.hosts[site], "task", [task.number, [site], task.name, outgoing])
+
+    def _send_the_same(self, task: OpenTask, targets: Sequence[str], known: set[Key]) -> None:
+        by_host = self._roster.by_host(targets)
+        receivers = {host: len(sites) for host, sites in by_host.items()}
+        filtered = self._filtered_task(task, "*")
+        outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
+        if offer is not None:
+            self._sent.update(dict.fromkeys(targets, _Sent(offer, offer.arrays())))
+        to_all = encode([task.number, None, task.name, outgoing])  # serialized once, if hosts serve all their sites
+        for host, sites in by_host.items():
+            is_all = self._roster.are_all_of(host, sites)
+            self._cell.send(host, "task", to_all if is_all else [task.number, sites, task.name, outgoing])
+
+    def receive(self, task: OpenTask, site: str) -> FLModel:
+        """Return a result that has arrived, with params that are fetched when they are read."""
+        arrays = self._sent[site].arrays if site in self._sent else {}
+        model = receive_params(task.arrived.pop(site), self._cell, arrays)
+        if isinstance(model.params, LazyParams):  # what came back as it was, the site may hold for the next model
+            self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
+        return model
+
+    def filtered(self, model: FLModel, site: str, task: OpenTask) -> FLModel:
+        """A result as the job's filters leave it."""
+        if not self._result_filters:
+            return model
+        context = FilterContext(FilterPoint.SERVER_INPUT, site, task.name, task.model.current_round)
+        return apply_filters(self._result_filters, model, context)
+
+    def done_with(self, params: Any) -> None:
+        """Let a site drop its tensors, or not before the next task, if somebody has asked for that."""
+        if isinstance(params, LazyParams):
+            if params.kept:
+                self._kept.append(params)
+            else:
+                params.release()
+
+    def release(self, models: Iterable[FLModel]) -> None:
+        """Let sites drop the tensors of results that nobody wants."""
+        for model in models:
+            release_params(model, self._cell)
+
+    def close(self, task: OpenTask) -> None:
+        """Let go of all that was held for a task."""
+        sent, self._sent = self._sent, {}
+        for offer in {each.offer for each in sent.values()}:
+            offer.close()
+        self.release(task.arrived.values())
+
+    def release_kept(self) -> None:
+        """Let sites drop the tensors that were kept."""
+        for params in self._kept:
+            params.release()
+        self._kept = []
+
+    def _filtered_task(self, task: OpenTask, site: str) -> FLModel:
+        if not self._task_filters:
+            return task.model
+        context = FilterContext(FilterPoint.SERVER_OUTPUT, site, task.name, task.model.current_round)
+        return apply_filters(self._task_filters, task.model, context)
