@@ -55,3 +55,35 @@ def test_torchrun_with_two_gloo_ranks(project):
     for rank in (0, 1):
         seen = json.loads((run.get_result() / "sites" / "site-1" / f"rank-{rank}.json").read_text())
         assert seen == [[3.0, 3.0], [6.0, 6.0], [9.0, 9.0]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_torchrun_with_two_gloo_ranks_in_a_federation_of_processes(project):
+    from flare_tensor_downloader import read_file
+
+    script = """
+        import torch
+        import torch.distributed as dist
+        import flare_core.client as flare
+
+        dist.init_process_group("gloo")
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            weight = torch.zeros(2, dtype=torch.float64)
+            if dist.get_rank() == 0:
+                ((key, value),) = model.params.items()
+                weight += torch.from_numpy(value)
+            dist.broadcast(weight, src=0)
+            gradient = torch.full((2,), float(dist.get_rank() + 1), dtype=torch.float64)
+            dist.all_reduce(gradient)
+            weight += gradient
+            flare.send(flare.FLModel(params={key: weight.numpy()} if dist.get_rank() == 0 else {}))
+        dist.destroy_process_group()
+    """
+    ranks = {"launch_external_process": True, "command": "torchrun --standalone --nproc_per_node 2"}
+    status, folder, printed = project.poc(script, clients=1, num_rounds=3, **ranks)
+    assert status == "finished", printed
+    (weight,) = read_file(folder / "server" / "global_model.safetensors").values()
+    assert weight.tolist() == [9.0, 9.0]

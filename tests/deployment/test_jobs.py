@@ -123,6 +123,18 @@ def test_jobs_take_turns_at_cards_and_the_urgent_ones_come_first(place):
         assert admin.job(never)["state"] == "aborted"
 
 
+def test_no_more_jobs_run_than_the_server_allows(hospital):
+    place = hospital(max_jobs=1)
+    hold = threading.Event()
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
+    with place.admin() as admin:
+        first, second = admin.submit(place.noise_job(gate, 0)), admin.submit(place.noise_job())
+        assert "1 jobs are running, which is as many as max_jobs allows" in admin.job(second["id"])["reason"]
+        hold.set()
+        assert admin.wait(first["id"], timeout_s=60)["state"] == "finished"
+        assert admin.wait(second["id"], timeout_s=60)["state"] == "finished"
+
+
 def test_roles_and_studies_keep_people_apart(place):
     from flare_runtime import Admin
     from flare_runtime.provision.join import join

@@ -20,7 +20,7 @@ def undisturbed(hospital, database):
 
 
 @pytest.mark.timeout(60 + 60 * RUNS)
-@pytest.mark.parametrize("victim", ["client job", "client", "server job", "server"])
+@pytest.mark.parametrize("victim", ["client job", "client", "server job", "server", "everybody"])
 def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
     place, digest = undisturbed
     for _ in range(RUNS):
@@ -41,6 +41,11 @@ def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
             os.kill(process[0], signal.SIGKILL)
         elif victim == "server job":
             os.kill(place.job_process(), signal.SIGKILL)
+        elif victim == "everybody":
+            for name in ("server", "site-1", "site-2"):
+                place.end(name)
+            for name in ("server", "site-1", "site-2"):
+                place.restart(name)
         else:
             place.kill("site-1" if victim == "client" else "server")
         found, after = place.result(job)

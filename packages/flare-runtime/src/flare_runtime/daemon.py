@@ -7,6 +7,7 @@ daemon ends when nobody holds the other end any more.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -20,11 +21,14 @@ from typing import Any
 from flare_core import FlareError
 from flare_runtime.lock_file import holder_of
 from flare_runtime.logs import log_to
+from flare_runtime.provision.kit import Kit
 
 __all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "serve", "start_daemon", "stop_daemon"]
 
 READY_VARIABLE, LEASH_VARIABLE = "FLARE_DAEMON_READY_FD", "FLARE_DAEMON_LEASH_FD"
 STOP_S = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 class DaemonError(FlareError):
@@ -165,6 +169,9 @@ def serve(kind: str, folder: Path) -> None:
         signal.signal(number, lambda *_: stop.set())
     _watch_leash(stop)
     with log_to(folder / "log.txt", "INFO"):
+        warning = Kit.load(folder, kind=kind).warning
+        if warning is not None:
+            logger.warning("%s", warning)
         if kind == "server":
             _serve_server(folder, stop)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ from flare_runtime.cli.output import Form, FormOption, ago, moment, show, table
 from flare_runtime.cli.places import PROJECT, KitOption, connect
 
 __all__ = ["add_to", "site_app"]
+
+WARN_DAYS = 30
 
 site_app = typer.Typer(help="The sites and administrators of the project.", no_args_is_help=True)
 
@@ -223,6 +226,11 @@ def status_text(found: dict[str, Any]) -> str:
         done = "-" if progress.get("round") is None else f"{progress['round']} of {progress['rounds']}"
         jobs.append([each["id"], each["name"], each["state"], done, waits, ago(since)])
     left = found["certificate_days_left"]
+    warnings = [f"warning: the server's certificate ends in {left:.0f} days"] if left < WARN_DAYS else []
+    for each in found["sites"]:
+        days = (each["certificate_expires"] or float("inf")) / 86400 - time.time() / 86400
+        if days < WARN_DAYS:
+            warnings.append(f"warning: the certificate of {each['name']} ends in {days:.0f} days; 'flare renew' there")
     return "\n".join(
         [
             f"project {found['project']} at {found['address']}, version {found['version']},"
@@ -231,6 +239,7 @@ def status_text(found: dict[str, Any]) -> str:
             table(["site", "state", "for", "jobs"], sites, empty="no site has joined; flare invite site-1"),
             "",
             table(["job", "name", "state", "round", "waits for", "since"], jobs, empty="no job waits or runs"),
+            *warnings,
         ]
     )
 
