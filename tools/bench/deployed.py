@@ -72,4 +72,15 @@ def _adding(runner: Runner, label: str, clients: int, count: int, mib: int, *, w
     return runner.run(label, script, clients, count, mib, 0, runner.folder, "poc", cwd=ADDING, weigh=weigh)
 
 
-SUITES = {"deployed-rounds": rounds, "deployed": deployed}
+def help_text(runner: Runner) -> Iterator[Row]:
+    """The command line says what it can do before anybody wonders."""
+    walls = [runner.run("flare --help", "-m", "flare_runtime.cli", "--help").wall for _ in range(runner.repeat + 1)]
+    yield Row(
+        "flare --help",
+        {"flare": f"{median(walls[1:]):.2f} s", "ratio": spread(walls[1:])},
+        "≤ 0.3 s",
+        median(walls[1:]) <= 0.3,
+    )
+
+
+SUITES = {"help": help_text, "deployed-rounds": rounds, "deployed": deployed}
