@@ -169,6 +169,12 @@ def test_roles_and_studies_keep_people_apart(place):
                 other.submit(place.noise_job())
             with pytest.raises(FlareError, match="0 take part in the study 'other'"):
                 other.submit(place.noise_job(), study="other")
+        refused = [(each["who"], each["what"]) for each in admin.audit() if "does not allow" in each["outcome"]]
+        assert refused == [
+            ("lead@example.org", "invite"),
+            ("lead@example.org", "delete"),
+            ("member@example.org", "submit"),
+        ]
 
 
 def test_one_site_is_put_out_or_renewed_and_the_other_is_not_touched(place):

@@ -75,8 +75,8 @@ class AdminDesk:
             who = self._daemon.members.owner_of(message.sender)
             if who.kind != "admin":
                 raise MembersError(f"{who.name} is a {who.kind}; only administrators can ask for 'admin.{topic}'")
-            check_right(who, right)
             try:
+                check_right(who, right)
                 found = handler(who, message, *message.payload)
             except FlareError as error:
                 self._note(who, topic, message, str(error))

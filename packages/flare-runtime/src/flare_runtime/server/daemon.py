@@ -96,7 +96,6 @@ class ServerDaemon:
         self._stopping = False
         self.cell = Cell(
             self.kit.info.name,
-            threads=16,
             reconnect_grace_s=self.settings.link_grace_s,
             admits=self.members.refusal,
         )
