@@ -305,6 +305,12 @@ class Hospital:
         """The kit of the server or a site."""
         return self.poc.project_folder / "server" if name == "server" else self.poc.folder / "sites" / name
 
+    def stop(self, name: str) -> None:
+        """Stop the server or a site's client in order."""
+        from flare_runtime.daemon import stop_daemon
+
+        stop_daemon("server" if name == "server" else "client", self.kit(name))
+
     def wait_for_events(self, job_id: str, *wanted: dict) -> None:
         """Wait until such things have happened in a run, in this order."""
         left = list(wanted)

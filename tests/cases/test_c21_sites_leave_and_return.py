@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -137,13 +138,20 @@ class Wire:
         self._up.set()
         self._carried = 0
         self._cut_at: int | None = None
+        self._then: Callable[[], None] | None = None
         self.was_cut = threading.Event()
+        self.refused = threading.Semaphore(0)
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def cut_after(self, count: int) -> None:
-        """Cut once so many more bytes have gone to the server."""
+    def cut_after(self, count: int, then: Callable[[], None] | None = None) -> None:
+        """Cut once so many more bytes have gone to the server, or do something else instead."""
         with self._lock:
             self._cut_at = self._carried + count
+            self._then = then
+
+    def refuse(self) -> None:
+        """Cut every connection while it is made, as a server does that is just being stopped."""
+        self._up.clear()
 
     def mend(self) -> None:
         self._up.set()
@@ -160,6 +168,7 @@ class Wire:
                 return
             if not self._up.is_set():
                 near.close()
+                self.refused.release()
                 continue
             far = socket.create_connection(("127.0.0.1", self.server_port))
             with self._lock:
@@ -172,6 +181,9 @@ class Wire:
             while piece := source.recv(1 << 16):
                 target.sendall(piece)
                 if counts and self._is_due(len(piece)):
+                    if self._then is not None:
+                        self._then()
+                        continue
                     self._up.clear()
                     self._end_all()
                     self.was_cut.set()
@@ -224,6 +236,44 @@ def test_an_upload_that_is_cut_counts_once(hospital):
     rounds = contributions(folder)
     assert [set(each) for each in rounds.values()] == [{"site-1", "site-2"}] * 3
     assert model_of(folder) == pytest.approx(expected(rounds), rel=1e-12)
+    wire.close()
+
+
+def test_a_site_that_is_killed_while_its_result_is_read_counts_once(hospital):
+    """A part of its numbers is in the sum by then, so the round begins again."""
+    wire = Wire()
+    place = hospital(2, port=wire.port, listen=wire.server_port)
+    pids: dict[str, int] = {}
+
+    def decide(site, pid, times):
+        pids[site] = pid
+        if len(pids) == 2 and times == 1:
+            wire.cut_after(24 << 20, lambda: os.kill(pids["site-1"], signal.SIGKILL))  # of 64 MiB, its own come first
+
+    gate = place.gate(decide)
+    model = {"w": np.zeros(1 << 21), "v": np.zeros(1 << 21)}
+    with place.admin() as admin:
+        job_id = admin.submit(place.job(ADDS, [str(gate.path), "1"], rounds=3, model=model))["id"]
+    folder = fetch(place, job_id)
+    rounds = contributions(folder)
+    assert [set(each) for each in rounds.values()] == [{"site-1", "site-2"}] * 3
+    assert model_of(folder) == pytest.approx(expected(rounds), rel=1e-12)
+    assert "the round begins again" in (folder / "log.txt").read_text()
+    assert json.loads((folder / "summary.json").read_text())["rounds"] == 3
+    wire.close()
+
+
+def test_connections_that_are_cut_while_they_are_made_do_not_end_a_client(hospital):
+    wire = Wire()
+    place = hospital(1, port=wire.port, listen=wire.server_port)
+    wire.refuse()
+    place.stop("server")
+    for _ in range(6):
+        assert wire.refused.acquire(timeout=30)
+    place.restart("server")
+    wire.mend()
+    found, _ = place.run(place.noise_job(min_clients=1))
+    assert found["state"] == "finished"
     wire.close()
 
 

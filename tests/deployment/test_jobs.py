@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -121,6 +123,66 @@ def test_jobs_take_turns_at_cards_and_the_urgent_ones_come_first(place):
         assert "80 GiB a GPU are needed, its have 16" in admin.job(never)["reason"]
         admin.abort(never)
         assert admin.job(never)["state"] == "aborted"
+
+
+def test_a_limit_of_waiting_is_kept_and_the_run_goes_on(hospital, tmp_path):
+    from flare_runtime import ProdEnv
+
+    place = hospital()
+    hold = threading.Event()
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
+    run = ProdEnv(place.poc.admin, workspace_root=tmp_path).deploy(place.noise_job(gate))
+    for _ in range(2):
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            run.get_result(timeout=1.0)
+        assert time.monotonic() - began < 10
+    hold.set()
+    assert (run.get_result(timeout=60) / "summary.json").is_file()
+    assert run.get_status() == "finished"
+
+
+def test_many_are_submitted_at_once(hospital):
+    place = hospital(max_jobs=1)
+
+    def submit(_):
+        with place.admin() as admin:
+            return admin.submit(place.noise_job(rounds=1))["id"]
+
+    with ThreadPoolExecutor(6) as pool:
+        ids = list(pool.map(submit, range(6)))
+    assert len(set(ids)) == 6
+    with place.admin() as admin:
+        assert {admin.wait(each, timeout_s=100)["state"] for each in ids} == {"finished"}
+
+
+def test_a_site_that_cannot_run_the_job_is_told_at_once(hospital):
+    """It refuses before the job's process at the server has even loaded the job's code."""
+    place = hospital()
+    (place.kit("site-2") / "jobs").rmdir()
+    (place.kit("site-2") / "jobs").write_text("no folder")
+    began = time.monotonic()
+    found, _ = place.run(place.noise_job())
+    assert time.monotonic() - began < 30
+    assert found["state"] == "failed"
+    assert "site-2 cannot run the job" in found["reason"]
+
+
+def test_a_server_that_is_stopped_starts_nothing_more(hospital):
+    place = hospital()
+    hold = threading.Event()
+    gate = place.gate(lambda site, pid, times: hold.wait(60))
+    with place.admin() as admin:
+        job = admin.submit(place.noise_job(gate))["id"]
+        place.wait_for_events(job, {"event": "RoundStarted", "round": 2})
+    place.stop("server")
+    log = (place.kit("server") / "log.txt").read_text()
+    assert "it is started again" not in log
+    assert "Traceback" not in log
+    hold.set()
+    place.restart("server")
+    found, _ = place.result(job)
+    assert (found["state"], found["attempts"]) == ("finished", 2)
 
 
 def test_no_more_jobs_run_than_the_server_allows(hospital):

@@ -17,33 +17,33 @@ def connected(*names, **has):
 
 
 def test_a_job_starts_when_enough_sites_are_there():
-    assert grant("job", Needs(2), SITES, connected("site-1", "site-3")).cards == {"site-1": (), "site-3": ()}
-    refused = grant("job", Needs(2), SITES, connected("site-3"))
+    assert grant(Needs(2), SITES, connected("site-1", "site-3")).cards == {"site-1": (), "site-3": ()}
+    refused = grant(Needs(2), SITES, connected("site-3"))
     assert refused.reason == "2 sites are needed, 1 are ready (site-1 is not connected; site-2 is not connected)"
 
 
 def test_named_and_mandatory_sites():
     there = connected("site-1", "site-2")
-    assert set(grant("job", Needs(1, sites=("site-2",)), SITES, there).cards) == {"site-2"}
-    assert "site-3 must be among them" in grant("job", Needs(1, mandatory=("site-3",)), SITES, there).reason
-    assert "site-9 does not take part in this study" in grant("job", Needs(2, sites=("site-9",)), SITES, there).reason
+    assert set(grant(Needs(1, sites=("site-2",)), SITES, there).cards) == {"site-2"}
+    assert "site-3 must be among them" in grant(Needs(1, mandatory=("site-3",)), SITES, there).reason
+    assert "site-9 does not take part in this study" in grant(Needs(2, sites=("site-9",)), SITES, there).reason
 
 
 def test_cards_are_given_once_and_come_back():
     there = connected("site-1", num_of_gpus=3, mem_per_gpu_in_GiB=16.0)
     needs = Needs(1, resources={"@ALL": {"num_of_gpus": 2, "mem_per_gpu_in_GiB": 8}})
-    first = grant("a", needs, SITES[:1], there)
+    first = grant(needs, SITES[:1], there)
     assert first.cards == {"site-1": (0, 1)}
     there["site-1"].hold("a", first.cards["site-1"], needs.at("site-1"))
-    assert "2 GPUs are needed, 1 of 3 are free" in grant("b", needs, SITES[:1], there).reason
+    assert "2 GPUs are needed, 1 of 3 are free" in grant(needs, SITES[:1], there).reason
     there["site-1"].release("a")
-    assert grant("b", needs, SITES[:1], there).cards == {"site-1": (0, 1)}
+    assert grant(needs, SITES[:1], there).cards == {"site-1": (0, 1)}
 
 
 def test_what_a_site_needs_of_its_own_counts_before_what_all_need():
     needs = Needs.of({"resource_spec": {"@ALL": {"num_of_cpus": 1}, "site-1": {"num_of_cpus": 8}}})
     there = connected("site-1", "site-2", num_of_cpus=4.0)
-    assert set(grant("job", needs, SITES, there).cards) == {"site-2"}
+    assert set(grant(needs, SITES, there).cards) == {"site-2"}
 
 
 @pytest.mark.parametrize("spec", [{"site-1": {"gpus": 1}}, {"site-1": {"num_of_gpus": -1}}, {"site-1": 3}, ["x"]])
@@ -73,7 +73,7 @@ def test_no_card_is_ever_held_twice(wishes):
     for number, (count, leaves) in enumerate(wishes):
         if leaves and held:
             site.release(held.pop(0))
-        cards = site.fit(f"job-{number}", {"num_of_gpus": count})
+        cards = site.fit({"num_of_gpus": count})
         if not isinstance(cards, str):
             site.hold(f"job-{number}", cards, {"num_of_gpus": count})
             held.append(f"job-{number}")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from flare_core import FlareError, Job, RunStatus, export_job
+from flare_runtime.archive import pack_folder, sha256_of
 from flare_runtime.provision.kit import Kit
-from flare_runtime.server.blobs import pack_folder, sha256_of
 from flare_tensor_downloader import Downloader, add_file, download_file
 from flare_transport import Cell, RemoteError, TransportError
 
@@ -109,11 +110,17 @@ class Admin:
         return found
 
     def changes(self, id_: str, timeout_s: float | None = None) -> Iterator[JobInfo]:
-        """Yield a job now, and whenever its state or the reason for it changes, until it has ended."""
+        """Yield a job now, and whenever its state or the reason for it changes, until it has ended.
+
+        Raises:
+            TimeoutError: it goes on after ``timeout_s`` seconds, counted from the first.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
         job = self.job(id_)
         yield job
         while not RunStatus(job["state"]).has_ended:
-            job = self._ask("wait", id_, job["state"], job["reason"], timeout_s=timeout_s)
+            left = None if until is None else max(0.0, until - time.monotonic())
+            job = self._ask("wait", id_, job["state"], job["reason"], timeout_s=left)
             yield job
 
     def abort(self, id_: str) -> None:

@@ -9,6 +9,8 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Protocol
 
 from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
@@ -74,6 +76,7 @@ class RunController:
         self._is_durable = is_durable
         self._started = time.monotonic()
         self._rounds: list[RoundEnded] = []
+        self._completed = 0  # rounds, those before the process was started included
         self._traffic: list[tuple[int, int]] = []  # sent and received by the server, after each round
         self._best: dict[str, Any] | None = None
         self._at = 0  # which workflow runs
@@ -87,10 +90,11 @@ class RunController:
         if self._is_durable:
             self._store = RoundStore(self._folder, self.persistor, self._job.code)
             self._store.state = self._state
-            self._take_over(self._store.restored)
         else:
             self._store = Checkpoints(self._folder, self.persistor, self._job.code)
         self._metrics = MetricsFile(self._folder.metrics)
+        if isinstance(self._store, RoundStore):
+            self._take_over(self._store.read_state())
         meta = self._job.meta
         self.federation = SitesFederation(
             job_id=self._job_id,
@@ -154,20 +158,23 @@ class RunController:
     def _run_workflows(self) -> None:
         interruptions = 0
         while True:
-            completed = len(self._rounds)
+            completed = self._completed
             try:
                 return self._run_from_last_round()
             except (TransportError, DownloadError) as error:
                 site = self.federation.reading
                 if site is None or not self._is_durable:
                     raise
-                interruptions = interruptions + 1 if completed == len(self._rounds) else 1
+                interruptions = interruptions + 1 if completed == self._completed else 1
                 if interruptions > MOST_INTERRUPTIONS:
                     raise
                 self.federation.warn(f"the result of {site} was cut short; the round begins again ({error})")
 
     def _run_from_last_round(self) -> None:
-        restored = self._store.restored if isinstance(self._store, RoundStore) else {}
+        restored: dict[str, Any] = {}
+        if isinstance(self._store, RoundStore):
+            restored = self._store.read_state()
+            self._metrics.cut(int(restored.get("metrics", 0)))  # what was recorded of a round that begins again
         self._at = int(restored.get("workflow", 0))
         for index, workflow in enumerate(_workflows(self._job)):
             self.key_metric = self.key_metric or getattr(workflow, "key_metric", None)
@@ -188,23 +195,25 @@ class RunController:
             "workflow": self._at,
             "state": dict(self._workflow.state()) if self._workflow is not None else {},
             "federation": self.federation.state,
+            "metrics": self._metrics.flush(),
+            "completed": self._completed + 1,
             "best": self._best,
             "seconds": time.monotonic() - self._started,
         }
 
     def _take_over(self, restored: dict[str, Any]) -> None:
         """Go on from what was recorded up to the last completed round; forget what came after it."""
-        last = int(restored.get("round", -1))
-        rows = [row for row in read_metrics(self._folder.metrics) if row["round"] is None or row["round"] <= last]
-        MetricsFile.rewrite(self._folder.metrics, rows)
-        for round_ in range(last + 1):
-            means = {row["key"]: row["value"] for row in rows if row["round"] == round_ and row["site"] is None}
-            self._rounds.append(RoundEnded(round_, last + 1, 0.0, means))
+        self._metrics.cut(int(restored.get("metrics", 0)))
+        self._completed = int(restored.get("completed", 0))
+        of_all = (row for row in read_metrics(self._folder.metrics) if row["site"] is None and row["round"] is not None)
+        for round_, rows in groupby(of_all, key=itemgetter("round")):
+            self._rounds.append(RoundEnded(round_, 0, 0.0, {row["key"]: row["value"] for row in rows}))
         self._best = restored.get("best")
         self._started -= float(restored.get("seconds", 0.0))
 
     def _round_ended(self, event: RoundEnded) -> None:
         self._rounds.append(event)
+        self._completed += 1
         self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
 
     def _model_saved(self, event: ModelSaved) -> None:
@@ -220,7 +229,7 @@ class RunController:
             "outcome": status.value,
             "job": self._job.name,
             "job_id": self._job_id,
-            "rounds": len(self._rounds),
+            "rounds": self._completed,
             "seconds": round(time.monotonic() - self._started, 3),
             "key_metric": self.key_metric,
             "best": self._best,

@@ -36,17 +36,10 @@ class DaemonError(FlareError):
 
 
 class RunningDaemon:
-    """A daemon that was started from here.
+    """A daemon that was started from here."""
 
-    Attributes:
-        said: what it said when it was ready.
-    """
-
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, kind: str, said: str, leash: int | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], leash: int | None) -> None:
         self.process = process
-        self.said = said
-        self._folder = folder
-        self._kind = kind
         self._leash = leash
 
     def stop(self) -> None:
@@ -96,7 +89,7 @@ def start_daemon(
     with os.fdopen(ready, "rb") as pipe:
         said = pipe.readline().decode().strip()
     if said.startswith("ready"):
-        return RunningDaemon(process, folder, kind, said.removeprefix("ready").strip(), leash)
+        return RunningDaemon(process, leash)
     code = process.wait()
     if leash is not None:
         os.close(leash)

@@ -40,6 +40,7 @@ from flare_runtime.record import MetricsFile
 from flare_runtime.roster import Roster
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message
+from flare_transport.address import speaks_for
 
 __all__ = ["SitesFederation", "Waits"]
 
@@ -250,6 +251,12 @@ class SitesFederation:
     def leave(self, host: str, reason: str) -> None:
         """Take note, from any thread, that a cell is gone, and with it the sites that it serves; they may come back."""
         self._inbox.put(Left(host, reason))
+
+    def leave_below(self, peer: str, reason: str) -> None:
+        """Take note, from any thread, that all cells below a peer are gone, and it itself."""
+        for host in self.roster.hosts.copy().values():
+            if speaks_for(peer, host):
+                self.leave(host, reason)
 
     def site_ended(self, host: str) -> None:
         """Take note, from any thread, that what served a site has ended in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,21 @@ class MetricsFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("a", encoding="utf-8")
 
-    @classmethod
-    def rewrite(cls, path: Path, rows: list[dict[str, Any]]) -> None:
-        """Replace the file with these rows."""
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        partial.replace(path)
-
     def write(self, round_: int | None, site: str | None, metrics: Mapping[str, Any], **extra: Any) -> None:
         """Append one line for each metric."""
         for key, value in metrics.items():
             row = {"round": round_, "site": site, "key": key, "value": _plain(value), **extra}
             self._file.write(json.dumps(row) + "\n")
 
-    def flush(self) -> None:
-        """Hand what was written to the operating system."""
+    def flush(self) -> int:
+        """Hand what was written to the operating system; return the file's length."""
         self._file.flush()
+        return os.fstat(self._file.fileno()).st_size
+
+    def cut(self, length: int) -> None:
+        """Forget what was written after the file had that length."""
+        self._file.flush()
+        os.ftruncate(self._file.fileno(), length)
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ class RoundStore:
         code: where the persistor finds the initial model.
     Attributes:
         state: makes what is to be kept beside the model.
-        restored: what was kept of the last completed round; empty if there is none.
     """
 
     def __init__(self, folder: RunFolder, persistor: Persistor | None, code: CodeBundle) -> None:
@@ -47,18 +45,23 @@ class RoundStore:
         self._persistor = persistor
         self._code = code
         self._state_file = folder.server / "state.json"
-        self.restored: dict[str, Any] = _read(self._state_file)
         self._model: FLModel | None = None  # saved, and not on disk yet
-        self._file: str | None = self.restored.get("model")
+        self._writing: Future[None] | None = None
+        self._file: str | None = self.read_state().get("model")
         self._current: FLModel | None = None  # what lies in that file
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flare-rounds")
-        self._writing: Future[None] | None = None
         self._next_link = 0.0
 
-    def load(self) -> FLModel:
+    def read_state(self) -> dict[str, Any]:
+        """What was kept of the last completed round; empty if there is none."""
         self._settle()
-        self.restored = _read(self._state_file)
-        self._file, self._model = self.restored.get("model"), None
+        if not self._state_file.is_file():
+            return {}
+        state: dict[str, Any] = json.loads(self._state_file.read_text())
+        return state
+
+    def load(self) -> FLModel:
+        self._file, self._model = self.read_state().get("model"), None
         if self._file is not None:
             model = FLModel(params=read_file(self._folder.server / self._file))
         else:
@@ -133,10 +136,3 @@ class RoundStore:
 
 def _size_of(model: FLModel) -> int:
     return sum(np.asarray(value).nbytes for _, value in flatten(model.params or {}))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    state: dict[str, Any] = json.loads(path.read_text())
-    return state

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flare_core import FlareError, JobAborted, JobFailed, RunStatus
+from flare_core import RunStatus
 from flare_core.events import EventBus, RoundEnded, RunStarted
 from flare_runtime.admin import Admin, AdminError
 from flare_runtime.checkpoints import Persistor
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.event_log import EVENTS, read_event
-from flare_runtime.record import read_metrics, write_summary
+from flare_runtime.record import write_summary
+from flare_runtime.results import RunResults
 from flare_runtime.run_folder import RunFolder
-from flare_tensor_downloader import read_file
 
 __all__ = ["ServerRun"]
 
@@ -32,20 +32,15 @@ class ServerRun:
         persistor: the job's, which turns arrays into those of the recipe's framework.
     """
 
-    def __init__(
-        self,
-        admin: Admin,
-        job: dict[str, Any],
-        workspace: Path,
-        persistor: Persistor | None,
-    ) -> None:
+    def __init__(self, admin: Admin, job: dict[str, Any], workspace: Path, persistor: Persistor | None) -> None:
         self._admin = admin
         self._job = job
         self._workspace = workspace
         self._persistor = persistor
         self._done: Callable[[], Any] | None = None
         self._owner: Any = None
-        self._folder: RunFolder | None = None
+        self._results: RunResults | None = None
+        self._follower: _Follower | None = None
         self._lock = threading.Lock()
 
     def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
@@ -71,65 +66,54 @@ class ServerRun:
             JobAborted: it was stopped.
             TimeoutError: it goes on after ``timeout`` seconds.
         """
-        with self._lock:
-            if self._folder is None:
-                self._folder = self._fetch(timeout)
-        status, reason = RunStatus(self._job["state"]), self._job["reason"]
-        if raise_on_failure and status is RunStatus.FAILED:
-            raise JobFailed(f"{reason}\n(run folder: {self._folder.path})")
-        if raise_on_failure and status is RunStatus.ABORTED:
-            raise JobAborted(f"{reason} (run folder: {self._folder.path})")
-        return self._folder.path
+        return self._ended(timeout).path(raise_on_failure=raise_on_failure)
 
     def load_model(self, name: str = "global") -> dict[str, Any]:
         """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint.
 
         Raises:
+            JobFailed, JobAborted: as for :meth:`get_result`.
             FlareError: there is no such checkpoint.
         """
-        self.get_result()
-        assert self._folder is not None
-        path = self._folder.checkpoint(name)
-        if not path.is_file():
-            hint = "no site reported the key metric" if name == "best" else "the run ended before its first round"
-            raise FlareError(f"the run kept no '{name}' model ({hint}); its folder is {self._folder.path}")
-        params = read_file(path)
-        return self._persistor.to_framework(params) if self._persistor is not None else params
+        results = self._ended()
+        results.path(raise_on_failure=True)
+        return results.load_model(name)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Wait for the end, then return every number of the run."""
-        return read_metrics(RunFolder(self.get_result(raise_on_failure=False)).metrics)
+        return self._ended().metrics()
 
     def summary(self) -> dict[str, Any]:
         """Wait for the end, then return the content of summary.json."""
-        path = RunFolder(self.get_result(raise_on_failure=False)).summary
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return summary
+        return self._ended().summary()
 
     def abort(self) -> None:
         """Stop the run; does nothing once it has ended."""
         if not self.get_status().has_ended:
             self._admin.abort(self.get_job_id())
 
-    def _fetch(self, timeout: float | None) -> RunFolder:
-        display = _Follower(self._admin, self._job)
-        display.start()
+    def _ended(self, timeout: float | None = None) -> RunResults:
+        with self._lock:
+            if self._results is None:
+                if self._follower is None:  # it goes on to show the run when this wait has ended before the run has
+                    self._follower = _Follower(self._admin, self._job)
+                self._job = self._admin.wait(self.get_job_id(), timeout)
+                self._results = self._fetch(self._follower)
+            return self._results
+
+    def _fetch(self, follower: _Follower) -> RunResults:
+        follower.finish()
+        folder = RunFolder(self._workspace / self._job["name"] / self.get_job_id())
         try:
-            self._job = self._admin.wait(self.get_job_id(), timeout)
-        finally:
-            display.finish()
-        path = self._workspace / self._job["name"] / self.get_job_id()
-        try:
-            self._admin.download(self.get_job_id(), path)
+            self._admin.download(self.get_job_id(), folder.path)
         finally:
             self._admin.close()
             if self._done is not None:
                 self._done()
-        folder = RunFolder(path)
         summary = _moved(folder, json.loads(folder.summary.read_text(encoding="utf-8")))
         if "bytes" in summary:
-            display.note(summary_text(summary, display.curve(summary.get("key_metric"))))
-        return folder
+            follower.note(summary_text(summary, follower.curve(summary.get("key_metric"))))
+        return RunResults(folder, self._persistor, RunStatus(self._job["state"]), self._job["reason"])
 
 
 def _moved(folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +127,7 @@ def _moved(folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Follower:
-    """Shows a run while it goes on, on a thread and over a connection of its own."""
+    """Shows a run while it goes on, on a thread of its own."""
 
     def __init__(self, admin: Admin, job: dict[str, Any]) -> None:
         self._admin = admin
@@ -154,13 +138,10 @@ class _Follower:
         self._events.subscribe(RunStarted, self._run_started)
         self._events.subscribe(RoundEnded, self._rounds.append)
         self._thread = threading.Thread(target=self._follow, name="flare-follow", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def finish(self) -> None:
-        """Show what is left; returns when that is done."""
+        """Show what is left of a run that has ended; returns when that is done."""
         self._thread.join()
         if self._display is not None:
             self._display.close()

@@ -40,8 +40,16 @@ class AuthenticationError(TransportError):
     """One end of a link could not prove who it is."""
 
 
+class HandshakeError(AuthenticationError):
+    """A connection was cut while it was made: the certificates do not fit, or the other end is just being stopped."""
+
+
 class UnreachableError(TransportError, ConnectionError):
     """No link leads to the addressed cell, or none can be made."""
+
+
+class NameTakenError(UnreachableError):
+    """A link cannot be made, as there is one to a cell of that name."""
 
 
 class PeerLostError(TransportError, ConnectionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from flare_transport.errors import UnreachableError
+from flare_transport.errors import NameTakenError, UnreachableError
 from flare_transport.links.base import Link
 
 __all__ = ["LinkTable"]
@@ -109,4 +109,4 @@ class LinkTable:
         if peer == self._name:
             raise UnreachableError(f"{peer} is this cell's own name; a name belongs to one cell")
         if peer in self.by_peer or peer in self._reserved:
-            raise UnreachableError(f"{self._name} has a link to {peer} already; a name belongs to one cell")
+            raise NameTakenError(f"{self._name} has a link to {peer} already; a name belongs to one cell")

@@ -15,16 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import flare_core
 from flare_core import FlareError, JobError
+from flare_runtime.archive import sha256_of, unpack
 from flare_runtime.lock_file import LockFile
 from flare_runtime.processes import JobProcess, exit_reason
 from flare_runtime.provision.kit import Kit
 from flare_runtime.run_folder import RunFolder
-from flare_runtime.server.blobs import sha256_of, unpack
 from flare_runtime.simulator.gpus import VARIABLE, cards_text, visible_gpus
-from flare_runtime.version import VERSION
 from flare_tensor_downloader import download_file
-from flare_transport import AuthenticationError, Cell, Message, TransportError, UnreachableError, blocking
+from flare_transport import (
+    AuthenticationError,
+    Cell,
+    HandshakeError,
+    Message,
+    NameTakenError,
+    TransportError,
+    UnreachableError,
+    blocking,
+)
 
 __all__ = ["ClientDaemon"]
 
@@ -32,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
 DEAD_LINK_S = 45.0  # within which a server has noticed that the former connection of this site is dead
+HANDSHAKES = 3  # that fail before it is believed that the certificates do not fit
 CRASH_BYTES = 20_000
 
 
@@ -63,6 +73,7 @@ class ClientDaemon:
         self._news = threading.Condition()
         self._is_lost = False
         self._is_stopped = False
+        self._was_connected = False
         self.cell: Cell
         self._new_cell()
 
@@ -109,19 +120,25 @@ class ClientDaemon:
     def _connect(self) -> bool:
         """Connect to the server, however long that takes; false if stopped."""
         pause = FIRST_PAUSE_S
-        waited = 0.0
+        waited, attempts = 0.0, 0
         while True:
             try:
                 self.cell.connect(
                     self.kit.info.address, credentials=self.kit.credentials, peer=self._server, uplink=True
                 )
-                self.cell.request(self._server, "site.hello", [VERSION, self._resources()])
+                self.cell.request(self._server, "site.hello", [flare_core.__version__, self._resources()])
                 logger.info("connected address=%s", self.kit.info.address)
+                self._was_connected = True
                 return True
+            except HandshakeError as error:  # as happens if the server is just being stopped
+                attempts += 1
+                if not self._was_connected and attempts == HANDSHAKES:
+                    raise
+                logger.warning("the connection was cut while it was made reason=%s", error)
             except AuthenticationError:
                 raise
             except UnreachableError as error:
-                if "has a link to" in str(error) and waited > DEAD_LINK_S:
+                if isinstance(error, NameTakenError) and waited > DEAD_LINK_S:
                     raise AuthenticationError(
                         f"{self.name} is connected already, from another machine or folder; a kit serves one process"
                         " at a time, so stop the other, or invite this machine under a name of its own"

@@ -6,6 +6,8 @@ It is a worker like those of the simulator, with one site. What its script print
 from __future__ import annotations
 
 import json
+import logging
+import os
 import socket
 import sys
 from functools import partial
@@ -13,18 +15,25 @@ from pathlib import Path
 from typing import NoReturn
 
 from flare_core import load_job
+from flare_runtime.processes import LOST_SERVER
 from flare_runtime.provision.kit import Kit
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.worker import run_worker
-from flare_transport import Cell
+from flare_transport import Cell, TransportError
 
 __all__ = ["main"]
+
+logger = logging.getLogger(__name__)
 
 
 def _connect(folder: Path, cell: Cell) -> None:
     """Connect to the server with the site's kit: what is large would take twice as long through the site's daemon."""
     kit = Kit.load(folder, kind="client")
-    cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, uplink=True)
+    try:
+        cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, uplink=True)
+    except TransportError:
+        logger.exception("no connection to the server")
+        os._exit(LOST_SERVER)  # which is no failure of the script's
 
 
 def main(arguments: list[str]) -> NoReturn:

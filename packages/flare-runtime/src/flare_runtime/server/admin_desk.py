@@ -17,6 +17,7 @@ admin.audit     [count]                               -> the last lines of the a
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -26,14 +27,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import flare_core
 from flare_core import FlareError, JobError, RunStatus
 from flare_core.job import check_name
-from flare_runtime.server.blobs import sha256_of
+from flare_runtime.archive import sha256_of
 from flare_runtime.server.members import MembersError
 from flare_runtime.server.rights import check_right
 from flare_runtime.server.scheduler import Needs
 from flare_runtime.server.store import JobRow, Participant
-from flare_runtime.version import VERSION
 from flare_tensor_downloader import add_file, download_file
 from flare_transport import Message, TransportError, blocking
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from flare_runtime.server.daemon import ServerDaemon
 
 __all__ = ["AdminDesk"]
+
+logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 18
 STATUS_S = 5.0  # how long a job's process may take to say what it waits for
@@ -103,35 +106,29 @@ class AdminDesk:
                 raise JobError(f"the job did not arrive as it was sent ({problem or 'its digest differs'}); try again")
             meta = _meta_of(path)
             needs = Needs.of(meta)
+            self._check_possible(needs, study)
             row = JobRow(
-                id=self._new_id(str(meta["name"])),
-                name=str(meta["name"]),
+                id="",
+                name=meta["name"],
                 study=study,
                 submitter=who.name,
-                blob=self._daemon.blobs.put(path),
+                blob=sha256,
                 priority=int(options.get("priority") or 0),
                 needs=needs.to_json(),
                 submitted=time.time(),
             )
+            self._daemon.add_job(row, path)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+        return _plain(self._store.job(row.id))
+
+    def _check_possible(self, needs: Needs, study: str) -> None:
         known = self._daemon.sites_of(study)
         if max(needs.min_clients, len(needs.mandatory)) > len(known):
             raise JobError(
                 f"the job needs {needs.min_clients} sites, but {len(known)} take part in the study {study!r}"
                 f" ({', '.join(known) or 'none'}); invite more, or ask for fewer"
             )
-        self._daemon.add_job(row)
-        return _plain(self._store.job(row.id))
-
-    def _new_id(self, name: str) -> str:
-        check_name(name, what="a job's name")
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        taken = {row.id for row in self._store.jobs()}
-        number = 1
-        while (found := stamp if number == 1 else f"{stamp}-{number}") in taken:
-            number += 1
-        return found
 
     def _jobs(self, who: Participant, message: Message, study: str | None = None) -> list[dict[str, Any]]:
         return [_plain(row) for row in self._store.jobs(study=study) if who.is_in(row.study)]
@@ -176,15 +173,12 @@ class AdminDesk:
         check_right(who, "manage", row)
         if not row.has_ended:
             raise JobError(f"the job {id_} is {row.state}; abort it first, then delete it")
-        self._store.delete_job(id_)
-        shutil.rmtree(self._daemon.jobs_folder / id_, ignore_errors=True)
-        if not any(each.blob == row.blob for each in self._store.jobs()):
-            self._daemon.blobs.delete(row.blob)
+        self._daemon.delete_job(row)
 
     def _clone(self, who: Participant, message: Message, id_: str) -> dict[str, Any]:
         row = self._visible(who, id_)
         clone = JobRow(
-            id=self._new_id(row.name),
+            id="",
             name=row.name,
             study=row.study,
             submitter=who.name,
@@ -228,24 +222,25 @@ class AdminDesk:
             self._await_growth(id_, name, offset)
 
     def _await_growth(self, id_: str, name: str, size: int) -> None:
-        running = self._daemon.running.get(id_)
+        """Wait until a file of a job that has not ended is longer, or its process is another one than now."""
+        daemon = self._daemon
+        with blocking(), daemon.changed:
+            while not ((running := daemon.running.get(id_)) and running.is_up):
+                daemon.check_open()
+                if self._store.job(id_).has_ended:
+                    return
+                daemon.changed.wait()
+            cell = running.cell_name
         try:
             with blocking():
-                if (
-                    running is not None
-                    and self._daemon.cell.request(running.cell_name, "job.growth", [name, size]).payload
-                ):
-                    return
-        except TransportError:
-            pass  # it has ended, or is being started again
-        with blocking(), self._daemon.changed:
-            row = self._store.job(id_)
-            while not row.has_ended and self._daemon.running.get(id_) is running:
-                self._daemon.check_open()
-                self._daemon.changed.wait(timeout=STATUS_S)
-                row = self._store.job(id_)
-                if running is not None and running.cell_name in self._daemon.cell.peers:
-                    return
+                is_going_on = daemon.cell.request(cell, "job.growth", [name, size]).payload
+        except TransportError as error:
+            logger.debug("the job's process is gone job=%s reason=%s", id_, error)
+            is_going_on = False
+        with blocking(), daemon.changed:
+            while not is_going_on and running.is_up and running.cell_name == cell:  # its end is about to be noticed
+                daemon.check_open()
+                daemon.changed.wait()
 
     def _status(self, who: Participant, message: Message) -> dict[str, Any]:
         daemon = self._daemon
@@ -254,7 +249,7 @@ class AdminDesk:
         return {
             "project": daemon.kit.info.project,
             "address": daemon.kit.info.address,
-            "version": VERSION,
+            "version": flare_core.__version__,
             "certificate_days_left": round(daemon.kit.days_left, 1),
             "sites": [self._site(each, daemon.since.get(each.name)) for each in daemon.members.sites()],
             "jobs": [{**_plain(row), **self._progress(row.id)} for row in jobs],
@@ -298,7 +293,7 @@ def _meta_of(archive: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(archive) as content:
             meta: dict[str, Any] = json.loads(content.read("meta.json"))
-            meta["name"] = str(meta["name"])
+            check_name(meta["name"], what="a job's name")
             return meta
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise JobError(

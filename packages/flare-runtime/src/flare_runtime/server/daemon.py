@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError, JobError, RunStatus
+from flare_runtime.archive import pack_folder, unpack
 from flare_runtime.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
 from flare_runtime.provision.project import Project
 from flare_runtime.record import write_summary
 from flare_runtime.server.admin_desk import AdminDesk
-from flare_runtime.server.blobs import Blobs, pack_folder, unpack
+from flare_runtime.server.blobs import Blobs
 from flare_runtime.server.members import Members
 from flare_runtime.server.running import RunningJob
 from flare_runtime.server.scheduler import Capacity, Needs, grant, natural_order
@@ -119,9 +121,9 @@ class ServerDaemon:
         with self.lock:
             self._stopping = True
             self.changed.notify_all()
-            processes = [job.process for job in self.running.values() if job.process is not None]
-        for process in processes:
-            process.stop()
+            running = list(self.running.values())
+        for job in running:
+            job.close()
         self.cell.close()
         self.store.close()
         self._lock_file.release()
@@ -135,11 +137,51 @@ class ServerDaemon:
         if self._stopping:
             raise FlareError("the server is being stopped; ask again when it is there")
 
-    def add_job(self, row: JobRow) -> None:
-        """Keep a submitted job, and start it if that is possible."""
+    def add_job(self, row: JobRow, archive: Path | None = None) -> None:
+        """Keep a new job under an id of its own, and start it if that is possible.
+
+        Args:
+            row: the job, without an id.
+            archive: its content; None if that is kept already.
+        Raises:
+            JobError: the content is not there any more, or cannot be unpacked.
+        """
+        folder = self._new_folder()
+        row.id = folder.name
+        try:
+            if archive is not None:
+                self.blobs.put(archive, row.blob)
+            self._prepare(row)  # which takes long if there is much; nobody else waits for it
+            with self.lock:
+                if archive is not None:
+                    self.blobs.put(archive, row.blob)  # once more, if the last job that had it was deleted meanwhile
+                elif not self.store.has_blob(row.blob):
+                    raise JobError("the job was deleted while it was cloned")
+                self.store.add_job(row)
+                self.schedule()
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+
+    def delete_job(self, row: JobRow) -> None:
+        """Forget a job that has ended, and what was kept of it."""
         with self.lock:
-            self.store.add_job(row)
-            self.schedule()
+            self.store.delete_job(row.id)
+            if not self.store.has_blob(row.blob):
+                self.blobs.delete(row.blob)
+        shutil.rmtree(self.jobs_folder / row.id, ignore_errors=True)
+
+    def _new_folder(self) -> Path:
+        """Make the folder of a new job, whose name is its id; however many ask at once, each gets its own."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        number = 1
+        while True:
+            folder = self.jobs_folder / (stamp if number == 1 else f"{stamp}-{number}")
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                number += 1
 
     def schedule(self) -> None:
         """Start the jobs that can run now, and say of the others what they wait for."""
@@ -151,7 +193,7 @@ class ServerDaemon:
             if len(self.running) >= self.settings.max_jobs:
                 reason = f"{len(self.running)} jobs are running, which is as many as max_jobs allows"
             else:
-                granted = grant(row.id, needs, self.sites_of(row.study), self.connected)
+                granted = grant(needs, self.sites_of(row.study), self.connected)
                 reason = granted.reason
                 if not reason:
                     self._start(row, granted.cards)
@@ -185,18 +227,26 @@ class ServerDaemon:
             if peer == name or peer.startswith(f"{name}."):
                 self.cell.disconnect(peer)
 
+    def _prepare(self, row: JobRow) -> None:
+        """Unpack a job's content in its folder, and pack what the sites need of it, if that was not done yet."""
+        folder = self.jobs_folder / row.id
+        app, partial = folder / "app", folder / "app.partial"
+        if app.is_dir():
+            return
+        (folder / "run" / "server").mkdir(parents=True, exist_ok=True)
+        (folder / "run" / "sites").mkdir(exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        self.blobs.get(row.blob, folder / "job.zip")
+        unpack(folder / "job.zip", partial)
+        kept = json.loads((partial / "meta.json").read_text()).get("server_files") or ()
+        pack_folder(partial, folder / "site.zip", without=kept)
+        (folder / "job.zip").unlink()
+        partial.rename(app)
+
     def _start(self, row: JobRow, cards: Any) -> None:
         folder = self.jobs_folder / row.id
         try:
-            if not (folder / "app").is_dir():
-                (folder / "run" / "server").mkdir(parents=True, exist_ok=True)
-                (folder / "run" / "sites").mkdir(exist_ok=True)
-                self.blobs.get(row.blob, folder / "job.zip")
-                unpack(folder / "job.zip", folder / "app.partial")
-                kept = json.loads((folder / "app.partial" / "meta.json").read_text()).get("server_files") or ()
-                pack_folder(folder / "app.partial", folder / "site.zip", without=kept)
-                (folder / "job.zip").unlink()
-                (folder / "app.partial").rename(folder / "app")
+            self._prepare(row)  # done long ago, unless the folder was lost
         except (JobError, OSError) as error:
             self.update(row.id, state=RunStatus.FAILED.value, reason=str(error), ended=time.time())
             return
@@ -223,7 +273,7 @@ class ServerDaemon:
             return False
         capacity, wanted = self.connected[site], Needs.from_json(job.row.needs).at(site)
         if site not in job.cards:
-            found = capacity.fit(job.row.id, wanted)
+            found = capacity.fit(wanted)
             if isinstance(found, str):
                 logger.info("site left out job=%s site=%s reason=%s", job.row.id, site, found)
                 return False
@@ -311,6 +361,7 @@ class ServerDaemon:
         job = self._job(message)
         with self.lock:
             job.process_is_up([site for site in job.cards if site in self.connected])
+            self.changed.notify_all()
 
     def _on_job_round(self, message: Message) -> None:
         job = self._job(message)

@@ -23,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +31,7 @@ from flare_core import load_job
 from flare_core.events import Event, RoundEnded
 from flare_runtime.controller import RunController, importable
 from flare_runtime.event_log import EVENTS, EventLog
+from flare_runtime.federation import SitesFederation
 from flare_runtime.logs import log_to
 from flare_runtime.processes import LOST_SERVER
 from flare_runtime.record import write_summary
@@ -55,7 +57,8 @@ class _JobProcess:
         self._cell = Cell(plan["cell"], threads=16)
         self._link = SocketLink(self._daemon, connection)
         self._controller: RunController | None = None
-        self._early: list[Message] = []  # sites that were ready before the run was
+        self._lock = threading.Lock()
+        self._early: list[Callable[[SitesFederation], None]] = []  # what came before the federation was made
         self._growth = threading.Condition()
         self._over = False
         self._told = 0.0
@@ -63,14 +66,14 @@ class _JobProcess:
 
     def run(self) -> None:
         self._cell.on_peer_lost(self._peer_lost)
-        for topic, handler in (
-            ("site.left", self._on_left),
-            ("site.ended", self._on_ended),
-            ("site.failed", self._on_failed),
-            ("job.abort", self._on_abort),
+        for topic, note in (
+            ("site.left", SitesFederation.leave),
+            ("site.ended", SitesFederation.site_ended),
+            ("site.failed", SitesFederation.fail),
+            ("job.abort", SitesFederation.abort),
         ):
-            self._cell.handle(topic, self._from_daemon(handler))
-        self._cell.handle("ready", self._early.append, inline=True)
+            self._cell.handle(topic, self._from_daemon(note))
+        self._cell.handle("ready", lambda message: self._tell(lambda fed: fed.take_ready(message)), inline=True)
         self._cell.handle("site.log", self._on_log)
         self._cell.handle("job.status", lambda message: self._status())
         self._cell.handle("job.growth", self._on_growth)
@@ -94,9 +97,10 @@ class _JobProcess:
                 controller.prepare()
                 controller.federation.events.subscribe(Event, EventLog(self._folder.path / EVENTS, self._grew).write)
                 controller.federation.events.subscribe(RoundEnded, self._round_ended)
-                self._controller = controller
-                for message in self._early:
-                    controller.federation.take_ready(message)
+                with self._lock:
+                    self._controller = controller
+                    for note in self._early:
+                        note(controller.federation)
                 status, error, _ = controller.run(self)
                 return status.value, "" if error is None else str(error) or type(error).__name__
         except Exception as error:
@@ -120,30 +124,21 @@ class _JobProcess:
         """Not known here: the sites' processes are elsewhere."""
         return {}
 
-    def _from_daemon(self, handler: Any) -> Any:
+    def _from_daemon(self, note: Callable[..., None]) -> Callable[[Message], None]:
         def checked(message: Message) -> None:
             if message.sender != self._daemon:
                 raise PermissionError(f"{message.sender} may not send {message.topic}")
-            if self._controller is not None:  # before that there is nothing that could be lost
-                handler(*message.payload)
+            self._tell(lambda fed: note(fed, *message.payload))
 
         return checked
 
-    def _on_left(self, host: str, reason: str) -> None:
-        assert self._controller is not None
-        self._controller.federation.leave(host, reason)
-
-    def _on_ended(self, host: str) -> None:
-        assert self._controller is not None
-        self._controller.federation.site_ended(host)
-
-    def _on_failed(self, site: str, text: str, details: str) -> None:
-        assert self._controller is not None
-        self._controller.federation.fail(site, text, details)
-
-    def _on_abort(self, reason: str) -> None:
-        assert self._controller is not None
-        self._controller.federation.abort(reason)
+    def _tell(self, note: Callable[[SitesFederation], None]) -> None:
+        """Tell the federation, now or when it is made."""
+        with self._lock:
+            if self._controller is None:
+                self._early.append(note)
+            else:
+                note(self._controller.federation)
 
     def _on_log(self, message: Message) -> None:
         site, content = message.payload
@@ -191,12 +186,8 @@ class _JobProcess:
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         if peer == self._daemon:
             os._exit(LOST_SERVER)
-        controller = self._controller
-        if controller is not None:
-            reason = f"its connection ended ({error})" if error is not None else "its connection ended"
-            for host in controller.federation.roster.hosts.copy().values():
-                if speaks_for(peer, host):
-                    controller.federation.leave(host, reason)
+        reason = f"its connection ended ({error})" if error is not None else "its connection ended"
+        self._tell(lambda fed: fed.leave_below(peer, reason))
 
 
 def main(arguments: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 from cryptography import x509
@@ -36,7 +36,7 @@ class Members:
         self._store = store
         self._info = info
         self._authority = authority
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # over what is looked at and then changed
         self._known = {each.name: each for each in store.participants()}
 
     def sites(self) -> list[Participant]:
@@ -98,23 +98,26 @@ class Members:
             raise MembersError(f"nobody can be called {name!r}; the name is reserved")
         if kind == "admin" and role not in ROLES:
             raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
-        known = self._known.get(name)
-        if known is not None and known.state == "active":
-            raise MembersError(
-                f"{name} belongs to the project already; 'flare site remove {name}' puts it out, after which it can be"
-                " invited again"
+        with self._lock:
+            known = self._known.get(name)
+            if known is not None and known.state == "active":
+                raise MembersError(
+                    f"{name} belongs to the project already; 'flare site remove {name}' puts it out, after which it can"
+                    " be invited again"
+                )
+            invitation = make_invitation(
+                authority,
+                name=name,
+                kind=kind,
+                project=self._info.project,
+                address=self._info.address,
+                server=self._info.server,
+                valid_days=days,
             )
-        invitation = make_invitation(
-            authority,
-            name=name,
-            kind=kind,
-            project=self._info.project,
-            address=self._info.address,
-            server=self._info.server,
-            valid_days=days,
-        )
-        until = time.time() + days * 86400
-        self._put(Participant(name, kind, role, org, studies, state="invited", guest=invitation.guest, expires=until))
+            until = time.time() + days * 86400
+            self._put(
+                Participant(name, kind, role, org, studies, state="invited", guest=invitation.guest, expires=until)
+            )
         return invitation.token()
 
     def enroll(self, guest: str, request: bytes) -> dict[str, Any]:
@@ -128,13 +131,19 @@ class Members:
             member = self._invited(guest)
             if member is None:
                 raise MembersError("this invitation was used, withdrawn or is too old; ask for a new one")
-            kit = self._certified(member, request)
-            return kit
+            return self._certified(member, request)
 
     def renew(self, name: str, request: bytes) -> dict[str, Any]:
-        """Certify a new key of a participant; its former certificate is not valid any more."""
+        """Certify a new key of a participant; its former certificate is not valid any more.
+
+        Raises:
+            MembersError: it was removed in the meantime.
+        """
         with self._lock:
-            return self._certified(self._known[name], request)
+            member = self._known[name]
+            if member.state != "active":
+                raise MembersError(f"{name} does not belong to the project any more; ask for a new invitation")
+            return self._certified(member, request)
 
     def remove(self, name: str) -> Participant:
         """Put a participant out: neither its certificate nor its invitation is good any more.
@@ -142,10 +151,11 @@ class Members:
         Raises:
             MembersError: nobody is called so.
         """
-        member = self._known.get(name)
-        if member is None:
-            raise MembersError(f"nobody is called {name!r}; see 'flare site list'")
-        return self._put(replace(member, state="revoked", guest=""))
+        with self._lock:
+            member = self._known.get(name)
+            if member is None:
+                raise MembersError(f"nobody is called {name!r}; see 'flare site list'")
+            return self._put(replace(member, state="revoked", guest=""))
 
     def _certified(self, member: Participant, request: bytes) -> dict[str, Any]:
         authority = self._signer()
@@ -185,8 +195,3 @@ class Members:
         self._store.put_participant(member)
         self._known = {**self._known, member.name: member}  # a new dict: readers take no lock
         return member
-
-
-def expiry_text(expires: float) -> str:
-    """A moment as a date."""
-    return datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%d") if expires else ""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from flare_core import RunStatus
-from flare_runtime.processes import JobProcess, exit_reason
-from flare_runtime.server.blobs import sha256_of
+from flare_runtime.archive import sha256_of
+from flare_runtime.processes import LOST_SERVER, JobProcess, exit_reason
 from flare_runtime.server.store import JobRow
 from flare_tensor_downloader import Downloader, add_file
 from flare_transport import Cell, TransportError
@@ -36,6 +37,8 @@ class RunningJob:
         ended: told how the job ended, and why.
         started: told each time the job's process is started, and for which time.
         connected: says which sites are there.
+    Attributes:
+        is_up: whether the job's process can be talked to.
     """
 
     def __init__(
@@ -70,7 +73,8 @@ class RunningJob:
         self._outcome: tuple[RunStatus, str] | None = None
         self._aborting = ""
         self._digest = ""
-        self._is_up = False
+        self._is_closing = False
+        self.is_up = False
         self._starting: list[str] = []
         self.process: JobProcess | None = None
 
@@ -83,7 +87,7 @@ class RunningJob:
         """Start the job's process, for the first time or once more; it waits for the sites that are there."""
         self._attempt += 1
         self._starting = [site for site in self.sites if site in connected]
-        self._is_up = False
+        self.is_up = False
         self._hosts.clear()
         self._started(self.row.id, self._attempt)
         plan = {
@@ -110,7 +114,7 @@ class RunningJob:
 
     def process_is_up(self, connected: list[str]) -> None:
         """The job's process can be talked to: send the job to the sites that are there."""
-        self._is_up = True
+        self.is_up = True
         for site in connected:
             self.deploy(site)
         for site in set(self._starting) - set(connected):
@@ -118,7 +122,7 @@ class RunningJob:
 
     def deploy(self, site: str) -> None:
         """Send the job to a site, for the first time or once more."""
-        if site not in self.sites or not self._is_up or site in self._hosts:
+        if site not in self.sites or not self.is_up or site in self._hosts:
             return
         number = self._starts[site] = self._starts.get(site, 0) + 1
         host = self._hosts[site] = f"{site}.{self.row.id}-{self._attempt}-{number}"
@@ -156,7 +160,7 @@ class RunningJob:
             self._tell("site.ended", [host])
             return False
         del self._hosts[site]
-        if code in (-9, 75):  # killed from outside, or without its server
+        if code in (-signal.SIGKILL, LOST_SERVER):
             self._kills[site] = self._kills.get(site, 0) + 1
             self._tell("site.left", [host, f"its process {exit_reason(code)}"])
             if self._kills[site] <= MOST_CRASHES:
@@ -187,6 +191,12 @@ class RunningJob:
         if process is not None:
             threading.Thread(target=process.end_within, args=(ABORT_S,), name="flare-abort", daemon=True).start()
 
+    def close(self) -> None:
+        """End the job's process for now: the server is being stopped, and goes on with the job when it is started."""
+        self._is_closing = True
+        if self.process is not None:
+            self.process.stop()
+
     def stop_sites(self) -> None:
         """Have the sites end what is left of the job."""
         for site in self._starts:
@@ -203,8 +213,9 @@ class RunningJob:
 
     def _process_ended(self, attempt: int, code: int) -> None:
         with self._lock:
-            if attempt != self._attempt:
+            if attempt != self._attempt or self._is_closing:
                 return
+            self.is_up = False
             logger.info("job process ended job=%s attempt=%s code=%s", self.row.id, attempt, code)
             if self._aborting:
                 return self._ended(self.row.id, RunStatus.ABORTED, self._aborting)

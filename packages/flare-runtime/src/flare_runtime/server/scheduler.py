@@ -88,7 +88,7 @@ class Capacity:
             float(values.get("num_of_cpus", 0.0)),
         )
 
-    def fit(self, job: str, wanted: Mapping[str, float]) -> tuple[int, ...] | str:
+    def fit(self, wanted: Mapping[str, float]) -> tuple[int, ...] | str:
         """Return the cards that the job would get, or what is missing."""
         cpus = float(wanted.get("num_of_cpus", 0))
         free_cpus = self.num_of_cpus - sum(self.cpus_of.values())
@@ -122,11 +122,10 @@ class Grant:
     reason: str = ""
 
 
-def grant(job: str, needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacity]) -> Grant:
+def grant(needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacity]) -> Grant:
     """Decide whether a job may start now.
 
     Args:
-        job: its id.
         needs: what it needs.
         eligible: the sites that may take part in it.
         connected: those that are there, and what they have.
@@ -138,7 +137,7 @@ def grant(job: str, needs: Needs, eligible: Sequence[str], connected: Mapping[st
         if site not in connected:
             refusals.append(f"{site} is not connected")
             continue
-        found = connected[site].fit(job, needs.at(site))
+        found = connected[site].fit(needs.at(site))
         if isinstance(found, str):
             refusals.append(f"{site}: {found}")
         else:

@@ -185,6 +185,11 @@ class Store:
         with self._engine.connect() as connection:
             return [_job(dict(row)) for row in connection.execute(query).mappings()]
 
+    def has_blob(self, digest: str) -> bool:
+        """Whether a job has this content."""
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(jobs.c.id).where(jobs.c.blob == digest).limit(1)).first() is not None
+
     def update_job(self, id_: str, **changes: Any) -> JobRow:
         """Change some values of a job and return it."""
         with self._engine.begin() as connection:

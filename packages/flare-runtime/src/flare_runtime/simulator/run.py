@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from flare_core import FlareError, JobAborted, JobFailed, RunStatus
+from flare_core import RunStatus
 from flare_runtime.checkpoints import Persistor
-from flare_runtime.record import read_metrics
+from flare_runtime.results import RunResults
 from flare_runtime.run_folder import RunFolder
-from flare_tensor_downloader import read_file
 
 __all__ = ["SimRun"]
 
@@ -26,11 +24,9 @@ class SimRun:
         error: BaseException | None,
         persistor: Persistor | None,
     ) -> None:
-        self._folder = folder
         self._job_id = job_id
         self._status = status
-        self._error = error
-        self._persistor = persistor
+        self._results = RunResults(folder, persistor, status, error)
 
     def get_job_id(self) -> str:
         """The run's id: its job's name and the time of its start."""
@@ -47,11 +43,7 @@ class SimRun:
             JobFailed: the run failed; the message carries the site's traceback.
             JobAborted: it was stopped.
         """
-        if raise_on_failure and self._status is RunStatus.FAILED:
-            raise JobFailed(f"{self._error}\n(run folder: {self._folder.path})")
-        if raise_on_failure and self._status is RunStatus.ABORTED:
-            raise JobAborted(f"{self._error} (run folder: {self._folder.path})")
-        return self._folder.path
+        return self._results.path(raise_on_failure=raise_on_failure)
 
     def load_model(self, name: str = "global") -> dict[str, Any]:
         """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
@@ -59,21 +51,15 @@ class SimRun:
         Raises:
             FlareError: there is no such checkpoint.
         """
-        path = self._folder.checkpoint(name)
-        if not path.is_file():
-            hint = "no site reported the key metric" if name == "best" else "the run ended before its first round"
-            raise FlareError(f"the run kept no '{name}' model ({hint}); its folder is {self._folder.path}")
-        params = read_file(path)
-        return self._persistor.to_framework(params) if self._persistor is not None else params
+        return self._results.load_model(name)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every number of the run: rows with round, site (None for the federation), key and value."""
-        return read_metrics(self._folder.metrics)
+        return self._results.metrics()
 
     def summary(self) -> dict[str, Any]:
         """The content of summary.json."""
-        summary: dict[str, Any] = json.loads(self._folder.summary.read_text(encoding="utf-8"))
-        return summary
+        return self._results.summary()
 
     def abort(self) -> None:
         """Do nothing: the run has ended."""

@@ -22,7 +22,7 @@ import time
 from typing import Any
 
 from flare_transport.address import Address, speaks_for
-from flare_transport.errors import AuthenticationError, TransportError, UnreachableError
+from flare_transport.errors import AuthenticationError, HandshakeError, NameTakenError, TransportError, UnreachableError
 from flare_transport.links.base import Identity, Reception, Reservation
 from flare_transport.links.grpc_loop import event_loop
 
@@ -193,13 +193,13 @@ def _refusal(code: Any, details: str) -> TransportError:
     if code is grpc.StatusCode.NOT_FOUND:
         return LinkUnknownError(details)
     if code is grpc.StatusCode.ALREADY_EXISTS:
-        return UnreachableError(f"refused: {details}")
+        return NameTakenError(f"refused: {details}")
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return AuthenticationError(f"refused: {details}")
     if "Hostname Verification" in details:
         return AuthenticationError(f"who listens there has no certificate of the expected cell ({details})")
     if "handshake failed" in details or "Socket closed" in details or "Connection reset" in details:
-        return AuthenticationError(
+        return HandshakeError(
             f"the certificates do not fit; both must come from an authority that the other end trusts ({details})"
         )
     return UnreachableError(f"nobody answered ({details or code.name})")

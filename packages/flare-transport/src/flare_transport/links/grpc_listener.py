@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from flare_transport.address import Address
-from flare_transport.errors import AddressError, AuthenticationError, TransportError, UnreachableError
+from flare_transport.errors import AddressError, AuthenticationError, NameTakenError, TransportError, UnreachableError
 from flare_transport.links.base import Reception, Reservation
 from flare_transport.links.grpc_lane import Connection, Lane, LinkUnknownError
 from flare_transport.links.grpc_loop import event_loop
@@ -81,8 +81,10 @@ class GrpcListener:
                 await self._accept(peer, metadata, connection, context)
         except LinkUnknownError as error:
             await self._refuse(context, grpc.StatusCode.NOT_FOUND, error)
-        except UnreachableError as error:
+        except NameTakenError as error:
             await self._refuse(context, grpc.StatusCode.ALREADY_EXISTS, error)
+        except UnreachableError as error:
+            await self._refuse(context, grpc.StatusCode.UNAVAILABLE, error)
         except TransportError as error:
             await self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, error)
 
