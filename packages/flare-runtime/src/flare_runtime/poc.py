@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flare_core import Job, RecipeError
+from flare_core import Job
 from flare_core.recipe import check_count
 from flare_runtime.daemon import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
 from flare_runtime.prod import ProdEnv
@@ -19,7 +19,7 @@ from flare_runtime.provision.kit import Kit
 from flare_runtime.provision.project import Project, participant_of
 from flare_runtime.server.scheduler import natural_order
 from flare_runtime.server_run import ServerRun
-from flare_runtime.simulator.environment import check_clients, check_sites_of
+from flare_runtime.simulator.environment import check_clients, check_fits
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 
 __all__ = ["Poc", "PocEnv", "default_poc"]
@@ -151,12 +151,7 @@ class PocEnv:
             RecipeError: the job does not fit this environment.
             DaemonError: a process cannot be started.
         """
-        check_sites_of(job, self.clients)
-        if job.preinstalled:
-            raise RecipeError(
-                f"train_script {job.preinstalled[0]!r} is no file of this machine; PocEnv needs a local file, which"
-                " travels with the job. Scripts that are installed at the sites are for ProdEnv"
-            )
+        check_fits(job, self.clients)
         kept = Poc(default_poc())
         is_kept = not self.gpu_groups and kept.sites == natural_order(self.clients)
         if is_kept and all(kept.status().values()):

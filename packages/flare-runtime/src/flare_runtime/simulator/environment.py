@@ -16,7 +16,7 @@ from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.simulation import Simulation
 
-__all__ = ["SimEnv", "check_clients", "check_sites_of"]
+__all__ = ["SimEnv", "check_clients", "check_fits"]
 
 
 class SimEnv:
@@ -70,12 +70,7 @@ class SimEnv:
         Raises:
             RecipeError: the job does not fit this environment.
         """
-        check_sites_of(job, self.clients)
-        if job.preinstalled:
-            raise RecipeError(
-                f"train_script {job.preinstalled[0]!r} is no file of this machine; the simulator needs a local file."
-                " Scripts that are installed at the sites are for ProdEnv"
-            )
+        check_fits(job, self.clients)
         folder = RunFolder.create(self.workspace_root or default_workspace(), job.name)
         with log_to(folder.log, self.log_config):
             return Simulation(job, folder, self._plans(job, folder)).run()
@@ -102,8 +97,8 @@ class SimEnv:
         ]
 
 
-def check_sites_of(job: Job, clients: Sequence[str]) -> None:
-    """Refuse a job that needs more sites than there are, or others.
+def check_fits(job: Job, clients: Sequence[str]) -> None:
+    """Refuse a job that needs more sites of this machine than there are, or others, or scripts that are not here.
 
     Raises:
         RecipeError: says which.
@@ -112,6 +107,11 @@ def check_sites_of(job: Job, clients: Sequence[str]) -> None:
         raise RecipeError(
             f"the job needs min_clients={job.min_clients}, but the environment has {len(clients)} sites;"
             " give it more, or the job fewer"
+        )
+    if job.preinstalled:
+        raise RecipeError(
+            f"train_script {job.preinstalled[0]!r} is no file of this machine; SimEnv and PocEnv need one, which"
+            " travels with the job. Scripts that are installed at the sites are for ProdEnv"
         )
     for site in _named_sites(job):
         if site not in clients:
