@@ -61,7 +61,7 @@ def expected(rounds: dict[int, dict[str, float]]) -> float:
 
 def fetch(place, job: str) -> Path:
     found, _ = place.result(job)
-    assert found["state"] == "finished", found
+    assert found["state"] == "finished", found["reason"]
     return place.folder / "results" / job
 
 
@@ -99,7 +99,10 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
     assert json.loads((folder / "summary.json").read_text())["sites"]["site-3"]["status"] == "ok"
 
 
-def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital):
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+@pytest.mark.parametrize("size", [3, 100_000], ids=["small", "fetched"])
+def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, external, size):
+    """It is stopped over two rounds: what it was to do in the second of them it need not do any more."""
     place = hospital(3)
     stopped = threading.Event()
     pids: list[int] = []
@@ -112,14 +115,23 @@ def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital):
 
     gate = place.gate(decide)
     with place.admin() as admin:
-        job = place.job(ADDS, [str(gate.path), "1"], rounds=4, min_clients=2, meta={"round_deadline_s": 1.5})
+        job = place.job(
+            ADDS,
+            [str(gate.path), "1"],
+            rounds=5,
+            min_clients=2,
+            model={"w": np.zeros(size)},
+            meta={"round_deadline_s": 2.5},
+            launch_external_process=external,
+        )
         job_id = admin.submit(job)["id"]
     assert stopped.wait(20)
-    place.wait_for_events(job_id, {"event": "RoundStarted", "round": 2})
+    place.wait_for_events(job_id, {"event": "RoundStarted", "round": 3})
     os.kill(pids[0], signal.SIGCONT)
     folder = fetch(place, job_id)
     rounds = contributions(folder)
-    assert set(rounds[1]) == {"site-1", "site-3"}
+    assert set(rounds[1]) == set(rounds[2]) == {"site-1", "site-3"}
+    assert set(rounds[4]) == {"site-1", "site-2", "site-3"}
     assert model_of(folder) == pytest.approx(expected(rounds), rel=1e-12)
     assert "late result ignored site=site-2" in (folder / "log.txt").read_text()
 

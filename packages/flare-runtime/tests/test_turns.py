@@ -156,3 +156,62 @@ def test_a_wait_that_times_out_while_another_runs_waits_for_its_turn():
     for thread in threads:
         thread.join(WAIT_S)
     assert order == ["first waits", "second runs", "second done", "first again"]
+
+
+def test_who_is_woken_for_something_else_waits_on():
+    """A task may come while a reply is still being fetched: the script goes on when that is over, and not before."""
+    turns = Turns()
+    seat = Seat("a", lambda: None)
+    fetched, task, done = threading.Event(), threading.Event(), threading.Event()
+    looked = threading.Semaphore(0)
+
+    def is_fetched() -> bool:
+        looked.release()
+        return fetched.is_set()
+
+    def play() -> None:
+        turns.begin(seat)
+        assert turns.wait(seat, is_fetched)
+        done.set()
+        assert turns.wait(seat, task.is_set)
+        turns.leave(seat)
+
+    turns.join(seat)
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    assert looked.acquire(timeout=WAIT_S)
+    task.set()
+    turns.wake(seat)
+    assert looked.acquire(timeout=WAIT_S)  # it has looked again, and found that it must wait on
+    assert not done.is_set()
+    fetched.set()
+    turns.wake(seat)
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("timeout_s", [0, 0.01])
+def test_a_wait_that_is_over_has_let_others_run(timeout_s):
+    turns = Turns()
+    first, second = Seat("a", lambda: None), Seat("b", lambda: None)
+    order: list[str] = []
+
+    def impatient() -> None:
+        turns.begin(first)
+        assert not turns.wait(first, lambda: False, timeout_s)
+        order.append("a")
+        turns.leave(first)
+
+    def other() -> None:
+        turns.begin(second)
+        order.append("b")
+        turns.leave(second)
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (impatient, other)]
+    turns.join(first)
+    turns.join(second)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert order == ["b", "a"]

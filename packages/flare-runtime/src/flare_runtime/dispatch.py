@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from flare_core import FilterContext, FilterPoint, FLModel
 from flare_core.filters import FilterChain, apply_filters, filters_for
 from flare_core.model import Key
-from flare_runtime.open_task import OpenTask
+from flare_runtime.open_task import OpenTask, Sent
 from flare_runtime.roster import Roster
-from flare_tensor_downloader import Downloader, LazyParams, Offer, receive_params, release_params, send_params
-from flare_transport import Cell, encode
+from flare_tensor_downloader import Downloader, LazyParams, receive_params, release_params, send_params
+from flare_transport import Cell, TransportError, encode
 
 __all__ = ["Dispatch"]
 
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """What a site fetches a task's model from, and the tensors that it may say it sends back as they were."""
-
-    offer: Offer
-    arrays: dict[Key, Any]  # noted before anything is sent: the offer lets go of them once they were fetched
+logger = logging.getLogger(__name__)
 
 
 class Dispatch:
@@ -45,12 +39,15 @@ class Dispatch:
         self._roster = roster
         self._task_filters = task_filters
         self._result_filters = result_filters
-        self._sent: dict[str, _Sent] = {}
+        self._highest = 0  # task that was given
         self._kept: list[LazyParams] = []
         self._unchanged: set[Key] = set()
 
     def send(self, task: OpenTask, targets: Sequence[str]) -> None:
         """Give a task to sites, once more if they were given it before."""
+        if targets == task.targets:
+            task.is_again = task.number <= self._highest
+            self._highest = max(self._highest, task.number)
         known, self._unchanged = self._unchanged, set()
         if all(each.same_for_all_sites for each in filters_for(self._task_filters, task.name)):
             self._send_the_same(task, targets, known)
@@ -58,7 +55,7 @@ class Dispatch:
         for site in targets:
             outgoing, offer = send_params(self._filtered_task(task, site), self._downloader, with_digest=known)
             if offer is not None:
-                self._sent[site] = _Sent(offer, offer.arrays())
+                task.sent[site] = Sent(offer, offer.arrays())
             self._cell.send(self._roster.hosts[site], "task", [task.number, [site], task.name, outgoing])
 
     def _send_the_same(self, task: OpenTask, targets: Sequence[str], known: set[Key]) -> None:
@@ -67,7 +64,7 @@ class Dispatch:
         filtered = self._filtered_task(task, "*")
         outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
         if offer is not None:
-            self._sent.update(dict.fromkeys(targets, _Sent(offer, offer.arrays())))
+            task.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
         to_all = encode([task.number, None, task.name, outgoing])  # serialized once, if hosts serve all their sites
         for host, sites in by_host.items():
             is_all = self._roster.are_all_of(host, sites)
@@ -75,7 +72,7 @@ class Dispatch:
 
     def receive(self, task: OpenTask, site: str) -> FLModel:
         """Return a result that has arrived, with params that are fetched when they are read."""
-        arrays = self._sent[site].arrays if site in self._sent else {}
+        arrays = task.sent[site].arrays if site in task.sent else {}
         model = receive_params(task.arrived.pop(site), self._cell, arrays)
         if isinstance(model.params, LazyParams):  # what came back as it was, the site may hold for the next model
             self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
@@ -102,11 +99,24 @@ class Dispatch:
             release_params(model, self._cell)
 
     def close(self, task: OpenTask) -> None:
-        """Let go of all that was held for a task."""
-        sent, self._sent = self._sent, {}
+        """Let go of all that was held for a task; sites that may still look at it are told first."""
+        if task.is_closed:
+            return
+        task.is_closed = True
+        if task.is_again or len(task.read) < len(task.targets):
+            self._withdraw(task)
+        sent, task.sent = task.sent, {}
         for offer in {each.offer for each in sent.values()}:
             offer.close()
         self.release(task.arrived.values())
+
+    def _withdraw(self, task: OpenTask) -> None:
+        there = [site for site in task.targets if site not in self._roster.absent]
+        for host, sites in self._roster.by_host(there).items():
+            try:
+                self._cell.send(host, "withdraw", sites)
+            except TransportError as error:
+                logger.debug("task not withdrawn host=%s reason=%s", host, error)
 
     def release_kept(self) -> None:
         """Let sites drop the tensors that were kept."""

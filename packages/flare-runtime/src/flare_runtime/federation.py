@@ -179,6 +179,8 @@ class SitesFederation:
             if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._dispatch.release_kept()
+        if self._open is not None:  # a round was left in its middle
+            self._dispatch.close(self._open)
         self._task_id += 1
         quorum = to.quorum if isinstance(to, Sample) else len(targets)
         given = self._open = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
@@ -198,9 +200,10 @@ class SitesFederation:
                 self.reading = None
                 self._dispatch.done_with(params)
         finally:
-            self._open = None
-            self._waiting_for = ("the workflow's own work on the server", time.time())
             self._dispatch.close(given)
+            if self._open is given:  # and not one of the same round that has begun again
+                self._open = None
+                self._waiting_for = ("the workflow's own work on the server", time.time())
 
     def _await_reply(self, task: OpenTask, site: str, started: float) -> None:
         """Take what comes next while a site's reply is awaited, and see whether the wait must end."""

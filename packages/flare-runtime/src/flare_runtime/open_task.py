@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from flare_core import FLModel
+from flare_core.model import Key
+from flare_tensor_downloader import Offer
 
-__all__ = ["OpenTask"]
+__all__ = ["OpenTask", "Sent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a site fetches a task's model from, and the tensors that it may say it sends back as they were."""
+
+    offer: Offer
+    arrays: dict[Key, Any]  # noted before anything is sent: the offer lets go of them once they were fetched
 
 
 class OpenTask:
@@ -23,6 +35,9 @@ class OpenTask:
         read: sites whose replies were looked at.
         passed_over: sites that are not waited for any more.
         is_overdue: whether the round's deadline is over.
+        sent: by site, what is held for it while it may fetch the model.
+        is_again: whether sites were given a task of this id before, in a round that begins again.
+        is_closed: whether nothing is expected or held any more.
     """
 
     def __init__(self, number: int, name: str, model: FLModel, targets: Sequence[str], quorum: int) -> None:
@@ -35,6 +50,9 @@ class OpenTask:
         self.read: set[str] = set()
         self.passed_over: set[str] = set()
         self.is_overdue = False
+        self.sent: dict[str, Sent] = {}
+        self.is_again = False
+        self.is_closed = False
 
     @property
     def awaited(self) -> list[str]:

@@ -15,7 +15,15 @@ from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
-from flare_tensor_downloader import Downloader, LazyParams, Offer, TensorMemory, receive_params, send_params
+from flare_tensor_downloader import (
+    Downloader,
+    DownloadError,
+    LazyParams,
+    Offer,
+    TensorMemory,
+    receive_params,
+    send_params,
+)
 from flare_transport import Cell
 
 __all__ = ["Site", "SiteFolder"]
@@ -69,7 +77,9 @@ class Site(SiteChannel):
         self._task_filters = task_filters
         self._result_filters = result_filters
         self._exchange: Exchange | None = None
-        self._inbox: deque[Callable[[], Task]] = deque()
+        self._inbox: deque[tuple[Callable[[], Task], int]] = deque()
+        self._withdrawals = 0  # so far
+        self._withdrawals_before = 0  # the task taken last came
         self._over = False
         self._task: Task | None = None
         self._replied = 0
@@ -101,8 +111,18 @@ class Site(SiteChannel):
 
     def deliver(self, decode: Callable[[], Task]) -> None:
         """Take a task that has come; called by the thread that reads the link."""
-        self._inbox.append(decode)
+        self._inbox.append((decode, self._withdrawals))
         self.turns.wake(self.seat)
+
+    def withdraw(self) -> None:
+        """Forget the tasks that have come, as their results are not wanted any more; on the thread of deliver."""
+        self._withdrawals += 1
+        self._inbox.clear()
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether the result of the task taken last is not wanted any more."""
+        return self._withdrawals > self._withdrawals_before
 
     def end(self) -> None:
         """Take note that no task will come any more."""
@@ -122,20 +142,29 @@ class Site(SiteChannel):
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         if not self._inbox:
             self.turns.wait(self.seat, self.has_news, timeout_s)
-        task = self.take()
-        if task is not None:
+        try:
+            task = self.take()
+            if task is None:
+                return None if self._over or timeout_s is not None else self.next_task()
             self._materialize(task.model)
-            if self._exchange is not None:
-                task.model = self._exchange.to_script(task.model)
-            if self._journal is not None:
-                self._journal.begin(task.id)
+        except DownloadError:
+            if not self.is_withdrawn:
+                raise
+            self._task = None
+            return self.next_task(timeout_s)
+        if self._exchange is not None:
+            task.model = self._exchange.to_script(task.model)
+        if self._journal is not None:
+            self._journal.begin(task.id)
         return task
 
     def take(self) -> Task | None:
         """Take a task that is there, with params that are fetched when they are read."""
-        if not self._inbox:
+        try:
+            decode, self._withdrawals_before = self._inbox.popleft()
+        except IndexError:  # none was there, or it was withdrawn a moment ago
             return None
-        task = self._task = self._inbox.popleft()()
+        task = self._task = decode()
         task.model = receive_params(task.model, self.cell)
         self._lazy = task.model.params if isinstance(task.model.params, LazyParams) else None
         if self._memory is not None:

@@ -6,6 +6,7 @@ other way, so the model is never held here. Messages, each addressed to the site
     script.hello   [site, rank]          ->  {job_id, config, passes_tensors_on, folder,
                                               exchange_format, params_transfer_type}
     script.next    [site, rank]              the script asks for its next task
+    script.withdrawn  [site]             ->  whether the task given last may be left out
     script.task    [task or null]            the answer: name, id and model; null when the run is over
     script.reply   [site, model]             the script's reply
     script.log     [site, key, value, kind, step, extra]
@@ -61,6 +62,7 @@ class ScriptHost:
         self._folder = tempfile.mkdtemp(prefix="flare-")  # a short path: that of a socket has at most about 100 bytes
         self.address = cell.listen(f"unix://{self._folder}/scripts", secret=self.secret)
         cell.handle("script.hello", lambda message: self._of(message).hello())
+        cell.handle("script.withdrawn", lambda message: self._of(message).is_withdrawn())
         cell.handle("script.next", lambda message: self._of(message).asked(message), inline=True)
         cell.handle("script.reply", lambda message: self._of(message).note(("reply", message.payload[1])), inline=True)
         cell.handle("script.log", lambda message: self._of(message).note(("log", message.payload[1:])), inline=True)
@@ -222,6 +224,10 @@ class _Script:
             **self.settings,
         }
 
+    def is_withdrawn(self) -> bool:
+        """Whether the script may leave the task that it was given; if it has several ranks, they have begun it."""
+        return self.site.is_withdrawn and len(self._ranks) == 1
+
     def asked(self, message: Message) -> None:
         rank = message.payload[1]
         self.note(("next", (rank, message.sender)))
@@ -287,6 +293,9 @@ class _Script:
                 continue
             rank.waits = False
             task = self._task_for(number, rank)
+            if task is None and number == 0 and not self.site.ended:  # it was withdrawn a moment ago
+                rank.waits = True
+                continue
             rank.taken += 1
             if task is None:
                 self.host.cell.send(rank.peer, "script.task", [None])

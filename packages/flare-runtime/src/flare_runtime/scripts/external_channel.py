@@ -13,7 +13,14 @@ from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
 from flare_runtime.site import RECEIVED
-from flare_tensor_downloader import Downloader, LazyParams, TensorMemory, receive_params, send_params
+from flare_tensor_downloader import (
+    Downloader,
+    DownloadError,
+    LazyParams,
+    TensorMemory,
+    receive_params,
+    send_params,
+)
 from flare_transport import Cell, Message
 
 __all__ = ["ExternalChannel", "connect"]
@@ -73,16 +80,26 @@ class ExternalChannel(SiteChannel):
         if task is None:
             self._over = True
             return None
+        try:
+            task.model = self._exchange.to_script(self._fetched(task))
+        except DownloadError:
+            if not self._cell.request(self._host, "script.withdrawn", [self.site]).payload:
+                raise
+            return self.next_task(timeout_s)
+        return task
+
+    def _fetched(self, task: Task) -> FLModel:
         model = receive_params(task.model, self._cell)
         if self._memory is not None:
             self._memory.begin()
         if isinstance(model.params, LazyParams):
             lazy, limit = model.params, self._downloader.settings.spill_bytes
             spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
-            model.params = lazy.materialize(self._memory, spill)
-            lazy.release()
-        task.model = self._exchange.to_script(model)
-        return task
+            try:
+                model.params = lazy.materialize(self._memory, spill)
+            finally:
+                lazy.release()
+        return model
 
     def reply(self, model: FLModel) -> None:
         model = self._exchange.from_script(model, self.site)

@@ -7,6 +7,7 @@ locks, never see each other's process-wide state, and a run does not depend on h
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
@@ -73,23 +74,28 @@ class Turns:
         """Give the turn away until :meth:`wake` finds ``ready()`` true or the time is over, then wait for the turn.
 
         Returns:
-            What ``ready()`` says in the end.
+            What ``ready()`` says in the end: true, unless the time is over.
         """
-        with self._mutex:
-            if ready():
-                return True
-            seat.place = _Place.WAITING
-            self._pass_on()
-        if not seat.baton.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s)):
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        is_over = False
+        while True:
             with self._mutex:
-                if seat.place is _Place.WAITING:
-                    self._enqueue(seat)
-            seat.baton.acquire()
-        self._began(seat)
-        return ready()
+                if ready():
+                    return True
+                if is_over:
+                    return False
+                seat.place = _Place.WAITING
+                self._pass_on()
+            if not seat.baton.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
+                with self._mutex:
+                    if seat.place is _Place.WAITING:
+                        self._enqueue(seat)
+                seat.baton.acquire()
+            self._began(seat)  # woken for this, or for something else that the seat will look at later
+            is_over = until is not None and time.monotonic() >= until
 
     def wake(self, seat: Seat) -> None:
-        """Queue a seat that waits; called, by any thread, after what it waits for has come true."""
+        """Queue a seat that waits; called, by any thread, after something that it may wait for has come true."""
         with self._mutex:
             if seat.place is _Place.WAITING:
                 self._enqueue(seat)

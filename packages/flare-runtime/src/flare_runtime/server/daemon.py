@@ -32,6 +32,7 @@ from flare_runtime.server.scheduler import Capacity, Needs, grant, natural_order
 from flare_runtime.server.store import JobRow, Store
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message
+from flare_transport.address import speaks_for
 
 __all__ = ["ServerDaemon", "ServerSettings"]
 
@@ -344,6 +345,8 @@ class ServerDaemon:
     def _on_exited(self, message: Message) -> None:
         job_id, host, code, details = message.payload
         site = self._site(message)
+        if speaks_for(site, host):
+            self.cell.disconnect(host)  # it will not come back, so nobody need wait for what it owes
         with self.lock:
             job = self.running.get(job_id)
             if job is not None and job.site_exited(site, host, code, details) and site in self.connected:

@@ -107,6 +107,7 @@ class _Worker:
 
     def run(self) -> None:
         self._cell.handle("task", self._on_task, inline=True)
+        self._cell.handle("withdraw", self._on_withdraw, inline=True)
         self._cell.handle("end", self._on_end, inline=True)
         self._cell.on_peer_lost(self._peer_lost)
         self._cell.attach(self._link)
@@ -203,6 +204,10 @@ class _Worker:
                 self._sites[name].deliver(lambda: Task(task, model, task_id))
             else:
                 self._sites[name].deliver(_decoder(message))
+
+    def _on_withdraw(self, message: Message) -> None:
+        for name in message.payload:
+            self._sites[name].withdraw()
 
     def _on_end(self, message: Message) -> None:
         for site in self._sites.values():
