@@ -23,7 +23,8 @@ class HandlerPool:
     """Runs jobs on at most ``threads`` threads, not counting up to ``MAX_BLOCKED`` whose job is :class:`blocking`.
 
     A handler that waits for another cell would else keep that cell's own requests from being handled, and a pool full
-    of such handlers would never move again. Threads start when they are needed.
+    of such handlers would never move again. The ``threads`` start with the first job, all of them, so that what a
+    process holds does not depend on how long it has run; those beyond start when they are needed and end after.
     """
 
     def __init__(self, name: str, threads: int) -> None:
@@ -42,11 +43,14 @@ class HandlerPool:
         with self._lock:
             if self._closed:
                 return
+            if not self._threads:
+                for _ in range(self._threads_at_rest):
+                    self._start()
+                    self._idle += 1
             if self._idle:
                 self._idle -= 1
             elif len(self._threads) < self._allowed:
-                self._start(job)
-                return
+                self._start()
             else:
                 self._unclaimed += 1
             self._queue.put(job)
@@ -70,10 +74,8 @@ class HandlerPool:
                 return False
             self._allowed += 1
             if self._unclaimed and len(self._threads) < self._allowed and not self._closed:
-                job = self._queue.get_nowait()
+                self._start()
                 self._unclaimed -= 1
-                if job is not None:
-                    self._start(job)
             return True
 
     def leave_wait(self) -> None:
@@ -81,8 +83,8 @@ class HandlerPool:
         with self._lock:
             self._allowed -= 1
 
-    def _start(self, job: Job) -> None:
-        thread = threading.Thread(target=self._work, args=(job,), name=f"flare-cell-{self._name}", daemon=True)
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"flare-cell-{self._name}", daemon=True)
         self._threads.add(thread)
         try:
             thread.start()
@@ -90,15 +92,14 @@ class HandlerPool:
             self._threads.discard(thread)
             raise
 
-    def _work(self, job: Job | None) -> None:
+    def _work(self) -> None:
         _current.pool = self
-        while job is not None:
+        while (job := self._queue.get()) is not None:
             if not self._closed:
                 _run(job)
             job = None  # what it refers to must not live until the next one comes
             if not self._may_stay():
                 return
-            job = self._queue.get()
         with self._lock:
             self._threads.discard(threading.current_thread())
 
