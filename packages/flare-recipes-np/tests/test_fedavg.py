@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as np_st
 
 from flare_core import ModelTypeError, RecipeError, flatten, load_job
 from flare_recipes_np import FedAvgRecipe
-from flare_recipes_np.fedavg import NUMPY_KEY
+from flare_recipes_np.model import NUMPY_KEY
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file, write_file
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flare_core.components import Component
-from flare_core.compression.codecs import parse_codec
 from flare_core.environment import ExecEnv, Run, chosen_environment
 from flare_core.errors import JobError, ModelTypeError, RecipeError
 from flare_core.filters import Filter
@@ -17,8 +17,6 @@ from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, check
 from flare_core.job_folder import export_job
 
 __all__ = ["Recipe"]
-
-_COMPRESS, _RESTORE = "flare_core.compression.CompressTensors", "flare_core.compression.DecompressTensors"
 
 _RECIPE_OF_FRAMEWORK = {
     "torch": "flare_recipes_pt",
@@ -30,30 +28,40 @@ _RECIPE_OF_FRAMEWORK = {
 }
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Recipe(ABC):
-    """An algorithm with its arguments; executing it, in whatever environment, never changes it."""
+    """An algorithm with its arguments; executing it, in whatever environment, never changes it.
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        min_clients: int,
-        seed: int = 0,
-        compression: str | Mapping[str, str] | None = None,
-        round_deadline_s: float | None = None,
-        reconnect_grace_s: float | None = None,
-    ) -> None:
+    A recipe's fields are its arguments: a subclass is a dataclass too, adds its own, and checks them in ``_check``.
+
+    Args:
+        name: names the job and its folder.
+        min_clients: how many sites a round needs; all that are there take part.
+    """
+
+    name: str
+    min_clients: int
+
+    def __post_init__(self) -> None:
+        self._filters: list[tuple[str, FilterEntry, tuple[str, ...] | None]] = []
+        self._check()
+
+    def _check(self) -> None:
+        """Check the arguments, and bring them into one form.
+
+        Raises:
+            RecipeError: an argument is unusable; names it, its value and the remedy.
+        """
         try:
-            check_name(name, what="name")
+            check_name(self.name, what="name")
         except JobError as error:
             raise RecipeError(str(error)) from None
-        self.name = name
-        self.min_clients = check_count(min_clients, "min_clients")
-        self.seed = check_count(seed, "seed", minimum=0)
-        self.compression = check_compression(compression)
-        self.round_deadline_s = check_seconds(round_deadline_s, "round_deadline_s")
-        self.reconnect_grace_s = check_seconds(reconnect_grace_s, "reconnect_grace_s")
-        self._filters: list[tuple[str, FilterEntry, tuple[str, ...] | None]] = []
+        self.min_clients = check_count(self.min_clients, "min_clients")
+
+    @classmethod
+    def public_name(cls) -> str:
+        """Where users import it from: package and class."""
+        return f"{cls.__module__.partition('.')[0]}.{cls.__name__}"
 
     @abstractmethod
     def build(self) -> Job:
@@ -65,26 +73,7 @@ class Recipe(ABC):
         for chain, entry, clients in self._filters:
             for app in _targets(job, chain, clients):
                 getattr(app, chain.partition(".")[2]).append(entry)
-        self._compress(job)
-        for name in ("round_deadline_s", "reconnect_grace_s"):
-            if getattr(self, name) is not None:
-                job.meta[name] = getattr(self, name)
         return job
-
-    def _compress(self, job: Job) -> None:
-        """Add the filters for compression: last where a model leaves one end, first where it reaches the other."""
-        for what, codec in self.compression.items():
-            compress = FilterEntry(("*",), (Component(_COMPRESS, {"codec": codec}),))
-            restore = FilterEntry(("*",), (Component(_RESTORE),))
-            for client in (job.client, *job.sites.values()):
-                if what == "task":
-                    client.task_data_filters.insert(0, restore)
-                else:
-                    client.task_result_filters.append(compress)
-            if what == "task":
-                job.server.task_data_filters.append(compress)
-            else:
-                job.server.task_result_filters.insert(0, restore)
 
     def execute(self, env: ExecEnv, *, raise_on_failure: bool = True) -> Run:
         """Run the job in ``env`` and return its run; in the simulator it has ended by then.
@@ -179,27 +168,6 @@ def check_seconds(value: Any, name: str) -> float | None:
     return float(value)
 
 
-def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:
-    """Return the codecs by what they are for, ``task`` or ``result``.
-
-    Raises:
-        RecipeError: a codec is unknown, or cannot be used for tasks.
-    """
-    if value is None:
-        return {}
-    if isinstance(value, str):
-        value = {"result": value} if parse_codec(value).name == "topk" else {"task": value, "result": value}
-    if not isinstance(value, Mapping) or not set(value) <= {"task", "result"}:
-        raise RecipeError(f"compression is {value!r}; give a codec, or a dict with the keys 'task' and 'result'")
-    codecs = {what: parse_codec(codec) for what, codec in value.items()}
-    if "task" in codecs and codecs["task"].name == "topk":
-        raise RecipeError(
-            "compression of tasks is 'topk', which leaves values out; sites need whole models, so use it"
-            " for results: {'result': 'topk:0.01'}"
-        )
-    return {what: codec.text for what, codec in codecs.items()}
-
-
 def check_args(value: str | Sequence[str], name: str) -> list[str]:
     """Split a command line as a POSIX shell does, with nothing substituted; a list is taken as it is.
 
@@ -249,7 +217,7 @@ def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_mo
             f" {{'class_path': '{value.__module__}.{value.__qualname__}', 'args': {{...}}}}"
         )
     package = _RECIPE_OF_FRAMEWORK.get(framework_of(value) or "")
-    hint = f"; use {package}.FedAvgRecipe for it" if package else ""
+    hint = f"; use {package}.{recipe.rpartition('.')[2]} for it" if package else ""
     return ModelTypeError(
         f"{what} is a {type(value).__module__}.{type(value).__qualname__}, but {recipe} takes {wanted}{hint}"
     )

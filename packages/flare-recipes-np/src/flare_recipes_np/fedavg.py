@@ -2,85 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from flare_core import RecipeError, flatten, unflatten
-from flare_core.model import key_text
-from flare_core.recipe import wrong_model
 from flare_core.recipes import BaseFedAvgRecipe
-from flare_tensor_downloader import read_file, write_file
+from flare_recipes_np.model import NumpyModel
 
-__all__ = ["NUMPY_KEY", "FedAvgRecipe"]
-
-NUMPY_KEY = "numpy_key"
-"""The name that a model of a single array goes by in ``FLModel.params``."""
-
-_WANTED = "a numpy array, a nested list of numbers, or a dict of name to array"
+__all__ = ["FedAvgRecipe"]
 
 
-class FedAvgRecipe(BaseFedAvgRecipe):
-    """Federated averaging of a NumPy model; its arguments are those of :class:`flare_core.recipes.BaseFedAvgRecipe`.
-
-    ``initial_model`` is an array or a nested list of numbers, which scripts find in ``params`` under ``numpy_key``, or
-    a dict of name to array, nested if need be; ``initial_ckpt`` a ``.npy``, ``.npz`` or ``.safetensors`` file.
-    """
-
-    framework = "numpy"
-    persistor = "flare_recipes_np.NumpyPersistor"
-
-    def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        params = None if model is None else _params_of(model)
-        if checkpoint is not None:
-            params = _filled(params, _read_checkpoint(checkpoint), checkpoint)
-        write_file(target, params or {})
-
-
-def _params_of(model: Any) -> dict[str, Any]:
-    if isinstance(model, Mapping):
-        return unflatten({key: _array_of(value, f"initial_model['{key_text(key)}']") for key, value in flatten(model)})
-    return {NUMPY_KEY: _array_of(model, "initial_model")}
-
-
-def _array_of(value: Any, what: str) -> np.ndarray[Any, Any]:
-    if isinstance(value, np.ndarray | np.generic):
-        array = np.asarray(value)
-    elif isinstance(value, list | tuple | int | float) and not isinstance(value, bool):
-        try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise RecipeError(f"{what} is a list that is no array of numbers: {error}") from None
-    else:
-        raise wrong_model(value, "flare_recipes_np.FedAvgRecipe", _WANTED, what=what)
-    if array.dtype.kind in "OSUMm":
-        raise RecipeError(f"{what} has dtype {array.dtype}; a model holds numbers")
-    return array
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    if path.suffix == ".safetensors":
-        return read_file(path)
-    if path.suffix in (".npz", ".npy"):
-        loaded = np.load(path, allow_pickle=False)
-        return {NUMPY_KEY: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    raise RecipeError(f"initial_ckpt {path} is of an unknown kind; give a .safetensors, .npz or .npy file")
-
-
-def _filled(model: dict[str, Any] | None, saved: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The checkpoint's values, checked against the model that they are meant for."""
-    if model is None:
-        return saved
-    wanted, found = dict(flatten(model)), dict(flatten(saved))
-    for key in sorted(wanted.keys() ^ found.keys(), key=key_text):
-        side = "initial_model" if key in wanted else "the checkpoint"
-        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{key_text(key)}'")
-    for key, value in wanted.items():
-        if np.shape(found[key]) != np.shape(value):
-            raise RecipeError(
-                f"initial_ckpt {path} does not fit initial_model: '{key_text(key)}' has shape {np.shape(found[key])}"
-                f" there and {np.shape(value)} here"
-            )
-    return saved
+class FedAvgRecipe(NumpyModel, BaseFedAvgRecipe):
+    """Federated averaging of a NumPy model."""

@@ -2,91 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-import torch
-
-from flare_core import JobError, RecipeError
-from flare_core.components import Component
-from flare_core.recipe import wrong_model
 from flare_core.recipes import BaseFedAvgRecipe
-from flare_fobs.tensors import to_numpy, to_torch
-from flare_tensor_downloader import read_file, write_file
+from flare_recipes_pt.model import TorchModel
 
 __all__ = ["FedAvgRecipe"]
 
-_WANTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'args': {...}}"
 
-
-class FedAvgRecipe(BaseFedAvgRecipe):
-    """Federated averaging of a PyTorch model; its arguments are those of :class:`flare_core.recipes.BaseFedAvgRecipe`.
-
-    ``initial_model`` is a module, a state dict, or ``{"class_path": "package.module.Class", "args": {...}}``, which
-    makes a module; ``initial_ckpt`` a ``.pt`` or ``.pth`` file with a state dict, or ``.safetensors``.
-    """
-
-    framework = "pytorch"
-    persistor = "flare_recipes_pt.TorchPersistor"
-
-    def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        state = None if model is None else _state_of(model)
-        if checkpoint is not None:
-            state = _filled(state, _read_checkpoint(checkpoint), checkpoint)
-        write_file(target, {name: to_numpy(tensor, key=name) for name, tensor in (state or {}).items()})
-
-
-def _state_of(model: Any) -> dict[str, torch.Tensor]:
-    if isinstance(model, Mapping) and ({"class_path", "path"} & set(model)):
-        model = _made(model)
-    if isinstance(model, torch.nn.Module):
-        return dict(model.state_dict())
-    if isinstance(model, Mapping) and model and all(isinstance(value, torch.Tensor) for value in model.values()):
-        return dict(model)
-    if isinstance(model, Mapping) and model:
-        name, value = next((name, value) for name, value in model.items() if not isinstance(value, torch.Tensor))
-        raise wrong_model(value, "flare_recipes_pt.FedAvgRecipe", _WANTED, what=f"initial_model[{name!r}]")
-    raise wrong_model(model, "flare_recipes_pt.FedAvgRecipe", _WANTED)
-
-
-def _made(description: Mapping[str, Any]) -> Any:
-    try:
-        return Component.of(description, what="initial_model").build()
-    except JobError as error:
-        raise RecipeError(f"initial_model: {error}") from error
-
-
-def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        return {name: to_torch(array) for name, array in read_file(path).items()}
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise RecipeError(
-            f"initial_ckpt {path} cannot be read as a state dict ({type(error).__name__}: {error});"
-            " save it with torch.save(model.state_dict(), ...)"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise RecipeError(
-            f"initial_ckpt {path} holds a {type(state).__name__}; save model.state_dict() and nothing else"
-        )
-    return dict(state)
-
-
-def _filled(
-    model: dict[str, torch.Tensor] | None, saved: dict[str, torch.Tensor], path: Path
-) -> dict[str, torch.Tensor]:
-    """The checkpoint's values, checked against the model that they are meant for."""
-    if model is None:
-        return saved
-    for name in sorted(model.keys() ^ saved.keys()):
-        side = "initial_model" if name in model else "the checkpoint"
-        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{name}'")
-    for name, tensor in model.items():
-        if saved[name].shape != tensor.shape:
-            raise RecipeError(
-                f"initial_ckpt {path} does not fit initial_model: '{name}' has shape {tuple(saved[name].shape)} there"
-                f" and {tuple(tensor.shape)} here"
-            )
-    return saved
+class FedAvgRecipe(TorchModel, BaseFedAvgRecipe):
+    """Federated averaging of a PyTorch model."""

@@ -10,7 +10,7 @@ from flare_core.errors import RecipeError
 from flare_core.model import FLModel
 from flare_core.selection import BestScore, MetricMean, StopCondition
 from flare_core.task import Reply, TaskName
-from flare_core.workflow import Federation, Workflow
+from flare_core.workflow import Federation, Sample, Workflow
 
 __all__ = ["FedAvg"]
 
@@ -24,6 +24,7 @@ class FedAvg(Workflow):
         aggregator: how contributions become an update; :class:`WeightedMean` if left out. Reset before each round.
         aggregation_weights: extra weight by site name, for the default aggregator.
         exclude_vars: keys that are not aggregated (expression or names), for the default aggregator.
+        clients_per_round: how many sites take part in a round, drawn anew for each; all that are there if left out.
         key_metric: the metric that chooses the best model; None chooses none.
         key_metric_mode: ``max`` if higher is better, ``min`` if lower.
         stop_cond: a condition such as ``"accuracy >= 0.9"`` that ends the run early.
@@ -45,6 +46,7 @@ class FedAvg(Workflow):
         aggregator: Aggregator | None = None,
         aggregation_weights: Mapping[str, float] | None = None,
         exclude_vars: str | Iterable[str] | None = None,
+        clients_per_round: int | None = None,
         key_metric: str | None = "accuracy",
         key_metric_mode: str = "max",
         stop_cond: str | None = None,
@@ -59,6 +61,7 @@ class FedAvg(Workflow):
         self.min_clients = min_clients
         self.num_rounds = num_rounds
         self.aggregator = aggregator or WeightedMean(site_weights=aggregation_weights, exclude=exclude_vars)
+        self.clients_per_round = clients_per_round
         self.key_metric = key_metric
         self.key_metric_mode = key_metric_mode
         self.stop_cond = StopCondition.parse(stop_cond) if stop_cond is not None else None
@@ -73,7 +76,7 @@ class FedAvg(Workflow):
         for round_ in fed.rounds(self.num_rounds):
             self.aggregator.reset()
             metrics = MetricMean()
-            for reply in fed.broadcast(self.task_name, model, to=fed.sample(self.min_clients)):
+            for reply in fed.broadcast(self.task_name, model, to=self._sample(fed)):
                 self.aggregator.add(reply)
                 fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
             means = metrics.means()
@@ -95,6 +98,9 @@ class FedAvg(Workflow):
             if score is not None and name in state:
                 score.value, score.round = state[name]
         self._seen = set(state.get("seen", ()))
+
+    def _sample(self, fed: Federation) -> Sample:
+        return fed.sample(self.min_clients, count=self.clients_per_round)
 
     def _weight_of(self, reply: Reply) -> float:
         return self.aggregator.weight(reply) if isinstance(self.aggregator, WeightedMean) else reply.num_steps

@@ -1,0 +1,266 @@
+"""ScriptRecipe: what all recipes share in which a script works on a model at each site."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from flare_core.code import calling_folder, collect_code, find_script
+from flare_core.components import Component
+from flare_core.compression.codecs import parse_codec
+from flare_core.errors import JobError, RecipeError
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
+from flare_core.model import ParamsType
+from flare_core.recipe import Recipe, check_count, check_seconds, check_sites, copy_of
+from flare_core.recipes.site_settings import SiteSettings
+
+__all__ = ["ScriptRecipe"]
+
+INITIAL_MODEL = "initial_model.safetensors"
+
+_COMPRESS, _RESTORE = "flare_core.compression.CompressTensors", "flare_core.compression.DecompressTensors"
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ScriptRecipe(Recipe):
+    """A recipe in which a script works on a model at each site.
+
+    Args:
+        num_rounds: number of rounds.
+        initial_model: the model to start from, in one of the framework's forms; copied now, so what happens to it
+            later does not change the recipe.
+        initial_ckpt: a checkpoint file to start from, alone or to fill ``initial_model``; relative to the file that
+            makes the recipe.
+        train_script: the script that the sites run, relative to the file that makes the recipe. An absolute path that
+            is not there on this machine is that of a script which is installed at the sites, for ProdEnv only.
+        train_args: its command line, as one string (split as a POSIX shell does, nothing substituted) or as a list.
+        launch_external_process: run the script as its own process instead of inside the site's.
+        command: what starts such a process; the script and its arguments are appended.
+        params_transfer_type: FULL sends whole models back, DIFF their difference to the model received.
+        per_site_config: by site name, values that replace ``train_script``, ``train_args``,
+            ``launch_external_process``, ``command`` and ``params_transfer_type`` there, and ``config``, a dict that the
+            script reads with ``flare.get_config()``. None stands for the recipe's own value; any other value counts.
+        compression: how models are made smaller on the wire: ``fp16``, ``bf16``, ``int8``, ``int4`` or ``zstd`` for
+            both directions, ``topk:0.01`` (which needs DIFF) for results; or a dict with ``task`` and ``result``.
+            ``+zstd`` after a codec compresses further. See :mod:`flare_core.compression` for what each costs.
+        round_deadline_s: seconds after which a round goes on without sites that have not answered, if ``min_clients``
+            have; None waits for all that are there.
+        reconnect_grace_s: seconds to wait for sites while fewer than ``min_clients`` are there; then the run fails.
+        seed: start of every random choice of the run, and of the global generators (``random``, ``numpy.random``,
+            torch) of scripts that run inside the site's process.
+
+    Raises:
+        RecipeError: an argument is unusable; names it, its value and the remedy.
+        ModelTypeError: the model belongs to another framework; names its recipe.
+    """
+
+    framework: ClassVar[str]
+    """The form in which scripts get arrays: ``numpy``, ``pytorch`` or ``tensorflow``."""
+
+    persistor: ClassVar[str]
+    """Class path of what reads the initial model and writes the framework's own checkpoint format."""
+
+    num_rounds: int = 2
+    initial_model: Any = None
+    initial_ckpt: str | Path | None = None
+    train_script: str | Path
+    train_args: str | Sequence[str] = ""
+    launch_external_process: bool = False
+    command: str | Sequence[str] = "python3 -u"
+    params_transfer_type: ParamsType | str = ParamsType.FULL
+    per_site_config: Mapping[str, Mapping[str, Any]] | None = None
+    compression: str | Mapping[str, str] | None = None
+    round_deadline_s: float | None = None
+    reconnect_grace_s: float | None = None
+    seed: int = 0
+
+    def _check(self) -> None:
+        super()._check()
+        self.num_rounds = check_count(self.num_rounds, "num_rounds")
+        self.seed = check_count(self.seed, "seed", minimum=0)
+        self._codecs = check_compression(self.compression)
+        self.round_deadline_s = check_seconds(self.round_deadline_s, "round_deadline_s")
+        self.reconnect_grace_s = check_seconds(self.reconnect_grace_s, "reconnect_grace_s")
+        self._folder = calling_folder()
+        self._defaults = SiteSettings(self._folder).changed(
+            {
+                "train_script": self.train_script,
+                "train_args": self.train_args,
+                "launch_external_process": self.launch_external_process,
+                "command": self.command,
+                "params_transfer_type": self.params_transfer_type,
+            },
+            where="",
+        )
+        self._sites = self._checked_sites(self.per_site_config or {})
+        self._check_topk()
+        self._trainable: list[str] | None = None
+        model = self._read_model(self.initial_model)
+        self._workflows = self._checked_workflows()
+        self._initial = self._snapshot(model, self.initial_ckpt)
+        self.initial_model = None  # it is in the snapshot; a large one need not stay in memory
+
+    @abstractmethod
+    def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
+        """Write the initial model, read from either argument or both, as safetensors to ``target``.
+
+        Raises:
+            ModelTypeError: the model is of another framework.
+            RecipeError: the checkpoint does not fit.
+        """
+
+    def _read_model(self, model: Any) -> Any:
+        """Return the initial model, made if it was only described; take note of what is trained of it."""
+        return model
+
+    @abstractmethod
+    def _workflow(self) -> Component:
+        """The server's side of the algorithm, with its arguments."""
+
+    def _persistor(self) -> Component:
+        return Component(self.persistor, {"initial": INITIAL_MODEL})
+
+    def _checked_workflows(self) -> list[Component]:
+        component = self._workflow()
+        try:
+            component.build()  # raises now what would be wrong later
+        except JobError as error:
+            raise RecipeError(str(error.__cause__ or error)) from error
+        return [component]
+
+    def build(self) -> Job:
+        settings = [self._defaults, *self._sites.values()]
+        travelling = [each.script for each in settings if not each.is_installed]
+        inside = [script for script in travelling if script.is_relative_to(self._folder)] or travelling[:1]
+        code = collect_code(inside, self._folder) if inside else CodeBundle(self._folder)
+        client = self._client_app(self._defaults, code)
+        return Job(
+            name=self.name,
+            min_clients=self.min_clients,
+            server=ServerApp(workflows=list(self._workflows), components={"persistor": self._persistor()}),
+            client=client,
+            sites={site: self._client_app(each, code) for site, each in self._sites.items()},
+            code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial.path}, owner=self._initial),
+            seed=self.seed,
+            meta={"server_files": [INITIAL_MODEL]},  # the sites are sent the model when a round begins
+        )
+
+    def job(self) -> Job:
+        job = super().job()
+        self._compress(job)
+        for name in ("round_deadline_s", "reconnect_grace_s"):
+            if getattr(self, name) is not None:
+                job.meta[name] = getattr(self, name)
+        return job
+
+    def _compress(self, job: Job) -> None:
+        """Add the filters for compression: last where a model leaves one end, first where it reaches the other."""
+        for what, codec in self._codecs.items():
+            compress = FilterEntry(("*",), (Component(_COMPRESS, {"codec": codec}),))
+            restore = FilterEntry(("*",), (Component(_RESTORE),))
+            for client in (job.client, *job.sites.values()):
+                if what == "task":
+                    client.task_data_filters.insert(0, restore)
+                else:
+                    client.task_result_filters.append(compress)
+            if what == "task":
+                job.server.task_data_filters.append(compress)
+            else:
+                job.server.task_result_filters.insert(0, restore)
+
+    def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:
+        own = None
+        if not settings.is_installed and not settings.script.is_relative_to(shared.root):
+            own = collect_code([settings.script], settings.script.parent)
+        root = (own or shared).root
+        script = settings.script if settings.is_installed else settings.script.relative_to(root)
+        executor = Component(
+            "flare_runtime.scripts.ScriptExecutor",
+            {
+                "script": script.as_posix(),
+                "args": settings.args,
+                "launch_external_process": settings.external,
+                "command": settings.command,
+                "params_transfer_type": settings.transfer.value,
+                "exchange_format": self.framework,
+            },
+        )
+        return copy_of(ClientApp(executors=[ExecutorEntry(("*",), executor)], config=dict(settings.config), code=own))
+
+    def _checked_sites(self, per_site: Mapping[str, Mapping[str, Any]]) -> dict[str, SiteSettings]:
+        if not isinstance(per_site, Mapping):
+            raise RecipeError(f"per_site_config is a {type(per_site).__name__}; give a dict of site name to dict")
+        check_sites(per_site, "per_site_config")
+        return {
+            site: self._defaults.changed(values, where=f"per_site_config[{site!r}]: ")
+            for site, values in per_site.items()
+        }
+
+    def _check_topk(self) -> None:
+        settings = [self._defaults, *self._sites.values()]
+        if self._codecs.get("result", "").startswith("topk") and any(
+            each.transfer is not ParamsType.DIFF for each in settings
+        ):
+            raise RecipeError(
+                f"compression of results is {self._codecs['result']!r}, which leaves values out; only a difference"
+                " allows that, so give params_transfer_type='DIFF' too"
+            )
+
+    def _snapshot(self, model: Any, checkpoint: str | Path | None) -> _Snapshot:
+        if model is None and checkpoint is None:
+            raise RecipeError("give initial_model or initial_ckpt: the sites need a model to start from")
+        path = None if checkpoint is None else _find_checkpoint(checkpoint, self._folder)
+        snapshot = _Snapshot()
+        self._write_initial(model, path, snapshot.path)
+        return snapshot
+
+
+class _Snapshot:
+    """A file for the initial model, which is there as long as a recipe or a job needs it."""
+
+    def __init__(self) -> None:
+        folder = tempfile.mkdtemp(prefix="flare-recipe-")
+        self.path = Path(folder) / INITIAL_MODEL
+        weakref.finalize(self, _remove, folder, os.getpid())
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # a forked process has the object too, but the file is not its own
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
+    try:
+        return find_script(checkpoint, folder)
+    except RecipeError as error:
+        raise RecipeError(str(error).replace("train_script", "initial_ckpt", 1)) from None
+
+
+def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Return the codecs by what they are for, ``task`` or ``result``.
+
+    Raises:
+        RecipeError: a codec is unknown, or cannot be used for tasks.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        value = {"result": value} if parse_codec(value).name == "topk" else {"task": value, "result": value}
+    if not isinstance(value, Mapping) or not set(value) <= {"task", "result"}:
+        raise RecipeError(f"compression is {value!r}; give a codec, or a dict with the keys 'task' and 'result'")
+    codecs = {what: parse_codec(codec) for what, codec in value.items()}
+    if "task" in codecs and codecs["task"].name == "topk":
+        raise RecipeError(
+            "compression of tasks is 'topk', which leaves values out; sites need whole models, so use it"
+            " for results: {'result': 'topk:0.01'}"
+        )
+    return {what: codec.text for what, codec in codecs.items()}
+
+
