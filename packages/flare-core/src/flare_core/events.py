@@ -20,6 +20,7 @@ __all__ = [
     "SiteLeft",
     "SiteReplied",
     "SiteReturned",
+    "TableMade",
     "WarningRaised",
 ]
 
@@ -108,6 +109,15 @@ class SiteReturned(Event):
     """A site that was not there has come."""
 
     site: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableMade(Event):
+    """A result that people should see as a table; all cells are text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ Key: TypeAlias = str | tuple[str, ...]
 """A name at the top level, or the path to a value in nested mappings."""
 
 
+OPTIMIZER_PARAMS = "optimizer_params"
+"""Where :attr:`FLModel.optimizer_params` lie in the params on their way, as one more mapping among the arrays: so they
+travel, and are compressed and summed, as the params are."""
+
+
 class ParamsType(StrEnum):
     """Whether ``params`` is a whole model or the difference to the model that was received."""
 
@@ -42,7 +47,8 @@ class FLModel:
     Args:
         params_type: FULL or DIFF; FULL if left out and ``params`` is given.
         params: arrays by name, nested mappings allowed; may be lazy (an array is fetched when it is read).
-        optimizer_params: state of an optimizer that travels along, if an algorithm needs it.
+        optimizer_params: arrays by name that an algorithm sends along with the params, such as SCAFFOLD's control
+            variates.
         metrics: numbers by name, measured on the model *as received*.
         start_round: the first round of the run, counted from 0.
         current_round: the round that this model belongs to, counted from 0.

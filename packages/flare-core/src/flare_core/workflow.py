@@ -80,15 +80,24 @@ class Federation(Protocol):
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """
 
-    def load(self) -> FLModel:
-        """Return the model to start from: the job's initial one, or that of the last completed round of a run that is
-        continued; one without params if the job has none."""
+    def load(self, name: str = "global") -> FLModel:
+        """Return the model to start from: the one saved last, by whichever workflow of the job, else the initial one.
+
+        In a run that is continued it is that of the last completed round. The ``best`` model can be loaded, too. A
+        model that is not there has no params.
+        """
 
     def save(self, model: FLModel, *, name: str = "global", metric: float | None = None) -> None:
         """Keep a checkpoint named ``global`` or ``best``; ``model`` must not change afterwards."""
 
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         """Write metrics of the current round into the run's record; without a site they are the federation's."""
+
+    def write(self, name: str, text: str) -> None:
+        """Keep a file of results beside the checkpoints, in place of one that has its name."""
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Show a table to the people who watch the run."""
 
     def warn(self, message: str) -> None:
         """Show a warning to the people who watch the run, and log it."""
@@ -106,7 +115,10 @@ class Workflow(ABC):
         """
 
     def state(self) -> Mapping[str, Any]:
-        """What must survive from round to round besides the model: values that JSON has; nothing if left out."""
+        """What must survive from round to round besides the model; nothing if left out.
+
+        By name, values that JSON has, or mappings of name to numpy array, which must not change afterwards.
+        """
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -1,6 +1,21 @@
 """Recipes for models that are numpy arrays."""
 
-from flare_recipes_np.fedavg import FedAvgRecipe
 from flare_recipes_np.persistor import NumpyPersistor
+from flare_recipes_np.recipes import (
+    CrossSiteEvalRecipe,
+    CyclicRecipe,
+    FedAvgRecipe,
+    FedEvalRecipe,
+    FedOptRecipe,
+    ScaffoldRecipe,
+)
 
-__all__ = ["FedAvgRecipe", "NumpyPersistor"]
+__all__ = [
+    "CrossSiteEvalRecipe",
+    "CyclicRecipe",
+    "FedAvgRecipe",
+    "FedEvalRecipe",
+    "FedOptRecipe",
+    "NumpyPersistor",
+    "ScaffoldRecipe",
+]

@@ -36,6 +36,15 @@ class TorchModel(ScriptRecipe):
             self._trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         return model
 
+    def _framework_optimizer(self, cls: Any, component: Component) -> Component:
+        if isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer):
+            args = {"class_path": component.class_path, "args": component.args}
+            return Component("flare_recipes_pt.TorchOptimizer", args)
+        raise RecipeError(
+            f"optimizer_args names {component.class_path}, which is no optimizer; use one of torch.optim or of"
+            " flare_core.optimizers"
+        )
+
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
         state = None if model is None else _state_of(model, self.public_name())
         if checkpoint is not None:

@@ -16,7 +16,7 @@ from flare_core import CodeBundle, FLModel, flatten
 from flare_runtime.run_folder import RunFolder
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["Checkpoints", "Keeper", "Persistor", "link"]
+__all__ = ["Checkpoints", "Keeper", "Persistor", "link", "write_text"]
 
 LARGE_BYTES = 1 << 24
 MIN_INTERVAL_S = 0.5
@@ -40,8 +40,9 @@ class Persistor(Protocol):
 class Keeper(Protocol):
     """Where a run's models are kept."""
 
-    def load(self) -> FLModel:
-        """Return the model to start from; one without params if there is none."""
+    def load(self, name: str = "global") -> FLModel:
+        """Return the model saved last under a name, for ``global`` else the initial one; without params if there is
+        none."""
 
     def save(self, model: FLModel, name: str) -> None:
         """Keep ``model`` as the ``global`` or ``best`` one; it must not change afterwards.
@@ -49,6 +50,9 @@ class Keeper(Protocol):
         Raises:
             OSError: an earlier one could not be written.
         """
+
+    def write(self, name: str, text: str) -> None:
+        """Keep a file beside the checkpoints."""
 
     def commit(self, round_: int) -> None:
         """Take note that a round is complete, with the global model that was saved last."""
@@ -82,7 +86,16 @@ class Checkpoints:
         self._thread = threading.Thread(target=self._run, name="flare-checkpoints", daemon=True)
         self._thread.start()
 
-    def load(self) -> FLModel:
+    def load(self, name: str = "global") -> FLModel:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._writing)
+            self._raise_error()
+            saved = self._current if name == "global" else self._pending.get(name)
+        if isinstance(saved, FLModel):
+            return saved
+        path = saved or self._folder.checkpoint(name)
+        if name != "global":
+            return FLModel(params=read_file(path)) if path.is_file() else FLModel()
         if self._initial is None:
             return FLModel()
         model = FLModel(params=read_file(self._initial))  # page by page, when it is touched
@@ -93,6 +106,9 @@ class Checkpoints:
 
     def commit(self, round_: int) -> None:
         """Do nothing: a simulated run is not continued."""
+
+    def write(self, name: str, text: str) -> None:
+        write_text(self._folder.server / name, text)
 
     def save(self, model: FLModel, name: str) -> None:
         is_large = sum(np.asarray(value).nbytes for _, value in flatten(model.params or {})) > LARGE_BYTES
@@ -161,6 +177,13 @@ class Checkpoints:
         with self._condition:
             if name == "global" and model is self._current:
                 self._current_file = target
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is the whole new one or the whole old one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def link(source: Path, target: Path) -> None:

@@ -79,6 +79,7 @@ class RunController:
         self._completed = 0  # rounds, those before the process was started included
         self._traffic: list[tuple[int, int]] = []  # sent and received by the server, after each round
         self._best: dict[str, Any] | None = None
+        self._last: dict[int, dict[str, float]] = {}  # metrics of each workflow's last round
         self._at = 0  # which workflow runs
         self._workflow: Workflow | None = None
         self.key_metric: str | None = None
@@ -208,11 +209,14 @@ class RunController:
         of_all = (row for row in read_metrics(self._folder.metrics) if row["site"] is None and row["round"] is not None)
         for round_, rows in groupby(of_all, key=itemgetter("round")):
             self._rounds.append(RoundEnded(round_, 0, 0.0, {row["key"]: row["value"] for row in rows}))
+        if self._rounds:
+            self._last[0] = self._rounds[-1].metrics
         self._best = restored.get("best")
         self._started -= float(restored.get("seconds", 0.0))
 
     def _round_ended(self, event: RoundEnded) -> None:
         self._rounds.append(event)
+        self._last[self._at] = event.metrics
         self._completed += 1
         self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
 
@@ -221,7 +225,7 @@ class RunController:
             self._best = {"round": event.round, "value": event.metric}
 
     def _summary(self, status: RunStatus, error: BaseException | None, crew: Crew) -> dict[str, Any]:
-        last = self._rounds[-1].metrics if self._rounds else {}
+        last = {key: value for metrics in self._last.values() for key, value in metrics.items()}
         wanted = self.key_metric
         self.key_metric = wanted if wanted in last or not last else next(iter(last))
         usage = resource.getrusage(resource.RUSAGE_SELF)

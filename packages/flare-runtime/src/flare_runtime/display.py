@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
-from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, WarningRaised
+from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, TableMade, WarningRaised
 
 __all__ = ["Display", "open_display", "plot", "summary_text"]
 
@@ -25,6 +25,7 @@ class Display:
     def attach(self, events: EventBus) -> None:
         """Show what happens from now on."""
         events.subscribe(RoundEnded, self.round_ended)
+        events.subscribe(TableMade, lambda event: self._say(table_text(event)))
         events.subscribe(WarningRaised, lambda event: self._say(f"warning: {event.message}"))
 
     def round_ended(self, event: RoundEnded) -> None:
@@ -102,6 +103,14 @@ def round_line(event: RoundEnded) -> str:
     """One round as text."""
     text = f"round {event.round} ({event.round + 1} of {event.total_rounds})  {metrics_text(event.metrics)}"
     return f"{text.rstrip()}  {event.seconds:.2f} s"
+
+
+def table_text(table: TableMade) -> str:
+    """A table in columns: names to the left, numbers to the right."""
+    rows = [table.columns, *table.rows]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(table.columns))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    return "\n".join([table.title, *(f"  {line}" for line in lines)])
 
 
 def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]]) -> str:

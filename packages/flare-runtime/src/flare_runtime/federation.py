@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from flare_core.events import (
     SiteLeft,
     SiteReplied,
     SiteReturned,
+    TableMade,
     WarningRaised,
 )
 from flare_core.filters import FilterChain
@@ -231,8 +232,8 @@ class SitesFederation:
             site=first,
         )
 
-    def load(self) -> FLModel:
-        return self._checkpoints.load()
+    def load(self, name: str = "global") -> FLModel:
+        return self._checkpoints.load(name)
 
     def save(self, model: FLModel, *, name: str = "global", metric: float | None = None) -> None:
         self._checkpoints.save(model, name)
@@ -242,6 +243,12 @@ class SitesFederation:
         if site is None:
             self._last_means = metrics
         self._metrics.write(self.round, site, metrics)
+
+    def write(self, name: str, text: str) -> None:
+        self._checkpoints.write(name, text)
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        self.events.emit(TableMade(title, tuple(columns), tuple(tuple(row) for row in rows)))
 
     def warn(self, message: str) -> None:
         logger.warning("%s", message)

@@ -2,6 +2,7 @@
 
     server/state.json                   the last completed round, the file of its model, and the workflow's own state
     server/round-<n>.safetensors        that model; global_model.safetensors is a second name for it, once a second
+    server/state-<n>.safetensors        the arrays of the workflow's state, if it has any
     server/best_model.safetensors
 
 state.json is replaced when the model lies beside it, so both always belong together.
@@ -10,7 +11,6 @@ state.json is replaced when the model lies beside it, so both always belong toge
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import CodeBundle, FLModel, flatten
-from flare_runtime.checkpoints import LARGE_BYTES, Persistor, link
+from flare_core import CodeBundle, FLModel, flatten, unflatten
+from flare_runtime.checkpoints import LARGE_BYTES, Persistor, link, write_text
 from flare_runtime.run_folder import RunFolder
 from flare_tensor_downloader import read_file, write_file
 
@@ -47,7 +47,9 @@ class RoundStore:
         self._state_file = folder.server / "state.json"
         self._model: FLModel | None = None  # saved, and not on disk yet
         self._writing: Future[None] | None = None
-        self._file: str | None = self.read_state().get("model")
+        kept = self.read_state()
+        self._file: str | None = kept.get("model")
+        self._arrays: str | None = kept.get("arrays")  # the file with those of the workflow's state
         self._current: FLModel | None = None  # what lies in that file
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flare-rounds")
         self._next_link = 0.0
@@ -58,9 +60,16 @@ class RoundStore:
         if not self._state_file.is_file():
             return {}
         state: dict[str, Any] = json.loads(self._state_file.read_text())
+        if (arrays := state.get("arrays")) is not None:
+            kept = read_file(self._folder.server / arrays)
+            state["state"] |= {name: _copied(values) for name, values in kept.items()}
         return state
 
-    def load(self) -> FLModel:
+    def load(self, name: str = "global") -> FLModel:
+        if name != "global":
+            self._settle()
+            path = self._folder.checkpoint(name)
+            return FLModel(params=read_file(path)) if path.is_file() else FLModel()
         self._file, self._model = self.read_state().get("model"), None
         if self._file is not None:
             model = FLModel(params=read_file(self._folder.server / self._file))
@@ -74,6 +83,9 @@ class RoundStore:
             model = FLModel(params=read_file(initial))
         self._current = model
         return model
+
+    def write(self, name: str, text: str) -> None:
+        write_text(self._folder.server / name, text)
 
     def save(self, model: FLModel, name: str) -> None:
         self._settle()
@@ -119,20 +131,38 @@ class RoundStore:
             writing.result()
 
     def _write(self, model: FLModel | None, state: dict[str, Any]) -> None:
-        before = self._file
+        before = {self._file, self._arrays}
+        number = f"{state['workflow']}-{state['round']}"
         if model is not None:
-            name = f"round-{state['workflow']}-{state['round']}.safetensors"
+            name = f"round-{number}.safetensors"
             write_file(self._folder.server / name, model.params or {})
             self._file, self._current = name, model
-        partial = self._state_file.with_name(f".{self._state_file.name}.{os.getpid()}.partial")
-        partial.write_text(json.dumps({**state, "model": self._file}))
-        partial.replace(self._state_file)
+        arrays = {name: value for name, value in state["state"].items() if _holds_arrays(value)}
+        self._arrays = f"state-{number}.safetensors" if arrays else None
+        if self._arrays is not None:
+            write_file(self._folder.server / self._arrays, arrays)
+            plain = {name: value for name, value in state["state"].items() if name not in arrays}
+            state = {**state, "state": plain, "arrays": self._arrays}
+        write_text(self._state_file, json.dumps({**state, "model": self._file}))
         if time.monotonic() > self._next_link:
             self._link_global()
             self._next_link = time.monotonic() + LINK_S
-        if before is not None and before != self._file:
-            (self._folder.server / before).unlink(missing_ok=True)
+        for old in before - {self._file, self._arrays, None}:
+            assert old is not None
+            (self._folder.server / old).unlink(missing_ok=True)
 
 
 def _size_of(model: FLModel) -> int:
     return sum(np.asarray(value).nbytes for _, value in flatten(model.params or {}))
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether a part of a workflow's state is a mapping of name to array, nested mappings allowed."""
+    return (
+        isinstance(value, Mapping) and bool(value) and all(isinstance(leaf, np.ndarray) for _, leaf in flatten(value))
+    )
+
+
+def _copied(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays with memory of their own: those that a file holds cannot be changed."""
+    return unflatten({key: np.array(value) for key, value in flatten(params)})

@@ -1,6 +1,19 @@
 """Recipes without a framework: each framework's package adds how it reads an initial model."""
 
+from flare_core.recipes.cyclic import BaseCyclicRecipe
+from flare_core.recipes.evaluation import BaseCrossSiteEvalRecipe, BaseFedEvalRecipe, add_cross_site_evaluation
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
+from flare_core.recipes.fedopt import BaseFedOptRecipe
+from flare_core.recipes.scaffold import BaseScaffoldRecipe
 from flare_core.recipes.script import ScriptRecipe
 
-__all__ = ["BaseFedAvgRecipe", "ScriptRecipe"]
+__all__ = [
+    "BaseCrossSiteEvalRecipe",
+    "BaseCyclicRecipe",
+    "BaseFedAvgRecipe",
+    "BaseFedEvalRecipe",
+    "BaseFedOptRecipe",
+    "BaseScaffoldRecipe",
+    "ScriptRecipe",
+    "add_cross_site_evaluation",
+]

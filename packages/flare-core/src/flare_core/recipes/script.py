@@ -103,7 +103,7 @@ class ScriptRecipe(Recipe):
         self._check_topk()
         self._trainable: list[str] | None = None
         model = self._read_model(self.initial_model)
-        self._workflows = self._checked_workflows()
+        self._workflows = [_checked(self._workflow())]
         self._initial = self._snapshot(model, self.initial_ckpt)
         self.initial_model = None  # it is in the snapshot; a large one need not stay in memory
 
@@ -127,13 +127,15 @@ class ScriptRecipe(Recipe):
     def _persistor(self) -> Component:
         return Component(self.persistor, {"initial": INITIAL_MODEL})
 
-    def _checked_workflows(self) -> list[Component]:
-        component = self._workflow()
-        try:
-            component.build()  # raises now what would be wrong later
-        except JobError as error:
-            raise RecipeError(str(error.__cause__ or error)) from error
-        return [component]
+    def add_workflow(self, workflow: Component) -> None:
+        """Run one more workflow, after those that there are.
+
+        Raises:
+            RecipeError: there is one of its kind already, or its arguments are wrong.
+        """
+        if any(each.class_path == workflow.class_path for each in self._workflows):
+            raise RecipeError(f"{type(self).__name__} has a {workflow.class_path.rpartition('.')[2]} already")
+        self._workflows.append(_checked(workflow))
 
     def build(self) -> Job:
         settings = [self._defaults, *self._sites.values()]
@@ -222,6 +224,15 @@ class ScriptRecipe(Recipe):
         return snapshot
 
 
+def _checked(workflow: Component) -> Component:
+    """Raise now what would be wrong with a workflow later."""
+    try:
+        workflow.build()
+    except JobError as error:
+        raise RecipeError(str(error.__cause__ or error)) from error
+    return workflow
+
+
 class _Snapshot:
     """A file for the initial model, which is there as long as a recipe or a job needs it."""
 
@@ -262,5 +273,3 @@ def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:
             " for results: {'result': 'topk:0.01'}"
         )
     return {what: codec.text for what, codec in codecs.items()}
-
-

@@ -1,5 +1,9 @@
-"""Workflows that need no framework."""
+"""The server's side of the algorithms that need no framework."""
 
+from flare_core.workflows.cyclic import Cyclic
+from flare_core.workflows.evaluation import CrossSiteEval, FedEval
 from flare_core.workflows.fedavg import FedAvg
+from flare_core.workflows.fedopt import FedOpt
+from flare_core.workflows.scaffold import Scaffold
 
-__all__ = ["FedAvg"]
+__all__ = ["CrossSiteEval", "Cyclic", "FedAvg", "FedEval", "FedOpt", "Scaffold"]

@@ -76,7 +76,7 @@ class FedAvg(Workflow):
         for round_ in fed.rounds(self.num_rounds):
             self.aggregator.reset()
             metrics = MetricMean()
-            for reply in fed.broadcast(self.task_name, model, to=self._sample(fed)):
+            for reply in fed.broadcast(self.task_name, self._outgoing(model, fed), to=self._sample(fed)):
                 self.aggregator.add(reply)
                 fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
             means = metrics.means()
@@ -101,6 +101,10 @@ class FedAvg(Workflow):
 
     def _sample(self, fed: Federation) -> Sample:
         return fed.sample(self.min_clients, count=self.clients_per_round)
+
+    def _outgoing(self, model: FLModel, fed: Federation) -> FLModel:
+        """What the sites are sent for the global model."""
+        return model
 
     def _weight_of(self, reply: Reply) -> float:
         return self.aggregator.weight(reply) if isinstance(self.aggregator, WeightedMean) else reply.num_steps

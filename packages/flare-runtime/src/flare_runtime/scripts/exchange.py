@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flare_core import FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, flatten, unflatten
-from flare_core.model import Key, Params, check_known, key_text
+from flare_core.model import OPTIMIZER_PARAMS, Key, Params, check_known, key_text
 from flare_fobs.tensors import to_numpy, to_torch
 
 __all__ = ["Exchange"]
@@ -38,6 +38,11 @@ class Exchange:
         """Return ``model`` with arrays of the script's own, in its form."""
         if model.params is None:
             return model
+        if OPTIMIZER_PARAMS in model.params:
+            params = dict(model.params)
+            optimizer_params = params.pop(OPTIMIZER_PARAMS)
+            model.params = params
+            model.optimizer_params = _mapped(optimizer_params, self._convert or np.asarray)
         if self._transfer is ParamsType.DIFF:  # the script may change what it received, so the base is a copy
             self._received = {key: np.array(value, copy=True) for key, value in flatten(model.params)}
         if self._convert is not None:
@@ -55,14 +60,24 @@ class Exchange:
         if model.params is None:
             return model
         arrays = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(model.params)}
+        along = (
+            {
+                OPTIMIZER_PARAMS: {
+                    name: to_numpy(value, key=f"optimizer_params.{name}")
+                    for name, value in model.optimizer_params.items()
+                }
+            }
+            if model.optimizer_params
+            else {}
+        )
         if self._transfer is not ParamsType.DIFF or model.params_type is ParamsType.DIFF:
-            return replace(model, params=unflatten(arrays))
+            return replace(model, params=unflatten(arrays) | along, optimizer_params=None)
         if not self._received:
             raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")
         check_known(arrays, self._received, whose=site)
         differences = {key: _difference(key, value, self._received[key], site) for key, value in arrays.items()}
         self._received = {}
-        return replace(model, params=unflatten(differences), params_type=ParamsType.DIFF)
+        return replace(model, params=unflatten(differences) | along, optimizer_params=None, params_type=ParamsType.DIFF)
 
 
 def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:

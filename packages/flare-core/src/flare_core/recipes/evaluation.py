@@ -1,0 +1,74 @@
+"""Recipes that evaluate and do not train, without a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flare_core.components import Component
+from flare_core.errors import RecipeError
+from flare_core.recipes.script import ScriptRecipe
+
+__all__ = ["BaseCrossSiteEvalRecipe", "BaseFedEvalRecipe", "add_cross_site_evaluation"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class _EvaluationRecipe(ScriptRecipe):
+    num_rounds: int = 1
+
+    def _check(self) -> None:
+        if self.num_rounds != 1:
+            raise RecipeError(f"num_rounds is {self.num_rounds!r}; an evaluation has one round, so leave it out")
+        super()._check()
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseFedEvalRecipe(_EvaluationRecipe):
+    """Evaluate an existing model at every site: the script gets it with ``flare.is_evaluate()`` and sends metrics."""
+
+    name: str = "fedeval"
+
+    def _workflow(self) -> Component:
+        return Component("flare_core.workflows.FedEval", {"min_clients": self.min_clients})
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseCrossSiteEvalRecipe(_EvaluationRecipe):
+    """Evaluate the given model, and the model of every site, at every site.
+
+    The script is asked for its model with ``flare.is_submit_model()``, and for metrics with ``flare.is_evaluate()``.
+    The result is ``server/cross_site_evaluation.json`` in the run's folder, and a table.
+
+    Args:
+        participating_clients: names of the sites that take part, if not all.
+    """
+
+    name: str = "cross_site_eval"
+    participating_clients: Sequence[str] | None = None
+
+    def _workflow(self) -> Component:
+        return _cross_site_eval(self.min_clients, ("global", "sites"), self.participating_clients)
+
+
+def add_cross_site_evaluation(recipe: ScriptRecipe, *, participating_clients: Sequence[str] | None = None) -> None:
+    """After ``recipe``'s training, evaluate the global, the best and every site's model at every site.
+
+    The script must answer the tasks ``submit_model`` (its own model) and ``validate`` (metrics), too. The result is
+    ``server/cross_site_evaluation.json`` in the run's folder, and a table.
+
+    Args:
+        recipe: one that trains with a script.
+        participating_clients: names of the sites that take part, if not all.
+    Raises:
+        RecipeError: ``recipe`` runs no script, or evaluates already.
+    """
+    if not isinstance(recipe, ScriptRecipe):
+        raise RecipeError(f"{type(recipe).__name__} runs no training script, so there are no models to evaluate")
+    recipe.add_workflow(_cross_site_eval(recipe.min_clients, ("global", "best", "sites"), participating_clients))
+
+
+def _cross_site_eval(min_clients: int, models: Sequence[str], sites: Sequence[str] | None) -> Component:
+    args = {"min_clients": min_clients, "models": list(models)}
+    if sites is not None:
+        args["participating_clients"] = list(sites)
+    return Component("flare_core.workflows.CrossSiteEval", args)

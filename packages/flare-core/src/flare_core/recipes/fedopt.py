@@ -1,0 +1,76 @@
+"""The FedOpt recipe without a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core.components import Component, import_class
+from flare_core.errors import JobError, RecipeError
+from flare_core.optimizers import ServerOptimizer
+from flare_core.recipes.fedavg import BaseFedAvgRecipe
+
+__all__ = ["BaseFedOptRecipe"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseFedOptRecipe(BaseFedAvgRecipe):
+    """Federated optimization: the server takes a step of an optimizer along the difference that a round makes.
+
+    Running statistics, counters and frozen parameters become the sites' mean, as in federated averaging.
+
+    Args:
+        optimizer_args: the server's optimizer, ``{"class_path": ..., "args": {...}}``: one of
+            :mod:`flare_core.optimizers` (SGD, Adam, Yogi, Adagrad), or one of the framework's own, such as
+            ``torch.optim.SGD``. SGD with a learning rate of 1 and a momentum of 0.6 if left out.
+        lr_scheduler_args: a factor on its learning rate by round, in the same form: one of
+            :mod:`flare_core.schedules` (Cosine, Step, Exponential).
+    """
+
+    name: str = "fedopt"
+    optimizer_args: Mapping[str, Any] | None = None
+    lr_scheduler_args: Mapping[str, Any] | None = None
+
+    def _workflow(self) -> Component:
+        args = self._workflow_args()
+        args["optimizer"] = None if self.optimizer_args is None else self._optimizer(self.optimizer_args)
+        args["trainable"] = self._trainable
+        if self.lr_scheduler_args is not None:
+            args["schedule"] = described(self.lr_scheduler_args, "lr_scheduler_args")
+        return Component("flare_core.workflows.FedOpt", args)
+
+    def _optimizer(self, description: Mapping[str, Any]) -> Component:
+        component = described(description, "optimizer_args")
+        try:
+            cls = import_class(component.class_path)
+        except JobError as error:
+            raise RecipeError(f"optimizer_args: {error}") from error
+        if isinstance(cls, type) and issubclass(cls, ServerOptimizer):
+            return component
+        return self._framework_optimizer(cls, component)
+
+    def _framework_optimizer(self, cls: Any, component: Component) -> Component:
+        """Adapt an optimizer of the framework's own.
+
+        Raises:
+            RecipeError: it is none.
+        """
+        raise RecipeError(
+            f"optimizer_args names {component.class_path}, which is no optimizer that {self.public_name()} can use; use"
+            " one of flare_core.optimizers"
+        )
+
+
+def described(value: Any, name: str) -> Component:
+    """Read a component from ``{"class_path": ..., "args": {...}}``.
+
+    Raises:
+        RecipeError: it has another form.
+    """
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"{name} is {value!r}; write {{'class_path': 'package.module.Class', 'args': {{...}}}}")
+    try:
+        return Component.of(value, what=name)
+    except JobError as error:
+        raise RecipeError(str(error)) from error

@@ -1,0 +1,98 @@
+"""Cyclic learning: the model goes from site to site, and each trains on what the one before has made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from flare_core.aggregation import check_finite
+from flare_core.errors import RecipeError, SiteError
+from flare_core.model import FLModel, flatten, unflatten, updated
+from flare_core.selection import MetricMean
+from flare_core.task import Reply, TaskName
+from flare_core.workflow import Federation, Sample, Workflow
+
+__all__ = ["Cyclic"]
+
+ORDERS = ("fixed", "random")
+
+
+class Cyclic(Workflow):
+    """Pass the model through all sites, once a round.
+
+    A site that is not there, or leaves while it has the model, is left out of the round; the next goes on from the
+    model of the one before.
+
+    Args:
+        min_clients: how many sites must have trained in each round.
+        num_rounds: how often the model goes around.
+        order: ``fixed``, by the sites' names as the run lists them; ``random``, drawn anew for each round; or a list of
+            names, others taking no part.
+        task_name: the task that the sites are given.
+
+    Source: Chang et al. 2018, "Distributed deep learning networks among institutions for medical imaging", cyclical
+    weight transfer.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_clients: int,
+        num_rounds: int,
+        order: str | Sequence[str] = "fixed",
+        task_name: str = TaskName.TRAIN,
+    ) -> None:
+        if isinstance(order, str) and order not in ORDERS:
+            raise RecipeError(f"order is {order!r}; use 'fixed', 'random', or a list of names of sites")
+        self.min_clients = min_clients
+        self.num_rounds = num_rounds
+        self.order = order if isinstance(order, str) else list(order)
+        self.task_name = task_name
+
+    def run(self, fed: Federation) -> None:
+        model = fed.load()
+        for _ in fed.rounds(self.num_rounds):
+            metrics = MetricMean()
+            trained = []
+            for site in self._round(fed):
+                for reply in fed.broadcast(self.task_name, model, to=Sample((site,), 0)):
+                    fed.record(metrics.add(reply, 1.0), site=reply.site)
+                    model = updated(model, received(reply))
+                    trained.append(site)
+            if len(trained) < self.min_clients:
+                raise SiteError(
+                    f"{self.min_clients} sites must train in each round, {len(trained)} did"
+                    f" ({', '.join(trained) or 'none'}); start those that are missing, or lower min_clients",
+                    site=next(site for site in fed.sites if site not in trained),
+                )
+            fed.record(metrics.means())
+            fed.save(model)
+
+    def _round(self, fed: Federation) -> list[str]:
+        present = list(fed.sample(self.min_clients))
+        if self.order == "random":
+            return [present[index] for index in fed.random.permutation(len(present))]
+        if self.order == "fixed":
+            return present
+        if unknown := [site for site in self.order if site not in fed.sites]:
+            raise RecipeError(f"order names {unknown[0]!r}; the sites are {', '.join(fed.sites)}")
+        return [site for site in self.order if site in present]
+
+
+def received(reply: Reply) -> FLModel:
+    """A reply's model with arrays that stay when the next reply is taken.
+
+    Raises:
+        SiteError: it holds no params.
+        NonFiniteError: it holds NaN or infinity.
+    """
+    if reply.model.params is None:
+        raise SiteError(f"the reply to '{reply.task}' holds no params; send FLModel(params=...)", site=reply.site)
+    params: dict[Any, Any] = {key: np.array(value) for key, value in flatten(reply.model.params)}
+    model = FLModel(
+        params_type=reply.model.params_type, params=unflatten(params), current_round=reply.model.current_round
+    )
+    check_finite(model, source=reply.site)
+    return model

@@ -1,0 +1,131 @@
+"""Evaluation without training: of one model at every site, and of every site's model at every site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from flare_core.errors import RecipeError
+from flare_core.model import FLModel
+from flare_core.selection import MetricMean
+from flare_core.task import TaskName
+from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflows.cyclic import received
+
+__all__ = ["CrossSiteEval", "FedEval"]
+
+SERVER_MODELS = ("global", "best")
+RESULTS = "cross_site_evaluation.json"
+
+Results: TypeAlias = dict[str, dict[str, dict[str, float]]]
+"""By site whose data it is, by model, the metrics."""
+
+
+class FedEval(Workflow):
+    """Have every site evaluate the model; record its metrics and their mean, weighted by the sites' steps.
+
+    Args:
+        min_clients: how many sites must answer.
+    """
+
+    def __init__(self, *, min_clients: int) -> None:
+        self.min_clients = min_clients
+
+    def run(self, fed: Federation) -> None:
+        model = fed.load()
+        for _ in fed.rounds(1):
+            fed.record(_evaluated(fed, model, fed.sample(self.min_clients))[1])
+            fed.save(model)
+
+
+class CrossSiteEval(Workflow):
+    """Have every site evaluate the server's models and the model of every site.
+
+    A site is asked for its own model with the task ``submit_model``, and to evaluate one with ``validate``. The result
+    is the file ``cross_site_evaluation.json`` in the server's part of the run's folder: by site whose data it is, by
+    model (``global``, ``best``, or the name of the site that made it), the metrics. A table of it is shown at the end.
+
+    Args:
+        min_clients: how many sites must take part.
+        models: which models: ``global``, ``best``, ``sites``.
+        participating_clients: names of those that do, if not all.
+    """
+
+    def __init__(
+        self,
+        *,
+        min_clients: int,
+        models: Sequence[str] = ("global", "best", "sites"),
+        participating_clients: Sequence[str] | None = None,
+    ) -> None:
+        if isinstance(models, str) or not models or (unknown := set(models) - {*SERVER_MODELS, "sites"}):
+            wrong = models if isinstance(models, str) or not models else sorted(unknown)[0]
+            raise RecipeError(f"models is {wrong!r}; give a list of 'global', 'best' and 'sites'")
+        self.min_clients = min_clients
+        self.models = list(models)
+        self.participating_clients = None if participating_clients is None else list(participating_clients)
+
+    def run(self, fed: Federation) -> None:
+        for _ in fed.rounds(1):
+            sites = self._participants(fed)
+            results: Results = {site: {} for site in sites}
+            means: dict[str, float] = {}
+            for name, model in self._candidates(fed, sites):
+                by_site, of_all = _evaluated(fed, model, sites, prefix=f"{name}/")
+                means |= of_all
+                for site, metrics in by_site.items():
+                    results[site][name] = metrics
+            fed.record(means)
+            fed.write(RESULTS, json.dumps(results, indent=2) + "\n")
+            _show(fed, results)
+
+    def _candidates(self, fed: Federation, sites: Sample) -> Iterator[tuple[str, FLModel]]:
+        """Each model with its name; one at a time is in memory."""
+        for name in SERVER_MODELS:
+            if name in self.models and (model := fed.load(name)).params:
+                yield name, model
+        for owner in sites if "sites" in self.models else ():
+            model = FLModel()
+            for reply in fed.broadcast(TaskName.SUBMIT_MODEL, model, to=Sample((owner,), 0)):
+                model = received(reply)
+            if model.params:
+                yield owner, model
+            else:
+                fed.warn(f"{owner} left before it had submitted its model, which is not evaluated")
+
+    def _participants(self, fed: Federation) -> Sample:
+        present = fed.sample(self.min_clients)
+        if self.participating_clients is None:
+            return present
+        if unknown := [site for site in self.participating_clients if site not in fed.sites]:
+            raise RecipeError(f"participating_clients names {unknown[0]!r}; the sites are {', '.join(fed.sites)}")
+        return Sample((site for site in present if site in self.participating_clients), 0)
+
+
+def _evaluated(
+    fed: Federation, model: FLModel, sites: Sample, prefix: str = ""
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """Have sites evaluate a model; return their metrics by site, and the means over them."""
+    metrics = MetricMean()
+    by_site = {}
+    for reply in fed.broadcast(TaskName.VALIDATE, model, to=sites):
+        by_site[reply.site] = metrics.add(reply)
+        fed.record({prefix + key: value for key, value in by_site[reply.site].items()}, site=reply.site)
+    for problem in metrics.problems:
+        fed.warn(problem)
+    if silent := [site for site, values in by_site.items() if not values]:
+        fed.warn(f"{', '.join(silent)} sent no metrics for the task 'validate'; send FLModel(metrics=...)")
+    return by_site, {prefix + key: value for key, value in metrics.means().items()}
+
+
+def _show(fed: Federation, results: Results) -> None:
+    """One table for each metric."""
+    models = list(dict.fromkeys(name for by_model in results.values() for name in by_model))
+    keys = dict.fromkeys(key for by_model in results.values() for metrics in by_model.values() for key in metrics)
+    for key in keys:
+        rows = [
+            [site, *(f"{by_model[name][key]:.4g}" if key in by_model.get(name, {}) else "-" for name in models)]
+            for site, by_model in results.items()
+        ]
+        fed.show(f"{key} of each model on each site's data", ["data of", *models], rows)

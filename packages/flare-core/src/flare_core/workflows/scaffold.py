@@ -1,0 +1,126 @@
+"""SCAFFOLD: federated averaging with control variates, which undo the drift of sites with different data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from flare_core.aggregation import Array, TensorBlocks, WeightedMean
+from flare_core.errors import ModelError, UnknownKeyError
+from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, flatten, key_text, unflatten
+from flare_core.task import Reply
+from flare_core.workflow import Federation
+from flare_core.workflows.fedavg import FedAvg
+
+__all__ = ["Scaffold"]
+
+
+class Scaffold(FedAvg):
+    """Send the global model with the server's control variates; average models and control differences.
+
+    A script finds the server's controls in ``received.optimizer_params`` and sends there the difference that its own
+    made; the frameworks' packages have helpers for both. The controls of a site that does not take part in a round stay
+    as they are: with N sites in all, the server's move by 1/N of the sum of the differences.
+
+    Args:
+        trainable: keys of the parameters that have controls; every floating-point array if left out.
+        arguments: those of :class:`FedAvg`, but for the aggregator.
+
+    Source: Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, with a global step size of 1; models are weighted by
+    steps as in :class:`FedAvg`, controls are not.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainable: Iterable[str] | None = None,
+        aggregation_weights: Mapping[str, float] | None = None,
+        exclude_vars: str | Iterable[str] | None = None,
+        **arguments: Any,
+    ) -> None:
+        self._mean = _MeanWithControls(site_weights=aggregation_weights, exclude=exclude_vars)
+        super().__init__(aggregator=self._mean, **arguments)
+        self.trainable = None if trainable is None else frozenset(trainable)
+        self._controls: dict[Key, Array] | None = None  # in at least float32, however the model is kept
+        self._sites = 0
+
+    def _outgoing(self, model: FLModel, fed: Federation) -> FLModel:
+        self._sites = len(fed.sites)
+        dtypes = {key: np.asarray(value).dtype for key, value in flatten(model.params or {}) if self._has(key, value)}
+        if self._controls is None:
+            shapes = {key: np.shape(value) for key, value in flatten(model.params or {}) if key in dtypes}
+            self._controls = {key: np.zeros(shapes[key], _wide(dtype)) for key, dtype in dtypes.items()}
+        controls = {key: value.astype(dtypes[key], copy=False) for key, value in self._controls.items()}
+        return FLModel(params={**(model.params or {}), OPTIMIZER_PARAMS: unflatten(controls)}, meta=model.meta)
+
+    def _has(self, key: Key, value: Any) -> bool:
+        if self.trainable is not None:
+            return key in self.trainable
+        return np.asarray(value).dtype.kind not in "iubc"
+
+    def _updated(self, model: FLModel) -> FLModel:
+        controls = self._controls
+        assert controls is not None
+        sums = self._mean.take_controls()
+        for key in sums:
+            if key not in controls:
+                raise UnknownKeyError(
+                    f"a site sent a control difference for '{key_text(key)}', which is no trained parameter of the"
+                    f" global model; send those of {', '.join(map(key_text, list(controls)[:3]))}, …"
+                )
+        moved = {key: (total / self._sites).astype(controls[key].dtype, copy=False) for key, total in sums.items()}
+        self._controls = controls | {key: controls[key] + change for key, change in moved.items()}
+        return super()._updated(model)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"controls": unflatten(self._controls or {})}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self._controls = dict(flatten(state.get("controls", {}))) or None
+
+
+class _MeanWithControls(WeightedMean):
+    """A weighted mean of models beside a plain sum of control differences, read from one stream."""
+
+    def reset(self) -> None:
+        super().reset()
+        self._senders: set[str] = set()
+
+    def add(self, reply: Reply) -> None:
+        super().add(reply)
+        if reply.site not in self._senders and self.weight(reply):
+            raise ModelError(
+                f"{reply.site}: its reply holds no control differences; send"
+                " FLModel(params=..., optimizer_params=...) with what the Scaffold helper's finish() returned"
+            )
+
+    def take_controls(self) -> dict[Key, Array]:
+        """Return the sums of the control differences by the parameters' keys, and forget them."""
+        sums = {}
+        for key in [key for key in self._sums if _is_control(key)]:
+            entry = self._sums.pop(key)
+            if entry.total is None:
+                assert entry.same is not None
+                total = entry.same.astype(_wide(entry.dtype)) * sum(entry.same_weights)
+            else:
+                total = entry.total
+            inner = key[1:]
+            sums[inner[0] if len(inner) == 1 else inner] = total
+        return sums
+
+    def _add_tensor(self, key: Key, tensor: TensorBlocks, weight: float, site: str) -> None:
+        if _is_control(key):
+            self._senders.add(site)
+            weight = 1.0
+        super()._add_tensor(key, tensor, weight, site)
+
+
+def _is_control(key: Key) -> bool:
+    return not isinstance(key, str) and key[0] == OPTIMIZER_PARAMS
+
+
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)

@@ -1,0 +1,91 @@
+"""Optimizers of PyTorch as the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from flare_core.components import import_class
+from flare_core.errors import RecipeError
+from flare_core.model import Key, key_text
+from flare_core.optimizers import Array, ServerOptimizer
+from flare_fobs.tensors import to_numpy, to_torch
+
+__all__ = ["TorchOptimizer"]
+
+
+class TorchOptimizer(ServerOptimizer):
+    """Steps with an optimizer of ``torch.optim``, or one of its kind.
+
+    Args:
+        class_path: such as ``torch.optim.AdamW``.
+        args: its arguments, without the parameters.
+    """
+
+    def __init__(self, class_path: str, args: Mapping[str, Any] | None = None) -> None:
+        self.class_path = class_path
+        self.args = dict(args or {})
+        self._params: dict[Key, torch.nn.Parameter] = {}
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._restored: Mapping[str, Any] | None = None
+        self._made([torch.nn.Parameter(torch.zeros(1))])  # raises now what would be wrong later
+
+    def _made(self, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        try:
+            optimizer = import_class(self.class_path)(params, **self.args)
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"{self.class_path} refuses the arguments {self.args}: {error}") from error
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise RecipeError(f"{self.class_path} is no torch.optim.Optimizer")
+        return optimizer
+
+    def step(
+        self, params: Mapping[Key, Array], gradients: Mapping[Key, Array], *, scale: float = 1.0
+    ) -> dict[Key, Array]:
+        if self._optimizer is None:
+            self._params = {key: torch.nn.Parameter(to_torch(value).clone()) for key, value in params.items()}
+            self._optimizer = self._made(list(self._params.values()))
+            if self._restored is not None:
+                self._optimizer.load_state_dict(_whole(self._restored, self._optimizer))
+        with torch.no_grad():
+            for key, parameter in self._params.items():
+                parameter.copy_(to_torch(params[key]))  # what the optimizer has made, unless a round was given up
+                parameter.grad = torch.from_numpy(np.ascontiguousarray(gradients[key])).to(parameter.dtype)
+        groups = self._optimizer.param_groups
+        rates = [group["lr"] for group in groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * scale
+        self._optimizer.step()
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+        self._optimizer.zero_grad()
+        return {key: to_numpy(parameter.detach().clone(), key=key_text(key)) for key, parameter in self._params.items()}
+
+    def state(self) -> Mapping[str, Any]:
+        if self._optimizer is None:
+            return {}
+        numbers: dict[str, Any] = {}
+        tensors: dict[str, Any] = {}
+        for index, values in self._optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{index}.{name}"] = to_numpy(value.detach().clone(), key=name)
+                else:
+                    numbers[f"{index}.{name}"] = value
+        return {"numbers": numbers, "tensors": tensors}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._restored = state or None
+
+
+def _whole(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimizer's own form of what :meth:`TorchOptimizer.state` has taken apart."""
+    by_index: dict[int, dict[str, Any]] = {}
+    for part in ("numbers", "tensors"):
+        for name, value in state.get(part, {}).items():
+            index, _, slot = name.partition(".")
+            by_index.setdefault(int(index), {})[slot] = to_torch(value).clone() if part == "tensors" else value
+    return {**optimizer.state_dict(), "state": by_index}

@@ -1,0 +1,46 @@
+"""The recipes: each algorithm for PyTorch models."""
+
+from __future__ import annotations
+
+from flare_core.recipes import (
+    BaseCrossSiteEvalRecipe,
+    BaseCyclicRecipe,
+    BaseFedAvgRecipe,
+    BaseFedEvalRecipe,
+    BaseFedOptRecipe,
+    BaseScaffoldRecipe,
+)
+from flare_recipes_pt.model import TorchModel
+
+__all__ = [
+    "CrossSiteEvalRecipe",
+    "CyclicRecipe",
+    "FedAvgRecipe",
+    "FedEvalRecipe",
+    "FedOptRecipe",
+    "ScaffoldRecipe",
+]
+
+
+class FedAvgRecipe(TorchModel, BaseFedAvgRecipe):
+    """Federated averaging of a PyTorch model."""
+
+
+class FedOptRecipe(TorchModel, BaseFedOptRecipe):
+    """Federated optimization of a PyTorch model."""
+
+
+class ScaffoldRecipe(TorchModel, BaseScaffoldRecipe):
+    """SCAFFOLD for a PyTorch model."""
+
+
+class CyclicRecipe(TorchModel, BaseCyclicRecipe):
+    """Cyclic learning of a PyTorch model."""
+
+
+class CrossSiteEvalRecipe(TorchModel, BaseCrossSiteEvalRecipe):
+    """Evaluation of a PyTorch model, and of every site's, at every site."""
+
+
+class FedEvalRecipe(TorchModel, BaseFedEvalRecipe):
+    """Evaluation of an existing PyTorch model at every site."""
