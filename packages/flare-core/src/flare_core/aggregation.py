@@ -242,7 +242,7 @@ class WeightedMean(Aggregator):
                 f"'{key_text(key)}': {site} sent shape {tensor.shape}, {entry.site} sent {entry.shape};"
                 " the sites run different versions of the model"
             )
-        elif _kind(tensor.dtype) != _kind(entry.dtype):
+        elif kind_of(tensor.dtype) != kind_of(entry.dtype):
             raise DtypeMismatchError(
                 f"'{key_text(key)}': {site} sent {tensor.dtype}, {entry.site} sent {entry.dtype}; send the dtype of the"
                 " model that was received"
@@ -301,7 +301,8 @@ def _accumulator_dtype(dtype: np.dtype[Any], key: Key, site: str) -> np.dtype[An
     raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {dtype}, which has no mean; send numbers only")
 
 
-def _kind(dtype: np.dtype[Any]) -> str:
+def kind_of(dtype: np.dtype[Any]) -> str:
+    """What a dtype has to do with others: floats of all widths can be averaged with each other."""
     return {"i": "integer", "u": "integer", "b": "boolean", "c": "complex"}.get(dtype.kind, "float")
 
 

@@ -1,0 +1,283 @@
+"""The algorithms against their mathematics, run in the simulator as users run them."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import numpy as np
+import pytest
+
+from flare_core import FlareError, JobFailed, RecipeError
+from flare_core.recipes import add_cross_site_evaluation
+from flare_recipes_np import (
+    CrossSiteEvalRecipe,
+    CyclicRecipe,
+    FedAvgRecipe,
+    FedEvalRecipe,
+    FedOptRecipe,
+    ScaffoldRecipe,
+)
+from flare_runtime import SimEnv
+
+# Site i has the loss a_i / 2 * (w - b_i)^2; the minimum of the mean of the three is at sum(a b) / sum(a).
+CURVATURES, CENTRES = (1.0, 4.0, 10.0), (3.0, -1.0, 0.5)
+OPTIMUM = np.dot(CURVATURES, CENTRES) / sum(CURVATURES)
+
+QUADRATIC = f"""
+    import numpy as np
+    import flare_core.client as flare
+
+    flare.init()
+    index = int(flare.get_site_name().removeprefix("site-")) - 1
+    a, b = {CURVATURES}[index], {CENTRES}[index]
+    steps, rate = 10, 0.05
+    own = 0.0
+    while flare.is_running():
+        model = flare.receive()
+        start = w = model.params["numpy_key"]
+        server = model.optimizer_params["numpy_key"] if model.optimizer_params else 0.0
+        for _ in range(steps):
+            w = w - rate * (a * (w - b) - own + server)
+        sent = None
+        if model.optimizer_params:  # option II of the paper
+            new = own - server + (start - w) / (steps * rate)
+            sent, own = {{"numpy_key": np.asarray(new - own)}}, new
+        flare.send(flare.FLModel(params={{"numpy_key": w}}, optimizer_params=sent, metrics={{"loss": float(a * b)}}))
+"""
+
+APPEND = """
+    import numpy as np
+    import flare_core.client as flare
+
+    flare.init()
+    number = int(flare.get_site_name().removeprefix("site-"))
+    while flare.is_running():
+        w = flare.receive().params["numpy_key"]
+        flare.send(flare.FLModel(params={"numpy_key": 0.5 * w + number}, metrics={"seen": float(w[0])}))
+"""
+
+ALL_TASKS = """
+    import numpy as np
+    import flare_core.client as flare
+
+    flare.init()
+    number = int(flare.get_site_name().removeprefix("site-"))
+    own = np.full(2, 10.0 * number)
+    while flare.is_running():
+        model = flare.receive()
+        if flare.is_submit_model():
+            flare.send(flare.FLModel(params={"numpy_key": own}))
+            continue
+        metrics = {"sum": float(model.params["numpy_key"].sum()) + number, "site": float(number)}
+        if flare.is_evaluate():
+            flare.send(flare.FLModel(metrics=metrics, meta={"NUM_STEPS_CURRENT_ROUND": number}))
+        else:
+            own = model.params["numpy_key"] + number
+            flare.send(flare.FLModel(params={"numpy_key": own}, metrics=metrics))
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    def write(text):
+        path = tmp_path / "client.py"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run(tmp_path):
+    def execute(recipe, clients=3):
+        return recipe.execute(SimEnv(num_clients=clients, workspace_root=tmp_path / "runs"))
+
+    return execute
+
+
+def quadratic(cls, script, rounds, **arguments):
+    return cls(
+        min_clients=3, num_rounds=rounds, initial_model=np.zeros(2), train_script=script(QUADRATIC),
+        key_metric="loss", **arguments,
+    )  # fmt: skip
+
+
+def test_scaffold_reaches_the_optimum_where_federated_averaging_does_not(script, run):
+    averaged = run(quadratic(FedAvgRecipe, script, 200)).load_model()["numpy_key"]
+    shrunk = [1 - (1 - 0.05 * a) ** 10 for a in CURVATURES]
+    fixed_point = np.dot(shrunk, CENTRES) / sum(shrunk)  # of FedAvg with 10 local steps, in closed form
+    assert averaged == pytest.approx([fixed_point] * 2, abs=1e-9)
+    assert abs(fixed_point - OPTIMUM) > 0.05
+    corrected = run(quadratic(ScaffoldRecipe, script, 200)).load_model()["numpy_key"]
+    assert corrected == pytest.approx([OPTIMUM] * 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
+def test_each_round_of_scaffold_is_that_of_the_paper(script, run, transfer):
+    found = run(quadratic(ScaffoldRecipe, script, 5, params_transfer_type=transfer)).load_model()["numpy_key"]
+    x, c, own = 0.0, 0.0, [0.0] * 3
+    for _ in range(5):
+        models, changes = [], []
+        for index, (a, b) in enumerate(zip(CURVATURES, CENTRES, strict=True)):
+            y = x
+            for _ in range(10):
+                y -= 0.05 * (a * (y - b) - own[index] + c)
+            new = own[index] - c + (x - y) / (10 * 0.05)
+            models.append(y)
+            changes.append(new - own[index])
+            own[index] = new
+        x, c = np.mean(models), c + np.mean(changes)
+    assert found == pytest.approx([x] * 2, abs=1e-12)
+
+
+def test_scaffold_says_which_site_sends_no_controls(script, run):
+    recipe = ScaffoldRecipe(min_clients=2, initial_model=np.zeros(2), train_script=script(APPEND))
+    with pytest.raises(JobFailed, match="site-1: its reply holds no control differences"):
+        run(recipe, 2)
+    with pytest.raises(RecipeError, match="aggregator cannot be chosen for SCAFFOLD"):
+        ScaffoldRecipe(
+            min_clients=2, initial_model=np.zeros(2), train_script=script(APPEND),
+            aggregator={"class_path": "flare_core.robust.CoordinateMedian"},
+        )  # fmt: skip
+
+
+def test_fedopt_with_momentum_is_fedavgm(script, run):
+    sgd = {"class_path": "flare_core.optimizers.SGD", "args": {"lr": 0.5, "momentum": 0.9}}
+    cosine = {"class_path": "flare_core.schedules.Cosine", "args": {"rounds": 4}}
+    found = run(quadratic(FedOptRecipe, script, 4, optimizer_args=sgd, lr_scheduler_args=cosine)).load_model()
+    w, momentum = 0.0, 0.0
+    for round_ in range(4):
+        mean = np.mean([b + (w - b) * (1 - 0.05 * a) ** 10 for a, b in zip(CURVATURES, CENTRES, strict=True)])
+        momentum = 0.9 * momentum + (w - mean)
+        w -= 0.5 * (1 + np.cos(np.pi * round_ / 4)) / 2 * momentum
+    assert found["numpy_key"] == pytest.approx([w] * 2, abs=1e-12)
+
+
+def test_plain_steps_of_the_server_are_federated_averaging(script, run):
+    sgd = {"class_path": "flare_core.optimizers.SGD"}
+    stepped = run(quadratic(FedOptRecipe, script, 5, optimizer_args=sgd)).load_model()["numpy_key"]
+    assert stepped == pytest.approx(run(quadratic(FedAvgRecipe, script, 5)).load_model()["numpy_key"], abs=1e-15)
+
+
+@pytest.mark.parametrize(("order", "sites"), [("fixed", (1, 2, 3)), (["site-3", "site-1"], (3, 1))])
+@pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
+def test_cyclic_learning_is_training_one_after_the_other(script, run, order, sites, transfer):
+    recipe = CyclicRecipe(
+        min_clients=2, num_rounds=3, initial_model=np.ones(2), train_script=script(APPEND), order=order,
+        params_transfer_type=transfer,
+    )  # fmt: skip
+    w = 1.0
+    for _ in range(3):
+        for number in sites:
+            w = 0.5 * w + number
+    assert run(recipe).load_model()["numpy_key"].tolist() == [w, w]
+
+
+def test_a_random_order_is_new_each_round_and_the_same_in_each_run(script, run):
+    recipe = CyclicRecipe(
+        min_clients=3, num_rounds=4, initial_model=np.ones(1), train_script=script(APPEND), order="random", seed=5
+    )
+    first, second = run(recipe), run(recipe)
+    assert first.load_model()["numpy_key"] == second.load_model()["numpy_key"]
+    seen = [row["value"] for row in first.metrics() if row["site"] is not None]
+    orders = {tuple(np.argsort(seen[start : start + 3])) for start in range(0, 12, 3)}
+    assert len(orders) > 1
+
+
+def test_an_order_that_names_nobody_is_refused(script, run):
+    arguments = {"min_clients": 1, "initial_model": np.ones(1), "train_script": script(APPEND)}
+    with pytest.raises(JobFailed, match="order names 'site-9'; the sites are site-1, site-2, site-3"):
+        run(CyclicRecipe(order=["site-9"], **arguments))
+    with pytest.raises(RecipeError, match="order is 'sorted'"):
+        CyclicRecipe(order="sorted", **arguments)
+    with pytest.raises(JobFailed, match="3 sites must train in each round, 1 did"):
+        run(CyclicRecipe(order=["site-2"], **{**arguments, "min_clients": 3}))
+
+
+def test_an_existing_model_is_evaluated_everywhere(script, run):
+    recipe = FedEvalRecipe(min_clients=3, initial_model=np.array([1.0, 2.0]), train_script=script(ALL_TASKS))
+    found = run(recipe)
+    rows = {row["site"]: row["value"] for row in found.metrics() if row["key"] == "sum"}
+    assert rows == {"site-1": 4.0, "site-2": 5.0, "site-3": 6.0, None: pytest.approx((4 + 2 * 5 + 3 * 6) / 6)}
+    assert found.load_model()["numpy_key"].tolist() == [1.0, 2.0]
+    with pytest.raises(RecipeError, match="num_rounds is 2; an evaluation has one round"):
+        FedEvalRecipe(min_clients=3, num_rounds=2, initial_model=np.ones(1), train_script=script(ALL_TASKS))
+
+
+def results_of(found):
+    return json.loads((found.get_result() / "server" / "cross_site_evaluation.json").read_text())
+
+
+def test_every_model_is_evaluated_on_every_site(script, run, capsys):
+    recipe = FedAvgRecipe(
+        min_clients=3, num_rounds=2, initial_model=np.zeros(2), train_script=script(ALL_TASKS), key_metric="sum"
+    )
+    add_cross_site_evaluation(recipe)
+    with pytest.raises(RecipeError, match="has a CrossSiteEval already"):
+        add_cross_site_evaluation(recipe)
+    found = run(recipe)
+    # Rounds: 0 -> 1, 2, 3, mean 2 -> 3, 4, 5, mean 4. The best model is that which scored 2 * 2 + 2, the first mean.
+    totals = {"global": 8.0, "best": 4.0, "site-1": 6.0, "site-2": 8.0, "site-3": 10.0}
+    assert results_of(found) == {
+        f"site-{number}": {name: {"sum": total + number, "site": float(number)} for name, total in totals.items()}
+        for number in (1, 2, 3)
+    }
+    shown = capsys.readouterr().out
+    assert "sum of each model on each site's data" in shown
+    assert next(line.split() for line in shown.splitlines() if line.strip().startswith("data of")) == [
+        "data", "of", *totals,
+    ]  # fmt: skip
+
+
+def test_models_can_be_compared_without_training(script, run):
+    recipe = CrossSiteEvalRecipe(
+        min_clients=2,
+        initial_model=np.ones(2),
+        train_script=script(ALL_TASKS),
+        participating_clients=["site-1", "site-3"],
+    )
+    found = results_of(run(recipe))
+    assert {site: {name: metrics["sum"] for name, metrics in models.items()} for site, models in found.items()} == {
+        "site-1": {"global": 3.0, "site-1": 21.0, "site-3": 61.0},
+        "site-3": {"global": 5.0, "site-1": 23.0, "site-3": 63.0},
+    }
+
+
+def test_a_robust_aggregator_reads_lazy_results(script, run):
+    text = """
+        import numpy as np
+        import flare_core.client as flare
+
+        flare.init()
+        number = int(flare.get_site_name().removeprefix("site-"))
+        while flare.is_running():
+            w = flare.receive().params["w"]
+            flare.send(flare.FLModel(params={"w": w + number if number < 5 else w * np.nan}))
+    """
+    recipe = FedAvgRecipe(
+        min_clients=5, num_rounds=2, initial_model={"w": np.zeros(300_000)}, train_script=script(text),
+        aggregator={"class_path": "flare_core.robust.CoordinateMedian"}, key_metric=None,
+    )  # fmt: skip
+    assert set(run(recipe, 5).load_model()["w"].tolist()) == {6.0}
+
+
+def test_a_few_sites_are_drawn_for_each_round(script, run):
+    recipe = FedAvgRecipe(
+        min_clients=1,
+        num_rounds=20,
+        initial_model=np.zeros(2),
+        train_script=script(ALL_TASKS),
+        clients_per_round=2,
+        seed=1,
+    )
+    first = run(recipe)
+    by_round = {}
+    for row in first.metrics():
+        if row["key"] == "site" and row["site"] is not None:
+            by_round.setdefault(row["round"], []).append(row["site"])
+    assert {len(sites) for sites in by_round.values()} == {2}
+    assert len({tuple(sites) for sites in by_round.values()}) == 3
+    assert first.load_model()["numpy_key"].tolist() == run(recipe).load_model()["numpy_key"].tolist()
+    with pytest.raises(FlareError, match="clients_per_round is 1; give an integer from 2"):
+        FedAvgRecipe(min_clients=2, initial_model=np.zeros(1), train_script=script(APPEND), clients_per_round=1)
