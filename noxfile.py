@@ -284,6 +284,7 @@ def docs(session: nox.Session) -> None:
     sources = [f"packages/{name}/src" for name in PROJECTS]
     run_in_everything(session, "pytest", "--doctest-modules", "--ignore-glob=*/migrations/*", *sources)
     run_in_everything(session, "python", "tools/check_docs.py", *session.posargs)
+    run_in_everything(session, "python", "tools/recipes_page.py", "--check")
 
 
 @nox.session(default=False)

@@ -234,12 +234,13 @@ class Hospital:
         model: dict | None = None,
         meta: dict | None = None,
         name: str = "noise",
+        workflow: str = "FedAvg",
         **executor,
     ) -> Job:
         code = Path(tempfile.mkdtemp(prefix="code-", dir=self.folder))
         (code / "client.py").write_text(textwrap.dedent(script))
         write_file(code / "initial.safetensors", model or {"w": np.zeros(3)})
-        average = Component("flare_core.workflows.FedAvg", {"min_clients": min_clients, "num_rounds": rounds})
+        average = Component(f"flare_core.workflows.{workflow}", {"min_clients": min_clients, "num_rounds": rounds})
         run = Component("flare_runtime.scripts.ScriptExecutor", {"script": "client.py", "args": args or [], **executor})
         (code / "persistor.py").write_text(PERSISTOR)
         files = tuple(PurePosixPath(each) for each in ("client.py", "initial.safetensors", "persistor.py"))

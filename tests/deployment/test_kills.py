@@ -39,15 +39,42 @@ def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
         assert first.wait(30)
         if victim == "client job":
             os.kill(process[0], signal.SIGKILL)
-        elif victim == "server job":
-            os.kill(place.job_process(), signal.SIGKILL)
-        elif victim == "everybody":
-            for name in ("server", "site-1", "site-2"):
-                place.end(name)
-            for name in ("server", "site-1", "site-2"):
-                place.restart(name)
+        elif victim in ("server job", "everybody"):
+            disturb(place, victim)
         else:
             place.kill("site-1" if victim == "client" else "server")
         found, after = place.result(job)
         assert (found["state"], found["reason"]) == ("finished", found["reason"])
         assert after == digest
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("victim", ["server job", "everybody"])
+def test_what_an_optimizer_has_gathered_survives_a_kill(hospital, victim):
+    place = hospital()
+    _, digest = place.run(place.noise_job(workflow="FedOpt"))
+    _, plain = place.run(place.noise_job())
+    assert digest != plain
+    first = threading.Event()
+
+    def decide(site, pid, times):
+        if site == "site-1" and times == 1:
+            first.set()
+            threading.Event().wait(30)  # until it is killed
+
+    with place.admin() as admin:
+        job = admin.submit(place.noise_job(place.gate(decide), workflow="FedOpt"))["id"]
+    assert first.wait(30)
+    disturb(place, victim)
+    found, after = place.result(job)
+    assert (found["state"], after) == ("finished", digest)
+
+
+def disturb(place, victim):
+    if victim == "server job":
+        os.kill(place.job_process(), signal.SIGKILL)
+        return
+    for name in ("server", "site-1", "site-2"):
+        place.end(name)
+    for name in ("server", "site-1", "site-2"):
+        place.restart(name)

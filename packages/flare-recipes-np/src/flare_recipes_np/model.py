@@ -23,11 +23,8 @@ _WANTED = "a numpy array, a nested list of numbers, or a dict of name to array"
 
 
 class NumpyModel(ScriptRecipe):
-    """The part of a recipe that knows NumPy.
-
-    ``initial_model`` is an array or a nested list of numbers, which scripts find in ``params`` under ``numpy_key``, or
-    a dict of name to array, nested if need be; ``initial_ckpt`` a ``.npy``, ``.npz`` or ``.safetensors`` file.
-    """
+    """``initial_model`` is an array or a nested list of numbers, which scripts find in ``params`` under ``numpy_key``,
+    or a dict of name to array, nested if need be; ``initial_ckpt`` a ``.npy``, ``.npz`` or ``.safetensors`` file."""
 
     framework = "numpy"
     persistor = "flare_recipes_np.NumpyPersistor"

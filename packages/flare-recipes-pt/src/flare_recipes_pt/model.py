@@ -21,11 +21,8 @@ _WANTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'a
 
 
 class TorchModel(ScriptRecipe):
-    """The part of a recipe that knows PyTorch.
-
-    ``initial_model`` is a module, a state dict, or ``{"class_path": "package.module.Class", "args": {...}}``, which
-    makes a module; ``initial_ckpt`` a ``.pt`` or ``.pth`` file with a state dict, or ``.safetensors``.
-    """
+    """``initial_model`` is a module, a state dict, or ``{"class_path": "package.module.Class", "args": {...}}``, which
+    makes a module; ``initial_ckpt`` a ``.pt`` or ``.pth`` file with a state dict, or ``.safetensors``."""
 
     framework = "pytorch"
     persistor = "flare_recipes_pt.TorchPersistor"

@@ -7,6 +7,9 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
+import textwrap
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,23 +48,66 @@ def show_recipe(
         raise typer.BadParameter(f"no recipe {name!r} is installed; there are: {known}")
     package = found[0][0]
     cls: Any = getattr(importlib.import_module(package), class_name)
-    arguments = [
-        {
-            "name": each.name,
-            "required": each.default is each.empty,
-            "default": None if each.default is each.empty else str(each.default),
-        }
-        for each in inspect.signature(cls).parameters.values()
-    ]
-    base = next((each for each in cls.__mro__ if "Args:" in (each.__doc__ or "")), cls)
-    text = inspect.cleandoc(cls.__doc__ or "") + "\n\n" + inspect.cleandoc(base.__doc__ or "")
-    values = {"name": class_name, "package": package, "arguments": arguments}
-    rows = [[each["name"], "required" if each["required"] else each["default"]] for each in arguments]
+    arguments = recipe_arguments(cls)
+    values = {"name": class_name, "package": package, "summary": recipe_summary(cls), "arguments": arguments}
     show(
         form,
         values,
-        f"from {package} import {class_name}\n\n{text}\n\n{table(['argument', 'default'], rows, empty='')}",
+        f"from {package} import {class_name}\n\n{values['summary']}\n\n" + "\n".join(map(_argument_text, arguments)),
     )
+
+
+def _argument_text(argument: dict[str, Any]) -> str:
+    head = argument["name"] if argument["required"] else f"{argument['name']}={argument['default']}"
+    return head + "\n" + textwrap.fill(argument["help"], 100, initial_indent="    ", subsequent_indent="    ")
+
+
+def recipe_summary(cls: type) -> str:
+    """What a recipe does: the descriptions of its class, and of the algorithm that it inherits, without arguments."""
+    found = []
+    for each in cls.__mro__:
+        text = inspect.cleandoc(each.__dict__.get("__doc__") or "").partition("\n\nArgs:")[0]
+        if (
+            text
+            and each.__name__ not in ("ScriptRecipe", "Recipe", "ABC", "object")
+            and not each.__name__.startswith("_")
+        ):
+            found.append(text)
+    return "\n\n".join(dict.fromkeys(found))
+
+
+def recipe_arguments(cls: type) -> list[dict[str, Any]]:
+    """Each argument with its default and its meaning, which the class that defines it describes."""
+    meanings: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        meanings |= _described_in(inspect.cleandoc(each.__dict__.get("__doc__") or ""))
+    return [
+        {
+            "name": each.name,
+            "required": each.default is each.empty,
+            "default": None if each.default is each.empty else _shown(each.default),
+            "help": meanings.get(each.name, ""),
+        }
+        for each in inspect.signature(cls).parameters.values()
+    ]
+
+
+def _described_in(text: str) -> dict[str, str]:
+    """The entries of the section Args: of a docstring."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.partition("Args:\n")[2].splitlines():
+        if not line.startswith("    "):
+            break
+        if entry := re.match(r"    (\w+): (.*)", line):
+            name, found[entry[1]] = entry[1], entry[2]
+        else:
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def _shown(value: Any) -> str:
+    return repr(value.value) if isinstance(value, Enum) else repr(value)
 
 
 def installed_recipes() -> list[tuple[str, str]]:

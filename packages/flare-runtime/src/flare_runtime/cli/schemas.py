@@ -112,7 +112,8 @@ SCHEMAS: dict[str, Schema] = {
     "recipe show": _object(
         name=TEXT,
         package=TEXT,
-        arguments=_list(_object(name=TEXT, required=FLAG, default={"type": ["string", "null"]})),
+        summary=TEXT,
+        arguments=_list(_object(name=TEXT, required=FLAG, default={"type": ["string", "null"]}, help=TEXT)),
     ),
 }
 

@@ -1,0 +1,159 @@
+"""What all recipes have in common: names, order, defaults and meaning of arguments, and what becomes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import textwrap
+
+import numpy as np
+import pytest
+
+from flare_core import JobFailed, ParamsType, Recipe, RecipeError, export_job, load_job
+from flare_core.recipes import ScriptRecipe
+from flare_runtime import SimEnv
+from flare_runtime.cli.recipes import installed_recipes, recipe_arguments, recipe_summary
+
+COMMON = [
+    "name", "min_clients", "num_rounds", "initial_model", "initial_ckpt", "train_script", "train_args",
+    "launch_external_process", "command", "params_transfer_type", "per_site_config", "compression", "round_deadline_s",
+    "reconnect_grace_s", "seed",
+]  # fmt: skip
+NUMPY = ["CrossSiteEvalRecipe", "CyclicRecipe", "FedAvgRecipe", "FedEvalRecipe", "FedOptRecipe", "ScaffoldRecipe"]
+
+SCRIPT = """
+    import os, sys
+    import numpy as np
+    import flare_core.client as flare
+
+    flare.init()
+    number = int(flare.get_site_name().removeprefix("site-"))
+    if "--die" in sys.argv and number == 2:
+        raise ValueError("this site has no luck")
+    rows = 0 if "--empty" in sys.argv and number == 1 else 10 * number
+    own = {"w": np.ones(4)}
+    while flare.is_running():
+        model = flare.receive()
+        metrics = {"accuracy": float(np.tanh(model.params["w"].mean()))} if model.params else None
+        meta = {"NUM_STEPS_CURRENT_ROUND": rows}
+        if flare.is_submit_model():
+            flare.send(flare.FLModel(params=own))
+        elif flare.is_evaluate():
+            flare.send(flare.FLModel(metrics=metrics, meta=meta))
+        else:
+            w = model.params["w"]
+            own = {"w": w + np.random.default_rng(model.current_round * 10 + number).normal(size=4)}
+            control = {"w": (w - own["w"]) / 10} if model.optimizer_params else None
+            flare.send(flare.FLModel(params=own, optimizer_params=control, metrics=metrics, meta=meta))
+"""
+
+
+def found_recipes():
+    for package, name in installed_recipes():
+        try:
+            yield pytest.param(getattr(importlib.import_module(package), name), id=f"{package}.{name}")
+        except ImportError:  # its framework is not installed in this environment
+            continue
+
+
+RECIPES = list(found_recipes())
+
+
+@pytest.mark.parametrize("cls", RECIPES)
+def test_arguments_have_the_same_names_order_and_defaults(cls):
+    assert issubclass(cls, Recipe)
+    parameters = inspect.signature(cls).parameters
+    assert all(each.kind is each.KEYWORD_ONLY for each in parameters.values())
+    assert list(parameters)[: len(COMMON)] == COMMON
+    of_base = inspect.signature(ScriptRecipe).parameters
+    for name in COMMON:
+        if name not in ("name", "num_rounds", "train_script"):
+            assert parameters[name].default == of_base[name].default, name
+
+
+@pytest.mark.parametrize("cls", RECIPES)
+def test_every_argument_is_described_and_typed(cls):
+    assert recipe_summary(cls)
+    undescribed = [each["name"] for each in recipe_arguments(cls) if not each["help"]]
+    assert not undescribed
+    assert all(each.annotation is not each.empty for each in inspect.signature(cls).parameters.values())
+
+
+@pytest.fixture
+def make(tmp_path):
+    (tmp_path / "client.py").write_text(textwrap.dedent(SCRIPT))
+    import flare_recipes_np
+
+    def build(name, /, **arguments):
+        values = {
+            "min_clients": 2,
+            "initial_model": {"w": np.zeros(4)},
+            "train_script": tmp_path / "client.py",
+            **arguments,
+        }
+        return getattr(flare_recipes_np, name)(**values)
+
+    return build
+
+
+def model_of(run):
+    return {key: value.tobytes() for key, value in run.load_model().items()}
+
+
+@pytest.fixture
+def sim(tmp_path):
+    return lambda clients=2: SimEnv(num_clients=clients, workspace_root=tmp_path / "runs")
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_each_argument_is_checked(make, name):
+    for argument, value in {
+        "name": "a/b", "min_clients": 0, "num_rounds": 0, "initial_model": "text", "initial_ckpt": "nowhere.npz",
+        "train_script": "nowhere.py", "train_args": 5, "launch_external_process": "yes", "command": "",
+        "params_transfer_type": "HALF", "per_site_config": {"server": {}}, "compression": "zip", "round_deadline_s": 0,
+        "reconnect_grace_s": -1, "seed": -1,
+    }.items():  # fmt: skip
+        with pytest.raises(RecipeError, match=argument):
+            make(name, **{argument: value})
+    with pytest.raises(TypeError, match="no_such_argument"):
+        make(name, no_such_argument=1)
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_an_exported_job_does_what_the_recipe_does(make, sim, tmp_path, name):
+    recipe = make(name, train_args="--lr 0.1")
+    exported = load_job(recipe.export(tmp_path / "jobs"))
+    assert model_of(sim().deploy(exported)) == model_of(recipe.execute(sim())) == model_of(recipe.execute(sim()))
+    again = load_job(export_job(exported, tmp_path / "again"))
+    assert [each.to_json() for each in again.server.workflows] == [each.to_json() for each in exported.server.workflows]
+
+
+@pytest.mark.parametrize("name", NUMPY)
+@pytest.mark.parametrize("transfer", list(ParamsType))
+def test_one_site_is_enough(make, sim, name, transfer):
+    run = make(name, min_clients=1, params_transfer_type=transfer).execute(sim(1))
+    assert np.isfinite(run.load_model()["w"]).all()
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_a_site_that_dies_is_named(make, sim, name):
+    with pytest.raises(JobFailed, match="site-2") as caught:
+        make(name, train_args="--die").execute(sim())
+    assert "this site has no luck" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_a_site_without_data_takes_part(make, sim, name):
+    run = make(name, train_args="--empty").execute(sim())
+    assert np.isfinite(run.load_model()["w"]).all()
+
+
+def test_every_recipe_gives_the_same_model_in_the_simulator_and_across_processes(make, sim, hospital):
+    place = hospital()
+    for name in NUMPY:
+        recipe = make(name)
+        found, digest = place.run(recipe.job())
+        folder = recipe.execute(sim()).get_result()
+        here = hashlib.sha256((folder / "server" / "global_model.safetensors").read_bytes()).hexdigest()
+        assert (name, found["state"], digest) == (name, "finished", here)
