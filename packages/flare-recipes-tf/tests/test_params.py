@@ -140,7 +140,7 @@ def test_dtypes_are_the_variables_own(dtype):
         (
             lambda params: params.update({"1/dense/bias": np.ones(5)}),
             ShapeMismatchError,
-            r"'1/dense/bias' has shape \(5,\) in params and \(4,\) in sequential",
+            r"'1/dense/bias' has shape \(5,\) in params and \(4,\) in the model here",
         ),
     ],
 )

@@ -14,7 +14,7 @@ class BackendError(FlareError, ImportError):
 try:
     import keras
 except ModuleNotFoundError as error:
-    if error.name != "tensorflow":
+    if (error.name or "").partition(".")[0] != "tensorflow":
         raise
     raise BackendError(
         "Keras finds no TensorFlow. Its two wheels exclude each other, so choose one: pip install"

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from flare_core import ModelError
-from flare_recipes_tf.params import trainable_variables
+from flare_recipes_tf.params import check_values, trainable_variables, value_of
 
 __all__ = ["ProximalLoss", "proximal_loss"]
 
@@ -31,11 +31,12 @@ def proximal_loss(model: keras.Model, params: Mapping[str, Any], mu: float) -> A
     Returns:
         A scalar tensor.
     Raises:
-        ModelError: ``mu`` is no number from 0, the model is not built, or a key is missing.
+        ModelError: ``mu`` is no number from 0, the model is not built, a key is missing or has another shape.
     Source: Li et al. 2020, arXiv:1812.06127, equation 2.
     """
     own = trainable_variables(model)
-    return _proximal(list(own.values()), [_value(params, key) for key in own], _checked(mu))
+    check_values(params, own, source="params")
+    return _proximal(list(own.values()), [params[key] for key in own], _checked(mu))
 
 
 class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]
@@ -70,7 +71,7 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]
         self._mu = _checked(mu)
         self._own = trainable_variables(model)
         self._reference = [
-            keras.Variable(variable.value, dtype=variable.dtype, trainable=False) for variable in self._own.values()
+            keras.Variable(value_of(variable), dtype=variable.dtype, trainable=False) for variable in self._own.values()
         ]
         self._strength = keras.Variable(0.0, dtype="float32", trainable=False)
 
@@ -78,10 +79,11 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]
         """Stay near to ``params``, the global model as received, from now on.
 
         Raises:
-            ModelError: a key is missing.
+            ModelError: a key is missing or has another shape; names it.
         """
-        for variable, value in zip(self._reference, [_value(params, key) for key in self._own], strict=True):
-            variable.assign(value)
+        check_values(params, self._own, source="params")
+        for key, variable in zip(self._own, self._reference, strict=True):
+            variable.assign(params[key])
         self._strength.assign(self._mu)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -99,12 +101,6 @@ def _proximal(own: list[Any], reference: list[Any], mu: Any) -> Any:
 def _wide(value: Any) -> Any:
     tensor = ops.convert_to_tensor(value)
     return ops.cast(tensor, "float32") if keras.backend.standardize_dtype(tensor.dtype) != "float64" else tensor
-
-
-def _value(params: Mapping[str, Any], key: str) -> Any:
-    if key not in params:
-        raise ModelError(f"params has no {key!r}; give the params of the model that was received")
-    return params[key]
 
 
 def _checked(mu: float) -> float:

@@ -23,7 +23,7 @@ import numpy as np
 from flare_core import ModelError, ShapeMismatchError, flatten
 from flare_core.model import check_known
 
-__all__ = ["get_params", "set_params", "trainable_variables", "variables"]
+__all__ = ["check_values", "get_params", "set_params", "trainable_variables", "value_of", "variables"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -53,15 +53,7 @@ def set_params(model: keras.Model, params: Mapping[str, Any]) -> None:
     """
     found = variables(model)
     check_known(dict(flatten(params)), dict(flatten(found)), whose="params")
-    for key, variable in found.items():
-        if key not in params:
-            raise ModelError(
-                f"params has no {key!r}, which {model.name} has: it comes from a model of another structure"
-            )
-        if np.shape(params[key]) != tuple(variable.shape):
-            raise ShapeMismatchError(
-                f"{key!r} has shape {np.shape(params[key])} in params and {tuple(variable.shape)} in {model.name}"
-            )
+    check_values(params, found, source="params")
     for key, variable in found.items():
         variable.assign(params[key])
 
@@ -89,6 +81,22 @@ def trainable_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """
     key_of = {id(variable): key for key, variable in variables(model).items()}
     return {key_of[id(variable)]: variable for variable in model.trainable_variables}
+
+
+def check_values(values: Mapping[str, Any], wanted: Mapping[str, keras.Variable], *, source: str) -> None:
+    """Check that there is a value for each variable; there may be others.
+
+    Raises:
+        ModelError: a key is missing; names it and ``source``.
+        ShapeMismatchError: names the key and both shapes.
+    """
+    for key, variable in wanted.items():
+        if key not in values:
+            raise ModelError(f"{source} has no {key!r}, which the model here has: it comes from another model")
+        if np.shape(values[key]) != tuple(variable.shape):
+            raise ShapeMismatchError(
+                f"{key!r} has shape {np.shape(values[key])} in {source} and {tuple(variable.shape)} in the model here"
+            )
 
 
 def value_of(variable: keras.Variable) -> Array:

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from flare_core import ClientApiError, FLModel, ModelError, ShapeMismatchError
-from flare_recipes_tf.params import trainable_variables, value_of
+from flare_core import ClientApiError, FLModel, ModelError
+from flare_recipes_tf.params import check_values, trainable_variables, value_of
 from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["Scaffold"]
@@ -148,19 +148,10 @@ class Scaffold:
 
     def _read(self, values: Mapping[str, Any] | None, source: str) -> dict[str, Array]:
         """Copies of the values of the variables that are trained; zeros if there are none at all."""
-        found = {}
-        for key, variable in self._variables.items():
-            if values is None:
-                found[key] = np.zeros(variable.shape, np.float32)
-                continue
-            if key not in values:
-                raise ModelError(f"{source} has no {key!r}, which is trained here: the sites run different models")
-            if np.shape(values[key]) != tuple(variable.shape):
-                raise ShapeMismatchError(
-                    f"{key!r} has shape {np.shape(values[key])} in {source} and {tuple(variable.shape)} here"
-                )
-            found[key] = _wide(np.array(values[key]))
-        return found
+        if values is None:
+            return {key: np.zeros(variable.shape, np.float32) for key, variable in self._variables.items()}
+        check_values(values, self._variables, source=source)
+        return {key: _wide(np.array(values[key])) for key in self._variables}
 
     def _check_started(self, what: str) -> None:
         if self._round is None:
