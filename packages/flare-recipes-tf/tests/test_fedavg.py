@@ -217,6 +217,21 @@ def test_checkpoints_to_start_from(script, tmp_path, suffix):
         assert alone._trainable == (made._trainable if suffix == ".keras" else None)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_a_checkpoint_of_a_larger_model_is_refused_and_one_of_a_trained_model_is_not(script, tmp_path, suffix):
+    path = tmp_path / f"start{suffix}"
+    larger = keras.Sequential([*network().layers, layers.Dense(1)])
+    larger(np.ones((1, 3), np.float32))
+    for model in (larger, network()):
+        model.compile(optimizer="adam", loss="mse", metrics=["mae"])
+        model.fit(np.ones((4, 3)), np.ones((4, 1)), verbose=0)
+        model.save(path) if suffix == ".keras" else model.save_weights(path)
+        if model is larger:
+            with pytest.raises(RecipeError, match="only the checkpoint has 'layers/dense_2/vars/0'"):
+                recipe(script, initial_ckpt=path, initial_model=network())
+    assert_equal(initial_of(recipe(script, initial_ckpt=path, initial_model=network())), get_params(model))
+
+
 def test_a_saved_model_of_a_class_of_ones_own_is_loaded_if_it_is_registered(script, tmp_path):
     model = Doubled(3)
     model(np.ones((1, 2), np.float32))
