@@ -16,14 +16,15 @@ __all__ = ["Exchange"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-_FORMS: dict[str, Callable[[Array], Any] | None] = {"numpy": None, "pytorch": to_torch}
+# TensorFlow copies what it is given, so numpy arrays serve its scripts as they are.
+_FORMS: dict[str, Callable[[Array], Any] | None] = {"numpy": None, "pytorch": to_torch, "tensorflow": None}
 
 
 class Exchange:
     """Turns numpy arrays, which is what travels, into what a script works with, and back.
 
     Args:
-        form: ``numpy`` or ``pytorch``.
+        form: ``numpy``, ``pytorch`` or ``tensorflow``, which is numpy.
         transfer: DIFF turns a whole model that the script sends into its difference to the one received.
     """
 

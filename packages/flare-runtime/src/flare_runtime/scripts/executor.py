@@ -30,7 +30,7 @@ class ScriptExecutor(Executor):
         launch_external_process: run it as a process of its own.
         command: what starts such a process.
         params_transfer_type: FULL or DIFF.
-        exchange_format: the form of the arrays that the script gets, ``numpy`` or ``pytorch``.
+        exchange_format: the form of the arrays that the script gets, ``numpy``, ``pytorch`` or ``tensorflow``.
     """
 
     def __init__(

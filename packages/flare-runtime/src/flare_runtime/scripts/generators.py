@@ -1,4 +1,7 @@
-"""The random generators that all code of a process shares: those of ``random``, ``numpy.random`` and torch."""
+"""The random generators that all code of a process shares: those of ``random``, ``numpy.random``, torch and TensorFlow.
+
+Keras takes its seeds from ``random``; TensorFlow's own generator shuffles the batches of ``model.fit``.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,9 @@ def keep(entered: States) -> States:
         states["numpy"] = _NumpyState.read(entered.get("numpy"))
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].default_generator.get_state()
+    if "tensorflow" in sys.modules:
+        context = _tensorflow_context()
+        states["tensorflow"] = (context._seed, context._rng)
     return states
 
 
@@ -49,6 +55,12 @@ def restore(states: States, seed: int, in_force: States) -> States:
             sys.modules["torch"].default_generator.set_state(states["torch"])
         else:
             _seed_torch(sys.modules["torch"], seed)
+    if "tensorflow" in sys.modules:
+        if "tensorflow" in states:
+            context = _tensorflow_context()
+            context._seed, context._rng = states["tensorflow"]
+        else:
+            _seed_tensorflow(sys.modules["tensorflow"], seed)
     return restored
 
 
@@ -61,6 +73,9 @@ def read_all() -> dict[str, Any]:
             states["numpy"] = state
     if "torch" in sys.modules:
         states["torch"] = sys.modules["torch"].default_generator.get_state().numpy()
+    if "tensorflow" in sys.modules:
+        context = _tensorflow_context()
+        states["tensorflow"] = [context._seed, context._rng.getstate()]
     return states
 
 
@@ -75,6 +90,12 @@ def write_all(states: dict[str, Any]) -> None:
     if "torch" in states:
         torch = importlib.import_module("torch")
         torch.default_generator.set_state(torch.from_numpy(states["torch"].copy()))
+    if "tensorflow" in states:
+        importlib.import_module("tensorflow")
+        context = _tensorflow_context()
+        context._seed, state = states["tensorflow"]
+        context._rng = random.Random()
+        context._rng.setstate(state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +149,23 @@ def _seed_torch(module: Any, seed: int) -> None:
     module.default_generator.manual_seed(seed)
 
 
-SEEDED = {"numpy.random": _seed_numpy, "torch": _seed_torch}
+def _tensorflow_context() -> Any:
+    """What holds the generator of the seeds of TensorFlow's operations, for which there is no public way in."""
+    return sys.modules["tensorflow.python.eager.context"].context()
+
+
+def _seed_tensorflow(module: Any, seed: int) -> None:
+    module.random.set_seed(seed % 2**31)
+
+
+def _seed_keras(module: Any, seed: int) -> None:
+    """Do nothing: Keras has no generator of its own, but what it imports draws from ``random``."""
+
+
+SEEDED = {
+    "numpy.random": _seed_numpy,
+    "torch": _seed_torch,
+    "tensorflow": _seed_tensorflow,
+    "keras": _seed_keras,
+}
 """What sets the generator of a module that has just been imported."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import types
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ class ProcessState:
         folder: the working folder.
         roots: folders whose modules are the script's own; they come first on its import path.
         output: where ``print`` writes.
-        seed: start of the generators of ``random``, ``numpy.random`` and torch.
+        seed: start of the generators of ``random``, ``numpy.random``, torch and TensorFlow.
         channel: the script's end of the run.
     """
 
@@ -172,13 +173,18 @@ class _OwnLoader(SourceFileLoader):
 
 
 def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleSpec | None:
-    """Have the module's generator start from the seed of the script that imports it first."""
+    """Have the module's generator start from the seed of the script that imports it first.
+
+    What the import itself draws from ``random`` is given back: the next script finds the module loaded, and draws none.
+    """
     loader = spec.loader if spec is not None else None
     if loader is not None:
         execute = loader.exec_module
 
         def execute_and_seed(module: types.ModuleType) -> None:
+            before = random.getstate()
             execute(module)
+            random.setstate(before)
             generators.SEEDED[name](module, state.seed)
 
         loader.exec_module = execute_and_seed  # type: ignore[method-assign]

@@ -168,7 +168,8 @@ def can_fork() -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return False
-    return "grpc" not in sys.modules
+    # Both have threads that are not Python's, and a fork would wait for the locks that these hold.
+    return not {"grpc", "tensorflow"} & sys.modules.keys()
 
 
 def _described(plan: WorkerPlan, folder: Path) -> str:

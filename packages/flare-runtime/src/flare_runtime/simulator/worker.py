@@ -75,6 +75,7 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)  # workers share the cores among themselves; and the sums do not depend on how many
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the same for TensorFlow, which no worker has loaded yet
     ProcessState.prepare(plan.code_roots, loaded)
 
 

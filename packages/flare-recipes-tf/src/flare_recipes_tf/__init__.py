@@ -1,0 +1,19 @@
+"""Recipes for Keras models on TensorFlow, and what training scripts of such models need."""
+
+from flare_recipes_tf.backend import BackendError
+from flare_recipes_tf.fedavg import FedAvgRecipe
+from flare_recipes_tf.fedprox import ProximalLoss, proximal_loss
+from flare_recipes_tf.params import get_params, set_params
+from flare_recipes_tf.persistor import KerasPersistor
+from flare_recipes_tf.scaffold import Scaffold
+
+__all__ = [
+    "BackendError",
+    "FedAvgRecipe",
+    "KerasPersistor",
+    "ProximalLoss",
+    "Scaffold",
+    "get_params",
+    "proximal_loss",
+    "set_params",
+]

@@ -1,0 +1,108 @@
+"""Checkpoints to start from: ``.keras``, ``.weights.h5`` and ``.safetensors`` files."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import keras
+import numpy as np
+
+from flare_core import RecipeError
+from flare_recipes_tf.params import get_params, set_params
+from flare_tensor_downloader import read_file
+
+__all__ = ["load_whole", "read_checkpoint"]
+
+_KINDS = (".keras", ".weights.h5", ".safetensors")
+_WEIGHTS_IN_KERAS = "model.weights.h5"
+
+
+def load_whole(path: Path) -> Any:
+    """Return the model that a ``.keras`` file describes; code in it is refused.
+
+    Raises:
+        RecipeError: it cannot be made.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise RecipeError(
+            f"initial_ckpt {path} cannot be loaded as a model ({type(error).__name__}: {error}); if its classes are"
+            " your own, register them with keras.saving.register_keras_serializable, or give initial_model too"
+        ) from error
+
+
+def read_checkpoint(path: Path, model: Any) -> dict[str, Any]:
+    """Return a checkpoint's params by key, checked against the model that they are meant for, if there is one.
+
+    Raises:
+        RecipeError: the file is of an unknown kind, needs a model, or does not fit it.
+    """
+    if not path.name.endswith(_KINDS):
+        raise RecipeError(f"initial_ckpt {path} is of an unknown kind; give a {', '.join(_KINDS)} file")
+    if path.suffix == ".safetensors":
+        return _checked(read_file(path), model, path)
+    if model is None:
+        raise RecipeError(f"initial_ckpt {path} holds weights alone; give the initial_model that they belong to, too")
+    before = get_params(model)
+    try:
+        model.load_weights(path)
+        extra = _names_in(path) - _names_of(model)
+        found = get_params(model)
+    except Exception as error:
+        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: {type(error).__name__}: {error}") from error
+    finally:
+        set_params(model, before)  # the model is the user's
+    for name in sorted(extra):
+        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only the checkpoint has '{name}'")
+    return found
+
+
+def _checked(saved: dict[str, Any], model: Any, path: Path) -> dict[str, Any]:
+    if model is None:
+        for key in saved:
+            if not re.match(r"\d+/", key):
+                raise RecipeError(
+                    f"initial_ckpt {path} has the key {key!r}, which is none of a Keras model in Flare; write the file"
+                    " from flare_recipes_tf.get_params(model)"
+                )
+        return saved
+    wanted = get_params(model)
+    for key in sorted(wanted.keys() ^ saved.keys()):
+        side = "initial_model" if key in wanted else "the checkpoint"
+        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{key}'")
+    for key, value in wanted.items():
+        if np.shape(saved[key]) != np.shape(value):
+            raise RecipeError(
+                f"initial_ckpt {path} does not fit initial_model: '{key}' has shape {np.shape(saved[key])} there and"
+                f" {np.shape(value)} here"
+            )
+    return saved
+
+
+def _names_in(path: Path) -> set[str]:
+    """The names of a file's arrays, of which Keras leaves out silently what the model has no place for."""
+    if path.suffix != ".keras":
+        return _arrays(path)
+    with zipfile.ZipFile(path) as archive, archive.open(_WEIGHTS_IN_KERAS) as file:
+        return _arrays(file)
+
+
+def _names_of(model: Any) -> set[str]:
+    """The names that Keras gives to the arrays of ``model``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _WEIGHTS_IN_KERAS
+        model.save_weights(path)
+        return _arrays(path)
+
+
+def _arrays(file: Path | IO[bytes]) -> set[str]:
+    names: list[str] = []
+    with h5py.File(file, "r") as store:
+        store.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+    return {name for name in names if not name.startswith(("optimizer/", "_"))}  # what only training needs

@@ -1,0 +1,109 @@
+"""FedProx: local training that is held near the global model.
+
+Source: Li et al. 2020, arXiv:1812.06127, equation 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from flare_core import ModelError
+from flare_recipes_tf.params import check_values, trainable_variables, value_of
+
+__all__ = ["ProximalLoss", "proximal_loss"]
+
+
+def proximal_loss(model: keras.Model, params: Mapping[str, Any], mu: float) -> Any:
+    """Return ``mu / 2 * ||w - w_global||^2``, to be added to the loss of a training loop of one's own.
+
+    The sum runs over the variables that are trained, in float32 at least. In a function that TensorFlow has compiled
+    (``tf.function``), arrays are constants of the moment it was compiled; :class:`ProximalLoss` follows the rounds.
+
+    Args:
+        model: whose variables are ``w``; gradients go to them.
+        params: the global model as received; key to array.
+        mu: strength from 0; 0 is FedAvg.
+    Returns:
+        A scalar tensor.
+    Raises:
+        ModelError: ``mu`` is no number from 0, the model is not built, a key is missing or has another shape.
+    Source: Li et al. 2020, arXiv:1812.06127, equation 2.
+    """
+    own = trainable_variables(model)
+    check_values(params, own, source="params")
+    return _proximal(list(own.values()), [params[key] for key in own], _checked(mu))
+
+
+class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]
+    """A loss with FedProx's proximal term added, for ``model.fit`` and for training loops of one's own.
+
+    Call :meth:`start` with each global model; before the first, there is nothing to stay near to. A model with several
+    outputs gets it for one of them.
+
+    Args:
+        loss: the loss without the term; a ``keras.losses.Loss``.
+        model: the model that is trained, built.
+        mu: strength from 0; 0 is FedAvg.
+    Raises:
+        ModelError: an argument is unusable.
+    Example:
+        loss = ProximalLoss(keras.losses.MeanSquaredError(), model, mu=0.1)
+        model.compile(optimizer="sgd", loss=loss)
+        while flare.is_running():
+            received = flare.receive()
+            set_params(model, received.params)
+            loss.start(received.params)
+            model.fit(x, y)
+            ...
+    Source: Li et al. 2020, arXiv:1812.06127, equation 2.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, model: keras.Model, mu: float) -> None:
+        if not isinstance(loss, keras.losses.Loss):
+            raise ModelError(f"loss is {loss!r}; give an object such as keras.losses.MeanSquaredError()")
+        super().__init__(name=loss.name)
+        self._loss = loss
+        self._mu = _checked(mu)
+        self._own = trainable_variables(model)
+        self._reference = [
+            keras.Variable(value_of(variable), dtype=variable.dtype, trainable=False) for variable in self._own.values()
+        ]
+        self._strength = keras.Variable(0.0, dtype="float32", trainable=False)
+
+    def start(self, params: Mapping[str, Any]) -> None:
+        """Stay near to ``params``, the global model as received, from now on.
+
+        Raises:
+            ModelError: a key is missing or has another shape; names it.
+        """
+        check_values(params, self._own, source="params")
+        for key, variable in zip(self._own, self._reference, strict=True):
+            variable.assign(params[key])
+        self._strength.assign(self._mu)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of a batch, reduced as ``loss`` does, and the term."""
+        return self._loss(y_true, y_pred, sample_weight) + _proximal(
+            list(self._own.values()), self._reference, self._strength
+        )
+
+
+def _proximal(own: list[Any], reference: list[Any], mu: Any) -> Any:
+    squares = [ops.sum(ops.square(_wide(w) - _wide(w_global))) for w, w_global in zip(own, reference, strict=True)]
+    return mu / 2 * sum(squares)
+
+
+def _wide(value: Any) -> Any:
+    tensor = ops.convert_to_tensor(value)
+    return ops.cast(tensor, "float32") if keras.backend.standardize_dtype(tensor.dtype) != "float64" else tensor
+
+
+def _checked(mu: float) -> float:
+    if isinstance(mu, bool) or not isinstance(mu, int | float) or not 0 <= mu < math.inf:
+        raise ModelError(f"mu is {mu!r}; give a number from 0")
+    return float(mu)

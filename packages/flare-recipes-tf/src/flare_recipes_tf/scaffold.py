@@ -1,0 +1,167 @@
+"""SCAFFOLD at a site: gradients corrected for the drift between the sites.
+
+Source: Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1 with option II.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from keras import ops
+
+from flare_core import ClientApiError, FLModel, ModelError
+from flare_recipes_tf.params import check_values, trainable_variables, value_of
+from flare_tensor_downloader import read_file, write_file
+
+__all__ = ["Scaffold"]
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+FILE = "scaffold.safetensors"
+
+
+class Scaffold:
+    """The site's part of SCAFFOLD, around a training loop with plain stochastic gradient descent.
+
+    The server's control variate ``c`` comes in ``received.optimizer_params``; the site's own, ``c_i``, is kept in a
+    file of the working folder, so that a script that is started again goes on with it. The file holds ``c_i`` before
+    and after the last round that was finished: a round that is done again begins with the one it began with.
+
+    Args:
+        model: the model that is trained, built. What is frozen later still counts as trained.
+        folder: where the file is kept; the working folder at this moment if left out.
+    Raises:
+        ModelError: the model is not built.
+    Example:
+        scaffold = Scaffold(model)
+        while flare.is_running():
+            received = flare.receive()
+            set_params(model, received.params)
+            scaffold.start(received)
+            for x, y in batches:
+                with tf.GradientTape() as tape:
+                    loss = loss_of(y, model(x, training=True))
+                gradients = tape.gradient(loss, model.trainable_variables)
+                optimizer.apply(scaffold.correct(gradients), model.trainable_variables)
+            difference = scaffold.finish(steps=len(batches), learning_rate=0.1)
+            flare.send(flare.FLModel(params=get_params(model), optimizer_params=difference))
+    Source: Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1 with option II.
+    """
+
+    def __init__(self, model: keras.Model, *, folder: str | Path | None = None) -> None:
+        self._variables = trainable_variables(model)
+        self._corrections = [
+            keras.Variable(ops.zeros(variable.shape, variable.dtype), dtype=variable.dtype, trainable=False)
+            for variable in self._variables.values()
+        ]
+        self._file = Path(folder or Path.cwd()).absolute() / FILE
+        self._round: int | None = None
+        self._received: dict[str, Array] = {}
+        self._own: dict[str, Array] = {}
+        self._server: dict[str, Array] = {}
+
+    def start(self, received: FLModel) -> None:
+        """Begin a round: take the global model and ``c`` from what was received, and ``c_i`` from the file.
+
+        Without control variates, as in the first round, ``c`` is zero. The model's own variables are not touched.
+
+        Raises:
+            ModelError: a key, the params or the round is missing, or the file is of a later round; names it.
+            ShapeMismatchError: names the key and both shapes.
+        """
+        if received.params is None or received.current_round is None:
+            raise ModelError("start needs the model that flare.receive() returned, with its params and its round")
+        self._received = self._read(received.params, "params")
+        self._own = self._read(self._kept(received.current_round), str(self._file))
+        self._server = self._read(received.optimizer_params or None, "optimizer_params")
+        self._round = received.current_round
+        for key, correction in zip(self._variables, self._corrections, strict=True):
+            correction.assign(self._server[key] - self._own[key])
+
+    def correct(self, gradients: Sequence[Any]) -> list[Any]:
+        """Return ``g - c_i + c`` for each gradient; also inside ``tf.function``.
+
+        Args:
+            gradients: in the order of ``model.trainable_variables``; None, for a variable that had no part in the
+                loss, stays None.
+        Raises:
+            ClientApiError: no round was begun.
+            ModelError: there are more or fewer gradients than variables.
+        """
+        self._check_started("correct")
+        if len(gradients) != len(self._corrections):
+            raise ModelError(
+                f"{len(gradients)} gradients were given for {len(self._corrections)} variables; give those of"
+                " model.trainable_variables, in their order"
+            )
+        return [
+            None if gradient is None else ops.convert_to_tensor(gradient) + correction
+            for gradient, correction in zip(gradients, self._corrections, strict=True)
+        ]
+
+    def finish(self, steps: int, learning_rate: float) -> dict[str, Array]:
+        """End the round after its last step: keep the new ``c_i``, and return its difference to the old one.
+
+        With ``x`` the global model, ``y_i`` the model as it is now, and ``K`` steps of size ``eta``, the new ``c_i`` is
+        ``c_i - c + (x - y_i) / (K * eta)``.
+
+        Args:
+            steps: how often the optimizer was applied in this round, from 1.
+            learning_rate: its step size; the mean of all steps if it changed. Momentum and adaptive steps are not what
+                the formula is for.
+        Returns:
+            Key to array, float32 at least: the ``optimizer_params`` to send.
+        Raises:
+            ClientApiError: no round was begun.
+            ModelError: an argument is no positive number.
+        """
+        self._check_started("finish")
+        _check_positive(steps, "steps")
+        _check_positive(learning_rate, "learning_rate")
+        distance = steps * learning_rate
+        differences = {
+            key: (self._received[key] - _wide(value_of(variable))) / distance - self._server[key]
+            for key, variable in self._variables.items()
+        }
+        after = {key: own + differences[key] for key, own in self._own.items()}
+        write_file(self._file, {"round": np.array(self._round), "before": self._own, "after": after})
+        self._round = None
+        return differences
+
+    def _kept(self, round_: int) -> Mapping[str, Any] | None:
+        if not self._file.is_file():
+            return None
+        kept = read_file(self._file)
+        last = int(kept["round"])
+        if last > round_:
+            raise ModelError(
+                f"{self._file} is of round {last}, but round {round_} begins; it belongs to another run: remove it, or"
+                " give Scaffold another folder"
+            )
+        before_or_after: Mapping[str, Any] = kept["before" if last == round_ else "after"]
+        return before_or_after
+
+    def _read(self, values: Mapping[str, Any] | None, source: str) -> dict[str, Array]:
+        """Copies of the values of the variables that are trained; zeros if there are none at all."""
+        if values is None:
+            return {key: np.zeros(variable.shape, np.float32) for key, variable in self._variables.items()}
+        check_values(values, self._variables, source=source)
+        return {key: _wide(np.array(values[key])) for key in self._variables}
+
+    def _check_started(self, what: str) -> None:
+        if self._round is None:
+            raise ClientApiError(f"{what} without a round; call start(received) at the beginning of each")
+
+
+def _wide(array: Array) -> Array:
+    return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+
+
+def _check_positive(value: float, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
+        raise ModelError(f"{name} is {value!r}; give a number above 0")
