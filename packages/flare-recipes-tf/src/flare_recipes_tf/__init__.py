@@ -1,18 +1,32 @@
 """Recipes for Keras models on TensorFlow, and what training scripts of such models need."""
 
 from flare_recipes_tf.backend import BackendError
-from flare_recipes_tf.fedavg import FedAvgRecipe
 from flare_recipes_tf.fedprox import ProximalLoss, proximal_loss
+from flare_recipes_tf.optimizer import KerasOptimizer
 from flare_recipes_tf.params import get_params, set_params
 from flare_recipes_tf.persistor import KerasPersistor
+from flare_recipes_tf.recipes import (
+    CrossSiteEvalRecipe,
+    CyclicRecipe,
+    FedAvgRecipe,
+    FedEvalRecipe,
+    FedOptRecipe,
+    ScaffoldRecipe,
+)
 from flare_recipes_tf.scaffold import Scaffold
 
 __all__ = [
     "BackendError",
+    "CrossSiteEvalRecipe",
+    "CyclicRecipe",
     "FedAvgRecipe",
+    "FedEvalRecipe",
+    "FedOptRecipe",
+    "KerasOptimizer",
     "KerasPersistor",
     "ProximalLoss",
     "Scaffold",
+    "ScaffoldRecipe",
     "get_params",
     "proximal_loss",
     "set_params",

@@ -23,13 +23,10 @@ _WANTED = "a keras.Model, or {'class_path': ..., 'args': {...}}"
 
 
 class KerasModel(ScriptRecipe):
-    """The part of a recipe that knows Keras.
-
-    ``initial_model`` is a ``keras.Model`` that is built, or ``{"class_path": "package.module.Class", "args": {...}}``,
-    which makes one; ``initial_ckpt`` a ``.keras`` file (``safe_mode`` stays on: code in it is refused), a
+    """``initial_model`` is a ``keras.Model`` that is built, or ``{"class_path": "package.module.Class", "args":
+    {...}}``, which makes one; ``initial_ckpt`` a ``.keras`` file (``safe_mode`` stays on: code in it is refused), a
     ``.weights.h5`` file with the ``initial_model`` that it belongs to, or ``.safetensors``. Scripts get numpy arrays by
-    the keys of :mod:`flare_recipes_tf.params`.
-    """
+    the keys of :mod:`flare_recipes_tf.params`."""
 
     framework = "tensorflow"
     persistor = "flare_recipes_tf.KerasPersistor"
@@ -47,6 +44,15 @@ class KerasModel(ScriptRecipe):
         except ModelError as error:
             raise RecipeError(f"initial_model: {error}") from None
         return model
+
+    def _framework_optimizer(self, cls: Any, component: Component) -> Component:
+        if isinstance(cls, type) and issubclass(cls, keras.optimizers.Optimizer):
+            args = {"class_path": component.class_path, "args": component.args}
+            return Component("flare_recipes_tf.KerasOptimizer", args)
+        raise RecipeError(
+            f"optimizer_args names {component.class_path}, which is no optimizer; use one of keras.optimizers or of"
+            " flare_core.optimizers"
+        )
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
         write_file(target, get_params(model) if checkpoint is None else read_checkpoint(checkpoint, model))

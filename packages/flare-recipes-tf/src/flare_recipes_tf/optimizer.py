@@ -1,0 +1,67 @@
+"""Optimizers of Keras as the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from flare_core.components import import_class
+from flare_core.errors import RecipeError
+from flare_core.model import Key
+from flare_core.optimizers import Array, ServerOptimizer
+from flare_recipes_tf.params import value_of
+
+__all__ = ["KerasOptimizer"]
+
+
+class KerasOptimizer(ServerOptimizer):
+    """Steps with an optimizer of ``keras.optimizers``, or one of its kind.
+
+    Args:
+        class_path: such as ``keras.optimizers.AdamW``.
+        args: its arguments.
+    """
+
+    def __init__(self, class_path: str, args: Mapping[str, Any] | None = None) -> None:
+        self.class_path = class_path
+        self.args = dict(args or {})
+        self._optimizer = self._made()  # raises now what would be wrong later
+        self._variables: dict[Key, keras.Variable] = {}
+        self._restored: Mapping[str, Any] | None = None
+
+    def _made(self) -> Any:
+        try:
+            optimizer = import_class(self.class_path)(**self.args)
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"{self.class_path} refuses the arguments {self.args}: {error}") from error
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise RecipeError(f"{self.class_path} is no keras.optimizers.Optimizer")
+        return optimizer
+
+    def step(
+        self, params: Mapping[Key, Array], gradients: Mapping[Key, Array], *, scale: float = 1.0
+    ) -> dict[Key, Array]:
+        if not self._variables:
+            self._variables = {key: keras.Variable(value, dtype=str(value.dtype)) for key, value in params.items()}
+            self._optimizer.build(list(self._variables.values()))
+            for name, value in (self._restored or {}).items():
+                self._optimizer.variables[int(name)].assign(value)
+        for key, variable in self._variables.items():
+            variable.assign(params[key])  # what the optimizer has made, unless a round was given up
+        rate = float(self._optimizer.learning_rate)
+        self._optimizer.learning_rate = rate * scale
+        self._optimizer.apply([gradients[key] for key in self._variables], list(self._variables.values()))
+        self._optimizer.learning_rate = rate
+        return {key: value_of(variable) for key, variable in self._variables.items()}
+
+    def state(self) -> Mapping[str, Any]:
+        if not self._variables:
+            return {}
+        values = {str(index): value_of(each) for index, each in enumerate(self._optimizer.variables)}
+        return {"variables": {name: np.array(value) for name, value in values.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._restored = state.get("variables")
