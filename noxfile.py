@@ -46,6 +46,7 @@ SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 EVERYTHING = ROOT / ".nox" / "everything" / SCRIPTS
 DISTRIBUTION_OF = {"grpc": "grpcio", "yaml": "pyyaml"}  # where the names differ
 PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
+EXCLUDED = ("flare-recipes-tf", "tensorflow")  # an extra that cannot be where another is, here [cpu]
 PEERS = {
     "nvflare-2.7.2": ["nvflare==2.7.2"],
     "nvflare-newest": ["nvflare"],
@@ -152,7 +153,7 @@ def everything(session: nox.Session) -> None:
     requirements: dict[str, None] = {}
     for name, project in PROJECTS.items():
         extras = project["project"].get("optional-dependencies", {})
-        requirements |= dict.fromkeys(f"{name}[{extra}]" for extra in extras)
+        requirements |= dict.fromkeys(f"{name}[{extra}]" for extra in extras if (name, extra) != EXCLUDED)
         groups = project.get("dependency-groups", {})
         requirements |= dict.fromkeys(nox.project.dependency_groups(project, *groups))
     packages = list(dict.fromkeys(name for package in PROJECTS for name in closure(package)))
