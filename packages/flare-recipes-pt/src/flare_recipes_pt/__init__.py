@@ -1,5 +1,6 @@
-"""Recipes for PyTorch models."""
+"""Recipes for PyTorch models, and what their scripts use at the sites."""
 
+from flare_recipes_pt.fedprox import ProximalLoss
 from flare_recipes_pt.optimizer import TorchOptimizer
 from flare_recipes_pt.persistor import TorchPersistor
 from flare_recipes_pt.recipes import (
@@ -10,6 +11,7 @@ from flare_recipes_pt.recipes import (
     FedOptRecipe,
     ScaffoldRecipe,
 )
+from flare_recipes_pt.scaffold import Scaffold
 
 __all__ = [
     "CrossSiteEvalRecipe",
@@ -17,6 +19,8 @@ __all__ = [
     "FedAvgRecipe",
     "FedEvalRecipe",
     "FedOptRecipe",
+    "ProximalLoss",
+    "Scaffold",
     "ScaffoldRecipe",
     "TorchOptimizer",
     "TorchPersistor",

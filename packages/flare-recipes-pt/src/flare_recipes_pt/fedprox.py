@@ -1,0 +1,66 @@
+"""FedProx: a loss that keeps a site's model near the one it received."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from flare_core import ClientApiError, FLModel, RecipeError
+from flare_recipes_pt.trainable import received_values, trainable
+
+__all__ = ["ProximalLoss"]
+
+
+class ProximalLoss:
+    """The proximal term of FedProx, half of ``mu`` times the squared distance to the model received.
+
+    Add it to the loss of every batch; the rest is federated averaging. Only trained parameters count.
+
+        proximal = ProximalLoss(net, mu=0.1)
+        while flare.is_running():
+            received = flare.receive()
+            net.load_state_dict(received.params)
+            proximal.start(received)
+            ...
+            loss = cross_entropy(net(images), labels) + proximal()
+
+    Args:
+        net: the network that is trained.
+        mu: how strongly it is held, from 0, which is federated averaging.
+
+    Raises:
+        RecipeError: ``mu`` is no finite number from 0.
+
+    Source: Li et al. 2020, arXiv:1812.06127, equation 2.
+    """
+
+    def __init__(self, net: torch.nn.Module, mu: float) -> None:
+        if not isinstance(mu, int | float) or not math.isfinite(mu) or mu < 0:
+            raise RecipeError(f"mu is {mu!r}; give a finite number from 0")
+        self.net = net
+        self.mu = float(mu)
+        self._received: dict[str, torch.Tensor] = {}
+
+    def start(self, received: FLModel | None) -> None:
+        """Take over what was received, when a round begins; the copy is as large as the trained parameters.
+
+        Raises:
+            ModelError: it does not fit the network; names the key.
+        """
+        self._received = received_values(self.net, received)
+
+    def __call__(self) -> torch.Tensor:
+        """Return the term for the network as it is now: a scalar, in at least float32, to add to the loss.
+
+        Raises:
+            ClientApiError: :meth:`start` was not called.
+        """
+        if not self._received:
+            raise ClientApiError("the proximal term has nothing to hold to; call start(received) when a round begins")
+        parameters = trainable(self.net)
+        terms = [
+            (parameters[name] - value).square().sum(dtype=torch.promote_types(value.dtype, torch.float32))
+            for name, value in self._received.items()
+        ]
+        return torch.stack([term.to(terms[0].device) for term in terms]).sum() * (self.mu / 2)

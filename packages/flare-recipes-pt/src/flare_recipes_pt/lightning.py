@@ -1,0 +1,136 @@
+"""The Client API, and :func:`patch`, which makes a Lightning ``Trainer`` take part in a run.
+
+    import flare_recipes_pt.lightning as flare
+
+    trainer = Trainer(max_epochs=1)
+    flare.patch(trainer)
+    while flare.is_running():
+        trainer.validate(model, val_loader)  # the model as received
+        trainer.fit(model, train_loader)     # from the model received; the result is sent
+
+The recipe's initial model is the ``LightningModule`` itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flare_core.client as client
+from flare_core import ClientApiError
+from flare_core.client import *  # noqa: F403  # this module stands for the Client API
+from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, meta_of, missing_package
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise missing_package("lightning", error) from error
+
+__all__ = ["patch"]
+__all__ += client.__all__
+
+
+def patch(
+    trainer: Trainer, restore_state: bool = True, load_state_dict_strict: bool = True, update_fit_loop: bool = True
+) -> None:
+    """Make a trainer take part in the run: call it once, before the loop over ``flare.is_running()``.
+
+    From then on ``trainer.fit``, ``validate`` and ``test`` begin with the model that was received. What ``validate``
+    logs before ``fit`` is sent as the metrics of that model. After ``fit`` the model is sent, weighted by its steps or
+    by what the attribute ``__fl_meta__`` of the module says, such as ``{"NUM_STEPS_CURRENT_ROUND": examples}``. Where
+    the task is to evaluate a model, or to submit the site's own, ``fit`` trains nothing; so the loop above serves
+    cross-site evaluation too. Without a task, as after the run, all is as without a federation.
+
+    With several devices (``strategy="ddp"``, each with a whole model), the script runs as its own process:
+    ``launch_external_process=True``.
+
+    Args:
+        trainer: of ``lightning.pytorch`` or ``pytorch_lightning``.
+        restore_state: optimizers and learning-rate schedulers go on in each round as they ended the one before; else
+            every round starts with new ones. Their state lives as long as the script.
+        load_state_dict_strict: refuse a received model whose keys are not those of the site's module; else they need
+            only have some in common, and these alone are loaded and sent.
+        update_fit_loop: each round trains ``max_epochs`` or ``max_steps`` more; else they count over all rounds, and
+            the script changes them itself.
+    Raises:
+        ClientApiError: there is no run to join.
+    """
+    if not any(isinstance(each, _Federated) for each in trainer.callbacks):
+        link = TrainerLink(rank=trainer.global_rank, strict=load_state_dict_strict)
+        trainer.callbacks.append(_Federated(link, restore_state, update_fit_loop))
+
+
+class _Federated(Callback):
+    def __init__(self, link: TrainerLink, restores: bool, extends: bool) -> None:
+        self._link = link
+        self._restores = restores
+        self._extends = extends
+        self._limits: tuple[int, int] | None = None  # epochs and steps of a round, as the trainer was made with them
+        self._states: tuple[list[Any], list[Any]] | None = None  # of optimizers and schedulers
+        self._training = Training.ALONE
+        self._has_run = False
+        self._first_step = 0
+        self._limit: Any = None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":  # it is validated within fit, too
+            self._link.begin_evaluation(SharedModel.of(pl_module))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._link.end_evaluation(trainer.callback_metrics)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._link.begin_evaluation(SharedModel.of(pl_module))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._training = self._link.begin_training(SharedModel.of(pl_module))
+        if self._training in (Training.IDLE, Training.SUBMIT):
+            self._limit, trainer.limit_train_batches = trainer.limit_train_batches, 0  # fit then ends at once
+        if self._training is Training.FEDERATED:
+            self._has_run, self._first_step = False, trainer.global_step
+            if self._extends:
+                self._extend(trainer)
+            if self._states is not None:
+                self._restore(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._has_run = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not on_train_end: callbacks and the module itself may still change the model there, as averaging does.
+        model = SharedModel.of(pl_module)
+        if self._training in (Training.IDLE, Training.SUBMIT):
+            trainer.limit_train_batches = self._limit
+        if self._training is Training.SUBMIT:
+            self._link.submit(model)
+        if self._training is Training.FEDERATED:
+            if not self._has_run:
+                raise ClientApiError(
+                    f"fit() trained nothing: it stops at max_epochs={trainer.max_epochs} and"
+                    f" max_steps={trainer.max_steps}, and {trainer.current_epoch} epochs and {trainer.global_step}"
+                    " steps are over; patch the trainer with update_fit_loop=True, or raise the limit in each round"
+                )
+            if self._restores:
+                self._states = (
+                    [optimizer.state_dict() for optimizer in trainer.optimizers],
+                    [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+                )
+            self._link.end_training(model, steps=trainer.global_step - self._first_step, meta=meta_of(pl_module))
+
+    def _extend(self, trainer: Trainer) -> None:
+        loop = trainer.fit_loop
+        if self._limits is None:
+            self._limits = (loop.max_epochs, loop.epoch_loop.max_steps)
+        epochs, steps = self._limits  # -1 is no limit
+        if epochs != -1:
+            loop.max_epochs = loop.epoch_progress.current.processed + epochs
+        if steps != -1:
+            loop.epoch_loop.max_steps = trainer.global_step + steps
+
+    def _restore(self, trainer: Trainer) -> None:
+        assert self._states is not None
+        optimizers, schedulers = self._states
+        for optimizer, state in zip(trainer.optimizers, optimizers, strict=True):
+            optimizer.load_state_dict(state)
+        for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
+            config.scheduler.load_state_dict(state)
