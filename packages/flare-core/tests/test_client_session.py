@@ -205,6 +205,42 @@ def test_metrics_and_writers_reach_the_channel(channel):
     ]
 
 
+def test_what_is_logged_together_arrives_one_by_one_as_plain_numbers(channel):
+    flare.init()
+    kinds = flare.AnalyticsDataType
+    flare.log("train", {"loss": np.float32(0.5), "rows": np.int64(3)}, kinds.SCALARS, global_step=np.int64(2))
+    flare.log("all", {"lr": np.array(0.1)}, "PARAMETERS")
+    flare.log("all", {"ward": "a"}, kinds.TAGS)
+    assert channel.logged == [
+        ("train/loss", 0.5, "SCALAR", 2, {}),
+        ("train/rows", 3, "SCALAR", 2, {}),
+        ("lr", 0.1, "PARAMETER", None, {}),
+        ("ward", "a", "TAG", None, {}),
+    ]
+    assert [type(value) for _, value, *_ in channel.logged] == [float, int, float, str]
+    assert type(channel.logged[0][3]) is int
+
+
+@pytest.mark.parametrize("step", [1.5, "3", True])
+def test_a_step_that_is_no_integer_is_refused(channel, step):
+    flare.init()
+    with pytest.raises(TypeError, match="global_step of 'loss' is"):
+        flare.log("loss", 0.5, global_step=step)
+
+
+def test_a_kind_that_takes_a_dict_gets_one(channel):
+    flare.init()
+    with pytest.raises(TypeError, match="'loss' of kind SCALARS is a float; give a dict"):
+        flare.log("loss", 0.5, flare.AnalyticsDataType.SCALARS)
+
+
+def test_writers_need_init(channel):
+    from flare_core.client.tracking import SummaryWriter
+
+    with pytest.raises(ClientApiError, match=r"flare\.init\(\) was not called"):
+        SummaryWriter().add_scalar("loss", 0.5)
+
+
 def test_the_module_state_belongs_to_whoever_is_attached(channel):
     first = flare.init()
     other = ListChannel()

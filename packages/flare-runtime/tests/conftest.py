@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import textwrap
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +10,8 @@ import pytest
 from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
 from flare_runtime import SimEnv
 from flare_tensor_downloader import write_file
+
+sys.path.insert(0, str(Path(__file__).parent))  # for trackers.py
 
 ADD_ONE = """
     import flare_core.client as flare

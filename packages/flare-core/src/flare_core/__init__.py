@@ -27,6 +27,7 @@ from flare_core.filters import Filter, FilterContext, FilterPoint, TensorFilter
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
 from flare_core.job_folder import export_job, load_job
 from flare_core.model import FLModel, MetaKey, ParamsType, flatten, unflatten, updated
+from flare_core.observer import ObservedRun, Observer
 from flare_core.recipe import Recipe
 from flare_core.task import Reply, Task, TaskName
 from flare_core.workflow import Federation, Sample, Workflow
@@ -62,6 +63,8 @@ __all__ = [
     "ModelError",
     "ModelTypeError",
     "NonFiniteError",
+    "ObservedRun",
+    "Observer",
     "ParamsType",
     "Recipe",
     "RecipeError",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
+import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+import weakref
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from flare_core.errors import RecipeError
 from flare_core.job import CodeBundle
 
-__all__ = ["calling_folder", "collect_code", "find_script"]
+__all__ = ["TemporaryFolder", "calling_folder", "collect_code", "find_script", "with_files"]
 
 MAX_DATA_BYTES = 1 << 20
 """A file beside a script that is no larger travels with the job; what is larger belongs to the site."""
@@ -70,6 +74,46 @@ def collect_code(scripts: list[Path], folder: Path) -> CodeBundle:
     data = {file for script in scripts for file in _small_data(script.parent)}
     files = sorted({PurePosixPath(path.relative_to(root).as_posix()) for path in (*found, *data)})
     return CodeBundle(root, tuple(files))
+
+
+class TemporaryFolder:
+    """A folder that is there as long as this object is."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="flare-recipe-"))
+        weakref.finalize(self, _remove, self.folder, os.getpid())
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked process has the object too, but the folder is not its own
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def with_files(code: CodeBundle, added: Sequence[Path], *, without: Collection[PurePosixPath] = ()) -> CodeBundle:
+    """Return a copy of ``code``, in a folder of its own, with more files at its top, and some left out.
+
+    What lies elsewhere (``code.extra``) is not copied: it can be large, and is found where it is.
+
+    Raises:
+        RecipeError: there is another file of that name.
+    """
+    copy = TemporaryFolder()
+    kept = [place for place in code.files if place not in without]
+    for place in kept:
+        target = copy.folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(code.root / place, target)
+    for path in added:
+        target = copy.folder / path.name
+        is_taken = target.exists() or PurePosixPath(path.name) in code.extra
+        if is_taken and not (target.is_file() and target.read_bytes() == path.read_bytes()):
+            raise RecipeError(
+                f"the job has a file {path.name!r} already, which is another than {path}; rename one of them"
+            )
+        shutil.copy2(path, target)
+    files = sorted({*kept, *(PurePosixPath(path.name) for path in added)})
+    extra = {place: path for place, path in code.extra.items() if place not in without}
+    return CodeBundle(copy.folder.resolve(), tuple(files), extra, owner=(copy, code.owner))
 
 
 def _common_root(scripts: list[Path]) -> Path:

@@ -69,7 +69,11 @@ class RoundEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class MetricLogged(Event):
-    """A number was reported: by a site, or for all of them (``site`` is None)."""
+    """A number was reported: by a site, or for all of them (``site`` is None).
+
+    Those that a script logs come when it does, those of its replies with the reply, the averages with the round's end.
+    ``kind`` is one of :class:`~flare_core.client.tracking.AnalyticsDataType`; what is logged may also be a text.
+    """
 
     key: str
     value: Any
@@ -150,6 +154,10 @@ class EventBus:
     def subscribe(self, kind: type[EventT], handler: Callable[[EventT], None]) -> None:
         """Call ``handler`` with every event of ``kind``; ``Event`` stands for all."""
         self._handlers[kind].append(handler)
+
+    def has_subscribers(self, kind: type[Event]) -> bool:
+        """Whether anybody is told of events of ``kind``; what nobody is told of need not be made."""
+        return bool(self._handlers.get(kind) or self._handlers.get(Event))
 
     def emit(self, event: Event) -> None:
         """Tell all subscribers."""

@@ -38,6 +38,9 @@ __all__ = ["export_job", "load_job"]
 FORMAT_VERSION = 2
 _META_KEYS = {"name", "min_clients", "deploy_map", "resource_spec", "seed"}
 _COMMON_KEYS = {"format_version", "components", "task_data_filters", "task_result_filters"}
+CLIENT_KEYS = {*_COMMON_KEYS, "executors"}
+SERVER_KEYS = {*_COMMON_KEYS, "workflows"}
+"""Keys of the parts' files that hold no settings."""
 
 
 def export_job(job: Job, root: Path) -> Path:
@@ -168,9 +171,7 @@ def _server_app(folder: Path) -> ServerApp:
     path = folder / "config" / "config_fed_server.json"
     content = _read(path)
     workflows = [_component(each, path, "workflows") for each in _entries(content, "workflows", path)]
-    return replace(
-        ServerApp(workflows=workflows), **_common(content, path), config=_rest(content, {*_COMMON_KEYS, "workflows"})
-    )
+    return replace(ServerApp(workflows=workflows), **_common(content, path), config=_rest(content, SERVER_KEYS))
 
 
 def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
@@ -184,7 +185,7 @@ def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
     return replace(
         ClientApp(executors=executors),
         **_common(content, path),
-        config=_rest(content, {*_COMMON_KEYS, "executors"}),
+        config=_rest(content, CLIENT_KEYS),
         code=_code(folder / "custom") if has_code else None,
     )
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flare_core.components import Component
+from flare_core.additions import Additions
 from flare_core.environment import ExecEnv, Run, chosen_environment
 from flare_core.errors import JobError, ModelTypeError, RecipeError
-from flare_core.filters import Filter
-from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, check_name
+from flare_core.job import ALL_SITES, SERVER, Job, check_name
 from flare_core.job_folder import export_job
 
 __all__ = ["Recipe"]
@@ -29,7 +28,7 @@ _RECIPE_OF_FRAMEWORK = {
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Recipe(ABC):
+class Recipe(Additions, ABC):
     """An algorithm with its arguments; executing it, in whatever environment, never changes it.
 
     A recipe's fields are its arguments: a subclass is a dataclass too, adds its own, and checks them in ``_check``.
@@ -43,7 +42,7 @@ class Recipe(ABC):
     min_clients: int
 
     def __post_init__(self) -> None:
-        self._filters: list[tuple[str, FilterEntry, tuple[str, ...] | None]] = []
+        Additions.__init__(self)
         self._check()
 
     def _check(self) -> None:
@@ -65,14 +64,12 @@ class Recipe(ABC):
 
     @abstractmethod
     def build(self) -> Job:
-        """Return the job that the arguments describe, without the recipe's filters."""
+        """Return the job that the arguments describe, without what was added to the recipe."""
 
     def job(self) -> Job:
-        """Return a new job for this recipe, filters included."""
+        """Return a new job for this recipe, with all that was added to it."""
         job = self.build()
-        for chain, entry, clients in self._filters:
-            for app in _targets(job, chain, clients):
-                getattr(app, chain.partition(".")[2]).append(entry)
+        self._add_to(job)
         return job
 
     def execute(self, env: ExecEnv, *, raise_on_failure: bool = True) -> Run:
@@ -91,57 +88,6 @@ class Recipe(ABC):
     def export(self, job_dir: str | Path) -> Path:
         """Write the job as a folder below ``job_dir`` and return that folder."""
         return export_job(self.job(), Path(job_dir))
-
-    def add_client_input_filter(
-        self, filter: Filter, tasks: Sequence[str] | None = None, clients: Sequence[str] | None = None
-    ) -> None:
-        """Filter tasks when they reach the sites (``clients`` names some of them)."""
-        self._add_filter("client.task_data_filters", filter, tasks, clients)
-
-    def add_client_output_filter(
-        self, filter: Filter, tasks: Sequence[str] | None = None, clients: Sequence[str] | None = None
-    ) -> None:
-        """Filter results before they leave the sites (``clients`` names some of them)."""
-        self._add_filter("client.task_result_filters", filter, tasks, clients)
-
-    def add_server_input_filter(self, filter: Filter, tasks: Sequence[str] | None = None) -> None:
-        """Filter results when they reach the server."""
-        self._add_filter("server.task_result_filters", filter, tasks, None)
-
-    def add_server_output_filter(self, filter: Filter, tasks: Sequence[str] | None = None) -> None:
-        """Filter tasks before they leave the server."""
-        self._add_filter("server.task_data_filters", filter, tasks, None)
-
-    def _add_filter(
-        self, chain: str, filter: Filter, tasks: Sequence[str] | None, clients: Sequence[str] | None
-    ) -> None:
-        if not isinstance(filter, Filter):
-            raise RecipeError(f"a filter is a {type(filter).__name__}; give an object whose class derives from Filter")
-        entry = FilterEntry(tuple(tasks or ("*",)), (Component.of(filter, what="a filter"),))
-        self._filters.append((chain, entry, tuple(clients) if clients else None))
-
-
-def _targets(job: Job, chain: str, clients: tuple[str, ...] | None) -> list[Any]:
-    if chain.startswith("server."):
-        return [job.server]
-    if clients is None:
-        return [job.client, *job.sites.values()]
-    for site in clients:
-        if site not in job.sites:
-            job.sites[site] = copy_of(job.client)
-    return [job.sites[site] for site in clients]
-
-
-def copy_of(app: ClientApp) -> ClientApp:
-    """A site's part that starts as the others' and can then differ."""
-    return ClientApp(
-        executors=list(app.executors),
-        components=dict(app.components),
-        task_data_filters=list(app.task_data_filters),
-        task_result_filters=list(app.task_result_filters),
-        config=dict(app.config),
-        code=app.code,
-    )
 
 
 def check_count(value: Any, name: str, *, minimum: int = 1) -> int:

@@ -52,6 +52,9 @@ class Federation(Protocol):
 
     events: EventBus
 
+    config: Mapping[str, Any]
+    """The server's settings of the job (``recipe.add_server_config``)."""
+
     def rounds(self, count: int) -> Iterator[int]:
         """Yield 0, 1, … and announce each round's start and end; leave the loop to stop early.
 

@@ -23,16 +23,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def pack_folder(folder: Path, archive: Path, *, without: Collection[str] = ()) -> Path:
+def pack_folder(folder: Path, archive: Path, *, without: Collection[Path] = ()) -> Path:
     """Pack a folder; the same files give the same bytes.
 
     Args:
-        without: names of files that are left out.
+        without: files of the folder that are left out.
     """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
-            if path.name in without:
+            if path in without:
                 continue
             if path.stat().st_size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
                 entry.compress_type = zipfile.ZIP_DEFLATED

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import resource
-import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
@@ -16,8 +13,10 @@ from typing import Any, Protocol
 from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
 from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
+from flare_core.observer import ObservedRun, observers_of
 from flare_runtime.checkpoints import Checkpoints, Persistor
 from flare_runtime.federation import SitesFederation, Waits
+from flare_runtime.job_code import register_types
 from flare_runtime.record import MetricsFile, read_metrics, write_summary
 from flare_runtime.roster import Roster
 from flare_runtime.round_store import RoundStore
@@ -25,7 +24,7 @@ from flare_runtime.run_folder import RunFolder
 from flare_tensor_downloader import Downloader, DownloadError
 from flare_transport import Cell, TransportError
 
-__all__ = ["Crew", "RunController", "importable", "persistor_of"]
+__all__ = ["Crew", "RunController", "persistor_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +64,11 @@ class RunController:
     def __init__(
         self, job: Job, job_id: str, folder: RunFolder, roster: Roster, cell: Cell, *, is_durable: bool = False
     ) -> None:
+        register_types(job)
         self.persistor = persistor_of(job)
         _workflows(job)
         self._filters = [chains(each) for each in (job.server.task_data_filters, job.server.task_result_filters)]
+        self._observers = observers_of(job.server.components)
         self._job = job
         self._job_id = job_id
         self._folder = folder
@@ -107,6 +108,7 @@ class RunController:
             metrics=self._metrics,
             task_filters=self._filters[0],
             result_filters=self._filters[1],
+            config=self._job.server.config,
             waits=Waits(
                 **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
             ),
@@ -114,6 +116,10 @@ class RunController:
         self._first_state = self.federation.state
         self.federation.events.subscribe(RoundEnded, self._round_ended)
         self.federation.events.subscribe(ModelSaved, self._model_saved)
+        folder = self._folder.server.absolute()
+        events, warn = self.federation.events, self.federation.warn
+        for observer in self._observers:
+            observer.attach(ObservedRun(self._job.name, self._job_id, None, folder, events, warn))
 
     def run(self, crew: Crew) -> tuple[RunStatus, BaseException | None, dict[str, Any]]:
         """Run to the end, whatever it is; return how it ended, and the summary that was written."""
@@ -270,20 +276,6 @@ def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
         {"sent": after[0] - start[0], "received": after[1] - start[1]}
         for start, after in zip(before, totals, strict=False)
     ]
-
-
-@contextmanager
-def importable(job: Job) -> Iterator[None]:
-    """Let the job's class paths find modules in its code."""
-    root = str(job.code.root)
-    added = root not in sys.path
-    if added:
-        sys.path.insert(0, root)
-    try:
-        yield
-    finally:
-        if added and root in sys.path:
-            sys.path.remove(root)
 
 
 def persistor_of(job: Job) -> Persistor | None:

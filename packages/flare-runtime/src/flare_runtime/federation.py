@@ -36,7 +36,7 @@ from flare_runtime.checkpoints import Keeper
 from flare_runtime.dispatch import Dispatch
 from flare_runtime.inbox import Inbox
 from flare_runtime.open_task import OpenTask
-from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result
+from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result, Warned
 from flare_runtime.record import MetricsFile
 from flare_runtime.roster import Roster
 from flare_tensor_downloader import Downloader
@@ -90,12 +90,14 @@ class SitesFederation:
         task_filters: list[FilterChain],
         result_filters: list[FilterChain],
         waits: Waits | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self.job_id = job_id
         self.sites = roster.sites
         self.roster = roster
         self.random = np.random.default_rng(seed)
         self.events = EventBus()
+        self.config: Mapping[str, Any] = dict(config or {})
         self.round: int | None = None
         self.total_rounds: int | None = None
         self._first_round = 0
@@ -116,6 +118,7 @@ class SitesFederation:
         cell.handle("result", lambda message: self._inbox.put(Result(message), can_wait=True), inline=True)
         cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
         cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
+        cell.handle("warning", lambda message: self._inbox.put(Warned.read(message, roster)), inline=True)
         cell.handle("ready", lambda message: self._inbox.put(Ready.read(message, roster)), inline=True)
 
     @property
@@ -242,7 +245,7 @@ class SitesFederation:
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         if site is None:
             self._last_means = metrics
-        self._metrics.write(self.round, site, metrics)
+        self._note_metrics(self.round, site, metrics)
 
     def write(self, name: str, text: str) -> None:
         self._checkpoints.write(name, text)
@@ -310,6 +313,8 @@ class SitesFederation:
                 self._note_failure(item)
             elif isinstance(item, Logged):
                 self._record_log(item)
+            elif isinstance(item, Warned):
+                self.warn(f"{item.site}: {item.text}")
 
     def _stamped(self, model: FLModel) -> FLModel:
         return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
@@ -336,6 +341,8 @@ class SitesFederation:
                 self._take_result(*item.content(self.roster))
             case Logged():
                 self._record_log(item)
+            case Warned():
+                self.warn(f"{item.site}: {item.text}")
             case Failed():
                 raise self._note_failure(item)
             case Ready():
@@ -393,6 +400,19 @@ class SitesFederation:
         return error
 
     def _record_log(self, item: Logged) -> None:
-        extra = {"step": item.step} if item.step is not None else {}
-        self._metrics.write(self.round, item.site, {item.key: item.value}, **extra)
-        self.events.emit(MetricLogged(item.key, item.value, self.round, item.site, item.step, item.kind))
+        round_ = self.round if item.round is None else item.round
+        self._note_metrics(round_, item.site, {item.key: item.value}, item.step, item.kind)
+
+    def _note_metrics(
+        self,
+        round_: int | None,
+        site: str | None,
+        metrics: Mapping[str, Any],
+        step: int | None = None,
+        kind: str = "METRIC",
+    ) -> None:
+        """Put numbers into the run's record, and tell those who follow it, if anybody does."""
+        self._metrics.write(round_, site, metrics, **({} if step is None else {"step": step}))
+        if self.events.has_subscribers(MetricLogged):
+            for key, value in metrics.items():
+                self.events.emit(MetricLogged(key, value, round_, site, step, kind))

@@ -9,7 +9,7 @@ from flare_core import FlareError, FLModel, SiteError
 from flare_runtime.roster import Roster
 from flare_transport import Message
 
-__all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Result"]
+__all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Result", "Warned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +53,34 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A number that a site reports."""
+    """A number that a site reports; ``round`` is the one of the task that the site was given last."""
 
     site: str
     key: str
     value: Any
     kind: str
     step: int | None
+    round: int | None
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Logged:
         """Read it from a message of the site's."""
-        site, key, value, kind, step, _extra = message.payload
-        return cls(_own(site, message, roster), key, value, kind, step)
+        site, key, value, kind, step, _extra, round_ = message.payload
+        return cls(_own(site, message, roster), key, value, kind, step, round_)
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something at a site that people should see although the run goes on."""
+
+    site: str
+    text: str
+
+    @classmethod
+    def read(cls, message: Message, roster: Roster) -> Warned:
+        """Read it from a message of the site's."""
+        site, text = message.payload
+        return cls(_own(site, message, roster), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +116,7 @@ class Ended:
     host: str
 
 
-Post: TypeAlias = Result | Failed | Logged | Ready | Left | Ended | BaseException
+Post: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Ended | BaseException
 
 
 def _own(site: str, message: Message, roster: Roster) -> str:

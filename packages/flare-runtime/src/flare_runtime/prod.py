@@ -7,7 +7,8 @@ from pathlib import Path
 
 from flare_core import Job, RecipeError
 from flare_runtime.admin import Admin
-from flare_runtime.controller import importable, persistor_of
+from flare_runtime.controller import persistor_of
+from flare_runtime.job_code import importable
 from flare_runtime.provision.kit import Kit
 from flare_runtime.run_folder import default_workspace
 from flare_runtime.server_run import ServerRun

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from flare_core import CodeBundle, FilterContext, FilterPoint, FLModel, SiteChannel, Task, flatten, unflatten
+from flare_core import (
+    CodeBundle,
+    Executor,
+    FilterContext,
+    FilterPoint,
+    FLModel,
+    ObservedRun,
+    Observer,
+    RunStatus,
+    SiteChannel,
+    Task,
+    flatten,
+    unflatten,
+)
+from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
 from flare_core.filters import FilterChain, apply_filters
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
@@ -24,9 +39,11 @@ from flare_tensor_downloader import (
     receive_params,
     send_params,
 )
-from flare_transport import Cell
+from flare_transport import Cell, PeerLostError, TransportError, UnreachableError
 
 __all__ = ["Site", "SiteFolder"]
+
+logger = logging.getLogger(__name__)
 
 RECEIVED = "received.safetensors"  # in a site's folder, a model that is too large for its memory
 
@@ -62,11 +79,13 @@ class Site(SiteChannel):
         task_filters: list[FilterChain],
         result_filters: list[FilterChain],
         journal: Journal | None = None,
+        decomposers: Sequence[str] = (),
     ) -> None:
         self.site = name
         self.job_id = job_id
         self.config = config
         self.code = code
+        self.decomposers = list(decomposers)
         self.folder = folder
         self.cell = cell
         self.downloader = downloader
@@ -76,6 +95,10 @@ class Site(SiteChannel):
         self._server = server
         self._task_filters = task_filters
         self._result_filters = result_filters
+        self.events = EventBus()
+        self._job_name = ""
+        self._observers_know = False  # of the end
+        self._ending = threading.Lock()
         self._exchange: Exchange | None = None
         self._inbox: deque[tuple[Callable[[], Task], int]] = deque()
         self._withdrawals = 0  # so far
@@ -83,6 +106,7 @@ class Site(SiteChannel):
         self._over = False
         self._task: Task | None = None
         self._replied = 0
+        self._round: int | None = None  # of the task taken last
         self._lazy: LazyParams | None = None  # what the task's params are fetched from
         self._journal = journal
         self._memory = TensorMemory() if downloader.settings.skip_unchanged else None
@@ -108,6 +132,33 @@ class Site(SiteChannel):
     def use(self, exchange: Exchange) -> None:
         """Convert what comes and goes."""
         self._exchange = exchange
+
+    def observe(self, observers: Sequence[Observer], job_name: str) -> None:
+        """Let observers learn what happens here, before anything does."""
+        folder = self.folder.path.absolute()
+        for observer in observers:
+            observer.attach(ObservedRun(job_name, self.job_id, self.site, folder, self.events, self.warn))
+        self._job_name = job_name
+
+    def serve(self, executor: Executor) -> None:
+        """Have the executor do the tasks until the run is over."""
+        outcome, error = RunStatus.FINISHED, ""
+        try:
+            self.events.emit(RunStarted(self._job_name, (self.site,)))
+            executor.run(self)
+        except BaseException as problem:
+            is_lost = isinstance(problem, PeerLostError | UnreachableError)
+            outcome, error = RunStatus.ABORTED if is_lost else RunStatus.FAILED, str(problem)
+            raise
+        finally:
+            self.close(outcome, error)
+
+    def close(self, outcome: RunStatus, error: str) -> None:
+        """Tell the observers, if they do not know it, that the run is over; returns when they are done with it."""
+        with self._ending:
+            if not self._observers_know:
+                self._observers_know = True
+                self.events.emit(RunEnded(outcome, error))
 
     def deliver(self, decode: Callable[[], Task]) -> None:
         """Take a task that has come; called by the thread that reads the link."""
@@ -165,6 +216,7 @@ class Site(SiteChannel):
         except IndexError:  # none was there, or it was withdrawn a moment ago
             return None
         task = self._task = decode()
+        self._round = task.model.current_round
         task.model = receive_params(task.model, self.cell)
         self._lazy = task.model.params if isinstance(task.model.params, LazyParams) else None
         if self._memory is not None:
@@ -191,6 +243,9 @@ class Site(SiteChannel):
         """Answer the task taken last; what is returned is released when the server has read all tensors."""
         task = self._task
         assert task is not None, "a reply without a task"
+        if model.metrics and self.events.has_subscribers(MetricLogged):
+            for key, value in model.metrics.items():
+                self.events.emit(MetricLogged(key, value, self._round, self.site))
         if self._result_filters:
             model = apply_filters(self._result_filters, model, self._context(FilterPoint.CLIENT_OUTPUT, task))
         outgoing, offer = send_params(model, self.downloader, memory=self._memory)
@@ -200,7 +255,17 @@ class Site(SiteChannel):
         return offer
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
-        self.cell.send(self._server, "log", [self.site, key, value, kind, step, extra])
+        self.cell.send(self._server, "log", [self.site, key, value, kind, step, extra, self._round])
+        if self.events.has_subscribers(MetricLogged):
+            self.events.emit(MetricLogged(key, value, self._round, self.site, step, kind))
+
+    def warn(self, text: str) -> None:
+        """Show a warning to the people who watch the run."""
+        self.folder.log.write(f"warning: {text}\n")
+        try:
+            self.cell.send(self._server, "warning", [self.site, text])
+        except TransportError as error:
+            logger.warning("warning not sent site=%s text=%s reason=%s", self.site, text, error)
 
     def _context(self, point: FilterPoint, task: Task) -> FilterContext:
         return FilterContext(point, self.site, task.name, task.model.current_round)

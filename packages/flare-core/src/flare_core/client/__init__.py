@@ -132,7 +132,18 @@ def get_config() -> dict[str, Any]:
 
 
 def log(key: str, value: Any, data_type: AnalyticsDataType | str = AnalyticsDataType.METRIC, **kwargs: Any) -> None:
-    """Report a number, or something else, to the record of the run; ``global_step`` places it in time."""
+    """Report a number, or something else, to the record of the run and to those who follow it, such as a tracker.
+
+    Args:
+        key: its name.
+        value: for the kinds ``SCALARS``, ``METRICS``, ``PARAMETERS`` and ``TAGS`` a dict of names and values, of which
+            ``SCALARS`` alone puts ``key/`` before each name.
+        data_type: what kind of thing it is.
+        kwargs: ``global_step``, an integer, places it in time; the current round does, if left out.
+    Raises:
+        ClientApiError: ``init`` was not called.
+        TypeError: ``global_step`` is no integer, or a kind that takes a dict got something else.
+    """
     current_session().log(key, value, data_type, **kwargs)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
+import operator
 import os
 from typing import Any
 
-from flare_core.client.tracking import AnalyticsDataType
+from flare_core.client.tracking import AnalyticsDataType, single_values
 from flare_core.errors import ClientApiError
 from flare_core.executor import SiteChannel
 from flare_core.model import FLModel
@@ -88,7 +89,12 @@ class Session:
             return
         kind = AnalyticsDataType(data_type)
         step = kwargs.pop("global_step", kwargs.pop("step", None))
-        self.channel.log(key, value, kind=kind.value, step=step, extra=kwargs)
+        if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
+            raise TypeError(f"global_step of '{key}' is {step!r}; give an integer, or none, to count by rounds")
+        for name, one, single in single_values(key, value, kind):
+            self.channel.log(
+                name, one, kind=single.value, step=None if step is None else operator.index(step), extra=kwargs
+            )
 
     def clear(self) -> None:
         if self._task is not None:

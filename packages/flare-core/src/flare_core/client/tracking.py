@@ -1,8 +1,13 @@
-"""Writers with the call shapes of experiment trackers; what is written goes to the record of the run."""
+"""Writers with the call shapes of experiment trackers.
+
+What is written goes to the record of the run (``metrics.jsonl``) and to the trackers that
+:func:`flare_core.recipes.add_experiment_tracking` adds, whichever writer a script uses. All need ``flare.init()``
+first; of several processes of a launch, only that of rank 0 is heard.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -27,25 +32,26 @@ class AnalyticsDataType(StrEnum):
     INIT_DATA = "INIT_DATA"
 
 
-def _log(key: str, value: Any, kind: AnalyticsDataType, **kwargs: Any) -> None:
-    from flare_core.client.session import current_session
-
-    current_session().log(key, value, kind, **kwargs)
+_SINGLE = {
+    AnalyticsDataType.SCALARS: AnalyticsDataType.SCALAR,
+    AnalyticsDataType.METRICS: AnalyticsDataType.METRIC,
+    AnalyticsDataType.PARAMETERS: AnalyticsDataType.PARAMETER,
+    AnalyticsDataType.TAGS: AnalyticsDataType.TAG,
+}
 
 
 class SummaryWriter:
     """Writes scalars as TensorBoard's writer does."""
 
     def add_scalar(self, tag: str, scalar: float, global_step: int | None = None, **kwargs: Any) -> None:
-        """Log one number."""
+        """Log one number; the round is its step if ``global_step`` is left out."""
         _log(tag, scalar, AnalyticsDataType.SCALAR, global_step=global_step, **kwargs)
 
     def add_scalars(
         self, tag: str, scalars: Mapping[str, float], global_step: int | None = None, **kwargs: Any
     ) -> None:
         """Log several numbers under ``tag/name``."""
-        for name, scalar in scalars.items():
-            _log(f"{tag}/{name}", scalar, AnalyticsDataType.SCALAR, global_step=global_step, **kwargs)
+        _log(tag, scalars, AnalyticsDataType.SCALARS, global_step=global_step, **kwargs)
 
     def flush(self) -> None:
         """Do nothing: every value is sent when it is logged."""
@@ -60,17 +66,15 @@ class MLflowWriter:
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """Log several settings."""
-        for key, value in values.items():
-            self.log_param(key, value)
+        _log("params", values, AnalyticsDataType.PARAMETERS)
 
     def log_metric(self, key: str, value: float, step: int | None = None) -> None:
-        """Log one number."""
+        """Log one number; the round is its step if ``step`` is left out."""
         _log(key, value, AnalyticsDataType.METRIC, global_step=step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log several numbers."""
-        for key, value in metrics.items():
-            self.log_metric(key, value, step)
+        _log("metrics", metrics, AnalyticsDataType.METRICS, global_step=step)
 
     def log_text(self, text: str, artifact_file_path: str) -> None:
         """Log a text under a file name."""
@@ -82,14 +86,41 @@ class MLflowWriter:
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set several tags."""
-        for key, value in tags.items():
-            self.set_tag(key, value)
+        _log("tags", tags, AnalyticsDataType.TAGS)
 
 
 class WandBWriter:
     """Writes as Weights & Biases' run does."""
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log several numbers."""
-        for key, value in metrics.items():
-            _log(key, value, AnalyticsDataType.METRIC, global_step=step)
+        """Log several numbers; the round is their step if ``step`` is left out."""
+        _log("metrics", metrics, AnalyticsDataType.METRICS, global_step=step)
+
+
+def single_values(key: str, value: Any, kind: AnalyticsDataType) -> Iterator[tuple[str, Any, AnalyticsDataType]]:
+    """Yield name, value and kind of each thing that one call logs; a number of numpy's or a tensor's is a plain one.
+
+    Raises:
+        TypeError: ``kind`` takes a dict, and ``value`` is none.
+    """
+    single = _SINGLE.get(kind)
+    if single is None:
+        yield key, _plain(value), kind
+        return
+    if not isinstance(value, Mapping):
+        raise TypeError(f"'{key}' of kind {kind.value} is a {type(value).__name__}; give a dict of names and values")
+    prefix = f"{key}/" if kind is AnalyticsDataType.SCALARS else ""
+    for name, one in value.items():
+        yield f"{prefix}{name}", _plain(one), single
+
+
+def _plain(value: Any) -> Any:
+    if getattr(value, "shape", None) != ():
+        return value
+    return value.item() if hasattr(value, "item") else float(value)
+
+
+def _log(key: str, value: Any, kind: AnalyticsDataType, **kwargs: Any) -> None:
+    from flare_core.client.session import current_session
+
+    current_session().log(key, value, kind, **kwargs)

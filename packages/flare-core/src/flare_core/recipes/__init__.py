@@ -1,4 +1,5 @@
-"""Recipes without a framework: each framework's package adds how it reads an initial model."""
+"""Recipes without a framework, to which each framework's package adds how it reads an initial model; and what recipes
+can be given besides their arguments."""
 
 from flare_core.recipes.cyclic import BaseCyclicRecipe
 from flare_core.recipes.evaluation import BaseCrossSiteEvalRecipe, BaseFedEvalRecipe, add_cross_site_evaluation
@@ -6,6 +7,7 @@ from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.recipes.fedopt import BaseFedOptRecipe
 from flare_core.recipes.scaffold import BaseScaffoldRecipe
 from flare_core.recipes.script import ScriptRecipe
+from flare_core.recipes.tracking import add_experiment_tracking
 
 __all__ = [
     "BaseCrossSiteEvalRecipe",
@@ -16,4 +18,5 @@ __all__ = [
     "BaseScaffoldRecipe",
     "ScriptRecipe",
     "add_cross_site_evaluation",
+    "add_experiment_tracking",
 ]

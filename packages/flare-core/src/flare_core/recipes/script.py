@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import weakref
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from flare_core.code import calling_folder, collect_code, find_script
+from flare_core.additions import copy_of
+from flare_core.code import TemporaryFolder, calling_folder, collect_code, find_script
 from flare_core.components import Component
 from flare_core.compression.codecs import parse_codec
 from flare_core.errors import JobError, RecipeError
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
 from flare_core.model import ParamsType
-from flare_core.recipe import Recipe, check_count, check_seconds, check_sites, copy_of
+from flare_core.recipe import Recipe, check_count, check_seconds, check_sites
 from flare_core.recipes.site_settings import SiteSettings
 
 __all__ = ["ScriptRecipe"]
@@ -233,18 +230,13 @@ def _checked(workflow: Component) -> Component:
     return workflow
 
 
-class _Snapshot:
+class _Snapshot(TemporaryFolder):
     """A file for the initial model, which is there as long as a recipe or a job needs it."""
 
-    def __init__(self) -> None:
-        folder = tempfile.mkdtemp(prefix="flare-recipe-")
-        self.path = Path(folder) / INITIAL_MODEL
-        weakref.finalize(self, _remove, folder, os.getpid())
-
-
-def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:  # a forked process has the object too, but the file is not its own
-        shutil.rmtree(folder, ignore_errors=True)
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / INITIAL_MODEL
 
 
 def _find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:

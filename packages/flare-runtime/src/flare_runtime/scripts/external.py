@@ -3,8 +3,8 @@
 The site relays: a task's tensors go from the server's cell to the script's range by range, and those of its reply the
 other way, so the model is never held here. Messages, each addressed to the site's process or the script's:
 
-    script.hello   [site, rank]          ->  {job_id, config, passes_tensors_on, folder,
-                                              exchange_format, params_transfer_type}
+    script.hello   [site, rank]          ->  {job_id, config, decomposers, folder,
+                                              passes_tensors_on, exchange_format, params_transfer_type}
     script.next    [site, rank]              the script asks for its next task
     script.withdrawn  [site]             ->  whether the task given last may be left out
     script.task    [task or null]            the answer: name, id and model; null when the run is over
@@ -220,6 +220,7 @@ class _Script:
             "job_id": self.site.job_id,
             "config": self.site.config,
             "passes_tensors_on": self.site.passes_tensors_on,
+            "decomposers": self.site.decomposers,
             "folder": str(self.site.folder.path),
             **self.settings,
         }

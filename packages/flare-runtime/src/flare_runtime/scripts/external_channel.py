@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
+from flare_runtime.job_code import register
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
 from flare_runtime.site import RECEIVED
@@ -55,6 +56,7 @@ class ExternalChannel(SiteChannel):
         settings = self._cell.request(self._host, "script.hello", [self.site, rank]).payload
         self.job_id: str = settings["job_id"]
         self.config: dict[str, Any] = settings["config"]
+        register(settings["decomposers"])
         # What a filter at the site looks at must travel as far as there.
         skips = settings["passes_tensors_on"] and self._downloader.settings.skip_unchanged
         self._memory = TensorMemory() if skips else None

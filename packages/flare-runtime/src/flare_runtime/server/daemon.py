@@ -15,6 +15,7 @@ import logging
 import shutil
 import threading
 import time
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,8 @@ class ServerDaemon:
         self.blobs.get(row.blob, folder / "job.zip")
         unpack(folder / "job.zip", partial)
         kept = json.loads((partial / "meta.json").read_text()).get("server_files") or ()
-        pack_folder(partial, folder / "site.zip", without=kept)
+        own = [path for place in kept for path in partial.glob(f"*/custom/{escape(place)}")]
+        pack_folder(partial, folder / "site.zip", without=own)
         (folder / "job.zip").unlink()
         partial.rename(app)
 

@@ -29,9 +29,10 @@ from typing import Any, BinaryIO
 
 from flare_core import load_job
 from flare_core.events import Event, RoundEnded
-from flare_runtime.controller import RunController, importable
+from flare_runtime.controller import RunController
 from flare_runtime.event_log import EVENTS, EventLog
 from flare_runtime.federation import SitesFederation
+from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
 from flare_runtime.processes import LOST_SERVER
 from flare_runtime.record import write_summary

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 
 from flare_core import Job, RunStatus
-from flare_runtime.controller import RunController, importable
+from flare_runtime.controller import RunController
 from flare_runtime.display import Display, open_display, summary_text
+from flare_runtime.job_code import importable
 from flare_runtime.roster import Roster
 from flare_runtime.run_folder import RunFolder
 from flare_runtime.simulator.plan import SERVER, WorkerPlan

@@ -18,8 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from flare_core import Executor, JobError, SiteError, Task
+from flare_core import Executor, JobError, RunStatus, SiteError, Task
 from flare_core.filters import chains
+from flare_core.observer import observers_of
+from flare_runtime.job_code import decomposers_of, register_types
 from flare_runtime.logs import log_to
 from flare_runtime.processes import LOST_SERVER
 from flare_runtime.run_folder import RunFolder
@@ -140,6 +142,7 @@ class _Worker:
         job, run_folder = self._plan.job, RunFolder(self._plan.run_folder)
         app = job.client_app(name)
         path = run_folder.site(name)
+        register_types(job)
         journal = None
         log: TextIO
         if self._plan.connect is None:
@@ -167,14 +170,16 @@ class _Worker:
             task_filters=filters[0],
             result_filters=filters[1],
             journal=journal,
+            decomposers=decomposers_of(job),
         )
+        self._sites[name].observe(observers_of(app.components), job.name)
 
     def _serve(self, site: Site) -> None:
         shared = site.turns is self._turns
         if shared:
             site.turns.begin(site.seat)
         try:
-            self._executors[site.site].run(site)
+            site.serve(self._executors[site.site])
         except (PeerLostError, UnreachableError):
             logger.exception("server lost site=%s", site.site)
         except SiteError as error:
@@ -218,6 +223,8 @@ class _Worker:
         """End the process with its server: nobody is left to whom anything could be told."""
         # Others are scripts, whose end is noticed elsewhere.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
+            for site in self._sites.values():  # before its script is ended, which would look like a failure
+                site.close(RunStatus.ABORTED, f"{peer} is gone")
             end_external_processes()
             os._exit(LOST_SERVER)
 

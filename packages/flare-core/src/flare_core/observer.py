@@ -1,0 +1,64 @@
+"""Observers: components of a job that are told what happens in its run, at the server or at a site."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_core.components import Component
+from flare_core.events import EventBus
+
+__all__ = ["ObservedRun", "Observer", "observers_of"]
+
+_OTHERS = {"persistor"}  # what has a use of its own, which makes it
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRun:
+    """A run as an observer sees it.
+
+    Attributes:
+        job_name: the job's name.
+        job_id: the run's own id.
+        site: the site at which the observer is; None at the server.
+        folder: where it may write: the run's ``server`` folder, or the site's own. An absolute path, as the working
+            folder of a process in which scripts take turns changes.
+        events: what happens. :class:`~flare_core.events.RunStarted` comes first,
+            :class:`~flare_core.events.RunEnded` last, however the run ends; in between, at a site, come the numbers
+            of this site, at the server everything.
+        warn: shows a warning to the people who watch the run; for the thread that emits.
+    """
+
+    job_name: str
+    job_id: str
+    site: str | None
+    folder: Path
+    events: EventBus
+    warn: Callable[[str], None]
+
+
+class Observer(ABC):
+    """A component of a job that is told what happens in its run.
+
+    One at the server (``recipe.add_server_component``) learns of the whole run, one at a site
+    (``recipe.add_client_component``) of what this site does.
+    """
+
+    @abstractmethod
+    def attach(self, run: ObservedRun) -> None:
+        """Subscribe to ``run.events``; called once, before the first of them.
+
+        Handlers run on the thread that emits, which waits for them; an exception of theirs ends the run.
+        """
+
+
+def observers_of(components: Mapping[str, Component]) -> list[Observer]:
+    """Make a job's components, and return those that observe.
+
+    Raises:
+        JobError: one cannot be made; names its class path.
+    """
+    made = [component.build() for name, component in components.items() if name not in _OTHERS]
+    return [each for each in made if isinstance(each, Observer)]

@@ -1,0 +1,69 @@
+"""add_experiment_tracking: the numbers of a run in TensorBoard, MLflow or Weights & Biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from flare_core.components import Component
+from flare_core.errors import JobError, RecipeError
+from flare_core.recipe import Recipe
+
+__all__ = ["add_experiment_tracking"]
+
+_RECEIVERS = {
+    "tensorboard": "flare_runtime.tracking.TensorBoardReceiver",
+    "mlflow": "flare_runtime.tracking.MLflowReceiver",
+    "wandb": "flare_runtime.tracking.WandBReceiver",
+}
+
+
+def add_experiment_tracking(
+    recipe: Recipe,
+    tracking_type: str,
+    tracking_config: Mapping[str, Any] | None = None,
+    client_side: bool = False,
+    server_side: bool = True,
+) -> None:
+    """Have the numbers of the recipe's runs written where an experiment tracker shows them.
+
+    These are what scripts log (``flare.log`` and the writers of :mod:`flare_core.client.tracking`), the metrics of
+    replies, and their averages. A site's are called ``site-1/accuracy``, the average ``accuracy``; the step is the
+    script's ``global_step``, else the round. A tracker that fails is a warning, and the run goes on.
+
+    Args:
+        recipe: whose runs; several trackers can be added to it.
+        tracking_type: ``tensorboard``, ``mlflow`` or ``wandb``; its package has to be installed here and wherever a
+            receiver is.
+        tracking_config: arguments of :class:`flare_runtime.tracking.TensorBoardReceiver` (``folder``),
+            :class:`flare_runtime.tracking.MLflowReceiver` (``tracking_uri``, ``experiment_name``, ``run_name``, …) or
+            :class:`flare_runtime.tracking.WandBReceiver` (``project``, ``mode``, …).
+        client_side: each site writes its own numbers, with a receiver of its own.
+        server_side: the server writes the numbers of all sites and the averages.
+    Raises:
+        RecipeError: an unknown type, neither side, a configuration that the receiver does not take, a package that is
+            not installed, or a tracker that the recipe has already.
+    """
+    path = _RECEIVERS.get(tracking_type)
+    if path is None:
+        raise RecipeError(f"tracking_type is {tracking_type!r}; use one of {', '.join(_RECEIVERS)}")
+    if not client_side and not server_side:
+        raise RecipeError("client_side and server_side are both False, so nothing would be tracked; set one to True")
+    if find_spec(tracking_type) is None:
+        raise RecipeError(
+            f"tracking_type is {tracking_type!r}, but its package is not installed;"
+            f" pip install 'flare-runtime[{tracking_type}]'"
+        )
+    if not isinstance(tracking_config, Mapping | None):
+        raise RecipeError(f"tracking_config is a {type(tracking_config).__name__}; give a dict")
+    component = Component(path, dict(tracking_config or {}))
+    try:
+        component.build()  # raises now what would be wrong later
+        component.to_json()
+    except JobError as error:
+        raise RecipeError(f"tracking_config: {error.__cause__ or error}") from error
+    if server_side:
+        recipe.add_server_component(tracking_type, component)
+    if client_side:
+        recipe.add_client_component(tracking_type, component)

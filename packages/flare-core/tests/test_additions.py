@@ -1,0 +1,197 @@
+"""What a recipe is given besides its arguments: it is in every job, also in one that was exported and loaded."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from flare_core import Component, Filter, FLModel, ObservedRun, Observer, RecipeError, export_job, load_job
+from flare_core.observer import observers_of
+from flare_core.recipes import BaseFedAvgRecipe, add_experiment_tracking
+
+
+class PlainRecipe(BaseFedAvgRecipe):
+    """A recipe of no framework: its initial model is text."""
+
+    framework = "numpy"
+    persistor = "flare_core.WeightedMean"
+
+    def _write_initial(self, model, checkpoint, target):
+        target.write_text(str(model))
+
+
+class Watching(Observer):
+    def __init__(self, *, name: str = "a") -> None:
+        self.name = name
+
+    def attach(self, run: ObservedRun) -> None:
+        """Not needed here."""
+
+
+class Passing(Filter):
+    def process(self, model, context):
+        return model
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "client.py").write_text("import helper\n")
+    (code / "helper.py").write_text("")
+    return PlainRecipe(name="demo", min_clients=2, initial_model="m", train_script=code / "client.py")
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    """What is left of a recipe's job after export and load."""
+    return lambda recipe: load_job(export_job(recipe.job(), tmp_path / "jobs"))
+
+
+def watching(name: str = "a") -> Component:
+    return Component("flare_core.WeightedMean", {"exclude": name})
+
+
+def test_components_go_to_the_server_to_all_sites_or_to_some(recipe, loaded):
+    recipe.add_server_component("one", watching("server"))
+    recipe.add_client_component("one", watching("sites"))
+    recipe.add_client_component("two", {"class_path": "a.B", "args": {"c": 1}}, clients=["site-2"])
+    for job in (recipe.job(), loaded(recipe)):
+        assert job.server.components["one"] == watching("server")
+        assert job.client_app("site-1").components == {"one": watching("sites")}
+        assert job.client_app("site-2").components == {"one": watching("sites"), "two": Component("a.B", {"c": 1})}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(None, None), (None, ["site-1"]), (["site-1"], None), (["site-1", "site-2"], ["site-2"])],
+)
+def test_two_components_of_one_place_have_two_names(recipe, first, second):
+    recipe.add_client_component("one", watching(), clients=first)
+    recipe.add_server_component("one", watching())
+    with pytest.raises(RecipeError, match="has a component 'one' already"):
+        recipe.add_client_component("one", watching(), clients=second)
+    recipe.add_client_component("two", watching(), clients=second)
+
+
+def test_sites_may_have_different_components_of_one_name(recipe):
+    for site in ("site-1", "site-2"):
+        recipe.add_client_component("one", watching(site), clients=[site])
+    job = recipe.job()
+    assert job.client_app("site-2").components == {"one": watching("site-2")}
+    assert job.client_app("site-3").components == {}
+
+
+def test_observers_are_the_components_that_derive_from_it():
+    components = {"persistor": Component("no.such.Thing"), "watch": Component.of(Watching(), what="it")}
+    (found,) = observers_of({**components, "mean": Component("flare_core.WeightedMean")})
+    assert isinstance(found, Watching)
+
+
+def test_settings_are_those_of_the_job_and_of_the_sites(recipe, loaded):
+    recipe.add_client_config({"lr": 0.1, "layers": (1, 2)})
+    recipe.add_client_config({"lr": 0.2}, clients=["site-2"])
+    recipe.add_server_config({"tries": 3})
+    for job in (recipe.job(), loaded(recipe)):
+        assert job.client_app("site-1").config == {"lr": 0.1, "layers": [1, 2]}
+        assert job.client_app("site-2").config == {"lr": 0.2, "layers": [1, 2]}
+        assert job.server.config == {"tries": 3}
+
+
+def test_files_are_beside_the_script_where_they_are_wanted(recipe, loaded, tmp_path):
+    for name in ("all.csv", "some.csv", "server.csv"):
+        (tmp_path / name).write_text(name)
+    recipe.add_client_file(str(tmp_path / "some.csv"), clients=["site-2"])
+    recipe.add_client_file(tmp_path / "all.csv")
+    recipe.add_server_file(tmp_path / "server.csv")
+    for job in (recipe.job(), loaded(recipe)):
+        gc.collect()  # what holds the files is the job, not the recipe's call
+        code = ["all.csv", "client.py", "helper.py"]
+        others = [str(place) for place in job.code.files if str(place) != "initial_model.safetensors"]
+        assert others == sorted([*code, "server.csv"])
+        assert [str(place) for place in job.client_code("site-2").files] == sorted([*code, "some.csv"])
+        assert job.meta["server_files"] == ["initial_model.safetensors", "server.csv"]
+        for name in ("client.py", "all.csv", "server.csv"):
+            assert (job.code.root / name).is_file()
+        assert (job.client_code("site-2").root / "some.csv").read_text() == "some.csv"
+
+
+def test_a_path_of_a_file_is_relative_to_who_adds_it(recipe):
+    recipe.add_client_file("test_additions.py")
+    assert (recipe.job().code.root / "test_additions.py").is_file()
+
+
+def test_a_file_does_not_replace_another_of_its_name(recipe, tmp_path):
+    (tmp_path / "helper.py").write_text("another")
+    recipe.add_client_file(tmp_path / "helper.py")
+    with pytest.raises(RecipeError, match=r"has a file 'helper\.py' already"):
+        recipe.job()
+
+
+def test_types_that_travel_are_named_in_the_job(recipe, loaded):
+    recipe.add_decomposers(["shapes.Point", FLModel])
+    recipe.add_decomposers([add_experiment_tracking])
+    for job in (recipe.job(), loaded(recipe)):
+        assert job.meta["decomposers"] == [
+            "shapes.Point",
+            "flare_core.model.FLModel",
+            "flare_core.recipes.tracking.add_experiment_tracking",
+        ]
+
+
+def test_additions_do_not_pile_up_from_job_to_job(recipe, tmp_path):
+    (tmp_path / "all.csv").write_text("")
+    recipe.add_client_file(tmp_path / "all.csv")
+    recipe.add_server_output_filter(Passing())
+    recipe.add_decomposers(["shapes.Point"])
+    recipe.job()
+    job = recipe.job()
+    assert len(job.server.task_data_filters) == 1
+    assert job.meta["decomposers"] == ["shapes.Point"]
+    assert job.meta["server_files"] == ["initial_model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        (lambda recipe: recipe.add_server_component("persistor", watching()), "the server has a component 'persistor'"),
+        (lambda recipe: recipe.add_server_component("", watching()), "the id of a component is ''"),
+        (lambda recipe: recipe.add_server_component("one", Watching), "is the class Watching itself"),
+        (lambda recipe: recipe.add_client_config(["lr"]), r"config is \['lr'\]; give a dict"),
+        (lambda recipe: recipe.add_client_config({"executors": []}), "the name 'executors', which"),
+        (lambda recipe: recipe.add_server_config({"workflows": []}), "the name 'workflows', which"),
+        (lambda recipe: recipe.add_server_config({"a": {1, 2}}), "which JSON does not have"),
+        (lambda recipe: recipe.add_client_config({}, clients="site-1"), "clients is the text 'site-1'"),
+        (lambda recipe: recipe.add_client_config({}, clients=["server"]), "clients names 'server', which is no site"),
+        (lambda recipe: recipe.add_client_config({}, clients=["a b"]), "a site in clients is 'a b'"),
+        (lambda recipe: recipe.add_client_file(5), "path is 5; give the path"),
+        (lambda recipe: recipe.add_server_file("nowhere.csv"), r"there is no file .*nowhere\.csv"),
+        (lambda recipe: recipe.add_decomposers("a.B"), "decomposers is 'a.B'; give a list"),
+        (lambda recipe: recipe.add_decomposers(["Point"]), "a decomposer is 'Point'"),
+        (lambda recipe: recipe.add_decomposers([3]), "a decomposer is 3"),
+        (lambda recipe: recipe.add_decomposers(["__main__.Point"]), "defined in the launching script"),
+    ],
+)
+def test_what_is_unusable_is_refused_when_it_is_added(recipe, add, message):
+    with pytest.raises(RecipeError, match=message):
+        add(recipe)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tracking_type": "tensorflow"}, "tracking_type is 'tensorflow'; use one of tensorboard, mlflow, wandb"),
+        ({"tracking_type": "TensorBoard"}, "tracking_type is 'TensorBoard'"),
+        ({"tracking_type": "mlflow", "server_side": False}, "both False"),
+    ],
+)
+def test_tracking_that_cannot_be_is_refused(recipe, arguments, message):
+    with pytest.raises(RecipeError, match=message):
+        add_experiment_tracking(recipe, **arguments)
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_the_extra_that_brings_it(recipe, monkeypatch):
+    monkeypatch.setattr("flare_core.recipes.tracking.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"pip install 'flare-runtime\[wandb\]'"):
+        add_experiment_tracking(recipe, "wandb")

@@ -1,0 +1,75 @@
+"""What a process that runs a part of a job takes over from the job's code: modules, and types that travel."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from flare_core import Job, JobError
+from flare_core.components import import_class
+from flare_fobs import FobsError, register_dataclass, register_enum
+
+__all__ = ["decomposers_of", "importable", "register", "register_types"]
+
+
+@contextmanager
+def importable(job: Job) -> Iterator[None]:
+    """Let the job's class paths find modules in its code."""
+    root = str(job.code.root)
+    added = root not in sys.path
+    if added:
+        sys.path.insert(0, root)
+    try:
+        yield
+    finally:
+        if added and root in sys.path:
+            sys.path.remove(root)
+
+
+def decomposers_of(job: Job) -> list[str]:
+    """Class paths of what a job wants registered.
+
+    Raises:
+        JobError: its ``meta.json`` has something else there.
+    """
+    paths = job.meta.get("decomposers", [])
+    if not isinstance(paths, list) or not all(isinstance(each, str) for each in paths):
+        raise JobError(f"'decomposers' in meta.json is {paths!r}; write a list of class paths")
+    return paths
+
+
+def register_types(job: Job) -> None:
+    """Let the types travel that the job wants to; see ``recipe.add_decomposers``.
+
+    Raises:
+        JobError: see :func:`register`.
+    """
+    with importable(job):
+        register(decomposers_of(job))
+
+
+def register(paths: Iterable[str]) -> None:
+    """Register types by class path, under which name they travel, or call functions that register some.
+
+    Raises:
+        JobError: one cannot be imported or registered; names it.
+    """
+    for path in paths:
+        found = import_class(path)
+        try:
+            if isinstance(found, type) and issubclass(found, Enum):
+                register_enum(found, path)
+            elif isinstance(found, type) and dataclasses.is_dataclass(found):
+                register_dataclass(found, path)
+            elif not isinstance(found, type) and callable(found):
+                found()
+            else:
+                raise JobError(
+                    f"decomposer {path!r} is neither a dataclass nor an Enum; give a function that calls"
+                    " flare_fobs.register for it"
+                )
+        except FobsError as error:
+            raise JobError(f"decomposer {path!r}: {error}") from error

@@ -1,0 +1,164 @@
+"""MLflowReceiver: numbers, parameters, tags and texts in one run of MLflow's, at a server or in a local file."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from flare_core import FlareError, ObservedRun, RecipeError
+from flare_core.events import RunEnded
+from flare_runtime.tracking.receiver import Entry, Receiver
+
+__all__ = ["MLflowReceiver"]
+
+REACH_S = 10.0  # MLflow itself would try for minutes whether a server is there
+JOB_ID, SITE = "flare.job_id", "flare.site"
+
+_STATUS = {"finished": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
+
+
+class MLflowReceiver(Receiver):
+    """Writes into one run of MLflow's; a job that goes on in a new process goes on in the same one.
+
+    Metrics, parameters, tags and the files of texts are named ``site-1/loss``. MLflow keeps the first value of a
+    parameter; a site that logs another is told so.
+
+    Args:
+        tracking_uri: of the server or the store; a database beside the run (``mlflow/mlflow.db``) if left out.
+        experiment_name: the experiment, made if it is not there; the job's name if left out.
+        run_name: the run's name; that of the job, with the site's at a site, if left out.
+        experiment_tags: tags of an experiment that is made.
+        run_tags: tags of the run.
+        artifact_location: where an experiment that is made keeps its texts.
+    Raises:
+        RecipeError: an argument is of another type; names it.
+    """
+
+    tracker = "MLflow"
+    extra = "mlflow"
+
+    def __init__(
+        self,
+        *,
+        tracking_uri: str | None = None,
+        experiment_name: str | None = None,
+        run_name: str | None = None,
+        experiment_tags: Mapping[str, str] | None = None,
+        run_tags: Mapping[str, str] | None = None,
+        artifact_location: str | None = None,
+    ) -> None:
+        texts = {"tracking_uri": tracking_uri, "experiment_name": experiment_name, "run_name": run_name}
+        for name, text in {**texts, "artifact_location": artifact_location}.items():
+            if text is not None and (not isinstance(text, str) or not text):
+                raise RecipeError(f"{name} is {text!r}; give a text, or leave it out")
+        for name, tags in {"experiment_tags": experiment_tags, "run_tags": run_tags}.items():
+            if tags is not None and not isinstance(tags, Mapping):
+                raise RecipeError(f"{name} is {tags!r}; give a dict of names and values")
+        self.tracking_uri = tracking_uri
+        self.experiment_name = experiment_name
+        self.run_name = run_name
+        self.experiment_tags = None if experiment_tags is None else dict(experiment_tags)
+        self.run_tags = None if run_tags is None else dict(run_tags)
+        self.artifact_location = artifact_location
+
+    def open(self, run: ObservedRun) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
+
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells that it makes its tables
+        self._metric: Any = Metric
+        self._refusal: type[Exception] = MlflowException
+        self._names: dict[str, str] = {}
+        self._refused: set[tuple[str, str]] = set()  # of which it was said
+        self._written: dict[tuple[str, str], bool | int | float | str] = {}
+        uri, artifacts = self.tracking_uri, self.artifact_location
+        if uri is None:
+            folder = run.folder / "mlflow"
+            folder.mkdir(exist_ok=True)
+            uri = f"sqlite:///{folder}/mlflow.db"
+            artifacts = artifacts or (folder / "artifacts").as_uri()
+        _reach(uri)
+        self._client: Any = MlflowClient(tracking_uri=uri)
+        self._run_id: str = self._open_run(run, artifacts)
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        now = int(time.time() * 1000)
+        numbers = [each for each in entries if each.kind == "number"]
+        metrics = [self._metric(self._name(each.name), each.value, now, each.step) for each in numbers]
+        if metrics:
+            self._client.log_batch(self._run_id, metrics=metrics)
+        writers: dict[str, Callable[[str, str], Any]] = {
+            "parameter": lambda name, text: self._client.log_param(self._run_id, name, text),
+            "tag": lambda name, text: self._client.set_tag(self._run_id, name, text),
+            "text": lambda name, text: self._client.log_text(self._run_id, text, name),
+        }
+        for entry in entries:
+            if entry.kind != "number" and self._written.get((entry.kind, entry.name)) != entry.value:
+                self._written[entry.kind, entry.name] = entry.value
+                self._write_text(entry, writers[entry.kind])
+
+    def close(self, end: RunEnded) -> None:
+        self._client.set_terminated(self._run_id, _STATUS.get(end.outcome, "FAILED"))
+
+    def _write_text(self, entry: Entry, write: Callable[[str, str], Any]) -> None:
+        """Write one parameter, tag or text; what MLflow refuses for what it is, such as its length, is left out."""
+        try:
+            write(self._name(entry.name), str(entry.value))
+        except self._refusal as error:
+            if getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE":
+                raise
+            if (entry.kind, entry.name) not in self._refused:
+                self._refused.add((entry.kind, entry.name))
+                self.warn(f"the {entry.kind} '{entry.name}' is left out ({str(error).strip().splitlines()[0]})")
+
+    def _open_run(self, run: ObservedRun, artifacts: str | None) -> str:
+        name = self.experiment_name or run.job_name
+        experiment = self._client.get_experiment_by_name(name)
+        id_ = self._client.create_experiment(name, artifacts, self.experiment_tags) if experiment is None else None
+        id_ = id_ or experiment.experiment_id
+        tags = {JOB_ID: run.job_id, **({} if run.site is None else {SITE: run.site})}
+        same = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
+        found = self._client.search_runs([id_], filter_string=" and ".join(same), max_results=100)
+        begun = [each for each in found if each.data.tags.get(SITE) == run.site]
+        if begun:
+            self._client.update_run(begun[0].info.run_id, status="RUNNING")
+            return str(begun[0].info.run_id)
+        run_name = self.run_name or (run.job_name if run.site is None else f"{run.job_name} {run.site}")
+        made = self._client.create_run(id_, run_name=run_name, tags={**(self.run_tags or {}), **tags})
+        return str(made.info.run_id)
+
+    def _name(self, name: str) -> str:
+        """The name in MLflow, which takes letters, digits, ``_ - . : /`` and spaces."""
+        if name not in self._names:
+            fit = "/".join(re.sub(r"[^\w\-. :]", "_", part).strip(".") or "_" for part in name.split("/"))
+            self._names[name] = fit
+            if fit != name:
+                self.warn(f"'{name}' is called '{fit}' there, which takes no other characters")
+        return self._names[name]
+
+
+def _reach(uri: str) -> None:
+    """See whether a tracking server is there.
+
+    Raises:
+        FlareError: nothing listens.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.hostname is None:
+        return
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return  # it need not be reached from here
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), REACH_S).close()
+    except OSError as error:
+        raise FlareError(
+            f"nothing answers at {uri} ({error}); is it running, and can it be reached from here?"
+        ) from error

@@ -1,0 +1,159 @@
+"""Receiver: hands what is logged in a run to a tracker; neither a slow tracker nor one that fails disturbs the run.
+
+A thread of the receiver's own writes, so that rounds do not wait for a network or a disk. The first failure ends the
+tracking, with a warning, and never the run: ``metrics.jsonl`` has every number in any case.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from flare_core import ObservedRun, Observer
+from flare_core.client.tracking import AnalyticsDataType as Kind
+from flare_core.events import Event, MetricLogged, RoundEnded, RunEnded, RunStarted
+from flare_core.selection import as_number
+
+__all__ = ["Entry", "Receiver"]
+
+logger = logging.getLogger(__name__)
+
+MOST_WAITING = 10_000  # entries, before whoever logs waits for the tracker
+MOST_AT_ONCE = 500
+PATIENCE_S = 5.0  # at the end of the run, before it says what it waits for
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing to write.
+
+    Attributes:
+        name: ``site-1/accuracy`` for what a site reports, ``accuracy`` for the average over the sites.
+        value: a float for a number, a text for a text; what a parameter or a tag is set to.
+        step: the script's ``global_step``, else the round.
+    """
+
+    kind: Literal["number", "parameter", "tag", "text"]
+    name: str
+    value: bool | int | float | str
+    step: int
+
+
+class Receiver(Observer):
+    """What the receivers of all trackers share."""
+
+    tracker: ClassVar[str]
+    """The tracker's name, for messages."""
+
+    extra: ClassVar[str]
+    """The extra of flare-runtime that brings its package."""
+
+    def attach(self, run: ObservedRun) -> None:
+        self._run = run
+        self._warnings: deque[str] = deque()
+        self._ignored: set[str] = set()
+        self._has_failed = False
+        self._queue: queue.Queue[MetricLogged | None] = queue.Queue(MOST_WAITING)
+        self._thread: threading.Thread | None = None
+        try:
+            self.open(run)  # here and not on the thread, which must not import what a script may be importing
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._thread = threading.Thread(target=self._work, name=f"flare-{self.tracker}", daemon=True)
+            self._thread.start()
+            run.events.subscribe(MetricLogged, self._take)
+        for kind in (RunStarted, RoundEnded):
+            run.events.subscribe(kind, self._tell)
+        run.events.subscribe(RunEnded, self._end)
+
+    @abstractmethod
+    def open(self, run: ObservedRun) -> None:
+        """Import what is needed and begin to track."""
+
+    @abstractmethod
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write what has come since the last call, in its order, so that it can be seen soon."""
+
+    @abstractmethod
+    def close(self, end: RunEnded) -> None:
+        """Write what is left and let go of everything."""
+
+    def warn(self, text: str) -> None:
+        """Have the people who watch the run see a warning; from any thread."""
+        self._warnings.append(text)
+
+    def _take(self, event: MetricLogged) -> None:
+        self._queue.put(event)
+
+    def _tell(self, event: Event) -> None:
+        """Show warnings on the thread on which the run does."""
+        while self._warnings:
+            self._run.warn(f"{self.tracker}: {self._warnings.popleft()}")
+
+    def _end(self, event: RunEnded) -> None:
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(PATIENCE_S)
+            if self._thread.is_alive():
+                self.warn("the run is over and waits for it to take what was logged")
+                self._tell(event)
+                self._thread.join()
+            try:
+                self.close(event)
+            except Exception as error:
+                self._fail(error)
+        self._tell(event)
+
+    def _work(self) -> None:
+        try:
+            for batch in self._batches():
+                self.write([entry for event in batch if (entry := self._entry(event)) is not None])
+        except Exception as error:
+            self._fail(error)
+            for _ in self._batches():  # nobody may wait for room in the queue
+                pass
+
+    def _batches(self) -> Iterator[list[MetricLogged]]:
+        """What has come, as much at once as is there; ends with the run."""
+        while True:
+            first = self._queue.get()
+            batch = [] if first is None else [first]
+            while first is not None and len(batch) < MOST_AT_ONCE and not self._queue.empty():
+                first = self._queue.get()
+                batch += [] if first is None else [first]
+            if batch:
+                yield batch
+            if first is None:
+                return
+
+    def _entry(self, event: MetricLogged) -> Entry | None:
+        name = event.key if event.site is None else f"{event.site}/{event.key}"
+        step = event.step if event.step is not None else event.round or 0
+        match event.kind:
+            case Kind.PARAMETER | Kind.TAG:
+                value = event.value if isinstance(event.value, bool | int | float | str) else str(event.value)
+                return Entry("parameter" if event.kind == Kind.PARAMETER else "tag", name, value, step)
+            case Kind.SCALAR | Kind.METRIC if (number := as_number(event.value)) is not None:
+                return Entry("number", name, number, step)
+            case Kind.SCALAR | Kind.METRIC | Kind.TEXT | Kind.LOG_RECORD:
+                return Entry("text", name, str(event.value), step)
+        if event.kind not in self._ignored:
+            self._ignored.add(event.kind)
+            self.warn(f"'{name}' is left out; things of the kind {event.kind} are not written there")
+        return None
+
+    def _fail(self, error: Exception) -> None:
+        logger.warning("tracking failed tracker=%s", self.tracker, exc_info=error)
+        if self._has_failed:  # and it was said
+            return
+        self._has_failed = True
+        first = next(iter(str(error).strip().splitlines()), "")
+        remedy = f"; pip install 'flare-runtime[{self.extra}]' there" if isinstance(error, ImportError) else ""
+        self.warn(f"it cannot be written to ({type(error).__name__}: {first}){remedy}; the run goes on without it")

@@ -1,0 +1,71 @@
+"""TensorBoardReceiver: event files, which ``tensorboard --logdir`` shows while the run goes on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from flare_core import ObservedRun, RecipeError
+from flare_core.events import RunEnded
+from flare_runtime.tracking.receiver import Entry, Receiver
+
+__all__ = ["TensorBoardReceiver"]
+
+
+class TensorBoardReceiver(Receiver):
+    """Writes numbers as scalars (float32, as TensorBoard's are), everything else as text.
+
+    A run that goes on in a new process has one event file more; TensorBoard shows them as one.
+
+    Args:
+        folder: where the event files are written, below the run's ``server`` folder or the site's.
+    Raises:
+        RecipeError: ``folder`` leads elsewhere.
+    """
+
+    tracker = "TensorBoard"
+    extra = "tensorboard"
+
+    def __init__(self, *, folder: str = "tensorboard") -> None:
+        place = PurePath(folder) if isinstance(folder, str) else PurePath()
+        if not place.parts or place.is_absolute() or ".." in place.parts:
+            raise RecipeError(f"folder is {folder!r}; give the name of a folder, which is made in that of the run")
+        self.folder = folder
+
+    def open(self, run: ObservedRun) -> None:
+        # Not TensorBoard's EventFileWriter: it has a thread of its own, and here is one already.
+        from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+        from tensorboard.plugins.text.metadata import create_summary_metadata
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event: Any = event_pb2.Event
+        self._summary: Any = summary_pb2.Summary
+        self._tensor: Any = tensor_pb2.TensorProto
+        self._string: Any = types_pb2.DT_STRING
+        self._text_plugin: Any = create_summary_metadata(display_name="", description="")
+        folder = run.folder / self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self._records: Any = RecordWriter((folder / name).open("xb"))
+        self._add(file_version="brain.Event:2")
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._add(step=entry.step, summary=self._summary(value=[self._value(entry)]))
+        self._records.flush()
+
+    def close(self, end: RunEnded) -> None:
+        self._records.close()
+
+    def _add(self, **content: Any) -> None:
+        self._records.write(self._event(wall_time=time.time(), **content).SerializeToString())
+
+    def _value(self, entry: Entry) -> Any:
+        if entry.kind == "number":
+            return self._summary.Value(tag=entry.name, simple_value=entry.value)
+        text = self._tensor(dtype=self._string, string_val=[str(entry.value).encode()])
+        return self._summary.Value(tag=entry.name, metadata=self._text_plugin, tensor=text)

@@ -1,0 +1,113 @@
+"""WandBReceiver: one run of Weights & Biases', offline unless it is told otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from flare_core import FlareError, ObservedRun, RecipeError
+from flare_core.events import RunEnded
+from flare_runtime.tracking.receiver import Entry, Receiver
+
+__all__ = ["WandBReceiver"]
+
+MODES = ("offline", "online", "disabled", "shared")
+STEP = "step"
+
+
+class WandBReceiver(Receiver):
+    """Writes into one run of W&B's; ``step`` is its x-axis, parameters and tags become the run's config.
+
+    Offline, the run is written to ``wandb/`` in the run's ``server`` folder or the site's, and ``wandb sync`` sends it.
+    Online, the key is what W&B finds where the receiver runs (``WANDB_API_KEY``, ``wandb login``); it is no part of a
+    job.
+
+    Args:
+        project: the project; the job's name if left out.
+        entity: the user or team.
+        group: groups runs, such as those of one job's sites.
+        run_name: the run's name; that of the job, with the site's at a site, if left out.
+        run_tags: labels of the run.
+        config: settings to keep with the run.
+        mode: ``offline``, ``online``, ``shared`` or ``disabled``; where the receiver runs, ``WANDB_MODE`` if left out,
+            else ``offline``.
+    Raises:
+        RecipeError: an argument is unusable; names it.
+    """
+
+    tracker = "Weights & Biases"
+    extra = "wandb"
+
+    _closing: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(
+        self,
+        *,
+        project: str | None = None,
+        entity: str | None = None,
+        group: str | None = None,
+        run_name: str | None = None,
+        run_tags: Sequence[str] | None = None,
+        config: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+    ) -> None:
+        for name, text in {"project": project, "entity": entity, "group": group, "run_name": run_name}.items():
+            if text is not None and (not isinstance(text, str) or not text):
+                raise RecipeError(f"{name} is {text!r}; give a text, or leave it out")
+        if mode is not None and mode not in MODES:
+            raise RecipeError(f"mode is {mode!r}; use one of {', '.join(MODES)}")
+        if run_tags is not None and (isinstance(run_tags, str) or not all(isinstance(each, str) for each in run_tags)):
+            raise RecipeError(f"run_tags is {run_tags!r}; give a list of texts")
+        if config is not None and not isinstance(config, Mapping):
+            raise RecipeError(f"config is {config!r}; give a dict of names and values")
+        self.project = project
+        self.entity = entity
+        self.group = group
+        self.run_name = run_name
+        self.run_tags = None if run_tags is None else list(run_tags)
+        self.config = None if config is None else dict(config)
+        self.mode = mode
+
+    def open(self, run: ObservedRun) -> None:
+        import wandb
+
+        mode: Any = self.mode or os.environ.get("WANDB_MODE") or "offline"
+        name = run.job_name if run.site is None else f"{run.job_name} {run.site}"
+        self._run_there: Any = wandb.init(
+            project=self.project or run.job_name,
+            entity=self.entity,
+            group=self.group,
+            name=self.run_name or name,
+            id=hashlib.sha256(f"{run.job_id} {run.site or ''}".encode()).hexdigest()[:16],
+            resume="allow",  # a job that goes on in a new process goes on in the same run
+            reinit="create_new",  # sites that share a process have a run each
+            tags=self.run_tags,
+            config={"job_id": run.job_id, **(self.config or {})},
+            mode=mode,
+            dir=str(run.folder),
+            settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, save_code=False),
+        )
+        self._run_there.define_metric(STEP)
+        self._run_there.define_metric("*", step_metric=STEP)  # W&B's own steps cannot go back, those of sites do
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.kind in ("parameter", "tag"):
+                self._run_there.config.update({entry.name: entry.value}, allow_val_change=True)
+            else:
+                self._run_there.log({entry.name: entry.value, STEP: entry.step})
+
+    def close(self, end: RunEnded) -> None:
+        import wandb
+
+        with self._closing:
+            self._run_there.finish(exit_code=0 if end.outcome == "finished" else 1)
+            if wandb.setup().most_recent_active_run is not None:
+                return
+            try:
+                wandb.teardown()  # finish() returns before the run's file is whole; this waits for who writes it
+            except SystemExit as error:
+                raise FlareError(f"the process that writes its files ended with exit code {error.code}") from error
