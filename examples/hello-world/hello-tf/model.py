@@ -1,0 +1,25 @@
+"""A small network for images of 8 x 8 pixels."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else TensorFlow prints, before all else, what it was built for
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # and that its sums may depend on the processor
+
+import keras
+
+
+def make_model():
+    model = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(64, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dense(10),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.1),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
