@@ -250,3 +250,16 @@ def test_the_module_state_belongs_to_whoever_is_attached(channel):
         flare.get_site_name()
     flare.attach(channel, kept)
     assert sessions.current_session() is first
+
+
+def test_a_session_knows_whether_the_script_was_told_of_the_end(channel):
+    channel.tasks = type(channel.tasks)([channel.tasks[0]])
+    session = flare.init()
+    assert flare.receive() is not None
+    flare.send(FLModel(metrics={}))
+    assert channel.ended
+    assert not session.told_end
+    assert flare.receive(timeout=0.1) is None
+    assert not session.told_end
+    assert not flare.is_running()
+    assert session.told_end

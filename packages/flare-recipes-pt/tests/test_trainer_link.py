@@ -97,7 +97,9 @@ def test_training_without_a_task(trainer):
     assert flare.is_running()
     assert [made.train(), made.train()] == [Training.FEDERATED, Training.IDLE]
     assert flare.is_running()
-    assert [made.train(), made.train()] == [Training.FEDERATED, Training.ALONE]  # the run is over
+    assert [made.train(), made.train()] == [Training.FEDERATED, Training.IDLE]  # the script was not told of the end
+    assert not flare.is_running()
+    assert made.train() is Training.ALONE
 
 
 def test_what_cannot_be_answered_is_told(trainer):

@@ -151,11 +151,11 @@ class TrainerLink:
         self._send(FLModel(params={key: state[key] for key in self._keys}))
 
     def _look(self) -> bool:
-        """Take note of the current task; return whether the run is over."""
+        """Take note of the current task; return whether the script knows that the run is over."""
         task: str | None = None
         is_over = False
         if self._rank == 0:
-            is_over = current_session().channel.ended
+            is_over = current_session().told_end
             try:
                 task = client.get_task_name()
             except ClientApiError:

@@ -23,11 +23,16 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """A script's part in a run; also a context manager that shuts down at its end."""
+    """A script's part in a run; also a context manager that shuts down at its end.
+
+    Attributes:
+        told_end: whether the script was told that the run is over, which it can have been for a while by then.
+    """
 
     def __init__(self, channel: SiteChannel, rank: int = 0) -> None:
         self.channel = channel
         self.rank = rank
+        self.told_end = False
         self._task: Task | None = None
         self._received = False
         self._closed = False
@@ -104,10 +109,12 @@ class Session:
 
     def shutdown(self) -> None:
         self._task, self._received, self._closed = None, False, True
+        self.told_end = True
 
     def _take(self, timeout: float | None) -> None:
         self._task = self.channel.next_task(timeout)
         self._received = False
+        self.told_end = self._task is None and timeout is None
 
 
 _channel: SiteChannel | None = None

@@ -1,0 +1,240 @@
+"""A patched transformers Trainer in a run: the same numbers as a plain loop, and of a PEFT model only the adapter."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import pytest
+import torch
+
+from flare_core import JobFailed
+from flare_recipes_pt import FedAvgRecipe
+from flare_runtime import SimEnv
+
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+pytestmark = [
+    pytest.mark.filterwarnings("default"),  # they use what is deprecated in each other
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
+
+MODEL = """
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import BertConfig, BertForSequenceClassification
+
+    def bert():
+        torch.manual_seed(0)
+        sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+        dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        return BertForSequenceClassification(BertConfig(vocab_size=30, num_labels=2, **sizes, **dropout))
+
+    def adapted(rank=2):
+        return get_peft_model(bert(), LoraConfig(task_type="SEQ_CLS", r=rank, target_modules=["query", "value"]))
+
+    def data_of(site):
+        generator = torch.Generator().manual_seed(int(site[-1]))
+        tokens = torch.randint(1, 30, (16, 5), generator=generator)
+        return [{"input_ids": row, "labels": int(row[1] > 15)} for row in tokens]
+"""
+
+PATCHED = """
+    import argparse
+
+    import torch
+    from model import adapted, bert, data_of
+    from transformers import Trainer, TrainingArguments
+
+    import flare_recipes_pt.transformers as flare
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--restore", type=int, default=1)
+    parser.add_argument("--rank", type=int, default=2)
+    parser.add_argument("--full", action="store_true")
+    options = parser.parse_args()
+
+    class InOrder(Trainer):
+        def _get_train_sampler(self, dataset=None):
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    flare.init()
+    data = data_of(flare.get_site_name())
+    model = bert() if options.full else adapted(options.rank)
+    base = {key: value.clone() for key, value in model.state_dict().items() if "base_layer" in key}
+    assert options.full or base
+    settings = dict(learning_rate=0.05, max_grad_norm=0, weight_decay=0, lr_scheduler_type="linear", logging_steps=999)
+    trainer = InOrder(
+        model=model,
+        args=TrainingArguments(
+            output_dir="out",
+            num_train_epochs=2,
+            per_device_train_batch_size=4,
+            per_device_eval_batch_size=16,
+            eval_strategy="epoch",
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+            optim="sgd",
+            optim_args="momentum=0.9",
+            **settings,
+        ),
+        train_dataset=data,
+        eval_dataset=data,
+    )
+    flare.patch(trainer, restore_state=bool(options.restore))
+    flare.patch(trainer)  # the second changes nothing
+"""
+
+LOOP = """
+    while flare.is_running():
+        trainer.evaluate()
+        output = trainer.train()
+        trainer.evaluate()  # the trained model: its metrics are not sent
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in base.items())
+"""
+
+PLAIN = """
+    import sys
+
+    import torch
+    from model import bert, data_of
+
+    import flare_core.client as flare
+
+    flare.init()
+    model = bert()
+    data = data_of(flare.get_site_name())
+    batches = [data[start : start + 4] for start in range(0, 16, 4)]
+
+    def loss_of(rows):
+        tokens, labels = torch.stack([row["input_ids"] for row in rows]), torch.tensor([row["labels"] for row in rows])
+        return model(input_ids=tokens, labels=labels).loss
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    while flare.is_running():
+        received = flare.receive()
+        model.load_state_dict(received.params)
+        if sys.argv[2] == "0":
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        model.eval()
+        with torch.no_grad():
+            metrics = {"eval_loss": loss_of(data).item()}
+        model.train()
+        for step in range(8):
+            optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 8)
+            optimizer.zero_grad()
+            loss_of(batches[step % 4]).backward()
+            optimizer.step()
+        flare.send(flare.FLModel(params=model.state_dict(), metrics=metrics, meta={"NUM_STEPS_CURRENT_ROUND": 8}))
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "model.py").write_text(textwrap.dedent(MODEL))
+    names: dict = {}
+    exec(textwrap.dedent(MODEL), names)
+    return tmp_path, names
+
+
+@pytest.fixture
+def played(project):
+    """Run a script at two sites, and return the run."""
+    folder, _ = project
+
+    def play(script: str, model, arguments: str = "", *, rounds: int = 2, sites: int = 2, **more):
+        path = folder / "client.py"
+        path.write_text("".join(textwrap.dedent(part) for part in script.split("###")))
+        recipe = FedAvgRecipe(
+            min_clients=sites,
+            num_rounds=rounds,
+            initial_model=model,
+            train_script=path,
+            train_args=arguments,
+            key_metric="eval_loss",
+            key_metric_mode="min",
+            **more,
+        )
+        return recipe.execute(SimEnv(num_clients=sites, workspace_root=folder / "runs"))
+
+    return play
+
+
+def metrics_of(run) -> list[tuple]:
+    lines = (run.get_result() / "metrics.jsonl").read_text().splitlines()
+    return [(row["round"], row["site"], row["key"], row["value"]) for row in map(json.loads, lines)]
+
+
+@pytest.mark.parametrize("restore", [0, 1])
+def test_three_rounds_of_a_whole_model_are_those_of_a_plain_loop(played, project, restore):
+    bert = project[1]["bert"]
+    found = played(f"{PATCHED}###{LOOP}", bert(), f"--full --restore {restore}", rounds=3)
+    wanted = played(PLAIN, bert(), f"--restore {restore}", rounds=3)
+    for key, value in wanted.load_model().items():
+        torch.testing.assert_close(found.load_model()[key], value, rtol=1e-4, atol=1e-6)
+    assert [row[:3] for row in metrics_of(found)] == [row[:3] for row in metrics_of(wanted)]
+    for ours, plain in zip(metrics_of(found), metrics_of(wanted), strict=True):
+        assert ours[3] == pytest.approx(plain[3], rel=1e-5)
+
+
+def test_of_a_peft_model_only_the_adapter_travels(played, project):
+    from flare_recipes_pt.transformers import shared_state
+
+    initial = shared_state(project[1]["adapted"]())
+    run = played(f"{PATCHED}###{LOOP}", initial)
+    final = run.load_model()
+    assert final.keys() == initial.keys()
+    assert all("lora_" in key or "classifier" in key for key in final)
+    assert any("lora_B" in key and value.abs().sum() > 0 for key, value in final.items())  # they begin as zeros
+    losses = [value for _, site, key, value in metrics_of(run) if site is None and key == "eval_loss"]
+    assert len(losses) == 2
+    assert losses[1] < losses[0]
+
+
+def test_a_whole_peft_model_is_refused_at_the_site_with_what_to_give_instead(played, project):
+    with pytest.raises(JobFailed, match=r"have different keys.*initial_model=shared_state\(model\)"):
+        played(f"{PATCHED}###{LOOP}", project[1]["adapted"]())
+
+
+def test_adapters_of_another_rank_are_refused(played, project):
+    from flare_recipes_pt.transformers import shared_state
+
+    with pytest.raises(JobFailed, match=r"lora_A\.weight' has shape \(2, 8\) in the model received, and \(4, 8\)"):
+        played(f"{PATCHED}###{LOOP}", shared_state(project[1]["adapted"]()), "--rank 4")
+
+
+def test_a_second_training_in_a_round_trains_nothing_and_several_data_sets_are_one_evaluation(played, project):
+    from flare_recipes_pt.transformers import shared_state
+
+    script = """
+        trainer.eval_dataset = {"own": data, "few": data[:4]}
+        while flare.is_running():
+            trainer.evaluate()
+            assert trainer.train().global_step == 8
+            assert trainer.train().global_step == 0
+        assert trainer.train().global_step == 8
+    """
+    run = played(f"{PATCHED}###{script}", shared_state(project[1]["adapted"]()))
+    assert {key for _, _, key, _ in metrics_of(run)} == {"eval_own_loss", "eval_few_loss"}
+
+
+def test_two_ranks_train_one_adapter_and_the_first_talks(played, project):
+    from flare_recipes_pt.transformers import shared_state
+
+    script = PATCHED.replace('optim="sgd"', 'ddp_backend="gloo", optim="sgd"')
+    log = """
+        state = flare.shared_state(model)
+        with open(f"rank-{trainer.args.process_index}.txt", "w") as file:
+            file.write(str({key: value.tolist() for key, value in state.items()}))
+        torch.distributed.destroy_process_group()
+    """
+    command = "torchrun --standalone --nproc_per_node 2"
+    more = {"sites": 1, "launch_external_process": True, "command": command}
+    run = played(f"{script}###{LOOP}###{log}", shared_state(project[1]["adapted"]()), **more)
+    folder = run.get_result() / "sites" / "site-1"
+    first, second = ((folder / f"rank-{rank}.txt").read_text() for rank in (0, 1))
+    final = run.load_model()
+    assert first == second == str({key: final[key].tolist() for key in eval(first)})
