@@ -1,0 +1,36 @@
+"""Train over three hospitals, and have the numbers in TensorBoard, MLflow or Weights & Biases."""
+
+import argparse
+
+from data import SITES
+
+from flare_core.recipes import add_experiment_tracking
+from flare_recipes_np import FedAvgRecipe
+from flare_runtime import SimEnv
+
+LOOK = {
+    "tensorboard": "tensorboard --logdir {}/tensorboard",
+    "mlflow": "mlflow ui --backend-store-uri sqlite:///{}/mlflow/mlflow.db",
+    "wandb": "wandb sync {}/wandb/offline-run-*",
+}
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--tracker", choices=LOOK, default="tensorboard")
+parser.add_argument("--client-side", action="store_true", help="each site keeps numbers of its own, too")
+args = parser.parse_args()
+
+recipe = FedAvgRecipe(
+    name="experiment-tracking",
+    min_clients=SITES,
+    num_rounds=5,
+    initial_model={"weights": [0.0] * 30, "bias": 0.0},
+    train_script="client.py",
+    train_args="--steps 10 --lr 0.1",
+)
+add_experiment_tracking(recipe, args.tracker, client_side=args.client_side)
+run = recipe.execute(SimEnv(num_clients=SITES))
+
+print(f"numbers   {len(run.metrics())}; look at them with")
+print(LOOK[args.tracker].format(run.get_result() / "server"))
+best = run.summary()["best"]
+print(f"accuracy on biopsies that were held out, round {best['round']}: {best['value']:.3f}")
