@@ -15,6 +15,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--rounds", type=int, default=30)
 parser.add_argument("--epochs", type=int, default=5, help="of local training in each round")
 args = parser.parse_args()
+torch.set_num_threads(1)  # the network is too small for more to help
 
 
 @torch.no_grad()
