@@ -171,14 +171,13 @@ def test_training_averages_every_variable_by_the_number_of_examples(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_model_is_the_same_twice_and_for_any_number_of_workers(tmp_path):
+def test_a_second_run_with_another_number_of_workers_gives_the_same_model(tmp_path):
     script = written(tmp_path, TRAIN)
     models = []
-    for workers in (2, 2, 1):
+    for workers in (2, 1):
         made = recipe(script, initial_model=network(), num_rounds=2, seed=3)
         models.append(made.execute(environment(tmp_path, num_threads=workers)).load_model())
-    for model in models[1:]:
-        assert_equal(model, models[0])
+    assert_equal(models[1], models[0])
 
 
 def test_bfloat16_goes_around_and_is_exported_as_float32(script, tmp_path):
