@@ -12,7 +12,7 @@ from flare_core import JobError, ModelError, RecipeError
 from flare_core.components import Component
 from flare_core.recipe import wrong_model
 from flare_core.recipes import ScriptRecipe
-from flare_core.recipes.script import _find_checkpoint
+from flare_core.recipes.script import find_checkpoint
 from flare_recipes_tf.checkpoint import load_whole, read_checkpoint
 from flare_recipes_tf.params import get_params, trainable_variables
 from flare_tensor_downloader import write_file
@@ -34,7 +34,7 @@ class KerasModel(ScriptRecipe):
     def _read_model(self, model: Any) -> Any:
         model = _made(model)
         if model is None and str(self.initial_ckpt).endswith(".keras"):
-            model = load_whole(_find_checkpoint(str(self.initial_ckpt), self._folder))
+            model = load_whole(find_checkpoint(str(self.initial_ckpt), self._folder))
         if model is None:
             return None
         if not isinstance(model, keras.Model):

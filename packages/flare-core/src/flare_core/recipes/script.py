@@ -215,7 +215,7 @@ class ScriptRecipe(Recipe):
     def _snapshot(self, model: Any, checkpoint: str | Path | None) -> _Snapshot:
         if model is None and checkpoint is None:
             raise RecipeError("give initial_model or initial_ckpt: the sites need a model to start from")
-        path = None if checkpoint is None else _find_checkpoint(checkpoint, self._folder)
+        path = None if checkpoint is None else find_checkpoint(checkpoint, self._folder)
         snapshot = _Snapshot()
         self._write_initial(model, path, snapshot.path)
         return snapshot
@@ -239,7 +239,12 @@ class _Snapshot(TemporaryFolder):
         return self.folder / INITIAL_MODEL
 
 
-def _find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
+def find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
+    """Find a checkpoint as :func:`~flare_core.code.find_script` finds a script.
+
+    Raises:
+        RecipeError: it is not there; names ``initial_ckpt``.
+    """
     try:
         return find_script(checkpoint, folder)
     except RecipeError as error:
