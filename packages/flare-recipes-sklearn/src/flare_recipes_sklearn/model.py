@@ -70,7 +70,12 @@ def check_shape(params: Mapping[str, Any], name: str, wanted: tuple[int | None, 
     Raises:
         RecipeError: names the array and both shapes.
     """
-    text = "(" + ", ".join("any" if length is None else str(length) for length in wanted) + ")"
+    text = (
+        "("
+        + ", ".join("any" if length is None else str(length) for length in wanted)
+        + ("," if len(wanted) == 1 else "")
+        + ")"
+    )
     if name not in params:
         raise RecipeError(f"the initial model holds no '{name}'; give one of shape {text}")
     shape = np.shape(params[name])
