@@ -1,14 +1,18 @@
 """Recipes for scikit-learn models."""
 
 from flare_recipes_sklearn.kmeans import KMeansFedAvgRecipe, kmeans_step
+from flare_recipes_sklearn.linear import FedAvgRecipe, get_params, set_params
 from flare_recipes_sklearn.newton import FedAvgLrRecipe, logistic_probabilities, newton_sums
 from flare_recipes_sklearn.persistor import SklearnPersistor
 
 __all__ = [
     "FedAvgLrRecipe",
+    "FedAvgRecipe",
     "KMeansFedAvgRecipe",
     "SklearnPersistor",
+    "get_params",
     "kmeans_step",
     "logistic_probabilities",
     "newton_sums",
+    "set_params",
 ]

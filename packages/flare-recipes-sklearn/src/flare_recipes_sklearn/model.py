@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import RecipeError, flatten
+from flare_core import ClientApp, CodeBundle, RecipeError, flatten
 from flare_core.model import key_text
 from flare_core.recipe import wrong_model
 from flare_core.recipes import ScriptRecipe
+from flare_core.recipes.site_settings import SiteSettings
 from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["SklearnModel"]
@@ -34,6 +35,15 @@ class SklearnModel(ScriptRecipe):
             _check_same(params, saved, checkpoint)
             params = saved
         write_file(target, self._checked_params(params or {}))
+
+    def _script_config(self) -> dict[str, Any]:
+        """What the recipe tells scripts through ``flare.get_config()``, beside each site's own values."""
+        return {}
+
+    def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:
+        app = super()._client_app(settings, shared)
+        app.config.update(self._script_config())
+        return app
 
     def _params_of(self, model: Any) -> dict[str, Any]:
         if not isinstance(model, Mapping):
