@@ -18,7 +18,7 @@ from sklearn.linear_model import (
 )
 from sklearn.svm import LinearSVC
 
-from flare_core import ModelError, ModelTypeError, RecipeError
+from flare_core import ModelError, ModelTypeError, ParamsType, RecipeError
 from flare_recipes_sklearn import FedAvgRecipe, get_params, set_params
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file
@@ -76,9 +76,11 @@ def test_one_site_is_scikit_learns_own_training(federation):
     np.testing.assert_allclose(model["intercept_"], oracle.intercept_, rtol=1e-12)
 
 
-def test_a_round_is_the_weighted_mean_of_what_the_sites_train(federation):
+@pytest.mark.parametrize("transfer", list(ParamsType))
+def test_a_round_is_the_weighted_mean_of_what_the_sites_train(federation, transfer):
     parts = [slice(0, 30), slice(30, 150)]
-    model = federation(*((ROWS[part], LABELS[part]) for part in parts), classes=[0, 1, 2], num_features=4, num_rounds=1)
+    sites = [(ROWS[part], LABELS[part]) for part in parts]
+    model = federation(*sites, classes=[0, 1, 2], num_features=4, num_rounds=1, params_transfer_type=transfer)
     trained = []
     for part in parts:
         each = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0, shuffle=False)
@@ -148,6 +150,11 @@ def test_coefficients_of_other_classes_are_not_sent():
         ({"initial_model": SGDClassifier()}, RecipeError, "give num_features and classes"),
         ({"initial_model": SGDRegressor()}, RecipeError, "not fitted; give num_features,"),
         ({"initial_model": RandomForestClassifier()}, ModelTypeError, "no coefficients to average"),
+        (
+            {"classes": [0, 1], "num_features": 4, "per_site_config": {"a": {"config": {"classes": [0]}}}},
+            RecipeError,
+            r"per_site_config\['a'\]: config has an entry 'classes'",
+        ),
         ({"classes": [1], "num_features": 4}, RecipeError, r"classes is \[1\]"),
         ({"initial_model": {"coef_": np.ones((2, 4))}}, RecipeError, "holds no 'intercept_'"),
         (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import check_array
 
@@ -29,7 +29,8 @@ def kmeans_step(params: Mapping[str, Any], rows: Any, *, seed: int = 0) -> dict[
     """Return one site's contribution to a round, to be sent as ``params``.
 
     Args:
-        params: the model as received; one without ``centers`` asks for a proposal, which k-means++ makes.
+        params: the model as received; one without ``centers`` asks for a proposal, which k-means of
+            the site's rows alone makes, started by k-means++ ten times; of up to k different rows, each is a centre.
         rows: (n, d), the site's rows or a mini-batch of them; n may be 0, and smaller than the number of clusters.
         seed: start of the choices of k-means++.
     Returns:
@@ -55,8 +56,7 @@ def _proposed(rows: Array, clusters: int, seed: int) -> Array:
     different = np.unique(rows, axis=0)
     if len(different) <= clusters:
         return different
-    centers, _ = kmeans_plusplus(rows, clusters, random_state=seed)
-    return np.asarray(np.unique(centers, axis=0))
+    return np.asarray(KMeans(clusters, n_init=10, random_state=seed).fit(rows).cluster_centers_)
 
 
 class KMeansUpdate(SiteArrays):

@@ -28,6 +28,15 @@ class SklearnModel(ScriptRecipe):
     framework = "numpy"
     persistor = "flare_recipes_sklearn.SklearnPersistor"
 
+    def _check(self) -> None:
+        super()._check()
+        for site, settings in self._sites.items():
+            for name in settings.config.keys() & self._script_config().keys():
+                raise RecipeError(
+                    f"per_site_config[{site!r}]: config has an entry {name!r}, which {self.public_name()} gives to all"
+                    " sites alike; take another name"
+                )
+
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
         params = None if model is None else self._params_of(model)
         if checkpoint is not None:
