@@ -44,7 +44,8 @@ BUILD_TOOLS = ["hatchling>=1.27", "editables>=0.5"]
 RUFF = "ruff>=0.17,<0.18"
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 EVERYTHING = ROOT / ".nox" / "everything" / SCRIPTS
-DISTRIBUTION_OF = {"grpc": "grpcio", "mlflow": "mlflow-skinny", "yaml": "pyyaml"}  # where the names differ
+# Where a distribution is called otherwise than what it is imported as.
+DISTRIBUTION_OF = {"grpc": "grpcio", "mlflow": "mlflow-skinny", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
 EXCLUDED = ("flare-recipes-tf", "tensorflow")  # an extra that cannot be where another is, here [cpu]
 PEERS = {

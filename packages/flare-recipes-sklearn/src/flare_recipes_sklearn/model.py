@@ -1,0 +1,125 @@
+"""What is scikit-learn's of every recipe: the forms of an initial model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_core import ClientApp, CodeBundle, RecipeError, flatten
+from flare_core.model import key_text
+from flare_core.recipe import wrong_model
+from flare_core.recipes import ScriptRecipe
+from flare_core.recipes.site_settings import SiteSettings
+from flare_tensor_downloader import read_file, write_file
+
+__all__ = ["SklearnModel"]
+
+
+class SklearnModel(ScriptRecipe):
+    """The part of a recipe that knows scikit-learn.
+
+    ``initial_model`` is a dict of name to array; a recipe may know further forms. ``initial_ckpt`` is a ``.npz`` or
+    ``.safetensors`` file with such arrays.
+    """
+
+    framework = "numpy"
+    persistor = "flare_recipes_sklearn.SklearnPersistor"
+
+    def _check(self) -> None:
+        super()._check()
+        for site, settings in self._sites.items():
+            for name in settings.config.keys() & self._script_config().keys():
+                raise RecipeError(
+                    f"per_site_config[{site!r}]: config has an entry {name!r}, which {self.public_name()} gives to all"
+                    " sites alike; take another name"
+                )
+
+    def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
+        params = None if model is None else self._params_of(model)
+        if checkpoint is not None:
+            saved = _read_checkpoint(checkpoint)
+            _check_same(params, saved, checkpoint)
+            params = saved
+        write_file(target, self._checked_params(params or {}))
+
+    def _script_config(self) -> dict[str, Any]:
+        """What the recipe tells scripts through ``flare.get_config()``, beside each site's own values."""
+        return {}
+
+    def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:
+        app = super()._client_app(settings, shared)
+        app.config.update(self._script_config())
+        return app
+
+    def _params_of(self, model: Any) -> dict[str, Any]:
+        if not isinstance(model, Mapping):
+            raise wrong_model(model, self.public_name(), "a dict of name to array")
+        return {name: numbers(value, f"initial_model['{name}']") for name, value in model.items()}
+
+    def _checked_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Check the arrays that the run is to start from.
+
+        Raises:
+            RecipeError: they are not those of this recipe's model; names the array, its shape and the one wanted.
+        """
+        return params
+
+
+def numbers(value: Any, what: str) -> np.ndarray[Any, Any]:
+    """Return ``value``, an array or a nested list, as an array of numbers.
+
+    Raises:
+        RecipeError: it is none; names ``what`` it is.
+    """
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        raise RecipeError(f"{what} is no array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise RecipeError(f"{what} is {type(value).__name__} of dtype {array.dtype}; give an array of real numbers")
+    return array
+
+
+def check_shape(params: Mapping[str, Any], name: str, wanted: tuple[int | None, ...]) -> None:
+    """Refuse an array that is missing or has another shape; None stands for any length.
+
+    Raises:
+        RecipeError: names the array and both shapes.
+    """
+    text = (
+        "("
+        + ", ".join("any" if length is None else str(length) for length in wanted)
+        + ("," if len(wanted) == 1 else "")
+        + ")"
+    )
+    if name not in params:
+        raise RecipeError(f"the initial model holds no '{name}'; give one of shape {text}")
+    shape = np.shape(params[name])
+    if len(shape) != len(wanted) or any(want not in (None, has) for want, has in zip(wanted, shape, strict=True)):
+        raise RecipeError(f"the initial model's '{name}' has shape {shape}; give one of shape {text}")
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        return read_file(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as loaded:
+            return dict(loaded)
+    raise RecipeError(f"initial_ckpt {path} is of an unknown kind; give a .safetensors or .npz file")
+
+
+def _check_same(model: dict[str, Any] | None, saved: dict[str, Any], path: Path) -> None:
+    """Refuse a checkpoint that does not fit the model that it is meant for."""
+    if not model:
+        return
+    wanted = {key_text(key): np.shape(value) for key, value in flatten(model)}
+    found = {key_text(key): np.shape(value) for key, value in flatten(saved)}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise RecipeError(
+                f"initial_ckpt {path} does not fit initial_model: '{key}' has shape {found.get(key, 'none')} there and"
+                f" {wanted.get(key, 'none')} here"
+            )

@@ -1,0 +1,169 @@
+"""Linear models: their coefficients on the way, and federated averaging against training in one place."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    Perceptron,
+    RidgeClassifier,
+    SGDClassifier,
+    SGDRegressor,
+)
+from sklearn.svm import LinearSVC
+
+from flare_core import ModelError, ModelTypeError, ParamsType, RecipeError
+from flare_recipes_sklearn import FedAvgRecipe, get_params, set_params
+from flare_runtime import SimEnv
+from flare_tensor_downloader import read_file
+
+ROWS, LABELS = load_iris(return_X_y=True)
+
+SCRIPT = """
+    import numpy as np
+    from sklearn.linear_model import SGDClassifier
+    import flare_core.client as flare
+    from flare_recipes_sklearn import get_params, set_params
+
+    flare.init()
+    classes = flare.get_config()["classes"]
+    data = np.load({folder!r} + "/" + flare.get_site_name() + ".npz")
+    estimator = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0, shuffle=False)
+    while flare.is_running():
+        model = flare.receive()
+        set_params(estimator, model.params, classes=classes)
+        accuracy = estimator.score(data["rows"], data["labels"])
+        estimator.partial_fit(data["rows"], data["labels"])
+        flare.send(flare.FLModel(
+            params=get_params(estimator, classes=classes),
+            metrics={{"accuracy": accuracy}},
+            meta={{"NUM_STEPS_CURRENT_ROUND": len(data["rows"])}},
+        ))
+"""
+
+
+@pytest.fixture
+def federation(tmp_path):
+    def run(*sites, **arguments):
+        for number, (rows, labels) in enumerate(sites, 1):
+            np.savez(tmp_path / f"site-{number}.npz", rows=rows, labels=labels)
+        script = tmp_path / "client.py"
+        script.write_text(textwrap.dedent(SCRIPT.format(folder=str(tmp_path))))
+        recipe = FedAvgRecipe(min_clients=len(sites), train_script=script, **arguments)
+        env = SimEnv(num_clients=len(sites), workspace_root=tmp_path / "runs")
+        return recipe.execute(env).load_model()
+
+    return run
+
+
+def make(tmp_path, **arguments) -> FedAvgRecipe:
+    (tmp_path / "client.py").write_text("")
+    return FedAvgRecipe(min_clients=1, train_script=tmp_path / "client.py", **arguments)
+
+
+def test_one_site_is_scikit_learns_own_training(federation):
+    model = federation((ROWS, LABELS), classes=[0, 1, 2], num_features=4, num_rounds=5)
+    oracle = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0, shuffle=False)
+    for _ in range(5):
+        oracle.partial_fit(ROWS, LABELS, classes=[0, 1, 2])
+    np.testing.assert_allclose(model["coef_"], oracle.coef_, rtol=1e-12)
+    np.testing.assert_allclose(model["intercept_"], oracle.intercept_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("transfer", list(ParamsType))
+def test_a_round_is_the_weighted_mean_of_what_the_sites_train(federation, transfer):
+    parts = [slice(0, 30), slice(30, 150)]
+    sites = [(ROWS[part], LABELS[part]) for part in parts]
+    model = federation(*sites, classes=[0, 1, 2], num_features=4, num_rounds=1, params_transfer_type=transfer)
+    trained = []
+    for part in parts:
+        each = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0, shuffle=False)
+        trained.append(each.partial_fit(ROWS[part], LABELS[part], classes=[0, 1, 2]).coef_)
+    np.testing.assert_allclose(model["coef_"], (30 * trained[0] + 120 * trained[1]) / 150, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [SGDClassifier(), Perceptron(), LogisticRegression(max_iter=500), LinearSVC(), LinearRegression(), SGDRegressor()],
+    ids=lambda estimator: type(estimator).__name__,
+)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_what_is_taken_from_one_estimator_makes_another_predict_the_same(estimator, classes):
+    rows, labels = ROWS[: 50 * classes], LABELS[: 50 * classes]
+    params = get_params(estimator.fit(rows, labels))
+    other = set_params(type(estimator)(), params, classes=range(classes))
+    np.testing.assert_array_equal(other.predict(rows), estimator.predict(rows))
+    estimator.coef_[:] = 0
+    assert other.coef_.any()  # copies
+
+
+@pytest.mark.parametrize(
+    ("estimator", "classes", "shapes"),
+    [
+        (SGDClassifier(), [0, 1, 2], ((3, 4), (3,))),
+        (LogisticRegression(), ["b", "a"], ((1, 4), (1,))),
+        (SGDRegressor(), None, ((4,), (1,))),
+        (LinearRegression(), None, ((4,), ())),
+        (None, [0, 1, 2], ((3, 4), (3,))),
+    ],
+)
+def test_an_estimator_that_is_not_fitted_starts_from_zeros_of_its_shapes(tmp_path, estimator, classes, shapes):
+    made = make(tmp_path, initial_model=estimator, classes=classes, num_features=4)
+    initial = read_file(made._initial.path)
+    assert (initial["coef_"].shape, initial["intercept_"].shape) == shapes
+    assert made.job().client.config == ({} if classes is None else {"classes": sorted(classes)})
+
+
+def test_a_fitted_estimator_brings_its_classes(tmp_path):
+    fitted = LogisticRegression(max_iter=500).fit(ROWS, LABELS)
+    made = make(tmp_path, initial_model=fitted)
+    np.testing.assert_array_equal(read_file(made._initial.path)["coef_"], fitted.coef_)
+    assert made.job().client.config["classes"] == [0, 1, 2]
+
+
+def test_coefficients_of_other_classes_are_not_sent():
+    fitted = LogisticRegression(max_iter=500).fit(ROWS[:100], LABELS[:100])
+    with pytest.raises(ModelError, match=r"classes \[0, 1\], but the recipe's are \[0, 1, 2\]"):
+        get_params(fitted, classes=[0, 1, 2])
+    with pytest.raises(ModelError, match="no coefficients yet"):
+        get_params(LogisticRegression())
+    with pytest.raises(ModelError, match="knows no classes"):
+        set_params(SGDClassifier(), get_params(fitted))
+    with pytest.raises(ModelError, match="RidgeClassifier cannot be given its classes"):
+        set_params(RidgeClassifier(), get_params(fitted), classes=[0, 1])
+    with pytest.raises(ModelError, match="averages that do not travel"):
+        set_params(SGDClassifier(average=True), get_params(fitted), classes=[0, 1])
+    with pytest.raises(ModelError, match=r"'coef_' has shape \(1, 4\), but the 3 classes"):
+        set_params(SGDClassifier(), get_params(fitted), classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({}, RecipeError, "give initial_model or initial_ckpt"),
+        ({"initial_model": SGDClassifier()}, RecipeError, "give num_features and classes"),
+        ({"initial_model": SGDRegressor()}, RecipeError, "not fitted; give num_features,"),
+        ({"initial_model": RandomForestClassifier()}, ModelTypeError, "no coefficients to average"),
+        (
+            {"classes": [0, 1], "num_features": 4, "per_site_config": {"a": {"config": {"classes": [0]}}}},
+            RecipeError,
+            r"per_site_config\['a'\]: config has an entry 'classes'",
+        ),
+        ({"classes": [1], "num_features": 4}, RecipeError, r"classes is \[1\]"),
+        ({"initial_model": {"coef_": np.ones((2, 4))}}, RecipeError, "holds no 'intercept_'"),
+        (
+            {"initial_model": {"coef_": np.ones((2, 4)), "intercept_": np.ones(2)}, "classes": [0, 1]},
+            RecipeError,
+            r"'coef_' has shape \(2, 4\); give one of shape \(1, any\)",
+        ),
+    ],
+)
+def test_unusable_arguments_are_named(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        make(tmp_path, **arguments)
