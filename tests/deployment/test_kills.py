@@ -78,3 +78,39 @@ def disturb(place, victim):
         place.end(name)
     for name in ("server", "site-1", "site-2"):
         place.restart(name)
+
+
+SAYS_THAT_IT_HAS_SENT = """
+    import os
+    import socket
+    import sys
+
+    import numpy as np
+
+    import flare_core.client as flare
+
+    flare.init()
+    while flare.is_running():
+        model = flare.receive()
+        params = {key: value + np.random.normal(size=value.shape) for key, value in model.params.items()}
+        flare.send(flare.FLModel(params=params))
+        if sys.argv[1] and model.current_round == 1:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(sys.argv[1])
+                connection.sendall(f"{flare.get_site_name()} {os.getpid()}".encode())
+                connection.recv(1)
+"""
+
+
+@pytest.mark.timeout(60 + 30 * RUNS)
+def test_a_script_that_is_killed_between_two_tasks_goes_on_with_its_random_numbers(hospital):
+    place = hospital()
+    _, digest = place.run(place.job(SAYS_THAT_IT_HAS_SENT, [""]))
+    for _ in range(RUNS):
+
+        def decide(site, pid, times):
+            if site == "site-1" and times == 1:
+                os.kill(pid, signal.SIGKILL)
+
+        found, after = place.run(place.job(SAYS_THAT_IT_HAS_SENT, [str(place.gate(decide).path)]))
+        assert (found["state"], after) == ("finished", digest)

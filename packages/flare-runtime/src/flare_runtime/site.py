@@ -230,6 +230,8 @@ class Site(SiteChannel):
     def reply(self, model: FLModel) -> None:
         if self._exchange is not None:
             model = self._exchange.from_script(model, self.site)
+        if self._journal is not None and self._task is not None:
+            self._journal.end(self._task.id)
         offer = self.send_reply(model)
         if offer is not None:
             fetched = threading.Event()
