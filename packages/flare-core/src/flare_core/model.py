@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -213,6 +213,16 @@ def _common_prefix(unknown: list[Key], known: Mapping[Key, Any]) -> str:
         if prefix != first and prefix and all(key_text(key).removeprefix(prefix) in names for key in unknown):
             return prefix
     return ""
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """In what real numbers of ``dtype`` are computed with: float64, or float32 for what has no more bits than that."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+def is_trained(key: Key, value: Any, trainable: Collection[Key] | None) -> bool:
+    """Whether a value is one of the ``trainable``; if they are not known, whether it holds real numbers."""
+    return np.asarray(value).dtype.kind not in "iubc" if trainable is None else key in trainable
 
 
 def _added(old: np.ndarray[Any, Any], difference: np.ndarray[Any, Any], *, reuse: bool) -> np.ndarray[Any, Any]:

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flare_core.components import import_class
 from flare_core.errors import RecipeError
-from flare_core.model import Key, flatten, unflatten
+from flare_core.model import Key, flatten, unflatten, working_dtype
 
-__all__ = ["SGD", "Adagrad", "Adam", "ServerOptimizer", "Yogi"]
+__all__ = ["SGD", "Adagrad", "Adam", "ServerOptimizer", "Yogi", "framework_optimizer"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -74,7 +75,7 @@ class _Elementwise(ServerOptimizer):
         self._steps += 1
         result = {}
         for key, value in params.items():
-            dtype = np.dtype(np.float64 if value.dtype == np.float64 else np.float32)
+            dtype = working_dtype(value.dtype)
             kept = {
                 name: self._kept[name][key] if key in self._kept[name] else np.zeros(value.shape, dtype)
                 for name in self.slots
@@ -115,13 +116,13 @@ class SGD(_Elementwise):
         return gradient + self.momentum * kept["momentum"] if self.nesterov else kept["momentum"]
 
 
-class Adam(_Elementwise):
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980), with the bias correction that FedAdam leaves out.
+class _TwoMoments(_Elementwise):
+    """An optimizer that keeps a mean of the gradients, and one of their squares.
 
     Args:
         lr: learning rate.
         betas: decay of the mean of the gradients, and of that of their squares.
-        eps: added to the root of the latter; the default is FedAdam's.
+        eps: added to the root of the latter; the default is that of FedAdam and FedYogi.
     """
 
     slots = ("mean", "square")
@@ -130,6 +131,10 @@ class Adam(_Elementwise):
         super().__init__(lr)
         self.betas = _checked_betas(betas)
         self.eps = _checked(eps, "eps", at_least=0.0)
+
+
+class Adam(_TwoMoments):
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980), with the bias correction that FedAdam leaves out."""
 
     def change(self, gradient: Array, kept: dict[str, Array]) -> Array:
         first, second = self.betas
@@ -139,21 +144,8 @@ class Adam(_Elementwise):
         return kept["mean"] / (1 - first**self._steps) / root
 
 
-class Yogi(_Elementwise):
-    """FedYogi (Reddi et al. 2021, arXiv:2003.00295, algorithm 2).
-
-    Args:
-        lr: learning rate.
-        betas: decay of the mean of the gradients, and of that of their squares.
-        eps: added to the root of the latter, whose squares begin with its square.
-    """
-
-    slots = ("mean", "square")
-
-    def __init__(self, lr: float = 0.01, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-3) -> None:
-        super().__init__(lr)
-        self.betas = _checked_betas(betas)
-        self.eps = _checked(eps, "eps", at_least=0.0)
+class Yogi(_TwoMoments):
+    """FedYogi (Reddi et al. 2021, arXiv:2003.00295, algorithm 2); the squares begin with that of ``eps``."""
 
     def change(self, gradient: Array, kept: dict[str, Array]) -> Array:
         first, second = self.betas
@@ -182,6 +174,21 @@ class Adagrad(_Elementwise):
     def change(self, gradient: Array, kept: dict[str, Array]) -> Array:
         kept["sum"] = kept["sum"] + gradient * gradient
         return gradient / (np.sqrt(kept["sum"]) + self.eps)
+
+
+def framework_optimizer(class_path: str, base: type, args: Mapping[str, Any], *params: Any) -> Any:
+    """Make an optimizer of a framework, with ``params`` before its other arguments.
+
+    Raises:
+        RecipeError: it refuses the arguments, or does not derive from ``base``.
+    """
+    try:
+        optimizer = import_class(class_path)(*params, **args)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{class_path} refuses the arguments {dict(args)}: {error}") from error
+    if not isinstance(optimizer, base):
+        raise RecipeError(f"{class_path} is no {base.__module__}.{base.__qualname__}")
+    return optimizer
 
 
 def _checked(value: Any, name: str, *, at_least: float, below: float = np.inf) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from flare_core.aggregation import Aggregator, Array, kind_of
 from flare_core.errors import DtypeMismatchError, EmptyRoundError, ModelError, RecipeError, ShapeMismatchError
-from flare_core.model import FLModel, Key, Params, ParamsType, flatten, key_text, rounded, unflatten
+from flare_core.model import FLModel, Key, Params, ParamsType, flatten, key_text, rounded, unflatten, working_dtype
 from flare_core.task import Reply
 
 __all__ = ["CoordinateMedian", "Krum", "TrimmedMean"]
@@ -81,7 +81,7 @@ class _AllAtOnce(Aggregator):
                 )
             if kind_of(value.dtype) != kind_of(first.dtype):
                 raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {value.dtype}, {first_site} {first.dtype}")
-        wide = np.float64 if first.dtype == np.float64 or first.dtype.kind in "iub" else np.float32
+        wide = np.dtype(np.float64) if first.dtype.kind in "iub" else working_dtype(first.dtype)
         return np.stack([value.astype(wide) for value in found.values()]), first.dtype
 
 

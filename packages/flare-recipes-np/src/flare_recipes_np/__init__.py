@@ -1,6 +1,5 @@
 """Recipes for models that are numpy arrays."""
 
-from flare_recipes_np.persistor import NumpyPersistor
 from flare_recipes_np.recipes import (
     CrossSiteEvalRecipe,
     CyclicRecipe,
@@ -16,6 +15,5 @@ __all__ = [
     "FedAvgRecipe",
     "FedEvalRecipe",
     "FedOptRecipe",
-    "NumpyPersistor",
     "ScaffoldRecipe",
 ]

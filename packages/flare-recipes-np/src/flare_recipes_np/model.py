@@ -12,6 +12,7 @@ from flare_core import RecipeError, flatten, unflatten
 from flare_core.model import key_text
 from flare_core.recipe import wrong_model
 from flare_core.recipes import ScriptRecipe
+from flare_core.recipes.initial_model import check_fits
 from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["NUMPY_KEY", "NumpyModel"]
@@ -27,12 +28,15 @@ class NumpyModel(ScriptRecipe):
     or a dict of name to array, nested if need be; ``initial_ckpt`` a ``.npy``, ``.npz`` or ``.safetensors`` file."""
 
     framework = "numpy"
-    persistor = "flare_recipes_np.NumpyPersistor"
+    persistor = "flare_runtime.persistor.SafetensorsPersistor"
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
         params = None if model is None else _params_of(model, self.public_name())
         if checkpoint is not None:
-            params = _filled(params, _read_checkpoint(checkpoint), checkpoint)
+            saved = _read_checkpoint(checkpoint)
+            if params is not None:
+                check_fits(saved, params, checkpoint)
+            params = saved
         write_file(target, params or {})
 
 
@@ -66,20 +70,3 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         loaded = np.load(path, allow_pickle=False)
         return {NUMPY_KEY: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     raise RecipeError(f"initial_ckpt {path} is of an unknown kind; give a .safetensors, .npz or .npy file")
-
-
-def _filled(model: dict[str, Any] | None, saved: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The checkpoint's values, checked against the model that they are meant for."""
-    if model is None:
-        return saved
-    wanted, found = dict(flatten(model)), dict(flatten(saved))
-    for key in sorted(wanted.keys() ^ found.keys(), key=key_text):
-        side = "initial_model" if key in wanted else "the checkpoint"
-        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{key_text(key)}'")
-    for key, value in wanted.items():
-        if np.shape(found[key]) != np.shape(value):
-            raise RecipeError(
-                f"initial_ckpt {path} does not fit initial_model: '{key_text(key)}' has shape {np.shape(found[key])}"
-                f" there and {np.shape(value)} here"
-            )
-    return saved

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from flare_core.components import import_class
-from flare_core.errors import RecipeError
 from flare_core.model import Key, key_text
-from flare_core.optimizers import Array, ServerOptimizer
+from flare_core.optimizers import Array, ServerOptimizer, framework_optimizer
 from flare_fobs.tensors import to_numpy, to_torch
 
 __all__ = ["TorchOptimizer"]
@@ -34,12 +32,9 @@ class TorchOptimizer(ServerOptimizer):
         self._made([torch.nn.Parameter(torch.zeros(1))])  # raises now what would be wrong later
 
     def _made(self, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        try:
-            optimizer = import_class(self.class_path)(params, **self.args)
-        except (TypeError, ValueError) as error:
-            raise RecipeError(f"{self.class_path} refuses the arguments {self.args}: {error}") from error
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise RecipeError(f"{self.class_path} is no torch.optim.Optimizer")
+        optimizer: torch.optim.Optimizer = framework_optimizer(
+            self.class_path, torch.optim.Optimizer, self.args, params
+        )
         return optimizer
 
     def step(

@@ -8,26 +8,20 @@ from typing import Any
 
 import torch
 
-from flare_core import CodeBundle, flatten, unflatten
+from flare_core import flatten, unflatten
 from flare_fobs.tensors import to_torch
+from flare_runtime.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
 
 __all__ = ["TorchPersistor"]
 
 
-class TorchPersistor:
+class TorchPersistor(SafetensorsPersistor):
     """Reads the initial model from the job's code and writes ``.pt`` files beside the checkpoints.
 
     Args:
         initial: the safetensors file's place in the job's code; None starts without params.
     """
-
-    def __init__(self, initial: str | None = None) -> None:
-        self.initial = initial
-
-    def initial_file(self, code: CodeBundle) -> Path | None:
-        """Where the initial model lies."""
-        return None if self.initial is None else code.locate(self.initial)
 
     def export(self, checkpoint: Path) -> None:
         """Write the state dict beside the safetensors file; the file is the whole new one or the whole old one."""

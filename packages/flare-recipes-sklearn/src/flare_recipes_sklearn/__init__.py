@@ -3,7 +3,6 @@
 from flare_recipes_sklearn.kmeans import KMeansFedAvgRecipe, kmeans_step
 from flare_recipes_sklearn.linear import FedAvgRecipe, get_params, set_params
 from flare_recipes_sklearn.newton import FedAvgLrRecipe, logistic_probabilities, newton_sums
-from flare_recipes_sklearn.persistor import SklearnPersistor
 from flare_recipes_sklearn.svm import SVMFedAvgRecipe, svm_of, svm_step
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     "FedAvgRecipe",
     "KMeansFedAvgRecipe",
     "SVMFedAvgRecipe",
-    "SklearnPersistor",
     "get_params",
     "kmeans_step",
     "logistic_probabilities",

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import ClientApp, CodeBundle, RecipeError, flatten
-from flare_core.model import key_text
+from flare_core import ClientApp, CodeBundle, RecipeError
 from flare_core.recipe import wrong_model
 from flare_core.recipes import ScriptRecipe
+from flare_core.recipes.initial_model import check_fits
 from flare_core.recipes.site_settings import SiteSettings
 from flare_tensor_downloader import read_file, write_file
 
@@ -19,14 +19,11 @@ __all__ = ["SklearnModel"]
 
 
 class SklearnModel(ScriptRecipe):
-    """The part of a recipe that knows scikit-learn.
-
-    ``initial_model`` is a dict of name to array; a recipe may know further forms. ``initial_ckpt`` is a ``.npz`` or
-    ``.safetensors`` file with such arrays.
-    """
+    """``initial_model`` is a dict of name to array; a recipe may know further forms. ``initial_ckpt`` is a ``.npz`` or
+    ``.safetensors`` file with such arrays."""
 
     framework = "numpy"
-    persistor = "flare_recipes_sklearn.SklearnPersistor"
+    persistor = "flare_runtime.persistor.SafetensorsPersistor"
 
     def _check(self) -> None:
         super()._check()
@@ -41,7 +38,8 @@ class SklearnModel(ScriptRecipe):
         params = None if model is None else self._params_of(model)
         if checkpoint is not None:
             saved = _read_checkpoint(checkpoint)
-            _check_same(params, saved, checkpoint)
+            if params:
+                check_fits(saved, params, checkpoint)
             params = saved
         write_file(target, self._checked_params(params or {}))
 
@@ -109,17 +107,3 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as loaded:
             return dict(loaded)
     raise RecipeError(f"initial_ckpt {path} is of an unknown kind; give a .safetensors or .npz file")
-
-
-def _check_same(model: dict[str, Any] | None, saved: dict[str, Any], path: Path) -> None:
-    """Refuse a checkpoint that does not fit the model that it is meant for."""
-    if not model:
-        return
-    wanted = {key_text(key): np.shape(value) for key, value in flatten(model)}
-    found = {key_text(key): np.shape(value) for key, value in flatten(saved)}
-    for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
-            raise RecipeError(
-                f"initial_ckpt {path} does not fit initial_model: '{key}' has shape {found.get(key, 'none')} there and"
-                f" {wanted.get(key, 'none')} here"
-            )

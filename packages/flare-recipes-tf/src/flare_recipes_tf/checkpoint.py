@@ -10,9 +10,9 @@ from typing import IO, Any
 
 import h5py
 import keras
-import numpy as np
 
 from flare_core import RecipeError
+from flare_core.recipes.initial_model import check_fits
 from flare_recipes_tf.params import get_params, set_params
 from flare_tensor_downloader import read_file
 
@@ -72,16 +72,7 @@ def _checked(saved: dict[str, Any], model: Any, path: Path) -> dict[str, Any]:
                     " from flare_recipes_tf.get_params(model)"
                 )
         return saved
-    wanted = get_params(model)
-    for key in sorted(wanted.keys() ^ saved.keys()):
-        side = "initial_model" if key in wanted else "the checkpoint"
-        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{key}'")
-    for key, value in wanted.items():
-        if np.shape(saved[key]) != np.shape(value):
-            raise RecipeError(
-                f"initial_ckpt {path} does not fit initial_model: '{key}' has shape {np.shape(saved[key])} there and"
-                f" {np.shape(value)} here"
-            )
+    check_fits(saved, get_params(model), path)
     return saved
 
 

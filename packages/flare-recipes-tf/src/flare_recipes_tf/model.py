@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from flare_core import JobError, ModelError, RecipeError
-from flare_core.components import Component
+from flare_core import ModelError, RecipeError
 from flare_core.recipe import wrong_model
 from flare_core.recipes import ScriptRecipe
-from flare_core.recipes.script import find_checkpoint
+from flare_core.recipes.initial_model import find_checkpoint, made_model
 from flare_recipes_tf.checkpoint import load_whole, read_checkpoint
 from flare_recipes_tf.params import get_params, trainable_variables
 from flare_tensor_downloader import write_file
@@ -30,9 +28,10 @@ class KerasModel(ScriptRecipe):
 
     framework = "tensorflow"
     persistor = "flare_recipes_tf.KerasPersistor"
+    optimizers = (keras.optimizers.Optimizer, "flare_recipes_tf.KerasOptimizer")
 
     def _read_model(self, model: Any) -> Any:
-        model = _made(model)
+        model = made_model(model)
         if model is None and str(self.initial_ckpt).endswith(".keras"):
             model = load_whole(find_checkpoint(str(self.initial_ckpt), self._folder))
         if model is None:
@@ -45,24 +44,5 @@ class KerasModel(ScriptRecipe):
             raise RecipeError(f"initial_model: {error}") from None
         return model
 
-    def _framework_optimizer(self, cls: Any, component: Component) -> Component:
-        if isinstance(cls, type) and issubclass(cls, keras.optimizers.Optimizer):
-            args = {"class_path": component.class_path, "args": component.args}
-            return Component("flare_recipes_tf.KerasOptimizer", args)
-        raise RecipeError(
-            f"optimizer_args names {component.class_path}, which is no optimizer; use one of keras.optimizers or of"
-            " flare_core.optimizers"
-        )
-
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
         write_file(target, get_params(model) if checkpoint is None else read_checkpoint(checkpoint, model))
-
-
-def _made(model: Any) -> Any:
-    """The model itself, made if it is only described."""
-    if not isinstance(model, Mapping) or not {"class_path", "path"} & set(model):
-        return model
-    try:
-        return Component.of(model, what="initial_model").build()
-    except JobError as error:
-        raise RecipeError(f"initial_model: {error}") from error

@@ -8,10 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from flare_core.components import import_class
-from flare_core.errors import RecipeError
 from flare_core.model import Key
-from flare_core.optimizers import Array, ServerOptimizer
+from flare_core.optimizers import Array, ServerOptimizer, framework_optimizer
 from flare_recipes_tf.params import value_of
 
 __all__ = ["KerasOptimizer"]
@@ -28,18 +26,10 @@ class KerasOptimizer(ServerOptimizer):
     def __init__(self, class_path: str, args: Mapping[str, Any] | None = None) -> None:
         self.class_path = class_path
         self.args = dict(args or {})
-        self._optimizer = self._made()  # raises now what would be wrong later
+        # Raises now what would be wrong later.
+        self._optimizer = framework_optimizer(class_path, keras.optimizers.Optimizer, self.args)
         self._variables: dict[Key, keras.Variable] = {}
         self._restored: Mapping[str, Any] | None = None
-
-    def _made(self) -> Any:
-        try:
-            optimizer = import_class(self.class_path)(**self.args)
-        except (TypeError, ValueError) as error:
-            raise RecipeError(f"{self.class_path} refuses the arguments {self.args}: {error}") from error
-        if not isinstance(optimizer, keras.optimizers.Optimizer):
-            raise RecipeError(f"{self.class_path} is no keras.optimizers.Optimizer")
-        return optimizer
 
     def step(
         self, params: Mapping[Key, Array], gradients: Mapping[Key, Array], *, scale: float = 1.0

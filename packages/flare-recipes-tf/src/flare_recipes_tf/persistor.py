@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import CodeBundle
+from flare_runtime.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
 
 __all__ = ["KerasPersistor"]
 
 
-class KerasPersistor:
+class KerasPersistor(SafetensorsPersistor):
     """Reads the initial model from the job's code and writes ``.npz`` files beside the checkpoints.
 
     A checkpoint holds weights, not the class that they belong to, so it cannot become a ``.keras`` file. The arrays are
@@ -25,13 +25,6 @@ class KerasPersistor:
     Args:
         initial: the safetensors file's place in the job's code; None starts without params.
     """
-
-    def __init__(self, initial: str | None = None) -> None:
-        self.initial = initial
-
-    def initial_file(self, code: CodeBundle) -> Path | None:
-        """Where the initial model lies."""
-        return None if self.initial is None else code.locate(self.initial)
 
     def export(self, checkpoint: Path) -> None:
         """Write the ``.npz`` file beside the safetensors file; it is the whole new one or the whole old one."""

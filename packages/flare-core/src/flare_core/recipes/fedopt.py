@@ -48,17 +48,11 @@ class BaseFedOptRecipe(BaseFedAvgRecipe):
             raise RecipeError(f"optimizer_args: {error}") from error
         if isinstance(cls, type) and issubclass(cls, ServerOptimizer):
             return component
-        return self._framework_optimizer(cls, component)
-
-    def _framework_optimizer(self, cls: Any, component: Component) -> Component:
-        """Adapt an optimizer of the framework's own.
-
-        Raises:
-            RecipeError: it is none.
-        """
+        if self.optimizers is not None and isinstance(cls, type) and issubclass(cls, self.optimizers[0]):
+            return Component(self.optimizers[1], {"class_path": component.class_path, "args": component.args})
         raise RecipeError(
             f"optimizer_args names {component.class_path}, which is no optimizer that {self.public_name()} can use; use"
-            " one of flare_core.optimizers"
+            " one of flare_core.optimizers, or of the framework's own if it has some"
         )
 
 

@@ -9,13 +9,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from flare_core.additions import copy_of
-from flare_core.code import TemporaryFolder, calling_folder, collect_code, find_script
+from flare_core.code import TemporaryFolder, calling_folder, collect_code
 from flare_core.components import Component
 from flare_core.compression.codecs import parse_codec
 from flare_core.errors import JobError, RecipeError
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
 from flare_core.model import ParamsType
 from flare_core.recipe import Recipe, check_count, check_seconds, check_sites
+from flare_core.recipes.initial_model import find_checkpoint
 from flare_core.recipes.site_settings import SiteSettings
 
 __all__ = ["ScriptRecipe"]
@@ -63,6 +64,9 @@ class ScriptRecipe(Recipe):
 
     persistor: ClassVar[str]
     """Class path of what reads the initial model and writes the framework's own checkpoint format."""
+
+    optimizers: ClassVar[tuple[type, str] | None] = None
+    """The class that the framework's own optimizers derive from, and the class path of what makes one the server's."""
 
     num_rounds: int = 2
     initial_model: Any = None
@@ -237,18 +241,6 @@ class _Snapshot(TemporaryFolder):
     def path(self) -> Path:
         """The file."""
         return self.folder / INITIAL_MODEL
-
-
-def find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
-    """Find a checkpoint as :func:`~flare_core.code.find_script` finds a script.
-
-    Raises:
-        RecipeError: it is not there; names ``initial_ckpt``.
-    """
-    try:
-        return find_script(checkpoint, folder)
-    except RecipeError as error:
-        raise RecipeError(str(error).replace("train_script", "initial_ckpt", 1)) from None
 
 
 def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:

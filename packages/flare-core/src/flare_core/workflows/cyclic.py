@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-
-from flare_core.aggregation import check_finite
 from flare_core.errors import RecipeError, SiteError
-from flare_core.model import FLModel, flatten, unflatten, updated
+from flare_core.model import updated
 from flare_core.selection import MetricMean
-from flare_core.task import Reply, TaskName
+from flare_core.task import TaskName
 from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflows.received import received
 
 __all__ = ["Cyclic"]
 
@@ -79,20 +76,3 @@ class Cyclic(Workflow):
         if unknown := [site for site in self.order if site not in fed.sites]:
             raise RecipeError(f"order names {unknown[0]!r}; the sites are {', '.join(fed.sites)}")
         return [site for site in self.order if site in present]
-
-
-def received(reply: Reply) -> FLModel:
-    """A reply's model with arrays that stay when the next reply is taken.
-
-    Raises:
-        SiteError: it holds no params.
-        NonFiniteError: it holds NaN or infinity.
-    """
-    if reply.model.params is None:
-        raise SiteError(f"the reply to '{reply.task}' holds no params; send FLModel(params=...)", site=reply.site)
-    params: dict[Any, Any] = {key: np.array(value) for key, value in flatten(reply.model.params)}
-    model = FLModel(
-        params_type=reply.model.params_type, params=unflatten(params), current_round=reply.model.current_round
-    )
-    check_finite(model, source=reply.site)
-    return model

@@ -11,7 +11,7 @@ from flare_core.model import FLModel
 from flare_core.selection import MetricMean
 from flare_core.task import TaskName
 from flare_core.workflow import Federation, Sample, Workflow
-from flare_core.workflows.cyclic import received
+from flare_core.workflows.received import received
 
 __all__ = ["CrossSiteEval", "FedEval"]
 

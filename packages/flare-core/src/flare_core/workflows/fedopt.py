@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flare_core.errors import RecipeError
-from flare_core.model import FLModel, flatten, unflatten
+from flare_core.model import FLModel, flatten, is_trained, unflatten, working_dtype
 from flare_core.optimizers import SGD, ServerOptimizer
 from flare_core.schedules import Schedule
 from flare_core.workflows.fedavg import FedAvg
@@ -59,17 +59,14 @@ class FedOpt(FedAvg):
         old, new = dict(flatten(model.params or {})), dict(flatten(mean.params or {}))
         if not old:  # the first model is the sites' own
             return mean
-        trained = [key for key in old if self._is_trained(key, old[key])]
-        gradients = {key: np.subtract(old[key], new[key], dtype=_wide(old[key])) for key in trained}
+        trained = [key for key in old if is_trained(key, old[key], self.trainable)]
+        gradients = {
+            key: np.subtract(old[key], new[key], dtype=working_dtype(np.asarray(old[key]).dtype)) for key in trained
+        }
         scale = 1.0 if self.schedule is None else self.schedule(mean.current_round or 0)
         new |= self.optimizer.step({key: old[key] for key in trained}, gradients, scale=scale)
         mean.params = unflatten(new)
         return mean
-
-    def _is_trained(self, key: Any, value: Any) -> bool:
-        if self.trainable is not None:
-            return key in self.trainable
-        return np.asarray(value).dtype.kind not in "iubc"
 
     def state(self) -> dict[str, Any]:
         own = {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
@@ -81,7 +78,3 @@ class FedOpt(FedAvg):
         self.optimizer.restore(
             {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         )
-
-
-def _wide(value: Any) -> np.dtype[Any]:
-    return np.dtype(np.float64 if np.asarray(value).dtype == np.float64 else np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from flare_core.aggregation import Array, TensorBlocks, WeightedMean
 from flare_core.errors import ModelError, UnknownKeyError
-from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, flatten, key_text, unflatten
+from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, flatten, is_trained, key_text, unflatten, working_dtype
 from flare_core.task import Reply
 from flare_core.workflow import Federation
 from flare_core.workflows.fedavg import FedAvg
@@ -48,17 +48,15 @@ class Scaffold(FedAvg):
 
     def _outgoing(self, model: FLModel, fed: Federation) -> FLModel:
         self._sites = len(fed.sites)
-        dtypes = {key: np.asarray(value).dtype for key, value in flatten(model.params or {}) if self._has(key, value)}
+        known = {
+            key: np.asarray(value)
+            for key, value in flatten(model.params or {})
+            if is_trained(key, value, self.trainable)
+        }
         if self._controls is None:
-            shapes = {key: np.shape(value) for key, value in flatten(model.params or {}) if key in dtypes}
-            self._controls = {key: np.zeros(shapes[key], _wide(dtype)) for key, dtype in dtypes.items()}
-        controls = {key: value.astype(dtypes[key], copy=False) for key, value in self._controls.items()}
+            self._controls = {key: np.zeros(value.shape, working_dtype(value.dtype)) for key, value in known.items()}
+        controls = {key: value.astype(known[key].dtype, copy=False) for key, value in self._controls.items()}
         return FLModel(params={**(model.params or {}), OPTIMIZER_PARAMS: unflatten(controls)}, meta=model.meta)
-
-    def _has(self, key: Key, value: Any) -> bool:
-        if self.trainable is not None:
-            return key in self.trainable
-        return np.asarray(value).dtype.kind not in "iubc"
 
     def _updated(self, model: FLModel) -> FLModel:
         controls = self._controls
@@ -104,7 +102,7 @@ class _MeanWithControls(WeightedMean):
             entry = self._sums.pop(key)
             if entry.total is None:
                 assert entry.same is not None
-                total = entry.same.astype(_wide(entry.dtype)) * sum(entry.same_weights)
+                total = entry.same.astype(working_dtype(entry.dtype)) * sum(entry.same_weights)
             else:
                 total = entry.total
             inner = key[1:]
@@ -120,7 +118,3 @@ class _MeanWithControls(WeightedMean):
 
 def _is_control(key: Key) -> bool:
     return not isinstance(key, str) and key[0] == OPTIMIZER_PARAMS
-
-
-def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)

@@ -1,4 +1,4 @@
-"""Checkpoints of scikit-learn models: the safetensors file holds their arrays already."""
+"""SafetensorsPersistor: checkpoints of models whose arrays are all that there is to keep."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from flare_core import CodeBundle, flatten, unflatten
 
-__all__ = ["SklearnPersistor"]
+__all__ = ["SafetensorsPersistor"]
 
 
-class SklearnPersistor:
-    """Reads the initial model from the job's code.
+class SafetensorsPersistor:
+    """Reads the initial model from the job's code; a framework's own derives from it and adds its format.
 
     Args:
         initial: the safetensors file's place in the job's code; None starts without params.
@@ -28,7 +28,7 @@ class SklearnPersistor:
         return None if self.initial is None else code.locate(self.initial)
 
     def export(self, checkpoint: Path) -> None:
-        """Write nothing more."""
+        """Write nothing more: a safetensors file can be read anywhere."""
 
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return arrays that may be changed."""

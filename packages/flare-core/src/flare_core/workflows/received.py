@@ -1,0 +1,31 @@
+"""A site's model that the server keeps for longer than until the next reply."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flare_core.aggregation import check_finite
+from flare_core.errors import SiteError
+from flare_core.model import FLModel, flatten, unflatten
+from flare_core.task import Reply
+
+__all__ = ["received"]
+
+
+def received(reply: Reply) -> FLModel:
+    """A reply's model with arrays that stay when the next reply is taken.
+
+    Raises:
+        SiteError: it holds no params.
+        NonFiniteError: it holds NaN or infinity.
+    """
+    if reply.model.params is None:
+        raise SiteError(f"the reply to '{reply.task}' holds no params; send FLModel(params=...)", site=reply.site)
+    params: dict[Any, Any] = {key: np.array(value) for key, value in flatten(reply.model.params)}
+    model = FLModel(
+        params_type=reply.model.params_type, params=unflatten(params), current_round=reply.model.current_round
+    )
+    check_finite(model, source=reply.site)
+    return model
