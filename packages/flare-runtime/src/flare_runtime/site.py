@@ -20,6 +20,7 @@ from flare_core import (
     Observer,
     RunStatus,
     SiteChannel,
+    SiteError,
     Task,
     flatten,
     unflatten,
@@ -147,7 +148,8 @@ class Site(SiteChannel):
             self.events.emit(RunStarted(self._job_name, (self.site,)))
             executor.run(self)
         except BaseException as problem:
-            is_lost = isinstance(problem, PeerLostError | UnreachableError)
+            first = problem.__cause__ if isinstance(problem, SiteError) else problem  # it is a script's that meets it
+            is_lost = isinstance(first, PeerLostError | UnreachableError)
             outcome, error = RunStatus.ABORTED if is_lost else RunStatus.FAILED, str(problem)
             raise
         finally:
