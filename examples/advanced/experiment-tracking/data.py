@@ -7,7 +7,7 @@ SITES = 3
 
 
 def load_site(name):
-    """Scaled measurements of ``site-1`` to ``site-3``, and which tumours were benign: to train on, and a fifth to test."""
+    """Scaled measurements of ``site-1`` to ``site-3``, and which tumours were benign; a fifth is to test."""
     x, benign = load_breast_cancer(return_X_y=True)
     rows = np.random.default_rng(0).permutation(len(x))[int(name.removeprefix("site-")) - 1 :: SITES]
     x, benign = x[rows], benign[rows]
