@@ -124,7 +124,7 @@ def test_observers_are_told_of_the_end_at_the_server_and_at_sites(project, capsy
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 def test_observers_are_told_of_the_end_when_another_site_fails(project, external):
-    fails = SCRIPT.replace("    number =", "    flare.get_site_name() == 'site-1' and 1 / 0\n    number =")
+    fails = SCRIPT.replace("        writer.", "        1 / (number - 1)\n        writer.")
     recipe = project.recipe(fails, launch_external_process=external)
     recipe.add_client_component("observer", Remembers())
     run = recipe.execute(project.env(num_threads=2), raise_on_failure=False)
@@ -219,7 +219,7 @@ LISTS = """
     from pathlib import Path
 
     print(sorted(path.name for path in Path(__file__).parent.glob("*.txt")))
-    print(len(list(Path("tensorboard").iterdir())), "event files")
+    print(len(list(Path("tensorboard").iterdir())), "event files", flush=True)
 """
 
 
@@ -227,7 +227,7 @@ LISTS = """
 @pytest.mark.parametrize("kind", ["inside", "external"])
 def test_processes_track_as_the_simulator_does(project, kind):
     pytest.importorskip("tensorboard")
-    project.write("client.py", SCRIPT + LISTS)
+    project.write("client.py", LISTS + SCRIPT)
     project.write("job.py", POC)
     for name in ("server", "client"):  # not beside the script, where they would travel anyway
         project.write(f"files/{name}.txt", name)

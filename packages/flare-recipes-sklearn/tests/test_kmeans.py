@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import pytest
 from sklearn.cluster import MiniBatchKMeans
@@ -12,7 +10,6 @@ from sklearn.datasets import make_blobs
 from flare_core import FLModel, JobFailed, RecipeError, Reply
 from flare_recipes_sklearn import KMeansFedAvgRecipe, kmeans_step
 from flare_recipes_sklearn.kmeans import KMeansUpdate
-from flare_runtime import SimEnv
 
 SCRIPT = """
     import numpy as np
@@ -20,7 +17,7 @@ SCRIPT = """
     from flare_recipes_sklearn import kmeans_step
 
     flare.init()
-    rows = np.load({rows!r} + "/" + flare.get_site_name() + ".npy")
+    rows = np.load({folder!r} + "/" + flare.get_site_name() + ".npz")["rows"]
     while flare.is_running():
         model = flare.receive()
         flare.send(flare.FLModel(params=kmeans_step(model.params, rows)))
@@ -28,17 +25,12 @@ SCRIPT = """
 
 
 @pytest.fixture
-def federation(tmp_path):
+def federation(model_from_sites):
     """Runs the recipe with the given rows at the sites, and returns the model."""
 
     def run(*sites, **arguments):
-        for number, rows in enumerate(sites, 1):
-            np.save(tmp_path / f"site-{number}.npy", rows)
-        script = tmp_path / "client.py"
-        script.write_text(textwrap.dedent(SCRIPT.format(rows=str(tmp_path))))
-        recipe = KMeansFedAvgRecipe(min_clients=len(sites), train_script=script, **arguments)
-        env = SimEnv(num_clients=len(sites), workspace_root=tmp_path / "runs")
-        return recipe.execute(env).load_model()
+        arrays = [{"rows": rows} for rows in sites]
+        return model_from_sites(KMeansFedAvgRecipe, SCRIPT, arrays, **arguments)
 
     return run
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
@@ -20,7 +18,6 @@ from sklearn.svm import LinearSVC
 
 from flare_core import ModelError, ModelTypeError, ParamsType, RecipeError
 from flare_recipes_sklearn import FedAvgRecipe, get_params, set_params
-from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file
 
 ROWS, LABELS = load_iris(return_X_y=True)
@@ -49,15 +46,12 @@ SCRIPT = """
 
 
 @pytest.fixture
-def federation(tmp_path):
+def federation(model_from_sites):
+    """Runs the recipe with the given rows and labels at the sites, and returns the model."""
+
     def run(*sites, **arguments):
-        for number, (rows, labels) in enumerate(sites, 1):
-            np.savez(tmp_path / f"site-{number}.npz", rows=rows, labels=labels)
-        script = tmp_path / "client.py"
-        script.write_text(textwrap.dedent(SCRIPT.format(folder=str(tmp_path))))
-        recipe = FedAvgRecipe(min_clients=len(sites), train_script=script, **arguments)
-        env = SimEnv(num_clients=len(sites), workspace_root=tmp_path / "runs")
-        return recipe.execute(env).load_model()
+        arrays = [{"rows": rows, "labels": labels} for rows, labels in sites]
+        return model_from_sites(FedAvgRecipe, SCRIPT, arrays, **arguments)
 
     return run
 

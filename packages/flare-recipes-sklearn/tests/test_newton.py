@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -11,7 +9,6 @@ from sklearn.linear_model import LogisticRegression
 from flare_core import FLModel, JobFailed, ModelError, RecipeError, Reply
 from flare_recipes_sklearn import FedAvgLrRecipe, logistic_probabilities, newton_sums
 from flare_recipes_sklearn.newton import NewtonStep
-from flare_runtime import SimEnv
 
 SCRIPT = """
     import numpy as np
@@ -27,17 +24,12 @@ SCRIPT = """
 
 
 @pytest.fixture
-def federation(tmp_path):
+def federation(model_from_sites):
     """Runs the recipe with the given rows and labels at the sites, and returns the weights."""
 
     def run(*sites, **arguments):
-        for number, (rows, labels) in enumerate(sites, 1):
-            np.savez(tmp_path / f"site-{number}.npz", rows=rows, labels=labels)
-        script = tmp_path / "client.py"
-        script.write_text(textwrap.dedent(SCRIPT.format(folder=str(tmp_path))))
-        recipe = FedAvgLrRecipe(min_clients=len(sites), train_script=script, **arguments)
-        env = SimEnv(num_clients=len(sites), workspace_root=tmp_path / "runs")
-        return recipe.execute(env).load_model()["weights"]
+        arrays = [{"rows": rows, "labels": labels} for rows, labels in sites]
+        return model_from_sites(FedAvgLrRecipe, SCRIPT, arrays, **arguments)["weights"]
 
     return run
 

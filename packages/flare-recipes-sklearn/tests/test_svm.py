@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, make_blobs
@@ -11,7 +9,6 @@ from sklearn.svm import SVC
 
 from flare_core import JobFailed, ModelError, RecipeError, ShapeMismatchError
 from flare_recipes_sklearn import SVMFedAvgRecipe, svm_of, svm_step
-from flare_runtime import SimEnv
 
 SCRIPT = """
     import numpy as np
@@ -28,15 +25,12 @@ SCRIPT = """
 
 
 @pytest.fixture
-def federation(tmp_path):
+def federation(model_from_sites):
+    """Runs the recipe with the given rows and labels at the sites, and returns the model."""
+
     def run(*sites, **arguments):
-        for number, (rows, labels) in enumerate(sites, 1):
-            np.savez(tmp_path / f"site-{number}.npz", rows=rows, labels=labels)
-        script = tmp_path / "client.py"
-        script.write_text(textwrap.dedent(SCRIPT.format(folder=str(tmp_path))))
-        recipe = SVMFedAvgRecipe(min_clients=len(sites), train_script=script, **arguments)
-        env = SimEnv(num_clients=len(sites), workspace_root=tmp_path / "runs")
-        return recipe.execute(env).load_model()
+        arrays = [{"rows": rows, "labels": labels} for rows, labels in sites]
+        return model_from_sites(SVMFedAvgRecipe, SCRIPT, arrays, **arguments)
 
     return run
 

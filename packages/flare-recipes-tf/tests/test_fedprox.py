@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from flare_core import ModelError
+from flare_core import FLModel, ModelError
 from flare_recipes_tf import ProximalLoss, get_params, proximal_loss, set_params
 from flare_recipes_tf.params import trainable_variables
 
@@ -71,7 +71,7 @@ def test_a_step_of_fit_is_the_loss_s_own_step_and_the_closed_form_s(weighted):
         for round_ in (1, 2):  # the function that fit has compiled by the second must follow the global model
             set_params(model, get_params(network()))
             received = moved(model, round_)
-            loss.start(received)
+            loss.start(FLModel(params=received))
             model.fit(x, y, sample_weight=weights, batch_size=len(y), verbose=0, shuffle=False)
             steps[mu, round_] = get_params(model)
     before = get_params(network())
@@ -88,7 +88,7 @@ def test_without_a_global_model_and_with_mu_0_the_loss_is_its_own(model):
     loss = ProximalLoss(plain, model, MU)
     assert float(loss(y, model(x))) == float(plain(y, model(x)))
     zero = ProximalLoss(plain, model, 0)
-    zero.start(moved(model, 1))
+    zero.start(FLModel(params=moved(model, 1)))
     assert float(zero(y, model(x))) == float(plain(y, model(x)))
 
 
@@ -97,11 +97,11 @@ def test_the_loss_is_the_sum_of_both_in_a_loop_of_ones_own(model):
     received = moved(model, 1)
     plain = keras.losses.MeanSquaredError()
     loss = ProximalLoss(plain, model, MU)
-    loss.start(received)
+    loss.start(FLModel(params=received))
     compiled = tf.function(lambda: loss(y, model(x)))
     for seed in (1, 2):
         received = moved(model, seed)
-        loss.start(received)
+        loss.start(FLModel(params=received))
         wanted = float(plain(y, model(x))) + float(proximal_loss(model, received, MU))
         np.testing.assert_allclose(float(compiled()), wanted, rtol=1e-6)
 
@@ -118,10 +118,10 @@ def test_what_does_not_fit_is_named(model):
     params = get_params(model)
     del params["0/dense/kernel"]
     loss = ProximalLoss(keras.losses.MeanSquaredError(), model, MU)
-    for use in (lambda: proximal_loss(model, params, MU), lambda: loss.start(params)):
+    for use in (lambda: proximal_loss(model, params, MU), lambda: loss.start(FLModel(params=params))):
         with pytest.raises(ModelError, match="params has no '0/dense/kernel'"):
             use()
     with pytest.raises(ModelError, match=r"shape \(2,\)"):
-        loss.start({**get_params(model), "0/dense/kernel": np.ones(2)})
+        loss.start(FLModel(params={**get_params(model), "0/dense/kernel": np.ones(2)}))
     with pytest.raises(ModelError, match=r"loss is 'mse'; give an object"):
         ProximalLoss("mse", model, MU)

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from flare_core import ModelError
+from flare_core import FLModel, ModelError
 from flare_recipes_tf.params import check_values, trainable_variables, value_of
 
 __all__ = ["ProximalLoss", "proximal_loss"]
@@ -57,7 +57,7 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]
         while flare.is_running():
             received = flare.receive()
             set_params(model, received.params)
-            loss.start(received.params)
+            loss.start(received)
             model.fit(x, y)
             ...
     Source: Li et al. 2020, arXiv:1812.06127, equation 2.
@@ -75,12 +75,13 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]
         ]
         self._strength = keras.Variable(0.0, dtype="float32", trainable=False)
 
-    def start(self, params: Mapping[str, Any]) -> None:
-        """Stay near to ``params``, the global model as received, from now on.
+    def start(self, received: FLModel) -> None:
+        """Stay near to the global model that was received, from now on.
 
         Raises:
-            ModelError: a key is missing or has another shape; names it.
+            ModelError: it has no params, a key is missing or has another shape; names it.
         """
+        params = received.params or {}
         check_values(params, self._own, source="params")
         for key, variable in zip(self._own, self._reference, strict=True):
             variable.assign(params[key])

@@ -223,7 +223,7 @@ class _Worker:
         """End the process with its server: nobody is left to whom anything could be told."""
         # Others are scripts, whose end is noticed elsewhere.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
-            for site in self._sites.values():  # before its script is ended, which would look like a failure
+            for site in list(self._sites.values()):  # before its script is ended, which would look like a failure
                 site.close(RunStatus.ABORTED, f"{peer} is gone")
             end_external_processes()
             os._exit(LOST_SERVER)
