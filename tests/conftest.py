@@ -229,7 +229,7 @@ class Hospital:
         script: str = NOISE,
         args: list[str] | None = None,
         *,
-        rounds: int = 4,
+        rounds: int | None = 4,
         min_clients: int = 2,
         model: dict | None = None,
         meta: dict | None = None,
@@ -240,7 +240,10 @@ class Hospital:
         code = Path(tempfile.mkdtemp(prefix="code-", dir=self.folder))
         (code / "client.py").write_text(textwrap.dedent(script))
         write_file(code / "initial.safetensors", model or {"w": np.zeros(3)})
-        average = Component(f"flare_core.workflows.{workflow}", {"min_clients": min_clients, "num_rounds": rounds})
+        settings = (
+            {"min_clients": min_clients} if rounds is None else {"min_clients": min_clients, "num_rounds": rounds}
+        )
+        average = Component(f"flare_core.workflows.{workflow}", settings)
         run = Component("flare_runtime.scripts.ScriptExecutor", {"script": "client.py", "args": args or [], **executor})
         (code / "persistor.py").write_text(PERSISTOR)
         files = tuple(PurePosixPath(each) for each in ("client.py", "initial.safetensors", "persistor.py"))

@@ -45,7 +45,8 @@ class Dispatch:
 
     def send(self, task: OpenTask, targets: Sequence[str]) -> None:
         """Give a task to sites, once more if they were given it before."""
-        if targets == task.targets:
+        if not task.is_given:
+            task.is_given = True
             task.is_again = task.number <= self._highest
             self._highest = max(self._highest, task.number)
         known, self._unchanged = self._unchanged, set()

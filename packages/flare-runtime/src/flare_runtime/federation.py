@@ -188,7 +188,11 @@ class SitesFederation:
         self._task_id += 1
         quorum = to.quorum if isinstance(to, Sample) else len(targets)
         given = self._open = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
-        self._dispatch.send(given, targets)
+        for site in targets:
+            if site in self.roster.absent:  # it left while the workflow did something else
+                given.left(site)
+        if there := [site for site in targets if site not in given.passed_over]:
+            self._dispatch.send(given, there)
         started = time.monotonic()
         try:
             for site in targets:

@@ -36,6 +36,7 @@ class OpenTask:
         passed_over: sites that are not waited for any more.
         is_overdue: whether the round's deadline is over.
         sent: by site, what is held for it while it may fetch the model.
+        is_given: whether it was sent to anybody.
         is_again: whether sites were given a task of this id before, in a round that begins again.
         is_closed: whether nothing is expected or held any more.
     """
@@ -51,6 +52,7 @@ class OpenTask:
         self.passed_over: set[str] = set()
         self.is_overdue = False
         self.sent: dict[str, Sent] = {}
+        self.is_given = False
         self.is_again = False
         self.is_closed = False
 

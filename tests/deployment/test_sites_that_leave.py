@@ -1,0 +1,75 @@
+"""Algorithms that ask one site after the other: a site that has left by then does not hold up the rest."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from flare_tensor_downloader import read_file
+
+ADDS = """
+    import os
+    import socket
+    import sys
+
+    import flare_core.client as flare
+
+    flare.init()
+    site = flare.get_site_name()
+    while flare.is_running():
+        model = flare.receive()
+        if site == "site-1" and flare.get_task_name() == sys.argv[2]:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(sys.argv[1])
+                connection.sendall(f"{site} {os.getpid()}".encode())
+                connection.recv(1)
+        if flare.is_evaluate():
+            flare.send(flare.FLModel(metrics={"value": float(model.params["w"][0])}))
+        elif flare.is_submit_model():
+            flare.send(flare.FLModel(params={"w": __import__("numpy").full(3, 10.0 ** int(site[-1]))}))
+        else:
+            flare.send(flare.FLModel(params={"w": model.params["w"] + 10.0 ** int(site[-1])}))
+"""
+
+
+@pytest.fixture
+def run(hospital):
+    """Runs a job of three sites, the second of which is killed while the first does its first task of a name."""
+
+    def make(task, **job):
+        place = hospital(3)
+        asked, leave = threading.Event(), threading.Event()
+
+        def decide(site, pid, times):
+            if times == 1:
+                asked.set()
+                leave.wait(30)
+
+        gate = place.gate(decide)
+        with place.admin() as admin:
+            job_id = admin.submit(place.job(ADDS, [str(gate.path), task], **job))["id"]
+        assert asked.wait(30)
+        place.end("site-2")
+        place.wait_for_events(job_id, {"event": "SiteLeft", "site": "site-2"})
+        leave.set()
+        found, _ = place.result(job_id)
+        assert found["state"] == "finished", found["reason"]
+        return place.folder / "results" / job_id
+
+    return make
+
+
+def test_a_cyclic_round_goes_on_without_it(run):
+    folder = run("train", workflow="Cyclic", rounds=2)
+    assert read_file(folder / "server" / "global_model.safetensors")["w"].tolist() == [2 * (10.0 + 1000.0)] * 3
+
+
+def test_models_are_compared_without_it(run):
+    folder = run("submit_model", workflow="CrossSiteEval", rounds=None, model={"w": np.ones(3)})
+    results = json.loads((folder / "server" / "cross_site_evaluation.json").read_text())
+    models = {site: {name: values["value"] for name, values in each.items()} for site, each in results.items()}
+    rest = {"global": 1.0, "site-1": 10.0, "site-3": 1000.0}
+    assert models == {"site-1": rest, "site-2": {"global": 1.0}, "site-3": rest}
