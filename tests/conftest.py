@@ -440,6 +440,14 @@ class Shell:
                 return
         raise AssertionError(f"{words} does not succeed")
 
+    def processes(self) -> list[psutil.Process]:
+        """Those whose command line names the folder."""
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if any(str(self.folder) in word for word in process.info["cmdline"] or ()) and process.pid != os.getpid()
+        ]
+
     @staticmethod
     def free_port() -> int:
         with socket.socket() as probe:
@@ -457,3 +465,5 @@ def shell(tmp_path):
     for site in tmp_path.glob("site-*"):
         made.flare("stop", site)
     made.flare("down")
+    made.flare("poc", "stop")
+    assert made.processes() == []

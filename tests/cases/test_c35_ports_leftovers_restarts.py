@@ -20,14 +20,6 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def our_processes(folder) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(folder) in word for word in process.info["cmdline"] or ()) and process.pid != os.getpid():
-            found.append(process)
-    return found
-
-
 @pytest.mark.parametrize("command", [("up", "--address", "127.0.0.1"), ("poc", "start")], ids=["up", "poc"])
 def test_a_busy_port_is_named_within_seconds_and_nothing_is_left_running(shell, command):
     with socket.create_server(("0.0.0.0", 0)) as busy:
@@ -37,7 +29,7 @@ def test_a_busy_port_is_named_within_seconds_and_nothing_is_left_running(shell, 
         assert time.monotonic() - began < 10
     assert str(port) in said
     assert "in use" in said
-    assert our_processes(shell.folder) == []
+    assert shell.processes() == []
 
 
 def test_the_port_of_the_command_is_used_everywhere(shell):
@@ -58,7 +50,7 @@ def test_stop_leaves_no_process_and_no_port_and_a_start_may_follow_at_once(shell
         assert listens(port)
         shell.flare("poc", "stop")
         assert not listens(port)
-        assert our_processes(shell.folder) == []
+        assert shell.processes() == []
 
 
 def test_a_second_start_and_cleaning_while_it_runs_are_refused(shell):
@@ -121,6 +113,7 @@ def test_a_client_of_another_project_is_refused(shell):
     said = shell.flare("client", shell.folder / "site-1", code=1)
     assert "certificates do not fit" in said
     assert shell.json("site", "list", "--kit", second / "admin")[0]["name"] == "admin"
+    shell.flare("down", "--folder", second)
 
 
 def test_two_federations_run_beside_each_other(shell, tmp_path):
@@ -136,7 +129,7 @@ def test_two_federations_run_beside_each_other(shell, tmp_path):
     assert len(ports) == 2
 
 
-def test_what_a_script_has_started_ends_when_it_is_killed(tmp_path):
+def test_what_a_script_has_started_ends_when_it_is_killed(shell, tmp_path):
     """A killed script that runs a job in PocEnv leaves no daemon behind."""
     script = """
 import sys, numpy as np
@@ -161,7 +154,7 @@ run.get_result()
     process = subprocess.Popen([sys.executable, path], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
-    daemons = [each for each in our_processes(tmp_path) if each.pid != process.pid]
+    daemons = [each for each in shell.processes() if each.pid != process.pid]
     assert len(daemons) >= 2
     process.send_signal(signal.SIGKILL)
     process.wait()
