@@ -14,7 +14,7 @@ initial model is what travels: ``initial_model=shared_state(model)``.
 
 from __future__ import annotations
 
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,43 +61,53 @@ def patch(trainer: Trainer, restore_state: bool = True, load_state_dict_strict: 
     if not isinstance(getattr(trainer.train, "__self__", None), Trainer):
         return  # it is patched already
     link = TrainerLink(rank=trainer.args.process_index, strict=load_state_dict_strict)
-    train, evaluate = trainer.train, trainer.evaluate
-    is_evaluating = False
+    federated = _Federated(trainer, link, restore_state)
+    trainer.train, trainer.evaluate = federated.train, federated.evaluate
 
-    @wraps(train)
-    def federated_train(*args: Any, **kwargs: Any) -> Any:
+
+class _Federated:
+    """What stands before a trainer's own ``train`` and ``evaluate``."""
+
+    def __init__(self, trainer: Trainer, link: TrainerLink, restores: bool) -> None:
+        self._trainer = trainer
+        self._link = link
+        self._restores = restores
+        self._train, self._evaluate = trainer.train, trainer.evaluate
+        self._is_evaluating = False
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the task asks for."""
+        trainer, link = self._trainer, self._link
         training = link.begin_training(_shared(trainer.model))
         if training is Training.SUBMIT:
             link.submit(_shared(trainer.model))
         if training in (Training.SUBMIT, Training.IDLE):
             return TrainOutput(global_step=0, training_loss=0.0, metrics={})
-        if training is Training.FEDERATED and not restore_state and trainer.optimizer is not None:
+        if training is Training.FEDERATED and not self._restores and trainer.optimizer is not None:
             trainer.optimizer.state.clear()
-        output = train(*args, **kwargs)
+        output = self._train(*args, **kwargs)
         if training is Training.FEDERATED:
             steps, meta = trainer.state.global_step, meta_of(trainer.model)
             link.end_training(_shared(trainer.model), steps=steps, meta=meta)
         return output
 
-    @wraps(evaluate)
-    def federated_evaluate(*args: Any, **kwargs: Any) -> Any:
-        nonlocal is_evaluating
-        if trainer.is_in_train or is_evaluating:  # the trainer itself calls this, the latter for several data sets
-            return evaluate(*args, **kwargs)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the model received, unless it is the trainer itself that evaluates."""
+        trainer, link = self._trainer, self._link
+        if trainer.is_in_train or self._is_evaluating:  # the latter for each of several data sets
+            return self._evaluate(*args, **kwargs)
         link.begin_evaluation(_shared(trainer.model))
-        is_evaluating = True
+        self._is_evaluating = True
         try:
-            metrics = evaluate(*args, **kwargs)
+            metrics = self._evaluate(*args, **kwargs)
         finally:
-            is_evaluating = False
+            self._is_evaluating = False
         if trainer.args.world_size > 1 and trainer.model_wrapped is trainer.model:
             # A model that was evaluated before it is trained counts as prepared for training, too: without this, ranks
             # would not exchange gradients, and each train a model of its own.
             trainer.model._is_accelerate_prepared = False
         link.end_evaluation({name: value for name, value in metrics.items() if not name.endswith(_NO_METRICS)})
         return metrics
-
-    trainer.train, trainer.evaluate = federated_train, federated_evaluate
 
 
 def shared_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
