@@ -262,6 +262,15 @@ def test_a_robust_aggregator_reads_lazy_results(script, run):
     assert set(run(recipe, 5).load_model()["w"].tolist()) == {6.0}
 
 
+def test_a_part_of_a_model_cannot_have_the_name_of_what_travels_along(script):
+    with pytest.raises(RecipeError, match="a part named 'optimizer_params'"):
+        FedAvgRecipe(
+            min_clients=1,
+            initial_model={"w": np.zeros(1), "optimizer_params": {"m": np.zeros(1)}},
+            train_script=script(APPEND),
+        )
+
+
 def test_a_few_sites_are_drawn_for_each_round(script, run):
     recipe = FedAvgRecipe(
         min_clients=1,

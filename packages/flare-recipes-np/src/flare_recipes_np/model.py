@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flare_core import RecipeError, flatten, unflatten
-from flare_core.model import key_text
+from flare_core.model import OPTIMIZER_PARAMS, key_text
 from flare_core.recipe import wrong_model
 from flare_core.recipes import ScriptRecipe
 from flare_core.recipes.initial_model import check_fits
@@ -42,6 +42,11 @@ class NumpyModel(ScriptRecipe):
 
 def _params_of(model: Any, recipe: str) -> dict[str, Any]:
     if isinstance(model, Mapping):
+        if isinstance(model.get(OPTIMIZER_PARAMS), Mapping):
+            raise RecipeError(
+                f"initial_model has a part named {OPTIMIZER_PARAMS!r}, under which algorithms send arrays of their own"
+                " along with a model; rename it"
+            )
         return unflatten(
             {key: _array_of(value, recipe, f"initial_model['{key_text(key)}']") for key, value in flatten(model)}
         )

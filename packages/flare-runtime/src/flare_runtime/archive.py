@@ -30,10 +30,8 @@ def pack_folder(folder: Path, archive: Path, *, without: Collection[Path] = ()) 
         without: files of the folder that are left out.
     """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
-        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+        for path in sorted(each for each in folder.rglob("*") if each.is_file() and each not in without):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
-            if path in without:
-                continue
             if path.stat().st_size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
                 entry.compress_type = zipfile.ZIP_DEFLATED
             with path.open("rb") as source, target.open(entry, "w", force_zip64=True) as written:
