@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 
 import numpy as np
@@ -290,3 +291,79 @@ def test_a_few_sites_are_drawn_for_each_round(script, run):
     assert first.load_model()["numpy_key"].tolist() == run(recipe).load_model()["numpy_key"].tolist()
     with pytest.raises(FlareError, match="clients_per_round is 1; give an integer from 2"):
         FedAvgRecipe(min_clients=2, initial_model=np.zeros(1), train_script=script(APPEND), clients_per_round=1)
+
+
+@pytest.mark.parametrize("recipe", [FedAvgRecipe, FedOptRecipe])
+def test_a_quorum_of_all_is_exactly_the_recipe_without_one(script, run, recipe):
+    found = []
+    for quorum in (None, 3, 100):
+        done = run(quadratic(recipe, script, 4, quorum=quorum))
+        server = done.get_result() / "server"
+        models = [(server / f"{name}_model.safetensors").read_bytes() for name in ("global", "best")]
+        found.append((models, done.summary()["best"]))
+    assert found[0] == found[1] == found[2]
+
+
+WAITS = """
+    import os
+    import numpy as np
+    import flare_core.client as flare
+
+    flare.init()
+    slow = flare.get_site_name() == "site-1"
+    done = 0
+    while flare.is_running():
+        model = flare.receive()
+        done += 1
+        if (slow, done) in ((True, 1), (False, 5)):
+            open(f"{folder}/{{slow}}", "rb").read()  # until the other site is so far:
+        elif (slow, done) in ((False, 4), (True, 2)):
+            open(f"{folder}/{{not slow}}", "wb").close()
+        step = 10.0 if slow else 1.0
+        params = {{"numpy_key": model.params["numpy_key"] + step}}
+        flare.send(flare.FLModel(params=params, metrics={{"round": model.current_round}}))
+"""
+
+
+def test_a_slow_site_holds_nobody_up(script, tmp_path):
+    """In processes: without the quorum, site 1 and site 2 would wait for each other."""
+    for name in ("True", "False"):
+        os.mkfifo(tmp_path / name)
+    recipe = FedAvgRecipe(
+        min_clients=2,
+        num_rounds=6,
+        initial_model=np.zeros(2),
+        train_script=script(WAITS.format(folder=tmp_path)),
+        key_metric=None,
+        quorum=1,
+        staleness_exponent=0,
+    )
+    done = recipe.execute(SimEnv(num_clients=2, num_threads=2, workspace_root=tmp_path / "runs"))
+    rows = [(row["site"], row["round"], row["value"]) for row in done.metrics() if row["key"] == "round"]
+    rows = [row for row in rows if row[0] is not None]
+    taken, made_from = next(row[1:] for row in rows if row[0] == "site-1")
+    assert (taken, made_from) == (4, 0)  # it was made from the first model, and counts four rounds later
+    assert [row[2] for row in rows if row[0] == "site-2"][:4] == [0, 1, 2, 3]
+    by_round = [[10.0 if site == "site-1" else 1.0 for site, taken, _ in rows if taken == each] for each in range(6)]
+    expected = sum(sum(steps) / len(steps) for steps in by_round)
+    assert done.load_model()["numpy_key"] == pytest.approx([expected] * 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quorum": 0}, "quorum is 0"),
+        ({"quorum": 1.5}, "quorum is 1.5"),
+        ({"max_staleness": -1}, "max_staleness is -1"),
+        ({"staleness_exponent": float("nan")}, "staleness_exponent is nan"),
+        ({"staleness_exponent": True}, "staleness_exponent is True"),
+    ],
+)
+def test_a_quorum_is_checked(script, arguments, message):
+    with pytest.raises(RecipeError, match=message):
+        quadratic(FedAvgRecipe, script, 1, **arguments)
+
+
+def test_controls_of_several_models_cannot_be_summed(script):
+    with pytest.raises(RecipeError, match="quorum cannot be chosen for SCAFFOLD"):
+        quadratic(ScaffoldRecipe, script, 1, quorum=1)

@@ -3,72 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import threading
 
 import numpy as np
 import pytest
+from table import SITES, Table, run
 
-from flare_core import CodeBundle, FLModel, SiteError
+from flare_core import FLModel, SiteError
 from flare_core.workflows import FedAvg
-from flare_runtime.checkpoints import Checkpoints
-from flare_runtime.federation import SitesFederation
-from flare_runtime.record import MetricsFile
-from flare_runtime.roster import Roster
 from flare_runtime.run_folder import RunFolder
-from flare_tensor_downloader import Downloader, read_file
-from flare_transport import Cell, InprocLink
-
-SITES = ("site-1", "site-2", "site-3", "site-4")
-
-
-class Table:
-    """A federation, and its sites as cells that the test plays."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-        self.server = Cell("server")
-        self.server.handle("sync", lambda message: None)
-        self.tasks: dict[str, list] = {site: [] for site in SITES}
-        self.all_have_a_task = threading.Barrier(len(SITES) + 1)
-        self.cells = {}
-        self.downloaders = {}
-        for site in SITES:
-            cell = self.cells[site] = Cell(site)
-            self.downloaders[site] = Downloader(cell)
-            here, there = InprocLink.pair("server", site)
-            self.server.attach(here)
-            cell.attach(there)
-            cell.handle("task", self._on_task)
-            cell.handle("end", lambda message: None)
-        self.checkpoints = Checkpoints(folder, None, CodeBundle(folder.path))
-        self.metrics = MetricsFile(folder.metrics)
-        self.federation = SitesFederation(
-            job_id="job/1",
-            seed=0,
-            roster=Roster({site: site for site in SITES}, can_leave=False),
-            cell=self.server,
-            downloader=Downloader(self.server),
-            checkpoints=self.checkpoints,
-            metrics=self.metrics,
-            task_filters=[],
-            result_filters=[],
-        )
-
-    def _on_task(self, message) -> None:
-        self.tasks[message.to].append(message.payload)
-        self.all_have_a_task.wait(20)
-
-    def reply(self, site: str, model: FLModel) -> None:
-        """Send a reply, and return when the server has it."""
-        task_id = self.tasks[site][-1][0]
-        self.cells[site].send("server", "result", [task_id, site, model])
-        self.cells[site].request("server", "sync", timeout_s=20)
-
-    def close(self) -> None:
-        self.checkpoints.close()
-        self.metrics.close()
-        for cell in (self.server, *self.cells.values()):
-            cell.close()
+from flare_tensor_downloader import read_file
 
 
 @pytest.fixture
@@ -76,20 +19,6 @@ def table(tmp_path):
     made = Table(RunFolder.create(tmp_path, "job"))
     yield made
     made.close()
-
-
-def run(table: Table, workflow: FedAvg) -> tuple[threading.Thread, list[BaseException]]:
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            workflow.run(table.federation)
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread, errors
 
 
 def model_of(site: str, round_: int) -> FLModel:

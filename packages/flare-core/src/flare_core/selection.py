@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from flare_core.errors import RecipeError
+from flare_core.model import FLModel
 from flare_core.task import Reply
 
-__all__ = ["BestScore", "MetricMean", "StopCondition"]
+__all__ = ["BestScore", "MeasuredModels", "MetricMean", "StopCondition"]
 
 MODES = ("max", "min")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -65,6 +66,32 @@ class MetricMean:
     def reported(self) -> list[str]:
         """All keys that any site reported as a number."""
         return sorted(self._reported)
+
+
+class MeasuredModels:
+    """Models that several sites measure in whichever rounds, each until enough of them have.
+
+    Args:
+        max_age: after how many rounds a model is given up.
+    """
+
+    def __init__(self, max_age: int) -> None:
+        self._max_age = max_age
+        self._open: dict[int, tuple[FLModel | None, MetricMean, set[str]]] = {}
+
+    def add(self, reply: Reply, weight: float) -> None:
+        """Take the metrics that a site measured on the model that it was given."""
+        _, means, sites = self._open.setdefault(reply.round or 0, (reply.sent, MetricMean(), set()))
+        means.add(reply, weight)
+        sites.add(reply.site)
+
+    def take(self, key: str, *, needed: int, round_: int) -> Iterator[tuple[FLModel, int, float | None]]:
+        """Yield each model that ``needed`` sites have measured by now, its round and its average of a metric; once."""
+        for number, (model, means, sites) in sorted(self._open.items()):
+            if len(sites) >= needed and model is not None:
+                yield model, number, means.means().get(key)
+            if len(sites) >= needed or round_ - number >= self._max_age:
+                del self._open[number]
 
 
 def as_number(value: Any) -> float | None:

@@ -36,12 +36,17 @@ class Reply:
     ``model.params`` may be lazy: an array is fetched from the site when it is read and released after. It can be read
     until the next reply is taken from :meth:`Federation.broadcast`; an aggregator that needs it for longer copies what
     it needs, or calls ``reply.model.params.keep()`` where there is one.
+
+    Attributes:
+        round: the round in which the site was given the task.
+        sent: the model that it was given, before any filter.
     """
 
     site: str
     task: str
     model: FLModel
     round: int | None = None
+    sent: FLModel | None = None
 
     @property
     def num_steps(self) -> float:

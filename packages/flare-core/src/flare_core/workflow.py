@@ -52,6 +52,9 @@ class Federation(Protocol):
 
     events: EventBus
 
+    round: int | None
+    """The current round, counted from 0; None before the first."""
+
     config: Mapping[str, Any]
     """The server's settings of the job (``recipe.add_server_config``)."""
 
@@ -83,6 +86,20 @@ class Federation(Protocol):
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """
 
+    def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
+        """Give a task to those sites that work on none, and yield the first ``quorum`` replies, whatever their round.
+
+        The other sites go on, and their replies come in a later round. With a quorum of all, this is as
+        :meth:`broadcast`, the order included. ``reply.round`` and ``reply.sent`` tell what a reply was made from.
+
+        Args:
+            to: the sites that may be given the task. After the round's deadline, its quorum is enough.
+            quorum: how many replies are awaited; all that are under way, if those are fewer.
+            max_staleness: what was given to sites more rounds ago is withdrawn, and its results are dropped.
+        Raises:
+            SiteError: as :meth:`broadcast`.
+        """
+
     def load(self, name: str = "global") -> FLModel:
         """Return the model to start from: the one saved last, by whichever workflow of the job, else the initial one.
 
@@ -90,8 +107,15 @@ class Federation(Protocol):
         model that is not there has no params.
         """
 
-    def save(self, model: FLModel, *, name: str = "global", metric: float | None = None) -> None:
-        """Keep a checkpoint named ``global`` or ``best``; ``model`` must not change afterwards."""
+    def save(
+        self, model: FLModel, *, name: str = "global", metric: float | None = None, of_round: int | None = None
+    ) -> None:
+        """Keep a checkpoint named ``global`` or ``best``; ``model`` must not change afterwards.
+
+        Args:
+            metric: what chose it.
+            of_round: the round in which sites were given it, if that is not the current one.
+        """
 
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         """Write metrics of the current round into the run's record; without a site they are the federation's."""

@@ -97,12 +97,12 @@ def check_site_shape(site: str, name: str, value: Array, wanted: tuple[int, ...]
 class ServerRecipe(SklearnModel, BaseFedAvgRecipe):
     """A recipe whose server combines the sites' arrays in a way of its own.
 
-    ``aggregator``, ``aggregation_weights`` and ``exclude_vars`` would change the mathematics and are refused, as is
-    ``params_transfer_type="DIFF"``: what the sites send is no model.
+    ``aggregator``, ``aggregation_weights``, ``exclude_vars`` and ``quorum`` would change the mathematics and are
+    refused, as is ``params_transfer_type="DIFF"``: what the sites send is no model.
     """
 
     def _check(self) -> None:
-        for name in ("aggregator", "aggregation_weights", "exclude_vars"):
+        for name in ("aggregator", "aggregation_weights", "exclude_vars", "quorum"):
             if getattr(self, name):
                 raise RecipeError(
                     f"{name} is {getattr(self, name)!r}, but {self.public_name()} combines in a way of its own;"

@@ -113,6 +113,8 @@ class Dispatch:
 
     def _withdraw(self, task: OpenTask) -> None:
         there = [site for site in task.targets if site not in self._roster.absent]
+        if task.outlives_round:  # who has answered may have been given another one
+            there = [site for site in there if site not in task.read]
         for host, sites in self._roster.by_host(there).items():
             try:
                 self._cell.send(host, "withdraw", sites)

@@ -12,36 +12,25 @@ import numpy as np
 
 from flare_core import (
     FLModel,
-    JobAborted,
     RecipeError,
     Reply,
     Sample,
     SiteError,
 )
 from flare_core.events import (
-    EventBus,
-    MetricLogged,
     ModelSaved,
     RoundEnded,
     RoundStarted,
-    SiteFailed,
-    SiteLeft,
-    SiteReplied,
-    SiteReturned,
     TableMade,
-    WarningRaised,
 )
 from flare_core.filters import FilterChain
+from flare_runtime.arrivals import Arrivals
 from flare_runtime.checkpoints import Keeper
-from flare_runtime.dispatch import Dispatch
-from flare_runtime.inbox import Inbox
 from flare_runtime.open_task import OpenTask
-from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result, Warned
 from flare_runtime.record import MetricsFile
 from flare_runtime.roster import Roster
 from flare_tensor_downloader import Downloader
-from flare_transport import Cell, Message
-from flare_transport.address import speaks_for
+from flare_transport import Cell
 
 __all__ = ["SitesFederation", "Waits"]
 
@@ -63,11 +52,8 @@ class Waits:
     round_deadline_s: float | None = None
 
 
-class SitesFederation:
+class SitesFederation(Arrivals):
     """A federation of sites that are reached through cells.
-
-    Everything that arrives goes through one queue, which the workflow's thread empties while it waits; so workflows,
-    aggregators and event handlers need no locks.
 
     Args:
         roster: the sites.
@@ -92,34 +78,24 @@ class SitesFederation:
         waits: Waits | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__(
+            roster=roster,
+            cell=cell,
+            downloader=downloader,
+            metrics=metrics,
+            task_filters=task_filters,
+            result_filters=result_filters,
+        )
         self.job_id = job_id
-        self.sites = roster.sites
-        self.roster = roster
         self.random = np.random.default_rng(seed)
-        self.events = EventBus()
         self.config: Mapping[str, Any] = dict(config or {})
-        self.round: int | None = None
         self.total_rounds: int | None = None
-        self._first_round = 0
         self.reading: str | None = None
-        self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
-        self._cell = cell
+        self._first_round = 0
         self._checkpoints = checkpoints
-        self._metrics = metrics
-        self._dispatch = Dispatch(cell, downloader, roster, task_filters, result_filters)
         self._waits = waits or Waits()
-        self._inbox: Inbox[Post] = Inbox()
         self._task_id = 0
-        self._open: OpenTask | None = None
         self._round_started: float | None = None
-        self._last_means: dict[str, float] = {}
-        self._ended: set[str] = set()
-        self._is_finishing = False
-        cell.handle("result", lambda message: self._inbox.put(Result(message), can_wait=True), inline=True)
-        cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
-        cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
-        cell.handle("warning", lambda message: self._inbox.put(Warned.read(message, roster)), inline=True)
-        cell.handle("ready", lambda message: self._inbox.put(Ready.read(message, roster)), inline=True)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -134,6 +110,7 @@ class SitesFederation:
             first_round: the round that comes next.
         """
         self._first_round = first_round
+        self._close_open()
         if state is not None:
             self._task_id = int(state["tasks"])
             self.random.bit_generator.state = state["random"]
@@ -183,35 +160,92 @@ class SitesFederation:
             if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._dispatch.release_kept()
-        if self._open is not None:  # a round was left in its middle
-            self._dispatch.close(self._open)
-        self._task_id += 1
-        quorum = to.quorum if isinstance(to, Sample) else len(targets)
-        given = self._open = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
-        for site in targets:
-            if site in self.roster.absent:  # it left while the workflow did something else
-                given.left(site)
-        if there := [site for site in targets if site not in given.passed_over]:
-            self._dispatch.send(given, there)
+        self._close_open()
+        given = self._give(task, model, targets, to.quorum if isinstance(to, Sample) else len(targets))
         started = time.monotonic()
         try:
             for site in targets:
                 while site not in given.arrived and site not in given.passed_over:
                     self._await_reply(given, site, started)
-                if site in given.passed_over:
-                    continue
-                model = self._dispatch.receive(given, site)
-                given.read.add(site)
-                params = model.params
-                self.reading = site
-                yield Reply(site, task, self._dispatch.filtered(model, site, given), self.round)
-                self.reading = None
-                self._dispatch.done_with(params)
+                if site not in given.passed_over:
+                    yield from self._read(given, site)
         finally:
-            self._dispatch.close(given)
-            if self._open is given:  # and not one of the same round that has begun again
-                self._open = None
-                self._waiting_for = ("the workflow's own work on the server", time.time())
+            self._close(given)
+
+    def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
+        self._dispatch.release_kept()
+        for old in self._open:
+            if not old.outlives_round or self._age(old) > max_staleness:
+                self._close(old)
+        started = time.monotonic()
+        self._give_to_idle(task, model, to)
+        while (there := len(self._open.arrived)) < (wanted := self._wanted(to, quorum, started)) or not there:
+            if not there and not self._open.awaited:  # all that worked have left
+                self._give_to_idle(task, model, self.sample(to.quorum))
+                continue
+            self._await_replies(wanted - there, started)
+        for site, given in sorted(self._open.arrived.items(), key=lambda item: self.sites.index(item[0])):
+            yield from self._read(given, site)
+        for given in self._open:
+            if not given.missing and not given.arrived:
+                self._close(given)
+
+    def _give(self, task: str, model: FLModel, targets: Sequence[str], quorum: int) -> OpenTask:
+        """Give a task to those of its sites that are there."""
+        self._task_id += 1
+        given = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
+        self._open.add(given)
+        for site in targets:
+            if site in self.roster.absent:  # it left while the workflow did something else
+                given.left(site)
+        if there := [site for site in targets if site not in given.passed_over]:
+            self._dispatch.send(given, there)
+        return given
+
+    def _give_to_idle(self, task: str, model: FLModel, sites: Sequence[str]) -> None:
+        """Give a task that outlives its round to those of the sites that work on none."""
+        busy = {*self._open.awaited, *self._open.arrived}
+        if idle := [site for site in sites if site not in busy]:
+            self._give(task, model, idle, 0).outlives_round = True
+
+    def _read(self, given: OpenTask, site: str) -> Iterator[Reply]:
+        """Yield a reply that has arrived, and let the site drop its tensors when the next is taken."""
+        model = self._dispatch.receive(given, site)
+        given.read.add(site)
+        params = model.params
+        self.reading = site
+        filtered = self._dispatch.filtered(model, site, given)
+        yield Reply(site, given.name, filtered, given.model.current_round, given.model)
+        self.reading = None
+        self._dispatch.done_with(params)
+
+    def _close(self, given: OpenTask) -> None:
+        self._dispatch.close(given)
+        self._open.drop(given)
+        self._waiting_for = ("the workflow's own work on the server", time.time())
+
+    def _close_open(self) -> None:
+        """Let go of what an earlier round has left open."""
+        for given in self._open:
+            self._close(given)
+
+    def _age(self, given: OpenTask) -> int:
+        """How many rounds ago the sites were given a task."""
+        return (self.round or 0) - (given.model.current_round or 0)
+
+    def _wanted(self, to: Sample, quorum: int, started: float) -> int:
+        """How many replies the round takes: all, if no more are under way; after its deadline, as few as can be."""
+        deadline = self._waits.round_deadline_s
+        if deadline is not None and time.monotonic() >= started + deadline:
+            quorum = min(quorum, to.quorum)
+        return min(quorum, len(self._open.arrived) + len(self._open.awaited))
+
+    def _await_replies(self, wanted: int, started: float) -> None:
+        """Take what comes next; a round's deadline ends the wait once."""
+        deadline = self._waits.round_deadline_s
+        limit = None if deadline is None or time.monotonic() >= started + deadline else started + deadline
+        what = f"{wanted} more results in round {self.round} from {', '.join(self._open.awaited)}"
+        self._take_until(limit, what, min(wanted, MOST_AT_ONCE))
 
     def _await_reply(self, task: OpenTask, site: str, started: float) -> None:
         """Take what comes next while a site's reply is awaited, and see whether the wait must end."""
@@ -242,14 +276,11 @@ class SitesFederation:
     def load(self, name: str = "global") -> FLModel:
         return self._checkpoints.load(name)
 
-    def save(self, model: FLModel, *, name: str = "global", metric: float | None = None) -> None:
+    def save(
+        self, model: FLModel, *, name: str = "global", metric: float | None = None, of_round: int | None = None
+    ) -> None:
         self._checkpoints.save(model, name)
-        self.events.emit(ModelSaved(name, self.round, metric))
-
-    def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
-        if site is None:
-            self._last_means = metrics
-        self._note_metrics(self.round, site, metrics)
+        self.events.emit(ModelSaved(name, self.round if of_round is None else of_round, metric))
 
     def write(self, name: str, text: str) -> None:
         self._checkpoints.write(name, text)
@@ -257,49 +288,10 @@ class SitesFederation:
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         self.events.emit(TableMade(title, tuple(columns), tuple(tuple(row) for row in rows)))
 
-    def warn(self, message: str) -> None:
-        logger.warning("%s", message)
-        self.events.emit(WarningRaised(message))
-
-    def fail(self, site: str, message: str, details: str = "") -> None:
-        """Take note, from any thread, that a site is lost for good."""
-        self._inbox.put(Failed(site, message, details))
-
-    def leave(self, host: str, reason: str) -> None:
-        """Take note, from any thread, that a cell is gone, and with it the sites that it serves; they may come back."""
-        self._inbox.put(Left(host, reason))
-
-    def leave_below(self, peer: str, reason: str) -> None:
-        """Take note, from any thread, that all cells below a peer are gone, and it itself."""
-        for host in self.roster.hosts.copy().values():
-            if speaks_for(peer, host):
-                self.leave(host, reason)
-
-    def site_ended(self, host: str) -> None:
-        """Take note, from any thread, that what served a site has ended in order."""
-        self._inbox.put(Ended(host))
-
-    def abort(self, reason: str) -> None:
-        """End the run from another thread."""
-        self._inbox.put(JobAborted(reason))
-
-    def take_ready(self, message: Message) -> None:
-        """Take a site's word that it is ready, which came before this federation was made."""
-        self._inbox.put(Ready.read(message, self.roster))
-
-    def wait_ready(self, hosts: int) -> None:
-        """Wait until so many hosts have said that their sites are ready.
-
-        Raises:
-            SiteError: a site could not be prepared.
-        """
-        ready = 0
-        while ready < hosts:
-            ready += isinstance(self._handle(self._inbox.take()), Ready)
-
     def finish(self) -> None:
         """Tell all sites that no task will come any more."""
         self._end_round()  # the workflow may have left the loop
+        self._close_open()
         self._dispatch.release_kept()
         self._is_finishing = True
         for host in self.roster.by_host(self.roster.present):
@@ -310,113 +302,5 @@ class SitesFederation:
         while running := [site for site in self.roster.present if site not in self._ended]:
             self._take_until(None, f"the scripts of {', '.join(running)} to end")
 
-    def drain(self) -> None:
-        """Take what has arrived without waiting for more; failures are noted, not raised."""
-        while (item := self._inbox.take_now()) is not None:
-            if isinstance(item, Failed):
-                self._note_failure(item)
-            elif isinstance(item, Logged):
-                self._record_log(item)
-            elif isinstance(item, Warned):
-                self.warn(f"{item.site}: {item.text}")
-
     def _stamped(self, model: FLModel) -> FLModel:
         return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
-
-    @property
-    def waiting_for(self) -> tuple[str, float]:
-        """What the run waits for, and since when in seconds of the epoch; readable from any thread."""
-        what, since = self._waiting_for
-        if isinstance(what, OpenTask):
-            what = f"results of '{what.name}' in round {self.round} from {', '.join(what.awaited)}"
-        return what, since
-
-    def _take_until(self, limit: float | None, what: str | OpenTask, wanted: int = 1) -> bool:
-        """Take one item, or wait for ``wanted``; false when the time is over first."""
-        self._waiting_for = (what, time.time())
-        item = self._inbox.take(wanted, None if limit is None else max(0.0, limit - time.monotonic()))
-        if item is not None:
-            self._handle(item)
-        return item is not None
-
-    def _handle(self, item: Post) -> Post:
-        match item:
-            case Result():
-                self._take_result(*item.content(self.roster))
-            case Logged():
-                self._record_log(item)
-            case Warned():
-                self.warn(f"{item.site}: {item.text}")
-            case Failed():
-                raise self._note_failure(item)
-            case Ready():
-                self._note_ready(item)
-            case Left():
-                self._note_left(item)
-            case Ended():
-                self._ended.update(self.roster.sites_of(item.host))
-            case BaseException():
-                raise item
-        return item
-
-    def _take_result(self, sender: str, task_id: int, site: str, model: FLModel) -> None:
-        task = self._open
-        if not self.roster.speaks_for(sender, site):
-            logger.error("%s spoke for the site %r, which is not its own; ignored", sender, site)
-        elif task is None or task_id != task.number or not task.take(site, model):
-            logger.warning("late result ignored site=%s task_id=%s", site, task_id)
-            self._dispatch.release([model])
-        else:
-            done = len(task.targets) - task.missing
-            self.events.emit(SiteReplied(site, task.name, self.round, done, len(task.targets)))
-
-    def _note_ready(self, item: Ready) -> None:
-        if self._is_finishing and self.roster.can_leave:  # it came too late
-            self._cell.send(item.host, "end")
-        for site in item.sites:
-            if not self.roster.can_leave or not self.roster.arrive(site, item.host):
-                continue
-            self._ended.discard(site)
-            self.events.emit(SiteReturned(site))
-            task = self._open
-            if task is not None and site in task.awaited:  # it was given the task before, and has lost it
-                self._dispatch.send(task, (site,))
-
-    def _note_left(self, item: Left) -> None:
-        if self._is_finishing:  # nothing is wanted of it any more
-            self._ended.update(self.roster.sites_of(item.host))
-            return
-        self.roster.will_not_come(item.host, item.reason)
-        for site in self.roster.sites_of(item.host):
-            if not self.roster.leave(site, item.host, item.reason):
-                continue
-            logger.warning("site left site=%s reason=%s", site, item.reason)
-            self.events.emit(SiteLeft(site, item.reason))
-            if self._open is not None:
-                self._open.left(site)
-
-    def _note_failure(self, failure: Failed) -> SiteError:
-        error = SiteError(failure.message, site=failure.site, details=failure.details)
-        if failure.site not in self.roster.failures:
-            self.roster.failures[failure.site] = error
-            logger.error("site failed site=%s\n%s", failure.site, error)
-            self.events.emit(SiteFailed(failure.site, str(error)))
-        return error
-
-    def _record_log(self, item: Logged) -> None:
-        round_ = self.round if item.round is None else item.round
-        self._note_metrics(round_, item.site, {item.key: item.value}, item.step, item.kind)
-
-    def _note_metrics(
-        self,
-        round_: int | None,
-        site: str | None,
-        metrics: Mapping[str, Any],
-        step: int | None = None,
-        kind: str = "METRIC",
-    ) -> None:
-        """Put numbers into the run's record, and tell those who follow it, if anybody does."""
-        self._metrics.write(round_, site, metrics, **({} if step is None else {"step": step}))
-        if self.events.has_subscribers(MetricLogged):
-            for key, value in metrics.items():
-                self.events.emit(MetricLogged(key, value, round_, site, step, kind))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from flare_core import FLModel
 from flare_core.model import Key
 from flare_tensor_downloader import Offer
 
-__all__ = ["OpenTask", "Sent"]
+__all__ = ["OpenTask", "OpenTasks", "Sent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class OpenTask:
         sent: by site, what is held for it while it may fetch the model.
         is_given: whether it was sent to anybody.
         is_again: whether sites were given a task of this id before, in a round that begins again.
+        outlives_round: whether replies are still awaited when a later round has begun.
         is_closed: whether nothing is expected or held any more.
     """
 
@@ -54,6 +55,7 @@ class OpenTask:
         self.sent: dict[str, Sent] = {}
         self.is_given = False
         self.is_again = False
+        self.outlives_round = False
         self.is_closed = False
 
     @property
@@ -91,3 +93,42 @@ class OpenTask:
 
     def _can_spare(self, count: int) -> bool:
         return len(self.targets) - len(self.passed_over) - count >= self.quorum
+
+
+class OpenTasks:
+    """The tasks whose replies are awaited, the oldest first: one; or one for each model that sites work on, in a run
+    that goes on without the slowest of them."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[int, OpenTask] = {}
+
+    def __iter__(self) -> Iterator[OpenTask]:
+        return iter(list(self._tasks.values()))
+
+    def add(self, task: OpenTask) -> None:
+        """Await replies to a task."""
+        self._tasks[task.number] = task
+
+    def drop(self, task: OpenTask) -> None:
+        """Await no more replies to a task."""
+        if self._tasks.get(task.number) is task:  # and not one of the same round that has begun again
+            del self._tasks[task.number]
+
+    def find(self, number: int) -> OpenTask | None:
+        """The task of that number, if it is open."""
+        return self._tasks.get(number)
+
+    @property
+    def arrived(self) -> dict[str, OpenTask]:
+        """By site, the tasks whose replies have come, and nobody has looked at yet."""
+        return {site: task for task in self._tasks.values() for site in task.arrived}
+
+    @property
+    def awaited(self) -> list[str]:
+        """Sites that work on a task."""
+        return [site for task in self._tasks.values() for site in task.awaited]
+
+    def left(self, site: str) -> None:
+        """Take note that a site is gone."""
+        for task in self._tasks.values():
+            task.left(site)

@@ -24,6 +24,11 @@ class BaseFedAvgRecipe(ScriptRecipe):
         aggregation_weights: extra weight by site name.
         exclude_vars: keys that the server keeps as they are: an expression searched for in the key, or names.
         clients_per_round: how many sites take part in a round, drawn anew for each; all that are there if left out.
+        quorum: how many replies end a round; the other sites go on, and their replies count in a later round. All that
+            take part must reply if left out.
+        staleness_exponent: a reply that is so many rounds old counts ``(1 + rounds)^-exponent`` of its difference to
+            the model that its site was given; 0 counts all of it.
+        max_staleness: replies that are more rounds old are dropped.
         key_metric: the metric that chooses the best model; None chooses none.
         key_metric_mode: ``max`` where higher is better, ``min`` where lower is.
         stop_cond: ends the run early, such as ``"accuracy >= 0.9"``.
@@ -35,6 +40,9 @@ class BaseFedAvgRecipe(ScriptRecipe):
     aggregation_weights: Mapping[str, float] | None = None
     exclude_vars: str | Iterable[str] | None = None
     clients_per_round: int | None = None
+    quorum: int | None = None
+    staleness_exponent: float = 0.5
+    max_staleness: int = 10
     key_metric: str | None = "accuracy"
     key_metric_mode: str = "max"
     stop_cond: str | None = None
@@ -56,12 +64,18 @@ class BaseFedAvgRecipe(ScriptRecipe):
         if self.clients_per_round is not None:
             minimum = self.min_clients
             self.clients_per_round = check_count(self.clients_per_round, "clients_per_round", minimum=minimum)
+        if self.quorum is not None:
+            self.quorum = check_count(self.quorum, "quorum")
+        self.max_staleness = check_count(self.max_staleness, "max_staleness", minimum=0)
         args: dict[str, Any] = {
             "min_clients": self.min_clients,
             "num_rounds": self.num_rounds,
             "aggregation_weights": self.aggregation_weights or None,
             "exclude_vars": self.exclude_vars,
             "clients_per_round": self.clients_per_round,
+            "quorum": self.quorum,
+            "staleness_exponent": check_exponent(self.staleness_exponent),
+            "max_staleness": self.max_staleness,
             "key_metric": self.key_metric,
             "key_metric_mode": self.key_metric_mode,
             "stop_cond": self.stop_cond,
@@ -83,3 +97,14 @@ class BaseFedAvgRecipe(ScriptRecipe):
                 " (methods add, result, reset)"
             )
         return component
+
+
+def check_exponent(value: Any) -> float:
+    """Return ``value`` as the exponent of the discount for old replies.
+
+    Raises:
+        RecipeError: it is no finite number from 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise RecipeError(f"staleness_exponent is {value!r}; give a number from 0, which counts old replies in full")
+    return float(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flare_core.aggregation import Aggregator, WeightedMean, check_finite
 from flare_core.errors import RecipeError
 from flare_core.model import FLModel
-from flare_core.selection import BestScore, MetricMean, StopCondition
+from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCondition
+from flare_core.staleness import discount, rebased
 from flare_core.task import Reply, TaskName
 from flare_core.workflow import Federation, Sample, Workflow
 
@@ -25,6 +26,11 @@ class FedAvg(Workflow):
         aggregation_weights: extra weight by site name, for the default aggregator.
         exclude_vars: keys that are not aggregated (expression or names), for the default aggregator.
         clients_per_round: how many sites take part in a round, drawn anew for each; all that are there if left out.
+        quorum: how many replies end a round; the other sites go on with the model that they have, and their replies
+            count in a later round. All that take part must reply if left out, and a quorum of all is the same.
+        staleness_exponent: a reply that is so many rounds old counts ``(1 + rounds)^-exponent`` of its difference to
+            the model that its site was given; 0 counts all of it. See :mod:`flare_core.staleness`.
+        max_staleness: replies that are more rounds old are dropped.
         key_metric: the metric that chooses the best model; None chooses none.
         key_metric_mode: ``max`` if higher is better, ``min`` if lower.
         stop_cond: a condition such as ``"accuracy >= 0.9"`` that ends the run early.
@@ -33,9 +39,12 @@ class FedAvg(Workflow):
         task_name: the task that the sites are given.
 
     A round's metrics belong to the model that was sent out in it, so the best model is one that the sites received: the
-    result of the last round is never among the candidates, as nobody measured it.
+    result of the last round is never among the candidates, as nobody measured it. With a quorum, a round's metrics are
+    those of the replies that ended it, whatever model they measured; a model can become the best when ``quorum`` sites
+    have measured it, in whichever rounds.
 
-    Source: McMahan et al. 2017, arXiv:1602.05629, algorithm 1.
+    Source: McMahan et al. 2017, arXiv:1602.05629, algorithm 1. With a quorum: Nguyen et al. 2022, arXiv:2106.06639,
+    algorithm 1, with contributions weighted as in the former.
     """
 
     def __init__(
@@ -47,6 +56,9 @@ class FedAvg(Workflow):
         aggregation_weights: Mapping[str, float] | None = None,
         exclude_vars: str | Iterable[str] | None = None,
         clients_per_round: int | None = None,
+        quorum: int | None = None,
+        staleness_exponent: float = 0.5,
+        max_staleness: int = 10,
         key_metric: str | None = "accuracy",
         key_metric_mode: str = "max",
         stop_cond: str | None = None,
@@ -62,6 +74,9 @@ class FedAvg(Workflow):
         self.num_rounds = num_rounds
         self.aggregator = aggregator or WeightedMean(site_weights=aggregation_weights, exclude=exclude_vars)
         self.clients_per_round = clients_per_round
+        self.quorum = quorum
+        self.staleness_exponent = staleness_exponent
+        self.max_staleness = max_staleness
         self.key_metric = key_metric
         self.key_metric_mode = key_metric_mode
         self.stop_cond = StopCondition.parse(stop_cond) if stop_cond is not None else None
@@ -69,6 +84,8 @@ class FedAvg(Workflow):
         self.task_name = task_name
         self._best = BestScore(key_metric, key_metric_mode) if key_metric else None
         self._progress = self._watched()
+        self._measured = MeasuredModels(max_staleness) if quorum is not None else None
+        self._needed = 0
         self._seen: set[str] = set()
 
     def run(self, fed: Federation) -> None:
@@ -76,9 +93,12 @@ class FedAvg(Workflow):
         for round_ in fed.rounds(self.num_rounds):
             self.aggregator.reset()
             metrics = MetricMean()
-            for reply in fed.broadcast(self.task_name, self._outgoing(model, fed), to=self._sample(fed)):
+            for reply in self._replies(model, fed):
                 self.aggregator.add(reply)
-                fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
+                weight = self._weight_of(reply)
+                fed.record(metrics.add(reply, weight), site=reply.site)
+                if self._measured is not None:
+                    self._measured.add(reply, weight)
             means = metrics.means()
             fed.record(means)
             self._choose(fed, model, metrics, means, round_)
@@ -101,6 +121,19 @@ class FedAvg(Workflow):
 
     def _sample(self, fed: Federation) -> Sample:
         return fed.sample(self.min_clients, count=self.clients_per_round)
+
+    def _replies(self, model: FLModel, fed: Federation) -> Iterator[Reply]:
+        """The round's replies, each as if its site had been given the global model."""
+        outgoing, sample = self._outgoing(model, fed), self._sample(fed)
+        self._needed = min(self.quorum or len(sample), len(sample))
+        if self.quorum is None:
+            yield from fed.broadcast(self.task_name, outgoing, to=sample)
+            return
+        for reply in fed.collect(
+            self.task_name, outgoing, to=sample, quorum=self.quorum, max_staleness=self.max_staleness
+        ):
+            age = (fed.round or 0) - (reply.round or 0)
+            yield reply if age == 0 else rebased(reply, model, discount(age, self.staleness_exponent))
 
     def _outgoing(self, model: FLModel, fed: Federation) -> FLModel:
         """What the sites are sent for the global model."""
@@ -126,7 +159,11 @@ class FedAvg(Workflow):
         missing = metrics.missing(self._best.key)
         if missing and self._best.key in metrics.reported():
             fed.warn(f"round {round_}: {', '.join(missing)} did not report '{self._best.key}'; the other sites decide")
-        if self._best.improves(means.get(self._best.key), round_):
+        if self._measured is not None:
+            for older, its_round, value in self._measured.take(self._best.key, needed=self._needed, round_=round_):
+                if self._best.improves(value, its_round):
+                    fed.save(older, name="best", metric=value, of_round=its_round)
+        elif self._best.improves(means.get(self._best.key), round_):
             fed.save(model, name="best", metric=self._best.value)
 
     def _watched(self) -> BestScore | None:

@@ -1,0 +1,214 @@
+"""What reaches the server's side of a run, and what it changes: who is there, what was answered, what was recorded."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flare_core import FLModel, JobAborted, SiteError
+from flare_core.events import EventBus, MetricLogged, SiteFailed, SiteLeft, SiteReplied, SiteReturned, WarningRaised
+from flare_core.filters import FilterChain
+from flare_runtime.dispatch import Dispatch
+from flare_runtime.inbox import Inbox
+from flare_runtime.open_task import OpenTask, OpenTasks
+from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result, Warned
+from flare_runtime.record import MetricsFile
+from flare_runtime.roster import Roster
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell, Message
+from flare_transport.address import speaks_for
+
+__all__ = ["Arrivals"]
+
+logger = logging.getLogger(__name__)
+
+
+class Arrivals:
+    """Takes what the sites send, and what is told about them.
+
+    Everything that arrives goes through one queue, which the workflow's thread empties while it waits; so workflows,
+    aggregators and event handlers need no locks.
+    """
+
+    def __init__(
+        self,
+        *,
+        roster: Roster,
+        cell: Cell,
+        downloader: Downloader,
+        metrics: MetricsFile,
+        task_filters: list[FilterChain],
+        result_filters: list[FilterChain],
+    ) -> None:
+        self.sites = roster.sites
+        self.roster = roster
+        self.events = EventBus()
+        self.round: int | None = None
+        self._cell = cell
+        self._metrics = metrics
+        self._dispatch = Dispatch(cell, downloader, roster, task_filters, result_filters)
+        self._open = OpenTasks()
+        self._inbox: Inbox[Post] = Inbox()
+        self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
+        self._last_means: dict[str, float] = {}
+        self._ended: set[str] = set()
+        self._is_finishing = False
+        cell.handle("result", lambda message: self._inbox.put(Result(message), can_wait=True), inline=True)
+        cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
+        cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
+        cell.handle("warning", lambda message: self._inbox.put(Warned.read(message, roster)), inline=True)
+        cell.handle("ready", lambda message: self._inbox.put(Ready.read(message, roster)), inline=True)
+
+    @property
+    def waiting_for(self) -> tuple[str, float]:
+        """What the run waits for, and since when in seconds of the epoch; readable from any thread."""
+        what, since = self._waiting_for
+        if isinstance(what, OpenTask):
+            what = f"results of '{what.name}' in round {self.round} from {', '.join(what.awaited)}"
+        return what, since
+
+    def fail(self, site: str, message: str, details: str = "") -> None:
+        """Take note, from any thread, that a site is lost for good."""
+        self._inbox.put(Failed(site, message, details))
+
+    def leave(self, host: str, reason: str) -> None:
+        """Take note, from any thread, that a cell is gone, and with it the sites that it serves; they may come back."""
+        self._inbox.put(Left(host, reason))
+
+    def leave_below(self, peer: str, reason: str) -> None:
+        """Take note, from any thread, that all cells below a peer are gone, and it itself."""
+        for host in self.roster.hosts.copy().values():
+            if speaks_for(peer, host):
+                self.leave(host, reason)
+
+    def site_ended(self, host: str) -> None:
+        """Take note, from any thread, that what served a site has ended in order."""
+        self._inbox.put(Ended(host))
+
+    def abort(self, reason: str) -> None:
+        """End the run from another thread."""
+        self._inbox.put(JobAborted(reason))
+
+    def take_ready(self, message: Message) -> None:
+        """Take a site's word that it is ready, which came before this federation was made."""
+        self._inbox.put(Ready.read(message, self.roster))
+
+    def wait_ready(self, hosts: int) -> None:
+        """Wait until so many hosts have said that their sites are ready.
+
+        Raises:
+            SiteError: a site could not be prepared.
+        """
+        ready = 0
+        while ready < hosts:
+            ready += isinstance(self._handle(self._inbox.take()), Ready)
+
+    def drain(self) -> None:
+        """Take what has arrived without waiting for more; failures are noted, not raised."""
+        while (item := self._inbox.take_now()) is not None:
+            if isinstance(item, Failed):
+                self._note_failure(item)
+            elif isinstance(item, Logged):
+                self._record_log(item)
+            elif isinstance(item, Warned):
+                self.warn(f"{item.site}: {item.text}")
+
+    def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
+        if site is None:
+            self._last_means = metrics
+        self._note_metrics(self.round, site, metrics)
+
+    def warn(self, message: str) -> None:
+        logger.warning("%s", message)
+        self.events.emit(WarningRaised(message))
+
+    def _take_until(self, limit: float | None, what: str | OpenTask, wanted: int = 1) -> bool:
+        """Take one item, or wait for ``wanted``; false when the time is over first."""
+        self._waiting_for = (what, time.time())
+        item = self._inbox.take(wanted, None if limit is None else max(0.0, limit - time.monotonic()))
+        if item is not None:
+            self._handle(item)
+        return item is not None
+
+    def _handle(self, item: Post) -> Post:
+        match item:
+            case Result():
+                self._take_result(*item.content(self.roster))
+            case Logged():
+                self._record_log(item)
+            case Warned():
+                self.warn(f"{item.site}: {item.text}")
+            case Failed():
+                raise self._note_failure(item)
+            case Ready():
+                self._note_ready(item)
+            case Left():
+                self._note_left(item)
+            case Ended():
+                self._ended.update(self.roster.sites_of(item.host))
+            case BaseException():
+                raise item
+        return item
+
+    def _take_result(self, sender: str, task_id: int, site: str, model: FLModel) -> None:
+        task = self._open.find(task_id)
+        if not self.roster.speaks_for(sender, site):
+            logger.error("%s spoke for the site %r, which is not its own; ignored", sender, site)
+        elif task is None or not task.take(site, model):
+            logger.warning("late result ignored site=%s task_id=%s", site, task_id)
+            self._dispatch.release([model])
+        else:
+            done = len(task.targets) - task.missing
+            self.events.emit(SiteReplied(site, task.name, self.round, done, len(task.targets)))
+
+    def _note_ready(self, item: Ready) -> None:
+        if self._is_finishing and self.roster.can_leave:  # it came too late
+            self._cell.send(item.host, "end")
+        for site in item.sites:
+            if not self.roster.can_leave or not self.roster.arrive(site, item.host):
+                continue
+            self._ended.discard(site)
+            self.events.emit(SiteReturned(site))
+            for task in self._open:
+                if site in task.awaited:  # it was given the task before, and has lost it
+                    self._dispatch.send(task, (site,))
+
+    def _note_left(self, item: Left) -> None:
+        if self._is_finishing:  # nothing is wanted of it any more
+            self._ended.update(self.roster.sites_of(item.host))
+            return
+        self.roster.will_not_come(item.host, item.reason)
+        for site in self.roster.sites_of(item.host):
+            if not self.roster.leave(site, item.host, item.reason):
+                continue
+            logger.warning("site left site=%s reason=%s", site, item.reason)
+            self.events.emit(SiteLeft(site, item.reason))
+            self._open.left(site)
+
+    def _note_failure(self, failure: Failed) -> SiteError:
+        error = SiteError(failure.message, site=failure.site, details=failure.details)
+        if failure.site not in self.roster.failures:
+            self.roster.failures[failure.site] = error
+            logger.error("site failed site=%s\n%s", failure.site, error)
+            self.events.emit(SiteFailed(failure.site, str(error)))
+        return error
+
+    def _record_log(self, item: Logged) -> None:
+        round_ = self.round if item.round is None else item.round
+        self._note_metrics(round_, item.site, {item.key: item.value}, item.step, item.kind)
+
+    def _note_metrics(
+        self,
+        round_: int | None,
+        site: str | None,
+        metrics: Mapping[str, Any],
+        step: int | None = None,
+        kind: str = "METRIC",
+    ) -> None:
+        """Put numbers into the run's record, and tell those who follow it, if anybody does."""
+        self._metrics.write(round_, site, metrics, **({} if step is None else {"step": step}))
+        if self.events.has_subscribers(MetricLogged):
+            for key, value in metrics.items():
+                self.events.emit(MetricLogged(key, value, round_, site, step, kind))
