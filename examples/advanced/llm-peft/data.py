@@ -1,0 +1,55 @@
+"""Which part of Python's standard library does a docstring belong to? Texts that every Python ships."""
+
+import ast
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+
+SITES = 3
+TRAINING, TEST = 100, 60  # texts of each topic
+TOPICS = {  # source files below the standard library's folder
+    "concurrency": "threading queue subprocess selectors concurrent/futures/* multiprocessing/* asyncio/*",
+    "email": "email/* mailbox",
+    "files": "os shutil pathlib pathlib/* tempfile zipfile zipfile/* tarfile gzip bz2 lzma _pyio glob posixpath",
+    "networking": "socket ssl http/* urllib/* smtplib ftplib imaplib poplib socketserver xmlrpc/* ipaddress",
+    "numbers": "_pydecimal fractions statistics random numbers",
+    "testing": "unittest/* doctest pdb bdb trace",
+}
+
+
+def docstrings(path):
+    """The first paragraph of every docstring of functions and classes, if it says something."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            text = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
+            if len(text.split()) >= 6:
+                yield text
+
+
+def load_all():
+    """Texts and the numbers of their topics: those to train on, in a fixed random order, and those for the test."""
+    library = Path(sysconfig.get_path("stdlib"))
+    generator = np.random.default_rng(0)
+    training, test = [], []
+    for topic, patterns in enumerate(TOPICS.values()):
+        files = sorted(path for pattern in patterns.split() for path in library.glob(f"{pattern}.py"))
+        texts = list(dict.fromkeys(text for path in files for text in docstrings(path)))  # no text twice
+        chosen = [(texts[index], topic) for index in generator.permutation(len(texts))[: TRAINING + TEST]]
+        test += chosen[:TEST]
+        training += chosen[TEST:]
+    return [training[index] for index in generator.permutation(len(training))], test
+
+
+def load_test():
+    """Texts that no site trains on."""
+    return load_all()[1]
+
+
+def load_site(name):
+    """The texts of ``site-1`` to ``site-3``, dealt unevenly: each has mostly texts of a few topics."""
+    generator = np.random.default_rng(1)
+    shares = generator.dirichlet([0.5] * SITES, size=len(TOPICS))
+    owners = [(generator.choice(SITES, p=shares[topic]), text, topic) for text, topic in load_all()[0]]
+    mine = int(name.removeprefix("site-")) - 1
+    return [(text, topic) for owner, text, topic in owners if owner == mine]
