@@ -7,7 +7,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-LENGTH = 32  # tokens of a text that are read; few texts have more
+LENGTH = 24  # tokens of a text that are read; most texts have fewer
 
 # Else every process reports that the head is new, and what its libraries find old-fashioned in each other.
 transformers.logging.set_verbosity_error()
@@ -34,6 +34,8 @@ def load_tokenizer(model):
 
 def load_model(model, topics, padding):
     """The model of a folder or of a name on the Hugging Face hub, of which only an adapter and the head are trained."""
-    torch.manual_seed(0)  # both are new: random numbers, the same in every process
+    torch.manual_seed(0)  # the adapter and the head's last layer are new: random numbers, the same in every process
     base = AutoModelForSequenceClassification.from_pretrained(model, num_labels=topics, pad_token_id=padding)
-    return get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16))
+    # To a sentence encoder, the pooling layer of the head is new too: it was never trained. Other models have none.
+    adapter = LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, modules_to_save=["pooler"])
+    return get_peft_model(base, adapter)
