@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-SITES = 3
+SITES = ["site-1", "site-2", "site-3"]
 TRAINING, TEST = 100, 60  # texts of each topic
 TOPICS = {  # source files below the standard library's folder
     "concurrency": "threading queue subprocess selectors concurrent/futures/* multiprocessing/* asyncio/*",
@@ -47,9 +47,11 @@ def load_test():
 
 
 def load_site(name):
-    """The texts of ``site-1`` to ``site-3``, dealt unevenly: each has mostly texts of a few topics."""
+    """The texts of a site, dealt unevenly: each has mostly texts of a few topics; ``all`` has those of all sites."""
+    texts = load_all()[0]
+    if name == "all":
+        return texts
     generator = np.random.default_rng(1)
-    shares = generator.dirichlet([0.5] * SITES, size=len(TOPICS))
-    owners = [(generator.choice(SITES, p=shares[topic]), text, topic) for text, topic in load_all()[0]]
-    mine = int(name.removeprefix("site-")) - 1
-    return [(text, topic) for owner, text, topic in owners if owner == mine]
+    shares = generator.dirichlet([0.5] * len(SITES), size=len(TOPICS))
+    owners = [generator.choice(SITES, p=shares[topic]) for _, topic in texts]
+    return [text for text, owner in zip(texts, owners, strict=True) if owner == name]

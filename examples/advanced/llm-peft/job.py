@@ -15,6 +15,7 @@ from flare_runtime import SimEnv
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", help="a folder, or a name on the Hugging Face hub; else a small sentence encoder")
 parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--sites", nargs="+", default=SITES, help="the sites that take part; 'all' is one with all texts")
 args = parser.parse_args()
 name = args.model or default_model()
 if Path(name).exists():
@@ -35,17 +36,17 @@ model = load_model(name, len(TOPICS), tokenizer.pad_token_id)
 travels = {key: value.clone() for key, value in shared_state(model).items()}
 recipe = FedAvgRecipe(
     name="llm-peft",
-    min_clients=SITES,
+    min_clients=len(args.sites),
     num_rounds=args.rounds,
     initial_model=travels,
     key_metric="eval_accuracy",
     train_script="client.py",
     train_args=["--model", name],
 )
-run = recipe.execute(SimEnv(num_clients=SITES))
+run = recipe.execute(SimEnv(clients=args.sites))
 
 size = sum(value.nbytes for value in model.parameters())
-sent = run.summary()["bytes"]["rounds"][-1]["received"] / SITES
+sent = run.summary()["bytes"]["rounds"][-1]["received"] / len(args.sites)
 trained, whole = model.get_nb_trainable_parameters()
 print(f"parameters: {whole:,}, of which {trained:,} travel")
 print(f"sent by a site in a round: {sent / 2**10:.0f} KiB, where the whole model is {size / 2**20:.0f} MiB")
