@@ -2,6 +2,7 @@
 
 import ast
 import sysconfig
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def docstrings(path):
                 yield text
 
 
+@cache
 def load_all():
     """Texts and the numbers of their topics: those to train on, in a fixed random order, and those for the test."""
     library = Path(sysconfig.get_path("stdlib"))
