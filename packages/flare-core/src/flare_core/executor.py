@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from flare_core.model import FLModel
 from flare_core.task import Task
@@ -35,7 +35,14 @@ class SiteChannel(Protocol):
 
 
 class Executor(ABC):
-    """Does tasks at a site."""
+    """Does tasks at a site.
+
+    Attributes:
+        works_beside: whether it works beside the site's script: on a thread that waits for no turn, and on models that
+            have passed the site's filters already.
+    """
+
+    works_beside: ClassVar[bool] = False
 
     def run(self, channel: SiteChannel) -> None:
         """Serve tasks until the run is over; an exception ends the site's part in the run."""

@@ -38,6 +38,7 @@ class MetaKey(StrEnum):
     NUM_STEPS_CURRENT_ROUND = "NUM_STEPS_CURRENT_ROUND"
     SITE_NAME = "site_name"
     JOB_ID = "job_id"
+    ALSO_AT = "also_at"
 
 
 @dataclass(slots=True)

@@ -18,15 +18,25 @@ class TaskName:
     TRAIN = "train"
     VALIDATE = "validate"
     SUBMIT_MODEL = "submit_model"
+    SWARM_AGGREGATE = "swarm.aggregate"
+    SWARM_HOLD = "swarm.hold"
+    SWARM_RECALL = "swarm.recall"
+    SWARM_RESULT = "swarm.result"
 
 
 @dataclass(slots=True)
 class Task:
-    """Work for one site: a name and the model to work on."""
+    """Work for one site: a name and the model to work on.
+
+    Attributes:
+        id: the task's number within the run.
+        result_stays: whether the params of the reply stay at the site, for other sites to fetch.
+    """
 
     name: str
     model: FLModel
     id: int = 0
+    result_stays: bool = False
 
 
 @dataclass(slots=True)

@@ -73,7 +73,9 @@ class Federation(Protocol):
             SiteError: too few came in time; names those that are missing.
         """
 
-    def broadcast(self, task: str, model: FLModel, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
+    def broadcast(
+        self, task: str, model: FLModel, *, to: Sequence[str] | None = None, result_stays: bool = False
+    ) -> Iterator[Reply]:
         """Give a task to several sites and yield their replies in the order of ``to``.
 
         Every site works at the same time; the fixed order makes the sums, and so the models, reproducible. A reply's
@@ -82,6 +84,10 @@ class Federation(Protocol):
         All of ``to`` must answer, or the quorum of a :class:`Sample`: then sites that leave in the meantime, or have
         not answered when the round's deadline is over, are passed over. A result that comes too late is never used.
 
+        Args:
+            result_stays: have the params of the replies stay at the sites. Those of the replies then only say where
+                they are: the server cannot read them, but give them to other sites, as a task's params or in a task's
+                ``meta``. The sites keep them until :meth:`release`.
         Raises:
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """
@@ -100,11 +106,14 @@ class Federation(Protocol):
             SiteError: as :meth:`broadcast`.
         """
 
+    def release(self, model: FLModel) -> None:
+        """Let a site drop the params of a reply that stayed there."""
+
     def load(self, name: str = "global") -> FLModel:
         """Return the model to start from: the one saved last, by whichever workflow of the job, else the initial one.
 
-        In a run that is continued it is that of the last completed round. The ``best`` model can be loaded, too. A
-        model that is not there has no params.
+        In a run that is continued it is that of the last completed round. The ``best`` model can be loaded, too,
+        and the ``initial`` one. A model that is not there has no params.
         """
 
     def save(

@@ -7,6 +7,7 @@ from flare_recipes_np.recipes import (
     FedEvalRecipe,
     FedOptRecipe,
     ScaffoldRecipe,
+    SwarmLearningRecipe,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "FedEvalRecipe",
     "FedOptRecipe",
     "ScaffoldRecipe",
+    "SwarmLearningRecipe",
 ]

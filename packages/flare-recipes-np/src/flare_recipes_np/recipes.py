@@ -9,6 +9,7 @@ from flare_core.recipes import (
     BaseFedEvalRecipe,
     BaseFedOptRecipe,
     BaseScaffoldRecipe,
+    BaseSwarmLearningRecipe,
 )
 from flare_recipes_np.model import NumpyModel
 
@@ -19,6 +20,7 @@ __all__ = [
     "FedEvalRecipe",
     "FedOptRecipe",
     "ScaffoldRecipe",
+    "SwarmLearningRecipe",
 ]
 
 
@@ -44,3 +46,7 @@ class CrossSiteEvalRecipe(NumpyModel, BaseCrossSiteEvalRecipe):
 
 class FedEvalRecipe(NumpyModel, BaseFedEvalRecipe):
     """Evaluation of an existing NumPy model at every site."""
+
+
+class SwarmLearningRecipe(NumpyModel, BaseSwarmLearningRecipe):
+    """Swarm learning of a NumPy model."""

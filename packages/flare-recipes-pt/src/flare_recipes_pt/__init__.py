@@ -10,6 +10,7 @@ from flare_recipes_pt.recipes import (
     FedEvalRecipe,
     FedOptRecipe,
     ScaffoldRecipe,
+    SwarmLearningRecipe,
 )
 from flare_recipes_pt.scaffold import Scaffold
 
@@ -22,6 +23,7 @@ __all__ = [
     "ProximalLoss",
     "Scaffold",
     "ScaffoldRecipe",
+    "SwarmLearningRecipe",
     "TorchOptimizer",
     "TorchPersistor",
 ]

@@ -9,6 +9,7 @@ from flare_core.recipes import (
     BaseFedEvalRecipe,
     BaseFedOptRecipe,
     BaseScaffoldRecipe,
+    BaseSwarmLearningRecipe,
 )
 from flare_recipes_pt.model import TorchModel
 
@@ -19,6 +20,7 @@ __all__ = [
     "FedEvalRecipe",
     "FedOptRecipe",
     "ScaffoldRecipe",
+    "SwarmLearningRecipe",
 ]
 
 
@@ -44,3 +46,7 @@ class CrossSiteEvalRecipe(TorchModel, BaseCrossSiteEvalRecipe):
 
 class FedEvalRecipe(TorchModel, BaseFedEvalRecipe):
     """Evaluation of an existing PyTorch model at every site."""
+
+
+class SwarmLearningRecipe(TorchModel, BaseSwarmLearningRecipe):
+    """Swarm learning of a PyTorch model."""

@@ -12,6 +12,7 @@ from flare_recipes_tf.recipes import (
     FedEvalRecipe,
     FedOptRecipe,
     ScaffoldRecipe,
+    SwarmLearningRecipe,
 )
 from flare_recipes_tf.scaffold import Scaffold
 
@@ -27,6 +28,7 @@ __all__ = [
     "ProximalLoss",
     "Scaffold",
     "ScaffoldRecipe",
+    "SwarmLearningRecipe",
     "get_params",
     "proximal_loss",
     "set_params",

@@ -9,6 +9,7 @@ from flare_core.recipes import (
     BaseFedEvalRecipe,
     BaseFedOptRecipe,
     BaseScaffoldRecipe,
+    BaseSwarmLearningRecipe,
 )
 from flare_recipes_tf.model import KerasModel
 
@@ -19,6 +20,7 @@ __all__ = [
     "FedEvalRecipe",
     "FedOptRecipe",
     "ScaffoldRecipe",
+    "SwarmLearningRecipe",
 ]
 
 
@@ -44,3 +46,7 @@ class CrossSiteEvalRecipe(KerasModel, BaseCrossSiteEvalRecipe):
 
 class FedEvalRecipe(KerasModel, BaseFedEvalRecipe):
     """Evaluation of an existing Keras model at every site."""
+
+
+class SwarmLearningRecipe(KerasModel, BaseSwarmLearningRecipe):
+    """Swarm learning of a Keras model."""

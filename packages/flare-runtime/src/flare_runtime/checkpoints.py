@@ -87,6 +87,8 @@ class Checkpoints:
         self._thread.start()
 
     def load(self, name: str = "global") -> FLModel:
+        if name == "initial":
+            return FLModel() if self._initial is None else FLModel(params=read_file(self._initial))
         with self._condition:
             self._condition.wait_for(lambda: not self._writing)
             self._raise_error()

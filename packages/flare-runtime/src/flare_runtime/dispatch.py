@@ -57,7 +57,7 @@ class Dispatch:
             outgoing, offer = send_params(self._filtered_task(task, site), self._downloader, with_digest=known)
             if offer is not None:
                 task.sent[site] = Sent(offer, offer.arrays())
-            self._cell.send(self._roster.hosts[site], "task", [task.number, [site], task.name, outgoing])
+            self._cell.send(self._roster.hosts[site], "task", task.message([site], outgoing))
 
     def _send_the_same(self, task: OpenTask, targets: Sequence[str], known: set[Key]) -> None:
         by_host = self._roster.by_host(targets)
@@ -66,13 +66,15 @@ class Dispatch:
         outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
         if offer is not None:
             task.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
-        to_all = encode([task.number, None, task.name, outgoing])  # serialized once, if hosts serve all their sites
+        to_all = encode(task.message(None, outgoing))  # serialized once, if hosts serve all their sites
         for host, sites in by_host.items():
             is_all = self._roster.are_all_of(host, sites)
-            self._cell.send(host, "task", to_all if is_all else [task.number, sites, task.name, outgoing])
+            self._cell.send(host, "task", to_all if is_all else task.message(sites, outgoing))
 
     def receive(self, task: OpenTask, site: str) -> FLModel:
-        """Return a result that has arrived, with params that are fetched when they are read."""
+        """Return a result that has arrived, with params that are fetched when they are read, or only told about."""
+        if task.result_stays:
+            return task.arrived.pop(site)
         arrays = task.sent[site].arrays if site in task.sent else {}
         model = receive_params(task.arrived.pop(site), self._cell, arrays)
         if isinstance(model.params, LazyParams):  # what came back as it was, the site may hold for the next model
@@ -81,7 +83,7 @@ class Dispatch:
 
     def filtered(self, model: FLModel, site: str, task: OpenTask) -> FLModel:
         """A result as the job's filters leave it."""
-        if not self._result_filters:
+        if not self._result_filters or task.result_stays:
             return model
         context = FilterContext(FilterPoint.SERVER_INPUT, site, task.name, task.model.current_round)
         return apply_filters(self._result_filters, model, context)

@@ -154,14 +154,17 @@ class SitesFederation(Arrivals):
             if not self._take_until(until, f"{minimum - there} more of {', '.join(self.roster.absent)} to come"):
                 raise self._too_few(minimum, there)
 
-    def broadcast(self, task: str, model: FLModel, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
+    def broadcast(
+        self, task: str, model: FLModel, *, to: Sequence[str] | None = None, result_stays: bool = False
+    ) -> Iterator[Reply]:
         targets = self.sites if to is None else tuple(to)
         for site in targets:
             if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._dispatch.release_kept()
         self._close_open()
-        given = self._give(task, model, targets, to.quorum if isinstance(to, Sample) else len(targets))
+        quorum = to.quorum if isinstance(to, Sample) else len(targets)
+        given = self._give(task, model, targets, quorum, result_stays=result_stays)
         started = time.monotonic()
         try:
             for site in targets:
@@ -190,10 +193,13 @@ class SitesFederation(Arrivals):
             if not given.missing and not given.arrived:
                 self._close(given)
 
-    def _give(self, task: str, model: FLModel, targets: Sequence[str], quorum: int) -> OpenTask:
+    def _give(
+        self, task: str, model: FLModel, targets: Sequence[str], quorum: int, *, result_stays: bool = False
+    ) -> OpenTask:
         """Give a task to those of its sites that are there."""
         self._task_id += 1
         given = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
+        given.result_stays = result_stays
         self._open.add(given)
         for site in targets:
             if site in self.roster.absent:  # it left while the workflow did something else
@@ -272,6 +278,9 @@ class SitesFederation(Arrivals):
             f" ({self.roster.missing()}); start the sites that are missing, or allow more time with reconnect_grace_s",
             site=first,
         )
+
+    def release(self, model: FLModel) -> None:
+        self._dispatch.release([model])
 
     def load(self, name: str = "global") -> FLModel:
         return self._checkpoints.load(name)

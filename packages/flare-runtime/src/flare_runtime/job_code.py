@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 
-from flare_core import Job, JobError
+from flare_core import CodeBundle, Job, JobError
 from flare_core.components import import_class
 from flare_fobs import FobsError, register_dataclass, register_enum
 
@@ -16,9 +16,9 @@ __all__ = ["decomposers_of", "importable", "register", "register_types"]
 
 
 @contextmanager
-def importable(job: Job) -> Iterator[None]:
-    """Let the job's class paths find modules in its code."""
-    root = str(job.code.root)
+def importable(code: CodeBundle) -> Iterator[None]:
+    """Let class paths find modules in a job's code."""
+    root = str(code.root)
     added = root not in sys.path
     if added:
         sys.path.insert(0, root)
@@ -47,7 +47,7 @@ def register_types(job: Job) -> None:
     Raises:
         JobError: see :func:`register`.
     """
-    with importable(job):
+    with importable(job.code):
         register(decomposers_of(job))
 
 

@@ -38,6 +38,7 @@ class OpenTask:
         sent: by site, what is held for it while it may fetch the model.
         is_given: whether it was sent to anybody.
         is_again: whether sites were given a task of this id before, in a round that begins again.
+        result_stays: whether the params of replies stay at the sites, and are only told about.
         outlives_round: whether replies are still awaited when a later round has begun.
         is_closed: whether nothing is expected or held any more.
     """
@@ -56,7 +57,12 @@ class OpenTask:
         self.is_given = False
         self.is_again = False
         self.outlives_round = False
+        self.result_stays = False
         self.is_closed = False
+
+    def message(self, sites: Sequence[str] | None, model: FLModel) -> list[Any]:
+        """What a cell is sent that serves sites; None stands for all that it serves."""
+        return [self.number, sites, self.name, model, self.result_stays]
 
     @property
     def awaited(self) -> list[str]:

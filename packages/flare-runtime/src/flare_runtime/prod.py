@@ -57,7 +57,7 @@ class ProdEnv:
         Raises:
             AdminError: the server cannot be reached, or refuses the job.
         """
-        with importable(job):
+        with importable(job.code):
             persistor = persistor_of(job)
         admin = Admin.connect(self.kit, timeout_s=self.login_timeout)
         try:

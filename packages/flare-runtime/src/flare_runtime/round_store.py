@@ -66,6 +66,9 @@ class RoundStore:
         return state
 
     def load(self, name: str = "global") -> FLModel:
+        if name == "initial":
+            initial = self._persistor.initial_file(self._code) if self._persistor is not None else None
+            return FLModel() if initial is None else FLModel(params=read_file(initial))
         if name != "global":
             self._settle()
             path = self._folder.checkpoint(name)

@@ -6,9 +6,11 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
 
 from flare_core import (
     CodeBundle,
@@ -27,6 +29,7 @@ from flare_core import (
 )
 from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
 from flare_core.filters import FilterChain, apply_filters
+from flare_core.model import MetaKey, Params
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
@@ -36,7 +39,10 @@ from flare_tensor_downloader import (
     DownloadError,
     LazyParams,
     Offer,
+    Offered,
+    OfferedParams,
     TensorMemory,
+    keep_params,
     receive_params,
     send_params,
 )
@@ -51,10 +57,15 @@ RECEIVED = "received.safetensors"  # in a site's folder, a model that is too lar
 
 @dataclass(frozen=True, slots=True)
 class SiteFolder:
-    """Where a site works and writes."""
+    """Where a site works and writes.
+
+    Attributes:
+        is_durable: whether the run is continued when its processes have died.
+    """
 
     path: Path
     log: TextIO
+    is_durable: bool = False
 
 
 class Site(SiteChannel):
@@ -219,6 +230,8 @@ class Site(SiteChannel):
             return None
         task = self._task = decode()
         self._round = task.model.current_round
+        if task.result_stays:  # then the model may be at other sites, which can be lost
+            task.model.params = self._fetch([task.model.params, *task.model.meta.pop(MetaKey.ALSO_AT, [])])
         task.model = receive_params(task.model, self.cell)
         self._lazy = task.model.params if isinstance(task.model.params, LazyParams) else None
         if self._memory is not None:
@@ -226,6 +239,27 @@ class Site(SiteChannel):
         if self._task_filters:
             task.model = apply_filters(self._task_filters, task.model, self._context(FilterPoint.CLIENT_INPUT, task))
         return task
+
+    def look_at(self, params: Params) -> Params:
+        """Params that a site has kept, fetched when they are read; they must not be changed."""
+        if not isinstance(params, OfferedParams):
+            return params
+        if params.owner == self.cell.name:
+            return unflatten(self.downloader.own(params.ref_id))
+        return LazyParams(Offered(self.cell, params.owner, params.ref_id), params.entries)
+
+    def _fetch(self, places: Sequence[Params | None]) -> Params | None:
+        """Fetch params from the first of several sites that can be reached."""
+        problems = []
+        for params in places:
+            try:
+                found = None if params is None else self.look_at(params)
+                if isinstance(found, LazyParams):
+                    return found.materialize()
+                return found and unflatten({key: np.array(value) for key, value in flatten(found)})
+            except DownloadError as error:
+                problems.append(str(error))
+        raise DownloadError("; ".join(problems))
 
     def reply(self, model: FLModel) -> None:
         if self._exchange is not None:
@@ -252,11 +286,21 @@ class Site(SiteChannel):
                 self.events.emit(MetricLogged(key, value, self._round, self.site))
         if self._result_filters:
             model = apply_filters(self._result_filters, model, self._context(FilterPoint.CLIENT_OUTPUT, task))
-        outgoing, offer = send_params(model, self.downloader, memory=self._memory)
+        offer: Offer | None = None
+        if task.result_stays:
+            outgoing = keep_params(self._own(model), self.downloader, self._server)
+        else:
+            outgoing, offer = send_params(model, self.downloader, memory=self._memory)
         self._task = None
         self._replied += 1
         self.cell.send(self._server, "result", [task.id, self.site, outgoing])
         return offer
+
+    def _own(self, model: FLModel) -> FLModel:
+        """A model whose arrays nobody changes: not the script, nor one in another process."""
+        if model.params is None or (self._exchange is None and not isinstance(model.params, LazyParams)):
+            return model
+        return replace(model, params=unflatten({key: np.array(value) for key, value in flatten(model.params)}))
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
         self.cell.send(self._server, "log", [self.site, key, value, kind, step, extra, self._round])

@@ -16,7 +16,7 @@ from flare_tensor_downloader.objects import Producer, add_object, download_objec
 from flare_tensor_downloader.safetensors_format import read_file, write_file
 from flare_tensor_downloader.settings import SettingError, TransferSettings
 from flare_tensor_downloader.tensors import add_tensors, download_tensors, iterate_tensors
-from flare_tensor_downloader.wire import OfferedParams, receive_params, release_params, send_params
+from flare_tensor_downloader.wire import OfferedParams, keep_params, receive_params, release_params, send_params
 
 __all__ = [
     "DigestError",
@@ -40,6 +40,7 @@ __all__ = [
     "download_object",
     "download_tensors",
     "iterate_tensors",
+    "keep_params",
     "read_file",
     "receive_params",
     "release_params",

@@ -21,7 +21,7 @@ from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
 from flare_tensor_downloader.lazy import LazyParams, RemoteSource
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.settings import TransferSettings
-from flare_tensor_downloader.source import ArraySource, Entry, FileSource, TensorSource
+from flare_tensor_downloader.source import ArraySource, Entry, FileSource, TensorSource, array_of
 from flare_tensor_downloader.transaction import Transaction
 from flare_transport import Cell, Message, Raw
 
@@ -98,6 +98,13 @@ class Offer(Transaction):
             if isinstance(source, ArraySource)
         }
 
+    def values(self) -> dict[Key, Any]:
+        """All tensors by key; what lies elsewhere is fetched."""
+        return {
+            entry.key: entry.inline if source is None else array_of(source, entry)
+            for entry, source in zip(self.entries, self._sources, strict=True)
+        }
+
     def _drop(self) -> None:
         for source in self._sources:
             if isinstance(source, FileSource):
@@ -166,6 +173,14 @@ class Downloader:
         offer = ObjectOffer(self, producer, receivers)
         self._offers[offer.ref_id] = offer
         return offer
+
+    def own(self, ref_id: str) -> dict[Key, Any]:
+        """The tensors that this cell itself offers under a reference, by key; they must not be changed.
+
+        Raises:
+            UnknownReferenceError: it offers nothing under that reference (any more).
+        """
+        return self._offer(ref_id).values()
 
     def forget(self, ref_id: str) -> None:
         """Stop serving a reference."""

@@ -22,6 +22,7 @@ __all__ = [
     "Entry",
     "FileSource",
     "TensorSource",
+    "array_of",
     "digest_of",
     "digest_of_pieces",
     "offsets_of",
@@ -98,6 +99,18 @@ class TensorSource(Protocol):
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
         """Return a range of the bytes, and its digest; they stay valid until they have been sent."""
+
+
+def array_of(source: TensorSource, entry: Entry) -> Array:
+    """Return a tensor as an array: the one that lies here, or a new one."""
+    if isinstance(source, ArraySource):
+        return source.array
+    array = entry.empty()
+    view = array.reshape(-1).view(np.uint8).data
+    for offset in entry.offsets:
+        piece, _ = source.read(offset, CHUNK_BYTES)
+        view[offset : offset + len(piece)] = piece
+    return array
 
 
 @dataclass(slots=True)

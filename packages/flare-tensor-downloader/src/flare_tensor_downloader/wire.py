@@ -1,4 +1,8 @@
-"""How a model's params travel inside a message: small ones as they are, others as entries of an offer."""
+"""How a model's params travel inside a message: small ones as they are, others as entries of an offer.
+
+An offer can also be told to others than those who were sent it: a site can keep its params, and the server tell another
+site where they are.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,17 @@ from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import Entry
 from flare_transport import Cell
 
-__all__ = ["OfferedParams", "receive_params", "release_params", "send_params"]
+__all__ = ["OfferedParams", "keep_params", "receive_params", "release_params", "send_params"]
 
 
 class OfferedParams(dict[str, Any]):
-    """Stands for a model's params in a message: who offers them, under which reference, and the entries."""
+    """Stands for a model's params in a message.
+
+    Attributes:
+        owner: who offers them.
+        ref_id: under which reference.
+        entries: what is offered.
+    """
 
     def __init__(self, owner: str, ref_id: str, entries: list[Entry]) -> None:
         super().__init__()
@@ -45,13 +55,25 @@ def send_params(
     :meth:`Downloader.offer`.
     """
     params = model.params
-    if params is None or _is_small(params, downloader.settings.inline_bytes):
+    if params is None or isinstance(params, OfferedParams) or _is_small(params, downloader.settings.inline_bytes):
         return model, None
     offer = downloader.offer(params, receivers=receivers, memory=memory, with_digest=with_digest)
     if offer.is_inline:
         return replace(model, params=unflatten({entry.key: entry.inline for entry in offer.entries})), None
     offered = OfferedParams(downloader.cell.name, offer.ref_id, offer.entries)
     return replace(model, params=offered), offer if offer.needs_fetching else None
+
+
+def keep_params(model: FLModel, downloader: Downloader, holder: str) -> FLModel:
+    """Return what to put into a message for ``model``, whose tensors all stay here until ``holder`` releases them.
+
+    Args:
+        holder: the cell that may let them go; they are let go, too, when it is lost.
+    """
+    if model.params is None:
+        return model
+    offer = downloader.offer(model.params, inline=False, receivers={holder: 1})
+    return replace(model, params=OfferedParams(downloader.cell.name, offer.ref_id, offer.entries))
 
 
 def _is_small(params: Params, inline_bytes: int) -> bool:

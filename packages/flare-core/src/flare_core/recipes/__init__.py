@@ -7,6 +7,7 @@ from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.recipes.fedopt import BaseFedOptRecipe
 from flare_core.recipes.scaffold import BaseScaffoldRecipe
 from flare_core.recipes.script import ScriptRecipe
+from flare_core.recipes.swarm import BaseSwarmLearningRecipe
 from flare_core.recipes.tracking import add_experiment_tracking
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "BaseFedEvalRecipe",
     "BaseFedOptRecipe",
     "BaseScaffoldRecipe",
+    "BaseSwarmLearningRecipe",
     "ScriptRecipe",
     "add_cross_site_evaluation",
     "add_experiment_tracking",

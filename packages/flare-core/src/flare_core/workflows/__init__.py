@@ -5,5 +5,6 @@ from flare_core.workflows.evaluation import CrossSiteEval, FedEval
 from flare_core.workflows.fedavg import FedAvg
 from flare_core.workflows.fedopt import FedOpt
 from flare_core.workflows.scaffold import Scaffold
+from flare_core.workflows.swarm import Swarm
 
-__all__ = ["CrossSiteEval", "Cyclic", "FedAvg", "FedEval", "FedOpt", "Scaffold"]
+__all__ = ["CrossSiteEval", "Cyclic", "FedAvg", "FedEval", "FedOpt", "Scaffold", "Swarm"]

@@ -13,7 +13,7 @@ from flare_core.staleness import discount, rebased
 from flare_core.task import Reply, TaskName
 from flare_core.workflow import Federation, Sample, Workflow
 
-__all__ = ["FedAvg"]
+__all__ = ["FedAvg", "applied"]
 
 
 class FedAvg(Workflow):
@@ -143,10 +143,7 @@ class FedAvg(Workflow):
         return self.aggregator.weight(reply) if isinstance(self.aggregator, WeightedMean) else reply.num_steps
 
     def _updated(self, model: FLModel) -> FLModel:
-        model = self.aggregator.update(model)
-        if not isinstance(self.aggregator, WeightedMean):  # which has looked at every contribution itself
-            check_finite(model, source=f"the result of {type(self.aggregator).__name__}")
-        return model
+        return applied(self.aggregator, model)
 
     def _choose(
         self, fed: Federation, model: FLModel, metrics: MetricMean, means: dict[str, float], round_: int
@@ -164,7 +161,10 @@ class FedAvg(Workflow):
                 if self._best.improves(value, its_round):
                     fed.save(older, name="best", metric=value, of_round=its_round)
         elif self._best.improves(means.get(self._best.key), round_):
-            fed.save(model, name="best", metric=self._best.value)
+            self._keep_best(fed, model, self._best.value)
+
+    def _keep_best(self, fed: Federation, model: FLModel, value: float | None) -> None:
+        fed.save(model, name="best", metric=value)
 
     def _watched(self) -> BestScore | None:
         if self.stop_cond is not None:
@@ -186,3 +186,15 @@ class FedAvg(Workflow):
                 fed.warn(
                     f"no site ever reported the metric '{key}' (reported: {reported}), so it chose and stopped nothing"
                 )
+
+
+def applied(aggregator: Aggregator, model: FLModel) -> FLModel:
+    """Return the next global model: ``model`` with what an aggregator was given.
+
+    Raises:
+        NonFiniteError: it would hold NaN or infinity.
+    """
+    model = aggregator.update(model)
+    if not isinstance(aggregator, WeightedMean):  # which has looked at every contribution itself
+        check_finite(model, source=f"the result of {type(aggregator).__name__}")
+    return model

@@ -102,6 +102,7 @@ class ServerDaemon:
             self.kit.info.name,
             reconnect_grace_s=self.settings.link_grace_s,
             admits=self.members.refusal,
+            forwards=self._may_talk,
         )
         self.downloader = Downloader(self.cell)
         self.cell.on_peer_lost(self._peer_lost)
@@ -117,6 +118,10 @@ class ServerDaemon:
                 self._start(row, row.needs.get("cards", {}))
             self.schedule()
         return address
+
+    def _may_talk(self, sender: str, to: str) -> bool:
+        """Whether two sites may talk: while they work on the same job."""
+        return any(job.serves(sender) and job.serves(to) for job in self.running.copy().values())
 
     def close(self) -> None:
         """End everything; running jobs go on when the server is started again."""

@@ -90,7 +90,7 @@ class _JobProcess:
     def _run(self) -> tuple[str, str]:
         try:
             job = load_job(Path(self._plan["app"]))
-            with importable(job):
+            with importable(job.code):
                 roster = Roster(
                     {site: site for site in self._plan["sites"]}, can_leave=True, starting=self._plan["starting"]
                 )

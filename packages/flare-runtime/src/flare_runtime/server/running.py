@@ -83,6 +83,10 @@ class RunningJob:
         """The cell of the job's process here; a new one each time."""
         return f"{self._cell.name}.{self.row.id}-{self._attempt}"
 
+    def serves(self, cell: str) -> bool:
+        """Whether a cell serves a site of this job; callable from any thread."""
+        return cell in self._hosts.copy().values()
+
     def start(self, connected: list[str]) -> None:
         """Start the job's process, for the first time or once more; it waits for the sites that are there."""
         self._attempt += 1

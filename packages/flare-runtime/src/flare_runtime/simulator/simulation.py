@@ -30,7 +30,7 @@ class Simulation:
         self._folder = folder
         self._plans = plans
         self._stopping = False
-        self._cell = Cell(SERVER)
+        self._cell = Cell(SERVER, forwards=lambda sender, to: True)  # sites of different workers are peers
         self._display: Display
 
     def run(self) -> SimRun:
@@ -41,7 +41,7 @@ class Simulation:
             KeyboardInterrupt: the user asked for the end; all is cleaned up.
         """
         job_id = self._plans[0].job_id
-        with importable(self._job):
+        with importable(self._job.code):
             roster = Roster(self._hosts(), can_leave=False)
             self._controller = RunController(self._job, job_id, self._folder, roster, self._cell)
             preload(self._job)

@@ -14,14 +14,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from flare_core import Executor, JobError, RunStatus, SiteError, Task
 from flare_core.filters import chains
+from flare_core.job import ExecutorEntry
 from flare_core.observer import observers_of
-from flare_runtime.job_code import decomposers_of, register_types
+from flare_runtime.job_code import decomposers_of, importable, register_types
 from flare_runtime.logs import log_to
 from flare_runtime.processes import LOST_SERVER
 from flare_runtime.run_folder import RunFolder
@@ -92,20 +94,31 @@ def _redirect_output(log: Path) -> None:
     os.close(null)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What does some of a site's tasks, and the site's end of the run for those."""
+
+    tasks: tuple[str, ...]
+    executor: Executor
+    site: Site
+
+    def does(self, task: str, site: str) -> bool:
+        """Whether a task of a site's is for this."""
+        return self.site.site == site and (task in self.tasks or "*" in self.tasks)
+
+
 class _Worker:
     def __init__(self, plan: WorkerPlan, connection: socket.socket) -> None:
         self._plan = plan
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
-        self._left = len(plan.sites)
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._note = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
         self._index = {name: index for index, name in enumerate(plan.sites)}
         self._turns = Turns(self._announce)
-        self._sites: dict[str, Site] = {}
+        self._parts: list[_Part] = []
         self._logs: list[SiteLog] = []
-        self._executors: dict[str, Executor] = {}
         self._link = SocketLink(plan.link_to, connection)
 
     def run(self) -> None:
@@ -113,22 +126,24 @@ class _Worker:
         self._cell.handle("withdraw", self._on_withdraw, inline=True)
         self._cell.handle("end", self._on_end, inline=True)
         self._cell.on_peer_lost(self._peer_lost)
-        self._cell.attach(self._link)
+        self._cell.attach(self._link, uplink=self._plan.connect is None)
         if self._plan.connect is not None:
             self._plan.connect(self._cell)
         for name in self._plan.sites:
             try:
-                self._prepare_site(name)
+                with importable(self._plan.job.client_code(name)):
+                    self._prepare_site(name)
             except JobError as error:
                 self._cell.send(self._plan.server, "failed", [name, f"{name}: {error}", ""])
                 raise
+        self._left = len(self._parts)
         threads = [
-            threading.Thread(target=self._serve, args=(site,), name=f"flare-site-{name}", daemon=True)
-            for name, site in self._sites.items()
+            threading.Thread(target=self._serve, args=(part,), name=f"flare-site-{part.site.site}", daemon=True)
+            for part in self._parts
         ]
-        for site in self._sites.values():
-            if site.turns is self._turns:
-                site.turns.join(site.seat)
+        for part in self._parts:
+            if part.site.turns is self._turns:
+                part.site.turns.join(part.site.seat)
         for thread in threads:
             thread.start()
         self._cell.send(self._plan.server, "ready", list(self._plan.sites))
@@ -151,35 +166,40 @@ class _Worker:
             log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
             self._logs.append(log)
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
-        executor = _executor_of(app.executors)
         filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
-        external = getattr(executor, "launch_external_process", False)
-        self._executors[name] = executor
-        self._sites[name] = Site(
-            name,
-            job_id=self._plan.job_id,
-            server=self._plan.server,
-            cell=self._cell,
-            downloader=self._downloader,
-            turns=Turns() if external else self._turns,
-            shares_process=not external,
-            code=job.client_code(name),
-            folder=SiteFolder(path, log),
-            config=dict(app.config),
-            seed=site_seed(job.seed, name),
-            task_filters=filters[0],
-            result_filters=filters[1],
-            journal=journal,
-            decomposers=decomposers_of(job),
-        )
-        self._sites[name].observe(observers_of(app.components), job.name)
+        _check_tasks(name, app.executors)
+        for entry in app.executors:
+            executor = _built(entry)
+            beside = executor.works_beside
+            takes_turns = not beside and not getattr(executor, "launch_external_process", False)
+            site = Site(
+                name,
+                job_id=self._plan.job_id,
+                server=self._plan.server,
+                cell=self._cell,
+                downloader=self._downloader,
+                turns=self._turns if takes_turns else Turns(),
+                shares_process=takes_turns,
+                code=job.client_code(name),
+                folder=SiteFolder(path, log, is_durable=journal is not None),
+                config=dict(app.config),
+                seed=site_seed(job.seed, name),
+                task_filters=[] if beside else filters[0],
+                result_filters=[] if beside else filters[1],
+                journal=None if beside else journal,
+                decomposers=decomposers_of(job),
+            )
+            if not beside:
+                site.observe(observers_of(app.components), job.name)
+            self._parts.append(_Part(entry.tasks, executor, site))
 
-    def _serve(self, site: Site) -> None:
+    def _serve(self, part: _Part) -> None:
+        site = part.site
         shared = site.turns is self._turns
         if shared:
             site.turns.begin(site.seat)
         try:
-            site.serve(self._executors[site.site])
+            site.serve(part.executor)
         except (PeerLostError, UnreachableError):
             logger.exception("server lost site=%s", site.site)
         except SiteError as error:
@@ -203,28 +223,30 @@ class _Worker:
         struct.pack_into("<i", self._note, 0, self._index[seat.name])
 
     def _on_task(self, message: Message) -> None:
-        task_id, names, task, model = message.payload
+        task_id, names, task, model, stays = message.payload
         names = names or self._plan.sites
         for number, name in enumerate(names):
+            part = next(each for each in self._parts if each.does(task, name))
             if number == 0:
-                self._sites[name].deliver(lambda: Task(task, model, task_id))
+                part.site.deliver(lambda: Task(task, model, task_id, stays))
             else:
-                self._sites[name].deliver(_decoder(message))
+                part.site.deliver(_decoder(message))
 
     def _on_withdraw(self, message: Message) -> None:
-        for name in message.payload:
-            self._sites[name].withdraw()
+        for part in self._parts:
+            if part.site.site in message.payload:
+                part.site.withdraw()
 
     def _on_end(self, message: Message) -> None:
-        for site in self._sites.values():
-            site.end()
+        for part in self._parts:
+            part.site.end()
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         """End the process with its server: nobody is left to whom anything could be told."""
         # Others are scripts, whose end is noticed elsewhere.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
-            for site in list(self._sites.values()):  # before its script is ended, which would look like a failure
-                site.close(RunStatus.ABORTED, f"{peer} is gone")
+            for part in list(self._parts):  # before its script is ended, which would look like a failure
+                part.site.close(RunStatus.ABORTED, f"{peer} is gone")
             end_external_processes()
             os._exit(LOST_SERVER)
 
@@ -234,16 +256,19 @@ def _decoder(message: Message) -> Callable[[], Task]:
 
     def decode() -> Task:
         header = [message.kind, message.to, message.sender, message.topic, message.id, message.lengths, message.extra]
-        task_id, _, task, model = Message(header, bytearray(message.body)).payload
-        return Task(task, model, task_id)
+        task_id, _, task, model, stays = Message(header, bytearray(message.body)).payload
+        return Task(task, model, task_id, stays)
 
     return decode
 
 
-def _executor_of(entries: list[Any]) -> Executor:
-    if len(entries) != 1:
-        raise JobError(f"the simulator runs one executor a site, the job has {len(entries)}")
-    executor = entries[0].executor.build()
+def _built(entry: ExecutorEntry) -> Executor:
+    executor = entry.executor.build()
     if not isinstance(executor, Executor):
         raise JobError(f"{type(executor).__name__} is no Executor; derive it from flare_core.Executor")
     return executor
+
+
+def _check_tasks(name: str, entries: list[ExecutorEntry]) -> None:
+    if not entries or "*" not in entries[-1].tasks:
+        raise JobError(f"the job's last executor for {name} must be for all tasks ('*'), so that none is left undone")

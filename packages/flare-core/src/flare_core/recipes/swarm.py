@@ -1,0 +1,80 @@
+"""The swarm recipe without a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flare_core.components import Component
+from flare_core.errors import RecipeError
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job
+from flare_core.recipe import check_sites
+from flare_core.recipes.fedavg import BaseFedAvgRecipe
+from flare_core.recipes.site_settings import SiteSettings
+from flare_core.task import TaskName
+
+__all__ = ["BaseSwarmLearningRecipe"]
+
+_TASKS = (TaskName.SWARM_AGGREGATE, TaskName.SWARM_HOLD, TaskName.SWARM_RECALL, TaskName.SWARM_RESULT)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
+    """Swarm learning: federated averaging in which the sites take turns at aggregating, and the server has no model.
+
+    The result is at the sites: ``global_model.safetensors`` and ``best_model.safetensors`` in their folders. A
+    ``quorum`` cannot be chosen; nor can ``compression`` or filters at the server, which sees no model to change.
+
+    Args:
+        aggregator_sites: names of the sites that aggregate, in turn; all if left out.
+    """
+
+    name: str = "swarm"
+    aggregator_sites: Sequence[str] | None = None
+
+    def _check(self) -> None:
+        if self.quorum is not None:
+            raise RecipeError("quorum cannot be chosen for a swarm, whose aggregator is the site of one round")
+        if self.compression is not None:
+            raise RecipeError("compression cannot be chosen for a swarm, whose models go from site to site")
+        if self.aggregator_sites is not None:
+            self.aggregator_sites = _checked_names(self.aggregator_sites)
+        super()._check()
+
+    def _workflow(self) -> Component:
+        args = self._workflow_args()
+        for name in ("quorum", "staleness_exponent", "max_staleness", "exclude_vars"):
+            del args[name]
+        args.pop("aggregator", None)  # it is the sites' that aggregates
+        return Component("flare_core.workflows.Swarm", {**args, "aggregator_sites": self.aggregator_sites})
+
+    def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:
+        app = super()._client_app(settings, shared)
+        args = self._workflow_args()
+        names = ("aggregator", "aggregation_weights", "exclude_vars")
+        executor = Component("flare_runtime.swarm.SwarmExecutor", {name: args.get(name) for name in names})
+        app.executors.insert(0, ExecutorEntry(_TASKS, executor))
+        return app
+
+    def add_workflow(self, workflow: Component) -> None:
+        name = workflow.class_path.rpartition(".")[2]
+        raise RecipeError(
+            f"{name} needs the server's model, and a swarm's server has none; evaluate what the sites were given with a"
+            " recipe of its own"
+        )
+
+    def job(self) -> Job:
+        job = super().job()
+        if job.server.task_data_filters or job.server.task_result_filters:
+            raise RecipeError(
+                "a swarm cannot have filters at the server, which sees no model; add them at the sites"
+                " (add_client_output_filter, add_client_input_filter)"
+            )
+        return job
+
+
+def _checked_names(value: Sequence[str]) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise RecipeError(f"aggregator_sites is {value!r}; give a list of names of sites, or leave it out")
+    check_sites(dict.fromkeys(value), "aggregator_sites")
+    return list(value)

@@ -1,0 +1,252 @@
+"""Swarm learning: federated averaging in which the sites take turns at the server's work on the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core.errors import RecipeError, SiteError
+from flare_core.events import ModelSaved
+from flare_core.model import FLModel, MetaKey
+from flare_core.selection import MetricMean
+from flare_core.task import TaskName
+from flare_core.workflow import Federation, Sample
+from flare_core.workflows.fedavg import FedAvg
+
+__all__ = ["Swarm"]
+
+HOLDERS = 2  # sites that have the global model, so that one of them can be lost
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A global model, and where it is.
+
+    Attributes:
+        round: the round in which the sites are given it.
+        at: by site, what says where its copy is.
+    """
+
+    round: int
+    at: dict[str, FLModel]
+
+    def given(self, **meta: Any) -> FLModel:
+        """What tells a site where the model is."""
+        first, *others = [model.params for model in self.at.values()]
+        return FLModel(params=first, meta={MetaKey.ALSO_AT: others, **meta})
+
+
+class Swarm(FedAvg):
+    """Have the sites train, one of them aggregate what they made, and the next one do so in the next round.
+
+    The server says who does what, chooses the best round and keeps the record; it never has a model but the initial
+    one. What a site has made it keeps until the round is over. The round's aggregator fetches it from there, updates
+    the global model as :class:`FedAvg` does, in the same order, and so to the same bits; then the aggregator of the
+    next round fetches the result. From these two the sites are given it. So any one site can be lost: if the aggregator
+    is, the next in turn takes over, with what the others have made.
+
+    At the end all sites that are there are given the last model and the best one, as files in their folders.
+
+    Args:
+        aggregator_sites: those that aggregate, in turn; all if left out.
+        arguments: those of :class:`FedAvg`, but for the quorum; the aggregator is that of the sites' executor.
+
+    Source: Warnat-Herresthal et al. 2021, "Swarm Learning for decentralized and confidential clinical machine
+    learning", Nature 594; the leader is chosen in turn here.
+    """
+
+    def __init__(self, *, aggregator_sites: Sequence[str] | None = None, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.aggregator_sites = None if aggregator_sites is None else list(aggregator_sites)
+        self._held: _Held | None = None
+        self._best_held: _Held | None = None
+        self._kept: dict[str, Any] = {}  # the state that is taken over
+
+    def run(self, fed: Federation) -> None:
+        self._check(fed)
+        held = self._recalled(fed) if self._kept else self._first(fed)
+        for round_ in fed.rounds(self.num_rounds):
+            self._held = held
+            metrics = MetricMean()
+            made = {}
+            for reply in fed.broadcast(self.task_name, held.given(), to=self._sample(fed), result_stays=True):
+                made[reply.site] = reply.model
+                fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
+            means = metrics.means()
+            fed.record(means)
+            self._choose(fed, FLModel(), metrics, means, round_)
+            self._held = self._aggregated(fed, held, made)
+            for model in made.values():
+                fed.release(model)
+            self._let_go(fed, held)
+            held = self._held
+            if self._should_stop(fed, means, round_):
+                break
+        self._report_unseen(fed)
+        self._distribute(fed, held)
+
+    def state(self) -> dict[str, Any]:
+        places = {"held": self._held, "best_held": self._best_held}
+        return super().state() | {
+            name: [held.round, list(held.at)] for name, held in places.items() if held is not None
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self._kept = dict(state)
+
+    def _check(self, fed: Federation) -> None:
+        unknown = [site for site in self.aggregator_sites or () if site not in fed.sites]
+        if unknown:
+            raise RecipeError(f"aggregator_sites names {unknown[0]!r}; the sites are {', '.join(fed.sites)}")
+
+    def _first(self, fed: Federation) -> _Held:
+        """Give the initial model to the first who need it."""
+        model = fed.load("initial")
+        if model.params is None:
+            raise RecipeError("a swarm needs an initial_model: the server cannot make one from what the sites have")
+        fed.sample(self.min_clients)
+        at: dict[str, FLModel] = {}
+        for site in self._in_turn(fed, 0):
+            if len(at) < HOLDERS and (copy := _ask(fed, TaskName.SWARM_HOLD, _task(model, 0), site)) is not None:
+                at[site] = copy
+        return _Held(0, at)
+
+    def _aggregated(self, fed: Federation, held: _Held, made: dict[str, FLModel]) -> _Held:
+        """Have the contributions aggregated by the first in turn who can.
+
+        Args:
+            made: by site, in their order; those that cannot be had are taken out.
+        """
+        tried: set[str] = set()
+        while True:
+            self._check_enough(made, held.round)
+            aggregator = next((site for site in self._in_turn(fed, held.round) if site not in tried), None)
+            if aggregator is None:
+                raise SiteError(
+                    f"round {held.round}: no site is left that can aggregate; those that left while they did:"
+                    f" {', '.join(sorted(tried)) or 'none'}. Start them, or allow more with aggregator_sites",
+                    site=next(iter(tried), fed.sites[0]),
+                )
+            contributions = [[site, model] for site, model in made.items()]
+            task = held.given(round=held.round + 1, keep=self._files(), contributions=contributions)
+            result = _ask(fed, TaskName.SWARM_AGGREGATE, task, aggregator)
+            if result is not None and (lost := result.meta.get("lost")):
+                self._pass_over(fed, result.meta.get("site"), lost, made, held)
+                continue
+            successor = None if result is None else self._successor(fed, held.round + 1, aggregator, result)
+            if result is not None and successor is not None:
+                return _Held(held.round + 1, {aggregator: result, **successor})
+            tried.add(aggregator)
+            if made.pop(aggregator, None) is not None:
+                fed.warn(
+                    f"round {held.round}: {aggregator} left while it aggregated; the next goes on without its part"
+                )
+            else:
+                fed.warn(f"round {held.round}: {aggregator} left while it aggregated; the next goes on")
+
+    def _successor(self, fed: Federation, round_: int, aggregator: str, result: FLModel) -> dict[str, FLModel] | None:
+        """Have the next in turn fetch a new model; None if it cannot be had any more. Nobody else may be there."""
+        for site in self._in_turn(fed, round_):
+            if site != aggregator:
+                copy = _ask(fed, TaskName.SWARM_HOLD, _task(result, round_, keep=self._files()), site)
+                if copy is not None:
+                    return None if copy.meta.get("lost") else {site: copy}
+        return {} if aggregator in fed.sample(1) else None
+
+    def _pass_over(self, fed: Federation, site: str | None, why: str, made: dict[str, FLModel], held: _Held) -> None:
+        """Go on without a contribution that cannot be fetched."""
+        if site is None:
+            raise SiteError(
+                f"the model of round {held.round} is lost: {' and '.join(held.at)} had it ({why}). Run the job again",
+                site=next(iter(held.at)),
+            )
+        del made[site]
+        fed.warn(f"round {held.round}: what {site} has made cannot be fetched; the round goes on without ({why})")
+
+    def _check_enough(self, made: Mapping[str, FLModel], round_: int) -> None:
+        if len(made) < self.min_clients:
+            raise SiteError(
+                f"round {round_}: {self.min_clients} contributions are needed, {len(made)} are left"
+                f" ({', '.join(made) or 'none'}); lower min_clients to survive the loss of a site",
+                site=next(iter(made), "server"),
+            )
+
+    def _in_turn(self, fed: Federation, round_: int) -> Iterator[str]:
+        """The sites that may aggregate and are there, beginning with whose turn it is."""
+        candidates = [site for site in fed.sites if self.aggregator_sites is None or site in self.aggregator_sites]
+        first = round_ % len(candidates)
+        for site in candidates[first:] + candidates[:first]:
+            if site in fed.sample(1):
+                yield site
+
+    def _keep_best(self, fed: Federation, model: FLModel, value: float | None) -> None:
+        before, self._best_held = self._best_held, self._held
+        if before is not None:
+            self._let_go(fed, before)
+        fed.events.emit(ModelSaved("best", fed.round, value))
+
+    def _let_go(self, fed: Federation, held: _Held) -> None:
+        if held is not self._best_held and held is not self._held:
+            for model in held.at.values():
+                fed.release(model)
+
+    def _files(self) -> list[int]:
+        """The rounds whose models the holders must find again after their processes have died."""
+        return [held.round for held in (self._held, self._best_held) if held is not None]
+
+    def _recalled(self, fed: Federation) -> _Held:
+        """Find the models of a run that is continued."""
+        best = self._kept.get("best_held")
+        if best is not None:
+            self._best_held = self._recall(fed, *best)
+        round_, sites = self._kept["held"]
+        held = self._recall(fed, round_, sites)
+        if held is None:
+            raise SiteError(
+                f"the model of round {round_} is at none of the sites that are there; {' and '.join(sites)} had it."
+                " Start one of them",
+                site=sites[0],
+            )
+        return held
+
+    def _recall(self, fed: Federation, round_: int, sites: Sequence[str]) -> _Held | None:
+        at: dict[str, FLModel] = {}
+        for needed in (self.min_clients, len(fed.sites)):  # wait for more only if those that are there do not have it
+            there = fed.sample(needed)
+            for site in [site for site in sites if site in there]:
+                copy = _ask(fed, TaskName.SWARM_RECALL, FLModel(meta={"round": round_}), site)
+                if copy is not None and copy.params is not None:
+                    at[site] = copy
+            if at:
+                return _Held(round_, at)
+        return None
+
+    def _distribute(self, fed: Federation, held: _Held) -> None:
+        """Give the last and the best model to all sites, as files."""
+        rows = []
+        for name, each in (("global", held), ("best", self._best_held)):
+            if each is None:
+                continue
+            everybody = Sample(fed.sample(1), 0)
+            for reply in fed.broadcast(TaskName.SWARM_RESULT, each.given(name=name), to=everybody, result_stays=True):
+                if lost := reply.model.meta.get("lost"):
+                    fed.warn(f"{reply.site} was not given the {name} model: {lost}")
+                else:
+                    rows.append((name, reply.site, reply.model.meta["file"], reply.model.meta["digest"]))
+        fed.show("The models at the sites", ("model", "site", "file", "SHA-256"), rows)
+        copies = [copy for each in (held, self._best_held) if each is not None for copy in each.at.values()]
+        self._held = self._best_held = None
+        for copy in copies:
+            fed.release(copy)
+
+
+def _task(model: FLModel, round_: int, **meta: Any) -> FLModel:
+    return FLModel(params=model.params, meta={"round": round_, **meta})
+
+
+def _ask(fed: Federation, task: str, model: FLModel, site: str) -> FLModel | None:
+    """Give a task to one site; None if it leaves before it answers."""
+    replies = [reply.model for reply in fed.broadcast(task, model, to=Sample((site,), 0), result_stays=True)]
+    return replies[0] if replies else None
