@@ -1,0 +1,76 @@
+"""Compare algorithms on sites that each see few of the ten classes of small colour images."""
+
+import argparse
+import contextlib
+import importlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from data import deal, load_images
+
+from flare_runtime import SimEnv
+
+ALGORITHMS = ["fedavg", "fedprox", "fedopt", "scaffold"]
+PACKAGES = {"pytorch": "flare_recipes_pt", "keras": "flare_recipes_tf"}
+RECIPES = {"fedavg": "FedAvgRecipe", "fedprox": "FedAvgRecipe", "fedopt": "FedOptRecipe", "scaffold": "ScaffoldRecipe"}
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--algorithm", choices=[*ALGORITHMS, "all"], default="all")
+parser.add_argument("--framework", choices=list(PACKAGES), default="pytorch")
+parser.add_argument("--alpha", type=float, default=0.1, help="of the Dirichlet distribution: the smaller, the more uneven")
+parser.add_argument("--sites", type=int, default=10)
+parser.add_argument("--rounds", type=int, default=30)
+parser.add_argument("--steps", type=int, default=20, help="of local training in each round")
+parser.add_argument("--lr", type=float, default=0.05, help="learning rate of a step")
+parser.add_argument("--mu", type=float, default=0.01, help="how strongly FedProx holds a site to the global model")
+parser.add_argument("--momentum", type=float, default=0.6, help="of the server's optimizer in FedOpt")
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--data", default=os.environ.get("CIFAR10_FOLDER"), help="the folder cifar-10-batches-bin")
+args = parser.parse_args()
+
+package = importlib.import_module(PACKAGES[args.framework])
+framework = importlib.import_module(f"{args.framework}_model")
+folder = str(Path(args.data).expanduser().absolute()) if args.data else None
+
+
+def federated(algorithm):
+    """The accuracy that an algorithm reaches with all sites."""
+    optimizer = {"class_path": "flare_core.optimizers.SGD", "args": {"lr": 1.0, "momentum": args.momentum}}
+    settings = ["alpha", "sites", "steps", "lr", "mu", "seed"]
+    train_args = ["--algorithm", algorithm, *(f"--{name}={getattr(args, name)}" for name in settings)]
+    recipe = getattr(package, RECIPES[algorithm])(
+        name=f"cifar10-{algorithm}",
+        min_clients=args.sites,
+        num_rounds=args.rounds,
+        initial_model=framework.make_model(args.seed),
+        train_script=f"{args.framework}_client.py",
+        train_args=[*train_args, *(["--data", folder] if folder else [])],
+        key_metric=None,
+        **({"optimizer_args": optimizer} if algorithm == "fedopt" else {}),
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # without the display of each run's rounds
+        run = recipe.execute(SimEnv(num_clients=args.sites))
+    model = framework.make_model(args.seed)
+    framework.put_params(model, run.load_model("global"))
+    return framework.accuracy(model, test_images, test_labels)
+
+
+def trained_on(images, labels):
+    """The accuracy of as many steps on these images as a site makes in all rounds."""
+    model = framework.make_model(args.seed)
+    framework.train(model, images, labels, args.rounds * args.steps, args.lr, args.seed)
+    return framework.accuracy(model, test_images, test_labels)
+
+
+images, labels, test_images, test_labels = load_images(folder)
+dealt = deal(labels, args.sites, args.alpha, args.seed)
+classes = [len(np.unique(labels[mine])) for mine in dealt]
+print(f"{len(labels)} images of {'CIFAR-10' if folder else 'ten photographs'}, and {len(test_labels)} for the test")
+print(f"{args.sites} sites of {min(map(len, dealt))} to {max(map(len, dealt))} images, {np.mean(classes):.1f} classes on average")
+largest = max(dealt, key=len)
+print(f"largest site alone       {trained_on(images[largest], labels[largest]):.3f}", flush=True)
+for algorithm in ALGORITHMS if args.algorithm == "all" else [args.algorithm]:
+    print(f"{algorithm:<24} {federated(algorithm):.3f}", flush=True)
+print(f"all images in one place  {trained_on(images, labels):.3f}")
