@@ -121,9 +121,7 @@ def cut_photographs(training=280, test=50):
         for name, (chosen, count) in sets.items():
             chosen += [tiles[name][place] for place in generator.permutation(len(tiles[name]))[:count]]
     return [
-        array
-        for chosen, count in sets.values()
-        for array in (np.stack(chosen), np.repeat(np.arange(CLASSES), count))
+        array for chosen, count in sets.values() for array in (np.stack(chosen), np.repeat(np.arange(CLASSES), count))
     ]
 
 

@@ -1,4 +1,4 @@
-"""Compare algorithms on sites that each see few of the ten classes of small colour images."""
+"""Compare algorithms on sites that share small colour images of ten classes unevenly."""
 
 import argparse
 import contextlib
@@ -13,24 +13,21 @@ from data import deal, load_images
 from flare_runtime import SimEnv
 
 ALGORITHMS = ["fedavg", "fedprox", "fedopt", "scaffold"]
-PACKAGES = {"pytorch": "flare_recipes_pt", "keras": "flare_recipes_tf"}
-RECIPES = {"fedavg": "FedAvgRecipe", "fedprox": "FedAvgRecipe", "fedopt": "FedOptRecipe", "scaffold": "ScaffoldRecipe"}
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--algorithm", choices=[*ALGORITHMS, "all"], default="all")
-parser.add_argument("--framework", choices=list(PACKAGES), default="pytorch")
-parser.add_argument("--alpha", type=float, default=0.1, help="of the Dirichlet distribution: the smaller, the more uneven")
+parser.add_argument("--algorithm", choices=[*ALGORITHMS, "all"], nargs="+", default=["all"], help="one or several")
+parser.add_argument("--framework", choices=["pytorch", "keras"], default="pytorch")
+parser.add_argument("--alpha", type=float, default=0.3, help="of the Dirichlet distribution; small is uneven")
 parser.add_argument("--sites", type=int, default=10)
-parser.add_argument("--rounds", type=int, default=30)
+parser.add_argument("--rounds", type=int, default=25)
 parser.add_argument("--steps", type=int, default=20, help="of local training in each round")
-parser.add_argument("--lr", type=float, default=0.05, help="learning rate of a step")
+parser.add_argument("--lr", type=float, default=0.02, help="learning rate of a step")
 parser.add_argument("--mu", type=float, default=0.01, help="how strongly FedProx holds a site to the global model")
-parser.add_argument("--momentum", type=float, default=0.6, help="of the server's optimizer in FedOpt")
+parser.add_argument("--momentum", type=float, default=0.8, help="of the server's optimizer in FedOpt")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--data", default=os.environ.get("CIFAR10_FOLDER"), help="the folder cifar-10-batches-bin")
 args = parser.parse_args()
 
-package = importlib.import_module(PACKAGES[args.framework])
 framework = importlib.import_module(f"{args.framework}_model")
 folder = str(Path(args.data).expanduser().absolute()) if args.data else None
 
@@ -40,7 +37,7 @@ def federated(algorithm):
     optimizer = {"class_path": "flare_core.optimizers.SGD", "args": {"lr": 1.0, "momentum": args.momentum}}
     settings = ["alpha", "sites", "steps", "lr", "mu", "seed"]
     train_args = ["--algorithm", algorithm, *(f"--{name}={getattr(args, name)}" for name in settings)]
-    recipe = getattr(package, RECIPES[algorithm])(
+    recipe = framework.RECIPES[algorithm](
         name=f"cifar10-{algorithm}",
         min_clients=args.sites,
         num_rounds=args.rounds,
@@ -66,11 +63,12 @@ def trained_on(images, labels):
 
 images, labels, test_images, test_labels = load_images(folder)
 dealt = deal(labels, args.sites, args.alpha, args.seed)
+sizes = [len(mine) for mine in dealt]
 classes = [len(np.unique(labels[mine])) for mine in dealt]
 print(f"{len(labels)} images of {'CIFAR-10' if folder else 'ten photographs'}, and {len(test_labels)} for the test")
-print(f"{args.sites} sites of {min(map(len, dealt))} to {max(map(len, dealt))} images, {np.mean(classes):.1f} classes on average")
-largest = max(dealt, key=len)
+print(f"{args.sites} sites: {min(sizes)} to {max(sizes)} images, {min(classes)} to {max(classes)} classes")
+largest = dealt[int(np.argmax(sizes))]
 print(f"largest site alone       {trained_on(images[largest], labels[largest]):.3f}", flush=True)
-for algorithm in ALGORITHMS if args.algorithm == "all" else [args.algorithm]:
+for algorithm in ALGORITHMS if "all" in args.algorithm else args.algorithm:
     print(f"{algorithm:<24} {federated(algorithm):.3f}", flush=True)
 print(f"all images in one place  {trained_on(images, labels):.3f}")

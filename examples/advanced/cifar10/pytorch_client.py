@@ -11,10 +11,10 @@ from flare_recipes_pt import ProximalLoss, Scaffold
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--algorithm", choices=["fedavg", "fedprox", "fedopt", "scaffold"], default="fedavg")
-parser.add_argument("--alpha", type=float, default=0.1)
+parser.add_argument("--alpha", type=float, default=0.3)
 parser.add_argument("--sites", type=int, default=10)
 parser.add_argument("--steps", type=int, default=20)
-parser.add_argument("--lr", type=float, default=0.05)
+parser.add_argument("--lr", type=float, default=0.02)
 parser.add_argument("--mu", type=float, default=0.01)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--data")
@@ -43,5 +43,5 @@ while flare.is_running():
         optimizer.step()
     controls = scaffold.finish(args.steps, args.lr) if scaffold else None
     flare.send(
-        flare.FLModel(params=net.state_dict(), optimizer_params=controls, meta={"NUM_STEPS_CURRENT_ROUND": args.steps})
+        flare.FLModel(params=net.state_dict(), optimizer_params=controls, meta={"NUM_STEPS_CURRENT_ROUND": len(labels)})
     )

@@ -4,17 +4,24 @@ import torch
 from data import batches, scaled
 from torch import nn
 
+from flare_recipes_pt import FedAvgRecipe, FedOptRecipe, ScaffoldRecipe
+
+RECIPES = {"fedavg": FedAvgRecipe, "fedprox": FedAvgRecipe, "fedopt": FedOptRecipe, "scaffold": ScaffoldRecipe}
+
 
 class Net(nn.Sequential):
-    """Three convolutions, each of which halves the image's sides: 34,602 numbers."""
+    """Three convolutions, each of which halves the image's sides: 34,826 numbers."""
 
     def __init__(self):
         super().__init__(
             nn.Conv2d(3, 16, kernel_size=5, stride=2, padding=2),
+            nn.GroupNorm(4, 16),
             nn.ReLU(),
             nn.Conv2d(16, 32, kernel_size=3, stride=2, padding=1),
+            nn.GroupNorm(4, 32),
             nn.ReLU(),
             nn.Conv2d(32, 64, kernel_size=3, stride=2, padding=1),
+            nn.GroupNorm(4, 64),
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(64 * 4 * 4, 10),
