@@ -47,8 +47,8 @@ def deal(labels, sites, alpha, seed=0):
         if min(map(len, dealt)) >= LEAST:
             return dealt
     raise ValueError(
-        f"{len(labels)} images cannot be dealt to {sites} sites with alpha {alpha} such that each gets {LEAST}; "
-        "take a larger --alpha or fewer --sites"
+        f"{len(labels)} images cannot be dealt to {sites} sites with alpha {alpha} such that each gets {LEAST};"
+        " take a larger --alpha or fewer --sites"
     )
 
 
@@ -77,8 +77,8 @@ def read_cifar10(folder):
     missing = [name for name in [*names, "test_batch.bin"] if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} has no {missing[0]}; unpack cifar-10-binary.tar.gz, the binary version of CIFAR-10, and give its "
-            "folder cifar-10-batches-bin as --data (the Python version holds pickles, which are not read)"
+            f"{folder} has no {missing[0]}; unpack cifar-10-binary.tar.gz, the binary version of CIFAR-10, and give"
+            " its folder cifar-10-batches-bin as --data (the Python version holds pickles, which are not read)"
         )
     parts = [read_batch(folder / name) for name in names]
     images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -90,7 +90,8 @@ def read_batch(path):
     content = np.fromfile(path, np.uint8)
     if content.size == 0 or content.size % RECORD:
         raise ValueError(
-            f"{path} has {content.size} bytes, which are no images of {RECORD} bytes; unpack cifar-10-binary.tar.gz again"
+            f"{path} has {content.size} bytes, which are no images of {RECORD} bytes each;"
+            " unpack cifar-10-binary.tar.gz again"
         )
     records = content.reshape(-1, RECORD)
     labels = records[:, 0].astype("int64")

@@ -41,7 +41,7 @@ def put_params(model, params):
 
 
 def make_step(model, loss, lr, correct=list):
-    """A compiled function that trains the model on one batch; ``correct`` changes the gradients before they are used."""
+    """A compiled function that trains on one batch; ``correct`` changes the gradients before they are used."""
     optimizer = keras.optimizers.SGD(lr)
     optimizer.build(model.trainable_variables)
 
