@@ -26,7 +26,7 @@ model = make_model()
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 proximal = ProximalLoss(loss, model, mu=args.mu) if args.algorithm == "fedprox" else None
 scaffold = Scaffold(model) if args.algorithm == "scaffold" else None
-step = None
+step = make_step(model, proximal or loss, args.lr, scaffold.correct if scaffold else list)
 
 while flare.is_running():
     received = flare.receive()
@@ -34,8 +34,6 @@ while flare.is_running():
     for helper in (proximal, scaffold):
         if helper:
             helper.start(received)
-    if step is None:  # compiled once, in the first round, when the helper has begun
-        step = make_step(model, proximal or loss, args.lr, scaffold.correct if scaffold else list)
     for x, y in batches(images, labels, args.steps, seed=[args.seed, number, received.current_round]):
         step(x, y)
     controls = scaffold.finish(args.steps, args.lr) if scaffold else None
