@@ -176,6 +176,7 @@ def everything(session: nox.Session) -> None:
         "mypy>=2.4,<3",
         "psutil>=5.9",
         "jsonschema>=4.20",
+        "scikit-image>=0.26",  # photographs for the example cifar10
         "scikit-learn>=1.5",
         packages=packages,
         torch=True,
