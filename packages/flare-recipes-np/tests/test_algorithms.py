@@ -9,7 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from flare_core import FlareError, JobFailed, RecipeError
+from flare_core import Evaluator, FlareError, JobFailed, RecipeError
 from flare_core.recipes import add_cross_site_evaluation
 from flare_recipes_np import (
     CrossSiteEvalRecipe,
@@ -367,3 +367,50 @@ def test_a_quorum_is_checked(script, arguments, message):
 def test_controls_of_several_models_cannot_be_summed(script):
     with pytest.raises(RecipeError, match="quorum cannot be chosen for SCAFFOLD"):
         quadratic(ScaffoldRecipe, script, 1, quorum=1)
+
+
+class Distance(Evaluator):
+    """How far the model is from a place."""
+
+    def __init__(self, place: float) -> None:
+        self.place = place
+
+    def evaluate(self, model):
+        return {"distance": abs(float(model["numpy_key"][0]) - self.place), "loss": np.float32(1.5)}
+
+
+class Wrong(Evaluator):
+    def evaluate(self, model):
+        return 0.5
+
+
+def test_the_server_can_measure_each_new_model(script, run, monkeypatch):
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    evaluator = {"class_path": "test_algorithms.Distance", "args": {"place": OPTIMUM}}
+    recipe = FedAvgRecipe(
+        min_clients=3,
+        num_rounds=6,
+        initial_model=np.zeros(2),
+        train_script=script(QUADRATIC),
+        evaluator=evaluator,
+        key_metric="distance",
+        key_metric_mode="min",
+    )
+    done = run(recipe)
+    distances = [row["value"] for row in done.metrics() if row["key"] == "distance" and row["site"] is None]
+    assert len(distances) == 6
+    best = int(np.argmin(distances))
+    assert done.summary()["best"] == {"round": best, "value": distances[best]}
+    found = done.load_model("best")["numpy_key"]  # the model that the round has made, not the one that it was given
+    assert abs(found[0] - OPTIMUM) == distances[best]
+    assert abs(done.load_model()["numpy_key"][0] - OPTIMUM) == distances[-1]
+    losses = [row["value"] for row in done.metrics() if row["key"] == "loss" and row["site"] is None]
+    assert losses == [1.5] * 6  # it counts instead of what the sites say
+
+
+def test_what_an_evaluator_returns_is_checked(script, run):
+    evaluator = {"class_path": "test_algorithms.Wrong", "args": {}}
+    with pytest.raises(JobFailed, match=r"Wrong.evaluate\(\) returned 0.5"):
+        run(quadratic(FedAvgRecipe, script, 1, evaluator=evaluator))
+    with pytest.raises(RecipeError, match="evaluator is a SGD"):
+        quadratic(FedAvgRecipe, script, 1, evaluator={"class_path": "flare_core.optimizers.SGD", "args": {"lr": 1.0}})

@@ -22,6 +22,7 @@ from flare_core.errors import (
     UnknownKeyError,
     WeightError,
 )
+from flare_core.evaluator import Evaluator
 from flare_core.executor import Executor, SiteChannel
 from flare_core.filters import Filter, FilterContext, FilterPoint, TensorFilter
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
@@ -45,6 +46,7 @@ __all__ = [
     "Component",
     "DtypeMismatchError",
     "EmptyRoundError",
+    "Evaluator",
     "ExecEnv",
     "Executor",
     "ExecutorEntry",

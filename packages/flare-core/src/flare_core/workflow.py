@@ -116,6 +116,9 @@ class Federation(Protocol):
         and the ``initial`` one. A model that is not there has no params.
         """
 
+    def in_framework(self, model: FLModel) -> Mapping[str, Any]:
+        """A model's params in the form of the recipe's framework."""
+
     def save(
         self, model: FLModel, *, name: str = "global", metric: float | None = None, of_round: int | None = None
     ) -> None:

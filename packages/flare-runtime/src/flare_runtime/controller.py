@@ -109,6 +109,7 @@ class RunController:
             task_filters=self._filters[0],
             result_filters=self._filters[1],
             config=self._job.server.config,
+            **({} if self.persistor is None else {"to_framework": self.persistor.to_framework}),
             waits=Waits(
                 **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +59,7 @@ class SitesFederation(Arrivals):
         roster: the sites.
         waits: for whom, and how long.
         random: the run's own generator.
+        to_framework: brings params into the form of the job's framework.
     Attributes:
         reading: the site whose reply was taken last; its tensors may still be at the site.
     """
@@ -77,6 +78,7 @@ class SitesFederation(Arrivals):
         result_filters: list[FilterChain],
         waits: Waits | None = None,
         config: Mapping[str, Any] | None = None,
+        to_framework: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
         super().__init__(
             roster=roster,
@@ -91,6 +93,7 @@ class SitesFederation(Arrivals):
         self.config: Mapping[str, Any] = dict(config or {})
         self.total_rounds: int | None = None
         self.reading: str | None = None
+        self._to_framework = to_framework
         self._first_round = 0
         self._checkpoints = checkpoints
         self._waits = waits or Waits()
@@ -278,6 +281,9 @@ class SitesFederation(Arrivals):
             f" ({self.roster.missing()}); start the sites that are missing, or allow more time with reconnect_grace_s",
             site=first,
         )
+
+    def in_framework(self, model: FLModel) -> Mapping[str, Any]:
+        return self._to_framework(model.params or {})
 
     def release(self, model: FLModel) -> None:
         self._dispatch.release([model])

@@ -9,6 +9,7 @@ from typing import Any
 from flare_core.aggregation import Aggregator
 from flare_core.components import Component
 from flare_core.errors import JobError, RecipeError
+from flare_core.evaluator import Evaluator
 from flare_core.recipe import check_count, check_sites
 from flare_core.recipes.script import ScriptRecipe
 
@@ -33,6 +34,8 @@ class BaseFedAvgRecipe(ScriptRecipe):
         key_metric_mode: ``max`` where higher is better, ``min`` where lower is.
         stop_cond: ends the run early, such as ``"accuracy >= 0.9"``.
         patience: ends it after so many rounds without improvement.
+        evaluator: an :class:`~flare_core.Evaluator`, or ``{"class_path", "args"}``, which measures each new global
+            model at the server. What it measures counts instead of what sites report under the same names.
     """
 
     name: str = "fedavg"
@@ -47,6 +50,7 @@ class BaseFedAvgRecipe(ScriptRecipe):
     key_metric_mode: str = "max"
     stop_cond: str | None = None
     patience: int | None = None
+    evaluator: Evaluator | Mapping[str, Any] | None = None
 
     def _check(self) -> None:
         self.aggregation_weights = dict(self.aggregation_weights or {})
@@ -82,21 +86,29 @@ class BaseFedAvgRecipe(ScriptRecipe):
             "patience": self.patience,
         }
         if self.aggregator is not None:
-            args["aggregator"] = self._checked_aggregator()
+            args["aggregator"] = _checked_part(self.aggregator, "aggregator", Aggregator, "add, result, reset")
+        if self.evaluator is not None:
+            args["evaluator"] = _checked_part(self.evaluator, "evaluator", Evaluator, "evaluate")
         return args
 
-    def _checked_aggregator(self) -> Component:
-        try:
-            component = Component.of(self.aggregator, what="aggregator")
-            built = component.build()
-        except JobError as error:
-            raise RecipeError(str(error)) from error
-        if not isinstance(built, Aggregator):
-            raise RecipeError(
-                f"aggregator is a {type(built).__name__}; give an object whose class derives from flare_core.Aggregator"
-                " (methods add, result, reset)"
-            )
-        return component
+
+def _checked_part(value: Any, name: str, cls: type, methods: str) -> Component:
+    """Return an object, or the description of one, as a component.
+
+    Raises:
+        RecipeError: it cannot be made, or is of another class.
+    """
+    try:
+        component = Component.of(value, what=name)
+        built = component.build()
+    except JobError as error:
+        raise RecipeError(str(error)) from error
+    if not isinstance(built, cls):
+        raise RecipeError(
+            f"{name} is a {type(built).__name__}; give an object whose class derives from flare_core.{cls.__name__}"
+            f" (methods {methods})"
+        )
+    return component
 
 
 def check_exponent(value: Any) -> float:

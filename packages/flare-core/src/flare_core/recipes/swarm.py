@@ -23,7 +23,8 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
     """Swarm learning: federated averaging in which the sites take turns at aggregating, and the server has no model.
 
     The result is at the sites: ``global_model.safetensors`` and ``best_model.safetensors`` in their folders. A
-    ``quorum`` cannot be chosen; nor can ``compression`` or filters at the server, which sees no model to change.
+    ``quorum`` cannot be chosen; nor can an ``evaluator``, ``compression`` or filters at the server, which sees no model
+    to measure or change.
 
     Args:
         aggregator_sites: names of the sites that aggregate, in turn; all if left out.
@@ -35,6 +36,8 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
     def _check(self) -> None:
         if self.quorum is not None:
             raise RecipeError("quorum cannot be chosen for a swarm, whose aggregator is the site of one round")
+        if self.evaluator is not None:
+            raise RecipeError("evaluator cannot be chosen for a swarm, whose server has no model to measure")
         if self.compression is not None:
             raise RecipeError("compression cannot be chosen for a swarm, whose models go from site to site")
         if self.aggregator_sites is not None:

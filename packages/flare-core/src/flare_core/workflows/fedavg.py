@@ -7,6 +7,7 @@ from typing import Any
 
 from flare_core.aggregation import Aggregator, WeightedMean, check_finite
 from flare_core.errors import RecipeError
+from flare_core.evaluator import Evaluator, measured
 from flare_core.model import FLModel
 from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCondition
 from flare_core.staleness import discount, rebased
@@ -36,6 +37,8 @@ class FedAvg(Workflow):
         stop_cond: a condition such as ``"accuracy >= 0.9"`` that ends the run early.
         patience: end the run after so many rounds without improvement of the metric that ``stop_cond`` names, else of
             ``key_metric``.
+        evaluator: measures each new global model at the server. What it measures counts instead of what the sites
+            report under the same names, and belongs to the model that the round has made.
         task_name: the task that the sites are given.
 
     A round's metrics belong to the model that was sent out in it, so the best model is one that the sites received: the
@@ -63,6 +66,7 @@ class FedAvg(Workflow):
         key_metric_mode: str = "max",
         stop_cond: str | None = None,
         patience: int | None = None,
+        evaluator: Evaluator | None = None,
         task_name: str = TaskName.TRAIN,
     ) -> None:
         if aggregator is not None and (aggregation_weights or exclude_vars):
@@ -81,6 +85,7 @@ class FedAvg(Workflow):
         self.key_metric_mode = key_metric_mode
         self.stop_cond = StopCondition.parse(stop_cond) if stop_cond is not None else None
         self.patience = patience
+        self.evaluator = evaluator
         self.task_name = task_name
         self._best = BestScore(key_metric, key_metric_mode) if key_metric else None
         self._progress = self._watched()
@@ -100,10 +105,17 @@ class FedAvg(Workflow):
                 if self._measured is not None:
                     self._measured.add(reply, weight)
             means = metrics.means()
+            updated = self._updated(model)
+            own = measured(self.evaluator, fed.in_framework(updated)) if self.evaluator is not None else {}
+            means |= own
             fed.record(means)
-            self._choose(fed, model, metrics, means, round_)
-            model = self._updated(model)
+            self._note(fed, metrics, own, round_)
+            if self.key_metric not in own:  # the sites have measured the model that they were given
+                self._choose(fed, model, metrics, means, round_)
+            model = updated
             fed.save(model)
+            if self.key_metric in own and self._best is not None and self._best.improves(own[self._best.key], round_):
+                self._keep_best(fed, model, self._best.value)
             if self._should_stop(fed, means, round_):
                 break
         self._report_unseen(fed)
@@ -145,12 +157,16 @@ class FedAvg(Workflow):
     def _updated(self, model: FLModel) -> FLModel:
         return applied(self.aggregator, model)
 
+    def _note(self, fed: Federation, metrics: MetricMean, own: Mapping[str, float], round_: int) -> None:
+        """Take note of which metrics there are, and say what is wrong with them."""
+        self._seen.update(metrics.reported(), own)
+        for problem in metrics.problems:
+            fed.warn(f"round {round_}: {problem}")
+
     def _choose(
         self, fed: Federation, model: FLModel, metrics: MetricMean, means: dict[str, float], round_: int
     ) -> None:
-        self._seen.update(metrics.reported())
-        for problem in metrics.problems:
-            fed.warn(f"round {round_}: {problem}")
+        """Keep the model that the sites were given if it is the best so far."""
         if self._best is None:
             return
         missing = metrics.missing(self._best.key)

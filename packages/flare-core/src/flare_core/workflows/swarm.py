@@ -75,6 +75,7 @@ class Swarm(FedAvg):
                 fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
             means = metrics.means()
             fed.record(means)
+            self._note(fed, metrics, {}, round_)
             self._choose(fed, FLModel(), metrics, means, round_)
             self._held = self._aggregated(fed, held, made)
             for model in made.values():

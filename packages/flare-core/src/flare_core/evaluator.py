@@ -1,0 +1,41 @@
+"""Evaluators: measure the global model on data that the server has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from flare_core.errors import ModelError
+from flare_core.selection import as_number
+
+__all__ = ["Evaluator", "measured"]
+
+
+class Evaluator(ABC):
+    """Measures each new global model at the server."""
+
+    @abstractmethod
+    def evaluate(self, model: Mapping[str, Any]) -> Mapping[str, float]:
+        """Return numbers by name.
+
+        Args:
+            model: in the form of the recipe's framework, as ``run.load_model()`` returns it: numpy arrays by name, a
+                state dict of torch tensors, Keras weights by name.
+        """
+
+
+def measured(evaluator: Evaluator, model: Mapping[str, Any]) -> dict[str, float]:
+    """What an evaluator says of a model.
+
+    Raises:
+        ModelError: it is no mapping of names to numbers.
+    """
+    found = evaluator.evaluate(model)
+    numbers = {key: as_number(value) for key, value in found.items()} if isinstance(found, Mapping) else {"": None}
+    if any(not isinstance(key, str) or value is None for key, value in numbers.items()):
+        raise ModelError(
+            f"{type(evaluator).__name__}.evaluate() returned {found!r}; return a dict of name to number, such as"
+            " {'accuracy': 0.9}"
+        )
+    return {key: value for key, value in numbers.items() if value is not None}
