@@ -7,7 +7,8 @@ A README shows each run as a fenced block:
     what it prints
     ```
 
-What is printed must have the same lines. Numbers may differ, as may run folders and plots, which are made of numbers;
+What is printed must have the same lines. Numbers may differ, as may digests, run folders and plots, which are made of
+numbers;
 what a number must reach stands in a comment of the README:
 
     <!-- at least 0.9: accuracy on 360 digits -->
@@ -32,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```console\n\$ python (?P<command>[^\n]+)\n(?P<output>.*?)^```", re.MULTILINE | re.DOTALL)
 BAR = re.compile(r"<!-- at (?P<side>least|most) (?P<value>[\d.]+): (?P<label>[^\n]+?) -->")
 NUMBER = re.compile(r"(?<![\w.])-?\d+(\.\d+)?(e-?\d+)?")
+DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 PLOT = re.compile(r"[┤└]|^ +\d+ +\d+$")
 TIMEOUT_S = 300
 
@@ -97,7 +99,9 @@ def shape(text: str) -> list[str]:
     """The lines with numbers and folders masked, without plots and empty lines."""
     lines = (re.sub(r"\S*flare-runs\S*", "FOLDER", line) for line in text.splitlines())
     return [
-        re.sub(r"\s+", " ", NUMBER.sub("#", line)).strip() for line in lines if line.strip() and not PLOT.search(line)
+        re.sub(r"\s+", " ", NUMBER.sub("#", DIGEST.sub("#", line))).strip()
+        for line in lines
+        if line.strip() and not PLOT.search(line)
     ]
 
 

@@ -18,6 +18,7 @@ import pytest
 from flare_core import JobFailed, RecipeError, TaskName
 from flare_core.components import Component
 from flare_core.job import ExecutorEntry
+from flare_core.recipes.distribution import KEEPS_MODELS
 from flare_recipes_np import FedAvgRecipe, SwarmLearningRecipe
 
 TRAIN = """
@@ -206,7 +207,7 @@ def swarm_job(place, *, script_gate: str = "", mean_gate: str = "", server_gate:
     job.code = replace(job.code, files=(*job.code.files, PurePosixPath("hooks.py")))
     mean = Component("hooks.AsksInRound2", {"gate": mean_gate})
     swarm = Component("flare_runtime.swarm.SwarmExecutor", {"aggregator": mean})
-    job.client.executors.insert(0, ExecutorEntry(SWARM_TASKS, swarm))
+    job.client.executors[:0] = [ExecutorEntry(SWARM_TASKS, swarm), KEEPS_MODELS]
     if server_gate:
         job.server.components["asks"] = Component("hooks.AsksBeforeRound3", {"gate": server_gate})
     return job

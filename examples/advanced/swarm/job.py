@@ -29,6 +29,8 @@ def execute(recipe):
 
 folder = execute(SwarmLearningRecipe).get_result()
 paths = [folder / "sites" / f"site-{number}" / "global_model.safetensors" for number in range(1, args.sites + 1)]
+if not all(path.is_file() for path in paths):
+    raise SystemExit("The models are at the sites, in jobs/<job>/run/sites/<site> of their kits.")
 at_sites = [load_file(path) for path in paths]
 averaged = execute(FedAvgRecipe).load_model("global")
 

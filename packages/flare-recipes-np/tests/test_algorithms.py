@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flare_core import Evaluator, FlareError, JobFailed, RecipeError
-from flare_core.recipes import add_cross_site_evaluation
+from flare_core.recipes import add_cross_site_evaluation, add_model_distribution
 from flare_recipes_np import (
     CrossSiteEvalRecipe,
     CyclicRecipe,
@@ -414,3 +414,15 @@ def test_what_an_evaluator_returns_is_checked(script, run):
         run(quadratic(FedAvgRecipe, script, 1, evaluator=evaluator))
     with pytest.raises(RecipeError, match="evaluator is a SGD"):
         quadratic(FedAvgRecipe, script, 1, evaluator={"class_path": "flare_core.optimizers.SGD", "args": {"lr": 1.0}})
+
+
+def test_sites_are_given_the_models_that_were_trained(script, run):
+    recipe = quadratic(FedAvgRecipe, script, 4)
+    add_model_distribution(recipe)
+    with pytest.raises(RecipeError, match="Distribution already"):
+        add_model_distribution(recipe)
+    folder = run(recipe).get_result()
+    for name in ("global", "best"):
+        wanted = (folder / "server" / f"{name}_model.safetensors").read_bytes()
+        for site in ("site-1", "site-2", "site-3"):
+            assert (folder / "sites" / site / f"{name}_model.safetensors").read_bytes() == wanted

@@ -18,10 +18,10 @@ class TaskName:
     TRAIN = "train"
     VALIDATE = "validate"
     SUBMIT_MODEL = "submit_model"
+    KEEP_MODEL = "keep_model"
     SWARM_AGGREGATE = "swarm.aggregate"
     SWARM_HOLD = "swarm.hold"
     SWARM_RECALL = "swarm.recall"
-    SWARM_RESULT = "swarm.result"
 
 
 @dataclass(slots=True)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from flare_core import Executor, FLModel, Reply, SiteChannel, Task, TaskName
+from flare_core import FLModel, Reply, SiteChannel, Task, TaskName
 from flare_core.aggregation import Aggregator, WeightedMean
 from flare_core.workflows.fedavg import applied
+from flare_runtime.beside import BesideExecutor
 from flare_runtime.site import Site
 from flare_tensor_downloader import DownloadError, read_file, write_file
 
 __all__ = ["SwarmExecutor"]
 
 
-class SwarmExecutor(Executor):
+class SwarmExecutor(BesideExecutor):
     """Does the tasks of :class:`flare_core.workflows.Swarm` other than training.
 
     In a run that is continued after its processes have died, each model that is held lies in the site's folder, too, as
-    ``swarm-<round>.safetensors``, until later rounds make it superfluous.
+    ``swarm-<round>.safetensors``, until later rounds make it superfluous or the run is over.
 
     Args:
         aggregator, aggregation_weights, exclude_vars: as for :class:`flare_core.workflows.FedAvg`.
     """
-
-    works_beside: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -37,27 +34,21 @@ class SwarmExecutor(Executor):
     ) -> None:
         self.aggregator = aggregator or WeightedMean(site_weights=aggregation_weights, exclude=exclude_vars)
 
-    def run(self, channel: SiteChannel) -> None:
-        """Do the tasks until the run is over; what cannot be fetched is told to the server."""
-        while not channel.ended:
-            try:
-                task = channel.next_task()
-            except DownloadError as error:
-                channel.reply(FLModel(meta={"lost": str(error)}))
-                continue
-            if task is not None:
-                channel.reply(self.execute(task, channel))
-
-    def execute(self, task: Task, channel: SiteChannel) -> FLModel:
+    def do(self, task: Task, site: Site) -> FLModel:
         """Do one task."""
-        assert isinstance(channel, Site)
         work: dict[str, Callable[[Task, Site], FLModel]] = {
             TaskName.SWARM_AGGREGATE: self._aggregate,
             TaskName.SWARM_HOLD: self._hold,
             TaskName.SWARM_RECALL: self._recall,
-            TaskName.SWARM_RESULT: self._result,
         }
-        return work[task.name](task, channel)
+        return work[task.name](task, site)
+
+    def run(self, channel: SiteChannel) -> None:
+        """Do the tasks until the run is over."""
+        super().run(channel)
+        assert isinstance(channel, Site)
+        for path in channel.folder.path.glob("swarm-*.safetensors"):
+            path.unlink()
 
     def _aggregate(self, task: Task, site: Site) -> FLModel:
         self.aggregator.reset()
@@ -83,15 +74,6 @@ class SwarmExecutor(Executor):
     def _recall(self, task: Task, site: Site) -> FLModel:
         path = _file(site, task.model.meta["round"])
         return FLModel(params=read_file(path)) if path.is_file() else FLModel()
-
-    def _result(self, task: Task, site: Site) -> FLModel:
-        path = site.folder.path / f"{task.model.meta['name']}_model.safetensors"
-        write_file(path, task.model.params or {})
-        for old in site.folder.path.glob("swarm-*.safetensors"):
-            old.unlink()
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return FLModel(meta={"file": path.name, "digest": digest[:16]})
 
 
 def _file(site: Site, round_: int) -> Path:

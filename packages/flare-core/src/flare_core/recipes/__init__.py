@@ -2,6 +2,7 @@
 can be given besides their arguments."""
 
 from flare_core.recipes.cyclic import BaseCyclicRecipe
+from flare_core.recipes.distribution import add_model_distribution
 from flare_core.recipes.evaluation import BaseCrossSiteEvalRecipe, BaseFedEvalRecipe, add_cross_site_evaluation
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.recipes.fedopt import BaseFedOptRecipe
@@ -21,4 +22,5 @@ __all__ = [
     "ScriptRecipe",
     "add_cross_site_evaluation",
     "add_experiment_tracking",
+    "add_model_distribution",
 ]

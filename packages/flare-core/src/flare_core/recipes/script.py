@@ -103,6 +103,7 @@ class ScriptRecipe(Recipe):
         self._sites = self._checked_sites(self.per_site_config or {})
         self._check_topk()
         self._trainable: list[str] | None = None
+        self._beside: list[ExecutorEntry] = []
         model = self._read_model(self.initial_model)
         self._workflows = [_checked(self._workflow())]
         self._initial = self._snapshot(model, self.initial_ckpt)
@@ -137,6 +138,10 @@ class ScriptRecipe(Recipe):
         if any(each.class_path == workflow.class_path for each in self._workflows):
             raise RecipeError(f"{type(self).__name__} has a {workflow.class_path.rpartition('.')[2]} already")
         self._workflows.append(_checked(workflow))
+
+    def add_executor(self, entry: ExecutorEntry) -> None:
+        """Have tasks of some names done beside the script, at every site."""
+        self._beside.append(entry)
 
     def build(self) -> Job:
         settings = [self._defaults, *self._sites.values()]
@@ -195,7 +200,8 @@ class ScriptRecipe(Recipe):
                 "exchange_format": self.framework,
             },
         )
-        return copy_of(ClientApp(executors=[ExecutorEntry(("*",), executor)], config=dict(settings.config), code=own))
+        executors = [*self._beside, ExecutorEntry(("*",), executor)]
+        return copy_of(ClientApp(executors=executors, config=dict(settings.config), code=own))
 
     def _checked_sites(self, per_site: Mapping[str, Mapping[str, Any]]) -> dict[str, SiteSettings]:
         if not isinstance(per_site, Mapping):

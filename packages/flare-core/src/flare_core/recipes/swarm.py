@@ -9,13 +9,14 @@ from flare_core.components import Component
 from flare_core.errors import RecipeError
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job
 from flare_core.recipe import check_sites
+from flare_core.recipes.distribution import KEEPS_MODELS
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.recipes.site_settings import SiteSettings
 from flare_core.task import TaskName
 
 __all__ = ["BaseSwarmLearningRecipe"]
 
-_TASKS = (TaskName.SWARM_AGGREGATE, TaskName.SWARM_HOLD, TaskName.SWARM_RECALL, TaskName.SWARM_RESULT)
+_TASKS = (TaskName.SWARM_AGGREGATE, TaskName.SWARM_HOLD, TaskName.SWARM_RECALL)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -56,7 +57,7 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
         args = self._workflow_args()
         names = ("aggregator", "aggregation_weights", "exclude_vars")
         executor = Component("flare_runtime.swarm.SwarmExecutor", {name: args.get(name) for name in names})
-        app.executors.insert(0, ExecutorEntry(_TASKS, executor))
+        app.executors[:0] = [ExecutorEntry(_TASKS, executor), KEEPS_MODELS]
         return app
 
     def add_workflow(self, workflow: Component) -> None:

@@ -12,6 +12,7 @@ from flare_core.model import FLModel, MetaKey
 from flare_core.selection import MetricMean
 from flare_core.task import TaskName
 from flare_core.workflow import Federation, Sample
+from flare_core.workflows.distribution import distribute
 from flare_core.workflows.fedavg import FedAvg
 
 __all__ = ["Swarm"]
@@ -226,17 +227,8 @@ class Swarm(FedAvg):
 
     def _distribute(self, fed: Federation, held: _Held) -> None:
         """Give the last and the best model to all sites, as files."""
-        rows = []
-        for name, each in (("global", held), ("best", self._best_held)):
-            if each is None:
-                continue
-            everybody = Sample(fed.sample(1), 0)
-            for reply in fed.broadcast(TaskName.SWARM_RESULT, each.given(name=name), to=everybody, result_stays=True):
-                if lost := reply.model.meta.get("lost"):
-                    fed.warn(f"{reply.site} was not given the {name} model: {lost}")
-                else:
-                    rows.append((name, reply.site, reply.model.meta["file"], reply.model.meta["digest"]))
-        fed.show("The models at the sites", ("model", "site", "file", "SHA-256"), rows)
+        models = {"global": held, "best": self._best_held}
+        distribute(fed, {name: each.given() for name, each in models.items() if each is not None})
         copies = [copy for each in (held, self._best_held) if each is not None for copy in each.at.values()]
         self._held = self._best_held = None
         for copy in copies:
