@@ -250,6 +250,39 @@ def kill_once(pid_of=lambda pid: pid):
     return decide
 
 
+SPIES = """
+    from flare_core.workflows import Swarm
+    from flare_tensor_downloader import receive_params
+
+
+    class Spies(Swarm):
+        def _aggregated(self, fed, held, made):
+            for model in [*held.at.values(), *made.values()]:
+                spied = receive_params(type(model)(params=model.params), fed._cell)
+                try:
+                    print("SAW", dict(spied.params.items()))
+                except Exception as error:
+                    fed.warn(f"the server saw nothing: {error}")
+            return super()._aggregated(fed, held, made)
+"""
+
+
+def test_a_server_that_asks_for_a_sites_model_does_not_get_it(hospital):
+    place = hospital(3)
+    with place.admin() as admin:
+        job = swarm_job(place)
+        (job.code.root / "spies.py").write_text(textwrap.dedent(SPIES))
+        job.code = replace(job.code, files=(*job.code.files, PurePosixPath("spies.py")))
+        job.server.workflows[0] = replace(job.server.workflows[0], class_path="spies.Spies")
+        submitted = admin.submit(job)["id"]
+    found, folder, models = outcome(place, submitted)
+    assert found["state"] == "finished", found["reason"]
+    assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
+    events = (folder / "events.jsonl").read_text()
+    assert events.count("may not read what one site offers to others") == 5 * (2 + 3)
+    assert "SAW" not in (folder / "log.txt").read_text()
+
+
 def test_the_aggregator_is_killed_while_it_aggregates_and_the_next_takes_over(hospital):
     place = hospital(3)
     gate = place.gate(kill_once())

@@ -47,6 +47,7 @@ from flare_tensor_downloader import (
     send_params,
 )
 from flare_transport import Cell, PeerLostError, TransportError, UnreachableError
+from flare_transport.address import speaks_for
 
 __all__ = ["Site", "SiteFolder"]
 
@@ -246,7 +247,13 @@ class Site(SiteChannel):
             return params
         if params.owner == self.cell.name:
             return unflatten(self.downloader.own(params.ref_id))
-        return LazyParams(Offered(self.cell, params.owner, params.ref_id), params.entries)
+        return LazyParams(
+            Offered(self.cell, params.owner, params.ref_id, sealed=self._is_hidden(params)), params.entries
+        )
+
+    def _is_hidden(self, params: OfferedParams) -> bool:
+        """Whether params come from another site, so that the server must not read them on their way."""
+        return self.downloader.seals and not speaks_for(self._server.partition(".")[0], params.owner)
 
     def _fetch(self, places: Sequence[Params | None]) -> Params | None:
         """Fetch params from the first of several sites that can be reached."""

@@ -24,6 +24,7 @@ from flare_tensor_downloader.settings import TransferSettings
 from flare_tensor_downloader.source import ArraySource, Entry, FileSource, TensorSource, array_of
 from flare_tensor_downloader.transaction import Transaction
 from flare_transport import Cell, Message, Raw
+from flare_transport.address import speaks_for
 
 __all__ = ["Downloader", "Offer"]
 
@@ -35,6 +36,7 @@ class Offer(Transaction):
 
     Attributes:
         entries: what is offered, in order; small tensors are held inline and need no fetching.
+        hidden_from: a cell that must not read what is offered, nor those above and below it, nor any that forwards it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Offer(Transaction):
         with_digest: Collection[Key],
     ) -> None:
         super().__init__(downloader.forget, receivers)
+        self.hidden_from: str | None = None
         self._sources: list[TensorSource | None] = []
         self.entries: list[Entry] = []
         if memory is not None:
@@ -129,6 +132,7 @@ class Downloader:
 
     Attributes:
         settings: of this process.
+        seals: whether the cell can seal, so that what is hidden from another is sealed.
     Raises:
         SettingError: an environment variable holds what it cannot.
     """
@@ -136,6 +140,7 @@ class Downloader:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.settings = TransferSettings.from_environment()
+        self.seals = False
         self._offers: dict[str, Transaction] = {}
         cell.handle("tensor.pull", self._pull)
         cell.handle("tensor.manifest", self._manifest)
@@ -211,7 +216,10 @@ class Downloader:
 
     def _pull(self, message: Message) -> Raw:
         ref_id, index, offset, length = message.payload
-        piece, digest = self._offer(ref_id).source(index).read(offset, length)
+        offer = self._offer(ref_id)
+        if offer.hidden_from is not None and self.seals:
+            _check_may_read(message, offer.hidden_from)
+        piece, digest = offer.source(index).read(offset, length)
         return Raw(piece, {"digest": digest})
 
     def _manifest(self, message: Message) -> list[Any]:
@@ -227,6 +235,11 @@ class Downloader:
     def _lose(self, peer: str, error: BaseException | None) -> None:
         for offer in list(self._offers.values()):
             offer.lost(peer)
+
+
+def _check_may_read(message: Message, hidden_from: str) -> None:
+    if speaks_for(hidden_from.partition(".")[0], message.sender) or not message.was_sealed:
+        raise DownloadError(f"{message.sender} may not read what one site offers to others, or only sealed")
 
 
 def _sources_of(params: Mapping[str, Any]) -> list[tuple[Key, TensorSource | Entry]]:

@@ -67,12 +67,15 @@ def send_params(
 def keep_params(model: FLModel, downloader: Downloader, holder: str) -> FLModel:
     """Return what to put into a message for ``model``, whose tensors all stay here until ``holder`` releases them.
 
+    Others may fetch them; where cells can seal, ``holder`` itself may not.
+
     Args:
         holder: the cell that may let them go; they are let go, too, when it is lost.
     """
     if model.params is None:
         return model
     offer = downloader.offer(model.params, inline=False, receivers={holder: 1})
+    offer.hidden_from = holder
     return replace(model, params=OfferedParams(downloader.cell.name, offer.ref_id, offer.entries))
 
 

@@ -30,6 +30,7 @@ def _connect(folder: Path, cell: Cell) -> None:
     """Connect to the server with the site's kit: what is large would take twice as long through the site's daemon."""
     kit = Kit.load(folder, kind="client")
     try:
+        cell.seal_with(kit.credentials)  # what goes to other sites passes through the server
         cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, uplink=True)
     except TransportError:
         logger.exception("no connection to the server")

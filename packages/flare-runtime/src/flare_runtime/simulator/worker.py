@@ -129,6 +129,7 @@ class _Worker:
         self._cell.attach(self._link, uplink=self._plan.connect is None)
         if self._plan.connect is not None:
             self._plan.connect(self._cell)
+            self._downloader.seals = True
         for name in self._plan.sites:
             try:
                 with importable(self._plan.job.client_code(name)):
