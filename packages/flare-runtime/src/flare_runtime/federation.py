@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,19 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import (
-    FLModel,
-    RecipeError,
-    Reply,
-    Sample,
-    SiteError,
-)
-from flare_core.events import (
-    ModelSaved,
-    RoundEnded,
-    RoundStarted,
-    TableMade,
-)
+from flare_core import FLModel, RecipeError, Reply, Sample, SiteError
+from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
 from flare_core.filters import FilterChain
 from flare_runtime.arrivals import Arrivals
 from flare_runtime.checkpoints import Keeper
@@ -33,8 +21,6 @@ from flare_tensor_downloader import Downloader
 from flare_transport import Cell
 
 __all__ = ["SitesFederation", "Waits"]
-
-logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 16  # replies that wait until the server looks at them; each holds a small model
 

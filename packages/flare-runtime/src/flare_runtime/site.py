@@ -6,11 +6,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
-
-import numpy as np
 
 from flare_core import (
     CodeBundle,
@@ -29,7 +27,8 @@ from flare_core import (
 )
 from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
 from flare_core.filters import FilterChain, apply_filters
-from flare_core.model import MetaKey, Params
+from flare_core.model import MetaKey
+from flare_runtime.peers import Peers
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
@@ -39,15 +38,11 @@ from flare_tensor_downloader import (
     DownloadError,
     LazyParams,
     Offer,
-    Offered,
-    OfferedParams,
     TensorMemory,
-    keep_params,
     receive_params,
     send_params,
 )
 from flare_transport import Cell, PeerLostError, TransportError, UnreachableError
-from flare_transport.address import speaks_for
 
 __all__ = ["Site", "SiteFolder"]
 
@@ -105,6 +100,7 @@ class Site(SiteChannel):
         self.turns = turns
         self.state = ProcessState(folder=folder.path, roots=[code.root], output=folder.log, seed=seed, channel=self)
         self.seat = Seat(name, self.state.enter if shares_process else _nothing)
+        self.peers = Peers(cell, downloader, server)
         self._server = server
         self._task_filters = task_filters
         self._result_filters = result_filters
@@ -232,7 +228,7 @@ class Site(SiteChannel):
         task = self._task = decode()
         self._round = task.model.current_round
         if task.result_stays:  # then the model may be at other sites, which can be lost
-            task.model.params = self._fetch([task.model.params, *task.model.meta.pop(MetaKey.ALSO_AT, [])])
+            task.model.params = self.peers.fetch([task.model.params, *task.model.meta.pop(MetaKey.ALSO_AT, [])])
         task.model = receive_params(task.model, self.cell)
         self._lazy = task.model.params if isinstance(task.model.params, LazyParams) else None
         if self._memory is not None:
@@ -240,33 +236,6 @@ class Site(SiteChannel):
         if self._task_filters:
             task.model = apply_filters(self._task_filters, task.model, self._context(FilterPoint.CLIENT_INPUT, task))
         return task
-
-    def look_at(self, params: Params) -> Params:
-        """Params that a site has kept, fetched when they are read; they must not be changed."""
-        if not isinstance(params, OfferedParams):
-            return params
-        if params.owner == self.cell.name:
-            return unflatten(self.downloader.own(params.ref_id))
-        return LazyParams(
-            Offered(self.cell, params.owner, params.ref_id, sealed=self._is_hidden(params)), params.entries
-        )
-
-    def _is_hidden(self, params: OfferedParams) -> bool:
-        """Whether params come from another site, so that the server must not read them on their way."""
-        return self.downloader.seals and not speaks_for(self._server.partition(".")[0], params.owner)
-
-    def _fetch(self, places: Sequence[Params | None]) -> Params | None:
-        """Fetch params from the first of several sites that can be reached."""
-        problems = []
-        for params in places:
-            try:
-                found = None if params is None else self.look_at(params)
-                if isinstance(found, LazyParams):
-                    return found.materialize()
-                return found and unflatten({key: np.array(value) for key, value in flatten(found)})
-            except DownloadError as error:
-                problems.append(str(error))
-        raise DownloadError("; ".join(problems))
 
     def reply(self, model: FLModel) -> None:
         if self._exchange is not None:
@@ -295,19 +264,13 @@ class Site(SiteChannel):
             model = apply_filters(self._result_filters, model, self._context(FilterPoint.CLIENT_OUTPUT, task))
         offer: Offer | None = None
         if task.result_stays:
-            outgoing = keep_params(self._own(model), self.downloader, self._server)
+            outgoing = self.peers.keep(model, copies=self._exchange is not None)
         else:
             outgoing, offer = send_params(model, self.downloader, memory=self._memory)
         self._task = None
         self._replied += 1
         self.cell.send(self._server, "result", [task.id, self.site, outgoing])
         return offer
-
-    def _own(self, model: FLModel) -> FLModel:
-        """A model whose arrays nobody changes: not the script, nor one in another process."""
-        if model.params is None or (self._exchange is None and not isinstance(model.params, LazyParams)):
-            return model
-        return replace(model, params=unflatten({key: np.array(value) for key, value in flatten(model.params)}))
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
         self.cell.send(self._server, "log", [self.site, key, value, kind, step, extra, self._round])

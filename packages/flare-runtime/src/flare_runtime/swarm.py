@@ -54,7 +54,7 @@ class SwarmExecutor(BesideExecutor):
         self.aggregator.reset()
         for name, model in task.model.meta["contributions"]:
             try:
-                model.params = site.look_at(model.params)
+                model.params = site.peers.look_at(model.params)
                 self.aggregator.add(Reply(name, TaskName.TRAIN, model, task.model.current_round))
             except DownloadError as error:
                 return FLModel(meta={"lost": str(error), "site": name})

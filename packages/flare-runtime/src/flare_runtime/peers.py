@@ -1,0 +1,71 @@
+"""Peers: what sites give to each other, without the server having it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from flare_core import FLModel, flatten, unflatten
+from flare_core.model import Params
+from flare_tensor_downloader import Downloader, DownloadError, LazyParams, Offered, OfferedParams, keep_params
+from flare_transport import Cell
+from flare_transport.address import speaks_for
+
+__all__ = ["Peers"]
+
+
+class Peers:
+    """Keeps params at one site, and fetches those that others keep.
+
+    Args:
+        server: the cell that says when what is kept can go, and must not read it.
+    """
+
+    def __init__(self, cell: Cell, downloader: Downloader, server: str) -> None:
+        self._cell = cell
+        self._downloader = downloader
+        self._server = server
+
+    def keep(self, model: FLModel, *, copies: bool) -> FLModel:
+        """Keep a model's params until the server releases them; return what tells others where they are.
+
+        Args:
+            copies: keep copies, as whoever has made the arrays may change them.
+        """
+        if model.params is not None and (copies or isinstance(model.params, LazyParams)):
+            model = replace(model, params=_copied(model.params))
+        return keep_params(model, self._downloader, self._server)
+
+    def look_at(self, params: Params) -> Params:
+        """Params that some site keeps, fetched when they are read; they must not be changed."""
+        if not isinstance(params, OfferedParams):
+            return params
+        if params.owner == self._cell.name:
+            return unflatten(self._downloader.own(params.ref_id))
+        is_sites = not speaks_for(self._server.partition(".")[0], params.owner)  # and passes through the server
+        offered = Offered(self._cell, params.owner, params.ref_id, sealed=self._downloader.seals and is_sites)
+        return LazyParams(offered, params.entries)
+
+    def fetch(self, places: Sequence[Params | None]) -> Params | None:
+        """Fetch params from the first of several sites that can be reached.
+
+        Raises:
+            DownloadError: none can; says of each why not.
+        """
+        problems = []
+        for params in places:
+            try:
+                found = None if params is None else self.look_at(params)
+                if isinstance(found, LazyParams):
+                    return found.materialize()
+                return None if found is None else _copied(found)
+            except DownloadError as error:
+                problems.append(str(error))
+        raise DownloadError("; ".join(problems))
+
+
+def _copied(params: Params) -> dict[str, Any]:
+    return unflatten({key: np.array(value) for key, value in flatten(params)})
