@@ -16,7 +16,6 @@ from flare_core import JobFailed, ParamsType, RecipeError, export_job, load_job
 from flare_core.recipes import ScriptRecipe
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file
-from model_files import model_file
 
 COMMON = [
     "name", "min_clients", "num_rounds", "initial_model", "initial_ckpt", "train_script", "train_args",
@@ -124,8 +123,9 @@ def make(tmp_path):
     return build
 
 
-def model_of(run):
-    return {key: value.tobytes() for key, value in read_file(model_file(run.get_result())).items()}
+@pytest.fixture
+def model_of(model_file):
+    return lambda run: {key: value.tobytes() for key, value in read_file(model_file(run.get_result())).items()}
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_each_argument_is_checked(make, name):
 
 
 @pytest.mark.parametrize("name", NUMPY)
-def test_an_exported_job_does_what_the_recipe_does(make, sim, tmp_path, name):
+def test_an_exported_job_does_what_the_recipe_does(make, sim, model_of, tmp_path, name):
     recipe = make(name, train_args="--lr 0.1")
     exported = load_job(recipe.export(tmp_path / "jobs"))
     assert model_of(sim().deploy(exported)) == model_of(recipe.execute(sim())) == model_of(recipe.execute(sim()))
@@ -158,7 +158,7 @@ def test_an_exported_job_does_what_the_recipe_does(make, sim, tmp_path, name):
 
 @pytest.mark.parametrize("name", NUMPY)
 @pytest.mark.parametrize("transfer", list(ParamsType))
-def test_one_site_is_enough(make, sim, name, transfer):
+def test_one_site_is_enough(make, sim, model_file, name, transfer):
     run = make(name, min_clients=1, params_transfer_type=transfer).execute(sim(1))
     assert np.isfinite(read_file(model_file(run.get_result()))["w"]).all()
 
@@ -171,12 +171,12 @@ def test_a_site_that_dies_is_named(make, sim, name):
 
 
 @pytest.mark.parametrize("name", NUMPY)
-def test_a_site_without_data_takes_part(make, sim, name):
+def test_a_site_without_data_takes_part(make, sim, model_file, name):
     run = make(name, train_args="--empty").execute(sim())
     assert np.isfinite(read_file(model_file(run.get_result()))["w"]).all()
 
 
-def test_every_recipe_gives_the_same_model_in_the_simulator_and_across_processes(make, sim, hospital):
+def test_every_recipe_gives_the_same_model_in_the_simulator_and_across_processes(make, sim, hospital, model_file):
     place = hospital()
     for name in NUMPY:
         recipe = make(name)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flare_core import JobFailed
+from flare_core import JobFailed, flatten
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file
-from model_files import model_file
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -157,22 +155,24 @@ def sim(tmp_path):
     return lambda clients=2: SimEnv(num_clients=clients, workspace_root=tmp_path / "runs")
 
 
-def check_is_finite(folder: Path) -> None:
-    from flare_core import flatten
+@pytest.fixture
+def check_is_finite(model_file):
+    def check(run) -> None:
+        found = [np.asarray(value, np.float64) for _, value in flatten(read_file(model_file(run.get_result())))]
+        assert found
+        assert all(np.isfinite(value).all() for value in found)
 
-    found = [np.asarray(value, np.float64) for _, value in flatten(read_file(model_file(folder)))]
-    assert found
-    assert all(np.isfinite(value).all() for value in found)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_one_site_is_enough(make, sim, name):
-    check_is_finite(make(name, min_clients=1).execute(sim(1)).get_result())
+    return check
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_sites_with_one_class_or_no_rows_take_part(make, sim, name):
-    check_is_finite(make(name, min_clients=3, train_args="--as-they-are").execute(sim(3)).get_result())
+def test_one_site_is_enough(make, sim, check_is_finite, name):
+    check_is_finite(make(name, min_clients=1).execute(sim(1)))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_sites_with_one_class_or_no_rows_take_part(make, sim, check_is_finite, name):
+    check_is_finite(make(name, min_clients=3, train_args="--as-they-are").execute(sim(3)))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -183,7 +183,7 @@ def test_a_site_that_dies_is_named(make, sim, name):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_model_is_the_same_in_the_simulator_and_across_processes(make, sim, hospital, name):
+def test_the_model_is_the_same_in_the_simulator_and_across_processes(make, sim, hospital, model_file, name):
     place = hospital()
     recipe = make(name)
     found, _ = place.run(recipe.job())
