@@ -14,6 +14,8 @@ while flare.is_running():
     if flare.is_submit_model():
         flare.send(flare.FLModel(params=own))
         continue
-    for array in [*received.params.values(), *(received.optimizer_params or {}).values()]:
+    for array in received.params.values():
         array += constant
+    for array in (received.optimizer_params or {}).values():
+        array[:] = constant  # a difference: what was received added to itself would double each round
     flare.send(flare.FLModel(params=received.params, optimizer_params=received.optimizer_params))

@@ -6,6 +6,7 @@ Every job runs in processes of its own and is held back but for its turn; the or
 lot. After its turn, the algorithm's own arithmetic is done here alone, on arrays of the same shapes.
 """
 
+import contextlib
 import os
 import random
 import statistics
@@ -48,7 +49,8 @@ def processor_seconds(pid):
     total = 0
     for process in (root, *root.children(recursive=True)):
         for task in Path(f"/proc/{process.pid}/task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
 
 
@@ -56,7 +58,9 @@ def start(name, folder, numbers):
     theirs, go = os.pipe()
     done, theirs_too = os.pipe()
     words = [sys.executable, "job.py", name, folder, *map(str, (*numbers, theirs, theirs_too))]
-    process = subprocess.Popen(words, pass_fds=(theirs, theirs_too), stdout=subprocess.DEVNULL)
+    # In a swarm, small models are fetched, too: they must not travel within messages that the server reads.
+    env = {**os.environ, "FLARE_INLINE_BYTES": "0"} if name.endswith("fetched") else None
+    process = subprocess.Popen(words, pass_fds=(theirs, theirs_too), stdout=subprocess.DEVNULL, env=env)
     os.close(theirs)
     os.close(theirs_too)
     return Job(process, go, os.fdopen(done))
@@ -74,14 +78,15 @@ BASELINES = {
     "cyclic": {"one": sites},
     "fedeval": {"fedavg": 1},
     "crosssite": {"fedeval": sites + 1, "one": sites},
-    "swarm": {"fedavg": 1, "one": 2},
+    "swarm": {"fedavg-fetched": 1, "one-fetched": 2},
     "median": {"fedavg": 1},
     "trimmed": {"fedavg": 1},
     "krum": {"fedavg": 1},
 }
 names = sys.argv[7:] or list(BASELINES)
 needed = dict.fromkeys([name for each in names for name in (*BASELINES[each], each)])
-jobs = {name: start(name, folder, (sites, tensors, items, rounds, lots + WARM)) for name in needed}
+# One lot more than is measured, as a job that ends takes its threads' times with it.
+jobs = {name: start(name, folder, (sites, tensors, items, rounds, WARM + lots + 1)) for name in needed}
 arithmetic = Arithmetic(sites, tensors, items)
 order = random.Random(0)
 for _ in range(lots + WARM):
@@ -93,6 +98,8 @@ for _ in range(lots + WARM):
             work()
         jobs[name].own.append(time.perf_counter() - began if work else 0.0)
 for job in jobs.values():
+    os.write(job.go, b"g")
+for job in jobs.values():
     if job.process.wait():
         raise SystemExit(f"{job.process.args[2]} failed")
 
@@ -101,7 +108,8 @@ def by_round(values):
     return [value / rounds for value in values[WARM:]]
 
 
-print(f"fedavg.round {statistics.median(by_round(jobs['fedavg'].seconds)):.9f}")
+for name in needed:
+    print(f"{name}.round {statistics.median(by_round(jobs[name].seconds)):.9f}")
 for name in names:
     job = jobs[name]
     taken, own = by_round(job.seconds), by_round(job.own)
@@ -112,7 +120,6 @@ for name in names:
     worked_beside = sum(
         times * statistics.median(by_round(jobs[each].processor)) for each, times in BASELINES[name].items()
     )
-    print(f"{name}.round {statistics.median(taken):.9f}")
     print(f"{name}.own {statistics.median(own):.9f}")
     print(f"{name}.baseline {statistics.median(beside):.9f}")
     print(f"{name}.ratio {statistics.median(ratios):.3f}")

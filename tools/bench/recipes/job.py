@@ -53,7 +53,7 @@ recipe_class, arguments = {
     "median": (FedAvgRecipe, {**trained, "aggregator": robust.CoordinateMedian()}),
     "trimmed": (FedAvgRecipe, {**trained, "aggregator": robust.TrimmedMean(0.2)}),
     "krum": (FedAvgRecipe, {**trained, "aggregator": robust.Krum(attackers=1)}),
-}[name]
+}[name.removesuffix("-fetched")]
 count = 2 * tensors if name == "double" else tensors
 model = {f"layer-{number}": np.zeros(items, np.float32) for number in range(count)}
 recipe = recipe_class(
