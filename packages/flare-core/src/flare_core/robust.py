@@ -7,6 +7,7 @@ tensor of every site. The sites count alike, whatever their number of steps.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class _AllAtOnce(Aggregator):
         self._params: dict[str, Params] = {}
         self._type: ParamsType | None = None
         self._round: int | None = None
+        self._dtypes: dict[Key, np.dtype[Any]] = {}  # that of the first site in the round that sent the key
+        self._counted: list[str] | None = None  # the sites whose values are combined; all if None
 
     def add(self, reply: Reply) -> None:
         """Take one contribution; its tensors are read at the end of the round.
@@ -55,7 +58,7 @@ class _AllAtOnce(Aggregator):
             raise EmptyRoundError("no site contributed to this round; the global model stays as it was")
         combined = {}
         for key in self._keys():
-            stack, dtype = self._stack(key)
+            stack, dtype = self._stack(key, self._counted)
             value = self._combine(stack, key)
             is_counter = dtype.kind in "iub" and self._type is not ParamsType.DIFF
             combined[key] = rounded(value, dtype) if is_counter else value.astype(_result_dtype(dtype), copy=False)
@@ -68,10 +71,10 @@ class _AllAtOnce(Aggregator):
     def _keys(self) -> list[Key]:
         return list(dict.fromkeys(key for params in self._params.values() for key in keys_of(params)))
 
-    def _stack(self, key: Key) -> tuple[Array, np.dtype[Any]]:
-        found = {
-            site: np.asarray(value) for site, params in self._params.items() if (value := at(params, key)) is not None
-        }
+    def _stack(self, key: Key, sites: Iterable[str] | None = None) -> tuple[Array, np.dtype[Any]]:
+        """The values that the ``sites`` sent under a key, one row each, and the dtype of the round's first."""
+        asked = self._params if sites is None else {site: self._params[site] for site in sites}
+        found = {site: np.asarray(value) for site, params in asked.items() if (value := at(params, key)) is not None}
         first_site, first = next(iter(found.items()))
         for site, value in found.items():
             if value.shape != first.shape:
@@ -81,8 +84,9 @@ class _AllAtOnce(Aggregator):
                 )
             if kind_of(value.dtype) != kind_of(first.dtype):
                 raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {value.dtype}, {first_site} {first.dtype}")
-        wide = np.dtype(np.float64) if first.dtype.kind in "iub" else working_dtype(first.dtype)
-        return np.stack([value.astype(wide) for value in found.values()]), first.dtype
+        dtype = self._dtypes.setdefault(key, first.dtype)
+        wide = np.dtype(np.float64) if dtype.kind in "iub" else working_dtype(dtype)
+        return np.stack([value.astype(wide, copy=False) for value in found.values()]), dtype
 
 
 class CoordinateMedian(_AllAtOnce):
@@ -139,14 +143,14 @@ class Krum(_AllAtOnce):
 
     def result(self) -> FLModel:
         if self._params:
-            self._chosen = self._choose()
+            self._counted = self._choose()  # the others' values need not be fetched a second time
         return super().result()
 
     def _combine(self, stack: Array, key: Key) -> Array:
-        return np.asarray(stack[self._chosen].mean(axis=0))
+        return np.asarray(stack.mean(axis=0))
 
-    def _choose(self) -> list[int]:
-        """The rows with the lowest scores, in the order of the sites."""
+    def _choose(self) -> list[str]:
+        """The sites with the lowest scores, in their order."""
         sites = list(self._params)
         count = len(sites)
         if count < 2 * self.attackers + 3:
@@ -166,11 +170,15 @@ class Krum(_AllAtOnce):
             flat = stack.reshape(count, -1).astype(np.float64, copy=False)
             with np.errstate(invalid="ignore", over="ignore"):
                 for row in range(count):
-                    distances[row] += ((flat - flat[row]) ** 2).sum(axis=1)
+                    for other in range(row):
+                        difference = flat[other] - flat[row]
+                        # Squared in place, and once for both directions: what takes the time is to move the numbers.
+                        distances[row, other] += np.multiply(difference, difference, out=difference).sum()
+        distances += distances.T
         distances[~np.isfinite(distances)] = np.inf
         np.fill_diagonal(distances, np.inf)
         scores = np.sort(distances, axis=1)[:, : count - self.attackers - 2].sum(axis=1)
-        return sorted(np.argsort(scores, kind="stable")[: self.keep].tolist())
+        return [sites[row] for row in sorted(np.argsort(scores, kind="stable")[: self.keep].tolist())]
 
 
 def keys_of(params: Params) -> list[Key]:
