@@ -1,6 +1,8 @@
 """Have the rounds of all recipes take turns on one machine, and print how each compares with federated averaging.
 
-Usage: compare.py FOLDER SITES TENSORS ITEMS ROUNDS LOTS: a model of TENSORS arrays of ITEMS numbers; lots of ROUNDS.
+Usage: compare.py FOLDER SITES TENSORS ITEMS ROUNDS LOTS [NAME ...]
+
+The model has TENSORS arrays of ITEMS numbers each. LOTS lots of ROUNDS rounds are measured, of those named or of all.
 
 Every job runs in processes of its own and is held back but for its turn; the order of the turns is drawn anew for each
 lot. After its turn, the algorithm's own arithmetic is done here alone, on arrays of the same shapes.
@@ -59,7 +61,7 @@ def start(name, folder, numbers):
     theirs, go = os.pipe()
     done, theirs_too = os.pipe()
     words = [sys.executable, "job.py", name, folder, *map(str, (*numbers, theirs, theirs_too))]
-    # In a swarm, small models are fetched, too: they must not travel within messages that the server reads.
+    # In a swarm, small models are fetched, too: the messages go through the server, which must not see a model.
     env = {**os.environ, "FLARE_INLINE_BYTES": "0"} if name.endswith("fetched") else None
     process = subprocess.Popen(words, pass_fds=(theirs, theirs_too), stdout=subprocess.DEVNULL, env=env)
     os.close(theirs)
@@ -69,7 +71,11 @@ def start(name, folder, numbers):
 
 folder = sys.argv[1]
 sites, tensors, items, rounds, lots = map(int, sys.argv[2:7])
-# What each is compared with: so many rounds of the jobs that are named.
+# What each is compared with: so many rounds of the jobs that are named. What by its nature moves more arrays, or has
+# more exchanges with sites, is compared with as many of FedAvg's: SCAFFOLD with a model of twice the size ("double");
+# Cyclic, whose sites take turns, with a round at one site ("one") for each; CrossSiteEval, which has the server's model
+# and each site's evaluated by all, and fetches the latter one by one, with rounds of FedEval and rounds at one site;
+# Swarm, in which one site aggregates and another fetches the result, with a round of FedAvg and two at one site.
 BASELINES = {
     "again": {"fedavg": 1},
     "quorum": {"fedavg": 1},
@@ -126,6 +132,7 @@ for name in names:
     print(f"{name}.own {statistics.median(own):.9f}")
     print(f"{name}.baseline {statistics.median(beside):.9f}")
     print(f"{name}.ratio {statistics.median(ratios):.3f}")
-    print(f"{name}.least {min(ratios):.3f}")
-    print(f"{name}.most {max(ratios):.3f}")
+    low, _, high = statistics.quantiles(ratios, n=4)
+    print(f"{name}.low {low:.3f}")
+    print(f"{name}.high {high:.3f}")
     print(f"{name}.processor {(worked - worked_alone) / worked_beside:.3f}")
