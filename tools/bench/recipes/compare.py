@@ -34,7 +34,6 @@ class Job:
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
-    own_processor: list[float] = field(default_factory=list)
 
     def take_turn(self):
         before = processor_seconds(self.process.pid)
@@ -100,11 +99,10 @@ for _ in range(lots + WARM):
     for name in order.sample(list(jobs), len(jobs)):
         jobs[name].take_turn()
         work = getattr(arithmetic, name, None)
-        began, began_processor = time.perf_counter(), time.thread_time()
+        began = time.thread_time()  # not of the clock, as it would count what else the machine does meanwhile
         for _ in range(rounds if work else 0):
             work()
-        jobs[name].own.append(time.perf_counter() - began if work else 0.0)
-        jobs[name].own_processor.append(time.thread_time() - began_processor if work else 0.0)
+        jobs[name].own.append(time.thread_time() - began if work else 0.0)
 for job in jobs.values():
     os.write(job.go, b"g")
 for job in jobs.values():
@@ -125,7 +123,6 @@ for name in names:
     beside = [sum(times * values[lot] for values, times in parts) for lot in range(lots)]
     ratios = [(a - b) / c for a, b, c in zip(taken, own, beside, strict=True)]
     worked = statistics.median(by_round(job.processor))
-    worked_alone = statistics.median(by_round(job.own_processor))
     worked_beside = sum(
         times * statistics.median(by_round(jobs[each].processor)) for each, times in BASELINES[name].items()
     )
@@ -135,4 +132,4 @@ for name in names:
     low, _, high = statistics.quantiles(ratios, n=4)
     print(f"{name}.low {low:.3f}")
     print(f"{name}.high {high:.3f}")
-    print(f"{name}.processor {(worked - worked_alone) / worked_beside:.3f}")
+    print(f"{name}.processor {(worked - statistics.median(own)) / worked_beside:.3f}")
