@@ -15,12 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import algorithms
 import deployed
 import suites
 import transfer
 from runner import ROOT, Row, Runner
 
-SUITES = {**suites.SUITES, **transfer.SUITES, **deployed.SUITES}
+SUITES = {**suites.SUITES, **transfer.SUITES, **deployed.SUITES, **algorithms.SUITES}
 
 
 def main() -> int:

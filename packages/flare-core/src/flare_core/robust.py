@@ -1,12 +1,14 @@
 """Aggregators that a minority of wrong contributions cannot carry away: median, trimmed mean, Krum.
 
 They compare the contributions of all sites with each other, one tensor at a time: the server holds no more than that
-tensor of every site. The sites count alike, whatever their number of steps.
+tensor of every site, and what is fetched ahead. The sites count alike, whatever their number of steps.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,8 @@ class _AllAtOnce(Aggregator):
         self._params: dict[str, Params] = {}
         self._type: ParamsType | None = None
         self._round: int | None = None
+        self._dtypes: dict[Key, np.dtype[Any]] = {}  # that of the first site in the round that sent the key
+        self._counted: list[str] | None = None  # the sites whose values are combined; all if None
 
     def add(self, reply: Reply) -> None:
         """Take one contribution; its tensors are read at the end of the round.
@@ -54,8 +58,7 @@ class _AllAtOnce(Aggregator):
         if not self._params:
             raise EmptyRoundError("no site contributed to this round; the global model stays as it was")
         combined = {}
-        for key in self._keys():
-            stack, dtype = self._stack(key)
+        for key, stack, dtype in self._stacks(self._counted):
             value = self._combine(stack, key)
             is_counter = dtype.kind in "iub" and self._type is not ParamsType.DIFF
             combined[key] = rounded(value, dtype) if is_counter else value.astype(_result_dtype(dtype), copy=False)
@@ -63,15 +66,22 @@ class _AllAtOnce(Aggregator):
 
     @abstractmethod
     def _combine(self, stack: Array, key: Key) -> Array:
-        """Combine the values of one tensor: one row a site, in float32 or float64."""
+        """Combine the values of one tensor: one row a site, in float32 or float64; they may be changed."""
 
     def _keys(self) -> list[Key]:
         return list(dict.fromkeys(key for params in self._params.values() for key in keys_of(params)))
 
-    def _stack(self, key: Key) -> tuple[Array, np.dtype[Any]]:
-        found = {
-            site: np.asarray(value) for site, params in self._params.items() if (value := at(params, key)) is not None
-        }
+    def _stacks(self, sites: Iterable[str] | None = None) -> Iterator[tuple[Key, Array, np.dtype[Any]]]:
+        """Yield every key, the values that the ``sites`` sent, one row each, and the dtype of the round's first."""
+        readers = {site: _Reader(self._params[site]) for site in (self._params if sites is None else sites)}
+        for key in self._keys():
+            found = {
+                site: np.asarray(value) for site, reader in readers.items() if (value := reader.take(key)) is not None
+            }
+            if found:  # else only those that do not count have sent it
+                yield key, *self._stack(key, found)
+
+    def _stack(self, key: Key, found: Mapping[str, Array]) -> tuple[Array, np.dtype[Any]]:
         first_site, first = next(iter(found.items()))
         for site, value in found.items():
             if value.shape != first.shape:
@@ -81,8 +91,9 @@ class _AllAtOnce(Aggregator):
                 )
             if kind_of(value.dtype) != kind_of(first.dtype):
                 raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {value.dtype}, {first_site} {first.dtype}")
-        wide = np.dtype(np.float64) if first.dtype.kind in "iub" else working_dtype(first.dtype)
-        return np.stack([value.astype(wide) for value in found.values()]), first.dtype
+        dtype = self._dtypes.setdefault(key, first.dtype)
+        wide = np.dtype(np.float64) if dtype.kind in "iub" else working_dtype(dtype)
+        return np.stack([value.astype(wide, copy=False) for value in found.values()]), dtype
 
 
 class CoordinateMedian(_AllAtOnce):
@@ -92,7 +103,7 @@ class CoordinateMedian(_AllAtOnce):
     """
 
     def _combine(self, stack: Array, key: Key) -> Array:
-        return np.asarray(np.median(_ordered(stack), axis=0))
+        return np.asarray(np.median(_ordered(stack), axis=0, overwrite_input=True))
 
 
 class TrimmedMean(_AllAtOnce):
@@ -112,7 +123,9 @@ class TrimmedMean(_AllAtOnce):
 
     def _combine(self, stack: Array, key: Key) -> Array:
         left_out = int(self.fraction * len(stack))
-        return np.asarray(np.sort(_ordered(stack), axis=0)[left_out : len(stack) - left_out].mean(axis=0))
+        stack = _ordered(stack)
+        stack.sort(axis=0)
+        return np.asarray(stack[left_out : len(stack) - left_out].mean(axis=0))
 
 
 class Krum(_AllAtOnce):
@@ -139,14 +152,14 @@ class Krum(_AllAtOnce):
 
     def result(self) -> FLModel:
         if self._params:
-            self._chosen = self._choose()
+            self._counted = self._choose()  # the others' values need not be fetched a second time
         return super().result()
 
     def _combine(self, stack: Array, key: Key) -> Array:
-        return np.asarray(stack[self._chosen].mean(axis=0))
+        return np.asarray(stack.mean(axis=0))
 
-    def _choose(self) -> list[int]:
-        """The rows with the lowest scores, in the order of the sites."""
+    def _choose(self) -> list[str]:
+        """The sites with the lowest scores, in their order."""
         sites = list(self._params)
         count = len(sites)
         if count < 2 * self.attackers + 3:
@@ -159,18 +172,44 @@ class Krum(_AllAtOnce):
                 f"Krum keeps {self.keep} of {count} sites of which {self.attackers} may be wrong; lower keep"
             )
         distances = np.zeros((count, count))
-        for key in self._keys():
-            stack, _ = self._stack(key)
+        for key, stack, _ in self._stacks():
             if len(stack) != count:
                 raise ModelError(f"not all sites sent '{key_text(key)}'; Krum compares whole models")
             flat = stack.reshape(count, -1).astype(np.float64, copy=False)
             with np.errstate(invalid="ignore", over="ignore"):
                 for row in range(count):
-                    distances[row] += ((flat - flat[row]) ** 2).sum(axis=1)
+                    for other in range(row):
+                        difference = flat[other] - flat[row]
+                        # Squared in place, and once for both directions: what takes the time is to move the numbers.
+                        distances[row, other] += np.multiply(difference, difference, out=difference).sum()
+        distances += distances.T
         distances[~np.isfinite(distances)] = np.inf
         np.fill_diagonal(distances, np.inf)
         scores = np.sort(distances, axis=1)[:, : count - self.attackers - 2].sum(axis=1)
-        return sorted(np.argsort(scores, kind="stable")[: self.keep].tolist())
+        return [sites[row] for row in sorted(np.argsort(scores, kind="stable")[: self.keep].tolist())]
+
+
+class _Reader:
+    """Reads the tensors of one site by key: ahead, as long as they are asked for in the order in which they were sent.
+
+    Args:
+        params: what the site has sent.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self._params = params
+        self._ahead: Iterator[tuple[Key, Any]] = iter(())
+        self._order: deque[Key] = deque()  # of what comes next
+        if hasattr(params, "fetched"):
+            self._ahead = params.fetched()
+            self._order.extend(keys_of(params))
+
+    def take(self, key: Key) -> Any:
+        """The array under a key; None if there is none."""
+        if not self._order or self._order[0] != key:
+            return at(self._params, key)
+        self._order.popleft()
+        return next(self._ahead)[1]
 
 
 def keys_of(params: Params) -> list[Key]:
@@ -191,7 +230,10 @@ def at(params: Params, key: Key) -> Any:
 
 
 def _ordered(stack: Array) -> Array:
-    return np.where(np.isnan(stack), np.asarray(np.inf, stack.dtype), stack)
+    wrong = np.isnan(stack)
+    if wrong.any():
+        stack[wrong] = np.inf
+    return stack
 
 
 def _result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -81,13 +81,19 @@ def keep_params(model: FLModel, downloader: Downloader, holder: str) -> FLModel:
 
 def _is_small(params: Params, inline_bytes: int) -> bool:
     """Whether params can go into a message without being looked at further: a few small arrays in plain dicts."""
-    if type(params) is not dict:
-        return False
     size = 0
-    for value in params.values():
-        if type(value) is not np.ndarray or value.nbytes > inline_bytes:
+    levels: list[Any] = [params]
+    while levels:
+        level = levels.pop()
+        if type(level) is not dict or not (level or level is params):  # an empty one below another does not travel
             return False
-        size += value.nbytes
+        for value in level.values():
+            if type(value) is not np.ndarray:
+                levels.append(value)  # such as the arrays that an algorithm sends along with a model
+            elif value.nbytes > inline_bytes:
+                return False
+            else:
+                size += value.nbytes
     return size <= INLINE_TOTAL_BYTES
 
 
