@@ -15,17 +15,13 @@ import pytest
 from flare_core import JobFailed, ParamsType, RecipeError, export_job, load_job
 from flare_core.recipes import ScriptRecipe
 from flare_runtime import SimEnv
-from flare_tensor_downloader import read_file
 
 COMMON = [
     "name", "min_clients", "num_rounds", "initial_model", "initial_ckpt", "train_script", "train_args",
     "launch_external_process", "command", "params_transfer_type", "per_site_config", "compression", "round_deadline_s",
     "reconnect_grace_s", "seed",
 ]  # fmt: skip
-NUMPY = [
-    "CrossSiteEvalRecipe", "CyclicRecipe", "FedAvgRecipe", "FedEvalRecipe", "FedOptRecipe", "ScaffoldRecipe",
-    "SwarmLearningRecipe",
-]  # fmt: skip
+NUMPY = ["CrossSiteEvalRecipe", "CyclicRecipe", "FedAvgRecipe", "FedEvalRecipe", "FedOptRecipe", "ScaffoldRecipe"]
 
 SCRIPT = """
     import os, sys
@@ -123,9 +119,8 @@ def make(tmp_path):
     return build
 
 
-@pytest.fixture
-def model_of(model_file):
-    return lambda run: {key: value.tobytes() for key, value in read_file(model_file(run.get_result())).items()}
+def model_of(run):
+    return {key: value.tobytes() for key, value in run.load_model().items()}
 
 
 @pytest.fixture
@@ -148,7 +143,7 @@ def test_each_argument_is_checked(make, name):
 
 
 @pytest.mark.parametrize("name", NUMPY)
-def test_an_exported_job_does_what_the_recipe_does(make, sim, model_of, tmp_path, name):
+def test_an_exported_job_does_what_the_recipe_does(make, sim, tmp_path, name):
     recipe = make(name, train_args="--lr 0.1")
     exported = load_job(recipe.export(tmp_path / "jobs"))
     assert model_of(sim().deploy(exported)) == model_of(recipe.execute(sim())) == model_of(recipe.execute(sim()))
@@ -158,9 +153,9 @@ def test_an_exported_job_does_what_the_recipe_does(make, sim, model_of, tmp_path
 
 @pytest.mark.parametrize("name", NUMPY)
 @pytest.mark.parametrize("transfer", list(ParamsType))
-def test_one_site_is_enough(make, sim, model_file, name, transfer):
+def test_one_site_is_enough(make, sim, name, transfer):
     run = make(name, min_clients=1, params_transfer_type=transfer).execute(sim(1))
-    assert np.isfinite(read_file(model_file(run.get_result()))["w"]).all()
+    assert np.isfinite(run.load_model()["w"]).all()
 
 
 @pytest.mark.parametrize("name", NUMPY)
@@ -171,18 +166,16 @@ def test_a_site_that_dies_is_named(make, sim, name):
 
 
 @pytest.mark.parametrize("name", NUMPY)
-def test_a_site_without_data_takes_part(make, sim, model_file, name):
+def test_a_site_without_data_takes_part(make, sim, name):
     run = make(name, train_args="--empty").execute(sim())
-    assert np.isfinite(read_file(model_file(run.get_result()))["w"]).all()
+    assert np.isfinite(run.load_model()["w"]).all()
 
 
-def test_every_recipe_gives_the_same_model_in_the_simulator_and_across_processes(make, sim, hospital, model_file):
+def test_every_recipe_gives_the_same_model_in_the_simulator_and_across_processes(make, sim, hospital):
     place = hospital()
     for name in NUMPY:
         recipe = make(name)
-        found, _ = place.run(recipe.job())
-        assert (name, found["state"]) == (name, "finished")
-        site = place.kit("site-1") / "jobs" / found["id"] / "run" / "sites" / "site-1"
-        there = model_file(place.folder / "results" / found["id"], site)
-        here = model_file(recipe.execute(sim()).get_result())
-        assert hashlib.sha256(there.read_bytes()).hexdigest() == hashlib.sha256(here.read_bytes()).hexdigest(), name
+        found, digest = place.run(recipe.job())
+        folder = recipe.execute(sim()).get_result()
+        here = hashlib.sha256((folder / "server" / "global_model.safetensors").read_bytes()).hexdigest()
+        assert (name, found["state"], digest) == (name, "finished", here)
