@@ -82,11 +82,7 @@ class Outcome:
         found = {path.parent.name: path for path in paths if path.is_file()}
         digests = {place: hashlib.sha256(path.read_bytes()).hexdigest() for place, path in found.items()}
         assert len(set(digests.values())) == 1, digests  # the sites of a swarm all end with the same model
-        rows = (
-            (server.parent / "metrics.jsonl").read_text().splitlines()
-            if (server.parent / "metrics.jsonl").is_file()
-            else []
-        )
+        rows = (server.parent / "metrics.jsonl").read_text().splitlines()
         return cls(digests, sorted(rows), read_file(next(iter(found.values()))))
 
     def measured(self, site: str) -> bool:

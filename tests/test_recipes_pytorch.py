@@ -7,12 +7,10 @@ import runpy
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("sklearn")
-
-from sklearn.datasets import load_digits
-
 from flare_core import JobFailed, ParamsType
+
+torch = pytest.importorskip("torch")
+datasets = pytest.importorskip("sklearn.datasets")
 
 RECIPES = {
     "CrossSiteEvalRecipe": {},
@@ -105,7 +103,7 @@ def make(project):
 
     network = runpy.run_path(str(project.write("network.py", NETWORK)))["network"]
     script = project.write("client.py", SCRIPT)
-    images, labels = load_digits(return_X_y=True)
+    images, labels = datasets.load_digits(return_X_y=True)
     images = (images / 16).astype(np.float32)
 
     def build(name, *words, second=None, **arguments):
@@ -121,7 +119,7 @@ def make(project):
     return build
 
 
-def check(name, outcome, recipe):
+def check(name, outcome):
     """The model is one of finite numbers, and training has changed it, its counters among them."""
     assert all(np.isfinite(value).all() for value in outcome.params.values())
     assert outcome.measured("site-1")
@@ -132,8 +130,7 @@ def check(name, outcome, recipe):
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("transfer", list(ParamsType))
 def test_one_site_is_enough(make, project, name, transfer):
-    recipe = make(name, min_clients=1, params_transfer_type=transfer)
-    check(name, project.outcome(recipe, 1), recipe)
+    check(name, project.outcome(make(name, min_clients=1, params_transfer_type=transfer), 1))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -145,17 +142,15 @@ def test_a_site_that_dies_is_named(make, project, name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_site_with_rows_of_one_class_takes_part(make, project, name):
-    recipe = make(name, second=make.zeros)
-    outcome = project.outcome(recipe)
-    check(name, outcome, recipe)
+    outcome = project.outcome(make(name, second=make.zeros))
+    check(name, outcome)
     assert outcome.measured("site-2")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_site_without_rows_takes_part_and_changes_nothing(make, project, name):
-    recipe = make(name, second=slice(0, 0))
-    outcome = project.outcome(recipe)
-    check(name, outcome, recipe)
+    outcome = project.outcome(make(name, second=slice(0, 0)))
+    check(name, outcome)
     if name != "ScaffoldRecipe":  # whose controls are the mean over all sites, with rows or without
         alone = project.outcome(make(name, min_clients=1), 1)
         assert set(outcome.models.values()) == set(alone.models.values())
