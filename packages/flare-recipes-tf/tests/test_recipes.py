@@ -176,6 +176,7 @@ def test_a_site_that_dies_is_named(run, name):
 @pytest.mark.slow
 def test_a_recipe_comes_to_the_same_in_the_simulator_and_across_processes(tmp_path):
     """In a process of its own: with what connects processes, none of the simulator's can be forked."""
+    pytest.importorskip("fsspec", reason="needs flare-runtime[deploy]")
     for name, text in {"network.py": NETWORK, "client.py": SCRIPT, "job.py": BOTH}.items():
         write(tmp_path, name, text)
     environment = {**os.environ, "FLARE_WORKSPACE": str(tmp_path / "runs")}
