@@ -111,7 +111,7 @@ BOTH = """
 
     recipe = FedAvgRecipe(min_clients=2, num_rounds=2, initial_model=network(), train_script="client.py")
     for env in (SimEnv(clients=["ward-1", "ward-2"], num_threads=1), PocEnv(clients=["ward-1", "ward-2"])):
-        print("folder", recipe.execute(env).get_result())
+        print("came to", recipe.execute(env).get_result())
 """
 
 
@@ -182,7 +182,7 @@ def test_a_recipe_comes_to_the_same_in_the_simulator_and_across_processes(tmp_pa
     environment = {**os.environ, "FLARE_WORKSPACE": str(tmp_path / "runs")}
     done = subprocess.run([sys.executable, "job.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    folders = [line.removeprefix("folder ") for line in done.stdout.splitlines() if line.startswith("folder ")]
+    folders = [line.removeprefix("came to ") for line in done.stdout.splitlines() if line.startswith("came to ")]
     models = [(tmp_path / folder / "server" / "global_model.safetensors").read_bytes() for folder in folders]
     assert len(models) == 2
     assert models[0] == models[1]
