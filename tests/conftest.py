@@ -119,9 +119,10 @@ class Project:
             num_clients = 0
         return SimEnv(num_clients=num_clients, workspace_root=self.folder / "runs", **arguments)
 
-    def outcome(self, recipe, num_clients: int = 2) -> Outcome:
+    def outcome(self, recipe, num_clients: int = 2, **arguments) -> Outcome:
         """Run a recipe, or an exported job, in the simulator."""
-        run = self.env(num_clients).deploy(recipe) if isinstance(recipe, Job) else recipe.execute(self.env(num_clients))
+        env = self.env(num_clients, **arguments)
+        run = env.deploy(recipe) if isinstance(recipe, Job) else recipe.execute(env)
         folder = run.get_result()
         return Outcome.read(folder / "server", sorted((folder / "sites").iterdir()))
 
