@@ -13,7 +13,8 @@ import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -23,7 +24,7 @@ import pytest
 from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
 from flare_recipes_np import FedAvgRecipe
 from flare_runtime import SimEnv
-from flare_tensor_downloader import write_file
+from flare_tensor_downloader import read_file, write_file
 
 
 def pytest_collection_modifyitems(items):
@@ -60,6 +61,35 @@ POC_JOB = """
 """
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has come to. Two are equal only if their models are to the bit, and their metrics are.
+
+    Args:
+        models: the digest of each final model by where it lies: at the server, after a swarm at every site.
+        metrics: every row of the record, sorted, as sites report in any order.
+        params: the final model.
+    """
+
+    models: dict[str, str]
+    metrics: list[str]
+    params: dict[str, np.ndarray] = field(compare=False)
+
+    @classmethod
+    def read(cls, server: Path, sites: Iterable[Path]) -> Outcome:
+        """Take it from the server's folder of a run and from the sites' folders, wherever those are."""
+        paths = [folder / "global_model.safetensors" for folder in (server, *sites)]
+        found = {path.parent.name: path for path in paths if path.is_file()}
+        digests = {place: hashlib.sha256(path.read_bytes()).hexdigest() for place, path in found.items()}
+        assert len(set(digests.values())) == 1, digests  # the sites of a swarm all end with the same model
+        rows = (server.parent / "metrics.jsonl").read_text().splitlines()
+        return cls(digests, sorted(rows), read_file(next(iter(found.values()))))
+
+    def measured(self, site: str) -> bool:
+        """Whether the site has reported a metric."""
+        return any(json.loads(row)["site"] == site for row in self.metrics)
+
+
 class Project:
     """A folder with scripts, and recipes that run them in the simulator."""
 
@@ -88,6 +118,13 @@ class Project:
         if "clients" in arguments:
             num_clients = 0
         return SimEnv(num_clients=num_clients, workspace_root=self.folder / "runs", **arguments)
+
+    def outcome(self, recipe, num_clients: int = 2, **arguments) -> Outcome:
+        """Run a recipe, or an exported job, in the simulator."""
+        env = self.env(num_clients, **arguments)
+        run = env.deploy(recipe) if isinstance(recipe, Job) else recipe.execute(env)
+        folder = run.get_result()
+        return Outcome.read(folder / "server", sorted((folder / "sites").iterdir()))
 
     def poc(self, script: str, *, clients: int = 2, env: dict | None = None, **recipe) -> tuple[str, Path, str]:
         """Run a recipe in PocEnv, in a process of its own; return status, folder and what it printed."""
@@ -203,7 +240,8 @@ class Hospital:
 
         self.folder = Path(tempfile.mkdtemp(prefix="flare-t-"))
         self.poc = Poc(self.folder / "poc")
-        self.poc.prepare([f"site-{number}" for number in range(1, sites + 1)], port=port)
+        self.sites = [f"site-{number}" for number in range(1, sites + 1)]
+        self.poc.prepare(self.sites, port=port)
         path = self.kit("server") / "local" / "server.json"
         settings = {**json.loads(path.read_text()), "link_grace_s": 3 if not listen else 20}
         if listen:
@@ -272,6 +310,15 @@ class Hospital:
             folder = admin.download(job_id, self.folder / "results" / job_id)
         model = folder / "server" / "global_model.safetensors"
         return found, hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else ""
+
+    def outcome(self, job: Job) -> Outcome:
+        """Run a job to its end, which has to be a good one."""
+        with self.admin() as admin:
+            job_id = admin.submit(job)["id"]
+        found, _ = self.result(job_id)
+        assert found["state"] == "finished", found
+        sites = [self.kit(name) / "jobs" / job_id / "run" / "sites" / name for name in self.sites]
+        return Outcome.read(self.folder / "results" / job_id / "server", sites)
 
     def wait(self, job_id: str) -> dict:
         with self.admin() as admin:
