@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from flare_core import Executor, FLModel, SiteChannel, Task
-from flare_runtime.site import Site
 from flare_tensor_downloader import DownloadError, write_file
+
+if TYPE_CHECKING:
+    from flare_runtime.site import Site
 
 __all__ = ["BesideExecutor", "KeepModelExecutor"]
 
@@ -31,8 +33,7 @@ class BesideExecutor(Executor):
 
     def execute(self, task: Task, channel: SiteChannel) -> FLModel:
         """Do one task."""
-        assert isinstance(channel, Site)
-        return self.do(task, channel)
+        return self.do(task, cast("Site", channel))
 
     @abstractmethod
     def do(self, task: Task, site: Site) -> FLModel:

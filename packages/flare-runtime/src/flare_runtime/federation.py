@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -171,6 +171,8 @@ class SitesFederation(Arrivals):
                 self._close(old)
         started = time.monotonic()
         self._give_to_idle(task, model, to)
+        if quorum >= len(self._open.under_way) and (yield from self._collect_all(to, started)):
+            return
         while (there := len(self._open.arrived)) < (wanted := self._wanted(to, quorum, started)) or not there:
             if not there and not self._open.awaited:  # all that worked have left
                 self._give_to_idle(task, model, self.sample(to.quorum))
@@ -178,6 +180,24 @@ class SitesFederation(Arrivals):
             self._await_replies(wanted - there, started)
         for site, given in sorted(self._open.arrived.items(), key=lambda item: self.sites.index(item[0])):
             yield from self._read(given, site)
+        self._close_answered()
+
+    def _collect_all(self, to: Sample, started: float) -> Generator[Reply, None, bool]:
+        """Yield the replies of all that work, each while those after it still do; false if none has come."""
+        taken = 0
+        for site, given in sorted(self._open.under_way.items(), key=lambda item: self.sites.index(item[0])):
+            while site not in given.arrived and site not in given.passed_over:
+                if self._is_overdue(started) and taken + len(self._open.arrived) >= to.quorum:
+                    break
+                self._await_replies(1, started)
+            if site in given.arrived:
+                yield from self._read(given, site)
+                taken += 1
+        self._close_answered()
+        return taken > 0
+
+    def _close_answered(self) -> None:
+        """Let go of what no reply is awaited to any more."""
         for given in self._open:
             if not given.missing and not given.arrived:
                 self._close(given)
@@ -199,7 +219,7 @@ class SitesFederation(Arrivals):
 
     def _give_to_idle(self, task: str, model: FLModel, sites: Sequence[str]) -> None:
         """Give a task that outlives its round to those of the sites that work on none."""
-        busy = {*self._open.awaited, *self._open.arrived}
+        busy = self._open.under_way
         if idle := [site for site in sites if site not in busy]:
             self._give(task, model, idle, 0).outlives_round = True
 
@@ -230,15 +250,19 @@ class SitesFederation(Arrivals):
 
     def _wanted(self, to: Sample, quorum: int, started: float) -> int:
         """How many replies the round takes: all, if no more are under way; after its deadline, as few as can be."""
-        deadline = self._waits.round_deadline_s
-        if deadline is not None and time.monotonic() >= started + deadline:
+        if self._is_overdue(started):
             quorum = min(quorum, to.quorum)
-        return min(quorum, len(self._open.arrived) + len(self._open.awaited))
+        return min(quorum, len(self._open.under_way))
+
+    def _is_overdue(self, started: float) -> bool:
+        """Whether the deadline of a round is over."""
+        deadline = self._waits.round_deadline_s
+        return deadline is not None and time.monotonic() >= started + deadline
 
     def _await_replies(self, wanted: int, started: float) -> None:
         """Take what comes next; a round's deadline ends the wait once."""
         deadline = self._waits.round_deadline_s
-        limit = None if deadline is None or time.monotonic() >= started + deadline else started + deadline
+        limit = None if deadline is None or self._is_overdue(started) else started + deadline
         what = f"{wanted} more results in round {self.round} from {', '.join(self._open.awaited)}"
         self._take_until(limit, what, min(wanted, MOST_AT_ONCE))
 

@@ -134,6 +134,11 @@ class OpenTasks:
         """Sites that work on a task."""
         return [site for task in self._tasks.values() for site in task.awaited]
 
+    @property
+    def under_way(self) -> dict[str, OpenTask]:
+        """By site, the tasks that are worked on, or whose replies nobody has looked at yet."""
+        return {site: task for task in self._tasks.values() for site in (*task.awaited, *task.arrived)}
+
     def left(self, site: str) -> None:
         """Take note that a site is gone."""
         for task in self._tasks.values():
