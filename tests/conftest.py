@@ -331,7 +331,7 @@ class Hospital:
 
     def restart(self, name: str) -> None:
         """Start the server or a site's client, which was killed."""
-        from flare_runtime.daemon import start_daemon
+        from flare_runtime.processes.daemon import start_daemon
 
         kind = "server" if name == "server" else "client"
         self.poc._daemons.append(start_daemon(kind, self.kit(name), leashed=True))
@@ -359,7 +359,7 @@ class Hospital:
 
     def stop(self, name: str) -> None:
         """Stop the server or a site's client in order."""
-        from flare_runtime.daemon import stop_daemon
+        from flare_runtime.processes.daemon import stop_daemon
 
         stop_daemon("server" if name == "server" else "client", self.kit(name))
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from flare_core import events
-from flare_runtime import federation
+from flare_runtime.run import federation
 
 SIZE = 40_000_000  # bytes of the model
 
@@ -37,9 +37,9 @@ def federations(monkeypatch):
 
     def init(self, **arguments):
         original(self, **arguments)
-        made.append((self, arguments["downloader"]))
+        made.append((self, arguments["dispatch"]._downloader))
         for listener in listeners:
-            listener(self, arguments["downloader"])
+            listener(self, arguments["dispatch"]._downloader)
 
     listeners: list = []
     monkeypatch.setattr(federation.SitesFederation, "__init__", init)

@@ -206,7 +206,7 @@ def swarm_job(place, *, script_gate: str = "", mean_gate: str = "", server_gate:
     (job.code.root / "hooks.py").write_text(textwrap.dedent(HOOKS))
     job.code = replace(job.code, files=(*job.code.files, PurePosixPath("hooks.py")))
     mean = Component("hooks.AsksInRound2", {"gate": mean_gate})
-    swarm = Component("flare_runtime.swarm.SwarmExecutor", {"aggregator": mean})
+    swarm = Component("flare_runtime.site.swarm.SwarmExecutor", {"aggregator": mean})
     job.client.executors[:0] = [ExecutorEntry(SWARM_TASKS, swarm), KEEPS_MODELS]
     if server_gate:
         job.server.components["asks"] = Component("hooks.AsksBeforeRound3", {"gate": server_gate})

@@ -240,7 +240,7 @@ def test_roles_and_studies_keep_people_apart(place):
 
 
 def test_one_site_is_put_out_or_renewed_and_the_other_is_not_touched(place):
-    from flare_runtime.daemon import DaemonError
+    from flare_runtime.processes.daemon import DaemonError
     from flare_runtime.provision.join import renew
     from flare_runtime.provision.kit import KitError, fingerprint
 

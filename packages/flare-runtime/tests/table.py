@@ -6,11 +6,12 @@ import threading
 from collections.abc import Sequence
 
 from flare_core import CodeBundle, FLModel, Workflow
-from flare_runtime.checkpoints import Checkpoints
-from flare_runtime.federation import SitesFederation
-from flare_runtime.record import MetricsFile
-from flare_runtime.roster import Roster
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.checkpoints import Checkpoints
+from flare_runtime.run.dispatch import Dispatch
+from flare_runtime.run.federation import SitesFederation
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import MetricsFile
+from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, InprocLink
 
@@ -38,16 +39,15 @@ class Table:
             cell.handle("end", lambda message: None)
         self.checkpoints = Checkpoints(folder, None, CodeBundle(folder.path))
         self.metrics = MetricsFile(folder.metrics)
+        roster = Roster({site: site for site in sites}, can_leave=False)
         self.federation = SitesFederation(
             job_id="job/1",
             seed=0,
-            roster=Roster({site: site for site in sites}, can_leave=False),
+            roster=roster,
             cell=self.server,
-            downloader=Downloader(self.server),
+            dispatch=Dispatch(self.server, Downloader(self.server), roster, [], []),
             checkpoints=self.checkpoints,
             metrics=self.metrics,
-            task_filters=[],
-            result_filters=[],
         )
 
     def _on_task(self, message) -> None:

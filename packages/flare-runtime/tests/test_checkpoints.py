@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from flare_core import CodeBundle, FLModel
-from flare_runtime.checkpoints import Checkpoints
-from flare_runtime.record import MetricsFile, read_metrics, write_summary
-from flare_runtime.run_folder import RunFolder, default_workspace
+from flare_runtime.run.checkpoints import Checkpoints
+from flare_runtime.run.folder import RunFolder, default_workspace
+from flare_runtime.run.record import MetricsFile, read_metrics, write_summary
 from flare_tensor_downloader import read_file
 
 

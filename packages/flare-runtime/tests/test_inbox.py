@@ -3,7 +3,7 @@
 import random
 import threading
 
-from flare_runtime.inbox import Inbox
+from flare_runtime.run.inbox import Inbox
 
 
 def in_thread(function):

@@ -10,7 +10,7 @@ from table import SITES, Table, run
 
 from flare_core import FLModel, ParamsType
 from flare_core.workflows import FedAvg, FedOpt
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.folder import RunFolder
 from flare_tensor_downloader import read_file
 
 

@@ -28,7 +28,7 @@ class NumpyModel(ScriptRecipe):
     or a dict of name to array, nested if need be; ``initial_ckpt`` a ``.npy``, ``.npz`` or ``.safetensors`` file."""
 
     framework = "numpy"
-    persistor = "flare_runtime.persistor.SafetensorsPersistor"
+    persistor = "flare_runtime.run.persistor.SafetensorsPersistor"
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
         params = None if model is None else _params_of(model, self.public_name())

@@ -10,7 +10,7 @@ import torch
 
 from flare_core import flatten, unflatten
 from flare_fobs.tensors import to_torch
-from flare_runtime.persistor import SafetensorsPersistor
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
 
 __all__ = ["TorchPersistor"]

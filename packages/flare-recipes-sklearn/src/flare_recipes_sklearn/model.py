@@ -23,7 +23,7 @@ class SklearnModel(ScriptRecipe):
     ``.safetensors`` file with such arrays."""
 
     framework = "numpy"
-    persistor = "flare_runtime.persistor.SafetensorsPersistor"
+    persistor = "flare_runtime.run.persistor.SafetensorsPersistor"
 
     def _check(self) -> None:
         super()._check()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_runtime.persistor import SafetensorsPersistor
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
 
 __all__ = ["KerasPersistor"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flare_core import Job
 from flare_core.recipe import check_count
-from flare_runtime.daemon import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
+from flare_runtime.processes.daemon import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
 from flare_runtime.prod import ProdEnv
 from flare_runtime.provision.kit import Kit
 from flare_runtime.provision.project import Project, participant_of

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flare_core import Job, RecipeError
 from flare_runtime.admin import Admin
-from flare_runtime.controller import persistor_of
 from flare_runtime.job_code import importable
 from flare_runtime.provision.kit import Kit
-from flare_runtime.run_folder import default_workspace
+from flare_runtime.run.controller import persistor_of
+from flare_runtime.run.folder import default_workspace
 from flare_runtime.server_run import ServerRun
 
 __all__ = ["ProdEnv"]

@@ -12,12 +12,12 @@ from typing import Any
 from flare_core import RunStatus
 from flare_core.events import EventBus, RoundEnded, RunStarted
 from flare_runtime.admin import Admin, AdminError
-from flare_runtime.checkpoints import Persistor
 from flare_runtime.display import Display, open_display, summary_text
-from flare_runtime.event_log import EVENTS, read_event
-from flare_runtime.record import write_summary
-from flare_runtime.results import RunResults
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.checkpoints import Persistor
+from flare_runtime.run.event_log import EVENTS, read_event
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import write_summary
+from flare_runtime.run.results import RunResults
 
 __all__ = ["ServerRun"]
 

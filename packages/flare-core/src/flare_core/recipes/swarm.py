@@ -56,7 +56,7 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
         app = super()._client_app(settings, shared)
         args = self._workflow_args()
         names = ("aggregator", "aggregation_weights", "exclude_vars")
-        executor = Component("flare_runtime.swarm.SwarmExecutor", {name: args.get(name) for name in names})
+        executor = Component("flare_runtime.site.swarm.SwarmExecutor", {name: args.get(name) for name in names})
         app.executors[:0] = [ExecutorEntry(_TASKS, executor), KEEPS_MODELS]
         return app
 

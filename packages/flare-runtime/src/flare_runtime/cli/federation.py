@@ -37,7 +37,7 @@ def up(
     form: FormOption = Form.TEXT,
 ) -> None:
     """Make a project with its certificates, if there is none here, and start its server."""
-    from flare_runtime.daemon import pid_of, serve, start_daemon
+    from flare_runtime.processes.daemon import pid_of, serve, start_daemon
     from flare_runtime.provision.project import Project, own_address
 
     folder = folder.absolute()
@@ -70,7 +70,7 @@ def down(
     folder: Annotated[Path, typer.Option(help="The project's folder.")] = PROJECT, form: FormOption = Form.TEXT
 ) -> None:
     """Stop the project's server; running jobs go on when it is started again."""
-    from flare_runtime.daemon import stop_daemon
+    from flare_runtime.processes.daemon import stop_daemon
 
     was_running = stop_daemon("server", folder.absolute() / "server")
     show(form, {"stopped": was_running}, "server stopped" if was_running else "no server was running")
@@ -104,7 +104,7 @@ def join(
     form: FormOption = Form.TEXT,
 ) -> None:
     """Make this machine's key, have it certified with an invitation, and start the site's client."""
-    from flare_runtime.daemon import serve, start_daemon
+    from flare_runtime.processes.daemon import serve, start_daemon
     from flare_runtime.provision.join import join as use_invitation
 
     if not token.startswith("flare1-") and len(token) < 4096 and Path(token).is_file():
@@ -128,7 +128,7 @@ def renew(
     folder: Annotated[Path, typer.Argument(help="The kit of a site or an administrator.")], form: FormOption = Form.TEXT
 ) -> None:
     """Replace a kit's key and certificate; the former ones are not valid any more."""
-    from flare_runtime.daemon import pid_of, start_daemon, stop_daemon
+    from flare_runtime.processes.daemon import pid_of, start_daemon, stop_daemon
     from flare_runtime.provision.join import renew as renew_kit
 
     folder = folder.absolute()
@@ -172,7 +172,7 @@ def client(kit: Annotated[Path, typer.Argument(help="A site's kit.")]) -> None:
 
 
 def _serve(kind: str, folder: Path) -> None:
-    from flare_runtime.daemon import serve
+    from flare_runtime.processes.daemon import serve
     from flare_runtime.provision.kit import Kit
 
     kit = Kit.load(folder, kind=kind)
@@ -188,7 +188,7 @@ def stop(
     folder: Annotated[Path, typer.Argument(help="The kit of a server or a site.")], form: FormOption = Form.TEXT
 ) -> None:
     """Stop the server or the client that serves with a kit."""
-    from flare_runtime.daemon import stop_daemon
+    from flare_runtime.processes.daemon import stop_daemon
     from flare_runtime.provision.kit import Kit
 
     kit = Kit.load(folder)

@@ -18,10 +18,10 @@ from typing import Any
 import flare_core
 from flare_core import FlareError, JobError
 from flare_runtime.archive import sha256_of, unpack
-from flare_runtime.lock_file import LockFile
-from flare_runtime.processes import JobProcess, exit_reason
+from flare_runtime.processes.job_process import JobProcess, exit_reason
+from flare_runtime.processes.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.folder import RunFolder
 from flare_runtime.simulator.gpus import VARIABLE, cards_text, visible_gpus
 from flare_tensor_downloader import download_file
 from flare_transport import (

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from flare_core import load_job
-from flare_runtime.processes import LOST_SERVER
+from flare_runtime.processes.job_process import LOST_SERVER
 from flare_runtime.provision.kit import Kit
-from flare_runtime.simulator.plan import WorkerPlan
-from flare_runtime.simulator.worker import run_worker
+from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.site.worker import run_worker
 from flare_transport import Cell, TransportError
 
 __all__ = ["main"]

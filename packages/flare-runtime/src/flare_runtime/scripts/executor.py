@@ -10,13 +10,15 @@ import types
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flare_core import Executor, FLModel, ParamsType, RecipeError, SiteChannel, Task
 from flare_runtime.errors import ScriptError
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import run_external
-from flare_runtime.site import Site
+
+if TYPE_CHECKING:
+    from flare_runtime.site.site import Site
 
 __all__ = ["ScriptExecutor"]
 
@@ -62,22 +64,22 @@ class ScriptExecutor(Executor):
         Raises:
             ScriptError: it did not end with the run; carries its traceback or exit code.
         """
-        assert isinstance(channel, Site)
-        path = self._locate(channel)
+        site = cast("Site", channel)
+        path = self._locate(site)
         if self.launch_external_process:
             settings = {
                 "exchange_format": self.exchange_format,
                 "params_transfer_type": self.params_transfer_type.value,
             }
-            run_external(channel, [*self.command, *self._program(path), *self.args], settings, [path.parent])
+            run_external(site, [*self.command, *self._program(path), *self.args], settings, [path.parent])
         else:
-            channel.use(Exchange(self.exchange_format, self.params_transfer_type))
-            self._run_here(channel, path)
-        if channel.owes_reply():
+            site.use(Exchange(self.exchange_format, self.params_transfer_type))
+            self._run_here(site, path)
+        if site.owes_reply():
             raise ScriptError(
-                f"{channel.site}: {self.script} returned {channel.progress} although the run goes on; keep it in its"
+                f"{site.site}: {self.script} returned {site.progress} although the run goes on; keep it in its"
                 " 'while flare.is_running():' loop until that is false",
-                site=channel.site,
+                site=site.site,
             )
 
     def _locate(self, site: Site) -> Path:

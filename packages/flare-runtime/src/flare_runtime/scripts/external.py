@@ -26,15 +26,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError
-from flare_runtime.site import Site
-from flare_runtime.site_log import SiteLog
+from flare_runtime.site.log import SiteLog
 from flare_tensor_downloader import LazyParams, receive_params, send_params
 from flare_transport import Cell, Message, UnreachableError
+
+if TYPE_CHECKING:
+    from flare_runtime.site.site import Site
 
 __all__ = ["ScriptHost", "end_external_processes", "run_external"]
 

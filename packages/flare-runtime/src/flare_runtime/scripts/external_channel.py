@@ -13,7 +13,7 @@ from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
 from flare_runtime.job_code import register
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
-from flare_runtime.site import RECEIVED
+from flare_runtime.site.folder import RECEIVED
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,

@@ -21,10 +21,10 @@ from typing import Any
 
 from flare_core import FlareError, JobError, RunStatus
 from flare_runtime.archive import pack_folder, unpack
-from flare_runtime.lock_file import LockFile
+from flare_runtime.processes.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
 from flare_runtime.provision.project import Project
-from flare_runtime.record import write_summary
+from flare_runtime.run.record import write_summary
 from flare_runtime.server.admin_desk import AdminDesk
 from flare_runtime.server.blobs import Blobs
 from flare_runtime.server.members import Members

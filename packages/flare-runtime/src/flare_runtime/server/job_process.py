@@ -29,15 +29,15 @@ from typing import Any, BinaryIO
 
 from flare_core import load_job
 from flare_core.events import Event, RoundEnded
-from flare_runtime.controller import RunController
-from flare_runtime.event_log import EVENTS, EventLog
-from flare_runtime.federation import SitesFederation
 from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
-from flare_runtime.processes import LOST_SERVER
-from flare_runtime.record import write_summary
-from flare_runtime.roster import Roster
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.processes.job_process import LOST_SERVER
+from flare_runtime.run.controller import RunController
+from flare_runtime.run.event_log import EVENTS, EventLog
+from flare_runtime.run.federation import SitesFederation
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import write_summary
+from flare_runtime.run.roster import Roster
 from flare_transport import Cell, Message, SocketLink, blocking
 from flare_transport.address import speaks_for
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flare_core import RunStatus
 from flare_runtime.archive import sha256_of
-from flare_runtime.processes import LOST_SERVER, JobProcess, exit_reason
+from flare_runtime.processes.job_process import LOST_SERVER, JobProcess, exit_reason
 from flare_runtime.server.store import JobRow
 from flare_tensor_downloader import Downloader, add_file
 from flare_transport import Cell, TransportError

@@ -9,12 +9,12 @@ from flare_core import Job, JobError, RecipeError
 from flare_core.job import check_name
 from flare_core.recipe import check_count
 from flare_runtime.logs import LogConfig, check_log_config, log_to
-from flare_runtime.run_folder import RunFolder, default_workspace
-from flare_runtime.simulator.cores import available_cores, share_cores
+from flare_runtime.processes.cores import available_cores, share_cores
+from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
-from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.simulation import Simulation
+from flare_runtime.site.plan import WorkerPlan
 
 __all__ = ["SimEnv", "check_clients", "check_fits"]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from flare_core import export_job
 from flare_runtime.scripts.process_state import modules_below
-from flare_runtime.simulator.plan import WorkerPlan
-from flare_runtime.simulator.worker import run_worker
+from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.site.worker import run_worker
 from flare_transport import Cell, SocketLink
 
 __all__ = ["WorkerDeath", "WorkerPool"]

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Sequence
 
 from flare_core import Job, RunStatus
-from flare_runtime.controller import RunController
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.job_code import importable
-from flare_runtime.roster import Roster
-from flare_runtime.run_folder import RunFolder
-from flare_runtime.simulator.plan import SERVER, WorkerPlan
+from flare_runtime.run.controller import RunController
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.roster import Roster
 from flare_runtime.simulator.pool import WorkerDeath, WorkerPool
 from flare_runtime.simulator.preload import preload
 from flare_runtime.simulator.run import SimRun
+from flare_runtime.site.plan import SERVER, WorkerPlan
 from flare_transport import Cell
 
 __all__ = ["Simulation"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from flare_core import load_job
-from flare_runtime.simulator.plan import WorkerPlan
-from flare_runtime.simulator.worker import run_worker
+from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.site.worker import run_worker
 
 __all__ = ["main"]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from flare_core import Executor, FLModel, SiteChannel, Task
+from flare_runtime.site.site import Site
 from flare_tensor_downloader import DownloadError, write_file
-
-if TYPE_CHECKING:
-    from flare_runtime.site import Site
 
 __all__ = ["BesideExecutor", "KeepModelExecutor"]
 
@@ -33,7 +31,7 @@ class BesideExecutor(Executor):
 
     def execute(self, task: Task, channel: SiteChannel) -> FLModel:
         """Do one task."""
-        return self.do(task, cast("Site", channel))
+        return self.do(task, cast(Site, channel))
 
     @abstractmethod
     def do(self, task: Task, site: Site) -> FLModel:

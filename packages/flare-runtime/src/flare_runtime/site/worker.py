@@ -23,18 +23,19 @@ from flare_core import Executor, JobError, RunStatus, SiteError, Task
 from flare_core.filters import chains
 from flare_core.job import ExecutorEntry
 from flare_core.observer import observers_of
-from flare_runtime.job_code import decomposers_of, importable, register_types
+from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
-from flare_runtime.processes import LOST_SERVER
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.processes.cores import keep_to_core
+from flare_runtime.processes.job_process import LOST_SERVER
+from flare_runtime.run.folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
-from flare_runtime.simulator.cores import keep_to_core
-from flare_runtime.simulator.plan import WorkerPlan, site_seed
-from flare_runtime.site import Site, SiteFolder
-from flare_runtime.site_log import SiteLog
+from flare_runtime.site.folder import SiteFolder
+from flare_runtime.site.log import SiteLog
+from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
@@ -175,23 +176,18 @@ class _Worker:
             takes_turns = not beside and not getattr(executor, "launch_external_process", False)
             site = Site(
                 name,
-                job_id=self._plan.job_id,
-                server=self._plan.server,
+                self._plan,
                 cell=self._cell,
                 downloader=self._downloader,
                 turns=self._turns if takes_turns else Turns(),
                 shares_process=takes_turns,
-                code=job.client_code(name),
                 folder=SiteFolder(path, log, is_durable=journal is not None),
-                config=dict(app.config),
-                seed=site_seed(job.seed, name),
                 task_filters=[] if beside else filters[0],
                 result_filters=[] if beside else filters[1],
                 journal=None if beside else journal,
-                decomposers=decomposers_of(job),
             )
             if not beside:
-                site.observe(observers_of(app.components), job.name)
+                site.observe(observers_of(app.components))
             self._parts.append(_Part(entry.tasks, executor, site))
 
     def _serve(self, part: _Part) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from flare_core import CodeBundle, FLModel, flatten, unflatten
-from flare_runtime.checkpoints import LARGE_BYTES, Persistor, link, write_text
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.checkpoints import LARGE_BYTES, Persistor, link, write_text
+from flare_runtime.run.folder import RunFolder
 from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["RoundStore"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from flare_core import FlareError, FLModel, SiteError
-from flare_runtime.roster import Roster
+from flare_runtime.run.roster import Roster
 from flare_transport import Message
 
 __all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Result", "Warned"]

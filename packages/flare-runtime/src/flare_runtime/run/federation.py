@@ -11,13 +11,12 @@ import numpy as np
 
 from flare_core import FLModel, RecipeError, Reply, Sample, SiteError
 from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
-from flare_core.filters import FilterChain
-from flare_runtime.arrivals import Arrivals
-from flare_runtime.checkpoints import Keeper
-from flare_runtime.open_task import OpenTask
-from flare_runtime.record import MetricsFile
-from flare_runtime.roster import Roster
-from flare_tensor_downloader import Downloader
+from flare_runtime.run.arrivals import Arrivals
+from flare_runtime.run.checkpoints import Keeper
+from flare_runtime.run.dispatch import Dispatch
+from flare_runtime.run.open_task import OpenTask
+from flare_runtime.run.record import MetricsFile
+from flare_runtime.run.roster import Roster
 from flare_transport import Cell
 
 __all__ = ["SitesFederation", "Waits"]
@@ -43,8 +42,11 @@ class SitesFederation(Arrivals):
 
     Args:
         roster: the sites.
+        dispatch: what brings tasks to them, and results back.
+        checkpoints: where models are kept.
+        metrics: where numbers are recorded.
         waits: for whom, and how long.
-        random: the run's own generator.
+        config: the server's settings of the job.
         to_framework: brings params into the form of the job's framework.
     Attributes:
         reading: the site whose reply was taken last; its tensors may still be at the site.
@@ -57,23 +59,14 @@ class SitesFederation(Arrivals):
         seed: int,
         roster: Roster,
         cell: Cell,
-        downloader: Downloader,
+        dispatch: Dispatch,
         checkpoints: Keeper,
         metrics: MetricsFile,
-        task_filters: list[FilterChain],
-        result_filters: list[FilterChain],
         waits: Waits | None = None,
         config: Mapping[str, Any] | None = None,
         to_framework: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        super().__init__(
-            roster=roster,
-            cell=cell,
-            downloader=downloader,
-            metrics=metrics,
-            task_filters=task_filters,
-            result_filters=result_filters,
-        )
+        super().__init__(roster=roster, cell=cell, dispatch=dispatch, metrics=metrics)
         self.job_id = job_id
         self.random = np.random.default_rng(seed)
         self.config: Mapping[str, Any] = dict(config or {})

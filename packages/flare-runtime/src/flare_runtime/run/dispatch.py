@@ -9,8 +9,8 @@ from typing import Any
 from flare_core import FilterContext, FilterPoint, FLModel
 from flare_core.filters import FilterChain, apply_filters, filters_for
 from flare_core.model import Key
-from flare_runtime.open_task import OpenTask, Sent
-from flare_runtime.roster import Roster
+from flare_runtime.run.open_task import OpenTask, Sent
+from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import Downloader, LazyParams, receive_params, release_params, send_params
 from flare_transport import Cell, TransportError, encode
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any
 from flare_core import Job
 from flare_transport import Cell
 
-__all__ = ["SERVER", "WorkerPlan", "site_seed"]
+__all__ = ["SERVER", "WorkerPlan"]
 
 SERVER = "server"
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """One worker's part of a simulation.
+    """What one worker serves, and where.
 
     Args:
         index: the worker's number, from 1.
@@ -67,10 +68,7 @@ class WorkerPlan:
         """Where a fatal error in C code leaves its traceback."""
         return self.run_folder / ".workers" / f"{self.index}.crash"
 
-
-def site_seed(seed: int, site: str) -> int:
-    """A site's own seed, the same in every environment and process."""
-    import hashlib
-
-    digest = hashlib.blake2b(f"{seed}/{site}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    def seed(self, site: str) -> int:
+        """A site's own seed, the same in every environment and process."""
+        digest = hashlib.blake2b(f"{self.job.seed}/{site}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") >> 1

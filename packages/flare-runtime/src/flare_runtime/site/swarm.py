@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from flare_core import FLModel, Reply, SiteChannel, Task, TaskName
 from flare_core.aggregation import Aggregator, WeightedMean
 from flare_core.workflows.fedavg import applied
-from flare_runtime.beside import BesideExecutor
+from flare_runtime.site.beside import BesideExecutor
+from flare_runtime.site.site import Site
 from flare_tensor_downloader import DownloadError, read_file, write_file
-
-if TYPE_CHECKING:
-    from flare_runtime.site import Site
 
 __all__ = ["SwarmExecutor"]
 
@@ -49,7 +47,7 @@ class SwarmExecutor(BesideExecutor):
     def run(self, channel: SiteChannel) -> None:
         """Do the tasks until the run is over."""
         super().run(channel)
-        for path in cast("Site", channel).folder.path.glob("swarm-*.safetensors"):
+        for path in cast(Site, channel).folder.path.glob("swarm-*.safetensors"):
             path.unlink()
 
     def _aggregate(self, task: Task, site: Site) -> FLModel:

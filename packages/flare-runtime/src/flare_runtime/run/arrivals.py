@@ -9,14 +9,12 @@ from typing import Any
 
 from flare_core import FLModel, JobAborted, SiteError
 from flare_core.events import EventBus, MetricLogged, SiteFailed, SiteLeft, SiteReplied, SiteReturned, WarningRaised
-from flare_core.filters import FilterChain
-from flare_runtime.dispatch import Dispatch
-from flare_runtime.inbox import Inbox
-from flare_runtime.open_task import OpenTask, OpenTasks
-from flare_runtime.post import Ended, Failed, Left, Logged, Post, Ready, Result, Warned
-from flare_runtime.record import MetricsFile
-from flare_runtime.roster import Roster
-from flare_tensor_downloader import Downloader
+from flare_runtime.run.dispatch import Dispatch
+from flare_runtime.run.inbox import Inbox
+from flare_runtime.run.open_task import OpenTask, OpenTasks
+from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Result, Warned
+from flare_runtime.run.record import MetricsFile
+from flare_runtime.run.roster import Roster
 from flare_transport import Cell, Message
 from flare_transport.address import speaks_for
 
@@ -37,10 +35,8 @@ class Arrivals:
         *,
         roster: Roster,
         cell: Cell,
-        downloader: Downloader,
+        dispatch: Dispatch,
         metrics: MetricsFile,
-        task_filters: list[FilterChain],
-        result_filters: list[FilterChain],
     ) -> None:
         self.sites = roster.sites
         self.roster = roster
@@ -48,7 +44,7 @@ class Arrivals:
         self.round: int | None = None
         self._cell = cell
         self._metrics = metrics
-        self._dispatch = Dispatch(cell, downloader, roster, task_filters, result_filters)
+        self._dispatch = dispatch
         self._open = OpenTasks()
         self._inbox: Inbox[Post] = Inbox()
         self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())

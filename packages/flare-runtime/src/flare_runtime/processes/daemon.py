@@ -1,4 +1,4 @@
-"""Daemons as processes: ``python -m flare_runtime.daemon server|client <kit>``, and starting and stopping them.
+"""Daemons as processes: ``python -m flare_runtime.processes.daemon server|client <kit>``; starting and stopping them.
 
 A daemon holds its kit's lock file as long as it lives, so whether one runs needs no list of processes. Who starts one
 gives it a pipe, over which it says when it is ready, or why it cannot be; and may give it another one as a leash: the
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError
-from flare_runtime.lock_file import holder_of
 from flare_runtime.logs import log_to
+from flare_runtime.processes.lock_file import holder_of
 from flare_runtime.provision.kit import Kit
 
 __all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "serve", "start_daemon", "stop_daemon"]
@@ -76,7 +76,7 @@ def start_daemon(
         passed.append(leash_read)
     with (folder / "daemon.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flare_runtime.daemon", kind, str(folder)],
+            [sys.executable, "-m", "flare_runtime.processes.daemon", kind, str(folder)],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=log,

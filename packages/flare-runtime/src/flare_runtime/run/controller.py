@@ -14,13 +14,14 @@ from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
 from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
 from flare_core.observer import ObservedRun, observers_of
-from flare_runtime.checkpoints import Checkpoints, Persistor
-from flare_runtime.federation import SitesFederation, Waits
 from flare_runtime.job_code import register_types
-from flare_runtime.record import MetricsFile, read_metrics, write_summary
-from flare_runtime.roster import Roster
-from flare_runtime.round_store import RoundStore
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.checkpoints import Checkpoints, Persistor
+from flare_runtime.run.dispatch import Dispatch
+from flare_runtime.run.federation import SitesFederation, Waits
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import MetricsFile, read_metrics, write_summary
+from flare_runtime.run.roster import Roster
+from flare_runtime.run.round_store import RoundStore
 from flare_tensor_downloader import Downloader, DownloadError
 from flare_transport import Cell, TransportError
 
@@ -103,11 +104,9 @@ class RunController:
             seed=self._job.seed,
             roster=self._roster,
             cell=self._cell,
-            downloader=Downloader(self._cell),
+            dispatch=Dispatch(self._cell, Downloader(self._cell), self._roster, *self._filters),
             checkpoints=self._store,
             metrics=self._metrics,
-            task_filters=self._filters[0],
-            result_filters=self._filters[1],
             config=self._job.server.config,
             **({} if self.persistor is None else {"to_framework": self.persistor.to_framework}),
             waits=Waits(

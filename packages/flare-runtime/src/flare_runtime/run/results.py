@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError, JobAborted, JobFailed, RunStatus
-from flare_runtime.checkpoints import Persistor
-from flare_runtime.record import read_metrics
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.checkpoints import Persistor
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import read_metrics
 from flare_tensor_downloader import read_file
 
 __all__ = ["RunResults"]

@@ -6,12 +6,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from flare_core import (
-    CodeBundle,
     Executor,
     FilterContext,
     FilterPoint,
@@ -28,11 +25,14 @@ from flare_core import (
 from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
 from flare_core.filters import FilterChain, apply_filters
 from flare_core.model import MetaKey
-from flare_runtime.peers import Peers
+from flare_runtime.job_code import decomposers_of
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
+from flare_runtime.site.folder import RECEIVED, SiteFolder
+from flare_runtime.site.peers import Peers
+from flare_runtime.site.plan import WorkerPlan
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
@@ -44,68 +44,61 @@ from flare_tensor_downloader import (
 )
 from flare_transport import Cell, PeerLostError, TransportError, UnreachableError
 
-__all__ = ["Site", "SiteFolder"]
+__all__ = ["Site"]
 
 logger = logging.getLogger(__name__)
-
-RECEIVED = "received.safetensors"  # in a site's folder, a model that is too large for its memory
-
-
-@dataclass(frozen=True, slots=True)
-class SiteFolder:
-    """Where a site works and writes.
-
-    Attributes:
-        is_durable: whether the run is continued when its processes have died.
-    """
-
-    path: Path
-    log: TextIO
-    is_durable: bool = False
 
 
 class Site(SiteChannel):
     """Takes tasks from the server, gives them to whoever does them, and returns the replies.
 
     One thread works for a site at a time, and it holds the turn of its process while it does.
+
+    Args:
+        name: the site's.
+        plan: what its process was told.
+        cell: of its process.
+        turns: those whom it takes turns with.
+        shares_process: whether its process has scripts of other sites.
+        folder: where it works.
+        task_filters: for what comes from the server.
+        result_filters: for what goes to it.
+        journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
     """
 
     def __init__(
         self,
         name: str,
+        plan: WorkerPlan,
         *,
-        job_id: str,
-        server: str,
         cell: Cell,
         downloader: Downloader,
         turns: Turns,
         shares_process: bool,
-        code: CodeBundle,
         folder: SiteFolder,
-        config: dict[str, Any],
-        seed: int,
-        task_filters: list[FilterChain],
-        result_filters: list[FilterChain],
+        task_filters: Sequence[FilterChain] = (),
+        result_filters: Sequence[FilterChain] = (),
         journal: Journal | None = None,
-        decomposers: Sequence[str] = (),
     ) -> None:
         self.site = name
-        self.job_id = job_id
-        self.config = config
-        self.code = code
-        self.decomposers = list(decomposers)
+        self.job_id = plan.job_id
+        self.config = dict(plan.job.client_app(name).config)
+        self.code = plan.job.client_code(name)
+        self.decomposers = decomposers_of(plan.job)
         self.folder = folder
         self.cell = cell
         self.downloader = downloader
         self.turns = turns
-        self.state = ProcessState(folder=folder.path, roots=[code.root], output=folder.log, seed=seed, channel=self)
+        self.state = ProcessState(
+            folder=folder.path, roots=[self.code.root], output=folder.log, seed=plan.seed(name), channel=self
+        )
         self.seat = Seat(name, self.state.enter if shares_process else _nothing)
-        self.peers = Peers(cell, downloader, server)
-        self._server = server
-        self._task_filters = task_filters
-        self._result_filters = result_filters
+        self.peers = Peers(cell, downloader, plan.server)
+        self._server = plan.server
+        self._job_name = plan.job.name
+        self._task_filters = list(task_filters)
+        self._result_filters = list(result_filters)
         self.events = EventBus()
-        self._job_name = ""
         self._observers_know = False  # of the end
         self._ending = threading.Lock()
         self._exchange: Exchange | None = None
@@ -142,12 +135,11 @@ class Site(SiteChannel):
         """Convert what comes and goes."""
         self._exchange = exchange
 
-    def observe(self, observers: Sequence[Observer], job_name: str) -> None:
+    def observe(self, observers: Sequence[Observer]) -> None:
         """Let observers learn what happens here, before anything does."""
         folder = self.folder.path.absolute()
         for observer in observers:
-            observer.attach(ObservedRun(job_name, self.job_id, self.site, folder, self.events, self.warn))
-        self._job_name = job_name
+            observer.attach(ObservedRun(self._job_name, self.job_id, self.site, folder, self.events, self.warn))
 
     def serve(self, executor: Executor) -> None:
         """Have the executor do the tasks until the run is over."""

@@ -1,0 +1,1 @@
+"""Processes: daemons, and what they start for a job."""
