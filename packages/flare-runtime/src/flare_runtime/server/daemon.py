@@ -1,12 +1,4 @@
-"""The server's daemon. Topics that it serves, beside those of admin_desk.py:
-
-enroll        [request]                      from who was invited: certify this key
-site.hello    [version, resources]           (request) from a site that has connected
-site.exited   [job, cell, code, details]     from a site: a job's process there has ended
-site.refused  [job, cell, reason]            from a site: it will not run a job
-site.renew    [request]                      certify a new key
-job.up, job.round, job.done                  from a job's process, see job_process.py
-"""
+"""The server's daemon: who is connected, which jobs run, what starts next. What others ask is served by its desks."""
 
 from __future__ import annotations
 
@@ -30,43 +22,15 @@ from flare_runtime.server.blobs import Blobs
 from flare_runtime.server.members import Members
 from flare_runtime.server.running import RunningJob
 from flare_runtime.server.scheduler import Capacity, Needs, grant, natural_order
+from flare_runtime.server.settings import ServerSettings
+from flare_runtime.server.site_desk import SiteDesk
 from flare_runtime.server.store import JobRow, Store
 from flare_tensor_downloader import Downloader
-from flare_transport import Cell, Message
-from flare_transport.address import speaks_for
+from flare_transport import Cell
 
-__all__ = ["ServerDaemon", "ServerSettings"]
+__all__ = ["ServerDaemon"]
 
 logger = logging.getLogger(__name__)
-
-
-class ServerSettings:
-    """What the server's owner decides, in ``local/server.json``.
-
-    Attributes:
-        database: its URL; SQLite in the kit's ``state`` folder if left out.
-        blobs: where job archives are kept: a folder, or any URL of fsspec.
-        max_jobs: how many jobs run at the same time.
-        listen: the address to listen at, if it is not the port of the kit's address on all interfaces.
-        link_grace_s: how long a broken connection may take to come back, with nothing lost, before its site counts as
-            gone.
-    """
-
-    def __init__(self, kit: Kit) -> None:
-        path = kit.folder / "local" / "server.json"
-        try:
-            values = json.loads(path.read_text()) if path.is_file() else {}
-            state = kit.folder / "state"
-            self.database = str(values.pop("database", f"sqlite:///{state / 'flare.db'}"))
-            self.blobs = str(values.pop("blobs", state / "blobs"))
-            self.max_jobs = int(values.pop("max_jobs", 4))
-            port = kit.info.address.rpartition(":")[2]
-            self.listen = str(values.pop("listen", f"grpc://0.0.0.0:{port}"))
-            self.link_grace_s = float(values.pop("link_grace_s", 30.0))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise FlareError(f"{path} cannot be read: {error}") from error
-        if values:
-            raise FlareError(f"{path}: unknown {', '.join(values)}; known are {', '.join(vars(self))}")
 
 
 class ServerDaemon:
@@ -106,8 +70,8 @@ class ServerDaemon:
         )
         self.downloader = Downloader(self.cell)
         self.cell.on_peer_lost(self._peer_lost)
-        self._serve_topics()
         AdminDesk(self)
+        SiteDesk(self)
 
     def listen(self) -> str:
         """Begin to serve; return the address."""
@@ -273,9 +237,9 @@ class ServerDaemon:
             started=self._job_started,
             connected=lambda: list(self.connected),
         )
-        job.start([site for site in self.connected if self._hold(job, site)])
+        job.start([site for site in self.connected if self.hold(job, site)])
 
-    def _hold(self, job: RunningJob, site: str) -> bool:
+    def hold(self, job: RunningJob, site: str) -> bool:
         """Give a job what it needs at a site that is there; false if that is not free."""
         if site not in job.sites:
             return False
@@ -310,91 +274,6 @@ class ServerDaemon:
             )
         self.update(job, state=status.value, reason=reason, ended=time.time())
         self.schedule()
-
-    def _serve_topics(self) -> None:
-        serve = self.cell.handle
-        serve("enroll", self._on_enroll)
-        serve("site.hello", self._on_hello)
-        serve("site.exited", self._on_exited)
-        serve("site.refused", self._on_refused)
-        serve("site.renew", self._on_renew)
-        serve("job.up", self._on_job_up)
-        serve("job.round", self._on_job_round)
-        serve("job.done", self._on_job_done)
-
-    def _on_enroll(self, message: Message) -> dict[str, Any]:
-        (request,) = message.payload
-        kit = self.members.enroll(message.sender, request)
-        self.store.note(message.sender, "enroll", kit["info"]["name"])
-        return kit
-
-    def _on_renew(self, message: Message) -> dict[str, Any]:
-        (request,) = message.payload
-        member = self.members.owner_of(message.sender)
-        self.store.note(member.name, "renew", member.name)
-        return self.members.renew(member.name, request)
-
-    def _on_hello(self, message: Message) -> dict[str, Any]:
-        _version, resources = message.payload
-        site = self._site(message)
-        with self.lock:
-            self.connected[site] = Capacity.of(resources)
-            self.since[site] = time.time()
-            logger.info("site connected site=%s", site)
-            for job in self.running.values():
-                job.site_left(site, "its client was started again")
-                if self._hold(job, site):
-                    job.deploy(site)
-            self.schedule()
-            self.changed.notify_all()
-        return {"project": self.kit.info.project}
-
-    def _on_exited(self, message: Message) -> None:
-        job_id, host, code, details = message.payload
-        site = self._site(message)
-        if speaks_for(site, host):
-            self.cell.disconnect(host)  # it will not come back, so nobody need wait for what it owes
-        with self.lock:
-            job = self.running.get(job_id)
-            if job is not None and job.site_exited(site, host, code, details) and site in self.connected:
-                job.deploy(site)
-
-    def _on_refused(self, message: Message) -> None:
-        job_id, host, reason = message.payload
-        site = self._site(message)
-        with self.lock:
-            job = self.running.get(job_id)
-            if job is not None:
-                job.site_refused(site, host, reason)
-
-    def _on_job_up(self, message: Message) -> None:
-        job = self._job(message)
-        with self.lock:
-            job.process_is_up([site for site in job.cards if site in self.connected])
-            self.changed.notify_all()
-
-    def _on_job_round(self, message: Message) -> None:
-        job = self._job(message)
-        with self.lock:
-            job.progressed()
-
-    def _on_job_done(self, message: Message) -> None:
-        job = self._job(message)
-        _, status, error = message.payload
-        with self.lock:
-            job.done(RunStatus(status), error)
-
-    def _job(self, message: Message) -> RunningJob:
-        job = self.running.get(message.payload[0])
-        if job is None or message.sender != job.cell_name:
-            raise JobError(f"{message.sender} is not the process of a job that runs")
-        return job
-
-    def _site(self, message: Message) -> str:
-        member = self.members.owner_of(message.sender)
-        if member.kind != "client" or member.name != message.sender:
-            raise FlareError(f"{message.sender} is no site, and cannot say {message.topic}")
-        return member.name
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         with self.lock:
