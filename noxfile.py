@@ -210,10 +210,11 @@ def lockstep(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format with ruff."""
+    """Check style and format with ruff, and that what is public is documented."""
     prepare(session, RUFF)
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check", *session.posargs)
+    session.run("python", "tools/check_docstrings.py")
 
 
 @nox.session(default=False)

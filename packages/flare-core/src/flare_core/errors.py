@@ -94,6 +94,9 @@ class JobError(FlareError):
 class SiteError(FlareError):
     """One site failed.
 
+    Args:
+        message: what went wrong, with the site's name.
+
     Attributes:
         site: the name of the site.
         details: the last lines that its script left, a traceback or its exit code; may be empty.

@@ -38,7 +38,14 @@ class FilterPoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FilterContext:
-    """Where a filter works: the chain, the site at the other end or this one, the task and its round."""
+    """Where a filter works.
+
+    Attributes:
+        point: which of the four chains it belongs to.
+        site: the site at the other end, or this one; ``*`` where one run serves all.
+        task: the name of the task.
+        round: the task's round; None outside of one.
+    """
 
     point: FilterPoint
     site: str
@@ -65,7 +72,7 @@ class TensorFilter(Filter):
 
     @abstractmethod
     def process_tensor(self, key: Key, array: Any, context: FilterContext) -> Any:
-        """Return the array that goes on under ``key``."""
+        """Return the array that goes on under ``key`` in place of ``array``; ``context`` says where."""
 
     def process(self, model: FLModel, context: FilterContext) -> FLModel:
         if model.params is None:

@@ -67,7 +67,15 @@ class CodeBundle:
 
 @dataclass(slots=True)
 class ServerApp:
-    """The server's part of a job: workflows run one after the other, components are found by their id."""
+    """The server's part of a job.
+
+    Attributes:
+        workflows: run one after the other.
+        components: what else there is, by id: ``persistor`` reads and writes models, observers follow the run.
+        task_data_filters: for tasks that leave the server.
+        task_result_filters: for results that reach it.
+        config: what workflows find in ``fed.config``.
+    """
 
     workflows: list[Component] = field(default_factory=list)
     components: dict[str, Component] = field(default_factory=dict)
@@ -78,7 +86,16 @@ class ServerApp:
 
 @dataclass(slots=True)
 class ClientApp:
-    """A site's part of a job; ``code`` is there if the site does not use the job's."""
+    """A site's part of a job.
+
+    Attributes:
+        executors: who does which tasks; the last is for all that are left.
+        components: what else there is, by id, such as observers.
+        task_data_filters: for tasks that reach the site.
+        task_result_filters: for results that leave it.
+        config: what the script finds with ``flare.get_config()``.
+        code: the files that the site runs, if not the job's.
+    """
 
     executors: list[ExecutorEntry] = field(default_factory=list)
     components: dict[str, Component] = field(default_factory=dict)

@@ -85,6 +85,9 @@ class Federation(Protocol):
         not answered when the round's deadline is over, are passed over. A result that comes too late is never used.
 
         Args:
+            task: the task's name.
+            model: what the sites are given; its round is set here.
+            to: which sites; all if left out.
             result_stays: have the params of the replies stay at the sites. Those of the replies then only say where
                 they are: the server cannot read them, but give them to other sites, as a task's params or in a task's
                 ``meta``. The sites keep them until :meth:`release`.
@@ -99,6 +102,8 @@ class Federation(Protocol):
         :meth:`broadcast`, the order included. ``reply.round`` and ``reply.sent`` tell what a reply was made from.
 
         Args:
+            task: the task's name.
+            model: what the sites are given; its round is set here.
             to: the sites that may be given the task. After the round's deadline, its quorum is enough.
             quorum: how many replies are awaited; all that are under way, if those are fewer.
             max_staleness: what was given to sites more rounds ago is withdrawn, and its results are dropped.
@@ -125,6 +130,7 @@ class Federation(Protocol):
         """Keep a checkpoint named ``global`` or ``best``; ``model`` must not change afterwards.
 
         Args:
+            name: which of the two.
             metric: what chose it.
             of_round: the round in which sites were given it, if that is not the current one.
         """
@@ -136,7 +142,7 @@ class Federation(Protocol):
         """Keep a file of results beside the checkpoints, in place of one that has its name."""
 
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Show a table to the people who watch the run."""
+        """Show a table to the people who watch the run: a ``title``, the heads of the ``columns``, the ``rows``."""
 
     def warn(self, message: str) -> None:
         """Show a warning to the people who watch the run, and log it."""

@@ -39,7 +39,7 @@ def proximal_loss(model: keras.Model, params: Mapping[str, Any], mu: float) -> A
     return _proximal(list(own.values()), [params[key] for key in own], _checked(mu))
 
 
-class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]
+class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no types
     """A loss with FedProx's proximal term added, for ``model.fit`` and for training loops of one's own.
 
     Call :meth:`start` with each global model; before the first, there is nothing to stay near to. A model with several

@@ -75,6 +75,8 @@ class Admin:
         Args:
             study: who takes part in it runs the job and sees it.
             priority: jobs with a higher one start first.
+        Raises:
+            AdminError: there is no job in the folder, or the server does not take it; says why.
         """
         with tempfile.TemporaryDirectory(prefix="flare-submit-") as scratch:
             folder = export_job(job, Path(scratch)) if isinstance(job, Job) else Path(job)
@@ -137,7 +139,11 @@ class Admin:
         return found
 
     def download(self, id_: str, to: str | Path) -> Path:
-        """Fetch the folder of a run that has ended into ``to``, which is made."""
+        """Fetch the folder of a run that has ended into ``to``, which is made.
+
+        Raises:
+            AdminError: a file cannot be fetched, or has a place outside of ``to``.
+        """
         target = Path(to)
         for name, reference in self._ask("files", id_):
             place = target / name
@@ -150,11 +156,14 @@ class Admin:
         return target
 
     def logs(self, id_: str, site: str | None = None, *, follow: bool = False) -> Iterator[str]:
-        """Yield the text of a log: the server's, or a site's; with ``follow``, what comes until the job has ended."""
+        """Yield the text of a log of the job ``id_``: the server's, or a ``site``'s.
+
+        With ``follow``, what comes until the job has ended, too.
+        """
         return self.read(id_, f"sites/{site}/log.txt" if site else "log.txt", follow=follow)
 
     def read(self, id_: str, name: str, *, follow: bool = False) -> Iterator[str]:
-        """Yield the text of a file of the run's folder, piece by piece; as for :meth:`logs`."""
+        """Yield the text of the file ``name`` of the run's folder, piece by piece; the rest as for :meth:`logs`."""
         offset, is_over = 0, False
         rest = b""
         while not is_over:
@@ -186,7 +195,16 @@ class Admin:
         studies: str = "default",
         days: int = 3,
     ) -> str:
-        """Return a token with which a site (or an ``admin`` with a role) can join once, within so many days."""
+        """Return a token with which somebody can join, once.
+
+        Args:
+            name: what the site or the administrator is to be called.
+            kind: ``client`` for a site, or ``admin``.
+            role: what an administrator may do; see :mod:`flare_runtime.server.rights`.
+            org: the organization it belongs to.
+            studies: in which studies it takes part: names with commas between them, or ``*`` for all.
+            days: how long the token can be used.
+        """
         options = {"kind": kind, "role": role, "org": org, "studies": studies, "days": days}
         token: str = self._ask("invite", name, options)
         return token

@@ -32,7 +32,7 @@ INLINE_TOTAL_BYTES = 1 << 20
 
 
 class Offer(Transaction):
-    """Some tensors under one reference, until the offer is closed.
+    """Some tensors under one reference, until the offer is closed; made by :meth:`Downloader.offer`.
 
     Attributes:
         entries: what is offered, in order; small tensors are held inline and need no fetching.
@@ -87,7 +87,11 @@ class Offer(Transaction):
         return any(source is not None for source in self._sources)
 
     def source(self, index: int) -> TensorSource:
-        """The source of one entry that is not inline."""
+        """The source of one entry that is not inline.
+
+        Raises:
+            DownloadError: the entry is, or there is none of that number.
+        """
         source = self._sources[index] if 0 <= index < len(self._sources) else None
         if source is None:
             raise DownloadError(f"the offer {self.ref_id} has no tensor {index} to fetch")

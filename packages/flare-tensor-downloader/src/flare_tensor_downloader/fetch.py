@@ -21,6 +21,10 @@ class Offered:
     """Where tensors can be fetched: a reference at a cell.
 
     Attributes:
+        cell: the one that fetches.
+        owner: the name of the cell that offers them.
+        ref_id: under which reference.
+        timeout_s: seconds to wait for one range; None waits as long as the link lasts.
         sealed: whether they come so that no cell in between can read them.
     """
 
@@ -31,7 +35,10 @@ class Offered:
     sealed: bool = False
 
     def ask(self, index: int, offset: int, target: memoryview) -> PendingReply:
-        """Ask for a range, to be received into ``target``; one that is sealed has memory of its own."""
+        """Ask for a range of the tensor ``index``, from the byte ``offset`` on, to be received into ``target``.
+
+        One that is sealed has memory of its own.
+        """
         request = [self.ref_id, index, offset, len(target)]
         if self.sealed:
             return self.cell.start_request(self.owner, "tensor.pull", request, sealed=True)

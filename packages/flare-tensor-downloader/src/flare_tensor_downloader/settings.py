@@ -32,7 +32,9 @@ class TransferSettings:
     """How models are transferred; see above.
 
     Attributes:
-        spill_bytes: None for never.
+        inline_bytes: up to which size a tensor travels within the message.
+        skip_unchanged: whether a tensor that the other end has is left out.
+        spill_bytes: from which size on a model is received into a file; None for never.
     """
 
     inline_bytes: int = INLINE_BYTES

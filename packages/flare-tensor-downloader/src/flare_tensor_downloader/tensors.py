@@ -62,8 +62,10 @@ def iterate_tensors(
 ) -> Iterator[tuple[Key, Any]]:
     """Fetch the tensors of a reference one after the other, and hold no more than one, and what is fetched ahead.
 
+    The arguments are those of :func:`download_tensors`.
+
     Yields:
-        key and array; the arguments are those of :func:`download_tensors`.
+        key and array.
     Raises:
         DownloadError, TransportError, TimeoutError: what went wrong; what was yielded before is right.
     """

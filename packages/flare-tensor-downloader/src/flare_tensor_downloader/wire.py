@@ -51,8 +51,8 @@ def send_params(
 ) -> tuple[FLModel, Offer | None]:
     """Return what to put into a message for ``model``, and the offer to close afterwards if tensors stay here.
 
-    Small params travel in the message as they are; the caller's model does not change. The other arguments are those of
-    :meth:`Downloader.offer`.
+    Small params travel in the message as they are; the caller's model does not change. ``downloader`` is this
+    cell's; the other arguments are those of :meth:`Downloader.offer`.
     """
     params = model.params
     if params is None or isinstance(params, OfferedParams) or _is_small(params, downloader.settings.inline_bytes):
@@ -70,6 +70,8 @@ def keep_params(model: FLModel, downloader: Downloader, holder: str) -> FLModel:
     Others may fetch them; where cells can seal, ``holder`` itself may not.
 
     Args:
+        model: whose arrays must not change until then.
+        downloader: of this cell.
         holder: the cell that may let them go; they are let go, too, when it is lost.
     """
     if model.params is None:

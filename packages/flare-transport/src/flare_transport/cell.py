@@ -79,7 +79,10 @@ class Cell:
         self._lost: list[Callable[[str, BaseException | None], None]] = []
 
     def handle(self, topic: str, handler: Handler, *, inline: bool = False) -> None:
-        """Serve ``topic``: what ``handler`` returns for a request is the reply, what it raises reaches the asker."""
+        """Serve ``topic``: what ``handler`` returns for a request is the reply, what it raises reaches the asker.
+
+        It runs on a pool of threads, or ``inline``, on the link's.
+        """
         self._handlers[topic] = (handler, inline)
 
     def handle_stream(self, topic: str, handler: StreamHandler) -> None:
@@ -218,7 +221,7 @@ class Cell:
         sealed: bool = False,
         timeout_s: float | None = None,
     ) -> Message:
-        """Send a request and wait for its reply; see :meth:`start_request`.
+        """Send a request and wait for its reply; the arguments are those of :meth:`start_request`.
 
         Raises:
             RemoteError: the handler raised.

@@ -25,7 +25,7 @@ Opener: TypeAlias = Callable[[Message], Message]
 
 
 class PendingReply:
-    """A reply that is under way."""
+    """A reply that is under way; made by :meth:`Cell.start_request`."""
 
     __slots__ = ("_done", "_error", "_message", "_opener", "_replies", "into", "link", "number", "to")
 

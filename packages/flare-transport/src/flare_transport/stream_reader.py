@@ -21,7 +21,7 @@ GAP_S = 10.0  # how long to wait for chunks that should have come before the end
 
 
 class StreamReader:
-    """Reads a byte stream; given to the handler of the stream's topic, and of use to no other thread.
+    """Reads a byte stream; made by a cell for the handler of the stream's topic, and of use to no other thread.
 
     Iterating over it yields the bytes in chunks, as they arrive. A chunk is the reader's own and may be kept; it is
     read-only if it came as ``bytes`` from a cell in the same process.

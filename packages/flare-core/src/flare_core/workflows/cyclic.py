@@ -29,6 +29,9 @@ class Cyclic(Workflow):
             names, others taking no part.
         task_name: the task that the sites are given.
 
+    Raises:
+        RecipeError: ``order`` is neither a word that is known nor a list.
+
     Source: Chang et al. 2018, "Distributed deep learning networks among institutions for medical imaging", cyclical
     weight transfer.
     """

@@ -50,6 +50,9 @@ class CrossSiteEval(Workflow):
         min_clients: how many sites must take part.
         models: which models: ``global``, ``best``, ``sites``.
         participating_clients: names of those that do, if not all.
+
+    Raises:
+        RecipeError: ``models`` names something else.
     """
 
     def __init__(

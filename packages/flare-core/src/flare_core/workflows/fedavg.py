@@ -41,6 +41,9 @@ class FedAvg(Workflow):
             report under the same names, and belongs to the model that the round has made.
         task_name: the task that the sites are given.
 
+    Raises:
+        RecipeError: arguments of the default aggregator are given besides another one, or ``stop_cond`` is none.
+
     A round's metrics belong to the model that was sent out in it, so the best model is one that the sites received: the
     result of the last round is never among the candidates, as nobody measured it. With a quorum, a round's metrics are
     those of the replies that ended it, whatever model they measured; a model can become the best when ``quorum`` sites

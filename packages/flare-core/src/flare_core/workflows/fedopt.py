@@ -28,6 +28,9 @@ class FedOpt(FedAvg):
         schedule: a factor on the learning rate by round.
         arguments: those of :class:`FedAvg`.
 
+    Raises:
+        RecipeError: ``optimizer`` or ``schedule`` is something else.
+
     Source: Reddi et al. 2021, arXiv:2003.00295, algorithm 2.
     """
 

@@ -26,7 +26,7 @@ class Scaffold(FedAvg):
 
     Args:
         trainable: keys of the parameters that have controls; every floating-point array if left out.
-        arguments: those of :class:`FedAvg`, but for the aggregator.
+        aggregation_weights, exclude_vars, arguments: those of :class:`FedAvg`, but for the aggregator.
 
     Source: Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, with a global step size of 1; models are weighted by
     steps as in :class:`FedAvg`, controls are not.

@@ -6,7 +6,7 @@ import runpy
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -91,6 +91,6 @@ class _Waiting:
 
     def deploy(self, job: Job) -> Run:
         """Run ``job`` to its end."""
-        run: Any = self._env.deploy(job)
+        run = self._env.deploy(job)
         run.get_result(raise_on_failure=False)
-        return run  # type: ignore[no-any-return]
+        return run

@@ -10,7 +10,7 @@ from flare_core import FlareError
 try:
     import fcntl
 except ImportError:  # Windows: the port, and the server, refuse a second process
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # not on Windows
 
 __all__ = ["InUseError", "LockFile"]
 

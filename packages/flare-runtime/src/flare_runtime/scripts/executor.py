@@ -33,6 +33,9 @@ class ScriptExecutor(Executor):
         command: what starts such a process.
         params_transfer_type: FULL or DIFF.
         exchange_format: the form of the arrays that the script gets, ``numpy``, ``pytorch`` or ``tensorflow``.
+
+    Raises:
+        RecipeError: ``args`` or ``command`` is one text.
     """
 
     def __init__(

@@ -187,7 +187,7 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
             random.setstate(before)
             generators.SEEDED[name](module, state.seed)
 
-        loader.exec_module = execute_and_seed  # type: ignore[method-assign]
+        loader.exec_module = execute_and_seed  # type: ignore[method-assign]  # of this one loader
     return spec
 
 

@@ -14,7 +14,7 @@ __all__ = ["SimRun"]
 
 
 class SimRun:
-    """A run of :class:`SimEnv`, which has ended when it is returned."""
+    """A run, made by :class:`SimEnv`; it has ended by then."""
 
     def __init__(
         self,

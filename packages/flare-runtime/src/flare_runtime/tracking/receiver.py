@@ -34,6 +34,7 @@ class Entry:
     """One thing to write.
 
     Attributes:
+        kind: which of what trackers tell apart.
         name: ``site-1/accuracy`` for what a site reports, ``accuracy`` for the average over the sites.
         value: a float for a number, a text for a text; what a parameter or a tag is set to.
         step: the script's ``global_step``, else the round.

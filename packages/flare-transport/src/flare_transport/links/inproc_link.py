@@ -74,7 +74,7 @@ class InprocListener:
 
 
 class InprocLink(ThreadLink):
-    """One end of a link; made in pairs."""
+    """One end of a link; made by :meth:`pair`."""
 
     def __init__(self, peer: str, *, outgoing: _Lane, incoming: _Lane) -> None:
         super().__init__(peer)
