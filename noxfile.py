@@ -305,6 +305,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def site(session: nox.Session) -> None:
+    """Build the documentation as a site, into site/."""
+    prepare(session, "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0", "pyyaml>=6")
+    session.run("python", "tools/build_site.py", *session.posargs)
+
+
+@nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build a wheel and an sdist of every package into dist/."""
     prepare(session, *BUILD_TOOLS)
