@@ -152,12 +152,14 @@ def prepare(
     stamp.write_text(digest)
 
 
-def run_in_everything(session: nox.Session, *command: str) -> None:
+def run_in_everything(session: nox.Session, *command: str, success_codes: list[int] | None = None) -> None:
     """Run a program of the environment that holds all packages."""
     path = os.pathsep.join([str(EVERYTHING), os.environ.get("PATH", "")])
     env = {"PATH": path, "VIRTUAL_ENV": str(EVERYTHING.parent)}
     program, *arguments = command
-    session.run(str(EVERYTHING / program), *arguments, external=True, env=env, **PATIENCE)
+    session.run(
+        str(EVERYTHING / program), *arguments, external=True, env=env, success_codes=success_codes or [0], **PATIENCE
+    )
 
 
 @nox.session(default=False)
@@ -366,6 +368,28 @@ def bench_peers(session: nox.Session) -> None:
             session.run(*pip, *PEERS[name], external=True)
             (location / "ready").touch()
         session.run(python, "-m", "pip", "check", external=True)
+
+
+@nox.session(default=False, requires=["build"])
+def release(session: nox.Session) -> None:
+    """Rehearse a release: each package from what build made, alone, with its README's example. Uploads nothing."""
+    prepare(session, "pip", "twine>=6")
+    session.run("twine", "check", "--strict", *map(str, sorted((ROOT / "dist").glob("*-*"))))
+    session.run("python", "tools/rehearse_release.py", *session.posargs)
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def coverage(session: nox.Session) -> None:
+    """Run the tests and say which lines they run, those of other processes included; pages in htmlcov/."""
+    run_in_everything(session, "python", "-m", "pip", "install", "--quiet", "coverage>=7.10")
+    run_in_everything(session, "coverage", "erase")
+    paths = session.posargs or [*(f"packages/{name}/tests" for name in PROJECTS), "tests"]
+    for marker in ("not deployed", "deployed"):
+        command = ["coverage", "run", "-m", "pytest", "-q", "-m", marker, *paths]
+        run_in_everything(session, *command, success_codes=[0, 5])  # 5: nothing of the kind was found
+    run_in_everything(session, "coverage", "combine", "--quiet")
+    run_in_everything(session, "coverage", "html", "--quiet")
+    run_in_everything(session, "coverage", "report")
 
 
 @nox.session(python=False, default=False)

@@ -1,0 +1,152 @@
+"""Rehearse a release: install each package alone from dist/, run what its README shows, and build it from its sdist.
+
+Usage: rehearse_release.py [package ...], all if left out; dist/ must hold what `nox -s build` makes.
+
+Flare's own packages come from dist/ alone, the rest from the index. Nothing is uploaded.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+VERSION = (ROOT / "VERSION").read_text().strip()
+CONSTRAINTS = ROOT / "tools" / "constraints.txt"
+TORCH = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
+EXTRAS = {"flare-transport": "[grpc]", "flare-runtime": "[deploy]", "flare-recipes-tf": "[cpu]"}
+"""What a README's example needs besides the package itself."""
+
+
+def main(arguments: list[str]) -> int:
+    projects = {path.parent.name: path for path in sorted(ROOT.glob("packages/*/pyproject.toml"))}
+    rows = [rehearse(name, projects) for name in arguments or projects]
+    print(f"\n{'package':<24} {'wheel':>7} {'alone':>7} {'brings':>7} {'seconds':>8}  result")
+    for row in rows:
+        print(row.text)
+    if all(row.problem == "" for row in rows):
+        print(f"\nAll is well. To release: twine upload dist/*-{VERSION}*")
+    return 0 if all(row.problem == "" for row in rows) else 1
+
+
+class Row:
+    """What was seen of one package."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.problem = ""
+        self.wheel_kib = self.installed_mib = 0.0
+        self.distributions = 0
+        self.seconds = 0.0
+
+    @property
+    def text(self) -> str:
+        return (
+            f"{self.name:<24} {self.wheel_kib:>4.0f} KB {self.installed_mib:>4.0f} MB {self.distributions:>7}"
+            f" {self.seconds:>8.0f}  {self.problem or 'ok'}"
+        )
+
+
+def rehearse(name: str, projects: dict[str, Path]) -> Row:
+    """Install one package in an environment of its own, and use it."""
+    row = Row(name)
+    began = time.monotonic()
+    wheel = wheel_of(name)
+    row.wheel_kib = wheel.stat().st_size / 1024
+    with tempfile.TemporaryDirectory() as folder:
+        environment = Path(folder, "environment")
+        run([sys.executable, "-m", "venv", str(environment)])
+        python = str(environment / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+        try:
+            install(python, name, projects, extras="")
+            row.installed_mib, row.distributions = weigh(python)
+            if name in EXTRAS:
+                install(python, name, projects, extras=EXTRAS[name])
+            print(
+                run([python, str(ROOT / "tools" / "check_docs.py"), str(ROOT / "packages" / name / "README.md")]),
+                end="",
+            )
+            check_sdist(name, Path(folder))
+        except RuntimeError as error:
+            row.problem = "FAILED"
+            print(f"{name}: {error}", file=sys.stderr)
+    row.seconds = time.monotonic() - began
+    print(row.text, flush=True)
+    return row
+
+
+def install(python: str, name: str, projects: dict[str, Path], *, extras: str) -> None:
+    """Install a package, and those of ours that it needs, from dist/."""
+    needed = closure(name, projects, extras.strip("[]"))
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(CONSTRAINTS)]
+    if any("torch" in dependencies(each, projects, "") for each in needed):
+        run([*pip, TORCH])  # first: CONTRIBUTING.md says why
+    wheels = [f"{each} @ {wheel_of(each).as_uri()}" for each in needed[:-1]]
+    run([*pip, *wheels, f"{name}{extras} @ {wheel_of(name).as_uri()}"])
+    run([python, "-m", "pip", "check"])
+
+
+def closure(name: str, projects: dict[str, Path], extra: str = "") -> list[str]:
+    """A package and those of ours that it needs, the latter first."""
+    found: dict[str, None] = {}
+    for each in dependencies(name, projects, extra):
+        if each in projects:
+            found |= dict.fromkeys(closure(each, projects))
+    return [*found, name]
+
+
+def dependencies(name: str, projects: dict[str, Path], extra: str) -> list[str]:
+    project = tomllib.loads(projects[name].read_text(encoding="utf-8"))["project"]
+    lines = [*project.get("dependencies", []), *project.get("optional-dependencies", {}).get(extra, [])]
+    return [line.split("[")[0].split("=")[0].split(">")[0].split("<")[0].split(";")[0].strip() for line in lines]
+
+
+def weigh(python: str) -> tuple[float, int]:
+    """Return MiB and number of what is installed, pip itself left out."""
+    code = (
+        "import importlib.metadata as m; d = [x for x in m.distributions() if x.name not in ('pip', 'setuptools')];"
+        "print(sum(f.size or 0 for x in d for f in x.files or ()) / 2**20, len(d))"
+    )
+    mib, number = run([python, "-c", code]).split()
+    return float(mib), int(number)
+
+
+def check_sdist(name: str, folder: Path) -> None:
+    """Build a wheel from the sdist, and see that it holds what the one in dist/ does."""
+    sdist = DIST / f"{name.replace('-', '_')}-{VERSION}.tar.gz"
+    run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(sdist)])
+    built, wanted = (
+        sorted(entry for entry in zipfile.ZipFile(path).namelist() if not entry.endswith("RECORD"))
+        for path in (folder / wheel_of(name).name, wheel_of(name))
+    )
+    if built != wanted:
+        raise RuntimeError(f"a wheel built from {sdist.name} differs: {sorted(set(built) ^ set(wanted))}")
+
+
+def wheel_of(name: str) -> Path:
+    return DIST / f"{name.replace('-', '_')}-{VERSION}-py3-none-any.whl"
+
+
+def run(command: list[str]) -> str:
+    """Run a program outside of the checkout; return what it prints.
+
+    Raises:
+        RuntimeError: it failed; carries its output.
+    """
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    if not DIST.is_dir():
+        sys.exit("dist/ is not there; run: nox -s build")
+    sys.exit(main(sys.argv[1:]))
