@@ -84,10 +84,6 @@ class WorkerPool:
             if worker.status is not None
         }
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all workers have ended; false after ``timeout_s`` seconds."""
-        return self._all_gone.wait(timeout_s)
-
     def stop(self) -> None:
         """End all workers and everything that they started, if need be by force; returns when they are gone."""
         self._cell.close()  # which ends a worker and its children, unless its process is stuck
