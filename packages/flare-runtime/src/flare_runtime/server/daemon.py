@@ -1,7 +1,7 @@
 """The server's daemon. Topics that it serves, beside those of admin_desk.py:
 
 enroll        [request]                      from who was invited: certify this key
-site.hello    [version, resources]           (request) from a site that has connected
+site.hello    [version, resources]           (request) from a site that has connected -> {project, running: job ids}
 site.exited   [job, cell, code, details]     from a site: a job's process there has ended
 site.refused  [job, cell, reason]            from a site: it will not run a job
 site.renew    [request]                      certify a new key
@@ -111,9 +111,9 @@ class ServerDaemon:
 
     def listen(self) -> str:
         """Begin to serve; return the address."""
-        address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
-        logger.info("listening address=%s project=%s", address, self.kit.info.project)
-        with self.lock:
+        with self.lock:  # so that a site which comes at once is told of the jobs that go on
+            address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
+            logger.info("listening address=%s project=%s", address, self.kit.info.project)
             for row in self.store.jobs(states=(RunStatus.RUNNING.value,)):
                 self._start(row, row.needs.get("cards", {}))
             self.schedule()
@@ -347,7 +347,8 @@ class ServerDaemon:
                     job.deploy(site)
             self.schedule()
             self.changed.notify_all()
-        return {"project": self.kit.info.project}
+            running = list(self.running)
+        return {"project": self.kit.info.project, "running": running}
 
     def _on_exited(self, message: Message) -> None:
         job_id, host, code, details = message.payload

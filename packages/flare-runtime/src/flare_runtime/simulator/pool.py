@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core import export_job
+from flare_runtime.processes import remove_scratch
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.simulator.plan import WorkerPlan
 from flare_runtime.simulator.worker import run_worker
@@ -147,6 +148,7 @@ class WorkerPool:
     def _await_end(self, worker: _Worker) -> None:
         _, status, usage = os.wait4(worker.pid, 0)
         code = os.waitstatus_to_exitcode(status)
+        remove_scratch(worker.pid)
         worker.peak_bytes = usage.ru_maxrss * 1024
         worker.cpu_s = usage.ru_utime + usage.ru_stime
         with self._lock:
