@@ -1,6 +1,6 @@
 """A day of a federation in an hour: random jobs, while processes are killed and paused, and connections cut.
 
-Usage: tools/faults.py [--minutes 60] [--seed 0] [--sites 6] [--at-once 3] [--every 4] [--plot faults.svg] [--faults KIND…]
+Usage: tools/faults.py [--minutes 60] [--seed 0] [--sites 6] [--at-once 3] [--every 4] [--plot faults.svg]
 
 Every job must end as it was planned to: finished, with the model, metrics and tables of the same job where nothing
 disturbs it; or failed for the planned reason; or aborted. Jobs and faults are drawn from the seed and printed. Exits
@@ -124,9 +124,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[str]:
     title = (
         f"{options.minutes:g} minutes, seed {options.seed}: {len(judge.results)} jobs, {faults.counts.total()} faults"
     )
-    legend = [("server's daemon", "#0b62a4"), ("sites' daemons", "#999")]
-    legend += [(name, COLOURS[key]) for name, key in
-               (("kill", "kill"), ("pause", "paus"), ("leave", "a si"), ("cut", "cut "), ("stall", "stal"))]  # fmt: skip
+    legend = [("server's daemon", "#0b62a4"), ("sites' daemons", "#999"), *COLOURS.items()]
     options.plot.write_text(plot(title, list(sampler.curves.values()), faults.marks, legend), encoding="utf-8")
     show(judge, faults, federation, first, last)
     return problems

@@ -22,10 +22,10 @@ from holdings import Mark
 
 KINDS = {
     "kill a job's process at a site": 4,
-    "kill a job's process at the server": 3,
+    "kill a job's process at the server": 2,
     "kill a script": 4,
     "kill a site's daemon": 3,
-    "kill the server's daemon": 2,
+    "kill the server's daemon": 1,
     "pause a process": 4,
     "a site leaves": 2,
     "cut a connection": 4,
@@ -34,7 +34,7 @@ KINDS = {
     "stall all connections": 1,
 }
 """Each kind of fault, and how often it is drawn."""
-COLOURS = {"kill": "#d33", "paus": "#e90", "a si": "#93c", "cut ": "#2a2", "stal": "#0aa"}
+COLOURS = {"kill": "#d33", "pause": "#e90", "leave": "#93c", "cut": "#2a2", "stall": "#0aa"}
 START_TRIES = 20
 
 
@@ -139,7 +139,8 @@ class Faults:
             self._federation.say(f"fault {number}: {kind}: {what}")
 
     def _note(self, kind: str) -> None:
-        self.marks.append(Mark((time.monotonic() - self._began) / 60, COLOURS[kind[:4]]))
+        colour = next(colour for word, colour in COLOURS.items() if word in kind)
+        self.marks.append(Mark((time.monotonic() - self._began) / 60, colour))
         self.counts[kind] += 1
 
     def _do(self, kind: str, random: Random) -> str:

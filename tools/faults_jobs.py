@@ -68,7 +68,7 @@ SCRIPT = """
 
 RECIPES = {
     "FedAvg": ("FedAvgRecipe", {}),
-    "median": ("FedAvgRecipe", {"aggregator": {"class_path": "flare_core.CoordinateMedian", "args": {}}}),
+    "median": ("FedAvgRecipe", {"aggregator": {"class_path": "flare_core.robust.CoordinateMedian", "args": {}}}),
     "compression": ("FedAvgRecipe", {"compression": "int8"}),
     "FedOpt": ("FedOptRecipe", {}),
     "SCAFFOLD": ("ScaffoldRecipe", {}),
@@ -133,7 +133,9 @@ class Plan:
             rounds=rounds,
             size=size,
             min_clients=sites - random.randint(1, 3) if is_sparing else sites,
-            pause_s=round(random.uniform(0.02, 8.0 / rounds), 3),
+            pause_s=round(
+                random.uniform(0.02, 8.0 / (10 if kind in ROUNDLESS else rounds)), 3
+            ),  # these have many tasks
             external=external,
             numbers="site" if is_sparing else "own" if external else random.choice(("global", "own")),
             flaw=random.choice(FLAWS) if is_flawed else "",

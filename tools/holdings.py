@@ -92,7 +92,7 @@ def _panel(kind: str, top: int, curves: Sequence[Curve], marks: Sequence[Mark], 
     high = max((getattr(each, kind) for curve in curves for each in curve.samples), default=0) * 1.1 or 1.0
     unit = f" ({UNITS[kind]})" if kind in UNITS else ""
     parts = [
-        f'<path d="M{LEFT + mark.minutes / end * WIDTH:.1f},{top} v{HEIGHT}" stroke="{mark.colour}" stroke-width="0.5"/>'
+        f'<path d="M{LEFT + mark.minutes / end * WIDTH:.1f},{top} v{HEIGHT}" stroke="{mark.colour}"/>'
         for mark in marks
         if mark.minutes <= end
     ]
