@@ -167,6 +167,7 @@ class Lane:
             return _reason(error)
         finally:
             writer.cancel()
+            connection.reader = None  # what it has raised holds the call, too
 
     async def _write(self, connection: Connection) -> None:
         try:
