@@ -143,11 +143,12 @@ COUNTS = """
 @pytest.mark.parametrize("victim", ["the script", "the job's process"])
 def test_a_script_in_a_process_of_its_own_is_started_again(hospital, victim):
     place = hospital()
-    hosts = []
+    hosts, scripts = [], []
 
     def decide(site, pid, times):
         if site == "site-1" and times == 1:
-            hosts.append(os.getsid(psutil.Process(pid).ppid()))
+            scripts.append(psutil.Process(pid))
+            hosts.append(scripts[0].ppid())
             os.kill(pid if victim == "the script" else hosts[0], signal.SIGKILL)
 
     job = place.job(COUNTS, [str(place.gate(decide).path)], launch_external_process=True)
@@ -156,3 +157,4 @@ def test_a_script_in_a_process_of_its_own_is_started_again(hospital, victim):
     model = read_file(place.folder / "results" / found["id"] / "server" / "global_model.safetensors")
     assert model["w"].tolist() == [4.0] * 3
     assert not list(Path(tempfile.gettempdir()).glob(f"flare-{hosts[0]}-*"))  # where its socket was
+    assert not psutil.wait_procs(scripts, timeout=20)[1], "the script goes on without the job's process"
