@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
+from pathlib import Path
 
+import psutil
 import pytest
+
+from flare_tensor_downloader import read_file
 
 RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1
 
@@ -114,3 +119,42 @@ def test_a_script_that_is_killed_between_two_tasks_goes_on_with_its_random_numbe
 
         found, after = place.run(place.job(SAYS_THAT_IT_HAS_SENT, [str(place.gate(decide).path)]))
         assert (found["state"], after) == ("finished", digest)
+
+
+COUNTS = """
+    import os
+    import socket
+    import sys
+
+    import flare_core.client as flare
+
+    flare.init()
+    while flare.is_running():
+        model = flare.receive()
+        if model.current_round == 1:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(sys.argv[1])
+                connection.sendall(f"{flare.get_site_name()} {os.getpid()}".encode())
+                connection.recv(1)
+        flare.send(flare.FLModel(params={key: value + 1 for key, value in model.params.items()}))
+"""
+
+
+@pytest.mark.parametrize("victim", ["the script", "the job's process"])
+def test_a_script_in_a_process_of_its_own_is_started_again(hospital, victim):
+    place = hospital()
+    hosts, scripts = [], []
+
+    def decide(site, pid, times):
+        if site == "site-1" and times == 1:
+            scripts.append(psutil.Process(pid))
+            hosts.append(scripts[0].ppid())
+            os.kill(pid if victim == "the script" else hosts[0], signal.SIGKILL)
+
+    job = place.job(COUNTS, [str(place.gate(decide).path)], launch_external_process=True)
+    found, _ = place.run(job)
+    assert found["state"] == "finished", found["reason"]
+    model = read_file(place.folder / "results" / found["id"] / "server" / "global_model.safetensors")
+    assert model["w"].tolist() == [4.0] * 3
+    assert not list(Path(tempfile.gettempdir()).glob(f"flare-{hosts[0]}-*"))  # where its socket was
+    assert not psutil.wait_procs(scripts, timeout=20)[1], "the script goes on without the job's process"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 
 import numpy as np
@@ -73,3 +75,65 @@ def test_models_are_compared_without_it(run):
     models = {site: {name: values["value"] for name, values in each.items()} for site, each in results.items()}
     rest = {"global": 1.0, "site-1": 10.0, "site-3": 1000.0}
     assert models == {"site-1": rest, "site-2": {"global": 1.0}, "site-3": rest}
+
+
+def test_a_cyclic_round_waits_for_a_site_that_it_needs(hospital):
+    place = hospital(3)
+    asked, leave = threading.Event(), threading.Event()
+
+    def decide(site, pid, times):
+        if times == 1:
+            asked.set()
+            leave.wait(30)
+
+    job = place.job(ADDS, [str(place.gate(decide).path), "train"], workflow="Cyclic", rounds=2, min_clients=3)
+    with place.admin() as admin:
+        job_id = admin.submit(job)["id"]
+    assert asked.wait(30)
+    place.end("site-2")
+    place.wait_for_events(job_id, {"event": "SiteLeft", "site": "site-2"})
+    leave.set()
+    place.restart("site-2")
+    found, _ = place.result(job_id)
+    assert found["state"] == "finished", found["reason"]
+    model = read_file(place.folder / "results" / job_id / "server" / "global_model.safetensors")
+    assert model["w"].tolist() == [2 * (10.0 + 100.0 + 1000.0)] * 3
+
+
+def test_a_job_that_ends_while_a_site_is_away_leaves_no_code_there(hospital):
+    place = hospital()
+    asked = threading.Event()
+
+    def decide(site, pid, times):
+        asked.set()
+        threading.Event().wait(30)  # until the job is aborted
+
+    with place.admin() as admin:
+        job_id = admin.submit(place.noise_job(place.gate(decide), gated_round=0))["id"]
+        assert asked.wait(30)
+        code = place.kit("site-2") / "jobs" / job_id / "app"
+        assert code.is_dir()
+        place.end("site-2")
+        admin.abort(job_id)
+        assert admin.wait(job_id, timeout_s=30)["state"] == "aborted"
+    place.restart("site-2")  # which returns when it is connected
+    assert not code.exists()
+
+
+def test_a_job_that_has_ended_before_a_site_could_begin_is_not_begun(hospital):
+    place = hospital()
+    process = place.poc.status()["site-2"]
+    os.kill(process, signal.SIGSTOP)  # so that the start and the end of the job reach it at the same time
+    try:
+        with place.admin() as admin:
+            job_id = admin.submit(place.noise_job())["id"]
+            place.wait_for_events(job_id, {"event": "SiteReturned", "site": "site-1"})
+            admin.abort(job_id)
+            assert admin.wait(job_id, timeout_s=30)["state"] == "aborted"
+    finally:
+        os.kill(process, signal.SIGCONT)
+    place.run(place.noise_job())
+    place.stop("site-2")  # which returns when it has done what it was doing
+    folder = place.kit("site-2") / "jobs" / job_id
+    assert folder.is_dir()
+    assert not (folder / "app").exists()

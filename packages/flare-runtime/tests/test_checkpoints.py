@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flare_core import CodeBundle, FLModel
-from flare_runtime.run.checkpoints import Checkpoints
+from flare_runtime.run.checkpoints import Checkpoints, link
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import MetricsFile, read_metrics, write_summary
 from flare_tensor_downloader import read_file
@@ -125,3 +125,12 @@ def test_a_workspace_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RecipeError, match="give workspace_root"):
         RunFolder.create(tmp_path / "file", "job")
+
+
+def test_a_file_that_is_linked_to_its_place_again_leaves_nothing_beside_it(tmp_path):
+    source, target = tmp_path / "round-0-1.safetensors", tmp_path / "global_model.safetensors"
+    source.write_bytes(b"a model")
+    for _ in range(2):
+        link(source, target)
+    assert target.read_bytes() == b"a model"
+    assert sorted(tmp_path.iterdir()) == [target, source]

@@ -109,6 +109,7 @@ class Proxy:
         self._flowing = threading.Event()
         self._flowing.set()
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept)
@@ -120,6 +121,11 @@ class Proxy:
         for each in sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def wait_for_sockets(self, count: int) -> bool:
+        """Wait until no more sockets than that are open; false if that takes too long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._sockets) <= count, 20)
 
     def hold(self) -> None:
         """Pass nothing on, but keep the connections."""
@@ -172,8 +178,9 @@ class Proxy:
         for each in (source, target):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        with self._lock:
+        with self._changed:
             self._sockets -= {source}
+            self._changed.notify_all()
         source.close()
 
 

@@ -218,3 +218,18 @@ def test_closing_a_cell_whose_link_is_interrupted_does_not_wait(pair):
     pair.site.close()
     pair.server.close()
     assert pair.server.peers == ()
+
+
+@pytest.mark.parametrize("cuts", [0, 1])
+def test_a_closed_link_gives_its_socket_back_before_the_collector_comes(pair, cuts):
+    assert pair.proxy.wait_for_sockets(2)  # one connection: its near and its far end
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(cuts):
+            pair.proxy.cut()
+            pair.site.request("server", "settle", timeout_s=WAIT_S)
+        pair.site.close()
+        assert pair.proxy.wait_for_sockets(0)
+    finally:
+        gc.enable()

@@ -55,9 +55,12 @@ class Cyclic(Workflow):
         model = fed.load()
         for _ in fed.rounds(self.num_rounds):
             metrics = MetricMean()
-            trained = []
-            for site in self._round(fed):
-                for reply in fed.broadcast(self.task_name, model, to=Sample((site,), 0)):
+            trained: list[str] = []
+            order = self._round(fed)
+            for index, site in enumerate(order):
+                left = len(trained) + len(order) - index - 1  # who will have trained if this site does not
+                needed = 0 if left >= self.min_clients or len(order) < self.min_clients else 1
+                for reply in fed.broadcast(self.task_name, model, to=Sample((site,), needed)):
                     fed.record(metrics.add(reply, 1.0), site=reply.site)
                     model = updated(model, received(reply))
                     trained.append(site)

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import threading
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
 DEAD_LINK_S = 45.0  # within which a server has noticed that the former connection of this site is dead
 HANDSHAKES = 3  # that fail before it is believed that the certificates do not fit
 CRASH_BYTES = 20_000
+REMEMBERED = 256  # jobs that are over; a start can hardly be later than so many others
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class ClientDaemon:
         self._jobs_folder.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._jobs: dict[str, _Started] = {}
+        self._over: deque[str] = deque(maxlen=REMEMBERED)  # which are not started, should a stop overtake a start
         self._news = threading.Condition()
         self._is_lost = False
         self._is_stopped = False
@@ -126,7 +129,11 @@ class ClientDaemon:
                 self.cell.connect(
                     self.kit.info.address, credentials=self.kit.credentials, peer=self._server, uplink=True
                 )
-                self.cell.request(self._server, "site.hello", [flare_core.__version__, self._resources()])
+                kept = self._kept_jobs()  # listed now: what comes after the server's answer is new
+                hello = [flare_core.__version__, self._resources()]
+                answer = self.cell.request(self._server, "site.hello", hello).payload
+                for job in set(kept) - set(answer.get("running", kept)):  # they ended while this site was away
+                    self._forget(job)
                 logger.info("connected address=%s", self.kit.info.address)
                 self._was_connected = True
                 return True
@@ -170,7 +177,8 @@ class ClientDaemon:
                 raise JobError(f"{message.sender} is not the server")
             with blocking():
                 self._prepare(task)
-            self._start(task)
+            if not self._start(task):
+                self._forget(task["job_id"])
         except (FlareError, OSError) as error:
             logger.error("job refused job=%s reason=%s", task["job_id"], error)
             self._say("site.refused", [task["job_id"], task["cell"], str(error)])
@@ -196,8 +204,11 @@ class ClientDaemon:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _start(self, task: dict[str, Any]) -> None:
+    def _start(self, task: dict[str, Any]) -> bool:
+        """Start a job's process; false if the job is over by now."""
         job, cell = task["job_id"], task["cell"]
+        if job in self._over:
+            return False
         folder = self._folder(job)
         crash_file = folder / "run" / ".workers" / "1.crash"
         environment = {VARIABLE: cards_text(task["gpus"])} if task["gpus"] else {}
@@ -227,9 +238,16 @@ class ClientDaemon:
             ended=lambda code: self._ended(job, cell, code, crash_file),
         )
         with self._lock:
-            self._jobs[job] = _Started(cell, process)
+            is_over = job in self._over
+            if not is_over:
+                self._jobs[job] = _Started(cell, process)
+        if is_over:
+            with blocking():
+                process.stop()
+            return False
         process.attach()
         logger.info("job started job=%s cell=%s pid=%s gpus=%s", job, cell, process.pid, environment.get(VARIABLE))
+        return True
 
     def _ended(self, job: str, cell: str, code: int, crash_file: Path) -> None:
         with self._lock:
@@ -243,13 +261,21 @@ class ClientDaemon:
     def _on_stop(self, message: Message) -> None:
         (job,) = message.payload
         with self._lock:
+            self._over.append(job)
             started = self._jobs.pop(job, None)
         if started is not None:
             with blocking():
                 started.process.stop()
-        folder = self._folder(job)
-        for name in ("app", "app.partial"):  # what the script has written stays
-            shutil.rmtree(folder / name, ignore_errors=True)
+        self._forget(job)
+
+    def _kept_jobs(self) -> list[str]:
+        """The jobs whose code is here."""
+        return [path.name for path in self._jobs_folder.iterdir() if any(path.glob("app*"))]
+
+    def _forget(self, job: str) -> None:
+        """Remove the code of a job that is over; what its script has written stays."""
+        for name in ("app", "app.partial"):
+            shutil.rmtree(self._folder(job) / name, ignore_errors=True)
 
     def _end_jobs(self) -> None:
         with self._lock:

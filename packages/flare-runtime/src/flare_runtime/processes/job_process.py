@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +18,13 @@ from typing import Any
 
 from flare_transport import Cell, SocketLink
 
-__all__ = ["LOST_SERVER", "JobProcess", "exit_reason"]
+__all__ = ["KILLED_SCRIPT", "LOST_SERVER", "JobProcess", "exit_reason", "make_scratch", "remove_scratch"]
 
 LOST_SERVER = 75
 """The exit code of a process that has lost whom it worked for: nothing went wrong in it."""
+
+KILLED_SCRIPT = 76
+"""The exit code of a process whose script ran in a process of its own, which was killed from outside."""
 
 GRACE_S = 10.0
 
@@ -104,6 +109,7 @@ class JobProcess:
         code = self._process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
+        remove_scratch(self._process.pid)
         self._link.close()
         self._gone.set()
         self._ended(code)
@@ -111,4 +117,24 @@ class JobProcess:
 
 def exit_reason(code: int) -> str:
     """How a process ended, as people say it."""
+    if code == KILLED_SCRIPT:
+        return "ended, as its script was killed by SIGKILL"
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def make_scratch() -> Path:
+    """Make a temporary folder, which :func:`remove_scratch` finds if this process is killed before it can remove it.
+
+    Its path is short, as that of a socket has at most about 100 bytes.
+    """
+    return Path(tempfile.mkdtemp(prefix=_scratch_prefix(os.getpid())))
+
+
+def remove_scratch(pid: int) -> None:
+    """Remove the temporary folders that a process which has ended has left."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_scratch_prefix(pid)}*"):
+        shutil.rmtree(path, ignore_errors=True)  # that of another user's process, long ago, is not ours to remove
+
+
+def _scratch_prefix(pid: int) -> str:
+    return f"flare-{pid}-"

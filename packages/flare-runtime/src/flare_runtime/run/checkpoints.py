@@ -190,6 +190,8 @@ def write_text(path: Path, text: str) -> None:
 
 def link(source: Path, target: Path) -> None:
     """Give a file a second name; it stays as it is when the first name is given to another."""
+    if target.exists() and target.samefile(source):
+        return  # and not replaced by itself, which would do nothing, and leave the partial name behind
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     try:

@@ -20,7 +20,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +29,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
-from flare_runtime.errors import ScriptError
+from flare_runtime.errors import ScriptError, ScriptKilledError
+from flare_runtime.processes.job_process import make_scratch
 from flare_runtime.site.log import SiteLog
 from flare_tensor_downloader import LazyParams, receive_params, send_params
 from flare_transport import Cell, Message, UnreachableError
@@ -61,7 +61,7 @@ class ScriptHost:
         self.cell = cell
         self.secret = secrets.token_bytes(32)
         self.scripts: dict[str, _Script] = {}
-        self._folder = tempfile.mkdtemp(prefix="flare-")  # a short path: that of a socket has at most about 100 bytes
+        self._folder = make_scratch()
         self.address = cell.listen(f"unix://{self._folder}/scripts", secret=self.secret)
         cell.handle("script.hello", lambda message: self._of(message).hello())
         cell.handle("script.withdrawn", lambda message: self._of(message).is_withdrawn())
@@ -114,6 +114,7 @@ def run_external(site: Site, command: list[str], settings: dict[str, str], impor
         import_from: folders of modules, before the job's code.
     Raises:
         ScriptError: it could not be started, or ended with another code than 0.
+        ScriptKilledError: it was killed by SIGKILL.
     """
     host = ScriptHost.of(site.cell)
     script = host.scripts[site.site] = _Script(site, host, settings, import_from)
@@ -213,7 +214,8 @@ class _Script:
         code = self._process.returncode
         if code != 0:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise ScriptError(
+            problem = ScriptKilledError if code == -signal.SIGKILL else ScriptError
+            raise problem(
                 f"{self.site.site}: its script {how} {self.site.progress}", site=self.site.site, details=self._tail()
             )
 

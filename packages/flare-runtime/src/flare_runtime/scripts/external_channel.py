@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sys
@@ -126,6 +127,7 @@ class ExternalChannel(SiteChannel):
 
 def _site_lost(peer: str, error: BaseException | None) -> None:
     """End this process: the site that started it is gone, so nobody would take its results."""
-    sys.stderr.write(f"flare: the site's process has ended ({error or 'closed'}); this script ends too\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # in a deployment, it is the site's process that would have read this
+        sys.stderr.write(f"flare: the site's process has ended ({error or 'closed'}); this script ends too\n")
+        sys.stderr.flush()
     os._exit(1)

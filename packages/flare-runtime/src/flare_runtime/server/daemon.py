@@ -75,9 +75,9 @@ class ServerDaemon:
 
     def listen(self) -> str:
         """Begin to serve; return the address."""
-        address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
-        logger.info("listening address=%s project=%s", address, self.kit.info.project)
-        with self.lock:
+        with self.lock:  # so that a site which comes at once is told of the jobs that go on
+            address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
+            logger.info("listening address=%s project=%s", address, self.kit.info.project)
             for row in self.store.jobs(states=(RunStatus.RUNNING.value,)):
                 self._start(row, row.needs.get("cards", {}))
             self.schedule()

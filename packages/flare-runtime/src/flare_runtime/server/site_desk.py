@@ -1,7 +1,7 @@
 """What sites, and the processes of jobs, tell the server. Topics:
 
 enroll        [request]                      from who was invited: certify this key
-site.hello    [version, resources]           (request) from a site that has connected
+site.hello    [version, resources]           (request) from a site that has connected -> {project, running: job ids}
 site.exited   [job, cell, code, details]     from a site: a job's process there has ended
 site.refused  [job, cell, reason]            from a site: it will not run a job
 site.renew    [request]                      certify a new key
@@ -70,7 +70,8 @@ class SiteDesk:
                     job.deploy(site)
             self._daemon.schedule()
             self._daemon.changed.notify_all()
-        return {"project": self._daemon.kit.info.project}
+            running = list(self._daemon.running)
+        return {"project": self._daemon.kit.info.project, "running": running}
 
     def _exited(self, message: Message) -> None:
         job_id, host, code, details = message.payload

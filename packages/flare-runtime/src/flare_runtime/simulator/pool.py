@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core import export_job
+from flare_runtime.processes.job_process import remove_scratch
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.worker import run_worker
@@ -84,10 +85,6 @@ class WorkerPool:
             if worker.status is not None
         }
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all workers have ended; false after ``timeout_s`` seconds."""
-        return self._all_gone.wait(timeout_s)
-
     def stop(self) -> None:
         """End all workers and everything that they started, if need be by force; returns when they are gone."""
         self._cell.close()  # which ends a worker and its children, unless its process is stuck
@@ -151,6 +148,7 @@ class WorkerPool:
     def _await_end(self, worker: _Worker) -> None:
         _, status, usage = os.wait4(worker.pid, 0)
         code = os.waitstatus_to_exitcode(status)
+        remove_scratch(worker.pid)
         worker.peak_bytes = usage.ru_maxrss * 1024
         worker.cpu_s = usage.ru_utime + usage.ru_stime
         with self._lock:

@@ -71,9 +71,10 @@ class Simulation:
 
     def wait(self) -> None:
         """Wait until every script has ended: what it does after the last round is its own."""
-        if not self._pool.wait(timeout_s=10):
+        federation = self._controller.federation
+        if not federation.wait_ended(timeout_s=10):
             self._display.note("all rounds are done; waiting for the sites' scripts to end")
-            self._pool.wait()
+            federation.wait_ended()
 
     def stop(self) -> None:
         """End the workers."""
@@ -93,9 +94,11 @@ class Simulation:
 
     def _worker_ended(self, death: WorkerDeath) -> None:
         """Learn, on a thread of the pool's, how a worker ended."""
-        if death.status == 0 or self._stopping:
+        if self._stopping:
             return
         federation = self._controller.federation
+        if death.status == 0:
+            return federation.site_ended(death.plan.name)
         federation.fail(death.site, f"{death.site}: its script {death.reason}", death.details)
         for site in death.plan.sites:
             if site != death.site:

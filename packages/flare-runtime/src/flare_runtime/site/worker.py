@@ -23,10 +23,11 @@ from flare_core import Executor, JobError, RunStatus, SiteError, Task
 from flare_core.filters import chains
 from flare_core.job import ExecutorEntry
 from flare_core.observer import observers_of
+from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
 from flare_runtime.processes.cores import keep_to_core
-from flare_runtime.processes.job_process import LOST_SERVER
+from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.journal import Journal
@@ -115,6 +116,7 @@ class _Worker:
         self._downloader = Downloader(self._cell)
         self._lock = threading.Lock()
         self._finished = threading.Event()
+        self._is_lost = False
         self._note = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
         self._index = {name: index for index, name in enumerate(plan.sites)}
         self._turns = Turns(self._announce)
@@ -199,6 +201,11 @@ class _Worker:
             site.serve(part.executor)
         except (PeerLostError, UnreachableError):
             logger.exception("server lost site=%s", site.site)
+        except ScriptKilledError as error:
+            if self._plan.connect is None:  # nobody starts it again
+                self._report(site, str(error.args[0]), error.details)
+            elif not self._is_lost:
+                self._leave(site, str(error.args[0]))
         except SiteError as error:
             self._report(site, str(error.args[0]), error.details)
         except BaseException as error:
@@ -211,7 +218,17 @@ class _Worker:
                 if self._left == 0:
                     self._finished.set()
 
+    def _leave(self, site: Site, reason: str) -> None:
+        """End this process as if it had been killed itself; the site's daemon has the server send the job again."""
+        logger.error("%s", reason)
+        site.folder.log.write(f"{reason}\n")
+        site.folder.log.flush()
+        end_external_processes()
+        os._exit(KILLED_SCRIPT)
+
     def _report(self, site: Site, message: str, details: str) -> None:
+        if self._is_lost:  # then it was ended from here
+            return
         site.folder.log.write(f"{details or message}\n")
         site.folder.log.flush()
         self._cell.send(self._plan.server, "failed", [site.site, message, details])
@@ -242,7 +259,8 @@ class _Worker:
         """End the process with its server: nobody is left to whom anything could be told."""
         # Others are scripts, whose end is noticed elsewhere.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
-            for part in list(self._parts):  # before its script is ended, which would look like a failure
+            self._is_lost = True  # before its script is ended, which would look like a failure
+            for part in list(self._parts):
                 part.site.close(RunStatus.ABORTED, f"{peer} is gone")
             end_external_processes()
             os._exit(LOST_SERVER)

@@ -114,6 +114,8 @@ class Lane:
             self.outbox.drop()
             if self._offered is not None:
                 self._offered.accepted.set()
+            # gRPC holds the socket as long as somebody holds the call, which a link in a cycle would do for long.
+            self._offered = self._connection = None
 
     async def offer(self, connection: Connection) -> int:
         """Go on over a connection that the peer has made; return how many of its chunks were taken.
@@ -165,6 +167,7 @@ class Lane:
             return _reason(error)
         finally:
             writer.cancel()
+            connection.reader = None  # what it has raised holds the call, too
 
     async def _write(self, connection: Connection) -> None:
         try:

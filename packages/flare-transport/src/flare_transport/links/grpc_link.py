@@ -172,7 +172,8 @@ class _Connector:
         return connection
 
     def _close(self) -> None:
-        self._closing = asyncio.ensure_future(self._channel.close())
+        channel, self._channel = self._channel, None
+        self._closing = asyncio.ensure_future(channel.close())
 
 
 async def _answer(call: Any, timeout_s: float) -> dict[str, Any]:

@@ -1,0 +1,208 @@
+"""The administrator of tools/faults.py: submits jobs, waits for them, and says which have not ended as they should."""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from faults_injection import Federation
+from faults_jobs import SPARING, Outcome, Plan, problems_of
+from flare_runtime.admin import Admin, AdminError
+from flare_transport import RemoteError
+
+ResultT = TypeVar("ResultT")
+PAUSE_S = 0.5  # before a server that does not answer is asked again
+UNDISTURBED_S = 300.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a job has ended."""
+
+    id: str
+    kind: str
+    planned: str
+    state: str
+    problems: tuple[str, ...]
+
+
+class Judge:
+    """Keeps some jobs going at once.
+
+    Attributes:
+        results: of the jobs that have ended.
+        problems: all that is wrong.
+    """
+
+    def __init__(self, federation: Federation, folder: Path, script: Path, options: argparse.Namespace) -> None:
+        self._federation = federation
+        self._say = federation.say
+        self._folder = folder
+        self._script = script
+        self._options = options
+        self._number = 0
+        self._lock = threading.Lock()
+        self._simulator = threading.Lock()  # one undisturbed run at a time
+        self._never = threading.Event()
+        self._ids: set[str] = set()
+        self._deleted: set[str] = set()
+        self.results: list[Result] = []
+        self.problems: list[str] = []
+
+    def run(self, until: float) -> None:
+        """Submit jobs until a time of the monotonic clock; return when they have ended."""
+        with ThreadPoolExecutor(self._options.at_once, thread_name_prefix="judge") as pool:
+            list(pool.map(lambda _: self._work(until), range(self._options.at_once)))
+
+    def finish(self) -> None:
+        """Compare the server's list with what was submitted."""
+        states = {job["id"]: job["state"] for job in self._ask(Admin.jobs)}
+        expected = {each.id: each.state for each in self.results if each.id not in self._deleted}
+        for id_ in sorted(states.keys() | expected.keys()):
+            if states.get(id_) != expected.get(id_):
+                self.problems.append(f"{id_} is {states.get(id_)} in the server's list, and was {expected.get(id_)}")
+
+    def _work(self, until: float) -> None:
+        while time.monotonic() < until:
+            with self._lock:
+                plan = Plan.draw(self._options.seed, self._number, self._options.sites)
+                self._number += 1
+            if self._options.jobs and plan.kind not in self._options.jobs:
+                continue
+            try:
+                self._judge(plan)
+            except Exception as error:
+                self._wrong(plan.name, f"{plan.kind}, to {plan.outcome}: {error!r}")
+
+    def _wrong(self, name: str, text: str) -> None:
+        self._say(f"WRONG {name}: {text}")
+        self.problems.append(f"{name}: {text}")
+
+    def _judge(self, plan: Plan) -> None:
+        job = plan.recipe(self._script, is_disturbed=True).job()
+        id_ = self._once(plan.name, lambda admin: admin.submit(job))
+        self._say(f"{plan.name} is {id_}: {plan}")
+        aborted = plan.abort_s is not None and self._abort(id_, plan.abort_s)
+        expected = self._undisturbed(plan)
+        self._conclude(plan, id_, expected, aborted=aborted)
+        if plan.afterwards == "clone":
+            clone = self._once(plan.name, lambda admin: admin.clone(id_))
+            self._say(f"{plan.name} is cloned as {clone}")
+            self._conclude(plan, clone, expected, aborted=False)
+        elif plan.afterwards == "delete":
+            self._delete(id_)
+
+    def _conclude(self, plan: Plan, id_: str, expected: Outcome, *, aborted: bool) -> None:
+        began = time.monotonic()
+        try:
+            found = self._wait(id_, began + self._options.limit)
+        except TimeoutError:
+            found = {"id": id_, "state": "hanging", "reason": ""}
+            problems = [f"it hangs; {self._ask(lambda admin: admin.job(id_))}"]
+            self._ask(lambda admin: admin.abort(id_))
+        else:
+            run = self._download(id_)
+            problems = self._incomplete(id_, run)
+            models = [run / "server" / "global_model.safetensors"]
+            places = self._federation.poc.folder / "sites"
+            models += places.glob(f"*/jobs/{id_}/run/sites/*/global_model.safetensors")
+            problems += problems_of(plan, found, run, models, expected)
+            if aborted and found["state"] != "aborted":
+                problems.append(f"it was aborted, and {found['state']}")
+        self.results.append(Result(id_, plan.kind, plan.outcome, found["state"], tuple(problems)))
+        for problem in problems:
+            self._wrong(f"{plan.name} ({id_}, {plan.kind})", problem)
+        if not problems:
+            self._say(f"{plan.name} ({id_}) {found['state']} as planned")
+
+    def _abort(self, id_: str, after_s: float) -> bool:
+        """Abort a job after a while; true if it had not ended by itself."""
+        self._never.wait(after_s)
+
+        def abort(admin: Admin) -> bool:
+            before = admin.job(id_)["state"]
+            admin.abort(id_)
+            return before not in ("finished", "failed")
+
+        return self._ask(abort) and self._ended_later(id_, time.time())
+
+    def _ended_later(self, id_: str, moment: float) -> bool:
+        ended = self._ask(lambda admin: admin.job(id_))["ended"]
+        return ended is None or ended > moment
+
+    def _delete(self, id_: str) -> None:
+        self._deleted.add(id_)
+        try:
+            self._ask(lambda admin: admin.delete(id_))
+        except AdminError as error:
+            if "there is no job" not in str(error):  # as is said if the first answer was lost
+                raise
+        if (self._federation.kit("server") / "jobs" / id_).exists():
+            self._wrong(id_, "it was deleted, and its folder is there")
+
+    def _wait(self, id_: str, until: float) -> dict[str, Any]:
+        return self._ask(lambda admin: admin.wait(id_, timeout_s=max(0.0, until - time.monotonic())))
+
+    def _download(self, id_: str) -> Path:
+        attempts = iter(range(1_000_000))
+        return self._ask(lambda admin: admin.download(id_, self._folder / "results" / f"{id_}-{next(attempts)}"))
+
+    def _incomplete(self, id_: str, run: Path) -> list[str]:
+        """What of a run's folder has not come as it is at the server."""
+        there = self._federation.kit("server") / "jobs" / id_ / "run"
+        names = {path.relative_to(there) for path in there.rglob("*") if path.is_file()}
+        names -= {name for name in names if name.name == "state.json" or name.name.startswith(("round-", "initial"))}
+        return [
+            f"{name} was not downloaded as it is"
+            for name in sorted(names)
+            if not (run / name).is_file() or not filecmp.cmp(there / name, run / name, shallow=False)
+        ]
+
+    def _once(self, name: str, submit: Callable[[Admin], dict[str, Any]]) -> str:
+        """Submit a job, and not again if it was kept and only the answer was lost."""
+        while True:
+            known = set(self._ids)
+            try:
+                with Admin.connect(self._federation.poc.admin) as admin:
+                    id_ = str(submit(admin)["id"])
+            except AdminError as error:
+                if isinstance(error.__cause__, RemoteError) and "stopped" not in str(error):
+                    raise
+                self._never.wait(PAUSE_S)
+                mine = [job["id"] for job in self._ask(Admin.jobs) if job["name"] == name and job["id"] not in known]
+                if not mine:
+                    continue
+                (id_,) = mine
+            self._ids.add(id_)
+            return id_
+
+    def _ask(self, question: Callable[[Admin], ResultT]) -> ResultT:
+        """Ask the server, again when it was not there."""
+        while True:
+            try:
+                with Admin.connect(self._federation.poc.admin) as admin:
+                    return question(admin)
+            except AdminError as error:
+                if isinstance(error.__cause__, RemoteError) and "stopped" not in str(error):
+                    raise
+                self._never.wait(PAUSE_S)
+
+    def _undisturbed(self, plan: Plan) -> Outcome:
+        if plan.kind in SPARING or plan.flaw:
+            return Outcome()
+        command = [sys.executable, str(Path(__file__).with_name("faults_jobs.py")), json.dumps(asdict(plan))]
+        with self._simulator:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=UNDISTURBED_S, check=False)
+        if done.returncode:
+            raise RuntimeError(f"undisturbed, it failed: {done.stdout}{done.stderr}")
+        return Outcome(**json.loads(done.stdout.splitlines()[-1]))

@@ -1,0 +1,106 @@
+"""A network that fails: what connects to it reaches a server, until a connection is cut or stalled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+HOST = "127.0.0.1"
+PIECE_BYTES = 1 << 18
+
+
+class FaultyNetwork:
+    """Forwards connections on this machine to a port, on a thread of its own.
+
+    Args:
+        to_port: where the server listens.
+    Attributes:
+        port: where clients connect.
+    """
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port = to_port
+        self._connections: list[_Connection] = []
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="faulty-network", daemon=True).start()
+        self._server = self._on_loop(asyncio.start_server(self._accept, HOST, 0, limit=PIECE_BYTES))
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def cut(self, random: Random, *, everybody: bool) -> int:
+        """Reset one connection, or all; return how many."""
+        return self._each(random, everybody, _Connection.reset)
+
+    def stall(self, random: Random, *, everybody: bool) -> tuple[int, Callable[[], None]]:
+        """Let nothing through on one connection, or all; return how many, and what ends it."""
+        stalled: list[_Connection] = []
+
+        def stall(connection: _Connection) -> None:
+            connection.flows.clear()
+            stalled.append(connection)
+
+        def go_on() -> None:
+            for connection in stalled:
+                self._loop.call_soon_threadsafe(connection.flows.set)
+
+        return self._each(random, everybody, stall), go_on
+
+    def close(self) -> None:
+        """End all connections."""
+        self._each(Random(0), True, _Connection.reset)
+        self._loop.call_soon_threadsafe(self._server.close)
+
+    def _each(self, random: Random, everybody: bool, what: Callable[[_Connection], None]) -> int:
+        async def do() -> int:
+            chosen = list(self._connections)
+            if chosen and not everybody:
+                chosen = [random.choice(chosen)]
+            for each in chosen:
+                what(each)
+            return len(chosen)
+
+        count: int = self._on_loop(do())
+        return count
+
+    def _on_loop(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(HOST, self._to_port, limit=PIECE_BYTES)
+        except OSError:
+            writer.transport.abort()
+            return
+        connection = _Connection((writer, far_writer))
+        self._connections.append(connection)
+        try:
+            await asyncio.gather(connection.pump(reader, far_writer), connection.pump(far_reader, writer))
+        finally:
+            connection.reset()
+            self._connections.remove(connection)
+
+
+class _Connection:
+    """One client's connection, and the one to the server that it is joined to."""
+
+    def __init__(self, writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
+        self._writers = writers
+        self.flows = asyncio.Event()
+        self.flows.set()
+
+    def reset(self) -> None:
+        self.flows.set()
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one direction until it ends; the other one ends with it."""
+        with contextlib.suppress(OSError):  # one of both ends has gone, of which the other is told below
+            while piece := await reader.read(PIECE_BYTES):
+                await self.flows.wait()
+                writer.write(piece)
+                await writer.drain()
+        self.reset()
