@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import shutil
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from flare_core import JobError
 
-__all__ = ["pack_folder", "sha256_of", "unpack"]
+__all__ = ["MAX_ARCHIVE_BYTES", "pack_folder", "read_entry", "sha256_of", "unpack"]
 
 LARGE_BYTES = 1 << 20
 MAX_FILES = 100_000
-MAX_UNPACKED_BYTES = 1 << 34
+MAX_UNPACKED_BYTES = MAX_ARCHIVE_BYTES = 1 << 34
+MAX_META_BYTES = 1 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others cannot be unpacked in pieces of bounded size
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
 
 
 def sha256_of(path: Path) -> str:
@@ -28,9 +32,14 @@ def pack_folder(folder: Path, archive: Path, *, without: Collection[Path] = ()) 
 
     Args:
         without: files of the folder that are left out.
+    Raises:
+        JobError: a file is a link that leads out of the folder, to what nobody has meant to send.
     """
+    root = folder.resolve()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
         for path in sorted(each for each in folder.rglob("*") if each.is_file() and each not in without):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise JobError(f"{path} is a link that leads out of the folder; put a copy of the file in its place")
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             if path.stat().st_size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
                 entry.compress_type = zipfile.ZIP_DEFLATED
@@ -52,8 +61,38 @@ def unpack(archive: Path, folder: Path) -> None:
                 raise JobError(f"{archive} holds more than {MAX_FILES} files or {MAX_UNPACKED_BYTES} bytes")
             for entry in entries:
                 _unpack_one(source, entry, folder)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except _DAMAGE as error:
+        if isinstance(error, JobError):
+            raise
         raise JobError(f"{archive} cannot be unpacked ({error})") from error
+
+
+def read_entry(archive: Path, name: str) -> bytes:
+    """Return the content of one small file of an archive.
+
+    Raises:
+        JobError: the archive is none, has no such file, or the file is larger than a mebibyte.
+    """
+    try:
+        with zipfile.ZipFile(archive) as source:
+            entry = source.getinfo(name)
+            _check_method(entry)
+            with source.open(entry) as content:
+                found = content.read(MAX_META_BYTES + 1)
+    except (KeyError, *_DAMAGE) as error:
+        if isinstance(error, JobError):
+            raise
+        raise JobError(
+            f"the archive is no job ({error}); submit a folder that 'recipe.export(...)' has written"
+        ) from error
+    if len(found) > MAX_META_BYTES:
+        raise JobError(f"{name} of the archive has more than {MAX_META_BYTES} bytes; it must be small")
+    return found
+
+
+def _check_method(entry: zipfile.ZipInfo) -> None:
+    if entry.compress_type not in _METHODS or entry.flag_bits & 1:
+        raise JobError(f"{entry.filename!r} of the archive is encrypted, or packed otherwise than with 'deflate'")
 
 
 def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
@@ -63,6 +102,7 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -
         raise JobError(f"the archive holds {entry.filename!r}, which leads out of the folder; nothing of it is used")
     if entry.is_dir():
         return
+    _check_method(entry)
     target = folder / place
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open(entry) as content, target.open("wb") as file:

@@ -223,7 +223,10 @@ class Downloader:
         offer = self._offer(ref_id)
         if offer.hidden_from is not None and self.seals:
             _check_may_read(message, offer.hidden_from)
-        piece, digest = offer.source(index).read(offset, length)
+        source = offer.source(index)
+        if not 0 <= offset <= offset + length <= source.nbytes:
+            raise DownloadError(f"{message.sender} asks for {length} bytes at {offset} of {source.nbytes}")
+        piece, digest = source.read(offset, length)
         return Raw(piece, {"digest": digest})
 
     def _manifest(self, message: Message) -> list[Any]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_core import FlareError
 from flare_tensor_downloader.downloader import Downloader
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import Offered, Piece, fetch
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource
-from flare_transport import Cell, RemoteError, TransportError
+from flare_transport import Cell
 
 __all__ = ["add_file", "download_file"]
 
@@ -39,6 +40,8 @@ def download_file(
     per_request_timeout: float | None,
     cell: Cell,
     location: str | Path | None = None,
+    *,
+    max_bytes: int | None = None,
 ) -> tuple[str | None, Path | None]:
     """Fetch a file; it appears under its name when all of it is there and checked, or not at all.
 
@@ -48,6 +51,7 @@ def download_file(
         per_request_timeout: seconds to wait for one range; None waits as long as the link lasts.
         cell: the cell that fetches.
         location: the folder it goes to; the system's for temporary files if left out.
+        max_bytes: a larger file is not fetched; None fetches any.
     Returns:
         None and the file's path; or what went wrong and None.
     """
@@ -56,11 +60,13 @@ def download_file(
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
         [[name, dtype, shape]] = manifest
-        entry = Entry(name, dtype, tuple(shape))
+        entry = Entry(str(name), dtype, tuple(shape))
+        if max_bytes is not None and entry.nbytes > max_bytes:
+            raise DownloadError(f"it has {entry.nbytes} bytes, and {max_bytes} are allowed")
         path = folder / Path(str(name)).name  # the sender does not choose the folder
         _fetch_into(offered, entry, path)
         offered.release()
-    except (DownloadError, TransportError, RemoteError, TimeoutError, OSError, ValueError) as error:
+    except (FlareError, TimeoutError, OSError, ValueError, TypeError, OverflowError) as error:
         if location is None:
             folder.rmdir()
         return f"file {ref_id} from {from_fqcn}: {error}", None

@@ -25,6 +25,7 @@ from flare_transport.errors import AuthenticationError, TransportError
 
 try:
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509 import verification
@@ -112,10 +113,10 @@ def sign_request(
             raise ValueError(f"{name}: {host!r} is no host, or could be taken for the identity of a cell; leave it out")
     try:
         asked = x509.load_pem_x509_csr(request)
-    except ValueError as error:
+        key, is_signed = asked.public_key(), asked.is_signature_valid
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise AuthenticationError(f"{name}: this is no request for a certificate ({error})") from error
-    key = asked.public_key()
-    if not asked.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+    if not is_signed or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise AuthenticationError(f"{name}: the request is not signed with a key on P-256; make it with make_request")
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     signer = serialization.load_pem_private_key(authority.private_key, None)
@@ -165,11 +166,12 @@ def check_credentials(credentials: Credentials, name: str) -> None:
         certificate = x509.load_pem_x509_certificate(credentials.certificate)
         key = serialization.load_pem_private_key(credentials.private_key, None)
         x509.load_pem_x509_certificates(credentials.authority)
-    except (ValueError, TypeError) as error:
+        owned_key = certificate.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise AuthenticationError(f"the credentials of {name} are no PEM that can be read ({error})") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise AuthenticationError(f"the key of {name} is not on the curve P-256, the only one that gRPC takes for sure")
-    if key.public_key() != certificate.public_key():
+    if key.public_key() != owned_key:
         raise AuthenticationError(f"the certificate and the private key of {name} do not belong together")
     now = datetime.datetime.now(datetime.UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
@@ -196,9 +198,10 @@ def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurveP
         first, *others = x509.load_pem_x509_certificates(chain)
         store = verification.Store(x509.load_pem_x509_certificates(authority))
         verification.PolicyBuilder().store(store).build_client_verifier().verify(first, others)
-    except (ValueError, verification.VerificationError) as error:
+        key = first.public_key()
+    except (ValueError, UnsupportedAlgorithm, verification.VerificationError) as error:
         raise AuthenticationError(f"the certificate of {name} is not one that can be trusted here ({error})") from error
-    owner, key = _owner(first), first.public_key()
+    owner = _owner(first)
     if not speaks_for(owner, name):
         raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
     if not isinstance(key, ec.EllipticCurvePublicKey):
@@ -212,6 +215,8 @@ def _owner(certificate: x509.Certificate) -> str:
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except x509.ExtensionNotFound:
         uris = []
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise AuthenticationError(f"the names in a certificate cannot be read ({error})") from error
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return cell_name(uris, [str(attribute.value) for attribute in common])
 

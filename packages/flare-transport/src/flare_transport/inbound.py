@@ -24,6 +24,8 @@ __all__ = ["Handler", "Inbound"]
 
 logger = logging.getLogger(__name__)
 
+MAX_STRANDS = 1024
+
 Handler: TypeAlias = Callable[[Message], Any]
 
 _REQUEST, _REPLY, _ERROR, _STREAM, _LOST = map(int, (Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.STREAM, Kind.LOST))
@@ -118,6 +120,8 @@ class Inbound:
         key = (message.sender, message.topic)
         strand = self._strands.get(key)
         if strand is None:
+            if len(self._strands) >= MAX_STRANDS:  # a peer can send in as many names as it likes
+                self._strands = {key: each for key, each in self._strands.items() if not each.is_idle}
             strand = self._strands[key] = Strand(self._pool)
         strand.submit(partial(self._handle, handler, message))
 
@@ -161,6 +165,8 @@ class Inbound:
     def _handle(self, handler: Handler, message: Message) -> None:
         try:
             handler(self._opened(message))
+        except FlareError as error:
+            logger.warning("message refused topic=%r sender=%s reason=%s", message.topic, message.sender, error)
         except Exception:
             logger.exception("handler failed topic=%r sender=%s", message.topic, message.sender)
 

@@ -124,6 +124,11 @@ class Strand:
         self._jobs: deque[Job] = deque()
         self._running = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return not self._running
+
     def submit(self, job: Job) -> None:
         """Run ``job`` after all that came before it."""
         with self._lock:

@@ -18,6 +18,7 @@ from typing import Any
 
 import flare_core
 from flare_core import FlareError, JobError
+from flare_core.job import check_name
 from flare_runtime.archive import sha256_of, unpack
 from flare_runtime.processes.job_process import JobProcess, exit_reason
 from flare_runtime.processes.lock_file import LockFile
@@ -171,10 +172,9 @@ class ClientDaemon:
             raise FlareError(f"{path} cannot be read: {error}") from error
 
     def _on_start(self, message: Message) -> None:
+        self._check_from_server(message)
         task = message.payload
         try:
-            if message.sender != self._server:
-                raise JobError(f"{message.sender} is not the server")
             with blocking():
                 self._prepare(task)
             if not self._start(task):
@@ -182,6 +182,15 @@ class ClientDaemon:
         except (FlareError, OSError) as error:
             logger.error("job refused job=%s reason=%s", task["job_id"], error)
             self._say("site.refused", [task["job_id"], task["cell"], str(error)])
+
+    def _check_from_server(self, message: Message) -> None:
+        """Refuse what other sites send, which the server passes on while they work on the same job.
+
+        Raises:
+            JobError: it is not the server's.
+        """
+        if message.sender != self._server:
+            raise JobError(f"{message.sender} is not the server, and may not send '{message.topic}'")
 
     def _prepare(self, task: dict[str, Any]) -> None:
         """Fetch the job's archive and unpack it, if it is not here yet."""
@@ -200,7 +209,8 @@ class ClientDaemon:
         path.unlink()
 
     def _folder(self, job: str) -> Path:
-        folder = self._jobs_folder / Path(str(job)).name
+        check_name(job, what="a job's id")
+        folder = self._jobs_folder / job
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -259,6 +269,7 @@ class ClientDaemon:
         self._say("site.exited", [job, cell, code, details])
 
     def _on_stop(self, message: Message) -> None:
+        self._check_from_server(message)
         (job,) = message.payload
         with self._lock:
             self._over.append(job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,9 @@ def join(token: str, folder: Path | None = None) -> Kit:
     private_key, request = make_request(invitation.name)
     with Cell(invitation.guest) as cell:
         answer = _ask(cell, invitation.address, invitation.server, invitation.credentials, "enroll", request)
-    info = KitInfo(project=invitation.project, address=invitation.address, server=invitation.server, **answer["info"])
+    info = _info(answer, project=invitation.project, address=invitation.address, server=invitation.server)
+    if (info.name, info.kind) != (invitation.name, invitation.kind):
+        raise KitError(f"the server answers for the {info.kind} {info.name}, and {invitation.name} was invited")
     return _written(folder, info, private_key, answer, invitation.credentials.authority)
 
 
@@ -45,7 +46,7 @@ def renew(folder: Path) -> Kit:
     private_key, request = make_request(kit.info.name)
     with Cell(f"{kit.info.name}.{secrets.token_hex(4)}") as cell:
         answer = _ask(cell, kit.info.address, kit.info.server, kit.credentials, "site.renew", request)
-    info = replace(kit.info, **answer["info"])
+    info = _info(answer, project=kit.info.project, address=kit.info.address, server=kit.info.server)
     return _written(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
 
 
@@ -56,6 +57,13 @@ def _ask(cell: Cell, address: str, server: str, credentials: Credentials, topic:
         return answer
     except (TransportError, FlareError) as error:
         raise KitError(f"{error}; is the server at {address} running, and reachable from here?") from error
+
+
+def _info(answer: dict[str, Any], **known: str) -> KitInfo:
+    try:
+        return KitInfo(**known, **{key: str(answer["info"][key]) for key in ("name", "kind", "role", "org")})
+    except (KeyError, TypeError) as error:
+        raise KitError(f"the server's answer cannot be read ({error}); does it run the same version?") from error
 
 
 def _written(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -40,6 +40,7 @@ KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
 )
 SIGNED = (KIT, CERTIFICATE, AUTHORITY)
 WARN_DAYS = 30
+MAX_FILE_BYTES = 1 << 20
 
 
 class KitError(FlareError):
@@ -213,9 +214,13 @@ def _write(path: Path, content: bytes) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise KitError(f"{path}: {error.strerror}; is {path.parent.parent} a start-up kit?") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, as no file of a kit has; get a new kit")
+    return content
 
 
 def _info(path: Path, content: bytes) -> KitInfo:
@@ -223,8 +228,10 @@ def _info(path: Path, content: bytes) -> KitInfo:
         values: dict[str, Any] = json.loads(content)
         values.pop("format")
         info = KitInfo(**values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise KitError(f"{path} cannot be read ({error}); get a new kit") from error
+    if not all(type(value) is str for value in asdict(info).values()):
+        raise KitError(f"{path} holds something else than texts; get a new kit")
     if info.kind not in KINDS:
         raise KitError(f"{path} is for a {info.kind!r}; known are {', '.join(KINDS)}")
     return info
@@ -235,15 +242,18 @@ def _check_signature(startup: Path, content: dict[str, bytes]) -> None:
         signed = json.loads(content[SIGNATURE])
         digests, signature = signed["sha256"], base64.b64decode(signed["signature"])
         key = x509.load_pem_x509_certificate(content[AUTHORITY]).public_key()
-        assert isinstance(key, ec.EllipticCurvePublicKey)
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(digests, dict):
+            raise TypeError("the authority's key or the digests are of another kind")
         key.verify(signature, _signed_text(digests), ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         raise KitError(
             f"{startup / SIGNATURE} or {startup / AUTHORITY} was changed since the kit was made, or they are of two"
             " projects; get a new kit"
         ) from None
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise KitError(f"{startup / SIGNATURE} cannot be read ({error}); get a new kit") from error
+    except (ValueError, KeyError, TypeError, RecursionError, UnsupportedAlgorithm) as error:
+        raise KitError(
+            f"{startup / SIGNATURE} or {startup / AUTHORITY} cannot be read ({error}); get a new kit"
+        ) from error
     for name in SIGNED:
         if digests.get(name) != hashlib.sha256(content[name]).hexdigest():
             raise KitError(f"{startup / name} was changed since the kit was made; get a new kit, or put it back")

@@ -10,10 +10,12 @@ from typing import Any
 
 from flare_core.job import check_name
 from flare_runtime.provision.kit import Kit, KitError, KitInfo, fingerprint, sign_kit, write_kit, write_private
+from flare_runtime.provision.tokens import ENROLL
 from flare_transport import Credentials
+from flare_transport.address import speaks_for
 from flare_transport.certificates import Authority, issue, make_authority
 
-__all__ = ["DEFAULT_PORT", "ROLES", "Project", "own_address", "participant_of"]
+__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "own_address", "participant_of"]
 
 DEFAULT_PORT = 8002
 ROLES = ("project_admin", "org_admin", "lead", "member")
@@ -77,7 +79,7 @@ class Project:
                 (folder / "authority" / "private.key").read_bytes(),
             )
             return cls(folder, values["name"], values["address"], authority)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise KitError(f"{folder} holds no project ({error}); make one with 'flare up'") from error
 
     def make_kit(
@@ -108,6 +110,11 @@ def participant_of(kit: Kit, *, studies: str = "default") -> dict[str, Any]:
         "fingerprint": fingerprint(kit.credentials.certificate),
         "expires": kit.expires.timestamp(),
     }
+
+
+def is_reserved(name: str, server: str) -> bool:
+    """Whether no participant can be called so: as the server, as what runs below it, or as who uses an invitation."""
+    return any(speaks_for(taken, name) for taken in (server, "server", "@ALL")) or name.startswith(ENROLL)
 
 
 def own_address() -> str:

@@ -13,19 +13,25 @@ organizations and roles are used; builders, a second port for administrators and
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # it has no types
 
+from flare_core import JobError
+from flare_core.job import check_name
 from flare_runtime.provision.kit import KitError
-from flare_runtime.provision.project import DEFAULT_PORT, ROLES, Project, participant_of
+from flare_runtime.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, participant_of
+from flare_transport import AddressError
+from flare_transport.address import parse_address
 
 __all__ = ["provision"]
 
 _TYPES = ("server", "client", "admin")
 _IGNORED = ("overseer",)
+MAX_FILE_BYTES = 1 << 20
 
 
 def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]]:
@@ -41,8 +47,11 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
         KitError: the file cannot be used; names the entry.
     """
     values = _read(project_file)
-    name = _text(values, "name", project_file)
-    participants = [_participant(each, project_file) for each in values.get("participants") or ()]
+    name = _name(values, project_file)
+    entries = values.get("participants") or []
+    if not isinstance(entries, list):
+        raise KitError(f"{project_file}: participants is {_short(entries)}; give a list")
+    participants = [_participant(each, project_file) for each in entries]
     participants = [each for each in participants if each["type"] in _TYPES]
     servers = [each for each in participants if each["type"] == "server"]
     if len(servers) != 1:
@@ -50,6 +59,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     admins = [each for each in participants if each["type"] == "admin"]
     if not admins:
         raise KitError(f"{project_file}: no participant is of type 'admin'; somebody must submit jobs")
+    _check_once([each["name"] for each in participants], project_file)
     folder = workspace.absolute() / name
     made = []
     if (folder / "project.json").exists():
@@ -71,40 +81,79 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, which is too much for a project")
+        values = yaml.safe_load(text.decode("utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, KitError):
+            raise
         raise KitError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise KitError(f"{path} holds no project; it must have a name and participants")
     if values.get("api_version") not in (3, 4):
-        raise KitError(f"{path}: api_version is {values.get('api_version')!r}; 3 and 4 are understood")
+        raise KitError(f"{path}: api_version is {_short(values.get('api_version'))}; 3 and 4 are understood")
     return values
 
 
 def _participant(entry: Any, path: Path) -> dict[str, Any]:
     if not isinstance(entry, Mapping):
-        raise KitError(f"{path}: a participant is {entry!r}; it must have a name and a type")
+        raise KitError(f"{path}: a participant is {_short(entry)}; it must have a name and a type")
     values = dict(entry)
-    name, kind = _text(values, "name", path), _text(values, "type", path)
+    kind = _text(values, "type", path)
+    name = _text(values, "name", path) if kind in ("server", *_IGNORED) else _name(values, path)
     if kind in _IGNORED:
         return {"name": name, "type": "ignored"}
     if kind not in _TYPES:
         raise KitError(f"{path}: {name} is of type {kind!r}; known are {', '.join(_TYPES)}")
     if kind == "admin" and values.get("role") not in ROLES:
-        raise KitError(f"{path}: {name} has the role {values.get('role')!r}; known are {', '.join(ROLES)}")
+        raise KitError(f"{path}: {name} has the role {_short(values.get('role'))}; known are {', '.join(ROLES)}")
+    for key in ("org", "role"):
+        if not isinstance(values.get(key, ""), str):
+            raise KitError(f"{path}: {key} of {name} is {_short(values[key])}; give a text")
     return values
 
 
 def _address(server: Mapping[str, Any], path: Path) -> str:
-    host = server.get("default_host") or (server.get("host_names") or [server["name"]])[0]
+    hosts = server.get("host_names") or [server["name"]]
+    host = server.get("default_host") or (hosts[0] if isinstance(hosts, list) else hosts)
+    if not isinstance(host, str):
+        raise KitError(f"{path}: the host of {server['name']} is {_short(host)}; give a text")
     port = server.get("fed_learn_port", DEFAULT_PORT)
     if not isinstance(port, int) or not 0 < port < 65536:
-        raise KitError(f"{path}: fed_learn_port of {server['name']} is {port!r}; give a port from 1 to 65535")
-    return f"grpc://{host}:{port}"
+        raise KitError(f"{path}: fed_learn_port of {server['name']} is {_short(port)}; give a port from 1 to 65535")
+    try:
+        return str(parse_address(f"grpc://{host}:{port}"))
+    except AddressError as error:
+        raise KitError(f"{path}: {server['name']}: {error}") from error
 
 
 def _text(values: Mapping[str, Any], key: str, path: Path) -> str:
     value = values.get(key)
     if not isinstance(value, str) or not value:
-        raise KitError(f"{path}: {key} is {value!r}; give a text")
+        raise KitError(f"{path}: {key} is {_short(value)}; give a text")
     return value
+
+
+def _name(values: Mapping[str, Any], path: Path) -> str:
+    """A name that becomes a folder's, and a participant's; that of the server, and those below it, are taken."""
+    name = _text(values, "name", path)
+    try:
+        check_name(name.replace("@", "-"), what="a name")
+    except JobError as error:
+        raise KitError(f"{path}: {error}") from error
+    if is_reserved(name, "server"):
+        raise KitError(f"{path}: nobody can be called {name!r}; the name is reserved")
+    return name
+
+
+def _check_once(names: list[str], path: Path) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise KitError(f"{path}: {_short(twice[0])} is there more than once; give every participant a name of its own")
+
+
+def _short(value: Any) -> str:
+    """A value in a message; however much it holds, as a small file can hold the same list a billion times over."""
+    return reprlib.repr(value)

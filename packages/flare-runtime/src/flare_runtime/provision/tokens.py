@@ -13,7 +13,9 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from flare_runtime.provision.kit import KitError
+from flare_core import JobError
+from flare_core.job import check_name
+from flare_runtime.provision.kit import KINDS, KitError
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, issue
 
@@ -21,6 +23,8 @@ __all__ = ["ENROLL", "Invitation", "make_invitation"]
 
 ENROLL = "enroll@"
 PREFIX = "flare1-"
+MAX_BYTES = 1 << 16  # of a token, and of what it unpacks to; a good one has some 2,000
+_TEXTS = ("name", "kind", "project", "address", "server", "guest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,14 @@ class Invitation:
             raise KitError(f"this is no invitation: it begins with {text[:10]!r} instead of {PREFIX!r}")
         text = text.removeprefix(PREFIX)
         try:
-            packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            values: dict[str, Any] = json.loads(zlib.decompress(packed))
+            values = _unpacked(text)
             certificate, key, authority = values.pop("credentials")
             credentials = Credentials(
                 _pem(certificate, "CERTIFICATE"), _pem(key, "PRIVATE KEY"), _pem(authority, "CERTIFICATE")
             )
+            _check(values)
             return cls(**values, credentials=credentials)
-        except (ValueError, TypeError, KeyError, zlib.error) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error) as error:
             raise KitError(f"the invitation is damaged or incomplete ({error}); copy all of it") from error
 
 
@@ -93,6 +97,29 @@ def make_invitation(
     guest = ENROLL + secrets.token_hex(8)
     credentials = issue(authority, guest, valid_days=valid_days)
     return Invitation(name, kind, project, address, server, guest, credentials)
+
+
+def _unpacked(text: str) -> dict[str, Any]:
+    unpacker = zlib.decompressobj()
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it has {len(text)} characters")
+    content = unpacker.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), MAX_BYTES)
+    if not unpacker.eof:
+        raise ValueError("it is cut short, or larger than an invitation can be")
+    values: dict[str, Any] = json.loads(content)
+    return values
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Refuse what is no text, and names that are more than names: a folder is made of the site's."""
+    if not all(type(values[key]) is str for key in _TEXTS):
+        raise ValueError(f"{', '.join(_TEXTS)} must be texts")
+    if values["kind"] not in KINDS:
+        raise ValueError(f"it is for a {values['kind']!r}")
+    try:
+        check_name(values["name"].replace("@", "-"), what="the invited one's name")
+    except JobError as error:
+        raise ValueError(str(error)) from error
 
 
 def _body(pem: bytes) -> str:

@@ -51,7 +51,7 @@ class Arrivals:
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
         self._is_finishing = False
-        cell.handle("result", lambda message: self._inbox.put(Result(message), can_wait=True), inline=True)
+        cell.handle("result", lambda message: self._inbox.put(Result.read(message, roster), can_wait=True), inline=True)
         cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
         cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
         cell.handle("warning", lambda message: self._inbox.put(Warned.read(message, roster)), inline=True)

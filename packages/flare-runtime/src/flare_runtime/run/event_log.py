@@ -46,4 +46,7 @@ def read_event(line: str) -> Event:
     kind = getattr(known, str(values.pop("event", "")), None)
     if not (isinstance(kind, type) and issubclass(kind, Event)):
         raise ValueError(f"no event: {line!r}")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"no {kind.__name__}: {line!r}") from error

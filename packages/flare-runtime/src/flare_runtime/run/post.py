@@ -11,6 +11,8 @@ from flare_transport import Message
 
 __all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Result", "Warned"]
 
+MOST_CHARACTERS = 1 << 16  # of a text that people are shown
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -18,15 +20,28 @@ class Result:
 
     message: Message
 
+    @classmethod
+    def read(cls, message: Message, roster: Roster) -> Result:
+        """Take a message of one of the run's sites; others that are connected to the server cannot end the run.
+
+        Raises:
+            SiteError: the sender serves no site of this run.
+        """
+        if not roster.knows(message.sender):
+            raise SiteError(f"{message.sender} serves no site of this run, and cannot reply", site=message.sender)
+        return cls(message)
+
     def content(self, roster: Roster) -> tuple[str, int, str, FLModel]:
         """Return the sender, the task's id, the site and the model.
 
         Raises:
-            SiteError: it cannot be decoded here.
+            SiteError: it cannot be decoded here, or is no reply.
         """
         sender = self.message.sender
         try:
             task_id, site, model = self.message.payload
+            if type(task_id) is not int or type(site) is not str or not isinstance(model, FLModel):
+                raise TypeError("a task's number, a site and a model are expected")
         except (FlareError, TypeError, ValueError) as error:
             sites = roster.sites_of(sender)
             raise SiteError(
@@ -47,8 +62,8 @@ class Failed:
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Failed:
         """Read it from a message of the site's."""
-        site, text, details = message.payload
-        return cls(_own(site, message, roster), text, details)
+        site, text, details = _fields(message, str, str, str)
+        return cls(_own(site, message, roster), text[:MOST_CHARACTERS], details[-MOST_CHARACTERS:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,8 @@ class Logged:
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Logged:
         """Read it from a message of the site's."""
-        site, key, value, kind, step, _extra, round_ = message.payload
+        number = (int, type(None))
+        site, key, value, kind, step, _extra, round_ = _fields(message, str, str, object, str, number, dict, number)
         return cls(_own(site, message, roster), key, value, kind, step, round_)
 
 
@@ -79,8 +95,8 @@ class Warned:
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Warned:
         """Read it from a message of the site's."""
-        site, text = message.payload
-        return cls(_own(site, message, roster), text)
+        site, text = _fields(message, str, str)
+        return cls(_own(site, message, roster), text[:MOST_CHARACTERS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +109,15 @@ class Ready:
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Ready:
         """Read it from a message of that cell's."""
-        for site in message.payload:
+        sites = message.payload
+        if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
+            raise SiteError(f"{message.sender} does not say which sites it serves", site=message.sender)
+        for site in sites:
             if not roster.may_serve(message.sender, site):
                 raise SiteError(
                     f"{message.sender} cannot serve the site {site!r}, which is not its own", site=str(site)
                 )
-        return cls(message.sender, message.payload)
+        return cls(message.sender, sites)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +136,22 @@ class Ended:
 
 
 Post: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Ended | BaseException
+
+
+def _fields(message: Message, *types: Any) -> Any:
+    """The parts of a site's message, which may hold anything.
+
+    Raises:
+        SiteError: they are others than there should be.
+    """
+    payload = message.payload
+    if (
+        not isinstance(payload, list | tuple)
+        or len(payload) != len(types)
+        or not all(isinstance(part, kind) for part, kind in zip(payload, types, strict=True))
+    ):
+        raise SiteError(f"{message.sender} sent a '{message.topic}' that cannot be read here", site=message.sender)
+    return payload
 
 
 def _own(site: str, message: Message, roster: Roster) -> str:

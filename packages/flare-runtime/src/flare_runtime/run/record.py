@@ -12,6 +12,9 @@ from typing import Any
 __all__ = ["MetricsFile", "read_metrics", "write_summary"]
 
 
+_MOST_BITS = 4096  # Python does not write integers that are much longer
+
+
 class MetricsFile:
     """Appends one JSON object a line: round, site (null for the federation), key, value."""
 
@@ -59,10 +62,12 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
 def _plain(value: Any) -> Any:
     """A value that JSON has: numbers that are not finite become text."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return f"a whole number of {value.bit_length()} bits"
     if isinstance(value, bool | int | str) or value is None:
         return value
     try:
         number = float(value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return str(value)
     return number if math.isfinite(number) else str(number)

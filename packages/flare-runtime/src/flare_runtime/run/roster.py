@@ -41,6 +41,7 @@ class Roster:
         self.absent: dict[str, Absence] = {}
         self.starting = set(starting)
         self._per_host = Counter(hosts.values())
+        self._known_hosts = set(hosts.values())
         if can_leave:
             self.absent = dict.fromkeys(hosts, Absence("it has not come yet", time.monotonic()))
 
@@ -52,6 +53,7 @@ class Roster:
     def arrive(self, site: str, host: str) -> bool:
         """Take note that a site is there; false if it was already."""
         self.hosts[site] = host
+        self._known_hosts.add(host)
         self.starting.discard(site)
         return self.absent.pop(site, None) is not None
 
@@ -76,6 +78,13 @@ class Roster:
         """Whether a cell is the one that serves a site, or is below it."""
         host = self.hosts.get(site)
         return host is not None and speaks_for(host, sender)
+
+    def knows(self, sender: str) -> bool:
+        """Whether a cell serves, or has served, a site of this run, or is below one that does; from any thread."""
+        name = sender
+        while name and name not in self._known_hosts:
+            name = name.rpartition(".")[0]
+        return bool(name)
 
     def may_serve(self, sender: str, site: str) -> bool:
         """Whether a cell may say that it serves a site from now on."""

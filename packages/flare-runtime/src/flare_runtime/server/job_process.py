@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from flare_core import load_job
+from flare_core import JobError, load_job
 from flare_core.events import Event, RoundEnded
 from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
@@ -76,8 +76,8 @@ class _JobProcess:
             self._cell.handle(topic, self._from_daemon(note))
         self._cell.handle("ready", lambda message: self._tell(lambda fed: fed.take_ready(message)), inline=True)
         self._cell.handle("site.log", self._on_log)
-        self._cell.handle("job.status", lambda message: self._status())
-        self._cell.handle("job.growth", self._on_growth)
+        self._cell.handle("job.status", self._only_daemon(lambda message: self._status()))
+        self._cell.handle("job.growth", self._only_daemon(self._on_growth))
         self._cell.attach(self._link, uplink=True)
         self._cell.request(self._daemon, "job.up", [self._plan["job_id"]])
         status, error = self._run()
@@ -126,10 +126,15 @@ class _JobProcess:
         return {}
 
     def _from_daemon(self, note: Callable[..., None]) -> Callable[[Message], None]:
-        def checked(message: Message) -> None:
+        return self._only_daemon(lambda message: self._tell(lambda fed: note(fed, *message.payload)))
+
+    def _only_daemon(self, handler: Callable[[Message], Any]) -> Callable[[Message], Any]:
+        """Refuse what sites and administrators send, who can reach this process as well."""
+
+        def checked(message: Message) -> Any:
             if message.sender != self._daemon:
-                raise PermissionError(f"{message.sender} may not send {message.topic}")
-            self._tell(lambda fed: note(fed, *message.payload))
+                raise JobError(f"{message.sender} may not send '{message.topic}'")
+            return handler(message)
 
         return checked
 
@@ -144,7 +149,9 @@ class _JobProcess:
     def _on_log(self, message: Message) -> None:
         site, content = message.payload
         if site not in self._plan["sites"] or not speaks_for(site, message.sender):
-            raise PermissionError(f"{message.sender} may not write the log of {site!r}")
+            raise JobError(f"{message.sender} may not write the log of {site!r}")
+        if not isinstance(content, bytes):
+            raise JobError(f"{message.sender} sends a {type(content).__name__} for the log of {site}")
         log = self._logs.get(site)
         if log is None:
             path = self._folder.site(site) / "log.txt"

@@ -13,7 +13,7 @@ from cryptography import x509
 from flare_core import FlareError
 from flare_core.job import check_name
 from flare_runtime.provision.kit import KitInfo, fingerprint, sign_kit
-from flare_runtime.provision.project import KIT_DAYS, ROLES
+from flare_runtime.provision.project import KIT_DAYS, ROLES, is_reserved
 from flare_runtime.provision.tokens import ENROLL, make_invitation
 from flare_runtime.server.store import Participant, Store
 from flare_transport.certificates import Authority, sign_request
@@ -94,10 +94,14 @@ class Members:
         """
         authority = self._signer()
         check_name(name.replace("@", "-"), what="a participant's name")
-        if name in (self._info.server, "server", "@ALL") or name.startswith(ENROLL):
+        if is_reserved(name, self._info.server):
             raise MembersError(f"nobody can be called {name!r}; the name is reserved")
+        if kind not in ("client", "admin"):
+            raise MembersError(f"nobody is invited as a {kind!r}; known are client and admin")
         if kind == "admin" and role not in ROLES:
             raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
+        if not 0 < days <= KIT_DAYS:
+            raise MembersError(f"an invitation cannot be good for {days} days; give 1 to {KIT_DAYS}")
         with self._lock:
             known = self._known.get(name)
             if known is not None and known.state == "active":

@@ -6,6 +6,7 @@ A job's ``resource_spec`` says what it needs at a site (or at ``@ALL``): ``num_o
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,17 +33,25 @@ class Needs:
         Raises:
             JobError: a value is of the wrong kind; names the key.
         """
-        named = {site for sites in (meta.get("deploy_map") or {"": [ALL_SITES]}).values() for site in sites}
+        deploy_map = meta.get("deploy_map") or {"": [ALL_SITES]}
+        if not isinstance(deploy_map, Mapping) or not all(map(_are_texts, deploy_map.values())):
+            raise JobError("meta.json: deploy_map must be an object of lists of sites' names")
+        named = {site for sites in deploy_map.values() for site in sites}
+        mandatory, min_clients = meta.get("mandatory_clients") or [], meta.get("min_clients", 1)
+        if not _are_texts(mandatory) or not _are_texts(meta.get("server_files") or []):
+            raise JobError("meta.json: mandatory_clients and server_files must be lists of texts")
+        if type(min_clients) is not int or not 0 <= min_clients <= MOST:
+            raise JobError(f"meta.json: min_clients is {min_clients!r}; give a whole number")
         resources = meta.get("resource_spec") or {}
         if not isinstance(resources, Mapping) or not all(isinstance(each, Mapping) for each in resources.values()):
             raise JobError("meta.json: resource_spec must be an object of objects, by site or @ALL")
         for site, wanted in resources.items():
             for key, value in wanted.items():
-                if key not in _KEYS or not isinstance(value, int | float) or value < 0:
+                if key not in _KEYS or not _is_amount(value):
                     raise JobError(f"meta.json: resource_spec of {site}: {key}={value!r}; known are {', '.join(_KEYS)}")
         return cls(
-            min_clients=int(meta.get("min_clients", 1)),
-            mandatory=tuple(meta.get("mandatory_clients") or ()),
+            min_clients=min_clients,
+            mandatory=tuple(mandatory),
             sites=() if ALL_SITES in named else natural_order(named - {"server"}),
             resources={site: dict(wanted) for site, wanted in resources.items()},
         )
@@ -67,6 +76,15 @@ class Needs:
 
 
 _KEYS = ("num_of_gpus", "mem_per_gpu_in_GiB", "num_of_cpus")
+MOST = 1 << 20  # of anything that is counted
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= MOST
 
 
 @dataclass(slots=True)
@@ -81,12 +99,17 @@ class Capacity:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Capacity:
-        """Read what a site announces; what it does not say, it does not have."""
-        return cls(
-            int(values.get("num_of_gpus", 0)),
-            float(values.get("mem_per_gpu_in_GiB", 0.0)),
-            float(values.get("num_of_cpus", 0.0)),
-        )
+        """Read what a site announces; what it does not say, it does not have.
+
+        Raises:
+            JobError: it announces what cannot be, such as a billion cards, each of which would be looked at.
+        """
+        amounts = [values.get(key, 0) for key in _KEYS] if isinstance(values, Mapping) else [None]
+        if not all(map(_is_amount, amounts)):
+            raise JobError(
+                f"a site announces {reprlib.repr(values)}; give numbers from 0 to {MOST}: {', '.join(_KEYS)}"
+            )
+        return cls(int(amounts[0]), float(amounts[1]), float(amounts[2]))
 
     def fit(self, wanted: Mapping[str, float]) -> tuple[int, ...] | str:
         """Return the cards that the job would get, or what is missing."""
@@ -160,7 +183,7 @@ def natural_order(names: Any) -> tuple[str, ...]:
         parts: list[tuple[int, int, str]] = []
         digits = ""
         for character in name + " ":
-            if character.isdigit():
+            if "0" <= character <= "9":
                 digits += character
                 continue
             if digits:

@@ -125,9 +125,8 @@ class _Worker:
         self._link = SocketLink(plan.link_to, connection)
 
     def run(self) -> None:
-        self._cell.handle("task", self._on_task, inline=True)
-        self._cell.handle("withdraw", self._on_withdraw, inline=True)
-        self._cell.handle("end", self._on_end, inline=True)
+        for topic, handler in (("task", self._on_task), ("withdraw", self._on_withdraw), ("end", self._on_end)):
+            self._cell.handle(topic, self._from_server(handler), inline=True)
         self._cell.on_peer_lost(self._peer_lost)
         self._cell.attach(self._link, uplink=self._plan.connect is None)
         if self._plan.connect is not None:
@@ -235,6 +234,14 @@ class _Worker:
 
     def _announce(self, seat: Seat) -> None:
         struct.pack_into("<i", self._note, 0, self._index[seat.name])
+
+    def _from_server(self, handler: Callable[[Message], None]) -> Callable[[Message], None]:
+        def checked(message: Message) -> None:
+            if message.sender != self._plan.server:  # other sites of the job can reach this one, too
+                raise SiteError(f"{message.sender} may not send {message.topic!r}", site=message.sender)
+            handler(message)
+
+        return checked
 
     def _on_task(self, message: Message) -> None:
         task_id, names, task, model, stays = message.payload
