@@ -20,6 +20,8 @@ from flare_core import (
     WeightedMean,
     WeightError,
 )
+from flare_core.aggregation import TensorBlocks, check_finite
+from flare_core.model import flatten
 
 
 def reply(site, params, *, steps=1, params_type=None):
@@ -166,6 +168,178 @@ def test_reset_forgets_everything():
     mean.reset()
     mean.add(reply("a", {"w": np.full(1, 7.0)}))
     assert mean.result().params["w"].tolist() == [7.0]
+
+
+class InBlocks(dict):
+    """Params that arrive block by block; of those under ``same`` it is known that the site was sent them."""
+
+    def __init__(self, params, *, block_items=2, same=()):
+        super().__init__(params)
+        self.block_items = block_items
+        self.same = same
+
+    def blocks(self):
+        for key, value in flatten(self):
+            flat = value.reshape(-1)
+            parts = (flat[start : start + self.block_items] for start in range(0, flat.size, self.block_items))
+            yield key, TensorBlocks(value.dtype, value.shape, parts, value if key in self.same else None)
+
+
+def test_blocks_of_any_size_make_the_same_sum():
+    values = [np.arange(7.0).reshape(7, 1), np.arange(7.0).reshape(7, 1) ** 2]
+    mean = mean_of(*(reply(str(items), InBlocks({"w": each}, block_items=items)) for items, each in enumerate(values, 2)))
+    assert mean.result().params["w"].tolist() == (np.add(*values) / 2).tolist()
+
+
+def test_what_all_sites_send_back_unchanged_is_not_rounded():
+    sent = np.array([0.1, 1 / 3], np.float32)
+    mean = mean_of(*(reply(site, InBlocks({"w": sent}, same={"w"}), steps=0.1) for site in "abc"))
+    assert mean.result().params["w"] is sent
+
+
+@pytest.mark.parametrize("order", ["ssc", "scs", "css"])
+def test_what_some_sites_send_back_unchanged_counts_with_its_weight(order):
+    sent = {"s": np.array([1.0, 2.0, 4.0]), "c": np.array([8.0, 16.0, 32.0])}
+    replies = [
+        reply(f"{index}", InBlocks({"w": sent[each]}, same={"w"} if each == "s" else ()), steps=index + 1)
+        for index, each in enumerate(order)
+    ]
+    expected = np.average([sent[each] for each in order], axis=0, weights=[1, 2, 3])
+    np.testing.assert_allclose(mean_of(*replies).result().params["w"], expected, rtol=1e-15)
+
+
+def test_differences_that_equal_what_was_sent_are_averaged_like_others():
+    one = np.array([1, 2])
+    replies = [reply(site, InBlocks({"w": one}, same={"w"}), params_type="DIFF") for site in "ab"]
+    result = mean_of(*replies).result()
+    assert (result.params["w"].dtype, result.params["w"].tolist(), str(result.params_type)) == (float, [1, 2], "DIFF")
+
+
+def test_a_model_that_was_sent_with_nan_is_refused_when_it_comes_back():
+    sent = np.array([1.0, np.nan])
+    with pytest.raises(NonFiniteError, match=r"site-1: 'w' holds 1 that are NaN or infinite"):
+        mean_of(reply("site-1", InBlocks({"w": sent}, same={"w"})))
+
+
+def test_a_result_does_not_change_when_more_is_added():
+    mean = mean_of(reply("a", {"w": np.array([1.0, 2.0])}))
+    first = mean.result()
+    mean.add(reply("b", {"w": np.array([3.0, 6.0])}))
+    assert first.params["w"].tolist() == [1.0, 2.0]
+    assert mean.result().params["w"].tolist() == mean.result().params["w"].tolist() == [2.0, 4.0]
+
+
+def test_the_result_says_round_and_type():
+    mean = WeightedMean()
+    mean.add(Reply("a", "train", FLModel(params={"w": np.ones(1)}, params_type="DIFF"), 7))
+    result = mean.result()
+    assert (result.current_round, str(result.params_type)) == (7, "DIFF")
+    mean.reset()
+    mean.add(reply("a", {"w": np.ones(1)}))
+    assert str(mean.result().params_type) == "FULL"
+
+
+def test_integers_are_summed_without_overflow_and_rounded_to_even():
+    values = [np.array([200, 1, 2], np.uint8), np.array([201, 2, 3], np.uint8)]
+    result = mean_of(*(reply(str(index), {"n": each}) for index, each in enumerate(values))).result().params["n"]
+    assert (result.dtype, result.tolist()) == (np.uint8, [200, 2, 2])
+
+
+@pytest.mark.parametrize("value", [2**53 - 1, True])
+def test_integers_and_booleans_are_exact(value):
+    result = mean_of(*(reply(site, {"n": np.array([value])}) for site in "ab")).result().params["n"]
+    assert (result.dtype, result.tolist()) == (np.array([value]).dtype, [value])
+
+
+def test_differences_of_integers_stay_real_until_they_are_added():
+    replies = [reply(str(number), {"n": np.array([number])}, params_type="DIFF") for number in (1, 2)]
+    assert mean_of(*replies).result().params["n"].tolist() == [1.5]
+    updated = mean_of(*replies).update(FLModel(params={"n": np.array([11])}))
+    assert updated.params["n"].tolist() == [12]  # 12.5, ties to even
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.longdouble, np.complex128, np.clongdouble])
+def test_wide_numbers_keep_their_precision(dtype):
+    value = 1 + np.finfo(dtype).eps
+    result = mean_of(*(reply(site, {"w": np.array([value], dtype)}) for site in "ab")).result().params["w"]
+    assert (result.dtype, result[0]) == (np.dtype(dtype), value)
+
+
+def test_floats_of_several_widths_are_averaged_in_the_first_ones_dtype():
+    result = mean_of(reply("a", {"w": np.ones(1, np.float16)}), reply("b", {"w": np.full(1, 2.0)})).result()
+    assert (result.params["w"].dtype, result.params["w"].tolist()) == (np.float16, [1.5])
+
+
+@pytest.mark.parametrize(("first", "second"), [(bool, int), (complex, float), (int, bool), (float, complex)])
+def test_each_kind_of_number_is_averaged_with_its_own(first, second):
+    mean = mean_of(reply("a", {"n": np.ones(1, first)}))
+    with pytest.raises(DtypeMismatchError, match=f"'n': b sent {np.dtype(second)}, a sent {np.dtype(first)}"):
+        mean.add(reply("b", {"n": np.ones(1, second)}))
+
+
+def test_signed_and_unsigned_integers_are_averaged():
+    mean = mean_of(reply("a", {"n": np.array([1], np.uint8)}), reply("b", {"n": np.array([3])}))
+    assert mean.result().params["n"].tolist() == [2]
+
+
+def test_a_weight_that_overflows_is_said_to_be_the_reason():
+    with pytest.raises(NonFiniteError, match=r"a: 'w' overflows when it is weighted"):
+        mean_of(reply("a", {"w": np.array([3e38], np.float32)}, steps=10))
+
+
+def test_the_first_block_with_nan_is_counted():
+    array = np.ones(200_000)
+    array[[3, 5, 199_999]] = np.nan
+    with pytest.raises(NonFiniteError, match=r"a: 'layer.w' holds, among 65536 values looked at, 2 that are NaN"):
+        mean_of(reply("a", {"layer": {"w": array}}))
+
+
+def test_a_contribution_without_params_is_refused():
+    with pytest.raises(ModelError, match="site-1: the reply to 'train' holds no params"):
+        WeightedMean().add(Reply("site-1", "train", FLModel(metrics={"loss": 1.0})))
+
+
+def test_weights_that_are_all_zero_name_the_sites():
+    with pytest.raises(EmptyRoundError, match="the total weight of a, b is zero"):
+        mean_of(reply("a", {"w": np.ones(1)}, steps=0), reply("b", {"w": np.ones(1)}, steps=0)).result()
+
+
+def test_a_site_weight_that_is_none_names_site_and_setting():
+    with pytest.raises(WeightError, match="site-2: its entry in aggregation_weights is -1"):
+        WeightedMean(site_weights={"site-1": 1, "site-2": -1})
+
+
+def test_exclude_searches_and_a_list_names_whole_keys():
+    params = {"bn": {"mean": np.ones(1)}, "bn.mean.w": np.ones(1), "w": np.ones(1)}
+    assert [*mean_of(reply("a", params), exclude=r"mean$").result().params] == ["bn.mean.w", "w"]
+    mean = WeightedMean(exclude=(name for name in ["bn.mean", "w"]))
+    for _ in range(2):
+        mean.reset()
+        mean.add(reply("a", params))
+        assert [*mean.result().params] == ["bn.mean.w"]
+    assert mean.exclude == ["bn.mean", "w"]
+
+
+def test_an_expression_that_is_none_is_refused():
+    with pytest.raises(ModelError, match=r"exclude_vars is '\[', no regular expression: unterminated"):
+        WeightedMean(exclude="[")
+
+
+def test_an_update_without_a_model_is_the_mean():
+    assert mean_of(reply("a", {"w": np.ones(1)})).update(FLModel()).params["w"].tolist() == [1.0]
+
+
+def test_numbers_of_other_types_than_arrays_are_averaged():
+    assert mean_of(reply("a", {"w": 1.0}), reply("b", {"w": 2.0})).result().params["w"] == 1.5
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64, ml_dtypes.bfloat16])
+def test_a_model_that_is_not_finite_names_the_key_and_the_source(dtype):
+    bad = np.array([1, np.nan, np.inf], dtype)
+    check_finite(FLModel(params={"n": np.array([3]), "w": np.ones(2, dtype)}), source="the result")
+    check_finite(FLModel(), source="the result")
+    with pytest.raises(NonFiniteError, match=r"^the result: 'a.w' holds 2 that are NaN or infinite"):
+        check_finite(FLModel(params={"b": np.ones(2), "a": {"w": bad}}), source="the result")
 
 
 arrays = st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3).map(np.array)
