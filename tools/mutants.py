@@ -36,14 +36,17 @@ SUBJECTS: dict[str, list[str]] = {
 # Messages are not broken: tests pin what a message names, not its words.
 SPARED = [r"^\s*(raise|return) \w*Error\(", r"\blog(ger)?\.(debug|info|warning|error)\("]
 
-# The same examples in each run, and the first that fails will do: what it shrinks to is of no interest here.
+# The same few examples in each run, and the first that fails will do: what it shrinks to is of no interest here.
 CONFTEST = """
+from hypothesis import Phase
 
+phases = (Phase.explicit, Phase.generate)
 settings.register_profile(
-    "mutants", deadline=None, derandomize=True, database=None, phases=("explicit", "generate")
+    "mutants", deadline=None, derandomize=True, database=None, max_examples=20, phases=phases
 )
 settings.load_profile("mutants")
 """
+LEFT_OUT = ("__pycache__", "test_fuzz.py")  # fuzzing takes seconds for each mutant; the other tests must do
 
 KILLED = {"killed", "timeout", "segfault"}  # all other ends are survival: nothing has failed
 
@@ -97,7 +100,7 @@ def lay_out(folder: Path, package: str, modules: list[str]) -> None:
     for name in ("src", "tests"):
         shutil.rmtree(folder / name, ignore_errors=True)
         shutil.copytree(
-            ROOT / "packages" / package / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            ROOT / "packages" / package / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT)
         )
     (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text() + CONFTEST)
     pytest_settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from flare_core import EmptyRoundError, FLModel, ModelError, RecipeError, Reply, ShapeMismatchError, WeightedMean
+from flare_core import (
+    DtypeMismatchError,
+    EmptyRoundError,
+    FLModel,
+    ModelError,
+    RecipeError,
+    Reply,
+    ShapeMismatchError,
+    WeightedMean,
+)
+from flare_core.model import flatten
 from flare_core.robust import CoordinateMedian, Krum, TrimmedMean
 
 FINITE = st.floats(-1e6, 1e6)
@@ -89,3 +100,174 @@ def test_what_cannot_be_combined_is_refused():
 def test_without_attackers_keeping_all_is_the_mean():
     sites = [{"w": np.array([float(number)])} for number in range(5)]
     assert combined(Krum(0, keep=5), sites)["w"] == combined(WeightedMean(), sites)["w"] == 2.0
+
+
+class Fetched(dict):
+    """Params that are fetched one after the other, ahead of their use, and counts what is read out of turn."""
+
+    out_of_turn = kept = 0
+
+    def leaves(self):
+        return [(key, None) for key, _ in flatten(dict(self))]
+
+    def fetched(self):
+        return flatten({key: dict.__getitem__(self, key) for key in self})
+
+    def keep(self):
+        self.kept += 1
+
+    def __getitem__(self, name):
+        self.out_of_turn += 1
+        return super().__getitem__(name)
+
+
+def test_what_is_fetched_is_read_in_the_order_in_which_it_was_sent():
+    first = Fetched(a=np.array([1.0]), b={"w": np.array([2.0])}, c=np.array([3.0]))
+    second = Fetched(a=np.array([3.0]), c=np.array([5.0]))
+    result = combined(CoordinateMedian(), [first, second])
+    assert {key: value.item() for key, value in flatten(result)} == {"a": 2.0, ("b", "w"): 2.0, "c": 4.0}
+    assert (first.out_of_turn, second.out_of_turn) == (0, 0)
+    assert (first.kept, second.kept) == (1, 1)
+
+
+def test_another_order_is_read_by_key():
+    first = Fetched(a=np.array([1.0]), b=np.array([2.0]))
+    second = Fetched(b=np.array([4.0]), a=np.array([3.0]))
+    result = combined(CoordinateMedian(), [first, second])
+    assert (result["a"].item(), result["b"].item()) == (2.0, 3.0)
+
+
+def test_krum_fetches_a_second_time_only_what_it_has_chosen():
+    class Counted(Fetched):
+        times = 0
+
+        def fetched(self):
+            self.times += 1
+            return super().fetched()
+
+    sites = [Counted(w=np.array([value])) for value in (5.0, 1.0, 1.25, 1.5, 9.0)]
+    assert combined(Krum(1, keep=2), sites)["w"].item() == (1.0 + 1.25) / 2
+    assert [site.times for site in sites] == [1, 2, 2, 1, 1]
+
+
+def scores_of(values, attackers):
+    """Blanchard et al., section 4, with loops."""
+    for index, row in enumerate(values):
+        distances = sorted(sum((row - other) ** 2) for at, other in enumerate(values) if at != index)
+        yield sum(distances[: len(values) - attackers - 2])
+
+
+@pytest.mark.parametrize(("attackers", "keep"), [(1, 1), (1, 2), (1, 6), (2, 1), (2, 3), (0, 4)])
+def test_multi_krum_is_the_mean_of_the_lowest_scores(attackers, keep):
+    values = np.random.default_rng(attackers + keep).normal(size=(7, 3)) * np.arange(1, 8)[:, None]
+    scores = [*scores_of(values, attackers)]
+    best = sorted(range(7), key=scores.__getitem__)[:keep]
+    result = combined(Krum(attackers, keep), [{"a": row[:1], "b": row[1:].reshape(2, 1)} for row in values])
+    np.testing.assert_allclose(np.r_[result["a"], result["b"].ravel()], values[best].mean(axis=0), rtol=1e-12)
+
+
+def test_of_equal_scores_the_first_site_is_chosen():
+    assert combined(Krum(0), [{"w": np.array([value])} for value in (1.0, -1.0, 0.0)])["w"].item() == 0.0
+    assert combined(Krum(0), [{"w": np.array([value])} for value in (1.0, 1.0, 5.0, 5.0)])["w"].item() == 1.0
+
+
+def test_krum_by_itself_stands_one_wrong_site_and_keeps_one():
+    assert combined(Krum(), [{"w": np.array([value])} for value in (0.0, 3.0, 4.0, 4.5, 99.0)])["w"].item() == 4.0
+    with pytest.raises(EmptyRoundError, match=r"Krum with 1 attackers needs 5 sites .*, 4 answered \(site-1, site-2"):
+        combined(Krum(), [{"w": np.ones(1)}] * 4)
+    with pytest.raises(EmptyRoundError, match="no site contributed"):
+        Krum().result()
+
+
+def test_far_values_are_compared_in_double_precision():
+    sites = [{"w": np.array([value], np.float32)} for value in (1e20, 2e20, 2.5e20, 9e20, -1e20)]
+    assert combined(Krum(1), sites)["w"].item() == np.float32(2e20)
+
+
+def test_the_next_round_has_dtypes_of_its_own():
+    aggregator = CoordinateMedian()
+    combined(aggregator, [{"w": np.array([1])}] * 3)
+    result = combined(aggregator, [{"w": np.array([1.5])}] * 3)["w"]
+    assert (result.dtype, result.item()) == (np.float64, 1.5)
+
+
+def test_the_result_says_round_and_type():
+    aggregator = CoordinateMedian()
+    aggregator.add(Reply("a", "train", FLModel(params={"w": np.ones(1)}, params_type="DIFF"), 7))
+    result = aggregator.result()
+    assert (result.current_round, str(result.params_type)) == (7, "DIFF")
+    aggregator.reset()
+    aggregator.add(Reply("a", "train", FLModel(params={"w": np.ones(1)})))
+    result = aggregator.result()
+    assert (result.current_round, str(result.params_type)) == (None, "FULL")
+
+
+@pytest.mark.parametrize("aggregator", [CoordinateMedian(), TrimmedMean(), Krum(0, keep=3)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+def test_floats_keep_dtype_and_shape(aggregator, dtype):
+    result = combined(aggregator, [{"w": np.full((2, 3), value, dtype)} for value in (1, 2, 3)])["w"]
+    assert (result.dtype, result.shape) == (np.dtype(dtype), (2, 3))
+    assert np.all(result.astype(float) == 2)
+
+
+def test_half_precision_is_averaged_in_single_precision():
+    assert combined(TrimmedMean(), [{"w": np.array([60000], np.float16)}] * 4)["w"].tolist() == [60000]
+
+
+def test_large_counters_are_exact_and_flags_follow_the_majority():
+    sites = [{"n": np.array([2**53 - 1]), "flag": np.array([flag])} for flag in (True, False, True)]
+    result = combined(CoordinateMedian(), sites)
+    assert (result["n"].tolist(), result["flag"].tolist(), result["flag"].dtype) == ([2**53 - 1], [True], bool)
+
+
+def test_each_robust_mean_averages_differences_of_integers_as_real_numbers():
+    result = combined(CoordinateMedian(), [{"n": np.array([each])} for each in (1, 2)], params_type="DIFF")["n"]
+    assert (result.dtype, result.tolist()) == (np.float64, [1.5])
+
+
+def test_the_trimmed_mean_leaves_out_a_fifth_by_itself():
+    sites = [{"w": np.array([value])} for value in (-100.0, 1.0, 2.0, 6.0, 100.0)]
+    assert combined(TrimmedMean(), sites)["w"].item() == 3.0
+    assert combined(TrimmedMean(), sites[1:])["w"].item() == (1 + 2 + 6 + 100) / 4
+
+
+def test_nan_is_larger_than_every_number():
+    sites = [{"w": np.array([value])} for value in (1.0, np.nan, 2.0, 3.0, np.nan)]
+    assert combined(CoordinateMedian(), sites)["w"].item() == 3.0
+    assert combined(TrimmedMean(0.4), sites)["w"].item() == 3.0
+
+
+def test_what_is_sent_is_not_changed():
+    sent = np.array([np.nan, 3.0, 1.0])
+    for aggregator in (CoordinateMedian(), TrimmedMean(), Krum(0)):
+        combined(aggregator, [{"w": sent}, {"w": sent[::-1]}, {"w": sent}])
+    assert np.array_equal(sent, [np.nan, 3.0, 1.0], equal_nan=True)
+
+
+def test_contributions_that_do_not_fit_are_refused_by_name():
+    aggregator = CoordinateMedian()
+    with pytest.raises(ModelError, match="site-1: the reply to 'train' holds no params"):
+        aggregator.add(Reply("site-1", "train", FLModel(metrics={"loss": 1.0})))
+    aggregator.add(Reply("site-1", "train", FLModel(params={"n": np.ones(1, int)})))
+    with pytest.raises(ModelError, match="site-2 sent params_type DIFF where others sent FULL"):
+        aggregator.add(Reply("site-2", "train", FLModel(params={"n": np.ones(1, int)}, params_type="DIFF")))
+    aggregator.add(Reply("site-2", "train", FLModel(params={"n": np.ones(1)})))
+    with pytest.raises(DtypeMismatchError, match="'n': site-2 sent float64, site-1 int64"):
+        aggregator.result()
+
+
+@pytest.mark.parametrize("fraction", [0.5, -0.1, True, "0.1", None, np.nan])
+def test_a_fraction_that_cannot_be_is_refused(fraction):
+    with pytest.raises(RecipeError, match=f"fraction of the trimmed mean is {fraction!r}; give a number from 0"):
+        TrimmedMean(fraction)
+
+
+@pytest.mark.parametrize("value", [-1, True, 1.0, "1"])
+def test_numbers_of_krum_that_cannot_be_are_refused(value):
+    with pytest.raises(RecipeError, match=f"attackers of Krum is {value!r}; give an integer from 0"):
+        Krum(value)
+    with pytest.raises(RecipeError, match=f"keep of Krum is {value!r}; give an integer from 1"):
+        Krum(1, value)
+    with pytest.raises(RecipeError, match="keep of Krum is 0"):
+        Krum(1, 0)
+    assert TrimmedMean(0).fraction == 0.0
