@@ -253,8 +253,9 @@ def _sparing_problems(plan: Plan, rows: list[dict[str, Any]], models: list[Path]
     for row in rows:
         if row["site"] is not None:
             by_round[row["round"]].append(row["value"])
-    if few := [round_ for round_, values in by_round.items() if len(values) < plan.min_clients]:
-        found.append(f"fewer than {plan.min_clients} sites have replied in the rounds {few}")
+    fewest = 1 if plan.kind == "quorum" else plan.min_clients  # of which those that are lost are not waited for
+    if few := [round_ for round_, values in by_round.items() if len(values) < fewest]:
+        found.append(f"fewer than {fewest} sites have replied in the rounds {few}")
     present = {path: read_file(path)["w"] for path in models if path.is_file()}
     if not present:
         return [*found, "there is no model"]
