@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, default=Path("faults.svg"))
     parser.add_argument("--faults", nargs="*", help="only these kinds")
     parser.add_argument("--jobs", nargs="*", help="only these kinds of jobs")
-    parser.add_argument("--limit", type=float, default=300, help="seconds after which a job counts as hanging")
+    parser.add_argument("--limit", type=float, default=600, help="seconds after which a job counts as hanging")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="flare-faults-"))
     (folder / "tmp").mkdir()

@@ -68,6 +68,7 @@ class Judge:
         """Compare the server's list with what was submitted."""
         states = {job["id"]: job["state"] for job in self._ask(Admin.jobs)}
         expected = {each.id: each.state for each in self.results if each.id not in self._deleted}
+        expected |= {id_: "aborted" for id_, state in expected.items() if state == "hanging"}
         for id_ in sorted(states.keys() | expected.keys()):
             if states.get(id_) != expected.get(id_):
                 self.problems.append(f"{id_} is {states.get(id_)} in the server's list, and was {expected.get(id_)}")
@@ -94,7 +95,8 @@ class Judge:
         self._say(f"{plan.name} is {id_}: {plan}")
         aborted = plan.abort_s is not None and self._abort(id_, plan.abort_s)
         expected = self._undisturbed(plan)
-        self._conclude(plan, id_, expected, aborted=aborted)
+        if not self._conclude(plan, id_, expected, aborted=aborted):
+            return
         if plan.afterwards == "clone":
             clone = self._once(plan.name, lambda admin: admin.clone(id_))
             self._say(f"{plan.name} is cloned as {clone}")
@@ -102,7 +104,8 @@ class Judge:
         elif plan.afterwards == "delete":
             self._delete(id_)
 
-    def _conclude(self, plan: Plan, id_: str, expected: Outcome, *, aborted: bool) -> None:
+    def _conclude(self, plan: Plan, id_: str, expected: Outcome, *, aborted: bool) -> bool:
+        """Wait for a job and judge it; false if it has not ended."""
         began = time.monotonic()
         try:
             found = self._wait(id_, began + self._options.limit)
@@ -124,6 +127,7 @@ class Judge:
             self._wrong(f"{plan.name} ({id_}, {plan.kind})", problem)
         if not problems:
             self._say(f"{plan.name} ({id_}) {found['state']} as planned")
+        return found["state"] != "hanging"
 
     def _abort(self, id_: str, after_s: float) -> bool:
         """Abort a job after a while; true if it had not ended by itself."""

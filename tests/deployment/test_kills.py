@@ -8,6 +8,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -158,3 +159,44 @@ def test_a_script_in_a_process_of_its_own_is_started_again(hospital, victim):
     assert model["w"].tolist() == [4.0] * 3
     assert not list(Path(tempfile.gettempdir()).glob(f"flare-{hosts[0]}-*"))  # where its socket was
     assert not psutil.wait_procs(scripts, timeout=20)[1], "the script goes on without the job's process"
+
+
+MEDIAN = """
+import os
+import socket
+
+from flare_core.robust import CoordinateMedian
+
+
+class AsksFirst(CoordinateMedian):
+    def _combine(self, stack, key):
+        if os.path.exists("{gate}"):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect("{gate}")
+                connection.sendall(b"server 0")
+                connection.recv(1)
+        return super()._combine(stack, key)
+"""
+
+
+def test_a_site_that_is_killed_while_all_results_are_read_at_once_costs_a_round(hospital):
+    place = hospital()
+    model = {f"w{number}": np.zeros(2_000_000, np.float32) for number in range(4)}
+    victims = []
+
+    def decide(site, pid, times):
+        if times == 1:
+            below = psutil.Process(place.poc.status()["site-2"]).children()
+            victims.extend(each for each in below if "job_process" in " ".join(each.cmdline()))
+            victims[0].kill()
+
+    gate = place.gate(decide)
+    job = place.noise_job(rounds=2, model=model)
+    job.server.workflows[0].args.update(aggregator={"class_path": "persistor.AsksFirst", "args": {}})
+    with (job.code.root / "persistor.py").open("a") as code:
+        code.write(MEDIAN.replace("{gate}", str(gate.path)))
+    found, _ = place.run(job)
+    assert found["state"] == "finished", found["reason"]
+    assert victims
+    log = (place.folder / "results" / found["id"] / "log.txt").read_text()
+    assert "was cut short; the round begins again" in log

@@ -169,13 +169,13 @@ class RunController:
             try:
                 return self._run_from_last_round()
             except (TransportError, DownloadError) as error:
-                site = self.federation.reading
-                if site is None or not self._is_durable:
+                if not self.federation.is_reading or not self._is_durable:
                     raise
                 interruptions = interruptions + 1 if completed == self._completed else 1
                 if interruptions > MOST_INTERRUPTIONS:
                     raise
-                self.federation.warn(f"the result of {site} was cut short; the round begins again ({error})")
+                what = f"the result of {self.federation.reading or 'a site'}"
+                self.federation.warn(f"{what} was cut short; the round begins again ({error})")
 
     def _run_from_last_round(self) -> None:
         restored: dict[str, Any] = {}

@@ -123,6 +123,11 @@ class Dispatch:
             except TransportError as error:
                 logger.debug("task not withdrawn host=%s reason=%s", host, error)
 
+    @property
+    def has_kept(self) -> bool:
+        """Whether sites hold tensors of results that were taken, as somebody has asked for that."""
+        return bool(self._kept)
+
     def release_kept(self) -> None:
         """Let sites drop the tensors that were kept."""
         for params in self._kept:

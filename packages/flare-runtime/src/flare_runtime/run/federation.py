@@ -80,6 +80,12 @@ class SitesFederation(Arrivals):
         self._round_started: float | None = None
 
     @property
+    def is_reading(self) -> bool:
+        """Whether tensors of replies may be read, which can lie at their sites: that of the reply taken last, or those
+        that an aggregator looks at when it has all of them."""
+        return self.reading is not None or self._dispatch.has_kept
+
+    @property
     def state(self) -> dict[str, Any]:
         """What must be kept of a completed round, besides its model and what the workflow says."""
         return {"tasks": self._task_id, "random": self.random.bit_generator.state}
