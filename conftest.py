@@ -6,4 +6,6 @@ from hypothesis import settings
 
 # A busy machine is no reason to fail a property; pytest-timeout catches what hangs.
 settings.register_profile("flare", deadline=None, print_blob=True)
+# What is fuzzed for seconds in each run, for as long as is wanted: --hypothesis-profile=fuzz --timeout=0 -k fuzz
+settings.register_profile("fuzz", settings.get_profile("flare"), max_examples=20_000)
 settings.load_profile("flare")

@@ -15,7 +15,7 @@ from uuid import UUID
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import objects
 
@@ -68,6 +68,7 @@ def mutated(generator, data):
 
 
 def run(count, seed, values=EVERYTHING):
+    count *= max(1, settings().max_examples // 100)  # more with --hypothesis-profile=fuzz
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails, to repeat it
     generator = random.Random(seed)
     messages = [dumps(value) for value in values]

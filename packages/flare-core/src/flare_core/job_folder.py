@@ -75,6 +75,8 @@ def load_job(folder: Path) -> Job:
     folder = Path(folder)
     meta = _read(folder / "meta.json")
     deploy_map = meta.get("deploy_map") or {"app": [ALL_SITES]}
+    if not isinstance(deploy_map, dict) or not all(map(_are_texts, deploy_map.values())):
+        raise JobError(f"{folder / 'meta.json'}: 'deploy_map' must be an object of lists of sites' names")
     main = next((app for app, sites in deploy_map.items() if SERVER in sites or ALL_SITES in sites), None)
     if main is None:
         raise JobError(f'{folder / "meta.json"}: deploy_map gives no app to the server; add ["@ALL"] or ["server"]')
@@ -99,7 +101,7 @@ def load_job(folder: Path) -> Job:
             seed=int(meta.get("seed", 0)),
             meta=known,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise JobError(f"{folder / 'meta.json'}: {error} is missing or of the wrong kind") from error
 
 
@@ -160,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise JobError(f"{path}: {error.strerror}; is its folder a job, as 'recipe.export(...)' writes it?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise JobError(f"{path}: no JSON ({error})") from error
     if not isinstance(content, dict):
         raise JobError(f"{path}: holds a {type(content).__name__} where an object is expected")
@@ -191,7 +193,11 @@ def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
 
 
 def _code(folder: Path) -> CodeBundle:
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    found = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    for path in found:
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise JobError(f"{path} is a link that leads out of the job; put a copy of the file in its place")
+    files = sorted(path.relative_to(folder) for path in found)
     return CodeBundle(folder.resolve(), tuple(PurePosixPath(path.as_posix()) for path in files))
 
 
@@ -225,9 +231,13 @@ def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str,
 
 def _tasks(entry: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
     tasks = entry.get("tasks", ["*"])
-    if not isinstance(tasks, list) or not all(isinstance(task, str) for task in tasks):
+    if not _are_texts(tasks):
         raise JobError(f"{path}: 'tasks' in '{key}' must be a list of task names")
     return tuple(tasks)
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _component(entry: Any, path: Path, key: str) -> Component:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, TableMade, WarningRaised
+from flare_runtime.terminal import one_line, printable
 
 __all__ = ["Display", "open_display", "plot", "summary_text"]
 
@@ -40,7 +41,7 @@ class Display:
         """Take down what moves."""
 
     def _say(self, text: str) -> None:
-        self._stream.write(f"{text}\n")
+        self._stream.write(f"{printable(text)}\n")
         self._stream.flush()
 
 
@@ -72,7 +73,11 @@ class LiveDisplay(Display):
         events.subscribe(SiteReplied, self._site_replied)
 
     def round_ended(self, event: RoundEnded) -> None:
-        self._progress.update(self._bar, completed=event.round + 1, metrics=metrics_text(event.metrics))
+        from rich.markup import escape
+
+        self._progress.update(
+            self._bar, completed=event.round + 1, metrics=escape(one_line(metrics_text(event.metrics)))
+        )
 
     def close(self) -> None:
         self._progress.stop()
@@ -84,7 +89,7 @@ class LiveDisplay(Display):
         self._progress.update(self._bar, sites=f"{event.done}/{event.expected} sites")
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(printable(text), highlight=False, markup=False)
 
 
 def open_display(job_name: str, sites: int, stream: TextIO | None = None) -> Display:

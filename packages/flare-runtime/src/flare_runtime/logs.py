@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import RecipeError
+from flare_runtime.terminal import printable
 
 __all__ = ["LogConfig", "check_log_config", "log_to"]
 
@@ -46,11 +47,18 @@ def check_log_config(config: LogConfig) -> str | Mapping[str, Any]:
     return content
 
 
+class _Formatter(logging.Formatter):
+    """Indents what follows the first line of a record, so that no text from elsewhere can pass for a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record)).replace("\n", "\n    ")
+
+
 @contextmanager
 def log_to(path: Path, config: str | Mapping[str, Any]) -> Iterator[None]:
     """Send what Flare logs to ``path`` until the end of the block, then leave logging as it was."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_Formatter(FORMAT))
     before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, LOGGERS)]
     for logger, _, _ in before:
         logger.addHandler(handler)

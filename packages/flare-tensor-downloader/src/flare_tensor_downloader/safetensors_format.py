@@ -118,21 +118,28 @@ def read_file(path: Path) -> dict[str, Any]:
             raise SafetensorsError(f"{path} is no safetensors file: its header would end at byte {start} of {size}")
         try:
             header = json.loads(file.read(start - 8))
-        except ValueError as error:
-            raise SafetensorsError(f"{path} is no safetensors file: its header is no JSON ({error})") from error
+            metadata = header.pop("__metadata__", None) or {}
+            nested = json.loads(metadata[_KEYS]) if _KEYS in metadata else {}
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise SafetensorsError(
+                f"{path} is no safetensors file: its header is no JSON of its form ({error})"
+            ) from error
         data = (
             memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
             if size > start
             else memoryview(b"")
         )
-    metadata = header.pop("__metadata__", None) or {}
     arrays = {name: _array_in(data, name, entry, path) for name, entry in header.items()}
-    nested = json.loads(metadata[_KEYS]) if _KEYS in metadata else {}
     keys: dict[Key, Array] = {}
     for name, array in arrays.items():
-        place = nested.get(name, [name])
+        place = nested.get(name, [name]) if isinstance(nested, dict) else None
+        if not isinstance(place, list) or not place or not all(isinstance(part, str) for part in place):
+            raise SafetensorsError(f"{path}: '{name}' is nested in a way that cannot be read ({_KEYS})")
         keys[place[0] if len(place) == 1 else tuple(place)] = array
-    return unflatten(keys)
+    try:
+        return unflatten(keys)
+    except (TypeError, AttributeError, ValueError, IndexError) as error:
+        raise SafetensorsError(f"{path}: a tensor and what is nested have the same name ({error})") from error
 
 
 def _array_in(data: memoryview, name: str, entry: Any, path: Path) -> Array:
@@ -145,10 +152,12 @@ def _array_in(data: memoryview, name: str, entry: Any, path: Path) -> Array:
         if any(length < 0 for length in shape):
             raise ValueError("a negative length")
         return np.frombuffer(data[first:last], dtype=np.uint8).view(dtype).reshape(shape)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, SafetensorsError):
             raise
-        raise SafetensorsError(f"{path}: the entry of '{name}' cannot be read: {entry!r} ({error})") from error
+        raise SafetensorsError(
+            f"{path}: the entry of '{name}' cannot be read: {repr(entry)[:200]} ({error})"
+        ) from error
 
 
 def _little(array: Array) -> Array:

@@ -57,7 +57,9 @@ def run() -> int:
         code = _code_of(error)
         if code is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from flare_runtime.terminal import printable
+
+        print(printable(f"error: {error}"), file=sys.stderr)
         return code
 
 

@@ -9,6 +9,7 @@ import typer
 
 from flare_runtime.cli.output import Form, FormOption, moment, show, table
 from flare_runtime.cli.places import KitOption, connect
+from flare_runtime.terminal import printable
 
 __all__ = ["app"]
 
@@ -88,7 +89,7 @@ def logs(
     """Print a job's log."""
     with connect(kit) as connection:
         for text in connection.logs(job, site, follow=follow):
-            typer.echo(text, nl=False)
+            typer.echo(printable(text), nl=False)
 
 
 @app.command()

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from flare_runtime.terminal import one_line, printable
+
 __all__ = ["Form", "FormOption", "ago", "moment", "show", "table"]
 
 
@@ -29,14 +31,14 @@ def show(form: Form, values: Mapping[str, Any] | Sequence[Any], text: str) -> No
     if form is Form.JSON:
         sys.stdout.write(json.dumps(values, indent=2, default=str) + "\n")
     elif text:
-        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.write(printable(text).rstrip("\n") + "\n")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> str:
     """Rows under columns that are as wide as they must be; ``empty`` if there are none."""
     if not rows:
         return empty
-    cells = [[str(column).upper() for column in columns], *([str(cell) for cell in row] for row in rows)]
+    cells = [[str(column).upper() for column in columns], *([one_line(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells

@@ -20,8 +20,9 @@ import json
 import logging
 import shutil
 import tempfile
+import threading
 import time
-import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -30,11 +31,12 @@ from typing import TYPE_CHECKING, Any
 import flare_core
 from flare_core import FlareError, JobError, RunStatus
 from flare_core.job import check_name
-from flare_runtime.archive import sha256_of
+from flare_runtime.archive import MAX_ARCHIVE_BYTES, read_entry, sha256_of
 from flare_runtime.server.members import MembersError
 from flare_runtime.server.rights import check_right
 from flare_runtime.server.scheduler import Needs
 from flare_runtime.server.store import JobRow, Participant
+from flare_runtime.terminal import one_line
 from flare_tensor_downloader import add_file, download_file
 from flare_transport import Message, TransportError, blocking
 
@@ -46,6 +48,14 @@ __all__ = ["AdminDesk"]
 logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 18
+MOST_REQUESTS = 32  # of one administrator at the same time: each that waits holds a thread
+MOST_LINES = 10_000
+MOST_CHARACTERS = 100  # of an option, and so of a column
+MOST_PRIORITY = 1_000_000
+OPTIONS: dict[str, dict[str, Any]] = {
+    "submit": {"study": str | None, "priority": int | None},
+    "invite": {"kind": str, "role": str, "org": str, "studies": str, "days": int},
+}
 STATUS_S = 5.0  # how long a job's process may take to say what it waits for
 
 
@@ -55,35 +65,46 @@ class AdminDesk:
     def __init__(self, daemon: ServerDaemon) -> None:
         self._daemon = daemon
         self._store = daemon.store
-        for topic, right, handler in (
-            ("submit", "submit", self._submit),
-            ("jobs", "view", self._jobs),
-            ("job", "view", self._job),
-            ("wait", "view", self._wait),
-            ("abort", "manage", self._abort),
-            ("delete", "manage", self._delete),
-            ("clone", "submit", self._clone),
-            ("files", "download", self._files),
-            ("read", "view", self._read),
-            ("status", "view", self._status),
-            ("members", "view", self._members),
-            ("invite", "members", self._invite),
-            ("remove", "members", self._remove),
-            ("audit", "members", self._audit),
+        self._open: Counter[str] = Counter()  # requests by administrator
+        self._lock = threading.Lock()
+        for topic, right, handler, types in (
+            ("submit", "submit", self._submit, (str, str, dict)),
+            ("jobs", "view", self._jobs, (str | None,)),
+            ("job", "view", self._job, (str,)),
+            ("wait", "view", self._wait, (str, str, str)),
+            ("abort", "manage", self._abort, (str,)),
+            ("delete", "manage", self._delete, (str,)),
+            ("clone", "submit", self._clone, (str,)),
+            ("files", "download", self._files, (str,)),
+            ("read", "view", self._read, (str, str, int, bool)),
+            ("status", "view", self._status, ()),
+            ("members", "view", self._members, ()),
+            ("invite", "members", self._invite, (str, dict)),
+            ("remove", "members", self._remove, (str,)),
+            ("audit", "members", self._audit, (int,)),
         ):
-            daemon.cell.handle(f"admin.{topic}", self._guarded(topic, right, handler))
+            daemon.cell.handle(f"admin.{topic}", self._guarded(topic, right, handler, types))
 
-    def _guarded(self, topic: str, right: str, handler: Callable[..., Any]) -> Callable[[Message], Any]:
+    def _guarded(
+        self, topic: str, right: str, handler: Callable[..., Any], types: tuple[Any, ...]
+    ) -> Callable[[Message], Any]:
         def guarded(message: Message) -> Any:
             who = self._daemon.members.owner_of(message.sender)
             if who.kind != "admin":
                 raise MembersError(f"{who.name} is a {who.kind}; only administrators can ask for 'admin.{topic}'")
+            with self._lock:
+                if self._open[who.name] >= MOST_REQUESTS:
+                    raise MembersError(f"{MOST_REQUESTS} requests of {who.name} are open; wait until one is answered")
+                self._open[who.name] += 1
             try:
                 check_right(who, right)
-                found = handler(who, message, *message.payload)
+                found = handler(who, message, *_checked(topic, message.payload, types))
             except FlareError as error:
                 self._note(who, topic, message, str(error))
                 raise
+            finally:
+                with self._lock:
+                    self._open[who.name] -= 1
             self._note(who, topic, message, "ok")
             return found
 
@@ -91,8 +112,10 @@ class AdminDesk:
 
     def _note(self, who: Participant, topic: str, message: Message, outcome: str) -> None:
         if topic in ("submit", "abort", "delete", "clone", "files", "invite", "remove"):
-            target = message.payload[0] if message.payload and topic != "submit" else ""
-            self._store.note(who.name, topic, str(target)[:200], outcome)
+            payload = message.payload
+            target = payload[0] if isinstance(payload, list) and payload and topic != "submit" else ""
+            name = target[:200] if isinstance(target, str) else f"a {type(target).__name__}"
+            self._store.note(who.name, topic, one_line(name), one_line(outcome[:2000]))
 
     def _submit(self, who: Participant, message: Message, archive: str, sha256: str, options: dict[str, Any]) -> Any:
         study = str(options.get("study") or "default")
@@ -101,7 +124,9 @@ class AdminDesk:
         folder = Path(tempfile.mkdtemp(prefix="submitted-", dir=self._daemon.jobs_folder))
         try:
             with blocking():
-                problem, path = download_file(message.sender, archive, None, self._daemon.cell, folder)
+                problem, path = download_file(
+                    message.sender, archive, None, self._daemon.cell, folder, max_bytes=MAX_ARCHIVE_BYTES
+                )
             if path is None or sha256_of(path) != sha256:
                 raise JobError(f"the job did not arrive as it was sent ({problem or 'its digest differs'}); try again")
             meta = _meta_of(path)
@@ -207,8 +232,11 @@ class AdminDesk:
     ) -> tuple[bytes, bool]:
         self._visible(who, id_)
         run = self._daemon.jobs_folder / id_ / "run"
+        if "\0" in name or not 0 <= offset <= MAX_ARCHIVE_BYTES:
+            raise JobError(f"{name!r} from byte {offset} is no log or record of a run")
         path = (run / name).resolve()
-        if not path.is_relative_to(run.resolve()) or path.suffix not in (".txt", ".jsonl", ".json"):
+        is_record = path.is_relative_to(run.resolve()) and path.suffix in (".txt", ".jsonl", ".json")
+        if not is_record or path.name.startswith(".") or _is_kept_for_restart(path.relative_to(run.resolve())):
             raise JobError(f"{name!r} is no log or record of a run")
         while True:
             is_over = self._store.job(id_).has_ended  # looked at before the file, so nothing is missed
@@ -251,18 +279,22 @@ class AdminDesk:
             "address": daemon.kit.info.address,
             "version": flare_core.__version__,
             "certificate_days_left": round(daemon.kit.days_left, 1),
-            "sites": [self._site(each, daemon.since.get(each.name)) for each in daemon.members.sites()],
+            "sites": [self._site(who, each, daemon.since.get(each.name)) for each in daemon.members.sites()],
             "jobs": [{**_plain(row), **self._progress(row.id)} for row in jobs],
         }
 
-    def _site(self, member: Participant, since: float | None) -> dict[str, Any]:
+    def _site(self, who: Participant, member: Participant, since: float | None) -> dict[str, Any]:
         is_there = member.name in self._daemon.connected
         return {
             "name": member.name,
             "connected": is_there,
             "since": since if is_there else None,
             "certificate_expires": member.expires or None,
-            "jobs": [job.row.id for job in self._daemon.running.copy().values() if member.name in job.sites],
+            "jobs": [
+                job.row.id
+                for job in self._daemon.running.copy().values()
+                if member.name in job.sites and who.is_in(job.row.study)
+            ],
         }
 
     def _members(self, who: Participant, message: Message) -> list[dict[str, Any]]:
@@ -280,7 +312,31 @@ class AdminDesk:
         self._daemon.put_out(name)
 
     def _audit(self, who: Participant, message: Message, count: int) -> list[dict[str, Any]]:
+        if not 0 <= count <= MOST_LINES:
+            raise MembersError(f"{count} lines of the audit log cannot be had; ask for up to {MOST_LINES}")
         return self._store.audit(count)
+
+
+def _checked(topic: str, payload: Any, types: tuple[Any, ...]) -> list[Any]:
+    """The parts of a request.
+
+    Raises:
+        MembersError: they are others than those at the head of this file.
+    """
+    if not isinstance(payload, list | tuple) or len(payload) != len(types) or not all(map(isinstance, payload, types)):
+        raise MembersError(
+            f"'admin.{topic}' is asked for with {len(types)} values of other types; is this version old?"
+        )
+    known = OPTIONS.get(topic)
+    if known is not None:
+        for key, value in payload[-1].items():
+            if key not in known or not isinstance(value, known[key]):
+                raise MembersError(f"'admin.{topic}': the option {str(key)[:40]!r} is unknown or of another type")
+            if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+                raise MembersError(f"'admin.{topic}': {key} has more than {MOST_CHARACTERS} characters")
+            if isinstance(value, int) and abs(value) > MOST_PRIORITY:
+                raise MembersError(f"'admin.{topic}': {key} is more than {MOST_PRIORITY}")
+    return list(payload)
 
 
 def _plain(row: JobRow) -> dict[str, Any]:
@@ -290,12 +346,12 @@ def _plain(row: JobRow) -> dict[str, Any]:
 
 
 def _meta_of(archive: Path) -> dict[str, Any]:
+    content = read_entry(archive, "meta.json")
     try:
-        with zipfile.ZipFile(archive) as content:
-            meta: dict[str, Any] = json.loads(content.read("meta.json"))
-            check_name(meta["name"], what="a job's name")
-            return meta
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+        meta: dict[str, Any] = json.loads(content)
+        check_name(meta["name"], what="a job's name")
+        return meta
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise JobError(
             f"the archive is no job: {error}; submit a folder that 'recipe.export(...)' has written"
         ) from error

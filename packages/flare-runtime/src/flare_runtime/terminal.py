@@ -1,0 +1,32 @@
+"""Text from others, made fit for a terminal and for a log: sites and scripts can send anything."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["one_line", "printable"]
+
+# Control characters but tab and newline, and those that change the direction in which text is read.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return the text with escape sequences and the like made visible, so that a terminal does not obey them.
+
+    A carriage return becomes a newline: what was written is not written over.
+
+    Example:
+        >>> printable("a\\x1b[2Jb\\rc")
+        'a\\\\x1b[2Jb\\nc'
+    """
+    return _UNSAFE.sub(_visible, text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def one_line(text: str) -> str:
+    """Return the text as :func:`printable` does, with newlines made visible as well."""
+    return printable(text).replace("\n", "\\n")
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
