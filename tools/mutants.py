@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -99,9 +100,7 @@ def lay_out(folder: Path, package: str, modules: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("src", "tests"):
         shutil.rmtree(folder / name, ignore_errors=True)
-        shutil.copytree(
-            ROOT / "packages" / package / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT)
-        )
+        shutil.copytree(ROOT / "packages" / package / name, folder / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
     (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text() + CONFTEST)
     pytest_settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     only = [f"src/{package.replace('-', '_')}/{module}.py" for module in modules]
@@ -193,10 +192,16 @@ def described(folder: Path, mutant: Mutant) -> str:
 def marked(before: str, after: str) -> str:
     """The line, with what was changed as ``⟦was → is⟧``."""
     old, new = (re.findall(r"\w+|\W", text) for text in (before, after))
-    start = len(os.path.commonprefix([old, new]))
-    end = len(os.path.commonprefix([old[start:][::-1], new[start:][::-1]]))
+    start = common(old, new)
+    end = common(old[start:][::-1], new[start:][::-1])
     was, now = ("".join(words[start : len(words) - end]) for words in (old, new))
     return f"{''.join(old[:start])}⟦{was} → {now}⟧{''.join(old[len(old) - end :])}"
+
+
+def common(words: list[str], others: list[str]) -> int:
+    """How many words at the start are the same."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False))
+    return sum(1 for _ in same)
 
 
 def diff_of(folder: Path, name: str, path: Path) -> list[str]:
@@ -205,8 +210,6 @@ def diff_of(folder: Path, name: str, path: Path) -> list[str]:
 
     with chdir(folder):
         return [line for line in get_diff_for_mutant(name, path=path).splitlines() if line[:3] not in ("---", "+++")]
-
-
 
 
 def lines_of(path: Path, function: str) -> Iterator[tuple[int, str]]:

@@ -187,7 +187,9 @@ class InBlocks(dict):
 
 def test_blocks_of_any_size_make_the_same_sum():
     values = [np.arange(7.0).reshape(7, 1), np.arange(7.0).reshape(7, 1) ** 2]
-    mean = mean_of(*(reply(str(items), InBlocks({"w": each}, block_items=items)) for items, each in enumerate(values, 2)))
+    mean = mean_of(
+        *(reply(str(items), InBlocks({"w": each}, block_items=items)) for items, each in enumerate(values, 2))
+    )
     assert mean.result().params["w"].tolist() == (np.add(*values) / 2).tolist()
 
 

@@ -108,12 +108,11 @@ def test_double_precision_is_computed_with_in_double_precision():
 def test_a_restored_optimizer_goes_on_where_it_was(make):
     whole = [*path_of(make())]
     params = {"w": np.array([1.0])}
-    for index, gradient in enumerate(GRADIENTS):
-        optimizer = make()
-        if index:
-            optimizer.restore(state)
+    optimizer = make()
+    for gradient in GRADIENTS:
         params = optimizer.step(params, {"w": np.array([gradient])})
-        state = optimizer.state()
+        state, optimizer = optimizer.state(), make()
+        optimizer.restore(state)
     assert params["w"].item() == whole[-1]
 
 

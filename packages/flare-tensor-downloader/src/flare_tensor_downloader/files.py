@@ -61,8 +61,7 @@ def download_file(
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
         [[name, dtype, shape]] = manifest
         entry = Entry(str(name), dtype, tuple(shape))
-        if max_bytes is not None and entry.nbytes > max_bytes:
-            raise DownloadError(f"it has {entry.nbytes} bytes, and {max_bytes} are allowed")
+        _check_size(entry, max_bytes)
         path = folder / Path(str(name)).name  # the sender does not choose the folder
         _fetch_into(offered, entry, path)
         offered.release()
@@ -71,6 +70,11 @@ def download_file(
             folder.rmdir()
         return f"file {ref_id} from {from_fqcn}: {error}", None
     return None, path
+
+
+def _check_size(entry: Entry, max_bytes: int | None) -> None:
+    if max_bytes is not None and entry.nbytes > max_bytes:
+        raise DownloadError(f"it has {entry.nbytes} bytes, and {max_bytes} are allowed")
 
 
 def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:
