@@ -167,7 +167,7 @@ def test_multi_krum_is_the_mean_of_the_lowest_scores(attackers, keep):
 
 
 def test_of_equal_scores_the_first_site_is_chosen():
-    assert combined(Krum(0), [{"w": np.array([value])} for value in (1.0, -1.0, 0.0)])["w"].item() == 0.0
+    assert combined(Krum(0), [{"w": np.array([value])} for value in (1.0, -1.0, 0.0)])["w"].item() == 1.0
     assert combined(Krum(0), [{"w": np.array([value])} for value in (1.0, 1.0, 5.0, 5.0)])["w"].item() == 1.0
 
 
