@@ -260,7 +260,8 @@ def _sparing_problems(plan: Plan, rows: list[dict[str, Any]], models: list[Path]
     if not present:
         return [*found, "there is no model"]
     lowest, highest = plan.rounds, plan.rounds * plan.sites
-    if plan.kind != "quorum" and not few:
+    # A quorum counts late replies, too; in a swarm, what a site has made can be lost after its metrics were noted.
+    if plan.kind not in ("quorum", "Swarm") and not few:
         lowest = highest = sum(float(np.mean(values)) for values in by_round.values())
     for path, value in present.items():
         low, high = float(np.min(value)), float(np.max(value))
