@@ -90,7 +90,9 @@ def test_fuzz_a_changed_job_folder_is_a_job_or_a_job_error(tmp_path, data):
     assert set(sys.modules) == before
 
 
-@given(content=st.binary(max_size=60) | st.sampled_from([b"[" * 100_000, b'{"a":' * 50_000, b"1" * 10_000, b"\xff\xfe"]))
+@given(
+    content=st.binary(max_size=60) | st.sampled_from([b"[" * 100_000, b'{"a":' * 50_000, b"1" * 10_000, b"\xff\xfe"])
+)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fuzz_any_bytes_in_place_of_json_are_a_job_error(tmp_path, content):
     write(tmp_path, FILES)
