@@ -32,6 +32,9 @@ __all__ = ["provision"]
 _TYPES = ("server", "client", "admin")
 _IGNORED = ("overseer",)
 MAX_FILE_BYTES = 1 << 20
+MOST_CHARACTERS = 200
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2
 
 
 def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]]:
@@ -156,4 +159,4 @@ def _check_once(names: list[str], path: Path) -> None:
 
 def _short(value: Any) -> str:
     """A value in a message; however much it holds, as a small file can hold the same list a billion times over."""
-    return reprlib.repr(value)
+    return _REPR.repr(value)[:MOST_CHARACTERS]

@@ -1,0 +1,411 @@
+"""What people and sites hand over, tampered with: archives, tokens, kits, project files, messages of a run.
+
+Each ends in a FlareError or is as good as before; nothing is written outside of its folder, and nothing hangs.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+import json
+import shutil
+import zipfile
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from table import SITES, Table, run
+
+from flare_core import FlareError, FLModel, JobError
+from flare_core.workflows import FedAvg
+from flare_runtime.archive import pack_folder, read_entry, unpack
+from flare_runtime.provision.kit import Kit, KitError
+from flare_runtime.provision.project import Project
+from flare_runtime.provision.project_file import provision
+from flare_runtime.provision.tokens import Invitation, make_invitation
+from flare_runtime.record import MetricsFile, read_metrics
+from flare_runtime.run_folder import RunFolder
+from flare_runtime.server.scheduler import Capacity, Needs, natural_order
+from flare_runtime.terminal import one_line, printable
+
+EACH = settings(suppress_health_check=list(HealthCheck))
+FEW = settings(EACH, max_examples=max(10, settings().max_examples // 10))
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["..", "/x", "a/b"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def mutated(draw, content: bytes) -> bytes:
+    data = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(data)))
+        data[place : place + draw(st.integers(0, 4))] = draw(st.binary(max_size=4))
+    return bytes(data)
+
+
+# Archives
+
+NAMES = st.sampled_from(
+    ["a", "a/b", "../x", "/etc/x", "a/../../x", "a\\b", "C:x", ".", "..", "a/", "./a", "x" * 300, "a\0b", "\x1b[2J"]
+) | st.text(min_size=1, max_size=10)
+
+
+@given(
+    names=st.lists(NAMES, max_size=5),
+    method=st.sampled_from([0, 8, 12, 14]),
+    modes=st.integers(0, 0xFFFF),
+    data=st.data(),
+)
+@EACH
+def test_fuzz_an_archive_is_unpacked_in_its_folder_or_refused(tmp_path, names, method, modes, data):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as target, suppress(UnicodeEncodeError):
+        for name in names:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = modes << 16
+            entry.compress_type = method
+            if entry.filename not in target.namelist():
+                target.writestr(entry, b"content" * 20)
+    content = made.getvalue()
+    path = tmp_path / "in" / "job.zip"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(mutated(data.draw, content) if data.draw(st.booleans()) else content)
+    folder = tmp_path / "deep" / "er" / "out"
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(JobError):
+        unpack(path, folder)
+    with suppress(JobError):
+        read_entry(path, "a")
+    outside = [each for each in tmp_path.rglob("*") if each != path and not each.is_dir()]
+    assert all(each.is_relative_to(folder) and not each.is_symlink() for each in outside)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_only_what_is_unpacked_in_small_pieces_is_taken(tmp_path, method):
+    path = tmp_path / "job.zip"
+    with zipfile.ZipFile(path, "w", method) as target:
+        target.writestr("meta.json", bytes(1 << 20))
+    for read in (lambda: unpack(path, tmp_path / "out"), lambda: read_entry(path, "meta.json")):
+        with pytest.raises(JobError, match="packed otherwise than with 'deflate'"):
+            read()
+
+
+def test_a_bomb_in_place_of_meta_json_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "job.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("meta.json", bytes(50 << 20))
+    with pytest.raises(JobError, match="more than 1048576 bytes"):
+        read_entry(path, "meta.json")
+
+
+def test_claims_of_too_much_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("flare_runtime.archive.MAX_UNPACKED_BYTES", 1 << 20)
+    path = tmp_path / "job.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("large", bytes(2 << 20))
+    with pytest.raises(JobError, match="holds more than"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_that_leads_out_is_not_packed(tmp_path):
+    (tmp_path / "secret").write_text("key")
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "data").symlink_to(tmp_path / "secret")
+    with pytest.raises(JobError, match="is a link that leads out of the folder"):
+        pack_folder(tmp_path / "job", tmp_path / "job.zip")
+
+
+# Tokens, kits, project files
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project")
+    made = Project.create(folder / "project", name="hospitals", address="grpc://127.0.0.1:1")
+    made.make_kit(folder / "site-1", "site-1", "client")
+    return made
+
+
+@functools.cache  # an invitation is another each time, and what is drawn depends on its length
+def token_values(project):
+    invitation = make_invitation(
+        project.authority,
+        name="site-9",
+        kind="client",
+        project="p",
+        address="grpc://h:1",
+        server="server",
+        valid_days=1,
+    )
+    packed = base64.urlsafe_b64decode(invitation.token().removeprefix("flare1-") + "==")
+    return json.loads(zlib.decompress(packed))
+
+
+def token_of(project, changes):
+    return packed_token({**token_values(project), **changes})
+
+
+def packed_token(values):
+    return "flare1-" + base64.urlsafe_b64encode(zlib.compress(json.dumps(values).encode(), 9)).decode()
+
+
+@given(data=st.data())
+@EACH
+def test_fuzz_a_changed_token_is_an_invitation_or_a_kit_error(project, data):
+    key = data.draw(st.sampled_from(["name", "kind", "project", "address", "server", "guest", "credentials", "more"]))
+    for token in (
+        token_of(project, {key: data.draw(values)}),
+        packed_token(data.draw(values)),
+        mutated(data.draw, token_of(project, {}).encode()).decode("latin-1"),
+    ):
+        with suppress(KitError):
+            found = Invitation.read(token)
+            assert Path(found.name).name == found.name
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "..", ".ssh", ""])
+def test_a_token_does_not_choose_where_the_kit_goes(project, name):
+    with pytest.raises(KitError, match="invited one's name"):
+        Invitation.read(token_of(project, {"name": name}))
+
+
+def test_a_token_that_unpacks_to_very_much_is_refused(project):
+    with pytest.raises(KitError, match="larger than an invitation can be"):
+        Invitation.read("flare1-" + base64.urlsafe_b64encode(zlib.compress(b" " * (40 << 20), 9)).decode())
+
+
+@given(
+    name=st.sampled_from(["kit.json", "certificate.pem", "private.key", "authority.pem", "signature.json"]),
+    data=st.data(),
+)
+@EACH
+def test_fuzz_a_changed_kit_is_refused_or_the_same(project, tmp_path, name, data):
+    folder = tmp_path / "kit"
+    shutil.copytree(project.folder.parent / "site-1", folder, dirs_exist_ok=True)
+    path = folder / "startup" / name
+    content = path.read_bytes()
+    if name.endswith("json") and data.draw(st.booleans()):
+        document = json.loads(content)
+        document[data.draw(st.sampled_from(sorted(document)))] = data.draw(values)
+        path.write_text(json.dumps(document if data.draw(st.booleans()) else data.draw(values)))
+    else:
+        path.write_bytes(mutated(data.draw, content))
+    with suppress(KitError):
+        assert Kit.load(folder).info.name == "site-1"
+
+
+PROJECT = """
+api_version: 3
+name: hospitals
+participants:
+  - {name: flare.example.org, type: server, org: hub, fed_learn_port: 8102}
+  - {name: hospital-a, type: client, org: a}
+  - {name: admin@example.org, type: admin, org: hub, role: project_admin}
+"""
+
+
+@given(data=st.data())
+@FEW
+def test_fuzz_a_changed_project_file_is_a_project_or_a_kit_error(tmp_path, data):
+    path = tmp_path / "in" / "project.yml"
+    path.parent.mkdir(exist_ok=True)
+    old = data.draw(st.sampled_from(["3", "hospitals", "server", "8102", "hospital-a", "client", "[", "project_admin"]))
+    text = PROJECT.replace(old, json.dumps(data.draw(values)), 1).encode()
+    path.write_bytes(text if data.draw(st.booleans()) else mutated(data.draw, PROJECT.encode()))
+    workspace = tmp_path / "deep" / "er" / "workspace"
+    with suppress(FlareError):
+        provision(path, workspace)
+    assert [each for each in tmp_path.rglob("*") if each.is_file() and not each.is_relative_to(workspace)] == [path]
+    shutil.rmtree(workspace, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: hospital-a", "name: ../../hospital-a", "use up to 100 letters"),
+        ("name: hospital-a", "name: server", "the name is reserved"),
+        ("name: hospital-a", "name: server.x", "the name is reserved"),
+        ("name: hospital-a", "name: enroll@1", "the name is reserved"),
+        ("name: hospital-a", "name: admin@example.org", "more than once"),
+        ("org: a", "org: [1]", "org of hospital-a"),
+        ("name: hospitals", "name: ../x", "use up to 100 letters"),
+        ("participants:", "participants: 5\nothers:", "participants is 5"),
+        ("name: flare.example.org", "name: 'a b/c'", "flare|address|a b"),
+        ("3", "2020-99-99", "cannot be read"),
+    ],
+)
+def test_names_of_a_project_file_are_names(tmp_path, old, new, message):
+    path = tmp_path / "project.yml"
+    path.write_text(PROJECT.replace(old, new, 1))
+    with pytest.raises(KitError, match=message):
+        provision(path, tmp_path / "workspace")
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_project_file_that_repeats_itself_a_billion_times_is_a_short_message(tmp_path):
+    levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 12))
+    path = tmp_path / "project.yml"
+    path.write_text(f"api_version: 3\nname: p\nl0: &l0 [x]\n{levels}\nparticipants: [*l11]\n")
+    with pytest.raises(KitError, match="a participant is") as caught:
+        provision(path, tmp_path / "workspace")
+    assert len(str(caught.value)) < 1000
+
+
+# What jobs and sites say of themselves
+
+
+@given(
+    key=st.sampled_from(["deploy_map", "resource_spec", "min_clients", "mandatory_clients", "server_files"]),
+    value=values,
+)
+@EACH
+def test_fuzz_what_a_job_needs_is_read_or_refused(key, value):
+    with suppress(JobError):
+        needs = Needs.of({"name": "x", key: value})
+        assert Needs.from_json(json.loads(json.dumps(needs.to_json()))) == needs
+
+
+@given(announced=values | st.fixed_dictionaries({"num_of_gpus": values, "num_of_cpus": values}))
+@EACH
+def test_fuzz_what_a_site_announces_costs_little(announced):
+    with suppress(JobError):
+        Capacity.of(announced).fit({"num_of_gpus": 1})
+
+
+def test_a_site_with_a_billion_cards_is_refused():
+    with pytest.raises(JobError, match="a site announces"):
+        Capacity.of({"num_of_gpus": 10**12})
+
+
+@given(st.lists(st.text(max_size=6), max_size=5))
+def test_fuzz_any_names_have_an_order(names):
+    assert sorted(natural_order(names)) == sorted(names)
+
+
+@given(text=st.text())
+def test_fuzz_no_text_reaches_a_terminal_that_obeys_it(text):
+    shown = printable(text)
+    assert not any((ord(each) < 32 and each not in "\n\t") or (127 <= ord(each) < 160) for each in shown)
+    assert "\n" not in one_line(text)
+
+
+def test_escape_sequences_of_a_site_are_shown_and_do_nothing():
+    assert printable("\x1b]0;owned\x07 \x1b[2Jok\rFINISHED \u202egnp") == (
+        "\\x1b]0;owned\\x07 \\x1b[2Jok\nFINISHED \\u202egnp"
+    )
+    assert one_line("a\nb") == "a\\nb"
+
+
+@given(value=values | st.just(10**5000) | st.just(1e400))
+@EACH
+def test_fuzz_any_value_that_is_logged_can_be_written(tmp_path, value):
+    path = tmp_path / "metrics.jsonl"
+    path.unlink(missing_ok=True)
+    file = MetricsFile(path)
+    file.write(None, "site-1", {"key": value})
+    file.close()
+    assert read_metrics(path)[0]["site"] == "site-1"
+
+
+# What a site sends in a run
+
+TOPICS = ("log", "warning", "ready", "failed")
+
+
+def model_of(site: str) -> FLModel:
+    return FLModel(params={"w": np.full(5, float(site[-1]))})
+
+
+def run_with(tmp_path, disturb):
+    """One round of four sites, disturbed while it waits; return what it failed with."""
+    table = Table(RunFolder.create(tmp_path, "job"))
+    try:
+        thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+        table.all_have_a_task.wait(20)
+        disturb(table)
+        for site in SITES:
+            table.reply(site, model_of(site))
+        thread.join(20)
+        assert not thread.is_alive()
+        return errors
+    finally:
+        table.close()
+
+
+@given(
+    messages=st.lists(st.tuples(st.sampled_from(TOPICS), values), min_size=1, max_size=6),
+    extra=st.lists(values, max_size=6),
+)
+@FEW
+def test_fuzz_garbage_of_a_site_does_not_end_the_run(tmp_path, messages, extra):
+    def disturb(table):
+        for topic, payload in messages:
+            table.cells["site-2"].send("server", topic, payload)
+            if topic != "failed":
+                table.cells["site-2"].send("server", topic, ["site-2", *extra])
+                table.cells["site-2"].send("server", topic, ["site-1", *extra])
+        table.cells["site-2"].send("server", "log", ["site-2", "key", *extra, "METRIC", None, {}, 0][:7])
+        table.cells["site-2"].request("server", "sync", timeout_s=20)
+
+    assert run_with(tmp_path, disturb) == []
+
+
+@given(task_id=values, site=values, payload=values | st.builds(lambda each: {"w": each}, values))
+@FEW
+def test_fuzz_a_reply_that_is_none_ends_the_run_with_a_flare_error(tmp_path, task_id, site, payload):
+    def disturb(table):
+        table.cells["site-2"].send("server", "result", [table.tasks["site-2"][-1][0], "site-2", payload])
+        table.cells["site-2"].send("server", "result", [task_id, site, model_of("site-2")])
+        table.cells["site-2"].request("server", "sync", timeout_s=20)
+
+    (error,) = run_with(tmp_path, disturb)
+    assert isinstance(error, FlareError)
+    assert "site-2" in str(error)
+
+
+@given(
+    params=st.dictionaries(st.text(max_size=3), values, max_size=2),
+    metrics=st.dictionaries(st.text(max_size=3), values, max_size=2),
+    steps=values,
+)
+@FEW
+def test_fuzz_a_model_of_nonsense_ends_in_a_flare_error_or_counts(tmp_path, params, metrics, steps):
+    try:
+        model = FLModel(params=params, metrics=metrics, meta={"NUM_STEPS_CURRENT_ROUND": steps})
+    except FlareError:
+        return
+
+    def disturb(table):
+        table.cells["site-2"].send("server", "result", [table.tasks["site-2"][-1][0], "site-2", model])
+
+    for error in run_with(tmp_path, disturb):
+        assert isinstance(error, FlareError), repr(error)
+
+
+def test_who_serves_no_site_of_the_run_cannot_end_it(tmp_path, caplog):
+    from flare_transport import Cell, InprocLink
+
+    def disturb(table):
+        with Cell("site-9") as stranger:
+            here, there = InprocLink.pair("server", "site-9")
+            table.server.attach(here)
+            stranger.attach(there)
+            stranger.send("server", "result", "garbage")
+            stranger.request("server", "sync", timeout_s=20)
+
+    assert run_with(tmp_path, disturb) == []
+    assert "site-9 serves no site of this run" in caplog.text

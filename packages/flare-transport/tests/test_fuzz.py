@@ -1,0 +1,185 @@
+"""Garbage on every way into a cell: the sender is refused or loses its link, and the others are served on."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import ssl
+from contextlib import suppress
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flare_core import FlareError
+from flare_transport import ProtocolError, RemoteError, SocketLink
+from flare_transport.certificates import identity_host
+from flare_transport.frame_reader import FrameReader
+from flare_transport.frames import Kind, Message, pack
+from flare_transport.inbound import MAX_STRANDS
+from flare_transport.workers import Strand
+
+EACH = settings(max_examples=max(15, settings().max_examples // 5), suppress_health_check=list(HealthCheck))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8) | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+class Taker:
+    """Decodes every frame that is delivered."""
+
+    congested = False
+
+    def wait_until_clear(self) -> None:
+        """It always is."""
+
+    def destination(self, header, size):
+        return None
+
+    def deliver(self, header, body):
+        with suppress(FlareError):
+            _ = Message(header, body).payload
+
+
+@st.composite
+def damaged(draw):
+    """The bytes of some frames, changed at a few places."""
+    frames = [
+        pack(Kind.REQUEST, "server", "site-1", "topic", 5, ["train", {"w": [1.5] * 9}]),
+        pack(Kind.STREAM, "server", "site-1", "topic", 6, None),
+        pack(Kind.LOST, "server", "site-1", "site-1.x", 0, None),
+    ]
+    data = bytearray(b"".join(bytes(buffer) for frame in frames for buffer in frame.buffers))
+    for _ in range(draw(st.integers(1, 5))):
+        place = draw(st.integers(0, len(data)))
+        data[place : place + draw(st.integers(0, 4))] = draw(st.binary(max_size=5))
+    return bytes(data)
+
+
+@given(data=damaged(), step=st.integers(1, 80))
+def test_fuzz_damaged_frames_are_frames_or_a_protocol_error(data, step):
+    reader = FrameReader(Taker())
+    with suppress(ProtocolError):
+        for start in range(0, len(data), step):
+            reader.feed(memoryview(data)[start : start + step])
+        reader.end()
+
+
+@given(data=damaged())
+@EACH
+def test_fuzz_damaged_frames_over_a_socket_leave_the_cell_alive(make_network, data):
+    network = make_network("socketpair")
+    server, good = network.two()
+    server.handle("echo", lambda message: message.payload)
+    ours, theirs = socket.socketpair()
+    server.attach(SocketLink("site-2", ours))
+    with theirs:
+        with suppress(OSError):
+            theirs.sendall(data)
+        assert good.request("server", "echo", [1], timeout_s=20).payload == [1]
+
+
+@given(
+    first=st.binary(max_size=60) | values.map(msgpack.packb),
+    name=st.sampled_from(["site-2", "server", "", "a..b", "x" * 300, "\0"]) | values,
+    nonce=values,
+    is_framed=st.booleans(),
+)
+@EACH
+def test_fuzz_handshakes_of_a_socket_let_nobody_in(unix_network, first, name, nonce, is_framed):
+    if not unix_network.cells:
+        unix_network.two()
+    server, site = unix_network.cells[:2]
+    path = unix_network.listen(server).removeprefix("unix://")
+    for body in (first, msgpack.packb([1, name, nonce]), msgpack.packb([1, "site-2", bytes(32)])):
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.settimeout(10)
+            stranger.connect(path)
+            with suppress(OSError):
+                stranger.sendall(b"FLH1" + len(body).to_bytes(2, "little") + body if is_framed else body)
+                stranger.sendall(b"FLH1" + len(first).to_bytes(2, "little") + first)
+    unix_network.settle(server, site)
+    assert server.peers == ("site-1",)
+
+
+@given(payload=values, topic=st.sampled_from(["seal.hello", "seal.confirm", "settle.site-1", "no such topic"]))
+@EACH
+def test_fuzz_greetings_of_sealing_and_any_request_are_answered(unix_network, payload, topic):
+    if not unix_network.cells:
+        unix_network.two()
+    server, site = unix_network.cells[:2]
+    with suppress(RemoteError):
+        site.request("server", topic, payload, timeout_s=20)
+    unix_network.settle(server, site)
+
+
+CHUNKS = st.binary(max_size=60) | st.builds(lambda mark, rest: bytes([mark]) + rest, st.integers(0, 3), damaged())
+
+
+@given(chunks=st.lists(CHUNKS, min_size=1, max_size=4), lane=st.sampled_from(["prompt", "bulk", "", "x"]))
+@EACH
+def test_fuzz_chunks_of_a_certified_peer_do_not_harm_others(grpc_network, chunks, lane):
+    import grpc
+
+    if not grpc_network.cells:
+        grpc_network.two()
+    server, site = grpc_network.cells[:2]
+    port = grpc_network.addresses[server].rpartition(":")[2]
+    own = grpc_network.proof(grpc_network.cell("site-2"))["credentials"]
+    grpc_network.cells.pop()
+    tls = grpc.ssl_channel_credentials(own.authority, own.private_key, own.certificate)
+    target = (("grpc.ssl_target_name_override", identity_host("server")),)
+    with grpc.secure_channel(f"127.0.0.1:{port}", tls, options=target) as channel:
+        metadata = (("flare-version", "2"), ("flare-cell", "site-2"), ("flare-lane", lane))
+        with suppress(grpc.RpcError):
+            for _ in channel.stream_stream("/flare.Link/Open")(iter(chunks), metadata=metadata, timeout=0.3):
+                break
+    grpc_network.settle(server, site)
+    assert "site-1" in server.peers
+
+
+def test_many_who_say_nothing_keep_nobody_out(grpc_network):
+    """Those who cannot prove anything hold a connection each, and are cut off; a site gets in meanwhile."""
+    server = grpc_network.cell("server")
+    address = grpc_network.listen(server)
+    port = int(address.rpartition(":")[2])
+    silent = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(200)]
+    try:
+        site = grpc_network.cell("site-1")
+        site.connect(address, **grpc_network.proof(site, "server"))
+        grpc_network.settle(server, site)
+        assert server.peers == ("site-1",)
+    finally:
+        for each in silent:
+            each.close()
+
+
+def test_old_versions_of_tls_are_refused(grpc_network):
+    server = grpc_network.cell("server")
+    port = int(grpc_network.listen(server).rpartition(":")[2])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", port), 10) as raw, pytest.raises((ssl.SSLError, ConnectionError)):
+        context.wrap_socket(raw)
+
+
+def test_a_peer_that_speaks_in_many_names_does_not_fill_the_memory(make_network):
+    server, _ = make_network("socketpair").two()
+    server.handle("note", lambda message: None)
+    server.handle("settled", lambda message: None)
+    ours, theirs = socket.socketpair()
+    server.attach(SocketLink("site-2", ours))
+    with theirs:
+        for number in range(3 * MAX_STRANDS):
+            frame = pack(Kind.MESSAGE, "server", f"site-2.x{number}", "note", 0, None)
+            theirs.sendall(b"".join(bytes(buffer) for buffer in frame.buffers))
+        frame = pack(Kind.REQUEST, "server", "site-2", "settled", 1, None)
+        theirs.sendall(b"".join(bytes(buffer) for buffer in frame.buffers))
+        theirs.recv(1)
+        assert sum(isinstance(each, Strand) for each in gc.get_objects()) < 2 * MAX_STRANDS
