@@ -28,8 +28,8 @@ from flare_runtime.provision.kit import Kit, KitError
 from flare_runtime.provision.project import Project
 from flare_runtime.provision.project_file import provision
 from flare_runtime.provision.tokens import Invitation, make_invitation
-from flare_runtime.record import MetricsFile, read_metrics
-from flare_runtime.run_folder import RunFolder
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import MetricsFile, read_metrics
 from flare_runtime.server.scheduler import Capacity, Needs, natural_order
 from flare_runtime.terminal import one_line, printable
 
