@@ -392,6 +392,17 @@ def coverage(session: nox.Session) -> None:
     run_in_everything(session, "coverage", "report")
 
 
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Break the code on purpose, one small change at a time, and see that a test fails."""
+    groups = [
+        nox.project.dependency_groups(PROJECTS[name], "test") for name in ("flare-core", "flare-tensor-downloader")
+    ]
+    tests = dict.fromkeys(line for group in groups for line in group)
+    prepare(session, "mutmut>=3.6,<4", *tests, packages=closure("flare-tensor-downloader"))
+    session.run("python", "tools/mutants.py", *session.posargs)
+
+
 @nox.session(python=False, default=False)
 def bump(session: nox.Session) -> None:
     """Move every package to one new version: nox -s bump -- 0.2.0"""

@@ -134,13 +134,14 @@ def toml(value: object) -> str:
 
 
 def mutmut(folder: Path, *arguments: str) -> str:
-    """Run mutmut; return what it prints if that is asked for, else show how far it is."""
+    """Run mutmut; return what it prints. In a terminal, it shows how far it is while it runs the tests."""
     command = [sys.executable, "-m", "mutmut", *arguments]
-    show = arguments[0] != "run"
+    is_shown = arguments[0] == "run" and sys.stdout.isatty()
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, cwd=folder, env=env, text=True, stdout=subprocess.PIPE if show else None)
+    process = subprocess.run(command, cwd=folder, env=env, text=True, stdout=None if is_shown else subprocess.PIPE)
     if process.returncode != 0:
-        raise SystemExit(f"mutants: 'mutmut {arguments[0]}' ended with {process.returncode} in {folder}")
+        end = (process.stdout or "")[-2000:]
+        raise SystemExit(f"mutants: 'mutmut {arguments[0]}' ended with {process.returncode} in {folder}\n{end}")
     return process.stdout or ""
 
 
