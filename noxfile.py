@@ -353,6 +353,14 @@ def bench(session: nox.Session) -> None:
     run_in_everything(session, "python", "tools/bench", *session.posargs)
 
 
+@nox.session(default=False, requires=["everything"])
+def audit(session: nox.Session) -> None:
+    """Look for known vulnerabilities and unsuitable licences among all that the packages bring; needs the network."""
+    prepare(session, "pip-audit>=2.9")
+    (packages,) = (EVERYTHING.parent / "lib").glob("python*/site-packages")
+    session.run("python", "tools/audit.py", str(packages), *session.posargs)
+
+
 @nox.session(python=False, default=False)
 def bench_peers(session: nox.Session) -> None:
     """Make the environments of the systems that bench compares with, in .peers/."""

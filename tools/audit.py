@@ -1,0 +1,76 @@
+"""Known vulnerabilities and licences of the third-party distributions of an environment: audit.py SITE_PACKAGES."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+# Licences under which a distribution can be used by, and shipped beside, one under Apache-2.0.
+COMPATIBLE = re.compile(
+    r"apache|bsd|mit\b|mit-|isc|psf|python software|hpnd|zlib|unlicense|public domain|cc0|0bsd|mpl|mozilla|lgpl|lesser",
+    re.IGNORECASE,
+)
+OWN = "flare-"
+
+
+def licence_of(distribution: Distribution) -> str:
+    """What a distribution says of its licence, in one line."""
+    metadata = distribution.metadata
+    if expression := metadata.get("License-Expression"):
+        return expression
+    classifiers = [each.rpartition(":: ")[2] for each in metadata.get_all("Classifier") or () if "License ::" in each]
+    if classifiers:
+        return "; ".join(classifiers)
+    return (metadata.get("License") or "unknown").strip().splitlines()[0][:60]
+
+
+def check_licences(folder: str) -> list[str]:
+    """Print a table; return the distributions whose licence somebody should read."""
+    found = {each.metadata["Name"]: each for each in distributions(path=[folder])}
+    doubtful = []
+    for name in sorted(found, key=str.lower):
+        if name.lower().startswith(OWN):
+            continue
+        licence = licence_of(found[name])
+        is_compatible = COMPATIBLE.search(licence) is not None
+        if not is_compatible:
+            doubtful.append(name)
+        print(f"{name:<32} {found[name].version:<16} {licence}{'' if is_compatible else '   <- read it'}")
+    return doubtful
+
+
+def check_vulnerabilities(folder: str) -> bool:
+    """Run pip-audit; whether nothing is known against what is installed."""
+    for service in ("pypi", "osv"):
+        command = [sys.executable, "-m", "pip_audit", "--path", folder, "-s", service, "--timeout", "15"]
+        done = subprocess.run([*command, "--progress-spinner", "off"], capture_output=True, text=True)
+        print(done.stdout, end="")
+        if done.returncode == 0:
+            return True
+        if "Found " in done.stderr:  # vulnerabilities, and not a service that cannot be reached
+            print(done.stderr, end="", file=sys.stderr)
+            return False
+        print(f"{service} gave no answer: {(done.stderr.strip() or 'nothing').splitlines()[-1][:200]}", file=sys.stderr)
+    print(
+        "Neither https://pypi.org/pypi/<name>/json nor https://api.osv.dev can be reached from here, so nothing is known"
+        " of vulnerabilities; run 'tools/dev audit' on a machine that reaches one of them, or set HTTPS_PROXY.",
+        file=sys.stderr,
+    )
+    return False
+
+
+def main() -> int:
+    """Check both; the exit code is 1 if either needs somebody to look."""
+    folder = str(Path(sys.argv[1]).resolve())
+    doubtful = check_licences(folder)
+    is_well = check_vulnerabilities(folder)
+    if doubtful:
+        print(f"licences to be read: {', '.join(doubtful)}", file=sys.stderr)
+    return 0 if is_well and not doubtful else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
