@@ -1,9 +1,10 @@
 """Every check of the monorepo, one session each; `nox -l` lists them and `tools/dev` runs them.
 
-Three kinds of environment:
+Four kinds of environment:
 
 - `tests` has one for each package, holding only what that package declares, so that an undeclared import fails there;
 - `everything` holds all packages and torch, and serves each session that `requires` it;
+- `demo` holds the little that a first look needs;
 - the others hold a tool or two.
 
 Environments are kept between runs and made anew when what they were made of has changed. pip installs, never uv: left
@@ -139,9 +140,9 @@ def prepare(
         shutil.rmtree(location)
         session.virtualenv.create()
     stamp.write_text("unfinished")
-    session.log(f"installing into {location.name}" + (", with torch: this takes a minute" if torch else ""))
+    session.log(f"installing into {location.name}" + (", once; torch takes minutes" if torch else ""))
     if torch:
-        session.install(TORCH)
+        session.install(TORCH, silent=not sys.stdout.isatty())  # gigabytes, if it is a CUDA build: show how it goes
     if packages:  # the build tools once, instead of once for each editable package
         session.install(*BUILD_TOOLS)
     editable = [argument for name in packages for argument in ("-e", f"packages/{name}")]
@@ -284,11 +285,12 @@ def matrix(session: nox.Session) -> None:
 # What users meet: the demo, examples, documentation, distributions
 
 
-@nox.session(python=False, default=False, requires=["everything"])
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
-    """Train one model over several simulated sites."""
+    """Train one model over several simulated sites, with nothing installed but what that needs."""
+    prepare(session, "scikit-learn>=1.5", packages=closure("flare-recipes-pt"), torch=True)
     session.chdir("examples/hello-world/hello-pt")
-    run_in_everything(session, "python", "job.py", *session.posargs)
+    session.run("python", "job.py", *session.posargs)
 
 
 @nox.session(python=False, default=False, requires=["everything"])

@@ -55,8 +55,8 @@ def check_vulnerabilities(folder: str) -> bool:
             return False
         print(f"{service} gave no answer: {(done.stderr.strip() or 'nothing').splitlines()[-1][:200]}", file=sys.stderr)
     print(
-        "Neither https://pypi.org/pypi/<name>/json nor https://api.osv.dev can be reached from here, so nothing is known"
-        " of vulnerabilities; run 'tools/dev audit' on a machine that reaches one of them, or set HTTPS_PROXY.",
+        "Neither https://pypi.org/pypi/<name>/json nor https://api.osv.dev can be reached from here, so nothing is"
+        " known of vulnerabilities; run 'tools/dev audit' on a machine that reaches one of them, or set HTTPS_PROXY.",
         file=sys.stderr,
     )
     return False
