@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
+from typing import Any
 
 # Licences under which a distribution can be used by, and shipped beside, one under Apache-2.0.
 COMPATIBLE = re.compile(
@@ -43,23 +45,39 @@ def check_licences(folder: str) -> list[str]:
 
 
 def check_vulnerabilities(folder: str) -> bool:
-    """Run pip-audit; whether nothing is known against what is installed."""
+    """Ask what is known against what is installed; whether there was an answer, and nothing is."""
     for service in ("pypi", "osv"):
-        command = [sys.executable, "-m", "pip_audit", "--path", folder, "-s", service, "--timeout", "15"]
+        command = [sys.executable, "-m", "pip_audit", "--path", folder, "-s", service, "-f", "json", "--timeout", "15"]
         done = subprocess.run([*command, "--progress-spinner", "off"], capture_output=True, text=True)
-        print(done.stdout, end="")
-        if done.returncode == 0:
-            return True
-        if "Found " in done.stderr:  # vulnerabilities, and not a service that cannot be reached
-            print(done.stderr, end="", file=sys.stderr)
-            return False
-        print(f"{service} gave no answer: {(done.stderr.strip() or 'nothing').splitlines()[-1][:200]}", file=sys.stderr)
+        try:
+            found = json.loads(done.stdout)["dependencies"]
+        except (ValueError, KeyError):
+            reason = (done.stderr.strip() or "nothing was said").splitlines()[-1][:200]
+            print(f"{service} gave no answer: {reason}", file=sys.stderr)
+            continue
+        others = [each for each in found if not each["name"].startswith(OWN)]
+        unknown = [each["name"] for each in others if "skip_reason" in each]
+        if len(unknown) == len(others):
+            print(f"{service} gave no answer for any of {len(others)} distributions", file=sys.stderr)
+            continue
+        return _report(others, unknown)
     print(
-        "Neither https://pypi.org/pypi/<name>/json nor https://api.osv.dev can be reached from here, so nothing is"
-        " known of vulnerabilities; run 'tools/dev audit' on a machine that reaches one of them, or set HTTPS_PROXY.",
+        "Neither https://pypi.org/pypi/<name>/json nor https://api.osv.dev answers from here, so nothing is known of"
+        " vulnerabilities; run 'tools/dev audit' on a machine that reaches one of them, or set HTTPS_PROXY.",
         file=sys.stderr,
     )
     return False
+
+
+def _report(found: list[dict[str, Any]], unknown: list[str]) -> bool:
+    for each in found:
+        for weakness in each.get("vulns", ()):
+            print(
+                f"{each['name']} {each['version']}: {weakness['id']}, fixed in {weakness['fix_versions'] or 'nothing'}"
+            )
+    if unknown:
+        print(f"nothing is known of: {', '.join(unknown)}", file=sys.stderr)
+    return not unknown and not any(each.get("vulns") for each in found)
 
 
 def main() -> int:
