@@ -186,6 +186,32 @@ def test_a_site_cannot_stop_or_start_anything_at_another_site(place):
         assert admin.job(job)["attempts"] == 1
 
 
+ENDS_OTHERS = """
+    import gc
+
+    import flare_core.client as flare
+    from flare_transport import Cell
+
+    flare.init()
+    (cell,) = [each for each in gc.get_objects() if isinstance(each, Cell)]
+    while flare.is_running():
+        model = flare.receive()
+        if cell.name.startswith("site-1."):
+            cell.send(cell.name.replace("site-1", "site-2"), "end")
+        flare.send(model)
+"""
+
+
+def test_the_script_of_a_site_cannot_end_that_of_another(place):
+    """With the very connection of its process, over which sites of a job reach each other."""
+    with place.admin() as admin:
+        job = admin.submit(place.job(ENDS_OTHERS, rounds=5, name="ends-others"))["id"]
+        found = admin.wait(job, timeout_s=40)
+        assert found["state"] == "finished", found
+        log = (place.kit("site-2") / "jobs" / job / "run" / "log.txt").read_text()
+        assert "may not send 'end'" in log
+
+
 def test_who_is_in_another_study_learns_nothing_of_a_job(place):
     from flare_runtime import Admin
 
