@@ -92,7 +92,11 @@ class Ready:
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Ready:
-        """Read it from a message of that cell's."""
+        """Read it from a message of that cell's.
+
+        Raises:
+            SiteError: the cell may not serve a site that it names.
+        """
         for site in message.payload:
             if not roster.may_serve(message.sender, site):
                 raise SiteError(
