@@ -1,22 +1,29 @@
 """Check that what is public says what it does, what it takes and what it raises.
 
-Public is what the ``__all__`` of a package's ``__init__.py`` names, of folders within it too, and the public methods of
-those classes. Each has a docstring that begins with one sentence. Besides:
+Public is what the ``__all__`` of a package's ``__init__.py`` names, of folders within it too, what such a class derives
+from, and what stands in a module without a leading underscore; with the methods and properties of those classes.
 
-- whoever takes three arguments or more says what each is: its name stands in the docstring, for those of ``__init__``
-  and a dataclass's fields in that of the class or of a class that it derives from. "Those of :func:`…`" and "as for"
-  refer to another docstring; what is "made by" something is not made by users;
-- whoever raises an error of ours says so: the docstring names it, or an error that it is a kind of, below ``Raises:``.
+- Each has a docstring that begins with one sentence. A method may go without if a base class describes it, if a
+  protocol of ours describes one of that name, or if the class derives from one that is not ours.
+- An error of ours or of Python's that its body raises stands below ``Raises:``, itself or as one that it is a kind of.
+  A command's docstring is what its help shows, without errors.
+- What users write against is described in full: its arguments stand in the docstring, in backticks or before a colon
+  as in ``Args:``. That is all public of flare-core and the recipes, and elsewhere what ``__all__`` names. A function
+  of two arguments is explained by its signature; those of ``__init__`` and a dataclass's fields belong in the
+  docstring of the class or of one that it derives from. "Those of :func:`…`" and "as for" refer to another docstring;
+  what is "made by" something is not made by users.
+- A ``type: ignore`` names its error code and says why.
 
-A method without a docstring is described where it is declared: by a base class, or a protocol.
 Usage: check_docstrings.py
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +31,14 @@ from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
 FEW = 2  # arguments that a signature and a sentence explain
+WRITTEN_AGAINST = ("flare-core", "flare-recipes-")
+MARKERS = ("Protocol", "ABC", "Generic")  # bases that describe no method
+IGNORED_WITH_REASON = re.compile(r"# type: ignore\[[\w, -]+\]\s+# \w")
+IN_BACKTICKS = re.compile(r"`\*{0,2}(\w+)`")
+BEFORE_A_COLON = re.compile(r"^ *((?:\*{0,2}\w+(?:, | and )?)+):(?: |$)", re.MULTILINE)
+ELSEWHERE = re.compile(r"\b(those of|as for|made by) (:|`|a cell)", re.IGNORECASE)
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+Problems: TypeAlias = Iterator[tuple[int, str]]
 
 
 @dataclass(slots=True)
@@ -35,11 +49,13 @@ class Source:
         trees: by path.
         public: by the name of a package, the names that its ``__init__.py`` files export.
         classes: by package and name.
+        promised: the methods that protocols describe.
     """
 
     trees: dict[Path, ast.Module] = field(default_factory=dict)
     public: dict[str, set[str]] = field(default_factory=dict)
     classes: dict[tuple[str, str], ast.ClassDef] = field(default_factory=dict)
+    promised: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls) -> Source:
@@ -51,16 +67,30 @@ class Source:
             source.classes |= {
                 (package_of(path), node.name): node for node in tree.body if isinstance(node, ast.ClassDef)
             }
+        for package, names in source.public.items():
+            names |= {base.name for name in names for base in source.line(package, name)}
+        for node in source.classes.values():
+            if any(name in MARKERS for name in bases(node)):
+                source.promised |= described_methods(node)
         return source
+
+    def find(self, package: str, name: str) -> ast.ClassDef | None:
+        """A class by its name, of this package if it has one."""
+        return self.classes.get((package, name)) or next((c for (_, n), c in self.classes.items() if n == name), None)
 
     def line(self, package: str, name: str) -> Iterator[ast.ClassDef]:
         """A class, and the classes of ours that it derives from."""
-        node = self.classes.get((package, name)) or next((c for (_, n), c in self.classes.items() if n == name), None)
-        if node is not None:
+        if node := self.find(package, name):
             yield node
-            for base in node.bases:
-                if isinstance(base, ast.Name) and base.id != name:
-                    yield from self.line(package, base.id)
+            for base in bases(node):
+                if base != name:
+                    yield from self.line(package, base)
+
+    def is_described(self, package: str, owner: str, method: str) -> bool:
+        """Whether what a method does is told elsewhere: by a base class, a protocol, or a library."""
+        line = list(self.line(package, owner))
+        foreign = {base for node in line for base in bases(node) if not self.find(package, base)} - {*MARKERS}
+        return bool(foreign) or method in self.promised or any(method in described_methods(node) for node in line)
 
 
 def main() -> int:
@@ -68,11 +98,13 @@ def main() -> int:
     problems = [
         f"{path.relative_to(ROOT)}:{line}: {problem}"
         for path, tree in source.trees.items()
-        for line, problem in check(tree, package_of(path), source)
+        for line, problem in (*check(tree, path, source), *check_ignores(path))
     ]
     for problem in problems:
         print(problem, file=sys.stderr)
-    print(f"{sum(map(len, source.public.values()))} public names, {len(problems)} problems")
+    print(
+        f"{len(source.trees)} files, {sum(map(len, source.public.values()))} exported names, {len(problems)} problems"
+    )
     return 1 if problems else 0
 
 
@@ -88,55 +120,104 @@ def exported(tree: ast.Module) -> set[str]:
     return set()
 
 
-def check(tree: ast.Module, package: str, source: Source) -> Iterator[tuple[int, str]]:
+def bases(node: ast.ClassDef) -> list[str]:
+    """The names of what a class derives from, without their modules and parameters."""
+    return [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
+
+
+def methods(node: ast.ClassDef) -> list[Function]:
+    return [each for each in node.body if isinstance(each, Function)]
+
+
+def described_methods(node: ast.ClassDef) -> set[str]:
+    return {each.name for each in methods(node) if ast.get_docstring(each)}
+
+
+def check_ignores(path: Path) -> Problems:
+    with tokenize.open(path) as file:
+        comments = [each for each in tokenize.generate_tokens(file.readline) if each.type == tokenize.COMMENT]
+    for comment in comments:
+        if re.match(r"#\s*type:\s*ignore", comment.string) and not IGNORED_WITH_REASON.match(comment.string):
+            yield comment.start[0], "write '# type: ignore[code]  # why'"
+
+
+def check(tree: ast.Module, path: Path, source: Source) -> Problems:
     """Yield what is wrong in a file, and in which line."""
-    public = source.public[package]
+    package = package_of(path)
+    is_open = not any(re.match(r"_(?!_init__)", part) for part in path.relative_to(ROOT).parts)
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name in public:
-            yield from check_class(node, package, source)
-        elif isinstance(node, Function) and node.name in public and not is_overload(node):
-            yield from check_function(node, node.name, package, source, needs_docstring=True)
-
-
-def is_overload(node: Function) -> bool:
-    """Whether it only says which types go with which."""
-    return any(ast.unparse(decorator) == "overload" for decorator in node.decorator_list)
-
-
-def check_class(node: ast.ClassDef, package: str, source: Source) -> Iterator[tuple[int, str]]:
-    text = ast.get_docstring(node) or ""
-    yield from ((node.lineno, problem) for problem in check_sentence(text, node.name))
-    described = "\n".join(ast.get_docstring(each) or "" for each in source.line(package, node.name))
-    for each in node.body:
-        if not isinstance(each, Function):
+        if not isinstance(node, ast.ClassDef | Function):
             continue
-        if each.name == "__init__":
-            yield from ((each.lineno, problem) for problem in check_arguments(parameters(each), described, node.name))
-            yield from ((each.lineno, problem) for problem in check_raises(each, described, node.name, package, source))
-        elif not each.name.startswith("_"):
-            yield from check_function(each, f"{node.name}.{each.name}", package, source, needs_docstring=False)
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        yield from ((node.lineno, problem) for problem in check_arguments(fields(node), described, node.name))
+        is_exported = node.name in source.public[package]
+        if is_exported or (is_open and not node.name.startswith("_")):
+            checker = Checker(package, source, in_full=is_exported or package.startswith(WRITTEN_AGAINST))
+            yield from checker.check_class(node) if isinstance(node, ast.ClassDef) else checker.check_function(node)
 
 
-def check_function(
-    node: Function, name: str, package: str, source: Source, *, needs_docstring: bool
-) -> Iterator[tuple[int, str]]:
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Checks one public thing.
+
+    Attributes:
+        package: the one that it belongs to.
+        source: all packages.
+        in_full: whether each argument must be described.
+    """
+
+    package: str
+    source: Source
+    in_full: bool
+
+    def check_class(self, node: ast.ClassDef) -> Problems:
+        yield from check_sentence(node, node.name)
+        described = "\n".join(ast.get_docstring(each) or "" for each in self.source.line(self.package, node.name))
+        if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
+            yield from self.check_arguments(node, fields(node), described, node.name)
+        for each in methods(node):
+            if each.name == "__init__":
+                yield from self.check_arguments(each, parameters(each), described, node.name)
+                yield from self.check_raises(each, described, node.name)
+            elif not each.name.startswith("_"):
+                yield from self.check_function(each, node.name)
+
+    def check_function(self, node: Function, owner: str = "") -> Problems:
+        """Check a function, or a method of the class `owner`."""
+        decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+        if "overload" in decorators or f"{node.name}.setter" in decorators:
+            return
+        is_command = any(re.search(r"\.(command|callback)\(", decorator) for decorator in decorators)
+        text = ast.get_docstring(node) or ""
+        if owner and not text and self.source.is_described(self.package, owner, node.name):
+            return
+        name = f"{owner}.{node.name}".lstrip(".")
+        yield from check_sentence(node, name)
+        if len(names := parameters(node)) > FEW:
+            yield from self.check_arguments(node, names, text, name)
+        if not is_command:
+            yield from self.check_raises(node, text, name)
+
+    def check_arguments(self, node: Function | ast.ClassDef, names: list[str], text: str, where: str) -> Problems:
+        if self.in_full and not ELSEWHERE.search(text):
+            told = set(IN_BACKTICKS.findall(text))
+            told.update(name for line in BEFORE_A_COLON.findall(text) for name in re.findall(r"\w+", line))
+            if missing := [name for name in names if name not in told]:
+                yield node.lineno, f"{where}: does not say what {', '.join(missing)} is"
+
+    def check_raises(self, node: Function, text: str, where: str) -> Problems:
+        told = set(re.findall(r"\w+", text.partition("Raises:")[2]))
+        for name in dict.fromkeys(raised(node)):
+            kinds = [each.name for each in self.source.line(self.package, name)]
+            is_ours, is_builtin = "FlareError" in kinds, hasattr(builtins, name)
+            if (is_ours or is_builtin) and told.isdisjoint([*kinds, name]):
+                yield node.lineno, f"{where}: does not say that it raises {name}"
+
+
+def check_sentence(node: Function | ast.ClassDef, name: str) -> Problems:
     text = ast.get_docstring(node)
-    if text is None and not needs_docstring:
-        return
-    for problems in (
-        check_sentence(text or "", name),
-        check_arguments(parameters(node), text or "", name),
-        check_raises(node, text or "", name, package, source),
-    ):
-        yield from ((node.lineno, problem) for problem in problems)
-
-
-def check_sentence(text: str, name: str) -> Iterator[str]:
-    first = " ".join(text.partition("\n\n")[0].split())
-    if not re.search(r"[.:?!…]\)?$", first):
-        yield f"{name}: the docstring begins with no sentence"
+    if not text:
+        yield node.lineno, f"{name}: there is no docstring"
+    elif not re.search(r"[.:?!…]\)?$", text.partition("\n\n")[0]):
+        yield node.lineno, f"{name}: the docstring begins with no sentence"
 
 
 def parameters(node: Function) -> list[str]:
@@ -153,23 +234,8 @@ def fields(node: ast.ClassDef) -> list[str]:
         and isinstance(each.target, ast.Name)
         and not each.target.id.startswith("_")
         and "ClassVar" not in ast.unparse(each.annotation)
+        and "init=False" not in ast.unparse(each)
     ]
-
-
-def check_arguments(names: list[str], text: str, where: str) -> Iterator[str]:
-    if re.search(r"\b(those of|as for|made by) (:|`|a cell)", text, re.IGNORECASE):
-        return
-    missing = [name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)]
-    if missing and len(names) > FEW:
-        yield f"{where}: does not say what {', '.join(missing)} is"
-
-
-def check_raises(node: Function, text: str, where: str, package: str, source: Source) -> Iterator[str]:
-    told = text.partition("Raises:")[2]
-    for name in dict.fromkeys(raised(node)):
-        kinds = [each.name for each in source.line(package, name)]
-        if "FlareError" in kinds and not any(re.search(rf"\b{kind}\b", told) for kind in kinds):
-            yield f"{where}: does not say that it raises {name}"
 
 
 def raised(node: ast.AST) -> Iterator[str]:
@@ -177,8 +243,9 @@ def raised(node: ast.AST) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Function | ast.Lambda | ast.ClassDef):
             continue
-        if isinstance(child, ast.Raise) and isinstance(child.exc, ast.Call) and isinstance(child.exc.func, ast.Name):
-            yield child.exc.func.id
+        if isinstance(child, ast.Raise) and child.exc is not None:
+            error = child.exc.func if isinstance(child.exc, ast.Call) else child.exc
+            yield ast.unparse(error).rpartition(".")[2]
         yield from raised(child)
 
 

@@ -32,13 +32,25 @@ class Additions:
     def add_client_input_filter(
         self, filter: Filter, tasks: Sequence[str] | None = None, clients: Sequence[str] | None = None
     ) -> None:
-        """Filter tasks when they reach the sites."""
+        """Filter tasks when they reach the sites.
+
+        Args:
+            filter: what changes the model.
+            tasks: names of those that it is for; all, if left out.
+            clients: names of the sites that it is for; all, if left out.
+        """
         self._add_filter("task_data_filters", filter, tasks, _sites(clients))
 
     def add_client_output_filter(
         self, filter: Filter, tasks: Sequence[str] | None = None, clients: Sequence[str] | None = None
     ) -> None:
-        """Filter results before they leave the sites."""
+        """Filter results before they leave the sites.
+
+        Args:
+            filter: what changes the model.
+            tasks: names of those that it is for; all, if left out.
+            clients: names of the sites that it is for; all, if left out.
+        """
         self._add_filter("task_result_filters", filter, tasks, _sites(clients))
 
     def add_server_input_filter(self, filter: Filter, tasks: Sequence[str] | None = None) -> None:
@@ -59,7 +71,13 @@ class Additions:
         self._add_component(id, component, (SERVER,))
 
     def add_client_component(self, id: str, component: Any, clients: Sequence[str] | None = None) -> None:
-        """Give sites such a part; see :meth:`add_server_component`."""
+        """Give sites such a part; see :meth:`add_server_component`.
+
+        Args:
+            id: its name; each has one.
+            component: an object, of which each run gets a copy, or ``{"class_path", "args"}``.
+            clients: names of the sites that get it; all, if left out.
+        """
         self._add_component(id, component, _sites(clients))
 
     def add_client_config(self, config: Mapping[str, Any], clients: Sequence[str] | None = None) -> None:
@@ -93,6 +111,8 @@ class Additions:
             decomposers: each a dataclass, an Enum, or a function without arguments that calls
                 ``flare_fobs.register``; or the class path of one. Its module must be part of the job's code, or
                 installed everywhere.
+        Raises:
+            RecipeError: it is no list, or one has no class path, or one is defined in the launching script.
         """
         if isinstance(decomposers, str) or not isinstance(decomposers, Sequence):
             raise RecipeError(f"decomposers is {decomposers!r}; give a list of classes, functions or class paths")

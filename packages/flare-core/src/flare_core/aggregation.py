@@ -48,6 +48,9 @@ class TensorBlocks:
     """One tensor as a sequence of flat blocks, in order; a block is valid until the next is taken.
 
     Attributes:
+        dtype: that of every block.
+        shape: that of the whole tensor.
+        blocks: one-dimensional arrays, in C order; taken once.
         same: the tensor of the model that the site was sent, if it has sent back the same bytes.
     """
 

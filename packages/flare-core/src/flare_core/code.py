@@ -94,6 +94,10 @@ def with_files(code: CodeBundle, added: Sequence[Path], *, without: Collection[P
 
     What lies elsewhere (``code.extra``) is not copied: it can be large, and is found where it is.
 
+    Args:
+        code: stays as it is.
+        added: paths of files, each of which keeps its name.
+        without: places in ``code.files`` and ``code.extra`` that are left out.
     Raises:
         RecipeError: there is another file of that name.
     """

@@ -32,7 +32,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """All sites are there and the workflow begins."""
+    """All sites are there and the workflow begins.
+
+    Attributes:
+        job_name: the job's, not the run's.
+        sites: the names of those that take part.
+    """
 
     job_name: str
     sites: tuple[str, ...]
@@ -40,7 +45,12 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundStarted(Event):
-    """A round begins; rounds count from 0."""
+    """A round begins; rounds count from 0.
+
+    Attributes:
+        round: its number.
+        total_rounds: how many the workflow plans.
+    """
 
     round: int
     total_rounds: int
@@ -48,7 +58,15 @@ class RoundStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteReplied(Event):
-    """One site's reply is there; its tensors may still be at the site."""
+    """One site's reply is there; its tensors may still be at the site.
+
+    Attributes:
+        site: who replied.
+        task: the name of the task.
+        round: the run's present round; None outside of rounds.
+        done: how many sites have replied to it, this one included.
+        expected: how many were given it.
+    """
 
     site: str
     task: str
@@ -59,7 +77,14 @@ class SiteReplied(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundEnded(Event):
-    """A round is over; ``metrics`` are the averages over its sites."""
+    """A round is over; ``metrics`` are the averages over its sites.
+
+    Attributes:
+        round: its number, from 0.
+        total_rounds: how many the workflow plans.
+        seconds: how long it took.
+        metrics: by name.
+    """
 
     round: int
     total_rounds: int
@@ -73,6 +98,14 @@ class MetricLogged(Event):
 
     Those that a script logs come when it does, those of its replies with the reply, the averages with the round's end.
     ``kind`` is one of :class:`~flare_core.client.tracking.AnalyticsDataType`; what is logged may also be a text.
+
+    Attributes:
+        key: the metric's name.
+        value: a float for a number.
+        round: the round in which it was reported; None outside of rounds.
+        site: who reported it; None for an average.
+        step: the script's own count, if it gave one.
+        kind: what it is.
     """
 
     key: str
@@ -85,7 +118,13 @@ class MetricLogged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModelSaved(Event):
-    """A checkpoint was chosen: ``name`` is ``global`` or ``best``."""
+    """A checkpoint was chosen: ``name`` is ``global`` or ``best``.
+
+    Attributes:
+        name: which checkpoint.
+        round: the round that the model belongs to; None outside of rounds.
+        metric: its value of the metric that models are chosen by, if it has one.
+    """
 
     name: str
     round: int | None
@@ -94,7 +133,12 @@ class ModelSaved(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteFailed(Event):
-    """A site is lost to the run."""
+    """A site is lost to the run.
+
+    Attributes:
+        site: its name.
+        error: why, for people.
+    """
 
     site: str
     error: str
@@ -102,7 +146,12 @@ class SiteFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteLeft(Event):
-    """A site is not there any more, and may come back."""
+    """A site is not there any more, and may come back.
+
+    Attributes:
+        site: its name.
+        reason: why, for people.
+    """
 
     site: str
     reason: str
@@ -110,14 +159,24 @@ class SiteLeft(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteReturned(Event):
-    """A site that was not there has come."""
+    """A site that was not there has come.
+
+    Attributes:
+        site: its name.
+    """
 
     site: str
 
 
 @dataclass(frozen=True, slots=True)
 class TableMade(Event):
-    """A result that people should see as a table; all cells are text."""
+    """A result that people should see as a table; all cells are text.
+
+    Attributes:
+        title: stands above it.
+        columns: their heads.
+        rows: each with one cell a column.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -126,7 +185,11 @@ class TableMade(Event):
 
 @dataclass(frozen=True, slots=True)
 class WarningRaised(Event):
-    """Something that people should see although the run goes on."""
+    """Something that people should see although the run goes on.
+
+    Attributes:
+        message: whole, as it is shown.
+    """
 
     message: str
 

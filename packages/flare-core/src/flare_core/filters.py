@@ -105,7 +105,12 @@ class _FilteredParams(Mapping[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class FilterChain:
-    """Filters for some tasks (``*`` stands for all), in the order in which they run."""
+    """Filters for some tasks (``*`` stands for all), in the order in which they run.
+
+    Attributes:
+        tasks: their names.
+        filters: each gets what the one before returned.
+    """
 
     tasks: tuple[str, ...]
     filters: tuple[Filter, ...]
@@ -117,7 +122,13 @@ def chains(entries: Sequence[FilterEntry]) -> list[FilterChain]:
 
 
 def apply_filters(chains: Sequence[FilterChain], model: FLModel, context: FilterContext) -> FLModel:
-    """Run every filter that is meant for the context's task."""
+    """Run every filter that is meant for the context's task.
+
+    Args:
+        chains: in the order in which they run.
+        model: the first filter's input.
+        context: names the task.
+    """
     for each in filters_for(chains, context.task):
         model = each.process(model, context)
     return model

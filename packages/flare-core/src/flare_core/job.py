@@ -20,7 +20,12 @@ SERVER = "server"
 
 @dataclass(frozen=True, slots=True)
 class FilterEntry:
-    """Filters for some tasks."""
+    """Filters for some tasks.
+
+    Attributes:
+        tasks: their names; ``*`` stands for all.
+        filters: in the order in which they run.
+    """
 
     tasks: tuple[str, ...]
     filters: tuple[Component, ...]
@@ -28,7 +33,12 @@ class FilterEntry:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorEntry:
-    """The executor for some tasks; ``*`` stands for all."""
+    """The executor for some tasks; ``*`` stands for all.
+
+    Attributes:
+        tasks: their names.
+        executor: described by its class path and arguments.
+    """
 
     tasks: tuple[str, ...]
     executor: Component

@@ -185,6 +185,10 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False) -> FLModel:
 def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose: str) -> None:
     """Refuse keys that are not ``known``, showing samples of both sides and a prefix if that is the difference.
 
+    Args:
+        incoming: what was sent, by key; values are not looked at.
+        known: by the keys that may be sent.
+        whose: who sent it, for the error.
     Raises:
         UnknownKeyError: always names ``whose`` keys they are.
     """
@@ -222,7 +226,13 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def is_trained(key: Key, value: Any, trainable: Collection[Key] | None) -> bool:
-    """Whether a value is one of the ``trainable``; if they are not known, whether it holds real numbers."""
+    """Whether a value is one of the ``trainable``; if they are not known, whether it holds real numbers.
+
+    Args:
+        key: the value's.
+        value: an array, or what numpy makes one of.
+        trainable: the keys of what is trained; None if they are not known.
+    """
     return np.asarray(value).dtype.kind not in "iubc" if trainable is None else key in trainable
 
 

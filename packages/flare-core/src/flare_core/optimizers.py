@@ -179,6 +179,11 @@ class Adagrad(_Elementwise):
 def framework_optimizer(class_path: str, base: type, args: Mapping[str, Any], *params: Any) -> Any:
     """Make an optimizer of a framework, with ``params`` before its other arguments.
 
+    Args:
+        class_path: its class, as ``module.Name``.
+        base: the class that it must derive from.
+        args: its arguments by name.
+        params: its positional arguments.
     Raises:
         RecipeError: it refuses the arguments, or does not derive from ``base``.
     """

@@ -94,7 +94,7 @@ def check_count(value: Any, name: str, *, minimum: int = 1) -> int:
     """Return ``value`` as an integer of at least ``minimum``.
 
     Raises:
-        RecipeError: it is none.
+        RecipeError: it is none; calls it ``name``.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
         raise RecipeError(f"{name} is {value!r}; give an integer from {minimum}")
@@ -156,7 +156,14 @@ def framework_of(value: Any) -> str | None:
 
 
 def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_model") -> ModelTypeError:
-    """The error for a model, or a part of one, that ``recipe`` cannot take; names the package whose recipe can."""
+    """The error for a model, or a part of one, that ``recipe`` cannot take; names the package whose recipe can.
+
+    Args:
+        value: what was given.
+        recipe: the name of the recipe's class.
+        wanted: what it takes, for people.
+        what: the argument for which the value was given.
+    """
     if isinstance(value, type):
         return ModelTypeError(
             f"{what} is the class {value.__name__} itself; give an object, {value.__name__}(...), or"

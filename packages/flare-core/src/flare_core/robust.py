@@ -111,6 +111,8 @@ class TrimmedMean(_AllAtOnce):
 
     Args:
         fraction: of the sites that are left out at each end, rounded down; below one half.
+    Raises:
+        RecipeError: ``fraction`` is not from 0 and below 0.5.
 
     Source: Yin et al. 2018, arXiv:1803.01498, option II.
     """
@@ -137,6 +139,8 @@ class Krum(_AllAtOnce):
     Args:
         attackers: how many sites may be wrong; a round needs at least 2 * attackers + 3 sites.
         keep: how many contributions are averaged.
+    Raises:
+        RecipeError: ``attackers`` is no integer from 0, or ``keep`` none from 1.
 
     Source: Blanchard et al. 2017, "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent".
     """

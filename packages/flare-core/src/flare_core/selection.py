@@ -86,7 +86,13 @@ class MeasuredModels:
         sites.add(reply.site)
 
     def take(self, key: str, *, needed: int, round_: int) -> Iterator[tuple[FLModel, int, float | None]]:
-        """Yield each model that ``needed`` sites have measured by now, its round and its average of a metric; once."""
+        """Yield each model that ``needed`` sites have measured by now, its round and its average of a metric; once.
+
+        Args:
+            key: the metric's name.
+            needed: how many sites are enough.
+            round_: the present one, which tells the models that are given up.
+        """
         for number, (model, means, sites) in sorted(self._open.items()):
             if len(sites) >= needed and model is not None:
                 yield model, number, means.means().get(key)
@@ -106,7 +112,16 @@ def as_number(value: Any) -> float | None:
 
 @dataclass(slots=True)
 class BestScore:
-    """The best value of one metric so far, and the round whose received model it belongs to."""
+    """The best value of one metric so far, and the round whose received model it belongs to.
+
+    Attributes:
+        key: the metric's name.
+        mode: ``max`` where higher is better, ``min`` where lower is.
+        value: None until there is one.
+        round: None until there is one.
+    Raises:
+        RecipeError: ``mode`` is neither.
+    """
 
     key: str
     mode: str = "max"
@@ -131,7 +146,13 @@ class BestScore:
 
 @dataclass(frozen=True, slots=True)
 class StopCondition:
-    """A condition like ``accuracy >= 0.9`` that ends a run before its last round."""
+    """A condition like ``accuracy >= 0.9`` that ends a run before its last round.
+
+    Attributes:
+        key: the metric's name.
+        symbol: one of >=, <=, >, < and =.
+        target: what it is compared with.
+    """
 
     key: str
     symbol: str

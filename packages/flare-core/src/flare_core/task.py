@@ -29,6 +29,8 @@ class Task:
     """Work for one site: a name and the model to work on.
 
     Attributes:
+        name: what to do, such as ``train``; those of Flare's own workflows are in :class:`TaskName`.
+        model: the model to work on.
         id: the task's number within the run.
         result_stays: whether the params of the reply stay at the site, for other sites to fetch.
     """
@@ -48,6 +50,9 @@ class Reply:
     it needs, or calls ``reply.model.params.keep()`` where there is one.
 
     Attributes:
+        site: who answered.
+        task: the name of the task.
+        model: the answer: params, metrics or both.
         round: the round in which the site was given the task.
         sent: the model that it was given, before any filter.
     """
@@ -75,6 +80,10 @@ class Reply:
 def checked_weight(value: Any, site: str, source: str) -> float:
     """Return ``value`` as the weight of a site's contribution.
 
+    Args:
+        value: what the site, or a setting, says.
+        site: whose contribution it is.
+        source: where the value came from.
     Raises:
         WeightError: it is no finite number from 0; names the site and where the value came from.
     """

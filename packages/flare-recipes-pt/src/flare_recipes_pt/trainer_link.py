@@ -125,6 +125,7 @@ class TrainerLink:
         """Send the trained model, and the metrics of the model that was received.
 
         Args:
+            model: the one that was trained.
             steps: how many were made; the contribution's weight, unless ``meta`` has one.
         """
         state = model.state()
@@ -194,6 +195,11 @@ class TrainerLink:
 def check_fit(params: Mapping[str, Any], state: Mapping[str, torch.Tensor], *, strict: bool, remedy: str) -> None:
     """Refuse a received model that does not fit the site's.
 
+    Args:
+        params: what was received, by key.
+        state: the site's own tensors, by key.
+        strict: whether all keys must be the same; else one in common is enough.
+        remedy: what to do about other keys; ends the error.
     Raises:
         UnknownKeyError: other keys; shows some of both sides, and a prefix if that is the difference.
         ShapeMismatchError: names the key and both shapes.

@@ -84,6 +84,10 @@ def numbers(value: Any, what: str) -> np.ndarray[Any, Any]:
 def check_shape(params: Mapping[str, Any], name: str, wanted: tuple[int | None, ...]) -> None:
     """Refuse an array that is missing or has another shape; None stands for any length.
 
+    Args:
+        params: the initial model's arrays, by name.
+        name: of the array.
+        wanted: its shape.
     Raises:
         RecipeError: names the array and both shapes.
     """

@@ -60,7 +60,11 @@ class SiteArrays(Aggregator):
         self._round = reply.round
 
     def result(self) -> FLModel:
-        """Refuse: the next model depends on the one before, see :meth:`update`."""
+        """Refuse: the next model depends on the one before, see :meth:`update`.
+
+        Raises:
+            ModelError: always.
+        """
         raise ModelError(f"{type(self).__name__} has no result of its own; use update(model)")
 
     def update(self, model: FLModel) -> FLModel:
@@ -84,6 +88,11 @@ class SiteArrays(Aggregator):
 def check_site_shape(site: str, name: str, value: Array, wanted: tuple[int, ...]) -> None:
     """Refuse an array of another shape.
 
+    Args:
+        site: who sent it.
+        name: of the array.
+        value: the array.
+        wanted: the shape that it must have.
     Raises:
         ShapeMismatchError: names the site, the array and both shapes.
     """

@@ -86,6 +86,10 @@ def trainable_variables(model: keras.Model) -> dict[str, keras.Variable]:
 def check_values(values: Mapping[str, Any], wanted: Mapping[str, keras.Variable], *, source: str) -> None:
     """Check that there is a value for each variable; there may be others.
 
+    Args:
+        values: arrays, by key.
+        wanted: the model's variables, by key.
+        source: where the values come from, for the errors.
     Raises:
         ModelError: a key is missing; names it and ``source``.
         ShapeMismatchError: names the key and both shapes.

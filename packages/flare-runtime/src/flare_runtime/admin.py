@@ -34,6 +34,10 @@ class Admin:
     """A connection of an administrator to the server; closed at the end of a ``with`` block.
 
     Every method raises :class:`AdminError` if the server refuses or cannot be reached, and says why.
+
+    Args:
+        cell: connected to the server; the connection closes it.
+        kit: the administrator's.
     """
 
     def __init__(self, cell: Cell, kit: Kit) -> None:
@@ -73,6 +77,7 @@ class Admin:
         """Submit a job, or a folder that holds one.
 
         Args:
+            job: the job, or the path of its folder.
             study: who takes part in it runs the job and sees it.
             priority: jobs with a higher one start first.
         Raises:

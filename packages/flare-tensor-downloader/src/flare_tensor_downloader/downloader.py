@@ -135,6 +135,7 @@ class Downloader:
     """Serves the offers of one cell.
 
     Attributes:
+        cell: stays its owner's to close.
         settings: of this process.
         seals: whether the cell can seal, so that what is hidden from another is sealed.
     Raises:

@@ -38,7 +38,11 @@ class RemoteSource:
         return self._entry.digest
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
-        """Fetch a range, together with the digest that its owner made."""
+        """Fetch a range, together with the digest that its owner made.
+
+        Raises:
+            DownloadError: the owner sent another number of bytes.
+        """
         piece = memoryview(bytearray(length))
         message = self._offered.ask(self._index, offset, piece).result(self._offered.timeout_s)
         if len(message.body) != length:

@@ -67,7 +67,8 @@ class StreamAbortedError(TransportError):
 class RemoteError(TransportError):
     """The peer's handler raised an exception.
 
-    Attributes:
+    Args:
+        message: what the peer said of it.
         kind: name of the exception's class there.
     """
 

@@ -74,7 +74,12 @@ _FROM_READER = frozenset(("credit", "done", "stop"))  # what the reader of a str
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A payload that is bytes, sent from where they lie; ``extra`` travels in the header."""
+    """A payload that is bytes, sent from where they lie; ``extra`` travels in the header.
+
+    Attributes:
+        body: must not change until it is sent.
+        extra: what can be serialized.
+    """
 
     body: Buffer
     extra: dict[str, Any] | None = None
@@ -82,7 +87,12 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A payload that was serialized already, to be sent more than once."""
+    """A payload that was serialized already, to be sent more than once.
+
+    Attributes:
+        frames: the buffers, with the padding between them.
+        lengths: of the buffers in bytes, without padding.
+    """
 
     frames: list[Buffer]
     lengths: list[int]
@@ -98,6 +108,9 @@ class Frame(NamedTuple):
 class Message:
     """A frame that arrived; the payload is decoded each time it is read.
 
+    Args:
+        header: kind, receiver, sender, topic, number, lengths of the payload's buffers, and what travels with them.
+        body: what follows the header.
     Attributes:
         was_sealed: whether nobody but its sender can have read or made it.
     """

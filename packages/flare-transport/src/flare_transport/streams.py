@@ -69,7 +69,11 @@ class Streams:
         self._handlers[topic] = handler
 
     def open(self, link: Link, to: str, topic: str, meta: Any, window_bytes: int) -> StreamWriter:
-        """Begin a stream over a link."""
+        """Begin a stream over a link.
+
+        Raises:
+            ValueError: ``window_bytes`` is out of bounds.
+        """
         if not MIN_WINDOW_BYTES <= window_bytes <= MAX_WINDOW_BYTES:
             raise ValueError(f"window_bytes is {window_bytes}, not from {MIN_WINDOW_BYTES} to {MAX_WINDOW_BYTES}")
         number = next(self._numbers)

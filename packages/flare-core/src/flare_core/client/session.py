@@ -26,6 +26,8 @@ class Session:
     """A script's part in a run; also a context manager that shuts down at its end.
 
     Attributes:
+        channel: the site's end of the run.
+        rank: of this process in its launch; only that of rank 0 receives params and is heard.
         told_end: whether the script was told that the run is over, which it can have been for a while by then.
     """
 
@@ -44,6 +46,7 @@ class Session:
         self.shutdown()
 
     def is_running(self) -> bool:
+        """Wait for the next task; false when the run is over. True at once while a task is unanswered."""
         if self._closed:
             return False
         if self._task is not None and self.rank == 0:
@@ -52,6 +55,7 @@ class Session:
         return self._task is not None
 
     def receive(self, timeout: float | None = None) -> FLModel | None:
+        """Return the model of the current task, waiting up to ``timeout`` seconds for one; None if there is none."""
         if self._closed or self.rank != 0:
             return None
         if self._task is None:
@@ -62,6 +66,12 @@ class Session:
         return self._task.model
 
     def send(self, model: FLModel, *, clear_cache: bool = True) -> None:
+        """Answer the current task; ``clear_cache`` empties the model sent and the one received.
+
+        Raises:
+            TypeError: ``model`` is no FLModel.
+            ClientApiError: the session is over, no model was received, or this one holds neither params nor metrics.
+        """
         if not isinstance(model, FLModel):
             raise TypeError(f"send takes an FLModel, not a {type(model).__name__}; write flare.FLModel(params=...)")
         if self.rank != 0:
@@ -82,14 +92,25 @@ class Session:
                 each.params = each.params_type = each.optimizer_params = None
 
     def is_task(self, name: str) -> bool:
+        """Whether the current task has this name."""
         return self.task_name() == name
 
     def task_name(self) -> str:
+        """Name of the current task.
+
+        Raises:
+            ClientApiError: there is none.
+        """
         if self._task is None:
             raise ClientApiError("there is no current task; call flare.is_running() or flare.receive() first")
         return self._task.name
 
     def log(self, key: str, value: Any, data_type: AnalyticsDataType | str, **kwargs: Any) -> None:
+        """Report a number, or something else, to the record of the run; as for :func:`flare_core.client.log`.
+
+        Raises:
+            TypeError: the step is no integer, or ``data_type`` takes a dict and ``value`` is none.
+        """
         if self.rank != 0:
             return
         kind = AnalyticsDataType(data_type)
@@ -102,12 +123,14 @@ class Session:
             )
 
     def clear(self) -> None:
+        """Empty the model that was received; it must be received again before it can be answered."""
         if self._task is not None:
             model = self._task.model
             model.params = model.params_type = model.optimizer_params = None
         self._received = False
 
     def shutdown(self) -> None:
+        """End the session: no task is taken any more."""
         self._task, self._received, self._closed = None, False, True
         self.told_end = True
 

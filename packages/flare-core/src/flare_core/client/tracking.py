@@ -44,13 +44,25 @@ class SummaryWriter:
     """Writes scalars as TensorBoard's writer does."""
 
     def add_scalar(self, tag: str, scalar: float, global_step: int | None = None, **kwargs: Any) -> None:
-        """Log one number; the round is its step if ``global_step`` is left out."""
+        """Log one number; the round is its step if ``global_step`` is left out.
+
+        Args:
+            tag: its name.
+            scalar: the number.
+            global_step: the script's own count.
+        """
         _log(tag, scalar, AnalyticsDataType.SCALAR, global_step=global_step, **kwargs)
 
     def add_scalars(
         self, tag: str, scalars: Mapping[str, float], global_step: int | None = None, **kwargs: Any
     ) -> None:
-        """Log several numbers under ``tag/name``."""
+        """Log several numbers under ``tag/name``.
+
+        Args:
+            tag: what comes before the names.
+            scalars: the numbers by name.
+            global_step: the script's own count; the round, if left out.
+        """
         _log(tag, scalars, AnalyticsDataType.SCALARS, global_step=global_step, **kwargs)
 
     def flush(self) -> None:
@@ -69,7 +81,13 @@ class MLflowWriter:
         _log("params", values, AnalyticsDataType.PARAMETERS)
 
     def log_metric(self, key: str, value: float, step: int | None = None) -> None:
-        """Log one number; the round is its step if ``step`` is left out."""
+        """Log one number; the round is its step if ``step`` is left out.
+
+        Args:
+            key: its name.
+            value: the number.
+            step: the script's own count.
+        """
         _log(key, value, AnalyticsDataType.METRIC, global_step=step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -100,6 +118,10 @@ class WandBWriter:
 def single_values(key: str, value: Any, kind: AnalyticsDataType) -> Iterator[tuple[str, Any, AnalyticsDataType]]:
     """Yield name, value and kind of each thing that one call logs; a number of numpy's or a tensor's is a plain one.
 
+    Args:
+        key: the name; what comes before the names of several scalars.
+        value: what was logged; a dict of names and values for the kinds of several.
+        kind: of the whole.
     Raises:
         TypeError: ``kind`` takes a dict, and ``value`` is none.
     """

@@ -14,6 +14,8 @@ __all__ = ["BaseCrossSiteEvalRecipe", "BaseFedEvalRecipe", "add_cross_site_evalu
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _EvaluationRecipe(ScriptRecipe):
+    """A recipe of a single round."""
+
     num_rounds: int = 1
 
     def _check(self) -> None:

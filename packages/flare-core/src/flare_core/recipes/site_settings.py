@@ -15,7 +15,11 @@ __all__ = ["SiteSettings"]
 
 
 class SiteSettings:
-    """How one site runs its script."""
+    """How one site runs its script.
+
+    Args:
+        folder: relative paths of scripts begin there.
+    """
 
     script: Path
     is_installed: bool  # at the sites, so that it does not travel
@@ -29,7 +33,14 @@ class SiteSettings:
         self.config: dict[str, Any] = {}
 
     def changed(self, values: Mapping[str, Any], *, where: str) -> SiteSettings:
-        """Return these settings with some replaced; None keeps what is there."""
+        """Return these settings with some replaced; None keeps what is there.
+
+        Args:
+            values: by the recipe's names for them.
+            where: begins each error.
+        Raises:
+            RecipeError: ``values`` is no dict, or a setting is unknown or unusable.
+        """
         if not isinstance(values, Mapping):
             raise RecipeError(f"{where}is a {type(values).__name__}; give a dict of settings")
         new = SiteSettings(self._folder)

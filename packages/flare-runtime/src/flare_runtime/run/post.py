@@ -39,10 +39,8 @@ class Result:
         """
         sender = self.message.sender
         try:
-            task_id, site, model = self.message.payload
-            if type(task_id) is not int or type(site) is not str or not isinstance(model, FLModel):
-                raise TypeError("a task's number, a site and a model are expected")
-        except (FlareError, TypeError, ValueError) as error:
+            task_id, site, model = _fields(self.message, int, str, FLModel)
+        except FlareError as error:
             sites = roster.sites_of(sender)
             raise SiteError(
                 f"{sender} (which serves {', '.join(sites)}) sent a reply that cannot be read here: {error}",
@@ -108,7 +106,11 @@ class Ready:
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Ready:
-        """Read it from a message of that cell's."""
+        """Read it from a message of that cell's.
+
+        Raises:
+            SiteError: it says something else, or the cell may not serve a site that it names.
+        """
         sites = message.payload
         if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
             raise SiteError(f"{message.sender} does not say which sites it serves", site=message.sender)

@@ -26,6 +26,8 @@ class Exchange:
     Args:
         form: ``numpy``, ``pytorch`` or ``tensorflow``, which is numpy.
         transfer: DIFF turns a whole model that the script sends into its difference to the one received.
+    Raises:
+        RecipeError: ``form`` is another.
     """
 
     def __init__(self, form: str, transfer: ParamsType) -> None:
@@ -55,6 +57,7 @@ class Exchange:
 
         Raises:
             EncodeError: a value is no array that can travel; names its key.
+            ModelError: a difference is wanted, and no model was received.
             UnknownKeyError, ShapeMismatchError: a difference is wanted, and a key or a shape is not that of the model
             received.
         """

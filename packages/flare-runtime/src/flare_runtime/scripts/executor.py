@@ -58,7 +58,11 @@ class ScriptExecutor(Executor):
         self.exchange_format = exchange_format
 
     def execute(self, task: Task, channel: SiteChannel) -> FLModel:
-        """Not used: a script takes its tasks itself."""
+        """Not used: a script takes its tasks itself.
+
+        Raises:
+            TypeError: always.
+        """
         raise TypeError("a ScriptExecutor serves a whole run, through run()")
 
     def run(self, channel: SiteChannel) -> None:

@@ -29,7 +29,11 @@ __all__ = ["ExternalChannel", "connect"]
 
 
 def connect(rank: int) -> ExternalChannel:
-    """Connect this process to the site that started it."""
+    """Connect this process to the site that started it.
+
+    Raises:
+        ClientApiError: the environment does not say where the site is.
+    """
     try:
         names = (ADDRESS_VARIABLE, SECRET_VARIABLE, HOST_VARIABLE, SITE_VARIABLE)
         address, secret, host, site = (os.environ[name] for name in names)

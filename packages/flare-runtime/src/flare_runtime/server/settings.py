@@ -20,6 +20,8 @@ class ServerSettings:
         listen: the address to listen at, if it is not the port of the kit's address on all interfaces.
         link_grace_s: how long a broken connection may take to come back, with nothing lost, before its site counts as
             gone.
+    Raises:
+        FlareError: the file cannot be read, or holds an unknown setting; names both.
     """
 
     def __init__(self, kit: Kit) -> None:

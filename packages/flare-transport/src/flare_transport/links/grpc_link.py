@@ -59,7 +59,12 @@ def listen(address: Address, reception: Reception, identity: Identity) -> GrpcLi
 
 
 def connect(address: Address, reception: Reception, identity: Identity, *, peer: str | None, timeout_s: float) -> str:
-    """Make a link to the cell that listens at a port."""
+    """Make a link to the cell that listens at a port.
+
+    Raises:
+        AuthenticationError: nobody said whom to expect there.
+        TransportError: there is no link; says why.
+    """
     proof = proof_for(address, reception.name, identity)
     if peer is None:
         raise AuthenticationError(

@@ -34,7 +34,12 @@ def listen(address: Address, reception: Reception, identity: Identity) -> Inproc
 
 
 def connect(address: Address, reception: Reception, identity: Identity, *, peer: str | None, timeout_s: float) -> str:
-    """Make a link to the cell that listens at a name."""
+    """Make a link to the cell that listens at a name.
+
+    Raises:
+        UnreachableError: nobody listens there, or one of both does not take the link.
+        AuthenticationError: another than ``peer`` listens there.
+    """
     with _listeners_lock:
         listener = _listeners.get(address.target)
     if listener is None:
@@ -56,7 +61,11 @@ def connect(address: Address, reception: Reception, identity: Identity, *, peer:
 
 
 class InprocListener:
-    """A name in this process at which a cell can be found."""
+    """A name in this process at which a cell can be found.
+
+    Raises:
+        AddressError: another cell has it.
+    """
 
     def __init__(self, address: Address, reception: Reception) -> None:
         self.address = address

@@ -19,7 +19,12 @@ _SOCKET_BUFFER = 1 << 20
 
 
 class SocketLink(ThreadLink):
-    """A link over a connected stream socket, which it owns from now on."""
+    """A link over a connected stream socket, which it owns from now on.
+
+    Args:
+        peer: the name of the cell at the other end.
+        connection: the socket.
+    """
 
     def __init__(self, peer: str, connection: socket.socket) -> None:
         super().__init__(peer)
