@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # it has no types
+import yaml
 
 from flare_runtime.provision.kit import KitError
 from flare_runtime.provision.project import DEFAULT_PORT, ROLES, Project, participant_of
