@@ -2,6 +2,9 @@
 
 They compare the contributions of all sites with each other, one tensor at a time: the server holds no more than that
 tensor of every site, and what is fetched ahead. The sites count alike, whatever their number of steps.
+
+A result has the shape of the contributions. Of floating-point numbers and whole models it has the dtype of the first
+contribution that held the key, integers rounded to the nearest; the differences of integers stay real.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
     kind = type(value)
     try:
         if kind is np.ndarray:
-            dtype_name(value.dtype)
-            return value  # type: ignore[no-any-return]  # narrowed by its exact type, which mypy does not follow
+            array: np.ndarray[Any, Any] = value
+            dtype_name(array.dtype)
+            return array
         if kind is np.memmap or isinstance(value, np.generic):
             dtype_name(value.dtype)
             return np.asarray(value)

@@ -59,7 +59,7 @@ def patch(
         trainer.callbacks.append(_Federated(link, restore_state, update_fit_loop))
 
 
-class _Federated(Callback):
+class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are skipped, see pyproject.toml
     def __init__(self, link: TrainerLink, restores: bool, extends: bool) -> None:
         self._link = link
         self._restores = restores

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from flare_core import FlareError
 
-try:
+if sys.platform != "win32":  # there, the port, and the server, refuse a second process
     import fcntl
-except ImportError:  # Windows: the port, and the server, refuse a second process
-    fcntl = None  # type: ignore[assignment]  # not on Windows
 
 __all__ = ["InUseError", "LockFile"]
 
@@ -28,7 +27,7 @@ class LockFile:
 
     def __init__(self, path: Path, what: str) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if fcntl is not None:
+        if sys.platform != "win32":
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -47,7 +46,7 @@ class LockFile:
 
 def holder_of(path: Path) -> int | None:
     """The process that holds a lock file; None if none does."""
-    if fcntl is None or not path.is_file():
+    if sys.platform == "win32" or not path.is_file():
         return None
     with path.open("r+") as file:
         try:

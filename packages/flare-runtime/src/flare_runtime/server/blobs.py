@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]  # it has no types
+import fsspec
 
 from flare_core import JobError
 from flare_runtime.archive import sha256_of
