@@ -123,3 +123,7 @@ def test_c11_two_names_for_one_array_both_arrive():
 @given(arrays)
 def test_a_transposed_array_arrives_as_the_copy_of_it_would(array):
     assert same(loads(dumps(array.T)), array.T.copy())
+
+
+def test_an_array_of_as_many_dimensions_as_there_can_be_arrives():
+    assert loads(dumps(np.full((1,) * 64, 7))).shape == (1,) * 64

@@ -80,3 +80,12 @@ def test_buffers_in_one_string_of_bytes_begin_at_multiples_of_64():
     data = dumps(["x" * 7, np.full(5000, 7, np.uint8), np.full(5001, 8, np.uint8)])
     assert data.index(b"\x07" * 5000) % 64 == 0
     assert data.index(b"\x08" * 5001) % 64 == 0
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.float64])
+@pytest.mark.parametrize("shape", [(-1,), (50, -1)])
+def test_a_frame_is_read_by_its_bytes_whatever_its_items_are(kind, shape):
+    array = np.arange(5000.0)
+    metadata, frame = dump_frames(array)
+    received = memoryview(np.frombuffer(frame, kind).reshape(shape))
+    assert np.array_equal(load_frames([metadata, received]), array)

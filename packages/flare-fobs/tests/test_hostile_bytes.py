@@ -255,3 +255,57 @@ def test_huge_integers_and_decimals_are_read_in_linear_time():
 def test_a_reader_with_tight_limits_refuses_what_others_read():
     with pytest.raises(LimitError):
         loads(dumps(MESSAGE), limits=Limits(max_depth=2))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"\x03\0\0", "an array header of 3 bytes says that it has 3"),
+        (b"\x30\0\0float32", "an array header of 10 bytes says that it has 48"),
+        (b"\xff\xff\0float32", "an array header of 10 bytes says that it has 65535"),
+        (header("float32", *[1] * 65), "cannot hold 65 dimensions"),
+        (b"\x0b\0\x01" + b"\1" * 8, "an array header of 11 bytes cannot hold 1 dimensions"),
+        (b"\x0a\0\x01float32", "an array header of 10 bytes cannot hold 1 dimensions"),
+        (b"\x0a\0\0floa\xe932", "unknown array dtype 'floa\ufffd32'"),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused_for_its_reason(said, reason):
+    with pytest.raises(DecodeError, match=reason):
+        load_frames([b"\xc8" + struct.pack(">HB", len(said), 4) + said])
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        [2026, 1, 2, 3, 4, 5, 6, 0, 7],  # a zone that is none
+        [2026, 1, 2, 3, 4, 5, 0, None],  # a number too few
+        [2026, 1, 2, 3, 4, 5, 6, 7, 0, None],  # one too many
+        [2026, 1, 2, 3, 4, 5, 6, True, None],  # a fold that is none
+        [2026, 1, 2, 3, 4, 5, 6.0, 0, None],
+        [2026],
+    ],
+)
+def test_a_moment_of_other_parts_is_refused(state):
+    with pytest.raises(DecodeError, match=r"a state of .* instead of 7 numbers, fold and timezone|not enough values"):
+        load_frames([msgpack_list("datetime", state)])
+
+
+def msgpack_list(name, state):
+    return bytes([0x91 + len(state)]) + head(name) + b"".join(dump_frames(item)[0] for item in state)
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("flare.FLModel", [3, None, None, None, None, None, None, None]),
+        ("flare.FLModel", ["FULL", None, None, None, None, "x", None, None]),
+        ("flare.Task", ["train", 1, 2]),
+        ("complex", [1, 2.0]),
+        ("UUID", ["x"]),
+        ("path.posix", [b"x"]),
+    ],
+)
+def test_a_state_of_other_types_is_refused_by_their_names(name, state):
+    kinds = ", ".join(type(item).__name__ for item in state)
+    with pytest.raises(DecodeError, match=f"{kinds}( instead of|;)"):
+        load_frames([msgpack_list(name, state)])

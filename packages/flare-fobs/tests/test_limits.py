@@ -66,6 +66,24 @@ def test_many_containers_beside_each_other_are_not_deep():
     assert loads(dumps(value)) == value
 
 
+@pytest.mark.usefixtures("any_msgpack")
+@pytest.mark.parametrize("make", [list, as_dict])
+def test_the_deepest_that_fits_does_so_beside_many_others(make):
+    beside = [[]] * 100  # enough bytes that open a container for the depth to be looked at
+    fits = make([nested(make, 4), *beside])
+    limits = Limits(max_depth=5)
+    assert loads(dumps(fits, limits=limits), limits=limits) == fits
+    with pytest.raises(LimitError, match="deeper than 5 levels"):
+        loads(dumps([fits]), limits=limits)
+
+
+@pytest.mark.usefixtures("any_msgpack")
+def test_bytes_that_look_like_containers_have_no_depth():
+    value = b"\x90" * 1000
+    limits = Limits(max_depth=1)
+    assert loads(dumps(value, limits=limits), limits=limits) == value
+
+
 def test_metadata_above_the_limit_is_refused_on_both_sides():
     value = "x" * 1000
     data = dumps(value)
@@ -84,8 +102,14 @@ def test_large_arrays_do_not_count_as_metadata():
 
 @pytest.mark.parametrize(
     ("value", "count"),
-    [(list(range(500)), 500), (dict.fromkeys(range(500)), 500), ([[]] * 499, 500), ([["abc"] * 10] * 40, 440)],
-    ids=["values", "entries", "containers", "nested values"],
+    [
+        (list(range(500)), 500),
+        (dict.fromkeys(range(500)), 500),
+        ([[]] * 499, 500),
+        ([["abc"] * 10] * 40, 440),
+        ([{"a": 1}] * 250, 500),
+    ],
+    ids=["values", "entries", "containers", "nested values", "nested entries"],
 )
 def test_values_and_containers_are_counted_on_both_sides(value, count):
     dumps(value, limits=Limits(max_items=count))

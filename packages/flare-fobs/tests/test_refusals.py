@@ -14,7 +14,7 @@ import pytest
 
 from flare_core.model import FLModel
 from flare_core.task import Task
-from flare_fobs import EncodeError, FobsError, LimitError, dump_frames, dumps
+from flare_fobs import EncodeError, FobsError, LimitError, Limits, dump_frames, dumps
 
 
 @dataclass
@@ -168,3 +168,44 @@ def test_every_refusal_is_a_flare_error_and_a_value_error():
 
     assert issubclass(FobsError, FlareError)
     assert issubclass(FobsError, ValueError)
+
+
+def test_the_deepest_value_that_may_travel_is_named_for_what_it_is():
+    with pytest.raises(EncodeError, match=r"^\[0\]\[0\]\[0\]: cannot serialize builtins.object"):
+        dumps([[[object()]]], limits=Limits(max_depth=3))
+
+
+def test_what_can_travel_is_not_taken_for_the_culprit():
+    value = {"text": "a", "bytes": memoryview(b"abc"), "large": np.zeros(5000), "n": 10**30, "wrong": object()}
+    with pytest.raises(EncodeError, match=r"^\['wrong'\]: cannot serialize builtins.object"):
+        dumps(value)
+
+
+def test_a_long_path_is_shortened_in_its_middle():
+    value = object()
+    for name in reversed("abcdefghijklmnopqrstuvwxyz"):
+        value = {name * 10: value}
+    with pytest.raises(EncodeError) as caught:
+        dumps(value)
+    path = str(caught.value).partition(": ")[0]
+    start, _, end = path.partition(" … ")
+    assert (len(start), len(end)) == (80, 80)
+    assert start.startswith("['aaaaaaaaaa']['bbbbbbbbbb']")
+    assert end.endswith("['yyyyyyyyyy']['zzzzzzzzzz']")
+
+
+def test_a_path_of_160_characters_is_shown_whole():
+    value = object()
+    for name in ("a" * 16,) * 8:  # 20 characters each, as ['aaaaaaaaaaaaaaaa']
+        value = {name: value}
+    with pytest.raises(EncodeError, match=r"^" + r"\['a{16}'\]" * 8 + ": cannot"):
+        dumps(value)
+
+
+def test_an_object_with_keys_but_no_items_is_no_dict():
+    class Keys:
+        def keys(self):
+            return []
+
+    with pytest.raises(EncodeError, match="convert it to numbers, strings"):
+        dumps(Keys())

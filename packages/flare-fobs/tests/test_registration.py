@@ -4,9 +4,19 @@ import enum
 from dataclasses import dataclass, make_dataclass
 
 import pytest
+from test_format import head
 
-from flare_core.model import FLModel
-from flare_fobs import DecodeError, RegistrationError, dumps, loads, register, register_dataclass, register_enum
+from flare_core.model import FLModel, MetaKey, ParamsType
+from flare_fobs import (
+    DecodeError,
+    RegistrationError,
+    dumps,
+    load_frames,
+    loads,
+    register,
+    register_dataclass,
+    register_enum,
+)
 
 pytestmark = pytest.mark.usefixtures("forget_registrations")
 
@@ -147,3 +157,64 @@ def test_a_subclass_is_not_registered_with_its_base():
     register(Sample, "tests.Sample", get_state, Sample)
     with pytest.raises(ValueError, match="cannot serialize"):
         dumps(Other(1))
+
+
+def test_a_decorator_with_a_name_registers_under_it():
+    @register_dataclass(name="tests.Item")
+    @dataclass
+    class Thing:
+        x: int
+
+    @register_enum(name="tests.Mood")
+    class Feeling(enum.Enum):
+        GOOD = 1
+
+    assert b"tests.Item" in dumps(Thing(1))
+    assert b"tests.Mood" in dumps(Feeling.GOOD)
+
+
+def test_a_name_may_have_255_bytes():
+    register(Sample, "x" * 255, get_state, Sample)
+    assert loads(dumps(Sample(3))).state == 3
+
+
+@pytest.mark.parametrize("type_", [ParamsType, MetaKey])
+def test_the_enums_of_the_serializer_itself_cannot_be_replaced(type_):
+    with pytest.raises(RegistrationError, match="is already registered, as 'flare"):
+        register_enum(type_, f"flare.{type_.__name__}")
+
+
+@pytest.mark.parametrize("states", [[], [1, 2]])
+def test_a_state_of_another_length_names_the_type(states):
+    class Access(enum.Flag):
+        READ = 1
+
+    class Mood(enum.Enum):
+        GOOD = 1
+
+    register(Sample, "tests.Sample", get_state, Sample)
+    register_enum(Access, "tests.Access")
+    register_enum(Mood, "tests.Mood")
+    for name in ("tests.Sample", "tests.Access", "tests.Mood"):
+        metadata = bytes([0x91 + len(states)]) + head(name) + bytes(states)
+        with pytest.raises(DecodeError, match=f"{name} has {len(states)} states instead of one"):
+            load_frames([metadata])
+
+
+def test_names_that_are_no_text_are_refused_by_their_type():
+    @register_dataclass(name="tests.Item")
+    @dataclass
+    class Thing:
+        x: int
+
+    with pytest.raises(DecodeError, match=r"Thing has no field <class 'int'>"):
+        load_frames([b"\x93" + head("tests.Item") + b"\x05\x05"])
+    with pytest.raises(DecodeError):
+        load_frames([b"\x94" + head("tests.Item") + b"\xa1x\x05\xa1x"])  # a field without a value
+    register_enum(Enumerated, "tests.Enumerated")
+    with pytest.raises(DecodeError, match=r"tests.Enumerated has no member <class 'int'>"):
+        load_frames([b"\x92" + head("tests.Enumerated") + b"\x05"])
+
+
+class Enumerated(enum.Enum):
+    ONE = 1

@@ -187,3 +187,25 @@ def test_a_registered_type_travels_as_its_state_with_arrays_out_of_band():
     frames = dump_frames(("layer", Layer(weights)))
     assert len(frames) == 2
     assert same(load_frames(frames)[1].weights, weights)
+
+
+class TwoHours(tzinfo):
+    """A zone whose offset needs no date."""
+
+    def utcoffset(self, moment):
+        return timedelta(hours=2)
+
+    def dst(self, moment):
+        return None
+
+
+def test_a_time_of_day_in_a_fixed_zone_arrives_with_its_offset():
+    arrived = loads(dumps(time(12, 30, fold=1, tzinfo=TwoHours())))
+    assert (arrived.hour, arrived.minute, arrived.fold) == (12, 30, 1)
+    assert arrived.tzinfo == timezone(timedelta(hours=2))
+
+
+def test_every_field_of_a_model_arrives():
+    model = FLModel("DIFF", {"w": 1}, {"momentum": 2}, {"loss": 0.5}, 1, 2, 3, {"note": "x"})
+    assert loads(dumps(model)) == model
+    assert loads(dumps(model)).optimizer_params == {"momentum": 2}

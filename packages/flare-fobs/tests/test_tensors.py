@@ -232,3 +232,12 @@ def test_writing_to_the_array_writes_to_the_tensor():
     tensor = torch.zeros(3, requires_grad=True)
     to_numpy(tensor, key="w")[0] = 5
     assert tensor[0] == 5
+
+
+def test_tensors_up_to_four_kibibytes_travel_in_the_metadata():
+    small, large = torch.zeros(4096, dtype=torch.uint8), torch.zeros(4097, dtype=torch.uint8)
+    assert [len(dump_frames(tensor)) for tensor in (small, large)] == [1, 2]
+
+
+def test_a_copy_for_torch_is_contiguous():
+    assert to_torch(np.arange(6.0).reshape(2, 3).T).is_contiguous()

@@ -25,19 +25,16 @@ _MAX_NAME_BYTES = 255
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Decomposer:
-    """How one type travels.
+    """How objects of one type are put together; ``encoders`` says how they are taken apart.
 
     Args:
-        encode: takes the object and the message's frames; returns a list that begins with ``head``.
-        decode: takes what followed ``head`` in that list.
+        decode: takes what follows the type's name in the message, as a list.
         parts: what is inside the object, each with how people write the way to it; only used to word errors.
         is_builtin: belongs to the serializer and cannot be replaced.
     """
 
     type: type
     name: str
-    head: Any
-    encode: Callable[[Any, Frames], Any]
     decode: Callable[[list[Any]], Any]
     parts: Callable[[Any], Iterable[tuple[str, Any]]]
     is_builtin: bool = False
@@ -186,7 +183,7 @@ def add(
     def encode(value: Any, frames: Frames) -> list[Any]:
         return [head, *state(value)]
 
-    decomposer = Decomposer(type_, name, head, encode, decode, parts, is_builtin)
+    decomposer = Decomposer(type_, name, decode, parts, is_builtin)
     with _lock:
         _check_free(type_, name, by_name.get(key), decomposers.get(type_))
         by_name[key] = decomposers[type_] = decomposer
