@@ -35,6 +35,7 @@ class Session:
         self.told_end = False
         self._task: Task | None = None
         self._received = False
+        self._asked_unanswered = False  # is_running() was called between receive() and send()
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -47,6 +48,7 @@ class Session:
         if self._closed:
             return False
         if self._task is not None and self.rank == 0:
+            self._asked_unanswered = self._received
             return True
         self._take(None)
         return self._task is not None
@@ -58,6 +60,11 @@ class Session:
             self._take(timeout)
         if self._task is None:
             return None
+        if self._asked_unanswered:  # or a loop that forgets to send would go on with the same model for ever
+            raise ClientApiError(
+                f"the model of the task '{self._task.name}' was received and not answered, and is asked for again; "
+                "end each pass of the loop with flare.send(flare.FLModel(params=..., metrics=...))"
+            )
         self._received = True
         return self._task.model
 
@@ -76,7 +83,7 @@ class Session:
             raise ClientApiError("send needs params, metrics or both; this FLModel has neither")
         task = self._task
         self.channel.reply(model)
-        self._task, self._received = None, False
+        self._task, self._received, self._asked_unanswered = None, False, False
         if clear_cache:
             for each in (model, task.model):
                 each.params = each.params_type = each.optimizer_params = None
@@ -105,7 +112,7 @@ class Session:
         if self._task is not None:
             model = self._task.model
             model.params = model.params_type = model.optimizer_params = None
-        self._received = False
+        self._received = self._asked_unanswered = False
 
     def shutdown(self) -> None:
         self._task, self._received, self._closed = None, False, True
@@ -113,7 +120,7 @@ class Session:
 
     def _take(self, timeout: float | None) -> None:
         self._task = self.channel.next_task(timeout)
-        self._received = False
+        self._received = self._asked_unanswered = False
         self.told_end = self._task is None and timeout is None
 
 
