@@ -126,7 +126,7 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
         f" in {summary['seconds']:.1f} s"
     ]
     if summary.get("error"):
-        lines += ["", *str(summary["error"]).splitlines(), ""]
+        lines.append(f"because   {_headline(str(summary['error']))}")
     if best:
         lines.append(f"best      round {best['round']}: {summary['key_metric']} {best['value']:.4g}")
     if len(curve) > 1:
@@ -139,6 +139,11 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
         if summary.get(key):
             lines.append(f"{label:<9} {_from_here(summary[key])}")
     return "\n".join(lines)
+
+
+def _headline(error: str) -> str:
+    """The first line: the rest is a traceback, which the site's log.txt and the caller's exception carry."""
+    return error.strip().partition("\n")[0]
 
 
 def _size(count: float) -> str:

@@ -37,6 +37,7 @@ class Session:
         self.told_end = False
         self._task: Task | None = None
         self._received = False
+        self._asked_unanswered = False  # is_running() was called between receive() and send()
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -50,18 +51,28 @@ class Session:
         if self._closed:
             return False
         if self._task is not None and self.rank == 0:
+            self._asked_unanswered = self._received
             return True
         self._take(None)
         return self._task is not None
 
     def receive(self, timeout: float | None = None) -> FLModel | None:
-        """Return the model of the current task, waiting up to ``timeout`` seconds for one; None if there is none."""
+        """Return the model of the current task, waiting up to ``timeout`` seconds for one; None if there is none.
+
+        Raises:
+            ClientApiError: it was received in the pass of the loop before, and not answered.
+        """
         if self._closed or self.rank != 0:
             return None
         if self._task is None:
             self._take(timeout)
         if self._task is None:
             return None
+        if self._asked_unanswered:  # or a loop that forgets to send would go on with the same model for ever
+            raise ClientApiError(
+                f"the model of the task '{self._task.name}' was received and not answered, and is asked for again; "
+                "end each pass of the loop with flare.send(flare.FLModel(params=..., metrics=...))"
+            )
         self._received = True
         return self._task.model
 
@@ -86,7 +97,7 @@ class Session:
             raise ClientApiError("send needs params, metrics or both; this FLModel has neither")
         task = self._task
         self.channel.reply(model)
-        self._task, self._received = None, False
+        self._task, self._received, self._asked_unanswered = None, False, False
         if clear_cache:
             for each in (model, task.model):
                 each.params = each.params_type = each.optimizer_params = None
@@ -127,7 +138,7 @@ class Session:
         if self._task is not None:
             model = self._task.model
             model.params = model.params_type = model.optimizer_params = None
-        self._received = False
+        self._received = self._asked_unanswered = False
 
     def shutdown(self) -> None:
         """End the session: no task is taken any more."""
@@ -136,7 +147,7 @@ class Session:
 
     def _take(self, timeout: float | None) -> None:
         self._task = self.channel.next_task(timeout)
-        self._received = False
+        self._received = self._asked_unanswered = False
         self.told_end = self._task is None and timeout is None
 
 
