@@ -37,7 +37,7 @@ class Session:
         self.told_end = False
         self._task: Task | None = None
         self._received = False
-        self._asked_unanswered = False  # is_running() was called between receive() and send()
+        self._unanswered = 0  # how often is_running() was called between receive() and send()
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -51,7 +51,7 @@ class Session:
         if self._closed:
             return False
         if self._task is not None and self.rank == 0:
-            self._asked_unanswered = self._received
+            self._unanswered += self._received
             return True
         self._take(None)
         return self._task is not None
@@ -60,7 +60,7 @@ class Session:
         """Return the model of the current task, waiting up to ``timeout`` seconds for one; None if there is none.
 
         Raises:
-            ClientApiError: it was received in the pass of the loop before, and not answered.
+            ClientApiError: it was received in the two passes of the loop before, and not answered.
         """
         if self._closed or self.rank != 0:
             return None
@@ -68,9 +68,9 @@ class Session:
             self._take(timeout)
         if self._task is None:
             return None
-        if self._asked_unanswered:  # or a loop that forgets to send would go on with the same model for ever
+        if self._unanswered > 1:  # or a loop that forgets to send would go on with the same model for ever
             raise ClientApiError(
-                f"the model of the task '{self._task.name}' was received and not answered, and is asked for again; "
+                f"the model of the task '{self._task.name}' was received twice and not answered; "
                 "end each pass of the loop with flare.send(flare.FLModel(params=..., metrics=...))"
             )
         self._received = True
@@ -97,7 +97,7 @@ class Session:
             raise ClientApiError("send needs params, metrics or both; this FLModel has neither")
         task = self._task
         self.channel.reply(model)
-        self._task, self._received, self._asked_unanswered = None, False, False
+        self._task, self._received, self._unanswered = None, False, 0
         if clear_cache:
             for each in (model, task.model):
                 each.params = each.params_type = each.optimizer_params = None
@@ -138,7 +138,7 @@ class Session:
         if self._task is not None:
             model = self._task.model
             model.params = model.params_type = model.optimizer_params = None
-        self._received = self._asked_unanswered = False
+        self._received, self._unanswered = False, 0
 
     def shutdown(self) -> None:
         """End the session: no task is taken any more."""
@@ -147,7 +147,7 @@ class Session:
 
     def _take(self, timeout: float | None) -> None:
         self._task = self.channel.next_task(timeout)
-        self._received = self._asked_unanswered = False
+        self._received, self._unanswered = False, 0
         self.told_end = self._task is None and timeout is None
 
 
