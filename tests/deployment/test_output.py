@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import time
 
 import jsonschema
@@ -97,6 +100,28 @@ def test_exit_codes(shell, tmp_path):
     shell.flare("up", "--port", port)
     shell.flare("down")
     assert "is the server of the project flare running?" in shell.flare("job", "list", code=1)
+
+
+def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(shell, tmp_path):
+    (tmp_path / "client.py").write_text("import flare_core.client as flare\nflare.init()\n")
+    (tmp_path / "job.py").write_text(
+        "import numpy as np\nfrom flare_recipes_np import FedAvgRecipe\nfrom flare_runtime import SimEnv\n"
+        "FedAvgRecipe(min_clients=1, num_rounds=1, initial_model=np.zeros(2), train_script='client.py')"
+        ".execute(SimEnv(num_clients=1))\n"
+    )
+    shell.flare("up", "--port", str(shell.free_port()))
+    shell.flare("join", shell.json("invite", "site-1")["token"])
+    shell.flare("stop", "site-1")
+    command = [sys.executable, "-u", "-m", "flare_runtime.cli", "run", "job.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=shell.environment, stdout=subprocess.PIPE, text=True) as waiting:
+        assert "waits: " in waiting.stdout.readline()  # its only site is away
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.communicate(timeout=60)[0]
+    (job,) = shell.json("job", "list")
+    assert f"the job {job['id']} goes on" in said
+    assert f"'flare job abort {job['id']}' stops it" in said
+    assert waiting.returncode == 130
+    shell.flare("job", "abort", job["id"])
 
 
 def test_help_is_quick(shell):

@@ -63,6 +63,7 @@ def test_the_job_holds_what_the_arguments_say(recipe_with):
         ({"stop_cond": "accuracy"}, "stop_cond is 'accuracy'"),
         ({"key_metric_mode": "up"}, "key_metric_mode is 'up'"),
         ({"train_script": "nowhere.py"}, "train_script 'nowhere.py' is not there"),
+        ({"train_script": None}, "train_script is None; give the path"),
         ({"train_args": "--x 'open"}, "close the quotes"),
         ({"train_args": 5}, "train_args is 5"),
         ({"command": ""}, "command is empty"),

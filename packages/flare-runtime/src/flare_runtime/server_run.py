@@ -97,9 +97,19 @@ class ServerRun:
             if self._results is None:
                 if self._follower is None:  # it goes on to show the run when this wait has ended before the run has
                     self._follower = _Follower(self._admin, self._job)
-                self._job = self._admin.wait(self.get_job_id(), timeout)
+                try:
+                    self._job = self._admin.wait(self.get_job_id(), timeout)
+                except KeyboardInterrupt:
+                    self._follower.note(self._what_goes_on())
+                    raise
                 self._results = self._fetch(self._follower)
             return self._results
+
+    def _what_goes_on(self) -> str:
+        id_ = self.get_job_id()
+        if self._owner is not None:  # a server of this process, which ends with it
+            return f"the wait for the job {id_} was interrupted"
+        return f"the job {id_} goes on: 'flare job wait {id_}' waits for it, 'flare job abort {id_}' stops it"
 
     def _fetch(self, follower: _Follower) -> RunResults:
         follower.finish()

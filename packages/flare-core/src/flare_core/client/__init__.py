@@ -9,8 +9,8 @@
         flare.send(flare.FLModel(params=..., metrics=...))
 
 The rules are the same wherever the script runs. After ``init``, :func:`receive` gives the model of the current task, as
-often as it is called; :func:`send` answers it, once; :func:`is_running` waits for the next one and is false when the run
-is over. A loop that goes round a third time without ``send`` is refused. A model that was received belongs to the
+often as it is called; :func:`send` answers it, once; :func:`is_running` waits for the next one and is false when the
+run is over. A loop that goes round a third time without ``send`` is refused. A model that was received belongs to the
 script, which may change it in place. When ``send`` returns, the sent arrays may be changed too.
 
 In a launch of several processes (``torchrun``), the process of rank 0 talks for the site: the others see the same

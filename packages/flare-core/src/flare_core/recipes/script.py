@@ -17,7 +17,7 @@ from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Jo
 from flare_core.model import ParamsType
 from flare_core.recipe import Recipe, check_count, check_seconds, check_sites
 from flare_core.recipes.initial_model import find_checkpoint
-from flare_core.recipes.site_settings import SiteSettings
+from flare_core.recipes.site_settings import SiteSettings, check_script
 
 __all__ = ["ScriptRecipe"]
 
@@ -90,6 +90,7 @@ class ScriptRecipe(Recipe):
         self.round_deadline_s = check_seconds(self.round_deadline_s, "round_deadline_s")
         self.reconnect_grace_s = check_seconds(self.reconnect_grace_s, "reconnect_grace_s")
         self._folder = calling_folder()
+        check_script(self.train_script)  # here, as None means "as it was" below
         self._defaults = SiteSettings(self._folder).changed(
             {
                 "train_script": self.train_script,

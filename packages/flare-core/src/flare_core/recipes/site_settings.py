@@ -11,7 +11,7 @@ from flare_core.errors import RecipeError
 from flare_core.model import ParamsType
 from flare_core.recipe import check_args
 
-__all__ = ["SiteSettings"]
+__all__ = ["SiteSettings", "check_script"]
 
 
 class SiteSettings:
@@ -57,6 +57,7 @@ class SiteSettings:
         return new
 
     def _set_script(self, value: Any) -> None:
+        check_script(value)
         path = Path(value).expanduser()
         self.is_installed = path.is_absolute() and not path.exists()
         self.script = path if self.is_installed else find_script(value, self._folder)
@@ -84,6 +85,16 @@ class SiteSettings:
         if not isinstance(value, Mapping):
             raise RecipeError(f"config is a {type(value).__name__}; give a dict")
         self.config = dict(value)
+
+
+def check_script(value: Any) -> None:
+    """Check that ``value`` can be the path of a script.
+
+    Raises:
+        RecipeError: it cannot.
+    """
+    if not isinstance(value, str | Path) or not str(value):
+        raise RecipeError(f"train_script is {value!r}; give the path of the script that the sites run")
 
 
 _SETTERS = {

@@ -133,7 +133,8 @@ class ScriptExecutor(Executor):
         if site.ended and isinstance(code, int):
             raise ScriptError(f"{site.site}: {self.script} ended with exit code {code} after the run", site=site.site)
         raise ScriptError(
-            f"{site.site}: {self.script} called sys.exit({code!r}) {site.progress}",
+            f"{site.site}: {self.script} called sys.exit({code!r}) {site.progress};"
+            f" what it printed before is in the run's sites/{site.site}/log.txt",
             site=site.site,
             details=_traceback_of(error),
         ) from error
