@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from flare_core import FlareError, flatten
 from flare_fobs import FobsError, dumps, loads
-from flare_tensor_downloader import SafetensorsError, download_file, read_file, write_file
+from flare_tensor_downloader import SafetensorsError, download_file, download_tensors, read_file, write_file
 from flare_tensor_downloader.source import Entry
 from flare_tensor_downloader.wire import OfferedParams
 from flare_transport import Raw
@@ -106,6 +106,19 @@ def test_fuzz_a_false_offer_is_refused_when_it_is_decoded(parts, number, owner):
         (entry,) = loads(data).entries
         assert entry.nbytes >= 0
         hash(entry.key)
+
+
+@pytest.mark.parametrize(
+    "shape", [[1 << 40, "ab"], [1 << 40, b"ab"], [1 << 36, [0]], [-1], [1.5], ["x"], "ab", [1 << 47]]
+)
+def test_a_shape_that_cannot_be_costs_no_memory(cells, receiver, tmp_path, shape):
+    sender, _ = cells
+    sender.handle("tensor.manifest", lambda message: [["w", "uint8", shape]])
+    problem, path = download_file(sender.name, "reference", 20, receiver, tmp_path)
+    assert path is None
+    assert "reference" in problem
+    problem, tensors = download_tensors(sender.name, "reference", 20, receiver)
+    assert (tensors, "what cannot be" in problem) == ({}, True)
 
 
 def test_a_range_that_is_not_there_is_refused(cells, downloader, receiver):

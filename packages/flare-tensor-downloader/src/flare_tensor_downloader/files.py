@@ -13,7 +13,7 @@ from flare_core import FlareError
 from flare_tensor_downloader.downloader import Downloader
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import Offered, Piece, fetch
-from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource
+from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, claimed
 from flare_transport import Cell
 
 __all__ = ["add_file", "download_file"]
@@ -60,7 +60,7 @@ def download_file(
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
         [[name, dtype, shape]] = manifest
-        entry = Entry(str(name), dtype, tuple(shape))
+        entry = claimed(str(name), dtype, shape)
         _check_size(entry, max_bytes)
         path = folder / Path(str(name)).name  # the sender does not choose the folder
         _fetch_into(offered, entry, path)

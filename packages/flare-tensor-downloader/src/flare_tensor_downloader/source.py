@@ -28,6 +28,7 @@ __all__ = [
     "offsets_of",
 ]
 
+MOST_BYTES = 1 << 46  # of one tensor: no machine has that much memory
 CHUNK_BYTES = 1 << 22
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -85,6 +86,31 @@ class Entry:
     def empty(self) -> Array:
         """Memory for the tensor, not initialised."""
         return np.empty(self.shape, self.numpy_dtype)
+
+
+def claimed(key: Any, dtype: Any, shape: Any, inline: Any = None, digest: Any = None, same: Any = False) -> Entry:
+    """What somebody else says of a tensor, as an entry; arguments as for :class:`Entry`, of whatever type.
+
+    It is looked at when it is used, so it must be of the right form here: a size times a text is a very long text.
+
+    Raises:
+        TypeError, ValueError: it is not; or a size that no machine has.
+    """
+    names = key if isinstance(key, tuple) and key else (key,)
+    is_well = (
+        all(isinstance(name, str) for name in names)
+        and isinstance(dtype, str)
+        and all(type(length) is int and length >= 0 for length in shape)
+        and isinstance(inline, np.ndarray | None)
+        and isinstance(digest, bytes | None)
+        and type(same) is bool
+    )
+    if not is_well:
+        raise TypeError("an entry of an offer is of another form")
+    entry = Entry(key, dtype, tuple(shape), inline, digest, same)
+    if entry.nbytes > MOST_BYTES:
+        raise ValueError(f"a tensor of {entry.nbytes} bytes is offered")
+    return entry
 
 
 class TensorSource(Protocol):

@@ -13,7 +13,7 @@ from flare_tensor_downloader.downloader import Downloader
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
-from flare_tensor_downloader.source import Entry
+from flare_tensor_downloader.source import claimed
 from flare_transport import Cell, RemoteError, TransportError
 
 __all__ = ["add_tensors", "download_tensors", "iterate_tensors"]
@@ -80,4 +80,7 @@ def _params(from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
     except RemoteError as error:
         raise DownloadError(str(error)) from error
-    return LazyParams(offered, [Entry(key, dtype, tuple(shape)) for key, dtype, shape in manifest])
+    try:
+        return LazyParams(offered, [claimed(key, dtype, shape) for key, dtype, shape in manifest])
+    except (TypeError, ValueError) as error:
+        raise DownloadError(f"{from_fqcn} says of {ref_id} what cannot be: {error}") from error

@@ -19,13 +19,10 @@ from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES, Downloader, O
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
-from flare_tensor_downloader.source import Entry
+from flare_tensor_downloader.source import Entry, claimed
 from flare_transport import Cell
 
 __all__ = ["OfferedParams", "keep_params", "receive_params", "release_params", "send_params"]
-
-
-MOST_BYTES = 1 << 46  # of one tensor: no machine has that much memory
 
 
 class OfferedParams(dict[str, Any]):
@@ -134,25 +131,7 @@ def _decode(state: Any) -> OfferedParams:
     owner, ref_id, entries = state
     if not isinstance(owner, str) or not isinstance(ref_id, str):
         raise TypeError("an owner and a reference are texts")
-    return OfferedParams(owner, ref_id, [_entry(*each) for each in entries])
-
-
-def _entry(key: Any, dtype: str, shape: Any, inline: Any, digest: Any, same: Any) -> Entry:
-    """What somebody else says of a tensor; it is looked at when it is used, so it must be of the right form here."""
-    names = key if isinstance(key, tuple) and key else (key,)
-    is_well = (
-        all(isinstance(name, str) for name in names)
-        and all(type(length) is int and length >= 0 for length in shape)
-        and isinstance(inline, np.ndarray | None)
-        and isinstance(digest, bytes | None)
-        and type(same) is bool
-    )
-    if not is_well:
-        raise TypeError("an entry of an offer is of another form")
-    entry = Entry(key, dtype, tuple(shape), inline, digest, same)
-    if entry.nbytes > MOST_BYTES:
-        raise ValueError(f"a tensor of {entry.nbytes} bytes is offered")
-    return entry
+    return OfferedParams(owner, ref_id, [claimed(*each) for each in entries])
 
 
 flare_fobs.register(OfferedParams, "flare.offered_params", _encode, _decode)
