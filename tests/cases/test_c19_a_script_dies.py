@@ -40,6 +40,8 @@ SCRIPT = """
             sys.stdout.flush()
             sys.stdout.buffer.write(b"\\xff\\xfe\\xfa")
         flare.send(flare.FLModel(params=model.params, metrics={"accuracy": 0.5}))
+        if mine and way == "no loop":
+            break
 """
 JOB = """
     import sys
@@ -93,6 +95,14 @@ def test_the_run_ends_and_says_why(project, way, mode, workers):
     if way in ("missing import", "MemoryError"):
         assert "client.py" in text
         assert "Traceback (most recent call last)" in text
+    if way == "killed" and mode == "in-process" and workers != "0":
+        assert "memory is full; fewer num_threads" in text
+
+
+def test_a_script_without_a_loop_is_told_of_its_one_task(project):
+    done = run(project, "no loop", "in-process", "2")
+    assert done.returncode != 0
+    assert "site-2: client.py returned after 1 task although the run goes on" in done.stderr
 
 
 @pytest.mark.parametrize("workers", ["2", "0"], ids=["SimEnv", "PocEnv"])

@@ -170,9 +170,10 @@ class PocEnv:
 
 
 def _remove(folder: Path, daemons: list[RunningDaemon]) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(RunningDaemon.stop, daemons[1:]))
-    for daemon in daemons[:1]:
+    sites = daemons[1:]
+    for site in sites:  # together, without threads: none can be started when the interpreter ends, which this may be
+        site.ask_to_stop()
+    for daemon in [*sites, *daemons[:1]]:
         daemon.stop()
     shutil.rmtree(folder, ignore_errors=True)
 

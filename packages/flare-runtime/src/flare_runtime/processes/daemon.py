@@ -41,13 +41,21 @@ class RunningDaemon:
     def __init__(self, process: subprocess.Popen[bytes], leash: int | None) -> None:
         self.process = process
         self._leash = leash
+        self._is_asked = False
 
-    def stop(self) -> None:
-        """End it; returns when it has ended."""
+    def ask_to_stop(self) -> None:
+        """Have it end, without waiting for that."""
+        if self._is_asked:
+            return
+        self._is_asked = True
         if self._leash is not None:
             os.close(self._leash)
             self._leash = None
         self.process.terminate()
+
+    def stop(self) -> None:
+        """End it; returns when it has ended."""
+        self.ask_to_stop()
         try:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:

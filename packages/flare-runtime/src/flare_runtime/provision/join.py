@@ -6,10 +6,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from flare_core import FlareError
 from flare_runtime.provision.kit import Kit, KitError, KitInfo, check_time, write_kit
 from flare_runtime.provision.tokens import Invitation
-from flare_transport import Cell, Credentials, TransportError
+from flare_transport import AuthenticationError, Cell, Credentials, RemoteError, TransportError
 from flare_transport.certificates import make_request
 
 __all__ = ["join", "renew"]
@@ -55,7 +54,9 @@ def _ask(cell: Cell, address: str, server: str, credentials: Credentials, topic:
         cell.connect(address, credentials=credentials, peer=server)
         answer: dict[str, Any] = cell.request(server, topic, [request]).payload
         return answer
-    except (TransportError, FlareError) as error:
+    except (AuthenticationError, RemoteError) as error:  # it is there, and its reason says what to do
+        raise KitError(str(error)) from error
+    except TransportError as error:
         raise KitError(f"{error}; is the server at {address} running, and reachable from here?") from error
 
 

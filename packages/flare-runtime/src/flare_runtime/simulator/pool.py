@@ -191,5 +191,7 @@ def _death(plan: WorkerPlan, code: int) -> WorkerDeath:
     turn = int.from_bytes(plan.turn_file.read_bytes()[:4], "little")
     site = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]
     reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
+    if code == -signal.SIGKILL:
+        reason += ", as systems do when memory is full; fewer num_threads need less of it"
     details = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
     return WorkerDeath(plan, code, site, reason, details)

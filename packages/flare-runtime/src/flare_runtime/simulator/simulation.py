@@ -51,7 +51,7 @@ class Simulation:
             finally:
                 self.stop()
         if isinstance(error, KeyboardInterrupt):
-            raise error
+            raise error.with_traceback(None)  # where in here it struck tells nobody anything
         return SimRun(self._folder, job_id, status, error, self._controller.persistor)
 
     def _drive(self) -> tuple[RunStatus, BaseException | None]:
