@@ -11,8 +11,8 @@ from flare_core import FLModel
 from flare_fobs import DecodeError, dumps, loads
 from flare_tensor_downloader import DownloadError, LazyParams, receive_params, send_params
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES
-from flare_tensor_downloader.source import Entry
-from flare_tensor_downloader.wire import MOST_BYTES, OfferedParams, keep_params, release_params
+from flare_tensor_downloader.source import MOST_BYTES, Entry
+from flare_tensor_downloader.wire import OfferedParams, keep_params, release_params
 from flare_transport import RemoteError
 
 SMALL = np.zeros(8)
