@@ -405,11 +405,15 @@ def coverage(session: nox.Session) -> None:
 @nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Break the code on purpose, one small change at a time, and see that a test fails."""
+    packages = closure("flare-tensor-downloader")
     groups = [
-        nox.project.dependency_groups(PROJECTS[name], "test") for name in ("flare-core", "flare-tensor-downloader")
+        nox.project.dependency_groups(PROJECTS[name], group)
+        for name in packages
+        for group in ("test", "test-torch")
+        if group in PROJECTS[name]["dependency-groups"]
     ]
     tests = dict.fromkeys(line for group in groups for line in group)
-    prepare(session, "mutmut>=3.6,<4", *tests, packages=closure("flare-tensor-downloader"))
+    prepare(session, "mutmut>=3.8,<3.9", *tests, packages=packages, torch=True)
     session.run("python", "tools/mutants.py", *session.posargs)
 
 

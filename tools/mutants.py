@@ -1,9 +1,10 @@
 """Break the code on purpose, one small change at a time, and see that a test fails.
 
-mutmut makes the changes (mutants), runs for each the tests that reach the changed function, and remembers how that
-went. This file says what is broken, in .mutants/<package>/, and prints what survived; docs/mutants.md explains those.
+mutmut makes the changes (mutants) in a copy, .mutants/<package>/, and finds which test calls which function. For each
+mutant these tests run here, in a forked process that imports the package anew, up to the first that fails: so what
+runs while the package is imported is broken too. docs/mutants.md explains what survives.
 
-Usage: mutants.py [--survivors] [--jobs N] [package | module ...], as in: mutants.py flare-fobs flare_core.robust
+Usage: mutants.py [--again] [--jobs N] [package | module ...], as in: mutants.py flare-fobs flare_core.robust
 Exits with 1 if of a package's mutants fewer are killed than LEAST says.
 """
 
@@ -11,18 +12,24 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import itertools
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST = 85  # per cent of a package's mutants that tests must kill
@@ -47,9 +54,23 @@ settings.register_profile(
 )
 settings.load_profile("mutants")
 """
+PRELOADED = ["hypothesis.extra.numpy", "ml_dtypes", "msgpack", "numpy", "pytest", "safetensors", "torch"]
+PRELOADING = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+MARKED = "not slow and not deployed"
 LEFT_OUT = ("__pycache__", "test_fuzz.py")  # fuzzing takes seconds for each mutant; the other tests must do
 
-KILLED = {"killed", "timeout", "segfault"}  # all other ends are survival: nothing has failed
+# What pytest's exit status says of the mutant; with 2 it could not import the tests. Whatever else is survival.
+VERDICTS = {
+    0: "survived",
+    1: "killed",
+    2: "killed",
+    5: "no tests",
+    -signal.SIGALRM: "timeout",
+    -signal.SIGSEGV: "killed",
+    -signal.SIGABRT: "killed",
+}
+KILLED = {"killed", "timeout"}
+BASE_S, FACTOR = 20, 5  # a mutant has this time, and so many times what its tests take otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +87,17 @@ class Mutant:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Break the code on purpose, and see that a test fails.")
     parser.add_argument("subjects", nargs="*", help="packages or modules; all if left out")
-    parser.add_argument("--survivors", action="store_true", help="only what survived the last time")
+    parser.add_argument("--again", action="store_true", help="only what survived, or ran out of time, the last time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
     options = parser.parse_args(arguments)
     failed = False
     for package, modules in chosen(options.subjects).items():
         folder = ROOT / ".mutants" / package
-        if not options.survivors:
+        if not options.again:
             shutil.rmtree(folder, ignore_errors=True)
         lay_out(folder, package, modules)
-        names = [mutant.name for mutant in results(folder, package) if not mutant.is_killed]
-        if not options.survivors or names:
-            mutmut(folder, "run", "--max-children", str(options.jobs), *names)
+        mutmut(folder, "run", "none", may_fail=True)  # there is none of that name, so it stops before running any
+        judge(folder, [mutant.name for mutant in results(folder) if mutant.status != "killed"], options.jobs)
         failed |= not report(folder, package)
     return int(failed)
 
@@ -111,13 +131,15 @@ def lay_out(folder: Path, package: str, modules: list[str]) -> None:
             "only_mutate": only,
             "do_not_mutate": ["*/__init__.py"],  # nothing but names, which what mutmut adds would change
             "do_not_mutate_patterns": SPARED,
-            "pytest_add_cli_args": ["-m", "not slow and not deployed", "-p", "no:cacheprovider"],
+            "pytest_add_cli_args": ["-m", MARKED, "-p", "no:cacheprovider"],
             "pytest_add_cli_args_test_selection": ["tests"],
             "process_isolation": "forkserver",  # tests start threads, and torch does
-            "timeout_multiplier": 4.0,
-            "timeout_constant": 1.5,
         },
-        "tool.pytest.ini_options": {**pytest_settings, "testpaths": ["tests"]},
+        "tool.pytest.ini_options": {
+            **pytest_settings,
+            "testpaths": ["tests"],
+            "filterwarnings": [*pytest_settings["filterwarnings"], PRELOADING],
+        },
     }
     lines = []
     for table, entries in settings.items():
@@ -133,48 +155,117 @@ def toml(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) else repr(value)
 
 
-def mutmut(folder: Path, *arguments: str) -> str:
-    """Run mutmut; return what it prints. In a terminal, it shows how far it is while it runs the tests."""
+def mutmut(folder: Path, *arguments: str, may_fail: bool = False) -> str:
+    """Run mutmut and return what it prints."""
     command = [sys.executable, "-m", "mutmut", *arguments]
-    is_shown = arguments[0] == "run" and sys.stdout.isatty()
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, cwd=folder, env=env, text=True, stdout=None if is_shown else subprocess.PIPE)
-    if process.returncode != 0:
-        end = (process.stdout or "")[-2000:]
+    process = subprocess.run(command, cwd=folder, text=True, capture_output=True)
+    if process.returncode != 0 and not may_fail:
+        end = (process.stdout + process.stderr)[-2000:]
         raise SystemExit(f"mutants: 'mutmut {arguments[0]}' ended with {process.returncode} in {folder}\n{end}")
-    return process.stdout or ""
+    return process.stdout
 
 
-def results(folder: Path, package: str) -> list[Mutant]:
-    """What became of each mutant; nothing if there are none yet."""
-    if not (folder / "mutants").exists():
-        return []
-    pairs = re.findall(r"^ +(\S+): (.+)$", mutmut(folder, "results", "--all", "true"), re.MULTILINE)
-    return [Mutant(name, name[: name.index(".x")], status) for name, status in pairs]
+def results(folder: Path) -> list[Mutant]:
+    """All mutants, and what is known of them."""
+    names = re.findall(r"^ +(\S+): ", mutmut(folder, "results", "--all", "true"), re.MULTILINE)
+    if not names:
+        raise SystemExit(f"mutants: mutmut made none in {folder}; see 'mutmut run' there")
+    path = folder / "verdicts.json"
+    verdicts = json.loads(path.read_text()) if path.exists() else {}
+    return [Mutant(name, name[: name.index(".x")], verdicts.get(name, "not run")) for name in names]
+
+
+# Running the tests
+
+
+def judge(folder: Path, names: list[str], jobs: int) -> None:
+    """Run the tests of each mutant, some at a time, and note what came of it."""
+    for module in PRELOADED:
+        importlib.import_module(module)
+    stats = json.loads((folder / "mutants" / "mutmut-stats.json").read_text())
+    path = folder / "verdicts.json"
+    verdicts: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if os.waitstatus_to_exitcode(os.waitpid(start(folder, "none", stats["duration_by_test"]), 0)[1]) != 0:
+        raise SystemExit(f"mutants: the tests fail where nothing is broken; run pytest in {folder / 'mutants'}")
+    waiting, running = deque(names), dict[int, str]()
+    while waiting or running:
+        if waiting and len(running) < jobs:
+            name = waiting.popleft()
+            running[start(folder, name, tests_of(name, stats))] = name
+            continue
+        pid, status = os.wait()
+        verdicts[running.pop(pid)] = VERDICTS.get(os.waitstatus_to_exitcode(status), "crashed")
+        path.write_text(json.dumps(verdicts))
+        if sys.stdout.isatty():
+            print(f"\r{len(waiting) + len(running)} left ", end="", flush=True)
+
+
+def tests_of(name: str, stats: Any) -> dict[str, float]:
+    """The tests that call the mutant's function, and how long they take.
+
+    What runs while the package is imported seems to be called by the test that came first, alone, where others call
+    what it has made; so all tests look at what only one calls.
+    """
+    called = stats["tests_by_mangled_function_name"].get(name.rpartition("__mutmut_")[0], [])
+    everything = stats["duration_by_test"]
+    return everything if len(called) <= 1 else {test: everything[test] for test in called if test in everything}
+
+
+def start(folder: Path, name: str, tests: dict[str, float]) -> int:
+    """Start a process that runs the tests, the fast ones first, on a mutant; return its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.alarm(BASE_S + int(FACTOR * sum(tests.values())))  # ends the process, for nothing handles it
+    os.chdir(folder / "mutants")
+    os.environ |= {"MUTANT_UNDER_TEST": name, "OMP_NUM_THREADS": "1"}
+    sys.path.insert(0, str(folder / "mutants" / "src"))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    arguments = ["--rootdir=.", "--tb=no", "-x", "-q", "-m", MARKED, "-p", "no:cacheprovider", "-o", "timeout=0"]
+    files = dict.fromkeys(test.partition("::")[0] for test in tests)
+    os._exit(int(pytest.main([*arguments, *files], plugins=[Chosen(tests)])))
+
+
+class Chosen:
+    """Has pytest run some tests only, the fast ones first."""
+
+    def __init__(self, tests: dict[str, float]) -> None:
+        self.tests = tests
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.tests), key=lambda item: self.tests[item.nodeid]
+        )
+
+
+# What is printed
 
 
 def report(folder: Path, package: str) -> bool:
     """Print the table and the survivors; return whether enough were killed."""
-    mutants = results(folder, package)
-    counts = Counter((mutant.module, mutant.is_killed) for mutant in mutants)
-    print(f"\n{'module':<52} mutants  killed  survived  per cent")
+    mutants = results(folder)
+    print(f"\n{'module':<48} mutants  killed  of them by time  survived  per cent")
     for module in dict.fromkeys(mutant.module for mutant in mutants):
-        print_row(module, counts[module, True], counts[module, False])
-    killed = sum(mutant.is_killed for mutant in mutants)
-    print_row(package, killed, len(mutants) - killed)
+        print_row(module, [mutant for mutant in mutants if mutant.module == module])
+    print_row(package, mutants)
     print()
     for mutant in mutants:
         if not mutant.is_killed:
             print(described(folder, mutant))
-    enough = killed * 100 >= LEAST * len(mutants)
+    enough = sum(mutant.is_killed for mutant in mutants) * 100 >= LEAST * len(mutants)
     if not enough:
         print(f"\n{package}: less than {LEAST} % killed; write the tests that are missing")
     return enough
 
 
-def print_row(name: str, killed: int, survived: int) -> None:
-    count = killed + survived
-    print(f"{name:<52} {count:>7}  {killed:>6}  {survived:>8}  {100 * killed / count if count else 100:>8.1f}")
+def print_row(name: str, mutants: list[Mutant]) -> None:
+    count = len(mutants)
+    killed = sum(mutant.is_killed for mutant in mutants)
+    by_time = sum(mutant.status == "timeout" for mutant in mutants)
+    share = 100 * killed / count if count else 100.0
+    print(f"{name:<48} {count:>7}  {killed:>6}  {by_time:>15}  {count - killed:>8}  {share:>8.1f}")
 
 
 def described(folder: Path, mutant: Mutant) -> str:
@@ -219,7 +310,7 @@ def lines_of(path: Path, function: str) -> Iterator[tuple[int, str]]:
     names = function.split(".")
     node: ast.AST = ast.parse(text)
     for name in names:
-        node = next(child for child in ast.iter_child_nodes(node) if getattr(child, "name", None) == name)
+        *_, node = (child for child in ast.iter_child_nodes(node) if getattr(child, "name", None) == name)
     for number, line in enumerate(text.splitlines(), 1):
         if node.lineno <= number <= node.end_lineno:
             yield number, line

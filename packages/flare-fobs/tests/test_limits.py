@@ -87,6 +87,8 @@ def test_bytes_that_look_like_containers_have_no_depth():
 def test_metadata_above_the_limit_is_refused_on_both_sides():
     value = "x" * 1000
     data = dumps(value)
+    fits = Limits(max_bytes=1003)
+    assert loads(dumps(value, limits=fits), limits=fits) == value
     tight = Limits(max_bytes=1000)
     with pytest.raises(LimitError, match="1003 bytes, the limit is 1000"):
         dumps(value, limits=tight)
