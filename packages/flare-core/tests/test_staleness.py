@@ -121,9 +121,9 @@ def test_what_needs_no_move_is_the_reply_itself():
 def test_large_counters_and_complex_numbers_are_exact():
     sent = {"n": np.array([2**24]), "z": np.array([1 + 1j], np.complex64)}
     new = {"n": np.array([2**24 + 1]), "z": np.array([3 + 5j], np.complex64)}
-    now = {"n": np.array([2**24 + 3]), "z": np.array([10j], np.complex64)}
+    now = {"n": np.array([2**24 + 5]), "z": np.array([10j], np.complex64)}
     params = rebased(stale(new, sent), FLModel(params=now), 1.0).model.params
-    assert params["n"].tolist() == [2**24 + 4]
+    assert params["n"].tolist() == [2**24 + 6]  # in single precision, 2**24 + 4
     assert (params["z"].tolist(), params["z"].dtype) == ([2 + 14j], np.complex64)
 
 
