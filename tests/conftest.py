@@ -469,6 +469,7 @@ class Shell:
         self.commands = 0
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
         self.environment["XDG_CACHE_HOME"] = str(folder / "cache")
+        self.environment["OMP_NUM_THREADS"] = "1"  # sites of one machine, and bits that do not depend on its cores
 
     def flare(self, *words: str | Path, code: int = 0) -> str:
         self.commands += 1

@@ -62,8 +62,8 @@ def check_vulnerabilities(folder: str) -> bool:
             continue
         return _report(others, unknown)
     print(
-        "Neither https://pypi.org/pypi/<name>/json nor https://api.osv.dev answers from here, so nothing is known of"
-        " vulnerabilities; run 'tools/dev audit' on a machine that reaches one of them, or set HTTPS_PROXY.",
+        "None of the services answers from here, so nothing is known of vulnerabilities; run 'tools/dev audit' on a"
+        " machine that reaches one of them, or set HTTPS_PROXY.",
         file=sys.stderr,
     )
     return False

@@ -83,13 +83,19 @@ def _exported(shell, tmp_path):
     return tmp_path / "exported" / "same"
 
 
+JOB = """
+import numpy as np
+from flare_recipes_np import FedAvgRecipe
+from flare_runtime import SimEnv
+
+recipe = FedAvgRecipe(min_clients=1, num_rounds=1, initial_model=np.zeros(2), train_script="client.py")
+recipe.execute(SimEnv(num_clients=1))
+"""
+
+
 def test_exit_codes(shell, tmp_path):
     (tmp_path / "client.py").write_text("raise RuntimeError('no data here')\n")
-    (tmp_path / "job.py").write_text(
-        "import numpy as np\nfrom flare_recipes_np import FedAvgRecipe\nfrom flare_runtime import SimEnv\n"
-        "FedAvgRecipe(min_clients=1, num_rounds=1, initial_model=np.zeros(2), train_script='client.py')"
-        ".execute(SimEnv(num_clients=1))\n"
-    )
+    (tmp_path / "job.py").write_text(JOB)
     said = shell.flare("run", "job.py", code=3)
     assert "RuntimeError: no data here" in said
     assert "no such" in shell.flare("job", "list", "--kit", "nowhere", code=1).lower()
@@ -104,11 +110,7 @@ def test_exit_codes(shell, tmp_path):
 
 def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(shell, tmp_path):
     (tmp_path / "client.py").write_text("import flare_core.client as flare\nflare.init()\n")
-    (tmp_path / "job.py").write_text(
-        "import numpy as np\nfrom flare_recipes_np import FedAvgRecipe\nfrom flare_runtime import SimEnv\n"
-        "FedAvgRecipe(min_clients=1, num_rounds=1, initial_model=np.zeros(2), train_script='client.py')"
-        ".execute(SimEnv(num_clients=1))\n"
-    )
+    (tmp_path / "job.py").write_text(JOB)
     shell.flare("up", "--port", str(shell.free_port()))
     shell.flare("join", shell.json("invite", "site-1")["token"])
     shell.flare("stop", "site-1")

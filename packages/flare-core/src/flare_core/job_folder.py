@@ -33,7 +33,7 @@ from flare_core.job import (
     check_name,
 )
 
-__all__ = ["export_job", "load_job"]
+__all__ = ["are_texts", "export_job", "files_below", "load_job"]
 
 FORMAT_VERSION = 2
 _META_KEYS = {"name", "min_clients", "deploy_map", "resource_spec", "seed"}
@@ -75,7 +75,7 @@ def load_job(folder: Path) -> Job:
     folder = Path(folder)
     meta = _read(folder / "meta.json")
     deploy_map = meta.get("deploy_map") or {"app": [ALL_SITES]}
-    if not isinstance(deploy_map, dict) or not all(map(_are_texts, deploy_map.values())):
+    if not isinstance(deploy_map, dict) or not all(map(are_texts, deploy_map.values())):
         raise JobError(f"{folder / 'meta.json'}: 'deploy_map' must be an object of lists of sites' names")
     main = next((app for app, sites in deploy_map.items() if SERVER in sites or ALL_SITES in sites), None)
     if main is None:
@@ -157,6 +157,25 @@ def _copy_code(code: CodeBundle, target: Path) -> None:
         shutil.copyfile(code.locate(str(place)), path)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """The files below a folder that is a job's, or is to become one, in order; none if it is not there.
+
+    Raises:
+        JobError: one is a link that leads out of the folder, to what nobody has meant to send.
+    """
+    root = folder.resolve()
+    found = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    for path in found:
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise JobError(f"{path} is a link that leads out of the job's folder; put a copy of the file in its place")
+    return found
+
+
+def are_texts(values: Any) -> bool:
+    """Whether a value of a job's JSON is a list of texts."""
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -193,11 +212,7 @@ def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
 
 
 def _code(folder: Path) -> CodeBundle:
-    found = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-    for path in found:
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise JobError(f"{path} is a link that leads out of the job; put a copy of the file in its place")
-    files = sorted(path.relative_to(folder) for path in found)
+    files = [path.relative_to(folder) for path in files_below(folder)]
     return CodeBundle(folder.resolve(), tuple(PurePosixPath(path.as_posix()) for path in files))
 
 
@@ -231,13 +246,9 @@ def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str,
 
 def _tasks(entry: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
     tasks = entry.get("tasks", ["*"])
-    if not _are_texts(tasks):
+    if not are_texts(tasks):
         raise JobError(f"{path}: 'tasks' in '{key}' must be a list of task names")
     return tuple(tasks)
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def _component(entry: Any, path: Path, key: str) -> Component:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from flare_core import JobError
+from flare_core.job_folder import files_below
 
 __all__ = ["MAX_ARCHIVE_BYTES", "pack_folder", "read_entry", "sha256_of", "unpack"]
 
@@ -18,7 +19,7 @@ MAX_FILES = 100_000
 MAX_UNPACKED_BYTES = MAX_ARCHIVE_BYTES = 1 << 34
 MAX_META_BYTES = 1 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others cannot be unpacked in pieces of bounded size
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, NotImplementedError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
 
 
 def sha256_of(path: Path) -> str:
@@ -35,11 +36,8 @@ def pack_folder(folder: Path, archive: Path, *, without: Collection[Path] = ()) 
     Raises:
         JobError: a file is a link that leads out of the folder, to what nobody has meant to send.
     """
-    root = folder.resolve()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
-        for path in sorted(each for each in folder.rglob("*") if each.is_file() and each not in without):
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise JobError(f"{path} is a link that leads out of the folder; put a copy of the file in its place")
+        for path in (each for each in files_below(folder) if each not in without):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             if path.stat().st_size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
                 entry.compress_type = zipfile.ZIP_DEFLATED
@@ -62,8 +60,6 @@ def unpack(archive: Path, folder: Path) -> None:
             for entry in entries:
                 _unpack_one(source, entry, folder)
     except _DAMAGE as error:
-        if isinstance(error, JobError):
-            raise
         raise JobError(f"{archive} cannot be unpacked ({error})") from error
 
 
@@ -80,8 +76,6 @@ def read_entry(archive: Path, name: str) -> bytes:
             with source.open(entry) as content:
                 found = content.read(MAX_META_BYTES + 1)
     except (KeyError, *_DAMAGE) as error:
-        if isinstance(error, JobError):
-            raise
         raise JobError(
             f"the archive is no job ({error}); submit a folder that 'recipe.export(...)' has written"
         ) from error

@@ -11,7 +11,6 @@ import numpy as np
 
 from flare_core import FlareError
 from flare_tensor_downloader.downloader import Downloader
-from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import Offered, Piece, fetch
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, claimed
 from flare_transport import Cell
@@ -60,8 +59,7 @@ def download_file(
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
         [[name, dtype, shape]] = manifest
-        entry = claimed(str(name), dtype, shape)
-        _check_size(entry, max_bytes)
+        entry = claimed(str(name), dtype, shape, max_bytes=max_bytes)
         path = folder / Path(str(name)).name  # the sender does not choose the folder
         _fetch_into(offered, entry, path)
         offered.release()
@@ -70,11 +68,6 @@ def download_file(
             folder.rmdir()
         return f"file {ref_id} from {from_fqcn}: {error}", None
     return None, path
-
-
-def _check_size(entry: Entry, max_bytes: int | None) -> None:
-    if max_bytes is not None and entry.nbytes > max_bytes:
-        raise DownloadError(f"it has {entry.nbytes} bytes, and {max_bytes} are allowed")
 
 
 def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:

@@ -88,13 +88,24 @@ class Entry:
         return np.empty(self.shape, self.numpy_dtype)
 
 
-def claimed(key: Any, dtype: Any, shape: Any, inline: Any = None, digest: Any = None, same: Any = False) -> Entry:
+def claimed(
+    key: Any,
+    dtype: Any,
+    shape: Any,
+    inline: Any = None,
+    digest: Any = None,
+    same: Any = False,
+    *,
+    max_bytes: int | None = None,
+) -> Entry:
     """What somebody else says of a tensor, as an entry; arguments as for :class:`Entry`, of whatever type.
 
     It is looked at when it is used, so it must be of the right form here: a size times a text is a very long text.
 
+    Args:
+        max_bytes: a larger one is refused; None refuses only what no machine can hold.
     Raises:
-        TypeError, ValueError: it is not; or a size that no machine has.
+        TypeError, ValueError: it is not; or it is too large.
     """
     names = key if isinstance(key, tuple) and key else (key,)
     is_well = (
@@ -108,8 +119,9 @@ def claimed(key: Any, dtype: Any, shape: Any, inline: Any = None, digest: Any = 
     if not is_well:
         raise TypeError("an entry of an offer is of another form")
     entry = Entry(key, dtype, tuple(shape), inline, digest, same)
-    if entry.nbytes > MOST_BYTES:
-        raise ValueError(f"a tensor of {entry.nbytes} bytes is offered")
+    allowed = MOST_BYTES if max_bytes is None else max_bytes
+    if entry.nbytes > allowed:
+        raise ValueError(f"it has {entry.nbytes} bytes, and {allowed} are allowed")
     return entry
 
 

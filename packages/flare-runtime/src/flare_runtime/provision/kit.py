@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from flare_core import FlareError
+from flare_core.job import check_name
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, check_credentials, verified_key
 
-__all__ = ["KINDS", "Kit", "KitError", "KitInfo", "fingerprint", "sign_kit", "write_kit"]
+__all__ = ["KINDS", "Kit", "KitError", "KitInfo", "check_participant", "fingerprint", "sign_kit", "write_kit"]
 
 KINDS = ("server", "client", "admin")
 KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
@@ -45,6 +46,15 @@ MAX_FILE_BYTES = 1 << 20
 
 class KitError(FlareError):
     """A start-up kit is incomplete, was changed, has expired, or is not of this project."""
+
+
+def check_participant(name: str, *, what: str = "a participant's name") -> None:
+    """Refuse what nobody can be called: a participant's name is a folder's, too, and may hold ``@``.
+
+    Raises:
+        JobError: names the value and the rule.
+    """
+    check_name(name.replace("@", "-"), what=what)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from typing import Any
 import yaml
 
 from flare_core import JobError
-from flare_core.job import check_name
-from flare_runtime.provision.kit import KitError
+from flare_runtime.provision.kit import KitError, check_participant
 from flare_runtime.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, participant_of
 from flare_transport import AddressError
 from flare_transport.address import parse_address
@@ -90,8 +89,6 @@ def _read(path: Path) -> dict[str, Any]:
             raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, which is too much for a project")
         values = yaml.safe_load(text.decode("utf-8"))
     except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, KitError):
-            raise
         raise KitError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise KitError(f"{path} holds no project; it must have a name and participants")
@@ -143,7 +140,7 @@ def _name(values: Mapping[str, Any], path: Path) -> str:
     """A name that becomes a folder's, and a participant's; that of the server, and those below it, are taken."""
     name = _text(values, "name", path)
     try:
-        check_name(name.replace("@", "-"), what="a name")
+        check_participant(name, what="a name")
     except JobError as error:
         raise KitError(f"{path}: {error}") from error
     if is_reserved(name, "server"):

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_core import JobError
-from flare_core.job import check_name
-from flare_runtime.provision.kit import KINDS, KitError
+from flare_runtime.provision.kit import KINDS, KitError, check_participant
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, issue
 
@@ -117,7 +116,7 @@ def _check(values: dict[str, Any]) -> None:
     if values["kind"] not in KINDS:
         raise ValueError(f"it is for a {values['kind']!r}")
     try:
-        check_name(values["name"].replace("@", "-"), what="the invited one's name")
+        check_participant(values["name"], what="the invited one's name")
     except JobError as error:
         raise ValueError(str(error)) from error
 

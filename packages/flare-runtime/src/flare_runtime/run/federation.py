@@ -321,19 +321,13 @@ class SitesFederation(Arrivals):
         for host in self.roster.by_host(self.roster.present):
             self._cell.send(host, "end")
 
-    def wait_ended(self, timeout_s: float | None = None) -> bool:
+    def wait_ended(self) -> None:
         """Wait until what serves the sites has ended: what a script does after the last round is its own.
 
         A reply that comes now is not wanted any more, and its script is told so; until then it would wait for that.
-
-        Returns:
-            Whether all have ended; false after ``timeout_s`` seconds.
         """
-        limit = None if timeout_s is None else time.monotonic() + timeout_s
         while running := [site for site in self.roster.present if site not in self._ended]:
-            if not self._take_until(limit, f"the scripts of {', '.join(running)} to end"):
-                return False
-        return True
+            self._take_until(None, f"the scripts of {', '.join(running)} to end")
 
     def _stamped(self, model: FLModel) -> FLModel:
         return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)

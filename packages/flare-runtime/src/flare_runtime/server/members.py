@@ -11,8 +11,7 @@ from typing import Any
 from cryptography import x509
 
 from flare_core import FlareError
-from flare_core.job import check_name
-from flare_runtime.provision.kit import KitInfo, fingerprint, sign_kit
+from flare_runtime.provision.kit import KitInfo, check_participant, fingerprint, sign_kit
 from flare_runtime.provision.project import KIT_DAYS, ROLES, is_reserved
 from flare_runtime.provision.tokens import ENROLL, make_invitation
 from flare_runtime.server.store import Participant, Store
@@ -93,7 +92,7 @@ class Members:
             MembersError: the name is taken, reserved or cannot be one; or there is no authority here.
         """
         authority = self._signer()
-        check_name(name.replace("@", "-"), what="a participant's name")
+        check_participant(name)
         if is_reserved(name, self._info.server):
             raise MembersError(f"nobody can be called {name!r}; the name is reserved")
         if kind not in ("client", "admin"):

@@ -13,6 +13,7 @@ from typing import Any
 
 from flare_core import JobError
 from flare_core.job import ALL_SITES
+from flare_core.job_folder import are_texts
 
 __all__ = ["Capacity", "Grant", "Needs", "grant", "natural_order"]
 
@@ -34,11 +35,11 @@ class Needs:
             JobError: a value is of the wrong kind; names the key.
         """
         deploy_map = meta.get("deploy_map") or {"": [ALL_SITES]}
-        if not isinstance(deploy_map, Mapping) or not all(map(_are_texts, deploy_map.values())):
+        if not isinstance(deploy_map, Mapping) or not all(map(are_texts, deploy_map.values())):
             raise JobError("meta.json: deploy_map must be an object of lists of sites' names")
         named = {site for sites in deploy_map.values() for site in sites}
         mandatory, min_clients = meta.get("mandatory_clients") or [], meta.get("min_clients", 1)
-        if not _are_texts(mandatory) or not _are_texts(meta.get("server_files") or []):
+        if not are_texts(mandatory) or not are_texts(meta.get("server_files") or []):
             raise JobError("meta.json: mandatory_clients and server_files must be lists of texts")
         if type(min_clients) is not int or not 0 <= min_clients <= MOST:
             raise JobError(f"meta.json: min_clients is {min_clients!r}; give a whole number")
@@ -77,10 +78,6 @@ class Needs:
 
 _KEYS = ("num_of_gpus", "mem_per_gpu_in_GiB", "num_of_cpus")
 MOST = 1 << 20  # of anything that is counted
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
 
 
 def _is_amount(value: Any) -> bool:

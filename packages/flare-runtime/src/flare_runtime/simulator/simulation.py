@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 
 from flare_core import Job, RunStatus
@@ -20,6 +21,8 @@ from flare_transport import Cell
 __all__ = ["Simulation"]
 
 logger = logging.getLogger(__name__)
+
+NOTICE_S = 10.0  # after which people are told what a run that has no rounds left waits for
 
 
 class Simulation:
@@ -71,10 +74,14 @@ class Simulation:
 
     def wait(self) -> None:
         """Wait until every script has ended: what it does after the last round is its own."""
-        federation = self._controller.federation
-        if not federation.wait_ended(timeout_s=10):
-            self._display.note("all rounds are done; waiting for the sites' scripts to end")
-            federation.wait_ended()
+        what = "all rounds are done; waiting for the sites' scripts to end"
+        notice = threading.Timer(NOTICE_S, self._display.note, [what])
+        notice.start()
+        try:
+            self._controller.federation.wait_ended()
+        finally:
+            notice.cancel()
+            notice.join()
 
     def stop(self) -> None:
         """End the workers."""

@@ -129,11 +129,9 @@ class Site(SiteChannel):
         if self._task is not None:
             round_ = self._task.model.current_round
             return f"in the task '{self._task.name}'" if round_ is None else f"in round {round_}"
-        return (
-            f"after {self._replied} task{'s' if self._replied > 1 else ''}"
-            if self._replied
-            else "before its first task"
-        )
+        if not self._replied:
+            return "before its first task"
+        return f"after {self._replied} task{'s' if self._replied > 1 else ''}"
 
     def use(self, exchange: Exchange) -> None:
         """Convert what comes and goes."""
