@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -66,11 +67,13 @@ VERDICTS = {
     2: "killed",
     5: "no tests",
     -signal.SIGALRM: "timeout",
+    -signal.SIGXCPU: "timeout",
     -signal.SIGSEGV: "killed",
     -signal.SIGABRT: "killed",
 }
 KILLED = {"killed", "timeout"}
-BASE_S, FACTOR = 20, 5  # a mutant has this time, and so many times what its tests take otherwise
+BASE_S, FACTOR = 20, 5  # a mutant has this time of a processor, and so many times what its tests take otherwise
+WAITING = 5  # so many times longer it may take in all, as other work may share the machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +219,9 @@ def start(folder: Path, name: str, tests: dict[str, float]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    signal.alarm(BASE_S + int(FACTOR * sum(tests.values())))  # ends the process, for nothing handles it
+    limit_s = BASE_S + int(FACTOR * sum(tests.values()))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
+    signal.alarm(WAITING * limit_s)  # both end the process, for nothing handles their signals
     os.chdir(folder / "mutants")
     os.environ |= {"MUTANT_UNDER_TEST": name, "OMP_NUM_THREADS": "1"}
     sys.path.insert(0, str(folder / "mutants" / "src"))
