@@ -1,6 +1,7 @@
-"""Check that an installation of flare-recipes-np is what README.md promises: small, complete, without a framework.
+"""Weigh what is installed, and check that packages of ours are imported from there, in the version wanted.
 
-Run it with the Python of an environment that holds nothing else: check_installed.py VERSION PACKAGE...
+Run it with the Python of an environment that holds nothing else: check_installed.py [--lean] VERSION PACKAGE...
+With --lean, it must also be what README.md promises of flare-recipes-np: small, and without a framework.
 """
 
 from __future__ import annotations
@@ -16,19 +17,17 @@ MOST_BYTES = 100_000_000
 NOT_OURS = ("pip", "setuptools", "wheel")
 
 
-def main(expected_version: str, packages: list[str]) -> None:
+def main(arguments: list[str]) -> None:
+    lean = arguments[0] == "--lean"
+    expected_version, *packages = arguments[lean:]
     site = Path(sysconfig.get_path("purelib"))
     installed = sorted({distribution.name for distribution in distributions()} - set(NOT_OURS))
     entries = [path for path in site.iterdir() if not path.name.startswith(NOT_OURS)]
     files = [file for path in entries for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     print(f"{len(installed)} distributions, {size / 1e6:.0f} MB: {', '.join(installed)}")
-    if "torch" in installed:
-        sys.exit("flare-recipes-np brings torch")
-    if len(installed) > MOST_DISTRIBUTIONS:
-        sys.exit(f"flare-recipes-np brings more than {MOST_DISTRIBUTIONS} distributions")
-    if size > MOST_BYTES:
-        sys.exit(f"flare-recipes-np takes more than {MOST_BYTES / 1e6:.0f} MB")
+    if lean:
+        check_lean(installed, size)
     for name in packages:
         module = importlib.import_module(name)
         if not Path(str(module.__file__)).is_relative_to(site):
@@ -37,5 +36,14 @@ def main(expected_version: str, packages: list[str]) -> None:
             sys.exit(f"{name} is version {version(name)}, not {expected_version}")
 
 
+def check_lean(installed: list[str], size: int) -> None:
+    if "torch" in installed:
+        sys.exit("flare-recipes-np brings torch")
+    if len(installed) > MOST_DISTRIBUTIONS:
+        sys.exit(f"flare-recipes-np brings more than {MOST_DISTRIBUTIONS} distributions")
+    if size > MOST_BYTES:
+        sys.exit(f"flare-recipes-np takes more than {MOST_BYTES / 1e6:.0f} MB")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Rehearse a release: install each package alone from dist/, run what its README shows, and build it from its sdist.
+"""Rehearse a release: install and import each package alone, run what its README shows, and build it from its sdist.
 
 Usage: rehearse_release.py [package ...], all if left out; dist/ must hold what `nox -s build` makes.
 
@@ -7,6 +7,7 @@ Flare's own packages come from dist/ alone, the rest from the index. Nothing is 
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,14 +42,14 @@ class Row:
     def __init__(self, name: str) -> None:
         self.name = name
         self.problem = ""
-        self.wheel_kib = self.installed_mib = 0.0
-        self.distributions = 0
+        self.wheel_kb = 0.0
+        self.installed_mb = self.distributions = 0
         self.seconds = 0.0
 
     @property
     def text(self) -> str:
         return (
-            f"{self.name:<24} {self.wheel_kib:>4.0f} KB {self.installed_mib:>4.0f} MB {self.distributions:>7}"
+            f"{self.name:<24} {self.wheel_kb:>4.0f} kB {self.installed_mb:>4} MB {self.distributions:>7}"
             f" {self.seconds:>8.0f}  {self.problem or 'ok'}"
         )
 
@@ -58,16 +59,17 @@ def rehearse(name: str, projects: dict[str, Path]) -> Row:
     row = Row(name)
     began = time.monotonic()
     wheel = wheel_of(name)
-    row.wheel_kib = wheel.stat().st_size / 1024
+    row.wheel_kb = wheel.stat().st_size / 1000
     with tempfile.TemporaryDirectory() as folder:
         environment = Path(folder, "environment")
         run([sys.executable, "-m", "venv", str(environment)])
         python = str(environment / ("Scripts" if sys.platform == "win32" else "bin") / "python")
         try:
             install(python, name, projects, extras="")
-            row.installed_mib, row.distributions = weigh(python)
+            row.distributions, row.installed_mb = map(int, re.findall(r"\d+", check_installed(python))[:2])
             if name in EXTRAS:
                 install(python, name, projects, extras=EXTRAS[name])
+            check_installed(python, *closure(name, projects))
             print(
                 run([python, str(ROOT / "tools" / "check_docs.py"), str(ROOT / "packages" / name / "README.md")]),
                 end="",
@@ -107,14 +109,10 @@ def dependencies(name: str, projects: dict[str, Path], extra: str) -> list[str]:
     return [line.split("[")[0].split("=")[0].split(">")[0].split("<")[0].split(";")[0].strip() for line in lines]
 
 
-def weigh(python: str) -> tuple[float, int]:
-    """Return MiB and number of what is installed, pip itself left out."""
-    code = (
-        "import importlib.metadata as m; d = [x for x in m.distributions() if x.name not in ('pip', 'setuptools')];"
-        "print(sum(f.size or 0 for x in d for f in x.files or ()) / 2**20, len(d))"
-    )
-    mib, number = run([python, "-c", code]).split()
-    return float(mib), int(number)
+def check_installed(python: str, *packages: str) -> str:
+    """Import packages of ours; return how many distributions are installed, their MB and names."""
+    imported = [name.replace("-", "_") for name in packages]
+    return run([python, str(ROOT / "tools" / "check_installed.py"), VERSION, *imported])
 
 
 def check_sdist(name: str, folder: Path) -> None:
