@@ -105,7 +105,7 @@ def test_exit_codes(shell, tmp_path):
     port = str(shell.free_port())
     shell.flare("up", "--port", port)
     shell.flare("down")
-    assert "is the server of the project flare running?" in shell.flare("job", "list", code=1)
+    assert "is the server of the project flare running? 'flare up' starts it" in shell.flare("job", "list", code=1)
 
 
 def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(shell, tmp_path):

@@ -59,7 +59,10 @@ class Admin:
             cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, timeout_s=timeout_s)
         except TransportError as error:
             cell.close()
-            raise AdminError(f"{error}; is the server of the project {kit.info.project} running?") from error
+            raise AdminError(
+                f"{error}; is the server of the project {kit.info.project} running? 'flare up' starts it, in the folder"
+                " where it was run first"
+            ) from error
         return cls(cell, kit)
 
     def close(self) -> None:

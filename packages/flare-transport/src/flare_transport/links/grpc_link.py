@@ -206,6 +206,7 @@ def _refusal(code: Any, details: str) -> TransportError:
         return AuthenticationError(f"who listens there has no certificate of the expected cell ({details})")
     if "handshake failed" in details or "Socket closed" in details or "Connection reset" in details:
         return HandshakeError(
-            f"the certificates do not fit; both must come from an authority that the other end trusts ({details})"
+            "the other end hung up before the connection was made: the certificates do not fit (both must come from an"
+            f" authority that the other end trusts), or a proxy answers there whose server is down ({details})"
         )
     return UnreachableError(f"nobody answered ({details or code.name})")
