@@ -23,6 +23,7 @@ from flare_transport import RemoteError
 ResultT = TypeVar("ResultT")
 PAUSE_S = 0.5  # before a server that does not answer is asked again
 UNDISTURBED_S = 300.0
+ENDING_S = 5.0  # a job that ends by itself within this after it was aborted had nothing left to do
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,19 @@ class Judge:
         job = plan.recipe(self._script, is_disturbed=True).job()
         id_ = self._once(plan.name, lambda admin: admin.submit(job))
         self._say(f"{plan.name} is {id_}: {plan}")
-        aborted = plan.abort_s is not None and self._abort(id_, plan.abort_s)
+        aborted = None if plan.abort_s is None else self._abort(id_, plan.abort_s)
         expected = self._undisturbed(plan)
-        if not self._conclude(plan, id_, expected, aborted=aborted):
+        if not self._conclude(plan, id_, expected, aborted):
             return
         if plan.afterwards == "clone":
             clone = self._once(plan.name, lambda admin: admin.clone(id_))
             self._say(f"{plan.name} is cloned as {clone}")
-            self._conclude(plan, clone, expected, aborted=False)
+            self._conclude(plan, clone, expected, None)
         elif plan.afterwards == "delete":
             self._delete(id_)
 
-    def _conclude(self, plan: Plan, id_: str, expected: Outcome, *, aborted: bool) -> bool:
-        """Wait for a job and judge it; false if it has not ended."""
+    def _conclude(self, plan: Plan, id_: str, expected: Outcome, aborted: float | None) -> bool:
+        """Wait for a job, which may have been aborted at a time, and judge it; false if it has not ended."""
         began = time.monotonic()
         try:
             found = self._wait(id_, began + self._options.limit)
@@ -120,8 +121,8 @@ class Judge:
             places = self._federation.poc.folder / "sites"
             models += places.glob(f"*/jobs/{id_}/run/sites/*/global_model.safetensors")
             problems += problems_of(plan, found, run, models, expected)
-            if aborted and found["state"] != "aborted":
-                problems.append(f"it was aborted, and {found['state']}")
+            if aborted and found["state"] != "aborted" and found["ended"] > aborted + ENDING_S:
+                problems.append(f"it was aborted, and {found['state']} {found['ended'] - aborted:.1f} s later")
         self.results.append(Result(id_, plan.kind, plan.outcome, found["state"], tuple(problems)))
         for problem in problems:
             self._wrong(f"{plan.name} ({id_}, {plan.kind})", problem)
@@ -129,20 +130,11 @@ class Judge:
             self._say(f"{plan.name} ({id_}) {found['state']} as planned")
         return found["state"] != "hanging"
 
-    def _abort(self, id_: str, after_s: float) -> bool:
-        """Abort a job after a while; true if it had not ended by itself."""
+    def _abort(self, id_: str, after_s: float) -> float:
+        """Abort a job after a while; return when."""
         self._never.wait(after_s)
-
-        def abort(admin: Admin) -> bool:
-            before = admin.job(id_)["state"]
-            admin.abort(id_)
-            return before not in ("finished", "failed")
-
-        return self._ask(abort) and self._ended_later(id_, time.time())
-
-    def _ended_later(self, id_: str, moment: float) -> bool:
-        ended = self._ask(lambda admin: admin.job(id_))["ended"]
-        return ended is None or ended > moment
+        self._ask(lambda admin: admin.abort(id_))
+        return time.time()
 
     def _delete(self, id_: str) -> None:
         self._deleted.add(id_)

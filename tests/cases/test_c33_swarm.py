@@ -199,10 +199,13 @@ HOOKS = """
 SWARM_TASKS = tuple(task for name, task in vars(TaskName).items() if name.startswith("SWARM"))
 
 
-def swarm_job(place, *, script_gate: str = "", mean_gate: str = "", server_gate: str = "", gated=(2, "site-3")):
+def swarm_job(
+    place, *, script_gate: str = "", mean_gate: str = "", server_gate: str = "", gated=(2, "site-3"), min_clients=2
+):
     """A swarm of five rounds whose parts ask gates; the third round, of number 2, is aggregated by site 3."""
     arguments = [script_gate, str(gated[0] if script_gate else -1), gated[1], str(place.folder)]
-    job = place.job(ADDS, arguments, rounds=5, workflow="Swarm", model={"w": np.zeros(100_000), "b": np.zeros(2)})
+    model = {"w": np.zeros(100_000), "b": np.zeros(2)}
+    job = place.job(ADDS, arguments, rounds=5, workflow="Swarm", model=model, min_clients=min_clients)
     (job.code.root / "hooks.py").write_text(textwrap.dedent(HOOKS))
     job.code = replace(job.code, files=(*job.code.files, PurePosixPath("hooks.py")))
     mean = Component("hooks.AsksInRound2", {"gate": mean_gate})
@@ -294,6 +297,19 @@ def test_the_aggregator_is_killed_while_it_aggregates_and_the_next_takes_over(ho
     assert len(models) >= 2
     assert models["site-1"] == pytest.approx(expected(folder, {2: "site-3"}), rel=1e-12)
     assert "site-3 left while it aggregated" in (folder / "events.jsonl").read_text()
+
+
+def test_what_is_lost_is_made_again_if_too_little_is_left(hospital):
+    place = hospital(3)
+    gate = place.gate(kill_once())
+    with place.admin() as admin:
+        job = admin.submit(swarm_job(place, mean_gate=str(gate.path), min_clients=3))["id"]
+    found, folder, models = outcome(place, job)
+    assert found["state"] == "finished", found["reason"]
+    assert len(set(models.values())) == 1
+    assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
+    again = "3 contributions are needed, 2 are left (site-1, site-2); site-3 train for it again"
+    assert again in (folder / "events.jsonl").read_text()
 
 
 def test_the_aggregator_is_killed_while_it_trains(hospital):

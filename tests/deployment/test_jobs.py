@@ -6,10 +6,12 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import pytest
 
-from flare_core import FlareError
+from flare_core import Component, FlareError
 
 WAITS = """
     import threading
@@ -80,6 +82,42 @@ def test_logs_are_live_and_abort_ends_all(place):
         status = admin.status()
         assert status["jobs"] == []
         assert [site["connected"] for site in status["sites"]] == [True, True]
+
+
+ASKS_AT_THE_END = """
+import socket
+
+from flare_core.events import RunEnded
+from flare_core.observer import Observer
+
+
+class Asks(Observer):
+    def __init__(self, gate):
+        self.gate = gate
+
+    def attach(self, run):
+        run.events.subscribe(RunEnded, self.ask)
+
+    def ask(self, event):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(self.gate)
+            connection.sendall(b"server 0")
+            connection.recv(1)
+"""
+
+
+def test_a_job_that_is_aborted_when_it_has_just_finished_has_finished(place):
+    """Its summary says so, and its model is complete."""
+    with place.admin() as admin:
+        gate = place.gate(lambda *_: admin.abort(job_id))
+        job = place.noise_job()
+        (job.code.root / "asks.py").write_text(ASKS_AT_THE_END)
+        job.code = replace(job.code, files=(*job.code.files, PurePosixPath("asks.py")))
+        job.server.components["asks"] = Component("asks.Asks", {"gate": str(gate.path)})
+        job_id = admin.submit(job)["id"]
+        assert admin.wait(job_id, timeout_s=60)["state"] == "finished"
+        folder = admin.download(job_id, place.folder / "fetched")
+    assert json.loads((folder / "summary.json").read_text())["outcome"] == "finished"
 
 
 def test_a_job_that_needs_more_than_there_is_is_refused_at_once(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tempfile
@@ -162,6 +163,7 @@ def test_a_script_in_a_process_of_its_own_is_started_again(hospital, victim):
 
 
 MEDIAN = """
+import json
 import os
 import socket
 
@@ -200,3 +202,19 @@ def test_a_site_that_is_killed_while_all_results_are_read_at_once_costs_a_round(
     assert victims
     log = (place.folder / "results" / found["id"] / "log.txt").read_text()
     assert "was cut short; the round begins again" in log
+
+
+def test_an_abort_that_was_acknowledged_holds_though_the_server_is_killed(hospital):
+    place = hospital()
+    gate = place.gate(lambda *_: threading.Event().wait())
+    with place.admin() as admin:
+        job = admin.submit(place.noise_job(gate))["id"]
+        place.wait_for_events(job, {"event": "RoundStarted", "round": 2})
+        os.kill(place.job_process(), signal.SIGSTOP)  # so that it cannot end before the server does
+        admin.abort(job)
+    process = psutil.Process(place.job_process())
+    place.kill("server")
+    process.kill()
+    found = place.wait(job)
+    assert (found["state"], found["reason"]) == ("aborted", "aborted by admin")
+    assert json.loads((place.kit("server") / "jobs" / job / "run" / "summary.json").read_text())["outcome"] == "aborted"

@@ -142,8 +142,10 @@ def key_text(key: Key) -> str:
     return key if isinstance(key, str) else ".".join(key)
 
 
-def updated(model: FLModel, update: FLModel, *, reuse: bool = False) -> FLModel:
+def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str = "the update") -> FLModel:
     """Return ``model`` with ``update`` applied; with ``reuse``, arrays of the update may be changed, else neither is.
+
+    ``whose`` is what messages call the update.
 
     FULL values replace, DIFF values are added. Keys that the update does not hold keep the model's own arrays. Integer
     and boolean arrays keep their dtype: the real-valued sum is rounded to the nearest, ties to even (booleans: true
@@ -158,7 +160,7 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False) -> FLModel:
     base = dict(flatten(model.params or {}))
     incoming = dict(flatten(update.params))
     if base:
-        check_known(incoming, base, whose="the update")
+        check_known(incoming, base, whose=whose)
     merged = dict(base)
     for key, value in incoming.items():
         old = base.get(key)
@@ -167,7 +169,7 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False) -> FLModel:
             continue
         if np.shape(old) != np.shape(value):
             raise ShapeMismatchError(
-                f"'{key_text(key)}': the update has shape {np.shape(value)}, the global model has {np.shape(old)};"
+                f"'{key_text(key)}': {whose} has shape {np.shape(value)}, the global model has {np.shape(old)};"
                 " the sites run another version of the model"
             )
         is_diff = update.params_type is ParamsType.DIFF

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from flare_core.model import key_text
-from flare_tensor_downloader.errors import DigestError, DownloadError, IncompleteError
+from flare_tensor_downloader.errors import DigestError, DownloadError, IncompleteError, UnknownReferenceError
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, digest_of
 from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
 
@@ -101,7 +101,8 @@ def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
     try:
         message = pending.result(offered.timeout_s)
     except RemoteError as error:
-        raise DownloadError(f"{where}: {error}") from error
+        kind = UnknownReferenceError if error.kind == UnknownReferenceError.__name__ else DownloadError
+        raise kind(f"{where}: {error}") from error
     except (PeerLostError, UnreachableError) as error:
         raise _lost(offered, piece, error) from error
     if len(message.body) != len(piece.target):

@@ -79,4 +79,5 @@ class RemoteError(TransportError):
 
 def describe(error: BaseException) -> dict[str, str]:
     """What a peer is told about an exception; characters that no encoding holds are escaped."""
-    return {"kind": type(error).__name__, "message": str(error).encode("utf-8", "backslashreplace").decode()}
+    kind = error.kind if isinstance(error, RemoteError) and error.kind else type(error).__name__  # as it was at first
+    return {"kind": kind, "message": str(error).encode("utf-8", "backslashreplace").decode()}

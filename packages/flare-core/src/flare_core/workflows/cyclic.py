@@ -62,7 +62,7 @@ class Cyclic(Workflow):
                 needed = 0 if left >= self.min_clients or len(order) < self.min_clients else 1
                 for reply in fed.broadcast(self.task_name, model, to=Sample((site,), needed)):
                     fed.record(metrics.add(reply, 1.0), site=reply.site)
-                    model = updated(model, received(reply))
+                    model = updated(model, received(reply), whose=f"the update of {reply.site}")
                     trained.append(site)
             if len(trained) < self.min_clients:
                 raise SiteError(

@@ -45,7 +45,8 @@ class Swarm(FedAvg):
     one. What a site has made it keeps until the round is over. The round's aggregator fetches it from there, updates
     the global model as :class:`FedAvg` does, in the same order, and so to the same bits; then the aggregator of the
     next round fetches the result. From these two the sites are given it. So any one site can be lost: if the aggregator
-    is, the next in turn takes over, with what the others have made.
+    is, the next in turn takes over, with what the others have made. If fewer of those are left than ``min_clients``,
+    the round waits for sites that come back, and has them train again.
 
     At the end all sites that are there are given the last model and the best one, as files in their folders.
 
@@ -119,11 +120,11 @@ class Swarm(FedAvg):
         """Have the contributions aggregated by the first in turn who can.
 
         Args:
-            made: by site, in their order; those that cannot be had are taken out.
+            made: by site; those that cannot be had are taken out, and what replaces them is put in.
         """
         tried: set[str] = set()
         while True:
-            self._check_enough(made, held.round)
+            self._replace_lost(fed, held, made)
             aggregator = next((site for site in self._in_turn(fed, held.round) if site not in tried), None)
             if aggregator is None:
                 raise SiteError(
@@ -131,7 +132,7 @@ class Swarm(FedAvg):
                     f" {', '.join(sorted(tried)) or 'none'}. Start them, or allow more with aggregator_sites",
                     site=next(iter(tried), fed.sites[0]),
                 )
-            contributions = [[site, model] for site, model in made.items()]
+            contributions = [[site, made[site]] for site in fed.sites if site in made]
             task = held.given(round=held.round + 1, keep=self._files(), contributions=contributions)
             result = _ask(fed, TaskName.SWARM_AGGREGATE, task, aggregator)
             if result is not None and (lost := result.meta.get("lost")):
@@ -167,13 +168,16 @@ class Swarm(FedAvg):
         del made[site]
         fed.warn(f"round {held.round}: what {site} has made cannot be fetched; the round goes on without ({why})")
 
-    def _check_enough(self, made: Mapping[str, FLModel], round_: int) -> None:
-        if len(made) < self.min_clients:
-            raise SiteError(
-                f"round {round_}: {self.min_clients} contributions are needed, {len(made)} are left"
-                f" ({', '.join(made) or 'none'}); lower min_clients to survive the loss of a site",
-                site=next(iter(made), "server"),
+    def _replace_lost(self, fed: Federation, held: _Held, made: dict[str, FLModel]) -> None:
+        """While too few contributions are left, have those train who have made none: who was lost may be back."""
+        while len(made) < self.min_clients:
+            others = [site for site in fed.sample(self.min_clients) if site not in made]
+            fed.warn(
+                f"round {held.round}: {self.min_clients} contributions are needed, {len(made)} are left"
+                f" ({', '.join(made) or 'none'}); {', '.join(others)} train for it again"
             )
+            for reply in fed.broadcast(self.task_name, held.given(), to=Sample(others, 0), result_stays=True):
+                made[reply.site] = reply.model
 
     def _in_turn(self, fed: Federation, round_: int) -> Iterator[str]:
         """The sites that may aggregate and are there, beginning with whose turn it is."""

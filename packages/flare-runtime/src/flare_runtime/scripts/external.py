@@ -6,7 +6,7 @@ other way, so the model is never held here. Messages, each addressed to the site
     script.hello   [site, rank]          ->  {job_id, config, decomposers, folder,
                                               passes_tensors_on, exchange_format, params_transfer_type}
     script.next    [site, rank]              the script asks for its next task
-    script.withdrawn  [site]             ->  whether the task given last may be left out
+    script.lost    [site, gone, reason]  ->  whether to leave the task out whose model could not be fetched
     script.task    [task or null]            the answer: name, id and model; null when the run is over
     script.reply   [site, model]             the script's reply
     script.log     [site, key, value, kind, step, extra]
@@ -32,8 +32,8 @@ from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError, ScriptKilledError
 from flare_runtime.processes.job_process import make_scratch
 from flare_runtime.site.log import SiteLog
-from flare_tensor_downloader import LazyParams, receive_params, send_params
-from flare_transport import Cell, Message, UnreachableError
+from flare_tensor_downloader import DownloadError, LazyParams, UnknownReferenceError, receive_params, send_params
+from flare_transport import Cell, Message, UnreachableError, blocking
 
 if TYPE_CHECKING:
     from flare_runtime.site.site import Site
@@ -64,7 +64,7 @@ class ScriptHost:
         self._folder = make_scratch()
         self.address = cell.listen(f"unix://{self._folder}/scripts", secret=self.secret)
         cell.handle("script.hello", lambda message: self._of(message).hello())
-        cell.handle("script.withdrawn", lambda message: self._of(message).is_withdrawn())
+        cell.handle("script.lost", self._on_lost)
         cell.handle("script.next", lambda message: self._of(message).asked(message), inline=True)
         cell.handle("script.reply", lambda message: self._of(message).note(("reply", message.payload[1])), inline=True)
         cell.handle("script.log", lambda message: self._of(message).note(("log", message.payload[1:])), inline=True)
@@ -85,6 +85,12 @@ class ScriptHost:
             for script in list(host.scripts.values()):
                 script.kill()
             shutil.rmtree(host._folder, ignore_errors=True)
+
+    def _on_lost(self, message: Message) -> bool:
+        _, is_gone, reason = message.payload
+        error = UnknownReferenceError(reason) if is_gone else DownloadError(reason)
+        with blocking():
+            return self._of(message).leaves_out(error)
 
     def _of(self, message: Message) -> _Script:
         site = message.payload[0]
@@ -229,9 +235,9 @@ class _Script:
             **self.settings,
         }
 
-    def is_withdrawn(self) -> bool:
+    def leaves_out(self, error: DownloadError) -> bool:
         """Whether the script may leave the task that it was given; if it has several ranks, they have begun it."""
-        return self.site.is_withdrawn and len(self._ranks) == 1
+        return len(self._ranks) == 1 and self.site.leaves_out(error)
 
     def asked(self, message: Message) -> None:
         rank = message.payload[1]

@@ -20,6 +20,7 @@ from flare_tensor_downloader import (
     DownloadError,
     LazyParams,
     TensorMemory,
+    UnknownReferenceError,
     receive_params,
     send_params,
 )
@@ -89,8 +90,9 @@ class ExternalChannel(SiteChannel):
             return None
         try:
             task.model = self._exchange.to_script(self._fetched(task))
-        except DownloadError:
-            if not self._cell.request(self._host, "script.withdrawn", [self.site]).payload:
+        except DownloadError as error:
+            lost = [self.site, isinstance(error, UnknownReferenceError), str(error)]
+            if not self._cell.request(self._host, "script.lost", lost).payload:
                 raise
             return self.next_task(timeout_s)
         return task

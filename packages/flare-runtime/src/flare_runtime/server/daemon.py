@@ -32,6 +32,8 @@ __all__ = ["ServerDaemon"]
 
 logger = logging.getLogger(__name__)
 
+ABORTED_BY = "aborted by "  # begins the reason of a job that is to end
+
 
 class ServerDaemon:
     """Serves one project until it is stopped.
@@ -79,7 +81,11 @@ class ServerDaemon:
             address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
             logger.info("listening address=%s project=%s", address, self.kit.info.project)
             for row in self.store.jobs(states=(RunStatus.RUNNING.value,)):
-                self._start(row, row.needs.get("cards", {}))
+                if row.reason.startswith(ABORTED_BY):  # as whoever asked for it was told
+                    (self.jobs_folder / row.id / "run" / "summary.json").unlink(missing_ok=True)
+                    self._record_end(row, RunStatus.ABORTED, row.reason)
+                else:
+                    self._start(row, row.needs.get("cards", {}))
             self.schedule()
         return address
 
@@ -186,11 +192,12 @@ class ServerDaemon:
         """End a job, whether it runs or waits."""
         with self.lock:
             running = self.running.get(row.id)
-            reason = f"aborted by {who}"
+            reason = ABORTED_BY + who
             if running is not None:
+                self.update(row.id, reason=reason)  # so that it holds even if the server is killed before the job ends
                 running.abort(reason)
             elif not row.has_ended:
-                self.update(row.id, state=RunStatus.ABORTED.value, reason=reason, ended=time.time())
+                self._record_end(row, RunStatus.ABORTED, reason)
 
     def put_out(self, name: str) -> None:
         """End what a participant has open here."""
@@ -267,13 +274,16 @@ class ServerDaemon:
         running.stop_sites()
         for capacity in self.connected.values():
             capacity.release(job)
-        summary = self.jobs_folder / job / "run" / "summary.json"
+        self._record_end(running.row, status, reason)
+        self.schedule()
+
+    def _record_end(self, row: JobRow, status: RunStatus, reason: str) -> None:
+        summary = self.jobs_folder / row.id / "run" / "summary.json"
         if not summary.is_file():
             write_summary(
-                summary, {"outcome": status.value, "job": running.row.name, "job_id": job, "error": reason or None}
+                summary, {"outcome": status.value, "job": row.name, "job_id": row.id, "error": reason or None}
             )
-        self.update(job, state=status.value, reason=reason, ended=time.time())
-        self.schedule()
+        self.update(row.id, state=status.value, reason=reason, ended=time.time())
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         with self.lock:

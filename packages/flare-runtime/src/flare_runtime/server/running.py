@@ -221,10 +221,10 @@ class RunningJob:
                 return
             self.is_up = False
             logger.info("job process ended job=%s attempt=%s code=%s", self.row.id, attempt, code)
+            if self._outcome is not None and (code == 0 or self._aborting):  # it may have ended before it was aborted
+                return self._ended(self.row.id, *self._outcome)
             if self._aborting:
                 return self._ended(self.row.id, RunStatus.ABORTED, self._aborting)
-            if self._outcome is not None and code == 0:
-                return self._ended(self.row.id, *self._outcome)
             self._crashes += 1
             reason = f"the job's process at the server {exit_reason(code)}"
             if self._crashes > MOST_CRASHES:

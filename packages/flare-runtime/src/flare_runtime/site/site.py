@@ -39,6 +39,7 @@ from flare_tensor_downloader import (
     LazyParams,
     Offer,
     TensorMemory,
+    UnknownReferenceError,
     receive_params,
     send_params,
 )
@@ -103,6 +104,7 @@ class Site(SiteChannel):
         self._ending = threading.Lock()
         self._exchange: Exchange | None = None
         self._inbox: deque[tuple[Callable[[], Task], int]] = deque()
+        self._told = threading.Condition()  # that tasks are withdrawn, or the run is over
         self._withdrawals = 0  # so far
         self._withdrawals_before = 0  # the task taken last came
         self._over = False
@@ -171,17 +173,36 @@ class Site(SiteChannel):
 
     def withdraw(self) -> None:
         """Forget the tasks that have come, as their results are not wanted any more; on the thread of deliver."""
-        self._withdrawals += 1
-        self._inbox.clear()
+        with self._told:
+            self._withdrawals += 1
+            self._inbox.clear()
+            self._told.notify_all()
+
+    def leaves_out(self, error: DownloadError) -> bool:
+        """Whether the task taken last, whose model cannot be fetched, is not wanted any more; then it is forgotten.
+
+        If the server has let go of the model, it has said why, or is about to; but that comes over another lane, maybe
+        later. So this waits for it.
+        """
+        task = self._task
+        is_gone = isinstance(error, UnknownReferenceError) and task is not None and not task.result_stays
+        with self._told:
+            if is_gone:
+                self._told.wait_for(lambda: self._is_withdrawn or self._over)
+            if not self._is_withdrawn and not (is_gone and self._over):
+                return False
+        self._task = None
+        return True
 
     @property
-    def is_withdrawn(self) -> bool:
-        """Whether the result of the task taken last is not wanted any more."""
+    def _is_withdrawn(self) -> bool:
         return self._withdrawals > self._withdrawals_before
 
     def end(self) -> None:
         """Take note that no task will come any more."""
-        self._over = True
+        with self._told:
+            self._over = True
+            self._told.notify_all()
         self.turns.wake(self.seat)
 
     def has_news(self) -> bool:
@@ -202,10 +223,9 @@ class Site(SiteChannel):
             if task is None:
                 return None if self._over or timeout_s is not None else self.next_task()
             self._materialize(task.model)
-        except DownloadError:
-            if not self.is_withdrawn:
+        except DownloadError as error:
+            if not self.leaves_out(error):
                 raise
-            self._task = None
             return self.next_task(timeout_s)
         if self._exchange is not None:
             task.model = self._exchange.to_script(task.model)
