@@ -126,7 +126,9 @@ class Plan:
         in_turn = {"Cyclic": rounds * sites, "FedEval": 1, "cross-site": 2 * sites}.get(kind, rounds)
         is_sparing = kind in SPARING
         external = random.random() < 0.4
+        flaw = random.choice(FLAWS)
         is_flawed = random.random() < 0.15 and not is_sparing and kind not in ROUNDLESS
+        is_flawed &= (kind, flaw) != ("median", "NaN")  # which a median is there to bear
         is_aborted = random.random() < 0.12 and not is_flawed
         return cls(
             number=number,
@@ -138,7 +140,7 @@ class Plan:
             pause_s=round(random.uniform(0.02, 8.0 / in_turn), 3),
             external=external,
             numbers="site" if is_sparing else "own" if external else random.choice(("global", "own")),
-            flaw=random.choice(FLAWS) if is_flawed else "",
+            flaw=flaw if is_flawed else "",
             flawed_site=random.randint(1, sites),
             flawed_round=random.randrange(rounds) if is_flawed else -1,
             abort_s=round(random.uniform(0, 12), 1) if is_aborted else None,

@@ -88,11 +88,15 @@ class CrossSiteEval(Workflow):
         for name in SERVER_MODELS:
             if name in self.models and (model := fed.load(name)).params:
                 yield name, model
-        for owner in sites if "sites" in self.models else ():
+        submitted = 0
+        for index, owner in enumerate(sites if "sites" in self.models else ()):
+            others = submitted + len(sites) - index - 1  # who will have submitted theirs if this one does not
+            needed = 0 if others >= self.min_clients or len(sites) < self.min_clients else 1
             model = FLModel()
-            for reply in fed.broadcast(TaskName.SUBMIT_MODEL, model, to=Sample((owner,), 0)):
+            for reply in fed.broadcast(TaskName.SUBMIT_MODEL, model, to=Sample((owner,), needed)):
                 model = received(reply)
             if model.params:
+                submitted += 1
                 yield owner, model
             else:
                 fed.warn(f"{owner} left before it had submitted its model, which is not evaluated")

@@ -146,11 +146,19 @@ def end_process(pid: int) -> None:
 class _Stop:
     """Asked for by any thread or signal, waited for by one.
 
-    An Event's lock could be held by the very thread that a signal interrupts; a pipe has none.
+    The system may give a signal to any thread. Python then runs the handler on the main thread, but does not wake it; so
+    signals write into the pipe themselves.
     """
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+
+    def set_by(self, *signals: signal.Signals) -> None:
+        """Have signals ask for it; called by the main thread."""
+        signal.set_wakeup_fd(self._write)
+        for number in signals:
+            signal.signal(number, lambda *_: None)
 
     def set(self) -> None:
         os.write(self._write, b"x")
@@ -166,8 +174,7 @@ def serve(kind: str, folder: Path) -> None:
         FlareError: it cannot be, or not any more; says why.
     """
     stop = _Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop.set_by(signal.SIGTERM, signal.SIGINT)
     _watch_leash(stop)
     with log_to(folder / "log.txt", "INFO"):
         warning = Kit.load(folder, kind=kind).warning
