@@ -146,8 +146,8 @@ def end_process(pid: int) -> None:
 class _Stop:
     """Asked for by any thread or signal, waited for by one.
 
-    The system may give a signal to any thread. Python then runs the handler on the main thread, but does not wake it; so
-    signals write into the pipe themselves.
+    The system may give a signal to any thread. Python runs the handler on the main thread, but does not wake it for
+    that; so signals write into the pipe themselves.
     """
 
     def __init__(self) -> None:
