@@ -104,9 +104,10 @@ def test_booleans_are_true_from_one_half_up():
     assert result.tolist() == [True, True, False]
 
 
-def test_a_site_with_weight_zero_counts_for_nothing():
-    mean = mean_of(reply("a", {"w": np.ones(1)}, steps=0), reply("b", {"w": np.full(1, 5.0)}))
-    assert mean.result().params["w"].tolist() == [5.0]
+@pytest.mark.parametrize("steps", [(0, 1), (1, 0)])
+def test_a_site_with_weight_zero_counts_for_nothing(steps):
+    replies = [reply(f"site-{each}", {"w": np.full(1, 5.0 * each)}, steps=each) for each in steps]
+    assert mean_of(*replies).result().params["w"].tolist() == [5.0]
 
 
 def test_no_contribution_is_an_error():

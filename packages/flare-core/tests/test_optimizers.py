@@ -59,22 +59,22 @@ def adagrad(lr=0.01, eps=1e-3):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "expected"),
+    ("make", "expected"),
     [
-        (SGD(), sgd(1.0)),
-        (SGD(0.25), sgd(0.25)),
-        (SGD(0.25, 0.9), sgd(0.25, 0.9)),
-        (SGD(0.25, 0.9, True), sgd(0.25, 0.9, True)),
-        (Adam(), adam()),
-        (Adam(0.5, (0.5, 0.75), 0.125), adam(0.5, 0.5, 0.75, 0.125)),
-        (Yogi(), yogi()),
-        (Yogi(0.5, (0.5, 0.75), 0.125), yogi(0.5, 0.5, 0.75, 0.125)),
-        (Adagrad(), adagrad()),
-        (Adagrad(0.5, 0.125), adagrad(0.5, 0.125)),
+        (SGD, sgd(1.0)),
+        (lambda: SGD(0.25), sgd(0.25)),
+        (lambda: SGD(0.25, 0.9), sgd(0.25, 0.9)),
+        (lambda: SGD(0.25, 0.9, True), sgd(0.25, 0.9, True)),
+        (Adam, adam()),
+        (lambda: Adam(0.5, (0.5, 0.75), 0.125), adam(0.5, 0.5, 0.75, 0.125)),
+        (Yogi, yogi()),
+        (lambda: Yogi(0.5, (0.5, 0.75), 0.125), yogi(0.5, 0.5, 0.75, 0.125)),
+        (Adagrad, adagrad()),
+        (lambda: Adagrad(0.5, 0.125), adagrad(0.5, 0.125)),
     ],
 )
-def test_each_step_follows_the_formula(optimizer, expected):
-    assert [*path_of(optimizer)] == pytest.approx([*expected], rel=1e-12)
+def test_each_step_follows_the_formula(make, expected):
+    assert [*path_of(make())] == pytest.approx([*expected], rel=1e-12)
 
 
 def test_the_scale_is_a_factor_on_the_learning_rate():

@@ -14,6 +14,7 @@ from flare_core import (
     EmptyRoundError,
     FLModel,
     ModelError,
+    ParamsType,
     RecipeError,
     Reply,
     ShapeMismatchError,
@@ -37,6 +38,13 @@ def test_the_median_is_numpys(values):
     assert np.array_equal(combined(CoordinateMedian(), [{"w": row} for row in values])["w"], np.median(values, axis=0))
 
 
+def test_nested_params_are_combined_and_come_back_nested():
+    sites = [{"body": {"w": np.full(2, float(n))}, "head": np.full(1, 10.0 * n)} for n in (1, 2, 9)]
+    found = combined(CoordinateMedian(), sites)
+    assert found["body"]["w"].tolist() == [2.0, 2.0]
+    assert found["head"].tolist() == [20.0]
+
+
 @given(arrays.arrays(np.float64, (6, 4), elements=FINITE))
 def test_the_trimmed_mean_leaves_out_both_ends(values):
     expected = np.sort(values, axis=0)[1:5].mean(axis=0)
@@ -53,6 +61,15 @@ def test_krum_chooses_by_its_definition(values):
     chosen = combined(Krum(attackers=2), [{"a": row[:1], "b": row[1:]} for row in values])
     score = scores[next(i for i, row in enumerate(values) if np.array_equal(np.r_[chosen["a"], chosen["b"]], row))]
     assert score == pytest.approx(min(scores), rel=1e-9, abs=1e-9)
+
+
+def test_the_update_is_the_global_model_with_the_result_applied():
+    aggregator = CoordinateMedian()
+    for params_type, expected in ((ParamsType.FULL, 2.0), (ParamsType.DIFF, 7.0)):
+        combined(aggregator, [{"w": np.full(2, float(n))} for n in (1, 2, 9)], params_type=params_type)
+        model = aggregator.update(FLModel(params={"w": np.full(2, 5.0), "other": np.zeros(1)}))
+        assert model.params["w"].tolist() == [expected] * 2
+        assert model.params["other"].tolist() == [0.0]
 
 
 @pytest.mark.parametrize("attack", [1e6, -1e30, np.nan, np.inf])
