@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from flare_core import load_job
-from flare_runtime.processes.job_process import LOST_SERVER
+from flare_runtime.processes.job_process import NO_SERVER
 from flare_runtime.provision.kit import Kit
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.worker import run_worker
@@ -34,7 +34,7 @@ def _connect(folder: Path, cell: Cell) -> None:
         cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, uplink=True)
     except TransportError:
         logger.exception("no connection to the server")
-        os._exit(LOST_SERVER)  # which is no failure of the script's
+        os._exit(NO_SERVER)  # which is no failure of the script's
 
 
 def main(arguments: list[str]) -> NoReturn:

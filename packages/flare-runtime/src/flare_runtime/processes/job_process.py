@@ -18,13 +18,30 @@ from typing import Any
 
 from flare_transport import Cell, SocketLink
 
-__all__ = ["KILLED_SCRIPT", "LOST_SERVER", "JobProcess", "exit_reason", "make_scratch", "remove_scratch"]
+__all__ = [
+    "KILLED_SCRIPT",
+    "LOST_SERVER",
+    "NO_SERVER",
+    "JobProcess",
+    "exit_reason",
+    "make_scratch",
+    "remove_scratch",
+]
 
 LOST_SERVER = 75
 """The exit code of a process that has lost whom it worked for: nothing went wrong in it."""
 
 KILLED_SCRIPT = 76
 """The exit code of a process whose script ran in a process of its own, which was killed from outside."""
+
+NO_SERVER = 77
+"""The exit code of a process that could not connect to whom it was to work for."""
+
+ENDS = {
+    LOST_SERVER: "ended, as it lost its connection to the server",
+    KILLED_SCRIPT: "ended, as its script was killed by SIGKILL",
+    NO_SERVER: "ended, as it could not connect to the server",
+}
 
 GRACE_S = 10.0
 
@@ -117,8 +134,8 @@ class JobProcess:
 
 def exit_reason(code: int) -> str:
     """How a process ended, as people say it."""
-    if code == KILLED_SCRIPT:
-        return "ended, as its script was killed by SIGKILL"
+    if code in ENDS:
+        return ENDS[code]
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flare_core import RunStatus
 from flare_runtime.archive import sha256_of
-from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER, JobProcess, exit_reason
+from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER, NO_SERVER, JobProcess, exit_reason
 from flare_runtime.server.store import JobRow
 from flare_tensor_downloader import Downloader, add_file
 from flare_transport import Cell, TransportError
@@ -164,9 +164,11 @@ class RunningJob:
             self._tell("site.ended", [host])
             return False
         del self._hosts[site]
-        if code in (-signal.SIGKILL, LOST_SERVER, KILLED_SCRIPT):
-            self._kills[site] = self._kills.get(site, 0) + 1
+        if code in (-signal.SIGKILL, LOST_SERVER, KILLED_SCRIPT, NO_SERVER):
             self._tell("site.left", [host, f"its process {exit_reason(code)}"])
+            if code == LOST_SERVER:  # it was well, and a network may fail as often as it likes
+                return True
+            self._kills[site] = self._kills.get(site, 0) + 1
             if self._kills[site] <= MOST_CRASHES:
                 return True
             details = f"{details}\nIt was started {self._kills[site]} times; does it need more memory than there is?"
