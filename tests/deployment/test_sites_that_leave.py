@@ -80,6 +80,12 @@ def test_models_are_compared_without_it(run):
     assert models == {"site-1": rest, "site-2": {"global": 1.0}, "site-3": rest}
 
 
+def test_models_are_compared_once_a_site_that_is_needed_is_back(run):
+    folder = run("submit_model", returns=True, workflow="CrossSiteEval", rounds=None, min_clients=3)
+    models = json.loads((folder / "server" / "cross_site_evaluation.json").read_text())
+    assert all(set(of_site) >= {"site-1", "site-2", "site-3"} for of_site in models.values())
+
+
 def test_a_cyclic_round_waits_for_a_site_that_it_needs(run):
     folder = run("train", returns=True, workflow="Cyclic", rounds=2, min_clients=3)
     model = read_file(folder / "server" / "global_model.safetensors")
