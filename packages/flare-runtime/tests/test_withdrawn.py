@@ -1,0 +1,109 @@
+"""A task is withdrawn while its model is fetched: the site leaves it out, whichever of the two it hears of first."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from contextlib import closing
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+
+from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
+from flare_runtime.scripts.external import run_external
+from flare_runtime.scripts.turns import Turns
+from flare_runtime.site.folder import SiteFolder
+from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.site.site import Site
+from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError, send_params
+from flare_transport import Cell
+
+SCRIPT = """
+import flare_core.client as flare
+
+flare.init()
+while flare.is_running():
+    flare.send(flare.receive())
+"""
+SETTINGS = {"exchange_format": "numpy", "params_transfer_type": "FULL"}
+
+
+class Place:
+    """A site that was given a task, whose model the server has let go of."""
+
+    def __init__(self, folder, server, worker, offers):
+        (folder / "client.py").write_text(SCRIPT)
+        code = CodeBundle(folder, (PurePosixPath("client.py"),))
+        job = Job(name="job", min_clients=1, server=ServerApp(workflows=[]), client=ClientApp(executors=[]), code=code)
+        self.site = Site(
+            "site-1",
+            WorkerPlan(1, job, "1", ("site-1",), folder, "INFO"),
+            cell=worker,
+            downloader=Downloader(worker),
+            turns=Turns(),
+            shares_process=False,
+            folder=SiteFolder(folder, (folder / "log.txt").open("w")),
+        )
+        self.asked = queue.Queue()
+        server.handle("tensor.pull", self._refuse)
+        model, _ = send_params(FLModel(params={"w": np.zeros(1_000_000)}), offers, receivers={"worker-1": 1})
+        self.site.deliver(lambda: Task("train", model, 1))
+
+    def _refuse(self, message):
+        self.asked.put(message)
+        raise UnknownReferenceError("the server offers nothing under this reference (any more)")
+
+
+@pytest.fixture
+def place(tmp_path):
+    with Cell("server") as server, Cell("worker-1") as worker, closing(Downloader(server)) as offers:
+        worker.connect(server.listen(f"inproc://{tmp_path.name}"))
+        place = Place(tmp_path, server, worker, offers)
+        yield place
+        place.site.downloader.close()
+        place.site.folder.log.close()
+
+
+def outcome_of(function):
+    """Call a function on a thread; return what it returns, or raises, when asked."""
+    outcome = queue.Queue()
+
+    def call():
+        try:
+            outcome.put(function())
+        except Exception as error:
+            outcome.put(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return lambda: outcome.get(timeout=30)
+
+
+def tells(place, *news):
+    place.asked.get(timeout=30)
+    for each in news:
+        getattr(place.site, each)()
+
+
+@pytest.mark.parametrize("news", [["withdraw", "end"], ["end"]])
+def test_a_script_in_a_process_of_its_own_leaves_it_out(place, news):
+    command = [sys.executable, str(place.site.code.locate("client.py"))]
+    ended = outcome_of(lambda: run_external(place.site, command, SETTINGS, []))
+    tells(place, *news)
+    assert ended() is None
+    assert not place.site.owes_reply()
+
+
+@pytest.mark.parametrize("news", [["withdraw", "end"], ["end"]])
+def test_a_script_in_the_sites_process_leaves_it_out(place, news):
+    taken = outcome_of(place.site.next_task)
+    tells(place, *news)
+    assert taken() is None
+    assert not place.site.owes_reply()
+
+
+def test_a_model_that_cannot_be_fetched_otherwise_is_an_error(place):
+    place.site.take()
+    assert not place.site.leaves_out(DownloadError("the bytes are not those that were sent"))
+    assert place.site.owes_reply()
