@@ -39,6 +39,19 @@ class Sample(tuple[str, ...]):
         made.quorum = quorum
         return made
 
+    @classmethod
+    def in_turn(cls, order: Sequence[str], index: int, *, done: int, minimum: int) -> Sample:
+        """One site of several that work in turn; it may be lost if enough others have worked, or will have.
+
+        Args:
+            order: the sites of the round.
+            index: whose turn it is.
+            done: how many before it have done their work.
+            minimum: how many must; if there are fewer in ``order``, none must.
+        """
+        others = done + len(order) - index - 1
+        return cls((order[index],), 0 if others >= minimum or len(order) < minimum else 1)
+
 
 class Federation(Protocol):
     """What a workflow sees of the sites and of its run."""

@@ -57,10 +57,9 @@ class Cyclic(Workflow):
             metrics = MetricMean()
             trained: list[str] = []
             order = self._round(fed)
-            for index, site in enumerate(order):
-                left = len(trained) + len(order) - index - 1  # who will have trained if this site does not
-                needed = 0 if left >= self.min_clients or len(order) < self.min_clients else 1
-                for reply in fed.broadcast(self.task_name, model, to=Sample((site,), needed)):
+            for index in range(len(order)):
+                turn = Sample.in_turn(order, index, done=len(trained), minimum=self.min_clients)
+                for reply in fed.broadcast(self.task_name, model, to=turn):
                     fed.record(metrics.add(reply, 1.0), site=reply.site)
                     model = updated(model, received(reply), whose=f"the update of {reply.site}")
                     trained.append(site)

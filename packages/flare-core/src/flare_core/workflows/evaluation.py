@@ -90,10 +90,9 @@ class CrossSiteEval(Workflow):
                 yield name, model
         submitted = 0
         for index, owner in enumerate(sites if "sites" in self.models else ()):
-            others = submitted + len(sites) - index - 1  # who will have submitted theirs if this one does not
-            needed = 0 if others >= self.min_clients or len(sites) < self.min_clients else 1
             model = FLModel()
-            for reply in fed.broadcast(TaskName.SUBMIT_MODEL, model, to=Sample((owner,), needed)):
+            turn = Sample.in_turn(sites, index, done=submitted, minimum=self.min_clients)
+            for reply in fed.broadcast(TaskName.SUBMIT_MODEL, model, to=turn):
                 model = received(reply)
             if model.params:
                 submitted += 1
