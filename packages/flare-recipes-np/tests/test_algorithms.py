@@ -196,6 +196,24 @@ def test_an_order_that_names_nobody_is_refused(script, run):
         run(CyclicRecipe(order=["site-2"], **{**arguments, "min_clients": 3}))
 
 
+GROWS = """
+    import flare_core.client as flare
+
+    import numpy as np
+
+    flare.init()
+    while flare.is_running():
+        model = flare.receive()
+        flare.send(flare.FLModel(params={"numpy_key": np.zeros(5 if flare.get_site_name() == "site-2" else 2)}))
+"""
+
+
+def test_cyclic_learning_names_the_site_whose_update_does_not_fit(script, run):
+    recipe = CyclicRecipe(min_clients=3, num_rounds=1, initial_model=np.ones(2), train_script=script(GROWS))
+    with pytest.raises(JobFailed, match=r"the update of site-2 has shape \(5,\)"):
+        run(recipe)
+
+
 def test_an_existing_model_is_evaluated_everywhere(script, run):
     recipe = FedEvalRecipe(min_clients=3, initial_model=np.array([1.0, 2.0]), train_script=script(ALL_TASKS))
     found = run(recipe)

@@ -62,7 +62,7 @@ class Cyclic(Workflow):
                 for reply in fed.broadcast(self.task_name, model, to=turn):
                     fed.record(metrics.add(reply, 1.0), site=reply.site)
                     model = updated(model, received(reply), whose=f"the update of {reply.site}")
-                    trained.append(site)
+                    trained.append(reply.site)
             if len(trained) < self.min_clients:
                 raise SiteError(
                     f"{self.min_clients} sites must train in each round, {len(trained)} did"
