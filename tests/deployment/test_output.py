@@ -118,7 +118,10 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(shell, tmp_path):
     with subprocess.Popen(command, cwd=tmp_path, env=shell.environment, stdout=subprocess.PIPE, text=True) as waiting:
         assert "waits: " in waiting.stdout.readline()  # its only site is away
         waiting.send_signal(signal.SIGINT)
-        said = waiting.communicate(timeout=60)[0]
+        try:
+            said = waiting.communicate(timeout=60)[0]
+        finally:
+            waiting.kill()
     (job,) = shell.json("job", "list")
     assert f"the job {job['id']} goes on" in said
     assert f"'flare job abort {job['id']}' stops it" in said

@@ -95,12 +95,12 @@ class ServerRun:
     def _ended(self, timeout: float | None = None) -> RunResults:
         with self._lock:
             if self._results is None:
-                if self._follower is None:  # it goes on to show the run when this wait has ended before the run has
-                    self._follower = _Follower(self._admin, self._job)
                 try:
+                    if self._follower is None:  # it goes on to show the run when this wait has ended before the run has
+                        self._follower = _Follower(self._admin, self._job)
                     self._job = self._admin.wait(self.get_job_id(), timeout)
                 except KeyboardInterrupt:
-                    self._follower.note(self._what_goes_on())
+                    (self._follower.note if self._follower is not None else print)(self._what_goes_on())
                     raise
                 self._results = self._fetch(self._follower)
             return self._results
