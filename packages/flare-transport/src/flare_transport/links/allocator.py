@@ -1,7 +1,9 @@
 """How the C library keeps memory that chunks have used.
 
 gRPC copies each chunk of a link into new memory a few times. The C library would get that from the system, page by
-page, and give it back at once, which takes longer than the copying. It is told to keep a little instead.
+page, and give it back at once, which takes longer than the copying. It is told to keep a little instead. But it gives
+back only what lies at the end of its memory, and a small object that was made while much was under way can lie behind
+all of it; so when a link has ended it is told to give back what lies between, too.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+from collections.abc import Callable
 
-__all__ = ["keep_chunk_memory"]
+__all__ = ["give_back_memory", "keep_chunk_memory"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +28,25 @@ def keep_chunk_memory() -> None:
 
     All threads share it: with an arena each, what one has freed is of no use to the others.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return  # another C library
+    mallopt = _function("mallopt")
+    if mallopt is None:
+        return
     settings = {_M_MMAP_THRESHOLD: _FROM_SYSTEM_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_ARENA_MAX: 1}
     if not all(mallopt(name, value) for name, value in settings.items()):
         logger.debug("the allocator takes no settings")
+
+
+def give_back_memory() -> None:
+    """Have the allocator give what it does not use back to the system, in some milliseconds; only the GNU C library."""
+    malloc_trim = _function("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+@functools.cache
+def _function(name: str) -> Callable[..., int] | None:
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError, TypeError):
+        return None  # another C library
+    return found
