@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import jsonschema
 
@@ -129,10 +128,10 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(shell, tmp_path):
     shell.flare("job", "abort", job["id"])
 
 
-def test_help_is_quick(shell):
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert "invite" in shell.flare("--help")
-        times.append(time.perf_counter() - began)
-    assert min(times) < 1.0  # the promise, of 0.3 s, is measured by the benchmarks
+def test_help_loads_nothing_that_is_slow(tmp_path):
+    command = [sys.executable, "-X", "importtime", "-m", "flare_runtime.cli", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=100)
+    assert "invite" in done.stdout
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in loaded
+    assert not loaded & {"cryptography", "flare_core", "flare_transport", "grpc", "numpy", "sqlalchemy", "torch"}
