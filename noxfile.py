@@ -266,8 +266,10 @@ def e2e(session: nox.Session) -> None:
     ]
     if session.posargs:
         return run_in_everything(session, "pytest", *session.posargs)
-    run_in_everything(session, "pytest", "-m", "not deployed", "tests", *need_torch)
-    run_in_everything(session, "pytest", "-m", "deployed", "tests")  # they load gRPC: no worker can be forked then
+    slowest = ["--durations=15", "--durations-min=5"]
+    run_in_everything(session, "pytest", *slowest, "-m", "not deployed", "tests", *need_torch)
+    # The rest loads gRPC, after which no worker can be forked.
+    run_in_everything(session, "pytest", *slowest, "-m", "deployed", "tests")
 
 
 @nox.session(python=False, default=False)
