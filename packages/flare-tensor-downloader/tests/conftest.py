@@ -41,3 +41,11 @@ def downloader(cells):
 @pytest.fixture
 def receiver(cells):
     return cells[1]
+
+
+@pytest.fixture
+def another(cells, kind):
+    """One more cell that fetches."""
+    with Cell("site-2") as made:
+        link(cells[0], made, kind)
+        yield made

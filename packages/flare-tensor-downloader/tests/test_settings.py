@@ -11,6 +11,10 @@ def test_what_holds_if_nothing_is_set():
     assert TransferSettings.from_environment({}) == TransferSettings(1 << 16, True, None)
 
 
+def test_what_holds_can_be_spelled_out():
+    assert TransferSettings.from_environment({"FLARE_SKIP_UNCHANGED": "1"}) == TransferSettings()
+
+
 def test_sizes_have_units():
     found = TransferSettings.from_environment(
         {"FLARE_INLINE_BYTES": "8K", "FLARE_SPILL_BYTES": "2G", "FLARE_SKIP_UNCHANGED": "0"}

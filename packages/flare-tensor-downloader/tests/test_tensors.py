@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as np_st
 
 from flare_core import flatten
 from flare_fobs import EncodeError
-from flare_tensor_downloader import Downloader, add_tensors, download_tensors
+from flare_tensor_downloader import Downloader, add_tensors, download_tensors, iterate_tensors
 from flare_tensor_downloader.fetch import CHUNK_BYTES
 from flare_transport import Cell
 
@@ -105,6 +105,17 @@ def test_a_reference_is_gone_after_it_was_fetched(downloader, receiver):
     assert f"site-1 offers nothing under the reference '{reference}'" in error
 
 
+def test_a_reference_is_gone_when_all_its_receivers_have_it(downloader, receiver, another):
+    reference = add_tensors(downloader, {"w": np.arange(3.0)}, ["server", "site-2"])
+    for each in (receiver, another):  # the first to be done does not take it from the second
+        error, found = download_tensors("site-1", reference, None, each)
+        assert error is None
+        np.testing.assert_array_equal(found["w"], [0, 1, 2])
+        each.request("site-1", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})])  # after the release
+    error, _ = download_tensors("site-1", reference, None, another)
+    assert "offers nothing under the reference" in error
+
+
 def test_an_owner_that_is_unknown(receiver):
     error, found = download_tensors("site-9", "0123", 5.0, receiver)
     assert found == {}
@@ -148,6 +159,18 @@ def test_an_owner_that_does_not_answer(cells):
     go_on = threading.Event()
     owner.handle("tensor.pull", lambda message: go_on.wait(20))
     error, found = download_tensors("site-1", add_tensors(downloader, {"w": np.zeros(9)}), 0.1, receiver)
+    go_on.set()
+    assert found == {}
+    assert "site-1 did not reply within 0.1 s" in error
+
+
+def test_an_owner_that_does_not_say_what_it_offers(cells):
+    owner, receiver = cells
+    go_on = threading.Event()
+    owner.handle("tensor.manifest", lambda message: go_on.wait(20))
+    error, found = download_tensors("site-1", "0123", 0.1, receiver)
+    with pytest.raises(TimeoutError, match=r"site-1 did not reply within 0\.1 s"):
+        next(iterate_tensors("site-1", "0123", 0.1, receiver))
     go_on.set()
     assert found == {}
     assert "site-1 did not reply within 0.1 s" in error
