@@ -52,6 +52,19 @@ def test_several_receivers_fetch_one_file(downloader, receiver, tmp_path):
     assert downloader.open_offers == 1  # site-2 has not fetched it yet
 
 
+def test_a_file_that_is_larger_than_allowed_is_not_fetched(downloader, receiver, tmp_path):
+    source = tmp_path / "a.txt"
+    source.write_text("text")
+    (tmp_path / "here").mkdir()
+    error, path = download_file("site-1", add_file(downloader, source), None, receiver, tmp_path / "here", max_bytes=3)
+    assert path is None
+    assert "it has 4 bytes, and 3 are allowed" in error
+    assert list((tmp_path / "here").iterdir()) == []
+    error, path = download_file("site-1", add_file(downloader, source), None, receiver, tmp_path / "here", max_bytes=4)
+    assert error is None
+    assert path.read_text() == "text"
+
+
 def test_the_sender_does_not_choose_the_folder(cells, downloader, receiver, tmp_path):
     source = tmp_path / "a.txt"
     source.write_text("text")

@@ -75,6 +75,12 @@ def test_the_digest_of_a_tensor_depends_on_dtype_shape_and_every_range():
     assert len({expected, *others}) == 5
 
 
+def test_the_digest_of_a_tensor_is_the_same_in_every_version():
+    of_range = (1 << 63) + 5
+    expected = xxhash.xxh3_128_digest(b"uint8(3,)" + of_range.to_bytes(8, "little"))
+    assert digest_of_pieces([of_range], "uint8", (3,)) == expected
+
+
 def test_a_file_is_read_range_by_range(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(bytes(range(200)))
