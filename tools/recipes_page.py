@@ -15,6 +15,9 @@ HEAD = """# Available recipes
 
 Written by `tools/recipes_page.py` from the recipes themselves; `flare recipe show NAME` prints the same for those that
 are installed. All arguments are keywords, and mean the same in every recipe that has them.
+
+FedProx is a loss, not a recipe: `FedAvgRecipe` with a script that adds `ProximalLoss`, of `flare_recipes_pt` or
+`flare_recipes_tf`, to its own.
 """
 
 
