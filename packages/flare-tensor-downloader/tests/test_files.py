@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_without_a_place_it_goes_to_a_folder_of_its_own(downloader, receiver, tm
     path.parent.rmdir()
 
 
-def test_several_receivers_fetch_one_file(downloader, receiver, tmp_path):
+def test_several_receivers_fetch_one_file(downloader, receiver, another, tmp_path):
     source = tmp_path / "a.txt"
     source.write_text("text")
     reference = add_file(downloader, source, receivers=["server", "site-2"])
@@ -50,6 +51,20 @@ def test_several_receivers_fetch_one_file(downloader, receiver, tmp_path):
         place.mkdir()
         assert download_file("site-1", reference, None, receiver, place)[0] is None
     assert downloader.open_offers == 1  # site-2 has not fetched it yet
+    (tmp_path / "last").mkdir()
+    assert download_file("site-1", reference, None, another, tmp_path / "last")[0] is None
+    error, _ = download_file("site-1", reference, None, another, tmp_path / "last")
+    assert "offers nothing under the reference" in error
+
+
+def test_an_owner_that_does_not_answer(cells, tmp_path):
+    owner, receiver = cells
+    go_on = threading.Event()
+    owner.handle("tensor.manifest", lambda message: go_on.wait(20))
+    error, path = download_file("site-1", "0123", 0.1, receiver, tmp_path)
+    go_on.set()
+    assert path is None
+    assert "site-1 did not reply within 0.1 s" in error
 
 
 def test_a_file_that_is_larger_than_allowed_is_not_fetched(downloader, receiver, tmp_path):

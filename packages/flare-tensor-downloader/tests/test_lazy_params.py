@@ -55,6 +55,19 @@ def test_it_reads_like_the_dict_that_was_sent(lazy):
     assert_model(dict(flatten(lazy.materialize())))
 
 
+def test_keys_of_nested_tensors_are_their_paths(cells, downloader, receiver):
+    encoder = {"weight": np.zeros(300_000), "bias": np.zeros(2)}
+    params = {"net": {"encoder": encoder, "scale": np.zeros(1)}, "step": np.zeros(1)}
+    lazy, _ = send(cells[0], downloader, receiver, params)
+    assert [key for key, _ in lazy.leaves()] == [key for key, _ in flatten(params)]
+
+
+def test_params_are_kept_when_asked_to(lazy):
+    assert lazy.kept is False
+    lazy.keep()
+    assert lazy.kept is True
+
+
 def test_a_tensor_is_fetched_anew_each_time(lazy):
     assert lazy["head"] is not lazy["head"]
 

@@ -55,6 +55,28 @@ def test_what_lies_elsewhere_is_not_looked_at():
     assert not memory.is_same("w", Elsewhere())
 
 
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("make", "taken_as_it_is"),
+    [(np.copy, True), (lambda array: array.copy()[:], False), (lambda array: read_only(array.copy()), False)],
+    ids=["own", "view", "read-only"],
+)
+def test_a_held_tensor_that_others_can_see_is_copied(make, taken_as_it_is):
+    values = np.arange(6.0)
+    array = make(values)
+    address = array.ctypes.data
+    memory, entry = memory_that_holds(array), entry_of(array)
+    del array  # nobody else holds it
+    found = memory.take_held(entry)
+    np.testing.assert_array_equal(found, values)
+    assert (found.ctypes.data == address) is taken_as_it_is
+    assert found.flags.writeable
+
+
 def test_the_next_model_is_compared_with_nothing_of_the_last():
     memory = memory_that_holds(TWO_RANGES)
     memory.begin()

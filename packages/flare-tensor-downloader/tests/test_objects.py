@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -36,13 +37,25 @@ def test_the_pieces_come_in_order_as_they_are_wanted(downloader, receiver):
     assert downloader.open_offers == 1
 
 
-def test_every_receiver_has_its_own_pace(downloader, receiver):
+def test_every_receiver_has_its_own_pace(downloader, receiver, another):
     reference = add_object(downloader, Counting(3), receivers=["server", "site-2"])
     first = download_object("site-1", reference, None, receiver)
     next(first)
     assert len(list(download_object("site-1", reference, None, receiver))) == 3
     assert len(list(first)) == 2
     assert downloader.open_offers == 1  # site-2 has not come yet
+    assert len(list(download_object("site-1", reference, None, another))) == 3
+    with pytest.raises(DownloadError, match="offers no object"):
+        next(download_object("site-1", reference, None, another))  # now all have it
+
+
+def test_an_owner_that_does_not_answer(cells):
+    owner, receiver = cells
+    go_on = threading.Event()
+    owner.handle("object.piece", lambda message: go_on.wait(20))
+    with pytest.raises(TimeoutError, match=r"site-1 did not reply within 0\.1 s"):
+        next(download_object("site-1", "0123", 0.1, receiver))
+    go_on.set()
 
 
 def test_a_producer_that_fails_is_named(downloader, receiver):

@@ -26,7 +26,7 @@ from flare_tensor_downloader.transaction import Transaction
 from flare_transport import Cell, Message, Raw
 from flare_transport.address import speaks_for
 
-__all__ = ["Downloader", "Offer"]
+__all__ = ["Downloader", "Offer", "once_each"]
 
 INLINE_TOTAL_BYTES = 1 << 20
 
@@ -129,6 +129,11 @@ class ObjectOffer(Transaction):
 
     def _drop(self) -> None:
         self.producer = None
+
+
+def once_each(receivers: Collection[str]) -> dict[str, int] | None:
+    """What :meth:`Downloader.offer` wants to know of receivers who each say once that they are done."""
+    return dict.fromkeys(receivers, 1) or None
 
 
 class Downloader:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from flare_core import FlareError
-from flare_tensor_downloader.downloader import Downloader
+from flare_tensor_downloader.downloader import Downloader, once_each
 from flare_tensor_downloader.fetch import Offered, Piece, fetch
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, claimed
 from flare_transport import Cell
@@ -29,8 +29,7 @@ def add_file(downloader: Downloader, path: str | Path, receivers: Collection[str
         OSError: it cannot be read.
     """
     path = Path(path)
-    counts = dict.fromkeys(receivers, 1) if receivers else None
-    return downloader.offer({path.name: FileSource(path)}, inline=False, receivers=counts).ref_id
+    return downloader.offer({path.name: FileSource(path)}, inline=False, receivers=once_each(receivers)).ref_id
 
 
 def download_file(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
-from flare_tensor_downloader.downloader import Downloader
+from flare_tensor_downloader.downloader import Downloader, once_each
 from flare_tensor_downloader.errors import DownloadError
 from flare_transport import Cell, PeerLostError, RemoteError, UnreachableError
 
@@ -30,7 +30,7 @@ def add_object(downloader: Downloader, producer: Producer, receivers: Collection
         producer: asked for a piece when a receiver wants it.
         receivers: as for :func:`~flare_tensor_downloader.add_tensors`.
     """
-    return downloader.offer_object(producer, dict.fromkeys(receivers, 1) if receivers else None).ref_id
+    return downloader.offer_object(producer, once_each(receivers)).ref_id
 
 
 def download_object(from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell) -> Iterator[Any]:

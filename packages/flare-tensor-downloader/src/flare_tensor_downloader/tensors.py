@@ -9,7 +9,7 @@ from typing import Any
 from flare_core import flatten
 from flare_core.model import Key, key_text, unflatten
 from flare_fobs.tensors import to_numpy
-from flare_tensor_downloader.downloader import Downloader
+from flare_tensor_downloader.downloader import Downloader, once_each
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import Offered
 from flare_tensor_downloader.lazy import LazyParams
@@ -30,8 +30,7 @@ def add_tensors(downloader: Downloader, tensors: Mapping[str, Any], receivers: C
         receivers: names of the cells that fetch; if left out, the first that has fetched is the only one.
     """
     arrays: dict[Key, Any] = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(tensors)}
-    counts = dict.fromkeys(receivers, 1) if receivers else None
-    return downloader.offer(unflatten(arrays), inline=False, receivers=counts).ref_id
+    return downloader.offer(unflatten(arrays), inline=False, receivers=once_each(receivers)).ref_id
 
 
 def download_tensors(
