@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import ml_dtypes
 import numpy as np
@@ -100,6 +101,39 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(path):
         write_file(path, {"v": np.ones(2), "w": np.ones(2, np.complex128)})
     np.testing.assert_array_equal(read_file(path)["w"], np.ones(3))
     assert [each.name for each in path.parent.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 4096])
+def test_a_disk_that_takes_a_part_is_given_the_rest(path, at_once, monkeypatch):
+    params = {"w": np.arange(20.0), "none": np.zeros(0), "b": np.arange(5, dtype=np.int32)}
+    monkeypatch.setattr(
+        "flare_tensor_downloader.safetensors_format._write_some",
+        lambda descriptor, views: os.write(descriptor, b"".join(views)[:at_once]),
+    )
+    write_file(path, params)
+    for name, value in load_file(path).items():
+        np.testing.assert_array_equal(value, params[name])
+
+
+def test_a_system_that_writes_one_piece_at_a_time(path, monkeypatch):
+    monkeypatch.delattr(os, "writev")
+    params = {"w": np.arange(20.0), "b": np.arange(5, dtype=np.int32)}
+    write_file(path, params)
+    for name, value in load_file(path).items():
+        np.testing.assert_array_equal(value, params[name])
+
+
+@pytest.mark.parametrize("name", ["w", "layer.weight", "a" * 57])
+def test_values_begin_where_processors_read_them_fast(path, name):
+    write_file(path, {name: np.arange(3.0)})
+    assert (8 + int.from_bytes(path.read_bytes()[:8], "little")) % 64 == 0
+
+
+@pytest.mark.parametrize("nested", ['["w"]', '{"w": "w"}', '{"w": []}', '{"w": [1]}'])
+def test_nesting_that_makes_no_sense(path, nested):
+    save_file({"w": np.zeros(2)}, path, metadata={"flare.keys": nested})
+    with pytest.raises(SafetensorsError, match="'w' is nested in a way that cannot be read"):
+        read_file(path)
 
 
 def test_a_file_that_is_replaced_stays_readable_to_who_has_read_it(path):
