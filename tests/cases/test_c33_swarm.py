@@ -167,7 +167,7 @@ HOOKS = """
     import socket
 
     from flare_core import WeightedMean
-    from flare_core.events import RoundStarted
+    from flare_core.events import RoundEnded, RoundStarted
     from flare_core.observer import Observer
 
 
@@ -189,18 +189,26 @@ HOOKS = """
             super().add(reply)
 
 
-    class AsksBeforeRound3(Observer):
-        def __init__(self, gate):
+    class Asks(Observer):
+        def __init__(self, gate, at_end):  # before round 3 or, at the end, after round 4
             self.gate = gate
+            self.event, self.round = (RoundEnded, 4) if at_end else (RoundStarted, 3)
 
         def attach(self, run):
-            run.events.subscribe(RoundStarted, lambda event: ask(self.gate) if event.round == 3 else None)
+            run.events.subscribe(self.event, lambda event: ask(self.gate) if event.round == self.round else None)
 """
 SWARM_TASKS = tuple(task for name, task in vars(TaskName).items() if name.startswith("SWARM"))
 
 
 def swarm_job(
-    place, *, script_gate: str = "", mean_gate: str = "", server_gate: str = "", gated=(2, "site-3"), min_clients=2
+    place,
+    *,
+    script_gate: str = "",
+    mean_gate: str = "",
+    server_gate: str = "",
+    at_end: bool = False,
+    gated=(2, "site-3"),
+    min_clients=2,
 ):
     """A swarm of five rounds whose parts ask gates; the third round, of number 2, is aggregated by site 3."""
     arguments = [script_gate, str(gated[0] if script_gate else -1), gated[1], str(place.folder)]
@@ -212,7 +220,7 @@ def swarm_job(
     swarm = Component("flare_runtime.site.swarm.SwarmExecutor", {"aggregator": mean})
     job.client.executors[:0] = [ExecutorEntry(SWARM_TASKS, swarm), KEEPS_MODELS]
     if server_gate:
-        job.server.components["asks"] = Component("hooks.AsksBeforeRound3", {"gate": server_gate})
+        job.server.components["asks"] = Component("hooks.Asks", {"gate": server_gate, "at_end": at_end})
     return job
 
 
@@ -333,6 +341,49 @@ def test_the_aggregator_is_killed_before_the_others_have_its_model(hospital):
     assert found["state"] == "finished", found["reason"]
     assert len(set(models.values())) == 1
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
+
+
+def kill_all_once(*pids_of):
+    dead = threading.Event()
+
+    def decide(site, pid, times):
+        if not dead.is_set():
+            dead.set()
+            for pid_of in pids_of:
+                os.kill(pid_of(pid), signal.SIGKILL)
+
+    return decide
+
+
+@pytest.mark.parametrize(("holders", "at_end"), [(("site-3", "site-1"), False), (("site-2", "site-3"), True)])
+def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, holders, at_end):
+    """They come back, and read it from their files."""
+    place = hospital(3)
+    pids = [lambda _, site=site: int((place.folder / f"{site}.pid").read_text()) for site in holders]
+    gate = place.gate(kill_all_once(*pids))
+    with place.admin() as admin:
+        job = admin.submit(swarm_job(place, server_gate=str(gate.path), at_end=at_end))["id"]
+    found, folder, models = outcome(place, job)
+    assert found["state"] == "finished", found["reason"]
+    assert len(set(models.values())) == 1
+    (other,) = {"site-1", "site-2", "site-3"}.difference(holders)
+    assert models[other] == pytest.approx(expected(folder, {}), rel=1e-12)
+    assert "came back and read it from a file" in (folder / "events.jsonl").read_text()
+
+
+def test_both_that_have_the_model_are_killed_while_one_of_them_aggregates(hospital):
+    place = hospital(3)
+    gate = place.gate(
+        kill_all_once(lambda pid: pid, lambda _: int((place.folder / "site-2.pid").read_text()))  # site 3, and site 2
+    )
+    with place.admin() as admin:
+        job = admin.submit(swarm_job(place, mean_gate=str(gate.path)))["id"]
+    found, folder, models = outcome(place, job)
+    assert found["state"] == "finished", found["reason"]
+    assert len(set(models.values())) == 1
+    possible = [expected(folder, {2: site}) for site in ("nobody", "site-2", "site-3")]  # who was not back in time
+    assert models["site-1"] in [pytest.approx(each, rel=1e-12) for each in possible]
+    assert "came back and read it from a file" in (folder / "events.jsonl").read_text()
 
 
 def test_the_server_is_killed_and_the_sites_have_the_model(hospital):

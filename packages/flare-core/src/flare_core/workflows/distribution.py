@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from flare_core.model import FLModel
@@ -23,19 +23,35 @@ class Distribution(Workflow):
         distribute(fed, {name: model for name, model in models.items() if model.params is not None})
 
 
-def distribute(fed: Federation, models: Mapping[str, FLModel]) -> None:
-    """Give models to all sites that are there, and show who has what; a site that leaves meanwhile is named."""
-    rows = []
+def distribute(
+    fed: Federation, models: Mapping[str, FLModel], search: Callable[[str, str], FLModel] | None = None
+) -> None:
+    """Give models to all sites that are there, and show who has what; a site that leaves meanwhile is named.
+
+    Args:
+        fed: the sites.
+        models: by name, as it is part of the files' names.
+        search: called with a name and a reason when nobody could fetch that model; returns it anew, or raises.
+    """
+    rows: list[tuple[str, ...]] = []
     for name, model in models.items():
-        there = fed.sample(1)
-        task = replace(model, meta={**model.meta, "name": name})
-        given = set()
-        for reply in fed.broadcast(TaskName.KEEP_MODEL, task, to=Sample(there, 0), result_stays=True):
-            if lost := reply.model.meta.get("lost"):
-                fed.warn(f"{reply.site} could not fetch the {name} model: {lost}")
-            else:
-                rows.append((name, reply.site, reply.model.meta["file"], reply.model.meta["digest"]))
-            given.add(reply.site)
+        given = _give(fed, name, model, rows)
+        if given and search is not None and not any(row[0] == name for row in rows):
+            given = _give(fed, name, search(name, next(iter(given.values()))), rows)
+        for site, lost in given.items():
+            if lost:
+                fed.warn(f"{site} could not fetch the {name} model: {lost}")
         if absent := [site for site in fed.sites if site not in given]:
             fed.warn(f"{', '.join(absent)} did not get the {name} model: not there when it was given out")
     fed.show("The models at the sites", ("model", "site", "file", "SHA-256"), rows)
+
+
+def _give(fed: Federation, name: str, model: FLModel, rows: list[tuple[str, ...]]) -> dict[str, str]:
+    """Give a model to all who are there; return why each of them could not fetch it, which is empty if it could."""
+    task = replace(model, meta={**model.meta, "name": name})
+    given = {}
+    for reply in fed.broadcast(TaskName.KEEP_MODEL, task, to=Sample(fed.sample(1), 0), result_stays=True):
+        given[reply.site] = reply.model.meta.get("lost", "")
+        if not given[reply.site]:
+            rows.append((name, reply.site, reply.model.meta["file"], reply.model.meta["digest"]))
+    return given

@@ -10,7 +10,7 @@ from flare_core.errors import RecipeError, SiteError
 from flare_core.events import ModelSaved
 from flare_core.model import FLModel, MetaKey
 from flare_core.selection import MetricMean
-from flare_core.task import TaskName
+from flare_core.task import Reply, TaskName
 from flare_core.workflow import Federation, Sample
 from flare_core.workflows.distribution import distribute
 from flare_core.workflows.fedavg import FedAvg
@@ -18,6 +18,7 @@ from flare_core.workflows.fedavg import FedAvg
 __all__ = ["Swarm"]
 
 HOLDERS = 2  # sites that have the global model, so that one of them can be lost
+MOST_SEARCHES = 5  # in one round, for a model that nobody can fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class _Held:
 
     Attributes:
         round: the round in which the sites are given it.
-        at: by site, what says where its copy is.
+        at: by site, what says where its copy is; others when it had to be searched.
     """
 
     round: int
@@ -46,7 +47,8 @@ class Swarm(FedAvg):
     the global model as :class:`FedAvg` does, in the same order, and so to the same bits; then the aggregator of the
     next round fetches the result. From these two the sites are given it. So any one site can be lost: if the aggregator
     is, the next in turn takes over, with what the others have made. If fewer of those are left than ``min_clients``,
-    the round waits for sites that come back, and has them train again.
+    the round waits for sites that come back, and has them train again. If both that have the model are lost, it waits
+    for one of them, which reads it from a file; in the simulator, where no site comes back, the run fails.
 
     At the end all sites that are there are given the last model and the best one, as files in their folders.
 
@@ -63,6 +65,7 @@ class Swarm(FedAvg):
         self.aggregator_sites = None if aggregator_sites is None else list(aggregator_sites)
         self._held: _Held | None = None
         self._best_held: _Held | None = None
+        self._searches = 0  # in this round
         self._kept: dict[str, Any] = {}  # the state that is taken over
 
     def run(self, fed: Federation) -> None:
@@ -70,9 +73,10 @@ class Swarm(FedAvg):
         held = self._recalled(fed) if self._kept else self._first(fed)
         for round_ in fed.rounds(self.num_rounds):
             self._held = held
+            self._searches = 0
             metrics = MetricMean()
             made = {}
-            for reply in fed.broadcast(self.task_name, held.given(), to=self._sample(fed), result_stays=True):
+            for reply in self._train(fed, held, self._sample(fed)):
                 made[reply.site] = reply.model
                 fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
             means = metrics.means()
@@ -110,11 +114,31 @@ class Swarm(FedAvg):
         if model.params is None:
             raise RecipeError("a swarm needs an initial_model: the server cannot make one from what the sites have")
         fed.sample(self.min_clients)
-        at: dict[str, FLModel] = {}
-        for site in self._in_turn(fed, 0):
-            if len(at) < HOLDERS and (copy := _ask(fed, TaskName.SWARM_HOLD, _task(model, 0), site)) is not None:
-                at[site] = copy
-        return _Held(0, at)
+        held = _Held(0, {})
+        self._spread(fed, model, held)
+        return held
+
+    def _spread(self, fed: Federation, model: FLModel, held: _Held) -> None:
+        """Have those whose turn it is next hold the model, too, until enough do."""
+        for site in self._in_turn(fed, held.round):
+            if len(held.at) < HOLDERS and site not in held.at:
+                copy = _ask(fed, TaskName.SWARM_HOLD, _task(model, held.round, keep=self._files()), site)
+                if copy is not None and not copy.meta.get("lost"):
+                    held.at[site] = copy
+
+    def _train(self, fed: Federation, held: _Held, to: Sample) -> Iterator[Reply]:
+        """Have sites train; those that could not fetch the model do so once it was found again."""
+        while to:
+            without, why = [], ""
+            for reply in fed.broadcast(self.task_name, held.given(), to=to, result_stays=True):
+                if lost := reply.model.meta.get("lost"):
+                    without.append(reply.site)
+                    why = lost
+                else:
+                    yield reply
+            if without:
+                self._search(fed, held, why)
+            to = Sample(without, 0)
 
     def _aggregated(self, fed: Federation, held: _Held, made: dict[str, FLModel]) -> _Held:
         """Have the contributions aggregated by the first in turn who can.
@@ -136,7 +160,13 @@ class Swarm(FedAvg):
             task = held.given(round=held.round + 1, keep=self._files(), contributions=contributions)
             result = _ask(fed, TaskName.SWARM_AGGREGATE, task, aggregator)
             if result is not None and (lost := result.meta.get("lost")):
-                self._pass_over(fed, result.meta.get("site"), lost, made, held)
+                if (site := result.meta.get("site")) is None:
+                    self._search(fed, held, lost)
+                    continue
+                del made[site]
+                fed.warn(
+                    f"round {held.round}: what {site} has made cannot be fetched; the round goes on without ({lost})"
+                )
                 continue
             successor = None if result is None else self._successor(fed, held.round + 1, aggregator, result)
             if result is not None and successor is not None:
@@ -158,15 +188,24 @@ class Swarm(FedAvg):
                     return None if copy.meta.get("lost") else {site: copy}
         return {} if aggregator in fed.sample(1) else None
 
-    def _pass_over(self, fed: Federation, site: str | None, why: str, made: dict[str, FLModel], held: _Held) -> None:
-        """Go on without a contribution that cannot be fetched."""
-        if site is None:
+    def _search(self, fed: Federation, held: _Held, why: str) -> None:
+        """Have a model that nobody can fetch read from the files of those that had it."""
+        self._searches += 1
+        found = self._recall(fed, held.round, list(held.at)) if self._searches <= MOST_SEARCHES else None
+        if found is None:
             raise SiteError(
                 f"the model of round {held.round} is lost: {' and '.join(held.at)} had it ({why}). Run the job again",
                 site=next(iter(held.at)),
             )
-        del made[site]
-        fed.warn(f"round {held.round}: what {site} has made cannot be fetched; the round goes on without ({why})")
+        fed.warn(
+            f"round {held.round}: {' and '.join(held.at)} had the model, of whom nobody could fetch it;"
+            f" {' and '.join(found.at)} came back and read it from a file ({why})"
+        )
+        for copy in held.at.values():
+            fed.release(copy)
+        held.at.clear()
+        held.at.update(found.at)
+        self._spread(fed, next(iter(found.at.values())), held)
 
     def _replace_lost(self, fed: Federation, held: _Held, made: dict[str, FLModel]) -> None:
         """While too few contributions are left, have those train who have made none: who was lost may be back."""
@@ -176,7 +215,7 @@ class Swarm(FedAvg):
                 f"round {held.round}: {self.min_clients} contributions are needed, {len(made)} are left"
                 f" ({', '.join(made) or 'none'}); {', '.join(others)} train for it again"
             )
-            for reply in fed.broadcast(self.task_name, held.given(), to=Sample(others, 0), result_stays=True):
+            for reply in self._train(fed, held, Sample(others, 0)):
                 made[reply.site] = reply.model
 
     def _in_turn(self, fed: Federation, round_: int) -> Iterator[str]:
@@ -231,9 +270,15 @@ class Swarm(FedAvg):
 
     def _distribute(self, fed: Federation, held: _Held) -> None:
         """Give the last and the best model to all sites, as files."""
-        models = {"global": held, "best": self._best_held}
-        distribute(fed, {name: each.given() for name, each in models.items() if each is not None})
-        copies = [copy for each in (held, self._best_held) if each is not None for copy in each.at.values()]
+        models = {name: each for name, each in (("global", held), ("best", self._best_held)) if each is not None}
+
+        def search(name: str, why: str) -> FLModel:
+            self._search(fed, models[name], why)
+            return models[name].given()
+
+        self._searches = 0
+        distribute(fed, {name: each.given() for name, each in models.items()}, search)
+        copies = [copy for each in models.values() for copy in each.at.values()]
         self._held = self._best_held = None
         for copy in copies:
             fed.release(copy)

@@ -234,7 +234,11 @@ class Site(SiteChannel):
         return task
 
     def take(self) -> Task | None:
-        """Take a task that is there, with params that are fetched when they are read."""
+        """Take a task that is there, with params that are fetched when they are read.
+
+        If the model is at other sites, and can be fetched from none of them, the server is told, which may find it
+        elsewhere; the task is done with.
+        """
         try:
             decode, self._withdrawals_before = self._inbox.popleft()
         except IndexError:  # none was there, or it was withdrawn a moment ago
@@ -242,7 +246,11 @@ class Site(SiteChannel):
         task = self._task = decode()
         self._round = task.model.current_round
         if task.result_stays:  # then the model may be at other sites, which can be lost
-            task.model.params = self.peers.fetch([task.model.params, *task.model.meta.pop(MetaKey.ALSO_AT, [])])
+            try:
+                task.model.params = self.peers.fetch([task.model.params, *task.model.meta.pop(MetaKey.ALSO_AT, [])])
+            except DownloadError as error:
+                self.send_reply(FLModel(meta={"lost": str(error)}))
+                return None
         task.model = receive_params(task.model, self.cell)
         self._lazy = task.model.params if isinstance(task.model.params, LazyParams) else None
         if self._memory is not None:
