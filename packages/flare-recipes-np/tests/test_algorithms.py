@@ -333,10 +333,10 @@ WAITS = """
     while flare.is_running():
         model = flare.receive()
         done += 1
+        if (slow, done) in ((False, 5), (True, 2)):
+            open(f"{folder}/{{not slow}}", "wb").close()  # the other site, which has waited for that, goes on
         if (slow, done) in ((True, 1), (False, 5)):
-            open(f"{folder}/{{slow}}", "rb").read()  # until the other site is so far:
-        elif (slow, done) in ((False, 4), (True, 2)):
-            open(f"{folder}/{{not slow}}", "wb").close()
+            open(f"{folder}/{{slow}}", "rb").read()
         step = 10.0 if slow else 1.0
         params = {{"numpy_key": model.params["numpy_key"] + step}}
         flare.send(flare.FLModel(params=params, metrics={{"round": model.current_round}}))
