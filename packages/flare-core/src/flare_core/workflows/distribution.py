@@ -24,20 +24,22 @@ class Distribution(Workflow):
 
 
 def distribute(
-    fed: Federation, models: Mapping[str, FLModel], search: Callable[[str, str], FLModel] | None = None
+    fed: Federation, models: Mapping[str, FLModel], search: Callable[[str, str], FLModel | None] | None = None
 ) -> None:
     """Give models to all sites that are there, and show who has what; a site that leaves meanwhile is named.
 
     Args:
         fed: the sites.
         models: by name, as it is part of the files' names.
-        search: called with a name and a reason when nobody could fetch that model; returns it anew, or raises.
+        search: called with a name and a reason when nobody could fetch that model; returns it anew, None if
+            it is not to be had, or raises.
     """
     rows: list[tuple[str, ...]] = []
     for name, model in models.items():
         given = _give(fed, name, model, rows)
         if given and search is not None and not any(row[0] == name for row in rows):
-            given = _give(fed, name, search(name, next(iter(given.values()))), rows)
+            found = search(name, next(iter(given.values())))
+            given = given if found is None else _give(fed, name, found, rows)
         for site, lost in given.items():
             if lost:
                 fed.warn(f"{site} could not fetch the {name} model: {lost}")

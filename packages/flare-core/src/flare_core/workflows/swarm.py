@@ -116,6 +116,10 @@ class Swarm(FedAvg):
         fed.sample(self.min_clients)
         held = _Held(0, {})
         self._spread(fed, model, held)
+        if not held.at:
+            raise SiteError(
+                f"no site could be given the initial model; the sites are {', '.join(fed.sites)}", site=fed.sites[0]
+            )
         return held
 
     def _spread(self, fed: Federation, model: FLModel, held: _Held) -> None:
@@ -272,8 +276,13 @@ class Swarm(FedAvg):
         """Give the last and the best model to all sites, as files."""
         models = {name: each for name, each in (("global", held), ("best", self._best_held)) if each is not None}
 
-        def search(name: str, why: str) -> FLModel:
-            self._search(fed, models[name], why)
+        def search(name: str, why: str) -> FLModel | None:
+            try:
+                self._search(fed, models[name], why)
+            except SiteError:
+                if name == "global":  # then nobody has what the run was for
+                    raise
+                return None
             return models[name].given()
 
         self._searches = 0
