@@ -250,13 +250,15 @@ def expected(folder: Path, without: dict[int, str]) -> float:
     return float(sum(sum(map(Fraction, each.values())) / len(each) for each in by_round.values()))
 
 
-def kill_once(pid_of=lambda pid: pid):
+def kill_once(*pids_of):
+    """Kill who asks first, or the processes that functions of its id name."""
     dead = threading.Event()
 
     def decide(site, pid, times):
         if not dead.is_set():
             dead.set()
-            os.kill(pid_of(pid), signal.SIGKILL)
+            for pid_of in pids_of or [int]:
+                os.kill(pid_of(pid), signal.SIGKILL)
 
     return decide
 
@@ -343,24 +345,12 @@ def test_the_aggregator_is_killed_before_the_others_have_its_model(hospital):
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
 
 
-def kill_all_once(*pids_of):
-    dead = threading.Event()
-
-    def decide(site, pid, times):
-        if not dead.is_set():
-            dead.set()
-            for pid_of in pids_of:
-                os.kill(pid_of(pid), signal.SIGKILL)
-
-    return decide
-
-
 @pytest.mark.parametrize(("holders", "at_end"), [(("site-3", "site-1"), False), (("site-2", "site-3"), True)])
 def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, holders, at_end):
     """They come back, and read it from their files."""
     place = hospital(3)
     pids = [lambda _, site=site: int((place.folder / f"{site}.pid").read_text()) for site in holders]
-    gate = place.gate(kill_all_once(*pids))
+    gate = place.gate(kill_once(*pids))
     with place.admin() as admin:
         job = admin.submit(swarm_job(place, server_gate=str(gate.path), at_end=at_end))["id"]
     found, folder, models = outcome(place, job)
@@ -374,7 +364,7 @@ def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, ho
 def test_both_that_have_the_model_are_killed_while_one_of_them_aggregates(hospital):
     place = hospital(3)
     gate = place.gate(
-        kill_all_once(lambda pid: pid, lambda _: int((place.folder / "site-2.pid").read_text()))  # site 3, and site 2
+        kill_once(lambda pid: pid, lambda _: int((place.folder / "site-2.pid").read_text()))  # site 3, and site 2
     )
     with place.admin() as admin:
         job = admin.submit(swarm_job(place, mean_gate=str(gate.path)))["id"]

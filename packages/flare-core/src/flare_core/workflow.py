@@ -103,7 +103,8 @@ class Federation(Protocol):
             to: which sites; all if left out.
             result_stays: have the params of the replies stay at the sites. Those of the replies then only say where
                 they are: the server cannot read them, but give them to other sites, as a task's params or in a task's
-                ``meta``. The sites keep them until :meth:`release`.
+                ``meta``. The sites keep them until :meth:`release`. A site that could not fetch the given model, which
+                may be at sites that are lost, replies with the reason in ``meta["lost"]`` and nothing else.
         Raises:
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """

@@ -8,24 +8,20 @@ from typing import ClassVar, cast
 
 from flare_core import Executor, FLModel, SiteChannel, Task
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import DownloadError, write_file
+from flare_tensor_downloader import write_file
 
 __all__ = ["BesideExecutor", "KeepModelExecutor"]
 
 
 class BesideExecutor(Executor):
-    """An executor that tells the server what cannot be fetched, in ``meta["lost"]`` of its reply, and goes on."""
+    """An executor that does one task after the other, on models that the server or other sites have."""
 
     works_beside: ClassVar[bool] = True
 
     def run(self, channel: SiteChannel) -> None:
         """Do the tasks until the run is over."""
         while not channel.ended:
-            try:
-                task = channel.next_task()
-            except DownloadError as error:
-                channel.reply(FLModel(meta={"lost": str(error)}))
-                continue
+            task = channel.next_task()
             if task is not None:
                 channel.reply(self.execute(task, channel))
 

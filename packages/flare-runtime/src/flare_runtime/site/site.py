@@ -236,8 +236,8 @@ class Site(SiteChannel):
     def take(self) -> Task | None:
         """Take a task that is there, with params that are fetched when they are read.
 
-        If the model is at other sites, and can be fetched from none of them, the server is told, which may find it
-        elsewhere; the task is done with.
+        If the result stays here and the model cannot be fetched, the server is told in ``meta["lost"]`` of a reply, and
+        may find it elsewhere; the task is done with.
         """
         try:
             decode, self._withdrawals_before = self._inbox.popleft()
