@@ -76,7 +76,7 @@ def test_fuzz_an_archive_is_unpacked_in_its_folder_or_refused(tmp_path, names, m
             entry = zipfile.ZipInfo(name)
             entry.external_attr = modes << 16
             entry.compress_type = method
-            if entry.filename not in target.namelist():
+            if entry.filename and entry.filename not in target.namelist():
                 target.writestr(entry, b"content" * 20)
     content = made.getvalue()
     path = tmp_path / "in" / "job.zip"

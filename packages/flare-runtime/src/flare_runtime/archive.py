@@ -92,7 +92,14 @@ def _check_method(entry: zipfile.ZipInfo) -> None:
 def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
     place = PurePosixPath(entry.filename)
     is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
-    if place.is_absolute() or ".." in place.parts or "\\" in entry.filename or is_link or ":" in entry.filename:
+    if (
+        not entry.filename
+        or place.is_absolute()
+        or ".." in place.parts
+        or "\\" in entry.filename
+        or is_link
+        or ":" in entry.filename
+    ):
         raise JobError(f"the archive holds {entry.filename!r}, which leads out of the folder; nothing of it is used")
     if entry.is_dir():
         return
