@@ -1,6 +1,9 @@
 """Keep many clients connected to one server for a while, running small jobs, and plot what the server holds.
 
-Usage: tools/soak.py [--clients 64] [--minutes 10] [--plot soak.svg]
+Usage: tools/soak.py [--clients 64] [--minutes 10] [--plot soak.svg] [--together]
+
+The server has the machine's first processor to itself, and all clients share the others, since they would be on other
+machines; with --together all share all.
 
 Prints a line a job and, at the end, how memory, threads, sockets and files of the server's daemon changed between the
 first quarter and the last; exits with 1 if one of them has grown.
@@ -9,6 +12,7 @@ first quarter and the last; exits with 1 if one of them has grown.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import sys
@@ -33,6 +37,8 @@ SCRIPT = """
         model = flare.receive()
         flare.send(flare.FLModel(params={key: value + 1 for key, value in model.params.items()}))
 """
+SETTLED_S = 1.0  # after the last process of a job has gone, until the server has put its things away
+GONE_WITHIN_S = 60.0
 ALLOWED = {"memory": 1.05, "threads": 1.0, "sockets": 1.0, "files": 1.0}
 
 
@@ -41,19 +47,33 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--plot", type=Path, default=Path("soak.svg"))
+    parser.add_argument("--together", action="store_true", help="let the server and the clients share all processors")
     options = parser.parse_args()
+    processors = sorted(os.sched_getaffinity(0))
+    apart = not options.together and len(processors) > 1
     folder = Path(tempfile.mkdtemp(prefix="flare-soak-"))
     poc = Poc(folder / "poc")
     poc.prepare([f"site-{number}" for number in range(1, options.clients + 1)])
+    if apart:
+        os.sched_setaffinity(0, processors[1:])
     poc.start(leashed=True)
     try:
+        if apart:
+            move(poc.status()["server"], processors[:1])
         samples = soak(poc, folder, options.clients, options.minutes)
     finally:
         poc.stop()
         shutil.rmtree(folder)
-    title = f"The server's daemon: {options.clients} clients connected, {len(samples)} jobs of 5 rounds"
+    where = "the server on a processor of its own" if apart else "all on the same processors"
+    title = f"The server's daemon: {options.clients} clients connected, {len(samples)} jobs of 5 rounds, {where}"
     options.plot.write_text(plot(title, [Curve("#0b62a4", samples)]), encoding="utf-8")
     return report(samples)
+
+
+def move(process: int | None, processors: list[int]) -> None:
+    """Move a process, with its threads, and so what it starts from now on."""
+    for thread in psutil.Process(process).threads():
+        os.sched_setaffinity(thread.id, processors)
 
 
 def soak(poc: Poc, folder: Path, clients: int, minutes: float) -> list[Sample]:
@@ -66,6 +86,7 @@ def soak(poc: Poc, folder: Path, clients: int, minutes: float) -> list[Sample]:
         train_script=folder / "client.py",
     )
     server = psutil.Process(poc.status()["server"])
+    at_rest = measure(server, 0).sockets
     began = time.monotonic()
     samples: list[Sample] = []
     with Admin.connect(poc.admin) as admin:
@@ -74,9 +95,18 @@ def soak(poc: Poc, folder: Path, clients: int, minutes: float) -> list[Sample]:
             ended = admin.wait(job["id"], timeout_s=300)
             if ended["state"] != "finished":
                 raise SystemExit(f"the job {job['id']} {ended['state']}: {ended['reason']}")
-            samples.append(measure(server, passed))
+            samples.append(settled(server, began, at_rest + 1))  # one more: this process
             print(f"job {len(samples)}, {passed:.1f} min: {samples[-1]}", flush=True)
     return samples
+
+
+def settled(server: psutil.Process, began: float, sockets: int) -> Sample:
+    """Measure the server when the processes of the last job have gone."""
+    latest = time.monotonic() + GONE_WITHIN_S
+    while measure(server, 0).sockets > sockets and time.monotonic() < latest:
+        time.sleep(0.1)
+    time.sleep(SETTLED_S)
+    return measure(server, (time.monotonic() - began) / 60)
 
 
 def report(samples: list[Sample]) -> int:

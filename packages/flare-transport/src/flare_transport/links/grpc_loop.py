@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from flare_transport.links.allocator import keep_chunk_memory
+from flare_transport.links.allocator import give_back_memory, keep_chunk_memory
 
 __all__ = ["EventLoop", "event_loop"]
 
 Result = TypeVar("Result")
+
+GIVE_BACK_AFTER_S = 0.5
 
 _lock = threading.Lock()
 _shared: EventLoop | None = None
@@ -27,6 +29,7 @@ class EventLoop:
         self.asyncio = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.asyncio.run_forever, name="grpc-loop", daemon=True)
         self._thread.start()
+        self._giving_back: asyncio.TimerHandle | None = None
 
     @property
     def is_current(self) -> bool:
@@ -49,6 +52,18 @@ class EventLoop:
         except BaseException:
             future.cancel()
             raise
+
+    def give_back_memory(self) -> None:
+        """Give what links have used back to the system in a moment; called on the loop's thread.
+
+        The links of a job end together. They have it done once, since every thread that allocates waits meanwhile.
+        """
+        if self._giving_back is None:
+            self._giving_back = self.asyncio.call_later(GIVE_BACK_AFTER_S, self._give_back)
+
+    def _give_back(self) -> None:
+        self._giving_back = None
+        self.asyncio.run_in_executor(None, give_back_memory)
 
 
 def event_loop() -> EventLoop:

@@ -12,7 +12,6 @@ from typing import Any
 from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frame_reader import FrameReader, Receiver
 from flare_transport.frames import Buffer, Frame
-from flare_transport.links.allocator import give_back_memory
 from flare_transport.links.base import Ended, Link
 from flare_transport.links.grpc_lane import LANES, Lane, Reconnect
 from flare_transport.links.grpc_loop import EventLoop
@@ -108,7 +107,7 @@ class GrpcLink(Link):
             ended(self, self._error)
         finally:
             self._gone.set()
-            give_back_memory()
+            self._loop.call(self._loop.give_back_memory)
 
     async def _run_lane(self, lane: Lane, receiver: Receiver) -> None:
         reader = FrameReader(receiver)
