@@ -61,6 +61,15 @@ def test_nothing_is_written_outside_the_folder(tmp_path, name):
     assert [each.name for each in tmp_path.rglob("*") if each.is_file()] == ["evil.zip"]
 
 
+def test_an_entry_without_a_name_is_refused(tmp_path):
+    path = tmp_path / "nameless.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("x", "x")
+        made.infolist()[0].filename = ""  # in the directory, which is written last
+    with pytest.raises(JobError, match="the archive holds ''"):
+        unpack(path, tmp_path / "out")
+
+
 def test_a_link_is_refused(tmp_path):
     path = tmp_path / "link.zip"
     entry = zipfile.ZipInfo("link")
