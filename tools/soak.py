@@ -1,9 +1,9 @@
 """Keep many clients connected to one server for a while, running small jobs, and plot what the server holds.
 
-Usage: tools/soak.py [--clients 64] [--minutes 10] [--plot soak.svg] [--together]
+Usage: tools/soak.py [--clients 64] [--minutes 10] [--plot soak.svg] [--apart]
 
-The server has the machine's first processor to itself, and all clients share the others, since they would be on other
-machines; with --together all share all.
+With --apart the server has the first processor to itself, and all clients share the others, as if they were on other
+machines.
 
 Prints a line a job and, at the end, how memory, threads, sockets and files of the server's daemon changed between the
 first quarter and the last; exits with 1 if one of them has grown.
@@ -47,24 +47,25 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--plot", type=Path, default=Path("soak.svg"))
-    parser.add_argument("--together", action="store_true", help="let the server and the clients share all processors")
+    parser.add_argument("--apart", action="store_true", help="give the server a processor of its own")
     options = parser.parse_args()
     processors = sorted(os.sched_getaffinity(0))
-    apart = not options.together and len(processors) > 1
+    if options.apart and len(processors) < 2:
+        parser.error("--apart needs two processors; there is one")
     folder = Path(tempfile.mkdtemp(prefix="flare-soak-"))
     poc = Poc(folder / "poc")
     poc.prepare([f"site-{number}" for number in range(1, options.clients + 1)])
-    if apart:
+    if options.apart:
         os.sched_setaffinity(0, processors[1:])
     poc.start(leashed=True)
     try:
-        if apart:
+        if options.apart:
             move(poc.status()["server"], processors[:1])
         samples = soak(poc, folder, options.clients, options.minutes)
     finally:
         poc.stop()
         shutil.rmtree(folder)
-    where = "the server on a processor of its own" if apart else "all on the same processors"
+    where = "the server on a processor of its own" if options.apart else "all on the same processors"
     title = f"The server's daemon: {options.clients} clients connected, {len(samples)} jobs of 5 rounds, {where}"
     options.plot.write_text(plot(title, [Curve("#0b62a4", samples)]), encoding="utf-8")
     return report(samples)
