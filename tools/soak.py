@@ -19,6 +19,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,6 @@ SCRIPT = """
         model = flare.receive()
         flare.send(flare.FLModel(params={key: value + 1 for key, value in model.params.items()}))
 """
-SETTLED_S = 1.0  # after the last process of a job has gone, until the server has put its things away
 GONE_WITHIN_S = 60.0
 ALLOWED = {"memory": 1.05, "threads": 1.0, "sockets": 1.0, "files": 1.0}
 
@@ -86,8 +86,8 @@ def soak(poc: Poc, folder: Path, clients: int, minutes: float) -> list[Sample]:
         initial_model=np.zeros(10),
         train_script=folder / "client.py",
     )
-    server = psutil.Process(poc.status()["server"])
-    at_rest = measure(server, 0).sockets
+    daemons = {name: psutil.Process(process) for name, process in poc.status().items()}
+    server = daemons["server"]
     began = time.monotonic()
     samples: list[Sample] = []
     with Admin.connect(poc.admin) as admin:
@@ -96,18 +96,20 @@ def soak(poc: Poc, folder: Path, clients: int, minutes: float) -> list[Sample]:
             ended = admin.wait(job["id"], timeout_s=300)
             if ended["state"] != "finished":
                 raise SystemExit(f"the job {job['id']} {ended['state']}: {ended['reason']}")
-            samples.append(settled(server, began, at_rest + 1))  # one more: this process
+            await_end_of_jobs(daemons.values())
+            samples.append(measure(server, passed))
             print(f"job {len(samples)}, {passed:.1f} min: {samples[-1]}", flush=True)
     return samples
 
 
-def settled(server: psutil.Process, began: float, sockets: int) -> Sample:
-    """Measure the server when the processes of the last job have gone."""
-    latest = time.monotonic() + GONE_WITHIN_S
-    while measure(server, 0).sockets > sockets and time.monotonic() < latest:
-        time.sleep(0.1)
-    time.sleep(SETTLED_S)
-    return measure(server, (time.monotonic() - began) / 60)
+def await_end_of_jobs(daemons: Iterable[psutil.Process]) -> None:
+    """Wait for the job processes, whose connections are no growth while they end."""
+    processes = [child for daemon in daemons for child in daemon.children(recursive=True)]
+    _, alive = psutil.wait_procs(processes, timeout=GONE_WITHIN_S)
+    if alive:
+        raise SystemExit(
+            f"{len(alive)} processes of a job that has ended still run after {GONE_WITHIN_S:.0f} s: {alive}"
+        )
 
 
 def report(samples: list[Sample]) -> int:
