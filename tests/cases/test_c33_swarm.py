@@ -166,8 +166,7 @@ HOOKS = """
     import os
     import socket
 
-    from flare_core import WeightedMean
-    from flare_core.events import RoundEnded, RoundStarted
+    from flare_core import WeightedMean, events
     from flare_core.observer import Observer
 
 
@@ -190,13 +189,19 @@ HOOKS = """
 
 
     class Asks(Observer):
-        def __init__(self, gate, at_end):  # before round 3 or, at the end, after round 4
-            self.gate = gate
-            self.event, self.round = (RoundEnded, 4) if at_end else (RoundStarted, 3)
+        def __init__(self, gate, event, round):
+            self.gate, self.event, self.round = gate, getattr(events, event), round
 
         def attach(self, run):
-            run.events.subscribe(self.event, lambda event: ask(self.gate) if event.round == self.round else None)
+            run.events.subscribe(self.event, self.heard)
+
+        def heard(self, event):
+            if getattr(event, "round", None) == self.round:
+                ask(self.gate)
 """
+BEFORE_ROUND_3 = ("RoundStarted", 3)
+AFTER_THE_LAST_ROUND = ("RoundEnded", 4)
+AFTER_THE_RUN = ("RunEnded", None)
 SWARM_TASKS = tuple(task for name, task in vars(TaskName).items() if name.startswith("SWARM"))
 
 
@@ -206,7 +211,7 @@ def swarm_job(
     script_gate: str = "",
     mean_gate: str = "",
     server_gate: str = "",
-    at_end: bool = False,
+    server_asks: tuple[str, int | None] = BEFORE_ROUND_3,
     gated=(2, "site-3"),
     min_clients=2,
 ):
@@ -220,7 +225,9 @@ def swarm_job(
     swarm = Component("flare_runtime.site.swarm.SwarmExecutor", {"aggregator": mean})
     job.client.executors[:0] = [ExecutorEntry(SWARM_TASKS, swarm), KEEPS_MODELS]
     if server_gate:
-        job.server.components["asks"] = Component("hooks.Asks", {"gate": server_gate, "at_end": at_end})
+        job.server.components["asks"] = Component(
+            "hooks.Asks", dict(zip(("gate", "event", "round"), (server_gate, *server_asks), strict=True))
+        )
     return job
 
 
@@ -345,14 +352,16 @@ def test_the_aggregator_is_killed_before_the_others_have_its_model(hospital):
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
 
 
-@pytest.mark.parametrize(("holders", "at_end"), [(("site-3", "site-1"), False), (("site-2", "site-3"), True)])
-def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, holders, at_end):
+@pytest.mark.parametrize(
+    ("holders", "when"), [(("site-3", "site-1"), BEFORE_ROUND_3), (("site-2", "site-3"), AFTER_THE_LAST_ROUND)]
+)
+def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, holders, when):
     """They come back, and read it from their files."""
     place = hospital(3)
     pids = [lambda _, site=site: int((place.folder / f"{site}.pid").read_text()) for site in holders]
     gate = place.gate(kill_once(*pids))
     with place.admin() as admin:
-        job = admin.submit(swarm_job(place, server_gate=str(gate.path), at_end=at_end))["id"]
+        job = admin.submit(swarm_job(place, server_gate=str(gate.path), server_asks=when))["id"]
     found, folder, models = outcome(place, job)
     assert found["state"] == "finished", found["reason"]
     assert len(set(models.values())) == 1
@@ -387,3 +396,18 @@ def test_the_server_is_killed_and_the_sites_have_the_model(hospital):
     assert len(set(models.values())) == 1
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
     assert not list(place.folder.rglob("swarm-*.safetensors"))
+
+
+def test_the_server_is_killed_when_the_sites_know_that_the_run_is_over(hospital):
+    """They have removed what only the run needed, so a server that is started again must not ask for it."""
+    place = hospital(3)
+    gate = place.gate(kill_once(lambda pid: place.job_process()))
+    with place.admin() as admin:
+        job = admin.submit(swarm_job(place, server_gate=str(gate.path), server_asks=AFTER_THE_RUN))["id"]
+    found, folder, models = outcome(place, job)
+    assert found["state"] == "finished", found["reason"]
+    assert (folder / "events.jsonl").read_text().count("RunStarted") == 2
+    assert set(models) == {"site-1", "site-2", "site-3"}
+    assert len(set(models.values())) == 1
+    assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
+    assert json.loads((folder / "summary.json").read_text())["rounds"] == 5

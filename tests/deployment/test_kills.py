@@ -6,13 +6,17 @@ import json
 import os
 import signal
 import tempfile
+import textwrap
 import threading
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import psutil
 import pytest
 
+from flare_core.components import Component
+from flare_core.job import FilterEntry
 from flare_tensor_downloader import read_file
 
 RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1
@@ -121,6 +125,62 @@ def test_a_script_that_is_killed_between_two_tasks_goes_on_with_its_random_numbe
 
         found, after = place.run(place.job(SAYS_THAT_IT_HAS_SENT, [str(place.gate(decide).path)]))
         assert (found["state"], after) == ("finished", digest)
+
+
+OWN_NUMBERS = """
+    import numpy as np
+
+    import flare_core.client as flare
+
+    flare.init()
+    number = int(flare.get_site_name()[-1])
+    while flare.is_running():
+        model = flare.receive()
+        noise = np.random.default_rng((number, model.current_round)).normal(size=model.params["w"].shape)
+        flare.send(flare.FLModel(params={"w": model.params["w"] + noise}))
+"""
+ASKS_BEFORE_IT_READS = """
+    import os
+    import socket
+    from dataclasses import replace
+
+    from flare_core.filters import Filter
+
+
+    class AsksBeforeItReads(Filter):
+        def __init__(self, gate):
+            self.gate = gate
+
+        def process(self, model, context):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(self.gate)
+                connection.sendall(f"{context.site} {os.getpid()}".encode())
+                connection.recv(1)
+            return replace(model, params=dict(model.params.items()))
+"""
+
+
+@pytest.mark.timeout(60 + 30 * RUNS)
+def test_a_script_in_a_process_of_its_own_that_is_killed_before_its_reply_is_read(hospital):
+    place = hospital()
+    settings = {"model": {"w": np.zeros(100_000)}, "launch_external_process": True}
+    _, digest = place.run(place.job(OWN_NUMBERS, **settings))
+    for _ in range(RUNS):
+
+        def decide(site, pid, times):
+            if site == "site-1" and times == 2:
+                scripts = [each for each in psutil.Process(pid).children() if "client.py" in " ".join(each.cmdline())]
+                assert len(scripts) == 1
+                scripts[0].kill()
+                scripts[0].wait(20)
+
+        job = place.job(OWN_NUMBERS, **settings)
+        asks = Component("asks.AsksBeforeItReads", {"gate": str(place.gate(decide).path)})
+        (job.code.root / "asks.py").write_text(textwrap.dedent(ASKS_BEFORE_IT_READS))
+        job.code = replace(job.code, files=(*job.code.files, PurePosixPath("asks.py")))
+        job.client.task_result_filters.append(FilterEntry(("*",), [asks]))
+        found, after = place.run(job)
+        assert (found["state"], after) == ("finished", digest), found["reason"]
 
 
 COUNTS = """

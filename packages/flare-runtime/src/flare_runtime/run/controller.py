@@ -183,7 +183,8 @@ class RunController:
             restored = self._store.read_state()
             self._metrics.cut(int(restored.get("metrics", 0)))  # what was recorded of a round that begins again
         self._at = int(restored.get("workflow", 0))
-        for index, workflow in enumerate(_workflows(self._job)):
+        workflows = _workflows(self._job)
+        for index, workflow in enumerate(workflows):
             self.key_metric = self.key_metric or getattr(workflow, "key_metric", None)
             if index < self._at:
                 continue
@@ -195,15 +196,19 @@ class RunController:
             else:
                 self.federation.go_on(self._first_state if index == 0 else None, 0)
             workflow.run(self.federation)
+        if isinstance(self._store, RoundStore):
+            self._store.conclude({"workflow": len(workflows), **self._progress(self._completed)})
 
     def _state(self) -> dict[str, Any]:
         """What the round store keeps beside the model."""
+        state = {} if self._workflow is None else dict(self._workflow.state())
+        return {"workflow": self._at, "state": state, **self._progress(self._completed + 1)}
+
+    def _progress(self, completed: int) -> dict[str, Any]:
         return {
-            "workflow": self._at,
-            "state": dict(self._workflow.state()) if self._workflow is not None else {},
             "federation": self.federation.state,
             "metrics": self._metrics.flush(),
-            "completed": self._completed + 1,
+            "completed": completed,
             "best": self._best,
             "seconds": time.monotonic() - self._started,
         }

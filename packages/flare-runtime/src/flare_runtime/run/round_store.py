@@ -108,6 +108,15 @@ class RoundStore:
         else:
             self._write(model, state)
 
+    def conclude(self, progress: Mapping[str, Any]) -> None:
+        """Keep, beside the last round, that no more is to come; for before the sites learn it.
+
+        A server that is started again must not ask them for what they have removed since.
+        """
+        self._settle()
+        kept = json.loads(self._state_file.read_text()) if self._state_file.is_file() else {}
+        write_text(self._state_file, json.dumps({**kept, **progress}))
+
     def close(self) -> None:
         """Write what is pending, and the framework's own formats.
 

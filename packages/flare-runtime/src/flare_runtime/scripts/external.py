@@ -33,7 +33,7 @@ from flare_runtime.errors import ScriptError, ScriptKilledError
 from flare_runtime.processes.job_process import make_scratch
 from flare_runtime.site.log import SiteLog
 from flare_tensor_downloader import DownloadError, LazyParams, UnknownReferenceError, receive_params, send_params
-from flare_transport import Cell, Message, UnreachableError, blocking
+from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:
     from flare_runtime.site.site import Site
@@ -47,6 +47,9 @@ SITE_VARIABLE = "FLARE_SITE"
 
 LINGER_S = 5.0
 """How long a link of a script may outlive its process, which some library's child may hold open."""
+
+EXIT_S = 30.0
+"""How long a process may live on when its link is lost; a launcher of several ranks ends the others first."""
 
 TAIL_BYTES = 4000
 
@@ -287,12 +290,22 @@ class _Script:
     def _on_reply(self, model: FLModel) -> None:
         model = receive_params(model, self.host.cell)
         theirs = model.params
-        offer = self.site.send_reply(model)
+        try:
+            offer = self.site.send_reply(model)
+        except DownloadError as error:
+            if self._has_died(error):
+                return  # which is said in the end
+            raise
         if isinstance(theirs, LazyParams):
             if offer is None:
                 theirs.release()
             else:
                 offer.when_released(theirs.release)
+
+    def _has_died(self, error: DownloadError) -> bool:
+        """Whether a reply could not be read as its process was killed, or failed."""
+        is_cut = isinstance(error.__cause__, PeerLostError | UnreachableError)
+        return is_cut and self._exit.wait(EXIT_S) and self._process is not None and self._process.returncode != 0
 
     def _on_log(self, value: list[Any]) -> None:
         key, content, kind, step, extra = value

@@ -10,7 +10,7 @@ import types
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import ClassVar, TextIO
 
 import flare_core.client as client_api
 from flare_core.client.session import Session
@@ -48,8 +48,7 @@ class ProcessState:
         self._folder = str(folder)
         self._path = [*self.roots, *ProcessState._base_path]
         self._modules: dict[str, types.ModuleType] = {}
-        self._environment = dict(os.environ)
-        self._raw_environment: dict[Any, Any] = {}
+        self._environment = dict(_environment())
         self._output: tuple[TextIO, TextIO] = (output, output)
         self._logging: tuple[list[logging.Handler], int] = ([], logging.WARNING)
         self.seed = seed
@@ -94,8 +93,8 @@ class ProcessState:
         self._folder = os.getcwd()
         self._path = list(sys.path)
         self._modules = {name: sys.modules.pop(name) for name in self.own_modules if name in sys.modules}
-        if self._raw_environment != _raw_environment():
-            self._environment = dict(os.environ)
+        if self._environment != _environment():
+            self._environment = dict(_environment())
         self._output = (sys.stdout, sys.stderr)
         self._logging = (logging.root.handlers[:], logging.root.level)
         self._generators = generators.keep(self._generators)
@@ -108,9 +107,8 @@ class ProcessState:
         sys.modules.update(self._modules)
         if self.main is not None:
             sys.modules["__main__"] = self.main
-        if before is None or before._environment != self._environment:
+        if self._environment != _environment():
             _set_environment(self._environment)
-        self._raw_environment = _raw_environment()
         sys.stdout, sys.stderr = self._output
         logging.root.handlers[:], level = self._logging
         if logging.root.level != level:  # setting it empties the caches of all loggers, of which torch has hundreds
@@ -191,17 +189,18 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
     return spec
 
 
-def _raw_environment() -> dict[Any, Any]:
-    """A copy of the environment to compare with; ``dict(os.environ)`` would decode each variable, at each turn."""
-    return dict(vars(os.environ)["_data"])
+def _environment() -> dict[bytes, bytes]:
+    """The environment as ``os.environ`` keeps it; ``dict(os.environ)`` decodes each variable, into new memory."""
+    variables: dict[bytes, bytes] = vars(os.environ)["_data"]
+    return variables
 
 
-def _set_environment(wanted: dict[str, str]) -> None:
-    for name in os.environ.keys() - wanted.keys():
-        del os.environ[name]
+def _set_environment(wanted: dict[bytes, bytes]) -> None:
+    for name in _environment().keys() - wanted.keys():
+        del os.environ[os.fsdecode(name)]
     for name, value in wanted.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
+        if _environment().get(name) != value:
+            os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
 
 def _is_project_file(file: str, roots: Sequence[Path]) -> bool:

@@ -104,9 +104,9 @@ class _Part:
     executor: Executor
     site: Site
 
-    def does(self, task: str, site: str) -> bool:
-        """Whether a task of a site's is for this."""
-        return self.site.site == site and (task in self.tasks or "*" in self.tasks)
+    def does(self, task: str) -> bool:
+        """Whether a task of the site's is for this."""
+        return task in self.tasks or "*" in self.tasks
 
 
 class _Worker:
@@ -120,7 +120,7 @@ class _Worker:
         self._note = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
         self._index = {name: index for index, name in enumerate(plan.sites)}
         self._turns = Turns(self._announce)
-        self._parts: list[_Part] = []
+        self._parts: dict[str, list[_Part]] = {name: [] for name in plan.sites}
         self._logs: list[SiteLog] = []
         self._link = SocketLink(plan.link_to, connection)
 
@@ -139,12 +139,13 @@ class _Worker:
             except JobError as error:
                 self._cell.send(self._plan.server, "failed", [name, f"{name}: {error}", ""])
                 raise
-        self._left = len(self._parts)
+        parts = self._all_parts()
+        self._left = len(parts)
         threads = [
             threading.Thread(target=self._serve, args=(part,), name=f"flare-site-{part.site.site}", daemon=True)
-            for part in self._parts
+            for part in parts
         ]
-        for part in self._parts:
+        for part in parts:
             if part.site.turns is self._turns:
                 part.site.turns.join(part.site.seat)
         for thread in threads:
@@ -155,6 +156,9 @@ class _Worker:
         for log in self._logs:
             log.close()
         self._cell.close()
+
+    def _all_parts(self) -> list[_Part]:
+        return [part for parts in self._parts.values() for part in parts]
 
     def _prepare_site(self, name: str) -> None:
         job, run_folder = self._plan.job, RunFolder(self._plan.run_folder)
@@ -189,7 +193,7 @@ class _Worker:
             )
             if not beside:
                 site.observe(observers_of(app.components))
-            self._parts.append(_Part(entry.tasks, executor, site))
+            self._parts[name].append(_Part(entry.tasks, executor, site))
 
     def _serve(self, part: _Part) -> None:
         site = part.site
@@ -247,19 +251,19 @@ class _Worker:
         task_id, names, task, model, stays = message.payload
         names = names or self._plan.sites
         for number, name in enumerate(names):
-            part = next(each for each in self._parts if each.does(task, name))
+            part = next(each for each in self._parts[name] if each.does(task))
             if number == 0:
                 part.site.deliver(lambda: Task(task, model, task_id, stays))
             else:
                 part.site.deliver(_decoder(message))
 
     def _on_withdraw(self, message: Message) -> None:
-        for part in self._parts:
-            if part.site.site in message.payload:
+        for name in message.payload:
+            for part in self._parts.get(name, ()):
                 part.site.withdraw()
 
     def _on_end(self, message: Message) -> None:
-        for part in self._parts:
+        for part in self._all_parts():
             part.site.end()
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
@@ -267,7 +271,7 @@ class _Worker:
         # Others are scripts, whose end is noticed elsewhere.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
             self._is_lost = True  # before its script is ended, which would look like a failure
-            for part in list(self._parts):
+            for part in self._all_parts():
                 part.site.close(RunStatus.ABORTED, f"{peer} is gone")
             end_external_processes()
             os._exit(LOST_SERVER)
