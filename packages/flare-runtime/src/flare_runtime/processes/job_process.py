@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_runtime.processes.priority import give_way
 from flare_transport import Cell, SocketLink
 
 __all__ = [
@@ -44,6 +45,9 @@ ENDS = {
 }
 
 GRACE_S = 10.0
+
+NICE = 10
+"""How far a job's processes give way to its daemon and whatever else runs on the machine."""
 
 
 class JobProcess:
@@ -90,6 +94,7 @@ class JobProcess:
             raise
         finally:
             theirs.close()
+        give_way(self._process.pid, NICE)
         self.peer = peer
         self._ended = ended
         self._gone = threading.Event()

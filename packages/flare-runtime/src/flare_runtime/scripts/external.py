@@ -31,6 +31,7 @@ from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError, ScriptKilledError
 from flare_runtime.processes.job_process import make_scratch
+from flare_runtime.processes.priority import give_way
 from flare_runtime.site.log import SiteLog
 from flare_tensor_downloader import DownloadError, LazyParams, UnknownReferenceError, receive_params, send_params
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
@@ -195,6 +196,7 @@ class _Script:
                     " the PATH of this process?",
                     site=self.site.site,
                 ) from error
+        give_way(self._process.pid, 0)  # a session of its own knows nothing of this one's
         if is_sent:
             self._pump = threading.Thread(target=self._copy_output, name=f"flare-output-{self.site.site}", daemon=True)
             self._pump.start()

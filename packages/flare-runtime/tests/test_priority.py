@@ -1,0 +1,59 @@
+"""Processes of jobs give way to the daemons."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flare_runtime.processes.job_process import NICE, JobProcess
+from flare_runtime.processes.priority import give_way
+from flare_transport import Cell
+
+
+@pytest.fixture
+def process():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as started:
+        yield started
+
+
+def nice(process: int = 0) -> int:
+    return os.getpriority(os.PRIO_PROCESS, process)
+
+
+@pytest.mark.parametrize(("by", "found"), [(0, 0), (7, 7), (30, 19)])
+def test_a_process_and_its_session_give_way(process, by, found):
+    give_way(process.pid, by)
+    assert nice(process.pid) == min(19, nice() + found)
+    autogroup = Path(f"/proc/{process.pid}/autogroup")
+    if autogroup.exists() and os.geteuid() == 0:  # others may set one in a tenth of a second, on the whole machine
+        assert autogroup.read_text().split()[-1] == str(nice(process.pid))
+
+
+def test_a_process_that_has_ended_is_no_error(process):
+    process.kill()
+    process.wait()
+    give_way(process.pid, 7)
+
+
+def test_a_process_of_a_job_gives_way(tmp_path):
+    (tmp_path / "waits.py").write_text("import socket, sys; socket.socket(fileno=int(sys.argv[1])).recv(1)")
+    cell = Cell("site-1")
+    process = JobProcess(
+        "waits",
+        {},
+        plan_file=tmp_path / "plan.json",
+        cell=cell,
+        peer="site-1.job",
+        environment={"PYTHONPATH": str(tmp_path)},
+        log=tmp_path / "log.txt",
+        ended=lambda code: None,
+    )
+    try:
+        assert nice(process.pid) == min(19, nice() + NICE)
+    finally:
+        process.stop()
+        cell.close()
