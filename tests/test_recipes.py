@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from flare_core import JobFailed, ParamsType, RecipeError, export_job, load_job
+from flare_core import JobFailed, ParamsType, RecipeError, UnknownArgumentError, export_job, load_job
 from flare_core.recipes import ScriptRecipe
 
 COMMON = [
@@ -129,8 +129,12 @@ def test_each_argument_is_checked(make, name):
     }.items():  # fmt: skip
         with pytest.raises(RecipeError, match=argument):
             make(name, **{argument: value})
-    with pytest.raises(TypeError, match="no_such_argument"):
+    with pytest.raises(
+        UnknownArgumentError, match=f"flare_recipes_np.{name} has no argument 'no_such_argument'; it has "
+    ):
         make(name, no_such_argument=1)
+    with pytest.raises(UnknownArgumentError, match="no argument 'min_client'; did you mean min_clients"):
+        make(name, min_client=1)
 
 
 @pytest.mark.parametrize("name", NUMPY)

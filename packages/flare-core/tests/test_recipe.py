@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flare_core import Filter, ModelTypeError, RecipeError
+from flare_core import Filter, ModelTypeError, RecipeError, UnknownArgumentError
 from flare_core.recipe import check_args
 from flare_core.recipes import BaseFedAvgRecipe
 
@@ -90,7 +90,7 @@ def test_an_unusable_argument_is_named_at_construction(recipe_with, changes, mes
 
 
 def test_arguments_have_no_positions(tmp_path):
-    with pytest.raises(TypeError):
+    with pytest.raises(UnknownArgumentError, match="takes arguments by their names only, such as name="):
         PlainRecipe("demo", 2)
 
 

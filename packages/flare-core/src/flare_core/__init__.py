@@ -19,6 +19,7 @@ from flare_core.errors import (
     RecipeError,
     ShapeMismatchError,
     SiteError,
+    UnknownArgumentError,
     UnknownKeyError,
     WeightError,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "Task",
     "TaskName",
     "TensorFilter",
+    "UnknownArgumentError",
     "UnknownKeyError",
     "WeightError",
     "WeightedMean",

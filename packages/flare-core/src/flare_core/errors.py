@@ -87,6 +87,10 @@ class ModelTypeError(RecipeError, TypeError):
     """A recipe was given a model of another framework."""
 
 
+class UnknownArgumentError(RecipeError, TypeError):
+    """A recipe was given an argument that it does not have."""
+
+
 class JobError(FlareError):
     """A job description, its folder or one of its components is unusable."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flare_core.additions import Additions
 from flare_core.environment import ExecEnv, Run, chosen_environment
-from flare_core.errors import JobError, ModelTypeError, RecipeError
+from flare_core.errors import JobError, ModelTypeError, RecipeError, UnknownArgumentError
 from flare_core.job import ALL_SITES, SERVER, Job, check_name
 from flare_core.job_folder import export_job
 
@@ -40,6 +41,19 @@ class Recipe(Additions, ABC):
 
     name: str
     min_clients: int
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error would name a base class
+        known = [field.name for field in fields(cls) if field.init]
+        if arguments:
+            raise UnknownArgumentError(
+                f"{cls.public_name()} takes arguments by their names only, such as {known[0]}=…; its first is not named"
+            )
+        for name in named:
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+                raise UnknownArgumentError(f"{cls.public_name()} has no argument {name!r}; {hint}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         Additions.__init__(self)
