@@ -10,7 +10,7 @@ import re
 import pytest
 
 from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, WarningRaised
-from flare_runtime.display import open_display, plot, summary_text
+from flare_runtime.display import open_display, plot, summary_text, waiting
 
 
 def events_of_a_run(bus: EventBus) -> None:
@@ -97,3 +97,13 @@ def test_the_summary_says_what_matters():
     assert "accuracy by round" in text
     assert "traffic   a round: 2 MiB to the sites, 500 bytes from them" in text
     assert text.splitlines()[-1] == "folder    /runs"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_what_is_waited_for_is_shown_on_a_terminal(monkeypatch, is_terminal):
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr("sys.stderr", stream)
+    with waiting("Starting the clients"):
+        pass
+    assert ("Starting the clients" in stream.getvalue()) == is_terminal

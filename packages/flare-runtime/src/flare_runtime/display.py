@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,7 +12,7 @@ from typing import Any, TextIO
 from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, TableMade, WarningRaised
 from flare_runtime.terminal import one_line, printable
 
-__all__ = ["Display", "open_display", "plot", "summary_text"]
+__all__ = ["Display", "open_display", "plot", "summary_text", "waiting"]
 
 MAX_METRICS = 4
 
@@ -96,6 +97,18 @@ def open_display(job_name: str, sites: int, stream: TextIO | None = None) -> Dis
     """Return the display that fits where the output goes."""
     stream = stream or sys.stdout
     return (LiveDisplay if stream.isatty() else Display)(job_name, sites, stream)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show what is waited for as long as it takes; on a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flare_core import Job
 from flare_core.recipe import check_count
+from flare_runtime.display import waiting
 from flare_runtime.processes.daemon import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
 from flare_runtime.prod import ProdEnv
 from flare_runtime.provision.kit import Kit
@@ -84,16 +85,17 @@ class Poc:
         """
         environment = environment_for(1)  # the sites share the machine's cores among themselves
         try:
-            self._daemons.append(
-                start_daemon("server", self.project_folder / "server", leashed=leashed, environment=environment)
-            )
+            with waiting("Starting the server"):
+                self._daemons.append(
+                    start_daemon("server", self.project_folder / "server", leashed=leashed, environment=environment)
+                )
 
             def start_site(name: str) -> RunningDaemon:
                 cards = {VARIABLE: gpus[self.sites.index(name) % len(gpus)]} if gpus else {}
                 folder = self.folder / "sites" / name
                 return start_daemon("client", folder, leashed=leashed, environment={**environment, **cards})
 
-            with ThreadPoolExecutor(8) as pool:
+            with waiting("Starting the clients"), ThreadPoolExecutor(8) as pool:
                 for daemon in pool.map(start_site, self.sites):
                     self._daemons.append(daemon)
         except BaseException:
