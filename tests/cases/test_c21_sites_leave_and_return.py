@@ -256,11 +256,13 @@ def test_a_site_that_is_killed_while_its_result_is_read_counts_once(hospital):
     wire = Wire()
     place = hospital(2, port=wire.port, listen=wire.server_port)
     pids: dict[str, int] = {}
+    # Of 64 MiB, those of site 1 come first; if it did not wait for the other, all of them could have come by then.
+    both = threading.Barrier(2, lambda: wire.cut_after(24 << 20, lambda: os.kill(pids["site-1"], signal.SIGKILL)))
 
     def decide(site, pid, times):
         pids[site] = pid
-        if len(pids) == 2 and times == 1:
-            wire.cut_after(24 << 20, lambda: os.kill(pids["site-1"], signal.SIGKILL))  # of 64 MiB, its own come first
+        if times == 1:
+            both.wait(30)
 
     gate = place.gate(decide)
     model = {"w": np.zeros(1 << 21), "v": np.zeros(1 << 21)}
