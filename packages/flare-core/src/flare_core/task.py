@@ -11,6 +11,8 @@ from flare_core.model import FLModel, MetaKey
 
 __all__ = ["Reply", "Task", "TaskName"]
 
+_NUM_STEPS = f'meta["{MetaKey.NUM_STEPS_CURRENT_ROUND}"]'
+
 
 class TaskName:
     """Names of the tasks that Flare's own workflows send."""
@@ -70,11 +72,7 @@ class Reply:
         Raises:
             WeightError: it is no finite number from 0.
         """
-        return checked_weight(
-            self.model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND, 1),
-            self.site,
-            f'meta["{MetaKey.NUM_STEPS_CURRENT_ROUND}"]',
-        )
+        return checked_weight(self.model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND, 1), self.site, _NUM_STEPS)
 
 
 def checked_weight(value: Any, site: str, source: str) -> float:

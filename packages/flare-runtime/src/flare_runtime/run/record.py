@@ -54,9 +54,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write a run's summary, whole or not at all."""
+    """Write a run's summary, whole or not at all: a line for each entry, as one can have thousands of rounds."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(summary, indent=2, default=str) + "\n", encoding="utf-8")
+    lines = [f"  {json.dumps(key)}: {json.dumps(value, default=str)}" for key, value in summary.items()]
+    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     partial.replace(path)
 
 

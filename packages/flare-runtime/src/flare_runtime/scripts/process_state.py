@@ -204,14 +204,17 @@ def _set_environment(wanted: dict[bytes, bytes]) -> None:
 
 
 def _is_project_file(file: str, roots: Sequence[Path]) -> bool:
-    parts = Path(file).parts
-    if "site-packages" in parts or "dist-packages" in parts or any(part.startswith("flare_") for part in parts):
+    if not _is_below(file, roots):
         return False
-    return _is_below(file, roots)
+    parts = Path(file).parts
+    return not (
+        "site-packages" in parts or "dist-packages" in parts or any(part.startswith("flare_") for part in parts)
+    )
 
 
 def _is_below(path: str, roots: Sequence[Path]) -> bool:
-    place = Path(path).absolute()
-    if place.is_relative_to(sys.prefix) or place.is_relative_to(sys.base_prefix):
-        return False
-    return any(place.is_relative_to(root) for root in roots)
+    place = os.path.join(os.path.abspath(path), "")
+    installed, own = (
+        tuple(os.path.join(each, "") for each in places) for places in ((sys.prefix, sys.base_prefix), roots)
+    )
+    return place.startswith(own) and not place.startswith(installed)
