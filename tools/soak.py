@@ -1,9 +1,6 @@
 """Keep many clients connected to one server for a while, running small jobs, and plot what the server holds.
 
-Usage: tools/soak.py [--clients 64] [--minutes 10] [--plot soak.svg] [--apart]
-
-With --apart the server has the first processor to itself, and all clients share the others, as if they were on other
-machines.
+Usage: tools/soak.py [--clients 64] [--minutes 10] [--plot soak.svg]
 
 Prints a line a job and, at the end, how memory, threads, sockets and files of the server's daemon changed between the
 first quarter and the last; exits with 1 if one of them has grown.
@@ -12,7 +9,6 @@ first quarter and the last; exits with 1 if one of them has grown.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import statistics
 import sys
@@ -47,34 +43,19 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--plot", type=Path, default=Path("soak.svg"))
-    parser.add_argument("--apart", action="store_true", help="give the server a processor of its own")
     options = parser.parse_args()
-    processors = sorted(os.sched_getaffinity(0))
-    if options.apart and len(processors) < 2:
-        parser.error("--apart needs two processors; there is one")
     folder = Path(tempfile.mkdtemp(prefix="flare-soak-"))
     poc = Poc(folder / "poc")
     poc.prepare([f"site-{number}" for number in range(1, options.clients + 1)])
-    if options.apart:
-        os.sched_setaffinity(0, processors[1:])
     poc.start(leashed=True)
     try:
-        if options.apart:
-            move(poc.status()["server"], processors[:1])
         samples = soak(poc, folder, options.clients, options.minutes)
     finally:
         poc.stop()
         shutil.rmtree(folder)
-    where = "the server on a processor of its own" if options.apart else "all on the same processors"
-    title = f"The server's daemon: {options.clients} clients connected, {len(samples)} jobs of 5 rounds, {where}"
+    title = f"The server's daemon: {options.clients} clients connected, {len(samples)} jobs of 5 rounds"
     options.plot.write_text(plot(title, [Curve("#0b62a4", samples)]), encoding="utf-8")
     return report(samples)
-
-
-def move(process: int | None, processors: list[int]) -> None:
-    """Move a process, with its threads, and so what it starts from now on."""
-    for thread in psutil.Process(process).threads():
-        os.sched_setaffinity(thread.id, processors)
 
 
 def soak(poc: Poc, folder: Path, clients: int, minutes: float) -> list[Sample]:
