@@ -6,6 +6,9 @@ import io
 import os
 import pty
 import re
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from typing import TextIO
 
 import pytest
 
@@ -35,24 +38,33 @@ def test_one_line_a_round_where_there_is_no_terminal():
     ]
 
 
-def test_a_bar_on_a_terminal(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "110")
+def on_a_terminal(show: Callable[[TextIO], None]) -> str:
+    """What is shown on a terminal, without its control sequences."""
     ours, theirs = pty.openpty()
     with open(theirs, "w") as terminal:
-        bus = EventBus()
-        display = open_display("hello", 3, terminal)
-        display.attach(bus)
-        events_of_a_run(bus)
-        display.close()
-        display.note("FINISHED  hello")
+        show(terminal)
     shown = b""
     try:
         while part := os.read(ours, 65536):
             shown += part
     except OSError:  # the other end is closed
         os.close(ours)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "110")
+
+    def show(terminal):
+        bus = EventBus()
+        display = open_display("hello", 3, terminal)
+        display.attach(bus)
+        events_of_a_run(bus)
+        display.close()
+        display.note("FINISHED  hello")
+
+    text = on_a_terminal(show)
     assert "hello" in text
     assert "2/2" in text
     assert "accuracy 0.75" in text
@@ -99,11 +111,13 @@ def test_the_summary_says_what_matters():
     assert text.splitlines()[-1] == "folder    /runs"
 
 
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_what_is_waited_for_is_shown_on_a_terminal(monkeypatch, is_terminal):
-    stream = io.StringIO()
-    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
-    monkeypatch.setattr("sys.stderr", stream)
-    with waiting("Starting the clients"):
-        pass
-    assert ("Starting the clients" in stream.getvalue()) == is_terminal
+def test_what_is_waited_for_is_shown_on_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+    def show(stream):
+        with redirect_stderr(stream), waiting("Starting the clients"):
+            pass
+
+    assert "Starting the clients" in on_a_terminal(show)
+    show(elsewhere := io.StringIO())
+    assert elsewhere.getvalue() == ""
