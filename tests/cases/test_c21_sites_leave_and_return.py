@@ -104,7 +104,7 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
 def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, external, size):
     """It is stopped over two rounds: what it was to do in the second of them it need not do any more."""
     place = hospital(3)
-    stopped = threading.Event()
+    stopped, goes_on = threading.Event(), threading.Event()
     pids: list[int] = []
 
     def decide(site, pid, times):
@@ -112,6 +112,7 @@ def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, ex
             os.kill(pid, signal.SIGSTOP)
             pids.append(pid)
             stopped.set()
+            assert goes_on.wait(60)  # a thread of it may run for a moment yet, and must not reply
 
     gate = place.gate(decide)
     with place.admin() as admin:
@@ -128,6 +129,7 @@ def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, ex
     assert stopped.wait(20)
     place.wait_for_events(job_id, {"event": "RoundStarted", "round": 3})
     os.kill(pids[0], signal.SIGCONT)
+    goes_on.set()
     folder = fetch(place, job_id)
     rounds = contributions(folder)
     assert set(rounds[1]) == set(rounds[2]) == {"site-1", "site-3"}
@@ -274,6 +276,43 @@ def test_a_site_that_is_killed_while_its_result_is_read_counts_once(hospital):
     assert model_of(folder) == pytest.approx(expected(rounds), rel=1e-12)
     assert "the round begins again" in (folder / "log.txt").read_text()
     assert json.loads((folder / "summary.json").read_text())["rounds"] == 3
+    wire.close()
+
+
+def test_a_site_whose_result_stops_coming_is_late_too(hospital):
+    """A part of its numbers is in the sum by then; what else comes of them, rounds later, is dropped."""
+    wire = Wire()
+    place = hospital(3, port=wire.port, listen=wire.server_port)
+    goes_on, carrier = threading.Event(), []
+
+    def stall():
+        carrier.append(threading.current_thread().name)
+        assert goes_on.wait(60)
+
+    all_three = threading.Barrier(3, lambda: wire.cut_after(20 << 20, stall))  # 16 MiB are site 1's
+
+    def decide(site, pid, times):
+        if times == 1:
+            all_three.wait(30)
+
+    gate = place.gate(decide)
+    model = {"w": np.zeros(1 << 20), "v": np.zeros(1 << 20)}
+    with place.admin() as admin:
+        job = place.job(
+            ADDS, [str(gate.path), "1"], rounds=5, min_clients=2, model=model, meta={"round_deadline_s": 2.5}
+        )
+        job_id = admin.submit(job)["id"]
+    place.wait_for_events(job_id, {"event": "RoundStarted", "round": 3})
+    goes_on.set()
+    folder = fetch(place, job_id)
+    rounds = contributions(folder)
+    assert len(carrier) == 1
+    assert set(rounds[1]) == set(rounds[2]) == {"site-1", "site-3"}
+    assert set(rounds[4]) == {"site-1", "site-2", "site-3"}
+    assert model_of(folder) == pytest.approx(expected(rounds), rel=1e-12)
+    log = (folder / "log.txt").read_text()
+    assert "the result of site-2 was cut short; the round begins again" in log
+    assert "did not reply within 2.5 s; 0 of 8388608 bytes had arrived" in log
     wire.close()
 
 

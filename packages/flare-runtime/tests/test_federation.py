@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
 from table import SITES, Table, run
 
-from flare_core import FLModel, SiteError
+from flare_core import FLModel, SiteError, Workflow
 from flare_core.workflows import FedAvg
 from flare_runtime.run.folder import RunFolder
-from flare_tensor_downloader import read_file
+from flare_tensor_downloader import DigestError, read_file, send_params
 
 
 @pytest.fixture
@@ -87,3 +88,28 @@ def test_a_late_reply_is_ignored(table, caplog):
     thread.join(20)
     assert not errors
     assert "late result ignored site=site-1" in caplog.text
+
+
+class Damaged(Workflow):
+    """Finds the first reply of a round damaged."""
+
+    def run(self, federation):
+        for _ in federation.rounds(1):
+            for _reply in federation.broadcast("train", FLModel(params={"w": np.zeros(2)})):
+                raise DigestError("the bytes are not those that were sent")
+
+
+def test_a_site_whose_result_is_not_read_to_its_end_goes_on_when_the_round_begins_again(table):
+    thread, errors = run(table, Damaged())
+    table.all_have_a_task.wait(20)
+    outgoing, offer = send_params(FLModel(params={"w": np.zeros(1 << 20)}), table.downloaders["site-1"])
+    released = threading.Event()
+    offer.when_released(released.set)
+    table.reply("site-1", outgoing)
+    thread.join(20)
+    assert isinstance(errors[0], DigestError)
+    assert table.federation.is_reading
+    assert not released.is_set()
+    table.federation.go_on(None, 0)
+    assert released.wait(20)
+    assert not table.federation.is_reading

@@ -95,7 +95,8 @@ class Federation(Protocol):
         params are read from the site when touched, and only until the next reply is taken.
 
         All of ``to`` must answer, or the quorum of a :class:`Sample`: then sites that leave in the meantime, or have
-        not answered when the round's deadline is over, are passed over. A result that comes too late is never used.
+        not answered when the round's deadline is over, are passed over. A result that comes too late is never used; one
+        that stops coming for as long as the deadline has the round begin again without its site.
 
         Args:
             task: the task's name.

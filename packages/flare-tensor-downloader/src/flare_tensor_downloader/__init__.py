@@ -6,6 +6,7 @@ from flare_tensor_downloader.errors import (
     DownloadError,
     IncompleteError,
     SafetensorsError,
+    StalledError,
     UnknownReferenceError,
 )
 from flare_tensor_downloader.fetch import Offered
@@ -30,6 +31,7 @@ __all__ = [
     "Producer",
     "SafetensorsError",
     "SettingError",
+    "StalledError",
     "TensorMemory",
     "TransferSettings",
     "UnknownReferenceError",

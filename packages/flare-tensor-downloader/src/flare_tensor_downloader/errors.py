@@ -4,7 +4,8 @@ FlareError
 └── DownloadError            names the tensor and the cell that offers it
     ├── UnknownReferenceError    the reference was never made, or is closed
     ├── IncompleteError          fewer or more bytes arrived than were offered
-    └── DigestError              bytes arrived that are not those that were sent
+    ├── DigestError              bytes arrived that are not those that were sent
+    └── StalledError             no bytes arrived for too long
 └── SafetensorsError         a file, or a dtype, is none that the container can hold
 """
 
@@ -12,7 +13,14 @@ from __future__ import annotations
 
 from flare_core.errors import FlareError
 
-__all__ = ["DigestError", "DownloadError", "IncompleteError", "SafetensorsError", "UnknownReferenceError"]
+__all__ = [
+    "DigestError",
+    "DownloadError",
+    "IncompleteError",
+    "SafetensorsError",
+    "StalledError",
+    "UnknownReferenceError",
+]
 
 
 class DownloadError(FlareError):
@@ -29,6 +37,10 @@ class IncompleteError(DownloadError):
 
 class DigestError(DownloadError):
     """Bytes arrived that are not those that were sent."""
+
+
+class StalledError(DownloadError, TimeoutError):
+    """Nothing arrived for as long as whoever fetches was ready to wait."""
 
 
 class SafetensorsError(FlareError, ValueError):

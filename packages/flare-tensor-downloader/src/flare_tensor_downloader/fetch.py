@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from flare_core.model import key_text
-from flare_tensor_downloader.errors import DigestError, DownloadError, IncompleteError, UnknownReferenceError
+from flare_tensor_downloader.errors import (
+    DigestError,
+    DownloadError,
+    IncompleteError,
+    StalledError,
+    UnknownReferenceError,
+)
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, digest_of
 from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
 
@@ -73,15 +79,19 @@ def fetch(offered: Offered, pieces: Iterable[Piece]) -> Iterator[Piece]:
     Raises:
         IncompleteError, DigestError: the bytes are too few, too many or wrong; names the tensor and the owner.
         DownloadError: the owner has no such tensor, or its link ended.
-        TimeoutError: the owner did not send a range within the offer's limit.
+        StalledError: the owner did not send a range within the offer's limit.
     """
     window: deque[tuple[Piece, PendingReply]] = deque()
-    for piece in pieces:
-        window.append((piece, _asked(offered, piece)))
-        if len(window) == WINDOW:
+    try:
+        for piece in pieces:
+            window.append((piece, _asked(offered, piece)))
+            if len(window) == WINDOW:
+                yield _checked(offered, *window.popleft())
+        while window:
             yield _checked(offered, *window.popleft())
-    while window:
-        yield _checked(offered, *window.popleft())
+    finally:
+        for _, pending in window:
+            pending.cancel()
 
 
 def _asked(offered: Offered, piece: Piece) -> PendingReply:
@@ -91,9 +101,9 @@ def _asked(offered: Offered, piece: Piece) -> PendingReply:
         raise _lost(offered, piece, error) from error
 
 
-def _lost(offered: Offered, piece: Piece, error: Exception) -> DownloadError:
+def _lost(offered: Offered, piece: Piece, error: Exception, kind: type[DownloadError] = DownloadError) -> DownloadError:
     where = f"'{key_text(piece.entry.key)}' from {offered.owner}"
-    return DownloadError(f"{where}: {error}; {piece.offset} of {piece.entry.nbytes} bytes had arrived")
+    return kind(f"{where}: {error}; {piece.offset} of {piece.entry.nbytes} bytes had arrived")
 
 
 def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
@@ -105,6 +115,9 @@ def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
         raise kind(f"{where}: {error}") from error
     except (PeerLostError, UnreachableError) as error:
         raise _lost(offered, piece, error) from error
+    except TimeoutError as error:
+        pending.cancel()
+        raise _lost(offered, piece, error, StalledError) from error
     if len(message.body) != len(piece.target):
         raise IncompleteError(
             f"{where}: {len(message.body)} bytes arrived where {len(piece.target)} of {piece.entry.nbytes} were due"

@@ -99,17 +99,21 @@ def _is_small(params: Params, inline_bytes: int) -> bool:
     return size <= INLINE_TOTAL_BYTES
 
 
-def receive_params(model: FLModel, cell: Cell, sent: Mapping[Key, Any] | None = None) -> FLModel:
+def receive_params(
+    model: FLModel, cell: Cell, sent: Mapping[Key, Any] | None = None, *, timeout_s: float | None = None
+) -> FLModel:
     """Turn what :func:`send_params` put into a message into a model whose params are fetched when they are read.
 
     Args:
         model: from the message.
         cell: what fetches.
         sent: by key, the tensors of the model that is answered; None if it is no answer, or only passed on.
+        timeout_s: for how many seconds nothing may arrive while they are read; None waits as long as the link lasts.
     """
     params = model.params
     if isinstance(params, OfferedParams):
-        model.params = LazyParams(Offered(cell, params.owner, params.ref_id), params.entries, sent)
+        offered = Offered(cell, params.owner, params.ref_id, timeout_s)
+        model.params = LazyParams(offered, params.entries, sent)
     return model
 
 

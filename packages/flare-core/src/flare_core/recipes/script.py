@@ -49,7 +49,7 @@ class ScriptRecipe(Recipe):
             both directions, ``topk:0.01`` (which needs DIFF) for results; or a dict with ``task`` and ``result``.
             ``+zstd`` after a codec compresses further. See :mod:`flare_core.compression` for what each costs.
         round_deadline_s: seconds after which a round goes on without sites that have not answered, if ``min_clients``
-            have; None waits for all that are there.
+            have; and without one whose answer stops coming for so long. None waits for all that are there.
         reconnect_grace_s: seconds to wait for sites while fewer than ``min_clients`` are there; then the run fails.
         seed: start of every random choice of the run, and of the global generators (``random``, ``numpy.random``,
             torch) of scripts that run inside the site's process.

@@ -22,7 +22,7 @@ from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.record import MetricsFile, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.round_store import RoundStore
-from flare_tensor_downloader import Downloader, DownloadError
+from flare_tensor_downloader import Downloader, DownloadError, StalledError
 from flare_transport import Cell, TransportError
 
 __all__ = ["Crew", "RunController", "persistor_of"]
@@ -99,19 +99,27 @@ class RunController:
         if isinstance(self._store, RoundStore):
             self._take_over(self._store.read_state())
         meta = self._job.meta
+        waits = Waits(
+            **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
+        )
+        dispatch = Dispatch(
+            self._cell,
+            Downloader(self._cell),
+            self._roster,
+            *self._filters,
+            patience_s=waits.round_deadline_s if self._is_durable else None,  # only then can the round begin again
+        )
         self.federation = SitesFederation(
             job_id=self._job_id,
             seed=self._job.seed,
             roster=self._roster,
             cell=self._cell,
-            dispatch=Dispatch(self._cell, Downloader(self._cell), self._roster, *self._filters),
+            dispatch=dispatch,
             checkpoints=self._store,
             metrics=self._metrics,
             config=self._job.server.config,
             **({} if self.persistor is None else {"to_framework": self.persistor.to_framework}),
-            waits=Waits(
-                **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
-            ),
+            waits=waits,
         )
         self._first_state = self.federation.state
         self.federation.events.subscribe(RoundEnded, self._round_ended)
@@ -174,6 +182,8 @@ class RunController:
                 interruptions = interruptions + 1 if completed == self._completed else 1
                 if interruptions > MOST_INTERRUPTIONS:
                     raise
+                if self.federation.reading is not None and isinstance(error, StalledError):
+                    self.federation.leave_out(self.federation.reading)
                 what = f"the result of {self.federation.reading or 'a site'}"
                 self.federation.warn(f"{what} was cut short; the round begins again ({error})")
 

@@ -78,6 +78,7 @@ class SitesFederation(Arrivals):
         self._waits = waits or Waits()
         self._task_id = 0
         self._round_started: float | None = None
+        self._stalled: set[str] = set()  # in this round
 
     @property
     def is_reading(self) -> bool:
@@ -99,9 +100,15 @@ class SitesFederation(Arrivals):
         """
         self._first_round = first_round
         self._close_open()
+        self._dispatch.release_all()
+        self.reading = None
         if state is not None:
             self._task_id = int(state["tasks"])
             self.random.bit_generator.state = state["random"]
+
+    def leave_out(self, site: str) -> None:
+        """Do without a site, if the others are enough, when this round begins again."""
+        self._stalled.add(site)
 
     def rounds(self, count: int) -> Iterator[int]:
         self.total_rounds = count
@@ -117,6 +124,7 @@ class SitesFederation(Arrivals):
         """Announce the end of the round that is open, if one is; a round that failed has none."""
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
+            self._stalled.clear()
             self._metrics.flush()
             self._checkpoints.commit(self.round)
             self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))
@@ -124,6 +132,9 @@ class SitesFederation(Arrivals):
     def sample(self, minimum: int, *, count: int | None = None) -> Sample:
         self._await_present(minimum)
         present = self.roster.present
+        if self._stalled:
+            rest = tuple(site for site in present if site not in self._stalled)
+            present = rest if len(rest) >= minimum else present
         if count is None or count >= len(present):
             return Sample(present, minimum)
         chosen = set(self.random.choice(len(present), size=max(count, minimum), replace=False).tolist())

@@ -164,6 +164,8 @@ def options(more: dict[str, Any]) -> list[tuple[str, Any]]:
             # A peer that is silent is asked for a sign of life, whether or not anything is under way.
             "grpc.keepalive_time_ms": KEEPALIVE_MS,
             "grpc.keepalive_timeout_ms": KEEPALIVE_MS,
+            # How long an answer to a ping may take stays gRPC's minute: with 20 s, an uplink of 100 kB/s broke again
+            # and again, as the answer waits there behind what is being sent.
             "grpc.keepalive_permit_without_calls": 1,
             "grpc.http2.max_pings_without_data": 0,
             "grpc.http2.min_ping_interval_without_data_ms": KEEPALIVE_MS // 2,
