@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import random
+import struct
 import sys
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,20 +18,12 @@ __all__ = ["SEEDED", "States", "keep", "read_all", "restore", "write_all"]
 States: TypeAlias = dict[str, Any]
 """By library, the state of its generator; a library without one has not been imported yet."""
 
-_START = "random at the start"
-"""By this name, the state of a generator of ``random`` that has just been seeded.
-
-It takes 25 KB, more than much else of a small script; few draw from it, and it can be made from the seed again.
-"""
-
-_TWISTER_BYTES = 625 * 4  # what numpy's Mersenne Twister keeps: 624 words and a position
+_TWISTER_BYTES = 625 * 4  # what a Mersenne Twister keeps: 624 words and a position
 
 
 def keep(entered: States) -> States:
     """Return the states in force; ``entered`` are those that :func:`restore` put in force."""
-    states: States = {}
-    if (found := random.getstate()) != entered.get(_START):
-        states["random"] = found
+    states: States = {"random": _read_random()}
     if "numpy.random" in sys.modules:
         states["numpy"] = _NumpyState.read(entered.get("numpy"))
     if "torch" in sys.modules:
@@ -49,10 +42,9 @@ def restore(states: States, seed: int, in_force: States) -> States:
     """
     restored: States = {}
     if "random" in states:
-        random.setstate(states["random"])
+        _write_random(states["random"])
     else:
         random.seed(seed)
-        restored[_START] = random.getstate()
     if "numpy.random" in sys.modules:
         if "numpy" not in states:
             _seed_numpy(sys.modules["numpy.random"], seed)
@@ -105,6 +97,42 @@ def write_all(states: dict[str, Any]) -> None:
         context._seed, state = states["tensorflow"]
         context._rng = random.Random()
         context._rng.setstate(state)
+
+
+_generator: Any = vars(random)["seed"].__self__  # whose methods the functions of ``random`` are
+
+
+def _place_of_twister() -> int | None:
+    """Where the 625 words lie in a generator of ``random``; None if they are not found there as they should be."""
+    probe, other = random.Random(1), random.Random(2)
+    *words, position = probe.getstate()[1]
+    found = ctypes.string_at(id(probe), random.Random.__basicsize__).find(struct.pack("=625I", position, *words))
+    if found < 0:
+        return None
+    ctypes.memmove(id(other) + found, id(probe) + found, _TWISTER_BYTES)
+    return found if other.getstate() == probe.getstate() else None
+
+
+_place = _place_of_twister()
+
+
+def _read_random() -> Any:
+    """The state of ``random``.
+
+    ``random.getstate`` makes 625 numbers of it, some 50 KB with those to compare them with. At each turn, that would
+    drive from the processor's cache what the next script needs; so the memory is copied.
+    """
+    if _place is None:
+        return random.getstate()
+    return ctypes.string_at(id(_generator) + _place, _TWISTER_BYTES), _generator.gauss_next
+
+
+def _write_random(state: Any) -> None:
+    if _place is None:
+        random.setstate(state)
+    else:
+        memory, _generator.gauss_next = state
+        ctypes.memmove(id(_generator) + _place, memory, _TWISTER_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
