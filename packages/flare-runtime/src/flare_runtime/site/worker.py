@@ -40,6 +40,7 @@ from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
+from flare_transport.links.allocator import share_arena
 
 __all__ = ["run_worker"]
 
@@ -74,6 +75,7 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     keep_to_core(plan.core)
+    share_arena()
     gc.freeze()  # what was forked is not looked at again, so its pages stay shared
     os.environ.update(plan.environment)
     _redirect_output(RunFolder(plan.run_folder).log)

@@ -13,7 +13,7 @@ import functools
 import logging
 from collections.abc import Callable
 
-__all__ = ["give_back_memory", "keep_chunk_memory"]
+__all__ = ["give_back_memory", "keep_chunk_memory", "share_arena"]
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +24,18 @@ _KEPT_BYTES = 1 << 24
 
 @functools.cache
 def keep_chunk_memory() -> None:
-    """Have the allocator reuse memory of up to 4 MiB a piece, and keep up to 16 MiB of it; only the GNU C library.
+    """Have the allocator reuse memory of up to 4 MiB a piece, and keep up to 16 MiB of it; only the GNU C library."""
+    share_arena()
+    _set({_M_MMAP_THRESHOLD: _FROM_SYSTEM_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES})
 
-    All threads share it: with an arena each, what one has freed is of no use to the others.
+
+def share_arena() -> None:
+    """Have all threads take memory from one place; only the GNU C library.
+
+    With an arena each, what one has freed is of no use to the others: of threads that run in turns, each would hold
+    what all of them together need.
     """
-    mallopt = _function("mallopt")
-    if mallopt is None:
-        return
-    settings = {_M_MMAP_THRESHOLD: _FROM_SYSTEM_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_ARENA_MAX: 1}
-    if not all(mallopt(name, value) for name, value in settings.items()):
-        logger.debug("the allocator takes no settings")
+    _set({_M_ARENA_MAX: 1})
 
 
 def give_back_memory() -> None:
@@ -41,6 +43,12 @@ def give_back_memory() -> None:
     malloc_trim = _function("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def _set(settings: dict[int, int]) -> None:
+    mallopt = _function("mallopt")
+    if mallopt is not None and not all(mallopt(name, value) for name, value in settings.items()):
+        logger.debug("the allocator takes no settings")
 
 
 @functools.cache
