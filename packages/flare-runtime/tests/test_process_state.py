@@ -6,6 +6,10 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
+from flare_runtime.scripts import generators
+
 
 def run(code: str, *arguments: str) -> str:
     command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
@@ -107,6 +111,36 @@ def test_interleaved_scripts_draw_what_each_would_draw_alone(tmp_path):
                 expected = np.random.RandomState(states[who].seed)
                 same = [lambda: 0.0, expected.random, expected.standard_normal, expected.standard_normal]
                 print(drawn[who] == [same[kind]() for kind, mine in zip(order, alone) if mine == who])
+            """),
+        str(tmp_path),
+    )
+    assert output.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize("place", ["generators._place", "None"], ids=["as it lies in memory", "as numbers"])
+def test_interleaved_scripts_draw_from_random_what_each_would_draw_alone(tmp_path, place):
+    """The first way is the one that is found here."""
+    assert generators._place is not None
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    output = run(
+        f"from flare_runtime.scripts import generators; generators._place = {place}"
+        + textwrap.dedent(TWO_SCRIPTS)
+        + textwrap.dedent("""
+            import random
+            which = random.Random(3)
+            order = [(which.randrange(5), which.randrange(2)) for _ in range(3000)]
+            drawn = {0: [], 1: []}
+            def draws(generator):  # gauss makes two numbers and has one in store
+                return [lambda: 0, generator.random, lambda: generator.gauss(0, 1), lambda: generator.randrange(10),
+                        lambda: generator.sample(range(9), 4)]
+            shared = draws(random)
+            for kind, who in order:
+                states[who].enter()
+                drawn[who].append(shared[kind]())
+            for who in (0, 1):
+                same = draws(random.Random(states[who].seed))
+                print(drawn[who] == [same[kind]() for kind, mine in order if mine == who])
             """),
         str(tmp_path),
     )
