@@ -40,7 +40,16 @@ class DigestError(DownloadError):
 
 
 class StalledError(DownloadError, TimeoutError):
-    """Nothing arrived for as long as whoever fetches was ready to wait."""
+    """Nothing arrived for as long as whoever fetches was ready to wait.
+
+    Args:
+        message: what was awaited, from whom, and for how long.
+        owner: the cell that it was to come from.
+    """
+
+    def __init__(self, message: str, *, owner: str) -> None:
+        super().__init__(message)
+        self.owner = owner
 
 
 class SafetensorsError(FlareError, ValueError):

@@ -101,9 +101,10 @@ def _asked(offered: Offered, piece: Piece) -> PendingReply:
         raise _lost(offered, piece, error) from error
 
 
-def _lost(offered: Offered, piece: Piece, error: Exception, kind: type[DownloadError] = DownloadError) -> DownloadError:
+def _lost(offered: Offered, piece: Piece, error: Exception) -> DownloadError:
     where = f"'{key_text(piece.entry.key)}' from {offered.owner}"
-    return kind(f"{where}: {error}; {piece.offset} of {piece.entry.nbytes} bytes had arrived")
+    text = f"{where}: {error}; {piece.offset} of {piece.entry.nbytes} bytes had arrived"
+    return StalledError(text, owner=offered.owner) if isinstance(error, TimeoutError) else DownloadError(text)
 
 
 def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
@@ -113,11 +114,9 @@ def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
     except RemoteError as error:
         kind = UnknownReferenceError if error.kind == UnknownReferenceError.__name__ else DownloadError
         raise kind(f"{where}: {error}") from error
-    except (PeerLostError, UnreachableError) as error:
-        raise _lost(offered, piece, error) from error
-    except TimeoutError as error:
+    except (PeerLostError, UnreachableError, TimeoutError) as error:
         pending.cancel()
-        raise _lost(offered, piece, error, StalledError) from error
+        raise _lost(offered, piece, error) from error
     if len(message.body) != len(piece.target):
         raise IncompleteError(
             f"{where}: {len(message.body)} bytes arrived where {len(piece.target)} of {piece.entry.nbytes} were due"

@@ -99,27 +99,19 @@ class RunController:
         if isinstance(self._store, RoundStore):
             self._take_over(self._store.read_state())
         meta = self._job.meta
-        waits = Waits(
-            **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
-        )
-        dispatch = Dispatch(
-            self._cell,
-            Downloader(self._cell),
-            self._roster,
-            *self._filters,
-            patience_s=waits.round_deadline_s if self._is_durable else None,  # only then can the round begin again
-        )
         self.federation = SitesFederation(
             job_id=self._job_id,
             seed=self._job.seed,
             roster=self._roster,
             cell=self._cell,
-            dispatch=dispatch,
+            dispatch=Dispatch(self._cell, Downloader(self._cell), self._roster, *self._filters),
             checkpoints=self._store,
             metrics=self._metrics,
             config=self._job.server.config,
             **({} if self.persistor is None else {"to_framework": self.persistor.to_framework}),
-            waits=waits,
+            waits=Waits(
+                **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
+            ),
         )
         self._first_state = self.federation.state
         self.federation.events.subscribe(RoundEnded, self._round_ended)
@@ -182,8 +174,8 @@ class RunController:
                 interruptions = interruptions + 1 if completed == self._completed else 1
                 if interruptions > MOST_INTERRUPTIONS:
                     raise
-                if self.federation.reading is not None and isinstance(error, StalledError):
-                    self.federation.leave_out(self.federation.reading)
+                if isinstance(error, StalledError):
+                    self.federation.leave_out(error.owner)
                 what = f"the result of {self.federation.reading or 'a site'}"
                 self.federation.warn(f"{what} was cut short; the round begins again ({error})")
 

@@ -24,8 +24,6 @@ class Dispatch:
 
     Args:
         roster: who is reached through which cell.
-        patience_s: for how long nothing may come of a result that is read, if the others are enough; None waits as long
-            as its link lasts.
     """
 
     def __init__(
@@ -35,15 +33,12 @@ class Dispatch:
         roster: Roster,
         task_filters: list[FilterChain],
         result_filters: list[FilterChain],
-        *,
-        patience_s: float | None = None,
     ) -> None:
         self._cell = cell
         self._downloader = downloader
         self._roster = roster
         self._task_filters = task_filters
         self._result_filters = result_filters
-        self._patience_s = patience_s
         self._highest = 0  # task that was given
         self._read_last: LazyParams | None = None  # until its reader is done with it
         self._kept: list[LazyParams] = []
@@ -77,12 +72,15 @@ class Dispatch:
             is_all = self._roster.are_all_of(host, sites)
             self._cell.send(host, "task", to_all if is_all else task.message(sites, outgoing))
 
-    def receive(self, task: OpenTask, site: str) -> FLModel:
-        """Return a result that has arrived, with params that are fetched when they are read, or only told about."""
+    def receive(self, task: OpenTask, site: str, *, patience_s: float | None = None) -> FLModel:
+        """Return a result that has arrived, with params that are fetched when they are read, or only told about.
+
+        Args:
+            patience_s: for how long nothing may come of it; None waits as long as its link lasts.
+        """
         if task.result_stays:
             return task.arrived.pop(site)
         arrays = task.sent[site].arrays if site in task.sent else {}
-        patience_s = self._patience_s if task.can_spare_one else None
         model = receive_params(task.arrived.pop(site), self._cell, arrays, timeout_s=patience_s)
         if isinstance(model.params, LazyParams):
             self._read_last = model.params

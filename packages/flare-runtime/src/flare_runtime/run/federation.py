@@ -106,9 +106,9 @@ class SitesFederation(Arrivals):
             self._task_id = int(state["tasks"])
             self.random.bit_generator.state = state["random"]
 
-    def leave_out(self, site: str) -> None:
-        """Do without a site, if the others are enough, when this round begins again."""
-        self._stalled.add(site)
+    def leave_out(self, host: str) -> None:
+        """Do without the sites that a cell serves, if the others are enough, when this round begins again."""
+        self._stalled.update(self.roster.sites_of(host))
 
     def rounds(self, count: int) -> Iterator[int]:
         self.total_rounds = count
@@ -170,7 +170,7 @@ class SitesFederation(Arrivals):
                 while site not in given.arrived and site not in given.passed_over:
                     self._await_reply(given, site, started)
                 if site not in given.passed_over:
-                    yield from self._read(given, site)
+                    yield from self._read(given, site, to)
         finally:
             self._close(given)
 
@@ -189,7 +189,7 @@ class SitesFederation(Arrivals):
                 continue
             self._await_replies(wanted - there, started)
         for site, given in sorted(self._open.arrived.items(), key=lambda item: self.sites.index(item[0])):
-            yield from self._read(given, site)
+            yield from self._read(given, site, to)
         self._close_answered()
 
     def _collect_all(self, to: Sample, started: float) -> Generator[Reply, None, bool]:
@@ -201,7 +201,7 @@ class SitesFederation(Arrivals):
                     break
                 self._await_replies(1, started)
             if site in given.arrived:
-                yield from self._read(given, site)
+                yield from self._read(given, site, to)
                 taken += 1
         self._close_answered()
         return taken > 0
@@ -233,9 +233,9 @@ class SitesFederation(Arrivals):
         if idle := [site for site in sites if site not in busy]:
             self._give(task, model, idle, 0).outlives_round = True
 
-    def _read(self, given: OpenTask, site: str) -> Iterator[Reply]:
+    def _read(self, given: OpenTask, site: str, to: Sequence[str] | None) -> Iterator[Reply]:
         """Yield a reply that has arrived, and let the site drop its tensors when the next is taken."""
-        model = self._dispatch.receive(given, site)
+        model = self._dispatch.receive(given, site, patience_s=self._patience_s(site, to))
         given.read.add(site)
         params = model.params
         self.reading = site
@@ -243,6 +243,14 @@ class SitesFederation(Arrivals):
         yield Reply(site, given.name, filtered, given.model.current_round, given.model)
         self.reading = None
         self._dispatch.done_with(params)
+
+    def _patience_s(self, site: str, to: Sequence[str] | None) -> float | None:
+        """For how long nothing may come of a site's result, if the round can begin again without the site."""
+        deadline = self._waits.round_deadline_s
+        if deadline is None or not self.roster.can_leave or not isinstance(to, Sample):
+            return None
+        others = set(self.roster.present) - self._stalled - {site}
+        return deadline if len(others) >= to.quorum else None
 
     def _close(self, given: OpenTask) -> None:
         self._dispatch.close(given)

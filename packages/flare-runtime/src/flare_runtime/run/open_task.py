@@ -85,7 +85,7 @@ class OpenTask:
     def left(self, site: str) -> FLModel | None:
         """Take note that a site is gone: pass over it if the quorum allows that. Return its reply, if one was there."""
         reply = self.arrived.pop(site, None)
-        if site in self.targets and site not in self.read and self.can_spare_one:
+        if site in self.targets and site not in self.read and self._can_spare(1):
             self.passed_over.add(site)
         return reply
 
@@ -97,10 +97,8 @@ class OpenTask:
         self.passed_over.update(late)
         return late
 
-    @property
-    def can_spare_one(self) -> bool:
-        """Whether the quorum allows that another site is passed over."""
-        return len(self.targets) - len(self.passed_over) > self.quorum
+    def _can_spare(self, count: int) -> bool:
+        return len(self.targets) - len(self.passed_over) - count >= self.quorum
 
 
 class OpenTasks:
