@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -141,25 +141,32 @@ class LazyParams(Mapping[str, Any]):
             else:
                 yield key, RemoteSource(self._offered, leaf.index, leaf.entry)
 
-    def materialize(self, memory: TensorMemory | None = None, spill: Path | None = None) -> dict[str, Any]:
-        """Fetch everything into fresh memory; nested mappings become dicts.
+    def materialize(
+        self,
+        memory: TensorMemory | None = None,
+        spill: Path | None = None,
+        *,
+        empty: Callable[[Entry], Array] = Entry.empty,
+    ) -> dict[str, Any]:
+        """Fetch everything into memory of its own; nested mappings become dicts.
 
         Args:
             memory: where to look for tensors that are there already, and to note the digests of the others.
             spill: a file to receive the tensors into, instead of memory; the arrays lie in it.
+            empty: gives the memory for a tensor.
         """
         leaves = dict(self.leaves())
-        places: dict[Key, Array] = {}
         if spill is not None:
             memory = None  # what lies in the file is overwritten by the next model
             places = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.at_hand is None]).arrays()
+            empty = lambda entry: places[entry.key]  # noqa: E731
         if memory is not None:
             for key, leaf in leaves.items():
                 held = memory.take_held(leaf.entry)
                 if held is not None:
                     leaves[key] = Leaf(leaf.index, leaf.entry, held)
             memory.forget_held()
-        arrays = self._fetched(list(leaves.values()), memory, places)
+        arrays = self._fetched(list(leaves.values()), memory, empty)
         return unflatten({key: next(arrays) for key in leaves})
 
     @property
@@ -192,12 +199,15 @@ class LazyParams(Mapping[str, Any]):
             )
 
     def _fetched(
-        self, leaves: list[Leaf], memory: TensorMemory | None = None, places: Mapping[Key, Array] | None = None
+        self,
+        leaves: list[Leaf],
+        memory: TensorMemory | None = None,
+        empty: Callable[[Entry], Array] = Entry.empty,
     ) -> Iterator[Array]:
-        """The tensors, each in memory of its own or in its place, in order."""
+        """The tensors, each in memory of its own, in order."""
         self._check_open()
         arrays: dict[int, Array] = {}
-        fetched = fetch(self._offered, _pieces_into(leaves, arrays, places or {}))
+        fetched = fetch(self._offered, _pieces_into(leaves, arrays, empty))
         for leaf in leaves:
             entry = leaf.entry
             if leaf.at_hand is not None:
@@ -235,12 +245,11 @@ def _at_hand(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Arra
     return array
 
 
-def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array], places: Mapping[Key, Array]) -> Iterator[Piece]:
+def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array], empty: Callable[[Entry], Array]) -> Iterator[Piece]:
     """Ranges that are received straight into the tensors' own arrays, which are left in ``arrays``."""
     for leaf in leaves:
         if leaf.at_hand is None:
-            place = places.get(leaf.entry.key)
-            array = arrays[leaf.index] = leaf.entry.empty() if place is None else place
+            array = arrays[leaf.index] = empty(leaf.entry)
             view = array.reshape(-1).view(np.uint8).data
             for offset in leaf.entry.offsets:
                 yield Piece(leaf.index, leaf.entry, offset, view[offset : offset + CHUNK_BYTES])

@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from flare_tensor_downloader import (
     Downloader,
     DownloadError,
     LazyParams,
+    ReusedMemory,
     TensorMemory,
     UnknownReferenceError,
     receive_params,
@@ -66,6 +68,7 @@ class ExternalChannel(SiteChannel):
         # What a filter at the site looks at must travel as far as there.
         skips = settings["passes_tensors_on"] and self._downloader.settings.skip_unchanged
         self._memory = TensorMemory() if skips else None
+        self._received = ReusedMemory()
         self._folder = Path(settings["folder"])
         self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]))
 
@@ -77,6 +80,7 @@ class ExternalChannel(SiteChannel):
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         if self._over:
             return None
+        self._received.take_back(self.site)
         if not self._asked:  # after a timeout, the earlier question still stands
             self._asked = True
             self._cell.send(self._host, "script.next", [self.site, self._rank])
@@ -105,7 +109,8 @@ class ExternalChannel(SiteChannel):
             lazy, limit = model.params, self._downloader.settings.spill_bytes
             spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
             try:
-                model.params = lazy.materialize(self._memory, spill)
+                empty = partial(self._received.empty, borrower=self.site)
+                model.params = lazy.materialize(self._memory, spill, empty=empty)
             finally:
                 lazy.release()
         return model

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from flare_core import (
@@ -38,6 +39,7 @@ from flare_tensor_downloader import (
     DownloadError,
     LazyParams,
     Offer,
+    ReusedMemory,
     TensorMemory,
     UnknownReferenceError,
     receive_params,
@@ -65,6 +67,7 @@ class Site(SiteChannel):
         task_filters: for what comes from the server.
         result_filters: for what goes to it.
         journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
+        received: what models are received into, that of all sites of the process.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Site(SiteChannel):
         *,
         cell: Cell,
         downloader: Downloader,
+        received: ReusedMemory,
         turns: Turns,
         shares_process: bool,
         folder: SiteFolder,
@@ -89,6 +93,7 @@ class Site(SiteChannel):
         self.folder = folder
         self.cell = cell
         self.downloader = downloader
+        self._received = received
         self.turns = turns
         self.state = ProcessState(
             folder=folder.path, roots=[self.code.root], output=folder.log, seed=plan.seed(name), channel=self
@@ -216,6 +221,7 @@ class Site(SiteChannel):
         return self._task is not None or bool(self._inbox)
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
+        self._received.take_back(self.site)
         if not self._inbox:
             self.turns.wait(self.seat, self.has_news, timeout_s)
         try:
@@ -321,7 +327,9 @@ class Site(SiteChannel):
         if isinstance(params, LazyParams):
             limit = self.downloader.settings.spill_bytes
             spill = self.folder.path / RECEIVED if limit is not None and params.nbytes > limit else None
-            model.params = params.materialize(self._memory, spill)
+            model.params = params.materialize(
+                self._memory, spill, empty=partial(self._received.empty, borrower=self.site)
+            )
         elif params is not None and type(params) is not dict:
             model.params = unflatten(dict(flatten(params)))
         self.release_task()
