@@ -343,3 +343,25 @@ def processes_of_session(session: int) -> list[str]:
         if int(fields[3]) == session and fields[0] != "Z":
             left.append(command)
     return left
+
+
+FIRST_ONLY = """
+import numpy as np
+
+from flare_core import FLModel, Workflow
+
+
+class FirstOnly(Workflow):
+    def run(self, federation):
+        for _ in federation.rounds(3):
+            for reply in federation.broadcast("train", FLModel(params={"w": np.zeros(100_000)})):
+                break
+"""
+
+
+@pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
+def test_a_workflow_may_leave_a_round_before_it_has_read_what_came(project, external):
+    """The scripts whose models it has not read go on."""
+    (project.code / "workflow.py").write_text(FIRST_ONLY)
+    job = project.job(workflow=Component("workflow.FirstOnly", {}), launch_external_process=external)
+    assert project.env(2).deploy(job).summary()["rounds"] == 3

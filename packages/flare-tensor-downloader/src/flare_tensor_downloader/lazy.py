@@ -158,8 +158,7 @@ class LazyParams(Mapping[str, Any]):
         leaves = dict(self.leaves())
         if spill is not None:
             memory = None  # what lies in the file is overwritten by the next model
-            places = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.at_hand is None]).arrays()
-            empty = lambda entry: places[entry.key]  # noqa: E731
+            empty = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.at_hand is None]).empty
         if memory is not None:
             for key, leaf in leaves.items():
                 held = memory.take_held(leaf.entry)

@@ -16,11 +16,11 @@ import numpy as np
 from flare_core.model import Key
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of_pieces
 
-__all__ = ["TensorMemory"]
+__all__ = ["OWN_REFERENCES", "TensorMemory"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-_OWN_REFERENCES = 2  # a local variable, and the argument of getrefcount
+OWN_REFERENCES = 2  # a local variable, and the argument of getrefcount
 
 
 class TensorMemory:
@@ -44,7 +44,7 @@ class TensorMemory:
         if array is None or entry.digest is None:
             return None
         is_own = array.base is None and array.flags.owndata and array.flags.writeable
-        if not is_own or sys.getrefcount(array) > _OWN_REFERENCES:  # somebody else may change it
+        if not is_own or sys.getrefcount(array) > OWN_REFERENCES:  # somebody else may change it
             array = array.copy()
         digests = ArraySource(array).digests()
         if digest_of_pieces(digests, entry.dtype, entry.shape) != entry.digest:

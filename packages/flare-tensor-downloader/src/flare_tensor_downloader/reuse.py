@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import defaultdict
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from flare_tensor_downloader.memory import OWN_REFERENCES
 from flare_tensor_downloader.source import Entry
 
 __all__ = ["ReusedMemory"]
@@ -45,19 +45,10 @@ class ReusedMemory:
         """Take back what a borrower does not use any more; the rest is left to it."""
         with self._lock:
             lent = self._lent.pop(borrower, [])
-            free: dict[tuple[Any, ...], list[Array]] = defaultdict(list)
+            free: dict[tuple[Any, ...], list[Array]] = {}
             while lent:
-                is_unused = _references(lent) == _UNUSED
                 array = lent.pop()
-                if is_unused and array.flags.writeable:
-                    free[array.dtype, array.shape].append(array)
+                if sys.getrefcount(array) == OWN_REFERENCES and array.flags.writeable:
+                    free.setdefault((array.dtype, array.shape), []).append(array)
             if free:
-                self._free = dict(free)
-
-
-def _references(arrays: list[Array]) -> int:
-    """How many references there are to the last of them, its list's and those of this call included."""
-    return sys.getrefcount(arrays[-1])
-
-
-_UNUSED = _references([np.empty(0)])
+                self._free = free

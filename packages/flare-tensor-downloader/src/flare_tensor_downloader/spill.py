@@ -31,10 +31,13 @@ class SpillFile:
     """
 
     def __init__(self, path: Path, entries: Iterable[Entry]) -> None:
-        self._entries = list(entries)
-        named = [(key_text(entry.key), entry.numpy_dtype, entry.shape) for entry in self._entries]
-        header = header_of(named)
-        size = len(header) + sum(entry.nbytes for entry in self._entries)
+        entries = list(entries)
+        header = header_of([(key_text(entry.key), entry.numpy_dtype, entry.shape) for entry in entries])
+        self._starts: dict[Key, int] = {}
+        size = len(header)
+        for entry in entries:
+            self._starts[entry.key] = size
+            size += entry.nbytes
         try:
             path.unlink(missing_ok=True)
             with path.open("x+b") as file:
@@ -48,13 +51,8 @@ class SpillFile:
         except OSError as error:
             path.unlink(missing_ok=True)
             raise DownloadError(f"{path}: no place for {size} bytes of tensors ({error.strerror})") from error
-        self._start = len(header)
 
-    def arrays(self) -> dict[Key, Array]:
-        """The tensors' arrays, in the file."""
-        arrays, start = {}, self._start
-        for entry in self._entries:
-            flat = np.frombuffer(self._map, np.uint8, entry.nbytes, start)
-            arrays[entry.key] = flat.view(entry.numpy_dtype).reshape(entry.shape)
-            start += entry.nbytes
-        return arrays
+    def empty(self, entry: Entry) -> Array:
+        """The tensor's array, in the file."""
+        flat = np.frombuffer(self._map, np.uint8, entry.nbytes, self._starts[entry.key])
+        return flat.view(entry.numpy_dtype).reshape(entry.shape)

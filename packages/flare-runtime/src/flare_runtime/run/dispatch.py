@@ -40,7 +40,6 @@ class Dispatch:
         self._task_filters = task_filters
         self._result_filters = result_filters
         self._highest = 0  # task that was given
-        self._read_last: LazyParams | None = None  # until its reader is done with it
         self._kept: list[LazyParams] = []
         self._unchanged: set[Key] = set()
 
@@ -82,9 +81,7 @@ class Dispatch:
             return task.arrived.pop(site)
         arrays = task.sent[site].arrays if site in task.sent else {}
         model = receive_params(task.arrived.pop(site), self._cell, arrays, timeout_s=patience_s)
-        if isinstance(model.params, LazyParams):
-            self._read_last = model.params
-            # What came back as it was, the site may hold for the next model.
+        if isinstance(model.params, LazyParams):  # what came back as it was, the site may hold for the next model
             self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
         return model
 
@@ -98,7 +95,6 @@ class Dispatch:
     def done_with(self, params: Any) -> None:
         """Let a site drop its tensors, or not before the next task, if somebody has asked for that."""
         if isinstance(params, LazyParams):
-            self._read_last = None
             if params.kept:
                 self._kept.append(params)
             else:
@@ -141,13 +137,6 @@ class Dispatch:
         for params in self._kept:
             params.release()
         self._kept = []
-
-    def release_all(self) -> None:
-        """Let sites drop the tensors of results that were taken, read to their end or not."""
-        self.release_kept()
-        if self._read_last is not None:  # its site waits for that
-            self._read_last.release()
-            self._read_last = None
 
     def _filtered_task(self, task: OpenTask, site: str) -> FLModel:
         if not self._task_filters:

@@ -72,6 +72,7 @@ class SitesFederation(Arrivals):
         self.config: Mapping[str, Any] = dict(config or {})
         self.total_rounds: int | None = None
         self.reading: str | None = None
+        self._being_read: Any = None  # the params of that reply
         self._to_framework = to_framework
         self._first_round = 0
         self._checkpoints = checkpoints
@@ -100,8 +101,7 @@ class SitesFederation(Arrivals):
         """
         self._first_round = first_round
         self._close_open()
-        self._dispatch.release_all()
-        self.reading = None
+        self._release_read()
         if state is not None:
             self._task_id = int(state["tasks"])
             self.random.bit_generator.state = state["random"]
@@ -160,7 +160,7 @@ class SitesFederation(Arrivals):
         for site in targets:
             if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
-        self._dispatch.release_kept()
+        self._release_read()
         self._close_open()
         quorum = to.quorum if isinstance(to, Sample) else len(targets)
         given = self._give(task, model, targets, quorum, result_stays=result_stays)
@@ -175,7 +175,7 @@ class SitesFederation(Arrivals):
             self._close(given)
 
     def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
-        self._dispatch.release_kept()
+        self._release_read()
         for old in self._open:
             if not old.outlives_round or self._age(old) > max_staleness:
                 self._close(old)
@@ -237,12 +237,20 @@ class SitesFederation(Arrivals):
         """Yield a reply that has arrived, and let the site drop its tensors when the next is taken."""
         model = self._dispatch.receive(given, site, patience_s=self._patience_s(site, to))
         given.read.add(site)
-        params = model.params
-        self.reading = site
+        self.reading, self._being_read = site, model.params
         filtered = self._dispatch.filtered(model, site, given)
         yield Reply(site, given.name, filtered, given.model.current_round, given.model)
-        self.reading = None
+        self._end_reading()
+
+    def _end_reading(self) -> None:
+        params, self.reading, self._being_read = self._being_read, None, None
         self._dispatch.done_with(params)
+
+    def _release_read(self) -> None:
+        """Let sites drop the tensors of results that were taken, also of one that was not read to its end: its script
+        waits for that."""
+        self._end_reading()
+        self._dispatch.release_kept()
 
     def _patience_s(self, site: str, to: Sequence[str] | None) -> float | None:
         """For how long nothing may come of a site's result, if the round can begin again without the site."""
@@ -335,7 +343,7 @@ class SitesFederation(Arrivals):
         """Tell all sites that no task will come any more."""
         self._end_round()  # the workflow may have left the loop
         self._close_open()
-        self._dispatch.release_kept()
+        self._release_read()
         self._is_finishing = True
         for host in self.roster.by_host(self.roster.present):
             self._cell.send(host, "end")
