@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -16,14 +18,19 @@ def address(array: np.ndarray) -> int:
 
 
 def test_what_nobody_uses_is_lent_again_to_whoever_asks_next():
-    memory = ReusedMemory()
-    lent = [memory.empty(ENTRY, "site-1"), memory.empty(ENTRY, "site-1")]
-    places = {address(array) for array in lent}
-    lent.clear()
+    """The same objects, each once, whatever else the model has; their place alone could be the same by chance."""
+    memory, other = ReusedMemory(), Entry("v", "int64", (7,))
+    lent = [weakref.ref(memory.empty(each, "site-1")) for each in (ENTRY, other, ENTRY)]
     memory.take_back("site-1")
-    assert {address(memory.empty(ENTRY, "site-2")), address(memory.empty(ENTRY, "site-2"))} == places
-    other = memory.empty(ENTRY, "site-2")
-    assert address(other) not in places
+    again = [memory.empty(each, "site-2") for each in (ENTRY, ENTRY, other, ENTRY, other)]
+    assert [array.shape for array in again] == [(4, 5), (4, 5), (7,), (4, 5), (7,)]
+    is_old = [any(ref() is array for ref in lent) for array in again]
+    assert is_old == [True, True, True, False, False]
+    assert len({address(array) for array in again}) == 5
+
+
+def test_nothing_comes_back_from_who_was_lent_nothing():
+    ReusedMemory().take_back("site-1")
 
 
 USERS = {
