@@ -65,6 +65,7 @@ __all__ = ["dump_frames", "dumps", "load_frames", "loads"]
 _MAGIC = b"FOBS"
 _VERSION = 1
 _START = struct.Struct("<4sB3xQ")
+_LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 64
 
 
@@ -105,11 +106,12 @@ def dumps(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
         {'round': 3, 'shape': (2, 5)}
     """
     frames = encode(obj, limits)
-    lengths = [len(frame) for frame in frames]
-    pieces: Frames = [_START.pack(_MAGIC, _VERSION, len(frames)), struct.pack(f"<{len(lengths)}Q", *lengths)]
-    end = _START.size + 8 * len(lengths)
-    for index, frame in enumerate(frames):
-        if index:
+    pieces: Frames = [_START.pack(_MAGIC, _VERSION, len(frames))]
+    for frame in frames:
+        pieces.append(_LENGTH.pack(len(frame)))
+    end = _START.size + 8 * len(frames)
+    for frame in frames:
+        if frame is not frames[0]:
             gap = -end % _ALIGNMENT
             pieces.append(bytes(gap))
             end += gap
@@ -135,16 +137,16 @@ def _split(data: Buffer) -> list[memoryview]:
     if not view.c_contiguous:
         raise DecodeError("the message is not contiguous; give bytes, or a contiguous memoryview")
     view = view.cast("B")
-    if len(view) < _START.size or view[:4] != _MAGIC:
+    magic, version, count = _START.unpack_from(view) if len(view) >= _START.size else (b"", 0, 0)
+    if magic != _MAGIC:
         raise DecodeError(f"{len(view)} bytes that do not begin with {_MAGIC!r}: not made by flare_fobs.dumps")
-    _, version, count = _START.unpack_from(view)
     if version != _VERSION:
         raise DecodeError(f"format version {version}, this release reads version {_VERSION}; upgrade the older side")
     end = _START.size + 8 * count
     if count < 1 or end > len(view):
         raise DecodeError(f"a message of {len(view)} bytes cannot have {count} frames; it was cut off or damaged")
     frames = []
-    for index, length in enumerate(struct.unpack_from(f"<{count}Q", view, _START.size)):
+    for index, (length,) in enumerate(_LENGTH.iter_unpack(view[_START.size : end])):
         start = end + -end % _ALIGNMENT if index else end
         end = start + length
         frames.append(view[start:end])

@@ -14,14 +14,12 @@ import numpy as np
 
 from flare_fobs import _builtins  # noqa: F401 - fills the table of types
 from flare_fobs._arrays import layout
-from flare_fobs._limits import Limits, check_size_and_depth, mapped, too_many
+from flare_fobs._limits import OPENS_CONTAINER, Limits, check_size_and_depth, mapped, too_many
 from flare_fobs._registry import Decomposer, by_name
 from flare_fobs._wire import ARRAY_FRAME, HEAD, INTEGER, IS_PURE_PYTHON, SCALAR, TENSOR, TENSOR_FRAME, Buffer, unpackb
 from flare_fobs.errors import DecodeError, FobsError
 
 __all__ = ["decode"]
-
-_OPENS_NO_EXTENSION = bytes(set(range(256)) - {*range(0xC7, 0xCA), *range(0xD4, 0xD9)})
 
 
 def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool) -> Any:
@@ -35,8 +33,8 @@ def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool) -> Any:
         metadata = frames[0]
         if type(metadata) is not bytes:
             metadata = bytes(metadata)
-        check_size_and_depth(metadata, limits)
-        return _Decoder(frames, limits, copy).decode(metadata)
+        openings = check_size_and_depth(metadata, limits)
+        return _Decoder(frames, limits, copy).decode(metadata, bool(openings.translate(None, OPENS_CONTAINER)))
     except FobsError:
         raise
     # The border: msgpack, numpy, constructors and registered functions raise whatever they like about such bytes.
@@ -58,19 +56,18 @@ class _Decoder:
         self._containers = 0
         self._values = 0
 
-    def decode(self, metadata: bytes) -> Any:
+    def decode(self, metadata: bytes, extended: bool) -> Any:
         size, limit = len(metadata), self._limits.max_items
         most = min(size, limit)  # more than the bytes could hold is only claimed
         # Calling back for each container costs as much as reading a small one. Each value takes at least a byte, so a
-        # message that is shorter needs no counting; and without a byte that could begin an extension there is no head.
+        # message that is shorter needs no counting; and without an extension there is no head.
         counts = size > limit
-        plain = not metadata.translate(None, _OPENS_NO_EXTENSION)
         value = unpackb(
             metadata,
             strict_map_key=False,
             timestamp=3,
             ext_hook=self._extension,
-            list_hook=self._counted_list if counts else None if plain else self._list,
+            list_hook=self._counted_list if counts else self._list if extended else None,
             object_hook=self._counted if counts and not IS_PURE_PYTHON else None,
             object_pairs_hook=self._map if IS_PURE_PYTHON else None,
             max_array_len=most,
