@@ -68,8 +68,7 @@ class FrameReader:
         """
         if self._header is None:
             self._end += count
-            while self._cut():
-                pass
+            self._start = self._cut(self._buffer, self._start, self._end)
             return
         self._filled += count
         if self._filled == len(self._body):
@@ -77,16 +76,15 @@ class FrameReader:
             self._header, self._body = None, memoryview(b"")
             self._receiver.deliver(header, body)
 
-    def feed(self, data: memoryview) -> None:
-        """Take bytes that lie elsewhere; raises as :meth:`took`."""
-        while len(data):
+    def feed(self, data: memoryview, start: int = 0) -> None:
+        """Take bytes that lie elsewhere, from ``start`` on; raises as :meth:`took`."""
+        if self._header is None and self._start == self._end:
+            start = self._cut(data, start, len(data))  # most often all of it
+        while start < len(data):
             room = self.room
-            count = min(len(room), len(data))
-            if count < PROMPT_BYTES:
-                room[:count] = data[:count]
-            else:  # lets other threads run meanwhile
-                np.copyto(np.frombuffer(room, np.uint8, count), np.frombuffer(data, np.uint8, count))
-            data = data[count:]
+            count = min(len(room), len(data) - start)
+            _copy(room, data[start : start + count])
+            start += count
             self.took(count)
 
     def end(self) -> None:
@@ -98,40 +96,54 @@ class FrameReader:
         if self._header is not None or self._start != self._end:
             raise ProtocolError("the link ended within a frame")
 
-    def _cut(self) -> bool:
-        """Take the next frame out of the buffer; false if there is no more than its beginning."""
-        if self._end - self._start < PREFIX.size:
-            return False
-        magic, header_size, body_size = PREFIX.unpack_from(self._buffer, self._start)
-        if magic != MAGIC:
-            found = bytes(self._buffer[self._start : self._start + PREFIX.size])
-            raise ProtocolError(f"the peer does not speak this protocol: it sent {found!r}")
-        if header_size > MAX_HEADER_BYTES:
-            raise ProtocolError(
-                f"a header of {header_size} bytes is longer than the {MAX_HEADER_BYTES} that are allowed"
-            )
-        body_start = self._start + PREFIX.size + header_size
-        if body_start > self._end:
-            return False
-        header = unpack_header(self._buffer[self._start + PREFIX.size : body_start])
-        body_end = min(body_start + body_size, self._end)
-        at_hand = self._buffer[body_start:body_end]
-        self._start = body_end
-        target = self._receiver.destination(header, body_size) if body_size else None
-        if len(at_hand) == body_size:
-            if target is not None:
-                target[:] = at_hand
-            self._receiver.deliver(header, bytearray(at_hand) if target is None else target)
-            return True
-        if target is None:
-            if body_size > MAX_MESSAGE_BYTES:
+    def _cut(self, data: memoryview, start: int, end: int) -> int:
+        """Deliver the frames that ``data`` holds from ``start`` to ``end``; return where what is left begins.
+
+        That is the beginning of a frame's header, or nothing: of a body, what there is was put where the rest will go.
+        """
+        while end - start >= PREFIX.size:
+            magic, header_size, body_size = PREFIX.unpack_from(data, start)
+            if magic != MAGIC:
+                found = bytes(data[start : start + PREFIX.size])
+                raise ProtocolError(f"the peer does not speak this protocol: it sent {found!r}")
+            if header_size > MAX_HEADER_BYTES:
                 raise ProtocolError(
-                    f"a message of {body_size} bytes is longer than the {MAX_MESSAGE_BYTES} that are allowed"
+                    f"a header of {header_size} bytes is longer than the {MAX_HEADER_BYTES} that are allowed"
                 )
-            target = _new_body(body_size)
-        target[: len(at_hand)] = at_hand
-        self._header, self._body, self._filled = header, target, len(at_hand)
-        return False
+            body_start = start + PREFIX.size + header_size
+            if body_start > end:
+                break
+            header = unpack_header(data[start + PREFIX.size : body_start])
+            start = min(body_start + body_size, end)
+            self._take(header, body_size, data[body_start:start])
+        return start
+
+    def _take(self, header: list[Any], size: int, at_hand: memoryview) -> None:
+        """Deliver a frame, or prepare for the rest of its body."""
+        target = self._receiver.destination(header, size) if size else None
+        if target is None and size <= PROMPT_BYTES and len(at_hand) == size:
+            self._receiver.deliver(header, bytearray(at_hand))
+            return
+        if target is None:
+            if size > MAX_MESSAGE_BYTES:
+                raise ProtocolError(
+                    f"a message of {size} bytes is longer than the {MAX_MESSAGE_BYTES} that are allowed"
+                )
+            target = _new_body(size)
+        _copy(target, at_hand)
+        if len(at_hand) == size:
+            self._receiver.deliver(header, target)
+        else:
+            self._header, self._body, self._filled = header, target, len(at_hand)
+
+
+def _copy(target: memoryview, source: memoryview) -> None:
+    """Copy bytes to the beginning of ``target``."""
+    count = len(source)
+    if count <= PROMPT_BYTES:
+        target[:count] = source
+    else:  # lets other threads run meanwhile
+        np.copyto(np.frombuffer(target, np.uint8, count), np.frombuffer(source, np.uint8))
 
 
 def _new_body(size: int) -> memoryview:

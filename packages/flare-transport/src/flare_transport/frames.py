@@ -220,7 +220,7 @@ def unpack_header(data: Buffer) -> list[Any]:
 
 def _flat(buffer: Buffer) -> Buffer:
     """The same bytes, as something whose length and slices count bytes."""
-    if isinstance(buffer, bytes | bytearray):
+    if isinstance(buffer, (bytes, bytearray)):
         return buffer
     view = memoryview(buffer)
     return view.cast("B") if view.nbytes else b""  # an empty array of two dimensions cannot be cast

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
+from grpc.aio import EOF
+
 from flare_transport.errors import PeerLostError, ProtocolError, UnreachableError
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import Outbox
@@ -29,7 +31,7 @@ class Connection:
     """A gRPC stream that carries a lane for a while.
 
     Args:
-        read: waits for a chunk; returns none, or raises, when the stream is over.
+        read: waits for a chunk; returns gRPC's EOF, or raises, when the stream is over.
         write: sends a chunk.
         abort: ends the stream at once; that need not wake who reads.
     Attributes:
@@ -42,7 +44,7 @@ class Connection:
     def __init__(
         self,
         *,
-        read: Callable[[], Awaitable[bytes | None]],
+        read: Callable[[], Awaitable[Any]],
         write: Callable[[bytes], Awaitable[object]],
         abort: Callable[[], object],
     ) -> None:
@@ -220,7 +222,7 @@ class Lane:
 
 
 async def _read(connection: Connection, take: Take) -> str:
-    while (chunk := await connection.read()) is not None:
+    while (chunk := await connection.read()) is not EOF:
         if await take(chunk):
             return ""
     return "the other end is gone"

@@ -24,7 +24,6 @@ from typing import Any
 from flare_transport.address import Address, speaks_for
 from flare_transport.errors import AuthenticationError, HandshakeError, NameTakenError, TransportError, UnreachableError
 from flare_transport.links.base import Identity, Reception, Reservation
-from flare_transport.links.grpc_loop import event_loop
 
 try:
     import grpc
@@ -32,10 +31,13 @@ try:
 
     from flare_transport.links.grpc_lane import LANES, Connection, Lane, LinkUnknownError
     from flare_transport.links.grpc_listener import METHOD, VERSION, GrpcListener, options
+    from flare_transport.links.grpc_loop import event_loop
     from flare_transport.links.grpc_proof import Proof, proof_for
     from flare_transport.links.grpc_stream import GrpcLink
 except ImportError as error:
-    raise TransportError("grpc:// needs grpcio and cryptography; pip install 'flare-transport[grpc]'") from error
+    raise TransportError(
+        "grpc:// needs grpcio, cryptography and uvloop; pip install 'flare-transport[grpc]'"
+    ) from error
 
 __all__ = ["connect", "listen"]
 
@@ -167,11 +169,7 @@ class _Connector:
             call.cancel()
             raise
 
-        async def read() -> bytes | None:
-            chunk = await call.read()
-            return None if chunk is grpc.aio.EOF else chunk
-
-        connection = Connection(read=read, write=call.write, abort=call.cancel)
+        connection = Connection(read=call.read, write=call.write, abort=call.cancel)
         connection.peer_received = int(answer.get("flare-received", "0"))
         connection.greeted.set()
         return connection

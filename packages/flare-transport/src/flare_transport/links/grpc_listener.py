@@ -183,8 +183,4 @@ def _lane(link: GrpcLink, metadata: dict[str, Any]) -> Lane:
 
 
 def _connection(context: Any) -> Connection:
-    async def read() -> bytes | None:
-        chunk = await context.read()
-        return None if chunk is grpc.aio.EOF else chunk
-
-    return Connection(read=read, write=context.write, abort=lambda: None)  # it ends when the handler returns
+    return Connection(read=context.read, write=context.write, abort=lambda: None)  # it ends when the handler returns

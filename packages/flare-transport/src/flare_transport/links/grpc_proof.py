@@ -28,7 +28,7 @@ __all__ = ["Greeting", "Proof", "proof_for"]
 Metadata: TypeAlias = Mapping[str, Any]
 Pairs: TypeAlias = tuple[tuple[str, Any], ...]
 Options: TypeAlias = list[tuple[str, Any]]
-Read: TypeAlias = Callable[[], Awaitable[bytes | None]]
+Read: TypeAlias = Callable[[], Awaitable[Any]]
 
 
 class Greeting:
@@ -150,7 +150,8 @@ class _SecretProof(Proof):
 
     async def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
         nonce = dict(answer)["flare-nonce-bin"]
-        proof = await read() or b""
+        chunk = await read()
+        proof = b"" if chunk is grpc.aio.EOF else chunk
         if not hmac.compare_digest(proof, proof_of(self._secret, b"connector", peer, _nonce(metadata), name, nonce)):
             raise AuthenticationError(f"the connector, which calls itself {peer}, does not know this cell's secret")
 

@@ -133,7 +133,7 @@ class GrpcLink(Link):
         if mark == FRAMES:
             lane.outbox.note_received(len(chunk))
             self.bytes_received += len(chunk) - 1
-            reader.feed(memoryview(chunk)[1:])
+            reader.feed(memoryview(chunk), 1)
         elif mark == ACKNOWLEDGEMENT and len(chunk) == COUNT.size:
             lane.outbox.acknowledge(COUNT.unpack(chunk)[1])
         elif mark == END:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from flare_transport.errors import PeerLostError, ProtocolError
-from flare_transport.frames import Buffer
+from flare_transport.frames import PROMPT_BYTES, Buffer
 
 __all__ = ["ACKNOWLEDGEMENT", "COUNT", "END", "FRAMES", "MAX_CHUNK_BYTES", "Outbox"]
 
@@ -70,7 +70,7 @@ class Outbox:
         """
         size = sum(map(len, buffers))
         with self._sending:
-            if size < MAX_CHUNK_BYTES and size <= self._piece_bytes():
+            if size <= PROMPT_BYTES or size <= self._piece_bytes():
                 self._add(b"".join((_MARK, *buffers)), wait)
             else:
                 for parts in self._cut(buffers):
@@ -90,12 +90,12 @@ class Outbox:
         return self._end_sent and not self._repeat
 
     def note_received(self, size: int) -> None:
-        """Count a chunk of the peer's, and acknowledge when it is time to."""
-        with self._lock:
-            self.received += 1
-            self._unconfirmed_chunks += 1
-            self._unconfirmed_bytes += size
-            if self._owes_acknowledgement():
+        """Count a chunk of the peer's, and acknowledge when it is time to; on the thread that takes chunks out."""
+        self.received += 1
+        self._unconfirmed_chunks += 1
+        self._unconfirmed_bytes += size
+        if self._owes_acknowledgement():
+            with self._lock:
                 self._rouse()
 
     def acknowledge(self, count: int) -> None:
