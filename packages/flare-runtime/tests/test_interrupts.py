@@ -8,44 +8,71 @@ import threading
 
 import pytest
 
-from flare_runtime.interrupts import interruptible
+from flare_runtime.interrupts import attentive
 
 
-def signal_to_another_thread():
-    """What main threads are not woken by."""
-    thread = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+def wait_for_ever():
+    """Wait for a lock, while Ctrl-C is given to another thread, which main threads are not woken by."""
+    waits, lock = threading.Event(), threading.Lock()
+    lock.acquire()
+
+    def press():
+        waits.wait()
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
     thread.start()
-    thread.join()
+    try:
+        waits.set()
+        lock.acquire()
+    finally:
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGURG)}
+    threads = set(threading.enumerate())
+    yield
+    assert {number: signal.getsignal(number) for number in before} == before
+    assert signal.set_wakeup_fd(-1) == -1
+    assert set(threading.enumerate()) == threads
 
 
 @pytest.mark.timeout(30)
 def test_ctrl_c_ends_a_wait_that_nothing_else_ends():
-    go_on, ended = threading.Event(), threading.Event()
+    for _ in range(3):  # no trace of one is left for the next
+        with pytest.raises(KeyboardInterrupt), attentive():
+            wait_for_ever()
 
-    def wait():
-        signal_to_another_thread()
-        go_on.wait()
-        ended.set()
 
-    with pytest.raises(KeyboardInterrupt):
-        interruptible(wait)
-    go_on.set()
-    assert ended.wait(20)  # it is left to itself
-    assert signal.set_wakeup_fd(-1) == -1
+@pytest.mark.timeout(30)
+def test_each_ctrl_c_ends_a_wait_and_no_later_one():
+    with attentive():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                wait_for_ever()
+        assert not threading.Event().wait(0.1)
 
 
 def test_what_is_waited_for_comes_through():
-    assert interruptible(lambda: 3) == 3
-    with pytest.raises(ValueError, match="not this"):
-        interruptible(lambda: int("not this"))
+    with attentive(), attentive():
+        assert threading.Lock().acquire()
+    with pytest.raises(ValueError, match="not this"), attentive():
+        int("not this")
 
 
-def test_on_other_threads_it_is_called_there():
+def test_on_other_threads_nothing_happens():
     found = []
-    thread = threading.Thread(target=lambda: found.append(interruptible(threading.current_thread)))
+
+    def run():
+        with attentive():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert found == [thread]
+    assert found == [signal.getsignal(signal.SIGINT)]
 
 
 def test_an_event_loop_of_the_caller_learns_of_its_signals():
@@ -54,8 +81,9 @@ def test_an_event_loop_of_the_caller_learns_of_its_signals():
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     signal.set_wakeup_fd(write)
     try:
-        interruptible(lambda: os.kill(os.getpid(), signal.SIGUSR1))
-        assert signal.SIGUSR1 in os.read(read, 64)
+        with attentive():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert os.read(read, 64) == bytes([signal.SIGUSR1])
     finally:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGUSR1, before)

@@ -325,6 +325,29 @@ def test_ctrl_c_returns_to_the_shell_and_leaves_nothing(project, external):
         process.wait()
 
 
+class PressedElsewhere(Workflow):
+    """Waits for ever, while Ctrl-C is given to another thread than the one that waits."""
+
+    def run(self, fed):
+        waits, forever = threading.Event(), threading.Lock()
+        forever.acquire()
+
+        def press():
+            waits.wait()
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+        threading.Thread(target=press).start()
+        waits.set()
+        forever.acquire()
+
+
+@pytest.mark.timeout(30)
+def test_ctrl_c_that_another_thread_gets_ends_the_run(project):
+    job = project.job(workflow=Component.of(PressedElsewhere(), what="workflow"))
+    with pytest.raises(KeyboardInterrupt):
+        project.env().deploy(job)
+
+
 def wait_for_file(path: Path) -> None:
     deadline = time.monotonic() + 30
     while not path.exists():  # a file is all that a script which hangs can show

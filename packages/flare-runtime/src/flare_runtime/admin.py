@@ -17,7 +17,7 @@ from typing import Any
 
 from flare_core import FlareError, Job, RunStatus, export_job
 from flare_runtime.archive import pack_folder, sha256_of
-from flare_runtime.interrupts import interruptible
+from flare_runtime.interrupts import attentive
 from flare_runtime.provision.kit import Kit
 from flare_tensor_downloader import Downloader, add_file, download_file
 from flare_transport import Cell, RemoteError, TransportError
@@ -229,9 +229,9 @@ class Admin:
 
     def _ask(self, topic: str, *payload: Any, timeout_s: float | None = None) -> Any:
         try:
-            return interruptible(
-                lambda: self._cell.request(self.kit.info.server, f"admin.{topic}", list(payload), timeout_s=timeout_s)
-            ).payload
+            with attentive():
+                message = self._cell.request(self.kit.info.server, f"admin.{topic}", list(payload), timeout_s=timeout_s)
+            return message.payload
         except RemoteError as error:
             raise AdminError(str(error).removeprefix(f"{self.kit.info.server}: ")) from error
         except TransportError as error:

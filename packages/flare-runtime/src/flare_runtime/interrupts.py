@@ -1,57 +1,83 @@
-"""Waits that Ctrl-C ends for certain."""
+"""Waits of the main thread that Ctrl-C ends for certain."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-__all__ = ["interruptible"]
+__all__ = ["attentive"]
 
-Result = TypeVar("Result")
+_HANDLED, _DONE = b"\xfe", b"\xff"  # the numbers of no signals
+_AGAIN_MS = 20
+_watched = threading.Lock()
 
-_DONE = b"\0"  # the number of no signal
 
+@contextmanager
+def attentive() -> Iterator[None]:
+    """Within the block, Ctrl-C ends whatever the main thread waits for, if its handler raises, as Python's own does.
 
-def interruptible(wait: Callable[[], Result]) -> Result:
-    """Call ``wait`` and return what it returns, unless Ctrl-C is pressed on the main thread meanwhile.
+    Python runs the handlers of signals when its main thread runs code, and when a system call of that thread ends
+    early. A signal that comes just before the thread waits for a lock, or that the system gives to another thread, is
+    seen only after the wait, which may be never. So signals also write to a pipe, and a thread that reads it sends the
+    main one SIGURG, which does nothing else than end a system call, until the handler of Ctrl-C has run.
 
-    Python looks for signals when its main thread runs code, and when a system call of that thread ends early. One that
-    comes just before the thread waits for a lock, or that the system gives to another thread, is seen only after the
-    wait, which may be never. So ``wait`` is called on a thread of its own, and the main thread reads a pipe that
-    signals write to themselves. After Ctrl-C, ``wait`` goes on by itself, and its outcome is dropped.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed.
+    On another thread, within another such block, and on Windows, the block just runs.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return wait()
-    outcome: Future[Result] = Future()
+    original = signal.getsignal(signal.SIGINT)
+    is_main = threading.current_thread() is threading.main_thread()
+    if sys.platform == "win32" or not is_main or not callable(original) or not _watched.acquire(blocking=False):
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        os.write(write, _HANDLED)
+        original(number, frame)
+
     read, write = os.pipe()
     os.set_blocking(write, False)
+    before = signal.signal(signal.SIGURG, lambda number, frame: None)
     wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_watch, args=(read, wakeup), name="flare-signals", daemon=True)
+    watcher.start()
+    signal.signal(signal.SIGINT, handle)
     try:
-        threading.Thread(target=_run, args=(wait, outcome, os.dup(write)), name="flare-wait", daemon=True).start()
-        seen = b""
-        while _DONE not in seen:
-            seen = os.read(read, 64)
-            if wakeup != -1:  # that of an event loop, say, which wants to know of its signals
-                os.write(wakeup, seen)
+        yield
     finally:
+        signal.signal(signal.SIGINT, original)
         signal.set_wakeup_fd(wakeup)
+        os.write(write, _DONE)
+        watcher.join()
+        signal.signal(signal.SIGURG, before)
         os.close(read)
         os.close(write)
-    return outcome.result()
+        _watched.release()
 
 
-def _run(wait: Callable[[], Result], outcome: Future[Result], done: int) -> None:
-    try:
-        outcome.set_result(wait())
-    except BaseException as error:
-        outcome.set_exception(error)
-    with suppress(BrokenPipeError), os.fdopen(done, "wb", buffering=0) as pipe:  # nobody reads it after Ctrl-C
-        pipe.write(_DONE)
+def _watch(read: int, wakeup: int) -> None:
+    """Read what signals write, and wake the main thread while it has not seen a SIGINT.
+
+    ``wakeup`` is what the caller's signals were written to before, by an event loop, say, which wants to know of them.
+    """
+    poll = select.poll()
+    poll.register(read, select.POLLIN)
+    is_unseen = False
+    while True:
+        if poll.poll(_AGAIN_MS if is_unseen else None):
+            for number in os.read(read, 64):
+                mark = bytes([number])
+                if mark == _DONE:
+                    return
+                if mark == _HANDLED:
+                    is_unseen = False
+                elif number != signal.SIGURG:
+                    is_unseen = is_unseen or number == signal.SIGINT
+                    if wakeup != -1:
+                        os.write(wakeup, mark)
+        if is_unseen:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)

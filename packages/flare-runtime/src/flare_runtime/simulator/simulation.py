@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from flare_core import Job, RunStatus
 from flare_runtime.display import Display, open_display, summary_text
+from flare_runtime.interrupts import attentive
 from flare_runtime.job_code import importable
 from flare_runtime.run.controller import RunController
 from flare_runtime.run.folder import RunFolder
@@ -49,10 +50,11 @@ class Simulation:
             self._controller = RunController(self._job, job_id, self._folder, roster, self._cell)
             preload(self._job)
             self._pool = WorkerPool(self._plans, self._cell, self._worker_ended)  # from here on, threads are allowed
-            try:
-                status, error = self._drive()
-            finally:
-                self.stop()
+            with attentive():
+                try:
+                    status, error = self._drive()
+                finally:
+                    self.stop()
         if isinstance(error, KeyboardInterrupt):
             raise error.with_traceback(None)  # where in here it struck tells nobody anything
         return SimRun(self._folder, job_id, status, error, self._controller.persistor)
