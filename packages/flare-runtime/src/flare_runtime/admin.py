@@ -203,18 +203,21 @@ class Admin:
         org: str = "",
         studies: str = "default",
         days: int = 3,
+        address: str = "",
     ) -> str:
         """Return a token with which somebody can join, once.
 
         Args:
-            name: what the site or the administrator is to be called.
-            kind: ``client`` for a site, or ``admin``.
+            name: what the site, the relay or the administrator is to be called. Who is called ``hospital.ward`` reaches
+                the server through the relay ``hospital``.
+            kind: ``client`` for a site, ``relay`` or ``admin``.
             role: what an administrator may do; see :mod:`flare_runtime.server.rights`.
             org: the organization it belongs to.
             studies: in which studies it takes part: names with commas between them, or ``*`` for all.
             days: how long the token can be used.
+            address: of a relay: where those below it reach it, as ``grpc://host:port``.
         """
-        options = {"kind": kind, "role": role, "org": org, "studies": studies, "days": days}
+        options = {"kind": kind, "role": role, "org": org, "studies": studies, "days": days, "address": address}
         token: str = self._ask("invite", name, options)
         return token
 

@@ -22,7 +22,7 @@ Foreground = Annotated[bool, typer.Option("--foreground", help="Stay in this ter
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, down, invite, join, renew, provision, server, client, stop, status, audit):
+    for command in (up, down, invite, join, renew, provision, server, client, relay, stop, status, audit):
         app.command()(command)
 
 
@@ -79,6 +79,14 @@ def down(
 def invite(
     name: Annotated[str, typer.Argument(help="The site's name, or the administrator's.")],
     admin: Annotated[str, typer.Option(help="Invite an administrator with this role.", show_default=False)] = "",
+    relay: Annotated[
+        str,
+        typer.Option(
+            help="Invite a relay that sites reach at this address, grpc://host:port. Who is called <relay>.<name>"
+            " connects through it.",
+            show_default=False,
+        ),
+    ] = "",
     org: Annotated[str, typer.Option(help="Whom it belongs to.")] = "",
     study: Annotated[
         str, typer.Option(help="The studies it takes part in, with commas between them; * is all.")
@@ -87,10 +95,10 @@ def invite(
     kit: KitOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
-    """Print a token with which a site can join, once."""
+    """Print a token with which a site, a relay or an administrator can join, once."""
     with connect(kit) as connection:
-        kind = "admin" if admin else "client"
-        token = connection.invite(name, kind=kind, role=admin, org=org, studies=study, days=days)
+        kind = "admin" if admin else "relay" if relay else "client"
+        token = connection.invite(name, kind=kind, role=admin, org=org, studies=study, days=days, address=relay)
     show(form, {"name": name, "kind": kind, "days": days, "token": token}, token)
 
 
@@ -99,11 +107,11 @@ def join(
     folder: Annotated[
         Path | None, typer.Option(help="Where the kit goes; ./<name> if left out.", show_default=False)
     ] = None,
-    start: Annotated[bool, typer.Option(help="Start the site's client afterwards.")] = True,
+    start: Annotated[bool, typer.Option(help="Start the site's client, or the relay, afterwards.")] = True,
     foreground: Foreground = False,
     form: FormOption = Form.TEXT,
 ) -> None:
-    """Make this machine's key, have it certified with an invitation, and start the site's client."""
+    """Make this machine's key, have it certified with an invitation, and start the site's client or the relay."""
     from flare_runtime.processes.daemon import serve, start_daemon
     from flare_runtime.provision.join import join as use_invitation
 
@@ -111,33 +119,37 @@ def join(
         token = Path(token).read_text()
     kit = use_invitation(token, folder)
     pid = None
-    if kit.info.kind == "client" and start:
+    kind = kit.info.kind
+    if kind != "admin" and start:
         if foreground:
-            return serve("client", kit.folder)
-        pid = start_daemon("client", kit.folder).process.pid
+            return serve(kind, kit.folder)
+        pid = start_daemon(kind, kit.folder).process.pid
     lines = [f"{kit.info.name} belongs to the project {kit.info.project}; its kit is {kit.folder}"]
     if pid is not None:
-        lines.append(f"client started, connected to {kit.info.address}, process {pid}, log {kit.folder / 'log.txt'}")
-    elif kit.info.kind == "admin":
+        lines.append(f"{kind} started, connected to {kit.info.address}, process {pid}, log {kit.folder / 'log.txt'}")
+    elif kind == "admin":
         lines.append(f"next: export FLARE_KIT={kit.folder}")
-    values = {"name": kit.info.name, "kind": kit.info.kind, "project": kit.info.project, "folder": str(kit.folder)}
+    values = {"name": kit.info.name, "kind": kind, "project": kit.info.project, "folder": str(kit.folder)}
     show(form, {**values, "pid": pid, "certificate_expires": kit.expires.timestamp()}, "\n".join(lines))
 
 
 def renew(
-    folder: Annotated[Path, typer.Argument(help="The kit of a site or an administrator.")], form: FormOption = Form.TEXT
+    folder: Annotated[Path, typer.Argument(help="The kit of a site, a relay or an administrator.")],
+    form: FormOption = Form.TEXT,
 ) -> None:
     """Replace a kit's key and certificate; the former ones are not valid any more."""
     from flare_runtime.processes.daemon import pid_of, start_daemon, stop_daemon
     from flare_runtime.provision.join import renew as renew_kit
+    from flare_runtime.provision.kit import Kit
 
     folder = folder.absolute()
-    is_running = pid_of("client", folder) is not None
+    kind = Kit.load(folder).info.kind
+    is_running = pid_of(kind, folder) is not None
     if is_running:
-        stop_daemon("client", folder)
+        stop_daemon(kind, folder)
     kit = renew_kit(folder)
     if is_running:
-        start_daemon("client", folder)
+        start_daemon(kind, folder)
     text = f"the certificate of {kit.info.name} is valid until {kit.expires:%Y-%m-%d}"
     show(form, {"name": kit.info.name, "certificate_expires": kit.expires.timestamp()}, text)
 
@@ -171,6 +183,11 @@ def client(kit: Annotated[Path, typer.Argument(help="A site's kit.")]) -> None:
     _serve("client", kit)
 
 
+def relay(kit: Annotated[Path, typer.Argument(help="A relay's kit.")]) -> None:
+    """Be the relay of a group of sites until stopped, in this terminal."""
+    _serve("relay", kit)
+
+
 def _serve(kind: str, folder: Path) -> None:
     from flare_runtime.processes.daemon import serve
     from flare_runtime.provision.kit import Kit
@@ -185,9 +202,10 @@ def _serve(kind: str, folder: Path) -> None:
 
 
 def stop(
-    folder: Annotated[Path, typer.Argument(help="The kit of a server or a site.")], form: FormOption = Form.TEXT
+    folder: Annotated[Path, typer.Argument(help="The kit of a server, a relay or a site.")],
+    form: FormOption = Form.TEXT,
 ) -> None:
-    """Stop the server or the client that serves with a kit."""
+    """Stop the server, the relay or the client that serves with a kit."""
     from flare_runtime.processes.daemon import stop_daemon
     from flare_runtime.provision.kit import Kit
 

@@ -66,13 +66,14 @@ JOB = _object(
 SITE = _object(name=TEXT, connected=FLAG, since=MOMENT, certificate_expires=MOMENT, jobs=NAMES)
 MEMBER = _object(
     name=TEXT,
-    kind={"enum": ["client", "admin"]},
+    kind={"enum": ["client", "relay", "admin"]},
     role=TEXT,
     org=TEXT,
     studies=TEXT,
     state={"enum": ["invited", "active", "revoked"]},
     expires=NUMBER,
     changed=NUMBER,
+    address=TEXT,
     connected=FLAG,
 )
 POC = _object(

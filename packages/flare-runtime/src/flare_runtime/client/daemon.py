@@ -20,30 +20,19 @@ import flare_core
 from flare_core import FlareError, JobError
 from flare_core.job import check_name
 from flare_runtime.archive import sha256_of, unpack
+from flare_runtime.processes.attempts import Attempts
 from flare_runtime.processes.job_process import JobProcess, exit_reason
 from flare_runtime.processes.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.simulator.gpus import VARIABLE, cards_text, visible_gpus
 from flare_tensor_downloader import download_file
-from flare_transport import (
-    AuthenticationError,
-    Cell,
-    HandshakeError,
-    Message,
-    NameTakenError,
-    TransportError,
-    UnreachableError,
-    blocking,
-)
+from flare_transport import Cell, Message, TransportError, UnreachableError, blocking
 
 __all__ = ["ClientDaemon"]
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
-DEAD_LINK_S = 45.0  # within which a server has noticed that the former connection of this site is dead
-HANDSHAKES = 3  # that fail before it is believed that the certificates do not fit
 CRASH_BYTES = 20_000
 REMEMBERED = 256  # jobs that are over; a start can hardly be later than so many others
 
@@ -122,45 +111,28 @@ class ClientDaemon:
         self.cell.on_peer_lost(self._peer_lost)
 
     def _connect(self) -> bool:
-        """Connect to the server, however long that takes; false if stopped."""
-        pause = FIRST_PAUSE_S
-        waited, attempts = 0.0, 0
+        """Connect to the server, maybe through a relay, however long that takes; false if stopped."""
+        attempts = Attempts(self.name, was_connected=self._was_connected)
+        info = self.kit.info
         while True:
             try:
-                self.cell.connect(
-                    self.kit.info.address, credentials=self.kit.credentials, peer=self._server, uplink=True
-                )
+                self.cell.connect(info.address, credentials=self.kit.credentials, peer=info.listener, uplink=True)
                 kept = self._kept_jobs()  # listed now: what comes after the server's answer is new
                 hello = [flare_core.__version__, self._resources()]
                 answer = self.cell.request(self._server, "site.hello", hello).payload
                 for job in set(kept) - set(answer.get("running", kept)):  # they ended while this site was away
                     self._forget(job)
-                logger.info("connected address=%s", self.kit.info.address)
+                logger.info("connected address=%s", info.address)
                 self._was_connected = True
                 return True
-            except HandshakeError as error:  # as happens if the server is just being stopped
-                attempts += 1
-                if not self._was_connected and attempts == HANDSHAKES:
-                    raise
-                logger.warning("the connection was cut while it was made reason=%s", error)
-            except AuthenticationError:
-                raise
-            except UnreachableError as error:
-                if isinstance(error, NameTakenError) and waited > DEAD_LINK_S:
-                    raise AuthenticationError(
-                        f"{self.name} is connected already, from another machine or folder; a kit serves one process"
-                        " at a time, so stop the other, or invite this machine under a name of its own"
-                    ) from error
-                logger.info("cannot connect yet reason=%s", error)
             except TransportError as error:
-                logger.warning("the server did not take this site in reason=%s", error)
-                self.cell.close()
-                self._new_cell()
+                pause_s = attempts.failed(error)
+                if not isinstance(error, UnreachableError):  # it may be connected, and not be taken in
+                    self.cell.close()
+                    self._new_cell()
             with self._news:
-                if self._news.wait_for(lambda: self._is_stopped, pause):
+                if self._news.wait_for(lambda: self._is_stopped, pause_s):
                     return False
-            waited += pause
-            pause = min(2 * pause, LAST_PAUSE_S)
 
     def _resources(self) -> dict[str, Any]:
         path = self.kit.folder / "local" / "resources.json"
@@ -301,7 +273,7 @@ class ClientDaemon:
             logger.debug("the server is not there topic=%s reason=%s", topic, error)
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
-        if peer == self._server:
+        if peer in (self._server, self.kit.info.listener):
             with self._news:
                 self._is_lost = True
                 self._news.notify_all()

@@ -31,7 +31,7 @@ def _connect(folder: Path, cell: Cell) -> None:
     kit = Kit.load(folder, kind="client")
     try:
         cell.seal_with(kit.credentials)  # what goes to other sites passes through the server
-        cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, uplink=True)
+        cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.listener, uplink=True)
     except TransportError:
         logger.exception("no connection to the server")
         os._exit(NO_SERVER)  # which is no failure of the script's

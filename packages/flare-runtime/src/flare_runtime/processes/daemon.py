@@ -1,4 +1,4 @@
-"""Daemons as processes: ``python -m flare_runtime.processes.daemon server|client <kit>``; starting and stopping them.
+"""Daemons as processes, ``python -m flare_runtime.processes.daemon server|client|relay <kit>``: starting and stopping.
 
 A daemon holds its kit's lock file as long as it lives, so whether one runs needs no list of processes. Who starts one
 gives it a pipe, over which it says when it is ready, or why it cannot be; and may give it another one as a leash: the
@@ -16,12 +16,16 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flare_core import FlareError
 from flare_runtime.logs import log_to
 from flare_runtime.processes.lock_file import holder_of
 from flare_runtime.provision.kit import Kit
+
+if TYPE_CHECKING:
+    from flare_runtime.client.daemon import ClientDaemon
+    from flare_runtime.relay.daemon import RelayDaemon
 
 __all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "serve", "start_daemon", "stop_daemon"]
 
@@ -69,7 +73,7 @@ def start_daemon(
     """Start a daemon in the background and wait until it is ready.
 
     Args:
-        kind: ``server`` or ``client``.
+        kind: ``server``, ``client`` or ``relay``.
         folder: its kit.
         leashed: end it when this process ends, however that happens.
     Raises:
@@ -183,7 +187,7 @@ def serve(kind: str, folder: Path) -> None:
         if kind == "server":
             _serve_server(folder, stop)
         else:
-            _serve_client(folder, stop)
+            _serve_below(kind, folder, stop)
 
 
 def _serve_server(folder: Path, stop: _Stop) -> None:
@@ -197,10 +201,9 @@ def _serve_server(folder: Path, stop: _Stop) -> None:
         daemon.close()
 
 
-def _serve_client(folder: Path, stop: _Stop) -> None:
-    from flare_runtime.client.daemon import ClientDaemon
-
-    daemon = ClientDaemon(folder)
+def _serve_below(kind: str, folder: Path, stop: _Stop) -> None:
+    """Be a client or a relay, which connect to the server."""
+    daemon = _client(folder) if kind == "client" else _relay(folder)
     problem: list[BaseException] = []
 
     def run() -> None:
@@ -210,7 +213,7 @@ def _serve_client(folder: Path, stop: _Stop) -> None:
             problem.append(error)
         stop.set()
 
-    thread = threading.Thread(target=run, name="flare-client", daemon=True)
+    thread = threading.Thread(target=run, name=f"flare-{kind}", daemon=True)
     thread.start()
     try:
         stop.wait()
@@ -220,6 +223,18 @@ def _serve_client(folder: Path, stop: _Stop) -> None:
         daemon.close()
     if problem:
         raise problem[0]
+
+
+def _client(folder: Path) -> ClientDaemon:
+    from flare_runtime.client.daemon import ClientDaemon
+
+    return ClientDaemon(folder)
+
+
+def _relay(folder: Path) -> RelayDaemon:
+    from flare_runtime.relay.daemon import RelayDaemon
+
+    return RelayDaemon(folder)
 
 
 def _watch_leash(stop: _Stop) -> None:

@@ -29,8 +29,8 @@ def join(token: str, folder: Path | None = None) -> Kit:
     check_time(invitation.credentials.certificate, f"the invitation of {invitation.name}")
     private_key, request = make_request(invitation.name)
     with Cell(invitation.guest) as cell:
-        answer = _ask(cell, invitation.address, invitation.server, invitation.credentials, "enroll", request)
-    info = _info(answer, project=invitation.project, address=invitation.address, server=invitation.server)
+        answer = _ask(cell, invitation, invitation.credentials, "enroll", request)
+    info = _info(answer, invitation)
     if (info.name, info.kind) != (invitation.name, invitation.kind):
         raise KitError(f"the server answers for the {info.kind} {info.name}, and {invitation.name} was invited")
     return _written(folder, info, private_key, answer, invitation.credentials.authority)
@@ -44,25 +44,29 @@ def renew(folder: Path) -> Kit:
     kit = Kit.load(folder)
     private_key, request = make_request(kit.info.name)
     with Cell(f"{kit.info.name}.{secrets.token_hex(4)}") as cell:
-        answer = _ask(cell, kit.info.address, kit.info.server, kit.credentials, "site.renew", request)
-    info = _info(answer, project=kit.info.project, address=kit.info.address, server=kit.info.server)
+        answer = _ask(cell, kit.info, kit.credentials, "site.renew", request)
+    info = _info(answer, kit.info)
     return _written(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
 
 
-def _ask(cell: Cell, address: str, server: str, credentials: Credentials, topic: str, request: bytes) -> dict[str, Any]:
+def _ask(
+    cell: Cell, known: Invitation | KitInfo, credentials: Credentials, topic: str, request: bytes
+) -> dict[str, Any]:
     try:
-        cell.connect(address, credentials=credentials, peer=server)
-        answer: dict[str, Any] = cell.request(server, topic, [request]).payload
+        cell.connect(known.address, credentials=credentials, peer=known.via or known.server, uplink=True)
+        answer: dict[str, Any] = cell.request(known.server, topic, [request]).payload
         return answer
     except (AuthenticationError, RemoteError) as error:  # it is there, and its reason says what to do
         raise KitError(str(error)) from error
     except TransportError as error:
-        raise KitError(f"{error}; is the server at {address} running, and reachable from here?") from error
+        what = f"the relay {known.via}" if known.via else "the server"
+        raise KitError(f"{error}; is {what} at {known.address} running, and reachable from here?") from error
 
 
-def _info(answer: dict[str, Any], **known: str) -> KitInfo:
+def _info(answer: dict[str, Any], known: Invitation | KitInfo) -> KitInfo:
+    where = {"project": known.project, "address": known.address, "server": known.server, "via": known.via}
     try:
-        return KitInfo(**known, **{key: str(answer["info"][key]) for key in ("name", "kind", "role", "org")})
+        return KitInfo(**where, **{key: str(answer["info"][key]) for key in ("name", "kind", "role", "org", "listen")})
     except (KeyError, TypeError) as error:
         raise KitError(f"the server's answer cannot be read ({error}); does it run the same version?") from error
 

@@ -31,7 +31,7 @@ from flare_transport.certificates import Authority, check_credentials, verified_
 
 __all__ = ["KINDS", "Kit", "KitError", "KitInfo", "check_participant", "fingerprint", "sign_kit", "write_kit"]
 
-KINDS = ("server", "client", "admin")
+KINDS = ("server", "client", "relay", "admin")
 KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
     "kit.json",
     "certificate.pem",
@@ -62,13 +62,15 @@ class KitInfo:
     """What kit.json holds.
 
     Attributes:
-        name: of the site, the administrator or ``server``.
-        kind: ``server``, ``client`` or ``admin``.
+        name: of the site, the relay, the administrator or ``server``.
+        kind: ``server``, ``client``, ``relay`` or ``admin``.
         project: the project's name.
-        address: where the server is reached, ``grpc://host:port``.
+        address: where the server is reached, ``grpc://host:port``, or the relay that leads to it.
         server: the server's name.
         role: of an administrator.
         org: whom it belongs to.
+        via: the relay's name, if one listens at ``address``.
+        listen: of a relay, where those below it reach it.
     """
 
     name: str
@@ -78,6 +80,13 @@ class KitInfo:
     server: str = "server"
     role: str = ""
     org: str = ""
+    via: str = ""
+    listen: str = ""
+
+    @property
+    def listener(self) -> str:
+        """The cell to expect at ``address``."""
+        return self.via or self.server
 
     def to_json(self) -> bytes:
         """The file's content."""

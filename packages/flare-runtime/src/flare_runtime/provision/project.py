@@ -83,10 +83,25 @@ class Project:
             raise KitError(f"{folder} holds no project ({error}); make one with 'flare up'") from error
 
     def make_kit(
-        self, folder: Path, name: str, kind: str, *, role: str = "", org: str = "", valid_days: int = KIT_DAYS
+        self,
+        folder: Path,
+        name: str,
+        kind: str,
+        *,
+        role: str = "",
+        org: str = "",
+        listen: str = "",
+        relay: KitInfo | None = None,
+        valid_days: int = KIT_DAYS,
     ) -> Kit:
-        """Make a key and a kit; for a participant on this machine, or one that is handed the folder."""
-        info = KitInfo(name, kind, self.name, self.address, role=role, org=org)
+        """Make a key and a kit; for a participant on this machine, or one that is handed the folder.
+
+        Args:
+            listen: where a relay is reached.
+            relay: whom it reaches the server through.
+        """
+        address, via = (relay.listen, relay.name) if relay is not None else (self.address, "")
+        info = KitInfo(name, kind, self.name, address, role=role, org=org, via=via, listen=listen)
         credentials: Credentials = issue(self.authority, name, valid_days=valid_days)
         write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate))
         return Kit.load(folder)
@@ -107,6 +122,7 @@ def participant_of(kit: Kit, *, studies: str = "default") -> dict[str, Any]:
         "role": kit.info.role,
         "org": kit.info.org,
         "studies": studies,
+        "address": kit.info.listen,
         "fingerprint": fingerprint(kit.credentials.certificate),
         "expires": kit.expires.timestamp(),
     }

@@ -5,10 +5,13 @@
     participants:
       - {name: server.example.org, type: server, org: hub, fed_learn_port: 8002}
       - {name: site-1, type: client, org: hospital-a}
+      - {name: hospital-b, type: relay, listening_host: {default_host: gateway.example.org, port: 8002}}
+      - {name: ward-1, type: client, connect_to: hospital-b}
       - {name: admin@example.org, type: admin, org: hub, role: project_admin}
 
-Files as NVIDIA FLARE writes them are accepted. Of what they can say, host names and the port of the server, names,
-organizations and roles are used; builders, a second port for administrators and overseers have no meaning here.
+Files as NVIDIA FLARE writes them are accepted. Of what they can say, host names and ports of the server and of relays,
+names, organizations, roles and the relay to connect to are used; builders, a second port for administrators and
+overseers have no meaning here. Who connects to a relay is called after it: ``hospital-b.ward-1``.
 """
 
 from __future__ import annotations
@@ -21,14 +24,15 @@ from typing import Any
 import yaml
 
 from flare_core import JobError
-from flare_runtime.provision.kit import KitError, check_participant
+from flare_runtime.provision.kit import Kit, KitError, KitInfo, check_participant
 from flare_runtime.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, participant_of
 from flare_transport import AddressError
 from flare_transport.address import parse_address
 
 __all__ = ["provision"]
 
-_TYPES = ("server", "client", "admin")
+_TYPES = ("server", "client", "relay", "admin")
+_FOLDERS = {"client": "sites", "relay": "relays", "admin": "admins"}
 _IGNORED = ("overseer",)
 MAX_FILE_BYTES = 1 << 20
 MOST_CHARACTERS = 200
@@ -41,8 +45,8 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
 
     Args:
         project_file: a project.yml.
-        workspace: where the project's folder is made, under its name; ``server`` is in it, ``sites/<name>`` and
-            ``admins/<name>`` are to be handed out.
+        workspace: where the project's folder is made, under its name; ``server`` is in it, ``sites/<name>``,
+            ``relays/<name>`` and ``admins/<name>`` are to be handed out.
     Returns:
         name, kind and folder of each kit that is new.
     Raises:
@@ -61,6 +65,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     admins = [each for each in participants if each["type"] == "admin"]
     if not admins:
         raise KitError(f"{project_file}: no participant is of type 'admin'; somebody must submit jobs")
+    participants = _below_relays(participants, project_file)
     _check_once([each["name"] for each in participants], project_file)
     folder = workspace.absolute() / name
     made = []
@@ -69,15 +74,26 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     else:
         project = Project.create(folder, name=name, address=_address(servers[0], project_file), admin=None)
         made.append(("server", "server", folder / "server"))
-    for each in participants:
-        if each["type"] == "server":
+    relays: dict[str, KitInfo] = {}
+    for each in sorted(participants, key=lambda each: each["type"] != "relay"):
+        name, kind = each["name"], each["type"]
+        if kind == "server":
             continue
-        place = folder / ("sites" if each["type"] == "client" else "admins") / each["name"]
-        if (place / "startup").is_dir():
-            continue
-        kit = project.make_kit(place, each["name"], each["type"], role=each.get("role", ""), org=each.get("org", ""))
-        project.know([participant_of(kit, studies="*" if each["type"] == "admin" else "default")])
-        made.append((each["name"], each["type"], place))
+        place = folder / _FOLDERS[kind] / name
+        if not (place / "startup").is_dir():
+            kit = project.make_kit(
+                place,
+                name,
+                kind,
+                role=each.get("role", ""),
+                org=each.get("org", ""),
+                listen=_listening(each, project_file) if kind == "relay" else "",
+                relay=relays.get(each.get("connect_to", "")),
+            )
+            project.know([participant_of(kit, studies="*" if kind == "admin" else "default")])
+            made.append((name, kind, place))
+        if kind == "relay":
+            relays[name] = Kit.load(place).info
     return made
 
 
@@ -113,6 +129,37 @@ def _participant(entry: Any, path: Path) -> dict[str, Any]:
         if not isinstance(values.get(key, ""), str):
             raise KitError(f"{path}: {key} of {name} is {_short(values[key])}; give a text")
     return values
+
+
+def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The participants, those that connect to a relay called after it; NVIDIA FLARE's files name relays with a map."""
+    relays = {each["name"] for each in participants if each["type"] == "relay"}
+    found = []
+    for each in participants:
+        above = each.pop("connect_to", "")
+        above = above.get("name", "") if isinstance(above, Mapping) else above
+        if not isinstance(above, str):
+            raise KitError(f"{path}: connect_to of {each['name']} is {_short(above)}; give the name of a relay")
+        if above and above not in ("server", *_servers(participants)):
+            if each["type"] != "client" or above not in relays:
+                raise KitError(
+                    f"{path}: {each['name']} is to connect to {_short(above)}; sites connect to the server or a relay"
+                    f" ({', '.join(sorted(relays)) or 'there is none'}), all others to the server"
+                )
+            each = {**each, "name": f"{above}.{each['name'].removeprefix(f'{above}.')}", "connect_to": above}
+        found.append(each)
+    return found
+
+
+def _servers(participants: list[dict[str, Any]]) -> list[str]:
+    return [each["name"] for each in participants if each["type"] == "server"]
+
+
+def _listening(relay: Mapping[str, Any], path: Path) -> str:
+    """Where those below a relay reach it."""
+    host = relay.get("listening_host") or {}
+    values = host if isinstance(host, Mapping) else {"default_host": host}
+    return _address({"fed_learn_port": values.get("port", DEFAULT_PORT), **values, "name": relay["name"]}, path)
 
 
 def _address(server: Mapping[str, Any], path: Path) -> str:

@@ -23,7 +23,7 @@ __all__ = ["ENROLL", "Invitation", "make_invitation"]
 ENROLL = "enroll@"
 PREFIX = "flare1-"
 MAX_BYTES = 1 << 16  # of a token, and of what it unpacks to; a good one has some 2,000
-_TEXTS = ("name", "kind", "project", "address", "server", "guest")
+_TEXTS = ("name", "kind", "project", "address", "server", "via", "guest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,11 @@ class Invitation:
 
     Attributes:
         name: who is invited.
-        kind: ``client`` or ``admin``.
+        kind: ``client``, ``relay`` or ``admin``.
         project: the project's name.
-        address: the server's.
-        server: its name.
+        address: the server's, or that of the relay that leads to it.
+        server: the server's name.
+        via: the relay's, if there is one.
         guest: the name under which the invited one asks.
         credentials: for that.
     """
@@ -45,6 +46,7 @@ class Invitation:
     project: str
     address: str
     server: str
+    via: str
     guest: str
     credentials: Credentials
 
@@ -56,6 +58,7 @@ class Invitation:
             "project": self.project,
             "address": self.address,
             "server": self.server,
+            "via": self.via,
             "guest": self.guest,
             "credentials": [_body(each) for each in self._parts],
         }
@@ -90,12 +93,12 @@ class Invitation:
 
 
 def make_invitation(
-    authority: Authority, *, name: str, kind: str, project: str, address: str, server: str, valid_days: int
+    authority: Authority, *, name: str, kind: str, project: str, address: str, server: str, via: str, valid_days: int
 ) -> Invitation:
-    """Invite a site or an administrator."""
-    guest = ENROLL + secrets.token_hex(8)
+    """Invite somebody. A guest of a relay is called so that the relay may speak for it."""
+    guest = (f"{via}." if via else "") + ENROLL + secrets.token_hex(8)
     credentials = issue(authority, guest, valid_days=valid_days)
-    return Invitation(name, kind, project, address, server, guest, credentials)
+    return Invitation(name, kind, project, address, server, via, guest, credentials)
 
 
 def _unpacked(text: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ admin.files     [job]                                 -> [[name, reference], …
 admin.read      [job, name, offset, follow]           -> [bytes, is over]
 admin.status    []                                    -> the server, its sites and jobs
 admin.members   []                                    -> participants
-admin.invite    [name, {kind, role, org, studies, days}] -> a token
+admin.invite    [name, {kind, role, org, studies, days, address}] -> a token
 admin.remove    [name]
 admin.audit     [count]                               -> the last lines of the audit log
 """
@@ -54,7 +54,7 @@ MOST_CHARACTERS = 100  # of an option, and so of a column
 MOST_PRIORITY = 1_000_000
 OPTIONS: dict[str, dict[str, Any]] = {
     "submit": {"study": str | None, "priority": int | None},
-    "invite": {"kind": str, "role": str, "org": str, "studies": str, "days": int},
+    "invite": {"kind": str, "role": str, "org": str, "studies": str, "days": int, "address": str},
 }
 STATUS_S = 5.0  # how long a job's process may take to say what it waits for
 
@@ -300,7 +300,7 @@ class AdminDesk:
     def _members(self, who: Participant, message: Message) -> list[dict[str, Any]]:
         return [
             {key: value for key, value in asdict(each).items() if key not in ("guest", "fingerprint")}
-            | {"connected": each.name in self._daemon.connected}
+            | {"connected": each.name in self._daemon.connected or each.name in self._daemon.cell.peers}
             for each in self._daemon.members.all()
         ]
 

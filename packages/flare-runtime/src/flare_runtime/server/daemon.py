@@ -26,7 +26,8 @@ from flare_runtime.server.settings import ServerSettings
 from flare_runtime.server.site_desk import SiteDesk
 from flare_runtime.server.store import JobRow, Store
 from flare_tensor_downloader import Downloader
-from flare_transport import Cell
+from flare_transport import Cell, TransportError
+from flare_transport.address import speaks_for
 
 __all__ = ["ServerDaemon"]
 
@@ -200,10 +201,17 @@ class ServerDaemon:
                 self._record_end(row, RunStatus.ABORTED, reason)
 
     def put_out(self, name: str) -> None:
-        """End what a participant has open here."""
+        """End what a participant, or a process of a job, has open here, or at a relay."""
         for peer in self.cell.peers:
-            if peer == name or peer.startswith(f"{name}."):
+            if speaks_for(name, peer):
                 self.cell.disconnect(peer)
+        relay = self.members.relay_of(name)
+        if relay is not None:
+            try:
+                self.cell.send(relay.name, "relay.cut", [name])
+            except TransportError as error:
+                logger.info("relay not told relay=%s of=%s reason=%s", relay.name, name, error)
+        self._left(name, "it was put out")
 
     def _prepare(self, row: JobRow) -> None:
         """Unpack a job's content in its folder, and pack what the sites need of it, if that was not done yet."""
@@ -286,12 +294,18 @@ class ServerDaemon:
         self.update(row.id, state=status.value, reason=reason, ended=time.time())
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
+        self._left(peer, f"its connection ended ({error or 'closed'})")
+
+    def _left(self, peer: str, reason: str) -> None:
+        """Take note that a site, or all that are behind a relay, are not connected any more."""
         with self.lock:
-            if self._stopping or self.connected.pop(peer, None) is None:
+            if self._stopping:
                 return
-            logger.info("site disconnected site=%s reason=%s", peer, error)
-            for job in self.running.values():
-                job.site_left(peer, f"its connection ended ({error or 'closed'})")
+            for site in [site for site in self.connected if speaks_for(peer, site)]:
+                del self.connected[site]
+                logger.info("site disconnected site=%s reason=%s", site, reason)
+                for job in self.running.values():
+                    job.site_left(site, reason)
             self.changed.notify_all()
 
     def _add_provisioned(self) -> None:

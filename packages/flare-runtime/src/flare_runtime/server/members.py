@@ -15,6 +15,8 @@ from flare_runtime.provision.kit import KitInfo, check_participant, fingerprint,
 from flare_runtime.provision.project import KIT_DAYS, ROLES, is_reserved
 from flare_runtime.provision.tokens import ENROLL, make_invitation
 from flare_runtime.server.store import Participant, Store
+from flare_transport import AddressError
+from flare_transport.address import parse_address
 from flare_transport.certificates import Authority, sign_request
 
 __all__ = ["Members", "MembersError"]
@@ -83,20 +85,38 @@ class Members:
             if values["name"] not in self._known:
                 self._put(Participant(**values))
 
+    def relay_of(self, name: str) -> Participant | None:
+        """The relay through which a participant reaches the server: the nearest one that its name is below."""
+        while name := name.rpartition(".")[0]:
+            found = self._known.get(name)
+            if found is not None and found.kind == "relay":
+                return found
+        return None
+
     def invite(
-        self, name: str, *, kind: str = "client", role: str = "", org: str = "", studies: str = "default", days: int = 3
+        self,
+        name: str,
+        *,
+        kind: str = "client",
+        role: str = "",
+        org: str = "",
+        studies: str = "default",
+        days: int = 3,
+        address: str = "",
     ) -> str:
-        """Return a token with which a site or an administrator can join, once; a former one becomes void.
+        """Return a token with which a site, a relay or an administrator can join, once; a former one becomes void.
 
         Raises:
-            MembersError: the name is taken, reserved or cannot be one; or there is no authority here.
+            MembersError: the name is taken, reserved or cannot be one; a relay has no address; or there is no authority
+            here.
         """
         authority = self._signer()
         check_participant(name)
         if is_reserved(name, self._info.server):
             raise MembersError(f"nobody can be called {name!r}; the name is reserved")
-        if kind not in ("client", "admin"):
-            raise MembersError(f"nobody is invited as a {kind!r}; known are client and admin")
+        if kind not in ("client", "relay", "admin"):
+            raise MembersError(f"nobody is invited as a {kind!r}; known are client, relay and admin")
+        _check_address(name, kind, address)
         if kind == "admin" and role not in ROLES:
             raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
         if not 0 < days <= KIT_DAYS:
@@ -108,18 +128,29 @@ class Members:
                     f"{name} belongs to the project already; 'flare site remove {name}' puts it out, after which it can"
                     " be invited again"
                 )
+            where = self._where(name)
             invitation = make_invitation(
                 authority,
                 name=name,
                 kind=kind,
-                project=self._info.project,
-                address=self._info.address,
-                server=self._info.server,
+                project=where.project,
+                address=where.address,
+                server=where.server,
+                via=where.via,
                 valid_days=days,
             )
-            until = time.time() + days * 86400
             self._put(
-                Participant(name, kind, role, org, studies, state="invited", guest=invitation.guest, expires=until)
+                Participant(
+                    name,
+                    kind,
+                    role,
+                    org,
+                    studies,
+                    state="invited",
+                    guest=invitation.guest,
+                    expires=time.time() + days * 86400,
+                    address=address,
+                )
             )
         return invitation.token()
 
@@ -163,7 +194,14 @@ class Members:
     def _certified(self, member: Participant, request: bytes) -> dict[str, Any]:
         authority = self._signer()
         certificate = sign_request(authority, request, name=member.name, valid_days=KIT_DAYS)
-        info = replace(self._info, name=member.name, kind=member.kind, role=member.role, org=member.org)
+        info = replace(
+            self._where(member.name),
+            name=member.name,
+            kind=member.kind,
+            role=member.role,
+            org=member.org,
+            listen=member.address,
+        )
         until = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
         self._put(
             replace(
@@ -178,8 +216,19 @@ class Members:
             "certificate": certificate,
             "authority": authority.certificate,
             "signature": sign_kit(authority, info, certificate),
-            "info": {"name": info.name, "kind": info.kind, "role": info.role, "org": info.org},
+            "info": {
+                "name": info.name,
+                "kind": info.kind,
+                "role": info.role,
+                "org": info.org,
+                "listen": info.listen,
+            },
         }
+
+    def _where(self, name: str) -> KitInfo:
+        """The server's own description, with the address at which a participant finds it, or a relay to it."""
+        relay = self.relay_of(name)
+        return self._info if relay is None else replace(self._info, address=relay.address, via=relay.name)
 
     def _invited(self, guest: str) -> Participant | None:
         for member in self._known.copy().values():
@@ -198,3 +247,21 @@ class Members:
         self._store.put_participant(member)
         self._known = {**self._known, member.name: member}  # a new dict: readers take no lock
         return member
+
+
+def _check_address(name: str, kind: str, address: str) -> None:
+    """Refuse what is no address of a relay.
+
+    Raises:
+        MembersError: says why.
+    """
+    if kind != "relay":
+        if address:
+            raise MembersError(f"{name} is invited as a {kind}, which has no address; only a relay has")
+        return
+    try:
+        is_network = parse_address(address).scheme == "grpc"
+    except AddressError as error:
+        raise MembersError(f"where those below the relay {name} reach it: {error}") from error
+    if not is_network:
+        raise MembersError(f"the relay {name} cannot be reached at {address!r}; give grpc://host:port")

@@ -77,7 +77,7 @@ class SiteDesk:
         job_id, host, code, details = message.payload
         site = self._site(message)
         if speaks_for(site, host):
-            self._daemon.cell.disconnect(host)  # it will not come back, so nobody need wait for what it owes
+            self._daemon.put_out(host)  # it will not come back, so nobody need wait for what it owes
         with self._daemon.lock:
             job = self._daemon.running.get(job_id)
             if job is not None and job.site_exited(site, host, code, details) and site in self._daemon.connected:
@@ -118,4 +118,6 @@ class SiteDesk:
         member = self._daemon.members.owner_of(message.sender)
         if member.kind != "client" or member.name != message.sender:
             raise FlareError(f"{message.sender} is no site, and cannot say {message.topic}")
+        if member.state != "active":  # its relay, which let it in, does not know
+            raise FlareError(f"{member.name} does not belong to the project any more; ask for a new invitation")
         return member.name

@@ -53,7 +53,8 @@ participants = sa.Table(
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("expires", sa.Float, nullable=False),
-    sa.Column("guest", sa.String(60), nullable=False),
+    sa.Column("guest", sa.String(200), nullable=False),
+    sa.Column("address", sa.String(300), nullable=False, server_default=""),
     sa.Column("changed", sa.Float, nullable=False),
 )
 
@@ -108,7 +109,7 @@ class JobRow:
 
 @dataclass(slots=True)
 class Participant:
-    """A site or an administrator.
+    """A site, a relay or an administrator.
 
     Attributes:
         studies: those it takes part in, with commas between them; ``*`` is all.
@@ -116,6 +117,7 @@ class Participant:
         fingerprint: SHA-256 of the certificate that is valid now; empty while invited, or if any of the authority's is.
         expires: when that certificate, or the invitation, ends, in seconds of the epoch.
         guest: the name under which the invited one may ask, once.
+        address: of a relay, where those below it reach it.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Participant:
     expires: float = 0.0
     guest: str = ""
     changed: float = 0.0
+    address: str = ""
 
     def is_in(self, study: str) -> bool:
         """Whether it takes part in a study."""

@@ -1,0 +1,1 @@
+"""The relay of a group of sites: its daemon."""

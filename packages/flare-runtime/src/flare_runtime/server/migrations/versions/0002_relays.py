@@ -1,0 +1,21 @@
+"""Relays: where they are reached, and longer names of guests, which are below them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Add the column."""
+    with op.batch_alter_table("participants") as table:
+        table.add_column(sa.Column("address", sa.String(300), nullable=False, server_default=""))
+        table.alter_column("guest", type_=sa.String(200), existing_nullable=False)
+
+
+def downgrade() -> None:
+    """Remove it."""
+    with op.batch_alter_table("participants") as table:
+        table.alter_column("guest", type_=sa.String(60), existing_nullable=False)
+        table.drop_column("address")

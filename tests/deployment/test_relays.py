@@ -1,0 +1,145 @@
+"""Sites behind a relay: nothing of a job depends on it, whichever process is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.deployed
+
+WARDS = ["hospital.ward-1", "hospital.ward-2"]
+
+
+@pytest.fixture
+def grouped(hospital):
+    """Makes a federation of ``site-1`` and two wards, behind a relay or not."""
+
+    def make(*, behind_relay: bool):
+        place = hospital(1)
+        add_wards(place, behind_relay)
+        return place
+
+    return make
+
+
+def add_wards(place, behind_relay):
+    from flare_runtime.processes.daemon import start_daemon
+    from flare_runtime.provision.kit import KitInfo
+    from flare_runtime.provision.project import Project, participant_of
+
+    place.stop("server")
+    project = Project.load(place.poc.project_folder)
+    relay: KitInfo | None = None
+    place.sites += WARDS
+    kinds = {}
+    if behind_relay:
+        address = f"grpc://127.0.0.1:{free_port()}"
+        kit = project.make_kit(place.folder / "hospital", "hospital", "relay", listen=address)
+        (kit.folder / "local" / "relay.json").write_text(f'{{"listen": "{address}", "link_grace_s": 3}}')
+        project.know([participant_of(kit)])
+        relay = kit.info
+        kinds["relay"] = [kit.folder]
+    kits = [project.make_kit(place.kit(ward), ward, "client", relay=relay) for ward in WARDS]
+    project.know([participant_of(kit) for kit in kits])
+    for kind, folders in {"server": [place.kit("server")], **kinds, "client": [kit.folder for kit in kits]}.items():
+        place.poc._daemons += [start_daemon(kind, folder, leashed=True) for folder in folders]
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def kill_relay(place):
+    """Kill the relay, and start it again."""
+    from flare_runtime.processes.daemon import pid_of, start_daemon
+
+    pid = pid_of("relay", place.folder / "hospital")
+    os.kill(pid, signal.SIGKILL)
+    place.wait_gone(pid)
+    place.poc._daemons.append(start_daemon("relay", place.folder / "hospital", leashed=True))
+
+
+def three_sites(place, gate=None, **options):
+    return place.noise_job(gate, min_clients=3, model={"w": np.zeros(1 << 18)}, **options)
+
+
+@pytest.fixture
+def undisturbed(grouped):
+    """The model that the job makes without a relay."""
+    place = grouped(behind_relay=False)
+    found, digest = place.run(three_sites(place))
+    assert found["state"] == "finished", found
+    return digest
+
+
+@pytest.mark.parametrize("killed", ["nobody", "relay", "server", "hospital.ward-1", "script"])
+def test_a_job_makes_the_same_model_behind_a_relay(grouped, undisturbed, killed):
+    place = grouped(behind_relay=True)
+    done = threading.Event()
+
+    def decide(site, pid, times):
+        if site != "hospital.ward-1" or times > 1:
+            return
+        if killed == "script":
+            os.kill(pid, signal.SIGKILL)
+        elif killed == "relay":
+            kill_relay(place)
+        elif killed != "nobody":
+            place.kill(killed)
+        done.set()
+
+    with place.admin() as admin:
+        job_id = admin.submit(three_sites(place, place.gate(decide)))["id"]
+    assert done.wait(60)
+    found, digest = place.result(job_id)
+    assert found["state"] == "finished", found
+    assert digest == undisturbed
+
+
+def test_who_is_called_after_a_relay_joins_through_it(shell):
+    port, gateway = shell.free_port(), shell.free_port()
+    shell.flare("up", "--port", port, "--address", "127.0.0.1")
+    token = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
+    assert "relay started, connected to grpc://127.0.0.1:" in shell.flare("join", token, "--folder", "site-relay")
+    ward = shell.flare("invite", "hospital.ward").strip()
+    printed = shell.flare("join", ward, "--folder", "site-ward")
+    assert f"client started, connected to grpc://127.0.0.1:{gateway}" in printed
+    members = {each["name"]: each for each in shell.json("site", "list")}
+    assert members["hospital"]["connected"]
+    assert members["hospital"]["address"] == f"grpc://127.0.0.1:{gateway}"
+    assert members["hospital.ward"]["connected"]
+
+    shell.flare("stop", "site-ward")
+    shell.flare("renew", "site-ward")  # through the relay, too
+    shell.flare("site", "remove", "hospital.ward")
+    assert "does not belong to the project any more" in shell.flare("renew", "site-ward", code=1)
+    (status,) = shell.json("status")["sites"] or [None]
+    assert status is None or not status["connected"]
+
+
+def test_only_those_below_a_relay_connect_to_it(shell):
+    port, gateway = shell.free_port(), shell.free_port()
+    shell.flare("up", "--port", port, "--address", "127.0.0.1")
+    relay = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
+    shell.flare("join", relay, "--folder", "site-relay")
+    other = shell.flare("invite", "site-9").strip()
+    shell.flare("join", other, "--no-start")
+    from flare_runtime.provision.kit import Kit
+    from flare_transport import AuthenticationError, Cell
+
+    kit = Kit.load(shell.folder / "site-9")
+    with Cell("site-9") as cell, pytest.raises(AuthenticationError, match="does not belong to the relay hospital"):
+        cell.connect(f"grpc://127.0.0.1:{gateway}", credentials=kit.credentials, peer="hospital")
+
+
+def test_a_relay_needs_an_address(shell):
+    shell.flare("up", "--port", shell.free_port(), "--address", "127.0.0.1")
+    assert "grpc://host:port" in shell.flare("invite", "hospital", "--relay", "hospital.example.org", code=1)
