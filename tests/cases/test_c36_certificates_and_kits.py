@@ -128,6 +128,7 @@ def test_a_damaged_token_is_none(damage, project):
         project="p",
         address="grpc://h:1",
         server="server",
+        via="",
         valid_days=1,
     )
     token = invitation.token()

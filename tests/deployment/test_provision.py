@@ -73,7 +73,9 @@ def test_kits_of_a_project_file_make_a_federation(shell, tmp_path):
     ("old", "new", "message"),
     [
         ("api_version: 3", "api_version: 2", "api_version is 2; 3 and 4 are understood"),
-        ("type: server", "type: relay", "flare.example.org is of type 'relay'"),
+        ("type: server", "type: router", "flare.example.org is of type 'router'"),
+        ("org: a}", "org: a, connect_to: hospital-c}", "hospital-a is to connect to 'hospital-c'"),
+        ("org: a}", "org: a, connect_to: [1]}", "connect_to of hospital-a is"),
         ("type: server", "type: client", "0 participants are of type 'server'; there must be one"),
         ("role: project_admin", "role: king", "has the role 'king'"),
         ("fed_learn_port: 8102", "fed_learn_port: none", "fed_learn_port of flare.example.org is 'none'"),
@@ -100,3 +102,27 @@ def test_who_is_added_later_gets_a_kit_and_the_others_keep_theirs(tmp_path):
     path.write_text(text + "  - {name: hospital-c, type: client, org: c}\n")
     assert [name for name, _, _ in provision(path, tmp_path / "workspace")] == ["hospital-c"]
     assert Kit.load(kit).credentials == before
+
+
+RELAY = """
+  - {name: group, type: relay, org: a, listening_host: {default_host: gateway.example.org, port: 8003}}
+  - {name: ward-1, type: client, org: a, connect_to: {name: group, port: 8003}}
+  - {name: group.ward-2, type: client, org: a, connect_to: group}
+  - {name: hospital-d, type: client, org: d, connect_to: flare.example.org}
+"""
+
+
+def test_who_connects_to_a_relay_is_called_after_it(tmp_path):
+    path = tmp_path / "project.yml"
+    path.write_text(GOOD.format(port=8102) + RELAY)
+    made = {name: Kit.load(place).info for name, _, place in provision(path, tmp_path / "workspace")}
+    assert (made["group"].kind, made["group"].listen) == ("relay", "grpc://gateway.example.org:8003")
+    assert made["group"].address == made["hospital-a"].address == made["hospital-d"].address
+    for ward in ("group.ward-1", "group.ward-2"):
+        assert (made[ward].address, made[ward].listener) == ("grpc://gateway.example.org:8003", "group")
+    assert made["hospital-d"].listener == "server"
+    path.write_text(path.read_text() + "  - {name: ward-3, type: client, org: a, connect_to: group}\n")
+    ((name, _, place),) = provision(path, tmp_path / "workspace")  # the relay has its kit already
+    assert (name, Kit.load(place).info.via) == ("group.ward-3", "group")
+    known = json.loads((tmp_path / "workspace" / "hospitals" / "server" / "startup" / "participants.json").read_text())
+    assert {each["name"]: each["address"] for each in known}["group"] == "grpc://gateway.example.org:8003"

@@ -155,6 +155,7 @@ def token_values(project):
         project="p",
         address="grpc://h:1",
         server="server",
+        via="",
         valid_days=1,
     )
     packed = base64.urlsafe_b64decode(invitation.token().removeprefix("flare1-") + "==")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -41,6 +42,22 @@ def test_what_is_kept_is_there_when_it_is_opened_again(url):
     assert not store.has_blob("b" * 64)
     with pytest.raises(StoreError, match="there is no job '1'"):
         store.job("1")
+    store.close()
+
+
+def test_a_database_of_an_older_version_is_brought_up_to_date(url):
+    store = Store(url)
+    store.put_participant(Participant("site-1", "client"))
+    store.close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        command.downgrade(module.migrations(connection), "0001")
+        assert "address" not in {each["name"] for each in sa.inspect(connection).get_columns("participants")}
+    engine.dispose()
+    store = Store(url)
+    site = store.participant("site-1")
+    assert site is not None
+    assert site.address == ""
     store.close()
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from alembic.config import Config
 
 from flare_core import FlareError, RunStatus
 
-__all__ = ["JobRow", "Participant", "Store", "StoreError"]
+__all__ = ["JobRow", "Participant", "Store", "StoreError", "migrations"]
 
 metadata = sa.MetaData()
 
@@ -151,7 +150,8 @@ class Store:
             self._engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
             if url.startswith("sqlite"):
                 sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            _migrate(self._engine)
+            with self._engine.begin() as connection:
+                command.upgrade(migrations(connection), "head")
         except (sa.exc.SQLAlchemyError, ImportError) as error:
             shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
             raise StoreError(f"the database {shown} cannot be used: {error}") from error
@@ -252,15 +252,9 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-def _migrate(engine: sa.Engine) -> None:
+def migrations(connection: sa.Connection) -> Config:
+    """What changes the tables of a database, for commands of Alembic."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with _connection(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-@contextmanager
-def _connection(engine: sa.Engine) -> Iterator[sa.Connection]:
-    with engine.begin() as connection:
-        yield connection
+    config.attributes["connection"] = connection
+    return config
