@@ -117,12 +117,37 @@ def test_who_is_called_after_a_relay_joins_through_it(shell):
     assert members["hospital"]["address"] == f"grpc://127.0.0.1:{gateway}"
     assert members["hospital.ward"]["connected"]
 
-    shell.flare("stop", "site-ward")
-    shell.flare("renew", "site-ward")  # through the relay, too
-    shell.flare("site", "remove", "hospital.ward")
+    shell.flare("renew", "site-ward")  # which stops and starts the client
+    (site,) = shell.json("status")["sites"]
+    assert (site["name"], site["connected"]) == ("hospital.ward", True)
+
+
+def test_who_is_removed_behind_a_relay_stays_out(shell):
+    from flare_runtime.provision.kit import Kit
+    from flare_transport import Cell, RemoteError
+
+    port, gateway = shell.free_port(), shell.free_port()
+    shell.flare("up", "--port", port, "--address", "127.0.0.1")
+    relay = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
+    shell.flare("join", relay, "--folder", "site-relay")
+    shell.flare("join", shell.flare("invite", "hospital.ward").strip(), "--folder", "site-ward", "--no-start")
+    kit = Kit.load(shell.folder / "site-ward")
+    lost = threading.Event()
+
+    def come(cell):
+        cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.listener, uplink=True)
+        return cell.request("server", "site.hello", ["1", {}], timeout_s=20).payload
+
+    with Cell("hospital.ward") as cell:
+        cell.on_peer_lost(lambda peer, error: lost.set())
+        assert come(cell)["project"]
+        assert shell.json("status")["sites"][0]["connected"]
+        shell.flare("site", "remove", "hospital.ward")
+        assert lost.wait(20)
+        assert shell.json("status")["sites"] == []
+    with Cell("hospital.ward") as cell, pytest.raises(RemoteError, match="does not belong to the project any more"):
+        come(cell)
     assert "does not belong to the project any more" in shell.flare("renew", "site-ward", code=1)
-    (status,) = shell.json("status")["sites"] or [None]
-    assert status is None or not status["connected"]
 
 
 def test_only_those_below_a_relay_connect_to_it(shell):
