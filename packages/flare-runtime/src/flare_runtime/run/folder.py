@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flare_core import RecipeError
 
-__all__ = ["RunFolder", "default_workspace"]
+__all__ = ["RunFolder", "default_workspace", "make_stamped"]
 
 WORKSPACE_VARIABLE = "FLARE_WORKSPACE"
 
@@ -31,6 +31,23 @@ def default_workspace() -> Path:
         return here / "flare-runs"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "flare" / "runs"
+
+
+def make_stamped(parent: Path) -> Path:
+    """Make a folder named for the time, such as ``20260102-101500``; however many ask at once, each gets its own.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    number = 1
+    while True:
+        path = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
 
 
 class RunFolder:
@@ -50,23 +67,14 @@ class RunFolder:
         Raises:
             RecipeError: the workspace cannot be written; names it.
         """
-        stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
-        number = 1
-        while True:
-            path = workspace / job_name / (stamp if number == 1 else f"{stamp}-{number}")
-            try:
-                path.mkdir(parents=True)
-                break
-            except FileExistsError:
-                if not path.is_dir():
-                    raise RecipeError(
-                        f"{path} is in the way of the run's folder; choose another workspace_root"
-                    ) from None
-                number += 1
-            except OSError as error:
-                raise RecipeError(
-                    f"the workspace {workspace} cannot be written: {error}; give workspace_root"
-                ) from error
+        parent = workspace / job_name
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            path = make_stamped(parent)
+        except FileExistsError:
+            raise RecipeError(f"{parent} is in the way of the run's folder; choose another workspace_root") from None
+        except OSError as error:
+            raise RecipeError(f"the workspace {workspace} cannot be written: {error}; give workspace_root") from error
         folder = cls(path)
         folder.server.mkdir()
         (path / "sites").mkdir()

@@ -16,6 +16,7 @@ from flare_runtime.archive import pack_folder, unpack
 from flare_runtime.processes.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
 from flare_runtime.provision.project import Project
+from flare_runtime.run.folder import make_stamped
 from flare_runtime.run.record import write_summary
 from flare_runtime.server.admin_desk import AdminDesk
 from flare_runtime.server.blobs import Blobs
@@ -124,7 +125,7 @@ class ServerDaemon:
         Raises:
             JobError: the content is not there any more, or cannot be unpacked.
         """
-        folder = self._new_folder()
+        folder = make_stamped(self.jobs_folder)
         row.id = folder.name
         try:
             if archive is not None:
@@ -148,18 +149,6 @@ class ServerDaemon:
             if not self.store.has_blob(row.blob):
                 self.blobs.delete(row.blob)
         shutil.rmtree(self.jobs_folder / row.id, ignore_errors=True)
-
-    def _new_folder(self) -> Path:
-        """Make the folder of a new job, whose name is its id; however many ask at once, each gets its own."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        number = 1
-        while True:
-            folder = self.jobs_folder / (stamp if number == 1 else f"{stamp}-{number}")
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                number += 1
 
     def schedule(self) -> None:
         """Start the jobs that can run now, and say of the others what they wait for."""
