@@ -109,6 +109,9 @@ RELAY = """
   - {name: ward-1, type: client, org: a, connect_to: {name: group, port: 8003}}
   - {name: group.ward-2, type: client, org: a, connect_to: group}
   - {name: hospital-d, type: client, org: d, connect_to: flare.example.org}
+  - {name: group.wing, type: relay, org: a, listening_host: wing.example.org}
+  - {name: group.wing.ward-4, type: client, org: a}
+  - {name: group.head, type: admin, org: a, role: lead}
 """
 
 
@@ -121,6 +124,8 @@ def test_who_connects_to_a_relay_is_called_after_it(tmp_path):
     for ward in ("group.ward-1", "group.ward-2"):
         assert (made[ward].address, made[ward].listener) == ("grpc://gateway.example.org:8003", "group")
     assert made["hospital-d"].listener == "server"
+    assert (made["group.wing"].listener, made["group.wing"].listen) == ("group", "grpc://wing.example.org:8002")
+    assert (made["group.wing.ward-4"].listener, made["group.head"].listener) == ("group.wing", "group")
     path.write_text(path.read_text() + "  - {name: ward-3, type: client, org: a, connect_to: group}\n")
     ((name, _, place),) = provision(path, tmp_path / "workspace")  # the relay has its kit already
     assert (name, Kit.load(place).info.via) == ("group.ward-3", "group")

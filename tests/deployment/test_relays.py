@@ -149,6 +149,12 @@ def test_who_is_removed_behind_a_relay_stays_out(shell):
         come(cell)
     assert "does not belong to the project any more" in shell.flare("renew", "site-ward", code=1)
 
+    head = shell.flare("invite", "hospital.head", "--admin", "lead").strip()
+    shell.flare("join", head, "--folder", "head")
+    assert shell.json("status", "--kit", "head")["project"]  # an administrator behind it is served, too
+    shell.flare("site", "remove", "hospital.head")
+    assert "does not belong to the project any more" in shell.flare("status", "--kit", "head", code=1)
+
 
 def test_only_those_below_a_relay_connect_to_it(shell):
     port, gateway = shell.free_port(), shell.free_port()

@@ -57,7 +57,9 @@ class Admin:
         kit = kit if isinstance(kit, Kit) else Kit.load(kit, kind="admin")
         cell = Cell(f"{kit.info.name}.{secrets.token_hex(4)}")
         try:
-            cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.server, timeout_s=timeout_s)
+            cell.connect(
+                kit.info.address, credentials=kit.credentials, peer=kit.info.listener, uplink=True, timeout_s=timeout_s
+            )
         except TransportError as error:
             cell.close()
             raise AdminError(

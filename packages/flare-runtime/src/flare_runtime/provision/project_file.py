@@ -75,7 +75,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
         project = Project.create(folder, name=name, address=_address(servers[0], project_file), admin=None)
         made.append(("server", "server", folder / "server"))
     relays: dict[str, KitInfo] = {}
-    for each in sorted(participants, key=lambda each: each["type"] != "relay"):
+    for each in sorted(participants, key=lambda each: (each["type"] != "relay", each["name"].count("."))):
         name, kind = each["name"], each["type"]
         if kind == "server":
             continue
@@ -88,7 +88,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
                 role=each.get("role", ""),
                 org=each.get("org", ""),
                 listen=_listening(each, project_file) if kind == "relay" else "",
-                relay=relays.get(each.get("connect_to", "")),
+                relay=_relay_above(name, relays),
             )
             project.know([participant_of(kit, studies="*" if kind == "admin" else "default")])
             made.append((name, kind, place))
@@ -146,9 +146,17 @@ def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[s
                     f"{path}: {each['name']} is to connect to {_short(above)}; sites connect to the server or a relay"
                     f" ({', '.join(sorted(relays)) or 'there is none'}), all others to the server"
                 )
-            each = {**each, "name": f"{above}.{each['name'].removeprefix(f'{above}.')}", "connect_to": above}
+            each = {**each, "name": f"{above}.{each['name'].removeprefix(f'{above}.')}"}
         found.append(each)
     return found
+
+
+def _relay_above(name: str, relays: Mapping[str, KitInfo]) -> KitInfo | None:
+    """The nearest relay that a name is below."""
+    while name := name.rpartition(".")[0]:
+        if name in relays:
+            return relays[name]
+    return None
 
 
 def _servers(participants: list[dict[str, Any]]) -> list[str]:

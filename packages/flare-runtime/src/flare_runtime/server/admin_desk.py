@@ -89,7 +89,7 @@ class AdminDesk:
         self, topic: str, right: str, handler: Callable[..., Any], types: tuple[Any, ...]
     ) -> Callable[[Message], Any]:
         def guarded(message: Message) -> Any:
-            who = self._daemon.members.owner_of(message.sender)
+            who = self._daemon.members.active_owner_of(message.sender)
             if who.kind != "admin":
                 raise MembersError(f"{who.name} is a {who.kind}; only administrators can ask for 'admin.{topic}'")
             with self._lock:

@@ -62,6 +62,17 @@ class Members:
             name = name.rpartition(".")[0]
         raise MembersError(f"{cell} is no participant of the project {self._info.project}")
 
+    def active_owner_of(self, cell: str) -> Participant:
+        """Return the participant whose cell this is, if it still belongs to the project, which a relay does not know.
+
+        Raises:
+            MembersError: it is nobody's, or of somebody who was removed.
+        """
+        member = self.owner_of(cell)
+        if member.state != "active":
+            raise MembersError(f"{member.name} does not belong to the project any more; ask for a new invitation")
+        return member
+
     def refusal(self, cell: str, certificate: bytes | None) -> str | None:
         """Say why a cell may not connect, or None if it may; called on the thread of all links, so it only looks."""
         if cell.startswith(ENROLL):

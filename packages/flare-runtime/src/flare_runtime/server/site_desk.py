@@ -115,9 +115,7 @@ class SiteDesk:
         return job
 
     def _site(self, message: Message) -> str:
-        member = self._daemon.members.owner_of(message.sender)
+        member = self._daemon.members.active_owner_of(message.sender)
         if member.kind != "client" or member.name != message.sender:
             raise FlareError(f"{message.sender} is no site, and cannot say {message.topic}")
-        if member.state != "active":  # its relay, which let it in, does not know
-            raise FlareError(f"{member.name} does not belong to the project any more; ask for a new invitation")
         return member.name
