@@ -130,7 +130,9 @@ def participant_of(kit: Kit, *, studies: str = "default") -> dict[str, Any]:
 
 def is_reserved(name: str, server: str) -> bool:
     """Whether no participant can be called so: as the server, as what runs below it, or as who uses an invitation."""
-    return any(speaks_for(taken, name) for taken in (server, "server", "@ALL")) or name.startswith(ENROLL)
+    return any(speaks_for(taken, name) for taken in (server, "server", "@ALL")) or any(
+        part.startswith(ENROLL) for part in name.split(".")
+    )
 
 
 def own_address() -> str:

@@ -74,12 +74,18 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     else:
         project = Project.create(folder, name=name, address=_address(servers[0], project_file), admin=None)
         made.append(("server", "server", folder / "server"))
+    return [*made, *_make_kits(project, participants, project_file)]
+
+
+def _make_kits(project: Project, participants: list[dict[str, Any]], path: Path) -> list[tuple[str, str, Path]]:
+    """Make the kits that are not there, those of relays before those of who is below them."""
+    made = []
     relays: dict[str, KitInfo] = {}
     for each in sorted(participants, key=lambda each: (each["type"] != "relay", each["name"].count("."))):
         name, kind = each["name"], each["type"]
         if kind == "server":
             continue
-        place = folder / _FOLDERS[kind] / name
+        place = project.folder / _FOLDERS[kind] / name
         if not (place / "startup").is_dir():
             kit = project.make_kit(
                 place,
@@ -87,7 +93,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
                 kind,
                 role=each.get("role", ""),
                 org=each.get("org", ""),
-                listen=_listening(each, project_file) if kind == "relay" else "",
+                listen=_listening(each, path) if kind == "relay" else "",
                 relay=_relay_above(name, relays),
             )
             project.know([participant_of(kit, studies="*" if kind == "admin" else "default")])

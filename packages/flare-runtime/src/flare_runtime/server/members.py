@@ -122,16 +122,7 @@ class Members:
             here.
         """
         authority = self._signer()
-        check_participant(name)
-        if is_reserved(name, self._info.server):
-            raise MembersError(f"nobody can be called {name!r}; the name is reserved")
-        if kind not in ("client", "relay", "admin"):
-            raise MembersError(f"nobody is invited as a {kind!r}; known are client, relay and admin")
-        _check_address(name, kind, address)
-        if kind == "admin" and role not in ROLES:
-            raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
-        if not 0 < days <= KIT_DAYS:
-            raise MembersError(f"an invitation cannot be good for {days} days; give 1 to {KIT_DAYS}")
+        self._check_invited(name, kind, role, days, address)
         with self._lock:
             known = self._known.get(name)
             if known is not None and known.state == "active":
@@ -150,19 +141,9 @@ class Members:
                 via=where.via,
                 valid_days=days,
             )
-            self._put(
-                Participant(
-                    name,
-                    kind,
-                    role,
-                    org,
-                    studies,
-                    state="invited",
-                    guest=invitation.guest,
-                    expires=time.time() + days * 86400,
-                    address=address,
-                )
-            )
+            until = time.time() + days * 86400
+            invited = Participant(name, kind, role, org, studies, "invited", expires=until, address=address)
+            self._put(replace(invited, guest=invitation.guest))
         return invitation.token()
 
     def enroll(self, guest: str, request: bytes) -> dict[str, Any]:
@@ -201,6 +182,18 @@ class Members:
             if member is None:
                 raise MembersError(f"nobody is called {name!r}; see 'flare site list'")
             return self._put(replace(member, state="revoked", guest=""))
+
+    def _check_invited(self, name: str, kind: str, role: str, days: int, address: str) -> None:
+        check_participant(name)
+        if is_reserved(name, self._info.server):
+            raise MembersError(f"nobody can be called {name!r}; the name is reserved")
+        if kind not in ("client", "relay", "admin"):
+            raise MembersError(f"nobody is invited as a {kind!r}; known are client, relay and admin")
+        _check_address(name, kind, address)
+        if kind == "admin" and role not in ROLES:
+            raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
+        if not 0 < days <= KIT_DAYS:
+            raise MembersError(f"an invitation cannot be good for {days} days; give 1 to {KIT_DAYS}")
 
     def _certified(self, member: Participant, request: bytes) -> dict[str, Any]:
         authority = self._signer()
