@@ -99,9 +99,9 @@ class RelayDaemon:
         return f"{peer} does not belong to the relay {self.name}, as only names that begin with '{self.name}.' do"
 
     def _cut(self, message: Message) -> None:
-        (name,) = message.payload
         if message.sender != self.kit.info.server:
             return logger.warning("message refused topic=%s sender=%s", message.topic, message.sender)
+        (name,) = message.payload
         for peer in self.cell.peers:
             if peer != self.kit.info.listener and speaks_for(name, peer):
                 self.cell.disconnect(peer)
