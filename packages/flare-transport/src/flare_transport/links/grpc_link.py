@@ -35,9 +35,7 @@ try:
     from flare_transport.links.grpc_proof import Proof, proof_for
     from flare_transport.links.grpc_stream import GrpcLink
 except ImportError as error:
-    raise TransportError(
-        "grpc:// needs grpcio, cryptography and uvloop; pip install 'flare-transport[grpc]'"
-    ) from error
+    raise TransportError("grpc:// needs grpcio and cryptography; pip install 'flare-transport[grpc]'") from error
 
 __all__ = ["connect", "listen"]
 
