@@ -24,6 +24,7 @@ from typing import Any
 from flare_transport.address import Address, speaks_for
 from flare_transport.errors import AuthenticationError, HandshakeError, NameTakenError, TransportError, UnreachableError
 from flare_transport.links.base import Identity, Reception, Reservation
+from flare_transport.links.grpc_loop import event_loop
 
 try:
     import grpc
@@ -31,7 +32,6 @@ try:
 
     from flare_transport.links.grpc_lane import LANES, Connection, Lane, LinkUnknownError
     from flare_transport.links.grpc_listener import METHOD, VERSION, GrpcListener, options
-    from flare_transport.links.grpc_loop import event_loop
     from flare_transport.links.grpc_proof import Proof, proof_for
     from flare_transport.links.grpc_stream import GrpcLink
 except ImportError as error:
