@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from grpc.aio import EOF
 
 from flare_transport.errors import PeerLostError, ProtocolError, UnreachableError
+from flare_transport.frame_reader import Receiver
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import Outbox
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 LANES = ("prompt", "bulk")
 
 Reconnect: TypeAlias = Callable[["Lane"], Awaitable["Connection"]]
-Take: TypeAlias = Callable[[bytes], Awaitable[bool]]
+Take: TypeAlias = Callable[[bytes], bool]
 
 
 class LinkUnknownError(UnreachableError):
@@ -86,14 +87,16 @@ class Lane:
         self._loop = loop
         self._reconnect = reconnect
         self._grace_s = grace_s
-        self._news = asyncio.Event()  # the outbox has something
+        self._news = loop.asyncio.create_future()  # done when the outbox has something again
         self._offer = asyncio.Event()
         self._offered: Connection | None = None
         self._connection: Connection | None = None
         self._over = False
 
-    async def run(self, take: Take) -> None:
+    async def run(self, take: Take, receiver: Receiver) -> None:
         """Read chunks until ``take`` says that the lane has ended in order, or it is closed here.
+
+        Reads no more while the ``receiver`` of what is in them is congested.
 
         Raises:
             PeerLostError: its connection broke and did not come back.
@@ -106,7 +109,7 @@ class Lane:
                 if connection is None:
                     return
                 try:
-                    reason = await self._serve(connection, take)
+                    reason = await self._serve(connection, take, receiver)
                 finally:
                     connection.cancel()
                 if not reason:
@@ -152,13 +155,13 @@ class Lane:
         if self._connection is not None:
             self._connection.cancel()
 
-    async def _serve(self, connection: Connection, take: Take) -> str:
+    async def _serve(self, connection: Connection, take: Take, receiver: Receiver) -> str:
         """Read from a connection and send over it; return why it is over, or nothing if the lane is."""
         await connection.greeted.wait()
         if connection.finished.is_set():
             return "the connection was given up"
         writer = asyncio.ensure_future(self._write(connection))
-        connection.reader = asyncio.ensure_future(_read(connection, take))
+        connection.reader = asyncio.ensure_future(_read(connection, take, receiver))
         try:
             return await connection.reader
         except asyncio.CancelledError:
@@ -176,8 +179,8 @@ class Lane:
             while not self.outbox.end_sent:
                 chunk = self.outbox.take()
                 if chunk is None:
-                    await self._news.wait()
-                    self._news.clear()
+                    self._news = self._loop.asyncio.create_future()
+                    await self._news
                 else:
                     await connection.write(chunk)
         except Exception as error:
@@ -201,7 +204,6 @@ class Lane:
         self.interrupted = False
         self._connection = connection
         self.outbox.restart(connection.peer_received)
-        self._news.set()
         connection.accepted.set()
         return connection
 
@@ -218,13 +220,19 @@ class Lane:
         return connection
 
     def _wake(self) -> None:
-        self._loop.call(self._news.set)
+        self._loop.call(self._arouse)
+
+    def _arouse(self) -> None:
+        if not self._news.done():  # or cancelled, with who waited for it
+            self._news.set_result(None)
 
 
-async def _read(connection: Connection, take: Take) -> str:
+async def _read(connection: Connection, take: Take, receiver: Receiver) -> str:
     while (chunk := await connection.read()) is not EOF:
-        if await take(chunk):
+        if take(chunk):
             return ""
+        if receiver.congested:
+            await asyncio.to_thread(receiver.wait_until_clear)
     return "the other end is gone"
 
 

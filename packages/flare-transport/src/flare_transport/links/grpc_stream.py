@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flare_transport.errors import PeerLostError, ProtocolError
@@ -111,15 +112,8 @@ class GrpcLink(Link):
 
     async def _run_lane(self, lane: Lane, receiver: Receiver) -> None:
         reader = FrameReader(receiver)
-
-        async def take(chunk: bytes) -> bool:
-            is_end = self._take(lane, chunk, reader)
-            if receiver.congested:
-                await asyncio.to_thread(receiver.wait_until_clear)
-            return is_end
-
         try:
-            await lane.run(take)
+            await lane.run(partial(self._take, lane, reader), receiver)
         except (ProtocolError, PeerLostError) as problem:
             self._error = self._error or type(problem)(f"{self.peer}: {problem}")
         except BaseException as problem:
@@ -127,7 +121,7 @@ class GrpcLink(Link):
             self._error = self._error or problem
         self.close()  # the other lane too
 
-    def _take(self, lane: Lane, chunk: bytes, reader: FrameReader) -> bool:
+    def _take(self, lane: Lane, reader: FrameReader, chunk: bytes) -> bool:
         """Take a chunk; true if it says that the lane has ended."""
         mark = chunk[0] if chunk else -1
         if mark == FRAMES:
