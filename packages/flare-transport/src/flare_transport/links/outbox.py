@@ -39,7 +39,8 @@ class Outbox:
     """Chunks on their way to the peer. Any thread adds frames; the loop of the connections takes chunks out.
 
     Args:
-        wake: called, under the outbox's lock, when there is something to take again after there was nothing.
+        wake: called when there is something to take again after there was nothing; on any thread, which holds no lock
+            that who takes chunks could wait for.
         piece_bytes: how large the pieces of a large frame may be at the moment.
     Attributes:
         received: how many chunks of the peer's were taken; see :meth:`note_received`.
@@ -95,8 +96,7 @@ class Outbox:
         self._unconfirmed_chunks += 1
         self._unconfirmed_bytes += size
         if self._owes_acknowledgement():
-            with self._lock:
-                self._rouse()
+            self._rouse()
 
     def acknowledge(self, count: int) -> None:
         """Let go of the first ``count`` chunks: the peer has them.
@@ -111,7 +111,7 @@ class Outbox:
                 self._acknowledged += 1
                 self._kept_bytes -= len(self._kept.popleft())
             self._repeat = min(self._repeat, len(self._kept))
-            self._rouse()
+        self._rouse()
 
     def restart(self, peer_received: int) -> None:
         """Send again what the peer, which has taken so many chunks, has not got.
@@ -130,7 +130,7 @@ class Outbox:
         with self._lock:
             self._ended = True
             self._room.notify_all()
-            self._rouse()
+        self._rouse()
 
     def drop(self) -> None:
         """Take no more frames, and send none."""
@@ -184,11 +184,14 @@ class Outbox:
                 raise PeerLostError("the link has ended")
             self._pieces.append(piece)
             self._pieces_bytes += len(piece)
-            self._rouse()
+            was_idle, self._idle = self._idle, False
+        if was_idle:
+            self._wake()
 
     def _rouse(self) -> None:
-        if self._idle:
-            self._idle = False
+        with self._lock:
+            was_idle, self._idle = self._idle, False
+        if was_idle:
             self._wake()
 
     def _cut(self, buffers: list[Buffer]) -> Iterator[list[memoryview]]:
