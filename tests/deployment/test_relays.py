@@ -9,6 +9,13 @@ import threading
 import numpy as np
 import pytest
 
+from flare_core import TaskName
+from flare_core.components import Component
+from flare_core.job import ExecutorEntry
+from flare_core.recipes.distribution import KEEPS_MODELS
+
+SWARM_TASKS = tuple(task for name, task in vars(TaskName).items() if name.startswith("SWARM"))
+
 pytestmark = pytest.mark.deployed
 
 WARDS = ["hospital.ward-1", "hospital.ward-2"]
@@ -109,6 +116,20 @@ def test_a_job_makes_the_same_model_behind_a_relay(grouped, undisturbed, killed)
     found, digest = place.result(job_id)
     assert found["state"] == "finished", found
     assert digest == undisturbed
+
+
+def test_a_swarm_makes_the_same_models_behind_a_relay(grouped):
+    """Sites fetch from each other: through the relay, through the server, and sealed."""
+    swarm = ExecutorEntry(SWARM_TASKS, Component("flare_runtime.site.swarm.SwarmExecutor", {}))
+
+    def models(place):
+        job = three_sites(place, workflow="Swarm")
+        job.client.executors[:0] = [swarm, KEEPS_MODELS]
+        return place.outcome(job).models
+
+    with_relay = models(grouped(behind_relay=True))
+    assert len(with_relay) >= 3
+    assert with_relay == models(grouped(behind_relay=False))
 
 
 def test_who_is_called_after_a_relay_joins_through_it(shell):
