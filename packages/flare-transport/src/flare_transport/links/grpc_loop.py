@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from flare_transport.links.allocator import give_back_memory, keep_chunk_memory
@@ -64,7 +65,8 @@ class EventLoop:
 
     def _give_back(self) -> None:
         self._giving_back = None
-        self.asyncio.run_in_executor(None, give_back_memory)
+        with suppress(RuntimeError):  # the process is ending, and starts no thread any more
+            self.asyncio.run_in_executor(None, give_back_memory)
 
 
 def event_loop() -> EventLoop:
