@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 __all__ = ["attentive"]
@@ -39,24 +39,24 @@ def attentive() -> Iterator[None]:
         os.write(write, _HANDLED)
         original(number, frame)
 
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    before = signal.signal(signal.SIGURG, lambda number, frame: None)
-    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    watcher = threading.Thread(target=_watch, args=(read, wakeup), name="flare-signals", daemon=True)
-    watcher.start()
-    signal.signal(signal.SIGINT, handle)
-    try:
+    with ExitStack() as undo:  # all of it, even if Ctrl-C is pressed in here
+        undo.callback(_watched.release)
+        read, write = os.pipe()
+        undo.callback(os.close, read)
+        undo.callback(os.close, write)
+        os.set_blocking(write, False)
+        undo.callback(signal.signal, signal.SIGURG, signal.signal(signal.SIGURG, lambda number, frame: None))
+        wakeup = signal.set_wakeup_fd(-1)
+        undo.callback(signal.set_wakeup_fd, wakeup)
+        watcher = threading.Thread(target=_watch, args=(read, wakeup), name="flare-signals", daemon=True)
+        watcher.start()
+        undo.callback(watcher.join)
+        undo.callback(os.write, write, _DONE)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        undo.callback(signal.set_wakeup_fd, wakeup)
+        signal.signal(signal.SIGINT, handle)
+        undo.callback(signal.signal, signal.SIGINT, original)
         yield
-    finally:
-        signal.signal(signal.SIGINT, original)
-        signal.set_wakeup_fd(wakeup)
-        os.write(write, _DONE)
-        watcher.join()
-        signal.signal(signal.SIGURG, before)
-        os.close(read)
-        os.close(write)
-        _watched.release()
 
 
 def _watch(read: int, wakeup: int) -> None:

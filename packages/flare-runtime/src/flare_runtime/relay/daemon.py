@@ -14,8 +14,8 @@ from pathlib import Path
 
 from flare_runtime.processes.attempts import Attempts
 from flare_runtime.processes.lock_file import LockFile
+from flare_runtime.processes.settings import read_settings
 from flare_runtime.provision.kit import Kit
-from flare_runtime.relay.settings import RelaySettings
 from flare_transport import Cell, Message, TransportError
 from flare_transport.address import speaks_for
 
@@ -38,11 +38,16 @@ class RelayDaemon:
     def __init__(self, folder: Path) -> None:
         self.kit = Kit.load(folder, kind="relay")
         self.name = self.kit.info.name
-        self._settings = RelaySettings(self.kit)
+        settings = read_settings(
+            self.kit.folder / "local" / "relay.json",
+            listen=f"grpc://0.0.0.0:{self.kit.info.listen.rpartition(':')[2]}",
+            link_grace_s=30.0,
+        )
+        self._listen = settings["listen"]
         self._lock_file = LockFile(self.kit.folder / "lock", f"the relay of {self.kit.folder}")
         self._news = threading.Condition()
         self._is_connected = self._was_connected = self._is_stopped = False
-        self.cell = Cell(self.name, threads=16, reconnect_grace_s=self._settings.link_grace_s, admits=self._refusal)
+        self.cell = Cell(self.name, threads=16, reconnect_grace_s=settings["link_grace_s"], admits=self._refusal)
         self.cell.handle("relay.cut", self._cut)
         self.cell.on_peer_lost(self._peer_lost)
 
@@ -55,7 +60,7 @@ class RelayDaemon:
             AddressError: the port is in use; names it.
             AuthenticationError: the server refuses this relay; says why.
         """
-        address = self.cell.listen(self._settings.listen, credentials=self.kit.credentials)
+        address = self.cell.listen(self._listen, credentials=self.kit.credentials)
         logger.info("listening address=%s", address)
         while self._connect():
             connected()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from flare_core import FlareError
+from flare_runtime.processes.settings import read_settings
 from flare_runtime.provision.kit import Kit
 
 __all__ = ["ServerSettings"]
@@ -25,17 +23,17 @@ class ServerSettings:
     """
 
     def __init__(self, kit: Kit) -> None:
-        path = kit.folder / "local" / "server.json"
-        try:
-            values = json.loads(path.read_text()) if path.is_file() else {}
-            state = kit.folder / "state"
-            self.database = str(values.pop("database", f"sqlite:///{state / 'flare.db'}"))
-            self.blobs = str(values.pop("blobs", state / "blobs"))
-            self.max_jobs = int(values.pop("max_jobs", 4))
-            port = kit.info.address.rpartition(":")[2]
-            self.listen = str(values.pop("listen", f"grpc://0.0.0.0:{port}"))
-            self.link_grace_s = float(values.pop("link_grace_s", 30.0))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise FlareError(f"{path} cannot be read: {error}") from error
-        if values:
-            raise FlareError(f"{path}: unknown {', '.join(values)}; known are {', '.join(vars(self))}")
+        state = kit.folder / "state"
+        found = read_settings(
+            kit.folder / "local" / "server.json",
+            database=f"sqlite:///{state / 'flare.db'}",
+            blobs=str(state / "blobs"),
+            max_jobs=4,
+            listen=f"grpc://0.0.0.0:{kit.info.address.rpartition(':')[2]}",
+            link_grace_s=30.0,
+        )
+        self.database: str = found["database"]
+        self.blobs: str = found["blobs"]
+        self.max_jobs: int = found["max_jobs"]
+        self.listen: str = found["listen"]
+        self.link_grace_s: float = found["link_grace_s"]
