@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import certificates
-import grpc
 
 from flare_transport import Cell, Raw
 from flare_transport.certificates import identity_host
@@ -26,6 +25,8 @@ METHOD = "/bare/Echo"
 
 
 def bare_server(kind, folder, port):
+    import grpc  # by each side itself: Flare loads it in its own way
+
     def echo(chunks, context):
         yield from chunks
 
@@ -44,6 +45,8 @@ def bare_server(kind, folder, port):
 
 
 def bare(kind, folder, port):
+    import grpc
+
     target = f"127.0.0.1:{port}"
     if kind == "mtls":
         own = certificates.credentials(Path(folder), "site-1")

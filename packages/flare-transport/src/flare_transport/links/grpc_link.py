@@ -24,18 +24,22 @@ from typing import Any
 from flare_transport.address import Address, speaks_for
 from flare_transport.errors import AuthenticationError, HandshakeError, NameTakenError, TransportError, UnreachableError
 from flare_transport.links.base import Identity, Reception, Reservation
-from flare_transport.links.grpc_loop import event_loop
+from flare_transport.links.grpc_polling import one_thread_reads
 
 try:
-    import grpc
-    import grpc.aio
+    with one_thread_reads():
+        import grpc
+        import grpc.aio
 
     from flare_transport.links.grpc_lane import LANES, Connection, Lane, LinkUnknownError
     from flare_transport.links.grpc_listener import METHOD, VERSION, GrpcListener, options
+    from flare_transport.links.grpc_loop import event_loop
     from flare_transport.links.grpc_proof import Proof, proof_for
     from flare_transport.links.grpc_stream import GrpcLink
 except ImportError as error:
-    raise TransportError("grpc:// needs grpcio and cryptography; pip install 'flare-transport[grpc]'") from error
+    raise TransportError(
+        "grpc:// needs grpcio, cryptography and uvloop; pip install 'flare-transport[grpc]'"
+    ) from error
 
 __all__ = ["connect", "listen"]
 
@@ -181,7 +185,7 @@ async def _answer(call: Any, timeout_s: float) -> dict[str, Any]:
     """Wait for the listener's answer."""
     try:
         async with asyncio.timeout(timeout_s):
-            metadata = dict(await call.initial_metadata() or ())
+            metadata = dict(tuple(await call.initial_metadata() or ()))
             if "flare-cell" not in metadata or "flare-link-bin" not in metadata:
                 raise _refusal(await call.code(), await call.details() or "")
             return metadata

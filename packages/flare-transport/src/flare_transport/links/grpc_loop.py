@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from flare_transport.links.allocator import give_back_memory, keep_chunk_memory
+
+if sys.platform == "win32":  # for which there is no uvloop
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
 
 __all__ = ["EventLoop", "event_loop"]
 
@@ -27,7 +33,7 @@ class EventLoop:
     def __init__(self) -> None:
         keep_chunk_memory()
         self.process = os.getpid()
-        self.asyncio = asyncio.new_event_loop()
+        self.asyncio: asyncio.AbstractEventLoop = new_event_loop()
         self._thread = threading.Thread(target=self.asyncio.run_forever, name="grpc-loop", daemon=True)
         self._thread.start()
         self._ident = self._thread.ident
