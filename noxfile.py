@@ -28,6 +28,7 @@ from pathlib import Path
 import nox
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 nox.needs_version = ">=2026.2"
 nox.options.default_venv_backend = "virtualenv"
@@ -110,6 +111,20 @@ def undeclared_imports(package: str) -> dict[str, str]:
     return found
 
 
+def floors() -> list[str]:
+    """The oldest version of each distribution that all packages allow, extras included, as constraints."""
+    oldest: dict[str, Version] = {}
+    for project in PROJECTS.values():
+        extras = project["project"].get("optional-dependencies", {}).values()
+        for line in [*project["project"].get("dependencies", []), *(line for extra in extras for line in extra)]:
+            requirement = Requirement(line)
+            for bound in requirement.specifier:
+                if bound.operator == ">=":
+                    version = Version(bound.version)
+                    oldest[requirement.name] = max(version, oldest.get(requirement.name, version))
+    return [f"{name}=={version}" for name, version in sorted(oldest.items())]
+
+
 # Environments
 
 
@@ -119,6 +134,7 @@ def prepare(
     packages: list[str] | None = None,
     torch: bool = False,
     without_dependencies: list[str] | None = None,
+    constraints: list[str] | None = None,
 ) -> None:
     """Install into the session's environment, in a fresh one if it was made of anything else.
 
@@ -127,11 +143,12 @@ def prepare(
         packages: of this repository, editable; dependencies first.
         torch: install the constrained torch before the rest.
         without_dependencies: from the index, after the rest and without what they ask for.
+        constraints: which versions to take of what is installed.
     """
-    packages, alone = packages or [], without_dependencies or []
+    packages, alone, pins = packages or [], without_dependencies or [], constraints or []
     location = Path(session.virtualenv.location)
     projects = [PROJECTS[name] for name in packages]
-    made_of = [str(location), sys.version, VERSION, TORCH, torch, requirements, *alone, *projects]
+    made_of = [str(location), sys.version, VERSION, TORCH, torch, requirements, *alone, *pins, *projects]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
     stamp = location / "made-of.sha256"
     if stamp.exists():
@@ -147,7 +164,9 @@ def prepare(
         session.install(*BUILD_TOOLS)
     editable = [argument for name in packages for argument in ("-e", f"packages/{name}")]
     isolation = ["--no-build-isolation"] if packages else []
-    session.install(*isolation, "-c", str(CONSTRAINTS), *editable, *requirements)
+    own_constraints = location / "constraints.txt"
+    own_constraints.write_text("".join(f"{pin}\n" for pin in pins))
+    session.install(*isolation, "-c", str(CONSTRAINTS), "-c", str(own_constraints), *editable, *requirements)
     if alone:
         session.install("--no-deps", *alone)
     stamp.write_text(digest)
@@ -252,6 +271,20 @@ def tests(session: nox.Session, package: str) -> None:
     group = nox.project.dependency_groups(PROJECTS[package], "test")
     prepare(session, *group, packages=closure(package), torch=depends_on_torch(package))
     session.run("pytest", f"packages/{package}/tests", *session.posargs, **PATIENCE)
+
+
+@nox.session(python="3.11", default=False)
+def oldest(session: nox.Session) -> None:
+    """Run tests with the oldest versions that the packages allow, where those need no gigabytes."""
+    chosen = [name for name in PROJECTS if not depends_on_torch(name) and name != EXCLUDED[0]]
+    packages = list(dict.fromkeys(each for name in chosen for each in closure(name)))
+    groups = [line for name in packages for line in nox.project.dependency_groups(PROJECTS[name], "test")]
+    requirements = list(dict.fromkeys([*groups, "jsonschema>=4.20", "psutil>=5.9"]))
+    prepare(session, *requirements, packages=packages, constraints=floors())
+    quietly = ["-W", "ignore::DeprecationWarning"]  # which newer versions of what those use tell of
+    for package in packages:
+        session.run("pytest", *quietly, f"packages/{package}/tests", *session.posargs, **PATIENCE)
+    session.run("pytest", *quietly, "-m", "deployed", "tests/deployment/test_five_minutes.py", **PATIENCE)
 
 
 @nox.session(python=False, default=False, requires=["everything"])

@@ -126,4 +126,5 @@ def test_a_transposed_array_arrives_as_the_copy_of_it_would(array):
 
 
 def test_an_array_of_as_many_dimensions_as_there_can_be_arrives():
-    assert loads(dumps(np.full((1,) * 64, 7))).shape == (1,) * 64
+    most = getattr(np, "MAXDIMS", 64)
+    assert loads(dumps(np.full((1,) * most, 7))).shape == (1,) * most

@@ -23,7 +23,7 @@ __all__ = ["MAX_INLINE_BYTES", "Layout", "encode_array", "encode_scalar", "heade
 MAX_INLINE_BYTES = 4096
 """Up to this size the elements travel in the metadata: one small copy is cheaper than one more buffer."""
 
-_MAX_DIMENSIONS = 64
+_MAX_DIMENSIONS = getattr(np, "MAXDIMS", 64)  # which says 32 before 2.0, and is gone since
 _MAX_HEADER_BYTES = 3 + 8 * _MAX_DIMENSIONS + 64
 _MAX_CACHED = 4096
 _headers: dict[tuple[np.dtype[Any], tuple[int, ...]], bytes] = {}

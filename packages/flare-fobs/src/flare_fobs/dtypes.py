@@ -33,6 +33,7 @@ _LONG = {
     f"longdouble_{np.dtype(np.longdouble).itemsize * 8}_{np.finfo(np.longdouble).nmant}": np.dtype(np.longdouble),
     f"clongdouble_{np.dtype(np.clongdouble).itemsize * 8}_{np.finfo(np.longdouble).nmant}": np.dtype(np.clongdouble),
 }
+_BYTES_OF = {"S": 1, "U": 4}  # a character
 _NATIVE_IS_BIG = sys.byteorder == "big"
 
 # Both are bounded: a payload can name many string widths and time units.
@@ -117,6 +118,8 @@ def _dtype(name: str) -> np.dtype[Any]:
             dtype = np.dtype(plain)
         except (TypeError, ValueError, OverflowError) as error:
             raise DecodeError(f"numpy has no dtype {plain!r}: {error}") from error
+        if dtype.kind in "US" and dtype.itemsize != int(plain[1:]) * _BYTES_OF[dtype.kind]:  # as numpy 1 miscounts
+            raise DecodeError(f"numpy has no dtype {plain!r}: strings of so many characters do not fit")
     else:
         raise DecodeError(f"unknown array dtype {name[:40]!r}; the sender runs a newer version, or another platform")
     return dtype if name.startswith(">") == _NATIVE_IS_BIG else dtype.newbyteorder()

@@ -202,7 +202,7 @@ def _refusal(code: Any, details: str) -> TransportError:
         return NameTakenError(f"refused: {details}")
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return AuthenticationError(f"refused: {details}")
-    if "Hostname Verification" in details:
+    if "Hostname Verification" in details or "not in peer certificate" in details:  # gRPC 1.70 says it so
         return AuthenticationError(f"who listens there has no certificate of the expected cell ({details})")
     if "handshake failed" in details or "Socket closed" in details or "Connection reset" in details:
         return HandshakeError(
