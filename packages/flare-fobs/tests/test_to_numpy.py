@@ -76,7 +76,8 @@ def test_every_dtype_of_ml_dtypes_has_a_name():
     "name",
     [
         *("object", "O", "V8", "void", "i4,f4", "float", "<f4", "f4", "int", "str", "U0", "S0", "U", "datetime64[0s]"),
-        *("datetime64[parsec]", ">>float32", ">bfloat16", "U99999999999", "U4000000000", "U1073741825", "U1073741824", "float8_e9m9", "U\u0665", ""),
+        *("datetime64[parsec]", ">>float32", ">bfloat16", "U99999999999", "U4000000000", "float8_e9m9", "U\u0665", ""),
+        *("U1073741825", "U1073741824", "S2147483648"),
         *("datetime64[s]\n", "longdouble_1_2", "finfo", "ml_dtypes.bfloat16"),
     ],
 )

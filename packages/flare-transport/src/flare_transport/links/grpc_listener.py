@@ -40,7 +40,8 @@ class GrpcListener:
 
     def close(self) -> None:
         """Let nobody in any more, and end what streams there still are."""
-        self._loop.run(self._server.stop(CLOSE_GRACE_S))
+        if not self._loop.over:
+            self._loop.run(self._server.stop(CLOSE_GRACE_S))
 
     async def _start(self, address: Address) -> int:
         _, service, method = METHOD.split("/")

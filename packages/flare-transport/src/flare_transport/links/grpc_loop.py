@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from flare_transport.errors import UnreachableError
 from flare_transport.links.allocator import give_back_memory, keep_chunk_memory
 
 if sys.platform == "win32":  # for which there is no uvloop
@@ -28,7 +30,11 @@ _shared: EventLoop | None = None
 
 
 class EventLoop:
-    """An asyncio loop on a thread of its own. It ends with the process, as gRPC's own threads do."""
+    """An asyncio loop on a thread of its own, which stops when the interpreter begins to end.
+
+    Attributes:
+        over: whether it has stopped, so that nothing more will happen to the process's links.
+    """
 
     def __init__(self) -> None:
         keep_chunk_memory()
@@ -38,6 +44,8 @@ class EventLoop:
         self._thread.start()
         self._ident = self._thread.ident
         self._giving_back: asyncio.TimerHandle | None = None
+        self.over = False
+        atexit.register(self._stop)  # C code must not call an interpreter that is gone
 
     @property
     def is_current(self) -> bool:
@@ -52,14 +60,28 @@ class EventLoop:
             self.asyncio.call_soon_threadsafe(function, *args)
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine and wait for it, on another thread than the loop's."""
+        """Run a coroutine and wait for it, on another thread than the loop's.
+
+        Raises:
+            UnreachableError: the process is ending.
+        """
         assert not self.is_current, "the thread of the gRPC links must not wait for itself"
+        if self.over:
+            coroutine.close()
+            raise UnreachableError("this process is ending, and has no links any more")
         future = asyncio.run_coroutine_threadsafe(coroutine, self.asyncio)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    def _stop(self) -> None:
+        if self.process != os.getpid():  # a fork of it, which has no such thread
+            return
+        self.over = True
+        self.asyncio.call_soon_threadsafe(self.asyncio.stop)
+        self._thread.join()
 
     def give_back_memory(self) -> None:
         """Give what links have used back to the system in a moment; called on the loop's thread.

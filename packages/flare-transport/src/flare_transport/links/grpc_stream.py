@@ -76,7 +76,7 @@ class GrpcLink(Link):
         self._loop.call(self._close)
 
     def join(self) -> None:
-        if not self._loop.is_current and self._teller is not threading.current_thread():
+        if not self._loop.over and not self._loop.is_current and self._teller is not threading.current_thread():
             self._gone.wait()
 
     async def abandon(self) -> None:
