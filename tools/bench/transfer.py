@@ -154,6 +154,12 @@ def messages(runner: Runner) -> Iterator[Row]:
                 "≥ 0.8 × a bare stream",
                 median(ratios) >= 0.8,
             )
+        one_reader = [_messages(runner, "one-reader", kind).printed("rate-1") for _ in pairs]
+        ratios = [ours.printed("rate-1") / bare for (ours, _), bare in zip(pairs, one_reader, strict=True)]
+        yield Row(
+            f"the same beside a bare stream that reads as Flare does, {kind}, 1 under way",
+            {"baseline": f"{median(one_reader):.0f}/s", "ratio": spread(ratios)},
+        )
         latencies = [ours.printed("p99") for ours, _ in pairs]
         bulk = median([ours.printed("bulk") for ours, _ in pairs])
         yield Row(

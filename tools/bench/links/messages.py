@@ -1,10 +1,12 @@
 """Small messages there and back over gRPC on loopback: bare streams and cells, alone and beside a bulk transfer.
 
-Usage: messages.py bare|flare KIND FOLDER. Prints round trips a second with 1, 4 and 16 under way, and for cells the
-99th percentile of their latency, in milliseconds, while another thread downloads as fast as it can.
+Usage: messages.py bare|one-reader|flare KIND FOLDER, where one-reader is a bare stream of which gRPC reads the sockets
+as Flare has it do. Prints round trips a second with 1, 4 and 16 under way, and for cells the 99th percentile of their
+latency, in milliseconds, while another thread downloads as fast as it can.
 """
 
 import multiprocessing
+import os
 import queue
 import sys
 import threading
@@ -116,6 +118,9 @@ def rates(send, receive):
 
 if __name__ == "__main__":
     system, kind, folder = sys.argv[1:4]
+    if system == "one-reader":
+        os.environ["GRPC_EXPERIMENTS"] = "-event_engine_client,-event_engine_listener"
+        system = "bare"
     certificates.prepare(Path(folder), kind, ["server", "site-1"])
     context = multiprocessing.get_context("spawn")
     where = context.Queue()

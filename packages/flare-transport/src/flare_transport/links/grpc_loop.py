@@ -24,6 +24,7 @@ __all__ = ["EventLoop", "event_loop"]
 Result = TypeVar("Result")
 
 GIVE_BACK_AFTER_S = 0.5
+STOPS_WITHIN_S = 5.0  # unless something holds its thread; then the process still ends
 
 _lock = threading.Lock()
 _shared: EventLoop | None = None
@@ -81,7 +82,7 @@ class EventLoop:
             return
         self.over = True
         self.asyncio.call_soon_threadsafe(self.asyncio.stop)
-        self._thread.join()
+        self._thread.join(STOPS_WITHIN_S)
 
     def give_back_memory(self) -> None:
         """Give what links have used back to the system in a moment; called on the loop's thread.
