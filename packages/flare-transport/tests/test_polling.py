@@ -7,6 +7,8 @@ from importlib.metadata import version
 
 import pytest
 
+from flare_transport.links.grpc_polling import EXPERIMENTS, one_thread_reads
+
 ECHO = """
 import os
 from flare_transport import Cell, Raw
@@ -51,10 +53,12 @@ def test_who_sets_experiments_decides():
 
 
 @pytest.mark.parametrize("installed", ["1.79.1", "1.86.0", "2.0.0", "unreadable"])
-def test_other_versions_are_left_as_they_are(installed, monkeypatch):
-    from flare_transport.links import grpc_polling
-
-    monkeypatch.delenv(grpc_polling.EXPERIMENTS, raising=False)
-    monkeypatch.setattr(grpc_polling, "version", lambda distribution: installed)
-    with grpc_polling.one_thread_reads():
-        assert grpc_polling.EXPERIMENTS not in os.environ
+def test_other_versions_are_left_as_they_are(installed, tmp_path, monkeypatch):
+    described = tmp_path / f"grpcio-{installed}.dist-info" / "METADATA"
+    described.parent.mkdir()
+    described.write_text(f"Metadata-Version: 2.1\nName: grpcio\nVersion: {installed}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv(EXPERIMENTS, raising=False)
+    assert version("grpcio") == installed
+    with one_thread_reads():
+        assert EXPERIMENTS not in os.environ

@@ -19,6 +19,7 @@ import certificates
 
 from flare_transport import Cell, Raw
 from flare_transport.certificates import identity_host
+from flare_transport.links.grpc_polling import EXPERIMENTS, WITHOUT_ENGINE
 
 MESSAGE = bytes(100)
 PIECE = 4 << 20
@@ -119,7 +120,7 @@ def rates(send, receive):
 if __name__ == "__main__":
     system, kind, folder = sys.argv[1:4]
     if system == "one-reader":
-        os.environ["GRPC_EXPERIMENTS"] = "-event_engine_client,-event_engine_listener"
+        os.environ[EXPERIMENTS] = WITHOUT_ENGINE
         system = "bare"
     certificates.prepare(Path(folder), kind, ["server", "site-1"])
     context = multiprocessing.get_context("spawn")

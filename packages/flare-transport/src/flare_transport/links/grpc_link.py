@@ -185,7 +185,7 @@ async def _answer(call: Any, timeout_s: float) -> dict[str, Any]:
     """Wait for the listener's answer."""
     try:
         async with asyncio.timeout(timeout_s):
-            metadata = dict(tuple(await call.initial_metadata() or ()))
+            metadata = dict(tuple(await call.initial_metadata() or ()))  # dict() alone fails before gRPC 1.78
             if "flare-cell" not in metadata or "flare-link-bin" not in metadata:
                 raise _refusal(await call.code(), await call.details() or "")
             return metadata

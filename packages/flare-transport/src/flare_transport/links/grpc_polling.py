@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["one_thread_reads"]
+__all__ = ["EXPERIMENTS", "WITHOUT_ENGINE", "one_thread_reads"]
 
 EXPERIMENTS = "GRPC_EXPERIMENTS"
-_WITHOUT_ENGINE = "-event_engine_client,-event_engine_listener"
+WITHOUT_ENGINE = "-event_engine_client,-event_engine_listener"
 _FIRST, _AFTER_LAST = (1, 80), (1, 86)  # the versions of which it is known that this is the other default
 
 
@@ -26,7 +26,7 @@ def one_thread_reads() -> Iterator[None]:
     if EXPERIMENTS in os.environ or not _FIRST <= _grpc_version() < _AFTER_LAST:
         yield
         return
-    os.environ[EXPERIMENTS] = _WITHOUT_ENGINE
+    os.environ[EXPERIMENTS] = WITHOUT_ENGINE
     try:
         yield
     finally:  # processes that this one starts may have another gRPC, which warns of names that it does not know
