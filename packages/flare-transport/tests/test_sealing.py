@@ -11,7 +11,7 @@ import pytest
 from flare_transport import AuthenticationError, Cell, ProtocolError, Raw, RemoteError
 from flare_transport.certificates import issue, make_authority
 from flare_transport.frames import Kind, Message, pack, repack
-from flare_transport.sealing import _Session
+from flare_transport.sealing import Session
 
 WAIT_S = 20
 AUTHORITY = make_authority("test authority")
@@ -215,8 +215,19 @@ def test_a_peer_that_has_begun_anew_is_greeted_again(hub):
     assert hub.one.request("site-2", "echo", 1, sealed=True, timeout_s=WAIT_S).payload == -1
 
 
+def test_a_reply_that_came_before_its_sender_was_lost_is_still_opened(hub):
+    hub.two.handle("echo", lambda message: message.payload)
+    pending = hub.one.start_request("site-2", "echo", 1, sealed=True)
+    hub.one.request("site-2", "echo", 2, sealed=True, timeout_s=WAIT_S)  # so the first reply is there, too
+    lost = threading.Event()
+    hub.one.on_peer_lost(lambda peer, error: lost.set())
+    hub.two.close()
+    assert lost.wait(WAIT_S)
+    assert pending.result(WAIT_S).payload == 1
+
+
 def test_counters_may_come_out_of_order_but_once():
-    session = _Session("site-1", None, None)
+    session = Session(b"", "site-1", None, None)
     for counter in (3, 1, 2, 5000, 4999):
         session.take(counter)
     for counter in (3, 1, 5000, 4):  # the last came too late for anybody to know

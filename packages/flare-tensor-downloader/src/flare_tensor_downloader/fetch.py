@@ -97,7 +97,7 @@ def fetch(offered: Offered, pieces: Iterable[Piece]) -> Iterator[Piece]:
 def _asked(offered: Offered, piece: Piece) -> PendingReply:
     try:
         return offered.ask(piece.index, piece.offset, piece.target)
-    except (PeerLostError, UnreachableError) as error:
+    except (PeerLostError, UnreachableError, RemoteError, TimeoutError) as error:  # keys may be agreed upon first
         raise _lost(offered, piece, error) from error
 
 

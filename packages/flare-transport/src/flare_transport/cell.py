@@ -13,7 +13,7 @@ from flare_transport.address import check_name, parse_address
 from flare_transport.authentication import Credentials
 from flare_transport.errors import AuthenticationError, PeerLostError, ProtocolError, UnreachableError
 from flare_transport.forwarding import Forwarder, Policy
-from flare_transport.frames import Kind, Message, Raw, pack
+from flare_transport.frames import Kind, Message, pack
 from flare_transport.inbound import Handler, Inbound
 from flare_transport.link_table import LinkTable
 from flare_transport.links import scheme
@@ -24,7 +24,7 @@ from flare_transport.streams import StreamHandler, Streams
 from flare_transport.workers import HandlerPool
 
 if TYPE_CHECKING:
-    from flare_transport.sealing import Sealer
+    from flare_transport.sealing import Sealer, Session
 
 __all__ = ["Cell", "Handler", "PendingReply"]
 
@@ -208,7 +208,8 @@ class Cell:
             FobsError: the payload cannot be serialized.
         """
         if sealed:
-            payload = self._seal(Kind.MESSAGE, to, topic, 0, payload)
+            sealer = self._able_to_seal()
+            payload = sealer.seal(Kind.MESSAGE, to, topic, 0, payload, sealer.session_with(to))
         self._links.route(to).send(pack(Kind.MESSAGE, to, self.name, topic, 0, payload))
 
     def request(
@@ -256,14 +257,11 @@ class Cell:
                 its own memory.
             sealed: let nobody but that cell read it, nor the reply; see :meth:`seal_with`.
         """
-        link = self._links.route(to)
         if sealed:
-            pending = self._replies.begin(link, to, opener=self._open_reply)
-        else:
-            pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
+            return self._start_sealed_request(to, topic, payload)
+        link = self._links.route(to)
+        pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
         try:
-            if sealed:
-                payload = self._seal(Kind.REQUEST, to, topic, pending.number, payload)
             link.send(pack(Kind.REQUEST, to, self.name, topic, pending.number, payload))
         except BaseException:
             pending.cancel()
@@ -307,17 +305,29 @@ class Cell:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def _seal(self, kind: int, to: str, topic: str, id_: int, payload: Any) -> Raw:
+    def _able_to_seal(self) -> Sealer:
         if self._sealer is None:
             raise AuthenticationError(f"{self.name} cannot seal messages; call seal_with(credentials) first")
-        return self._sealer.seal(kind, to, topic, id_, payload)
+        return self._sealer
 
-    def _open_reply(self, message: Message) -> Message:
-        assert self._sealer is not None
+    def _start_sealed_request(self, to: str, topic: str, payload: Any) -> PendingReply:
+        sealer = self._able_to_seal()
+        keys = sealer.session_with(to)  # which the reply is opened with, even if they are forgotten until then
+        link = self._links.route(to)
+        pending = self._replies.begin(link, to, opener=partial(self._open_reply, sealer, keys))
+        try:
+            sealed = sealer.seal(Kind.REQUEST, to, topic, pending.number, payload, keys)
+            link.send(pack(Kind.REQUEST, to, self.name, topic, pending.number, sealed))
+        except BaseException:
+            pending.cancel()
+            raise
+        return pending
+
+    def _open_reply(self, sealer: Sealer, keys: Session, message: Message) -> Message:
         if message.extra and "seal" in message.extra:
-            return self._sealer.open(message)
+            return sealer.open(message, keys)
         if message.kind == Kind.ERROR:  # the other end could not open the request, so it could not seal this
-            self._sealer.forget(message.sender)
+            sealer.forget(message.sender)
             return message
         raise ProtocolError(f"{message.sender} answered a sealed request with a message that is not")
 

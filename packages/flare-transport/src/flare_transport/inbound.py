@@ -18,7 +18,7 @@ from flare_transport.streams import Streams
 from flare_transport.workers import HandlerPool, Strand
 
 if TYPE_CHECKING:
-    from flare_transport.sealing import Sealer
+    from flare_transport.sealing import Sealer, Session
 
 __all__ = ["Handler", "Inbound"]
 
@@ -127,10 +127,11 @@ class Inbound:
 
     def _answer(self, handler: Handler, message: Message, *, wait: bool = True) -> None:
         """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
-        session = None
+        keys = None
         try:
-            opened = self._opened(message)
-            session = (message.extra or {}).get("seal") if opened.was_sealed else None
+            found = self._keys_of(message)
+            opened = self._opened(message, found)
+            keys = found
             outcome, kind = handler(opened), _REPLY
         except BaseException as error:
             if not isinstance(error, FlareError):
@@ -138,33 +139,41 @@ class Inbound:
             outcome, kind = describe(error), _ERROR
         try:
             try:
-                self._reply(kind, message, outcome, session, wait)
+                self._reply(kind, message, outcome, keys, wait)
             except PeerLostError:
                 raise
             except Exception as error:
                 logger.exception("reply cannot be sent topic=%r sender=%s", message.topic, message.sender)
-                self._reply(_ERROR, message, describe(error), session, wait)
+                self._reply(_ERROR, message, describe(error), keys, wait)
         except PeerLostError:
             logger.info("reply not sent, peer is gone topic=%r peer=%s", message.topic, message.sender)
 
-    def _opened(self, message: Message) -> Message:
+    def _keys_of(self, message: Message) -> Session | None:
+        """The keys of a message that is sealed; None if it is not."""
         if not message.extra or "seal" not in message.extra:
-            return message
+            return None
         sealer = self._seals()
         if sealer is None:
             raise UnreachableError(f"{self._name} opens no sealed messages; give it credentials for that")
-        return sealer.open(message)
+        return sealer.keys_of(message)
 
-    def _reply(self, kind: int, message: Message, outcome: Any, session: bytes | None, wait: bool) -> None:
-        if session is not None:
+    def _opened(self, message: Message, keys: Session | None) -> Message:
+        if keys is None:
+            return message
+        sealer = self._seals()
+        assert sealer is not None, "it has found the keys"
+        return sealer.open(message, keys)
+
+    def _reply(self, kind: int, message: Message, outcome: Any, keys: Session | None, wait: bool) -> None:
+        if keys is not None:
             sealer = self._seals()
-            assert sealer is not None, "what was opened can be sealed"
-            outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, session=session)
+            assert sealer is not None, "it has found the keys"
+            outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, keys)
         self._link.send(pack(kind, message.sender, self._name, message.topic, message.id, outcome), wait=wait)
 
     def _handle(self, handler: Handler, message: Message) -> None:
         try:
-            handler(self._opened(message))
+            handler(self._opened(message, self._keys_of(message)))
         except FlareError as error:
             logger.warning("message refused topic=%r sender=%s reason=%s", message.topic, message.sender, error)
         except Exception:

@@ -46,7 +46,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from flare_transport.cell import Cell
 
-__all__ = ["Sealer"]
+__all__ = ["Sealer", "Session"]
 
 _CONTEXT = b"flare seal 1"
 _COUNTER = struct.Struct(">Q")
@@ -55,9 +55,10 @@ MAX_SESSIONS = 1024
 
 
 @dataclass
-class _Session:
-    """Keys that two cells share, as one of them uses them."""
+class Session:
+    """Keys that two cells share, as one of them uses them; ``name`` is what both call them."""
 
+    name: bytes
     peer: str
     send_key: Any
     receive_key: Any
@@ -102,34 +103,32 @@ class Sealer:
         self._key = serialization.load_pem_private_key(credentials.private_key, None)
         self._lock = threading.Lock()
         self._agreeing: dict[str, threading.Lock] = {}
-        self._by_peer: dict[str, tuple[bytes, _Session]] = {}  # that this cell has begun
-        self._by_id: dict[bytes, _Session] = {}
+        self._by_peer: dict[str, Session] = {}  # that this cell has begun
+        self._by_id: dict[bytes, Session] = {}  # that others have begun
         cell.handle("seal.hello", self._on_hello)
         cell.handle("seal.confirm", self._on_confirm)
 
-    def seal(self, kind: int, to: str, topic: str, id_: int, payload: Any, *, session: bytes | None = None) -> Raw:
+    def seal(self, kind: int, to: str, topic: str, id_: int, payload: Any, keys: Session) -> Raw:
         """Return what stands for a payload in a frame.
 
         Args:
-            session: of the request that is answered; None if this cell begins.
+            keys: those of :meth:`session_with`, or of the request that is answered.
         """
-        if session is None:
-            session, keys = self._session_with(to)
-        else:
-            keys = self._confirmed(session, to)
         counter = _COUNTER.pack(keys.next_counter())
         about = _about(kind, to, self._cell.name, topic, id_)
         sealed = keys.send_key.encrypt(b"\0\0\0\0" + counter, _plain(payload), about)
-        return Raw(counter + sealed, {"seal": session})
+        return Raw(counter + sealed, {"seal": keys.name})
 
-    def open(self, message: Message) -> Message:
+    def open(self, message: Message, keys: Session) -> Message:
         """Return a message with the payload that was sealed.
 
+        Args:
+            keys: those of the request that it answers, or that :meth:`keys_of` finds.
         Raises:
             ProtocolError: it was not sealed by its sender, was changed on its way, or came before.
         """
-        session = (message.extra or {}).get("seal", b"")
-        keys = self._confirmed(session, message.sender)
+        if (message.extra or {}).get("seal") != keys.name or message.sender != keys.peer:
+            raise ProtocolError(f"{message.sender} answers with other keys than it was asked with")
         body = memoryview(message.body)
         about = _about(message.kind, message.to, message.sender, message.topic, message.id)
         try:
@@ -145,7 +144,8 @@ class Sealer:
             self._by_peer = {name: each for name, each in self._by_peer.items() if not speaks_for(peer, name)}
             self._by_id = {key: each for key, each in self._by_id.items() if not speaks_for(peer, each.peer)}
 
-    def _session_with(self, peer: str) -> tuple[bytes, _Session]:
+    def session_with(self, peer: str) -> Session:
+        """The keys for what this cell begins to say to another one; agreed upon if there are none yet."""
         with self._lock:
             found = self._by_peer.get(peer)
             if found is not None:
@@ -156,7 +156,7 @@ class Sealer:
                 found = self._by_peer.get(peer)
             return found if found is not None else self._agree(peer)
 
-    def _agree(self, peer: str) -> tuple[bytes, _Session]:
+    def _agree(self, peer: str) -> Session:
         private = ec.generate_private_key(ec.SECP256R1())
         ours = _point(private)
         answer = self._cell.request(peer, "seal.hello", [self._credentials.certificate, ours], timeout_s=30).payload
@@ -170,11 +170,10 @@ class Sealer:
         _verify(signer, signature, b"answer" + transcript, peer)
         self._cell.request(peer, "seal.confirm", [session, self._signed(b"hello" + transcript)], timeout_s=30)
         first, second = _keys(private, theirs, transcript)
-        made = _Session(peer, send_key=first, receive_key=second)
+        made = Session(session, peer, send_key=first, receive_key=second)
         with self._lock:
-            self._by_peer[peer] = (session, made)
-            self._by_id[session] = made
-        return session, made
+            self._by_peer[peer] = made
+        return made
 
     def _on_hello(self, message: Message) -> list[bytes]:
         match message.payload:
@@ -194,7 +193,7 @@ class Sealer:
                 del self._by_id[old]  # a hello that nothing came of
             if len(self._by_id) >= MAX_SESSIONS:
                 raise TransportError(f"{self._cell.name} has {MAX_SESSIONS} sealed conversations, as many as it may")
-            self._by_id[session] = _Session(peer, second, first, expected_signer=signer, transcript=transcript)
+            self._by_id[session] = Session(session, peer, second, first, expected_signer=signer, transcript=transcript)
         return [self._credentials.certificate, ours, self._signed(b"answer" + transcript), session]
 
     def _on_confirm(self, message: Message) -> None:
@@ -205,10 +204,15 @@ class Sealer:
         _verify(keys.expected_signer, signature, b"hello" + keys.transcript, message.sender)
         keys.expected_signer = None
 
-    def _confirmed(self, session: bytes, peer: str) -> _Session:
-        keys = self._by_id.get(session)
-        if keys is None or keys.peer != peer or keys.expected_signer is not None:
-            raise ProtocolError(f"{peer} and {self._cell.name} share no such keys (any more); begin again")
+    def keys_of(self, message: Message) -> Session:
+        """The keys that another cell has sealed a message with.
+
+        Raises:
+            ProtocolError: it has agreed upon none such with this one.
+        """
+        keys = self._by_id.get((message.extra or {}).get("seal", b""))
+        if keys is None or keys.peer != message.sender or keys.expected_signer is not None:
+            raise ProtocolError(f"{message.sender} and {self._cell.name} share no such keys (any more); begin again")
         return keys
 
     def _signed(self, text: bytes) -> bytes:
