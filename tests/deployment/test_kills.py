@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import tempfile
 import textwrap
@@ -79,6 +80,49 @@ def test_what_an_optimizer_has_gathered_survives_a_kill(hospital, victim):
     disturb(place, victim)
     found, after = place.result(job)
     assert (found["state"], after) == ("finished", digest)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("victim", ["server", "site-1"])
+@pytest.mark.parametrize("wakes", [False, True])
+def test_a_process_that_is_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_one(undisturbed, victim, wakes):
+    place, digest = undisturbed
+    first = threading.Event()
+    process: list[int] = []
+
+    def decide(site, pid, times):
+        if site == "site-1" and times == 1:
+            process.append(pid)
+            first.set()
+            threading.Event().wait(30)  # until it is killed
+
+    with place.admin() as admin:
+        job = admin.submit(place.noise_job(place.gate(decide)))["id"]
+    assert first.wait(30)
+    frozen = psutil.Process(place.job_process() if victim == "server" else process[0])
+    frozen.suspend()
+    place.end(victim)
+    if wakes:
+        frozen.resume()
+        assert ends(frozen)
+        assert not (place.kit(victim) / "jobs" / job / "run" / "summary.json").exists()
+    place.restart(victim)
+    found, after = place.result(job)
+    assert (found["state"], found["reason"]) == ("finished", found["reason"])
+    assert after == digest
+    assert ends(frozen)
+
+
+def ends(process):
+    """Whether a process that is nobody's child any more ends."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 20)[0])
+    finally:
+        os.close(descriptor)
 
 
 def disturb(place, victim):

@@ -21,7 +21,7 @@ from flare_core import FlareError, JobError
 from flare_core.job import check_name
 from flare_runtime.archive import sha256_of, unpack
 from flare_runtime.processes.attempts import Attempts
-from flare_runtime.processes.job_process import JobProcess, exit_reason
+from flare_runtime.processes.job_process import JobProcess, end_orphans, exit_reason
 from flare_runtime.processes.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
 from flare_runtime.run.folder import RunFolder
@@ -60,6 +60,7 @@ class ClientDaemon:
         self._server = self.kit.info.server
         self._jobs_folder = self.kit.folder / "jobs"
         self._jobs_folder.mkdir(exist_ok=True)
+        end_orphans(self._jobs_folder)
         self._lock = threading.Lock()
         self._jobs: dict[str, _Started] = {}
         self._over: deque[str] = deque(maxlen=REMEMBERED)  # which are not started, should a stop overtake a start

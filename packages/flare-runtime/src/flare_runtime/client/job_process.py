@@ -1,4 +1,4 @@
-"""A job's process at a site: ``python -m flare_runtime.client.job_process <descriptor> <plan>``.
+"""A job's process at a site: ``python -m flare_runtime.client.job_process <descriptor> <plan> <lock>``.
 
 It is a worker like those of the simulator, with one site. What its script prints goes to the server as well.
 """
@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from flare_core import load_job
 from flare_runtime.processes.job_process import NO_SERVER
+from flare_runtime.processes.lock_file import keep_from_children
 from flare_runtime.provision.kit import Kit
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.worker import run_worker
@@ -39,6 +40,7 @@ def _connect(folder: Path, cell: Cell) -> None:
 
 def main(arguments: list[str]) -> NoReturn:
     """Serve the site of a plan."""
+    keep_from_children(int(arguments[2]))
     plan = json.loads(Path(arguments[1]).read_text())
     worker = WorkerPlan(
         index=1,

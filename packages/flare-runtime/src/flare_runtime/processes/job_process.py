@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_runtime.processes.lock_file import ChildLock, end_holder
 from flare_runtime.processes.priority import give_way
 from flare_transport import Cell, SocketLink
 
@@ -24,6 +25,7 @@ __all__ = [
     "LOST_SERVER",
     "NO_SERVER",
     "JobProcess",
+    "end_orphans",
     "exit_reason",
     "make_scratch",
     "remove_scratch",
@@ -49,14 +51,16 @@ GRACE_S = 10.0
 NICE = 10
 """How far a job's processes give way to its daemon and whatever else runs on the machine."""
 
+LOCK = "process.lock"
+
 
 class JobProcess:
     """One process of a job.
 
     Args:
-        module: what it runs, ``python -m <module> <descriptor> <file>``.
+        module: what it runs, ``python -m <module> <descriptor> <file> <lock descriptor>``.
         plan: what it is told; values that JSON has.
-        plan_file: where that is written.
+        plan_file: where that is written; beside it lies the process's lock file, by which :func:`end_orphans` finds it.
         cell: the daemon's.
         peer: the name of the process's cell.
         environment: variables to set.
@@ -77,12 +81,14 @@ class JobProcess:
         ended: Callable[[int], None],
     ) -> None:
         plan_file.write_text(json.dumps(plan))
+        self._lock = ChildLock(plan_file.with_name(LOCK))
         ours, theirs = socket.socketpair()
+        passed = (theirs.fileno(), self._lock.descriptor)
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", module, str(theirs.fileno()), str(plan_file)],
-                    pass_fds=[theirs.fileno()],
+                    [sys.executable, "-m", module, str(passed[0]), str(plan_file), str(passed[1])],
+                    pass_fds=passed,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
@@ -91,9 +97,11 @@ class JobProcess:
                 )
         except BaseException:
             ours.close()
+            self._lock.give_up()
             raise
         finally:
             theirs.close()
+        self._lock.hand_to(self._process.pid)
         give_way(self._process.pid, NICE)
         self.peer = peer
         self._ended = ended
@@ -132,9 +140,22 @@ class JobProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
         remove_scratch(self._process.pid)
+        self._lock.remove()
         self._link.close()
         self._gone.set()
         self._ended(code)
+
+
+def end_orphans(jobs_folder: Path) -> None:
+    """End what an earlier daemon, which was killed, has left of jobs in this folder, before they are begun again.
+
+    A process ends by itself when its daemon is gone; but one that is frozen just then would go on later, beside the one
+    that was started in its place, and both would write the same files.
+    """
+    for path in jobs_folder.glob(f"*/{LOCK}"):
+        pid = end_holder(path)
+        if pid is not None:
+            remove_scratch(pid)
 
 
 def exit_reason(code: int) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import sys
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from flare_core import FlareError
 if sys.platform != "win32":  # there, the port, and the server, refuse a second process
     import fcntl
 
-__all__ = ["InUseError", "LockFile"]
+__all__ = ["ChildLock", "InUseError", "LockFile", "end_holder", "holder_of", "keep_from_children"]
 
 
 class InUseError(FlareError):
@@ -42,6 +45,90 @@ class LockFile:
     def release(self) -> None:
         """Let another process have it."""
         os.close(self._descriptor)
+
+
+class ChildLock:
+    """A lock file that a process which is about to be started holds from then on, until it ends, however that happens.
+
+    Its starter may end before it. Then :func:`end_holder` finds it, however long it is frozen.
+
+    Attributes:
+        descriptor: what the process must be given; it calls :func:`keep_from_children` with it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.unlink(missing_ok=True)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def hand_to(self, pid: int) -> None:
+        """Lock the file in the name of the process that was started with the descriptor."""
+        os.write(self.descriptor, f"{pid}\n".encode())
+        if sys.platform != "win32":
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        os.close(self.descriptor)
+
+    def give_up(self) -> None:
+        """No process could be started."""
+        os.close(self.descriptor)
+        self.remove()
+
+    def remove(self) -> None:
+        """The process has ended."""
+        self._path.unlink(missing_ok=True)
+
+
+def keep_from_children(descriptor: int) -> None:
+    """Have the processes that this one starts not hold the lock file as well, which would outlive it in them."""
+    os.set_inheritable(descriptor, False)
+    is_open = True
+
+    def close() -> None:
+        nonlocal is_open
+        if is_open:
+            os.close(descriptor)
+        is_open = False
+
+    if sys.platform != "win32":
+        os.register_at_fork(after_in_child=close)
+
+
+def end_holder(path: Path) -> int | None:
+    """Kill the process that holds a lock file, with its process group; returns when it has ended.
+
+    Returns:
+        The process, also one that has ended without removing the file, and whose number nobody has now; else None.
+    """
+    if sys.platform == "win32" or not path.is_file():
+        return None
+    with path.open("r+") as file:
+        text = file.read().strip()
+        pid = int(text) if text.isdigit() else None  # whoever started it was killed just then
+        if pid is not None and holder_of(path) == pid:
+            with contextlib.suppress(ProcessLookupError):  # it has ended by now
+                os.killpg(pid, signal.SIGKILL)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        elif pid is not None and _runs(pid):
+            pid = None
+    path.unlink()
+    return pid
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process goes on; one that only waits to be asked how it ended does not, where the system can tell."""
+    try:
+        if not hasattr(os, "pidfd_open"):
+            os.kill(pid, 0)
+            return True
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    try:
+        return not select.select([descriptor], [], [], 0)[0]
+    finally:
+        os.close(descriptor)
 
 
 def holder_of(path: Path) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from flare_core import FlareError, JobError, RunStatus
 from flare_runtime.archive import pack_folder, unpack
+from flare_runtime.processes.job_process import end_orphans
 from flare_runtime.processes.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
 from flare_runtime.provision.project import Project
@@ -59,6 +60,7 @@ class ServerDaemon:
         self.blobs = Blobs(self.settings.blobs)
         self.jobs_folder = self.kit.folder / "jobs"
         self.jobs_folder.mkdir(exist_ok=True)
+        end_orphans(self.jobs_folder)
         self.members = Members(self.store, self.kit.info, _authority_of(self.kit))
         self._add_provisioned()
         self.changed = threading.Condition(self.lock)

@@ -1,4 +1,4 @@
-"""A job's process at the server: ``python -m flare_runtime.server.job_process <descriptor> <plan>``.
+"""A job's process at the server: ``python -m flare_runtime.server.job_process <descriptor> <plan> <lock>``.
 
 It runs the same controller as the simulator. Messages to and from its daemon:
 
@@ -32,6 +32,7 @@ from flare_core.events import Event, RoundEnded
 from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
 from flare_runtime.processes.job_process import LOST_SERVER
+from flare_runtime.processes.lock_file import keep_from_children
 from flare_runtime.run.controller import RunController
 from flare_runtime.run.event_log import EVENTS, EventLog
 from flare_runtime.run.federation import SitesFederation
@@ -119,7 +120,13 @@ class _JobProcess:
         self._controller.federation.wait_ended()
 
     def stop(self) -> None:
-        """The daemon has the sites end what is left."""
+        """The daemon has the sites end what is left.
+
+        If it is gone, that is why the run has ended; another daemon goes on with it, and what it ended with here is
+        nobody's concern.
+        """
+        if self._daemon not in self._cell.peers:
+            os._exit(LOST_SERVER)
 
     def usage(self) -> dict[str, dict[str, float]]:
         """Not known here: the sites' processes are elsewhere."""
@@ -200,6 +207,7 @@ class _JobProcess:
 
 def main(arguments: list[str]) -> None:
     """Run the job of a plan."""
+    keep_from_children(int(arguments[2]))
     plan = json.loads(Path(arguments[1]).read_text())
     with log_to(Path(plan["run_folder"]) / "log.txt", "INFO"):
         _JobProcess(plan, socket.socket(fileno=int(arguments[0]))).run()
