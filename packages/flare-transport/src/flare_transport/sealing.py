@@ -70,12 +70,17 @@ class Session:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_counter(self) -> int:
+        """Return a number that no frame had before."""
         with self.lock:
             self.sent += 1
             return self.sent
 
     def take(self, counter: int) -> None:
-        """Refuse a counter that was used before, or so long ago that nobody knows."""
+        """Refuse a counter that was used before, or so long ago that nobody knows.
+
+        Raises:
+            ProtocolError: it is one.
+        """
         with self.lock:
             if counter in self.seen or counter <= self.highest - _REMEMBERED:
                 raise ProtocolError(f"{self.peer} sent a sealed frame twice")
