@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeAlias
 
 from grpc.aio import EOF
@@ -46,7 +46,7 @@ class Connection:
         self,
         *,
         read: Callable[[], Awaitable[Any]],
-        write: Callable[[bytes], Awaitable[object]],
+        write: Callable[[bytes], Coroutine[Any, Any, object]],
         abort: Callable[[], object],
     ) -> None:
         self.read, self.write, self._abort = read, write, abort
@@ -87,7 +87,9 @@ class Lane:
         self._loop = loop
         self._reconnect = reconnect
         self._grace_s = grace_s
-        self._news = loop.asyncio.create_future()  # done when the outbox has something again
+        self._news: asyncio.Future[_Begun] = loop.asyncio.create_future()  # done when there is something to send again
+        self._served: tuple[Connection, int] | None = None  # what chunks go over, and the number of restarts
+        self._is_taking = self._has_answers = False
         self._offer = asyncio.Event()
         self._offered: Connection | None = None
         self._connection: Connection | None = None
@@ -161,7 +163,7 @@ class Lane:
         if connection.finished.is_set():
             return "the connection was given up"
         writer = asyncio.ensure_future(self._write(connection))
-        connection.reader = asyncio.ensure_future(_read(connection, take, receiver))
+        connection.reader = asyncio.ensure_future(self._read(connection, take, receiver))
         try:
             return await connection.reader
         except asyncio.CancelledError:
@@ -171,21 +173,71 @@ class Lane:
         except Exception as error:  # gRPC's are of many types
             return _reason(error)
         finally:
+            self._served = None
             writer.cancel()
             connection.reader = None  # what it has raised holds the call, too
 
+    async def _read(self, connection: Connection, take: Take, receiver: Receiver) -> str:
+        while (chunk := await connection.read()) is not EOF:
+            self._is_taking = True
+            try:
+                if take(chunk):
+                    return ""
+            finally:
+                self._is_taking = False
+                if self._has_answers:
+                    self._has_answers = False
+                    self._begin(self.outbox.restarts)
+            if receiver.congested:
+                await asyncio.to_thread(receiver.wait_until_clear)
+        return "the other end is gone"
+
     async def _write(self, connection: Connection) -> None:
+        restarts = self.outbox.restarts
+        self._served = (connection, restarts)
         try:
             while not self.outbox.end_sent:
-                chunk = self.outbox.take()
-                if chunk is None:
-                    self._news = self._loop.asyncio.create_future()
-                    await self._news
-                else:
+                chunk = self.outbox.take(restarts)
+                if chunk is not None:
                     await connection.write(chunk)
+                else:
+                    self._news = self._loop.asyncio.create_future()
+                    await (await self._news)
         except Exception as error:
             logger.debug("cannot send lane=%s reason=%s", self.name, _reason(error))
             connection.cancel()
+
+    def _wake(self, restarts: int) -> None:
+        """There is something to send again: begin at once, on the thread that has it, and the loop does the rest.
+
+        So a message need not wait until the loop has had a turn, which is a good part of its way. Where more are to be
+        expected at once, that turn is when they gather.
+        """
+        if self._is_taking and self._loop.is_current:
+            self._has_answers = True
+        elif self.outbox.is_dense and not self._loop.is_current:
+            self._loop.call(self._begin, restarts)
+        else:
+            self._begin(restarts)
+
+    def _begin(self, restarts: int) -> None:
+        served = self._served
+        if served is None or served[1] != restarts:
+            return  # the connection is over, and the next one looks by itself
+        connection = served[0]
+        try:
+            chunk = self.outbox.take(restarts)
+            if chunk is not None:
+                self._loop.call(self._go_on, connection, _Begun(connection.write(chunk)))
+        except BaseException as error:
+            self._loop.call(connection.cancel)  # the chunk goes over the next one
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
+            logger.debug("cannot send lane=%s reason=%s", self.name, _reason(error))
+
+    def _go_on(self, connection: Connection, begun: _Begun) -> None:
+        if self._served is not None and self._served[0] is connection and not self._news.done():
+            self._news.set_result(begun)
 
     async def _next_connection(self, reason: str) -> Connection | None:
         """Return the connection to use from now on; none if the lane is to end."""
@@ -219,21 +271,29 @@ class Lane:
             self._offer.clear()
         return connection
 
-    def _wake(self) -> None:
-        self._loop.call(self._arouse)
 
-    def _arouse(self) -> None:
-        if not self._news.done():  # or cancelled, with who waited for it
-            self._news.set_result(None)
+class _Begun:
+    """A coroutine of which the first step was done by whoever has called it; who awaits it does the others."""
 
+    __slots__ = ("_coroutine", "_first")
 
-async def _read(connection: Connection, take: Take, receiver: Receiver) -> str:
-    while (chunk := await connection.read()) is not EOF:
-        if take(chunk):
-            return ""
-        if receiver.congested:
-            await asyncio.to_thread(receiver.wait_until_clear)
-    return "the other end is gone"
+    def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        self._coroutine: Coroutine[Any, Any, object] | None = coroutine
+        self._first: object = None
+        try:
+            self._first = coroutine.send(None)
+        except StopIteration:
+            self._coroutine = None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        if self._coroutine is None:
+            return
+        try:
+            yield self._first
+        except BaseException as error:
+            self._coroutine.throw(error)
+            raise
+        yield from self._coroutine.__await__()
 
 
 def _reason(error: BaseException) -> str:

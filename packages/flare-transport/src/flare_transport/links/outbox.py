@@ -39,14 +39,17 @@ class Outbox:
     """Chunks on their way to the peer. Any thread adds frames; the loop of the connections takes chunks out.
 
     Args:
-        wake: called when there is something to take again after there was nothing; on any thread, which holds no lock
-            that who takes chunks could wait for.
+        wake: called when there is something to take again after there was nothing, with the number of restarts then;
+            on any thread, which holds no lock that who takes chunks could wait for. Whoever is called takes chunks
+            until there is none, or the number is another.
         piece_bytes: how large the pieces of a large frame may be at the moment.
     Attributes:
         received: how many chunks of the peer's were taken; see :meth:`note_received`.
+        restarts: how many connections have begun to take chunks.
+        is_dense: whether frames come so quickly that the last chunk has gathered some.
     """
 
-    def __init__(self, wake: Callable[[], None], piece_bytes: Callable[[], int]) -> None:
+    def __init__(self, wake: Callable[[int], None], piece_bytes: Callable[[], int]) -> None:
         self._wake = wake
         self._piece_bytes = piece_bytes
         self._sending = threading.Lock()  # one frame at a time
@@ -58,9 +61,11 @@ class Outbox:
         self._kept_bytes = 0
         self._acknowledged = 0
         self._repeat = 0  # how many of them are to be sent again
-        self._idle = True  # whether the last look found nothing to send
+        self._idle = False  # whether the last look found nothing to send, and nobody has been woken since
         self._ended = self._end_sent = False
         self.received = 0
+        self.restarts = 0
+        self.is_dense = False
         self._unconfirmed_chunks = self._unconfirmed_bytes = 0
 
     def put(self, buffers: list[Buffer], *, wait: bool = True) -> int:
@@ -78,9 +83,15 @@ class Outbox:
                     self._add(b"".join((_MARK, *parts)), wait)
         return size
 
-    def take(self) -> bytes | None:
-        """Take the next chunk out, to be sent over the connection that there is; none if there is none."""
+    def take(self, restarts: int) -> bytes | None:
+        """Take the next chunk out, to be sent over the connection that there is; none if there is none.
+
+        Args:
+            restarts: how many there had been when that connection began; once it is another, this one gets nothing.
+        """
         with self._lock:
+            if restarts != self.restarts:
+                return None
             chunk = self._next()
             self._idle = chunk is None
             return chunk
@@ -91,11 +102,13 @@ class Outbox:
         return self._end_sent and not self._repeat
 
     def note_received(self, size: int) -> None:
-        """Count a chunk of the peer's, and acknowledge when it is time to; on the thread that takes chunks out."""
-        self.received += 1
-        self._unconfirmed_chunks += 1
-        self._unconfirmed_bytes += size
-        if self._owes_acknowledgement():
+        """Count a chunk of the peer's, and acknowledge when it is time to; on one thread."""
+        with self._lock:
+            self.received += 1
+            self._unconfirmed_chunks += 1
+            self._unconfirmed_bytes += size
+            owes = self._owes_acknowledgement()
+        if owes:
             self._rouse()
 
     def acknowledge(self, count: int) -> None:
@@ -114,7 +127,7 @@ class Outbox:
         self._rouse()
 
     def restart(self, peer_received: int) -> None:
-        """Send again what the peer, which has taken so many chunks, has not got.
+        """Send again what the peer, which has taken so many chunks, has not got, over a new connection.
 
         Raises:
             ProtocolError: the peer's count makes no sense.
@@ -124,6 +137,8 @@ class Outbox:
         self.acknowledge(peer_received)
         with self._lock:
             self._repeat = len(self._kept)
+            self.restarts += 1
+            self._idle = False  # it looks without being woken
 
     def end(self) -> None:
         """Take no more frames; what is here is still sent."""
@@ -166,7 +181,8 @@ class Outbox:
         self._pieces_bytes -= size + len(taken) - 1
         if was_full:
             self._room.notify_all()
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+        self.is_dense = len(taken) > 1
+        return b"".join(taken) if self.is_dense else taken[0]
 
     def _keep(self, chunk: bytes) -> bytes:
         self._kept.append(chunk)
@@ -185,14 +201,16 @@ class Outbox:
             self._pieces.append(piece)
             self._pieces_bytes += len(piece)
             was_idle, self._idle = self._idle, False
+            restarts = self.restarts
         if was_idle:
-            self._wake()
+            self._wake(restarts)
 
     def _rouse(self) -> None:
         with self._lock:
             was_idle, self._idle = self._idle, False
+            restarts = self.restarts
         if was_idle:
-            self._wake()
+            self._wake(restarts)
 
     def _cut(self, buffers: list[Buffer]) -> Iterator[list[memoryview]]:
         parts: list[memoryview] = []
