@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 from grpc.aio import EOF
 
 from flare_transport.errors import PeerLostError, ProtocolError, UnreachableError
 from flare_transport.frame_reader import Receiver
+from flare_transport.links.begun import Begun
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import Outbox
 
@@ -19,6 +20,7 @@ __all__ = ["LANES", "Connection", "Lane", "LinkUnknownError"]
 logger = logging.getLogger(__name__)
 
 LANES = ("prompt", "bulk")
+AT_ONCE = LANES[:1]  # of which any thread begins to send what it has
 
 Reconnect: TypeAlias = Callable[["Lane"], Awaitable["Connection"]]
 Take: TypeAlias = Callable[[bytes], bool]
@@ -87,7 +89,7 @@ class Lane:
         self._loop = loop
         self._reconnect = reconnect
         self._grace_s = grace_s
-        self._news: asyncio.Future[_Begun] = loop.asyncio.create_future()  # done when there is something to send again
+        self._news: asyncio.Future[Begun] | None = None  # who sends waits for it when there is nothing to send
         self._served: tuple[Connection, int] | None = None  # what chunks go over, and the number of restarts
         self._is_taking = self._has_answers = False
         self._offer = asyncio.Event()
@@ -201,21 +203,31 @@ class Lane:
                 if chunk is not None:
                     await connection.write(chunk)
                 else:
-                    self._news = self._loop.asyncio.create_future()
-                    await (await self._news)
+                    await (await self._next_write())
         except Exception as error:
             logger.debug("cannot send lane=%s reason=%s", self.name, _reason(error))
             connection.cancel()
+
+    async def _next_write(self) -> Begun:
+        """Wait until some thread has begun to write."""
+        news: asyncio.Future[Begun] = self._loop.asyncio.create_future()
+        self._news = news
+        try:
+            return await news
+        except asyncio.CancelledError:
+            if not news.cancelled():  # one had begun just then
+                news.result().give_up()
+            raise
 
     def _wake(self, restarts: int) -> None:
         """There is something to send again: begin at once, on the thread that has it, and the loop does the rest.
 
         So a message need not wait until the loop has had a turn, which is a good part of its way. Where more are to be
-        expected at once, that turn is when they gather.
+        expected at once, that turn is when they gather; and what is large is not encrypted on the thread that has it.
         """
         if self._is_taking and self._loop.is_current:
             self._has_answers = True
-        elif self.outbox.is_dense and not self._loop.is_current:
+        elif self.outbox.is_dense or self.name not in AT_ONCE:
             self._loop.call(self._begin, restarts)
         else:
             self._begin(restarts)
@@ -228,16 +240,18 @@ class Lane:
         try:
             chunk = self.outbox.take(restarts)
             if chunk is not None:
-                self._loop.call(self._go_on, connection, _Begun(connection.write(chunk)))
+                self._loop.call(self._go_on, connection, Begun(connection.write(chunk)))
         except BaseException as error:
             self._loop.call(connection.cancel)  # the chunk goes over the next one
             if not isinstance(error, Exception | asyncio.CancelledError):
                 raise
             logger.debug("cannot send lane=%s reason=%s", self.name, _reason(error))
 
-    def _go_on(self, connection: Connection, begun: _Begun) -> None:
-        if self._served is not None and self._served[0] is connection and not self._news.done():
-            self._news.set_result(begun)
+    def _go_on(self, connection: Connection, begun: Begun) -> None:
+        if self._served is None or self._served[0] is not connection or self._news is None:
+            return begun.give_up()  # the connection is over by now
+        news, self._news = self._news, None
+        news.set_result(begun)
 
     async def _next_connection(self, reason: str) -> Connection | None:
         """Return the connection to use from now on; none if the lane is to end."""
@@ -270,30 +284,6 @@ class Lane:
         if not self.closing.is_set():
             self._offer.clear()
         return connection
-
-
-class _Begun:
-    """A coroutine of which the first step was done by whoever has called it; who awaits it does the others."""
-
-    __slots__ = ("_coroutine", "_first")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
-        self._coroutine: Coroutine[Any, Any, object] | None = coroutine
-        self._first: object = None
-        try:
-            self._first = coroutine.send(None)
-        except StopIteration:
-            self._coroutine = None
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        if self._coroutine is None:
-            return
-        try:
-            yield self._first
-        except BaseException as error:
-            self._coroutine.throw(error)
-            raise
-        yield from self._coroutine.__await__()
 
 
 def _reason(error: BaseException) -> str:
