@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 from pathlib import Path
 
-import psutil
 import pytest
 
 from flare_runtime.processes.job_process import LOCK, end_orphans
@@ -78,11 +78,11 @@ def orphan(folder, request):
     """A process of a job, whose daemon was killed; if it should be, it was frozen before that."""
     command = [sys.executable, "-c", textwrap.dedent(DAEMON), str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as daemon:
-        process = psutil.Process(int(daemon.stdout.readline()))
+        process = int(daemon.stdout.readline())
         _, code = (folder / "started").read_text().split()
         assert code == "0", "a descriptor was closed that was another one by then"
         if request.param == "frozen":
-            process.suspend()
+            os.kill(process, signal.SIGSTOP)
         daemon.kill()
     if request.param != "frozen":
         assert ends(process)
@@ -90,10 +90,10 @@ def orphan(folder, request):
     (folder / "over").write_text("")
 
 
-def ends(process: psutil.Process) -> bool:
+def ends(process: int) -> bool:
     """Whether a process that is not this one's child ends, be it that nobody asks how it ended."""
     try:
-        descriptor = os.pidfd_open(process.pid)
+        descriptor = os.pidfd_open(process)
     except ProcessLookupError:
         return True
     try:
@@ -102,14 +102,14 @@ def ends(process: psutil.Process) -> bool:
         os.close(descriptor)
 
 
-def scratch_of(process: psutil.Process) -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob(f"flare-{process.pid}-*"))
+def scratch_of(process: int) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"flare-{process}-*"))
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("orphan", ["frozen"], indirect=True)
 def test_one_that_was_frozen_is_killed_and_leaves_nothing(orphan, folder):
-    assert holder_of(folder / LOCK) == orphan.pid
+    assert holder_of(folder / LOCK) == orphan
     assert scratch_of(orphan)
     end_orphans(folder.parent)
     assert ends(orphan)
