@@ -85,8 +85,9 @@ def test_what_an_optimizer_has_gathered_survives_a_kill(hospital, victim):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["server", "site-1"])
 @pytest.mark.parametrize("wakes", [False, True])
-def test_a_process_that_is_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_one(undisturbed, victim, wakes):
-    place, digest = undisturbed
+def test_a_process_that_is_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_one(hospital, victim, wakes):
+    place = hospital()
+    _, digest = place.run(place.noise_job())
     first = threading.Event()
     process: list[int] = []
 
