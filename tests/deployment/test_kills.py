@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import tempfile
 import textwrap
@@ -18,6 +17,7 @@ import pytest
 
 from flare_core.components import Component
 from flare_core.job import FilterEntry
+from flare_runtime.processes.lock_file import ends_within
 from flare_tensor_downloader import read_file
 
 RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1
@@ -105,25 +105,13 @@ def test_a_process_that_is_frozen_while_its_daemon_is_killed_leaves_the_job_to_a
     place.end(victim)
     if wakes:
         frozen.resume()
-        assert ends(frozen)
+        assert ends_within(frozen.pid, 20)
         assert not (place.kit(victim) / "jobs" / job / "run" / "summary.json").exists()
     place.restart(victim)
     found, after = place.result(job)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     assert after == digest
-    assert ends(frozen)
-
-
-def ends(process):
-    """Whether a process that is nobody's child any more ends."""
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], 20)[0])
-    finally:
-        os.close(descriptor)
+    assert ends_within(frozen.pid, 20)
 
 
 def disturb(place, victim):

@@ -208,8 +208,8 @@ class Cell:
             FobsError: the payload cannot be serialized.
         """
         if sealed:
-            sealer = self._able_to_seal()
-            payload = sealer.seal(Kind.MESSAGE, to, topic, 0, payload, sealer.session_with(to))
+            sealer, keys = self._sealing_for(to)
+            payload = sealer.seal(Kind.MESSAGE, to, topic, 0, payload, keys)
         self._links.route(to).send(pack(Kind.MESSAGE, to, self.name, topic, 0, payload))
 
     def request(
@@ -257,11 +257,16 @@ class Cell:
                 its own memory.
             sealed: let nobody but that cell read it, nor the reply; see :meth:`seal_with`.
         """
-        if sealed:
-            return self._start_sealed_request(to, topic, payload)
+        sealing = self._sealing_for(to) if sealed else None
         link = self._links.route(to)
-        pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
+        if sealing is None:
+            pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
+        else:
+            pending = self._replies.begin(link, to, opener=partial(self._open_reply, *sealing))
         try:
+            if sealing is not None:
+                sealer, keys = sealing
+                payload = sealer.seal(Kind.REQUEST, to, topic, pending.number, payload, keys)
             link.send(pack(Kind.REQUEST, to, self.name, topic, pending.number, payload))
         except BaseException:
             pending.cancel()
@@ -305,23 +310,11 @@ class Cell:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def _able_to_seal(self) -> Sealer:
+    def _sealing_for(self, to: str) -> tuple[Sealer, Session]:
+        """What seals, and the keys for a cell; they open its replies, too, even if they are forgotten until then."""
         if self._sealer is None:
             raise AuthenticationError(f"{self.name} cannot seal messages; call seal_with(credentials) first")
-        return self._sealer
-
-    def _start_sealed_request(self, to: str, topic: str, payload: Any) -> PendingReply:
-        sealer = self._able_to_seal()
-        keys = sealer.session_with(to)  # which the reply is opened with, even if they are forgotten until then
-        link = self._links.route(to)
-        pending = self._replies.begin(link, to, opener=partial(self._open_reply, sealer, keys))
-        try:
-            sealed = sealer.seal(Kind.REQUEST, to, topic, pending.number, payload, keys)
-            link.send(pack(Kind.REQUEST, to, self.name, topic, pending.number, sealed))
-        except BaseException:
-            pending.cancel()
-            raise
-        return pending
+        return self._sealer, self._sealer.session_with(to)
 
     def _open_reply(self, sealer: Sealer, keys: Session, message: Message) -> Message:
         if message.extra and "seal" in message.extra:

@@ -14,7 +14,7 @@ from flare_core import FlareError
 if sys.platform != "win32":  # there, the port, and the server, refuse a second process
     import fcntl
 
-__all__ = ["ChildLock", "InUseError", "LockFile", "end_holder", "holder_of", "keep_from_children"]
+__all__ = ["ChildLock", "InUseError", "LockFile", "end_holder", "ends_within", "holder_of", "keep_from_children"]
 
 
 class InUseError(FlareError):
@@ -108,25 +108,28 @@ def end_holder(path: Path) -> int | None:
             with contextlib.suppress(ProcessLookupError):  # it has ended by now
                 os.killpg(pid, signal.SIGKILL)
             fcntl.flock(file, fcntl.LOCK_EX)
-        elif pid is not None and _runs(pid):
+        elif pid is not None and not ends_within(pid, 0):
             pid = None
     path.unlink()
     return pid
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process goes on; one that only waits to be asked how it ended does not, where the system can tell."""
+def ends_within(pid: int, seconds: float) -> bool:
+    """Whether a process, which need not be this one's child, has ended before so many seconds are over.
+
+    One that only waits to be asked how it ended has. Where the system cannot wait for it, says whether it has by now.
+    """
     try:
         if not hasattr(os, "pidfd_open"):
             os.kill(pid, 0)
-            return True
+            return False
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return False
-    except PermissionError:  # it is another user's
         return True
+    except PermissionError:  # it is another user's
+        return False
     try:
-        return not select.select([descriptor], [], [], 0)[0]
+        return bool(select.select([descriptor], [], [], seconds)[0])
     finally:
         os.close(descriptor)
 
