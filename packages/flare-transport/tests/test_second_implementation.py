@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
+import grpc
 import numpy as np
 import pytest
 
@@ -173,6 +174,27 @@ def test_a_wrong_secret_is_refused_over_grpc(grpc_place, check):
                 second.take(MESSAGE)
             assert refused.value.__cause__.code().name == "UNAUTHENTICATED"
     assert grpc_place.cell.peers == ()
+
+
+def test_who_proves_nothing_over_grpc_is_not_waited_for(grpc_place, monkeypatch):
+    """Nor does it keep its name from the cell whose name it is, which it could else shut out for ever."""
+    monkeypatch.setattr("flare_transport.links.grpc_listener.HANDSHAKE_S", 0.5)
+    metadata = (("flare-version", "2"), ("flare-cell", "site-1"), ("flare-nonce-bin", bytes(32)))
+    over = threading.Event()  # until then the connector sends nothing, and does not hang up
+    with grpc.insecure_channel(grpc_place.address.removeprefix("grpc://")) as channel:
+        stream = channel.stream_stream("/flare.Link/Open")
+
+        def begin(lane: str, *more):
+            return stream(iter(over.wait, True), metadata=(*metadata, ("flare-lane", lane), *more), timeout=WAIT_S)
+
+        prompt = begin("prompt")
+        token = dict(prompt.initial_metadata())["flare-link-bin"]
+        bulk = begin("bulk", ("flare-link-bin", token), ("flare-received", "0"))
+        assert (prompt.code().name, bulk.code().name) == ("UNAUTHENTICATED", "NOT_FOUND")
+        assert "did not prove its name" in prompt.details()
+        over.set()
+    with grpc_place.connect("site-1"):
+        assert grpc_place.cell.peers == ("site-1",)
 
 
 def test_a_stream_to_the_cell_waits_for_its_credit(place):

@@ -246,7 +246,7 @@ class Cell:
         into: memoryview | None = None,
         sealed: bool = False,
     ) -> PendingReply:
-        """Send a request and return at once.
+        """Send a request and return without waiting for its reply; while much is to be sent over the link, that waits.
 
         Args:
             to: name of the cell that serves ``topic``.

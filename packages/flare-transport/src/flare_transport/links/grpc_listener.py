@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from typing import Any
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = "2"
 METHOD = "/flare.Link/Open"
+HANDSHAKE_S = 10.0
 KEEPALIVE_MS = 10_000
 
 
@@ -48,7 +50,7 @@ class GrpcListener:
         handler = grpc.stream_stream_rpc_method_handler(self._open)
         self._server = grpc.aio.server(
             handlers=[grpc.method_handlers_generic_handler(service, {method: handler})],
-            options=options({"grpc.so_reuseport": 0, "grpc.server_handshake_timeout_ms": 10_000}),
+            options=options({"grpc.so_reuseport": 0, "grpc.server_handshake_timeout_ms": int(1000 * HANDSHAKE_S)}),
         )
         try:
             port = self._proof.add_port(self._server, address)
@@ -150,7 +152,10 @@ class GrpcListener:
             name = self._reception.name
             proof = self._proof.answer_for(name, peer, metadata)
             await context.send_initial_metadata((("flare-cell", name), ("flare-link-bin", token), *proof, *more))
-            await self._proof.check_answer(name, peer, metadata, proof, connection.read)
+            async with asyncio.timeout(HANDSHAKE_S):
+                await self._proof.check_answer(name, peer, metadata, proof, connection.read)
+        except TimeoutError:
+            raise AuthenticationError(f"{peer} did not prove its name within {HANDSHAKE_S:g} s") from None
         finally:
             connection.greeted.set()
 
