@@ -287,6 +287,9 @@ def oldest(session: nox.Session) -> None:
     session.run("pytest", *quietly, "-m", "deployed", "tests/deployment/test_five_minutes.py", **PATIENCE)
 
 
+SLOWEST = ["--durations=15", "--durations-min=5"]
+
+
 @nox.session(python=False, default=False, requires=["everything"])
 def e2e(session: nox.Session) -> None:
     """Run the tests that span packages, and the packages' tests that need torch."""
@@ -297,12 +300,14 @@ def e2e(session: nox.Session) -> None:
         for path in sorted((ROOT / "packages" / package / "tests").rglob("test_*.py"))
         if re.search(r"""importorskip\(\s*["']torch""", path.read_text(encoding="utf-8"))
     ]
-    if session.posargs:
-        return run_in_everything(session, "pytest", *session.posargs)
-    slowest = ["--durations=15", "--durations-min=5"]
-    run_in_everything(session, "pytest", *slowest, "-m", "not deployed", "tests", *need_torch)
-    # The rest loads gRPC, after which no worker can be forked.
-    run_in_everything(session, "pytest", *slowest, "-m", "deployed", "tests")
+    paths = session.posargs or ["tests", *need_torch]
+    run_in_everything(session, "pytest", *SLOWEST, "-m", "not deployed", *paths)
+
+
+@nox.session(python=False, default=False, requires=["everything"])
+def deployed(session: nox.Session) -> None:
+    """Run the tests that start federations of processes; they load gRPC, after which no worker can be forked."""
+    run_in_everything(session, "pytest", *SLOWEST, "-m", "deployed", *(session.posargs or ["tests"]))
 
 
 @nox.session(python=False, default=False)

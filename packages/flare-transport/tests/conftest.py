@@ -4,6 +4,7 @@ import contextlib
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from flare_transport import Cell, Credentials, InprocLink, SocketLink, UnreachableError
 from flare_transport.certificates import issue, make_authority
+
+sys.path.insert(0, str(Path(__file__).parent))  # for second_wire.py
 
 KINDS = ["inproc", "pair", "socketpair", "unix", "grpc"]
 AUTHORITY = make_authority("test authority")

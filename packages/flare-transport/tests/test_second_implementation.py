@@ -6,17 +6,12 @@ So the document, and not only the code, says what is on the wire; and the wire c
 from __future__ import annotations
 
 import datetime
-import sys
 import threading
-from pathlib import Path
 from queue import SimpleQueue
 
 import grpc
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from second_wire import ERROR, LOST, MESSAGE, REQUEST, STREAM, FailedError, Frame, LinkEndedError, UnixLink
 from second_wire_cell import Reader, Seal, SecondCell, Writer
 from second_wire_grpc import GrpcLink
