@@ -218,7 +218,8 @@ def test_a_peer_that_has_begun_anew_is_greeted_again(hub):
 def test_a_reply_that_came_before_its_sender_was_lost_is_still_opened(hub):
     hub.two.handle("echo", lambda message: message.payload)
     pending = hub.one.start_request("site-2", "echo", 1, sealed=True)
-    hub.one.request("site-2", "echo", 2, sealed=True, timeout_s=WAIT_S)  # so the first reply is there, too
+    assert pending._done.acquire(timeout=WAIT_S)  # the reply is there, and nobody has opened it
+    pending._done.release()
     lost = threading.Event()
     hub.one.on_peer_lost(lambda peer, error: lost.set())
     hub.two.close()
