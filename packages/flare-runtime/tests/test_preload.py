@@ -17,6 +17,7 @@ PACKAGE = """
     looks = []
     gc.callbacks.append(lambda phase, info: looks.append(info["generation"]))
     kept = [[number] for number in range(200_000)]  # among which the collector would look for garbage, many times
+    while_loading = looks[:]
 """
 
 
@@ -35,9 +36,9 @@ def job(project, tmp_path, monkeypatch):
 
 def test_the_collector_does_not_look_at_what_is_loaded(job):
     preload(job)
-    assert sys.modules["slow_package"].looks == []
+    assert sys.modules["slow_package"].while_loading == []
     assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() < preloading.FROZEN_BY_PYTHON
     assert not any(each is sys.modules["slow_package"].kept for each in gc.get_objects(0) + gc.get_objects(1))
 
 

@@ -22,6 +22,9 @@ SLOW = ("torch", "scipy", "sklearn", "pandas")
 LOADED_LATER = {"torch.optim": "torch._dynamo"}
 """What a module loads when it is first used: most of a second, for the first optimizer that is made."""
 
+FROZEN_BY_PYTHON = 1000
+"""More than any Python freezes by itself; 3.12 does some hundred objects."""
+
 
 def preload(job: Job) -> None:
     """Import the modules of slow packages that the job's code mentions; the site that needs one reports what fails."""
@@ -50,7 +53,7 @@ def _nothing_collected() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # or what the user has frozen would thaw
+        if gc.get_freeze_count() < FROZEN_BY_PYTHON:  # or what the user has frozen would thaw
             gc.freeze()
             gc.unfreeze()  # now all is old
         gc.enable()
