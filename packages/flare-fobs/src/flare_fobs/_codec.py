@@ -3,49 +3,9 @@
 A message is a list of frames. Frame 0 is the metadata: one msgpack value. Each further frame is the memory of one
 array, in the order in which the metadata mentions them; each is mentioned exactly once.
 
-msgpack's own types mean what they say; a map may have any hashable key, and of equal keys the last one wins. bytearray
-and memoryview are written as bin. Everything else is an extension or a list that begins with one (all integers
-little-endian):
-
-    ext  1  head     name of a registered type, UTF-8. First item of a list, nowhere else: the list is one object, and
-                     what follows is its state. A payload names no modules and nothing is imported for it.
-    ext  2  integer  of more than 64 bits: two's complement
-    ext  3  scalar   header, elements: a numpy scalar; no dimensions
-    ext  4  array    header, elements: a numpy array, C order
-    ext  5  array    header: as ext 4, the elements are the next frame
-    ext  6  tensor   as ext 4, of torch: a numpy array where torch is not loaded
-    ext  7  tensor   as ext 5, of torch
-    ext -1           msgpack's timestamp: read as an aware datetime, never written
-
-    header           u16 its own length, u8 number of dimensions, u64 each dimension, dtype's name in ASCII (``dtypes``)
-
-States of the registered types that come with the package:
-
-    tuple, set, frozenset   the items                        complex       real, imaginary
-    OrderedDict             key, value, key, value, …        Decimal       as text
-    datetime                year, month, day, hour, minute, second, microsecond, fold, timezone or nil
-    time                    hour, minute, second, microsecond, fold, timezone or nil
-    date                    year, month, day                 timedelta     days, seconds, microseconds
-    timezone                timedelta[, name]                UUID          16 bytes, big-endian
-    path.posix              as text                          path.windows  as text
-    numpy.str               as text                          numpy.bytes   as bin
-    flare.ParamsType, flare.MetaKey                          name of the member
-    flare.FLModel           params_type as text or nil, params, optimizer_params, metrics, start_round, current_round,
-                            total_rounds, meta
-    flare.Task              name, model, id
-
-and of those that users register: a dataclass is field, value, field, value, …; an Enum is its member's name, a Flag its
-value; any other type is one state.
-
-``dumps`` puts the frames into one string of bytes:
-
-    0       magic       b"FOBS"
-    4       version     u8, 1
-    5       reserved    3 bytes, zero
-    8       n           u64, number of frames, at least 1
-    16      lengths     n times u64
-    16+8n   metadata    frame 0
-    …       frames 1 …  each at the next multiple of 64 from the beginning, zeros in between; nothing after the last
+docs/wire.md, section 5, describes every byte: the extensions that ``_wire`` numbers, the states of the registered
+types, and how ``dumps`` puts the frames into one string of bytes. A payload names no modules, and nothing is imported
+for it.
 """
 
 from __future__ import annotations

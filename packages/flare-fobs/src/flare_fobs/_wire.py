@@ -1,4 +1,4 @@
-"""What the format borrows from msgpack, and the extension codes it adds; ``_codec`` describes the whole layout."""
+"""What the format borrows from msgpack, and the extension codes it adds; docs/wire.md describes the whole layout."""
 
 from __future__ import annotations
 

@@ -1,18 +1,7 @@
 """Sealed messages: only the two cells at the ends can read them, whatever forwards them.
 
-Before the first one the cells agree on keys, by two requests of the one that begins (A) to the other (B):
-
-    seal.hello    [certificates of A, key of A]    ->  [certificates of B, key of B, signature of B, session]
-    seal.confirm  [session, signature of A]        ->  nil
-
-A key is a fresh point on P-256, uncompressed. A signature, ECDSA with SHA-256 by the key of the certificate, is of
-``flare seal 1``, the role (``hello`` of A, ``answer`` of B), both names and both keys, each with its length before it.
-Both ends check that the other's certificate comes from their authority and speaks for its name. Keys of the two
-directions are HKDF-SHA256 of the shared point, with the same text as info.
-
-A sealed frame has raw bytes as its body, and ``{"seal": session}`` as its extra: a counter of 8 bytes, big-endian, that
-its sender uses once, and AES-256-GCM, with that counter as nonce, of a msgpack array of the header's lengths and extra
-and of the body. What is authenticated besides is the frame's kind, to, sender, topic and id.
+The cells agree on keys, with signatures by the keys of their certificates, in two requests of the one that begins;
+docs/wire.md, section 6, says what is signed, encrypted and authenticated.
 
 Sources: the pattern is that of SIGMA (Krawczyk 2003) without identity protection; HKDF is RFC 5869, AES-GCM RFC 5116.
 """

@@ -33,6 +33,8 @@ def preload(job: Job) -> None:
         for place in code.files:
             if place.suffix == ".py":
                 wanted.update(_mentioned(code.root / place))
+    if not wanted:
+        return
     with _nothing_collected():
         for name in sorted(wanted):
             for module in (name, LOADED_LATER.get(name)):

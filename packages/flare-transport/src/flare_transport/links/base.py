@@ -15,9 +15,12 @@ from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frame_reader import Receiver
 from flare_transport.frames import Frame
 
-__all__ = ["Ended", "Identity", "Link", "Listener", "Reception", "Reservation", "Scheme", "ThreadLink"]
+__all__ = ["HANDSHAKE_S", "Ended", "Identity", "Link", "Listener", "Reception", "Reservation", "Scheme", "ThreadLink"]
 
 logger = logging.getLogger(__name__)
+
+HANDSHAKE_S = 10.0
+"""How long a listener waits for a connector to prove its name."""
 
 
 class Link(ABC):

@@ -12,7 +12,7 @@ import grpc.aio
 
 from flare_transport.address import Address
 from flare_transport.errors import AddressError, AuthenticationError, NameTakenError, TransportError, UnreachableError
-from flare_transport.links.base import Reception, Reservation
+from flare_transport.links.base import HANDSHAKE_S, Reception, Reservation
 from flare_transport.links.grpc_lane import Connection, Lane, LinkUnknownError
 from flare_transport.links.grpc_loop import event_loop
 from flare_transport.links.grpc_proof import Proof
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = "2"
 METHOD = "/flare.Link/Open"
-HANDSHAKE_S = 10.0
 KEEPALIVE_MS = 10_000
 
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from flare_transport.address import Address, speaks_for
 from flare_transport.authentication import check_peer_user, check_secret, greet_connector, greet_listener
 from flare_transport.errors import AddressError, AuthenticationError, TransportError, UnreachableError
-from flare_transport.links.base import Identity, Reception, Reservation
+from flare_transport.links.base import HANDSHAKE_S, Identity, Reception, Reservation
 from flare_transport.links.socket_link import SocketLink
 
 __all__ = ["UnixListener", "connect", "listen"]
 
 logger = logging.getLogger(__name__)
 
-HANDSHAKE_S = 10.0
 MAX_HANDSHAKES = 64
 _BACKLOG = 256
 _PAUSE_S = 1.0
