@@ -40,11 +40,14 @@ from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader, ReusedMemory
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
-from flare_transport.links.allocator import share_arena
+from flare_transport.links.allocator import share_arenas
 
 __all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
+
+_COPIES_AT_ONCE = 8
+_COPIED_BYTES = 2**20  # at once
 
 
 def run_worker(plan: WorkerPlan, connection: socket.socket, loaded: Sequence[str] = ()) -> NoReturn:
@@ -75,7 +78,7 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     keep_to_core(plan.core)
-    share_arena()
+    share_arenas(len(plan.sites))
     gc.freeze()  # what was forked is not looked at again, so its pages stay shared
     os.environ.update(plan.environment)
     _redirect_output(RunFolder(plan.run_folder).log)
@@ -254,12 +257,10 @@ class _Worker:
     def _on_task(self, message: Message) -> None:
         task_id, names, task, model, stays = message.payload
         names = names or self._plan.sites
+        copies = _Copies(message, len(names) - 1)
         for number, name in enumerate(names):
             part = next(each for each in self._parts[name] if each.does(task))
-            if number == 0:
-                part.site.deliver(lambda: Task(task, model, task_id, stays))
-            else:
-                part.site.deliver(_decoder(message))
+            part.site.deliver(copies.take if number else lambda: Task(task, model, task_id, stays))
 
     def _on_withdraw(self, message: Message) -> None:
         for name in message.payload:
@@ -281,15 +282,36 @@ class _Worker:
             os._exit(LOST_SERVER)
 
 
-def _decoder(message: Message) -> Callable[[], Task]:
-    """Decode a message that several sites were sent: each gets arrays of its own."""
+class _Copies:
+    """Decodes a message that several sites were sent: each gets arrays of its own.
 
-    def decode() -> Task:
-        header = [message.kind, message.to, message.sender, message.topic, message.id, message.lengths, message.extra]
-        task_id, _, task, model, stays = Message(header, bytearray(message.body)).payload
+    A script leaves nothing of this code in the processor's cache, so that to decode one copy takes as long as to decode
+    a few at once. Models that are large are decoded one by one; what a script does with one takes longer then, too.
+
+    Args:
+        count: how many will be taken.
+    """
+
+    def __init__(self, message: Message, count: int) -> None:
+        self._message = message
+        self._left = count
+        self._at_once = max(1, min(_COPIES_AT_ONCE, _COPIED_BYTES // len(message.body))) if message.body else 1
+        self._decoded: list[Task] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> Task:
+        """Return one more copy."""
+        with self._lock:
+            if not self._decoded:
+                self._decoded = [self._decode() for _ in range(max(1, min(self._at_once, self._left)))]
+            self._left -= 1
+            return self._decoded.pop()
+
+    def _decode(self) -> Task:
+        of = self._message
+        header = [of.kind, of.to, of.sender, of.topic, of.id, of.lengths, of.extra]
+        task_id, _, task, model, stays = Message(header, bytearray(of.body)).payload
         return Task(task, model, task_id, stays)
-
-    return decode
 
 
 def _built(entry: ExecutorEntry) -> Executor:
