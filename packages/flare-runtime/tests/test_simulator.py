@@ -174,6 +174,24 @@ def test_scripts_do_not_see_what_others_change(project):
     assert len(set(draws)) == 3  # the same seed gives the same numbers at each site, whoever runs in between
 
 
+def test_each_of_many_sites_in_a_process_gets_arrays_of_its_own(project):
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        number = int(flare.get_site_name().removeprefix("site-"))
+        while flare.is_running():
+            model = flare.receive()
+            received = float(model.params["w"][0])
+            model.params["w"] += number
+            flare.send(flare.FLModel(params=model.params, metrics={"received": received}))
+    """
+    run = project.env(20, num_threads=1).deploy(project.job(script, rounds=3, sites=20))
+    received = [(row["round"], row["value"]) for row in run.metrics() if row["key"] == "received" and row["site"]]
+    assert sorted(received) == [(round_, round_ * 10.5) for round_ in range(3) for _ in range(20)]
+    assert run.load_model()["w"].tolist() == [31.5, 31.5, 31.5]
+
+
 def test_a_script_that_fails_fails_the_run(project, capsys):
     script = """
         import flare_core.client as flare

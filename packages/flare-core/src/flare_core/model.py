@@ -71,12 +71,13 @@ class FLModel:
 
     def __post_init__(self) -> None:
         if self.params_type is not None:
-            try:
-                self.params_type = ParamsType(self.params_type)
-            except ValueError:
-                raise ModelError(
-                    f"params_type is {self.params_type!r}; use ParamsType.FULL or ParamsType.DIFF"
-                ) from None
+            if type(self.params_type) is not ParamsType:  # asking the class for it costs as much as all the rest
+                try:
+                    self.params_type = ParamsType(self.params_type)
+                except ValueError:
+                    raise ModelError(
+                        f"params_type is {self.params_type!r}; use ParamsType.FULL or ParamsType.DIFF"
+                    ) from None
             if self.params is None:
                 raise ModelError(f"params_type is {self.params_type} but there are no params; give params, or no type")
         elif self.params is not None:
@@ -111,15 +112,20 @@ class FLModel:
         return f"FLModel({', '.join(f'{name}={value!r}' for name, value in self.summary().items())})"
 
 
+_leaf_types: set[type] = {np.ndarray}  # found to be no mappings, which takes long to find out
+
+
 def flatten(params: Params) -> Iterator[tuple[Key, Any]]:
     """Yield ``(key, array)`` for every leaf, in order: a plain name, or a tuple of names where mappings are nested."""
     for name, value in params.items():
-        if type(value) is np.ndarray:  # the usual case, told faster
+        kind = type(value)
+        if kind in _leaf_types:
             yield name, value
         elif isinstance(value, Mapping):
             for key, leaf in flatten(value):
                 yield (name, *((key,) if isinstance(key, str) else key)), leaf
         else:
+            _leaf_types.add(kind)
             yield name, value
 
 
