@@ -84,9 +84,9 @@ class Exchange:
 
 
 def _with_arrays(model: FLModel, params: Params, kind: ParamsType | None) -> FLModel:
-    return FLModel(
-        kind, params, None, model.metrics, model.start_round, model.current_round, model.total_rounds, model.meta
-    )
+    """What ``dataclasses.replace`` would return, which looks for each field by its name."""
+    rounds = model.start_round, model.current_round, model.total_rounds
+    return type(model)(kind, params, None, model.metrics, *rounds, model.meta)
 
 
 def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
