@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -376,10 +377,18 @@ class Hospital:
         raise AssertionError(f"{left} did not happen in {job_id}")
 
     def wait_gone(self, pid: int) -> None:
-        """Wait until a process that was killed is no more."""
+        """Wait until a process that was killed, or ends with one that was, is no more."""
         for daemon in self.poc._daemons:
             if daemon.process.pid == pid:
                 daemon.process.wait(20)
+                return
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        has_ended, _, _ = select.select([process], [], [], 20)
+        os.close(process)
+        assert has_ended, f"process {pid} goes on"
 
     def job_process(self) -> int:
         """The process of the only job at the server."""

@@ -73,6 +73,7 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
     def decide(site, pid, times):
         if site == "site-3" and not dead.is_set():  # in round 1
             place.end("site-3")
+            place.wait_gone(pid)  # it ends with its daemon, but might answer before it notices
             dead.set()
 
     def decide_later(site, pid, times):
