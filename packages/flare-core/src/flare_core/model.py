@@ -112,20 +112,15 @@ class FLModel:
         return f"FLModel({', '.join(f'{name}={value!r}' for name, value in self.summary().items())})"
 
 
-_leaf_types: set[type] = {np.ndarray}  # found to be no mappings, which takes long to find out
-
-
 def flatten(params: Params) -> Iterator[tuple[Key, Any]]:
     """Yield ``(key, array)`` for every leaf, in order: a plain name, or a tuple of names where mappings are nested."""
     for name, value in params.items():
-        kind = type(value)
-        if kind in _leaf_types:
+        if type(value) is np.ndarray:  # the usual case, told faster
             yield name, value
         elif isinstance(value, Mapping):
             for key, leaf in flatten(value):
                 yield (name, *((key,) if isinstance(key, str) else key)), leaf
         else:
-            _leaf_types.add(kind)
             yield name, value
 
 

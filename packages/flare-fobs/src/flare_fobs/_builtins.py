@@ -162,25 +162,12 @@ def _model_state(model: FLModel) -> tuple[Any, ...]:
     )
 
 
-_PARAMS_TYPES: dict[str, Any] = {each.value: each for each in ParamsType}
-
-
 def _model(state: list[Any]) -> FLModel:
     params_type, params, optimizer_params, metrics, start, current, total, meta = state
-    for value in (start, current, total):
-        if type(value) is not int and value is not None and not isinstance(value, np.integer):
-            raise DecodeError(_unfit(state))
-    if params_type is None:
-        kind = None
-    elif type(params_type) is str:
-        kind = _PARAMS_TYPES.get(params_type, params_type)
-    else:
-        raise DecodeError(_unfit(state))
-    return FLModel(kind, params, optimizer_params, metrics, start, current, total, meta)
-
-
-def _unfit(state: list[Any]) -> str:
-    return f"a model of {_names(map(type, state))}; its type is text and its rounds are integers"
+    rounds_fit = all(value is None or isinstance(value, int | np.integer) for value in (start, current, total))
+    if not rounds_fit or type(params_type) not in (str, type(None)):
+        raise DecodeError(f"a model of {_names(map(type, state))}; its type is text and its rounds are integers")
+    return FLModel(params_type, params, optimizer_params, metrics, start, current, total, meta)
 
 
 def _task(state: list[Any]) -> Task:

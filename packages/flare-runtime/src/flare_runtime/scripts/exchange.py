@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -74,19 +75,13 @@ class Exchange:
             else {}
         )
         if self._transfer is not ParamsType.DIFF or model.params_type is ParamsType.DIFF:
-            return _with_arrays(model, unflatten(arrays) | along, model.params_type)
+            return replace(model, params=unflatten(arrays) | along, optimizer_params=None)
         if not self._received:
             raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")
         check_known(arrays, self._received, whose=site)
         differences = {key: _difference(key, value, self._received[key], site) for key, value in arrays.items()}
         self._received = {}
-        return _with_arrays(model, unflatten(differences) | along, ParamsType.DIFF)
-
-
-def _with_arrays(model: FLModel, params: Params, kind: ParamsType | None) -> FLModel:
-    """What ``dataclasses.replace`` would return, which looks for each field by its name."""
-    rounds = model.start_round, model.current_round, model.total_rounds
-    return type(model)(kind, params, None, model.metrics, *rounds, model.meta)
+        return replace(model, params=unflatten(differences) | along, optimizer_params=None, params_type=ParamsType.DIFF)
 
 
 def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:

@@ -295,7 +295,7 @@ class _Copies:
     def __init__(self, message: Message, count: int) -> None:
         self._message = message
         self._left = count
-        self._at_once = max(1, min(_COPIES_AT_ONCE, _COPIED_BYTES // len(message.body))) if message.body else 1
+        self._at_once = max(1, min(_COPIES_AT_ONCE, _COPIED_BYTES // len(message.body)))
         self._decoded: list[Task] = []
         self._lock = threading.Lock()
 
@@ -303,7 +303,7 @@ class _Copies:
         """Return one more copy."""
         with self._lock:
             if not self._decoded:
-                self._decoded = [self._decode() for _ in range(max(1, min(self._at_once, self._left)))]
+                self._decoded = [self._decode() for _ in range(min(self._at_once, self._left))]
             self._left -= 1
             return self._decoded.pop()
 

@@ -35,7 +35,7 @@ def share_arenas(threads: int = 1) -> None:
 
     With an arena each, what one has freed is of no use to the others: of threads that run in turns, each would hold
     what all of them together need. But every thread also leaves gaps between what it keeps, and the library looks
-    through those of an arena for the one that fits best: with one arena for 500 scripts that train, it takes twice as
+    through those of an arena for the one that fits best: with one arena for 250 scripts that train, it takes twice as
     long to find memory.
     """
     _set({_M_ARENA_MAX: -(-threads // _THREADS_PER_ARENA)})
