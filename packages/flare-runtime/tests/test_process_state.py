@@ -117,14 +117,14 @@ def test_interleaved_scripts_draw_what_each_would_draw_alone(tmp_path):
     assert output.split() == ["True", "True"]
 
 
-@pytest.mark.parametrize("place", ["generators._place", "None"], ids=["as it lies in memory", "as numbers"])
-def test_interleaved_scripts_draw_from_random_what_each_would_draw_alone(tmp_path, place):
+@pytest.mark.parametrize("twister", ["generators._twister", "None"], ids=["as it lies in memory", "as numbers"])
+def test_interleaved_scripts_draw_from_random_what_each_would_draw_alone(tmp_path, twister):
     """The first way is the one that is found here."""
-    assert generators._place is not None
+    assert generators._twister is not None
     for name in "ab":
         (tmp_path / name).mkdir()
     output = run(
-        f"from flare_runtime.scripts import generators; generators._place = {place}"
+        f"from flare_runtime.scripts import generators; generators._twister = {twister}"
         + textwrap.dedent(TWO_SCRIPTS)
         + textwrap.dedent("""
             import random

@@ -102,18 +102,26 @@ def write_all(states: dict[str, Any]) -> None:
 _generator: Any = vars(random)["seed"].__self__  # whose methods the functions of ``random`` are
 
 
-def _place_of_twister() -> int | None:
-    """Where the 625 words lie in a generator of ``random``; None if they are not found there as they should be."""
+def _twister_of_random() -> memoryview | None:
+    """What the generator of ``random`` keeps; None if the 625 words are not found where they should be."""
     probe, other = random.Random(1), random.Random(2)
     *words, position = probe.getstate()[1]
     found = ctypes.string_at(id(probe), random.Random.__basicsize__).find(struct.pack("=625I", position, *words))
     if found < 0:
         return None
     ctypes.memmove(id(other) + found, id(probe) + found, _TWISTER_BYTES)
-    return found if other.getstate() == probe.getstate() else None
+    return _twister_at(id(_generator) + found) if other.getstate() == probe.getstate() else None
 
 
-_place = _place_of_twister()
+def _twister_at(address: int) -> memoryview:
+    """What a Mersenne Twister keeps, as bytes that can be copied and written to.
+
+    The functions of ctypes that copy memory take ten times as long, when a script has run in between.
+    """
+    return memoryview((ctypes.c_char * _TWISTER_BYTES).from_address(address)).cast("B")
+
+
+_twister = _twister_of_random()
 
 
 def _read_random() -> Any:
@@ -122,17 +130,16 @@ def _read_random() -> Any:
     ``random.getstate`` makes 625 numbers of it, some 50 KB with those to compare them with. At each turn, that would
     drive from the processor's cache what the next script needs; so the memory is copied.
     """
-    if _place is None:
+    if _twister is None:
         return random.getstate()
-    return ctypes.string_at(id(_generator) + _place, _TWISTER_BYTES), _generator.gauss_next
+    return _twister.tobytes(), _generator.gauss_next
 
 
 def _write_random(state: Any) -> None:
-    if _place is None:
+    if _twister is None:
         random.setstate(state)
     else:
-        memory, _generator.gauss_next = state
-        ctypes.memmove(id(_generator) + _place, memory, _TWISTER_BYTES)
+        _twister[:], _generator.gauss_next = state
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +148,15 @@ class _NumpyState:
 
     numpy takes some 50 µs to give or take it, at each turn; so it is asked only if copying the memory would not do: a
     second normal number that numpy may have in store lies elsewhere.
+
+    Attributes:
+        twister: the memory itself, if the generator is of the kind that numpy starts with.
+        memory: what it held.
     """
 
     generator: Any
     state: dict[str, Any]
+    twister: memoryview | None
     memory: bytes | None
 
     @classmethod
@@ -152,18 +164,21 @@ class _NumpyState:
         """Return the state in force, which was ``entered`` when it was last looked at."""
         numpy_random = sys.modules["numpy.random"]
         generator = numpy_random.get_bit_generator()
-        memory = None
-        if type(generator) is numpy_random.MT19937:
-            memory = ctypes.string_at(generator.ctypes.state_address, _TWISTER_BYTES)
+        twister = None
+        if entered is not None and entered.generator is generator:
+            twister = entered.twister
+        elif type(generator) is numpy_random.MT19937:
+            twister = _twister_at(generator.ctypes.state_address)
+        memory = None if twister is None else twister.tobytes()
         if entered is not None and entered.is_memory and memory == entered.memory:
             return entered
-        return cls(generator, numpy_random.get_state(legacy=False), memory)
+        return cls(generator, numpy_random.get_state(legacy=False), twister, memory)
 
     def restore(self, in_force: _NumpyState | None) -> _NumpyState:
         numpy_random = sys.modules["numpy.random"]
         both = in_force is not None and in_force.is_memory and in_force.generator is self.generator
-        if both and self.memory is not None and self.is_memory:
-            ctypes.memmove(self.generator.ctypes.state_address, self.memory, _TWISTER_BYTES)
+        if both and self.twister is not None and self.memory is not None and self.is_memory:
+            self.twister[:] = self.memory
             return self
         if numpy_random.get_bit_generator() is not self.generator:  # a script has put another in its place
             numpy_random.set_bit_generator(self.generator)
