@@ -192,6 +192,67 @@ def test_each_of_many_sites_in_a_process_gets_arrays_of_its_own(project):
     assert run.load_model()["w"].tolist() == [31.5, 31.5, 31.5]
 
 
+def test_what_a_script_does_to_a_model_that_it_has_sent_does_not_change_it(project):
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            params = {"w": flare.receive().params["w"] + 1}
+            flare.send(flare.FLModel(params=params), clear_cache=False)
+            params["w"][:] = float("nan")
+    """
+    run = project.env(20, num_threads=1).deploy(project.job(script, rounds=3, sites=20))
+    assert run.load_model()["w"].tolist() == [3.0, 3.0, 3.0]
+
+
+def test_a_reply_arrives_while_other_scripts_of_its_process_work(project, tmp_path):
+    os.mkfifo(tmp_path / "first_arrived")
+    script = f"""
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            if flare.get_site_name() == "site-2":
+                open({str(tmp_path / "first_arrived")!r}).read()  # returns when the server has the reply of site-1
+            flare.send(flare.FLModel(params=model.params))
+    """
+    workflow = Component.of(SaysWhatArrived(tmp_path / "first_arrived"), what="workflow")
+    run = project.env(3, num_threads=1).deploy(project.job(script, sites=3, workflow=workflow))
+    assert run.get_status() is RunStatus.FINISHED
+
+
+class SaysWhatArrived(Workflow):
+    """Writes the name of the first site that has answered to a pipe."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+
+    def run(self, fed):
+        for _ in fed.rounds(1):
+            replies = fed.broadcast("train", FLModel(params={"w": np.zeros(1)}))
+            first = next(replies)
+            self.pipe.write_text(first.site)
+            assert first.site == "site-1"
+            assert len(list(replies)) == 2
+
+
+def test_a_held_reply_that_cannot_travel_fails_the_run_and_names_its_site(project):
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            meta = {"note": "\\ud800"} if flare.get_site_name() == "site-1" else {}
+            flare.send(flare.FLModel(params=model.params, meta=meta))
+    """
+    run = project.env(3, num_threads=1).deploy(project.job(script, sites=3))
+    with pytest.raises(JobFailed, match=r"site-1: the reply cannot be sent: .*note"):
+        run.get_result()
+
+
 def test_a_script_that_fails_fails_the_run(project, capsys):
     script = """
         import flare_core.client as flare

@@ -54,6 +54,11 @@ class Turns:
         self._last: Seat | None = None
         self._announce = announce
 
+    @property
+    def others_wait(self) -> bool:
+        """Whether somebody wants the turn; asked by who has it."""
+        return bool(self._queue)
+
     def join(self, seat: Seat) -> None:
         """Ask for the turn, for a thread that will then :meth:`begin`."""
         with self._mutex:

@@ -34,6 +34,7 @@ from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.site.folder import RECEIVED, SiteFolder
 from flare_runtime.site.peers import Peers
 from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.site.replies import Replies, copied
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
@@ -68,6 +69,7 @@ class Site(SiteChannel):
         result_filters: for what goes to it.
         journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
         received: what models are received into, that of all sites of the process.
+        replies: what sends the replies of all sites of the process.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Site(SiteChannel):
         cell: Cell,
         downloader: Downloader,
         received: ReusedMemory,
+        replies: Replies,
         turns: Turns,
         shares_process: bool,
         folder: SiteFolder,
@@ -94,6 +97,7 @@ class Site(SiteChannel):
         self.cell = cell
         self.downloader = downloader
         self._received = received
+        self._replies = replies
         self.turns = turns
         self.state = ProcessState(
             folder=folder.path, roots=[self.code.root], output=folder.log, seed=plan.seed(name), channel=self
@@ -297,7 +301,12 @@ class Site(SiteChannel):
             outgoing, offer = send_params(model, self.downloader, memory=self._memory)
         self._task = None
         self._replied += 1
-        self.cell.send(self._server, "result", [task.id, self.site, outgoing])
+        can_wait = self.turns.others_wait and self._exchange is not None and offer is None and not task.result_stays
+        if can_wait and (copy := copied(outgoing)) is not None:
+            self._replies.hold(self.site, [task.id, self.site, copy])
+        else:
+            self.cell.send(self._server, "result", [task.id, self.site, outgoing])
+            self._replies.flush()
         return offer
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
