@@ -35,7 +35,7 @@ def _overhead(runner: Runner, clients: int, promise: str) -> Iterator[Row]:
         {
             "flare": f"{median([a for a, _ in cpu]):.1f} s",
             "baseline": f"plain loop {median([b for _, b in cpu]):.1f} s",
-            "ratio": f"+{extra:.2f} s" if clients == 8 else spread([a / b for a, b in cpu]),
+            "ratio": f"{extra:+.2f} s" if clients == 8 else spread([a / b for a, b in cpu]),
             **_peers(runner, clients, lambda measured: f"{measured.cpu:.1f} s"),
         },
         promise,
