@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -16,12 +17,17 @@ from flare_transport import Cell, TransportError
 class Ends:
     """Both ends of a link: replies are held at one, and arrive at the other."""
 
-    def __init__(self, name):
+    def __init__(self, name, **patience):
         self.server, self.worker = Cell("server"), Cell("worker")
         self.worker.connect(self.server.listen(f"inproc://{name}"))
         self.arrived, self.refused = queue.SimpleQueue(), []
         self.server.handle("result", lambda message: self.arrived.put(message.payload), inline=True)
-        self.replies = Replies(self.send, lambda site, error: self.refused.append((site, str(error))))
+        self.replies = Replies(self.send, lambda site, error: self.refused.append((site, str(error))), **patience)
+
+    def close(self):
+        self.replies.close()
+        self.worker.close()
+        self.server.close()
 
     def send(self, reply):
         self.worker.send("server", "result", reply)
@@ -36,30 +42,32 @@ class Ends:
 
 @pytest.fixture
 def ends(tmp_path):
-    ends = Ends(tmp_path.name)
-    yield ends
-    ends.replies.close()
-    ends.worker.close()
-    ends.server.close()
+    with closing(Ends(tmp_path.name)) as ends:
+        yield ends
 
 
-def test_replies_are_sent_when_there_are_enough_of_them(ends, monkeypatch):
-    monkeypatch.setattr("flare_runtime.site.replies.PATIENCE_S", 1000.0)
-    ends.hold(range(AT_ONCE - 1))
-    assert ends.arrived.empty()  # an inproc link delivers what is sent in order, so nothing was before the next
-    ends.send(["later"])
-    assert ends.take(1) == ["later"]
-    ends.hold([AT_ONCE - 1])
-    assert ends.take(AT_ONCE) == list(range(AT_ONCE))
+@pytest.fixture
+def patient(tmp_path):
+    """Both ends, where replies are held for longer than a test takes."""
+    with closing(Ends(tmp_path.name, patience_s=1000.0)) as ends:
+        yield ends
 
 
-def test_the_last_ones_are_sent_at_once(ends, monkeypatch):
-    monkeypatch.setattr("flare_runtime.site.replies.PATIENCE_S", 1000.0)
-    ends.hold([1, 2])
-    ends.replies.flush()
-    assert ends.take(2) == [1, 2]
-    ends.replies.flush()
-    assert ends.arrived.empty()
+def test_replies_are_sent_when_there_are_enough_of_them(patient):
+    patient.hold(range(AT_ONCE - 1))
+    assert patient.arrived.empty()  # an inproc link delivers what is sent in order, so nothing was before the next
+    patient.send(["later"])
+    assert patient.take(1) == ["later"]
+    patient.hold([AT_ONCE - 1])
+    assert patient.take(AT_ONCE) == list(range(AT_ONCE))
+
+
+def test_the_last_ones_are_sent_at_once(patient):
+    patient.hold([1, 2])
+    patient.replies.flush()
+    assert patient.take(2) == [1, 2]
+    patient.replies.flush()
+    assert patient.arrived.empty()
 
 
 def test_few_are_sent_when_they_have_waited_long_enough(ends):
@@ -68,33 +76,32 @@ def test_few_are_sent_when_they_have_waited_long_enough(ends):
         assert ends.take(2) == [first, first + 1]
 
 
-def test_closing_sends_what_is_held_and_ends_the_thread(ends, monkeypatch):
-    monkeypatch.setattr("flare_runtime.site.replies.PATIENCE_S", 1000.0)
-    ends.hold([1, 2])
+def test_closing_sends_what_is_held_and_ends_the_thread(patient):
+    patient.hold([1, 2])
     assert "flare-replies" in {thread.name for thread in threading.enumerate()}
-    closing = threading.Thread(target=ends.replies.close, daemon=True)
-    closing.start()
-    closing.join(20)
-    assert ends.take(2) == [1, 2]
+    closes = threading.Thread(target=patient.replies.close, daemon=True)
+    closes.start()
+    closes.join(20)
+    assert patient.take(2) == [1, 2]
     assert "flare-replies" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_one_that_cannot_be_serialized_does_not_keep_the_others(ends):
-    ends.hold([1])
-    ends.replies.hold("site-2", [FLModel(metrics={"loss": "\ud800"})])
-    ends.hold([3])
-    ends.replies.flush()
-    assert ends.take(2) == [1, 3]
-    [(site, error)] = ends.refused
+def test_one_that_cannot_be_serialized_does_not_keep_the_others(patient):
+    patient.hold([1])
+    patient.replies.hold("site-2", [FLModel(metrics={"loss": "\ud800"})])
+    patient.hold([3])
+    patient.replies.flush()
+    assert patient.take(2) == [1, 3]
+    [(site, error)] = patient.refused
     assert site == "site-2"
     assert "loss" in error
 
 
-def test_whoever_sends_the_last_ones_learns_that_the_link_has_ended(ends):
-    ends.hold([1])
-    ends.worker.close()
+def test_whoever_sends_the_last_ones_learns_that_the_link_has_ended(patient):
+    patient.hold([1])
+    patient.worker.close()
     with pytest.raises(TransportError):
-        ends.replies.flush()
+        patient.replies.flush()
 
 
 def test_a_copy_does_not_change_with_the_model():

@@ -21,7 +21,6 @@ __all__ = ["Replies", "copied"]
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 8
-PATIENCE_S = 0.25
 _MOST_BYTES = 1 << 16  # of a model that is copied
 _UNCHANGING = frozenset((NoneType, bool, int, float, str, np.float32, np.float64))
 
@@ -30,21 +29,24 @@ class Replies:
     """Sends the replies of scripts that take turns.
 
     A script leaves nothing of this code in the processor's cache, so that to send one reply takes as long as to send a
-    few. So replies can be held while other scripts have the turn: until there are eight, or for a quarter of a second.
+    few. So replies can be held while other scripts have the turn: until there are eight, or for a moment.
 
     Args:
         send: sends a reply to the server.
         refused: told the site and the error if a reply that was held cannot be serialized.
+        patience_s: for how many seconds a reply is held at most.
     """
 
-    def __init__(self, send: Callable[[list[Any]], None], refused: Callable[[str, FobsError], None]) -> None:
+    def __init__(
+        self, send: Callable[[list[Any]], None], refused: Callable[[str, FobsError], None], patience_s: float = 0.25
+    ) -> None:
         self._send = send
         self._refused = refused
+        self._patience_s = patience_s
         self._held: list[tuple[str, list[Any]]] = []
         self._until = 0.0  # when those that are held are sent
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = threading.Condition()
         self._keeper: threading.Thread | None = None
-        self._is_idle = False  # the keeper
         self._is_closed = False
 
     def hold(self, site: str, reply: list[Any]) -> None:
@@ -80,11 +82,11 @@ class Replies:
             self._keeper.join()
 
     def _keep_time(self) -> None:
-        self._until = time.monotonic() + PATIENCE_S
+        self._until = time.monotonic() + self._patience_s
         if self._keeper is None:
             self._keeper = threading.Thread(target=self._send_late_ones, name="flare-replies", daemon=True)
             self._keeper.start()
-        elif self._is_idle:
+        else:
             self._changed.notify()
 
     def _send_late_ones(self) -> None:
@@ -96,9 +98,7 @@ class Replies:
                     self.flush()
                 except TransportError as error:
                     logger.warning("replies not sent reason=%s", error)
-                self._is_idle = True
                 self._changed.wait_for(lambda: self._held or self._is_closed)
-                self._is_idle = False
 
 
 def copied(model: FLModel) -> FLModel | None:
