@@ -47,9 +47,18 @@ def federations(monkeypatch):
     return made_and_listeners
 
 
-def temporary_files() -> set[str]:
-    names = {path.name for path in Path(tempfile.gettempdir()).glob("flare-*")}
-    return {name for name in names if not name.startswith("flare-recipe-")}  # those live as long as a recipe
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """A folder for temporary files that nobody else uses; with a short path (for sockets), made after pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="c18-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
+
+
+def left_in(temporary: Path) -> list[str]:
+    names = [path.name for path in temporary.iterdir()]
+    return [name for name in names if not name.startswith("flare-recipe-")]  # those live as long as a recipe
 
 
 def model():
@@ -57,8 +66,7 @@ def model():
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_each_round_takes_what_the_second_took(project, federations, external):
-    before = temporary_files()
+def test_each_round_takes_what_the_second_took(project, federations, temporary, external):
     process, seen = psutil.Process(), []
 
     def watch(made, downloader):
@@ -73,12 +81,10 @@ def test_each_round_takes_what_the_second_took(project, federations, external):
     memory, offers = zip(*seen, strict=True)
     assert set(offers) == {0}
     assert max(memory[2:]) <= memory[1] + 0.3 * SIZE
-    assert temporary_files() == before
+    assert left_in(temporary) == []
 
 
-def test_an_abort_in_the_middle_of_a_download_leaves_nothing(project, federations):
-    before = temporary_files()
-
+def test_an_abort_in_the_middle_of_a_download_leaves_nothing(project, federations, temporary):
     def watch(made, downloader):
         served, pulls = downloader.cell._handlers["tensor.pull"][0], []
 
@@ -96,5 +102,5 @@ def test_an_abort_in_the_middle_of_a_download_leaves_nothing(project, federation
         recipe.execute(project.env())
     ((_, downloader),) = federations[0]
     assert downloader.open_offers == 0
-    assert temporary_files() == before
+    assert left_in(temporary) == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("flare-link")]
