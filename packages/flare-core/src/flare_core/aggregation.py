@@ -6,6 +6,7 @@ site's whole model. It is reset before each round, and a run always starts with 
 
 from __future__ import annotations
 
+import cmath
 import math
 import re
 from abc import ABC, abstractmethod
@@ -284,10 +285,8 @@ def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -
     The values are converted, scaled, checked and added while they are in the cache. A finite sum proves them finite; a
     sum that is not may only have overflowed, so they are then looked at one by one.
     """
-    scaled = total if is_first else np.empty_like(total)
-    np.copyto(scaled, values, casting="unsafe")
-    scaled *= weight
-    if not np.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
+    scaled = np.multiply(values, weight, total if is_first else None, dtype=total.dtype, casting="unsafe")
+    if not cmath.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
         return False
     if not is_first:
         total += scaled

@@ -91,7 +91,18 @@ def tensor_from_array(array: np.ndarray[Any, Any], name: str) -> torch.Tensor:
 def _memory(tensor: torch.Tensor) -> tuple[str, np.ndarray[Any, Any]]:
     """Return the dtype's name and the elements as a C-contiguous array, of the carrier's dtype where there is one."""
     name = _names.get(tensor.dtype)
-    if name is None or tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
+    if name is None:
+        raise EncodeError(_refusal(tensor))
+    try:  # the usual case, told faster: what is looked at otherwise, torch refuses
+        array: np.ndarray[Any, Any] = tensor.detach().numpy()
+    except (TypeError, RuntimeError):
+        array = _carried(tensor, name)
+    # Not ascontiguousarray alone: it gives a scalar a dimension.
+    return name, array if array.flags.c_contiguous else np.ascontiguousarray(array)
+
+
+def _carried(tensor: torch.Tensor, name: str) -> np.ndarray[Any, Any]:
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
         raise EncodeError(_refusal(tensor))
     plain = tensor.detach()
     if not plain.is_cpu:
@@ -100,8 +111,7 @@ def _memory(tensor: torch.Tensor) -> tuple[str, np.ndarray[Any, Any]]:
         plain = plain.resolve_conj().resolve_neg()
     carrier = _CARRIERS.get(name)
     array: np.ndarray[Any, Any] = (plain if carrier is None else plain.view(carrier[0])).numpy()
-    # Not ascontiguousarray alone: it gives a scalar a dimension.
-    return name, array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return array
 
 
 def _refusal(tensor: torch.Tensor) -> str:

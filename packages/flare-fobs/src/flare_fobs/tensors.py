@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["to_numpy", "to_torch"]
+
+_converters: dict[type, Callable[[Any], np.ndarray[Any, Any]]] = {}
 
 
 def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
@@ -40,17 +44,25 @@ def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
         if kind is np.memmap or isinstance(value, np.generic):
             dtype_name(value.dtype)
             return np.asarray(value)
-        if sys.modules.get("torch"):
-            from flare_fobs._torch import TENSOR_TYPES, tensor_to_array
-
-            if kind in TENSOR_TYPES:
-                return tensor_to_array(value)
+        convert = _converters.get(kind) or _converter_of(kind)
+        if convert is not None:
+            return convert(value)
     except EncodeError as error:
         raise EncodeError(f"{key!r}: {error}") from error.__cause__
     raise EncodeError(
         f"{key!r}: a {kind.__module__}.{kind.__qualname__} is no array; give a numpy array or a torch tensor, as in"
         " numpy.asarray(value)"
     )
+
+
+def _converter_of(kind: type) -> Callable[[Any], np.ndarray[Any, Any]] | None:
+    """What turns objects of exactly this type into arrays; where torch is not loaded, there are no tensors."""
+    if sys.modules.get("torch"):
+        from flare_fobs._torch import TENSOR_TYPES, tensor_to_array
+
+        if kind in TENSOR_TYPES:
+            _converters[kind] = tensor_to_array
+    return _converters.get(kind)
 
 
 def to_torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
@@ -61,10 +73,15 @@ def to_torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
     Raises:
         DecodeError: torch has no such dtype; names it.
     """
-    from flare_fobs._torch import tensor_from_array
-
     try:
         name = dtype_name(array.dtype)
     except EncodeError as error:
         raise DecodeError(f"torch cannot hold it: {error}") from error.__cause__
-    return tensor_from_array(array, name)
+    return _tensor_from_array()(array, name)
+
+
+@cache
+def _tensor_from_array() -> Callable[[np.ndarray[Any, Any], str], torch.Tensor]:
+    from flare_fobs._torch import tensor_from_array
+
+    return tensor_from_array
