@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
-from flare_runtime.scripts.external import run_external
+from flare_runtime.scripts.external import end_external_processes, run_external
 from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
@@ -68,6 +68,7 @@ def place(tmp_path):
         worker.connect(server.listen(f"inproc://{tmp_path.name}"))
         place = Place(tmp_path, server, worker, offers)
         yield place
+        end_external_processes()  # and remove where they were reached
         place.site.downloader.close()
         place.site.folder.log.close()
 
