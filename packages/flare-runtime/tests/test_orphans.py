@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_runtime.processes.job_process import LOCK, end_orphans
+from flare_runtime.processes.job_process import LOCK, end_orphans, remove_scratch
 from flare_runtime.processes.lock_file import ends_within, holder_of
 
 WORKS = """
@@ -87,6 +87,7 @@ def orphan(folder, request):
         assert ends_within(process, 20)
     yield process
     (folder / "over").write_text("")
+    remove_scratch(process)
 
 
 def scratch_of(process: int) -> list[Path]:
