@@ -147,11 +147,7 @@ def _fields(message: Message, *types: Any) -> Any:
         SiteError: they are others than there should be.
     """
     payload = message.payload
-    if (
-        not isinstance(payload, list | tuple)
-        or len(payload) != len(types)
-        or not all(isinstance(part, kind) for part, kind in zip(payload, types, strict=True))
-    ):
+    if not isinstance(payload, list | tuple) or len(payload) != len(types) or not all(map(isinstance, payload, types)):
         raise SiteError(f"{message.sender} sent a '{message.topic}' that cannot be read here", site=message.sender)
     return payload
 
