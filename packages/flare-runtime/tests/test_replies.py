@@ -129,8 +129,9 @@ def test_numbers_alone_are_copied():
         {"params": {"encoder": {"w": np.zeros(3)}}},
         {"params": {"w": np.zeros(3)}, "metrics": {"confusion": [[1, 0], [0, 1]]}},
         {"params": {"w": np.zeros(3)}, "meta": {"seen": {"a": 1}}},
+        {"metrics": {"loss": 0.5}, "optimizer_params": {"momentum": np.zeros(3)}},
     ],
-    ids=["large", "nested", "a list among the metrics", "a dict in meta"],
+    ids=["large", "nested", "a list among the metrics", "a dict in meta", "an optimizer's arrays without a model"],
 )
 def test_what_is_large_or_could_still_change_is_not_copied(fields):
     assert copied(FLModel(**fields)) is None

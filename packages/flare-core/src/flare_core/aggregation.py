@@ -286,6 +286,7 @@ def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -
     sum that is not may only have overflowed, so they are then looked at one by one.
     """
     scaled = np.multiply(values, weight, total if is_first else None, dtype=total.dtype, casting="unsafe")
+    # Of a single number, real or complex, cmath tells it several times as fast as numpy.
     if not cmath.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
         return False
     if not is_first:

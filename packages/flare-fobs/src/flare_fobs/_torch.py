@@ -93,7 +93,7 @@ def _memory(tensor: torch.Tensor) -> tuple[str, np.ndarray[Any, Any]]:
     name = _names.get(tensor.dtype)
     if name is None:
         raise EncodeError(_refusal(tensor))
-    try:  # the usual case, told faster: what is looked at otherwise, torch refuses
+    try:  # the usual case, told faster; torch refuses all that must be looked at more closely
         array: np.ndarray[Any, Any] = tensor.detach().numpy()
     except (TypeError, RuntimeError):
         array = _carried(tensor, name)
@@ -102,6 +102,7 @@ def _memory(tensor: torch.Tensor) -> tuple[str, np.ndarray[Any, Any]]:
 
 
 def _carried(tensor: torch.Tensor, name: str) -> np.ndarray[Any, Any]:
+    """The elements of a tensor that torch does not give numpy as it is: on a device, conjugated, of another dtype."""
     if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
         raise EncodeError(_refusal(tensor))
     plain = tensor.detach()

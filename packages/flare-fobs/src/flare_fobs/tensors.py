@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["to_numpy", "to_torch"]
-
-_converters: dict[type, Callable[[Any], np.ndarray[Any, Any]]] = {}
 
 
 def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
@@ -44,25 +42,15 @@ def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
         if kind is np.memmap or isinstance(value, np.generic):
             dtype_name(value.dtype)
             return np.asarray(value)
-        convert = _converters.get(kind) or _converter_of(kind)
-        if convert is not None:
-            return convert(value)
+        if sys.modules.get("torch") and kind in (tensors := _tensors()).TENSOR_TYPES:
+            array = tensors.tensor_to_array(value)
+            return array
     except EncodeError as error:
         raise EncodeError(f"{key!r}: {error}") from error.__cause__
     raise EncodeError(
         f"{key!r}: a {kind.__module__}.{kind.__qualname__} is no array; give a numpy array or a torch tensor, as in"
         " numpy.asarray(value)"
     )
-
-
-def _converter_of(kind: type) -> Callable[[Any], np.ndarray[Any, Any]] | None:
-    """What turns objects of exactly this type into arrays; where torch is not loaded, there are no tensors."""
-    if sys.modules.get("torch"):
-        from flare_fobs._torch import TENSOR_TYPES, tensor_to_array
-
-        if kind in TENSOR_TYPES:
-            _converters[kind] = tensor_to_array
-    return _converters.get(kind)
 
 
 def to_torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
@@ -77,11 +65,13 @@ def to_torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
         name = dtype_name(array.dtype)
     except EncodeError as error:
         raise DecodeError(f"torch cannot hold it: {error}") from error.__cause__
-    return _tensor_from_array()(array, name)
+    tensor: torch.Tensor = _tensors().tensor_from_array(array, name)
+    return tensor
 
 
 @cache
-def _tensor_from_array() -> Callable[[np.ndarray[Any, Any], str], torch.Tensor]:
-    from flare_fobs._torch import tensor_from_array
+def _tensors() -> ModuleType:
+    """The module about tensors, which imports torch; remembered, as the statement takes longer than to convert one."""
+    from flare_fobs import _torch
 
-    return tensor_from_array
+    return _torch

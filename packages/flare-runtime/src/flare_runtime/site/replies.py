@@ -104,6 +104,8 @@ class Replies:
 def copied(model: FLModel) -> FLModel | None:
     """Return a copy of a model that is small and plain: nothing in it can change any more. None if it is not."""
     params = model.params
+    if model.optimizer_params is not None:
+        return None
     if params is not None:
         if type(params) is not dict or any(type(value) is not np.ndarray for value in params.values()):
             return None

@@ -301,6 +301,7 @@ class Site(SiteChannel):
             outgoing, offer = send_params(model, self.downloader, memory=self._memory)
         self._task = None
         self._replied += 1
+        # What no exchange has looked at may be unfit to travel; its executor is to hear of that here.
         can_wait = self.turns.others_wait and self._exchange is not None and offer is None and not task.result_stays
         if can_wait and (copy := copied(outgoing)) is not None:
             self._replies.hold(self.site, [task.id, self.site, copy])
