@@ -99,7 +99,7 @@ def workflow_round(workflow, model, contributions):
     workflow.aggregator.reset()
     for number, params in enumerate(contributions, 1):
         workflow.aggregator.add(Reply(f"site-{number}", "train", FLModel(params=params), 0))
-    return workflow._updated(model).params
+    return workflow._updated(model, 0).params
 
 
 def test_c04_with_plain_steps_federated_optimization_is_federated_averaging():

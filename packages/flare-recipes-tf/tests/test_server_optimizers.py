@@ -77,7 +77,7 @@ def test_c04_what_is_not_trained_is_averaged():
     def next_model(workflow):
         for number, params in enumerate(sites, 1):
             workflow.aggregator.add(Reply(f"site-{number}", "train", FLModel(params=params), 0))
-        return workflow._updated(FLModel(params=start)).params
+        return workflow._updated(FLModel(params=start), 0).params
 
     common = {"min_clients": 2, "num_rounds": 1}
     trainable = [key for key in start if "moving" not in key]

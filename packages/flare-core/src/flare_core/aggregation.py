@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -76,7 +76,14 @@ def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
 
 
 class Aggregator(ABC):
-    """Turn the contributions of one round into one update of the global model."""
+    """Turn the contributions of one round into one update of the global model.
+
+    Attributes:
+        takes_sparse: whether contributions may leave most values out, as those compressed with ``topk`` do, which only
+            a sum makes whole again over the rounds.
+    """
+
+    takes_sparse: ClassVar[bool] = True
 
     @abstractmethod
     def add(self, reply: Reply) -> None:
@@ -189,12 +196,16 @@ class WeightedMean(Aggregator):
             return
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for, and named
             for key, tensor in tensors_of(model.params):
-                if not self._excluded(key):
+                if not self.excludes(key):
                     self._add_tensor(key, tensor, weight, site)
 
     def weight(self, reply: Reply) -> float:
         """The factor with which a reply enters the mean."""
         return reply.num_steps * self.site_weights.get(reply.site, 1.0)
+
+    def excludes(self, key: Key) -> bool:
+        """Whether what sites send under a key is left out, and the server keeps its own."""
+        return self._excluded(key)
 
     def result(self) -> FLModel:
         return self._result(keep_sums=True)

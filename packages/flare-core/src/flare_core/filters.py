@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from flare_core.errors import JobError
 from flare_core.job import FilterEntry
 from flare_core.model import FLModel, Key, Params
 
@@ -65,6 +66,24 @@ class Filter(ABC):
     @abstractmethod
     def process(self, model: FLModel, context: FilterContext) -> FLModel:
         """Return the model that goes on; never change ``model`` or its arrays in place."""
+
+    def state(self) -> Mapping[Key, Any]:
+        """What a filter of a site's results remembers of one for the next: arrays by key, which do not change
+        afterwards; nothing if left out.
+
+        It is asked for when :meth:`process` has returned, and survives the site's process. Where the server has not
+        used a result, as it came too late or its round began again, the next begins with what was remembered before.
+        """
+        return {}
+
+    def restore(self, state: Mapping[Key, Any]) -> None:
+        """Go on with what :meth:`state` returned; with nothing, as if no result had been sent.
+
+        Raises:
+            JobError: there is something to go on with, and the filter does not say how.
+        """
+        if state:
+            raise JobError(f"{type(self).__name__} has a state(), so it needs a restore(state) as well")
 
 
 class TensorFilter(Filter):

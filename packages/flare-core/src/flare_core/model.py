@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core.errors import ModelError, ShapeMismatchError, UnknownKeyError
+from flare_core.errors import ModelError, NonFiniteError, ShapeMismatchError, UnknownKeyError
 
 __all__ = ["FLModel", "Key", "MetaKey", "Params", "ParamsType", "flatten", "key_text", "unflatten", "updated"]
 
@@ -39,6 +39,9 @@ class MetaKey(StrEnum):
     SITE_NAME = "site_name"
     JOB_ID = "job_id"
     ALSO_AT = "also_at"
+    NOT_USED_SINCE = "not_used_since"
+    """In the model that a site is given: the round of the first of its results that the server has not used, if that
+    is so of its last one. What a script keeps from round to round goes on as it was before that round."""
 
 
 @dataclass(slots=True)
@@ -155,6 +158,7 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
     Raises:
         UnknownKeyError: the update holds keys that the model does not; an empty model takes any.
         ShapeMismatchError: names the key and both shapes.
+        NonFiniteError: the sum is beyond the range of a dtype of less than 32 bits.
     """
     if update.params is None:
         return model
@@ -173,8 +177,14 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
                 f"'{key_text(key)}': {whose} has shape {np.shape(value)}, the global model has {np.shape(old)};"
                 " the sites run another version of the model"
             )
-        is_diff = update.params_type is ParamsType.DIFF
-        merged[key] = _added(np.asarray(old), np.asarray(value), reuse=reuse) if is_diff else value
+        if update.params_type is ParamsType.DIFF:
+            value = _added(np.asarray(old), np.asarray(value), reuse=reuse)
+            if _overflows(value):
+                raise NonFiniteError(
+                    f"'{key_text(key)}': {whose} leads beyond the range of {value.dtype}; train in a wider dtype, or"
+                    " lower the learning rate. The global model stays as it was"
+                )
+        merged[key] = value
     return FLModel(
         params=unflatten(merged),
         metrics=update.metrics,
@@ -249,8 +259,20 @@ def _added(old: np.ndarray[Any, Any], difference: np.ndarray[Any, Any], *, reuse
     return np.asarray((old + difference).astype(old.dtype, copy=False))
 
 
+def _overflows(values: np.ndarray[Any, Any]) -> bool:
+    """Whether a sum of finite values is infinite, for lack of bits; wider numbers are not worth the look."""
+    is_narrow = values.dtype.kind not in "iubc" and values.dtype.itemsize < 4
+    return is_narrow and not np.isfinite(values.astype(np.float32)).all()
+
+
 def rounded(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Round to the nearest integer of ``dtype``, ties to even; booleans are true from one half up."""
+    """Round to the nearest integer of ``dtype``, ties to even; booleans are true from one half up.
+
+    What is beyond the range of ``dtype`` becomes the nearest that it has, instead of beginning anew at its other end.
+    """
     if dtype == np.bool_:
         return np.asarray(values >= 0.5)
-    return np.asarray(np.rint(values).astype(dtype))
+    limits, nearest = np.iinfo(dtype), np.rint(values)
+    above, below = nearest >= limits.max, nearest <= limits.min
+    within = np.where(above | below, 0, nearest).astype(dtype)
+    return np.where(above, dtype.type(limits.max), np.where(below, dtype.type(limits.min), within))

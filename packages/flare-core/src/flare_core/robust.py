@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class _AllAtOnce(Aggregator):
     A site may leave keys out; a key is combined over the sites that sent it. Values are combined in at least float32;
     integers are rounded to the nearest.
     """
+
+    takes_sparse: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.reset()

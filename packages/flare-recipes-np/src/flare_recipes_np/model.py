@@ -36,6 +36,8 @@ class NumpyModel(ScriptRecipe):
             saved = _read_checkpoint(checkpoint)
             if params is not None:
                 check_fits(saved, params, checkpoint)
+                dtypes = {key: value.dtype for key, value in flatten(params)}
+                saved = unflatten({key: value.astype(dtypes[key], copy=False) for key, value in flatten(saved)})
             params = saved
         write_file(target, params or {})
 

@@ -17,6 +17,7 @@ from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["TorchModel"]
 
+_STATISTICS = ("running_mean", "running_var")  # as all of torch's layers call them
 _WANTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'args': {...}}"
 
 
@@ -40,7 +41,10 @@ class TorchModel(ScriptRecipe):
             saved = _read_checkpoint(checkpoint)
             if state is not None:
                 check_fits(saved, state, checkpoint)
+                saved = {name: tensor.to(state[name].dtype) for name, tensor in saved.items()}
             state = saved
+        if self._trainable is None and state is not None:
+            self._trainable = _trainable_of(state)
         write_file(target, {name: to_numpy(tensor, key=name) for name, tensor in (state or {}).items()})
 
 
@@ -53,6 +57,14 @@ def _state_of(model: Any, recipe: str) -> dict[str, torch.Tensor]:
         name, value = next((name, value) for name, value in model.items() if not isinstance(value, torch.Tensor))
         raise wrong_model(value, recipe, _WANTED, what=f"initial_model[{name!r}]")
     raise wrong_model(model, recipe, _WANTED)
+
+
+def _trainable_of(state: Mapping[str, torch.Tensor]) -> list[str] | None:
+    """What is trained of a state dict, which does not say so: all but running statistics. None if it has none."""
+    statistics = {name for name in state if name.rpartition(".")[2] in _STATISTICS}
+    if not statistics:
+        return None
+    return [name for name, tensor in state.items() if tensor.is_floating_point() and name not in statistics]
 
 
 def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from flare_core import ClientApiError, FLModel, RecipeError
+from flare_core.model import MetaKey
 from flare_fobs.tensors import to_numpy
 from flare_recipes_pt.trainable import like, received_values, trainable
 from flare_tensor_downloader import read_file, write_file
@@ -35,7 +36,8 @@ class Scaffold:
             flare.send(flare.FLModel(params=net.state_dict(), optimizer_params=difference))
 
     The site's own controls are kept in a file for each of the last two rounds, so a script that is started anew goes on
-    with them, and a round that is done again begins with those that it began with before. They are kept in at least
+    with them. A round that is done again begins with those that it began with before, and so does one after rounds
+    whose replies the server has not used, as they came too late. They are kept in at least
     float32; what is added to gradients and what is sent has the parameter's dtype and device.
 
     Args:
@@ -49,6 +51,7 @@ class Scaffold:
         self.net = net
         self._folder = Path(folder).absolute()
         self._round: int | None = None
+        self._limit = 0  # controls are those of a round before this one
         self._received: dict[str, torch.Tensor] = {}
         self._global: dict[str, torch.Tensor] = {}
         self._own: dict[str, torch.Tensor] = {}
@@ -65,9 +68,11 @@ class Scaffold:
         self._received = received_values(self.net, received)
         assert received is not None
         self._round = received.current_round or 0
+        unused_since = received.meta.get(MetaKey.NOT_USED_SINCE)
+        self._limit = self._round if unused_since is None else min(self._round, unused_since)
         parameters = {name: parameter.detach() for name, parameter in trainable(self.net).items()}
         zeros = {name: torch.zeros_like(parameter, dtype=_wide(parameter)) for name, parameter in parameters.items()}
-        path = self._before(self._round)
+        path = self._before()
         self._own = zeros if path is None else like(zeros, read_file(path), what=f"{path.name}", copy=True)
         controls = received.optimizer_params or zeros
         self._global = like(zeros, controls, what="optimizer_params of the model received")
@@ -129,16 +134,16 @@ class Scaffold:
     def _keep(self) -> None:
         assert self._round is not None
         kept = {name: to_numpy(value, key=name) for name, value in self._own.items()}
-        before = self._before(self._round)
+        before = self._before()
         path = self._folder / f"scaffold-after-round-{self._round}.safetensors"
         write_file(path, kept)
         for _, other in self._files():
             if other not in (before, path):  # older ones, and those of later rounds that are done again
                 other.unlink()
 
-    def _before(self, round_: int) -> Path | None:
-        """The file with which a round begins: that of the last round before it in which the site took part."""
-        earlier = [entry for entry in self._files() if entry[0] < round_]
+    def _before(self) -> Path | None:
+        """The file with which the round begins: that of the last one before it whose reply the server has used."""
+        earlier = [entry for entry in self._files() if entry[0] < self._limit]
         return max(earlier)[1] if earlier else None
 
     def _files(self) -> list[tuple[int, Path]]:

@@ -72,8 +72,9 @@ def _checked(saved: dict[str, Any], model: Any, path: Path) -> dict[str, Any]:
                     " from flare_recipes_tf.get_params(model)"
                 )
         return saved
-    check_fits(saved, get_params(model), path)
-    return saved
+    params = get_params(model)
+    check_fits(saved, params, path)
+    return {key: value.astype(params[key].dtype, copy=False) for key, value in saved.items()}
 
 
 def _names_in(path: Path) -> set[str]:

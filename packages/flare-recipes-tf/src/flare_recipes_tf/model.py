@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from flare_core import ModelError, RecipeError
 from flare_core.recipe import wrong_model
@@ -45,4 +46,11 @@ class KerasModel(ScriptRecipe):
         return model
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        write_file(target, get_params(model) if checkpoint is None else read_checkpoint(checkpoint, model))
+        params = get_params(model) if checkpoint is None else read_checkpoint(checkpoint, model)
+        if self._trainable is None:  # a file of arrays does not say what is trained: all but moving statistics
+            self._trainable = [key for key, value in params.items() if not _is_untrained(key, value)]
+        write_file(target, params)
+
+
+def _is_untrained(key: str, value: np.ndarray[Any, Any]) -> bool:
+    return value.dtype.kind in "iub" or key.rpartition("/")[2] in ("moving_mean", "moving_variance")

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from flare_core import ClientApiError, FLModel, ModelError
+from flare_core.model import MetaKey
 from flare_recipes_tf.params import check_values, trainable_variables, value_of
 from flare_tensor_downloader import read_file, write_file
 
@@ -30,7 +31,8 @@ class Scaffold:
 
     The server's control variate ``c`` comes in ``received.optimizer_params``; the site's own, ``c_i``, is kept in a
     file of the working folder, so that a script that is started again goes on with it. The file holds ``c_i`` before
-    and after the last round that was finished: a round that is done again begins with the one it began with.
+    and after the last round that was finished: a round that is done again begins with the one it began with, as does
+    one after rounds whose replies the server has not used, as they came too late.
 
     Args:
         model: the model that is trained, built. What is frozen later still counts as trained.
@@ -77,7 +79,7 @@ class Scaffold:
         if received.params is None or received.current_round is None:
             raise ModelError("start needs the model that flare.receive() returned, with its params and its round")
         self._received = self._read(received.params, "params")
-        self._own = self._read(self._kept(received.current_round), str(self._file))
+        self._own = self._read(self._kept(received), str(self._file))
         self._server = self._read(received.optimizer_params or None, "optimizer_params")
         self._round = received.current_round
         for key, correction in zip(self._variables, self._corrections, strict=True):
@@ -133,9 +135,11 @@ class Scaffold:
         self._round = None
         return differences
 
-    def _kept(self, round_: int) -> Mapping[str, Any] | None:
+    def _kept(self, received: FLModel) -> Mapping[str, Any] | None:
         if not self._file.is_file():
             return None
+        round_ = received.current_round or 0
+        unused_since = received.meta.get(MetaKey.NOT_USED_SINCE)
         kept = read_file(self._file)
         last = int(kept["round"])
         if last > round_:
@@ -143,7 +147,8 @@ class Scaffold:
                 f"{self._file} is of round {last}, but round {round_} begins; it belongs to another run: remove it, or"
                 " give Scaffold another folder"
             )
-        before_or_after: Mapping[str, Any] = kept["before" if last == round_ else "after"]
+        limit = round_ if unused_since is None else unused_since
+        before_or_after: Mapping[str, Any] = kept["before" if last >= limit else "after"]
         return before_or_after
 
     def _read(self, values: Mapping[str, Any] | None, source: str) -> dict[str, Array]:

@@ -1,6 +1,7 @@
 """Codecs: from an array of real numbers to fewer bytes and back, each with a known error.
 
-    fp16      IEEE half precision; relative error at most 2^-11 for what is not tiny; larger values become ±65504
+    fp16      IEEE half precision; relative error at most 2^-11 for what is not tiny; finite values that are larger than
+              ±65504 become that, and infinity stays what it is
     bf16      the upper half of a float32, rounded to the nearest even; relative error at most 2^-8
     int8      blocks of 256 values: one float32 scale, the largest magnitude / 127; error at most half a scale
     int4      blocks of 64 values: one float32 scale, the largest magnitude / 7; error at most half a scale
@@ -27,7 +28,8 @@ __all__ = ["Codec", "parse_codec"]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 INT8_BLOCK, INT4_BLOCK = 256, 64
-_FP16_LARGEST = 65504.0
+_FP16_LARGEST = np.float32(65504.0)
+_SMALLEST_SCALE = np.finfo(np.float32).tiny
 _ZSTD_LEVEL = 1
 _LARGEST_EXTRA = (
     1024  # bytes that a codec may need beside eight for each value: scales, and a last block that is not full
@@ -74,6 +76,11 @@ class Codec:
         if values.size != size:
             raise ModelError(f"compressed values are {values.size}, where {size} were due ({self.name})")
         return values
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing is lost: not a bit, whatever the bits of the values stand for."""
+        return self.name == "none"
 
     @property
     def text(self) -> str:
@@ -128,7 +135,10 @@ def _decode_none(data: memoryview, size: int, fraction: float) -> Array:
 
 def _encode_fp16(values: Array, fraction: float) -> bytes:
     with np.errstate(over="ignore"):
-        halves: Array = np.clip(values, -_FP16_LARGEST, _FP16_LARGEST).astype("<f2")  # NaN stays NaN
+        halves: Array = values.astype("<f2")
+    infinite = np.isinf(halves)
+    if infinite.any():  # of those that were not, before
+        halves = np.where(infinite & np.isfinite(values), np.copysign(_FP16_LARGEST, values), halves).astype("<f2")
     return halves.tobytes()
 
 
@@ -188,6 +198,7 @@ def _scaled(values: Array, block: int, largest: int) -> tuple[Array, Array]:
     scales = np.abs(padded).max(axis=1, initial=0.0) / np.float32(largest)
     if not np.isfinite(scales).all():
         raise ModelError("values that are NaN or infinite cannot be quantized; training diverged")
+    scales[(scales > 0) & (scales < _SMALLEST_SCALE)] = _SMALLEST_SCALE  # or multiples of it could overflow
     divisor = np.where(scales > 0, scales, np.float32(1))
     return scales, np.rint(padded / divisor[:, None])
 

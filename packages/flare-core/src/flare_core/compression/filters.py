@@ -16,8 +16,9 @@ import numpy as np
 
 from flare_core.compression.codecs import parse_codec
 from flare_core.errors import FlareError, ModelError
-from flare_core.filters import FilterContext, TensorFilter
-from flare_core.model import FLModel, Key, ParamsType, key_text
+from flare_core.filters import FilterContext, FilterPoint, TensorFilter
+from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, ParamsType, flatten, key_text, unflatten
+from flare_core.task import TaskName
 
 __all__ = ["CompressTensors", "DecompressTensors"]
 
@@ -33,7 +34,9 @@ class CompressTensors(TensorFilter):
     """Compress tensors of real numbers; counters, flags and small tensors stay as they are.
 
     With ``topk`` what is left out of a difference is added to the next one of the same site (error feedback), so that
-    nothing is lost for ever. Whole models cannot be sent so.
+    nothing is lost for ever. Whole models cannot be sent so, and the one that a site is asked for stays as it is. Nor
+    is anything lost of arrays that an algorithm sends along and sums over the rounds, such as SCAFFOLD's: with any
+    codec, its error is added to the next ones.
 
     Args:
         codec: as for :func:`~flare_core.compression.parse_codec`.
@@ -50,12 +53,25 @@ class CompressTensors(TensorFilter):
     def process(self, model: FLModel, context: FilterContext) -> FLModel:
         if model.params is None:
             return model
-        if self._codec.name == "topk" and model.params_type is not ParamsType.DIFF:
+        is_topk = self._codec.name == "topk"
+        if is_topk and context.task == TaskName.SUBMIT_MODEL:
+            return model
+        if is_topk and model.params_type is not ParamsType.DIFF:
             raise ModelError(
                 f"{context.site}: compression {self.codec!r} leaves values out, which only a difference allows; use"
                 " params_transfer_type='DIFF'"
             )
-        return replace(super().process(model, context), meta={**model.meta, COMPRESSED: self._codec.text})
+        compressed = replace(super().process(model, context), meta={**model.meta, COMPRESSED: self._codec.text})
+        if context.point is FilterPoint.CLIENT_OUTPUT and (is_topk or OPTIMIZER_PARAMS in model.params):
+            # Now, and not when each is read, as state() has to know what was left out of all of them.
+            compressed.params = unflatten(dict(flatten(compressed.params or {})))
+        return compressed
+
+    def state(self) -> Mapping[Key, Any]:
+        return dict(self._left_out)
+
+    def restore(self, state: Mapping[Key, Any]) -> None:
+        self._left_out = dict(state)
 
     def process_tensor(self, key: Key, array: Any, context: FilterContext) -> Any:
         array = np.asarray(array)
@@ -63,17 +79,30 @@ class CompressTensors(TensorFilter):
             return _packed(_RAW, array, array.tobytes())
         if array.dtype.name not in _DTYPES or array.size < MIN_VALUES:
             return array
-        values = np.ascontiguousarray(array, np.float32).reshape(-1)
-        if self._codec.name == "topk":
-            left = self._left_out.get(key)
-            values = values + left if left is not None else values.copy()
+        if self._codec.is_exact:
+            return _packed(self._codec.text, array, self._codec.encode(_bits_of(array)))
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(array, np.float32).reshape(-1)
+        if array.dtype == np.float64 and np.isinf(values).any() and np.isfinite(array).all():
+            raise ModelError(
+                f"{context.site}: '{key_text(key)}' holds values beyond those of float32, in which {self.codec!r}"
+                " computes; use compression='zstd', which keeps float64"
+            )
+        is_fed_back = self._is_fed_back(key, context)
+        if is_fed_back and (left := self._left_out.get(key)) is not None:
+            values = values + left
         try:
             data = self._codec.encode(values)
         except ModelError as error:
             raise ModelError(f"{context.site}: '{key_text(key)}': {error}") from error
-        if self._codec.name == "topk":
+        if is_fed_back:
             self._left_out[key] = values - self._codec.decode(data, values.size)
         return _packed(self._codec.text, array, data)
+
+    def _is_fed_back(self, key: Key, context: FilterContext) -> bool:
+        """Whether what is lost of a tensor is added to the next one under its key."""
+        is_summed = not isinstance(key, str) and key[0] == OPTIMIZER_PARAMS
+        return context.point is FilterPoint.CLIENT_OUTPUT and (is_summed or self._codec.name == "topk")
 
 
 class DecompressTensors(TensorFilter):
@@ -111,5 +140,13 @@ def _unpacked(array: Array) -> Array:
         return np.frombuffer(data[4 + size :], np.uint8)
     if header["dtype"] not in _DTYPES or any(length < 0 for length in shape):
         raise ModelError(f"its header says dtype {header['dtype']!r} and shape {shape}")
-    values = parse_codec(header["codec"]).decode(data[4 + size :], math.prod(shape))
-    return values.astype(header["dtype"], copy=False).reshape(shape)
+    codec, count = parse_codec(header["codec"]), math.prod(shape)
+    if codec.is_exact:
+        dtype = np.dtype(header["dtype"])
+        return codec.decode(data[4 + size :], count * dtype.itemsize // 4).view(dtype).reshape(shape)
+    return codec.decode(data[4 + size :], count).astype(header["dtype"], copy=False).reshape(shape)
+
+
+def _bits_of(array: Array) -> Array:
+    """The bits of an array as so many float32, of which nothing is computed."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.float32)

@@ -87,9 +87,19 @@ class BaseFedAvgRecipe(ScriptRecipe):
         }
         if self.aggregator is not None:
             args["aggregator"] = _checked_part(self.aggregator, "aggregator", Aggregator, "add, result, reset")
+            self._check_takes_sparse(args["aggregator"].build())
         if self.evaluator is not None:
             args["evaluator"] = _checked_part(self.evaluator, "evaluator", Evaluator, "evaluate")
         return args
+
+    def _check_takes_sparse(self, aggregator: Aggregator) -> None:
+        """Refuse an aggregator that compares what different sites have left out."""
+        if self._codecs.get("result", "").startswith("topk") and not aggregator.takes_sparse:
+            raise RecipeError(
+                f"compression of results is {self._codecs['result']!r} and aggregator is a {type(aggregator).__name__},"
+                " which would compare values that sites have left out with others; use another codec, or the weighted"
+                " mean"
+            )
 
 
 def _checked_part(value: Any, name: str, cls: type, methods: str) -> Component:

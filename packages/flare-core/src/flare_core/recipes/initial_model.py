@@ -41,7 +41,9 @@ def find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
 
 
 def check_fits(saved: Mapping[str, Any], model: Mapping[str, Any], path: Path) -> None:
-    """Check that a checkpoint holds what the model that it is meant for does: the same keys, of the same shapes.
+    """Check that a checkpoint holds what its model does: the same keys, shapes and kinds of numbers.
+
+    How many bits a number has may differ; the caller then gives it those of the model.
 
     Args:
         saved: arrays or tensors by name, nested mappings allowed.
@@ -61,3 +63,15 @@ def check_fits(saved: Mapping[str, Any], model: Mapping[str, Any], path: Path) -
                 f"initial_ckpt {path} does not fit initial_model: '{key_text(key)}' has shape {there} there and {here}"
                 " here"
             )
+        kind_there, kind_here = _kind(found[key].dtype), _kind(value.dtype)
+        if kind_there != kind_here:
+            raise RecipeError(
+                f"initial_ckpt {path} does not fit initial_model: '{key_text(key)}' holds {kind_there} numbers there"
+                f" ({found[key].dtype}) and {kind_here} ones here ({value.dtype})"
+            )
+
+
+def _kind(dtype: Any) -> str:
+    """The kind of numbers of a dtype of numpy or torch, told by its name."""
+    name = str(dtype)
+    return next((kind for kind in ("bool", "complex", "float") if kind in name), "integer")

@@ -106,13 +106,14 @@ class ScriptRecipe(Recipe):
         self._trainable: list[str] | None = None
         self._beside: list[ExecutorEntry] = []
         model = self._read_model(self.initial_model)
-        self._workflows = [_checked(self._workflow())]
         self._initial = self._snapshot(model, self.initial_ckpt)
+        self._workflows = [_checked(self._workflow())]  # which may ask what is trained of that
         self.initial_model = None  # it is in the snapshot; a large one need not stay in memory
 
     @abstractmethod
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        """Write the initial model, read from either argument or both, as safetensors to ``target``.
+        """Write the initial model, read from either argument or both, as safetensors to ``target``; take note of what
+        is trained of it if :meth:`_read_model` could not.
 
         Raises:
             ModelTypeError: the model is of another framework.

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from flare_core.errors import RecipeError
-from flare_core.model import FLModel
+from flare_core.errors import ModelError, RecipeError
+from flare_core.model import FLModel, ParamsType
 from flare_core.selection import MetricMean
 from flare_core.task import TaskName
 from flare_core.workflow import Federation, Sample, Workflow
@@ -94,6 +94,11 @@ class CrossSiteEval(Workflow):
             turn = Sample.in_turn(sites, index, done=submitted, minimum=self.min_clients)
             for reply in fed.broadcast(TaskName.SUBMIT_MODEL, model, to=turn):
                 model = received(reply)
+                if model.params_type is ParamsType.DIFF:
+                    raise ModelError(
+                        f"{owner} answered 'submit_model' with a difference; send its whole model,"
+                        " FLModel(params=...) without params_type"
+                    )
             if model.params:
                 submitted += 1
                 yield owner, model
@@ -106,7 +111,8 @@ class CrossSiteEval(Workflow):
             return present
         if unknown := [site for site in self.participating_clients if site not in fed.sites]:
             raise RecipeError(f"participating_clients names {unknown[0]!r}; the sites are {', '.join(fed.sites)}")
-        return Sample((site for site in present if site in self.participating_clients), 0)
+        chosen = [site for site in present if site in self.participating_clients]
+        return Sample(chosen, min(self.min_clients, len(chosen)))
 
 
 def _evaluated(

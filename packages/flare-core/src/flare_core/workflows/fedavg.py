@@ -108,7 +108,7 @@ class FedAvg(Workflow):
                 if self._measured is not None:
                     self._measured.add(reply, weight)
             means = metrics.means()
-            updated = self._updated(model)
+            updated = self._updated(model, round_)
             own = measured(self.evaluator, fed.in_framework(updated)) if self.evaluator is not None else {}
             means |= own
             fed.record(means)
@@ -157,7 +157,7 @@ class FedAvg(Workflow):
     def _weight_of(self, reply: Reply) -> float:
         return self.aggregator.weight(reply) if isinstance(self.aggregator, WeightedMean) else reply.num_steps
 
-    def _updated(self, model: FLModel) -> FLModel:
+    def _updated(self, model: FLModel, round_: int) -> FLModel:
         return applied(self.aggregator, model)
 
     def _note(self, fed: Federation, metrics: MetricMean, own: Mapping[str, float], round_: int) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from flare_core.aggregation import WeightedMean, check_finite
 from flare_core.errors import RecipeError
-from flare_core.model import FLModel, flatten, is_trained, unflatten, working_dtype
+from flare_core.model import FLModel, Key, flatten, is_trained, unflatten, working_dtype
 from flare_core.optimizers import SGD, ServerOptimizer
 from flare_core.schedules import Schedule
 from flare_core.workflows.fedavg import FedAvg
@@ -20,7 +21,7 @@ class FedOpt(FedAvg):
     """Take the difference between the global model and the sites' mean as a gradient, and step with an optimizer.
 
     What is not trained (integer counters, running statistics, frozen parameters) becomes the sites' mean, as in
-    federated averaging.
+    federated averaging; what is excluded from the mean is not stepped either.
 
     Args:
         optimizer: takes the steps; momentum of 0.6 and a learning rate of 1 if left out.
@@ -57,19 +58,24 @@ class FedOpt(FedAvg):
         self.trainable = None if trainable is None else frozenset(trainable)
         self.schedule = schedule
 
-    def _updated(self, model: FLModel) -> FLModel:
-        mean = super()._updated(model)
+    def _updated(self, model: FLModel, round_: int) -> FLModel:
+        mean = super()._updated(model, round_)
         old, new = dict(flatten(model.params or {})), dict(flatten(mean.params or {}))
         if not old:  # the first model is the sites' own
             return mean
-        trained = [key for key in old if is_trained(key, old[key], self.trainable)]
+        trained = [key for key in old if is_trained(key, old[key], self.trainable) and not self._is_excluded(key)]
         gradients = {
             key: np.subtract(old[key], new[key], dtype=working_dtype(np.asarray(old[key]).dtype)) for key in trained
         }
-        scale = 1.0 if self.schedule is None else self.schedule(mean.current_round or 0)
+        scale = 1.0 if self.schedule is None else self.schedule(round_)
         new |= self.optimizer.step({key: old[key] for key in trained}, gradients, scale=scale)
         mean.params = unflatten(new)
+        check_finite(mean, source=f"the step of {type(self.optimizer).__name__}, the server's optimizer")
         return mean
+
+    def _is_excluded(self, key: Key) -> bool:
+        """Whether the server keeps its own, which no momentum or weight decay may change either."""
+        return isinstance(self.aggregator, WeightedMean) and self.aggregator.excludes(key)
 
     def state(self) -> dict[str, Any]:
         own = {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}

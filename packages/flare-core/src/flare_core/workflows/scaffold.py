@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import Array, TensorBlocks, WeightedMean
+from flare_core.aggregation import Array, TensorBlocks, WeightedMean, tensors_of
 from flare_core.errors import ModelError, UnknownKeyError
 from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, flatten, is_trained, key_text, unflatten, working_dtype
 from flare_core.task import Reply
@@ -22,7 +22,10 @@ class Scaffold(FedAvg):
 
     A script finds the server's controls in ``received.optimizer_params`` and sends there the difference that its own
     made; the frameworks' packages have helpers for both. The controls of a site that does not take part in a round stay
-    as they are: with N sites in all, the server's move by 1/N of the sum of the differences.
+    as they are: with N sites in all, the server's move by 1/N of the sum of the differences. So do those of a site
+    whose reply was not used, as it came too late: the helpers go back to the ones before that round, which is
+    ``meta["not_used_since"]`` of what the site receives next. The server's controls are thus always the mean of the
+    sites' own, whatever their models weigh and whichever keys are excluded.
 
     Args:
         trainable: keys of the parameters that have controls; every floating-point array if left out.
@@ -58,7 +61,7 @@ class Scaffold(FedAvg):
         controls = {key: value.astype(known[key].dtype, copy=False) for key, value in self._controls.items()}
         return FLModel(params={**(model.params or {}), OPTIMIZER_PARAMS: unflatten(controls)}, meta=model.meta)
 
-    def _updated(self, model: FLModel) -> FLModel:
+    def _updated(self, model: FLModel, round_: int) -> FLModel:
         controls = self._controls
         assert controls is not None
         sums = self._mean.take_controls()
@@ -70,7 +73,7 @@ class Scaffold(FedAvg):
                 )
         moved = {key: (total / self._sites).astype(controls[key].dtype, copy=False) for key, total in sums.items()}
         self._controls = controls | {key: controls[key] + change for key, change in moved.items()}
-        return super()._updated(model)
+        return super()._updated(model, round_)
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"controls": unflatten(self._controls or {})}
@@ -89,6 +92,10 @@ class _MeanWithControls(WeightedMean):
 
     def add(self, reply: Reply) -> None:
         super().add(reply)
+        if not self.weight(reply):  # the model does not count, but the site has moved its controls
+            for key, tensor in tensors_of(reply.model.params or {}):
+                if _is_control(key):
+                    self._add_tensor(key, tensor, 1.0, reply.site)
         if reply.site not in self._senders and self.weight(reply):
             raise ModelError(
                 f"{reply.site}: its reply holds no control differences; send"
@@ -108,6 +115,9 @@ class _MeanWithControls(WeightedMean):
             inner = key[1:]
             sums[inner[0] if len(inner) == 1 else inner] = total
         return sums
+
+    def excludes(self, key: Key) -> bool:
+        return not _is_control(key) and super().excludes(key)
 
     def _add_tensor(self, key: Key, tensor: TensorBlocks, weight: float, site: str) -> None:
         if _is_control(key):

@@ -84,6 +84,7 @@ class RunController:
         self._last: dict[int, dict[str, float]] = {}  # metrics of each workflow's last round
         self._at = 0  # which workflow runs
         self._workflow: Workflow | None = None
+        self._is_over = False  # whether that has returned
         self.key_metric: str | None = None
         self.federation: SitesFederation
 
@@ -184,7 +185,8 @@ class RunController:
         if isinstance(self._store, RoundStore):
             restored = self._store.read_state()
             self._metrics.cut(int(restored.get("metrics", 0)))  # what was recorded of a round that begins again
-        self._at = int(restored.get("workflow", 0))
+        is_over = bool(restored.get("over"))  # the workflow has stopped in that round, though more were to come
+        self._at = int(restored.get("workflow", 0)) + is_over
         workflows = _workflows(self._job)
         for index, workflow in enumerate(workflows):
             self.key_metric = self.key_metric or getattr(workflow, "key_metric", None)
@@ -192,19 +194,23 @@ class RunController:
                 continue
             self._at, self._workflow = index, workflow
             if restored:
-                self.federation.go_on(restored["federation"], int(restored["round"]) + 1)
-                workflow.restore(restored["state"])
+                self.federation.go_on(restored["federation"], 0 if is_over else int(restored["round"]) + 1)
+                if not is_over:
+                    workflow.restore(restored["state"])
                 restored = {}
             else:
                 self.federation.go_on(self._first_state if index == 0 else None, 0)
             workflow.run(self.federation)
+            self._is_over = True
+            self.federation.end_round()  # with the model of a workflow that has left the loop early
+            self._is_over = False
         if isinstance(self._store, RoundStore):
-            self._store.conclude({"workflow": len(workflows), **self._progress(self._completed)})
+            self._store.conclude({"workflow": len(workflows), "over": False, **self._progress(self._completed)})
 
     def _state(self) -> dict[str, Any]:
         """What the round store keeps beside the model."""
         state = {} if self._workflow is None else dict(self._workflow.state())
-        return {"workflow": self._at, "state": state, **self._progress(self._completed + 1)}
+        return {"workflow": self._at, "over": self._is_over, "state": state, **self._progress(self._completed + 1)}
 
     def _progress(self, completed: int) -> dict[str, Any]:
         return {

@@ -57,7 +57,7 @@ class Dispatch:
             outgoing, offer = send_params(self._filtered_task(task, site), self._downloader, with_digest=known)
             if offer is not None:
                 task.sent[site] = Sent(offer, offer.arrays())
-            self._cell.send(self._roster.hosts[site], "task", task.message([site], outgoing))
+            self._cell.send(self._roster.hosts[site], "task", task.message_to(site, outgoing))
 
     def _send_the_same(self, task: OpenTask, targets: Sequence[str], known: set[Key]) -> None:
         by_host = self._roster.by_host(targets)
@@ -68,6 +68,13 @@ class Dispatch:
             task.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
         to_all = encode(task.message(None, outgoing))  # serialized once, if hosts serve all their sites
         for host, sites in by_host.items():
+            told = [site for site in sites if site in task.unused_since]
+            for site in told:
+                self._cell.send(host, "task", task.message_to(site, outgoing))
+            if told:
+                sites = [site for site in sites if site not in told]
+                if not sites:
+                    continue
             is_all = self._roster.are_all_of(host, sites)
             self._cell.send(host, "task", to_all if is_all else task.message(sites, outgoing))
 

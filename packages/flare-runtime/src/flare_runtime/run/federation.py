@@ -80,6 +80,7 @@ class SitesFederation(Arrivals):
         self._task_id = 0
         self._round_started: float | None = None
         self._stalled: set[str] = set()  # in this round
+        self._unused_since: dict[str, int] = {}  # by site whose last result was not used, the round of the first such
 
     @property
     def is_reading(self) -> bool:
@@ -90,7 +91,11 @@ class SitesFederation(Arrivals):
     @property
     def state(self) -> dict[str, Any]:
         """What must be kept of a completed round, besides its model and what the workflow says."""
-        return {"tasks": self._task_id, "random": self.random.bit_generator.state}
+        return {
+            "tasks": self._task_id,
+            "random": self.random.bit_generator.state,
+            "unused_since": dict(self._unused_since),
+        }
 
     def go_on(self, state: Mapping[str, Any] | None, first_round: int) -> None:
         """Go on as after the round with that state; a task that is given again has the id that it had before.
@@ -104,7 +109,10 @@ class SitesFederation(Arrivals):
         self._release_read()
         if state is not None:
             self._task_id = int(state["tasks"])
+            self._unused_since = dict(state["unused_since"])
             self.random.bit_generator.state = state["random"]
+        if first_round == 0:  # of a workflow that has nothing to do with the results of the one before
+            self._unused_since = {}
 
     def leave_out(self, host: str) -> None:
         """Do without the sites that a cell serves, if the others are enough, when this round begins again."""
@@ -118,9 +126,9 @@ class SitesFederation(Arrivals):
             self._round_started = time.monotonic()
             self.events.emit(RoundStarted(round_, count))
             yield round_
-            self._end_round()
+            self.end_round()
 
-    def _end_round(self) -> None:
+    def end_round(self) -> None:
         """Announce the end of the round that is open, if one is; a round that failed has none."""
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
@@ -219,6 +227,7 @@ class SitesFederation(Arrivals):
         self._task_id += 1
         given = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
         given.result_stays = result_stays
+        given.unused_since = {site: self._unused_since[site] for site in targets if site in self._unused_since}
         self._open.add(given)
         for site in targets:
             if site in self.roster.absent:  # it left while the workflow did something else
@@ -237,6 +246,7 @@ class SitesFederation(Arrivals):
         """Yield a reply that has arrived, and let the site drop its tensors when the next is taken."""
         model = self._dispatch.receive(given, site, patience_s=self._patience_s(site, to))
         given.read.add(site)
+        self._unused_since.pop(site, None)
         self.reading, self._being_read = site, model.params
         filtered = self._dispatch.filtered(model, site, given)
         yield Reply(site, given.name, filtered, given.model.current_round, given.model)
@@ -261,6 +271,9 @@ class SitesFederation(Arrivals):
         return deadline if len(others) >= to.quorum else None
 
     def _close(self, given: OpenTask) -> None:
+        if not given.is_closed and given.model.current_round is not None:
+            for site in set(given.targets) - given.read:
+                self._unused_since.setdefault(site, given.model.current_round)
         self._dispatch.close(given)
         self._open.drop(given)
         self._waiting_for = ("the workflow's own work on the server", time.time())
@@ -341,7 +354,7 @@ class SitesFederation(Arrivals):
 
     def finish(self) -> None:
         """Tell all sites that no task will come any more."""
-        self._end_round()  # the workflow may have left the loop
+        self.end_round()  # the workflow may have left the loop
         self._close_open()
         self._release_read()
         self._is_finishing = True

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flare_core import FLModel
-from flare_core.model import Key
+from flare_core.model import Key, MetaKey
 from flare_tensor_downloader import Offer
 
 __all__ = ["OpenTask", "OpenTasks", "Sent"]
@@ -41,6 +41,7 @@ class OpenTask:
         result_stays: whether the params of replies stay at the sites, and are only told about.
         outlives_round: whether replies are still awaited when a later round has begun.
         is_closed: whether nothing is expected or held any more.
+        unused_since: by site, the round of its first result that was not used, if that is so of its last one.
     """
 
     def __init__(self, number: int, name: str, model: FLModel, targets: Sequence[str], quorum: int) -> None:
@@ -59,10 +60,17 @@ class OpenTask:
         self.outlives_round = False
         self.result_stays = False
         self.is_closed = False
+        self.unused_since: dict[str, int] = {}
 
     def message(self, sites: Sequence[str] | None, model: FLModel) -> list[Any]:
         """What a cell is sent that serves sites; None stands for all that it serves."""
         return [self.number, sites, self.name, model, self.result_stays]
+
+    def message_to(self, site: str, model: FLModel) -> list[Any]:
+        """What is sent for one site, which is told if its last results were not used."""
+        if site in self.unused_since:
+            model = replace(model, meta={**model.meta, MetaKey.NOT_USED_SINCE: self.unused_since[site]})
+        return self.message([site], model)
 
     @property
     def awaited(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core import FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, flatten, unflatten
+from flare_core import FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, TaskName, flatten, unflatten
 from flare_core.model import OPTIMIZER_PARAMS, Key, Params, check_known, key_text
 from flare_fobs.tensors import to_numpy, to_torch
 
@@ -36,9 +36,16 @@ class Exchange:
         self._convert = _FORMS[form]
         self._transfer = transfer
         self._received: dict[Key, Array] = {}
+        self._is_whole = False  # whether the task taken last asks for a whole model
 
-    def to_script(self, model: FLModel) -> FLModel:
-        """Return ``model`` with arrays of the script's own, in its form."""
+    def to_script(self, model: FLModel, task: str = TaskName.TRAIN) -> FLModel:
+        """Return ``model`` with arrays of the script's own, in its form.
+
+        Args:
+            model: as it was received.
+            task: the task that it belongs to; the answer to ``submit_model`` is a whole model.
+        """
+        self._received, self._is_whole = {}, task == TaskName.SUBMIT_MODEL
         if model.params is None:
             return model
         if OPTIMIZER_PARAMS in model.params:
@@ -66,15 +73,17 @@ class Exchange:
         arrays = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(model.params)}
         along = (
             {
-                OPTIMIZER_PARAMS: {
-                    name: to_numpy(value, key=f"optimizer_params.{name}")
-                    for name, value in model.optimizer_params.items()
-                }
+                OPTIMIZER_PARAMS: unflatten(
+                    {
+                        key: to_numpy(value, key=f"optimizer_params.{key_text(key)}")
+                        for key, value in flatten(model.optimizer_params)
+                    }
+                )
             }
             if model.optimizer_params
             else {}
         )
-        if self._transfer is not ParamsType.DIFF or model.params_type is ParamsType.DIFF:
+        if self._transfer is not ParamsType.DIFF or model.params_type is ParamsType.DIFF or self._is_whole:
             return replace(model, params=unflatten(arrays) | along, optimizer_params=None)
         if not self._received:
             raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")

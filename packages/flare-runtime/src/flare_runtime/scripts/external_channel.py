@@ -93,7 +93,7 @@ class ExternalChannel(SiteChannel):
             self._over = True
             return None
         try:
-            task.model = self._exchange.to_script(self._fetched(task))
+            task.model = self._exchange.to_script(self._fetched(task), task.name)
         except DownloadError as error:
             lost = [self.site, isinstance(error, UnknownReferenceError), str(error)]
             if not self._cell.request(self._host, "script.lost", lost).payload:

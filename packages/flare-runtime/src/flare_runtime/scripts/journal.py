@@ -36,11 +36,11 @@ class Journal:
     """The journal of one site's script.
 
     Args:
-        folder: where it lies; made when it is needed.
+        folder: where it lies, as do the states of filters; made when it is needed.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._last_begun: int | None = None  # by this process
         self._entries: dict[_Moment, bytes | None] = {}  # what a process before this one wrote is read when needed
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -79,14 +79,14 @@ class Journal:
     def _read(self, moment: _Moment) -> bytes:
         state = self._entries[moment]
         if state is None:
-            state = self._entries[moment] = (self._folder / moment.file).read_bytes()
+            state = self._entries[moment] = (self.folder / moment.file).read_bytes()
         return state
 
     def _write(self, moment: _Moment, state: bytes) -> None:
-        self._folder.mkdir(exist_ok=True)
-        partial = self._folder / f".{moment.file}.{os.getpid()}.partial"
+        self.folder.mkdir(exist_ok=True)
+        partial = self.folder / f".{moment.file}.{os.getpid()}.partial"
         partial.write_bytes(state)
-        partial.replace(self._folder / moment.file)
+        partial.replace(self.folder / moment.file)
         self._entries[moment] = state
         before = max((each for each in self._entries if each < moment), default=None)
         for each in [each for each in self._entries if each.task < moment.task - KEPT_TASKS and each != before]:
@@ -94,4 +94,4 @@ class Journal:
 
     def _remove(self, moment: _Moment) -> None:
         del self._entries[moment]
-        (self._folder / moment.file).unlink(missing_ok=True)
+        (self.folder / moment.file).unlink(missing_ok=True)

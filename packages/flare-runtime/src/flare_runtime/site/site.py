@@ -31,6 +31,7 @@ from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
+from flare_runtime.site.filter_states import FilterStates
 from flare_runtime.site.folder import RECEIVED, SiteFolder
 from flare_runtime.site.peers import Peers
 from flare_runtime.site.plan import WorkerPlan
@@ -108,6 +109,8 @@ class Site(SiteChannel):
         self._job_name = plan.job.name
         self._task_filters = list(task_filters)
         self._result_filters = list(result_filters)
+        filters = [each for chain in self._result_filters for each in chain.filters]
+        self._filter_states = FilterStates(filters, None if journal is None else journal.folder)
         self.events = EventBus()
         self._observers_know = False  # of the end
         self._ending = threading.Lock()
@@ -238,7 +241,7 @@ class Site(SiteChannel):
                 raise
             return self.next_task(timeout_s)
         if self._exchange is not None:
-            task.model = self._exchange.to_script(task.model)
+            task.model = self._exchange.to_script(task.model, task.name)
         if self._journal is not None:
             self._journal.begin(task.id)
         return task
@@ -293,7 +296,7 @@ class Site(SiteChannel):
             for key, value in model.metrics.items():
                 self.events.emit(MetricLogged(key, value, self._round, self.site))
         if self._result_filters:
-            model = apply_filters(self._result_filters, model, self._context(FilterPoint.CLIENT_OUTPUT, task))
+            model = self._filtered(model, task)
         offer: Offer | None = None
         if task.result_stays:
             outgoing = self.peers.keep(model, copies=self._exchange is not None)
@@ -322,6 +325,15 @@ class Site(SiteChannel):
             self.cell.send(self._server, "warning", [self.site, text])
         except TransportError as error:
             logger.warning("warning not sent site=%s text=%s reason=%s", self.site, text, error)
+
+    def _filtered(self, model: FLModel, task: Task) -> FLModel:
+        context = self._context(FilterPoint.CLIENT_OUTPUT, task)
+        if model.params is None:  # nothing that a filter could remember
+            return apply_filters(self._result_filters, model, context)
+        self._filter_states.begin(task)
+        model = apply_filters(self._result_filters, model, context)
+        self._filter_states.end(task)
+        return model
 
     def _context(self, point: FilterPoint, task: Task) -> FilterContext:
         return FilterContext(point, self.site, task.name, task.model.current_round)
