@@ -81,9 +81,11 @@ class Aggregator(ABC):
     Attributes:
         takes_sparse: whether contributions may leave most values out, as those compressed with ``topk`` do, which only
             a sum makes whole again over the rounds.
+        least_sites: how many sites must contribute to a round.
     """
 
     takes_sparse: ClassVar[bool] = True
+    least_sites: int = 1
 
     @abstractmethod
     def add(self, reply: Reply) -> None:

@@ -121,6 +121,11 @@ class _FilteredParams(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._inner)
 
+    def keep(self) -> None:
+        """Have the params stay readable after the next reply was taken, if they can."""
+        if hasattr(self._inner, "keep"):
+            self._inner.keep()
+
 
 @dataclass(frozen=True, slots=True)
 class FilterChain:

@@ -157,6 +157,7 @@ class Krum(_AllAtOnce):
             raise RecipeError(f"keep of Krum is {keep!r}; give an integer from 1")
         self.attackers = attackers
         self.keep = keep
+        self.least_sites = max(2 * attackers + 3, keep + attackers)
         super().__init__()
 
     def result(self) -> FLModel:

@@ -109,7 +109,10 @@ class LazyParams(Mapping[str, Any]):
         return _Items(self)
 
     def blocks(self) -> Iterator[tuple[Key, TensorBlocks]]:
-        """Every tensor's key, and its values block by block; read each tensor's blocks before taking the next."""
+        """Every tensor's key, and its values block by block, which can be read until the next is taken.
+
+        What is not read of a tensor is passed over.
+        """
         self._check_open()
         leaves = list(self.leaves())
         remote = [leaf for _, leaf in leaves if leaf.at_hand is None]
@@ -120,7 +123,10 @@ class LazyParams(Mapping[str, Any]):
                 blocks.same = leaf.at_hand if leaf.entry.same else None
                 yield key, blocks
             else:
-                yield key, TensorBlocks(leaf.entry.numpy_dtype, leaf.entry.shape, _blocks_of(leaf.entry, fetched))
+                values = _blocks_of(leaf.entry, fetched)
+                yield key, TensorBlocks(leaf.entry.numpy_dtype, leaf.entry.shape, values)
+                for _ in values:  # not read, as of a tensor that is excluded: the next must not begin with them
+                    pass
 
     def leaves(self) -> Iterator[tuple[Key, Leaf]]:
         """Every tensor's key and description, without fetching it."""

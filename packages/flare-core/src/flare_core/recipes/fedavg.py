@@ -87,13 +87,19 @@ class BaseFedAvgRecipe(ScriptRecipe):
         }
         if self.aggregator is not None:
             args["aggregator"] = _checked_part(self.aggregator, "aggregator", Aggregator, "add, result, reset")
-            self._check_takes_sparse(args["aggregator"].build())
+            self._check_suits(args["aggregator"].build())
         if self.evaluator is not None:
             args["evaluator"] = _checked_part(self.evaluator, "evaluator", Evaluator, "evaluate")
         return args
 
-    def _check_takes_sparse(self, aggregator: Aggregator) -> None:
-        """Refuse an aggregator that compares what different sites have left out."""
+    def _check_suits(self, aggregator: Aggregator) -> None:
+        """Refuse an aggregator to which sites send too little."""
+        for name in ("quorum", "clients_per_round"):
+            if (count := getattr(self, name)) is not None and count < aggregator.least_sites:
+                raise RecipeError(
+                    f"{name} is {count} and aggregator is a {type(aggregator).__name__} that needs"
+                    f" {aggregator.least_sites} sites in a round; raise {name}, or choose another aggregator"
+                )
         if self._codecs.get("result", "").startswith("topk") and not aggregator.takes_sparse:
             raise RecipeError(
                 f"compression of results is {self._codecs['result']!r} and aggregator is a {type(aggregator).__name__},"

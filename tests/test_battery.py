@@ -1,0 +1,297 @@
+"""The battery: every recipe with every way to send, to take part, to start and to be disturbed.
+
+Each row of factors ends as its plain loop in ``battery/loops.py`` does, within the bound of its codec, or is refused
+by name when the recipe is made. To add a recipe, add a line to ``RECIPES``. CI runs rows in which any two values of
+different factors meet; with FLARE_SLOW_TESTS in the environment, all rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flare_recipes_np as recipes
+from flare_core import FlareError
+from flare_core.optimizers import Adam
+from flare_core.robust import CoordinateMedian, Krum, TrimmedMean
+from flare_core.schedules import Cosine
+from flare_tensor_downloader import read_file, write_file
+
+HERE = Path(__file__).with_name("battery")
+sys.path.insert(0, str(HERE))
+import loops  # noqa: E402
+import sites  # noqa: E402
+
+ROUNDS = 3
+DEADLINE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A recipe, and the loop that it must equal.
+
+    Attributes:
+        cls: the recipe's class.
+        loop: makes the loop, given who took part and how.
+        arguments: those of the recipe that belong to the algorithm.
+        refuses: by factor, a value's beginning and what the refusal says.
+    """
+
+    cls: type
+    loop: Callable[..., Any]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    refuses: tuple[tuple[str, str, str], ...] = ()
+
+
+def described(part: Any, **args: Any) -> dict[str, Any]:
+    return {"class_path": f"{type(part).__module__}.{type(part).__name__}", "args": args}
+
+
+def loop(cls=loops.Loop, **settings):
+    return lambda **row: cls(**row, **settings)
+
+
+WEIGHTS = {"site-1": 0.5, "site-2": 0.0}
+WEIGHTS_BY_NUMBER = {1: 0.5, 2: 0.0}
+NO_TOPK = ("codec", "topk", "topk.*aggregator")
+NO_QUORUM = ("part", "quorum", "quorum cannot be chosen")
+NOT_FOR_KRUM = (
+    ("part", "deadline", "Krum with 0 attackers needs 3 sites in a round, 2 answered"),
+    ("part", "quorum", "quorum is 2 and aggregator is a Krum"),
+    ("part", "clients_per_round", "clients_per_round is 2 and aggregator is a Krum"),
+)
+NOT_FOR_CYCLIC = (
+    ("part", "quorum", "no argument 'quorum'"),
+    ("part", "clients_per_round", "no argument 'clients_per_round'"),
+)
+ADAM = {
+    "optimizer_args": described(Adam(), lr=0.1),
+    "lr_scheduler_args": described(Cosine(ROUNDS), rounds=ROUNDS),
+    "exclude_vars": "head",
+}
+
+RECIPES = {
+    "fedavg": Line(recipes.FedAvgRecipe, loop()),
+    "fedavg-weights-exclude": Line(
+        recipes.FedAvgRecipe,
+        loop(site_weights=WEIGHTS_BY_NUMBER, excluded=("head",)),
+        {"aggregation_weights": WEIGHTS, "exclude_vars": ["head"]},
+    ),
+    "fedavg-all-of-the-old": Line(recipes.FedAvgRecipe, loop(exponent=0.0), {"staleness_exponent": 0.0}),
+    "median": Line(
+        recipes.FedAvgRecipe, loop(combine=loops.median), {"aggregator": CoordinateMedian()}, refuses=(NO_TOPK,)
+    ),
+    "trimmed": Line(
+        recipes.FedAvgRecipe, loop(combine=loops.trimmed), {"aggregator": TrimmedMean(0.34)}, refuses=(NO_TOPK,)
+    ),
+    "krum": Line(recipes.FedAvgRecipe, loop(loops.Krum), {"aggregator": Krum(0)}, refuses=(*NOT_FOR_KRUM[1:], NO_TOPK, NOT_FOR_KRUM[0])),
+    "fedopt": Line(recipes.FedOptRecipe, loop(loops.FedOpt, step=loops.momentum)),
+    "fedopt-adam-schedule-exclude": Line(
+        recipes.FedOptRecipe,
+        loop(
+            loops.FedOpt,
+            step=loops.adam,
+            factor=lambda round_: (1 + np.cos(np.pi * round_ / ROUNDS)) / 2,
+            excluded=("head",),
+        ),
+        ADAM,
+    ),
+    "scaffold": Line(recipes.ScaffoldRecipe, loop(loops.Scaffold), refuses=(NO_QUORUM,)),
+    "scaffold-weights-exclude": Line(
+        recipes.ScaffoldRecipe,
+        loop(loops.Scaffold, site_weights=WEIGHTS_BY_NUMBER, excluded=("head", "w")),
+        {"aggregation_weights": WEIGHTS, "exclude_vars": "head|w"},
+        refuses=(NO_QUORUM,),
+    ),
+    "cyclic": Line(recipes.CyclicRecipe, loop(loops.Cyclic), refuses=NOT_FOR_CYCLIC),
+    "swarm": Line(
+        recipes.SwarmLearningRecipe, loop(), refuses=(NO_QUORUM, ("codec", "", "compression cannot be chosen"))
+    ),
+    "swarm-weights-exclude": Line(
+        recipes.SwarmLearningRecipe,
+        loop(site_weights=WEIGHTS_BY_NUMBER, excluded=("head",)),
+        {"aggregation_weights": WEIGHTS, "exclude_vars": "head"},
+        refuses=(NO_QUORUM, ("codec", "", "compression cannot be chosen")),
+    ),
+}
+FACTORS: dict[str, list[Any]] = {
+    "recipe": list(RECIPES),
+    "transfer": ["DIFF", "FULL"],
+    "codec": [None, "fp16", "bf16", "int8", "int4", "zstd", "int8+zstd", "topk:0.1"],
+    "part": ["all", "deadline", "quorum", "clients_per_round"],
+    "start": ["model", "checkpoint", "both"],
+}
+KILLS: dict[str, list[Any]] = {
+    "recipe": ["fedavg", "fedopt-adam-schedule-exclude", "scaffold", "cyclic", "swarm"],
+    "kill": ["site before it has trained", "site after it has sent", "server"],
+    "codec": [None, "topk:0.1", "int8"],
+    "transfer": ["DIFF", "FULL"],
+}
+# The error of a value, as a share of the largest one in its block.
+BOUNDS = {"fp16": 2**-11, "bf16": 2**-8, "int8": 1 / 254, "int4": 1 / 14, "topk": 1.0}
+
+CLIENT = HERE / "client.py"
+
+
+def rows(factors: dict[str, list[Any]]) -> list[Any]:
+    if os.environ.get("FLARE_SLOW_TESTS"):
+        chosen = [dict(zip(factors, each, strict=True)) for each in itertools.product(*factors.values())]
+    else:
+        chosen = loops.pairs(factors)
+    return [pytest.param(row, id="-".join(str(value) for value in row.values())) for row in chosen]
+
+
+def refusal(row: Mapping[str, Any]) -> str | None:
+    """What the refusal of a row says; None if it must run."""
+    if (row["codec"] or "").startswith("topk") and row["transfer"] == "FULL" and "swarm" not in row["recipe"]:
+        return "topk.*DIFF"
+    for factor, beginning, text in RECIPES[row["recipe"]].refuses:
+        if row.get(factor) is not None and row[factor].startswith(beginning):
+            return text
+    return None
+
+
+def recipe(project, row: Mapping[str, Any], plan: Mapping[str, Any], **arguments: Any) -> Any:
+    line = RECIPES[row["recipe"]]
+    given = {"initial_model": sites.initial(), "initial_ckpt": None}
+    if row.get("start") == "checkpoint":
+        np.savez(project.folder / "start.npz", **sites.initial())
+        given = {"initial_ckpt": project.folder / "start.npz"}
+    elif row.get("start") == "both":
+        write_file(project.folder / "start.safetensors", sites.initial())
+        given["initial_model"] = {key: np.zeros_like(value) for key, value in sites.initial().items()}
+        given["initial_ckpt"] = project.folder / "start.safetensors"
+    return line.cls(
+        name="battery",
+        num_rounds=ROUNDS,
+        train_script=CLIENT,
+        train_args=[json.dumps({"folder": str(project.folder), **plan})],
+        params_transfer_type=row["transfer"],
+        compression=row["codec"],
+        **{"min_clients": len(sites.SITES), **given, **line.arguments, **arguments},
+    )
+
+
+def expected(row: Mapping[str, Any], taking_part: list[list[tuple[int, int]]]) -> tuple[Any, list[dict]]:
+    codec = row["codec"]
+    of_tasks = None if (codec or "").startswith("topk") else codec
+    made = RECIPES[row["recipe"]].loop(
+        rounds=taking_part, is_diff=row["transfer"] == "DIFF", task=of_tasks, result=codec
+    )
+    return made, made.run()
+
+
+def who_took_part(metrics: list[Mapping[str, Any]]) -> list[list[tuple[int, int]]]:
+    found = {(each["round"], int(each["site"][-1])) for each in metrics if each["site"] and each["key"] == "accuracy"}
+    return [sorted((site, round_) for round_, site in found if round_ == wanted) for wanted in range(ROUNDS)]
+
+
+def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], codec: str | None) -> None:
+    assert found.keys() == wanted.keys()
+    start = sites.initial()
+    for key, value in wanted.items():
+        assert (found[key].dtype, found[key].shape) == (start[key].dtype, start[key].shape), key
+        off = np.abs(found[key].astype(np.float64) - value)
+        exact = 0 if value.dtype.kind in "iu" else 1e-5 if start[key].dtype == np.float32 else 1e-9
+        bound = BOUNDS.get(re.split(r"[:+]", codec or "")[0], 0.0)
+        if value.size < loops.LARGE or not bound:
+            assert off.max() <= exact, f"{key} is off by {off.max()}"
+            continue
+        # Where float32 rounds to the other side of a step than float64, a value is off by a step of the codec.
+        largest = 2 * bound * ROUNDS * 10 * max(1.0, np.abs(value).max())
+        assert off.max() <= largest, f"{key} is off by {off.max()}"
+        assert np.mean(off > 2e-5) < 0.15, f"{np.mean(off > 2e-5):.1%} of {key} are off, by {off.mean()} on average"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("row", rows(FACTORS))
+def test_a_run_ends_as_its_plain_loop_or_is_refused(project, row):
+    plan: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
+    if row["part"] == "deadline":  # in round 1, the third site answers when round 2 has begun
+        plan = {"late": [3, 1], "let_go": [1, 2]}
+        arguments = {"min_clients": 2, "round_deadline_s": DEADLINE_S}
+    elif row["part"] == "quorum":  # the third site answers in round 2 to what it was given in round 0, before the first
+        plan = {"late": [3, 0], "let_go": [1, 2], "last": 3}
+        arguments = {"min_clients": 2, "quorum": 2}
+    elif row["part"] == "clients_per_round":
+        arguments = {"min_clients": 2, "clients_per_round": 2}
+    for name in ("late", "last"):
+        os.mkfifo(project.folder / name)
+    if (text := refusal(row)) is not None:
+        with pytest.raises(FlareError, match=text):
+            recipe(project, row, plan, **arguments).execute(project.env(len(sites.SITES)))
+        return
+    made = recipe(project, row, plan, **arguments)
+    run = made.execute(project.env(len(sites.SITES), num_threads=len(sites.SITES)))
+    folder = run.get_result()
+    taking_part = who_took_part(run.metrics())
+    if row["part"] == "quorum":
+        assert [[site for site, _ in each] for each in taking_part] == [[1, 2], [1, 2], [2, 3]]
+        taking_part[2] = [(2, 2), (3, 0)]
+    elif row["part"] == "deadline":
+        assert 3 not in [site for site, _ in taking_part[1]]
+    elif row["part"] == "clients_per_round":
+        assert [len(each) for each in taking_part] == [2] * ROUNDS
+    else:
+        assert [len(each) for each in taking_part] == [3] * ROUNDS
+    the_loop, models = expected(row, taking_part)
+    at_server = folder / "server" / "global_model.safetensors"
+    at_sites = folder / "sites" / "site-1" / "global_model.safetensors"
+    is_swarm = "swarm" in row["recipe"]
+    check_equal(read_file(at_sites if is_swarm else at_server), models[-1], row["codec"])
+    if row["recipe"] != "cyclic":
+        check_metrics(run, the_loop, models, row, at_sites.with_name("best_model.safetensors") if is_swarm else None)
+
+
+def check_metrics(run: Any, the_loop: Any, models: list[dict], row: Mapping[str, Any], best: Path | None) -> None:
+    means = the_loop.accuracies(models)
+    found = {
+        each["round"]: each["value"] for each in run.metrics() if each["site"] is None and each["key"] == "accuracy"
+    }
+    assert [found[round_] for round_ in range(ROUNDS)] == pytest.approx(means, abs=1e-6)
+    if row["part"] != "quorum":  # in which a model is measured in several rounds
+        chosen = read_file(best) if best is not None else run.load_model("best")
+        check_equal(chosen, models[int(np.argmax(means))], row["codec"])
+
+
+@pytest.mark.deployed
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("row", rows(KILLS))
+def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
+    if refusal(row) is not None:
+        pytest.skip("refused, as above")
+    place = hospital(len(sites.SITES))
+    dead = threading.Event()
+
+    def decide(site: str, pid: int, times: int) -> None:
+        if not dead.is_set():
+            dead.set()
+            os.kill(place.job_process() if row["kill"] == "server" else pid, signal.SIGKILL)
+            threading.Event().wait(30)  # until its process is gone
+
+    gate = place.gate(decide)
+    when = "ask_after" if row["kill"] == "site after it has sent" else "ask_before"
+    made = recipe(project, row, {"gate": str(gate.path), when: [2, 1]})
+    with place.admin() as admin:
+        job = admin.submit(made.job())["id"]
+    found, _ = place.result(job)
+    assert found["state"] == "finished", found["reason"]
+    assert dead.is_set()
+    everybody = [[(site, round_) for site in sites.SITES] for round_ in range(ROUNDS)]
+    _, models = expected(row, everybody)
+    at_server = place.folder / "results" / job / "server" / "global_model.safetensors"
+    at_site = place.kit("site-1") / "jobs" / job / "run" / "sites" / "site-1" / "global_model.safetensors"
+    check_equal(read_file(at_site if row["recipe"] == "swarm" else at_server), models[-1], row["codec"])
