@@ -96,7 +96,12 @@ RECIPES = {
     "trimmed": Line(
         recipes.FedAvgRecipe, loop(combine=loops.trimmed), {"aggregator": TrimmedMean(0.34)}, refuses=(NO_TOPK,)
     ),
-    "krum": Line(recipes.FedAvgRecipe, loop(loops.Krum), {"aggregator": Krum(0)}, refuses=(*NOT_FOR_KRUM[1:], NO_TOPK, NOT_FOR_KRUM[0])),
+    "krum": Line(
+        recipes.FedAvgRecipe,
+        loop(loops.Krum),
+        {"aggregator": Krum(0)},
+        refuses=(*NOT_FOR_KRUM[1:], NO_TOPK, NOT_FOR_KRUM[0]),
+    ),
     "fedopt": Line(recipes.FedOptRecipe, loop(loops.FedOpt, step=loops.momentum)),
     "fedopt-adam-schedule-exclude": Line(
         recipes.FedOptRecipe,

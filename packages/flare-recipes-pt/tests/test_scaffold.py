@@ -149,6 +149,23 @@ def test_a_round_that_is_done_again_begins_with_the_controls_it_began_with(tmp_p
     torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[4.0, 5.0]]))
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_rounds_whose_replies_were_not_used_do_not_move_the_controls(tmp_path, anew):
+    net = nn.Linear(2, 1, bias=False)
+    scaffold = Scaffold(net, tmp_path)
+    played(net, scaffold, 0, [1.0, 2.0])
+    played(net, scaffold, 1, [5.0, 5.0])  # too late
+    for round_ in (2, 3):  # the second of them with a reply that is used
+        scaffold = Scaffold(net, tmp_path) if anew else scaffold
+        params, unused = {"weight": torch.zeros(1, 2)}, {"not_used_since": 1}
+        scaffold.start(FLModel(params=params, current_round=round_, meta=unused))
+        torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[1.0, 2.0]]))
+        net.load_state_dict({"weight": torch.tensor([[-1.5, -1.0]])})
+        scaffold.finish(1, 0.5)
+    scaffold.start(FLModel(params={"weight": torch.zeros(1, 2)}, current_round=4))
+    torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[4.0, 4.0]]))
+
+
 def test_controls_of_a_bfloat16_network_are_kept_in_float32(tmp_path):
     net = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
     scaffold = Scaffold(net, tmp_path)

@@ -136,6 +136,19 @@ def test_a_round_that_is_done_again_begins_with_the_control_variate_of_its_begin
     assert not np.array_equal(third[1], first[1])
 
 
+def test_rounds_whose_replies_were_not_used_do_not_move_the_control_variate(tmp_path):
+    model, x = point(), np.float32([1.0, 2.0])
+    one_round(model, Scaffold(model, folder=tmp_path), SITES[0], x, None, 0)
+    used = Scaffold(model, folder=tmp_path)._kept(FLModel(params={KEY: x}, current_round=1))
+    for round_ in (1, 2):  # both too late
+        unused = {} if round_ == 1 else {"not_used_since": 1}
+        scaffold = Scaffold(model, folder=tmp_path)
+        scaffold.start(FLModel(params={KEY: x}, current_round=round_, meta=unused))
+        scaffold.finish(STEPS, RATE)
+    received = FLModel(params={KEY: x}, current_round=3, meta={"not_used_since": 1})
+    np.testing.assert_array_equal(Scaffold(model, folder=tmp_path)._kept(received)[KEY], used[KEY])
+
+
 def test_a_round_that_was_not_finished_leaves_nothing_behind(tmp_path):
     model = point()
     scaffold = Scaffold(model, folder=tmp_path)

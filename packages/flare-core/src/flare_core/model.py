@@ -178,7 +178,8 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
                 " the sites run another version of the model"
             )
         if update.params_type is ParamsType.DIFF:
-            value = _added(np.asarray(old), np.asarray(value), reuse=reuse)
+            with np.errstate(over="ignore"):  # which is looked for, and named
+                value = _added(np.asarray(old), np.asarray(value), reuse=reuse)
             if _overflows(value):
                 raise NonFiniteError(
                     f"'{key_text(key)}': {whose} leads beyond the range of {value.dtype}; train in a wider dtype, or"

@@ -68,7 +68,8 @@ class FedOpt(FedAvg):
             key: np.subtract(old[key], new[key], dtype=working_dtype(np.asarray(old[key]).dtype)) for key in trained
         }
         scale = 1.0 if self.schedule is None else self.schedule(round_)
-        new |= self.optimizer.step({key: old[key] for key in trained}, gradients, scale=scale)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for, and named
+            new |= self.optimizer.step({key: old[key] for key in trained}, gradients, scale=scale)
         mean.params = unflatten(new)
         check_finite(mean, source=f"the step of {type(self.optimizer).__name__}, the server's optimizer")
         return mean
