@@ -143,8 +143,10 @@ def _unpacked(array: Array) -> Array:
     codec, count = parse_codec(header["codec"]), math.prod(shape)
     if codec.is_exact:
         dtype = np.dtype(header["dtype"])
-        return codec.decode(data[4 + size :], count * dtype.itemsize // 4).view(dtype).reshape(shape)
-    return codec.decode(data[4 + size :], count).astype(header["dtype"], copy=False).reshape(shape)
+        bits = codec.decode(data[4 + size :], count * dtype.itemsize // 4)
+        return np.asarray(bits.view(dtype).reshape(shape))
+    values = codec.decode(data[4 + size :], count)
+    return np.asarray(values.astype(header["dtype"], copy=False).reshape(shape))
 
 
 def _bits_of(array: Array) -> Array:

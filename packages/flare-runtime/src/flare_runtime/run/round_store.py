@@ -3,9 +3,10 @@
     server/state.json                   the last completed round, the file of its model, and the workflow's own state
     server/round-<n>.safetensors        that model; global_model.safetensors is a second name for it, once a second
     server/state-<n>.safetensors        the arrays of the workflow's state, if it has any
-    server/best_model.safetensors
+    server/best-<0 or 1>.safetensors    the best model up to that round; best_model.safetensors is a second name for it
 
-state.json is replaced when the model lies beside it, so both always belong together.
+state.json is replaced when the models lie beside it, so all of them always belong together: what a round has saved that
+was not completed counts for nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,9 @@ class RoundStore:
         kept = self.read_state()
         self._file: str | None = kept.get("model")
         self._arrays: str | None = kept.get("arrays")  # the file with those of the workflow's state
-        self._current: FLModel | None = None  # what lies in that file
+        self._best: str | None = kept.get("best_file")
+        self._saved_best = self._best  # in this round, maybe
+        self._current: FLModel | None = None  # what lies in the file of the global model
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flare-rounds")
         self._next_link = 0.0
 
@@ -71,9 +75,8 @@ class RoundStore:
             return FLModel() if initial is None else FLModel(params=read_file(initial))
         if name != "global":
             self._settle()
-            path = self._folder.checkpoint(name)
-            return FLModel(params=read_file(path)) if path.is_file() else FLModel()
-        self._file, self._model = self.read_state().get("model"), None
+            return FLModel() if self._saved_best is None else FLModel(params=read_file(self._path(self._saved_best)))
+        self._file, self._model, self._saved_best = self.read_state().get("model"), None, self._best
         if self._file is not None:
             model = FLModel(params=read_file(self._folder.server / self._file))
         else:
@@ -94,15 +97,17 @@ class RoundStore:
         self._settle()
         if name == "global":
             self._model = model
-        elif model is self._current and self._file is not None:
-            link(self._folder.server / self._file, self._folder.checkpoint(name))
+            return
+        self._saved_best = "best-1.safetensors" if self._best == "best-0.safetensors" else "best-0.safetensors"
+        if model is self._current and self._file is not None:
+            link(self._path(self._file), self._path(self._saved_best))
         else:
-            write_file(self._folder.checkpoint(name), model.params or {})
+            write_file(self._path(self._saved_best), model.params or {})
 
     def commit(self, round_: int) -> None:
         self._settle()
         model, self._model = self._model, None
-        state = {**self.state(), "round": round_}
+        state = {**self.state(), "round": round_, "best_file": self._saved_best}
         if model is not None and _size_of(model) > LARGE_BYTES:
             self._writing = self._writer.submit(self._write, model, state)
         else:
@@ -125,6 +130,7 @@ class RoundStore:
         """
         self._settle()
         self._link_global()
+        self._link_best()
         self._writer.shutdown()
         self._current = self._model = None
         for name in ("global", "best"):
@@ -134,7 +140,14 @@ class RoundStore:
 
     def _link_global(self) -> None:
         if self._file is not None:
-            link(self._folder.server / self._file, self._folder.checkpoint("global"))
+            link(self._path(self._file), self._folder.checkpoint("global"))
+
+    def _link_best(self) -> None:
+        if self._best is not None:
+            link(self._path(self._best), self._folder.checkpoint("best"))
+
+    def _path(self, name: str) -> Path:
+        return self._folder.server / name
 
     def _settle(self) -> None:
         """Wait until the last round is on disk."""
@@ -143,7 +156,7 @@ class RoundStore:
             writing.result()
 
     def _write(self, model: FLModel | None, state: dict[str, Any]) -> None:
-        before = {self._file, self._arrays}
+        before = {self._file, self._arrays, self._best}
         number = f"{state['workflow']}-{state['round']}"
         if model is not None:
             name = f"round-{number}.safetensors"
@@ -156,10 +169,13 @@ class RoundStore:
             plain = {name: value for name, value in state["state"].items() if name not in arrays}
             state = {**state, "state": plain, "arrays": self._arrays}
         write_text(self._state_file, json.dumps({**state, "model": self._file}))
+        if self._best != state["best_file"]:
+            self._best = state["best_file"]
+            self._link_best()
         if time.monotonic() > self._next_link:
             self._link_global()
             self._next_link = time.monotonic() + LINK_S
-        for old in before - {self._file, self._arrays, None}:
+        for old in before - {self._file, self._arrays, self._best, None}:
             assert old is not None
             (self._folder.server / old).unlink(missing_ok=True)
 

@@ -358,4 +358,4 @@ def _meta_of(archive: Path) -> dict[str, Any]:
 
 
 def _is_kept_for_restart(path: Path) -> bool:
-    return path.parts[0] == "server" and (path.name == "state.json" or path.name.startswith(("round-", "initial")))
+    return path.parts[0] == "server" and (path.name == "state.json" or path.name.startswith(("round-", "state-", "best-", "initial")))

@@ -75,7 +75,7 @@ class FilterStates:
             self._kept[now] = states
         else:
             self._folder.mkdir(exist_ok=True)
-            named = {
+            named: dict[Key, Any] = {
                 (str(index), *_path(key)): value for index, state in enumerate(states) for key, value in state.items()
             }
             write_file(self._folder / now.file, unflatten(named))
