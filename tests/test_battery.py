@@ -47,12 +47,14 @@ class Line:
         loop: makes the loop, given who took part and how.
         arguments: those of the recipe that belong to the algorithm.
         refuses: by factor, a value's beginning and what the refusal says.
+        amplifies: by how much an error of float32 may have grown at the end.
     """
 
     cls: type
     loop: Callable[..., Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     refuses: tuple[tuple[str, str, str], ...] = ()
+    amplifies: float = 1.0
 
 
 def described(part: Any, **args: Any) -> dict[str, Any]:
@@ -112,6 +114,7 @@ RECIPES = {
             excluded=("head",),
         ),
         ADAM,
+        amplifies=100.0,  # a step does not become smaller with its gradient
     ),
     "scaffold": Line(recipes.ScaffoldRecipe, loop(loops.Scaffold), refuses=(NO_QUORUM,)),
     "scaffold-weights-exclude": Line(
@@ -203,21 +206,22 @@ def who_took_part(metrics: list[Mapping[str, Any]]) -> list[list[tuple[int, int]
     return [sorted((site, round_) for round_, site in found if round_ == wanted) for wanted in range(ROUNDS)]
 
 
-def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], codec: str | None) -> None:
+def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], row: Mapping[str, Any]) -> None:
     assert found.keys() == wanted.keys()
     start = sites.initial()
     for key, value in wanted.items():
         assert (found[key].dtype, found[key].shape) == (start[key].dtype, start[key].shape), key
         off = np.abs(found[key].astype(np.float64) - value)
-        exact = 0 if value.dtype.kind in "iu" else 1e-5 if start[key].dtype == np.float32 else 1e-9
-        bound = BOUNDS.get(re.split(r"[:+]", codec or "")[0], 0.0)
+        exact = 0 if start[key].dtype.kind in "iub" else 1e-5 if start[key].dtype == np.float32 else 1e-9
+        bound = BOUNDS.get(re.split(r"[:+]", row["codec"] or "")[0], 0.0)
         if value.size < loops.LARGE or not bound:
-            assert off.max() <= exact, f"{key} is off by {off.max()}"
+            assert off.max(initial=0) <= exact, f"{key} is off by {off.max()}"
             continue
         # Where float32 rounds to the other side of a step than float64, a value is off by a step of the codec.
         largest = 2 * bound * ROUNDS * 10 * max(1.0, np.abs(value).max())
         assert off.max() <= largest, f"{key} is off by {off.max()}"
-        assert np.mean(off > 2e-5) < 0.15, f"{np.mean(off > 2e-5):.1%} of {key} are off, by {off.mean()} on average"
+        share = np.mean(off > 2e-5 * RECIPES[row["recipe"]].amplifies)
+        assert share < 0.15, f"{share:.1%} of {key} are off, by {off.mean()} on average"
 
 
 @pytest.mark.timeout(60)
@@ -256,7 +260,7 @@ def test_a_run_ends_as_its_plain_loop_or_is_refused(project, row):
     at_server = folder / "server" / "global_model.safetensors"
     at_sites = folder / "sites" / "site-1" / "global_model.safetensors"
     is_swarm = "swarm" in row["recipe"]
-    check_equal(read_file(at_sites if is_swarm else at_server), models[-1], row["codec"])
+    check_equal(read_file(at_sites if is_swarm else at_server), models[-1], row)
     if row["recipe"] != "cyclic":
         check_metrics(run, the_loop, models, row, at_sites.with_name("best_model.safetensors") if is_swarm else None)
 
@@ -269,7 +273,7 @@ def check_metrics(run: Any, the_loop: Any, models: list[dict], row: Mapping[str,
     assert [found[round_] for round_ in range(ROUNDS)] == pytest.approx(means, abs=1e-6)
     if row["part"] != "quorum":  # in which a model is measured in several rounds
         chosen = read_file(best) if best is not None else run.load_model("best")
-        check_equal(chosen, models[int(np.argmax(means))], row["codec"])
+        check_equal(chosen, models[int(np.argmax(means))], row)
 
 
 @pytest.mark.deployed
@@ -299,4 +303,4 @@ def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
     _, models = expected(row, everybody)
     at_server = place.folder / "results" / job / "server" / "global_model.safetensors"
     at_site = place.kit("site-1") / "jobs" / job / "run" / "sites" / "site-1" / "global_model.safetensors"
-    check_equal(read_file(at_site if row["recipe"] == "swarm" else at_server), models[-1], row["codec"])
+    check_equal(read_file(at_site if row["recipe"] == "swarm" else at_server), models[-1], row)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from sites import FLOATS, RATE, STEPS, accuracy, trained
+from sites import RATE, STEPS, TRAINED, accuracy, trained
 
 import flare_core.client as flare
 
@@ -43,7 +43,7 @@ def own_controls(model, like):
     limit = min(model.current_round, model.meta.get("not_used_since", model.current_round))
     rounds = [int(path.stem.partition("-")[2]) for path in Path().glob("own-*.npz")]
     before = max((each for each in rounds if each < limit), default=None)
-    return {key: np.zeros_like(like[key]) for key in FLOATS} if before is None else dict(np.load(f"own-{before}.npz"))
+    return {key: np.zeros_like(like[key]) for key in TRAINED} if before is None else dict(np.load(f"own-{before}.npz"))
 
 
 while flare.is_running():
@@ -62,9 +62,9 @@ while flare.is_running():
     if model.optimizer_params:
         own = own_controls(model, x)
         c = model.optimizer_params
-        y = trained(x, number, {key: c[key] - own[key] for key in FLOATS})
-        sent = {key: ((x[key] - y[key]) / (STEPS * RATE) - c[key]).astype(x[key].dtype) for key in FLOATS}
-        np.savez(f"own-{round_}.npz", **{key: own[key] + sent[key] for key in FLOATS})
+        y = trained(x, number, {key: c[key] - own[key] for key in TRAINED})
+        sent = {key: np.asarray((x[key] - y[key]) / (STEPS * RATE) - c[key], x[key].dtype) for key in TRAINED}
+        np.savez(f"own-{round_}.npz", **{key: own[key] + sent[key] for key in TRAINED})
     else:
         y = trained(x, number)
     y = {key: np.asarray(y[key], x[key].dtype) for key in x}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from sites import FLOATS, RATE, SITES, STEPS, Model, accuracy, initial, trained
+from sites import FLOATS, RATE, SITES, STEPS, TRAINED, Model, accuracy, initial, trained
 
 Round = Sequence[tuple[int, int]]
 """Who contributed to a round, in the order of the sites: a site's number, and the round whose model it was given."""
@@ -87,17 +87,18 @@ class Loop:
             for (_, given), model in zip(taking_part, sent, strict=True):
                 change = model[key] if self.is_diff else model[key] - models[given][key]
                 change = change * (1 + round_ - given) ** -self.exponent
-                if self.dtypes[key].kind in "iu":
+                if self.dtypes[key].kind in "iub":
                     change = np.rint(change)  # a site's part in a counter is whole
                 rows.append(change if self.is_diff else now[key] + change)
             new[key] = self.combine(np.stack(rows), weights) + (now[key] if self.is_diff else 0)
         return self.as_kept(new)
 
     def as_kept(self, model: Model) -> Model:
-        """Counters are whole numbers in the range of their dtype."""
+        """Counters are whole numbers in the range of their dtype, flags 0 or 1."""
+        flags = {key: (model[key] >= 0.5).astype(float) for key in model if self.dtypes[key].kind == "b"}
         whole = [key for key in model if self.dtypes[key].kind in "iu"]
         limits = {key: np.iinfo(self.dtypes[key]) for key in whole}
-        return model | {key: np.clip(np.rint(model[key]), limits[key].min, limits[key].max) for key in whole}
+        return model | flags | {key: np.clip(np.rint(model[key]), limits[key].min, limits[key].max) for key in whole}
 
     def contribution(self, models: list[Model], site: int, given: int) -> Model:
         """What a site sends that was given the model of a round."""
@@ -163,19 +164,19 @@ class Scaffold(Loop):
     server: Model = field(default_factory=dict)
 
     def next_model(self, models: list[Model], round_: int, taking_part: Round) -> Model:
-        zero = {key: np.zeros_like(models[0][key]) for key in FLOATS}
+        zero = {key: np.zeros_like(models[0][key]) for key in TRAINED}
         c = self.server or zero
         sent, changes = [], []
         for site, given in taking_part:
             x = {key: through(self.task, value) for key, value in models[given].items()}
             c_given = {key: through(self.task, value) for key, value in c.items()}
             own = self.own.get(site, zero)
-            y = trained(x, site, {key: c_given[key] - own[key] for key in FLOATS})
-            change = {key: (x[key] - y[key]) / (STEPS * RATE) - c_given[key] for key in FLOATS}
-            self.own[site] = {key: own[key] + change[key] for key in FLOATS}
+            y = trained(x, site, {key: c_given[key] - own[key] for key in TRAINED})
+            change = {key: (x[key] - y[key]) / (STEPS * RATE) - c_given[key] for key in TRAINED}
+            self.own[site] = {key: own[key] + change[key] for key in TRAINED}
             sent.append(self.sent(x, y, site))
             changes.append({key: self.fed_back(value, site, key) for key, value in change.items()})
-        self.server = {key: c[key] + sum(each[key] for each in changes) / len(SITES) for key in FLOATS}
+        self.server = {key: c[key] + sum(each[key] for each in changes) / len(SITES) for key in TRAINED}
         return self.mean(models, round_, taking_part, sent)
 
     def fed_back(self, value: np.ndarray, site: int, key: str) -> np.ndarray:

@@ -10,7 +10,8 @@ Model = dict[str, np.ndarray]
 
 SITES = (1, 2, 3)
 CURVATURE, RATE, STEPS = {1: 1.0, 2: 2.0, 3: 4.0}, 0.1, 2
-FLOATS = ("w", "b", "head")
+TRAINED = ("head", "w", "b", "t", "none")
+FLOATS = (*TRAINED, "frozen")
 
 
 def initial(size: int = 20_000) -> Model:
@@ -19,6 +20,10 @@ def initial(size: int = 20_000) -> Model:
         "head": np.full(size, 7.0, np.float32),
         "w": np.cos(np.arange(size, dtype=np.float32)).astype(np.float32),
         "b": np.array([0.5, -0.25, 2.0]),
+        "t": np.array(0.5, np.float32),
+        "none": np.zeros((0, 3), np.float32),
+        "frozen": np.linspace(-1, 1, size, dtype=np.float32),
+        "on": np.array([True, False]),
         "n": np.array(5),
         "u": np.array([100, 200], np.uint8),
     }
@@ -32,7 +37,7 @@ def target(site: int, shape: tuple[int, ...]) -> np.ndarray:
 def trained(x: Mapping[str, np.ndarray], site: int, correction: Mapping[str, np.ndarray] | None = None) -> Model:
     """The steps of gradient descent of one site, and its counters."""
     y = dict(x)
-    for key in FLOATS:
+    for key in TRAINED:
         for _ in range(STEPS):
             gradient = CURVATURE[site] * (y[key] - target(site, y[key].shape))
             y[key] = y[key] - RATE * (gradient + (0 if correction is None else correction[key]))
