@@ -34,6 +34,7 @@ sys.path.insert(0, str(HERE))
 import loops  # noqa: E402
 import sites  # noqa: E402
 
+SLOW = bool(os.environ.get("FLARE_SLOW_TESTS"))
 ROUNDS = 3
 DEADLINE_S = 2.0
 
@@ -147,28 +148,39 @@ KILLS: dict[str, list[Any]] = {
     "codec": [None, "topk:0.1", "int8"],
     "transfer": ["DIFF", "FULL"],
 }
+RECORDS: list[tuple[str, str, dict[str, Any]]] = [
+    ("fedopt-adam-schedule-exclude", "server", {"clients_per_round": 2, "stop_cond": "accuracy >= -0.3"}),
+    ("cyclic", "server", {"order": "random"}),
+    ("swarm", "site", {"clients_per_round": 2, "patience": 3}),
+    ("fedavg", "server", {"clients_per_round": 2, "patience": 3}),
+    ("swarm", "server", {"clients_per_round": 2}),
+]
 # The error of a value, as a share of the largest one in its block.
 BOUNDS = {"fp16": 2**-11, "bf16": 2**-8, "int8": 1 / 254, "int4": 1 / 14, "topk": 1.0}
 
 CLIENT = HERE / "client.py"
 
 
-def rows(factors: dict[str, list[Any]]) -> list[Any]:
-    if os.environ.get("FLARE_SLOW_TESTS"):
-        chosen = [dict(zip(factors, each, strict=True)) for each in itertools.product(*factors.values())]
-    else:
-        chosen = loops.pairs(factors)
-    return [pytest.param(row, id="-".join(str(value) for value in row.values())) for row in chosen]
+def rows(factors: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    if SLOW:
+        return [dict(zip(factors, each, strict=True)) for each in itertools.product(*factors.values())]
+    return loops.pairs(factors)
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    return "-".join(str(value) for value in row.values())
 
 
 def refusal(row: Mapping[str, Any]) -> str | None:
-    """What the refusal of a row says; None if it must run."""
-    if (row["codec"] or "").startswith("topk") and row["transfer"] == "FULL" and "swarm" not in row["recipe"]:
-        return "topk.*DIFF"
-    for factor, beginning, text in RECIPES[row["recipe"]].refuses:
-        if row.get(factor) is not None and row[factor].startswith(beginning):
-            return text
-    return None
+    """What the refusal of a row says, one of several if more than one thing is wrong; None if it must run."""
+    texts = [
+        text
+        for factor, beginning, text in RECIPES[row["recipe"]].refuses
+        if row.get(factor) is not None and row[factor].startswith(beginning)
+    ]
+    if (row["codec"] or "").startswith("topk") and row["transfer"] == "FULL":
+        texts.append("topk.*DIFF")
+    return "|".join(texts) or None
 
 
 def recipe(project, row: Mapping[str, Any], plan: Mapping[str, Any], **arguments: Any) -> Any:
@@ -183,12 +195,11 @@ def recipe(project, row: Mapping[str, Any], plan: Mapping[str, Any], **arguments
         given["initial_ckpt"] = project.folder / "start.safetensors"
     return line.cls(
         name="battery",
-        num_rounds=ROUNDS,
         train_script=CLIENT,
         train_args=[json.dumps({"folder": str(project.folder), **plan})],
         params_transfer_type=row["transfer"],
         compression=row["codec"],
-        **{"min_clients": len(sites.SITES), **given, **line.arguments, **arguments},
+        **{"min_clients": len(sites.SITES), "num_rounds": ROUNDS, **given, **line.arguments, **arguments},
     )
 
 
@@ -225,7 +236,7 @@ def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("row", rows(FACTORS))
+@pytest.mark.parametrize("row", rows(FACTORS), ids=name_of)
 def test_a_run_ends_as_its_plain_loop_or_is_refused(project, row):
     plan: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
@@ -278,10 +289,8 @@ def check_metrics(run: Any, the_loop: Any, models: list[dict], row: Mapping[str,
 
 @pytest.mark.deployed
 @pytest.mark.timeout(100)
-@pytest.mark.parametrize("row", rows(KILLS))
+@pytest.mark.parametrize("row", [row for row in rows(KILLS) if refusal(row) is None], ids=name_of)
 def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
-    if refusal(row) is not None:
-        pytest.skip("refused, as above")
     place = hospital(len(sites.SITES))
     dead = threading.Event()
 
@@ -304,3 +313,41 @@ def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
     at_server = place.folder / "results" / job / "server" / "global_model.safetensors"
     at_site = place.kit("site-1") / "jobs" / job / "run" / "sites" / "site-1" / "global_model.safetensors"
     check_equal(read_file(at_site if row["recipe"] == "swarm" else at_server), models[-1], row)
+
+
+@pytest.mark.deployed
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize(("name", "victim", "arguments"), RECORDS if SLOW else RECORDS[:3])
+def test_a_run_that_is_disturbed_has_the_record_of_one_that_is_not(project, hospital, name, victim, arguments):
+    """The same sites are drawn, the same round is the best one, and the run ends after the same round."""
+    place = hospital(len(sites.SITES))
+    dead = threading.Event()
+
+    def decide(site: str, pid: int, times: int) -> None:
+        if not dead.is_set():
+            dead.set()
+            os.kill(place.job_process() if victim == "server" else pid, signal.SIGKILL)
+            threading.Event().wait(30)  # until its process is gone
+
+    gate = place.gate(decide)
+    found = []
+    for plan in ({}, {"gate": str(gate.path), "ask_before": [0, 3]}):
+        made = recipe(
+            project,
+            {"recipe": name, "transfer": "DIFF", "codec": None},
+            plan,
+            **{"min_clients": 2, "num_rounds": 6, **arguments},
+        )
+        with place.admin() as admin:
+            job = admin.submit(made.job())["id"]
+        ended, _ = place.result(job)
+        assert ended["state"] == "finished", ended["reason"]
+        folder = place.folder / "results" / job
+        summary = json.loads((folder / "summary.json").read_text())
+        at_site = place.kit("site-1") / "jobs" / job / "run" / "sites" / "site-1"
+        models = at_site if name == "swarm" else folder / "server"
+        bits = [path.read_bytes() for path in sorted(models.glob("*_model.safetensors"))]
+        rows_ = sorted((folder / "metrics.jsonl").read_text().splitlines())
+        found.append((rows_, summary["rounds"], summary["best"], bits))
+    assert dead.is_set()
+    assert found[0] == found[1]

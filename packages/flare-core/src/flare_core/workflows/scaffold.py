@@ -72,7 +72,7 @@ class Scaffold(FedAvg):
                     f" global model; send those of {', '.join(map(key_text, list(controls)[:3]))}, …"
                 )
         moved = {key: (total / self._sites).astype(controls[key].dtype, copy=False) for key, total in sums.items()}
-        self._controls = controls | {key: controls[key] + change for key, change in moved.items()}
+        self._controls = controls | {key: np.asarray(controls[key] + change) for key, change in moved.items()}
         return super()._updated(model, round_)
 
     def state(self) -> dict[str, Any]:
