@@ -287,6 +287,61 @@ def check_metrics(run: Any, the_loop: Any, models: list[dict], row: Mapping[str,
         check_equal(chosen, models[int(np.argmax(means))], row)
 
 
+NEWTON = """
+    import numpy as np
+    from flare_recipes_sklearn import newton_sums
+
+    import flare_core.client as flare
+
+    flare.init()
+    rows = np.random.default_rng(int(flare.get_site_name()[-1])).normal(size=(60, 4))
+    labels = (rows.sum(axis=1) + np.sin(np.arange(60) * 3) * 3 > 0).astype(int)
+    while flare.is_running():
+        model = flare.receive()
+        sums = newton_sums(model.params["weights"], rows, labels)
+        flare.send(flare.FLModel(params=sums, metrics={"accuracy": 0.0}))
+"""
+
+
+def newton(taking_part: list[list[tuple[int, int]]], start: np.ndarray) -> np.ndarray:
+    """Newton's method on the rows of those who took part, all in one place; 0.8 of each step."""
+    weights = start
+    for sites_ in taking_part:
+        rows = np.concatenate([np.random.default_rng(site).normal(size=(60, 4)) for site, _ in sites_])
+        noise = np.tile(np.sin(np.arange(60) * 3) * 3, len(sites_))
+        labels, table = rows.sum(axis=1) + noise > 0, np.column_stack([rows, np.ones(len(rows))])
+        chance = 1 / (1 + np.exp(-table @ weights))
+        hessian = (table * (chance * (1 - chance))[:, None]).T @ table
+        weights = weights + 0.8 * np.linalg.solve(hessian, table.T @ (labels - chance))
+    return weights
+
+
+@pytest.mark.parametrize("part", [{}, {"clients_per_round": 2}], ids=["all", "clients_per_round"])
+@pytest.mark.parametrize("codec", [None, "zstd", "int8"])
+@pytest.mark.parametrize("start", ["zeros", "checkpoint"])
+def test_a_sum_of_sites_is_that_of_their_rows(project, part, codec, start):
+    sklearn = pytest.importorskip("flare_recipes_sklearn")
+    weights = np.zeros(5) if start == "zeros" else np.linspace(-1, 1, 5)
+    np.savez(project.folder / "start.npz", weights=weights)
+    arguments = {
+        "min_clients": 2,
+        "num_rounds": ROUNDS,
+        "num_features": 4,
+        "train_script": project.write("client.py", NEWTON),
+        "compression": codec,
+        **({} if start == "zeros" else {"initial_ckpt": project.folder / "start.npz"}),
+        **part,
+    }
+    if codec == "int8":
+        with pytest.raises(FlareError, match=r"compression of results is .int8., but the sites .* send sums"):
+            sklearn.FedAvgLrRecipe(**arguments)
+        return
+    run = sklearn.FedAvgLrRecipe(**arguments).execute(project.env(3))
+    taking_part = who_took_part(run.metrics())
+    assert {len(each) for each in taking_part} == {2 if part else 3}
+    np.testing.assert_allclose(run.load_model()["weights"], newton(taking_part, weights), rtol=0, atol=1e-10)
+
+
 @pytest.mark.deployed
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("row", [row for row in rows(KILLS) if refusal(row) is None], ids=name_of)

@@ -11,6 +11,7 @@ import numpy as np
 
 from flare_core import Aggregator, FLModel, ModelError, ParamsType, RecipeError, Reply
 from flare_core.components import Component
+from flare_core.compression import parse_codec
 from flare_core.errors import EmptyRoundError, ShapeMismatchError
 from flare_core.recipes import BaseFedAvgRecipe
 from flare_recipes_sklearn.model import SklearnModel
@@ -107,7 +108,8 @@ class ServerRecipe(SklearnModel, BaseFedAvgRecipe):
     """A recipe whose server combines the sites' arrays in a way of its own.
 
     ``aggregator``, ``aggregation_weights``, ``exclude_vars`` and ``quorum`` would change the mathematics and are
-    refused, as is ``params_transfer_type="DIFF"``: what the sites send is no model.
+    refused, as are ``params_transfer_type="DIFF"`` and a codec for results that loses something: what the sites send is
+    no model but sums, in which small numbers beside large ones matter.
     """
 
     def _check(self) -> None:
@@ -118,6 +120,12 @@ class ServerRecipe(SklearnModel, BaseFedAvgRecipe):
                     " leave it out"
                 )
         super()._check()
+        codec = self._codecs.get("result")
+        if codec is not None and not parse_codec(codec).is_exact:
+            raise RecipeError(
+                f"compression of results is {codec!r}, but the sites of {self.public_name()} send sums of which nothing"
+                " may be lost; use 'zstd'"
+            )
         for where, settings in {"": self._defaults, **self._sites}.items():
             if settings.transfer is not ParamsType.FULL:
                 place = f"per_site_config[{where!r}]: " if where else ""

@@ -109,7 +109,7 @@ class SitesFederation(Arrivals):
         self._release_read()
         if state is not None:
             self._task_id = int(state["tasks"])
-            self._unused_since = dict(state["unused_since"])
+            self._unused_since = dict(state.get("unused_since", {}))
             self.random.bit_generator.state = state["random"]
         if first_round == 0:  # of a workflow that has nothing to do with the results of the one before
             self._unused_since = {}
