@@ -68,7 +68,7 @@ def page() -> str:
     for name in [*shared, *dict.fromkeys(name for _, name in others if name not in shared)]:
         packages = [package for package, each in classes if each == name]
         summary = _markdown(description(algorithm_of(classes[packages[0], name]))).partition("\n\n")[0]
-        short = summary.replace("\n", " ").partition(" **")[0]
+        short = summary.replace("\n", " ")
         parts.append(f"| [{name}](#{name.lower()}) | {short} | {', '.join(f'`{each}`' for each in packages)} |")
     parts += ["", "## Arguments of all recipes", "", *_rows(fedavg, common)]
     parts += ["", "## Initial models", "", "| package | forms |", "|---|---|"]

@@ -139,7 +139,7 @@ def _merged(parts: Iterable[Part]) -> tuple[Array, Array]:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SVMFedAvgRecipe(ServerRecipe):
-    """A support vector machine trained on the support vectors of all sites. **These are rows of the sites' data.**
+    """A support vector machine trained on the support vectors of all sites, which are rows of their data.
 
     Scripts send ``svm_step(model.params, rows, labels, **flare.get_config()["svc"])``, and
     ``svm_of(run.load_model(), ...)`` is the machine. After one round it is trained on the support vectors that each
