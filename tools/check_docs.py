@@ -101,6 +101,7 @@ def run(path: Path, folder: Path, snippet: Snippet) -> str | None:
     command = ["sh", "-e", str(path)] if snippet.language == "sh" else [sys.executable, str(path)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    environment.setdefault("OMP_NUM_THREADS", "1")  # output that does not depend on the machine's cores
     try:
         done = subprocess.run(
             command,
