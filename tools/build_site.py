@@ -36,7 +36,7 @@ PAGES = (
     "client-api",
     "notebooks",
     "continuing",
-    "comparing",
+    "comparing-runs",
     "operating",
 )
 GUIDES = ("deployment", "security", "recipes", "performance", "architecture", "wire", "mutants")
