@@ -346,6 +346,7 @@ def docs(session: nox.Session) -> None:
     run_in_everything(session, "pytest", "--doctest-modules", "--ignore-glob=*/migrations/*", *sources)
     run_in_everything(session, "python", "tools/check_docs.py", *session.posargs)
     run_in_everything(session, "python", "tools/recipes_page.py", "--check")
+    run_in_everything(session, "python", "tools/client_api_page.py", "--check")
 
 
 @nox.session(default=False)

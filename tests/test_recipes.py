@@ -54,7 +54,7 @@ SCRIPT = """
 DESCRIBE = """
 import importlib, inspect, json
 from flare_core import Recipe
-from flare_runtime.cli.recipes import installed_recipes, recipe_arguments, recipe_summary
+from flare_runtime.cli.recipes import installed_recipes, recipe_arguments, recipe_example, recipe_summary
 
 found = {}
 for package, name in installed_recipes():
@@ -66,6 +66,7 @@ for package, name in installed_recipes():
     found[f"{package}.{name}"] = {
         "is_recipe": issubclass(cls, Recipe),
         "summary": recipe_summary(cls),
+        "example": recipe_example(cls),
         "arguments": recipe_arguments(cls),
         "untyped": [each.name for each in parameters if each.annotation is each.empty],
         "positional": [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY],
@@ -100,6 +101,14 @@ def test_every_argument_is_described_and_typed(recipes):
         assert recipe["summary"], name
         assert not recipe["untyped"], name
         assert not [each["name"] for each in recipe["arguments"] if not each["help"]], name
+
+
+def test_a_recipe_is_described_by_its_purpose_and_an_example(recipes):
+    for name, recipe in recipes.items():
+        package, _, cls = name.rpartition(".")
+        assert recipe["example"].startswith(f"from {package} import {cls}\n\nrecipe = {cls}(\n"), name
+        assert "initial_model" in recipe["summary"], name
+        assert "add_" not in recipe["summary"] and "clients" not in recipe["summary"], name  # of what all recipes have
 
 
 @pytest.fixture

@@ -23,6 +23,22 @@ ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 ROLE = re.compile(r":(?:attr|class|exc|func|meth|mod):<code>(~[\w.]*?(?=\w+</code>))?")
 COPIED = {".md", ".py", ".svg", ".png", ".json", ".yml", ""}
+PAGES = (
+    "README",
+    "start",
+    "data",
+    "weights",
+    "metrics",
+    "choosing",
+    "optimizers",
+    "traffic",
+    "extending",
+    "client-api",
+    "notebooks",
+    "continuing",
+    "comparing-runs",
+    "operating",
+)
 GUIDES = ("deployment", "security", "recipes", "performance", "architecture", "wire", "mutants")
 REFERENCE = {
     "flare_core": ("flare_core", "flare_core.client", "flare_core.workflows", "flare_core.recipes"),
@@ -124,7 +140,8 @@ def navigation(pages: Path) -> list[dict[str, Any]]:
     guides = [f"docs/{name}.md" for name in GUIDES if (pages / "docs" / f"{name}.md").is_file()]
     return [
         {"Flare": "README.md"},
-        {"Guides": guides},
+        {"Guide": [f"docs/guide/{name}.md" for name in PAGES]},
+        {"Topics": guides},
         {"Examples": [str(path.relative_to(pages)) for path in sorted(pages.glob("examples/*/*/README.md"))]},
         {"Packages": [str(path.relative_to(pages)) for path in sorted(pages.glob("packages/*/README.md"))]},
         {"Reference": [f"reference/{package}.md" for package in REFERENCE]},

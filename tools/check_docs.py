@@ -1,18 +1,21 @@
 """Run the runnable snippets of the README files and of docs/, and fail if one fails.
 
-A snippet is a fenced block of Markdown; the words after `python` say what to do with it:
+A snippet is a fenced block of Markdown; the words after its language say what to do with it:
 
     ```python runnable                   run it
     ```python file=client.py             write it to a file, for the snippets below it to use
     ```python runnable file=job.py       both: write it to that file and run the file
+    ```sh runnable                       run it with `sh -e`; `python` and `flare` are those of this environment
 
-Each page has one temporary folder for all its snippets. Blocks without these words are only read by people. If a block
-of `text` is the next thing after a runnable one, it is what the snippet prints last.
+Each page has one temporary folder for all its snippets, and nothing of FLARE_* in its environment. Blocks without these
+words are only read by people. If a block of `text` is the next thing after a runnable one, it is what the snippet
+prints last, where `…` stands for anything within a line.
 Usage: check_docs.py [page.md ...]; without pages, README.md, packages/*/README.md and docs/**/*.md.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,16 +26,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FENCE = re.compile(
-    r"^(?P<indent> *)```python(?P<words>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```"
+    r"^(?P<indent> *)```(?P<language>\w+)(?P<words>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```"
     r"(?:\n\n```text\n(?P<output>.*?)^```)?",
     re.MULTILINE | re.DOTALL,
 )
 TIMEOUT_S = 300
+SUFFIXES = {"python": "py", "sh": "sh"}
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
     line: int
+    language: str
     code: str
     runnable: bool
     file: str | None
@@ -58,12 +63,13 @@ def check_page(page: Path) -> list[str | None]:
     results: list[str | None] = []
     with tempfile.TemporaryDirectory() as folder:
         for snippet in read_snippets(page.read_text(encoding="utf-8")):
-            path = Path(folder, snippet.file or f"line_{snippet.line}.py")
+            path = Path(folder, snippet.file or f"line_{snippet.line}.{SUFFIXES.get(snippet.language, 'txt')}")
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(snippet.code, encoding="utf-8")
             if snippet.runnable:
                 where = f"{name_of(page)}:{snippet.line}"
                 began = time.monotonic()
-                failure = run(path, snippet.output)
+                failure = run(path, Path(folder), snippet)
                 print(f"{where}: {'failed' if failure else 'ok'} in {time.monotonic() - began:.1f} s", flush=True)
                 results.append(f"\n{where}: {failure}" if failure else None)
     return results
@@ -82,24 +88,44 @@ def read_snippets(text: str) -> list[Snippet]:
         code = "".join(line.removeprefix(match["indent"]) for line in match["code"].splitlines(keepends=True))
         line = text.count("\n", 0, match.start()) + 1
         if "runnable" in words or files:
-            snippets.append(Snippet(line, code, "runnable" in words, files[0] if files else None, match["output"]))
+            snippets.append(
+                Snippet(
+                    line, match["language"], code, "runnable" in words, files[0] if files else None, match["output"]
+                )
+            )
     return snippets
 
 
-def run(path: Path, output: str | None) -> str | None:
-    """Run a file in its folder; return what to print if it fails or ends with other output."""
-    command = [sys.executable, path.name]
+def run(path: Path, folder: Path, snippet: Snippet) -> str | None:
+    """Run a file in its page's folder; return what to print if it fails or ends with other output."""
+    command = ["sh", "-e", str(path)] if snippet.language == "sh" else [sys.executable, str(path)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    environment.setdefault("OMP_NUM_THREADS", "1")  # output that does not depend on the machine's cores
     try:
         done = subprocess.run(
-            command, cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
         )
     except subprocess.TimeoutExpired:
         return f"still running after {TIMEOUT_S} s"
     if done.returncode:
         return f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
-    if output is not None and not done.stdout.endswith(output):
-        return f"it should print\n{output}\nand printed\n{done.stdout}"
+    if snippet.output is not None and not ends_with(done.stdout, snippet.output):
+        return f"it should print\n{snippet.output}\nand printed\n{done.stdout}"
     return None
+
+
+def ends_with(printed: str, expected: str) -> bool:
+    """Whether the last lines printed are those expected; spaces at the end of a line do not count."""
+    lines, last = ([line.rstrip() for line in text.splitlines()] for text in (printed, expected))
+    patterns = [".*".join(map(re.escape, line.split("…"))) for line in last]
+    return len(lines) >= len(last) and all(map(re.fullmatch, patterns, lines[len(lines) - len(last) :]))
 
 
 if __name__ == "__main__":

@@ -7,17 +7,30 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
-from flare_runtime.cli.recipes import installed_recipes, recipe_arguments, recipe_summary
+from flare_runtime.cli.recipes import (
+    algorithm_of,
+    description,
+    installed_recipes,
+    recipe_arguments,
+    recipe_example,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
-HEAD = """# Available recipes
+EXAMPLES = Path(__file__).parent / "recipe_examples"
+FRAMEWORKS = ("flare_recipes_np", "flare_recipes_pt", "flare_recipes_tf")
+FIRST = FRAMEWORKS[0]
+UNLIKE = ("name",)  # has another default in each recipe, which tells nothing
+HEAD = """# Recipes
 
 Written by `tools/recipes_page.py` from the recipes themselves; `flare recipe show NAME` prints the same for those that
-are installed. All arguments are keywords, and mean the same in every recipe that has them.
+are installed. [Choosing a recipe](guide/choosing.md) says which is for what.
 
-FedProx is a loss, not a recipe: `FedAvgRecipe` with a script that adds `ProximalLoss`, of `flare_recipes_pt` or
-`flare_recipes_tf`, to its own.
+All arguments are keywords, and mean the same in every recipe that has them. The recipes of `flare_recipes_np`,
+`flare_recipes_pt` and `flare_recipes_tf` differ only in the forms of the model that they take, so each is described
+once. FedProx is a loss, not a recipe: use `FedAvgRecipe` with a script that adds `ProximalLoss`, of `flare_recipes_pt`
+or `flare_recipes_tf`, to its own loss.
 """
 
 
@@ -39,39 +52,85 @@ def main() -> int:
 
 def page() -> str:
     """The whole page."""
-    by_package: dict[str, list[str]] = {}
-    for package, name in installed_recipes():
-        by_package.setdefault(package, []).append(name)
     classes = {
-        (package, name): getattr(importlib.import_module(package), name)
-        for package, names in by_package.items()
-        for name in names
+        (package, name): getattr(importlib.import_module(package), name) for package, name in installed_recipes()
     }
-    common = set.intersection(*({each["name"] for each in recipe_arguments(cls)} for cls in classes.values()))
-    first = next(cls for (_, name), cls in classes.items() if name == "FedAvgRecipe")
-    parts = [HEAD, "| recipe | packages |", "|---|---|"]
-    for name in sorted({name for _, name in classes}):
-        packages = [f"`{package}`" for package, each in classes if each == name]
-        parts.append(f"| {name} | {', '.join(packages)} |")
-    parts += ["", "## Arguments of all recipes", "", *_rows(recipe_arguments(first), common)]
-    for package, names in by_package.items():
-        parts += ["", f"## {package}"]
-        for name in names:
-            own = recipe_arguments(classes[package, name])
-            parts += ["", f"### {name}", "", _markdown(recipe_summary(classes[package, name])), ""]
-            rows = _rows(own, {each["name"] for each in own} - common)
-            parts += [*rows, ""] if len(rows) > 2 else []
-            parts += _snippet(package, name, own)
+    shared = sorted((name for package, name in classes if package == FIRST), key=lambda name: name != "FedAvgRecipe")
+    others = [key for key in classes if key[0] not in FRAMEWORKS]
+    arguments = {key: recipe_arguments(cls) for key, cls in classes.items()}
+    common = set.intersection(*({each["name"] for each in found} for found in arguments.values()))
+    fedavg = arguments[FIRST, "FedAvgRecipe"]
+    for each in fedavg:
+        if len({one["default"] for found in arguments.values() for one in found if one["name"] == each["name"]}) > 1:
+            each["shown"] = "by recipe" if each["name"] in common else f"`{each['default']}`"
+
+    parts = [HEAD, "| recipe | in short | packages |", "|---|---|---|"]
+    for name in [*shared, *dict.fromkeys(name for _, name in others if name not in shared)]:
+        packages = [package for package, each in classes if each == name]
+        summary = _markdown(description(algorithm_of(classes[packages[0], name]))).partition("\n\n")[0]
+        short = summary.replace("\n", " ")
+        parts.append(f"| [{name}](#{name.lower()}) | {short} | {', '.join(f'`{each}`' for each in packages)} |")
+    parts += ["", "## Arguments of all recipes", "", *_rows(fedavg, common)]
+    parts += ["", "## Initial models", "", "| package | forms |", "|---|---|"]
+    for package in dict.fromkeys(package for package, _ in classes):
+        cls = next(cls for (each, _), cls in classes.items() if each == package)
+        model = next(each for each in cls.__mro__ if "framework" in each.__dict__)
+        parts.append(f"| `{package}` | {_cell(description(model))} |")
+
+    parts += ["", "## Recipes of all frameworks", "", "The examples use NumPy and two files beside them, a model,", ""]
+    parts += [*_file("model.py"), "", "and the script of the sites:", "", *_file("client.py")]
+    for name in shared:
+        known = [each for each in fedavg if name != "FedAvgRecipe" or each["name"] in common]
+        parts += _section(FIRST, name, classes[FIRST, name], arguments[FIRST, name], known=known)
+    parts += ["", "## Recipes of scikit-learn"]
+    for package, name in others:
+        parts += _section(package, name, classes[package, name], arguments[package, name], known=fedavg, suffix=package)
     return "\n".join(parts) + "\n"
 
 
-def _rows(arguments: list[dict[str, str]], wanted: set[str]) -> list[str]:
+def _section(
+    package: str,
+    name: str,
+    cls: type,
+    arguments: list[dict[str, Any]],
+    *,
+    known: list[dict[str, Any]],
+    suffix: str = "",
+) -> list[str]:
+    """A recipe's description, its own arguments, and an example with the script that it names."""
+    title = f"{suffix}.{name}" if suffix and name == "FedAvgRecipe" else name
+    parts = ["", f"### {title}", "", _markdown(description(algorithm_of(cls)))]
+    same = {(each["name"], each["default"]) for each in known} | {(each, None) for each in UNLIKE}
+    own = {each["name"] for each in arguments if not {(each["name"], each["default"]), (each["name"], None)} & same}
+    rows = _rows(arguments, own)
+    parts += ["", *rows] if len(rows) > 2 else []
+    example = recipe_example(cls)
+    script = re.search(r'train_script="([^"]+)"', example)
+    assert script is not None, name
+    if script[1] != "client.py":
+        parts += ["", *_file(script[1])]
+    first, _, rest = example.partition("\n")
+    ours = "\nfrom model import model" if "=model," in rest else ""
+    run = "run = recipe.execute(SimEnv(num_clients=2))"
+    return [
+        *parts,
+        "",
+        "```python runnable",
+        f"{first}\nfrom flare_runtime import SimEnv{ours}\n{rest}\n{run}",
+        "```",
+    ]
+
+
+def _file(name: str) -> list[str]:
+    return [f"```python file={name}", (EXAMPLES / name).read_text(encoding="utf-8").rstrip(), "```"]
+
+
+def _rows(arguments: list[dict[str, Any]], wanted: set[str]) -> list[str]:
     rows = ["| argument | default | meaning |", "|---|---|---|"]
     for each in arguments:
         if each["name"] in wanted:
-            default = "required" if each["required"] else f"`{each['default']}`"
-            meaning = _markdown(each["help"]).replace("|", "\\|")
-            rows.append(f"| `{each['name']}` | {default} | {meaning} |")
+            default = "required" if each["required"] else each.get("shown", f"`{each['default']}`")
+            rows.append(f"| `{each['name']}` | {default} | {_cell(each['help'])} |")
     return rows
 
 
@@ -80,11 +139,8 @@ def _markdown(text: str) -> str:
     return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
 
 
-def _snippet(package: str, name: str, arguments: list[dict[str, str]]) -> list[str]:
-    required = [each["name"] for each in arguments if each["required"]]
-    values = {"min_clients": "2", "train_script": '"client.py"'}
-    given = ", ".join(f"{each}={values.get(each, '...')}" for each in [*required, "initial_model"])
-    return ["```python", f"from {package} import {name}", "", f"recipe = {name}({given})", "```"]
+def _cell(text: str) -> str:
+    return _markdown(text).replace("\n", " ").replace("|", "\\|")
 
 
 if __name__ == "__main__":

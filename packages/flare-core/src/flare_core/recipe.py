@@ -35,8 +35,8 @@ class Recipe(Additions, ABC):
     A recipe's fields are its arguments: a subclass is a dataclass too, adds its own, and checks them in ``_check``.
 
     Args:
-        name: names the job and its folder.
-        min_clients: how many sites a round needs; all that are there take part.
+        name: name of the job and of its folder.
+        min_clients: number of sites that a round needs; all connected sites take part.
     """
 
     name: str

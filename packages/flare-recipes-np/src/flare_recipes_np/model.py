@@ -24,8 +24,9 @@ _WANTED = "a numpy array, a nested list of numbers, or a dict of name to array"
 
 
 class NumpyModel(ScriptRecipe):
-    """``initial_model`` is an array or a nested list of numbers, which scripts find in ``params`` under ``numpy_key``,
-    or a dict of name to array, nested if need be; ``initial_ckpt`` a ``.npy``, ``.npz`` or ``.safetensors`` file."""
+    """``initial_model`` is a dict of name to array, which may be nested, or one array or nested list of numbers, which
+    scripts find in ``params`` under ``numpy_key``. ``initial_ckpt`` is a ``.npy``, ``.npz`` or ``.safetensors`` file.
+    """
 
     framework = "numpy"
     persistor = "flare_runtime.run.persistor.SafetensorsPersistor"

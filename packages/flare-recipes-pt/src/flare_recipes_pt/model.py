@@ -23,7 +23,7 @@ _WANTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'a
 
 class TorchModel(ScriptRecipe):
     """``initial_model`` is a module, a state dict, or ``{"class_path": "package.module.Class", "args": {...}}``, which
-    makes a module; ``initial_ckpt`` a ``.pt`` or ``.pth`` file with a state dict, or ``.safetensors``."""
+    describes a module; ``initial_ckpt`` is a ``.pt`` or ``.pth`` file with a state dict, or a ``.safetensors`` file."""
 
     framework = "pytorch"
     persistor = "flare_recipes_pt.TorchPersistor"

@@ -122,13 +122,21 @@ class KMeansUpdate(SiteArrays):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class KMeansFedAvgRecipe(ServerRecipe):
-    """Federated mini-batch k-means.
+    """Federated mini-batch k-means: the server moves each centre to the mean of all sites' rows nearest to it.
 
-    Scripts send ``kmeans_step(model.params, rows)``. The first round finds centres to start from, unless
-    ``initial_model`` gives them: an array (n_clusters, d), or a dict with ``centers`` and maybe ``counts``.
+    Scripts send ``kmeans_step(model.params, rows)``: sums and counts, no rows. The first round finds centres to start
+    from, unless ``initial_model`` gives them: an array (n_clusters, d), or a dict with ``centers`` and, optionally,
+    ``counts``. Takes the arguments of ``FedAvgRecipe`` too, except those for weights, aggregation and ``quorum``.
 
     Args:
         n_clusters: number of clusters.
+
+    Example:
+        recipe = KMeansFedAvgRecipe(
+            min_clients=2,
+            train_script="kmeans_client.py",
+            n_clusters=2,
+        )
     """
 
     name: str = "kmeans"

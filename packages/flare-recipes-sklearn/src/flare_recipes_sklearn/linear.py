@@ -91,16 +91,25 @@ def _rows(classes: int) -> int:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
-    """Federated averaging of a linear model of scikit-learn.
+    """Federated averaging of a linear model of scikit-learn, such as an ``SGDClassifier``.
 
-    ``initial_model`` is a linear estimator, fitted or not, or a dict with ``coef_`` and ``intercept_``. One that is
-    not fitted starts from zeros, for which ``num_features`` is needed, and ``classes`` if it is a classifier; with both
-    of them, it may be left out.
+    ``initial_model`` is a linear estimator, fitted or not, or a dict with ``coef_`` and ``intercept_``. An estimator
+    that is not fitted starts from zeros and needs ``num_features``, and ``classes`` if it is a classifier; with both,
+    ``initial_model`` may be left out. Takes the arguments of the other packages' ``FedAvgRecipe`` too.
 
     Args:
-        classes: all labels that there are at any site; scripts find them, sorted as scikit-learn does, in
-            ``flare.get_config()["classes"]``. A fitted classifier knows its own.
+        classes: the labels of all sites; scripts find them, sorted as scikit-learn does, in
+            ``flare.get_config()["classes"]``. A fitted classifier has its own.
         num_features: number of features.
+
+    Example:
+        recipe = FedAvgRecipe(
+            min_clients=2,
+            num_rounds=5,
+            train_script="linear_client.py",
+            classes=[0, 1],
+            num_features=2,
+        )
     """
 
     name: str = "fedavg"

@@ -19,8 +19,8 @@ __all__ = ["SklearnModel"]
 
 
 class SklearnModel(ScriptRecipe):
-    """``initial_model`` is a dict of name to array; a recipe may know further forms. ``initial_ckpt`` is a ``.npz`` or
-    ``.safetensors`` file with such arrays."""
+    """``initial_model`` is a dict of name to array, or another form that the recipe names; ``initial_ckpt`` is a
+    ``.npz`` or ``.safetensors`` file with such arrays."""
 
     framework = "numpy"
     persistor = "flare_runtime.run.persistor.SafetensorsPersistor"

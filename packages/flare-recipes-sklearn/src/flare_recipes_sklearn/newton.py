@@ -119,14 +119,24 @@ def _solved(hessian: Array, gradient: Array) -> Array:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FedAvgLrRecipe(ServerRecipe):
-    """Logistic regression with two labels by the Newton-Raphson method.
+    """Logistic regression with two labels, by the Newton-Raphson method: few rounds, and the result of pooled data.
 
-    Scripts send ``newton_sums(model.params["weights"], rows, labels)``. ``initial_model`` is the weights to start from,
-    (num_features + 1,) with the intercept last, or a dict with ``weights``; zeros if left out.
+    Scripts send ``newton_sums(model.params["weights"], rows, labels)``. ``initial_model`` holds the weights to start
+    from, (num_features + 1,) with the intercept last, or a dict with ``weights``; zeros by default. Takes the arguments
+    of ``FedAvgRecipe`` too, except those for weights, aggregation and ``quorum``.
 
     Args:
-        damping_factor: the part of each step that is taken, above 0 and up to 1.
+        damping_factor: the share of each step that is taken, above 0 and up to 1.
         num_features: number of features, without the intercept.
+
+    Example:
+        recipe = FedAvgLrRecipe(
+            min_clients=2,
+            num_rounds=8,
+            train_script="newton_client.py",
+            num_features=2,
+            key_metric=None,
+        )
     """
 
     name: str = "lr_fedavg"

@@ -139,18 +139,28 @@ def _merged(parts: Iterable[Part]) -> tuple[Array, Array]:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SVMFedAvgRecipe(ServerRecipe):
-    """A support vector machine from the support vectors of all sites, which are rows of their data.
+    """A support vector machine trained on the support vectors of all sites, which are rows of their data.
 
-    Scripts send ``svm_step(model.params, rows, labels, **flare.get_config()["svc"])``; the machine itself is
-    ``svm_of(run.load_model(), ...)``. After one round, it is that of the support vectors which each site has found
-    alone; with more, it becomes that of all rows in one place. ``initial_model`` is a dict with ``support_x`` and
-    ``support_y``, and may be left out.
+    Scripts send ``svm_step(model.params, rows, labels, **flare.get_config()["svc"])``, and
+    ``svm_of(run.load_model(), ...)`` is the machine. After one round it is trained on the support vectors that each
+    site found alone; with more rounds it approaches the machine trained on all rows in one place. ``initial_model`` is
+    a dict with ``support_x`` and ``support_y``, and may be left out. Takes the arguments of ``FedAvgRecipe`` too,
+    except those for weights, aggregation and ``quorum``.
 
     Args:
         kernel: ``linear``, ``poly``, ``rbf`` or ``sigmoid``.
         C: the cost of a row on the wrong side of the margin.
         gamma: the coefficient of the kernels other than ``linear``: a number, or ``auto`` for 1 / number of features.
-            scikit-learn's ``scale`` depends on the rows, so it would be another at each site.
+            scikit-learn's ``scale`` depends on the rows and would differ between sites.
+
+    Example:
+        recipe = SVMFedAvgRecipe(
+            min_clients=2,
+            num_rounds=2,
+            train_script="svm_client.py",
+            kernel="linear",
+            key_metric=None,
+        )
     """
 
     name: str = "svm_fedavg"

@@ -23,9 +23,9 @@ _WANTED = "a keras.Model, or {'class_path': ..., 'args': {...}}"
 
 class KerasModel(ScriptRecipe):
     """``initial_model`` is a ``keras.Model`` that is built, or ``{"class_path": "package.module.Class", "args":
-    {...}}``, which makes one; ``initial_ckpt`` a ``.keras`` file (``safe_mode`` stays on: code in it is refused), a
-    ``.weights.h5`` file with the ``initial_model`` that it belongs to, or ``.safetensors``. Scripts get numpy arrays by
-    the keys of :mod:`flare_recipes_tf.params`."""
+    {...}}``, which describes one; ``initial_ckpt`` is a ``.keras`` file (``safe_mode`` stays on, so code in it is
+    refused), a ``.weights.h5`` file with the ``initial_model`` that it belongs to, or a ``.safetensors`` file. Scripts
+    get numpy arrays by the keys of :mod:`flare_recipes_tf.params`."""
 
     framework = "tensorflow"
     persistor = "flare_recipes_tf.KerasPersistor"

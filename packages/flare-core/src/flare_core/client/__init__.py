@@ -8,13 +8,13 @@
         ...
         flare.send(flare.FLModel(params=..., metrics=...))
 
-The rules are the same wherever the script runs. After ``init``, :func:`receive` gives the model of the current task, as
-often as it is called; :func:`send` answers it, once; :func:`is_running` waits for the next one and is false when the
-run is over. A loop that goes round a third time without ``send`` is refused. A model that was received belongs to the
-script, which may change it in place. When ``send`` returns, the sent arrays may be changed too.
+The rules are the same in every environment. :func:`is_running` waits for the next task and is false when the run is
+over. :func:`receive` returns the model of the current task; further calls return the same one. :func:`send` replies to
+the task, once. A loop that passes :func:`receive` a third time without :func:`send` is an error. The script may change
+a received model in place, and the arrays that it sent as soon as :func:`send` has returned.
 
-In a launch of several processes (``torchrun``), the process of rank 0 talks for the site: the others see the same
-``is_running``, receive None, and their ``send`` does nothing.
+In a launch of several processes (``torchrun``), the process of rank 0 speaks for the site. The others see the same
+:func:`is_running`, receive None, and their :func:`send` does nothing.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def init(rank: int | str | None = None, config_file: str | None = None) -> Sessi
     """Join the run; call it once, before anything else.
 
     Args:
-        rank: this process's rank in a launch of several; the environment variable ``RANK``, else 0, if left out.
-        config_file: not needed: a script finds its run by itself. Accepted so that existing scripts run.
+        rank: rank of this process in a launch of several; by default the environment variable ``RANK``, else 0.
+        config_file: ignored, since a script finds its run by itself; accepted so that existing scripts run.
     Returns:
-        The session, which is also a context manager that shuts down at its end.
+        The session, which is also a context manager that calls :func:`shutdown` at its end.
     Raises:
         ClientApiError: there is no run to join, or a launch of several processes does not say which rank this is.
         ValueError: ``rank`` is neither an integer nor text of one.
@@ -67,18 +67,23 @@ def receive(timeout: float | None = None) -> FLModel | None:
     """Return the model of the current task, waiting for one if there is none.
 
     Returns:
-        The model; None when the run is over, after ``timeout`` seconds without a task, or on a rank other than 0.
+        The model, with ``params``, ``current_round`` and ``total_rounds``; None when the run is over, after ``timeout``
+        seconds without a task, or on a rank other than 0.
+    Raises:
+        ClientApiError: ``init`` was not called, or the model was received in the two passes of the loop before and not
+            answered.
     """
     return current_session().receive(timeout)
 
 
 def send(model: FLModel, clear_cache: bool = True) -> None:
-    """Answer the current task.
+    """Reply to the current task.
 
     Args:
-        model: params (whole or difference), metrics, or both.
-        clear_cache: drop the arrays of the sent and of the received model afterwards (their ``params`` become None),
-            so that their memory is free before the next model arrives.
+        model: params (a whole model or a difference), metrics, or both. ``metrics`` describe the model as it was
+            received; ``meta["NUM_STEPS_CURRENT_ROUND"]`` weighs the contribution.
+        clear_cache: afterwards set ``params`` of the sent and the received model to None, which frees their memory
+            before the next model arrives.
     Raises:
         TypeError: ``model`` is no :class:`FLModel`.
         ClientApiError: no model was received since the last ``send``, or the model is empty.
@@ -92,54 +97,54 @@ def is_running() -> bool:
 
 
 def is_train() -> bool:
-    """Whether the current task is to train."""
+    """Return whether the current task is to train."""
     return current_session().is_task("train")
 
 
 def is_evaluate() -> bool:
-    """Whether the current task is to evaluate the model received."""
+    """Return whether the current task is to evaluate the received model; reply with metrics alone."""
     return current_session().is_task("validate")
 
 
 def is_submit_model() -> bool:
-    """Whether the current task is to submit the site's own model."""
+    """Return whether the current task is to submit a model of the site's own; reply with params."""
     return current_session().is_task("submit_model")
 
 
 def get_task_name() -> str:
-    """Name of the current task."""
+    """Return the name of the current task."""
     return current_session().task_name()
 
 
 def get_job_id() -> str:
-    """Id of the run."""
+    """Return the id of the run."""
     return current_session().channel.job_id
 
 
 def get_site_name() -> str:
-    """Name of this site."""
+    """Return the name of this site."""
     return current_session().channel.site
 
 
 def system_info() -> dict[str, str]:
-    """``job_id`` and ``site_name``."""
+    """Return a dict with ``job_id`` and ``site_name``."""
     return {"job_id": get_job_id(), "site_name": get_site_name()}
 
 
 def get_config() -> dict[str, Any]:
-    """This site's configuration of the job; a copy."""
+    """Return a copy of this site's settings, from ``config`` in ``per_site_config`` and from ``add_client_config``."""
     return dict(current_session().channel.config)
 
 
 def log(key: str, value: Any, data_type: AnalyticsDataType | str = AnalyticsDataType.METRIC, **kwargs: Any) -> None:
-    """Report a number, or something else, to the record of the run and to those who follow it, such as a tracker.
+    """Record a number, or another value, in ``metrics.jsonl`` of the run and in its experiment trackers.
 
     Args:
-        key: its name.
-        value: for the kinds ``SCALARS``, ``METRICS``, ``PARAMETERS`` and ``TAGS`` a dict of names and values, of which
-            ``SCALARS`` alone puts ``key/`` before each name.
-        data_type: what kind of thing it is.
-        kwargs: ``global_step``, an integer, places it in time; the current round does, if left out.
+        key: name of the value.
+        value: a number, a text, or, for the types ``SCALARS``, ``METRICS``, ``PARAMETERS`` and ``TAGS``, a dict of
+            names and values; ``SCALARS`` puts ``key/`` before each name.
+        data_type: type of the value.
+        kwargs: ``global_step``, an integer, is the step of the value; the current round by default.
     Raises:
         ClientApiError: ``init`` was not called.
         TypeError: ``global_step`` is no integer, or a kind that takes a dict got something else.
@@ -148,10 +153,10 @@ def log(key: str, value: Any, data_type: AnalyticsDataType | str = AnalyticsData
 
 
 def clear() -> None:
-    """Drop the received model; the current task can no longer be answered from it."""
+    """Drop the received model; it must be received again before the task can be answered."""
     current_session().clear()
 
 
 def shutdown() -> None:
-    """Leave the run: :func:`is_running` is false from now on."""
+    """End the session: :func:`is_running` is false from now on."""
     current_session().shutdown()

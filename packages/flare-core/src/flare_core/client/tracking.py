@@ -1,8 +1,8 @@
-"""Writers with the call shapes of experiment trackers.
+"""Writers with the interfaces of experiment trackers.
 
-What is written goes to the record of the run (``metrics.jsonl``) and to the trackers that
-:func:`flare_core.recipes.add_experiment_tracking` adds, whichever writer a script uses. All need ``flare.init()``
-first; of several processes of a launch, only that of rank 0 is heard.
+Whichever writer a script uses, values go to the record of the run (``metrics.jsonl``) and to the trackers that
+:func:`flare_core.recipes.add_experiment_tracking` added. All need ``flare.init()`` first; in a launch of several
+processes, only that of rank 0 is heard.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["AnalyticsDataType", "MLflowWriter", "SummaryWriter", "WandBWriter"]
 
 
 class AnalyticsDataType(StrEnum):
-    """What kind of thing is logged."""
+    """Types of logged values."""
 
     SCALAR = "SCALAR"
     SCALARS = "SCALARS"
@@ -41,15 +41,15 @@ _SINGLE = {
 
 
 class SummaryWriter:
-    """Writes scalars as TensorBoard's writer does."""
+    """Log scalars with the interface of TensorBoard's ``SummaryWriter``."""
 
     def add_scalar(self, tag: str, scalar: float, global_step: int | None = None, **kwargs: Any) -> None:
-        """Log one number; the round is its step if ``global_step`` is left out.
+        """Log one number.
 
         Args:
             tag: its name.
             scalar: the number.
-            global_step: the script's own count.
+            global_step: its step; the current round by default.
         """
         _log(tag, scalar, AnalyticsDataType.SCALAR, global_step=global_step, **kwargs)
 
@@ -59,18 +59,18 @@ class SummaryWriter:
         """Log several numbers under ``tag/name``.
 
         Args:
-            tag: what comes before the names.
+            tag: prefix of the names.
             scalars: the numbers by name.
-            global_step: the script's own count; the round, if left out.
+            global_step: their step; the current round by default.
         """
         _log(tag, scalars, AnalyticsDataType.SCALARS, global_step=global_step, **kwargs)
 
     def flush(self) -> None:
-        """Do nothing: every value is sent when it is logged."""
+        """Do nothing; every value is sent when it is logged."""
 
 
 class MLflowWriter:
-    """Writes as MLflow's client does."""
+    """Log with the interface of MLflow's client."""
 
     def log_param(self, key: str, value: Any) -> None:
         """Log one setting."""
@@ -81,12 +81,12 @@ class MLflowWriter:
         _log("params", values, AnalyticsDataType.PARAMETERS)
 
     def log_metric(self, key: str, value: float, step: int | None = None) -> None:
-        """Log one number; the round is its step if ``step`` is left out.
+        """Log one number.
 
         Args:
             key: its name.
             value: the number.
-            step: the script's own count.
+            step: its step; the current round by default.
         """
         _log(key, value, AnalyticsDataType.METRIC, global_step=step)
 
@@ -108,10 +108,10 @@ class MLflowWriter:
 
 
 class WandBWriter:
-    """Writes as Weights & Biases' run does."""
+    """Log with the interface of a run of Weights & Biases."""
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log several numbers; the round is their step if ``step`` is left out."""
+        """Log several numbers; their step is the current round by default."""
         _log("metrics", metrics, AnalyticsDataType.METRICS, global_step=step)
 
 

@@ -13,11 +13,22 @@ __all__ = ["BaseCyclicRecipe"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseCyclicRecipe(ScriptRecipe):
-    """Cyclic learning: the model goes from site to site, and each trains on what the one before has made of it.
+    """Pass one model from site to site; each trains on what the one before has made of it.
+
+    A round is one pass through all sites. Nothing is averaged, so weights have no effect, and the site that comes last
+    has the last word. No best model is chosen, as each site measures another one.
 
     Args:
-        order: ``fixed``, as the run lists the sites; ``random``, drawn anew for each round; or a list of names, others
-            taking no part.
+        order: ``fixed`` is the order in which the run lists the sites; ``random`` is drawn for each round; a list of
+            names leaves out all others.
+
+    Example:
+        recipe = CyclicRecipe(
+            min_clients=2,
+            num_rounds=5,
+            initial_model=model,
+            train_script="client.py",
+        )
     """
 
     name: str = "cyclic"

@@ -26,7 +26,18 @@ class _EvaluationRecipe(ScriptRecipe):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseFedEvalRecipe(_EvaluationRecipe):
-    """Evaluate an existing model at every site: the script gets it with ``flare.is_evaluate()`` and sends metrics."""
+    """Measure an existing model at every site, without training.
+
+    The script is given the model with ``flare.is_evaluate()`` and sends metrics. The record has those of every site,
+    and their mean.
+
+    Example:
+        recipe = FedEvalRecipe(
+            min_clients=2,
+            initial_model=model,
+            train_script="client.py",
+        )
+    """
 
     name: str = "fedeval"
 
@@ -36,13 +47,20 @@ class BaseFedEvalRecipe(_EvaluationRecipe):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseCrossSiteEvalRecipe(_EvaluationRecipe):
-    """Evaluate the given model, and the model of every site, at every site.
+    """Measure the given model, and a model of every site's own, at every site.
 
-    The script is asked for its model with ``flare.is_submit_model()``, and for metrics with ``flare.is_evaluate()``.
-    The result is ``server/cross_site_evaluation.json`` in the run's folder, and a table.
+    The script is asked for its own model with ``flare.is_submit_model()``, and for metrics of one that it is given with
+    ``flare.is_evaluate()``. The result is a table, and ``server/cross_site_evaluation.json`` in the run's folder.
 
     Args:
-        participating_clients: names of the sites that take part, if not all.
+        participating_clients: names of the sites that take part; all by default.
+
+    Example:
+        recipe = CrossSiteEvalRecipe(
+            min_clients=2,
+            initial_model=model,
+            train_script="client.py",
+        )
     """
 
     name: str = "cross_site_eval"

@@ -18,24 +18,40 @@ __all__ = ["BaseFedAvgRecipe"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseFedAvgRecipe(ScriptRecipe):
-    """Federated averaging of a model that a training script trains at each site.
+    """In each round, every site trains the global model on its own data, and the server averages the results.
+
+    The default choice. A site's result is weighted by ``meta["NUM_STEPS_CURRENT_ROUND"]``, 1 if the script sends none.
 
     Args:
-        aggregator: an :class:`~flare_core.Aggregator` instead of the weighted mean, or ``{"class_path", "args"}``.
-        aggregation_weights: extra weight by site name.
-        exclude_vars: keys that the server keeps as they are: an expression searched for in the key, or names.
-        clients_per_round: how many sites take part in a round, drawn anew for each; all that are there if left out.
-        quorum: how many replies end a round; the other sites go on, and their replies count in a later round. All that
-            take part must reply if left out.
-        staleness_exponent: a reply that is so many rounds old counts ``(1 + rounds)^-exponent`` of its difference to
-            the model that its site was given; 0 counts all of it.
-        max_staleness: replies that are more rounds old are dropped.
-        key_metric: the metric that chooses the best model; None chooses none.
-        key_metric_mode: ``max`` where higher is better, ``min`` where lower is.
-        stop_cond: ends the run early, such as ``"accuracy >= 0.9"``.
-        patience: ends it after so many rounds without improvement.
-        evaluator: an :class:`~flare_core.Evaluator`, or ``{"class_path", "args"}``, which measures each new global
-            model at the server. What it measures counts instead of what sites report under the same names.
+        aggregator: an :class:`~flare_core.Aggregator` to use instead of the weighted mean, or
+            ``{"class_path", "args"}``.
+        aggregation_weights: factors on the sites' weights, by site name; 1 for a site that is not named.
+        exclude_vars: parameters that are not aggregated, so that the server's stay as they are: a regular expression
+            searched for in each key, or a list of keys.
+        clients_per_round: number of sites that take part in a round, drawn at random for each; all connected sites by
+            default.
+        quorum: number of replies that end a round. The other sites go on training, and their replies count in a later
+            round. By default, a round ends when all its sites have replied.
+        staleness_exponent: a reply that is ``age`` rounds late counts ``(1 + age)^-exponent`` of its difference to the
+            model that its site was given; 0 counts all of it. Only with a ``quorum``.
+        max_staleness: replies that are more rounds late are dropped. Only with a ``quorum``.
+        key_metric: the metric by which the best model is chosen; None chooses none.
+        key_metric_mode: ``max`` if higher is better, ``min`` if lower is.
+        stop_cond: a condition that ends the run early, such as ``"accuracy >= 0.9"``.
+        patience: ends the run after this many rounds without improvement of the metric in ``stop_cond``, else of
+            ``key_metric``.
+        evaluator: an :class:`~flare_core.Evaluator`, or ``{"class_path", "args"}``, that measures each new global
+            model at the server. Its metrics replace those of the same name that sites report.
+
+    Example:
+        recipe = FedAvgRecipe(
+            min_clients=2,
+            num_rounds=5,
+            initial_model=model,
+            train_script="client.py",
+            key_metric="loss",
+            key_metric_mode="min",
+        )
     """
 
     name: str = "fedavg"

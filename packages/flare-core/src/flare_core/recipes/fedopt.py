@@ -16,16 +16,28 @@ __all__ = ["BaseFedOptRecipe"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseFedOptRecipe(BaseFedAvgRecipe):
-    """Federated optimization: the server takes a step of an optimizer along the difference that a round makes.
+    """Federated averaging whose server applies the sites' mean change with an optimizer, such as SGD with momentum.
 
-    Running statistics, counters and frozen parameters become the sites' mean, as in federated averaging.
+    The negative mean change of a round is taken as a gradient, so the server can have momentum or adaptive learning
+    rates. Running statistics, counters and frozen parameters become the sites' mean, as in federated averaging. Takes
+    the arguments of ``FedAvgRecipe`` too.
 
     Args:
-        optimizer_args: the server's optimizer, ``{"class_path": ..., "args": {...}}``: one of
-            :mod:`flare_core.optimizers` (SGD, Adam, Yogi, Adagrad), or one of the framework's own, such as
-            ``torch.optim.SGD``. SGD with a learning rate of 1 and a momentum of 0.6 if left out.
-        lr_scheduler_args: a factor on its learning rate by round, in the same form: one of
-            :mod:`flare_core.schedules` (Cosine, Step, Exponential).
+        optimizer_args: the server's optimizer as ``{"class_path": ..., "args": {...}}``: one of
+            :mod:`flare_core.optimizers` (SGD, Adam, Yogi, Adagrad) or of the framework, such as ``torch.optim.SGD``.
+            SGD with a learning rate of 1 and a momentum of 0.6 by default.
+        lr_scheduler_args: a factor on its learning rate for each round, in the same form: one of
+            :mod:`flare_core.schedules` (Cosine, Step, Exponential). Constant by default.
+
+    Example:
+        recipe = FedOptRecipe(
+            min_clients=2,
+            num_rounds=5,
+            initial_model=model,
+            train_script="client.py",
+            key_metric=None,
+            optimizer_args={"class_path": "flare_core.optimizers.Adam", "args": {"lr": 0.5}},
+        )
     """
 
     name: str = "fedopt"

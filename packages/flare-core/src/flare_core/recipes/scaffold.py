@@ -13,11 +13,21 @@ __all__ = ["BaseScaffoldRecipe"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseScaffoldRecipe(BaseFedAvgRecipe):
-    """SCAFFOLD: federated averaging with control variates, which undo the drift of sites with different data.
+    """Federated averaging with control variates, which correct the drift of sites that have different data.
 
-    The script uses the Scaffold helper of its framework's package. An ``aggregator`` of one's own cannot be used: the
-    controls are summed beside the weighted mean of the models. Nor can a ``quorum``: the controls of all sites in a
-    round must have been made from the same model.
+    The script uses ``Scaffold`` of its framework's package; with NumPy it computes the controls itself. Takes the
+    arguments of ``FedAvgRecipe`` too, except ``aggregator``, since the controls belong to the weighted mean, and
+    ``quorum``, since all controls of a round must come from the same model. A model and its controls travel together,
+    so traffic doubles.
+
+    Example:
+        recipe = ScaffoldRecipe(
+            min_clients=2,
+            num_rounds=5,
+            initial_model=model,
+            train_script="scaffold_client.py",
+            key_metric=None,
+        )
     """
 
     name: str = "scaffold"

@@ -32,27 +32,28 @@ class ScriptRecipe(Recipe):
 
     Args:
         num_rounds: number of rounds.
-        initial_model: the model to start from, in one of the framework's forms; copied now, so what happens to it
-            later does not change the recipe.
-        initial_ckpt: a checkpoint file to start from, alone or to fill ``initial_model``; relative to the file that
-            makes the recipe.
-        train_script: the script that the sites run, relative to the file that makes the recipe. An absolute path that
-            is not there on this machine is that of a script which is installed at the sites, for ProdEnv only.
-        train_args: its command line, as one string (split as a POSIX shell does, nothing substituted) or as a list.
-        launch_external_process: run the script as its own process instead of inside the site's.
-        command: what starts such a process; the script and its arguments are appended.
-        params_transfer_type: FULL sends whole models back, DIFF their difference to the model received.
-        per_site_config: by site name, values that replace ``train_script``, ``train_args``,
-            ``launch_external_process``, ``command`` and ``params_transfer_type`` there, and ``config``, a dict that the
-            script reads with ``flare.get_config()``. None stands for the recipe's own value; any other value counts.
-        compression: how models are made smaller on the wire: ``fp16``, ``bf16``, ``int8``, ``int4`` or ``zstd`` for
-            both directions, ``topk:0.01`` (which needs DIFF) for results; or a dict with ``task`` and ``result``.
-            ``+zstd`` after a codec compresses further. See :mod:`flare_core.compression` for what each costs.
-        round_deadline_s: seconds after which a round goes on without sites that have not answered, if ``min_clients``
-            have; and without one whose answer stops coming for so long. None waits for all that are there.
-        reconnect_grace_s: seconds to wait for sites while fewer than ``min_clients`` are there; then the run fails.
-        seed: start of every random choice of the run, and of the global generators (``random``, ``numpy.random``,
-            torch) of scripts that run inside the site's process.
+        initial_model: the model to start from, in one of the framework's forms. It is copied when the recipe is made;
+            later changes to the object have no effect.
+        initial_ckpt: a checkpoint file to start from, alone or with ``initial_model``, whose values it replaces. The
+            path is relative to the file that makes the recipe.
+        train_script: the script that the sites run; the path is relative to the file that makes the recipe. It travels
+            with the job. Only for ProdEnv, an absolute path that does not exist on this machine names a script that is
+            installed at the sites.
+        train_args: the script's arguments: one string, split as a POSIX shell does but without substitution, or a list.
+        launch_external_process: run the script as a process of its own instead of inside the site's process.
+        command: the command that starts such a process; the script and its arguments are appended.
+        params_transfer_type: ``FULL`` sends whole models back, ``DIFF`` their difference to the model received.
+        per_site_config: settings by site name that replace ``train_script``, ``train_args``,
+            ``launch_external_process``, ``command`` or ``params_transfer_type`` at that site, and ``config``, a dict
+            that its script reads with ``flare.get_config()``. None means the recipe's own value.
+        compression: a codec that makes models smaller on the wire: ``fp16``, ``bf16``, ``int8``, ``int4`` or ``zstd``
+            in both directions, ``topk:0.01`` (with DIFF only) for results; or a dict with ``task`` and ``result``.
+            A codec followed by ``+zstd`` compresses further. All but ``zstd`` lose precision.
+        round_deadline_s: seconds after which a round goes on without sites that have not replied, if ``min_clients``
+            have, and without a site whose reply stops arriving for that long. None waits for all connected sites.
+        reconnect_grace_s: seconds to wait while fewer than ``min_clients`` sites are connected before the run fails.
+        seed: seeds every random choice of the run, and the global generators (``random``, ``numpy.random``, torch) of
+            scripts that run inside the site's process.
 
     Raises:
         RecipeError: an argument is unusable; names it, its value and the remedy.

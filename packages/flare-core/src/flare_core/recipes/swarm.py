@@ -21,14 +21,24 @@ _TASKS = (TaskName.SWARM_AGGREGATE, TaskName.SWARM_HOLD, TaskName.SWARM_RECALL)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
-    """Swarm learning: federated averaging in which the sites take turns at aggregating, and the server has no model.
+    """Federated averaging in which the sites take turns at aggregating, so that the server never has a trained model.
 
-    The result is at the sites: ``global_model.safetensors`` and ``best_model.safetensors`` in their folders. A
-    ``quorum`` cannot be chosen; nor can an ``evaluator``, ``compression`` or filters at the server, which sees no model
-    to measure or change.
+    The results are at the sites: ``global_model.safetensors`` and ``best_model.safetensors`` in their folders. Takes
+    the arguments of ``FedAvgRecipe`` too, except ``quorum``, ``evaluator`` and ``compression``; filters at the server
+    are refused, as it sees no model.
 
     Args:
-        aggregator_sites: names of the sites that aggregate, in turn; all if left out.
+        aggregator_sites: names of the sites that aggregate, in turn; all by default.
+
+    Example:
+        recipe = SwarmLearningRecipe(
+            min_clients=2,
+            num_rounds=5,
+            initial_model=model,
+            train_script="client.py",
+            key_metric="loss",
+            key_metric_mode="min",
+        )
     """
 
     name: str = "swarm"

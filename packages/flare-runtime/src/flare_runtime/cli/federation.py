@@ -134,20 +134,22 @@ def join(
 
 
 def renew(
-    folder: Annotated[Path, typer.Argument(help="The kit of a site, a relay or an administrator.")],
+    folder: Annotated[Path, typer.Argument(help="The kit of a site, a relay, an administrator or the server.")],
     form: FormOption = Form.TEXT,
 ) -> None:
-    """Replace a kit's key and certificate; the former ones are not valid any more."""
+    """Replace a kit's key and certificate. The former ones of all but the server are not valid any more."""
     from flare_runtime.processes.daemon import pid_of, start_daemon, stop_daemon
     from flare_runtime.provision.join import renew as renew_kit
-    from flare_runtime.provision.kit import Kit
+    from flare_runtime.provision.kit import kit_info
+    from flare_runtime.provision.project import Project
 
     folder = folder.absolute()
-    kind = Kit.load(folder).info.kind
+    kind = kit_info(folder).kind
+    project = Project.load(folder.parent) if kind == "server" else None  # raises before anything is stopped
     is_running = pid_of(kind, folder) is not None
     if is_running:
         stop_daemon(kind, folder)
-    kit = renew_kit(folder)
+    kit = project.renew_server() if project is not None else renew_kit(folder)
     if is_running:
         start_daemon(kind, folder)
     text = f"the certificate of {kit.info.name} is valid until {kit.expires:%Y-%m-%d}"

@@ -21,6 +21,8 @@ __all__ = ["app", "installed_recipes"]
 
 app = typer.Typer(help="The recipes that are installed here.", no_args_is_help=True)
 
+EXAMPLE = "\nExample:\n"
+
 PACKAGES = ("flare_recipes_", "flare_xgb", "flare_stats", "flare_psi", "flare_flower", "flare_edge")
 
 
@@ -53,8 +55,13 @@ def show_recipe(
     show(
         form,
         values,
-        f"from {package} import {class_name}\n\n{values['summary']}\n\n" + "\n".join(map(_argument_text, arguments)),
+        _plain(f"{values['summary']}\n\n{recipe_example(cls)}\n\n" + "\n".join(map(_argument_text, arguments))),
     )
+
+
+def _plain(text: str) -> str:
+    """Docstrings mark code with two backticks, and name classes with a role."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "")
 
 
 def _argument_text(argument: dict[str, Any]) -> str:
@@ -63,17 +70,25 @@ def _argument_text(argument: dict[str, Any]) -> str:
 
 
 def recipe_summary(cls: type) -> str:
-    """What a recipe does: the descriptions of its class, and of the algorithm that it inherits, without arguments."""
-    found = []
-    for each in cls.__mro__:
-        text = inspect.cleandoc(each.__dict__.get("__doc__") or "").partition("\n\nArgs:")[0]
-        if (
-            text
-            and each.__name__ not in ("ScriptRecipe", "Recipe", "ABC", "object")
-            and not each.__name__.startswith("_")
-        ):
-            found.append(text)
-    return "\n\n".join(dict.fromkeys(found))
+    """What a recipe is, what it is for, and the forms of its initial model: docstrings without their sections."""
+    frameworks = [each for each in cls.__mro__ if "framework" in each.__dict__]
+    return "\n\n".join(map(description, dict.fromkeys([cls, algorithm_of(cls), *frameworks])))
+
+
+def recipe_example(cls: type) -> str:
+    """The code that makes such a recipe."""
+    example = inspect.cleandoc(algorithm_of(cls).__doc__ or "").partition(EXAMPLE)[2]
+    return f"from {cls.__module__.partition('.')[0]} import {cls.__name__}\n\n{textwrap.dedent(example)}"
+
+
+def algorithm_of(cls: type) -> type:
+    """The class that describes what a recipe is for: the first with an example, which the frameworks may share."""
+    return next((each for each in cls.__mro__ if EXAMPLE in inspect.cleandoc(each.__dict__.get("__doc__") or "")), cls)
+
+
+def description(cls: type) -> str:
+    """A class's docstring without its sections."""
+    return inspect.cleandoc(cls.__doc__ or "").partition(EXAMPLE)[0].partition("\n\nArgs:\n")[0].strip()
 
 
 def recipe_arguments(cls: type) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from flare_core.job import check_name
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, check_credentials, verified_key
 
-__all__ = ["KINDS", "Kit", "KitError", "KitInfo", "check_participant", "fingerprint", "sign_kit", "write_kit"]
+__all__ = ["KINDS", "Kit", "KitError", "KitInfo", "check_participant", "fingerprint", "kit_info", "sign_kit", "write_kit"]
 
 KINDS = ("server", "client", "relay", "admin")
 KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
@@ -150,6 +150,17 @@ class Kit:
             f"the certificate of {self.info.name} expires on {self.expires:%Y-%m-%d}, in {self.days_left:.0f} days;"
             " renew it with 'flare renew'"
         )
+
+
+def kit_info(folder: Path) -> KitInfo:
+    """Return who a kit is for, even if its certificate has ended.
+
+    Raises:
+        KitError: it is incomplete, or was changed.
+    """
+    content = {name: _read(folder / "startup" / name) for name in (*SIGNED, SIGNATURE)}
+    _check_signature(folder / "startup", content)
+    return _info(folder / "startup" / KIT, content[KIT])
 
 
 def write_kit(

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.job import check_name
-from flare_runtime.provision.kit import Kit, KitError, KitInfo, fingerprint, sign_kit, write_kit, write_private
+from flare_runtime.provision.kit import (
+    Kit,
+    KitError,
+    KitInfo,
+    fingerprint,
+    kit_info,
+    sign_kit,
+    write_kit,
+    write_private,
+)
 from flare_runtime.provision.tokens import ENROLL
 from flare_transport import Credentials
 from flare_transport.address import speaks_for
@@ -105,6 +114,18 @@ class Project:
         credentials: Credentials = issue(self.authority, name, valid_days=valid_days)
         write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate))
         return Kit.load(folder)
+
+    def renew_server(self) -> Kit:
+        """Replace the server's key and certificate, which may have ended; its daemon must not run.
+
+        Raises:
+            KitError: there is no kit of a server.
+        """
+        folder = self.folder / "server"
+        info = kit_info(folder)
+        credentials = issue(self.authority, info.name, valid_days=KIT_DAYS)
+        write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate), replace=True)
+        return Kit.load(folder, kind="server")
 
     def know(self, participants: list[dict[str, Any]]) -> None:
         """Have the server know participants whose kits were made here, from when it is started next."""

@@ -1,0 +1,3 @@
+import numpy as np
+
+model = {"w": np.zeros(2)}
