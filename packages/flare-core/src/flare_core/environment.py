@@ -46,8 +46,16 @@ class Run(Protocol):
             TimeoutError: it goes on after ``timeout`` seconds (None waits as long as it takes).
         """
 
-    def load_model(self, name: str = "global") -> dict[str, Any]:
-        """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework."""
+    def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
+        """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
+
+        The global model of a run that did not finish is that of the last round that it completed; it is returned only
+        with ``raise_on_failure=False``.
+
+        Raises:
+            JobFailed, JobAborted: the run did not finish; the message says which round its model is of.
+            FlareError: there is no such checkpoint; says why.
+        """
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every number of the run: rows with round, site (None for the federation), key and value."""

@@ -15,6 +15,7 @@ from flare_core.environment import ExecEnv, Run, chosen_environment
 from flare_core.errors import JobError, ModelTypeError, RecipeError, UnknownArgumentError
 from flare_core.job import ALL_SITES, SERVER, Job, check_name
 from flare_core.job_folder import export_job
+from flare_core.parameters import recorded_recipe
 
 __all__ = ["Recipe"]
 
@@ -84,7 +85,12 @@ class Recipe(Additions, ABC):
         """Return a new job for this recipe, with all that was added to it."""
         job = self.build()
         self._add_to(job)
+        job.meta["recipe"] = recorded_recipe(self, job)
         return job
+
+    def recorded(self, argument: str) -> Any:
+        """What a run's record says of an argument; see :func:`flare_core.parameters.recorded_recipe`."""
+        return getattr(self, argument)
 
     def execute(self, env: ExecEnv, *, raise_on_failure: bool = True) -> Run:
         """Run the job in ``env`` and return its run; in the simulator it has ended by then.

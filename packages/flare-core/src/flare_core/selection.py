@@ -28,7 +28,7 @@ class MetricMean:
     """Weighted average of each metric over the sites that reported a finite number for it.
 
     Metrics belong to the model that the sites *received*. A site that reports NaN, or leaves a key out, does not take
-    part in that key's average; :attr:`problems` says so. Values that are no numbers are not averaged.
+    part in that key's average, nor do values that are no numbers; :attr:`problems` says so.
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,10 @@ class MetricMean:
         for key, value in (reply.model.metrics or {}).items():
             number = as_number(value)
             if number is None:
+                shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
+                self.problems.append(
+                    f"{reply.site}: metric '{key}' is {shown[:60]}, no number, and left out; flare.log() records text"
+                )
                 continue
             self._reported.setdefault(key, set()).add(reply.site)
             if not math.isfinite(number):
@@ -106,7 +110,7 @@ def as_number(value: Any) -> float | None:
         return float(value) if isinstance(value, bool) else None
     try:
         return float(value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
 
 

@@ -7,17 +7,20 @@ if TYPE_CHECKING:
     from flare_runtime.errors import ScriptError
     from flare_runtime.poc import PocEnv
     from flare_runtime.prod import ProdEnv
+    from flare_runtime.run.recorded import RecordedRun, list_runs
     from flare_runtime.simulator import SimEnv, SimRun
 
-__all__ = ["Admin", "PocEnv", "ProdEnv", "ScriptError", "SimEnv", "SimRun"]
+__all__ = ["Admin", "PocEnv", "ProdEnv", "RecordedRun", "ScriptError", "SimEnv", "SimRun", "list_runs"]
 
 _MODULES = {
     "Admin": "admin",
     "PocEnv": "poc",
     "ProdEnv": "prod",
+    "RecordedRun": "run.recorded",
     "ScriptError": "errors",
     "SimEnv": "simulator",
     "SimRun": "simulator",
+    "list_runs": "run.recorded",
 }
 
 

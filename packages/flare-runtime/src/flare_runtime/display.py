@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, TextIO
 from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, TableMade, WarningRaised
 from flare_runtime.terminal import one_line, printable
 
-__all__ = ["Display", "open_display", "plot", "summary_text", "waiting"]
+__all__ = ["Display", "count", "open_display", "plot", "summary_text", "waiting"]
 
 MAX_METRICS = 4
 
@@ -22,7 +23,7 @@ class Display:
 
     def __init__(self, job_name: str, sites: int, stream: TextIO) -> None:
         self._stream = stream
-        self._say(f"{job_name}: {_count(sites, 'site')}")
+        self._say(f"{job_name}: {count(sites, 'site')}")
 
     def attach(self, events: EventBus) -> None:
         """Show what happens from now on."""
@@ -135,7 +136,7 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
     """A run's end on one screen: outcome, best round, a plot of the metric, where everything is."""
     best = summary.get("best")
     lines = [
-        f"{summary['outcome'].upper()}  {summary['job']}: {_count(summary['rounds'], 'round')}"
+        f"{summary['outcome'].upper()}  {summary['job']}: {count(summary['rounds'], 'round')}"
         f" in {summary['seconds']:.1f} s"
     ]
     if summary.get("error"):
@@ -167,7 +168,8 @@ def _size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
 
 
-def _count(number: int, thing: str) -> str:
+def count(number: int, thing: str) -> str:
+    """A number of things, in words."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
@@ -177,20 +179,44 @@ def _from_here(path: str) -> str:
     return str(place.relative_to(here)) if place.is_relative_to(here) else path
 
 
-def plot(curve: Sequence[tuple[int, float]], *, title: str, width: int = 60, height: int = 6) -> list[str]:
-    """Draw a curve with block characters: one column a point, or the mean of several."""
-    values = _columns([value for _, value in curve], width)
-    low, high = min(values), max(values)
+def plot(
+    curve: Sequence[tuple[int, float]],
+    *,
+    title: str,
+    width: int = 60,
+    height: int = 6,
+    bounds: tuple[float, float] | None = None,
+) -> list[str]:
+    """Draw a curve with block characters: one column a point, or the mean of several.
+
+    Args:
+        curve: rounds and values; values that are not finite are left out, and counted below the title.
+        title: stands above it.
+        width: the most columns.
+        height: in lines.
+        bounds: the lowest and the highest value of the axis; those of the curve if left out.
+    """
+    finite = [(round_, value) for round_, value in curve if math.isfinite(value)]
+    left_out = len(curve) - len(finite)
+    head = f"{title:>9} by round" + (
+        f" ({count(left_out, 'round')} without a finite value left out)" if left_out else ""
+    )
+    if not finite:
+        return [head]
+    values = _columns([value for _, value in finite], width)
+    low, high = bounds or (min(values), max(values))
     span = (high - low) or 1.0
-    levels = [1 + round((value - low) / span * (height * 8 - 1)) for value in values]
+    levels = [1 + round(min(1.0, max(0.0, (value - low) / span)) * (height * 8 - 1)) for value in values]
     rows = []
     for row in range(height - 1, -1, -1):
         cells = "".join(" ▁▂▃▄▅▆▇█"[max(0, min(8, level - row * 8))] for level in levels)
         label = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
+        if high == low and row == height - 1:
+            label = ""  # one value has one label
         rows.append(f"{label:>9} ┤{cells}")
-    first, last = curve[0][0], curve[-1][0]
+    first, last = finite[0][0], finite[-1][0]
     return [
-        f"{title:>9} by round",
+        head,
         *rows,
         f"{'':>9} └{'─' * len(values)}",
         f"{'':>11}{first}{last!s:>{max(1, len(values) - len(str(first)))}}",

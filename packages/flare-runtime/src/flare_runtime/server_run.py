@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.run.checkpoints import Persistor
 from flare_runtime.run.event_log import EVENTS, read_event
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.record import write_summary
+from flare_runtime.run.record import read_summary, write_summary
 from flare_runtime.run.results import RunResults
 
 __all__ = ["ServerRun"]
@@ -47,6 +46,12 @@ class ServerRun:
         """Call back when nothing more is wanted of the server; until then, hold ``owner``."""
         self._done, self._owner = callback, owner
 
+    def __repr__(self) -> str:
+        name = f"{self._job['name']}/{self.get_job_id()}"
+        if self._results is not None:
+            return self._results.describe("ServerRun", name)
+        return f"<ServerRun {name}: {self._job['state']} when last asked>"
+
     def get_job_id(self) -> str:
         """The id under which the server knows the run."""
         id_: str = self._job["id"]
@@ -68,16 +73,17 @@ class ServerRun:
         """
         return self._ended(timeout).path(raise_on_failure=raise_on_failure)
 
-    def load_model(self, name: str = "global") -> dict[str, Any]:
-        """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint.
+    def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
+        """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint, in the framework's form.
+
+        The global model of a run that did not finish is that of the last round that it completed; it is returned only
+        with ``raise_on_failure=False``.
 
         Raises:
-            JobFailed, JobAborted: as for :meth:`get_result`.
-            FlareError: there is no such checkpoint.
+            JobFailed, JobAborted: the run did not finish; the message says which round its model is of.
+            FlareError: there is no such checkpoint; says why.
         """
-        results = self._ended()
-        results.path(raise_on_failure=True)
-        return results.load_model(name)
+        return self._ended().load_model(name, raise_on_failure=raise_on_failure)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Wait for the end, then return every number of the run."""
@@ -113,27 +119,18 @@ class ServerRun:
 
     def _fetch(self, follower: _Follower) -> RunResults:
         follower.finish()
-        folder = RunFolder(self._workspace / self._job["name"] / self.get_job_id())
+        folder = RunFolder.create_as(self._workspace, self._job["name"], self.get_job_id())
         try:
             self._admin.download(self.get_job_id(), folder.path)
         finally:
             self._admin.close()
             if self._done is not None:
                 self._done()
-        summary = _moved(folder, json.loads(folder.summary.read_text(encoding="utf-8")))
+        summary = read_summary(folder)
+        write_summary(folder.summary, summary)
         if "bytes" in summary:
             follower.note(summary_text(summary, follower.curve(summary.get("key_metric"))))
         return RunResults(folder, self._persistor, RunStatus(self._job["state"]), self._job["reason"])
-
-
-def _moved(folder: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
-    """Let a summary name the places where its files are now."""
-    for name in ("global", "best"):
-        path = folder.checkpoint(name)
-        summary[f"{name}_model"] = str(path) if path.is_file() else None
-    summary["folder"] = str(folder.path)
-    write_summary(folder.summary, summary)
-    return summary
 
 
 class _Follower:

@@ -15,6 +15,7 @@ from flare_core.compression.codecs import parse_codec
 from flare_core.errors import JobError, RecipeError
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
 from flare_core.model import ParamsType
+from flare_core.parameters import recorded_model
 from flare_core.recipe import Recipe, check_count, check_seconds, check_sites
 from flare_core.recipes.initial_model import find_checkpoint
 from flare_core.recipes.site_settings import SiteSettings, check_script
@@ -109,6 +110,7 @@ class ScriptRecipe(Recipe):
         model = self._read_model(self.initial_model)
         self._initial = self._snapshot(model, self.initial_ckpt)
         self._workflows = [_checked(self._workflow())]  # which may ask what is trained of that
+        self._model_text = recorded_model(self.initial_model)
         self.initial_model = None  # it is in the snapshot; a large one need not stay in memory
 
     @abstractmethod
@@ -170,6 +172,9 @@ class ScriptRecipe(Recipe):
             if getattr(self, name) is not None:
                 job.meta[name] = getattr(self, name)
         return job
+
+    def recorded(self, argument: str) -> Any:
+        return self._model_text if argument == "initial_model" else super().recorded(argument)
 
     def _compress(self, job: Job) -> None:
         """Add the filters for compression: last where a model leaves one end, first where it reaches the other."""

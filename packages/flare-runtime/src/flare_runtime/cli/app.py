@@ -20,6 +20,7 @@ from flare_runtime.cli import (
     poc,
     recipes,
     running,
+    runs,
     schemas,
 )
 
@@ -38,6 +39,7 @@ running.add_to(app)
 app.command()(schemas.schema)
 app.add_typer(jobs.app, name="job")
 app.add_typer(federation.site_app, name="site")
+app.add_typer(runs.app, name="runs")
 app.add_typer(poc.app, name="poc")
 app.add_typer(recipes.app, name="recipe")
 

@@ -79,6 +79,27 @@ MEMBER = _object(
 POC = _object(
     folder=TEXT, admin=TEXT, processes=_list(_object(name=TEXT, running=FLAG, pid={"type": ["integer", "null"]}))
 )
+PARAMETER: Schema = {"description": "any JSON value"}
+SCORE = _object(round=COUNT, value=NUMBER)
+RUN = _object(
+    id=TEXT,
+    job=TEXT,
+    folder=TEXT,
+    status={"enum": ["finished", "failed", "aborted", "unfinished"]},
+    started=NUMBER,
+    seconds={"type": ["number", "null"]},
+    rounds=COUNT,
+    sites=NAMES,
+    key_metric={"type": ["string", "null"]},
+    best=_or_null(SCORE),
+    metrics={"type": "object", "additionalProperties": {"type": ["number", "string"]}},
+    recipe=_object({"class": TEXT, "arguments": {"type": "object"}, "added": PARAMETER}),
+    models=_object({"global": TEXT, "best": TEXT}),
+    error={"type": ["string", "null"]},
+)
+CURVE = _object(
+    final={"type": ["number", "null"]}, lowest=_or_null(SCORE), highest=_or_null(SCORE), rounds=_list(SCORE)
+)
 STOPPED = _object(stopped=FLAG)
 
 SCHEMAS: dict[str, Schema] = {
@@ -105,6 +126,14 @@ SCHEMAS: dict[str, Schema] = {
     "job clone": JOB,
     "job delete": _object(deleted=TEXT),
     "job download": _object(job=TEXT, folder=TEXT),
+    "runs": _list(RUN),
+    "runs show": RUN,
+    "runs compare": _object(
+        runs=_list(RUN),
+        differences={"type": "object", "additionalProperties": _list(PARAMETER)},
+        metric={"type": ["string", "null"]},
+        metrics={"type": "object", "additionalProperties": _list(CURVE)},
+    ),
     "poc start": POC,
     "poc status": POC,
     "poc stop": STOPPED,

@@ -6,6 +6,7 @@ import logging
 import resource
 import time
 import traceback
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
@@ -14,18 +15,19 @@ from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
 from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
 from flare_core.observer import ObservedRun, observers_of
+from flare_core.parameters import parameters_of
 from flare_runtime.job_code import register_types
 from flare_runtime.run.checkpoints import Checkpoints, Persistor
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.federation import SitesFederation, Waits
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.record import MetricsFile, read_metrics, write_summary
+from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.round_store import RoundStore
 from flare_tensor_downloader import Downloader, DownloadError, StalledError
 from flare_transport import Cell, TransportError
 
-__all__ = ["Crew", "RunController", "persistor_of"]
+__all__ = ["Crew", "RunController", "persistor_of", "reason_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +152,7 @@ class RunController:
         self._metrics.close()
         summary = self._summary(status, error, crew)
         write_summary(self._folder.summary, summary)
-        self.emit(RunEnded(status, str(error or "")))
+        self.emit(RunEnded(status, reason_of(error) or ""))
         return status, error, summary
 
     def emit(self, event: Event) -> None:
@@ -227,7 +229,7 @@ class RunController:
         self._completed = int(restored.get("completed", 0))
         of_all = (row for row in read_metrics(self._folder.metrics) if row["site"] is None and row["round"] is not None)
         for round_, rows in groupby(of_all, key=itemgetter("round")):
-            self._rounds.append(RoundEnded(round_, 0, 0.0, {row["key"]: row["value"] for row in rows}))
+            self._rounds.append(RoundEnded(round_, 0, 0.0, {row["key"]: number_of(row["value"]) for row in rows}))
         if self._rounds:
             self._last[0] = self._rounds[-1].metrics
         self._best = restored.get("best")
@@ -246,15 +248,19 @@ class RunController:
     def _summary(self, status: RunStatus, error: BaseException | None, crew: Crew) -> dict[str, Any]:
         last = {key: value for metrics in self._last.values() for key, value in metrics.items()}
         wanted = self.key_metric
-        self.key_metric = wanted if wanted in last or not last else next(iter(last))
+        if wanted not in last and last and self._best is None:  # nothing was chosen by it; another one can be shown
+            self.key_metric = next(iter(last))
+        seconds = time.monotonic() - self._started
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "outcome": status.value,
             "job": self._job.name,
             "job_id": self._job_id,
+            "started": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="milliseconds"),
             "rounds": self._completed,
-            "seconds": round(time.monotonic() - self._started, 3),
+            "seconds": round(seconds, 3),
             "key_metric": self.key_metric,
+            "chosen_by": wanted,
             "best": self._best,
             "metrics": last,
             "sites": {site: self._fate(site) for site in self._roster.sites},
@@ -264,10 +270,9 @@ class RunController:
                 "rounds": _differences(self._traffic),
             },
             "memory": {"server": {"peak_rss_bytes": usage.ru_maxrss * 1024}, **crew.usage()},
-            "error": None if error is None else str(error) or type(error).__name__,
-            "global_model": self._checkpoint("global"),
-            "best_model": self._checkpoint("best"),
-            "folder": str(self._folder.path),
+            "error": reason_of(error),
+            "recipe": parameters_of(self._job),
+            **self._folder.places(),
         }
 
     def _fate(self, site: str) -> dict[str, str]:
@@ -277,10 +282,6 @@ class RunController:
             return {"status": "absent", "error": self._roster.absent[site].reason}
         return {"status": "ok"}
 
-    def _checkpoint(self, name: str) -> str | None:
-        path = self._folder.checkpoint(name)
-        return str(path) if path.is_file() else None
-
 
 def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
     """What the server sent and received in each round, from the totals after each."""
@@ -289,6 +290,15 @@ def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
         {"sent": after[0] - start[0], "received": after[1] - start[1]}
         for start, after in zip(before, totals, strict=False)
     ]
+
+
+def reason_of(error: BaseException | None) -> str | None:
+    """What ended a run, for people; None if nothing did."""
+    if error is None:
+        return None
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted with Ctrl-C"
+    return str(error) or type(error).__name__
 
 
 def persistor_of(job: Job) -> Persistor | None:

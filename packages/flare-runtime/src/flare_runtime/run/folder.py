@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from flare_core import RecipeError
 
@@ -39,10 +41,13 @@ def make_stamped(parent: Path) -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    return _make_numbered(parent, datetime.now().astimezone().strftime("%Y%m%d-%H%M%S"))
+
+
+def _make_numbered(parent: Path, name: str) -> Path:
     number = 1
     while True:
-        path = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        path = parent / (name if number == 1 else f"{name}-{number}")
         try:
             path.mkdir()
             return path
@@ -67,10 +72,23 @@ class RunFolder:
         Raises:
             RecipeError: the workspace cannot be written; names it.
         """
+        return cls._made(workspace, job_name, make_stamped)
+
+    @classmethod
+    def create_as(cls, workspace: Path, job_name: str, name: str) -> RunFolder:
+        """Make the folder for a run that has a name already, or its name and a number if another run has that folder.
+
+        Raises:
+            RecipeError: the workspace cannot be written; names it.
+        """
+        return cls._made(workspace, job_name, lambda parent: _make_numbered(parent, name))
+
+    @classmethod
+    def _made(cls, workspace: Path, job_name: str, make: Callable[[Path], Path]) -> RunFolder:
         parent = workspace / job_name
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            path = make_stamped(parent)
+            path = make(parent)
         except FileExistsError:
             raise RecipeError(f"{parent} is in the way of the run's folder; choose another workspace_root") from None
         except OSError as error:
@@ -88,6 +106,13 @@ class RunFolder:
     def checkpoint(self, name: str) -> Path:
         """The safetensors file of the ``global`` or ``best`` model."""
         return self.server / f"{name}_model.safetensors"
+
+    def places(self) -> dict[str, Any]:
+        """The entries of a summary that say where things are: the models, None for those that are not there, and the
+        folder."""
+        kept = {name: self.checkpoint(name) for name in ("global", "best")}
+        models = {f"{name}_model": str(path) if path.is_file() else None for name, path in kept.items()}
+        return {**models, "folder": str(self.path)}
 
     def site(self, name: str) -> Path:
         """A site's working folder; made when it is asked for."""

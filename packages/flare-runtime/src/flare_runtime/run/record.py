@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MetricsFile", "read_metrics", "write_summary"]
+from flare_runtime.run.folder import RunFolder
+
+__all__ = ["MetricsFile", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
 
 
 _MOST_BITS = 4096  # Python does not write integers that are much longer
+_NOT_FINITE = {"nan", "inf", "-inf"}
 
 
 class MetricsFile:
@@ -25,7 +28,7 @@ class MetricsFile:
         """Append one line for each metric."""
         for key, value in metrics.items():
             row = {"round": round_, "site": site, "key": key, "value": _plain(value), **extra}
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def flush(self) -> int:
         """Hand what was written to the operating system; return the file's length."""
@@ -53,12 +56,47 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def number_of(value: Any) -> Any:
+    """A recorded value as it was: ``"nan"``, ``"inf"`` and ``"-inf"``, which JSON has no numbers for, become floats."""
+    return float(value) if isinstance(value, str) and value in _NOT_FINITE else value
+
+
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    """Write a run's summary, whole or not at all: a line for each entry, as one can have thousands of rounds."""
+    """Write a run's summary, whole or not at all: a line for each entry, as one can have thousands of rounds.
+
+    What JSON has no form for, such as NaN, is written as text.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    lines = [f"  {json.dumps(key)}: {json.dumps(value, default=str)}" for key, value in summary.items()]
+    lines = [
+        f"  {json.dumps(str(key))}: {json.dumps(strict(value), allow_nan=False)}" for key, value in summary.items()
+    ]
     partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     partial.replace(path)
+
+
+def read_summary(folder: RunFolder) -> dict[str, Any]:
+    """Read a run's summary, whose paths are where the files are now, as the folder may have been moved.
+
+    Raises:
+        FileNotFoundError: there is none, as the run goes on or its process was killed.
+        ValueError: it is no summary; names the file.
+    """
+    try:
+        summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder.summary} is no JSON ({error})") from error
+    if not isinstance(summary, dict):
+        raise ValueError(f"{folder.summary} holds a {type(summary).__name__} where an object is expected")
+    return {**summary, **folder.places()}
+
+
+def strict(value: Any) -> Any:
+    """A value with all that it holds in forms that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(inner) for inner in value]
+    return _plain(value)
 
 
 def _plain(value: Any) -> Any:

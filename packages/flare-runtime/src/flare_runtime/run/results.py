@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError, JobAborted, JobFailed, RunStatus
+from flare_runtime.display import count
 from flare_runtime.run.checkpoints import Persistor
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.record import read_metrics
+from flare_runtime.run.record import number_of, read_metrics, read_summary
 from flare_tensor_downloader import read_file
 
 __all__ = ["RunResults"]
+
+MODELS = ("global", "best")
 
 
 class RunResults:
@@ -37,29 +39,73 @@ class RunResults:
             JobAborted: it was stopped.
         """
         if raise_on_failure and self._status is RunStatus.FAILED:
-            raise JobFailed(f"{self._error}\n(run folder: {self._folder.path})")
+            raise JobFailed(self._reason())
         if raise_on_failure and self._status is RunStatus.ABORTED:
             raise JobAborted(f"{self._error} (run folder: {self._folder.path})")
         return self._folder.path
 
-    def load_model(self, name: str) -> dict[str, Any]:
+    def load_model(self, name: str, *, raise_on_failure: bool) -> dict[str, Any]:
         """The params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
 
         Raises:
-            FlareError: there is no such checkpoint.
+            JobFailed, JobAborted: the run did not finish, and ``raise_on_failure`` is true; the message says which
+                round its model is of.
+            FlareError: there is no such checkpoint; says why.
         """
+        if name not in MODELS:
+            raise FlareError(f"load_model() was asked for {name!r}; a run keeps the models {' and '.join(MODELS)}")
         path = self._folder.checkpoint(name)
+        if raise_on_failure and self._status is not RunStatus.FINISHED:
+            wrong = JobFailed if self._status is RunStatus.FAILED else JobAborted
+            kept = f"; load_model({name!r}, raise_on_failure=False) returns it" if path.is_file() else ""
+            raise wrong(f"the run {self._status.value}{self._progress(name)}{kept}\n{self._reason()}")
         if not path.is_file():
-            hint = "no site reported the key metric" if name == "best" else "the run ended before its first round"
-            raise FlareError(f"the run kept no '{name}' model ({hint}); its folder is {self._folder.path}")
+            raise FlareError(
+                f"the run kept no '{name}' model: {self._why_none(name)}; its folder is {self._folder.path}"
+            )
         params = read_file(path)
         return self._persistor.to_framework(params) if self._persistor is not None else params
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every number of the run: rows with round, site (None for the federation), key and value."""
-        return read_metrics(self._folder.metrics)
+        """Every number of the run: rows with round, site (None for the federation), key and value.
+
+        Values are as the sites reported them: numbers, which may be NaN or infinite, or text.
+        """
+        return [{**row, "value": number_of(row["value"])} for row in read_metrics(self._folder.metrics)]
 
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json."""
-        summary: dict[str, Any] = json.loads(self._folder.summary.read_text(encoding="utf-8"))
-        return summary
+        """The content of summary.json, with the paths at which the files are now."""
+        return read_summary(self._folder)
+
+    def describe(self, kind: str, job_id: str) -> str:
+        """The run in one line, for ``repr``."""
+        return f"<{kind} {job_id}: {self._status.value}, {self._folder.path}>"
+
+    def _reason(self) -> str:
+        return f"{self._error}\n(run folder: {self._folder.path})"
+
+    def _progress(self, name: str) -> str:
+        """How far a run came that did not finish, and so which model it has kept."""
+        summary = self.summary()
+        rounds, best = int(summary.get("rounds", 0)), summary.get("best")
+        if not self._folder.checkpoint(name).is_file():
+            return f" after {count(rounds, 'round')} and kept no '{name}' model"
+        if name == "best" and best:
+            return f" after {count(rounds, 'round')}; its best model is that of round {best['round']}"
+        which = "that of the last round that was completed" if rounds else "the one that it began with"
+        return f" after {count(rounds, 'round')}; its model is {which}"
+
+    def _why_none(self, name: str) -> str:
+        summary = self.summary()
+        if not summary.get("rounds"):
+            return "no round was completed; summary.json says why"
+        if name == "global":
+            return "its workflow saves none"
+        wanted = summary.get("chosen_by")
+        if wanted is None:
+            return "its recipe chooses none, as it has no key_metric"
+        keys = sorted({row["key"] for row in self.metrics() if row["round"] is not None})
+        if wanted in keys:
+            return f"no model was chosen by its key_metric '{wanted}', though sites reported it"
+        reported = f"those of the run are {', '.join(keys)}" if keys else "the run has no metrics"
+        return f"no site reported a finite number for its key_metric '{wanted}' ({reported}); give key_metric=…"

@@ -33,7 +33,7 @@ from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
 from flare_runtime.processes.job_process import LOST_SERVER
 from flare_runtime.processes.lock_file import keep_from_children
-from flare_runtime.run.controller import RunController
+from flare_runtime.run.controller import RunController, reason_of
 from flare_runtime.run.event_log import EVENTS, EventLog
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
@@ -104,7 +104,7 @@ class _JobProcess:
                     for note in self._early:
                         note(controller.federation)
                 status, error, _ = controller.run(self)
-                return status.value, "" if error is None else str(error) or type(error).__name__
+                return status.value, reason_of(error) or ""
         except Exception as error:
             logger.exception("the job cannot be run")
             text = f"{type(error).__name__}: {error}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flare_core import Job, JobError, RecipeError
+from flare_core import Job, JobError, RecipeError, RunStatus
 from flare_core.job import check_name
+from flare_core.parameters import parameters_of
 from flare_core.recipe import check_count
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.processes.cores import available_cores, share_cores
+from flare_runtime.run.controller import reason_of
 from flare_runtime.run.folder import RunFolder, default_workspace
+from flare_runtime.run.record import write_summary
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.simulation import Simulation
@@ -73,7 +76,11 @@ class SimEnv:
         check_fits(job, self.clients)
         folder = RunFolder.create(self.workspace_root or default_workspace(), job.name)
         with log_to(folder.log, self.log_config):
-            return Simulation(job, folder, self._plans(job, folder)).run()
+            try:
+                return Simulation(job, folder, self._plans(job, folder)).run()
+            except BaseException as error:
+                _record_end(job, folder, error)
+                raise
 
     def _plans(self, job: Job, folder: RunFolder) -> list[WorkerPlan]:
         groups = self.gpu_groups or [""]
@@ -95,6 +102,22 @@ class SimEnv:
             )
             for index, sites in enumerate(dealt)
         ]
+
+
+def _record_end(job: Job, folder: RunFolder, error: BaseException) -> None:
+    """Let the folder of a run that could not even begin say why."""
+    if folder.summary.is_file():
+        return
+    aborted = isinstance(error, KeyboardInterrupt)
+    record = {
+        "outcome": (RunStatus.ABORTED if aborted else RunStatus.FAILED).value,
+        "job": job.name,
+        "job_id": f"{job.name}/{folder.run_id}",
+        "error": reason_of(error),
+        "recipe": parameters_of(job),
+        **folder.places(),
+    }
+    write_summary(folder.summary, record)
 
 
 def check_fits(job: Job, clients: Sequence[str]) -> None:

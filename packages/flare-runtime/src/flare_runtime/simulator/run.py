@@ -28,6 +28,9 @@ class SimRun:
         self._status = status
         self._results = RunResults(folder, persistor, status, error)
 
+    def __repr__(self) -> str:
+        return self._results.describe("SimRun", self._job_id)
+
     def get_job_id(self) -> str:
         """The run's id: its job's name and the time of its start."""
         return self._job_id
@@ -45,13 +48,17 @@ class SimRun:
         """
         return self._results.path(raise_on_failure=raise_on_failure)
 
-    def load_model(self, name: str = "global") -> dict[str, Any]:
+    def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
         """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
 
+        The global model of a run that did not finish is that of the last round that it completed; it is returned only
+        with ``raise_on_failure=False``.
+
         Raises:
-            FlareError: there is no such checkpoint.
+            JobFailed, JobAborted: the run did not finish; the message says which round its model is of.
+            FlareError: there is no such checkpoint; says why.
         """
-        return self._results.load_model(name)
+        return self._results.load_model(name, raise_on_failure=raise_on_failure)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every number of the run: rows with round, site (None for the federation), key and value."""

@@ -1,0 +1,170 @@
+"""The parameters of a recipe as plain values, so that a run can say what it was made with; secrets are masked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from flare_core.components import Component
+from flare_core.errors import JobError
+from flare_core.job import ClientApp, Job, ServerApp
+from flare_core.selection import as_number
+
+if TYPE_CHECKING:
+    from flare_core.recipe import Recipe
+
+__all__ = ["parameters_of", "plain", "recorded_model", "recorded_recipe"]
+
+MASK = "***"
+MOST_TEXT = 1000  # characters of a value that is recorded whole
+MOST_ENTRIES = 200
+
+_SECRET = r"(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
+_SECRET_NAME = re.compile(rf"(?:^|[_\W]){_SECRET}$", re.IGNORECASE)
+_IN_TEXT = (
+    (re.compile(r"(\w[\w+.-]*://[^\s/@:]*):[^\s/]*@"), rf"\1:{MASK}@"),  # scheme://user:password@host
+    (re.compile(rf"((?:^|[\W_]){_SECRET}=)[^\s&]+", re.IGNORECASE), rf"\1{MASK}"),  # ?token=…, --password=…
+    (re.compile(rf"(--?[\w-]*{_SECRET}\s+)(?!-)\S+", re.IGNORECASE), rf"\1{MASK}"),  # --password …
+)
+
+
+def recorded_recipe(recipe: Recipe, job: Job) -> dict[str, Any]:
+    """Describe a recipe for the record of its runs: its class, its arguments, and what was added to it.
+
+    The entries are ``class``, ``arguments`` and ``added``: filters and components by the place where they work. All
+    values have a JSON form. An object is described by its class and arguments, an array by its shape and a digest;
+    what looks like a password, a token or a key is masked.
+
+    Args:
+        recipe: whose arguments are described.
+        job: what the recipe has become, with all that was added.
+    """
+    arguments = {each.name: recipe.recorded(each.name) for each in fields(recipe) if each.init}
+    return {
+        "class": recipe.public_name(),
+        "arguments": {name: plain(value, name) for name, value in arguments.items()},
+        "added": _added(job),
+    }
+
+
+def parameters_of(job: Job) -> dict[str, Any]:
+    """Return what a job's recipe was, as :func:`recorded_recipe` describes it; of a job that was not made by a recipe,
+    its first workflow and that one's arguments."""
+    found = job.meta.get("recipe")
+    if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
+        arguments = {str(name): plain(value, str(name)) for name, value in found["arguments"].items()}
+        return {"class": str(found.get("class")), "arguments": arguments, "added": plain(found.get("added") or {})}
+    workflow = job.server.workflows[0] if job.server.workflows else Component("none")
+    described = plain(workflow)
+    arguments = {"min_clients": job.min_clients, "seed": job.seed, **described["args"]}
+    return {"class": described["path"], "arguments": arguments, "added": _added(job)}
+
+
+def recorded_model(model: Any) -> Any:
+    """What a run's record says of an initial model: its class, or its description as it was given; None for none."""
+    if model is None or (isinstance(model, Mapping) and {"class_path", "path"} & set(model)):
+        return plain(model)
+    return _path_of(model if isinstance(model, type) else type(model))
+
+
+def plain(value: Any, name: str = "") -> Any:
+    """A value in a JSON form, with secrets masked; what has none is described.
+
+    Args:
+        value: anything.
+        name: under which it stands; one such as ``password`` masks it.
+    """
+    if name and value is not None and _SECRET_NAME.search(name):
+        return MASK
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str | PurePath):
+        return _short(_masked(str(value)))
+    if isinstance(value, Mapping):
+        return _limited({str(key): plain(inner, str(key)) for key, inner in value.items()})
+    if isinstance(value, list | tuple | set | frozenset):
+        return _limited(_masked_words([plain(inner) for inner in value]))
+    if isinstance(value, Component):
+        return _component(value)
+    return _described(value)
+
+
+def _described(value: Any) -> Any:
+    shape = getattr(value, "shape", None)
+    if shape == () and (number := as_number(value)) is not None:
+        return plain(number)
+    path = _path_of(value if isinstance(value, type) else type(value))
+    if shape is not None and hasattr(value, "tobytes"):
+        return f"{path} {tuple(shape)} {_digest(value.tobytes())}"
+    return path if isinstance(value, type) else _component(Component(path, {}, value))
+
+
+def _path_of(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.").removeprefix("__main__.")
+
+
+def _component(component: Component) -> Any:
+    try:
+        described = component.to_json()
+    except (
+        JobError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # it cannot leave this process, or hides its arguments; its class is what can be said
+        return {"path": component.class_path, "args": {}}
+    return {"path": described["path"], "args": plain(described["args"])}
+
+
+def _added(job: Job) -> dict[str, Any]:
+    """Filters and components of a job, by where they work."""
+    found: dict[str, Any] = {}
+    apps: dict[str, ServerApp | ClientApp] = {"server": job.server, "sites": job.client, **job.sites}
+    for where, app in apps.items():
+        for what in ("task_data_filters", "task_result_filters"):
+            if made := [plain(each) for entry in getattr(app, what) for each in entry.filters]:
+                found[f"{where} {what}"] = made
+        if components := {name: plain(each) for name, each in app.components.items() if name != "persistor"}:
+            found[f"{where} components"] = components
+    return _limited(found)  # type: ignore[no-any-return]  # a dict of few entries stays one
+
+
+def _masked(text: str) -> str:
+    for pattern, replacement in _IN_TEXT:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _masked_words(values: list[Any]) -> list[Any]:
+    """A command line as a list: the word after ``--password`` is masked."""
+    words = [each if isinstance(each, str) else "" for each in values]
+    return [
+        MASK if index and words[index - 1].startswith("-") and _SECRET_NAME.search(words[index - 1]) else value
+        for index, value in enumerate(values)
+    ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}… {len(text)} characters, {_digest(text.encode())}"
+
+
+def _limited(values: Any) -> Any:
+    """A dict or a list; a very long one becomes its length and a digest, by which it can still be compared."""
+    if len(values) <= MOST_ENTRIES:
+        return values
+    return f"{len(values)} entries, {_digest(json.dumps(values, sort_keys=True).encode())}"
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()[:12]}"
