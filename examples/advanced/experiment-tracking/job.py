@@ -9,9 +9,9 @@ from flare_recipes_np import FedAvgRecipe
 from flare_runtime import SimEnv
 
 LOOK = {
-    "tensorboard": "tensorboard --logdir {}/tensorboard",
-    "mlflow": "mlflow ui --backend-store-uri sqlite:///{}/mlflow/mlflow.db",
-    "wandb": "wandb sync {}/wandb/offline-run-*",
+    "tensorboard": "tensorboard --logdir {run}/server/tensorboard",
+    "mlflow": "mlflow ui --backend-store-uri sqlite:///{workspace}/mlflow.db",
+    "wandb": "wandb sync {run}/server/wandb/offline-run-*",
 }
 
 parser = argparse.ArgumentParser()
@@ -31,6 +31,7 @@ add_experiment_tracking(recipe, args.tracker, client_side=args.client_side)
 run = recipe.execute(SimEnv(num_clients=SITES))
 
 print(f"numbers   {len(run.metrics())}; look at them with")
-print(LOOK[args.tracker].format(run.get_result() / "server"))
+folder = run.get_result()
+print(LOOK[args.tracker].format(run=folder, workspace=folder.parent.parent))
 best = run.summary()["best"]
 print(f"accuracy on biopsies that were held out, round {best['round']}: {best['value']:.3f}")

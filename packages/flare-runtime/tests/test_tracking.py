@@ -6,6 +6,7 @@ import logging
 import socket
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import trackers
 from flare_core import Component, JobError, ObservedRun, Observer, RunStatus
 from flare_core.events import EventBus, MetricLogged, RoundEnded, RunEnded, RunStarted
 from flare_runtime.tracking import MLflowReceiver, Receiver, TensorBoardReceiver, WandBReceiver
+from flare_runtime.tracking.mlflow_store import copy_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's, of its own use of SQLAlchemy
 
@@ -129,9 +131,11 @@ def test_with_both_sides_both_happen(project):
 def test_mlflow_has_metrics_parameters_tags_and_texts(project, quiet_mlflow):
     args = {"run_name": "first", "run_tags": {"team": "a"}, "experiment_name": "wards"}
     folder = project.env().deploy(tracked(project, "MLflowReceiver", args=args)).get_result()
-    found = trackers.MLflow(folder / "server" / "mlflow", "wards")
+    assert folder.is_dir()
+    found = trackers.MLflow(project.folder / "runs", "wards")
     assert {name: found.metric(name) for name in found.run.data.metrics} == {**LOGGED, **MEANS}
-    assert found.run.data.params == {name: text for name, text in SETTINGS.items() if "ward" not in name}
+    of_sites = {name: text for name, text in found.run.data.params.items() if "/" in name}
+    assert of_sites == {name: text for name, text in SETTINGS.items() if "ward" not in name}
     assert found.run.data.tags.items() >= {"site-2/ward": "ward 2", "team": "a"}.items()
     assert found.text("site-1/notes/columns.txt") == "a, b"
     assert (found.run.info.status, found.run.info.run_name) == ("FINISHED", "first")
@@ -143,7 +147,7 @@ def test_mlflow_at_the_sites_writes_to_a_store_of_each(project, quiet_mlflow):
     for site in ("site-1", "site-2"):
         found = trackers.MLflow(folder / "sites" / site / "mlflow")
         assert {name: found.metric(name) for name in found.run.data.metrics} == of_site(LOGGED, site)
-        assert (found.run.info.status, found.run.info.run_name) == ("FINISHED", f"job {site}")
+        assert (found.run.info.status, found.run.info.run_name) == ("FINISHED", f"job/{folder.name} {site}")
 
 
 def test_several_runs_can_go_to_one_store_of_mlflow(project, quiet_mlflow, tmp_path):
@@ -156,6 +160,119 @@ def test_several_runs_can_go_to_one_store_of_mlflow(project, quiet_mlflow, tmp_p
     client = MlflowClient(tracking_uri=uri)
     found = client.search_runs([client.get_experiment_by_name("job").experiment_id])
     assert [each.data.metrics["site-2/accuracy"] for each in found] == [3.0, 3.0]
+
+
+def test_runs_of_a_workspace_are_in_one_store_of_mlflow_and_told_apart(project, quiet_mlflow):
+    from mlflow import MlflowClient
+
+    folders = [
+        project.env().deploy(tracked(project, "MLflowReceiver", rounds=rounds)).get_result() for rounds in (1, 2)
+    ]
+    client = MlflowClient(tracking_uri=f"sqlite:///{project.folder}/runs/mlflow.db")
+    found = {
+        each.info.run_name: each for each in client.search_runs([client.get_experiment_by_name("job").experiment_id])
+    }
+    assert sorted(found) == [f"job/{folder.name}" for folder in folders]
+    parameters = [found[f"job/{folder.name}"].data.params for folder in folders]
+    assert [each["num_rounds"] for each in parameters] == ["1", "2"]
+    assert [each["recipe"] for each in parameters] == ["flare_core.workflows.FedAvg"] * 2
+    assert [each["min_clients"] for each in parameters] == ["2", "2"]
+    assert {each.data.tags["flare.folder"] for each in found.values()} == {str(folder) for folder in folders}
+
+
+def test_runs_that_share_an_id_are_runs_of_their_own_in_mlflow(quiet_mlflow, tmp_path):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/shared.db"
+    for place in ("one", "two"):  # workspaces in which a run began in the same second
+        (tmp_path / place).mkdir()
+        events = EventBus()
+        MLflowReceiver(tracking_uri=uri).attach(
+            ObservedRun("job", "job/1", None, tmp_path / place, events, pytest.fail)
+        )
+        events.emit(MetricLogged("accuracy", 0.5, 0, None))
+        events.emit(RunEnded("finished"))
+    client = MlflowClient(tracking_uri=uri)
+    assert len(client.search_runs([client.get_experiment_by_name("job").experiment_id])) == 2
+
+
+def test_two_runs_write_to_one_store_of_mlflow_at_once(quiet_mlflow, tmp_path):
+    from mlflow import MlflowClient
+
+    warnings, buses = [], []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        buses.append(EventBus())
+        run = ObservedRun(
+            "job", f"job/{number}", None, tmp_path / str(number), buses[-1], warnings.append, workspace=tmp_path
+        )
+        MLflowReceiver().attach(run)
+    for step in range(50):
+        for events in buses:
+            events.emit(MetricLogged("loss", 1.0, 0, "site-1", step))
+    for events in buses:
+        events.emit(RunEnded("finished"))
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("job").experiment_id])
+    assert [len(client.get_metric_history(each.info.run_id, "site-1/loss")) for each in found] == [50, 50]
+    assert warnings == []
+
+
+def test_what_a_server_has_recorded_is_copied_to_the_store_of_the_workspace(observed, quiet_mlflow, tmp_path):
+    from mlflow import MlflowClient
+
+    for number in range(2):
+        folder = tmp_path / "runs" / "job" / str(number)
+        (folder / "server").mkdir(parents=True)
+        events = EventBus()
+        run = ObservedRun(
+            "job", str(number), None, folder / "server", events, pytest.fail, {"arguments": {"lr": number}}
+        )
+        MLflowReceiver().attach(run)
+        events.emit(MetricLogged("accuracy", 0.5, 0, None))
+        events.emit(MetricLogged("accuracy", 0.75, 1, None))
+        events.emit(MetricLogged("notes.txt", "a, b", 0, "site-1", None, "TEXT"))
+        events.emit(RunEnded("aborted"))
+        assert copy_run(folder, tmp_path / "runs") is None
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("job").experiment_id])
+    assert sorted((each.info.run_name, each.data.params["lr"], each.info.status) for each in found) == [
+        ("job/0", "0", "KILLED"),
+        ("job/1", "1", "KILLED"),
+    ]
+    for each in found:
+        history = client.get_metric_history(each.info.run_id, "accuracy")
+        assert sorted((point.step, point.value) for point in history) == [(0, 0.5), (1, 0.75)]
+        assert Path(client.download_artifacts(each.info.run_id, "site-1/notes.txt")).read_text() == "a, b"
+
+
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_tensorboard_has_the_parameters_and_the_outcome(tmp_path, status):
+    pytest.importorskip("tensorboard")
+    events = EventBus()
+    recipe = {"class": "Recipe", "arguments": {"num_rounds": 3, "lr": 0.5, "is_new": True, "ckpt": None}}
+    TensorBoardReceiver().attach(ObservedRun("job", "job/1", None, tmp_path, events, pytest.fail, recipe))
+    events.emit(RunEnded(status))
+    found = trackers.hyperparameters(tmp_path / "tensorboard")
+    assert found == (
+        "job/1",
+        {"recipe": "Recipe", "num_rounds": 3.0, "lr": 0.5, "is_new": True, "ckpt": "None"},
+        status,
+    )
+
+
+def test_wandb_has_the_parameters_and_no_metric_is_lost_to_its_axis(tmp_path, wandb):
+    warnings: list[str] = []
+    events = EventBus()
+    recipe = {"class": "Recipe", "arguments": {"num_rounds": 3}}
+    WandBReceiver().attach(ObservedRun("job", "job/1", None, tmp_path, events, warnings.append, recipe))
+    events.emit(MetricLogged("step", 0.5, 1, None))
+    events.emit(MetricLogged("_loss", 0.25, 1, None))
+    events.emit(RunEnded("finished"))
+    found = trackers.WandB(tmp_path)
+    assert found.values == {"step_": [(1, 0.5)], "loss": [(1, 0.25)]}
+    assert found.config.items() >= {"num_rounds": 3, "recipe": "Recipe"}.items()
+    assert len(warnings) == 2
 
 
 def test_wandb_has_a_run_with_one_axis(project, wandb):
@@ -193,7 +310,7 @@ def test_a_run_that_fails_leaves_files_that_can_be_read(project, client):
 def test_a_run_that_fails_has_failed_in_mlflow_too(project, quiet_mlflow):
     run = project.env().deploy(tracked(project, "MLflowReceiver", script=FAILS))
     assert run.get_status() is RunStatus.FAILED
-    found = trackers.MLflow(run.get_result(raise_on_failure=False) / "server" / "mlflow")
+    found = trackers.MLflow(project.folder / "runs")
     assert found.run.info.status == "FAILED"
     assert found.metric("accuracy") == MEANS["accuracy"][:1]
 

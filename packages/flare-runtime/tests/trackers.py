@@ -19,8 +19,23 @@ def tensorboard(folder: Path) -> dict[str, list[tuple[int, float | str]]]:
     texts = {
         tag: [(each.step, each.tensor_proto.string_val[0].decode()) for each in files.Tensors(tag)]
         for tag in tags["tensors"]
+        if not tag.startswith("_hparams_/")
     }
     return {**numbers, **texts}
+
+
+def hyperparameters(folder: Path) -> tuple[str, dict[str, object], str]:
+    """The name, the hyperparameters and the outcome of the only session."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import api_pb2, metadata
+
+    files = EventAccumulator(str(folder))
+    files.Reload()
+    content = files.PluginTagToContent("hparams")
+    start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
+    end = metadata.parse_session_end_info_plugin_data(content[metadata.SESSION_END_INFO_TAG])
+    values = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+    return start.group_name, values, {api_pb2.STATUS_SUCCESS: "finished", api_pb2.STATUS_FAILURE: "failed"}[end.status]
 
 
 class MLflow:

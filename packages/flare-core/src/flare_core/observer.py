@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flare_core.components import Component
 from flare_core.events import EventBus
@@ -29,6 +30,8 @@ class ObservedRun:
             :class:`~flare_core.events.RunEnded` last, however the run ends; in between, at a site, come the numbers
             of this site, at the server everything.
         warn: shows a warning to the people who watch the run; for the thread that emits.
+        recipe: what the run was made with, as ``summary.json`` has it: ``class``, ``arguments`` and ``added``.
+        workspace: the folder of this run and others, where that is on this machine; None at a real server or site.
     """
 
     job_name: str
@@ -37,6 +40,14 @@ class ObservedRun:
     folder: Path
     events: EventBus
     warn: Callable[[str], None]
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    workspace: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call the run among others: the names of the job, of the run and of the site, if it is at one."""
+        run = self.job_id if self.job_id.startswith(f"{self.job_name}/") else f"{self.job_name}/{self.job_id}"
+        return run if self.site is None else f"{run} {self.site}"
 
 
 class Observer(ABC):

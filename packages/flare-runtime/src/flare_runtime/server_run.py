@@ -17,6 +17,7 @@ from flare_runtime.run.event_log import EVENTS, read_event
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.record import read_summary, write_summary
 from flare_runtime.run.results import RunResults
+from flare_runtime.tracking.mlflow_store import copy_run
 
 __all__ = ["ServerRun"]
 
@@ -128,6 +129,8 @@ class ServerRun:
                 self._done()
         summary = read_summary(folder)
         write_summary(folder.summary, summary)
+        if problem := copy_run(folder.path, self._workspace):
+            follower.note(f"warning: {problem}")
         if "bytes" in summary:
             follower.note(summary_text(summary, follower.curve(summary.get("key_metric"))))
         return RunResults(folder, self._persistor, RunStatus(self._job["state"]), self._job["reason"])

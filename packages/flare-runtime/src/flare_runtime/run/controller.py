@@ -122,7 +122,17 @@ class RunController:
         folder = self._folder.server.absolute()
         events, warn = self.federation.events, self.federation.warn
         for observer in self._observers:
-            observer.attach(ObservedRun(self._job.name, self._job_id, None, folder, events, warn))
+            run = ObservedRun(
+                self._job.name,
+                self._job_id,
+                None,
+                folder,
+                events,
+                warn,
+                recipe=parameters_of(self._job),
+                workspace=self._folder.workspace,
+            )
+            observer.attach(run)
 
     def run(self, crew: Crew) -> tuple[RunStatus, BaseException | None, dict[str, Any]]:
         """Run to the end, whatever it is; return how it ended, and the summary that was written."""

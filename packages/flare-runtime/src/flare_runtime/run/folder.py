@@ -56,10 +56,16 @@ def _make_numbered(parent: Path, name: str) -> Path:
 
 
 class RunFolder:
-    """Paths of one run."""
+    """Paths of one run.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the folder.
+        workspace: the folder of this run and others, if it is in one.
+    """
+
+    def __init__(self, path: Path, workspace: Path | None = None) -> None:
         self.path = path
+        self.workspace = workspace
         self.log = path / "log.txt"
         self.summary = path / "summary.json"
         self.metrics = path / "metrics.jsonl"
@@ -93,7 +99,7 @@ class RunFolder:
             raise RecipeError(f"{parent} is in the way of the run's folder; choose another workspace_root") from None
         except OSError as error:
             raise RecipeError(f"the workspace {workspace} cannot be written: {error}; give workspace_root") from error
-        folder = cls(path)
+        folder = cls(path, workspace)
         folder.server.mkdir()
         (path / "sites").mkdir()
         return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -151,11 +151,11 @@ class Site(SiteChannel):
         """Convert what comes and goes."""
         self._exchange = exchange
 
-    def observe(self, observers: Sequence[Observer]) -> None:
-        """Let observers learn what happens here, before anything does."""
+    def observe(self, observers: Sequence[Observer], recipe: Mapping[str, Any]) -> None:
+        """Let observers learn what happens here, before anything does, and with which parameters."""
         folder = self.folder.path.absolute()
         for observer in observers:
-            observer.attach(ObservedRun(self._job_name, self.job_id, self.site, folder, self.events, self.warn))
+            observer.attach(ObservedRun(self._job_name, self.job_id, self.site, folder, self.events, self.warn, recipe))
 
     def serve(self, executor: Executor) -> None:
         """Have the executor do the tasks until the run is over."""

@@ -23,6 +23,7 @@ from flare_core import Executor, JobError, RunStatus, SiteError, Task
 from flare_core.filters import chains
 from flare_core.job import ExecutorEntry
 from flare_core.observer import observers_of
+from flare_core.parameters import parameters_of
 from flare_fobs import FobsError
 from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
@@ -204,7 +205,7 @@ class _Worker:
                 journal=None if beside else journal,
             )
             if not beside:
-                site.observe(observers_of(app.components))
+                site.observe(observers_of(app.components), parameters_of(job))
             self._parts[name].append(_Part(entry.tasks, executor, site))
 
     def _serve(self, part: _Part) -> None:

@@ -13,12 +13,15 @@ from urllib.request import getproxies, proxy_bypass
 
 from flare_core import FlareError, ObservedRun, RecipeError
 from flare_core.events import RunEnded
+from flare_runtime.run.comparison import parameters as flat_parameters
+from flare_runtime.tracking.mlflow_store import FOLDER, Store, experiment_id
 from flare_runtime.tracking.receiver import Entry, Receiver
 
 __all__ = ["MLflowReceiver"]
 
 REACH_S = 10.0  # MLflow itself would try for minutes whether a server is there
-JOB_ID, SITE = "flare.job_id", "flare.site"
+JOB_ID, SITE, IDENTITY = "flare.job_id", "flare.site", "flare.identity"
+MOST_PARAMETERS = 100  # that MLflow takes at once
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
 
@@ -26,13 +29,15 @@ _STATUS = {"finished": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
 class MLflowReceiver(Receiver):
     """Writes into one run of MLflow's; a job that goes on in a new process goes on in the same one.
 
-    Metrics, parameters, tags and the files of texts are named ``site-1/loss``. MLflow keeps the first value of a
-    parameter; a site that logs another is told so.
+    Metrics, parameters, tags and the files of texts are named ``site-1/loss``; the recipe's own parameters have their
+    names alone, such as ``num_rounds``. MLflow keeps the first value of a parameter; a site that logs another is told
+    so.
 
     Args:
-        tracking_uri: of the server or the store; a database beside the run (``mlflow/mlflow.db``) if left out.
+        tracking_uri: of the server or the store. If left out, ``mlflow.db`` in the workspace, for all of its runs,
+            into which what a server has recorded is copied when the run's folder is fetched; at a site, one of its own.
         experiment_name: the experiment, made if it is not there; the job's name if left out.
-        run_name: the run's name; that of the job, with the site's at a site, if left out.
+        run_name: the run's name; its id, such as ``job/20260102-101500``, with the site's name at a site, if left out.
         experiment_tags: tags of an experiment that is made.
         run_tags: tags of the run.
         artifact_location: where an experiment that is made keeps its texts.
@@ -69,7 +74,7 @@ class MLflowReceiver(Receiver):
 
     def open(self, run: ObservedRun) -> None:
         from mlflow import MlflowClient
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells that it makes its tables
@@ -80,13 +85,20 @@ class MLflowReceiver(Receiver):
         self._written: dict[tuple[str, str], bool | int | float | str] = {}
         uri, artifacts = self.tracking_uri, self.artifact_location
         if uri is None:
-            folder = run.folder / "mlflow"
-            folder.mkdir(exist_ok=True)
-            uri = f"sqlite:///{folder}/mlflow.db"
-            artifacts = artifacts or (folder / "artifacts").as_uri()
+            store = Store.of_workspace(run.workspace) if run.workspace is not None else Store.of_run(run.folder)
+            store.database.parent.mkdir(exist_ok=True)
+            uri, artifacts = store.uri, artifacts or store.files.as_uri()
         _reach(uri)
         self._client: Any = MlflowClient(tracking_uri=uri)
         self._run_id: str = self._open_run(run, artifacts)
+        parameters = [Entry("parameter", name, str(value), 0) for name, value in flat_parameters(run.recipe).items()]
+        try:
+            for start in range(0, len(parameters), MOST_PARAMETERS):
+                batch = parameters[start : start + MOST_PARAMETERS]
+                fit = [Param(self._name(each.name), str(each.value)) for each in batch]
+                self._client.log_batch(self._run_id, params=fit)
+        except MlflowException:  # one is not as MLflow takes it: all but that one
+            self.write(parameters)
 
     def write(self, entries: Sequence[Entry]) -> None:
         now = int(time.time() * 1000)
@@ -119,19 +131,20 @@ class MLflowReceiver(Receiver):
                 self.warn(f"the {entry.kind} '{entry.name}' is left out ({str(error).strip().splitlines()[0]})")
 
     def _open_run(self, run: ObservedRun, artifacts: str | None) -> str:
-        name = self.experiment_name or run.job_name
-        experiment = self._client.get_experiment_by_name(name)
-        id_ = self._client.create_experiment(name, artifacts, self.experiment_tags) if experiment is None else None
-        id_ = id_ or experiment.experiment_id
-        tags = {JOB_ID: run.job_id, **({} if run.site is None else {SITE: run.site})}
-        same = [f"tags.`{key}` = '{value}'" for key, value in tags.items()]
-        found = self._client.search_runs([id_], filter_string=" and ".join(same), max_results=100)
-        begun = [each for each in found if each.data.tags.get(SITE) == run.site]
+        id_ = experiment_id(self._client, self.experiment_name or run.job_name, artifacts, self.experiment_tags)
+        identity = self.identity()
+        begun = self._client.search_runs([id_], filter_string=f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
         if begun:
             self._client.update_run(begun[0].info.run_id, status="RUNNING")
             return str(begun[0].info.run_id)
-        run_name = self.run_name or (run.job_name if run.site is None else f"{run.job_name} {run.site}")
-        made = self._client.create_run(id_, run_name=run_name, tags={**(self.run_tags or {}), **tags})
+        tags = {
+            IDENTITY: identity,
+            JOB_ID: run.job_id,
+            FOLDER: str(run.folder.parent if run.site is None else run.folder),
+        }
+        if run.site is not None:
+            tags[SITE] = run.site
+        made = self._client.create_run(id_, run_name=self.run_name or run.name, tags={**(self.run_tags or {}), **tags})
         return str(made.info.run_id)
 
     def _name(self, name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import uuid
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,16 @@ class Receiver(Observer):
     def warn(self, text: str) -> None:
         """Have the people who watch the run see a warning; from any thread."""
         self._warnings.append(text)
+
+    def identity(self) -> str:
+        """A name that no other run has, anywhere, and that this one keeps when it goes on in a new process.
+
+        Ids of jobs are times, which runs of different workspaces and servers can share.
+        """
+        path = self._run.folder / ".tracked-as"
+        if not path.is_file():
+            path.write_text(f"{uuid.uuid4().hex}\n", encoding="ascii")
+        return path.read_text(encoding="ascii").strip()
 
     def _take(self, event: MetricLogged) -> None:
         self._queue.put(event)

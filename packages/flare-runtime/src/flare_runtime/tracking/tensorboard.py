@@ -11,6 +11,7 @@ from typing import Any
 
 from flare_core import ObservedRun, RecipeError
 from flare_core.events import RunEnded
+from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.receiver import Entry, Receiver
 
 __all__ = ["TensorBoardReceiver"]
@@ -18,6 +19,8 @@ __all__ = ["TensorBoardReceiver"]
 
 class TensorBoardReceiver(Receiver):
     """Writes numbers as scalars (float32, as TensorBoard's are), everything else as text.
+
+    The recipe's parameters become hyperparameters, which ``tensorboard --logdir WORKSPACE`` compares for all its runs.
 
     A run that goes on in a new process has one event file more; TensorBoard shows them as one.
 
@@ -52,6 +55,7 @@ class TensorBoardReceiver(Receiver):
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self._records: Any = RecordWriter((folder / name).open("xb"))
         self._add(file_version="brain.Event:2")
+        self._begin(run)
 
     def write(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -59,7 +63,33 @@ class TensorBoardReceiver(Receiver):
         self._records.flush()
 
     def close(self, end: RunEnded) -> None:
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+        status = api_pb2.STATUS_SUCCESS if end.outcome == "finished" else api_pb2.STATUS_FAILURE
+        info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+        self._add_session(metadata.SESSION_END_INFO_TAG, session_end_info=info)
         self._records.close()
+
+    def _begin(self, run: ObservedRun) -> None:
+        """Write the recipe's parameters, by which TensorBoard's HPARAMS compares runs."""
+        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+        info = plugin_data_pb2.SessionStartInfo(group_name=run.name, start_time_secs=time.time())
+        for name, value in flat_parameters(run.recipe).items():
+            if isinstance(value, bool):
+                info.hparams[name].bool_value = value
+            elif isinstance(value, int | float):
+                info.hparams[name].number_value = value
+            else:
+                info.hparams[name].string_value = str(value)
+        self._add_session(metadata.SESSION_START_INFO_TAG, session_start_info=info)
+
+    def _add_session(self, tag: str, **info: Any) -> None:
+        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+        about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**info))
+        value = self._summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)
+        self._add(summary=self._summary(value=[value]))
 
     def _add(self, **content: Any) -> None:
         self._records.write(self._event(wall_time=time.time(), **content).SerializeToString())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any, ClassVar
 
 from flare_core import FlareError, ObservedRun, RecipeError
 from flare_core.events import RunEnded
+from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.receiver import Entry, Receiver
 
 __all__ = ["WandBReceiver"]
@@ -28,10 +28,10 @@ class WandBReceiver(Receiver):
     Args:
         project: the project; the job's name if left out.
         entity: the user or team.
-        group: groups runs, such as those of one job's sites.
-        run_name: the run's name; that of the job, with the site's at a site, if left out.
+        group: groups runs; at sites, those of one run are a group if it is left out.
+        run_name: the run's name; its id, such as ``job/20260102-101500``, with the site's name at a site, if left out.
         run_tags: labels of the run.
-        config: settings to keep with the run.
+        config: settings to keep with the run, beside the recipe's parameters.
         mode: ``offline``, ``online``, ``shared`` or ``disabled``; where the receiver runs, ``WANDB_MODE`` if left out,
             else ``offline``.
     Raises:
@@ -75,17 +75,17 @@ class WandBReceiver(Receiver):
         import wandb
 
         mode: Any = self.mode or os.environ.get("WANDB_MODE") or "offline"
-        name = run.job_name if run.site is None else f"{run.job_name} {run.site}"
+        self._names: dict[str, str] = {}
         self._run_there: Any = wandb.init(
             project=self.project or run.job_name,
             entity=self.entity,
-            group=self.group,
-            name=self.run_name or name,
-            id=hashlib.sha256(f"{run.job_id} {run.site or ''}".encode()).hexdigest()[:16],
+            group=self.group or (None if run.site is None else run.name.removesuffix(f" {run.site}")),
+            name=self.run_name or run.name,
+            id=self.identity()[:16],
             resume="allow",  # a job that goes on in a new process goes on in the same run
             reinit="create_new",  # sites that share a process have a run each
             tags=self.run_tags,
-            config={"job_id": run.job_id, **(self.config or {})},
+            config={**flat_parameters(run.recipe), "job_id": run.job_id, **(self.config or {})},
             mode=mode,
             dir=str(run.folder),
             settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, save_code=False),
@@ -98,7 +98,16 @@ class WandBReceiver(Receiver):
             if entry.kind in ("parameter", "tag"):
                 self._run_there.config.update({entry.name: entry.value}, allow_val_change=True)
             else:
-                self._run_there.log({entry.name: entry.value, STEP: entry.step})
+                self._run_there.log({self._name(entry.name): entry.value, STEP: entry.step})
+
+    def _name(self, name: str) -> str:
+        """The name in W&B, where ``step`` is the axis and a leading underscore is for its own."""
+        if name not in self._names:
+            fit = f"{name}_" if name == STEP else name.lstrip("_") or "value" if name.startswith("_") else name
+            self._names[name] = fit
+            if fit != name:
+                self.warn(f"'{name}' is called '{fit}' there, where that name is taken")
+        return self._names[name]
 
     def close(self, end: RunEnded) -> None:
         import wandb
