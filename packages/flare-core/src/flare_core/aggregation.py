@@ -104,8 +104,18 @@ class Aggregator(ABC):
         """Forget the round; called before each one."""
 
     def update(self, model: FLModel) -> FLModel:
-        """Return the next global model: ``model`` with :meth:`result` applied."""
-        return updated(model, self.result())
+        """Return the next global model: ``model`` with :meth:`result` applied.
+
+        Raises:
+            ModelError: the result is no model; names the class.
+        """
+        result: Any = self.result()
+        if not isinstance(result, FLModel):
+            raise ModelError(
+                f"{type(self).__name__}.result() returned a {type(result).__name__}; return an FLModel with the params"
+                " of the update"
+            )
+        return updated(model, result)
 
 
 @dataclass(slots=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from flare_core.errors import JobError
+from flare_core.errors import FlareError, JobError, ModelError
 from flare_core.job import FilterEntry
-from flare_core.model import FLModel, Key, Params
+from flare_core.model import FLModel, Key, Params, key_text
 
 __all__ = [
     "Filter",
@@ -113,7 +113,14 @@ class _FilteredParams(Mapping[str, Any]):
         path = (*self._path, name)
         if isinstance(value, Mapping):
             return _FilteredParams(value, self._filter, self._context, path)
-        return self._filter.process_tensor(path if len(path) > 1 else name, value, self._context)
+        key = path if len(path) > 1 else name
+        found = self._filter.process_tensor(key, value, self._context)
+        if found is None:
+            raise ModelError(
+                f"{_named(self._filter, self._context)} returned None for '{key_text(key)}'; its process_tensor() must"
+                " return the array that goes on, the same one if it is not to change"
+            )
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._inner)
@@ -152,10 +159,41 @@ def apply_filters(chains: Sequence[FilterChain], model: FLModel, context: Filter
         chains: in the order in which they run.
         model: the first filter's input.
         context: names the task.
+    Raises:
+        ModelError: a filter returned no model, or raised an error that is not Flare's; names it.
     """
     for each in filters_for(chains, context.task):
-        model = each.process(model, context)
+        try:
+            model = _processed(each, model, context)
+        except FlareError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{_named(each, context)} raised {type(error).__name__}: {error}") from error
     return model
+
+
+def _processed(each: Filter, model: FLModel, context: FilterContext) -> FLModel:
+    found: Any = each.process(model, context)
+    if not isinstance(found, FLModel):
+        raise ModelError(
+            f"{_named(each, context)} returned {_described(found)}; its process() must return the FLModel that goes on,"
+            " such as dataclasses.replace(model, params=…)"
+        )
+    return found
+
+
+def _named(each: Filter, context: FilterContext) -> str:
+    """A filter and where it works, for people."""
+    what = "task" if context.point in (FilterPoint.SERVER_OUTPUT, FilterPoint.CLIENT_INPUT) else "result"
+    at_server = context.point in (FilterPoint.SERVER_OUTPUT, FilterPoint.SERVER_INPUT)
+    where = f"at {context.site}" if not at_server else "at the server"
+    if context.point is FilterPoint.SERVER_INPUT:
+        where += f", of what {context.site} has sent,"
+    return f"the filter {type(each).__name__} of the {what} '{context.task}' {where}"
+
+
+def _described(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def filters_for(chains: Sequence[FilterChain], task: str) -> list[Filter]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flare_core.components import Component
+from flare_core.errors import JobError
 from flare_core.events import EventBus
 
-__all__ = ["ObservedRun", "Observer", "observers_of"]
+__all__ = ["ObservedRun", "Observer", "attach_observers", "observers_of"]
 
 _OTHERS = {"persistor"}  # what has a use of its own, which makes it
 
@@ -63,6 +64,22 @@ class Observer(ABC):
 
         Handlers run on the thread that emits, which waits for them; an exception of theirs ends the run.
         """
+
+
+def attach_observers(observers: Sequence[Observer], run: ObservedRun) -> None:
+    """Attach observers to a run.
+
+    Raises:
+        JobError: one of them cannot begin; names it, and where it is.
+    """
+    for observer in observers:
+        try:
+            observer.attach(run)
+        except Exception as error:
+            where = "at the server" if run.site is None else f"at {run.site}"
+            raise JobError(
+                f"the observer {type(observer).__name__} {where} raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def observers_of(components: Mapping[str, Component]) -> list[Observer]:

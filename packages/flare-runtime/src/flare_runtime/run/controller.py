@@ -14,11 +14,12 @@ from typing import Any, Protocol
 from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
 from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
-from flare_core.observer import ObservedRun, observers_of
+from flare_core.observer import ObservedRun, attach_observers, observers_of
 from flare_core.parameters import parameters_of
 from flare_runtime.job_code import register_types
 from flare_runtime.run.checkpoints import Checkpoints, Persistor
 from flare_runtime.run.dispatch import Dispatch
+from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation, Waits
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write_summary
@@ -27,7 +28,7 @@ from flare_runtime.run.round_store import RoundStore
 from flare_tensor_downloader import Downloader, DownloadError, StalledError
 from flare_transport import Cell, TransportError
 
-__all__ = ["Crew", "RunController", "persistor_of", "reason_of"]
+__all__ = ["Crew", "RunController", "persistor_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -121,18 +122,14 @@ class RunController:
         self.federation.events.subscribe(ModelSaved, self._model_saved)
         folder = self._folder.server.absolute()
         events, warn = self.federation.events, self.federation.warn
-        for observer in self._observers:
-            run = ObservedRun(
-                self._job.name,
-                self._job_id,
-                None,
-                folder,
-                events,
-                warn,
-                recipe=parameters_of(self._job),
-                workspace=self._folder.workspace,
-            )
-            observer.attach(run)
+        recipe = parameters_of(self._job)
+        run = ObservedRun(self._job.name, self._job_id, None, folder, events, warn, recipe, self._folder.workspace)
+        try:
+            attach_observers(self._observers, run)
+        except JobError:
+            self._store.close()
+            self._metrics.close()
+            raise
 
     def run(self, crew: Crew) -> tuple[RunStatus, BaseException | None, dict[str, Any]]:
         """Run to the end, whatever it is; return how it ended, and the summary that was written."""
@@ -300,15 +297,6 @@ def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
         {"sent": after[0] - start[0], "received": after[1] - start[1]}
         for start, after in zip(before, totals, strict=False)
     ]
-
-
-def reason_of(error: BaseException | None) -> str | None:
-    """What ended a run, for people; None if nothing did."""
-    if error is None:
-        return None
-    if isinstance(error, KeyboardInterrupt):
-        return "it was interrupted with Ctrl-C"
-    return str(error) or type(error).__name__
 
 
 def persistor_of(job: Job) -> Persistor | None:

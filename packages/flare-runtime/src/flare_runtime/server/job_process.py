@@ -33,8 +33,9 @@ from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
 from flare_runtime.processes.job_process import LOST_SERVER
 from flare_runtime.processes.lock_file import keep_from_children
-from flare_runtime.run.controller import RunController, reason_of
+from flare_runtime.run.controller import RunController
 from flare_runtime.run.event_log import EVENTS, EventLog
+from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.record import write_summary
@@ -107,9 +108,9 @@ class _JobProcess:
                 return status.value, reason_of(error) or ""
         except Exception as error:
             logger.exception("the job cannot be run")
-            text = f"{type(error).__name__}: {error}"
+            text = reason_of(error)
             write_summary(self._folder.summary, {"outcome": "failed", "job_id": self._plan["job_id"], "error": text})
-            return "failed", text
+            return "failed", text or ""
 
     def start(self) -> None:
         """The workflow itself waits for as many sites as it needs."""

@@ -11,7 +11,7 @@ from flare_core.parameters import parameters_of
 from flare_core.recipe import check_count
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.processes.cores import available_cores, share_cores
-from flare_runtime.run.controller import reason_of
+from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import write_summary
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups

@@ -73,8 +73,7 @@ class WorkerPool:
     def connect(self) -> None:
         """Begin to hear from the workers; after this, this process has threads."""
         for worker in self._workers:
-            worker.waiter = threading.Thread(target=self._await_end, args=(worker,), name="flare-waiter", daemon=True)
-            worker.waiter.start()
+            self._watch(worker)
             self._cell.attach(SocketLink(worker.plan.name, worker.connection))
 
     def usage(self) -> dict[str, dict[str, float]]:
@@ -88,6 +87,10 @@ class WorkerPool:
     def stop(self) -> None:
         """End all workers and everything that they started, if need be by force; returns when they are gone."""
         self._cell.close()  # which ends a worker and its children, unless its process is stuck
+        for worker in self._workers:
+            if worker.waiter is None:  # something was wrong before it was connected
+                worker.connection.close()
+                self._watch(worker)
         if not self._all_gone.wait(GRACE_S):
             for worker in self._workers:
                 if worker.status is None:
@@ -96,6 +99,11 @@ class WorkerPool:
         for worker in self._workers:
             if worker.waiter is not None:
                 worker.waiter.join()
+
+    def _watch(self, worker: _Worker) -> None:
+        """Learn of the end of a worker."""
+        worker.waiter = threading.Thread(target=self._await_end, args=(worker,), name="flare-waiter", daemon=True)
+        worker.waiter.start()
 
     def _start(self, plans: Sequence[WorkerPlan]) -> None:
         start = self._fork if can_fork() else self._spawn

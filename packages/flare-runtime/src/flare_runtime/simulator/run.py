@@ -7,6 +7,7 @@ from typing import Any
 
 from flare_core import RunStatus
 from flare_runtime.run.checkpoints import Persistor
+from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.results import RunResults
 
@@ -26,7 +27,7 @@ class SimRun:
     ) -> None:
         self._job_id = job_id
         self._status = status
-        self._results = RunResults(folder, persistor, status, error)
+        self._results = RunResults(folder, persistor, status, reason_of(error))
 
     def __repr__(self) -> str:
         return self._results.describe("SimRun", self._job_id)

@@ -26,6 +26,7 @@ from flare_core import (
 from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
 from flare_core.filters import FilterChain, apply_filters
 from flare_core.model import MetaKey
+from flare_core.observer import attach_observers
 from flare_runtime.job_code import decomposers_of
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
@@ -154,8 +155,8 @@ class Site(SiteChannel):
     def observe(self, observers: Sequence[Observer], recipe: Mapping[str, Any]) -> None:
         """Let observers learn what happens here, before anything does, and with which parameters."""
         folder = self.folder.path.absolute()
-        for observer in observers:
-            observer.attach(ObservedRun(self._job_name, self.job_id, self.site, folder, self.events, self.warn, recipe))
+        run = ObservedRun(self._job_name, self.job_id, self.site, folder, self.events, self.warn, recipe)
+        attach_observers(observers, run)
 
     def serve(self, executor: Executor) -> None:
         """Have the executor do the tasks until the run is over."""

@@ -50,6 +50,7 @@ __all__ = ["run_worker"]
 logger = logging.getLogger(__name__)
 
 _COPIES_AT_ONCE = 8
+_TELL_S = 10.0
 _COPIED_BYTES = 2**20  # at once
 
 
@@ -146,8 +147,11 @@ class _Worker:
             try:
                 with importable(self._plan.job.client_code(name)):
                     self._prepare_site(name)
-            except JobError as error:
-                self._cell.send(self._plan.server, "failed", [name, f"{name}: {error}", ""])
+            except Exception as error:
+                why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+                failure = [name, f"{name} could not be prepared: {why}", ""]
+                # Not sent only: the end of this process, which follows, must not be known before its reason.
+                self._cell.request(self._plan.server, "failed", failure, timeout_s=_TELL_S)
                 raise
         parts = self._all_parts()
         self._left = len(parts)
