@@ -47,6 +47,10 @@ def test_every_json_output_is_as_its_schema_says(shell, tmp_path):
     check("job", "list")
     check("job", "show", submitted)
     check("job", "download", submitted, "--to", "fetched")
+    assert check("runs") == []  # what was only submitted from here is no run of this workspace
+    fetched = check("runs", "show", "fetched")
+    assert (fetched["status"], fetched["rounds"], fetched["recipe"]["arguments"]["num_rounds"]) == ("finished", 2, 2)
+    check("runs", "compare", "fetched", "fetched")
     clone = check("job", "clone", submitted)["id"]
     check("status")
     check("job", "abort", clone)

@@ -133,6 +133,8 @@ class Additions:
     def _add_filter(
         self, chain: str, filter: Filter, tasks: Sequence[str] | None, sites: tuple[str, ...] | None
     ) -> None:
+        if isinstance(filter, type):
+            raise RecipeError(f"a filter is the class {filter.__name__} itself; give an object, {filter.__name__}(…)")
         if not isinstance(filter, Filter):
             raise RecipeError(f"a filter is a {type(filter).__name__}; give an object whose class derives from Filter")
         entry = FilterEntry(tuple(tasks or ("*",)), (Component.of(filter, what="a filter"),))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -45,15 +45,7 @@ class Recipe(Additions, ABC):
 
     def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error would name a base class
         known = [field.name for field in fields(cls) if field.init]
-        if arguments:
-            raise UnknownArgumentError(
-                f"{cls.public_name()} takes arguments by their names only, such as {known[0]}=…; its first is not named"
-            )
-        for name in named:
-            if name not in known:
-                close = get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-                raise UnknownArgumentError(f"{cls.public_name()} has no argument {name!r}; {hint}")
+        check_named(cls.public_name(), known, arguments, named)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -98,8 +90,13 @@ class Recipe(Additions, ABC):
         ``flare run`` can put another environment in the place of ``env``.
 
         Raises:
+            RecipeError: ``env`` is no environment, or the job does not fit it.
             JobFailed: the run failed, unless ``raise_on_failure`` is false.
         """
+        if isinstance(env, type):
+            raise RecipeError(f"env is the class {env.__name__} itself; give an object, such as {env.__name__}(…)")
+        if not isinstance(env, ExecEnv):
+            raise RecipeError(f"env is {env!r}; give an environment, such as SimEnv(num_clients={self.min_clients})")
         run = (chosen_environment() or env).deploy(self.job())
         if raise_on_failure and run.get_status().has_ended:
             run.get_result()
@@ -108,6 +105,23 @@ class Recipe(Additions, ABC):
     def export(self, job_dir: str | Path) -> Path:
         """Write the job as a folder below ``job_dir`` and return that folder."""
         return export_job(self.job(), Path(job_dir))
+
+
+def check_named(what: str, known: Sequence[str], arguments: Sequence[Any], named: Iterable[str]) -> None:
+    """Refuse arguments without a name, and names that are none of the ``known`` arguments of ``what``.
+
+    Raises:
+        UnknownArgumentError: names the first, and the argument that may be meant.
+    """
+    if arguments:
+        raise UnknownArgumentError(
+            f"{what} takes arguments by their names only, such as {known[0]}=…; its first is not named"
+        )
+    for name in named:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+            raise UnknownArgumentError(f"{what} has no argument {name!r}; {hint}")
 
 
 def check_count(value: Any, name: str, *, minimum: int = 1) -> int:

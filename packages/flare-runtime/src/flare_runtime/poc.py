@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Self
 
 from flare_core import Job
-from flare_core.recipe import check_count
+from flare_core.recipe import check_count, check_named
 from flare_runtime.display import waiting
 from flare_runtime.processes.daemon import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
 from flare_runtime.prod import ProdEnv
@@ -133,6 +136,10 @@ class PocEnv:
         RecipeError: neither or contradictory numbers and names of sites, a bad name, or a GPU that is not there.
     """
 
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error names no argument that may be meant
+        check_named(cls.__name__, list(inspect.signature(cls.__init__).parameters)[1:], arguments, named)
+        return super().__new__(cls)
+
     def __init__(
         self,
         *,
@@ -159,7 +166,8 @@ class PocEnv:
         if is_kept and all(kept.status().values()):
             return ProdEnv(kept.admin, workspace_root=self.workspace_root).deploy(job)
         poc = Poc(Path(tempfile.mkdtemp(prefix="flare-poc-")))
-        clean_up = weakref.finalize(poc, _remove, poc.folder, poc._daemons)
+        unfetched: list[str] = []
+        clean_up = weakref.finalize(poc, _remove, poc.folder, poc._daemons, unfetched)
         poc.prepare(self.clients)
         poc.start(leashed=True, gpus=self.gpu_groups)
         try:
@@ -167,11 +175,20 @@ class PocEnv:
         except BaseException:
             clean_up()
             raise
-        run.when_done(clean_up, poc)
+        unfetched.append(run.get_job_id())
+
+        def done() -> None:
+            unfetched.clear()
+            clean_up()
+
+        run.when_done(done, poc)
         return run
 
 
-def _remove(folder: Path, daemons: list[RunningDaemon]) -> None:
+def _remove(folder: Path, daemons: list[RunningDaemon], unfetched: Sequence[str]) -> None:
+    for job in unfetched:
+        text = f"warning: the job {job} ends here, as nobody has waited for its result: call run.get_result()"
+        print(text, file=sys.stderr)
     sites = daemons[1:]
     for site in sites:  # together, without threads: none can be started when the interpreter ends, which this may be
         site.ask_to_stop()

@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def up(
     folder: Annotated[Path, typer.Option(help="The project's folder.")] = PROJECT,
     name: Annotated[str, typer.Option(help="The project's name.")] = "flare",
-    port: Annotated[int, typer.Option(help="The one port that sites connect to.")] = 8002,
+    port: Annotated[int, typer.Option(help="The one port that sites connect to.", min=1, max=65535)] = 8002,
     address: Annotated[
         str, typer.Option(help="This machine's name or address for the sites; found out if left out.")
     ] = "",

@@ -27,7 +27,7 @@ FolderOption = Annotated[
 @app.command()
 def start(
     clients: Annotated[int, typer.Option("--clients", "-n", help="How many sites.", min=1)] = 2,
-    port: Annotated[int, typer.Option(help="The server's port; 0 takes one that is free.")] = 0,
+    port: Annotated[int, typer.Option(help="The server's port; 0 takes one that is free.", min=0, max=65535)] = 0,
     folder: FolderOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:

@@ -50,6 +50,8 @@ def run(
     """Run a script that executes a recipe, and wait for the result."""
     from flare_core.environment import choose_environment
 
+    if script.is_dir():
+        raise typer.BadParameter(f"{script} is a folder; give the script in it that executes the recipe")
     if not script.is_file():
         raise typer.BadParameter(f"{script} is not there; give the script that executes the recipe")
     chosen = _environment(env, clients, study, kit)

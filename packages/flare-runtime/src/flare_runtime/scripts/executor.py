@@ -118,7 +118,7 @@ class ScriptExecutor(Executor):
         except BaseException as error:
             name = type(error).__name__
             raise ScriptError(
-                f"{site.site}: {self.script} failed {site.progress} with {name}: {error}",
+                f"{site.site}: {self.script} failed {site.progress} with {name}: {error}{_remedy(error, site)}",
                 site=site.site,
                 details=_traceback_of(error),
             ) from error
@@ -164,6 +164,24 @@ def _main_module(path: Path, script: str) -> types.ModuleType:
     }
     module.__dict__.update(attributes)
     return module
+
+
+def _remedy(error: BaseException, site: Site) -> str:
+    """What helps against an error that newcomers meet."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f". Install it at {site.site}, if it is a package; a module of the job's own travels if it lies beside the"
+            " script, or by recipe.add_client_file(…)"
+        )
+    name = error.filename if isinstance(error, FileNotFoundError) else None
+    if isinstance(name, str) and name and not PurePosixPath(name).is_absolute():
+        return (
+            f". Scripts run in the folder of their site, {site.folder.path}; give the whole path of data at the site,"
+            " and find files beside the script with Path(__file__).parent"
+        )
+    if isinstance(error, EOFError) and "reading a line" in str(error):
+        return ". Scripts have no terminal to ask; give them values with train_args"
+    return ""
 
 
 def _traceback_of(error: BaseException) -> str:

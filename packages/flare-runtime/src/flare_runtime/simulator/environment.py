@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, Self
 
 from flare_core import Job, JobError, RecipeError, RunStatus
 from flare_core.job import check_name
 from flare_core.parameters import parameters_of
-from flare_core.recipe import check_count
+from flare_core.recipe import check_count, check_named
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.processes.cores import available_cores, share_cores
 from flare_runtime.run.failure import reason_of
@@ -41,6 +43,10 @@ class SimEnv:
     Raises:
         RecipeError: neither or contradictory numbers and names of sites, a bad name, a GPU that is not there.
     """
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error names no argument that may be meant
+        check_named(cls.__name__, list(inspect.signature(cls.__init__).parameters)[1:], arguments, named)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -151,6 +157,10 @@ def check_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
     """
     if names is not None and isinstance(names, str):
         raise RecipeError(f"clients is the text {names!r}; give a list of names")
+    if names is not None and not isinstance(names, Sequence | Set):
+        raise RecipeError(f"clients is {names!r}; give a list of names, or num_clients=… for a number of sites")
+    if isinstance(names, Set):
+        names = sorted(names)
     if not names:
         if count < 1:
             raise RecipeError("give num_clients (from 1), or clients with the sites' names")

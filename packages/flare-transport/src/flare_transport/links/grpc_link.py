@@ -78,7 +78,7 @@ def connect(address: Address, reception: Reception, identity: Identity, *, peer:
     try:
         return event_loop().run(connector.connect(timeout_s))
     except TransportError as error:
-        raise type(error)(f"{reception.name} got no link to {address}: {error}") from error
+        raise type(error)(f"no connection to {address}: {error}") from error
 
 
 class _Connector:
@@ -209,4 +209,5 @@ def _refusal(code: Any, details: str) -> TransportError:
             "the other end hung up before the connection was made: the certificates do not fit (both must come from an"
             f" authority that the other end trusts), or a proxy answers there whose server is down ({details})"
         )
-    return UnreachableError(f"nobody answered ({details or code.name})")
+    reason = details.rpartition("Failed to connect to remote host: ")[2]  # before it, gRPC says the same three times
+    return UnreachableError(f"nobody answered ({reason or code.name})")
