@@ -45,7 +45,7 @@ def test_nobody_listens(network):
     address = network.listen(first)
     first.close()
     site = network.cell("site-1")
-    with pytest.raises(ConnectionError, match="site-1 got no link to"):
+    with pytest.raises(ConnectionError, match=r"no (link|connection) to"):
         site.connect(address, **network.proof(site, "server"))
     assert site.peers == ()
 
