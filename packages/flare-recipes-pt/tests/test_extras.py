@@ -17,9 +17,7 @@ def test_importing_the_package_imports_neither():
     assert printed(f"import sys, flare_recipes_pt; print({names} & set(sys.modules))") == "set()"
 
 
-@pytest.mark.parametrize(
-    ("extra", "package"), [("lightning", "lightning"), ("transformers", "transformers"), ("transformers", "peft")]
-)
+@pytest.mark.parametrize(("extra", "package"), [("lightning", "lightning"), ("transformers", "transformers")])
 def test_a_missing_package_is_told_with_what_installs_it(extra, package):
     code = f"""
 import sys

@@ -240,3 +240,158 @@ def test_two_ranks_train_one_model_and_the_first_talks(played, command):
     first, second = ((folder / f"rank-{rank}.txt").read_text() for rank in (0, 1))
     assert first == second == str(run.load_model()["inner.weight"].tolist())
     assert len(metrics_of(run)) == 2 * 2
+
+
+def log_of(run) -> str:
+    return (run.get_result() / "sites" / "site-1" / "log.txt").read_text()
+
+
+def with_callback(callback: str, *, epochs: int = 2) -> str:
+    """The script with a callback, as in Trainer(callbacks=[...])."""
+    script = LIGHTNING.replace("max_epochs=epochs,", f"max_epochs={epochs}, callbacks=[{callback}],")
+    assert script != LIGHTNING
+    return script.replace("from torch import nn", "from lightning.pytorch.callbacks import *\n    from torch import nn")
+
+
+COUNT = "while flare.is_running():\n    trainer.fit(net, loader, everything)\n    print('steps', trainer.global_step)\n"
+
+
+def test_early_stopping_judges_each_round_by_itself(played):
+    script = with_callback("EarlyStopping('loss', patience=1, min_delta=100.0)", epochs=9)
+    assert "steps 6\nsteps 12\nsteps 18\n" in log_of(played(f"{script}###{COUNT}"))
+
+
+def test_a_limit_of_time_is_that_of_each_round(played):
+    script = with_callback("Timer('00:00:00:01')", epochs=10**6)
+    assert log_of(played(f"{script}###{COUNT}", rounds=2)).count("steps") == 2
+
+
+def test_a_schedule_over_all_steps_is_planned_for_one_round(played):
+    planned = "optimizer, scheduler = optimizers(self.inner)"
+    script = LIGHTNING.replace(planned, f"{planned}; print('planned', self.trainer.estimated_stepping_batches)")
+    run = played(f"{script}###{COUNT}", "--restore 0", rounds=4)
+    assert log_of(run).count("planned 6\n") == 4
+    assert log_of(run).count("planned") == 4
+
+
+def test_a_schedule_that_has_ended_is_told_and_not_a_round_of_nothing(played):
+    script = LIGHTNING.replace(
+        "return [optimizer], [scheduler]",
+        "return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: max(0.0, 1 - epoch / 2))]",
+    )
+    assert script != LIGHTNING
+    with pytest.raises(JobFailed, match=r"in round 1 .*learning rate was 0 in all 6 steps.*restore_state=False"):
+        played(f"{script}###{LOOP}")
+    played(f"{script}###{LOOP}", "--restore 0")
+
+
+def test_callbacks_see_the_received_model_when_training_starts_and_may_change_the_trained_to_the_last(played):
+    own = """
+        from lightning.pytorch import Callback
+
+        class Reference(Callback):
+            def on_fit_start(self, trainer, module):
+                assert torch.equal(module.inner.weight, flare.receive().params["inner.weight"])
+
+        class Rounds(Callback):
+            def on_fit_end(self, trainer, module):
+                with torch.no_grad():
+                    module.inner.weight.fill_(9.0)
+
+        trainer.callbacks.insert(0, Reference())
+        net.configure_callbacks = lambda: [Rounds()]
+    """
+    run = played(f"{LIGHTNING}###{own}###{LOOP}", rounds=2)
+    assert run.load_model()["inner.weight"].tolist() == [[9.0] * 3]
+
+
+def test_an_average_is_that_of_a_round_and_no_part_of_the_evaluation_of_the_received_model(played):
+    callbacks = pytest.importorskip("lightning.pytorch.callbacks")
+    if not hasattr(callbacks, "EMAWeightAveraging"):
+        pytest.skip("this version of Lightning has none")
+    loop = """
+        x, y = data.tensors
+        while flare.is_running():
+            received = flare.receive().params
+            loss = nn.functional.mse_loss(x @ received["inner.weight"].T + received["inner.bias"], y)
+            trainer.validate(net, everything, verbose=False)
+            torch.testing.assert_close(trainer.callback_metrics["loss"], loss)
+            trainer.fit(net, loader, everything)
+    """
+    played(f"{with_callback('EMAWeightAveraging(decay=0.5)')}###{loop}")
+    late = with_callback("EMAWeightAveraging(update_starting_at_step=1000)")  # so it ends where it began
+    found = played(f"{late}###{loop}").load_model()["inner.weight"]
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, nn.Linear(3, 1).weight.detach())
+
+
+@pytest.mark.parametrize(
+    ("script", "loop", "message"),
+    [
+        (with_callback("StochasticWeightAveraging(0.05)"), LOOP, "StochasticWeightAveraging counts epochs"),
+        (LIGHTNING, LOOP.replace("loader, everything)", "loader, ckpt_path='some.ckpt')"), "begins with the model rec"),
+    ],
+)
+def test_what_would_train_another_model_is_refused(played, script, loop, message):
+    save = "trainer.strategy.connect(net)\ntrainer.save_checkpoint('some.ckpt')\n"
+    with pytest.raises(JobFailed, match=message):
+        played(f"{script}###{save}###{loop}", rounds=1)
+
+
+def test_steps_that_the_trainer_does_not_see_do_not_make_a_model_that_weighs_nothing(played):
+    raw = """
+        def training_step(batch, batch_idx):
+            optimizer = net.optimizers(use_pl_optimizer=False)
+            optimizer.zero_grad()
+            nn.functional.mse_loss(net.inner(batch[0]), batch[1]).backward()
+            optimizer.step()
+            if trainer.is_last_batch:
+                net.lr_schedulers().step()
+
+        net.automatic_optimization = False
+        net.training_step = training_step
+    """
+    with pytest.raises(JobFailed, match=r"counted no step of an optimizer.*__fl_meta__"):
+        played(f"{LIGHTNING}###{raw}###{LOOP}", rounds=1)
+    weighed = "net.__fl_meta__ = {'NUM_STEPS_CURRENT_ROUND': 6}\n"
+    found = played(f"{LIGHTNING}###{raw}###{weighed}###{LOOP}", rounds=1).load_model()
+    for key, value in played(PLAIN, "--restore 1", rounds=1).load_model().items():
+        torch.testing.assert_close(found[key], value)
+
+
+def test_a_module_in_half_precision_does_not_round_the_mean(played):
+    script = LIGHTNING.replace('accelerator="cpu",', 'accelerator="cpu", precision="bf16-true",')
+    assert script != LIGHTNING
+    model = played(f"{script}###{LOOP}", rounds=1).load_model()
+    assert {value.dtype for value in model.values()} == {torch.float32}
+    assert any(not torch.equal(value, value.bfloat16().float()) for value in model.values())
+
+
+def test_predictions_are_the_received_models(played):
+    loop = """
+        net.forward = lambda batch: net.inner(batch[0])
+        while flare.is_running():
+            received = flare.receive().params
+            with torch.no_grad():
+                net.inner.weight.fill_(99.0)
+            found = trainer.predict(net, everything)[0]
+            torch.testing.assert_close(found, data.tensors[0] @ received["inner.weight"].T + received["inner.bias"])
+            trainer.fit(net, loader)
+    """
+    played(f"{LIGHTNING}###{loop}", rounds=2)
+
+
+def test_trainers_that_are_made_in_each_round_are_one_site(played):
+    loop = """
+        while flare.is_running():
+            first, second = (Trainer(accelerator="cpu", max_epochs=2, **quiet) for _ in range(2))
+            flare.patch(first)
+            flare.patch(second)
+            first.validate(net, everything, verbose=False)
+            second.fit(net, loader)
+            first.fit(net, loader)  # it is answered
+    """
+    found, wanted = played(f"{LIGHTNING}###{loop}"), played(PLAIN, "--restore 0")
+    for key, value in wanted.load_model().items():
+        assert torch.equal(found.load_model()[key], value)
+    assert [row[:3] for row in metrics_of(found)] == [row[:3] for row in metrics_of(wanted)]

@@ -238,3 +238,99 @@ def test_two_ranks_train_one_adapter_and_the_first_talks(played, project):
     first, second = ((folder / f"rank-{rank}.txt").read_text() for rank in (0, 1))
     final = run.load_model()
     assert first == second == str({key: final[key].tolist() for key in eval(first)})
+
+
+def test_a_trainer_that_makes_its_own_model_trains_the_one_received(played, project):
+    bert = project[1]["bert"]
+    script = PATCHED.replace("model=model,", "model_init=bert,")
+    assert "model_init" in script
+    found = played(f"{script}###{LOOP}", bert(), "--full", rounds=3)
+    wanted = played(PLAIN, bert(), "--restore 1", rounds=3)
+    for key, value in wanted.load_model().items():
+        torch.testing.assert_close(found.load_model()[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_checkpoint_to_go_on_from_is_refused(played, project):
+    script = LOOP.replace("trainer.train()", "trainer.train(resume_from_checkpoint='out/checkpoint-8')")
+    with pytest.raises(JobFailed, match=r"resume_from_checkpoint='out/checkpoint-8'\) would train another model"):
+        played(f"{PATCHED}###{script}", project[1]["bert"](), "--full", rounds=1)
+
+
+def test_a_schedule_of_the_scripts_that_has_ended_is_told(played, project):
+    own = """
+        trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: max(0, 1 - step / 8))
+    """
+    with pytest.raises(JobFailed, match=r"in round 1 .*learning rate was 0 in all 8 steps"):
+        played(f"{PATCHED}###{own}###{LOOP}", project[1]["bert"](), "--full")
+
+
+def test_what_is_trained_beside_an_adapter_must_travel(played, project):
+    from flare_recipes_pt.transformers import shared_state
+
+    more = "model.base_model.model.bert.pooler.dense.weight.requires_grad_(True)\n"
+    with pytest.raises(JobFailed, match=r"1 parameters are trained but.*pooler\.dense\.weight.*modules_to_save"):
+        played(f"{PATCHED}###{more}###{LOOP}", shared_state(project[1]["adapted"]()), rounds=1)
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("PromptTuningConfig", False), ("PromptEncoderConfig", True)])
+def test_a_prompt_travels_unless_a_network_makes_it(played, project, kind, refused):
+    import peft
+
+    from flare_recipes_pt.transformers import shared_state
+
+    config = f"{kind}(task_type='SEQ_CLS', num_virtual_tokens=3)"
+    script = PATCHED.replace("from model import", f"from peft import {kind}, get_peft_model\n    from model import")
+    script = script.replace("adapted(options.rank)", f"get_peft_model(bert(), {config})")
+    script = script.replace("assert options.full or base", "")
+    initial = shared_state(peft.get_peft_model(project[1]["bert"](), eval(config, vars(peft))))
+    if refused:
+        with pytest.raises(JobFailed, match=r"prompt_encoder.*cannot be averaged"):
+            played(f"{script}###{LOOP}", initial, rounds=1)
+    else:
+        final = played(f"{script}###{LOOP}", initial).load_model()
+        assert not torch.equal(final["prompt_embeddings"], initial["prompt_embeddings"])
+
+
+def test_predictions_are_the_received_models(played, project):
+    loop = """
+        while flare.is_running():
+            received = {key: value.clone() for key, value in flare.receive().params.items()}
+            with torch.no_grad():
+                model.classifier.weight.fill_(99.0)
+            trainer.predict(data)
+            assert torch.equal(model.classifier.weight, received["classifier.weight"])
+            trainer.train()
+    """
+    played(f"{PATCHED}###{loop}", project[1]["bert"](), "--full")
+
+
+def test_a_training_that_has_failed_leaves_evaluations_to_the_script(played, project):
+    loop = """
+        while flare.is_running():
+            rows, trainer.train_dataset = trainer.train_dataset, [{"input_ids": torch.tensor([999]), "labels": 0}] * 4
+            try:
+                trainer.train()
+            except IndexError:
+                trainer.train_dataset = rows
+            with torch.no_grad():
+                model.classifier.weight.fill_(99.0)
+            trainer.evaluate()
+            trainer.train()
+    """
+    run = played(f"{PATCHED}###{loop}", project[1]["bert"](), "--full", rounds=1)
+    wanted = played(PLAIN, project[1]["bert"](), "--restore 1", rounds=1)
+    for ours, plain in zip(metrics_of(run), metrics_of(wanted), strict=True):
+        assert ours[3] == pytest.approx(plain[3], rel=1e-5)
+
+
+def test_a_trainer_takes_part_where_peft_is_not_installed(played, project):
+    folder, names = project
+    without = MODEL.replace("    from peft import LoraConfig, get_peft_model\n", "")
+    assert without != MODEL
+    (folder / "model.py").write_text(textwrap.dedent(without))
+    missing = "import sys\nsys.modules['peft'] = None  # as if it were not installed\n"
+    run = played(f"{missing}###{PATCHED}###{LOOP}", names["bert"](), "--full", launch_external_process=True)
+    wanted = played(PLAIN, names["bert"](), "--restore 1")
+    for key, value in wanted.load_model().items():
+        torch.testing.assert_close(run.load_model()[key], value, rtol=1e-4, atol=1e-6)

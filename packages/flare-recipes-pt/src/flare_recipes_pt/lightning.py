@@ -13,6 +13,7 @@ The recipe's initial model is the ``LightningModule`` itself.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import flare_core.client as client
@@ -34,11 +35,15 @@ def patch(
 ) -> None:
     """Make a trainer take part in the run: call it once, before the loop over ``flare.is_running()``.
 
-    From then on ``trainer.fit``, ``validate`` and ``test`` begin with the model that was received. What ``validate``
-    logs before ``fit`` is sent as the metrics of that model. After ``fit`` the model is sent, weighted by its steps or
-    by what the attribute ``__fl_meta__`` of the module says, such as ``{"NUM_STEPS_CURRENT_ROUND": examples}``. Where
-    the task is to evaluate a model, or to submit the site's own, ``fit`` trains nothing; so the loop above serves
-    cross-site evaluation too. Without a task, as after the run, all is as without a federation.
+    From then on ``trainer.fit``, ``validate``, ``test`` and ``predict`` begin with the model that was received. What
+    ``validate`` logs before ``fit`` is sent as the metrics of that model. After ``fit`` the model is sent, weighted by
+    its steps or by what the attribute ``__fl_meta__`` of the module says, such as
+    ``{"NUM_STEPS_CURRENT_ROUND": examples}``. Where the task is to evaluate a model, or to submit the site's own,
+    ``fit`` trains nothing; so the loop above serves cross-site evaluation too. Without a task, as after the run, all is
+    as without a federation.
+
+    Early stopping and ``max_time`` begin anew in each round, and ``trainer.estimated_stepping_batches`` is that of one
+    round. Callbacks see the received model from ``on_fit_start`` on, not yet in ``setup``.
 
     With several devices (``strategy="ddp"``, each with a whole model), the script runs as its own process:
     ``launch_external_process=True``.
@@ -56,7 +61,13 @@ def patch(
     """
     if not any(isinstance(each, _Federated) for each in trainer.callbacks):
         link = TrainerLink(rank=trainer.global_rank, strict=load_state_dict_strict)
-        trainer.callbacks.append(_Federated(link, restore_state, update_fit_loop))
+        federated = _Federated(link, restore_state, update_fit_loop)
+        # First, so that other callbacks see the received model; and last, so that they may still change the trained.
+        trainer.callbacks = [federated, *trainer.callbacks, _AtTheEnd(federated)]
+
+
+_ANEW_IN_EACH_ROUND = {"EarlyStopping", "Timer"}
+"""Callbacks that would end every fit after the one that they have ended, or judge one model by another."""
 
 
 class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are skipped, see pyproject.toml
@@ -66,38 +77,61 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
         self._extends = extends
         self._limits: tuple[int, int] | None = None  # epochs and steps of a round, as the trainer was made with them
         self._states: tuple[list[Any], list[Any]] | None = None  # of optimizers and schedulers
+        self._at_start: list[tuple[Callback, dict[str, Any]]] | None = None  # callbacks that begin each round anew
         self._training = Training.ALONE
         self._has_run = False
+        self._has_learned = False
         self._first_step = 0
         self._limit: Any = None
+        self._later_limits: tuple[int, int] = (-1, -1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":  # it is validated within fit, too
-            self._link.begin_evaluation(SharedModel.of(pl_module))
+            self._begin_evaluation(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
             self._link.end_evaluation(trainer.callback_metrics)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._link.begin_evaluation(SharedModel.of(pl_module))
+        self._begin_evaluation(trainer, pl_module)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin_evaluation(trainer, pl_module)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Have the optimizers and schedulers that are made now planned for one round, not for all until now."""
+        if stage == "fit" and self._limits is not None:
+            loop = trainer.fit_loop
+            self._later_limits = (loop.max_epochs, loop.epoch_loop.max_steps)
+            loop.max_epochs, loop.epoch_loop.max_steps = self._limits
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._limits is not None:
+            trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = self._later_limits
+        if self._link.has_task:
+            _check(trainer)
         self._training = self._link.begin_training(SharedModel.of(pl_module))
         if self._training in (Training.IDLE, Training.SUBMIT):
             self._limit, trainer.limit_train_batches = trainer.limit_train_batches, 0  # fit then ends at once
         if self._training is Training.FEDERATED:
-            self._has_run, self._first_step = False, trainer.global_step
+            self._has_run, self._has_learned, self._first_step = False, False, trainer.global_step
             if self._extends:
                 self._extend(trainer)
             if self._states is not None:
                 self._restore(trainer)
+            self._begin_callbacks(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._has_run = True
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not on_train_end: callbacks and the module itself may still change the model there, as averaging does.
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if not self._has_learned:
+            groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+            self._has_learned = not groups or any(group.get("lr", 1) != 0 for group in groups)
+
+    def end_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send what came out; called when all other callbacks are done, which may change the model to the last."""
         model = SharedModel.of(pl_module)
         if self._training in (Training.IDLE, Training.SUBMIT):
             trainer.limit_train_batches = self._limit
@@ -108,14 +142,37 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
                 raise ClientApiError(
                     f"fit() trained nothing: it stops at max_epochs={trainer.max_epochs} and"
                     f" max_steps={trainer.max_steps}, and {trainer.current_epoch} epochs and {trainer.global_step}"
-                    " steps are over; patch the trainer with update_fit_loop=True, or raise the limit in each round"
+                    " steps are over; patch the trainer with update_fit_loop=True, or raise the limit in each round."
+                    " Or it had no batch to train with: look at the data, and limit_train_batches"
                 )
             if self._restores:
                 self._states = (
                     [optimizer.state_dict() for optimizer in trainer.optimizers],
                     [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
                 )
-            self._link.end_training(model, steps=trainer.global_step - self._first_step, meta=meta_of(pl_module))
+            steps = trainer.global_step - self._first_step
+            self._link.end_training(model, steps=steps, learned=self._has_learned, meta=meta_of(pl_module))
+
+    def _begin_evaluation(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._link.has_task and trainer.ckpt_path is not None:
+            raise ClientApiError(
+                f"{trainer.state.fn} begins with the model received, not with that of ckpt_path={trainer.ckpt_path};"
+                " leave it out, or evaluate the checkpoint after fit"
+            )
+        self._link.begin_evaluation(SharedModel.of(pl_module))
+        if self._link.has_task:
+            _begin_averages(trainer, pl_module)
+
+    def _begin_callbacks(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._at_start is None:
+            chosen = [each for each in trainer.callbacks if _names(each) & _ANEW_IN_EACH_ROUND]
+            self._at_start = [(each, copy.deepcopy(vars(each))) for each in chosen]
+        for callback, state in self._at_start:
+            vars(callback).update(copy.deepcopy(state))
+        _begin_averages(trainer, pl_module)
+        end = [each for each in trainer.callbacks if isinstance(each, _AtTheEnd)]
+        # Those of the module's configure_callbacks() were added behind it, and not before this fit.
+        trainer.callbacks = [each for each in trainer.callbacks if each not in end] + end
 
     def _extend(self, trainer: Trainer) -> None:
         loop = trainer.fit_loop
@@ -134,3 +191,45 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
             optimizer.load_state_dict(state)
         for config, state in zip(trainer.lr_scheduler_configs, schedulers, strict=True):
             config.scheduler.load_state_dict(state)
+
+
+class _AtTheEnd(Callback):  # type: ignore[misc]  # lightning's classes are skipped, see pyproject.toml
+    """The last callback, for what is done when the others are through."""
+
+    def __init__(self, federated: _Federated) -> None:
+        self._federated = federated
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not on_train_end: callbacks and the module itself may still change the model there, as averaging does.
+        self._federated.end_fit(trainer, pl_module)
+
+
+def _check(trainer: Trainer) -> None:
+    """Refuse what would train another model than the one received.
+
+    Raises:
+        ClientApiError: a checkpoint to go on from, or a callback that counts epochs over all rounds.
+    """
+    if trainer.ckpt_path is not None:
+        raise ClientApiError(
+            f"fit() is to go on from ckpt_path={trainer.ckpt_path}, but each round begins with the model received;"
+            " leave it out"
+        )
+    if any("StochasticWeightAveraging" in _names(each) for each in trainer.callbacks):
+        raise ClientApiError(
+            "StochasticWeightAveraging counts epochs over all rounds and averages the models of different ones; take"
+            " lightning.pytorch.callbacks.WeightAveraging, which averages within each round"
+        )
+
+
+def _begin_averages(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Put the model received in the place of the average of the round before, which is evaluated in its stead."""
+    for callback in trainer.callbacks:
+        average = getattr(callback, "_average_model", None)
+        if "WeightAveraging" in _names(callback) and average is not None:
+            average.module.load_state_dict(pl_module.state_dict())
+
+
+def _names(callback: Callback) -> set[str]:
+    """Of its class and those that it derives from: those of pytorch_lightning are others than lightning's."""
+    return {cls.__name__ for cls in type(callback).__mro__}

@@ -12,19 +12,23 @@ A task is taken when the script has the trainer do something, and answered when 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 import flare_core.client as client
 from flare_core import ClientApiError, FlareError, FLModel, MetaKey, ShapeMismatchError, TaskName, UnknownKeyError
-from flare_core.client.session import current_session
+from flare_core.client.session import Session, current_session
 
 __all__ = ["SharedModel", "TrainerLink", "Training", "missing_package"]
+
+logger = logging.getLogger(__name__)
 
 
 class Training(Enum):
@@ -48,7 +52,7 @@ class SharedModel:
     """The part of a model that travels.
 
     Args:
-        state: returns its tensors by name, which share the model's memory.
+        state: returns its tensors by name, which mostly share the model's memory.
         load: puts tensors of the same names into the model.
         remedy: what to do when the names are not those of the global model.
     """
@@ -65,10 +69,28 @@ class SharedModel:
         return cls(module.state_dict, partial(module.load_state_dict, strict=False), remedy)
 
 
+@dataclass(slots=True)
+class _Progress:
+    """What a script's trainers have done for the run, all of them together."""
+
+    task: str | None = None
+    answered: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+    received: Mapping[str, torch.Tensor] = field(default_factory=dict)  # on rank 0, until it is answered
+    keys: list[str] = field(default_factory=list)  # those of the received model that the site's has, too
+    has_trained: bool = False
+    own: dict[str, torch.Tensor] | None = None  # the site's model, when the trainer holds another
+
+
+_progress: WeakKeyDictionary[Session, _Progress] = WeakKeyDictionary()
+
+
 class TrainerLink:
     """A trainer's part in a run; joins the run, unless the script has.
 
-    All ranks call the same methods at the same time; that of rank 0 talks to the federation and tells the others.
+    All ranks call the same methods at the same time; that of rank 0 talks to the federation and tells the others. What
+    one trainer of a script has measured or trained counts for its other trainers, such as one that is made in each
+    round.
 
     Args:
         rank: this process's rank in a launch of several.
@@ -77,30 +99,33 @@ class TrainerLink:
 
     def __init__(self, *, rank: int, strict: bool) -> None:
         try:
-            self._rank = current_session().rank
+            session = current_session()
         except ClientApiError:
-            self._rank = client.init(rank=rank).rank
+            session = client.init(rank=rank)
+        self._rank = session.rank
         self._strict = strict
-        self._task: str | None = None
-        self._answered = False
-        self._metrics: dict[str, float] = {}
-        self._keys: list[str] = []  # those of the received model
-        self._has_trained = False
-        self._own: dict[str, torch.Tensor] | None = None  # the site's model, when the trainer holds another
+        self._run = _progress.setdefault(session, _Progress())
+
+    @property
+    def has_task(self) -> bool:
+        """Whether there is a task that is not answered, in all ranks."""
+        self._look()
+        return self._run.task is not None
 
     def begin_evaluation(self, model: SharedModel) -> None:
         """Load the received model, if it is there to be evaluated or trained."""
         self._look()
-        if self._task not in (None, TaskName.SUBMIT_MODEL):
+        if self._run.task not in (None, TaskName.SUBMIT_MODEL):
             self._load(model)
 
     def end_evaluation(self, metrics: Mapping[str, Any]) -> None:
         """Keep the metrics for the answer to the task, or send them if they are the answer."""
-        if self._task is None or self._task == TaskName.SUBMIT_MODEL:
+        run = self._run
+        if run.task is None or run.task == TaskName.SUBMIT_MODEL:
             return
-        self._metrics |= {name: float(value) for name, value in metrics.items()}
-        if self._task == TaskName.VALIDATE:
-            self._send(FLModel(metrics=self._metrics))
+        run.metrics |= {name: float(value) for name, value in metrics.items()}
+        if run.task == TaskName.VALIDATE:
+            self._send(FLModel(metrics=run.metrics))
 
     def begin_training(self, model: SharedModel) -> Training:
         """Load the received model and say what is to be done.
@@ -109,35 +134,53 @@ class TrainerLink:
             ClientApiError: the task is to evaluate.
         """
         is_over = self._look()
-        if self._task is None:
-            return Training.IDLE if self._answered and not is_over else Training.ALONE
-        if self._task == TaskName.VALIDATE:
+        if self._run.task is None:
+            return Training.IDLE if self._run.answered and not is_over else Training.ALONE
+        if self._run.task == TaskName.VALIDATE:
             raise ClientApiError(
                 "the task is 'validate', and the script trains before it has evaluated; have it evaluate the model"
                 " first, in every round"
             )
-        if self._task == TaskName.SUBMIT_MODEL:
+        if self._run.task == TaskName.SUBMIT_MODEL:
             return Training.SUBMIT
         self._load(model)
         return Training.FEDERATED
 
-    def end_training(self, model: SharedModel, *, steps: int, meta: Mapping[str, Any]) -> None:
+    def end_training(self, model: SharedModel, *, steps: int, meta: Mapping[str, Any], learned: bool = True) -> None:
         """Send the trained model, and the metrics of the model that was received.
 
         Args:
-            model: the one that was trained.
+            model: the one that was trained; what is sent of it has the dtypes of the model received.
             steps: how many were made; the contribution's weight, unless ``meta`` has one.
+            meta: what the script says of the model.
+            learned: whether the learning rate was above 0 in any of the steps.
+        Raises:
+            ClientApiError: there was no step, or all had a learning rate of 0.
         """
-        state = model.state()
-        params = {key: state[key] for key in self._keys}
-        self._has_trained = True
-        self._send(
-            FLModel(
-                params=params,
-                metrics=self._metrics or None,
-                meta={MetaKey.NUM_STEPS_CURRENT_ROUND.value: steps} | dict(meta),
+        number_of_steps = MetaKey.NUM_STEPS_CURRENT_ROUND.value
+        if steps < 1 and number_of_steps not in meta:
+            raise ClientApiError(
+                "the trainer has counted no step of an optimizer in this round, so the model would weigh nothing; have"
+                " the optimizers that the trainer has make the steps, or say what the model weighs:"
+                f" model.__fl_meta__ = {{{number_of_steps!r}: ...}}"
             )
-        )
+        if steps and not learned:
+            raise ClientApiError(
+                f"the learning rate was 0 in all {steps} steps of this round, so nothing was trained. A schedule that"
+                " was planned for one round has ended: begin each round with a new one, with restore_state=False for"
+                " Lightning, or without a scheduler of your own for transformers; or plan it for all rounds"
+            )
+        run = self._run
+        state = model.state()
+        run.has_trained = True
+        if self._rank == 0:
+            if _is_unchanged(run.received, state):
+                logger.warning("training has changed nothing: the model to be sent is the one received, bit by bit")
+            # Of another floating-point dtype at the site (precision="bf16-true"), it would change that of the mean.
+            params = {key: _like(state[key], run.received[key]) for key in run.keys}
+        else:
+            params = {}
+        self._send(FLModel(params=params, metrics=run.metrics or None, meta={number_of_steps: steps} | dict(meta)))
 
     def submit(self, model: SharedModel) -> None:
         """Send the site's own model: what its last training made of the model received.
@@ -145,11 +188,12 @@ class TrainerLink:
         Raises:
             ClientApiError: there has been none.
         """
-        if not self._has_trained:
+        run = self._run
+        if not run.has_trained:
             raise ClientApiError("this site is asked for its own model, but has trained none since its script started")
         client.receive()  # a task that was not taken cannot be answered
-        state = self._own or model.state()
-        self._send(FLModel(params={key: state[key] for key in self._keys}))
+        state = run.own or model.state()
+        self._send(FLModel(params={key: state[key] for key in run.keys}))
 
     def _look(self) -> bool:
         """Take note of the current task; return whether the script knows that the run is over."""
@@ -161,35 +205,52 @@ class TrainerLink:
                 task = client.get_task_name()
             except ClientApiError:
                 task = None  # it is answered, or the script has not asked for one yet
-        self._task, told_over = _told((task, is_over))
-        if self._task is not None:
-            self._answered = False
+        self._run.task, told_over = _told((task, is_over))
+        if self._run.task is not None:
+            self._run.answered = False
         return bool(told_over)
 
     def _load(self, model: SharedModel) -> None:
+        run = self._run
         state = model.state()
-        if self._task == TaskName.VALIDATE:
-            if self._has_trained and self._own is None:
-                self._own = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+        if run.task == TaskName.VALIDATE:
+            if run.has_trained and run.own is None:
+                run.own = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
         else:
-            self._own = None
+            run.own = None
         if self._rank == 0:
             received = client.receive()
             assert received is not None
             params = received.params or {}
             check_fit(params, state, strict=self._strict, remedy=model.remedy)
-            self._keys = [key for key in params if key in state]
-            model.load({**state, **{key: params[key] for key in self._keys}})
-        self._keys = _told(self._keys)
+            run.received = params
+            run.keys = [key for key in params if key in state]
+            model.load({**state, **{key: params[key] for key in run.keys}})
+        run.keys = _told(run.keys)
         if _has_ranks():
             state = model.state()
-            for key in self._keys:
+            for key in run.keys:
                 torch.distributed.broadcast(state[key].detach(), src=0)
+            if self._rank != 0:
+                model.load(state)  # some of it may have been a copy
 
     def _send(self, model: FLModel) -> None:
         client.send(model)
-        self._metrics = {}
-        self._task, self._answered = None, True
+        run = self._run
+        run.metrics, run.received = {}, {}
+        run.task, run.answered = None, True
+
+
+def _is_unchanged(received: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> bool:
+    """Whether all floating-point tensors are as they were received; looks no further than the first that is not."""
+    pairs = [(received[key], state[key]) for key in received if key in state and state[key].is_floating_point()]
+    return bool(pairs) and all(torch.equal(before.to(now), now) for before, now in pairs)
+
+
+def _like(value: torch.Tensor, received: torch.Tensor) -> torch.Tensor:
+    if value.is_floating_point() and received.is_floating_point():
+        return value.detach().to(received.dtype)
+    return value
 
 
 def check_fit(params: Mapping[str, Any], state: Mapping[str, torch.Tensor], *, strict: bool, remedy: str) -> None:
