@@ -124,6 +124,28 @@ def test_checkpoints_to_start_from(script, tmp_path, suffix):
         )
 
 
+def test_a_checkpoint_has_the_dtypes_of_the_model_that_it_fills(script, tmp_path, env):
+    path = tmp_path / "half.pt"
+    torch.save(network().half().state_dict(), path)
+    made = recipe(script, initial_ckpt=path, initial_model=network())
+    for name, value in initial_of(made).items():
+        assert value.dtype == network().state_dict()[name].numpy().dtype
+    assert initial_of(recipe(script, initial_ckpt=path))["0.weight"].dtype == np.float16  # alone, it is the model
+
+
+@pytest.mark.parametrize("form", ["module", "checkpoint"])
+def test_a_model_without_parameters_is_refused(script, tmp_path, form):
+    torch.save({}, tmp_path / "empty.pt")
+    arguments = {"initial_model": nn.ReLU()} if form == "module" else {"initial_ckpt": tmp_path / "empty.pt"}
+    with pytest.raises(RecipeError, match="has no parameters"):
+        recipe(script, **arguments)
+
+
+def test_a_key_that_is_no_text_is_refused(script):
+    with pytest.raises(RecipeError, match="initial_model has the key 1; give a state dict"):
+        recipe(script, initial_model={1: torch.ones(2)})
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(script, tmp_path):
     path = tmp_path / "whole.pt"
     torch.save(network(), path)

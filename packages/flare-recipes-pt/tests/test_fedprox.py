@@ -88,3 +88,25 @@ def test_what_does_not_fit_is_named():
         proximal.start(FLModel(params={"module.weight": torch.ones(1, 2)}))
     with pytest.raises(ModelError, match=r"'weight' has shape \(1, 3\).*\(1, 2\)"):
         proximal.start(FLModel(params={"weight": torch.ones(1, 3), "bias": torch.ones(1)}))
+
+
+@pytest.mark.parametrize("unfreezes", [False, True])
+def test_what_is_frozen_or_unfrozen_within_a_round_is_told(unfreezes):
+    net = network()
+    proximal = ProximalLoss(net, mu=0.3)
+    received = FLModel(params={name: value.clone() for name, value in net.state_dict().items()})
+    proximal.start(received)
+    changed = net[2].weight if unfreezes else net[0].weight
+    changed.requires_grad_(unfreezes)
+    with pytest.raises(ClientApiError, match=r"weight' was frozen or unfrozen since start\(received\)"):
+        proximal()
+    proximal.start(received)
+    assert proximal().item() == 0
+
+
+def test_small_distances_do_not_vanish_in_half_precision():
+    net = nn.Linear(1000, 1, bias=False, dtype=torch.float16)
+    nn.init.zeros_(net.weight)
+    proximal = ProximalLoss(net, mu=2.0)
+    proximal.start(FLModel(params={"weight": torch.full((1, 1000), 2.0**-14)}))  # whose square float16 cannot hold
+    assert proximal().item() == pytest.approx(1000 * 2.0**-28, rel=1e-6)

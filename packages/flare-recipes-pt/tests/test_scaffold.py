@@ -41,7 +41,7 @@ def federation(folder, *, corrected: bool, dtype=torch.float64) -> float:
                     helper.correct()
                 optimizer.step()
             weights.append(net.weight.detach().clone())
-            differences.append(helper.finish(STEPS, RATE)["weight"])
+            differences.append(helper.finish(STEPS, RATE)["weight"] if corrected else torch.zeros_like(control))
         weight = torch.stack(weights).mean(dim=0)
         control = control + torch.stack(differences).mean(dim=0)
     return weight.item()
@@ -118,6 +118,7 @@ def played(net, scaffold, round_, gradient) -> torch.Tensor:
     scaffold.start(FLModel(params=params, current_round=round_))
     with torch.no_grad():
         net.weight -= 0.5 * torch.tensor([gradient])
+    scaffold.correct()
     return scaffold.finish(1, 0.5)["weight"]
 
 
@@ -176,6 +177,7 @@ def test_controls_of_a_bfloat16_network_are_kept_in_float32(tmp_path):
         scaffold.start(FLModel(params=params, current_round=round_))
         with torch.no_grad():
             net.weight.fill_(-0.01)
+        scaffold.correct()
         sent += scaffold.finish(1, 1.0)["weight"].double().item()
     assert scaffold._own["weight"].dtype == torch.float32
     assert scaffold._own["weight"].item() == pytest.approx(sent, abs=1e-6)  # the server adds up the same
@@ -196,3 +198,19 @@ def test_misuse_is_told(tmp_path):
         scaffold.finish(0, 0.1)
     with pytest.raises(RecipeError, match="learning_rate is 0"):
         scaffold.finish(1, 0)
+
+
+def test_a_round_without_its_corrections_is_refused(tmp_path):
+    net = nn.Linear(2, 1)
+    scaffold = Scaffold(net, tmp_path)
+    received = FLModel(params={name: value.detach().clone() for name, value in net.named_parameters()})
+    for calls in (0, 2, 8):  # forgotten, forgotten in some of the steps, and once for each of accumulated gradients
+        scaffold.start(received)
+        for _ in range(calls):
+            scaffold.correct()
+        with pytest.raises(ClientApiError, match=rf"correct\(\) was called {calls} times for 4 steps"):
+            scaffold.finish(4, 0.1)
+    scaffold.start(received)
+    net.bias.requires_grad_(False)
+    with pytest.raises(ClientApiError, match="'bias' was frozen or unfrozen since start"):
+        scaffold.correct()

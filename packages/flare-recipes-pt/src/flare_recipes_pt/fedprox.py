@@ -54,13 +54,17 @@ class ProximalLoss:
         """Return the term for the network as it is now: a scalar, in at least float32, to add to the loss.
 
         Raises:
-            ClientApiError: :meth:`start` was not called.
+            ClientApiError: :meth:`start` was not called, or other parameters were trained then.
         """
         if not self._received:
             raise ClientApiError("the proximal term has nothing to hold to; call start(received) when a round begins")
         parameters = trainable(self.net)
+        for name in parameters.keys() ^ self._received.keys():
+            raise ClientApiError(
+                f"{name!r} was frozen or unfrozen since start(received); call start(received) again after such a change"
+            )
         terms = [
-            (parameters[name] - value).square().sum(dtype=torch.promote_types(value.dtype, torch.float32))
+            (parameters[name] - value).to(torch.promote_types(value.dtype, torch.float32)).square().sum()
             for name, value in self._received.items()
         ]
         return torch.stack([term.to(terms[0].device) for term in terms]).sum() * (self.mu / 2)

@@ -41,16 +41,22 @@ class TorchModel(ScriptRecipe):
             saved = _read_checkpoint(checkpoint)
             if state is not None:
                 check_fits(saved, state, checkpoint)
+                # As load_state_dict does: a checkpoint in half precision makes no model of half precision.
                 saved = {name: tensor.to(state[name].dtype) for name, tensor in saved.items()}
             state = saved
-        if self._trainable is None and state is not None:
+        if not state:
+            raise RecipeError("the initial model has no parameters; give one with layers that have some")
+        if self._trainable is None:
             self._trainable = _trainable_of(state)
-        write_file(target, {name: to_numpy(tensor, key=name) for name, tensor in (state or {}).items()})
+        write_file(target, {name: to_numpy(tensor, key=name) for name, tensor in state.items()})
 
 
 def _state_of(model: Any, recipe: str) -> dict[str, torch.Tensor]:
     if isinstance(model, torch.nn.Module):
         return dict(model.state_dict())
+    if isinstance(model, Mapping) and not all(isinstance(name, str) for name in model):
+        name = next(name for name in model if not isinstance(name, str))
+        raise RecipeError(f"initial_model has the key {name!r}; give a state dict, whose keys are text")
     if isinstance(model, Mapping) and model and all(isinstance(value, torch.Tensor) for value in model.values()):
         return dict(model)
     if isinstance(model, Mapping) and model:

@@ -56,6 +56,7 @@ class Scaffold:
         self._global: dict[str, torch.Tensor] = {}
         self._own: dict[str, torch.Tensor] = {}
         self._correction: dict[str, torch.Tensor] = {}
+        self._corrected = 0  # how often, in this round
 
     def start(self, received: FLModel | None) -> None:
         """Begin a round with the model received and, in its ``optimizer_params``, the server's control variates.
@@ -79,18 +80,20 @@ class Scaffold:
         self._correction = {
             name: (self._global[name] - self._own[name]).to(parameter.dtype) for name, parameter in parameters.items()
         }
+        self._corrected = 0
 
     def correct(self) -> None:
-        """Add the difference of the server's and the site's controls to the gradients, between ``backward()`` and
-        ``step()``.
+        """Add the difference of the server's and the site's controls to the gradients, once for each ``step()``, before
+        it and after the last ``backward()``.
 
         Gradients must not be scaled (unscale those of a ``GradScaler`` before), nor clipped yet. A parameter that the
         loss does not depend on has a gradient of zero, so its gradient is the correction.
 
         Raises:
-            ClientApiError: :meth:`start` was not called in this round.
+            ClientApiError: :meth:`start` was not called in this round, or other parameters were trained then.
         """
         self._check_started("correct")
+        self._corrected += 1
         for name, parameter in trainable(self.net).items():
             if parameter.grad is None:
                 parameter.grad = self._correction[name].clone()
@@ -102,13 +105,14 @@ class Scaffold:
         """End the round: renew the site's controls, keep them, and return by how much they have changed.
 
         Args:
-            steps: how many steps the optimizer made in this round.
-            learning_rate: what the optimizer multiplied gradients with; the mean over the steps where it changed.
+            steps: how many steps the optimizer made in this round, those that a ``GradScaler`` skipped included.
+            learning_rate: what the optimizer multiplied gradients with; the mean over the steps where it changed. It is
+                one for all parameters, and of an optimizer without momentum, for which the formula is meant.
         Returns:
             What is to be sent as ``optimizer_params``: one tensor for each trained parameter, of its shape, dtype and
             device.
         Raises:
-            ClientApiError: :meth:`start` was not called in this round.
+            ClientApiError: :meth:`start` was not called in this round, or :meth:`correct` not once for each step.
             RecipeError: no step, or a learning rate that is not above 0.
         """
         self._check_started("finish")
@@ -116,6 +120,11 @@ class Scaffold:
             raise RecipeError(f"steps is {steps!r}; give how many steps the optimizer made, at least 1")
         if not math.isfinite(learning_rate) or learning_rate <= 0:
             raise RecipeError(f"learning_rate is {learning_rate!r}; give that of the optimizer, a number above 0")
+        if self._corrected != steps:
+            raise ClientApiError(
+                f"correct() was called {self._corrected} times for {steps} steps; call it once for each, before step()."
+                " With gradient accumulation, that is after the last backward() of a step"
+            )
         difference = {}
         for name, parameter in trainable(self.net).items():
             wide = self._own[name].dtype
@@ -130,6 +139,10 @@ class Scaffold:
     def _check_started(self, method: str) -> None:
         if not self._correction:
             raise ClientApiError(f"{method}() outside a round; call start(received) first, and finish() once")
+        for name in trainable(self.net).keys() ^ self._correction.keys():
+            raise ClientApiError(
+                f"{name!r} was frozen or unfrozen since start(received); choose what is trained before the round begins"
+            )
 
     def _keep(self) -> None:
         assert self._round is not None
