@@ -162,3 +162,20 @@ def test_a_model_that_is_not_built_says_how_to_build_it():
     for model in (Branched(), keras.Sequential([layers.Dense(2)]), half_built):
         with pytest.raises(ModelError, match=r"begin it with keras\.Input"):
             get_params(model)
+
+
+def test_a_normalization_uses_the_statistics_that_were_set():
+    model = keras.Sequential([keras.Input((2,)), layers.Normalization(), layers.Dense(1)])
+    model.layers[0].adapt(np.array([[0.0, 0.0], [2.0, 4.0]]))
+    model.compile("sgd", "mse")
+    x = np.array([[5.0, 5.0], [1.0, 2.0]], np.float32)
+    before = model.predict(x, verbose=0), model.evaluate(x, np.ones((2, 1)), verbose=0)  # these are compiled now
+    received = {key: value + 3 if key.endswith("mean") else value for key, value in get_params(model).items()}
+    kernel, bias = model.layers[1].get_weights()
+    wanted = (x - received["0/normalization/mean"]) / np.sqrt(received["1/normalization/variance"]) @ kernel + bias
+    set_params(model, received)
+    np.testing.assert_allclose(model(x), wanted, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0), wanted, rtol=1e-5)
+    assert not np.allclose(model.predict(x, verbose=0), before[0])
+    loss = model.evaluate(x, np.ones((2, 1)), verbose=0)
+    np.testing.assert_allclose(loss, np.mean(np.square(wanted - 1)), rtol=1e-5)

@@ -184,7 +184,7 @@ def test_a_compiled_function_follows_the_rounds(tmp_path):
         np.testing.assert_allclose(compiled(tf.ones(2)), 1 + np.float32(c))
 
 
-def test_sparse_and_missing_gradients_are_corrected_or_passed_on(tmp_path):
+def test_sparse_and_missing_gradients_are_corrected(tmp_path):
     model = keras.Sequential([keras.Input((2,), dtype="int32"), layers.Embedding(4, 2), layers.Dense(1)])
     scaffold = Scaffold(model, folder=tmp_path)
     trained = get_params(model)
@@ -196,13 +196,41 @@ def test_sparse_and_missing_gradients_are_corrected_or_passed_on(tmp_path):
     assert isinstance(gradients[0], tf.IndexedSlices)
     corrected = scaffold.correct(gradients)
     np.testing.assert_array_equal(corrected[0], [[0.5, 0.5], [2.5, 2.5], [0.5, 0.5], [0.5, 0.5]])
-    assert corrected[1:] == [None, None]
+    for gradient, value in zip(corrected[1:], model.trainable_variables[1:], strict=True):
+        np.testing.assert_array_equal(gradient, np.full(value.shape, 0.5))  # zero, corrected
+
+
+def test_a_variable_without_a_part_in_the_loss_keeps_the_control_of_a_zero_gradient(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False), layers.Dense(1, use_bias=False)])
+    scaffold = Scaffold(model, folder=tmp_path)
+    start = get_params(model)
+    c = {key: np.full(value.shape, 0.5, np.float32) for key, value in start.items()}
+    optimizer = keras.optimizers.SGD(0.1)
+    scaffold.start(FLModel(params=start, optimizer_params=c, current_round=0))
+    for _ in range(3):
+        gradients = [tf.ones_like(model.trainable_variables[0]), None]
+        optimizer.apply(scaffold.correct(gradients), model.trainable_variables)
+    difference = scaffold.finish(3, 0.1)  # to the mean gradient of the steps, before correction, from zero
+    np.testing.assert_allclose(difference["0/dense/kernel"], np.ones((2, 1)), atol=1e-5)
+    np.testing.assert_allclose(difference["1/dense/kernel"], np.zeros((1, 1)), atol=1e-5)
+
+
+def test_a_round_without_its_corrections_is_refused(tmp_path):
+    scaffold = Scaffold(point(), folder=tmp_path)
+    compiled = tf.function(lambda gradient: scaffold.correct([gradient])[0])
+    for calls in (0, 2, 8):  # forgotten, forgotten in some of the steps, and once for each of accumulated gradients
+        scaffold.start(FLModel(params={KEY: np.zeros(2)}, current_round=0))
+        for _ in range(calls):
+            compiled(tf.ones(2))
+        with pytest.raises(ClientApiError, match=rf"correct\(\) was called {calls} times for 4 steps"):
+            scaffold.finish(4, 0.1)
 
 
 def test_only_what_is_trained_has_control_variates(tmp_path):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.BatchNormalization()])
     scaffold = Scaffold(model, folder=tmp_path)
     scaffold.start(FLModel(params=get_params(model), current_round=0))
+    scaffold.correct([None] * 4)
     difference = scaffold.finish(1, 0.1)
     assert list(difference) == [key for key in get_params(model) if "moving" not in key]
     assert {value.dtype for value in difference.values()} == {np.dtype(np.float32)}
@@ -229,6 +257,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     for steps, rate, name in ((0, 0.1, "steps"), (True, 0.1, "steps"), (1, 0.0, "learning_rate"), (1, "a", "learning")):
         with pytest.raises(ModelError, match=f"{name}.* is "):
             scaffold.finish(steps, rate)
+    scaffold.correct([tf.ones(2)])
     scaffold.finish(1, 0.1)
     with pytest.raises(ClientApiError, match="finish without a round"):
         scaffold.finish(1, 0.1)

@@ -54,8 +54,24 @@ def set_params(model: keras.Model, params: Mapping[str, Any]) -> None:
     found = variables(model)
     check_known(dict(flatten(params)), dict(flatten(found)), whose="params")
     check_values(params, found, source="params")
+    normalizations = [(layer, _values(layer)) for layer in model._flatten_layers() if _computes(layer)]
     for key, variable in found.items():
         variable.assign(params[key])
+    for layer, before in normalizations:
+        if not all(np.array_equal(*pair) for pair in zip(before, _values(layer), strict=True)):
+            layer.finalize_state()
+            # The compiled functions hold what was computed before.
+            model.train_function = model.test_function = model.predict_function = None
+
+
+def _computes(layer: Any) -> bool:
+    """Whether a layer uses what it has computed from its weights, as Normalization does, and not these themselves."""
+    return bool(layer.weights) and callable(getattr(layer, "finalize_state", None))
+
+
+def _values(layer: Any) -> list[Array]:
+    """Return copies of the values of a layer's weights."""
+    return [value_of(variable) for variable in layer.weights]
 
 
 def variables(model: keras.Model) -> dict[str, keras.Variable]:

@@ -61,6 +61,7 @@ class Scaffold:
             keras.Variable(ops.zeros(variable.shape, variable.dtype), dtype=variable.dtype, trainable=False)
             for variable in self._variables.values()
         ]
+        self._corrected = keras.Variable(0, dtype="int32", trainable=False)  # how often; counts in tf.function, too
         self._file = Path(folder or Path.cwd()).absolute() / FILE
         self._round: int | None = None
         self._received: dict[str, Array] = {}
@@ -84,13 +85,14 @@ class Scaffold:
         self._round = received.current_round
         for key, correction in zip(self._variables, self._corrections, strict=True):
             correction.assign(self._server[key] - self._own[key])
+        self._corrected.assign(0)
 
     def correct(self, gradients: Sequence[Any]) -> list[Any]:
-        """Return ``g - c_i + c`` for each gradient; also inside ``tf.function``.
+        """Return ``g - c_i + c`` for each gradient, once for each step of the optimizer; also inside ``tf.function``.
 
         Args:
             gradients: in the order of ``model.trainable_variables``; None, for a variable that had no part in the
-                loss, stays None.
+                loss, is a gradient of zero.
         Raises:
             ClientApiError: no round was begun.
             ModelError: there are more or fewer gradients than variables.
@@ -101,8 +103,9 @@ class Scaffold:
                 f"{len(gradients)} gradients were given for {len(self._corrections)} variables; give those of"
                 " model.trainable_variables, in their order"
             )
+        self._corrected.assign_add(1)
         return [
-            None if gradient is None else ops.convert_to_tensor(gradient) + correction
+            ops.convert_to_tensor(correction) if gradient is None else ops.convert_to_tensor(gradient) + correction
             for gradient, correction in zip(gradients, self._corrections, strict=True)
         ]
 
@@ -119,12 +122,18 @@ class Scaffold:
         Returns:
             Key to array, float32 at least: the ``optimizer_params`` to send.
         Raises:
-            ClientApiError: no round was begun.
+            ClientApiError: no round was begun, or :meth:`correct` was not called once for each step.
             ModelError: an argument is no positive number.
         """
         self._check_started("finish")
         _check_positive(steps, "steps")
         _check_positive(learning_rate, "learning_rate")
+        corrected = int(self._corrected.numpy())
+        if corrected != steps:
+            raise ClientApiError(
+                f"correct() was called {corrected} times for {steps} steps; have it correct the gradients of each step,"
+                " once"
+            )
         distance = steps * learning_rate
         differences = {
             key: (self._received[key] - _wide(value_of(variable))) / distance - self._server[key]
