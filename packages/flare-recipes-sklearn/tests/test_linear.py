@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
     Perceptron,
+    Ridge,
     RidgeClassifier,
     SGDClassifier,
+    SGDOneClassSVM,
     SGDRegressor,
 )
 from sklearn.svm import LinearSVC
 
-from flare_core import ModelError, ModelTypeError, ParamsType, RecipeError
+from flare_core import JobFailed, ModelError, ModelTypeError, ParamsType, RecipeError
 from flare_recipes_sklearn import FedAvgRecipe, get_params, set_params
 from flare_tensor_downloader import read_file
 
@@ -161,3 +164,82 @@ def test_coefficients_of_other_classes_are_not_sent():
 def test_unusable_arguments_are_named(tmp_path, arguments, error, message):
     with pytest.raises(error, match=message):
         make(tmp_path, **arguments)
+
+
+FORGETS = """
+    import numpy as np
+    from sklearn.linear_model import SGDClassifier
+    import flare_core.client as flare
+    from flare_recipes_sklearn import get_params, set_params
+
+    flare.init()
+    data = np.load({folder!r} + "/" + flare.get_site_name() + ".npz")
+    estimator = SGDClassifier(random_state=0, max_iter=1, tol=None)
+    while flare.is_running():
+        set_params(estimator, flare.receive().params, classes=flare.get_config()["classes"])
+        estimator.fit(data["rows"], data["labels"])
+        flare.send(flare.FLModel(params=get_params(estimator)))
+"""
+
+
+def test_a_script_whose_training_forgets_the_model_received_is_told(model_from_sites):
+    with pytest.raises(JobFailed, match=r"fit of SGDClassifier .*forgotten the coefficients received.*partial_fit"):
+        model_from_sites(
+            FedAvgRecipe, FORGETS, [{"rows": ROWS, "labels": LABELS}], classes=[0, 1, 2], num_features=4, num_rounds=2
+        )
+
+
+RECEIVED = {"coef_": np.full((1, 4), 5.0), "intercept_": np.full(1, 7.0)}
+TWO = LABELS < 2
+
+
+@pytest.mark.parametrize(
+    ("estimator", "train"),
+    [
+        (SGDClassifier(random_state=0), "fit"),
+        (SGDClassifier(random_state=0), "partial_fit"),
+        (SGDClassifier(random_state=0, warm_start=True), "fit"),
+        (Perceptron(random_state=0), "fit"),
+        (Perceptron(random_state=0), "partial_fit"),
+        (LogisticRegression(max_iter=3), "fit"),
+        (LogisticRegression(max_iter=3, warm_start=True), "fit"),
+        (LogisticRegression(warm_start=True, solver="liblinear"), "fit"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of three steps of an optimizer that has not converged
+def test_coefficients_are_sent_if_they_depend_on_those_received(estimator, train):
+    trained = []
+    for start in (RECEIVED, {name: -value for name, value in RECEIVED.items()}):
+        each = set_params(clone(estimator), start, classes=[0, 1])
+        getattr(each, train)(ROWS[TWO], LABELS[TWO])
+        trained.append(each)
+    if np.array_equal(trained[0].coef_, trained[1].coef_):
+        with pytest.raises(ModelError, match="forgotten the coefficients received"):
+            get_params(trained[0])
+    else:
+        np.testing.assert_array_equal(get_params(trained[0])["coef_"], trained[0].coef_)
+
+
+def test_an_estimator_that_cannot_go_on_is_averaged_as_it_is():
+    received = {"coef_": np.ones(4), "intercept_": np.array(0.0)}
+    ridge = set_params(Ridge(), received).fit(ROWS, LABELS)
+    np.testing.assert_array_equal(get_params(ridge)["coef_"], ridge.coef_)
+
+
+def test_whole_numbers_as_a_start_do_not_make_the_mean_whole(federation):
+    start = {"coef_": [[0] * 4] * 3, "intercept_": [0, 0, 0]}
+    model = federation((ROWS, LABELS), classes=[0, 1, 2], initial_model=start, num_rounds=1)
+    assert model["coef_"].dtype == np.float64
+    assert np.abs(model["coef_"] - np.round(model["coef_"])).max() > 0.01
+
+
+def test_a_detector_of_outliers_has_an_offset_that_would_not_travel():
+    fitted = SGDOneClassSVM(random_state=0).fit(ROWS)
+    with pytest.raises(ModelError, match="SGDOneClassSVM is neither a classifier nor a regressor"):
+        set_params(fitted, {"coef_": fitted.coef_, "intercept_": 1 - fitted.offset_})
+
+
+def test_sparse_coefficients_are_sent_as_arrays():
+    fitted = SGDClassifier(random_state=0).fit(ROWS, LABELS)
+    wanted = fitted.coef_.copy()
+    np.testing.assert_array_equal(get_params(fitted.sparsify())["coef_"], wanted)

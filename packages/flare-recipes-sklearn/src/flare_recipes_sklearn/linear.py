@@ -24,6 +24,9 @@ __all__ = ["FedAvgRecipe", "get_params", "set_params"]
 
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
 
+_RECEIVED = "_flare_received"
+"""The attribute with the array of coefficients that an estimator was given."""
+
 
 def get_params(estimator: BaseEstimator, *, classes: Sequence[Any] | None = None) -> dict[str, Array]:
     """Return a linear estimator's ``coef_`` and ``intercept_``, as copies to be sent as ``params``.
@@ -32,7 +35,8 @@ def get_params(estimator: BaseEstimator, *, classes: Sequence[Any] | None = None
         estimator: one that is fitted, or was given coefficients by :func:`set_params`.
         classes: those of the recipe, to be sure that the coefficients are theirs.
     Raises:
-        ModelError: it has no coefficients yet, or those of other classes.
+        ModelError: it has no coefficients yet, or those of other classes, or ``fit`` has begun anew instead of going on
+            from those that :func:`set_params` gave it.
     """
     if not hasattr(estimator, "coef_") or not hasattr(estimator, "intercept_"):
         raise ModelError(
@@ -46,7 +50,37 @@ def get_params(estimator: BaseEstimator, *, classes: Sequence[Any] | None = None
                 f" {wanted.tolist()}; train with partial_fit after set_params, since fit forgets the classes that"
                 " have no rows at this site"
             )
-    return {"coef_": np.array(estimator.coef_), "intercept_": np.array(estimator.intercept_)}
+    _check_went_on(estimator)
+    coefficients = estimator.coef_
+    if hasattr(coefficients, "toarray"):  # sparsify() was called
+        coefficients = coefficients.toarray()
+    return {"coef_": np.array(coefficients), "intercept_": np.array(estimator.intercept_)}
+
+
+def _check_went_on(estimator: BaseEstimator) -> None:
+    """Refuse coefficients that do not depend on those received: every round would send the same.
+
+    ``partial_fit`` goes on in the arrays that :func:`set_params` made, ``fit`` makes new ones. Estimators that can do
+    nothing else (``Ridge``, ``LinearSVC``) are let through; for them, one round is all that there is.
+    """
+    received = getattr(estimator, _RECEIVED, None)
+    if received is None or estimator.coef_ is received or np.shares_memory(_dense(estimator.coef_), received):
+        return
+    name, can_go_on = type(estimator).__name__, hasattr(estimator, "partial_fit")
+    if getattr(estimator, "solver", None) == "liblinear":
+        remedy = "its solver 'liblinear' always does; take another, and warm_start=True"
+    elif getattr(estimator, "warm_start", None) is False:
+        remedy = f"make it {name}(warm_start=True)" + (", or train with partial_fit" if can_go_on else "")
+    else:
+        return
+    raise ModelError(
+        f"fit of {name} has begun anew and forgotten the coefficients received, so each round would only repeat the"
+        f" first: {remedy}"
+    )
+
+
+def _dense(coefficients: Any) -> Array:
+    return coefficients.data if hasattr(coefficients, "toarray") else np.asarray(coefficients)
 
 
 def set_params(estimator: Estimator, params: Mapping[str, Any], *, classes: Sequence[Any] | None = None) -> Estimator:
@@ -59,9 +93,12 @@ def set_params(estimator: Estimator, params: Mapping[str, Any], *, classes: Sequ
         params: ``coef_`` and ``intercept_``; copied.
         classes: those of the recipe, ``flare.get_config()["classes"]``; a classifier that is not fitted needs them.
     Raises:
-        ModelError: the shapes do not fit the classes, or it averages over its steps, which does not travel.
+        ModelError: the shapes do not fit the classes, or there is more to its model than coefficients: averages over
+            steps, or the offset of a detector of outliers.
     """
     name = type(estimator).__name__
+    if not is_classifier(estimator) and not is_regressor(estimator):
+        raise ModelError(f"{name} is neither a classifier nor a regressor; its coefficients alone are no model")
     if getattr(estimator, "average", False):
         raise ModelError(f"{name}(average=...) keeps averages that do not travel; leave average out")
     coefficients, intercept = np.array(params["coef_"], order="C"), np.array(params["intercept_"])
@@ -80,6 +117,7 @@ def set_params(estimator: Estimator, params: Mapping[str, Any], *, classes: Sequ
             )
         estimator.classes_ = ordered
     estimator.coef_ = coefficients
+    setattr(estimator, _RECEIVED, coefficients)
     estimator.intercept_ = intercept if intercept.ndim else intercept[()]
     estimator.n_features_in_ = coefficients.shape[-1]
     return estimator
@@ -153,6 +191,8 @@ class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
         for name in ("coef_", "intercept_"):
             if name not in params:
                 raise RecipeError(f"the initial model holds no '{name}'; give 'coef_' and 'intercept_'")
+        # Whole numbers as a start would make those of the mean whole, too.
+        params = {name: _real(value) for name, value in params.items()}
         features = np.shape(params["coef_"])[-1:]
         if self.classes is not None:
             check_shape(params, "coef_", (_rows(len(self.classes)), self.num_features))
@@ -165,6 +205,11 @@ class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
 
     def _script_config(self) -> dict[str, Any]:
         return {} if self.classes is None else {"classes": list(self.classes)}
+
+
+def _real(value: Any) -> Array:
+    array = np.asarray(value)
+    return array.astype(np.float64) if array.dtype.kind in "iub" else array
 
 
 def _checked_classes(classes: Any) -> list[Any]:
