@@ -25,8 +25,20 @@ _RECIPE_OF_FRAMEWORK = {
     "keras": "flare_recipes_tf",
     "sklearn": "flare_recipes_sklearn",
     "numpy": "flare_recipes_np",
-    "xgboost": "flare_xgb",
 }
+
+_EVERYWHERE = {
+    f"{name}Recipe" for name in ("CrossSiteEval", "Cyclic", "FedAvg", "FedEval", "FedOpt", "Scaffold", "SwarmLearning")
+}
+_RECIPES = {
+    "flare_recipes_np": _EVERYWHERE,
+    "flare_recipes_pt": _EVERYWHERE,
+    "flare_recipes_tf": _EVERYWHERE,
+    "flare_recipes_sklearn": {"FedAvgLrRecipe", "FedAvgRecipe", "KMeansFedAvgRecipe", "SVMFedAvgRecipe"},
+}
+"""The recipes that there are, by package: a remedy that names another is none."""
+
+_DATA = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set, Path)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -203,8 +215,28 @@ def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_mo
             f"{what} is the class {value.__name__} itself; give an object, {value.__name__}(...), or"
             f" {{'class_path': '{value.__module__}.{value.__qualname__}', 'args': {{...}}}}"
         )
-    package = _RECIPE_OF_FRAMEWORK.get(framework_of(value) or "")
-    hint = f"; use {package}.{recipe.rpartition('.')[2]} for it" if package else ""
     return ModelTypeError(
-        f"{what} is a {type(value).__module__}.{type(value).__qualname__}, but {recipe} takes {wanted}{hint}"
+        f"{what} is a {type(value).__module__}.{type(value).__qualname__}, but {recipe} takes"
+        f" {wanted}{_where_to(value, recipe)}"
     )
+
+
+def _where_to(value: Any, recipe: str) -> str:
+    """What to do with a model that ``recipe`` cannot take: a recipe that can, or that there is none."""
+    own_package, _, name = recipe.rpartition(".")
+    if isinstance(value, str | Path):
+        return "; the path of a file goes into initial_ckpt"
+    if isinstance(value, _DATA):
+        return ""
+    package = _RECIPE_OF_FRAMEWORK.get(framework_of(value) or "")
+    if package == own_package:
+        return ""  # of the right framework, but no model
+    if package is None:
+        kind = type(value).__module__.partition(".")[0]
+        return (
+            f"; Flare has no recipe for models of {kind}. If its parameters are arrays, give them to"
+            " flare_recipes_np.FedAvgRecipe as a dict of name to numpy array"
+        )
+    if name in _RECIPES[package]:
+        return f"; use {package}.{name} for it"
+    return f"; {package} takes it, but has no {name}: it has {', '.join(sorted(_RECIPES[package]))}"
