@@ -162,6 +162,7 @@ def test_rounds_whose_replies_were_not_used_do_not_move_the_controls(tmp_path, a
         scaffold.start(FLModel(params=params, current_round=round_, meta=unused))
         torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[1.0, 2.0]]))
         net.load_state_dict({"weight": torch.tensor([[-1.5, -1.0]])})
+        scaffold.correct()
         scaffold.finish(1, 0.5)
     scaffold.start(FLModel(params={"weight": torch.zeros(1, 2)}, current_round=4))
     torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[4.0, 4.0]]))

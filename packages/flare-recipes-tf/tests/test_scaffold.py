@@ -144,6 +144,8 @@ def test_rounds_whose_replies_were_not_used_do_not_move_the_control_variate(tmp_
         unused = {} if round_ == 1 else {"not_used_since": 1}
         scaffold = Scaffold(model, folder=tmp_path)
         scaffold.start(FLModel(params={KEY: x}, current_round=round_, meta=unused))
+        for _ in range(STEPS):
+            scaffold.correct([tf.zeros(2)])
         scaffold.finish(STEPS, RATE)
     received = FLModel(params={KEY: x}, current_round=3, meta={"not_used_since": 1})
     np.testing.assert_array_equal(Scaffold(model, folder=tmp_path)._kept(received)[KEY], used[KEY])
