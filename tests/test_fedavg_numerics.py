@@ -87,6 +87,8 @@ def bits(params) -> dict[str, bytes]:
 def test_the_same_bits_from_any_number_of_workers_and_every_time(project):
     recipe = project.recipe(RANDOM, initial_model=MODEL, num_rounds=5, seed=3)
     found = [bits(recipe.execute(project.env(5, num_threads=workers)).load_model()) for workers in (1, 1, 2, 4, 5)]
+    shared = [project.env(5, num_threads=workers, share_processes=True) for workers in (1, 2)]
+    found += [bits(recipe.execute(env).load_model()) for env in shared]
     assert all(each == found[0] for each in found)
     other = project.recipe(RANDOM, initial_model=MODEL, num_rounds=5, seed=4)
     assert bits(other.execute(project.env(5)).load_model()) != found[0]

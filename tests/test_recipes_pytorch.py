@@ -161,5 +161,6 @@ def test_every_recipe_comes_to_the_same_in_the_simulator_and_across_processes(ma
     place = hospital()
     for name in RECIPES:
         recipe = make(name)
-        simulated = project.outcome(recipe, num_threads=1)  # here every worker imports torch anew, so one has to do
+        # Here every worker imports torch anew, so one has to do.
+        simulated = project.outcome(recipe, num_threads=1, share_processes=True)
         assert place.outcome(recipe.job()) == simulated, name

@@ -55,7 +55,7 @@ JOB = """
         per_site_config={"site-2": {"train_script": "broken.py"}} if way == "syntax error" else None,
     )
     if workers:
-        recipe.execute(SimEnv(num_clients=2, num_threads=workers))
+        recipe.execute(SimEnv(num_clients=2, num_threads=workers, share_processes=workers == 1))
     else:
         recipe.execute(PocEnv(num_clients=2)).get_result()
     print("THE END")
@@ -128,7 +128,7 @@ def test_what_a_script_prints_is_in_its_own_log_and_not_on_the_terminal(project,
             print("to stderr", file=sys.stderr)
             flare.send(flare.FLModel(params=model.params))
     """
-    folder = project.recipe(script, num_rounds=2).execute(project.env(num_threads=1)).get_result()
+    folder = project.recipe(script, num_rounds=2).execute(project.env(num_threads=1, share_processes=True)).get_result()
     for site in ("site-1", "site-2"):
         lines = (folder / "sites" / site / "log.txt").read_text().splitlines()
         assert lines == [line for n in range(2) for line in (f"I am {site} in round {n}", "to stderr")]

@@ -36,7 +36,7 @@ def argv_of(run, site):
 @pytest.mark.parametrize("form", [ARGS, WANTED], ids=["text", "list"])
 def test_text_and_lists_arrive_unchanged(project, form, external):
     recipe = project.recipe(SCRIPT, train_args=form, launch_external_process=external)
-    run = recipe.execute(project.env(num_threads=1))
+    run = recipe.execute(project.env(num_threads=1, share_processes=True))
     assert argv_of(run, "site-1") == argv_of(run, "site-2") == WANTED
 
 
@@ -54,7 +54,7 @@ def test_processes_of_a_federation_get_the_same(project, external):
 
 def test_sites_have_arguments_of_their_own(project):
     recipe = project.recipe(SCRIPT, train_args=ARGS, per_site_config={"site-2": {"train_args": "--tag '{x}'"}})
-    run = recipe.execute(project.env(num_threads=1))
+    run = recipe.execute(project.env(num_threads=1, share_processes=True))
     assert argv_of(run, "site-1") == WANTED
     assert argv_of(run, "site-2") == ["--tag", "{x}"]
 

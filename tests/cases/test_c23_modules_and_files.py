@@ -139,7 +139,7 @@ def test_scripts_of_the_same_name_do_not_mix(project):
         per_site_config={"site-2": {"train_script": project.folder / "b" / "client.py"}},
         num_rounds=2,
     )
-    run = recipe.execute(project.env(num_threads=1))
+    run = recipe.execute(project.env(num_threads=1, share_processes=True))
     values = {row["site"]: row["value"] for row in run.metrics() if row["key"] == "value" and row["site"]}
     assert values == {"site-1": ord("a"), "site-2": ord("b")}
     assert "helper" not in sys.modules

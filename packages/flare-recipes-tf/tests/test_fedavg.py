@@ -176,7 +176,9 @@ def test_a_second_run_with_another_number_of_workers_gives_the_same_model(tmp_pa
     models = []
     for workers in (2, 1):
         made = recipe(script, initial_model=network(), num_rounds=2, seed=3)
-        models.append(made.execute(environment(tmp_path, num_threads=workers)).load_model())
+        models.append(
+            made.execute(environment(tmp_path, num_threads=workers, share_processes=workers == 1)).load_model()
+        )
     assert_equal(models[1], models[0])
 
 

@@ -137,7 +137,8 @@ def run(tmp_path):
             **rounds,
             **RECIPES[name],
         )
-        return recipe.execute(SimEnv(num_clients=sites, num_threads=1, workspace_root=tmp_path / "runs"))
+        env = SimEnv(num_clients=sites, num_threads=1, share_processes=True, workspace_root=tmp_path / "runs")
+        return recipe.execute(env)
 
     return execute
 

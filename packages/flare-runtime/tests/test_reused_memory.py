@@ -48,7 +48,7 @@ def test_a_script_that_lets_go_of_it_gets_the_same_memory(project, external):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_what_a_script_keeps_stays_what_it_was(project, workers, external):
     job = project.job(KEEPS, rounds=ROUNDS, sites=3, model={"w": np.zeros(100_000)}, launch_external_process=external)
-    run = project.env(3, num_threads=workers).deploy(job)
+    run = project.env(3, num_threads=workers, share_processes=workers == 1).deploy(job)
     assert (run.load_model()["w"] == ROUNDS).all()
     for site in ("site-1", "site-2", "site-3"):
         assert f"looked at {ROUNDS}" in (run.get_result() / "sites" / site / "log.txt").read_text()

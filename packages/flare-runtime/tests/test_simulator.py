@@ -24,13 +24,15 @@ from flare_runtime.simulator import pool
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 def test_a_job_runs_to_its_end(project, capsys, workers, external):
-    run = project.env(3, num_threads=workers).deploy(project.job(rounds=3, sites=3, launch_external_process=external))
+    env = project.env(3, num_threads=workers, share_processes=workers == 2)
+    run = env.deploy(project.job(rounds=3, sites=3, launch_external_process=external))
     assert run.get_status() is RunStatus.FINISHED
     assert run.load_model()["w"].tolist() == [3.0, 3.0, 3.0]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "job: 3 sites"
     assert lines[1].startswith("round 0 (1 of 3)  accuracy 0")
     assert any(line.startswith("FINISHED  job: 3 rounds") for line in lines)
+    assert ("3 sites shared 2 processes" in "".join(lines)) == (workers == 2)
 
 
 def test_workers_are_started_afresh_where_forking_is_not_safe(project, tmp_path):
@@ -168,7 +170,7 @@ def test_scripts_do_not_see_what_others_change(project):
             draws += 1
             flare.send(flare.FLModel(params=model.params, metrics={"draw": np.random.random()}))
     """
-    run = project.env(4, num_threads=1).deploy(project.job(script, rounds=3, sites=4))
+    run = project.env(4, num_threads=1, share_processes=True).deploy(project.job(script, rounds=3, sites=4))
     assert "MINE" not in os.environ
     draws = [row["value"] for row in run.metrics() if row["key"] == "draw" and row["site"]]
     assert len(set(draws)) == 3  # the same seed gives the same numbers at each site, whoever runs in between
@@ -186,7 +188,7 @@ def test_each_of_many_sites_in_a_process_gets_arrays_of_its_own(project):
             model.params["w"] += number
             flare.send(flare.FLModel(params=model.params, metrics={"received": received}))
     """
-    run = project.env(20, num_threads=1).deploy(project.job(script, rounds=3, sites=20))
+    run = project.env(20, num_threads=1, share_processes=True).deploy(project.job(script, rounds=3, sites=20))
     received = [(row["round"], row["value"]) for row in run.metrics() if row["key"] == "received" and row["site"]]
     assert sorted(received) == [(round_, round_ * 10.5) for round_ in range(3) for _ in range(20)]
     assert run.load_model()["w"].tolist() == [31.5, 31.5, 31.5]
@@ -202,7 +204,7 @@ def test_what_a_script_does_to_a_model_that_it_has_sent_does_not_change_it(proje
             flare.send(flare.FLModel(params=params), clear_cache=False)
             params["w"][:] = float("nan")
     """
-    run = project.env(20, num_threads=1).deploy(project.job(script, rounds=3, sites=20))
+    run = project.env(20, num_threads=1, share_processes=True).deploy(project.job(script, rounds=3, sites=20))
     assert run.load_model()["w"].tolist() == [3.0, 3.0, 3.0]
 
 
@@ -219,7 +221,7 @@ def test_a_reply_arrives_while_other_scripts_of_its_process_work(project, tmp_pa
             flare.send(flare.FLModel(params=model.params))
     """
     workflow = Component.of(SaysWhatArrived(tmp_path / "first_arrived"), what="workflow")
-    run = project.env(3, num_threads=1).deploy(project.job(script, sites=3, workflow=workflow))
+    run = project.env(3, num_threads=1, share_processes=True).deploy(project.job(script, sites=3, workflow=workflow))
     assert run.get_status() is RunStatus.FINISHED
 
 
@@ -248,7 +250,7 @@ def test_a_held_reply_that_cannot_travel_fails_the_run_and_names_its_site(projec
             meta = {"note": "\\ud800"} if flare.get_site_name() == "site-1" else {}
             flare.send(flare.FLModel(params=model.params, meta=meta))
     """
-    run = project.env(3, num_threads=1).deploy(project.job(script, sites=3))
+    run = project.env(3, num_threads=1, share_processes=True).deploy(project.job(script, sites=3))
     with pytest.raises(JobFailed, match=r"site-1: the reply cannot be sent: .*note"):
         run.get_result()
 

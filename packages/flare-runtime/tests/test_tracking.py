@@ -113,7 +113,7 @@ def test_tensorboard_has_every_number_and_text_of_the_sites_and_the_averages(pro
 def test_each_site_can_have_its_own_files(project, external):
     pytest.importorskip("tensorboard")
     job = tracked(project, "TensorBoardReceiver", client=True, server=False, launch_external_process=external)
-    folder = project.env(num_threads=1).deploy(job).get_result()
+    folder = project.env(num_threads=1, share_processes=True).deploy(job).get_result()
     assert not (folder / "server" / "tensorboard").exists()
     for site in ("site-1", "site-2"):
         found = trackers.tensorboard(folder / "sites" / site / "tensorboard")
@@ -143,7 +143,7 @@ def test_mlflow_has_metrics_parameters_tags_and_texts(project, quiet_mlflow):
 
 def test_mlflow_at_the_sites_writes_to_a_store_of_each(project, quiet_mlflow):
     job = tracked(project, "MLflowReceiver", client=True, server=False)
-    folder = project.env(num_threads=1).deploy(job).get_result()
+    folder = project.env(num_threads=1, share_processes=True).deploy(job).get_result()
     for site in ("site-1", "site-2"):
         found = trackers.MLflow(folder / "sites" / site / "mlflow")
         assert {name: found.metric(name) for name in found.run.data.metrics} == of_site(LOGGED, site)
@@ -287,7 +287,7 @@ def test_wandb_has_a_run_with_one_axis(project, wandb):
 
 def test_wandb_at_the_sites_has_a_run_for_each(project, wandb):
     job = tracked(project, "WandBReceiver", client=True, server=False)
-    folder = project.env(num_threads=1).deploy(job).get_result()
+    folder = project.env(num_threads=1, share_processes=True).deploy(job).get_result()
     for site in ("site-1", "site-2"):
         found = trackers.WandB(folder / "sites" / site)
         assert {**found.values, **of_site(LOGGED, site)} == found.values
@@ -297,7 +297,9 @@ def test_wandb_at_the_sites_has_a_run_for_each(project, wandb):
 @pytest.mark.parametrize("client", [False, True], ids=["at the server", "at the sites too"])
 def test_a_run_that_fails_leaves_files_that_can_be_read(project, client):
     pytest.importorskip("tensorboard")
-    run = project.env(num_threads=1).deploy(tracked(project, "TensorBoardReceiver", script=FAILS, client=client))
+    run = project.env(num_threads=1, share_processes=True).deploy(
+        tracked(project, "TensorBoardReceiver", script=FAILS, client=client)
+    )
     assert run.get_status() is RunStatus.FAILED
     folder = run.get_result(raise_on_failure=False)
     found = trackers.tensorboard(folder / "server" / "tensorboard")

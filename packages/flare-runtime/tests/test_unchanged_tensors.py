@@ -44,7 +44,7 @@ def frozen_model():
 def run_adapter(project, *, rounds=4, sites=3, workers=2, before="", after="", **executor):
     model = frozen_model()
     script = ADAPTER.format(total=float(model["backbone"]["w"].sum()), before=before, after=after)
-    run = project.env(sites, num_threads=workers).deploy(
+    run = project.env(sites, num_threads=workers, share_processes=workers < sites).deploy(
         project.job(script, rounds=rounds, sites=sites, model=model, **executor)
     )
     return (
@@ -115,7 +115,8 @@ def test_in_the_average_equals_stay_exactly_equal(project):
             flare.send(flare.FLModel(params=model.params, meta={"NUM_STEPS_CURRENT_ROUND": 7 * number + 3}))
     """
     start = np.random.default_rng(1).normal(size=100_000).astype(np.float32)
-    run = project.env(3, num_threads=2).deploy(project.job(script, rounds=3, sites=3, model={"w": start}))
+    env = project.env(3, num_threads=2, share_processes=True)
+    run = env.deploy(project.job(script, rounds=3, sites=3, model={"w": start}))
     assert run.load_model()["w"].tobytes() == start.tobytes()
 
 

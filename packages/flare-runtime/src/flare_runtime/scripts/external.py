@@ -178,6 +178,8 @@ class _Script:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(self._python_path()),
         }
+        if self.site.folder.temporary is not None:
+            environment["TMPDIR"] = str(self.site.folder.temporary)
         is_sent = isinstance(self.site.folder.log, SiteLog)  # which has to see what is printed
         with log.open("ab") as output:
             try:

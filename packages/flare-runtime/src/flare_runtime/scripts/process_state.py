@@ -6,8 +6,9 @@ import logging
 import os
 import random
 import sys
+import tempfile
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import ClassVar, TextIO
@@ -15,20 +16,22 @@ from typing import ClassVar, TextIO
 import flare_core.client as client_api
 from flare_core.client.session import Session
 from flare_core.executor import SiteChannel
-from flare_runtime.scripts import generators
+from flare_runtime.scripts import generators, settings
 
 __all__ = ["ProcessState", "modules_below"]
 
 
 class ProcessState:
-    """argv, working folder, import path, environment, modules beside the script, output, logging, random generators and
-    the Client API's session of one script.
+    """argv, working folder, import path, environment, modules beside the script, output, logging, random generators,
+    settings, folder for temporary files and the Client API's session of one script.
 
-    :meth:`enter` puts them in force and keeps those of the script before. What lies in C libraries (threads of a maths
-    library, open devices) stays shared.
+    :meth:`enter` puts them in force and keeps those of the script before. What scripts change inside installed packages
+    beyond that, and what lies in C libraries, stays shared; so sites have processes of their own where possible.
 
     Args:
         folder: the working folder.
+        variables: of the environment, beside those of this process.
+        temporary: where :mod:`tempfile` makes files; None for the system's.
         roots: folders whose modules are the script's own; they come first on its import path.
         output: where ``print`` writes.
         seed: start of the generators of ``random``, ``numpy.random``, torch and TensorFlow.
@@ -39,7 +42,15 @@ class ProcessState:
     _base_path: ClassVar[list[str]] = []
 
     def __init__(
-        self, *, folder: Path, roots: Sequence[Path], output: TextIO, seed: int, channel: SiteChannel | None
+        self,
+        *,
+        folder: Path,
+        roots: Sequence[Path],
+        output: TextIO,
+        seed: int,
+        channel: SiteChannel | None,
+        variables: Mapping[str, str] | None = None,
+        temporary: Path | None = None,
     ) -> None:
         self.main: types.ModuleType | None = None
         self.argv = [""]
@@ -48,11 +59,14 @@ class ProcessState:
         self._folder = str(folder)
         self._path = [*self.roots, *ProcessState._base_path]
         self._modules: dict[str, types.ModuleType] = {}
-        self._environment = dict(_environment())
+        added = {os.fsencode(name): os.fsencode(value) for name, value in (variables or {}).items()}
+        self._environment = _environment() | added
         self._output: tuple[TextIO, TextIO] = (output, output)
         self._logging: tuple[list[logging.Handler], int] = ([], logging.WARNING)
         self.seed = seed
         self._generators: generators.States = {}
+        self._settings: settings.Values = {}
+        self._temporary = None if temporary is None else str(temporary)
         self._channel = channel
         self._session: Session | None = None
 
@@ -87,6 +101,7 @@ class ProcessState:
         for name in loaded:
             sys.modules.pop(name, None)
         sys.meta_path.insert(0, _OwnModules())
+        settings.note_initial()
 
     def _keep(self) -> None:
         self.argv = sys.argv
@@ -98,6 +113,8 @@ class ProcessState:
         self._output = (sys.stdout, sys.stderr)
         self._logging = (logging.root.handlers[:], logging.root.level)
         self._generators = generators.keep(self._generators)
+        self._settings = settings.keep()
+        self._temporary = tempfile.tempdir
         self._session = client_api.attach(None)
 
     def _apply(self, before: ProcessState | None) -> None:
@@ -114,6 +131,9 @@ class ProcessState:
         if logging.root.level != level:  # setting it empties the caches of all loggers, of which torch has hundreds
             logging.root.setLevel(level)
         self._generators = generators.restore(self._generators, self.seed, before._generators if before else {})
+        if before is not None:
+            settings.restore(self._settings, before._settings)
+        tempfile.tempdir = self._temporary
         client_api.attach(self._channel, self._session)
 
 
@@ -184,6 +204,7 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
             execute(module)
             random.setstate(before)
             generators.SEEDED[name](module, state.seed)
+            settings.note_initial(name)
 
         loader.exec_module = execute_and_seed  # type: ignore[method-assign]  # of this one loader
     return spec

@@ -2,6 +2,9 @@
 
 A script holds the turn while it runs, and gives it away in the calls of the Client API that wait. So scripts need no
 locks, never see each other's process-wide state, and a run does not depend on how threads are scheduled.
+
+Scripts in processes of their own take turns as well where there are more of them than may run at a time: then the
+process also needs its lane (:mod:`flare_runtime.scripts.lanes`).
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
+
+from flare_runtime.scripts.lanes import Lane
 
 __all__ = ["Seat", "Turns"]
 
@@ -45,14 +50,16 @@ class Turns:
 
     Args:
         announce: told the seat that is about to run, before it does.
+        lane: taken while a seat of this process runs; None if this process need not ask others.
     """
 
-    def __init__(self, announce: Callable[[Seat], None] = lambda seat: None) -> None:
+    def __init__(self, announce: Callable[[Seat], None] = lambda seat: None, lane: Lane | None = None) -> None:
         self._mutex = threading.Lock()
         self._queue: deque[Seat] = deque()
         self._holder: Seat | None = None
         self._last: Seat | None = None
         self._announce = announce
+        self._lane = lane
 
     @property
     def others_wait(self) -> bool:
@@ -106,6 +113,8 @@ class Turns:
                 self._enqueue(seat)
 
     def _began(self, seat: Seat) -> None:
+        if self._lane is not None:
+            self._lane.take()
         if self._last is not seat:
             self._last = seat
             seat.switched()
@@ -122,3 +131,5 @@ class Turns:
             self._holder.place = _Place.RUNNING
             self._announce(self._holder)
             self._holder.baton.release()
+        elif self._lane is not None:
+            self._lane.give()

@@ -1,4 +1,4 @@
-"""SimEnv: run a job on this machine, as many sites as wanted, in a few processes."""
+"""SimEnv: run a job on this machine, with as many sites as wanted."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import write_summary
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 from flare_runtime.simulator.run import SimRun
+from flare_runtime.simulator.sharing import available_bytes, sites_share
 from flare_runtime.simulator.simulation import Simulation
 from flare_runtime.site.plan import WorkerPlan
 
@@ -27,15 +28,25 @@ __all__ = ["SimEnv", "check_clients", "check_fits"]
 class SimEnv:
     """Simulates a federation on this machine.
 
-    The sites live in a few worker processes; those of one worker take turns. The model does not depend on how many
-    workers there are.
+    Each site has a process of its own, a working folder and a temporary folder, so what its script changes there, such
+    as settings of libraries, does not reach other sites. At most ``num_threads`` scripts run at a time; a script that
+    waits in the Client API lets another one run. The model does not depend on ``num_threads``.
+
+    With more than 64 sites, or with more than half of the available memory holds (64 MiB and the job's files for each;
+    512 MiB where a process has to load its libraries itself), the sites share ``num_threads`` processes, and the end
+    of the run says so. Then scripts also share whatever lies inside installed packages; docs/architecture.md says what
+    is kept apart.
 
     Args:
         num_clients: how many sites, named ``site-1``, ``site-2``, …
         clients: or their names.
-        num_threads: number of worker processes; one for each core, but no more than sites, if left out. With at least
-            as many as cores, and scripts in them, each keeps to a core; give fewer to scripts that use several.
-        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn.
+        num_threads: how many scripts run at a time; one for each core if left out. With at least as many as cores,
+            and scripts in this Python, each keeps to a core; give fewer to scripts that use several. Scripts with
+            ``launch_external_process`` all run at the same time.
+        share_processes: True has the sites share ``num_threads`` processes, which need less memory; False gives each
+            its own, however many; left out, it depends on their number and the memory, as above.
+        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn. A
+            process that uses a card keeps some of its memory, so many sites may have to share processes.
         workspace_root: where run folders are made; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
         log_config: a level for the run's log file (``"debug"``), or a dict for :func:`logging.config.dictConfig`, or
             the path of a JSON file that holds one.
@@ -54,6 +65,7 @@ class SimEnv:
         num_clients: int = 0,
         clients: Sequence[str] | None = None,
         num_threads: int | None = None,
+        share_processes: bool | None = None,
         gpu_config: str | None = None,
         workspace_root: str | Path | None = None,
         log_config: LogConfig = None,
@@ -67,9 +79,13 @@ class SimEnv:
         )
         if wanted < len(self.gpu_groups):
             raise RecipeError(
-                f"num_threads is {wanted}, but gpu_config has {len(self.gpu_groups)} groups, which need a process each"
+                f"num_threads is {wanted}, but gpu_config has {len(self.gpu_groups)} groups, which are to compute at"
+                " the same time"
             )
         self.num_threads = min(wanted, len(self.clients))
+        if share_processes not in (None, True, False):
+            raise RecipeError(f"share_processes is {share_processes!r}; give True, False or None")
+        self.share_processes = share_processes
         self.workspace_root = None if workspace_root is None else Path(workspace_root).expanduser().absolute()
         self.log_config = check_log_config(log_config)
 
@@ -90,11 +106,15 @@ class SimEnv:
 
     def _plans(self, job: Job, folder: RunFolder) -> list[WorkerPlan]:
         groups = self.gpu_groups or [""]
-        dealt: list[list[str]] = [[] for _ in range(self.num_threads)]
+        share = self.share_processes
+        if share is None:
+            share = sites_share(job, self.clients, available_bytes())
+        processes = self.num_threads if share else len(self.clients)
+        dealt: list[list[str]] = [[] for _ in range(processes)]
         for index, site in enumerate(self.clients):
-            dealt[index % self.num_threads].append(site)
+            dealt[index % processes].append(site)
         free = self.gpu_groups or any(_starts_processes(job, site) for site in self.clients)
-        cores = [None] * len(dealt) if free else list(share_cores(len(dealt)))
+        cores = [None] * self.num_threads if free else list(share_cores(self.num_threads))
         return [
             WorkerPlan(
                 index=index + 1,
@@ -104,7 +124,8 @@ class SimEnv:
                 run_folder=folder.path,
                 log_config=self.log_config,
                 environment={VARIABLE: groups[index % len(groups)]} if self.gpu_groups else {},
-                core=cores[index],
+                core=cores[index % self.num_threads],
+                lane=index % self.num_threads if processes > self.num_threads else None,
             )
             for index, sites in enumerate(dealt)
         ]

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class _Worker:
     plan: WorkerPlan
     pid: int
     connection: socket.socket
+    link: SocketLink | None = None
     waiter: threading.Thread | None = None
     status: int | None = None
     peak_bytes: int = 0
@@ -74,7 +76,8 @@ class WorkerPool:
         """Begin to hear from the workers; after this, this process has threads."""
         for worker in self._workers:
             self._watch(worker)
-            self._cell.attach(SocketLink(worker.plan.name, worker.connection))
+            worker.link = SocketLink(worker.plan.name, worker.connection)
+            self._cell.attach(worker.link)
 
     def usage(self) -> dict[str, dict[str, float]]:
         """Peak memory (resident bytes) and processor seconds by worker, of those that have ended."""
@@ -99,6 +102,8 @@ class WorkerPool:
         for worker in self._workers:
             if worker.waiter is not None:
                 worker.waiter.join()
+            if worker.link is not None:  # a thread that has not quite ended would keep the next run from forking
+                worker.link.join()
 
     def _watch(self, worker: _Worker) -> None:
         """Learn of the end of a worker."""
@@ -108,19 +113,20 @@ class WorkerPool:
     def _start(self, plans: Sequence[WorkerPlan]) -> None:
         start = self._fork if can_fork() else self._spawn
         self._loaded = modules_below(plans[0].code_roots)
-        for plan in plans:
-            plan.turn_file.parent.mkdir(exist_ok=True)
-            plan.turn_file.write_bytes(bytes(4))
-            ours, theirs = socket.socketpair()
-            try:
-                pid = start(plan, theirs, [*(worker.connection for worker in self._workers), ours])
-            except BaseException:
-                ours.close()
-                self._end_those_that_started()
-                raise
-            finally:
-                theirs.close()
-            self._workers.append(_Worker(plan, pid, ours))
+        with tempfile.TemporaryFile() as lanes:
+            for plan in plans:
+                plan.turn_file.parent.mkdir(exist_ok=True)
+                plan.turn_file.write_bytes(bytes(4))
+                ours, theirs = socket.socketpair()
+                try:
+                    pid = start(plan, theirs, [*(worker.connection for worker in self._workers), ours], lanes.fileno())
+                except BaseException:
+                    ours.close()
+                    self._end_those_that_started()
+                    raise
+                finally:
+                    theirs.close()
+                self._workers.append(_Worker(plan, pid, ours))
 
     def _end_those_that_started(self) -> None:
         for worker in self._workers:
@@ -128,17 +134,17 @@ class WorkerPool:
             os.kill(worker.pid, signal.SIGKILL)
             os.waitpid(worker.pid, 0)
 
-    def _fork(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket]) -> int:
+    def _fork(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket], lanes: int) -> int:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         pid = os.fork()
         if pid == 0:
             for connection in ours:  # else this worker would keep its siblings' links open
                 connection.close()
-            run_worker(plan, theirs, self._loaded)
+            run_worker(plan, theirs, self._loaded, lanes)
         return pid
 
-    def _spawn(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket]) -> int:
+    def _spawn(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket], lanes: int) -> int:
         folder = plan.run_folder / ".workers" / "job"
         if not folder.exists():
             export_job(plan.job, folder)
@@ -148,8 +154,9 @@ class WorkerPool:
             "flare_runtime.simulator.spawned",
             str(theirs.fileno()),
             _described(plan, folder),
+            str(lanes),
         ]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno(), lanes], stdin=subprocess.DEVNULL)
         process.returncode = 0  # the pool itself waits for the process, by its id
         return process.pid
 
@@ -191,6 +198,7 @@ def _described(plan: WorkerPlan, folder: Path) -> str:
             "log_config": plan.log_config if isinstance(plan.log_config, str) else dict(plan.log_config),
             "environment": plan.environment,
             "core": plan.core,
+            "lane": plan.lane,
         }
     )
 
@@ -200,6 +208,6 @@ def _death(plan: WorkerPlan, code: int) -> WorkerDeath:
     site = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]
     reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
     if code == -signal.SIGKILL:
-        reason += ", as systems do when memory is full; fewer num_threads need less of it"
+        reason += ", as systems do when memory is full; fewer num_threads, or share_processes=True, need less of it"
     details = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
     return WorkerDeath(plan, code, site, reason, details)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flare_core import Job
 
-__all__ = ["preload"]
+__all__ = ["mentioned", "preload"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,7 @@ FROZEN_BY_PYTHON = 1000
 
 def preload(job: Job) -> None:
     """Import the modules of slow packages that the job's code mentions; the site that needs one reports what fails."""
-    wanted: set[str] = set()
-    for code in (job.code, *(app.code for app in job.sites.values() if app.code is not None)):
-        for place in code.files:
-            if place.suffix == ".py":
-                wanted.update(_mentioned(code.root / place))
+    wanted = {name for name in mentioned(job) if name.partition(".")[0] in SLOW}
     if not wanted:
         return
     with _nothing_collected():
@@ -40,6 +36,16 @@ def preload(job: Job) -> None:
             for module in (name, LOADED_LATER.get(name)):
                 if module is not None:
                     _load(module)
+
+
+def mentioned(job: Job) -> set[str]:
+    """Names of the modules, and of what may be modules, that the job's code imports."""
+    found: set[str] = set()
+    for code in (job.code, *(app.code for app in job.sites.values() if app.code is not None)):
+        for place in code.files:
+            if place.suffix == ".py":
+                found.update(_mentioned(code.root / place))
+    return found
 
 
 @contextmanager
@@ -74,9 +80,7 @@ def _mentioned(path: Path) -> Iterator[str]:
     except (OSError, SyntaxError, ValueError):
         return  # the site that runs it reports the error
     for node in ast.walk(tree):
-        for name in _names(node):
-            if name.partition(".")[0] in SLOW:
-                yield name
+        yield from _names(node)
 
 
 def _names(node: ast.AST) -> list[str]:

@@ -66,6 +66,8 @@ class Simulation:
         self._display.attach(federation.events)
         status, error, summary = self._controller.run(self)
         self._display.close()
+        if len(federation.sites) > len(self._plans):
+            self._display.note(_sharing_text(len(federation.sites), len(self._plans)))
         self._display.note(summary_text(summary, self._controller.curve))
         return status, error
 
@@ -112,3 +114,11 @@ class Simulation:
         for site in death.plan.sites:
             if site != death.site:
                 federation.fail(site, f"{site}: lost with the process that it shared with {death.site}")
+
+
+def _sharing_text(sites: int, processes: int) -> str:
+    where = "one process" if processes == 1 else f"{processes} processes"
+    return (
+        f"{sites} sites shared {where}: what a script changes inside an installed package can reach the others there;"
+        " see SimEnv's share_processes"
+    )

@@ -1,4 +1,7 @@
-"""Entry of a worker that was started afresh: ``python -m flare_runtime.simulator.spawned <descriptor> <plan>``."""
+"""Entry of a worker that was started afresh.
+
+``python -m flare_runtime.simulator.spawned <descriptor of its link> <plan> <descriptor of the lanes>``.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,10 @@ def main(arguments: list[str]) -> NoReturn:
             log_config=plan["log_config"],
             environment=plan["environment"],
             core=plan["core"],
+            lane=plan["lane"],
         ),
         socket.socket(fileno=int(arguments[0])),
+        lanes=int(arguments[2]),
     )
 
 

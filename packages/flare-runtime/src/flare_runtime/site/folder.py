@@ -16,9 +16,11 @@ class SiteFolder:
     """Where a site works and writes.
 
     Attributes:
+        temporary: where it puts temporary files; None if where the system does.
         is_durable: whether the run is continued when its processes have died.
     """
 
     path: Path
     log: TextIO
+    temporary: Path | None = None
     is_durable: bool = False

@@ -29,6 +29,7 @@ class WorkerPlan:
         log_config: a level's name, or a dict for ``logging.config``.
         environment: variables to set before any script runs.
         core: the only processor core to use; None for all.
+        lane: which other workers it takes turns with, those of the same number; None if it may always run.
         cell: the worker's own cell.
         server: the cell that gives the tasks.
         link_to: the cell at the other end of the worker's socket, if that is not the server: with it the worker ends.
@@ -43,6 +44,7 @@ class WorkerPlan:
     log_config: str | Mapping[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
     core: int | None = None
+    lane: int | None = None
     cell: str = ""
     server: str = SERVER
     link_to: str = SERVER

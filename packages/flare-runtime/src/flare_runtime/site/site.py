@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +103,13 @@ class Site(SiteChannel):
         self._replies = replies
         self.turns = turns
         self.state = ProcessState(
-            folder=folder.path, roots=[self.code.root], output=folder.log, seed=plan.seed(name), channel=self
+            folder=folder.path,
+            roots=[self.code.root],
+            output=folder.log,
+            seed=plan.seed(name),
+            channel=self,
+            variables=_variables(plan, folder),
+            temporary=folder.temporary,
         )
         self.seat = Seat(name, self.state.enter if shares_process else _nothing)
         self.peers = Peers(cell, downloader, plan.server)
@@ -356,6 +363,17 @@ class Site(SiteChannel):
         elif params is not None and type(params) is not dict:
             model.params = unflatten(dict(flatten(params)))
         self.release_task()
+
+
+def _variables(plan: WorkerPlan, folder: SiteFolder) -> dict[str, str]:
+    """What the script finds in its environment, beside what the process has."""
+    variables = {}
+    if folder.temporary is not None and len(plan.sites) == 1:  # to change it at each turn would take too long
+        variables["TMPDIR"] = str(folder.temporary)
+    if plan.connect is None:
+        # Simulated sites share the cores among themselves, and sums must not depend on how many each happens to get.
+        variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+    return variables
 
 
 def _nothing() -> None:

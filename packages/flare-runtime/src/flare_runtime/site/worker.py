@@ -7,6 +7,7 @@ import gc
 import logging
 import mmap
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -29,10 +30,11 @@ from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
 from flare_runtime.processes.cores import keep_to_core
-from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER
+from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER, make_scratch
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.journal import Journal
+from flare_runtime.scripts.lanes import Lane
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.site.folder import SiteFolder
@@ -54,19 +56,23 @@ _TELL_S = 10.0
 _COPIED_BYTES = 2**20  # at once
 
 
-def run_worker(plan: WorkerPlan, connection: socket.socket, loaded: Sequence[str] = ()) -> NoReturn:
+def run_worker(
+    plan: WorkerPlan, connection: socket.socket, loaded: Sequence[str] = (), lanes: int | None = None
+) -> NoReturn:
     """Serve the plan's sites until their scripts end, then end the process.
 
     Args:
         plan: the sites, and what they run.
         connection: to the server.
         loaded: modules of the job's code that the parent had loaded.
+        lanes: the file of the lanes, if the plan names one.
     """
     code = 1
     try:
         _prepare_process(plan, loaded)
         with log_to(RunFolder(plan.run_folder).log, plan.log_config):
-            _Worker(plan, connection).run()
+            lane = None if plan.lane is None or lanes is None else Lane(lanes, plan.lane)
+            _Worker(plan, connection, lane).run()
         code = 0
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
@@ -119,7 +125,7 @@ class _Part:
 
 
 class _Worker:
-    def __init__(self, plan: WorkerPlan, connection: socket.socket) -> None:
+    def __init__(self, plan: WorkerPlan, connection: socket.socket, lane: Lane | None) -> None:
         self._plan = plan
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
@@ -130,10 +136,12 @@ class _Worker:
         self._is_lost = False
         self._note = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
         self._index = {name: index for index, name in enumerate(plan.sites)}
-        self._turns = Turns(self._announce)
+        self._turns = Turns(self._announce, lane)
         self._parts: dict[str, list[_Part]] = {name: [] for name in plan.sites}
         self._logs: list[SiteLog] = []
         self._link = SocketLink(plan.link_to, connection)
+        # The sites of a simulation share a machine, so each has a place of its own for temporary files.
+        self._scratch = make_scratch() if plan.connect is None else None
 
     def run(self) -> None:
         for topic, handler in (("task", self._on_task), ("withdraw", self._on_withdraw), ("end", self._on_end)):
@@ -180,6 +188,10 @@ class _Worker:
         app = job.client_app(name)
         path = run_folder.site(name)
         register_types(job)
+        temporary = None
+        if self._scratch is not None:
+            temporary = self._scratch / str(self._index[name])  # a short path, as those of sockets must be
+            temporary.mkdir()
         journal = None
         log: TextIO
         if self._plan.connect is None:
@@ -203,7 +215,7 @@ class _Worker:
                 replies=self._replies,
                 turns=self._turns if takes_turns else Turns(),
                 shares_process=takes_turns,
-                folder=SiteFolder(path, log, is_durable=journal is not None),
+                folder=SiteFolder(path, log, temporary, is_durable=journal is not None),
                 task_filters=[] if beside else filters[0],
                 result_filters=[] if beside else filters[1],
                 journal=None if beside else journal,
@@ -292,6 +304,8 @@ class _Worker:
             for part in self._all_parts():
                 part.site.close(RunStatus.ABORTED, f"{peer} is gone")
             end_external_processes()
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
             os._exit(LOST_SERVER)
 
 

@@ -1,0 +1,102 @@
+"""Settings of the system and of libraries that hold for a whole process: each script that shares one has its own.
+
+Only those are here that decide what a script computes or writes, and that can be read in about a microsecond. numpy's
+way with errors, torch's gradient mode and autocast, decimal's precision and scikit-learn's configuration need no place
+here: they belong to a thread, of which each script has one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+__all__ = ["Values", "keep", "note_initial", "restore"]
+
+Values: TypeAlias = dict[str, Any]
+"""By name, a setting's value; what is missing has its initial value."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """How to read and write one setting; both are given the module."""
+
+    module: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], Any]
+
+
+def _umask(system: Any) -> int:
+    mask: int = system.umask(0o077)  # there is no other way to read it
+    system.umask(mask)
+    return mask
+
+
+def _write_filters(module: Any, filters: list[Any]) -> None:
+    with module.catch_warnings():
+        pass  # leaving it tells the interpreter to forget which filter applies where
+    module.filters[:] = filters
+
+
+def _write_locale(module: Any, name: str) -> None:
+    module.setlocale(module.LC_ALL, name)
+
+
+_SETTINGS = {
+    "umask": _Setting("os", _umask, lambda system, mask: system.umask(mask)),
+    "warnings": _Setting("warnings", lambda module: module.filters[:], _write_filters),
+    "locale": _Setting("locale", lambda module: module.setlocale(module.LC_ALL), _write_locale),
+    "torch dtype": _Setting(
+        "torch", lambda torch: torch.get_default_dtype(), lambda torch, dtype: torch.set_default_dtype(dtype)
+    ),
+    "torch determinism": _Setting(
+        "torch",
+        lambda torch: (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        lambda torch, how: torch.use_deterministic_algorithms(how[0], warn_only=how[1]),
+    ),
+    "torch precision": _Setting(
+        "torch",
+        lambda torch: torch.get_float32_matmul_precision(),
+        lambda torch, name: torch.set_float32_matmul_precision(name),
+    ),
+    "keras dtype": _Setting(
+        "keras.src.backend.config", lambda module: module.floatx(), lambda module, dtype: module.set_floatx(dtype)
+    ),
+}
+
+_initial: Values = {}
+
+
+def note_initial(module: str | None = None) -> None:
+    """Remember the values that every script starts with: those of the modules that are loaded, or of one, right now."""
+    for name, setting in _SETTINGS.items():
+        if name in _initial or setting.module not in sys.modules:
+            continue
+        if module is None or module == setting.module.partition(".")[0]:
+            _initial[name] = setting.read(sys.modules[setting.module])
+
+
+def keep() -> Values:
+    """Return the values in force."""
+    return {
+        name: setting.read(sys.modules[setting.module])
+        for name, setting in _SETTINGS.items()
+        if setting.module in sys.modules
+    }
+
+
+def restore(values: Mapping[str, Any], in_force: Mapping[str, Any]) -> None:
+    """Put values in force.
+
+    Args:
+        in_force: what :func:`keep` has just found.
+    """
+    for name, value in in_force.items():
+        wanted = values.get(name, _initial.get(name, value))
+        if wanted != value:
+            setting = _SETTINGS[name]
+            setting.write(sys.modules[setting.module], wanted)
