@@ -29,17 +29,7 @@ from flare_core.job import check_name
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, check_credentials, verified_key
 
-__all__ = [
-    "KINDS",
-    "Kit",
-    "KitError",
-    "KitInfo",
-    "check_participant",
-    "fingerprint",
-    "kit_info",
-    "sign_kit",
-    "write_kit",
-]
+__all__ = ["KINDS", "Kit", "KitError", "KitInfo", "check_participant", "fingerprint", "kit_info", "sign_kit", "write_kit"]
 
 KINDS = ("server", "client", "relay", "admin")
 KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
