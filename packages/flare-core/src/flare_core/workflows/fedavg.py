@@ -243,7 +243,8 @@ class FedAvg(Workflow):
 
     def _chosen_by(self) -> set[str]:
         """The metrics that choose the best model or end the run."""
-        return {self.key_metric, self.stop_cond.key if self.stop_cond else None} - {None}  # type: ignore[return-value]
+        names = (self.key_metric, self.stop_cond.key if self.stop_cond else None)
+        return {name for name in names if name is not None}
 
     def _report_unseen(self, fed: Federation) -> None:
         is_wanted = self.stop_cond is not None or self.patience is not None or self.key_metric != DEFAULT_KEY_METRIC
