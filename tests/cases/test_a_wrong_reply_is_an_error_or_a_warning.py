@@ -189,7 +189,8 @@ def test_a_sum_beyond_the_dtype_ends_the_run_with_the_model_before(project, dtyp
     )
     with pytest.raises(JobFailed, match=f"'numpy_key': .* beyond the range of {np.dtype(dtype)}"):
         run.get_result()
-    assert run.load_model()["numpy_key"].tolist() == np.full(2, start, dtype).tolist()
+    kept = run.load_model(raise_on_failure=False)["numpy_key"]
+    assert kept.tolist() == np.full(2, start, dtype).tolist()
 
 
 def test_a_mean_whose_sum_is_beyond_the_dtype_is_no_infinity(project):
@@ -261,7 +262,7 @@ class Bare(Filter):
 def test_a_filter_that_forgets_what_the_params_are_is_refused(project, end, rest, transfer, message):
     recipe = project.recipe(LOOP.replace("{body}", send("values + 1", rest)), params_transfer_type=transfer)
     getattr(recipe, end)(Bare())
-    with pytest.raises(JobFailed, match=f"the filter Bare returned a model without .*{message}"):
+    with pytest.raises(JobFailed, match=f"the filter Bare .* returned a model without .*{message}"):
         recipe.execute(project.env())
 
 
