@@ -251,8 +251,8 @@ class FedAvg(Workflow):
         for key in sorted(self._chosen_by() - self._seen):
             if self._seen or self._unusable or is_wanted:  # else nobody cares for metrics in this run
                 reported = ", ".join(sorted(self._seen)) or "none"
-                if others := sorted(self._unusable - self._seen):
-                    reported += f"; no numbers: {', '.join(others)}"
+                if self._unusable and not self._seen:
+                    reported += f"; no numbers: {', '.join(sorted(self._unusable))}"
                 fed.warn(
                     f"no site ever reported the metric '{key}' (reported: {reported}), so it chose and stopped nothing"
                 )
@@ -277,8 +277,10 @@ def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, war
         model = aggregator.update(model)
     else:
         result = aggregator.result()
-        if not isinstance(result, FLModel) or not result.params:
-            raise ModelError(f"{name}.result() returned {result!r}, which holds no params; return FLModel(params=...)")
+        if not isinstance(result, FLModel):
+            raise ModelError(f"{name}.result() returned a {type(result).__name__}; return an FLModel")
+        if not result.params:
+            raise ModelError(f"{name}.result() returned a model without params; return FLModel(params=...)")
         if kind is ParamsType.DIFF and result.params_type is ParamsType.FULL:
             warn(
                 f"{name}.result() returned a whole model (params_type FULL) where sites sent differences; if it is a"
