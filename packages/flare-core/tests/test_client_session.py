@@ -34,8 +34,8 @@ class ListChannel:
     def reply(self, model):
         self.replies.append((model.params, model.metrics))
 
-    def log(self, key, value, *, kind, step, extra):
-        self.logged.append((key, value, kind, step, extra))
+    def log(self, key, value, *, kind, step):
+        self.logged.append((key, value, kind, step))
 
 
 @pytest.fixture
@@ -209,11 +209,11 @@ def test_metrics_and_writers_reach_the_channel(channel):
     MLflowWriter().log_params({"lr": 0.1})
     WandBWriter().log({"x": 1}, step=5)
     assert channel.logged == [
-        ("loss", 0.5, "SCALAR", 3, {}),
-        ("train/loss", 1.0, "SCALAR", 4, {}),
-        ("train/acc", 0.5, "SCALAR", 4, {}),
-        ("lr", 0.1, "PARAMETER", None, {}),
-        ("x", 1, "METRIC", 5, {}),
+        ("loss", 0.5, "SCALAR", 3),
+        ("train/loss", 1.0, "SCALAR", 4),
+        ("train/acc", 0.5, "SCALAR", 4),
+        ("lr", 0.1, "PARAMETER", None),
+        ("x", 1, "METRIC", 5),
     ]
 
 
@@ -224,10 +224,10 @@ def test_what_is_logged_together_arrives_one_by_one_as_plain_numbers(channel):
     flare.log("all", {"lr": np.array(0.1)}, "PARAMETERS")
     flare.log("all", {"ward": "a"}, kinds.TAGS)
     assert channel.logged == [
-        ("train/loss", 0.5, "SCALAR", 2, {}),
-        ("train/rows", 3, "SCALAR", 2, {}),
-        ("lr", 0.1, "PARAMETER", None, {}),
-        ("ward", "a", "TAG", None, {}),
+        ("train/loss", 0.5, "SCALAR", 2),
+        ("train/rows", 3, "SCALAR", 2),
+        ("lr", 0.1, "PARAMETER", None),
+        ("ward", "a", "TAG", None),
     ]
     assert [type(value) for _, value, *_ in channel.logged] == [float, int, float, str]
     assert type(channel.logged[0][3]) is int
@@ -238,6 +238,12 @@ def test_a_step_that_is_no_integer_is_refused(channel, step):
     flare.init()
     with pytest.raises(TypeError, match="global_step of 'loss' is"):
         flare.log("loss", 0.5, global_step=step)
+
+
+def test_what_nobody_would_read_is_no_argument_of_log(channel):
+    flare.init()
+    with pytest.raises(TypeError, match="log of 'loss' has the argument 'path', which nobody reads"):
+        flare.log("loss", 0.5, "SCALAR", path="curves")
 
 
 def test_a_kind_that_takes_a_dict_gets_one(channel):

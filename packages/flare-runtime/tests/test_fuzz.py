@@ -365,7 +365,7 @@ def test_fuzz_garbage_of_a_site_does_not_end_the_run(tmp_path, messages, extra):
             if topic != "failed":
                 table.cells["site-2"].send("server", topic, ["site-2", *extra])
                 table.cells["site-2"].send("server", topic, ["site-1", *extra])
-        table.cells["site-2"].send("server", "log", ["site-2", "key", *extra, "METRIC", None, {}, 0][:7])
+        table.cells["site-2"].send("server", "log", ["site-2", "key", *extra, "METRIC", None, 0][:6])
         table.cells["site-2"].request("server", "sync", timeout_s=20)
 
     assert run_with(tmp_path, disturb) == []

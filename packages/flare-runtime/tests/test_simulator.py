@@ -137,7 +137,8 @@ def test_what_scripts_print_is_in_their_sites_logs(project, capsys):
         print("hello from", flare.get_site_name())
         print("trouble", file=sys.stderr)
         while flare.is_running():
-            flare.send(flare.FLModel(params=flare.receive().params))
+            params = flare.receive().params
+            flare.send(flare.FLModel(params={key: value + 1 for key, value in params.items()}))
     """
     folder = project.env().deploy(project.job(script)).get_result()
     for site in ("site-1", "site-2"):

@@ -12,9 +12,10 @@ from flare_core.components import Component
 from flare_core.errors import JobError, RecipeError
 from flare_core.filters import Filter
 from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, ServerApp, check_name
-from flare_core.job_folder import CLIENT_KEYS, SERVER_KEYS
+from flare_core.job_folder import CLIENT_KEYS, SERVER_KEYS, misspelt
+from flare_core.task import TaskName
 
-__all__ = ["Additions", "copy_of"]
+__all__ = ["Additions", "checked_config", "copy_of"]
 
 
 class Additions:
@@ -123,10 +124,11 @@ class Additions:
         """Add everything to a new job.
 
         Raises:
-            RecipeError: two files have one name.
+            RecipeError: two files have one name, or a filter is for a task that is never given.
         """
         for add in self._additions:
             add(job)
+        _check_tasks(job)
         for path, sites in self._files:
             _add_file(job, path, sites)
 
@@ -166,16 +168,7 @@ class Additions:
         self._additions.append(add)
 
     def _add_config(self, config: Mapping[str, Any], sites: tuple[str, ...] | None, reserved: set[str]) -> None:
-        if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
-            raise RecipeError(f"config is {config!r}; give a dict of names and values")
-        if taken := sorted(reserved & set(config)):
-            raise RecipeError(
-                f"config has the name {taken[0]!r}, which a job's folder uses for another thing; rename it"
-            )
-        try:
-            kept = json.loads(json.dumps(dict(config)))  # what a job's folder would give back
-        except (TypeError, ValueError) as error:
-            raise RecipeError(f"config is {config!r}, which JSON does not have ({error}); use plain values") from None
+        kept = checked_config(config, reserved)
 
         def add(job: Job) -> None:
             for app in _apps(job, sites):
@@ -192,6 +185,40 @@ class Additions:
                 f"path is {str(path)!r}: there is no file {found}; a path is relative to its caller's folder"
             )
         self._files.append((found, sites))
+
+
+def _check_tasks(job: Job) -> None:
+    """Refuse filters that would never run, unless a workflow is the user's own and may give whatever tasks it likes."""
+    if any(not each.class_path.startswith("flare_core.") or "task_name" in each.args for each in job.server.workflows):
+        return
+    known = {value for name, value in vars(TaskName).items() if not name.startswith("_")}
+    apps: list[ServerApp | ClientApp] = [job.server, job.client, *job.sites.values()]
+    for app in apps:
+        for entry in (*app.task_data_filters, *app.task_result_filters):
+            if unknown := sorted({*entry.tasks} - known - {"*"}):
+                raise RecipeError(
+                    f"a filter is for the task {unknown[0]!r}, which is never given; tasks of scripts are"
+                    f" {TaskName.TRAIN!r}, {TaskName.VALIDATE!r} and {TaskName.SUBMIT_MODEL!r}"
+                )
+
+
+def checked_config(config: Any, reserved: set[str]) -> dict[str, Any]:
+    """Return a copy of settings, as a job's folder would give them back.
+
+    Raises:
+        RecipeError: they are no dict, JSON does not have them, or a name is, or is nearly, one of the ``reserved``.
+    """
+    if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
+        raise RecipeError(f"config is {config!r}; give a dict of names and values")
+    if taken := sorted(reserved & config.keys()):
+        raise RecipeError(f"config has the name {taken[0]!r}, which a job's folder uses for another thing; rename it")
+    if slip := misspelt(config, reserved):
+        raise RecipeError(f"config has the name {slip[0]!r}, too like {slip[1]!r} of a job's folder; rename it")
+    try:
+        kept: dict[str, Any] = json.loads(json.dumps(dict(config)))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"config is {config!r}, which JSON does not have ({error}); use plain values") from None
+    return kept
 
 
 def _add_file(job: Job, path: Path, sites: tuple[str, ...] | None) -> None:

@@ -303,7 +303,7 @@ class WeightedMean(Aggregator):
 
 
 def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -> bool:
-    """Add ``weight * values`` to ``total`` in place; false if a value is not finite.
+    """Add ``weight * values`` to ``total`` in place; false if a value, or the new total, is not finite.
 
     The values are converted, scaled, checked and added while they are in the cache. A finite sum proves them finite; a
     sum that is not may only have overflowed, so they are then looked at one by one.
@@ -313,7 +313,11 @@ def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -
     if not cmath.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
         return False
     if not is_first:
-        total += scaled
+        try:
+            with np.errstate(over="raise"):
+                total += scaled
+        except FloatingPointError:
+            return False
     return True
 
 
@@ -354,7 +358,11 @@ def _count_non_finite(array: Array) -> int:
 def _non_finite(part: Array, tensor: TensorBlocks, key: Key, source: str) -> NonFiniteError:
     count = _count_non_finite(part)
     where = "" if part.size == math.prod(tensor.shape) else f", among {part.size} values looked at,"
-    what = f"holds{where} {count} that are NaN or infinite" if count else "overflows when it is weighted"
+    what = (
+        f"holds{where} {count} that are NaN or infinite"
+        if count
+        else "overflows when it is weighted and added to the others"
+    )
     return NonFiniteError(
         f"{source}: '{key_text(key)}' {what}; its training diverged (lower the learning rate, clip gradients)."
         " The global model stays as it was"
@@ -364,6 +372,8 @@ def _non_finite(part: Array, tensor: TensorBlocks, key: Key, source: str) -> Non
 def _matcher(exclude: str | list[str] | None) -> Callable[[Key], bool]:
     if exclude is None:
         return lambda key: False
+    if exclude == "":
+        raise ModelError("exclude_vars is '', which every key holds; leave it out to exclude nothing")
     if isinstance(exclude, str):
         try:
             pattern = re.compile(exclude)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
+from flare_core.component_state import differences
 from flare_core.errors import JobError
 
 __all__ = ["Component"]
@@ -36,16 +38,22 @@ class Component:
     def of(cls, value: Any, *, what: str) -> Component:
         """Read what a user gave: a component, a dict with ``class_path`` (or ``path``) and ``args``, or an object.
 
+        It is copied, if it can be, so what happens to it later does not change the component.
+
         Raises:
             JobError: a class instead of an object, or a dict of another form; names ``what`` it is for.
         """
         if isinstance(value, Component):
             return value
-        if isinstance(value, Mapping):
-            return cls._from_mapping(value, what=what)
         if isinstance(value, type):
             raise JobError(f"{what} is the class {value.__name__} itself; give an object, {value.__name__}(...)")
-        return cls(_path_of(type(value)), {}, value)
+        try:
+            kept = copy.deepcopy(value)
+        except Exception:  # such as one that holds a lock: a job folder can describe it all the same
+            kept = value
+        if isinstance(kept, Mapping):
+            return cls._from_mapping(kept, what=what)
+        return cls(_path_of(type(kept)), {}, kept)
 
     @classmethod
     def _from_mapping(cls, value: Mapping[str, Any], *, what: str) -> Component:
@@ -80,22 +88,26 @@ class Component:
         """Describe the component for a job folder.
 
         Raises:
-            JobError: the class lives in the launching script or in a function, or an argument has no JSON form.
+            JobError: the class lives in the launching script or in a function, an argument has no JSON form, or what
+                is made from the description is another object.
         """
         if self.instance is None:
             return {"path": self.class_path, "args": _plain(self.args, self.class_path)}
-        return _described(self.instance)
+        description = _described(self.instance)
+        _check_same(self.instance, description)
+        return description
 
 
 def import_class(path: str) -> Any:
     """Import ``package.module.Class``.
 
     Raises:
-        JobError: names the part that is missing.
+        JobError: names the part that is missing, or a file that has changed since this process has imported it.
     """
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
+        _check_current(module)
     except ImportError as error:
         raise JobError(
             f"class path {path!r}: cannot import '{module_name}' ({error}); is its file part of the job's code, or its"
@@ -105,6 +117,29 @@ def import_class(path: str) -> Any:
         return getattr(module, name)
     except AttributeError:
         raise JobError(f"class path {path!r}: '{module_name}' ({module.__file__}) has no '{name}'") from None
+
+
+_imported: dict[str, tuple[Any, bytes]] = {}  # by module, its spec, which a reload replaces, and its source
+
+
+def _check_current(module: types.ModuleType) -> None:
+    """Refuse a module of the user's whose file was edited since it was imported, as in a notebook between two runs.
+
+    Raises:
+        JobError: it was; names the file.
+    """
+    file = getattr(module, "__file__", None) or ""
+    if not file.endswith(".py") or "site-packages" in file or module.__name__.startswith("flare_"):
+        return
+    spec, source = _imported.get(module.__name__, (None, b""))
+    current = Path(file).read_bytes() if Path(file).is_file() else source
+    if spec is not module.__spec__:
+        _imported[module.__name__] = module.__spec__, current
+    elif current != source:
+        raise JobError(
+            f"{file} was changed after this process had imported it, so the run would use the old"
+            f" {module.__name__}; restart the process, or call importlib.reload({module.__name__})"
+        )
 
 
 def _path_of(cls: type) -> str:
@@ -147,6 +182,24 @@ def _described(value: Any) -> dict[str, Any]:
     return {"path": path, "args": _plain(args, path)}
 
 
+def _check_same(instance: Any, description: dict[str, Any]) -> None:
+    """Make an object from its description, and compare.
+
+    Raises:
+        JobError: it is another; names an attribute that differs.
+    """
+    made, again = (Component.of(description, what=description["path"]).build() for _ in range(2))
+    by_chance = differences(made, again)  # such as the time, or weights drawn at random
+    for name, (ours, theirs) in differences(instance, made).items():
+        if name not in by_chance:
+            raise JobError(
+                f"{description['path']}: in an exported job its attribute '{name}' would be {theirs!r}, not {ours!r},"
+                " as it is made anew there, from the attributes that have its arguments' names. Keep each argument"
+                " as it was given in the attribute of its name, or give"
+                f" {{'class_path': {description['path']!r}, 'args': {{...}}}} instead of the object"
+            )
+
+
 def _same(left: Any, right: Any) -> bool:
     return left is right or (type(left) is type(right) and isinstance(left, _JSON_SCALARS) and left == right)
 
@@ -159,7 +212,9 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner, f"{where}.{name}") for name, inner in value.items()}
+        if other := [name for name in value if not isinstance(name, str)]:
+            raise JobError(f"{where} has the key {other[0]!r}, which JSON would turn into text; use text for keys")
+        return {name: _plain(inner, f"{where}.{name}") for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner, f"{where}[{index}]") for index, inner in enumerate(value)]
     if isinstance(value, Component):

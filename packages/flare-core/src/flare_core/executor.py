@@ -30,7 +30,7 @@ class SiteChannel(Protocol):
     def reply(self, model: FLModel) -> None:
         """Answer the task taken last. Returns when the model's arrays may be changed again."""
 
-    def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
+    def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
         """Report a number, or something else that can be serialized, to the server's record of the run.
 
         Args:
@@ -38,7 +38,6 @@ class SiteChannel(Protocol):
             value: a float for a number; what trackers take for other kinds.
             kind: of :class:`flare_core.client.tracking.AnalyticsDataType`.
             step: the script's own count; None stands for the round.
-            extra: what else the script has said of it.
         """
 
 

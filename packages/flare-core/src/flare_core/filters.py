@@ -14,7 +14,7 @@ from typing import Any
 
 from flare_core.errors import FlareError, JobError, ModelError
 from flare_core.job import FilterEntry
-from flare_core.model import FLModel, Key, Params, key_text
+from flare_core.model import FLModel, Key, MetaKey, Params, ParamsType, key_text
 
 __all__ = [
     "Filter",
@@ -160,7 +160,8 @@ def apply_filters(chains: Sequence[FilterChain], model: FLModel, context: Filter
         model: the first filter's input.
         context: names the task.
     Raises:
-        ModelError: a filter returned no model, or raised an error that is not Flare's; names it.
+        ModelError: a filter returned no model, lost what the params are, or raised an error that is not Flare's; names
+            it.
     """
     for each in filters_for(chains, context.task):
         try:
@@ -179,7 +180,19 @@ def _processed(each: Filter, model: FLModel, context: FilterContext) -> FLModel:
             f"{_named(each, context)} returned {_described(found)}; its process() must return the FLModel that goes on,"
             " such as dataclasses.replace(model, params=…)"
         )
+    _check_kept(model, found, _named(each, context))
     return found
+
+
+def _check_kept(model: FLModel, found: FLModel, name: str) -> None:
+    """Refuse what a filter has lost that makes another thing of the params, as ``FLModel(params=...)`` does."""
+    lost = ""
+    if model.params_type is ParamsType.DIFF and found.params_type is ParamsType.FULL:
+        lost = "params_type DIFF, so a difference would count as a whole model"
+    elif (steps := MetaKey.NUM_STEPS_CURRENT_ROUND) in model.meta and steps not in found.meta:
+        lost = f"meta['{steps}'], so the contribution would count as 1 step"
+    if lost:
+        raise ModelError(f"{name} returned a model without {lost}; return dataclasses.replace(model, params=…)")
 
 
 def _named(each: Filter, context: FilterContext) -> str:

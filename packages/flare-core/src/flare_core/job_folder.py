@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,10 +34,14 @@ from flare_core.job import (
     check_name,
 )
 
-__all__ = ["are_texts", "export_job", "files_below", "load_job"]
+__all__ = ["are_texts", "export_job", "files_below", "load_job", "misspelt"]
 
 FORMAT_VERSION = 2
-_META_KEYS = {"name", "min_clients", "deploy_map", "resource_spec", "seed"}
+_META_KEYS = {"name", "min_clients", "deploy_map", "seed"}
+_PLACE_KEYS = {"resource_spec", "mandatory_clients", "server_files"}
+_RUN_KEYS = {"decomposers", "round_deadline_s", "reconnect_grace_s"}
+"""Further keys of meta.json that Flare reads; what else there is belongs to whoever wrote it."""
+
 _COMMON_KEYS = {"format_version", "components", "task_data_filters", "task_result_filters"}
 CLIENT_KEYS = {*_COMMON_KEYS, "executors"}
 SERVER_KEYS = {*_COMMON_KEYS, "workflows"}
@@ -74,35 +79,61 @@ def load_job(folder: Path) -> Job:
     """
     folder = Path(folder)
     meta = _read(folder / "meta.json")
+    _check_spelling(meta, _META_KEYS | _PLACE_KEYS | _RUN_KEYS, folder / "meta.json")
     deploy_map = meta.get("deploy_map") or {"app": [ALL_SITES]}
     if not isinstance(deploy_map, dict) or not all(map(are_texts, deploy_map.values())):
         raise JobError(f"{folder / 'meta.json'}: 'deploy_map' must be an object of lists of sites' names")
-    main = next((app for app, sites in deploy_map.items() if SERVER in sites or ALL_SITES in sites), None)
+    apps: dict[str, str] = {}
+    for app, names in deploy_map.items():
+        check_name(app, what=f"an app in {folder / 'meta.json'}")
+        for site in names:
+            if apps.setdefault(site, app) != app:
+                raise JobError(f"{folder / 'meta.json'}: deploy_map gives {site} both {apps[site]!r} and {app!r}")
+    default = apps.get(ALL_SITES)
+    main = apps.get(SERVER, default)
     if main is None:
         raise JobError(f'{folder / "meta.json"}: deploy_map gives no app to the server; add ["@ALL"] or ["server"]')
-    for app in deploy_map:
-        check_name(app, what=f"an app in {folder / 'meta.json'}")
-    default = next((app for app, sites in deploy_map.items() if ALL_SITES in sites), None)
     sites = {
-        site: _client_app(folder / app, own_code=True)
-        for app, names in deploy_map.items()
-        for site in names
+        site: _client_app(folder / app, own_code=app != main)
+        for site, app in apps.items()
         if site not in (SERVER, ALL_SITES)
     }
-    known = {key: value for key, value in meta.items() if key not in _META_KEYS}
+    more = {key: value for key, value in meta.items() if key not in _META_KEYS}
+    if not more.get("resource_spec"):
+        more.pop("resource_spec", None)
     try:
         return Job(
             name=meta["name"],
-            min_clients=int(meta.get("min_clients", 1)),
+            min_clients=_count(meta, "min_clients", 1),
             server=_server_app(folder / main),
-            client=_client_app(folder / default, own_code=False) if default else ClientApp(),
+            client=_client_app(folder / default, own_code=default != main) if default else ClientApp(),
             sites=sites,
             code=_code(folder / main / "custom"),
-            seed=int(meta.get("seed", 0)),
-            meta=known,
+            seed=_count(meta, "seed", 0),
+            meta=more,
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise JobError(f"{folder / 'meta.json'}: {error} is missing or of the wrong kind") from error
+
+
+def misspelt(names: Iterable[str], known: Collection[str]) -> tuple[str, str] | None:
+    """The first of ``names`` that is none of the ``known`` and nearly one of them, and which."""
+    for name in names:
+        if name not in known and (near := get_close_matches(name.lower(), known, n=1, cutoff=0.85)):
+            return name, near[0]
+    return None
+
+
+def _check_spelling(names: Iterable[str], known: Collection[str], where: Path) -> None:
+    if slip := misspelt(names, known):
+        raise JobError(f"{where}: unknown key {slip[0]!r}; did you mean {slip[1]!r}?")
+
+
+def _count(meta: Mapping[str, Any], key: str, least: int) -> int:
+    value = meta.get(key, least)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"'{key}', {value!r},")
+    return value
 
 
 def _render(job: Job) -> dict[str, dict[str, Any]]:
@@ -110,7 +141,7 @@ def _render(job: Job) -> dict[str, dict[str, Any]]:
     files: dict[str, dict[str, Any]] = {
         "meta.json": {
             "name": job.name,
-            "resource_spec": {},
+            "resource_spec": {},  # for people to fill in
             "min_clients": job.min_clients,
             "deploy_map": deploy_map,
             "seed": job.seed,
@@ -191,6 +222,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _server_app(folder: Path) -> ServerApp:
     path = folder / "config" / "config_fed_server.json"
     content = _read(path)
+    _check_spelling(content, SERVER_KEYS, path)
     workflows = [_component(each, path, "workflows") for each in _entries(content, "workflows", path)]
     return replace(ServerApp(workflows=workflows), **_common(content, path), config=_rest(content, SERVER_KEYS))
 
@@ -198,6 +230,7 @@ def _server_app(folder: Path) -> ServerApp:
 def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
     path = folder / "config" / "config_fed_client.json"
     content = _read(path)
+    _check_spelling(content, CLIENT_KEYS, path)
     executors = [
         ExecutorEntry(_tasks(each, path, "executors"), _component(each.get("executor"), path, "executors"))
         for each in _entries(content, "executors", path)
@@ -245,6 +278,8 @@ def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str,
 
 
 def _tasks(entry: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
+    if unknown := sorted(entry.keys() - {"tasks", "executor", "filters", "id", "disabled"}):
+        raise JobError(f"{path}: an entry of '{key}' has the unknown key {unknown[0]!r}")
     tasks = entry.get("tasks", ["*"])
     if not are_texts(tasks):
         raise JobError(f"{path}: 'tasks' in '{key}' must be a list of task names")

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core.errors import ModelError, NonFiniteError, ShapeMismatchError, UnknownKeyError
+from flare_core.errors import DtypeMismatchError, ModelError, NonFiniteError, ShapeMismatchError, UnknownKeyError
 
 __all__ = ["FLModel", "Key", "MetaKey", "Params", "ParamsType", "flatten", "key_text", "unflatten", "updated"]
 
@@ -142,8 +142,17 @@ def unflatten(items: Mapping[Key, Any]) -> dict[str, Any]:
 
 
 def key_text(key: Key) -> str:
-    """Write a key as people do: ``encoder.weight``."""
-    return key if isinstance(key, str) else ".".join(key)
+    """Write a key as people do: ``encoder.weight``.
+
+    Raises:
+        ModelError: it is no text, nor made of texts.
+    """
+    if isinstance(key, str):
+        return key
+    try:
+        return ".".join(key)
+    except TypeError:
+        raise ModelError(f"{key!r} is the name of an array, or part of one, and no text; use str(...) of it") from None
 
 
 def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str = "the update") -> FLModel:
@@ -151,14 +160,16 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
 
     ``whose`` is what messages call the update.
 
-    FULL values replace, DIFF values are added. Keys that the update does not hold keep the model's own arrays. Integer
-    and boolean arrays keep their dtype: the real-valued sum is rounded to the nearest, ties to even (booleans: true
-    from one half up), so that averaging whole models and averaging differences give the same counters.
+    FULL values replace, DIFF values are added. Keys that the update does not hold keep the model's own arrays. Every
+    array keeps its dtype, whatever that of the update is: for integer and boolean arrays the real-valued sum is rounded
+    to the nearest, ties to even (booleans: true from one half up), so that averaging whole models and averaging
+    differences give the same counters.
 
     Raises:
         UnknownKeyError: the update holds keys that the model does not; an empty model takes any.
         ShapeMismatchError: names the key and both shapes.
-        NonFiniteError: the sum is beyond the range of a dtype of less than 32 bits.
+        DtypeMismatchError: the update holds complex numbers where the model has real ones; names the key.
+        NonFiniteError: a floating-point value of the new model is beyond the range of its dtype; names the key.
     """
     if update.params is None:
         return model
@@ -177,15 +188,22 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
                 f"'{key_text(key)}': {whose} has shape {np.shape(value)}, the global model has {np.shape(old)};"
                 " the sites run another version of the model"
             )
-        if update.params_type is ParamsType.DIFF:
-            with np.errstate(over="ignore"):  # which is looked for, and named
-                value = _added(np.asarray(old), np.asarray(value), reuse=reuse)
-            if _overflows(value):
-                raise NonFiniteError(
-                    f"'{key_text(key)}': {whose} leads beyond the range of {value.dtype}; train in a wider dtype, or"
-                    " lower the learning rate. The global model stays as it was"
-                )
-        merged[key] = value
+        is_diff = update.params_type is ParamsType.DIFF
+        before, given = np.asarray(old), np.asarray(value)
+        if not is_diff and before.dtype == given.dtype:
+            merged[key] = value
+            continue
+        if given.dtype.kind == "c" and before.dtype.kind != "c":
+            raise DtypeMismatchError(
+                f"'{key_text(key)}': {whose} is {given.dtype}, the global model has {before.dtype}; send real numbers"
+            )
+        try:
+            merged[key] = _applied(before, given, is_diff=is_diff, reuse=reuse)
+        except FloatingPointError:
+            raise NonFiniteError(
+                f"'{key_text(key)}': {whose} leads beyond the range of {before.dtype}; train in a wider dtype, or lower"
+                " the learning rate. The global model stays as it was"
+            ) from None
     return FLModel(
         params=unflatten(merged),
         metrics=update.metrics,
@@ -250,20 +268,28 @@ def is_trained(key: Key, value: Any, trainable: Collection[Key] | None) -> bool:
     return np.asarray(value).dtype.kind not in "iubc" if trainable is None else key in trainable
 
 
-def _added(old: np.ndarray[Any, Any], difference: np.ndarray[Any, Any], *, reuse: bool) -> np.ndarray[Any, Any]:
-    if old.dtype == np.bool_:
-        return np.asarray(old + difference.astype(np.float64) >= 0.5)
-    if old.dtype.kind in "iu":
-        return rounded(old.astype(np.float64) + difference, old.dtype)
-    if reuse and difference.dtype == old.dtype:
-        return np.asarray(np.add(old, difference, out=difference))
-    return np.asarray((old + difference).astype(old.dtype, copy=False))
+def _applied(old: np.ndarray[Any, Any], value: np.ndarray[Any, Any], *, is_diff: bool, reuse: bool) -> Any:
+    """A new value of the model, of the dtype that it had.
+
+    Raises:
+        FloatingPointError: a sum of finite numbers is infinite in it.
+    """
+    with np.errstate(over="raise"):
+        if not is_diff:
+            return _fitted(value, old.dtype)
+        if old.dtype.kind in "iub":
+            return _fitted(old.astype(np.float64) + value, old.dtype)
+        out = value if reuse and value.dtype == old.dtype else None
+        return _fitted(np.asarray(np.add(old, value, out=out)), old.dtype)
 
 
-def _overflows(values: np.ndarray[Any, Any]) -> bool:
-    """Whether a sum of finite values is infinite, for lack of bits; wider numbers are not worth the look."""
-    is_narrow = values.dtype.kind not in "iubc" and values.dtype.itemsize < 4
-    return is_narrow and not np.isfinite(values.astype(np.float32)).all()
+def _fitted(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    if dtype.kind in "iub":
+        return rounded(values, dtype)
+    fitted = values.astype(dtype, copy=False)
+    if dtype.kind == "V" and not np.isfinite(fitted.astype(np.float32)).all():  # bfloat16 and float8 raise nothing
+        raise FloatingPointError
+    return fitted
 
 
 def rounded(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
@@ -45,7 +45,8 @@ _DATA = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, s
 class Recipe(Additions, ABC):
     """An algorithm with its arguments; executing it, in whatever environment, never changes it.
 
-    A recipe's fields are its arguments: a subclass is a dataclass too, adds its own, and checks them in ``_check``.
+    A recipe's fields are its arguments, which stay as they are when it is made: a subclass is a dataclass too, adds its
+    own, and checks them in ``_check``.
 
     Args:
         name: name of the job and of its folder.
@@ -58,11 +59,33 @@ class Recipe(Additions, ABC):
     def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error would name a base class
         known = [field.name for field in fields(cls) if field.init]
         check_named(cls.public_name(), known, arguments, named)
+        for field in fields(cls):
+            if field.default is not MISSING and getattr(cls, field.name, field.default) is not field.default:
+                raise RecipeError(
+                    f"{cls.public_name()} sets {field.name} and is no dataclass, so the value would not count; put"
+                    f" @dataclass(kw_only=True) before the class, and write '{field.name}: <its type> = …' in it"
+                )
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
         Additions.__init__(self)
         self._check()
+        self._is_made = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute.
+
+        Raises:
+            RecipeError: it is, or is nearly, one of the arguments, which have been read already.
+        """
+        if getattr(self, "_is_made", False) and not name.startswith("_"):
+            known = [field.name for field in fields(self)]
+            if meant := get_close_matches(name, known, n=1, cutoff=0.85):
+                raise RecipeError(
+                    f"{name} cannot be set on a {type(self).__name__}, whose arguments are read when it is made; make"
+                    f" another with {meant[0]}=…"
+                )
+        super().__setattr__(name, value)
 
     def _check(self) -> None:
         """Check the arguments, and bring them into one form.

@@ -6,7 +6,9 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
+
+import numpy as np
 
 from flare_core.errors import RecipeError
 from flare_core.model import FLModel
@@ -28,7 +30,8 @@ class MetricMean:
     """Weighted average of each metric over the sites that reported a finite number for it.
 
     Metrics belong to the model that the sites *received*. A site that reports NaN, or leaves a key out, does not take
-    part in that key's average, nor do values that are no numbers; :attr:`problems` says so.
+    part in that key's average, nor do values that are no numbers; :attr:`problems` says so, and
+    :attr:`other` has the keys of the latter.
     """
 
     def __init__(self) -> None:
@@ -36,6 +39,7 @@ class MetricMean:
         self._reported: dict[str, set[str]] = {}
         self._sites: list[str] = []
         self.problems: list[str] = []
+        self.other: set[str] = set()
 
     def add(self, reply: Reply, weight: float | None = None) -> dict[str, float]:
         """Take one reply's metrics; return those of them that are finite numbers."""
@@ -45,6 +49,7 @@ class MetricMean:
         for key, value in (reply.model.metrics or {}).items():
             number = as_number(value)
             if number is None:
+                self.other.add(key)
                 shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
                 self.problems.append(
                     f"{reply.site}: metric '{key}' is {shown[:60]}, no number, and left out; flare.log() records text"
@@ -105,9 +110,13 @@ class MeasuredModels:
 
 
 def as_number(value: Any) -> float | None:
-    """A Python, numpy or one-element tensor number as a float; None for anything else."""
-    if isinstance(value, str | bytes | bool):
-        return float(value) if isinstance(value, bool) else None
+    """A real number of Python or numpy, or an array or tensor of one element, as a float; None for anything else."""
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, str | bytes | complex | np.complexfloating):
+        return None
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -171,8 +180,9 @@ class StopCondition:
         """
         parts = text.split() if isinstance(text, str) else []
         try:
-            key, symbol, target = parts
-            return cls(key, symbol if symbol in _OPERATORS else _refuse(), float(target))
+            key, symbol, number = parts
+            target = float(number)
+            return cls(key, symbol, target) if symbol in _OPERATORS and math.isfinite(target) else _refuse()
         except ValueError:
             raise RecipeError(
                 f"stop_cond is {text!r}; write '<metric> <operator> <number>' with one of {' '.join(_OPERATORS)},"
@@ -190,5 +200,5 @@ class StopCondition:
         return "min" if self.symbol in ("<", "<=") else "max"
 
 
-def _refuse() -> str:
+def _refuse() -> NoReturn:
     raise ValueError

@@ -86,8 +86,8 @@ def checked_weight(value: Any, site: str, source: str) -> float:
         WeightError: it is no finite number from 0; names the site and where the value came from.
     """
     try:
-        weight = math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError):
+        weight = math.nan if isinstance(value, str | bytes | bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         weight = math.nan
     if not math.isfinite(weight) or weight < 0:
         raise WeightError(f"{site}: {source} is {value!r}; a weight is a finite number from 0")

@@ -57,6 +57,8 @@ def _params_of(model: Any, recipe: str) -> dict[str, Any]:
 
 
 def _array_of(value: Any, recipe: str, what: str) -> np.ndarray[Any, Any]:
+    if isinstance(value, np.ma.MaskedArray):
+        raise RecipeError(f"{what} is a masked array, whose mask would be lost; give one without, as from .filled(0)")
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
     elif isinstance(value, list | tuple | int | float) and not isinstance(value, bool):

@@ -16,6 +16,7 @@ from flare_runtime.terminal import one_line, printable
 __all__ = ["Display", "count", "open_display", "plot", "summary_text", "waiting"]
 
 MAX_METRICS = 4
+MAX_WARNINGS = 5
 
 
 class Display:
@@ -141,6 +142,10 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
     ]
     if summary.get("error"):
         lines.append(f"because   {_headline(str(summary['error']))}")
+    warnings = summary.get("warnings", ())
+    lines += [f"warning   {_headline(text)}" for text in warnings[:MAX_WARNINGS]]
+    if len(warnings) > MAX_WARNINGS:
+        lines.append(f"          … and {len(warnings) - MAX_WARNINGS} more in summary.json")
     if best:
         lines.append(f"best      round {best['round']}: {summary['key_metric']} {best['value']:.4g}")
     if len(curve) > 1:

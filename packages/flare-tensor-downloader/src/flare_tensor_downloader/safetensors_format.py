@@ -31,6 +31,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 MAX_HEADER_BYTES = 100_000_000  # the limit that the format sets
 _KEYS = "flare.keys"
+_METADATA = "__metadata__"
 _ALIGNMENT = 64
 _VECTOR = 256
 
@@ -66,7 +67,7 @@ def header_of(
     Raises:
         SafetensorsError: a dtype has no code in the format; names the tensor.
     """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     offset = 0
     for name, dtype, shape in tensors:
         code = _CODE_OF_NAME.get(dtype_name(dtype.newbyteorder("=")))
@@ -87,12 +88,14 @@ def write_file(path: Path, params: Mapping[str, Any]) -> None:
         path: the file; it is replaced.
         params: name to array, nested mappings allowed.
     Raises:
-        SafetensorsError: two keys have the same dotted name, or a dtype cannot be written.
+        SafetensorsError: two keys have the same dotted name, one is reserved, or a dtype cannot be written.
     """
     arrays = {key: _little(np.asarray(value)) for key, value in flatten(params)}
     names = {key_text(key): list(key) if isinstance(key, tuple) else [key] for key in arrays}
     if len(names) != len(arrays):
         raise SafetensorsError(f"{path}: two keys have the same dotted name; rename one of {sorted(names)[:5]}")
+    if _METADATA in names:
+        raise SafetensorsError(f"{path}: a tensor has the name {_METADATA!r}, which safetensors reserves; rename it")
     metadata = {_KEYS: json.dumps(names)} if any(isinstance(key, tuple) for key in arrays) else None
     header = header_of([(key_text(key), array.dtype, array.shape) for key, array in arrays.items()], metadata)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -118,7 +121,7 @@ def read_file(path: Path) -> dict[str, Any]:
             raise SafetensorsError(f"{path} is no safetensors file: its header would end at byte {start} of {size}")
         try:
             header = json.loads(file.read(start - 8))
-            metadata = header.pop("__metadata__", None) or {}
+            metadata = header.pop(_METADATA, None) or {}
             nested = json.loads(metadata[_KEYS]) if _KEYS in metadata else {}
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise SafetensorsError(

@@ -19,6 +19,7 @@ In a launch of several processes (``torchrun``), the process of rank 0 speaks fo
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from flare_core.client.session import Session, attach, current_session, open_session
@@ -133,7 +134,7 @@ def system_info() -> dict[str, str]:
 
 def get_config() -> dict[str, Any]:
     """Return a copy of this site's settings, from ``config`` in ``per_site_config`` and from ``add_client_config``."""
-    return dict(current_session().channel.config)
+    return copy.deepcopy(current_session().channel.config)
 
 
 def log(key: str, value: Any, data_type: AnalyticsDataType | str = AnalyticsDataType.METRIC, **kwargs: Any) -> None:
@@ -147,7 +148,8 @@ def log(key: str, value: Any, data_type: AnalyticsDataType | str = AnalyticsData
         kwargs: ``global_step``, an integer, is the step of the value; the current round by default.
     Raises:
         ClientApiError: ``init`` was not called.
-        TypeError: ``global_step`` is no integer, or a kind that takes a dict got something else.
+        TypeError: ``global_step`` is no integer, there are other arguments, or a kind that takes a dict got something
+            else.
     """
     current_session().log(key, value, data_type, **kwargs)
 

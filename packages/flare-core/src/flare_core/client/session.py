@@ -6,10 +6,11 @@ import importlib
 import logging
 import operator
 import os
+from dataclasses import replace
 from typing import Any
 
 from flare_core.client.tracking import AnalyticsDataType, single_values
-from flare_core.errors import ClientApiError
+from flare_core.errors import ClientApiError, ModelError
 from flare_core.executor import SiteChannel
 from flare_core.model import FLModel
 from flare_core.task import Task
@@ -82,6 +83,7 @@ class Session:
         Raises:
             TypeError: ``model`` is no FLModel.
             ClientApiError: the session is over, no model was received, or this one holds neither params nor metrics.
+            ModelError: a field of it was set to something unusable, or a metric's name is no text.
         """
         if not isinstance(model, FLModel):
             raise TypeError(f"send takes an FLModel, not a {type(model).__name__}; write flare.FLModel(params=...)")
@@ -95,8 +97,10 @@ class Session:
             )
         if model.params is None and model.metrics is None:
             raise ClientApiError("send needs params, metrics or both; this FLModel has neither")
+        if wrong := [name for name in model.metrics or () if not isinstance(name, str)]:
+            raise ModelError(f"a metric is called {wrong[0]!r}, a {type(wrong[0]).__name__}; names are text")
         task = self._task
-        self.channel.reply(model)
+        self.channel.reply(replace(model))  # checked anew: its fields may have been set since it was made
         self._task, self._received, self._unanswered = None, False, 0
         if clear_cache:
             for each in (model, task.model):
@@ -120,7 +124,8 @@ class Session:
         """Report a number, or something else, to the record of the run; as for :func:`flare_core.client.log`.
 
         Raises:
-            TypeError: the step is no integer, or ``data_type`` takes a dict and ``value`` is none.
+            TypeError: the step is no integer, there are other arguments, or ``data_type`` takes a dict and ``value``
+                is none.
         """
         if self.rank != 0:
             return
@@ -128,10 +133,10 @@ class Session:
         step = kwargs.pop("global_step", kwargs.pop("step", None))
         if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
             raise TypeError(f"global_step of '{key}' is {step!r}; give an integer, or none, to count by rounds")
+        if kwargs:
+            raise TypeError(f"log of '{key}' has the argument {next(iter(kwargs))!r}, which nobody reads; leave it out")
         for name, one, single in single_values(key, value, kind):
-            self.channel.log(
-                name, one, kind=single.value, step=None if step is None else operator.index(step), extra=kwargs
-            )
+            self.channel.log(name, one, kind=single.value, step=None if step is None else operator.index(step))
 
     def clear(self) -> None:
         """Empty the model that was received; it must be received again before it can be answered."""

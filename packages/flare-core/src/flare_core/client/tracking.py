@@ -50,8 +50,9 @@ class SummaryWriter:
             tag: its name.
             scalar: the number.
             global_step: its step; the current round by default.
+            kwargs: what TensorBoard's writer takes besides, such as ``walltime``; without effect.
         """
-        _log(tag, scalar, AnalyticsDataType.SCALAR, global_step=global_step, **kwargs)
+        _log(tag, scalar, AnalyticsDataType.SCALAR, global_step=global_step)
 
     def add_scalars(
         self, tag: str, scalars: Mapping[str, float], global_step: int | None = None, **kwargs: Any
@@ -62,8 +63,9 @@ class SummaryWriter:
             tag: prefix of the names.
             scalars: the numbers by name.
             global_step: their step; the current round by default.
+            kwargs: as for :meth:`add_scalar`.
         """
-        _log(tag, scalars, AnalyticsDataType.SCALARS, global_step=global_step, **kwargs)
+        _log(tag, scalars, AnalyticsDataType.SCALARS, global_step=global_step)
 
     def flush(self) -> None:
         """Do nothing; every value is sent when it is logged."""

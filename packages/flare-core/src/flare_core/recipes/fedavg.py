@@ -73,6 +73,8 @@ class BaseFedAvgRecipe(ScriptRecipe):
         check_sites(self.aggregation_weights, "aggregation_weights")
         if self.exclude_vars is not None and not isinstance(self.exclude_vars, str):
             self.exclude_vars = list(self.exclude_vars)
+        if self.key_metric is not None and (not isinstance(self.key_metric, str) or not self.key_metric):
+            raise RecipeError(f"key_metric is {self.key_metric!r}; give the name of a metric, or None")
         if self.patience is not None:
             self.patience = check_count(self.patience, "patience")
         super()._check()
@@ -81,21 +83,18 @@ class BaseFedAvgRecipe(ScriptRecipe):
         return Component("flare_core.workflows.FedAvg", self._workflow_args())
 
     def _workflow_args(self) -> dict[str, Any]:
-        if self.clients_per_round is not None:
-            minimum = self.min_clients
-            self.clients_per_round = check_count(self.clients_per_round, "clients_per_round", minimum=minimum)
-        if self.quorum is not None:
-            self.quorum = check_count(self.quorum, "quorum")
-        self.max_staleness = check_count(self.max_staleness, "max_staleness", minimum=0)
+        clients, quorum = self.clients_per_round, self.quorum
         args: dict[str, Any] = {
             "min_clients": self.min_clients,
             "num_rounds": self.num_rounds,
             "aggregation_weights": self.aggregation_weights or None,
             "exclude_vars": self.exclude_vars,
-            "clients_per_round": self.clients_per_round,
-            "quorum": self.quorum,
+            "clients_per_round": (
+                None if clients is None else check_count(clients, "clients_per_round", minimum=self.min_clients)
+            ),
+            "quorum": None if quorum is None else check_count(quorum, "quorum"),
             "staleness_exponent": check_exponent(self.staleness_exponent),
-            "max_staleness": self.max_staleness,
+            "max_staleness": check_count(self.max_staleness, "max_staleness", minimum=0),
             "key_metric": self.key_metric,
             "key_metric_mode": self.key_metric_mode,
             "stop_cond": self.stop_cond,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -209,7 +210,7 @@ class ScriptRecipe(Recipe):
             },
         )
         executors = [*self._beside, ExecutorEntry(("*",), executor)]
-        return copy_of(ClientApp(executors=executors, config=dict(settings.config), code=own))
+        return copy_of(ClientApp(executors=executors, config=copy.deepcopy(settings.config), code=own))
 
     def _checked_sites(self, per_site: Mapping[str, Mapping[str, Any]]) -> dict[str, SiteSettings]:
         if not isinstance(per_site, Mapping):

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_core.additions import checked_config
 from flare_core.code import find_script
 from flare_core.errors import RecipeError
+from flare_core.job_folder import CLIENT_KEYS
 from flare_core.model import ParamsType
 from flare_core.recipe import check_args
 
@@ -82,9 +84,7 @@ class SiteSettings:
             raise RecipeError(f"params_transfer_type is {value!r}; use 'FULL' or 'DIFF'") from None
 
     def _set_config(self, value: Any) -> None:
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"config is a {type(value).__name__}; give a dict")
-        self.config = dict(value)
+        self.config = checked_config(value, CLIENT_KEYS)
 
 
 def check_script(value: Any) -> None:

@@ -121,11 +121,19 @@ def _evaluated(
     """Have sites evaluate a model; return their metrics by site, and the means over them."""
     metrics = MetricMean()
     by_site = {}
+    trained = []
     for reply in fed.broadcast(TaskName.VALIDATE, model, to=sites):
+        if reply.model.params is not None:
+            trained.append(reply.site)
         by_site[reply.site] = metrics.add(reply)
         fed.record({prefix + key: value for key, value in by_site[reply.site].items()}, site=reply.site)
     for problem in metrics.problems:
         fed.warn(problem)
+    if trained:
+        fed.warn(
+            f"{', '.join(trained)} sent params for the task '{TaskName.VALIDATE}', which asks for metrics of the model"
+            " received; if the script trained before it measured, have it ask flare.is_evaluate()"
+        )
     if silent := [site for site, values in by_site.items() if not values]:
         fed.warn(f"{', '.join(silent)} sent no metrics for the task 'validate'; send FLModel(metrics=...)")
     return by_site, {prefix + key: value for key, value in metrics.means().items()}

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from flare_core.aggregation import Aggregator, WeightedMean, check_finite
-from flare_core.errors import RecipeError
+from flare_core.errors import ModelError, RecipeError
 from flare_core.evaluator import Evaluator, measured
-from flare_core.model import FLModel
+from flare_core.model import FLModel, ParamsType, flatten, key_text, updated
 from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCondition
 from flare_core.staleness import discount, rebased
 from flare_core.task import Reply, TaskName
 from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflows.advice import WeightsSaid, direction_warning, exclusion_warning
 
 __all__ = ["FedAvg", "applied"]
+
+DEFAULT_KEY_METRIC = "accuracy"
 
 
 class FedAvg(Workflow):
@@ -65,7 +70,7 @@ class FedAvg(Workflow):
         quorum: int | None = None,
         staleness_exponent: float = 0.5,
         max_staleness: int = 10,
-        key_metric: str | None = "accuracy",
+        key_metric: str | None = DEFAULT_KEY_METRIC,
         key_metric_mode: str = "max",
         stop_cond: str | None = None,
         patience: int | None = None,
@@ -95,27 +100,37 @@ class FedAvg(Workflow):
         self._measured = MeasuredModels(max_staleness) if quorum is not None else None
         self._needed = 0
         self._seen: set[str] = set()
+        self._unusable: set[str] = set()  # metrics that were no numbers
+        self._weights = WeightsSaid()
+        self._kind: ParamsType | None = None  # of the round's contributions
+        self._notes: list[str] = []
 
     def run(self, fed: Federation) -> None:
         model = fed.load()
+        self._check_settings(fed, model)
         for round_ in fed.rounds(self.num_rounds):
             self.aggregator.reset()
             metrics = MetricMean()
             for reply in self._replies(model, fed):
+                self._kind = reply.model.params_type
                 self.aggregator.add(reply)
+                for text in self._weights.warnings(reply):
+                    fed.warn(text)
                 weight = self._weight_of(reply)
                 fed.record(metrics.add(reply, weight), site=reply.site)
                 if self._measured is not None:
                     self._measured.add(reply, weight)
             means = metrics.means()
-            updated = self._updated(model, round_)
-            own = measured(self.evaluator, fed.in_framework(updated)) if self.evaluator is not None else {}
+            new = self._updated(model, round_)
+            while self._notes:
+                fed.warn(self._notes.pop())
+            own = measured(self.evaluator, fed.in_framework(new)) if self.evaluator is not None else {}
             means |= own
             fed.record(means)
             self._note(fed, metrics, own, round_)
             if self.key_metric not in own:  # the sites have measured the model that they were given
                 self._choose(fed, model, metrics, means, round_)
-            model = updated
+            model = new
             fed.save(model)
             if self.key_metric in own and self._best is not None and self._best.improves(own[self._best.key], round_):
                 self._keep_best(fed, model, self._best.value)
@@ -133,6 +148,33 @@ class FedAvg(Workflow):
             if score is not None and name in state:
                 score.value, score.round = state[name]
         self._seen = set(state.get("seen", ()))
+
+    def _check_settings(self, fed: Federation, model: FLModel) -> None:
+        """Warn of settings that have no effect in this run, or the opposite of what their names say.
+
+        Raises:
+            RecipeError: nothing of the model would be aggregated.
+        """
+        for name, count in (("clients_per_round", self.clients_per_round), ("quorum", self.quorum)):
+            if count is not None and count > len(fed.sites):
+                fed.warn(f"{name} is {count}, but the run has {len(fed.sites)} sites; all of them are taken")
+        if self.key_metric is not None and (
+            text := direction_warning(
+                self.key_metric, self.key_metric_mode, f"key_metric_mode={self.key_metric_mode!r}"
+            )
+        ):
+            fed.warn(text)
+        if self.stop_cond is not None and self.stop_cond.symbol != "=":
+            text = direction_warning(self.stop_cond.key, self.stop_cond.mode, f"stop_cond with {self.stop_cond.symbol}")
+            if text is not None:
+                fed.warn(text)
+        values = dict(flatten(model.params or {}))
+        if not isinstance(self.aggregator, WeightedMean) or not values:
+            return
+        if text := exclusion_warning(self.aggregator, [key_text(key) for key in values]):
+            fed.warn(text)
+        if all(np.asarray(value).dtype.kind in "iub" for value in values.values()):
+            fed.warn("the model holds integers only, so every mean is rounded; start from floating-point numbers")
 
     def _sample(self, fed: Federation) -> Sample:
         return fed.sample(self.min_clients, count=self.clients_per_round)
@@ -158,11 +200,12 @@ class FedAvg(Workflow):
         return self.aggregator.weight(reply) if isinstance(self.aggregator, WeightedMean) else reply.num_steps
 
     def _updated(self, model: FLModel, round_: int) -> FLModel:
-        return applied(self.aggregator, model)
+        return applied(self.aggregator, model, self._kind, self._notes.append)
 
     def _note(self, fed: Federation, metrics: MetricMean, own: Mapping[str, float], round_: int) -> None:
         """Take note of which metrics there are, and say what is wrong with them."""
         self._seen.update(metrics.reported(), own)
+        self._unusable.update(metrics.other)
         for problem in metrics.problems:
             fed.warn(f"round {round_}: {problem}")
 
@@ -198,22 +241,51 @@ class FedAvg(Workflow):
             return False
         return watched.round is not None and round_ - watched.round >= self.patience
 
+    def _chosen_by(self) -> set[str]:
+        """The metrics that choose the best model or end the run."""
+        names = (self.key_metric, self.stop_cond.key if self.stop_cond else None)
+        return {name for name in names if name is not None}
+
     def _report_unseen(self, fed: Federation) -> None:
-        for key in {self.key_metric, self.stop_cond.key if self.stop_cond else None} - {None, *self._seen}:
-            if self._seen or self.stop_cond is not None:
+        is_wanted = self.stop_cond is not None or self.patience is not None or self.key_metric != DEFAULT_KEY_METRIC
+        for key in sorted(self._chosen_by() - self._seen):
+            if self._seen or self._unusable or is_wanted:  # else nobody cares for metrics in this run
                 reported = ", ".join(sorted(self._seen)) or "none"
+                if self._unusable and not self._seen:
+                    reported += f"; no numbers: {', '.join(sorted(self._unusable))}"
                 fed.warn(
                     f"no site ever reported the metric '{key}' (reported: {reported}), so it chose and stopped nothing"
                 )
 
 
-def applied(aggregator: Aggregator, model: FLModel) -> FLModel:
+def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, warn: Callable[[str], None]) -> FLModel:
     """Return the next global model: ``model`` with what an aggregator was given.
 
+    Args:
+        aggregator: has been given the contributions of a round.
+        model: the global model.
+        kind: what the contributions were.
+        warn: told if the result may be taken for something else than it is.
     Raises:
-        NonFiniteError: it would hold NaN or infinity.
+        NonFiniteError: the next model would hold NaN or infinity.
+        ModelError: the aggregator's result holds nothing.
     """
-    model = aggregator.update(model)
-    if not isinstance(aggregator, WeightedMean):  # which has looked at every contribution itself
-        check_finite(model, source=f"the result of {type(aggregator).__name__}")
+    if isinstance(aggregator, WeightedMean):  # it looks at every contribution itself
+        return aggregator.update(model)
+    name = type(aggregator).__name__
+    if type(aggregator).update is not Aggregator.update:
+        model = aggregator.update(model)
+    else:
+        result = aggregator.result()
+        if not isinstance(result, FLModel):
+            raise ModelError(f"{name}.result() returned a {type(result).__name__}; return an FLModel")
+        if not result.params:
+            raise ModelError(f"{name}.result() returned a model without params; return FLModel(params=...)")
+        if kind is ParamsType.DIFF and result.params_type is ParamsType.FULL:
+            warn(
+                f"{name}.result() returned a whole model (params_type FULL) where sites sent differences; if it is a"
+                " difference, have it return FLModel(params_type='DIFF', params=...)"
+            )
+        model = updated(model, result)
+    check_finite(model, source=f"the result of {name}")
     return model

@@ -78,6 +78,8 @@ class Swarm(FedAvg):
             made = {}
             for reply in self._train(fed, held, self._sample(fed)):
                 made[reply.site] = reply.model
+                for text in self._weights.warnings(reply):
+                    fed.warn(text)
                 fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
             means = metrics.means()
             fed.record(means)

@@ -15,6 +15,7 @@ from flare_runtime.run.open_task import OpenTask, OpenTasks
 from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Result, Warned
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
+from flare_runtime.run.warnings import RunWarnings
 from flare_transport import Cell, Message
 from flare_transport.address import speaks_for
 
@@ -42,6 +43,7 @@ class Arrivals:
         self.roster = roster
         self.events = EventBus()
         self.round: int | None = None
+        self.warnings = RunWarnings()
         self._cell = cell
         self._metrics = metrics
         self._dispatch = dispatch
@@ -109,16 +111,18 @@ class Arrivals:
             elif isinstance(item, Logged):
                 self._record_log(item)
             elif isinstance(item, Warned):
-                self.warn(f"{item.site}: {item.text}")
+                self.warn(item.text, site=item.site)
 
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         if site is None:
             self._last_means = metrics
         self._note_metrics(self.round, site, metrics)
 
-    def warn(self, message: str) -> None:
-        logger.warning("%s", message)
-        self.events.emit(WarningRaised(message))
+    def warn(self, message: str, *, site: str | None = None) -> None:
+        whole = message if site is None else f"{site}: {message}"
+        logger.warning("%s", whole)
+        if self.warnings.add(message, site):
+            self.events.emit(WarningRaised(whole))
 
     def _take_until(self, limit: float | None, what: str | OpenTask, wanted: int = 1) -> bool:
         """Take one item, or wait for ``wanted``; false when the time is over first."""
@@ -135,7 +139,7 @@ class Arrivals:
             case Logged():
                 self._record_log(item)
             case Warned():
-                self.warn(f"{item.site}: {item.text}")
+                self.warn(item.text, site=item.site)
             case Failed():
                 raise self._note_failure(item)
             case Ready():

@@ -25,6 +25,7 @@ from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.round_store import RoundStore
+from flare_runtime.run.warnings import RunWarnings
 from flare_tensor_downloader import Downloader, DownloadError, StalledError
 from flare_transport import Cell, TransportError
 
@@ -84,6 +85,7 @@ class RunController:
         self._completed = 0  # rounds, those before the process was started included
         self._traffic: list[tuple[int, int]] = []  # sent and received by the server, after each round
         self._best: dict[str, Any] | None = None
+        self._kept_warnings: list[tuple[str, list[str]]] = []  # of before the process was started again
         self._last: dict[int, dict[str, float]] = {}  # metrics of each workflow's last round
         self._at = 0  # which workflow runs
         self._workflow: Workflow | None = None
@@ -118,6 +120,7 @@ class RunController:
             ),
         )
         self._first_state = self.federation.state
+        self.federation.warnings = RunWarnings(self._kept_warnings)
         self.federation.events.subscribe(RoundEnded, self._round_ended)
         self.federation.events.subscribe(ModelSaved, self._model_saved)
         folder = self._folder.server.absolute()
@@ -227,6 +230,7 @@ class RunController:
             "metrics": self._metrics.flush(),
             "completed": completed,
             "best": self._best,
+            "warnings": self.federation.warnings.state(),
             "seconds": time.monotonic() - self._started,
         }
 
@@ -240,6 +244,7 @@ class RunController:
         if self._rounds:
             self._last[0] = self._rounds[-1].metrics
         self._best = restored.get("best")
+        self._kept_warnings = restored.get("warnings", [])
         self._started -= float(restored.get("seconds", 0.0))
 
     def _round_ended(self, event: RoundEnded) -> None:
@@ -278,6 +283,7 @@ class RunController:
             },
             "memory": {"server": {"peak_rss_bytes": usage.ru_maxrss * 1024}, **crew.usage()},
             "error": reason_of(error),
+            "warnings": self.federation.warnings.lines(self._roster.sites),
             "recipe": parameters_of(self._job),
             **self._folder.places(),
         }

@@ -79,7 +79,7 @@ class Logged:
     def read(cls, message: Message, roster: Roster) -> Logged:
         """Read it from a message of the site's."""
         number = (int, type(None))
-        site, key, value, kind, step, _extra, round_ = _fields(message, str, str, object, str, number, dict, number)
+        site, key, value, kind, step, round_ = _fields(message, str, str, object, str, number, number)
         return cls(_own(site, message, roster), key, value, kind, step, round_)
 
 

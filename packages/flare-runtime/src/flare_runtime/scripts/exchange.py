@@ -1,14 +1,26 @@
-"""The form in which a script gets and gives its arrays, and the difference that DIFF sends."""
+"""The form in which a script gets and gives its arrays, the difference that DIFF sends, and odd replies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core import FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, TaskName, flatten, unflatten
+from flare_core import (
+    DtypeMismatchError,
+    FLModel,
+    ModelError,
+    ParamsType,
+    RecipeError,
+    ShapeMismatchError,
+    Task,
+    TaskName,
+    flatten,
+    unflatten,
+)
+from flare_core.aggregation import kind_of
 from flare_core.model import OPTIMIZER_PARAMS, Key, Params, check_known, key_text
 from flare_fobs.tensors import to_numpy, to_torch
 
@@ -19,6 +31,9 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 # TensorFlow copies what it is given, so numpy arrays serve its scripts as they are.
 _FORMS: dict[str, Callable[[Array], Any] | None] = {"numpy": None, "pytorch": to_torch, "tensorflow": None}
 
+SAMPLE = 1024
+"""How many values of an array are remembered, evenly spaced, to see whether a script has changed any."""
+
 
 class Exchange:
     """Turns numpy arrays, which is what travels, into what a script works with, and back.
@@ -26,26 +41,29 @@ class Exchange:
     Args:
         form: ``numpy``, ``pytorch`` or ``tensorflow``, which is numpy.
         transfer: DIFF turns a whole model that the script sends into its difference to the one received.
+        warn: shows a warning to the people who watch the run.
     Raises:
         RecipeError: ``form`` is another.
     """
 
-    def __init__(self, form: str, transfer: ParamsType) -> None:
+    def __init__(self, form: str, transfer: ParamsType, warn: Callable[[str], None]) -> None:
         if form not in _FORMS:
             raise RecipeError(f"exchange_format is {form!r}; known are {', '.join(_FORMS)}")
         self._convert = _FORMS[form]
         self._transfer = transfer
-        self._received: dict[Key, Array] = {}
+        self._warn = warn
+        self._received: dict[Key, _Received] = {}
         self._is_whole = False  # whether the task taken last asks for a whole model
+        self._round: int | None = None
+        self._is_training = False
+        self._is_first = True  # reply; what is wrong with a script is in the first, later it may have converged
 
-    def to_script(self, model: FLModel, task: str = TaskName.TRAIN) -> FLModel:
-        """Return ``model`` with arrays of the script's own, in its form.
-
-        Args:
-            model: as it was received.
-            task: the task that it belongs to; the answer to ``submit_model`` is a whole model.
-        """
-        self._received, self._is_whole = {}, task == TaskName.SUBMIT_MODEL
+    def to_script(self, task: Task) -> FLModel:
+        """Return the task's model with arrays of the script's own, in its form."""
+        model = task.model
+        self._round = model.current_round
+        self._is_training = task.name not in (TaskName.VALIDATE, TaskName.SUBMIT_MODEL)
+        self._received, self._is_whole = {}, task.name == TaskName.SUBMIT_MODEL
         if model.params is None:
             return model
         if OPTIMIZER_PARAMS in model.params:
@@ -53,8 +71,9 @@ class Exchange:
             optimizer_params = params.pop(OPTIMIZER_PARAMS)
             model.params = params
             model.optimizer_params = _mapped(optimizer_params, self._convert or np.asarray)
-        if self._transfer is ParamsType.DIFF:  # the script may change what it received, so the base is a copy
-            self._received = {key: np.array(value, copy=True) for key, value in flatten(model.params)}
+        # The script may change what it received, so what is kept of it is a copy.
+        keep = np.array if self._transfer is ParamsType.DIFF else _sample
+        self._received = {key: _Received(value.dtype, value.shape, keep(value)) for key, value in flatten(model.params)}
         if self._convert is not None:
             model.params = _mapped(model.params, self._convert)
         return model
@@ -64,6 +83,8 @@ class Exchange:
 
         Raises:
             EncodeError: a value is no array that can travel; names its key.
+            DtypeMismatchError: a whole model's value has another kind of numbers than the one received, and is no whole
+            number.
             ModelError: a difference is wanted, and no model was received.
             UnknownKeyError, ShapeMismatchError: a difference is wanted, and a key or a shape is not that of the model
             received.
@@ -83,14 +104,85 @@ class Exchange:
             if model.optimizer_params
             else {}
         )
-        if self._transfer is not ParamsType.DIFF or model.params_type is ParamsType.DIFF or self._is_whole:
-            return replace(model, params=unflatten(arrays) | along, optimizer_params=None)
-        if not self._received:
-            raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")
-        check_known(arrays, self._received, whose=site)
-        differences = {key: _difference(key, value, self._received[key], site) for key, value in arrays.items()}
-        self._received = {}
-        return replace(model, params=unflatten(differences) | along, optimizer_params=None, params_type=ParamsType.DIFF)
+        received, is_diff = self._received, model.params_type is ParamsType.DIFF
+        if not is_diff:
+            arrays = {key: _of_kind(key, value, received.get(key), site) for key, value in arrays.items()}
+        is_looked_at = self._is_first and self._is_training
+        if is_looked_at:
+            self._look_at_type(arrays, received, is_diff=is_diff)
+        if self._transfer is ParamsType.DIFF and not is_diff and not self._is_whole:
+            if not received:
+                raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")
+            check_known(arrays, received, whose=site)
+            arrays = {key: _difference(key, value, received[key], site) for key, value in arrays.items()}
+            is_diff = True
+        if is_looked_at:
+            self._look_at_change(arrays, received, is_diff=is_diff)
+        self._received, self._is_first = {}, self._is_first and not is_looked_at
+        kind = ParamsType.DIFF if is_diff else ParamsType.FULL
+        return replace(model, params=unflatten(arrays) | along, optimizer_params=None, params_type=kind)
+
+    def _look_at_type(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
+        """Warn if a whole model is near zero, as a difference is, or a difference is near the model received."""
+        before, apart = 0.0, 0.0
+        for key, value in arrays.items():
+            there = received.get(key)
+            if there is None or value.shape != there.shape or kind_of(value.dtype) != "float":
+                continue
+            old, new = (_sample(each).astype(np.float64) for each in (there.values, value))
+            before += float(old @ old)
+            apart += float((new - old) @ (new - old)) if is_diff else float(new @ new)
+        if not apart < before / 100:  # the norm is less than a tenth of that of the model received
+            return
+        if is_diff:
+            text = (
+                "sent as a difference (params_type DIFF) what is nearly the model received; send a whole model as FULL"
+            )
+        else:
+            text = (
+                "sent a whole model that is nearly zero beside the one received; send a difference as params_type DIFF"
+            )
+        self._warn(text)
+
+    def _look_at_change(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
+        """Warn of a model that comes back in part, or as it was; not if its keys are others, as in another protocol."""
+        if any(key not in received for key in arrays):
+            return
+        if missing := [key for key in received if key not in arrays]:
+            self._warn(
+                f"sent {len(arrays)} of the model's {len(received)} keys; the server keeps its own values of the"
+                f" others, such as '{key_text(missing[0])}'"
+            )
+        if is_diff:
+            is_same = not any(value.any() for value in arrays.values())
+        else:
+            is_same = all(received[key].equals(value) for key, value in arrays.items())
+        if is_same and any(value.size for value in arrays.values()):
+            when = "" if self._round is None else f" in round {self._round}"
+            self._warn(
+                f"returned the model unchanged{when}; unless nothing was to be learned, its script sends what it"
+                " received and not what it has trained"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """What is kept of an array that the script received: for DIFF the whole, else a sample."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    values: Array
+
+    def equals(self, value: Array) -> bool:
+        """Whether an array seems to be the one received."""
+        return value.shape == self.shape and np.array_equal(_sample(value), self.values)
+
+
+def _sample(array: Array) -> Array:
+    """A copy of some of an array's values."""
+    if array.size <= SAMPLE:
+        return array.flatten()
+    return np.array(array.flat[:: -(-array.size // SAMPLE)])
 
 
 def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
@@ -99,11 +191,32 @@ def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
     }
 
 
-def _difference(key: Key, value: Array, received: Array, site: str) -> Array:
+def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> Array:
+    """Return a value as the kind of numbers that the model has there, if it is the same number in that.
+
+    The mean of integers would be rounded, and that of real numbers is none for a counter.
+
+    Raises:
+        DtypeMismatchError: it is not.
+    """
+    if received is None or value.dtype == received.dtype or kind_of(value.dtype) == kind_of(received.dtype):
+        return value
+    if {kind_of(value.dtype), kind_of(received.dtype)} == {"integer", "float"}:
+        with np.errstate(invalid="ignore", over="ignore"):
+            converted = value.astype(received.dtype)
+        if np.array_equal(converted, value):
+            return converted
+    raise DtypeMismatchError(
+        f"{site}: '{key_text(key)}' is {value.dtype}, the model received has {received.dtype}; send that, or start from"
+        f" an initial model with {value.dtype}"
+    )
+
+
+def _difference(key: Key, value: Array, received: _Received, site: str) -> Array:
     if value.shape != received.shape:
         raise ShapeMismatchError(
             f"{site}: '{key_text(key)}' has shape {value.shape}, the model received has {received.shape}"
         )
     if value.dtype.kind in "iub":  # the difference of counters can be negative, and that of flags is one of -1, 0, 1
-        return value.astype(np.int64) - received.astype(np.int64)
-    return np.asarray(value - received)
+        return value.astype(np.int64) - received.values.astype(np.int64)
+    return np.asarray(value - received.values)

@@ -80,7 +80,7 @@ class ScriptExecutor(Executor):
             }
             run_external(site, [*self.command, *self._program(path), *self.args], settings, [path.parent])
         else:
-            site.use(Exchange(self.exchange_format, self.params_transfer_type))
+            site.use(Exchange(self.exchange_format, self.params_transfer_type, site.warn))
             self._run_here(site, path)
         if site.owes_reply():
             raise ScriptError(

@@ -9,7 +9,8 @@ other way, so the model is never held here. Messages, each addressed to the site
     script.lost    [site, gone, reason]  ->  whether to leave the task out whose model could not be fetched
     script.task    [task or null]            the answer: name, id and model; null when the run is over
     script.reply   [site, model]             the script's reply
-    script.log     [site, key, value, kind, step, extra]
+    script.log     [site, key, value, kind, step]
+    script.warn    [site, text]              a warning for the people who watch the run
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class ScriptHost:
         cell.handle("script.lost", self._on_lost)
         cell.handle("script.next", lambda message: self._of(message).asked(message), inline=True)
         cell.handle("script.reply", lambda message: self._of(message).note(("reply", message.payload[1])), inline=True)
+        cell.handle("script.warn", lambda message: self._of(message).note(("warn", message.payload[1])), inline=True)
         cell.handle("script.log", lambda message: self._of(message).note(("log", message.payload[1:])), inline=True)
         cell.on_peer_lost(self._lost)
 
@@ -284,7 +286,7 @@ class _Script:
         return any(peer.startswith(self.prefix) for peer in self.host.cell.peers)
 
     def _handlers(self) -> dict[str, Callable[[Any], None]]:
-        return {"next": self._on_next, "reply": self._on_reply, "log": self._on_log}
+        return {"next": self._on_next, "reply": self._on_reply, "log": self._on_log, "warn": self.site.warn}
 
     def _on_next(self, value: tuple[int, str]) -> None:
         number, peer = value
@@ -312,8 +314,8 @@ class _Script:
         return is_cut and self._exit.wait(EXIT_S) and self._process is not None and self._process.returncode != 0
 
     def _on_log(self, value: list[Any]) -> None:
-        key, content, kind, step, extra = value
-        self.site.log(key, content, kind=kind, step=step, extra=extra)
+        key, content, kind, step = value
+        self.site.log(key, content, kind=kind, step=step)
 
     def _give_tasks(self) -> None:
         for number, rank in sorted(self._ranks.items()):

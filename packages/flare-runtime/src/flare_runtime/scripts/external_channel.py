@@ -70,7 +70,7 @@ class ExternalChannel(SiteChannel):
         self._memory = TensorMemory() if skips else None
         self._received = ReusedMemory()
         self._folder = Path(settings["folder"])
-        self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]))
+        self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]), self._warn)
 
     @property
     def ended(self) -> bool:
@@ -93,7 +93,8 @@ class ExternalChannel(SiteChannel):
             self._over = True
             return None
         try:
-            task.model = self._exchange.to_script(self._fetched(task), task.name)
+            task.model = self._fetched(task)
+            task.model = self._exchange.to_script(task)
         except DownloadError as error:
             lost = [self.site, isinstance(error, UnknownReferenceError), str(error)]
             if not self._cell.request(self._host, "script.lost", lost).payload:
@@ -124,8 +125,11 @@ class ExternalChannel(SiteChannel):
             offer.when_released(fetched.set)
             fetched.wait()
 
-    def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
-        self._cell.send(self._host, "script.log", [self.site, key, value, kind, step, extra])
+    def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
+        self._cell.send(self._host, "script.log", [self.site, key, value, kind, step])
+
+    def _warn(self, text: str) -> None:
+        self._cell.send(self._host, "script.warn", [self.site, text])
 
     def _on_task(self, message: Message) -> None:
         (content,) = message.payload

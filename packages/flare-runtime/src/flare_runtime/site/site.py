@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import threading
@@ -93,7 +94,7 @@ class Site(SiteChannel):
     ) -> None:
         self.site = name
         self.job_id = plan.job_id
-        self.config = dict(plan.job.client_app(name).config)
+        self.config = copy.deepcopy(plan.job.client_app(name).config)  # sites of one process share the job
         self.code = plan.job.client_code(name)
         self.decomposers = decomposers_of(plan.job)
         self.folder = folder
@@ -249,7 +250,7 @@ class Site(SiteChannel):
                 raise
             return self.next_task(timeout_s)
         if self._exchange is not None:
-            task.model = self._exchange.to_script(task.model, task.name)
+            task.model = self._exchange.to_script(task)
         if self._journal is not None:
             self._journal.begin(task.id)
         return task
@@ -321,8 +322,8 @@ class Site(SiteChannel):
             self._replies.flush()
         return offer
 
-    def log(self, key: str, value: Any, *, kind: str, step: int | None, extra: dict[str, Any]) -> None:
-        self.cell.send(self._server, "log", [self.site, key, value, kind, step, extra, self._round])
+    def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
+        self.cell.send(self._server, "log", [self.site, key, value, kind, step, self._round])
         if self.events.has_subscribers(MetricLogged):
             self.events.emit(MetricLogged(key, value, self._round, self.site, step, kind))
 

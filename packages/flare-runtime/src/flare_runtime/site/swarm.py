@@ -52,13 +52,15 @@ class SwarmExecutor(BesideExecutor):
 
     def _aggregate(self, task: Task, site: Site) -> FLModel:
         self.aggregator.reset()
+        kind = None
         for name, model in task.model.meta["contributions"]:
             try:
+                kind = model.params_type
                 model.params = site.peers.look_at(model.params)
                 self.aggregator.add(Reply(name, TaskName.TRAIN, model, task.model.current_round))
             except DownloadError as error:
                 return FLModel(meta={"lost": str(error), "site": name})
-        task.model.params = applied(self.aggregator, FLModel(params=task.model.params)).params
+        task.model.params = applied(self.aggregator, FLModel(params=task.model.params), kind, site.warn).params
         return self._hold(task, site)
 
     def _hold(self, task: Task, site: Site) -> FLModel:

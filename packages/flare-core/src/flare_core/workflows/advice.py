@@ -1,0 +1,103 @@
+"""Warnings about settings and replies that are allowed and seldom meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from flare_core.aggregation import WeightedMean
+from flare_core.errors import RecipeError
+from flare_core.model import MetaKey
+from flare_core.task import Reply
+
+__all__ = ["WeightsSaid", "direction_warning", "exclusion_warning"]
+
+_LOWER_IS_BETTER = {
+    "loss",
+    "error",
+    "err",
+    "mse",
+    "rmse",
+    "mae",
+    "mape",
+    "nll",
+    "perplexity",
+    "ppl",
+    "wer",
+    "cer",
+    "fid",
+}
+_HIGHER_IS_BETTER = {"accuracy", "acc", "auc", "auroc", "f1", "precision", "recall", "sensitivity", "dice", "iou", "r2"}
+_STEPS = {"numsteps", "numstepscurrentround", "steps", "numsamples", "nsamples", "samples", "numexamples", "examples"}
+"""Names of metrics, and of entries of ``meta`` without what is no letter in them, that people use."""
+
+
+def direction_warning(metric: str, mode: str, setting: str) -> str | None:
+    """A warning if a metric is called what improves in the other direction; None if it is not.
+
+    Args:
+        metric: its name.
+        mode: ``max`` if higher is taken to be better, ``min`` if lower.
+        setting: what says so, for the message.
+    """
+    words = set(re.findall(r"[a-z]+[0-9]*", re.sub(r"([a-z])([A-Z])", r"\1 \2", metric).lower()))
+    wrong, better = (_LOWER_IS_BETTER, "higher") if mode == "max" else (_HIGHER_IS_BETTER, "lower")
+    if not words & wrong:
+        return None
+    return f"{setting} takes {better} values of '{metric}' to be better; is it the other way round?"
+
+
+def exclusion_warning(mean: WeightedMean, names: Sequence[str]) -> str | None:
+    """A warning if the keys that a mean leaves out are none of the model's; None if all is well.
+
+    Args:
+        mean: leaves them out.
+        names: the model's keys.
+    Raises:
+        RecipeError: it leaves out all of them.
+    """
+    if mean.exclude is None:
+        return None
+    excluded = [name for name in names if mean.excludes(name)]
+    if len(excluded) == len(names):
+        raise RecipeError(
+            f"exclude_vars is {mean.exclude!r}, which excludes all {len(names)} keys of the model, so nothing would be"
+            " learned; name fewer"
+        )
+    if isinstance(mean.exclude, str):
+        wrong = [] if excluded else [mean.exclude]
+    else:
+        wrong = sorted({*mean.exclude} - {*names})
+    if not wrong:
+        return None
+    more = ", …" if len(names) > 3 else ""
+    return f"exclude_vars has {wrong[0]!r}, which excludes nothing; the model's keys are {', '.join(names[:3])}{more}"
+
+
+class WeightsSaid:
+    """Notes who says how much work stands behind a contribution, as the others count as a single step."""
+
+    def __init__(self) -> None:
+        self._said: tuple[str, float] | None = None  # by whom, and how much, where it was not 1
+        self._silent: str | None = None
+
+    def warnings(self, reply: Reply) -> Iterable[str]:
+        """Take a reply; yield what is odd about it."""
+        meta = reply.model.meta
+        if MetaKey.NUM_STEPS_CURRENT_ROUND in meta:
+            if reply.num_steps not in (0, 1):
+                self._said = self._said or (reply.site, reply.num_steps)
+        else:
+            self._silent = self._silent or reply.site
+            for name in meta:
+                if re.sub("[^a-z]", "", str(name).lower()) in _STEPS:
+                    yield (
+                        f"meta['{name}'] of the replies is not read; what weighs a contribution is"
+                        f" meta['{MetaKey.NUM_STEPS_CURRENT_ROUND}']"
+                    )
+        if self._said is not None and self._silent is not None:
+            site, steps = self._said
+            yield (
+                f"{self._silent} does not say meta['{MetaKey.NUM_STEPS_CURRENT_ROUND}'] and counts as 1 step, beside"
+                f" {site} with {steps:g}; have all sites say it, or none"
+            )

@@ -1,0 +1,51 @@
+"""The warnings of a run: each is shown once, and the summary names all sites that gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = ["RunWarnings"]
+
+MOST_KEPT = 100
+MOST_SITES_NAMED = 5
+
+
+class RunWarnings:
+    """Texts in the order in which they first came, each with the sites that gave it.
+
+    Args:
+        kept: what :meth:`state` returned before the process was started again.
+    """
+
+    def __init__(self, kept: Iterable[tuple[str, list[str]]] = ()) -> None:
+        self._sites = {text: list(sites) for text, sites in kept}
+
+    def add(self, text: str, site: str | None = None) -> bool:
+        """Take a warning, of a site or of the run itself (None); true if it is the first with this text."""
+        is_new = text not in self._sites
+        sites = self._sites.setdefault(text, [])
+        if site is not None and site not in sites:
+            sites.append(site)
+        return is_new
+
+    def state(self) -> list[tuple[str, list[str]]]:
+        """What a run that is continued needs to know of them, as JSON has it."""
+        return list(self._sites.items())
+
+    def lines(self, order: Sequence[str]) -> list[str]:
+        """The warnings for the summary; of very many only the first, and how many more there were.
+
+        Args:
+            order: that in which sites are named.
+        """
+        lines = [
+            f"{_named(sorted(sites, key=order.index))}: {text}" if sites else text
+            for text, sites in self._sites.items()
+        ]
+        more = len(lines) - MOST_KEPT
+        return lines if more <= 0 else [*lines[:MOST_KEPT], f"… and {more} more, which the log has"]
+
+
+def _named(sites: list[str]) -> str:
+    more = len(sites) - MOST_SITES_NAMED
+    return ", ".join(sites) if more <= 0 else f"{', '.join(sites[:MOST_SITES_NAMED])} and {more} more sites"
