@@ -38,7 +38,7 @@ def test_a_prefix_that_a_wrapper_added_is_named(project, transfer):
     assert "site-" in text  # in DIFF mode each site notices by itself, so either may be the first
     assert "prefix '_module.'" in text
     assert "'layer0.weight'" in text
-    assert run.load_model()["fc.bias"].tolist() == [9.0, 9.0]
+    assert run.load_model(raise_on_failure=False)["fc.bias"].tolist() == [9.0, 9.0]
 
 
 def test_two_keys_of_ten_are_averaged_and_eight_stay_bit_for_bit(project):
@@ -68,4 +68,4 @@ def test_an_empty_model_takes_the_first_keys_and_no_others_later(project):
     run = run_with(project, body, {}, num_rounds=2)
     with pytest.raises(JobFailed, match="site-1 holds 1 of 2 keys that the global model does not: 'v'"):
         run.get_result()
-    assert run.load_model()["w"].tolist() == [1.0, 1.0]
+    assert run.load_model(raise_on_failure=False)["w"].tolist() == [1.0, 1.0]
