@@ -82,10 +82,13 @@ class Aggregator(ABC):
         takes_sparse: whether contributions may leave most values out, as those compressed with ``topk`` do, which only
             a sum makes whole again over the rounds.
         least_sites: how many sites must contribute to a round.
+        is_robust: whether a minority of wrong contributions cannot carry the result away. Then the sites' metrics, too,
+            are combined by their median, and all sites count alike.
     """
 
     takes_sparse: ClassVar[bool] = True
     least_sites: int = 1
+    is_robust: ClassVar[bool] = False
 
     @abstractmethod
     def add(self, reply: Reply) -> None:
