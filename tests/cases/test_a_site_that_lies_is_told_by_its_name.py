@@ -48,6 +48,7 @@ LIES = {
     "what it was never sent": 'say(offered(cell.name, ["other", "float64", [20000], None, None, True]))',
     "no model": "cell.send('server', 'result', [1, 'site-2', {'w': 1}])",
     "text": 'say({"numpy_key": np.array(["a"] * 3)})',
+    "lists that are no array": 'say({"numpy_key": [[1.0], [2.0, 3.0]]})',
     "an unknown key": 'say({"other": np.ones(3)})',
     "another shape": 'say({"numpy_key": np.ones(3)})',
     "a weight that is none": 'say({"numpy_key": np.ones(20000)}, NUM_STEPS_CURRENT_ROUND="x")',

@@ -67,12 +67,20 @@ class TensorBlocks:
 
 
 def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
-    """Yield every tensor of ``params`` block by block: as they arrive, if ``params`` can (it has ``blocks()``)."""
+    """Yield every tensor of ``params`` block by block: as they arrive, if ``params`` can (it has ``blocks()``).
+
+    Raises:
+        ModelError: there is something else than an array among them.
+    """
     if hasattr(params, "blocks"):
         yield from params.blocks()
         return
     for key, value in flatten(params):
-        yield key, TensorBlocks.of(np.asarray(value))
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError) as error:  # of a list of lists that differ, for one
+            raise ModelError(f"'{key_text(key)}' is no array, but a {type(value).__name__} ({error})") from error
+        yield key, TensorBlocks.of(array)
 
 
 class Aggregator(ABC):
