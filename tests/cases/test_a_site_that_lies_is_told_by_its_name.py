@@ -62,10 +62,10 @@ def test_the_error_of_a_run_names_the_site_that_lied(project, lie, aggregator):
     script = HEAD + 12 * " " + LIES[lie] + TAIL
     recipe = project.recipe(script, min_clients=4, initial_model=np.zeros(20_000), aggregator=aggregator)
     if isinstance(aggregator, CoordinateMedian) and lie == "an unknown key":  # on which it does not decide
-        recipe.execute(project.env(4, num_threads=2)).get_result()
+        recipe.execute(project.env(4, num_threads=2, share_processes=True)).get_result()
         return
     with pytest.raises(JobFailed) as failure:
-        recipe.execute(project.env(4, num_threads=2))
+        recipe.execute(project.env(4, num_threads=2, share_processes=True))
     named = re.findall(r"site-\d", str(failure.value).partition("\n")[0])
     assert named[0] == "site-2", failure.value
     assert "site-4" not in named  # which is served by the same process
