@@ -31,3 +31,20 @@ def test_a_run_that_nobody_waits_for_leaves_no_folder_and_no_second_traceback(pr
     assert "shutdown" not in done.stderr
     assert ("KeyboardInterrupt" in done.stderr) == (end == "interrupted")
     assert list(folder.glob("flare-poc-*")) == []
+
+
+@pytest.mark.deployed
+def test_it_is_said_which_files_leave_the_machine(project):
+    project.write("labels.txt", "a " * 1024)
+    project.write("server.key", "x")
+    status, _, printed = project.poc(
+        "import flare_core.client as flare\nflare.init()\nwhile flare.is_running(): flare.send(flare.receive())\n"
+    )
+    assert status == "finished"
+    (line,) = [each for each in printed.splitlines() if each.startswith("sends ")]
+    assert line.startswith("sends 3 files, ")
+    assert "labels.txt (2 KiB)" in line
+    assert "client.py (" in line
+    assert "initial_model.safetensors (" in line
+    assert "server.key" not in line
+    assert "server.key looks like a secret and does not travel" in printed

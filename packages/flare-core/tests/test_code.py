@@ -87,3 +87,54 @@ def test_a_script_is_found_beside_the_recipe_before_the_working_folder(project, 
 def test_a_script_that_is_not_there_lists_where_it_was_looked_for(project):
     with pytest.raises(RecipeError, match=r"train_script 'no.py' is not there; looked for .*no\.py and .*no\.py"):
         find_script("no.py", project)
+
+
+SECRETS = ["server.key", "id_rsa", "my_credentials.json", "secrets.yaml", "prod.env", "API_KEY.txt", "passwords.csv"]
+HARMLESS = ["tokenizer.json", "keys.csv", "secretary.txt", "labels.txt"]
+
+
+def test_what_looks_like_a_secret_stays_where_it_is_and_is_named(project, caplog):
+    for name in (*SECRETS, *HARMLESS):
+        (project / "src" / name).write_text("x")
+    (project / "src/login").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n")
+    (project / "src/note.txt").write_text("flare1-eNqrVkrOz81NLVayUlDKSS1W0lFQ")
+    found = names(collect_code([project / "src/client.py"], project))
+    assert {f"src/{name}" for name in HARMLESS} <= set(found)
+    for name in (*SECRETS, "login", "note.txt"):
+        assert f"src/{name}" not in found
+        assert f"src/{name} looks like a secret" in caplog.text
+
+
+def test_notebooks_and_hidden_files_do_not_travel(project):
+    for name in (".env", ".netrc", "_cache.txt", "explore.ipynb", "notes.txt~", "old.txt.bak"):
+        (project / "src" / name).write_text("x")
+    assert "src/labels.txt" in names(collect_code([project / "src/client.py"], project))
+    assert len(names(collect_code([project / "src/client.py"], project))) == 9  # as without them
+
+
+def test_a_link_that_leads_out_does_not_travel_but_a_module_does(project, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "patients.csv").write_text("a,b")
+    (elsewhere / "shared.py").write_text("import x\n")
+    (project / "src/patients.csv").symlink_to(elsewhere / "patients.csv")
+    (project / "src/net2.py").unlink()
+    (project / "src/net2.py").symlink_to(elsewhere / "shared.py")
+    found = names(collect_code([project / "src/client.py"], project))
+    assert "src/patients.csv" not in found
+    assert {"src/net2.py", "src/x.py"} <= set(found)
+
+
+def test_beside_a_script_in_the_home_folder_nothing_travels(project, monkeypatch):
+    (project / "client.py").write_text("import unrelated\n")
+    (project / "taxes.txt").write_text("x")
+    assert "taxes.txt" in names(collect_code([project / "client.py"], project))
+    for home in (project, project / "src"):
+        monkeypatch.setenv("HOME", str(home))
+        assert names(collect_code([project / "client.py"], project)) == ["client.py", "unrelated.py"]
+
+
+def test_a_folder_full_of_files_is_refused(project):
+    for number in range(65):
+        (project / f"src/{number}.bin").write_bytes(bytes(MAX_DATA_BYTES))
+    with pytest.raises(RecipeError, match=r"66 files of 65 MiB lie beside .*client\.py, and would travel with it"):
+        collect_code([project / "src/client.py"], project)

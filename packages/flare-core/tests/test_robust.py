@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from flare_core import (
     DtypeMismatchError,
     EmptyRoundError,
+    FlareError,
     FLModel,
     ModelError,
     ParamsType,
@@ -288,3 +291,102 @@ def test_numbers_of_krum_that_cannot_be_are_refused(value):
     with pytest.raises(RecipeError, match="keep of Krum is 0"):
         Krum(1, 0)
     assert TrimmedMean(0).fraction == 0.0
+
+
+# Sites that lie in every way at once: a fifth of them, among 5 to 12, the first or the last.
+
+AGGREGATORS = {
+    "median": lambda wrong: CoordinateMedian(),
+    "trimmed mean": lambda wrong: TrimmedMean(0.2),
+    "Krum": lambda wrong: Krum(wrong),
+    "Multi-Krum": lambda wrong: Krum(wrong, keep=2),
+}
+LIES = {
+    "huge": {"w": np.full(5, 1e30, np.float32)},
+    "NaN": {"w": np.full(5, np.nan, np.float32)},
+    "too large for the others' dtype": {"w": np.full(5, 1e300)},
+    "in a dtype that cannot hold the others' values": {"w": np.ones(5, ml_dtypes.float8_e4m3fn)},
+    "under a key that others leave out": {"w": np.full(5, 1000, np.float32), "frozen": np.full(2, 1e9, np.float32)},
+    "under a key that the model does not have": {"w": np.full(5, 1000, np.float32), "more": np.ones(2)},
+    "without a key": {},
+    "in another shape": {"w": np.ones(4, np.float32)},
+    "integers": {"w": np.full(5, 7)},
+    "text": {"w": np.array(["a"] * 5)},
+    "nested": {"w": {"x": np.ones(5, np.float32)}},
+}
+
+
+@pytest.mark.parametrize("are_first", [True, False])
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("aggregator", AGGREGATORS)
+def test_a_fifth_of_the_sites_carries_nothing_away_or_is_named(aggregator, lie, are_first):
+    generator = np.random.default_rng(0)
+    before = {"w": np.zeros(5, np.float32), "frozen": np.zeros(2, np.float32)}
+    for count in range(5, 13):
+        wrong = count // 5
+        sites = [{"w": generator.normal(1000, 0.1, 5).astype(np.float32)} for _ in range(count - wrong)]
+        sent = [LIES[lie]] * wrong + sites if are_first else sites + [LIES[lie]] * wrong
+        liars = {f"site-{number}" for number, params in enumerate(sent, 1) if params is LIES[lie]}
+        made = AGGREGATORS[aggregator](wrong)
+        error = None
+        try:
+            combined(made, sent, meta={"NUM_STEPS_CURRENT_ROUND": 1e30})
+            result = made.update(FLModel(params=before)).params
+        except FlareError as problem:
+            error = str(problem)
+        if error is not None:
+            assert any(re.search(rf"\b{liar}\b", error) for liar in liars), error
+        else:
+            assert {key: value.dtype for key, value in result.items()} == dict.fromkeys(before, np.float32)
+            assert np.abs(result["w"] - 1000).max() < 1
+            assert not result["frozen"].any()
+
+
+def test_the_error_names_the_site_that_differs_from_the_others():
+    ones = {"w": np.ones(3)}
+    with pytest.raises(ShapeMismatchError, match=r"'w': site-1 sent shape \(2,\), site-2 sent \(3,\)"):
+        combined(CoordinateMedian(), [{"w": np.ones(2)}, ones, ones])
+    with pytest.raises(DtypeMismatchError, match="'w': site-1 sent int64, site-2 float64"):
+        combined(CoordinateMedian(), [{"w": np.ones(3, int)}, ones, ones])
+    with pytest.raises(DtypeMismatchError, match="'w': site-2 sent <U1, which holds no numbers"):
+        combined(CoordinateMedian(), [ones, {"w": np.array(["a"] * 3)}, ones])
+    with pytest.raises(ModelError, match="not all sites sent 'b': only site-2 did"):
+        combined(Krum(0), [ones, {**ones, "b": np.ones(1)}, ones])
+    with pytest.raises(ModelError, match="not all sites sent 'b': site-1 did not"):
+        combined(Krum(0), [ones, {**ones, "b": np.ones(1)}, {**ones, "b": np.ones(1)}])
+    aggregator = CoordinateMedian()
+    aggregator.add(Reply("site-1", "train", FLModel(params=ones, params_type="FULL")))
+    with pytest.raises(ModelError, match=r"site-2 sent params_type DIFF where others sent FULL \(site-1\)"):
+        aggregator.add(Reply("site-2", "train", FLModel(params=ones, params_type="DIFF")))
+
+
+@pytest.mark.parametrize("count", range(3, 13))
+def test_how_many_sites_may_be_wrong_is_what_is_said(count):
+    """The table at the head of the module: so many carry nothing away, one more does."""
+    for aggregator, bears in (
+        (CoordinateMedian(), (count - 1) // 2),
+        (TrimmedMean(0.2), count // 5),
+        (TrimmedMean(1 / count), 1),
+    ):
+        for wrong, stands in ((bears, True), (bears + 1, False)):
+            sites = [{"w": np.array([float(number)])} for number in range(count - wrong)] + [
+                {"w": np.array([1e9])}
+            ] * wrong
+            assert (combined(aggregator, sites)["w"].item() < count) is stands, (aggregator, wrong)
+    if count < 5:
+        with pytest.raises(EmptyRoundError, match="needs 5 sites"):
+            combined(Krum(1), [{"w": np.ones(1)}] * count)
+
+
+def test_a_key_that_some_leave_out_is_trimmed_by_the_number_of_all_sites():
+    sites = [{"w": np.ones(1)}] * 4 + [
+        {"w": np.ones(1), "b": np.array([value])} for value in (1.0, 2.0, 3.0, 4.0, 1e9, 1e9)
+    ]
+    assert combined(TrimmedMean(0.2), sites)["b"].item() == 3.5
+
+
+def test_a_trimmed_mean_of_too_few_says_so(caplog):
+    combined(TrimmedMean(0.2), [{"w": np.ones(1)}] * 5)
+    assert not caplog.text
+    combined(TrimmedMean(0.2), [{"w": np.ones(1)}] * 4)
+    assert "leaves nobody out, so one site can carry it away fraction=0.2 sites=4" in caplog.text

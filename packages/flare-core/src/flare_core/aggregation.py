@@ -67,12 +67,20 @@ class TensorBlocks:
 
 
 def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
-    """Yield every tensor of ``params`` block by block: as they arrive, if ``params`` can (it has ``blocks()``)."""
+    """Yield every tensor of ``params`` block by block: as they arrive, if ``params`` can (it has ``blocks()``).
+
+    Raises:
+        ModelError: there is something else than an array among them.
+    """
     if hasattr(params, "blocks"):
         yield from params.blocks()
         return
     for key, value in flatten(params):
-        yield key, TensorBlocks.of(np.asarray(value))
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError) as error:  # of a list of lists that differ, for one
+            raise ModelError(f"'{key_text(key)}' is no array, but a {type(value).__name__} ({error})") from error
+        yield key, TensorBlocks.of(array)
 
 
 class Aggregator(ABC):
@@ -82,10 +90,13 @@ class Aggregator(ABC):
         takes_sparse: whether contributions may leave most values out, as those compressed with ``topk`` do, which only
             a sum makes whole again over the rounds.
         least_sites: how many sites must contribute to a round.
+        is_robust: whether a minority of wrong contributions cannot carry the result away. Then the sites' metrics, too,
+            are combined by their median, and all sites count alike.
     """
 
     takes_sparse: ClassVar[bool] = True
     least_sites: int = 1
+    is_robust: ClassVar[bool] = False
 
     @abstractmethod
     def add(self, reply: Reply) -> None:

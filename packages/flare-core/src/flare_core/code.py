@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,7 +22,21 @@ __all__ = ["TemporaryFolder", "calling_folder", "collect_code", "find_script", "
 MAX_DATA_BYTES = 1 << 20
 """A file beside a script that is no larger travels with the job; what is larger belongs to the site."""
 
-_NOT_DATA = {".pyc", ".pt", ".pth", ".ckpt", ".safetensors", ".log", ".lock"}
+MAX_DATA_FILES = 1000
+MAX_DATA_TOTAL = 64 << 20
+"""What is beyond that beside a script is no small data, but a folder that the script is not alone in."""
+
+_NOT_DATA = {".pyc", ".pt", ".pth", ".ckpt", ".safetensors", ".log", ".lock", ".ipynb", ".bak", ".orig"}
+
+# Names that people give to files with secrets, and what such files hold: keys, and invitations to a project.
+_SECRET_NAME = re.compile(
+    r"(^|[._-])(secrets?|credentials?|passwords?|passwd|htpasswd|api[_-]?keys?|kubeconfig|id_(rsa|dsa|ecdsa|ed25519))"
+    r"([._-]|$)|\.(key|pem|p12|pfx|jks|keystore|kdbx|ppk|env)$",
+    re.IGNORECASE,
+)
+_SECRET_CONTENT = re.compile(rb"PRIVATE KEY-----|\Aflare1-")
+
+logger = logging.getLogger(__name__)
 
 
 def calling_folder() -> Path:
@@ -61,6 +77,13 @@ def collect_code(scripts: list[Path], folder: Path) -> CodeBundle:
     The root is ``folder`` where the scripts lie in it, else the scripts' own folder. Imports are followed through all
     modules that lie below the root; installed packages are expected to be installed at the sites. A file that cannot be
     parsed travels as it is: the site that runs it reports the error.
+
+    Of what lies beside a script, files travel that are no larger than a mebibyte, except for hidden ones, models,
+    notebooks, links that lead out of the root, and what looks like a secret, which the log names. Beside a script in
+    the user's home folder, or above it, nothing does.
+
+    Raises:
+        RecipeError: there are too many, or they are too large together.
     """
     root = folder if all(script.is_relative_to(folder) for script in scripts) else _common_root(scripts)
     found: dict[Path, None] = {}
@@ -71,7 +94,13 @@ def collect_code(scripts: list[Path], folder: Path) -> CodeBundle:
             continue
         found[path] = None
         queue.extend(_local_imports(path, root))
-    data = {file for script in scripts for file in _small_data(script.parent)}
+    data = {file for script in scripts for file in _small_data(script.parent, root)}
+    size = sum(path.stat().st_size for path in data)
+    if len(data) > MAX_DATA_FILES or size > MAX_DATA_TOTAL:
+        raise RecipeError(
+            f"{len(data)} files of {size >> 20} MiB lie beside {', '.join(map(str, scripts))}, and would travel with it"
+            " to the server and every site; put the script into a folder of its own, with only what it needs"
+        )
     files = sorted({PurePosixPath(path.relative_to(root).as_posix()) for path in (*found, *data)})
     return CodeBundle(root, tuple(files))
 
@@ -164,18 +193,30 @@ def _walk(place: Path, parts: list[str]) -> Iterator[Path]:
     for part in parts:
         module, package = here / f"{part}.py", here / part
         if module.is_file():
-            yield module.resolve()
+            yield module
             return
         if not package.is_dir():
             return
         if (package / "__init__.py").is_file():
-            yield (package / "__init__.py").resolve()
+            yield package / "__init__.py"
         here = package
 
 
-def _small_data(folder: Path) -> Iterator[Path]:
+def _small_data(folder: Path, root: Path) -> Iterator[Path]:
+    home = Path(os.path.expanduser("~"))  # which stays as it is where nobody knows one
+    if home.is_absolute() and home.resolve().is_relative_to(folder):
+        return
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "_")) or path.suffix in _NOT_DATA or path.suffix == ".py" or not path.is_file():
             continue
-        if path.stat().st_size <= MAX_DATA_BYTES:
-            yield path.resolve()
+        if path.name.endswith("~") or not path.resolve().is_relative_to(root):
+            continue
+        if path.stat().st_size > MAX_DATA_BYTES:
+            continue
+        if _SECRET_NAME.search(path.name) or _SECRET_CONTENT.search(path.read_bytes()):
+            logger.warning(
+                "%s looks like a secret and does not travel with the script; if sites need it, give it to each of them",
+                path,
+            )
+        else:
+            yield path

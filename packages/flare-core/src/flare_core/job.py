@@ -167,6 +167,8 @@ def check_name(name: str, *, what: str) -> None:
     Raises:
         JobError: names the value and the rule.
     """
-    allowed = isinstance(name, str) and name and not name.startswith(".") and len(name) <= 100
+    allowed = isinstance(name, str) and name and name[0] not in ".-" and len(name) <= 100
     if not allowed or not all(character.isalnum() or character in "-_." for character in name):
-        raise JobError(f"{what} is {name!r}; use up to 100 letters, digits, '-', '_' and '.', not starting with a dot")
+        raise JobError(
+            f"{what} is {name!r}; use up to 100 letters, digits, '-', '_' and '.', starting with neither a dot nor '-'"
+        )

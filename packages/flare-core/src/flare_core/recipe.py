@@ -145,6 +145,11 @@ class Recipe(Additions, ABC):
 def check_named(what: str, known: Sequence[str], arguments: Sequence[Any], named: Iterable[str]) -> None:
     """Refuse arguments without a name, and names that are none of the ``known`` arguments of ``what``.
 
+    Args:
+        what: the recipe or environment, for the message.
+        known: the names of its arguments.
+        arguments: the positional arguments that were given.
+        named: the names of the keyword arguments that were given.
     Raises:
         UnknownArgumentError: names the first, and the argument that may be meant.
     """

@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,11 +31,17 @@ class MetricMean:
     """Weighted average of each metric over the sites that reported a finite number for it.
 
     Metrics belong to the model that the sites *received*. A site that reports NaN, or leaves a key out, does not take
-    part in that key's average, nor do values that are no numbers; :attr:`problems` says so, and
-    :attr:`other` has the keys of the latter.
+    part in that key's average, nor do values that are no numbers; :attr:`problems` says so, and :attr:`other` has the
+    keys of the latter.
+
+    Args:
+        robust: take the median over the sites instead, which all count alike, of the metrics that more than half of
+            them reported; as a few of them may report anything.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, robust: bool = False) -> None:
+        self._robust = robust
+        self._values: dict[str, list[float]] = {}  # for the median
         self._sums: dict[str, tuple[float, float]] = {}
         self._reported: dict[str, set[str]] = {}
         self._sites: list[str] = []
@@ -62,10 +69,15 @@ class MetricMean:
             numbers[key] = number
             total, weights = self._sums.get(key, (0.0, 0.0))
             self._sums[key] = (total + weight * number, weights + weight)
+            if self._robust:
+                self._values.setdefault(key, []).append(number)
         return numbers
 
     def means(self) -> dict[str, float]:
         """The averages by key; a key without weight is left out."""
+        if self._robust:
+            most = {key: values for key, values in self._values.items() if 2 * len(values) > len(self._sites)}
+            return {key: median(values) for key, values in most.items()}
         return {key: total / weights for key, (total, weights) in self._sums.items() if weights > 0}
 
     def missing(self, key: str) -> list[str]:
@@ -82,15 +94,17 @@ class MeasuredModels:
 
     Args:
         max_age: after how many rounds a model is given up.
+        robust: as for :class:`MetricMean`.
     """
 
-    def __init__(self, max_age: int) -> None:
+    def __init__(self, max_age: int, *, robust: bool = False) -> None:
         self._max_age = max_age
+        self._robust = robust
         self._open: dict[int, tuple[FLModel | None, MetricMean, set[str]]] = {}
 
     def add(self, reply: Reply, weight: float) -> None:
         """Take the metrics that a site measured on the model that it was given."""
-        _, means, sites = self._open.setdefault(reply.round or 0, (reply.sent, MetricMean(), set()))
+        _, means, sites = self._open.setdefault(reply.round or 0, (reply.sent, MetricMean(robust=self._robust), set()))
         means.add(reply, weight)
         sites.add(reply.site)
 

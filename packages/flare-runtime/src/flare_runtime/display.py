@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, TableMade, WarningRaised
 from flare_runtime.terminal import one_line, printable
 
-__all__ = ["Display", "count", "open_display", "plot", "summary_text", "waiting"]
+__all__ = ["Display", "count", "open_display", "plot", "size_text", "summary_text", "waiting"]
 
 MAX_METRICS = 4
 MAX_WARNINGS = 5
@@ -153,7 +153,7 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
     rounds = summary["bytes"]["rounds"]
     if rounds:
         sent, received = (sum(each[way] for each in rounds) / len(rounds) for way in ("sent", "received"))
-        lines.append(f"traffic   a round: {_size(sent)} to the sites, {_size(received)} from them")
+        lines.append(f"traffic   a round: {size_text(sent)} to the sites, {size_text(received)} from them")
     for label, key in (("model", "global_model"), ("best", "best_model"), ("folder", "folder")):
         if summary.get(key):
             lines.append(f"{label:<9} {_from_here(summary[key])}")
@@ -165,7 +165,8 @@ def _headline(error: str) -> str:
     return error.strip().partition("\n")[0]
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """A number of bytes, as people read it."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1000 or unit == "GiB":
             break

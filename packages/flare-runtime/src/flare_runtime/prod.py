@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from flare_core import Job, RecipeError
 from flare_runtime.admin import Admin
+from flare_runtime.display import size_text
 from flare_runtime.job_code import importable
 from flare_runtime.provision.kit import Kit
 from flare_runtime.run.controller import persistor_of
 from flare_runtime.run.folder import default_workspace
 from flare_runtime.server_run import ServerRun
+from flare_runtime.terminal import one_line
 
 __all__ = ["ProdEnv"]
 
 KIT_VARIABLE = "FLARE_KIT"
+MOST_NAMED = 12  # files; of the others, it is said how many there are
 
 
 class ProdEnv:
@@ -52,7 +56,7 @@ class ProdEnv:
         self.workspace_root = None if workspace_root is None else Path(workspace_root).expanduser().absolute()
 
     def deploy(self, job: Job) -> ServerRun:
-        """Submit ``job``.
+        """Submit ``job``, and say on the standard error stream which files leave this machine with it.
 
         Raises:
             AdminError: the server cannot be reached, or refuses the job.
@@ -60,9 +64,24 @@ class ProdEnv:
         with importable(job.code):
             persistor = persistor_of(job)
         admin = Admin.connect(self.kit, timeout_s=self.login_timeout)
+        print(files_shown(job), file=sys.stderr)
         try:
             submitted = admin.submit(job, study=self.study, priority=self.priority)
         except BaseException:
             admin.close()
             raise
         return ServerRun(admin, submitted, self.workspace_root or default_workspace(), persistor)
+
+
+def files_shown(job: Job) -> str:
+    """Say in one line which files leave this machine with a job, the largest first."""
+    codes = {"": job.code, **{f"{site}/": app.code for site, app in job.sites.items() if app.code is not None}}
+    sizes = {
+        f"{whose}{place}": code.locate(str(place)).stat().st_size
+        for whose, code in codes.items()
+        for place in (*code.files, *code.extra)
+    }
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    shown = ", ".join(f"{one_line(name)} ({size_text(sizes[name])})" for name in names[:MOST_NAMED])
+    rest = f" and {len(names) - MOST_NAMED} smaller ones" if len(names) > MOST_NAMED else ""
+    return f"sends {len(names)} files, {size_text(sum(sizes.values()))} to the server and the sites: {shown}{rest}"

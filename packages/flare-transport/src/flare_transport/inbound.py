@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,6 +27,9 @@ __all__ = ["Handler", "Inbound"]
 logger = logging.getLogger(__name__)
 
 MAX_STRANDS = 1024
+MOST_REPLYING = 16  # replies of one link that may wait for its peer at the same time
+MOST_PARKED_BYTES = 1 << 26  # of requests that wait for that; then the link ends
+REQUEST_BYTES = 1 << 10  # what a request takes besides its body
 
 Handler: TypeAlias = Callable[[Message], Any]
 
@@ -60,6 +65,10 @@ class Inbound:
         self._lost = lost
         self._is_uplink = is_uplink
         self._strands: dict[tuple[str, str], Strand] = {}
+        self._turns = threading.Lock()
+        self._replying = 0  # replies on their way into the link
+        self._parked: deque[tuple[Handler, Message]] = deque()  # requests that wait until there are fewer
+        self._parked_bytes = 0
 
     @property
     def congested(self) -> bool:
@@ -95,7 +104,7 @@ class Inbound:
             if inline and self._link.sends_at_once:
                 self._answer(handler, message, wait=False)
             else:
-                self._pool.submit(partial(self._answer, handler, message))
+                self._pool.submit(partial(self._answer_in_turn, handler, message))
         elif kind == _STREAM:
             self._streams.deliver(self._link, message)
         elif kind == _LOST:
@@ -124,6 +133,37 @@ class Inbound:
                 self._strands = {key: each for key, each in self._strands.items() if not each.is_idle}
             strand = self._strands[key] = Strand(self._pool)
         strand.submit(partial(self._handle, handler, message))
+
+    def _answer_in_turn(self, handler: Handler, message: Message) -> None:
+        """Answer a request; not before replies that the peer is slow to take, as each of those holds a thread.
+
+        The link of a peer that has very many requests wait for that ends.
+        """
+        with self._turns:
+            if self._replying >= MOST_REPLYING:
+                self._parked.append((handler, message))
+                self._parked_bytes += len(message.body) + REQUEST_BYTES
+                if self._parked_bytes > MOST_PARKED_BYTES:
+                    self._parked.clear()
+                    self._parked_bytes = 0
+                    self._link.close()
+                    logger.warning("link ended, its peer asks much and takes no replies peer=%s", self._peer)
+                return
+        self._answer(handler, message)
+
+    def _send_reply(self, frame: Any) -> None:
+        with self._turns:
+            self._replying += 1
+        try:
+            self._link.send(frame)
+        finally:
+            with self._turns:
+                self._replying -= 1
+                parked = self._parked.popleft() if self._parked else None
+                if parked is not None:
+                    self._parked_bytes -= len(parked[1].body) + REQUEST_BYTES
+            if parked is not None:
+                self._pool.submit(partial(self._answer_in_turn, *parked))
 
     def _answer(self, handler: Handler, message: Message, *, wait: bool = True) -> None:
         """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
@@ -169,7 +209,11 @@ class Inbound:
             sealer = self._seals()
             assert sealer is not None, "it has found the keys"
             outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, keys)
-        self._link.send(pack(kind, message.sender, self._name, message.topic, message.id, outcome), wait=wait)
+        frame = pack(kind, message.sender, self._name, message.topic, message.id, outcome)
+        if wait:
+            self._send_reply(frame)
+        else:
+            self._link.send(frame, wait=False)
 
     def _handle(self, handler: Handler, message: Message) -> None:
         try:
@@ -182,7 +226,7 @@ class Inbound:
 
 def _no_handler(message: Message) -> Any:
     if message.kind == _REQUEST:
-        raise UnreachableError(f"{message.to} does not serve '{message.topic}'")
+        raise UnreachableError(f"{message.to} does not serve '{message.topic[:200]}'")
     logger.warning("message dropped, nobody serves its topic topic=%r sender=%s", message.topic, message.sender)
 
 

@@ -50,7 +50,8 @@ class FedAvg(Workflow):
         RecipeError: arguments of the default aggregator are given besides another one, or ``stop_cond`` is none.
 
     A round's metrics belong to the model that was sent out in it, so the best model is one that the sites received: the
-    result of the last round is never among the candidates, as nobody measured it. With a quorum, a round's metrics are
+    result of the last round is never among the candidates, as nobody measured it. With a robust aggregator, the median
+    over the sites counts, of metrics that more than half of them reported. With a quorum, a round's metrics are
     those of the replies that ended it, whatever model they measured; a model can become the best when ``quorum`` sites
     have measured it, in whichever rounds.
 
@@ -97,7 +98,7 @@ class FedAvg(Workflow):
         self.task_name = task_name
         self._best = BestScore(key_metric, key_metric_mode) if key_metric else None
         self._progress = self._watched()
-        self._measured = MeasuredModels(max_staleness) if quorum is not None else None
+        self._measured = MeasuredModels(max_staleness, robust=self.aggregator.is_robust) if quorum is not None else None
         self._needed = 0
         self._seen: set[str] = set()
         self._unusable: set[str] = set()  # metrics that were no numbers
@@ -110,7 +111,7 @@ class FedAvg(Workflow):
         self._check_settings(fed, model)
         for round_ in fed.rounds(self.num_rounds):
             self.aggregator.reset()
-            metrics = MetricMean()
+            metrics = MetricMean(robust=self.aggregator.is_robust)
             for reply in self._replies(model, fed):
                 self._kind = reply.model.params_type
                 self.aggregator.add(reply)

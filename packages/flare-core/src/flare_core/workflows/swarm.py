@@ -139,7 +139,7 @@ class Swarm(FedAvg):
             for reply in fed.broadcast(self.task_name, held.given(), to=to, result_stays=True):
                 if lost := reply.model.meta.get("lost"):
                     without.append(reply.site)
-                    why = lost
+                    why = f"{reply.site} says: {lost}"
                 else:
                     yield reply
             if without:
@@ -167,11 +167,17 @@ class Swarm(FedAvg):
             result = _ask(fed, TaskName.SWARM_AGGREGATE, task, aggregator)
             if result is not None and (lost := result.meta.get("lost")):
                 if (site := result.meta.get("site")) is None:
-                    self._search(fed, held, lost)
+                    self._search(fed, held, f"{aggregator} says: {lost}")
                     continue
+                if site not in made:
+                    raise SiteError(
+                        f"{aggregator}: it was to aggregate, and misses what {site!r} has made, which it was not given",
+                        site=aggregator,
+                    )
                 del made[site]
                 fed.warn(
-                    f"round {held.round}: what {site} has made cannot be fetched; the round goes on without ({lost})"
+                    f"round {held.round}: {aggregator} could not fetch what {site} has made; the round goes on without"
+                    f" ({lost})"
                 )
                 continue
             successor = None if result is None else self._successor(fed, held.round + 1, aggregator, result)

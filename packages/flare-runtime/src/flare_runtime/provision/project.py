@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from flare_transport import Credentials
 from flare_transport.address import speaks_for
 from flare_transport.certificates import Authority, issue, make_authority
 
-__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "own_address", "participant_of"]
+__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "misplaced", "own_address", "participant_of"]
 
 DEFAULT_PORT = 8002
 ROLES = ("project_admin", "org_admin", "lead", "member")
@@ -154,6 +155,32 @@ def is_reserved(name: str, server: str) -> bool:
     return any(speaks_for(taken, name) for taken in (server, "server", "@ALL")) or any(
         part.startswith(ENROLL) for part in name.split(".")
     )
+
+
+def misplaced(name: str, kind: str, others: Mapping[str, str]) -> str | None:
+    """Say why nobody can have a name beside those of the other participants, or None if somebody can.
+
+    Whoever has the certificate of ``a`` speaks for all names below it, such as ``a.b``. So only relays are above
+    others, and who may do all in a project is below nobody.
+
+    Args:
+        kind: of who is to be called so; of administrators with the role ``project_admin``, that.
+        others: the same of each other participant by name.
+    """
+    for other, its_kind in others.items():
+        if other != name and other.casefold() == name.casefold():
+            return f"{name} differs from {other} in nothing but capital letters; choose another name"
+        for (above, kind_above), (below, kind_below) in (
+            ((other, its_kind), (name, kind)),
+            ((name, kind), (other, its_kind)),
+        ):
+            if above != below and speaks_for(above, below) and (kind_above != "relay" or kind_below == "project_admin"):
+                return (
+                    f"{name} cannot be the name of this {kind}: {above} ({kind_above}) could act as {below}"
+                    f" ({kind_below}), whose name begins with '{above}.'. Only relays can have others below them, and"
+                    " no project_admin; choose another name"
+                )
+    return None
 
 
 def own_address() -> str:

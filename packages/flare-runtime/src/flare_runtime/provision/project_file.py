@@ -25,7 +25,7 @@ import yaml
 
 from flare_core import JobError
 from flare_runtime.provision.kit import Kit, KitError, KitInfo, check_participant
-from flare_runtime.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, participant_of
+from flare_runtime.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, misplaced, participant_of
 from flare_transport import AddressError
 from flare_transport.address import parse_address
 
@@ -66,7 +66,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     if not admins:
         raise KitError(f"{project_file}: no participant is of type 'admin'; somebody must submit jobs")
     participants = _below_relays(participants, project_file)
-    _check_once([each["name"] for each in participants], project_file)
+    _check_names(participants, project_file)
     folder = workspace.absolute() / name
     made = []
     if (folder / "project.json").exists():
@@ -209,10 +209,19 @@ def _name(values: Mapping[str, Any], path: Path) -> str:
     return name
 
 
-def _check_once(names: list[str], path: Path) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise KitError(f"{path}: {_short(twice[0])} is there more than once; give every participant a name of its own")
+def _check_names(participants: list[dict[str, Any]], path: Path) -> None:
+    kinds: dict[str, str] = {}
+    for each in participants:
+        name, kind = each["name"], each["type"]
+        if each.get("role") == "project_admin":
+            kind = "project_admin"
+        if name in kinds:
+            raise KitError(f"{path}: {_short(name)} is there more than once; give every participant a name of its own")
+        problem = None if kind == "server" else misplaced(name, kind, kinds)
+        if problem is not None:
+            raise KitError(f"{path}: {problem}")
+        if kind != "server":  # which is called 'server', whatever its host's name is
+            kinds[name] = kind
 
 
 def _short(value: Any) -> str:

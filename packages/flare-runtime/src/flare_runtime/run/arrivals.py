@@ -135,7 +135,7 @@ class Arrivals:
     def _handle(self, item: Post) -> Post:
         match item:
             case Result():
-                self._take_result(*item.content(self.roster))
+                self._take_result(*self._content_of(item))
             case Logged():
                 self._record_log(item)
             case Warned():
@@ -151,6 +151,14 @@ class Arrivals:
             case BaseException():
                 raise item
         return item
+
+    def _content_of(self, item: Result) -> tuple[str, int, str, FLModel]:
+        try:
+            return item.content(self.roster)
+        except SiteError as error:
+            if error.site in self.roster.hosts:  # it is known whose reply it is
+                raise self._note_failure(Failed(error.site, str(error), "")) from error
+            raise
 
     def _take_result(self, sender: str, task_id: int, site: str, model: FLModel) -> None:
         task = self._open.find(task_id)

@@ -11,7 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
 
-from flare_core import Job, JobAborted, JobError, RunStatus, Workflow
+from flare_core import FlareError, Job, JobAborted, JobError, RunStatus, SiteError, Workflow
 from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
 from flare_core.observer import ObservedRun, attach_observers, observers_of
@@ -149,7 +149,7 @@ class RunController:
         except (KeyboardInterrupt, JobAborted) as problem:
             status, error = RunStatus.ABORTED, problem
         except Exception as problem:
-            status, error = RunStatus.FAILED, problem
+            status, error = RunStatus.FAILED, self._with_its_site(problem)
             logger.error("run failed\n%s", traceback.format_exc())
         crew.stop()
         federation.drain()
@@ -164,6 +164,15 @@ class RunController:
         write_summary(self._folder.summary, summary)
         self.emit(RunEnded(status, reason_of(error) or ""))
         return status, error, summary
+
+    def _with_its_site(self, error: Exception) -> Exception:
+        """An error that came up while a reply was used, with the site whose reply it was if it does not name it."""
+        site, text = self.federation.reading, str(error)
+        if site is None or isinstance(error, SiteError) or site in text:
+            return error
+        named = FlareError(f"{text or type(error).__name__} (while the reply of {site} was used)")
+        named.__cause__ = error
+        return named
 
     def emit(self, event: Event) -> None:
         """Tell those who follow the run."""

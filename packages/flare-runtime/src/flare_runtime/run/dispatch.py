@@ -6,12 +6,20 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flare_core import FilterContext, FilterPoint, FLModel
+from flare_core import FilterContext, FilterPoint, FLModel, SiteError
 from flare_core.filters import FilterChain, apply_filters, filters_for
 from flare_core.model import Key
 from flare_runtime.run.open_task import OpenTask, Sent
 from flare_runtime.run.roster import Roster
-from flare_tensor_downloader import Downloader, LazyParams, receive_params, release_params, send_params
+from flare_tensor_downloader import (
+    Downloader,
+    DownloadError,
+    LazyParams,
+    OfferedParams,
+    receive_params,
+    release_params,
+    send_params,
+)
 from flare_transport import Cell, TransportError, encode
 
 __all__ = ["Dispatch"]
@@ -83,11 +91,19 @@ class Dispatch:
 
         Args:
             patience_s: for how long nothing may come of it; None waits as long as its link lasts.
+        Raises:
+            SiteError: the site says that its params lie at another one, or that it sends back what it was not sent.
         """
+        model = task.arrived.pop(site)
+        if isinstance(model.params, OfferedParams) and not self._roster.speaks_for(model.params.owner, site):
+            raise SiteError(f"{site}: its reply names {model.params.owner} as the holder of its params", site=site)
         if task.result_stays:
-            return task.arrived.pop(site)
+            return model
         arrays = task.sent[site].arrays if site in task.sent else {}
-        model = receive_params(task.arrived.pop(site), self._cell, arrays, timeout_s=patience_s)
+        try:
+            model = receive_params(model, self._cell, arrays, timeout_s=patience_s)
+        except DownloadError as error:
+            raise SiteError(f"{site}: its reply cannot be used: {error}", site=site) from error
         if isinstance(model.params, LazyParams):  # what came back as it was, the site may hold for the next model
             self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
         return model

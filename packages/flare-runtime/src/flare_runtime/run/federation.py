@@ -15,6 +15,7 @@ from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoints import Keeper
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.open_task import OpenTask
+from flare_runtime.run.post import Failed
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
 from flare_transport import Cell
@@ -244,7 +245,10 @@ class SitesFederation(Arrivals):
 
     def _read(self, given: OpenTask, site: str, to: Sequence[str] | None) -> Iterator[Reply]:
         """Yield a reply that has arrived, and let the site drop its tensors when the next is taken."""
-        model = self._dispatch.receive(given, site, patience_s=self._patience_s(site, to))
+        try:
+            model = self._dispatch.receive(given, site, patience_s=self._patience_s(site, to))
+        except SiteError as error:
+            raise self._note_failure(Failed(site, str(error), "")) from error
         given.read.add(site)
         self._unused_since.pop(site, None)
         self.reading, self._being_read = site, model.params

@@ -41,12 +41,21 @@ class Result:
         try:
             task_id, site, model = _fields(self.message, int, str, FLModel)
         except FlareError as error:
-            sites = roster.sites_of(sender)
+            sites = self._sites(roster)
             raise SiteError(
-                f"{sender} (which serves {', '.join(sites)}) sent a reply that cannot be read here: {error}",
-                site=sites[0] if sites else sender,
+                f"{', '.join(sites) or 'no site any more'} (served by {sender}) sent a reply that cannot be read here:"
+                f" {error}",
+                site=sites[0] if len(sites) == 1 else sender,
             ) from error
         return sender, task_id, site, model
+
+    def _sites(self, roster: Roster) -> list[str]:
+        """The site whose reply it says it is, or all whose it can be."""
+        served = [site for site in roster.sites if roster.speaks_for(self.message.sender, site)]
+        try:
+            return [site for site in served if site == self.message.payload[1]] or served
+        except (FlareError, TypeError, LookupError):  # of what cannot be decoded, or is no list
+            return served
 
 
 @dataclass(frozen=True, slots=True)

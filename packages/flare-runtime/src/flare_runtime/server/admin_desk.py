@@ -33,7 +33,7 @@ from flare_core import FlareError, JobError, RunStatus
 from flare_core.job import check_name
 from flare_runtime.archive import MAX_ARCHIVE_BYTES, read_entry, sha256_of
 from flare_runtime.server.members import MembersError
-from flare_runtime.server.rights import check_right
+from flare_runtime.server.rights import RightsError, check_right, check_studies
 from flare_runtime.server.scheduler import Needs
 from flare_runtime.server.store import JobRow, Participant
 from flare_runtime.terminal import one_line
@@ -43,7 +43,7 @@ from flare_transport import Message, TransportError, blocking
 if TYPE_CHECKING:
     from flare_runtime.server.daemon import ServerDaemon
 
-__all__ = ["AdminDesk"]
+__all__ = ["VERBS", "AdminDesk"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,23 @@ MOST_REQUESTS = 32  # of one administrator at the same time: each that waits hol
 MOST_LINES = 10_000
 MOST_CHARACTERS = 100  # of an option, and so of a column
 MOST_PRIORITY = 1_000_000
+VERBS: dict[str, tuple[str, tuple[Any, ...]]] = {  # the right that each needs, and the types of its values
+    "submit": ("submit", (str, str, dict)),
+    "jobs": ("view", (str | None,)),
+    "job": ("view", (str,)),
+    "wait": ("view", (str, str, str)),
+    "abort": ("manage", (str,)),
+    "delete": ("manage", (str,)),
+    "clone": ("submit", (str,)),
+    "files": ("download", (str,)),
+    "read": ("view", (str, str, int, bool)),
+    "status": ("view", ()),
+    "members": ("view", ()),
+    "invite": ("members", (str, dict)),
+    "remove": ("members", (str,)),
+    "audit": ("members", (int,)),
+}
+NOTED = ("submit", "abort", "delete", "clone", "files", "invite", "remove")  # in the audit log, and what is refused
 OPTIONS: dict[str, dict[str, Any]] = {
     "submit": {"study": str | None, "priority": int | None},
     "invite": {"kind": str, "role": str, "org": str, "studies": str, "days": int, "address": str},
@@ -67,22 +84,8 @@ class AdminDesk:
         self._store = daemon.store
         self._open: Counter[str] = Counter()  # requests by administrator
         self._lock = threading.Lock()
-        for topic, right, handler, types in (
-            ("submit", "submit", self._submit, (str, str, dict)),
-            ("jobs", "view", self._jobs, (str | None,)),
-            ("job", "view", self._job, (str,)),
-            ("wait", "view", self._wait, (str, str, str)),
-            ("abort", "manage", self._abort, (str,)),
-            ("delete", "manage", self._delete, (str,)),
-            ("clone", "submit", self._clone, (str,)),
-            ("files", "download", self._files, (str,)),
-            ("read", "view", self._read, (str, str, int, bool)),
-            ("status", "view", self._status, ()),
-            ("members", "view", self._members, ()),
-            ("invite", "members", self._invite, (str, dict)),
-            ("remove", "members", self._remove, (str,)),
-            ("audit", "members", self._audit, (int,)),
-        ):
+        for topic, (right, types) in VERBS.items():
+            handler = getattr(self, f"_{topic}")
             daemon.cell.handle(f"admin.{topic}", self._guarded(topic, right, handler, types))
 
     def _guarded(
@@ -100,25 +103,27 @@ class AdminDesk:
                 check_right(who, right)
                 found = handler(who, message, *_checked(topic, message.payload, types))
             except FlareError as error:
-                self._note(who, topic, message, str(error))
+                if topic in NOTED or isinstance(error, RightsError):
+                    self._note(who, topic, message, str(error))
                 raise
             finally:
                 with self._lock:
                     self._open[who.name] -= 1
-            self._note(who, topic, message, "ok")
+            if topic in NOTED:
+                self._note(who, topic, message, "ok")
             return found
 
         return guarded
 
     def _note(self, who: Participant, topic: str, message: Message, outcome: str) -> None:
-        if topic in ("submit", "abort", "delete", "clone", "files", "invite", "remove"):
-            payload = message.payload
-            target = payload[0] if isinstance(payload, list) and payload and topic != "submit" else ""
-            name = target[:200] if isinstance(target, str) else f"a {type(target).__name__}"
-            self._store.note(who.name, topic, one_line(name), one_line(outcome[:2000]))
+        payload = message.payload
+        target = payload[0] if isinstance(payload, list) and payload and topic != "submit" else ""
+        name = target if isinstance(target, str) else f"a {type(target).__name__}"
+        self._store.note(who.name, topic, one_line(name)[:200], one_line(outcome[:2000]))
 
     def _submit(self, who: Participant, message: Message, archive: str, sha256: str, options: dict[str, Any]) -> Any:
         study = str(options.get("study") or "default")
+        check_name(study, what="a study")
         if not who.is_in(study):
             raise MembersError(f"{who.name} does not take part in the study {study!r}, but in {who.studies}")
         folder = Path(tempfile.mkdtemp(prefix="submitted-", dir=self._daemon.jobs_folder))
@@ -224,7 +229,10 @@ class AdminDesk:
         return [
             [path.relative_to(run).as_posix(), add_file(self._daemon.downloader, path, [message.sender])]
             for path in sorted(run.rglob("*"))
-            if path.is_file() and not path.name.startswith(".") and not _is_kept_for_restart(path.relative_to(run))
+            if path.is_file()
+            and path.resolve().is_relative_to(run.resolve())  # a job's code can leave links there
+            and not path.name.startswith(".")
+            and not _is_kept_for_restart(path.relative_to(run))
         ]
 
     def _read(
@@ -305,13 +313,29 @@ class AdminDesk:
         ]
 
     def _invite(self, who: Participant, message: Message, name: str, options: dict[str, Any]) -> str:
+        check_studies(who, options.get("studies", "default"), f"inviting {name}")
+        self._check_decides(who, name, options.get("kind", "client"))
         return self._daemon.members.invite(name, **options)
 
+    def _check_decides(self, who: Participant, name: str, kind: str = "") -> None:
+        """Refuse an administrator who decides on somebody of other studies, or on a relay, which others depend on.
+
+        Raises:
+            RightsError: says why.
+        """
+        known = self._daemon.members.get(name)
+        if "relay" in (kind, known.kind if known is not None else ""):
+            check_studies(who, "*", f"the relay {name}")
+        if known is not None:
+            check_studies(who, known.studies, f"{name}")
+
     def _remove(self, who: Participant, message: Message, name: str) -> None:
+        self._check_decides(who, name)
         self._daemon.members.remove(name)
         self._daemon.put_out(name)
 
     def _audit(self, who: Participant, message: Message, count: int) -> list[dict[str, Any]]:
+        check_studies(who, "*", "the audit log")
         if not 0 <= count <= MOST_LINES:
             raise MembersError(f"{count} lines of the audit log cannot be had; ask for up to {MOST_LINES}")
         return self._store.audit(count)

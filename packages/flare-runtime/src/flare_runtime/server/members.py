@@ -11,12 +11,14 @@ from typing import Any
 from cryptography import x509
 
 from flare_core import FlareError
+from flare_core.job import check_name
 from flare_runtime.provision.kit import KitInfo, check_participant, fingerprint, sign_kit
-from flare_runtime.provision.project import KIT_DAYS, ROLES, is_reserved
+from flare_runtime.provision.project import KIT_DAYS, ROLES, is_reserved, misplaced
 from flare_runtime.provision.tokens import ENROLL, make_invitation
 from flare_runtime.server.store import Participant, Store
 from flare_transport import AddressError
-from flare_transport.address import parse_address
+from flare_transport.address import check_name as check_cell
+from flare_transport.address import parse_address, speaks_for
 from flare_transport.certificates import Authority, sign_request
 
 __all__ = ["Members", "MembersError"]
@@ -52,15 +54,23 @@ class Members:
         """Return the participant whose cell this is.
 
         Raises:
-            MembersError: it is nobody's.
+            MembersError: it is nobody's, or of somebody for whom another participant could speak.
         """
+        found: Participant | None = None
         name = cell
         while name:
-            found = self._known.get(name)
-            if found is not None:
-                return found
+            member = self._known.get(name)
+            if found is None:
+                found = member
+            elif member is not None and (member.kind != "relay" or found.standing == "project_admin"):
+                raise MembersError(
+                    f"{found.name} is not served: {member.name}, a {member.kind}, could act in its name. Put one of"
+                    " them out, and invite it under another name"
+                )
             name = name.rpartition(".")[0]
-        raise MembersError(f"{cell} is no participant of the project {self._info.project}")
+        if found is None:
+            raise MembersError(f"{cell} is no participant of the project {self._info.project}")
+        return found
 
     def active_owner_of(self, cell: str) -> Participant:
         """Return the participant whose cell this is, if it still belongs to the project, which a relay does not know.
@@ -96,6 +106,10 @@ class Members:
             if values["name"] not in self._known:
                 self._put(Participant(**values))
 
+    def get(self, name: str) -> Participant | None:
+        """The participant of that name, removed ones included; None if nobody is called so."""
+        return self._known.get(name)
+
     def relay_of(self, name: str) -> Participant | None:
         """The relay through which a participant reaches the server: the nearest one that its name is below."""
         while name := name.rpartition(".")[0]:
@@ -118,13 +132,14 @@ class Members:
         """Return a token with which a site, a relay or an administrator can join, once; a former one becomes void.
 
         Raises:
-            MembersError: the name is taken, reserved or cannot be one; a relay has no address; or there is no authority
-            here.
+            MembersError: the name is taken, reserved, cannot be one, or is above or below another's; a relay has no
+                address; or there is no authority here.
         """
         authority = self._signer()
-        self._check_invited(name, kind, role, days, address)
+        self._check_invited(name, kind, role, studies, days, address)
         with self._lock:
             known = self._known.get(name)
+            self._check_place(Participant(name, kind, role))
             if known is not None and known.state == "active":
                 raise MembersError(
                     f"{name} belongs to the project already; 'flare site remove {name}' puts it out, after which it can"
@@ -183,8 +198,24 @@ class Members:
                 raise MembersError(f"nobody is called {name!r}; see 'flare site list'")
             return self._put(replace(member, state="revoked", guest=""))
 
-    def _check_invited(self, name: str, kind: str, role: str, days: int, address: str) -> None:
+    def _check_place(self, invited: Participant) -> None:
+        """Refuse a name by which one participant could act as another.
+
+        Who was removed still counts if the name is below its own: a relay does not know of the removal.
+        """
+        name = invited.name
+        others = {
+            each.name: each.standing
+            for each in self.all()
+            if each.name != name and (each.state != "revoked" or speaks_for(each.name, name))
+        }
+        problem = misplaced(name, invited.standing, others)
+        if problem is not None:
+            raise MembersError(problem)
+
+    def _check_invited(self, name: str, kind: str, role: str, studies: str, days: int, address: str) -> None:
         check_participant(name)
+        check_cell(name)
         if is_reserved(name, self._info.server):
             raise MembersError(f"nobody can be called {name!r}; the name is reserved")
         if kind not in ("client", "relay", "admin"):
@@ -192,6 +223,9 @@ class Members:
         _check_address(name, kind, address)
         if kind == "admin" and role not in ROLES:
             raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
+        for study in studies.split(","):
+            if study != "*":
+                check_name(study, what=f"a study of {name}")
         if not 0 < days <= KIT_DAYS:
             raise MembersError(f"an invitation cannot be good for {days} days; give 1 to {KIT_DAYS}")
 

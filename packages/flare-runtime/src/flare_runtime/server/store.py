@@ -131,6 +131,11 @@ class Participant:
     changed: float = 0.0
     address: str = ""
 
+    @property
+    def standing(self) -> str:
+        """``project_admin``, if that is its role, else its kind."""
+        return "project_admin" if self.kind == "admin" and self.role == "project_admin" else self.kind
+
     def is_in(self, study: str) -> bool:
         """Whether it takes part in a study."""
         return "*" in (names := self.studies.split(",")) or study in names

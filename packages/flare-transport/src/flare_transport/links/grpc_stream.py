@@ -64,6 +64,7 @@ class GrpcLink(Link):
         try:
             self.bytes_sent += self._outboxes[frame.bulk].put(frame.buffers, wait=wait)
         except PeerLostError as error:
+            self.close()  # it may end just now, as the peer takes nothing
             raise PeerLostError(f"the link to {self.peer} has ended") from error
         except BaseException:  # such as a KeyboardInterrupt: the peer can make no sense of what follows half a frame
             self.close()

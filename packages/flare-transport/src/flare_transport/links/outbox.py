@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 
 from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frames import PROMPT_BYTES, Buffer
+from flare_transport.workers import blocking
 
 __all__ = ["ACKNOWLEDGEMENT", "COUNT", "END", "FRAMES", "MAX_CHUNK_BYTES", "Outbox"]
 
@@ -28,6 +29,8 @@ FRAMES, ACKNOWLEDGEMENT, END = range(3)
 COUNT = struct.Struct("<BQ")
 
 QUEUE_BYTES = 1 << 22  # that wait for the connection; a sender waits while there are as many
+MOST_BYTES = 1 << 26  # that wait for it, with those of senders that must not wait; then the link ends
+PATIENCE_S = 0.1  # for which a sender waits before it lets others run in its place
 WINDOW_BYTES = 1 << 24  # that the peer has not acknowledged; no more is sent until it has
 ACKNOWLEDGE_BYTES = 1 << 22
 ACKNOWLEDGE_CHUNKS = 64
@@ -72,15 +75,24 @@ class Outbox:
         """Add the buffers of a frame; return their size. Waits while there is much to send, unless told not to.
 
         Raises:
-            PeerLostError: the outbox has ended.
+            PeerLostError: the outbox has ended, or ends now, as the peer takes nothing of very much.
         """
         size = sum(map(len, buffers))
-        with self._sending:
+        if wait and self._pieces_bytes >= QUEUE_BYTES:
+            self._await_room()  # before the turn is taken: who must not wait, waits for the turn
+        if not self._sending.acquire(timeout=PATIENCE_S):
+            with blocking():
+                self._sending.acquire()
+        try:
             if size <= PROMPT_BYTES or size <= self._piece_bytes():
-                self._add(b"".join((_MARK, *buffers)), wait)
+                self._add(b"".join((_MARK, *buffers)))
             else:
                 for parts in self._cut(buffers):
-                    self._add(b"".join((_MARK, *parts)), wait)
+                    if wait and self._pieces_bytes >= QUEUE_BYTES:
+                        self._await_room()
+                    self._add(b"".join((_MARK, *parts)))
+        finally:
+            self._sending.release()
         return size
 
     def take(self, restarts: int) -> bytes | None:
@@ -192,12 +204,27 @@ class Outbox:
     def _owes_acknowledgement(self) -> bool:
         return self._unconfirmed_bytes >= ACKNOWLEDGE_BYTES or self._unconfirmed_chunks >= ACKNOWLEDGE_CHUNKS
 
-    def _add(self, piece: bytes, wait: bool) -> None:
+    def _await_room(self) -> None:
+        """Wait until there is less to send. A peer may never take it, so others get the thread's place in its pool."""
+
+        def has_room() -> bool:
+            return self._pieces_bytes < QUEUE_BYTES or self._ended
+
         with self._lock:
-            while wait and self._pieces_bytes >= QUEUE_BYTES and not self._ended:
-                self._room.wait()
+            if self._room.wait_for(has_room, PATIENCE_S):
+                return
+        with blocking(), self._lock:
+            self._room.wait_for(has_room)
+
+    def _add(self, piece: bytes) -> None:
+        with self._lock:
             if self._ended:
                 raise PeerLostError("the link has ended")
+            if self._pieces_bytes > MOST_BYTES:  # of those who must not wait
+                self._ended = True
+                self._pieces.clear()
+                self._room.notify_all()
+                raise PeerLostError(f"the peer takes nothing, and {self._pieces_bytes} bytes wait to be sent to it")
             self._pieces.append(piece)
             self._pieces_bytes += len(piece)
             was_idle, self._idle = self._idle, False

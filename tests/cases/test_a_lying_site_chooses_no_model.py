@@ -1,0 +1,39 @@
+"""What a site reports about a model decides as little as what it sends, where a robust aggregator is used."""
+
+from __future__ import annotations
+
+import pytest
+
+from flare_core.robust import CoordinateMedian, Krum, TrimmedMean
+
+LIES = """
+    import numpy as np
+
+    import flare_core.client as flare
+
+    flare.init()
+    while flare.is_running():
+        model = flare.receive()
+        accuracy = 0.1 * (1 + model.current_round)
+        report, steps = {"accuracy": accuracy}, 1
+        if flare.get_site_name() == "site-1":  # its first model is the best there ever was
+            report, steps = {"accuracy": 1e9 if model.current_round == 0 else -1e9, "own": 1.0}, 10**30
+        flare.send(flare.FLModel(params=model.params, metrics=report, meta={"NUM_STEPS_CURRENT_ROUND": steps}))
+"""
+
+
+@pytest.mark.parametrize("aggregator", [CoordinateMedian(), TrimmedMean(0.2), Krum(1)], ids=["median", "mean", "krum"])
+def test_a_site_that_lies_about_its_metrics_neither_chooses_the_best_model_nor_ends_the_run(project, aggregator):
+    recipe = project.recipe(
+        LIES,
+        min_clients=5,
+        num_rounds=4,
+        aggregator=aggregator,
+        key_metric="accuracy",
+        stop_cond="accuracy >= 0.35",
+    )
+    run = recipe.execute(project.env(5))
+    run.get_result()
+    assert run.summary()["best"] == {"round": 3, "value": pytest.approx(0.4)}
+    assert run.summary()["rounds"] == 4
+    assert "own" not in run.summary()["metrics"]  # which nobody else has reported
