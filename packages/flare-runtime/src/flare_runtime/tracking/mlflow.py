@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 from flare_core import FlareError, ObservedRun, RecipeError
 from flare_core.events import RunEnded
 from flare_runtime.run.comparison import parameters as flat_parameters
-from flare_runtime.tracking.mlflow_store import FOLDER, Store, experiment_id
+from flare_runtime.tracking.mlflow_store import FOLDER, MlflowStore, experiment_id
 from flare_runtime.tracking.receiver import Entry, Receiver
 
 __all__ = ["MLflowReceiver"]
@@ -85,7 +85,9 @@ class MLflowReceiver(Receiver):
         self._written: dict[tuple[str, str], bool | int | float | str] = {}
         uri, artifacts = self.tracking_uri, self.artifact_location
         if uri is None:
-            store = Store.of_workspace(run.workspace) if run.workspace is not None else Store.of_run(run.folder)
+            store = (
+                MlflowStore.of_workspace(run.workspace) if run.workspace is not None else MlflowStore.of_run(run.folder)
+            )
             store.database.parent.mkdir(exist_ok=True)
             uri, artifacts = store.uri, artifacts or store.files.as_uri()
         _reach(uri)

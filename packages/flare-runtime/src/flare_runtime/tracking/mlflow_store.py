@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FOLDER", "Store", "copy_run", "experiment_id"]
+__all__ = ["FOLDER", "MlflowStore", "copy_run", "experiment_id"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ MOST_METRICS = 1000  # that MLflow takes at once
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class MlflowStore:
     """A database with a folder for files.
 
     Attributes:
@@ -33,12 +33,12 @@ class Store:
     files: Path
 
     @classmethod
-    def of_workspace(cls, workspace: Path) -> Store:
+    def of_workspace(cls, workspace: Path) -> MlflowStore:
         """The store of all runs of a workspace."""
         return cls(workspace / "mlflow.db", workspace / "mlflow-files")
 
     @classmethod
-    def of_run(cls, folder: Path) -> Store:
+    def of_run(cls, folder: Path) -> MlflowStore:
         """The store of one run, in its ``server`` folder or a site's."""
         return cls(folder / "mlflow" / "mlflow.db", folder / "mlflow" / "artifacts")
 
@@ -72,7 +72,7 @@ def copy_run(folder: Path, workspace: Path) -> str | None:
     Returns:
         What kept it from being copied, for people; None if it was, or there is nothing.
     """
-    source, target = Store.of_run(folder / "server"), Store.of_workspace(workspace)
+    source, target = MlflowStore.of_run(folder / "server"), MlflowStore.of_workspace(workspace)
     if not source.database.is_file():
         return None
     if find_spec("mlflow") is None:
@@ -86,7 +86,7 @@ def copy_run(folder: Path, workspace: Path) -> str | None:
     return None
 
 
-def _copy(source: Store, target: Store, folder: Path) -> None:
+def _copy(source: MlflowStore, target: MlflowStore, folder: Path) -> None:
     from mlflow import MlflowClient
     from mlflow.entities import Param
 
