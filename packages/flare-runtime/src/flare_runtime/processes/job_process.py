@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from flare_runtime.processes.priority import give_way
 from flare_transport import Cell, SocketLink
 
 __all__ = [
+    "IN_ORDER",
     "KILLED_SCRIPT",
     "LOST_SERVER",
     "NO_SERVER",
@@ -31,6 +33,8 @@ __all__ = [
     "remove_scratch",
 ]
 
+logger = logging.getLogger(__name__)
+
 LOST_SERVER = 75
 """The exit code of a process that has lost whom it worked for: nothing went wrong in it."""
 
@@ -39,6 +43,9 @@ KILLED_SCRIPT = 76
 
 NO_SERVER = 77
 """The exit code of a process that could not connect to whom it was to work for."""
+
+IN_ORDER = 78
+"""The exit code of a process that served its sites to the end; 0 is that of a script that calls ``os._exit(0)``."""
 
 ENDS = {
     LOST_SERVER: "ended, as it lost its connection to the server",
@@ -139,8 +146,11 @@ class JobProcess:
         code = self._process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
-        remove_scratch(self._process.pid)
-        self._lock.remove()
+        try:
+            remove_scratch(self._process.pid)
+            self._lock.remove()
+        except OSError as error:
+            logger.warning("what a process has left cannot be removed pid=%s reason=%s", self._process.pid, error)
         self._link.close()
         self._gone.set()
         self._ended(code)

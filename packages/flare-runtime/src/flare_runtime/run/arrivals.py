@@ -81,9 +81,13 @@ class Arrivals:
             if speaks_for(peer, host):
                 self.leave(host, reason)
 
-    def site_ended(self, host: str) -> None:
-        """Take note, from any thread, that what served a site has ended in order."""
-        self._inbox.put(Ended(host))
+    def site_ended(self, host: str, ended_by: str | None = None) -> None:
+        """Take note, from any thread, that what served a site has ended with nothing wrong.
+
+        Args:
+            ended_by: the site whose script ended it with ``os._exit(0)``; None if it has served to the end.
+        """
+        self._inbox.put(Ended(host, ended_by))
 
     def abort(self, reason: str) -> None:
         """End the run from another thread."""
@@ -147,7 +151,7 @@ class Arrivals:
             case Left():
                 self._note_left(item)
             case Ended():
-                self._ended.update(self.roster.sites_of(item.host))
+                self._note_ended(item)
             case BaseException():
                 raise item
         return item
@@ -194,6 +198,22 @@ class Arrivals:
             logger.warning("site left site=%s reason=%s", site, item.reason)
             self.events.emit(SiteLeft(site, item.reason))
             self._open.left(site)
+
+    def _note_ended(self, item: Ended) -> None:
+        sites = self.roster.sites_of(item.host)
+        if item.ended_by is None or self._is_finishing:
+            self._ended.update(sites)
+            return
+        text = (
+            f"{item.ended_by}: its script ended its process with exit code 0, as os._exit(0) does, although the run"
+            " goes on; keep it in its 'while flare.is_running():' loop until that is false"
+        )
+        error = self._note_failure(Failed(item.ended_by, text, ""))
+        for site in sites:
+            if site != item.ended_by:
+                lost = f"{site}: lost with the process that it shared with {item.ended_by}"
+                self._note_failure(Failed(site, lost, ""))
+        raise error
 
     def _note_failure(self, failure: Failed) -> SiteError:
         error = SiteError(failure.message, site=failure.site, details=failure.details)

@@ -35,7 +35,7 @@ from flare_runtime.archive import MAX_ARCHIVE_BYTES, read_entry, sha256_of
 from flare_runtime.server.members import MembersError
 from flare_runtime.server.rights import RightsError, check_right, check_studies
 from flare_runtime.server.scheduler import Needs
-from flare_runtime.server.store import JobRow, Participant
+from flare_runtime.server.store import DatabaseError, JobRow, Participant
 from flare_runtime.terminal import one_line
 from flare_tensor_downloader import add_file, download_file
 from flare_transport import Message, TransportError, blocking
@@ -119,7 +119,11 @@ class AdminDesk:
         payload = message.payload
         target = payload[0] if isinstance(payload, list) and payload and topic != "submit" else ""
         name = target if isinstance(target, str) else f"a {type(target).__name__}"
-        self._store.note(who.name, topic, one_line(name)[:200], one_line(outcome[:2000]))
+        name = one_line(name)[:200]
+        try:
+            self._store.note(who.name, topic, name, one_line(outcome[:2000]))
+        except DatabaseError as error:  # what was asked for is done; this log, too, tells who did it
+            logger.error("audit who=%s what=%s target=%s outcome=%s: %s", who.name, topic, name, outcome, error)
 
     def _submit(self, who: Participant, message: Message, archive: str, sha256: str, options: dict[str, Any]) -> Any:
         study = str(options.get("study") or "default")
@@ -173,6 +177,8 @@ class AdminDesk:
         return {**_plain(self._visible(who, id_)), **self._progress(id_)}
 
     def _progress(self, id_: str) -> dict[str, Any]:
+        if (end := self._daemon.unrecorded_end(id_)) is not None:
+            return {"progress": {"waiting_for": end}}
         running = self._daemon.running.get(id_)
         if running is None:
             return {}
