@@ -12,6 +12,8 @@ from flare_core import FlareError
 from flare_runtime import Admin, ProdEnv
 from flare_runtime.admin import AdminError
 
+pytestmark = pytest.mark.timeout(150)
+
 HELD = """
     import socket, sys
     import flare_core.client as flare
@@ -69,7 +71,7 @@ def held(hospital):
     job = place.job(HELD, [str(place.gate(decide).path)], rounds=3)
     with place.admin() as admin:
         id_ = admin.submit(job)["id"]
-    assert is_held.wait(30)
+    assert is_held.wait(60)
     yield place, id_, go_on
     go_on.set()
 
@@ -100,7 +102,7 @@ def test_a_wait_goes_on_when_the_server_is_stopped_and_started_again(held):
         place.restart("server")
         go_on.set()
         assert waiting.end().found[0]["state"] == "finished"
-        assert "the run" in log.end().found[0] or log.found[0]
+        assert log.end().problems == []
 
 
 def test_a_result_is_waited_for_across_a_restart(held, tmp_path):
@@ -159,13 +161,14 @@ def test_a_wait_ends_when_the_administrator_was_put_out_meanwhile(held):
 def test_a_wait_ends_when_another_projects_server_is_there_instead(held, hospital):
     place, id_, _ = held
     with place.admin() as admin:
+        admin.patience_s = 20.0  # of which a tenth is for handshakes
         waiting = Waiting(admin, lambda each: each.wait(id_))
         place.end("server")
         port = int(admin.kit.info.address.rpartition(":")[2])
         hospital(1, port=port)
         waiting.end()
     (problem,) = waiting.problems
-    assert "does not answer admin@poc any more" in str(problem) or "admin" in str(problem)
+    assert "the server does not answer admin any more" in str(problem)
 
 
 def test_the_command_says_what_it_waits_for_and_goes_on(held):

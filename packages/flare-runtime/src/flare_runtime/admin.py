@@ -33,7 +33,7 @@ JobInfo = dict[str, Any]
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between attempts to reach a server that is away
 LINK_GRACE_S = 10.0
-HANDSHAKES = 5  # that fail before it is believed that another server is there, or this certificate not good any more
+HANDSHAKES_PART = 0.1  # of the patience, after which handshakes that fail are believed to mean another server
 _AWAY = ("StoppingError", "DatabaseError")  # kinds of answers of a server that will be able to answer later
 
 
@@ -310,7 +310,7 @@ class Admin:
             raise error
 
     def _connect_again(self, lost: AdminError, limit: float, until: float | None) -> Cell:
-        pause_s, handshakes = FIRST_PAUSE_S, 0
+        pause_s, began = FIRST_PAUSE_S, time.monotonic()
         while True:
             if self._is_closed.wait(min(pause_s, max(0.0, limit - time.monotonic()))):
                 raise lost
@@ -318,8 +318,9 @@ class Admin:
             try:
                 return _connected(self.kit, LAST_PAUSE_S)
             except AuthenticationError as error:
-                handshakes += isinstance(error, HandshakeError)
-                if not isinstance(error, HandshakeError) or handshakes == HANDSHAKES:
+                # A proxy before a server that is away cuts connections, too.
+                is_early = time.monotonic() < began + HANDSHAKES_PART * self.patience_s
+                if not isinstance(error, HandshakeError) or not is_early:
                     raise AdminError(f"{error}; the server does not answer {self.kit.info.name} any more") from error
             except TransportError as error:
                 logger.info("the server is not back yet reason=%s", error)

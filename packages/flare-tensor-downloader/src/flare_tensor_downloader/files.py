@@ -77,8 +77,10 @@ def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:
             for piece in fetch(offered, _pieces(entry)):
                 _write_all(file, piece.target)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

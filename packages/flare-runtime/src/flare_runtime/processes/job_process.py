@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_runtime.full_disk import naming
 from flare_runtime.processes.lock_file import ChildLock, end_holder
 from flare_runtime.processes.priority import give_way
 from flare_transport import Cell, SocketLink
@@ -87,7 +88,8 @@ class JobProcess:
         log: Path,
         ended: Callable[[int], None],
     ) -> None:
-        plan_file.write_text(json.dumps(plan))
+        with naming(plan_file):
+            plan_file.write_text(json.dumps(plan))
         self._lock = ChildLock(plan_file.with_name(LOCK))
         ours, theirs = socket.socketpair()
         passed = (theirs.fileno(), self._lock.descriptor)

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from flare_core import FLModel, JobAborted, SiteError
-from flare_core.events import EventBus, MetricLogged, SiteFailed, SiteLeft, SiteReplied, SiteReturned, WarningRaised
+from flare_core.events import (
+    EventBus,
+    MetricLogged,
+    SiteFailed,
+    SiteLeft,
+    SiteReplied,
+    SiteReturned,
+    StillWaiting,
+    WarningRaised,
+)
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.inbox import Inbox
 from flare_runtime.run.open_task import OpenTask, OpenTasks
@@ -23,12 +32,18 @@ __all__ = ["Arrivals"]
 
 logger = logging.getLogger(__name__)
 
+NOTICE_S = 60.0  # after which people are told what the run waits for
+NOTICE_FACTOR = 3.0  # or after so many times the longest wait before, if that is more: rounds can take hours
+
 
 class Arrivals:
     """Takes what the sites send, and what is told about them.
 
     Everything that arrives goes through one queue, which the workflow's thread empties while it waits; so workflows,
     aggregators and event handlers need no locks.
+
+    Attributes:
+        notice_s: for how long nothing may come before people are told what the run waits for.
     """
 
     def __init__(
@@ -50,6 +65,8 @@ class Arrivals:
         self._open = OpenTasks()
         self._inbox: Inbox[Post] = Inbox()
         self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
+        self.notice_s = NOTICE_S
+        self._longest_wait_s = 0.0
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
         self._is_finishing = False
@@ -131,10 +148,27 @@ class Arrivals:
     def _take_until(self, limit: float | None, what: str | OpenTask, wanted: int = 1) -> bool:
         """Take one item, or wait for ``wanted``; false when the time is over first."""
         self._waiting_for = (what, time.time())
-        item = self._inbox.take(wanted, None if limit is None else max(0.0, limit - time.monotonic()))
+        item = self._await_item(limit, wanted)
         if item is not None:
             self._handle(item)
         return item is not None
+
+    def _await_item(self, limit: float | None, wanted: int) -> Post | None:
+        """Wait until the limit; if that takes far longer than any wait before, say what for, ever more seldom."""
+        if (item := self._inbox.take_now()) is not None:
+            return item
+        began = time.monotonic()
+        notice_s = max(self.notice_s, NOTICE_FACTOR * self._longest_wait_s)
+        while True:
+            now = time.monotonic()
+            until = began + notice_s if limit is None else min(limit, began + notice_s)
+            item = self._inbox.take(wanted, max(0.0, until - now))
+            waited = time.monotonic() - began
+            if item is not None or (limit is not None and began + waited >= limit):
+                self._longest_wait_s = max(self._longest_wait_s, waited)
+                return item
+            self.events.emit(StillWaiting(self.waiting_for[0], round(waited)))
+            notice_s *= 2
 
     def _handle(self, item: Post) -> Post:
         match item:

@@ -10,7 +10,7 @@ from typing import Any
 
 from flare_core import events as known
 from flare_core.events import Event, MetricLogged, SiteReplied
-from flare_runtime.run.full_disk import naming
+from flare_runtime.full_disk import naming
 
 __all__ = ["EVENTS", "EventLog", "read_event"]
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_runtime.run.full_disk import naming
+from flare_runtime.full_disk import naming
 from flare_runtime.run.folder import RunFolder
 
 __all__ = ["MetricsFile", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]

@@ -232,6 +232,8 @@ class ServerDaemon:
             except TransportError as error:
                 logger.info("relay not told relay=%s of=%s reason=%s", relay.name, name, error)
         self._left(name, "it was put out")
+        with self.lock:
+            self.schedule()  # jobs may wait for it that need not any more, or in vain
 
     def _prepare(self, row: JobRow) -> None:
         """Unpack a job's content in its folder, and pack what the sites need of it, if that was not done yet."""
@@ -383,11 +385,14 @@ class ServerDaemon:
         with self.lock:
             if self._stopping:
                 return
-            for site in [site for site in self.connected if speaks_for(peer, site)]:
+            gone = [site for site in self.connected if speaks_for(peer, site)]
+            for site in gone:
                 del self.connected[site]
                 logger.info("site disconnected site=%s reason=%s", site, reason)
                 for job in self.running.values():
                     job.site_left(site, reason)
+            if gone:
+                self.schedule()  # which says of the jobs that wait what they wait for now
             self.changed.notify_all()
 
     def _add_provisioned(self) -> None:

@@ -171,6 +171,8 @@ class RunningJob:
             self._tell("site.ended", [host, site if code == 0 else None])
             return False
         del self._hosts[site]
+        if self._outcome is not None:
+            return False  # the run is over, and the process of the job is about to exit
         if code in (-signal.SIGKILL, LOST_SERVER, KILLED_SCRIPT, NO_SERVER):
             self._tell("site.left", [host, f"its process {exit_reason(code)}"])
             if code == LOST_SERVER:  # it was well, and a network may fail as often as it likes
