@@ -172,18 +172,21 @@ def test_a_wait_ends_when_another_projects_server_is_there_instead(held, hospita
 
 
 def test_the_command_says_what_it_waits_for_and_goes_on(held):
-    place, id_, go_on = held
+    place, _, go_on = held
+    place.stop("site-2")
+    place.wait_disconnected("site-2")
+    with place.admin() as admin:
+        id_ = admin.submit(place.noise_job(name="second"))["id"]
     command = [sys.executable, "-m", "flare_runtime.cli", "job", "wait", id_, "--kit", str(place.poc.admin)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        place.stop("site-2")
-        place.end("server")
         assert process.stderr is not None
-        said = process.stderr.readline()
+        assert any("(site-2 is not connected)" in line for line in process.stderr)
+        place.end("server")
+        assert any("waiting for it to come back" in line for line in process.stderr)
         place.restart("server")
         place.restart("site-2")
         go_on.set()
         out, rest = process.communicate(timeout=60)
-    assert "waiting for it to come back" in said, said + rest
     assert "is back" in rest
     assert process.returncode == 0
     assert "finished" in out

@@ -319,7 +319,9 @@ class ServerDaemon:
     def unrecorded_end(self, job: str) -> str | None:
         """What is waited for to write down how a job ended; None if nothing is."""
         end = self._unrecorded.get(job)
-        return None if end is None else f"it has {end.status.value}, which cannot be written down yet ({end.problem})"
+        if end is None:
+            return None
+        return f"it has {end.status.value}, which {end.problem or 'is just being written down'}"
 
     def _record_ends(self) -> None:
         for id_, end in list(self._unrecorded.items()):
@@ -331,7 +333,7 @@ class ServerDaemon:
                     write_summary(summary, values)
                 self.store.update_job(id_, **changes)
             except (OSError, DatabaseError) as error:
-                end.problem = str(error)
+                end.problem = f"cannot be written down yet ({error})"
                 self._try_again(error)
             else:
                 del self._unrecorded[id_]
