@@ -193,6 +193,8 @@ def serve(kind: str, folder: Path) -> None:
     """
     stop = _Stop()
     stop.set_by(signal.SIGTERM, signal.SIGINT)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it ignored
+        stop.set_by(signal.SIGHUP)  # its terminal was closed
     _watch_leash(stop)
     with log_to(folder / "log.txt", "INFO"):
         warning = Kit.load(folder, kind=kind).warning

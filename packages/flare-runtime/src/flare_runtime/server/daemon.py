@@ -276,7 +276,7 @@ class ServerDaemon:
         )
         try:
             job.start([site for site in self.connected if self.hold(job, site)])
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # no room, no descriptors, no threads
             self._job_ended(row.id, RunStatus.FAILED, f"the job's process at the server cannot be started ({error})")
 
     def hold(self, job: RunningJob, site: str) -> bool:

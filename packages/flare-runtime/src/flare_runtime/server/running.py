@@ -247,5 +247,5 @@ class RunningJob:
             logger.warning("%s; it is started again job=%s", reason, self.row.id)
             try:
                 self.start(self._connected())
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # no room, no descriptors, no threads
                 self._ended(self.row.id, RunStatus.FAILED, f"{reason}, and cannot be started again ({error})")
