@@ -25,7 +25,7 @@ import psutil
 from faults_injection import COLOURS, Faults, Federation
 from faults_jobs import write_script
 from faults_judge import Judge
-from faults_network import HOST, FaultyNetwork
+from faults_network import HOST, FaultyNetwork, Tracker
 from flare_runtime.poc import Poc
 from flare_runtime.processes.daemon import environment_for
 from holdings import KINDS, Curve, Sample, measure, plot
@@ -118,6 +118,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[str]:
         faults.end()
         federation.poc.stop()
         federation.network.close()
+        federation.tracker.close()
         for daemon in federation.daemons.values():
             daemon.stop()
     problems += [*leaks(first, last), *left_behind(folder)]
@@ -138,7 +139,7 @@ def begin(folder: Path, sites: int, say: object) -> Federation:
     poc.prepare([f"site-{number}" for number in range(1, sites + 1)], port=network.port)
     settings = {"listen": f"grpc://{HOST}:{listen}", "link_grace_s": LINK_GRACE_S}
     (poc.project_folder / "server" / "local" / "server.json").write_text(json.dumps(settings))
-    federation = Federation(poc, network, say)  # type: ignore[arg-type]
+    federation = Federation(poc, network, say, Tracker())  # type: ignore[arg-type]
     federation.start("server")
     with ThreadPoolExecutor(sites) as pool:
         list(pool.map(federation.start, poc.sites))

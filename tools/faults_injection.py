@@ -15,7 +15,7 @@ from random import Random
 
 import psutil
 
-from faults_network import FaultyNetwork
+from faults_network import FaultyNetwork, Tracker
 from flare_runtime.poc import Poc
 from flare_runtime.processes.daemon import DaemonError, RunningDaemon, start_daemon
 from holdings import Mark
@@ -32,10 +32,24 @@ KINDS = {
     "cut all connections": 1,
     "stall a connection": 2,
     "stall all connections": 1,
+    "the server is stopped": 1,
+    "the server's disk is full": 2,
+    "the tracker stalls": 2,
 }
 """Each kind of fault, and how often it is drawn."""
-COLOURS = {"kill": "#d33", "pause": "#e90", "leave": "#93c", "cut": "#2a2", "stall": "#0aa"}
+COLOURS = {
+    "kill": "#d33",
+    "pause": "#e90",
+    "leave": "#93c",
+    "stop": "#93c",
+    "cut": "#2a2",
+    "stall": "#0aa",
+    "full": "#740",
+}
 START_TRIES = 20
+NO_LIMIT = -1
+DISK_S = 6.0  # for at most so long the disk is full
+LATE_S = 5.0  # what came of a full disk may be told so much later
 
 
 @dataclass
@@ -45,7 +59,9 @@ class Federation:
     poc: Poc
     network: FaultyNetwork
     say: Callable[[str], None]
+    tracker: Tracker
     daemons: dict[str, RunningDaemon] = field(default_factory=dict)
+    full: list[list[float]] = field(default_factory=list)  # when the server's disk was full: from, until
     restarts: int = 0
 
     def kit(self, name: str) -> Path:
@@ -62,6 +78,31 @@ class Federation:
             except DaemonError as error:
                 self.say(f"{name} could not be started: {error}")
         raise RuntimeError(f"{name} could not be started {START_TRIES} times")
+
+    def was_full(self, since: float) -> bool:
+        """Whether the server's disk was full after a time of the clock."""
+        return any(until + LATE_S > since for _, until in self.full)
+
+    def fill_disk(self) -> None:
+        """Let the server's processes, and those that they start, write no file any more: a quota that needs no rights.
+
+        The system says "File too large" where a disk that is full has no space left; all else is the same.
+        """
+        self.full.append([time.time(), float("inf")])
+        self._limit_files(0)
+
+    def free_disk(self) -> None:
+        """Let them write again."""
+        self._limit_files(NO_LIMIT)
+        self.full[-1][1] = time.time()
+
+    def _limit_files(self, size: int) -> None:
+        for found in (self._daemon, self._below):  # the daemon first: what it starts from then on is as it is
+            for process in found("server"):
+                try:
+                    process.rlimit(psutil.RLIMIT_FSIZE, (size, NO_LIMIT))
+                except psutil.NoSuchProcess:
+                    continue
 
     def jobs_processes(self, name: str) -> list[psutil.Process]:
         """The processes of jobs below a daemon."""
@@ -147,7 +188,15 @@ class Faults:
         """Do a fault and put it right; say what was done, or nothing if there was nothing to do it to."""
         federation, sites = self._federation, self._federation.poc.sites
         pause_s = random.uniform(0, 6)
-        if kind in ("kill a site's daemon", "a site leaves", "kill the server's daemon"):
+        if "tracker" in kind:
+            self._note(kind)
+            federation.tracker.stall(is_cut=random.random() < 0.3)
+            self._over.wait(3 * pause_s)
+            federation.tracker.go_on()
+            return f"for {3 * pause_s:.1f} s"
+        if "disk" in kind:
+            return self._fill_disk(kind, min(pause_s, DISK_S))
+        if kind in ("kill a site's daemon", "a site leaves", "kill the server's daemon", "the server is stopped"):
             name = "server" if "server" in kind else random.choice(sites)
             return self._restart(name, kind, pause_s if "kill" in kind else 2 * pause_s)
         if kind.startswith("cut"):
@@ -177,6 +226,21 @@ class Faults:
         self._over.wait(pause_s)
         process.resume()
         return f"{process.pid} for {pause_s:.1f} s, {text}"
+
+    def _fill_disk(self, kind: str, pause_s: float) -> str:
+        with self._lock:
+            if "server" in self._busy:
+                return ""
+            self._busy.add("server")
+        try:
+            self._note(kind)
+            self._federation.fill_disk()
+            self._over.wait(pause_s)
+        finally:
+            self._federation.free_disk()
+            with self._lock:
+                self._busy.discard("server")
+        return f"for {pause_s:.1f} s"
 
     def _restart(self, name: str, kind: str, pause_s: float) -> str:
         with self._lock:

@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 import flare_recipes_np
+from faults_network import HOST
 from flare_core import Recipe
 from flare_runtime import SimEnv
 from flare_runtime.run.record import read_metrics
 from flare_tensor_downloader import read_file
 
 SCRIPT = """
+    import os
     import sys
     import threading
 
@@ -44,6 +46,10 @@ SCRIPT = """
             raise ValueError("planned to fail")
         if is_flawed and flaw == "exits":
             sys.exit(3)
+        if is_flawed and flaw == "leaves":
+            sys.exit(0)
+        if is_flawed and flaw == "exits with 0":
+            os._exit(0)
         if flare.is_submit_model():
             own = np.random.default_rng(site).normal(size=int(size)).astype(np.float32)
             flare.send(flare.FLModel(params={"w": own}))
@@ -83,7 +89,8 @@ RECIPES = {
 """By kind of job, its recipe; the last four spare sites, so what is right depends on who has answered."""
 SPARING = ("Swarm", "spared", "deadline", "quorum")
 ROUNDLESS = ("FedEval", "cross-site")
-FLAWS = ("raises", "exits", "NaN", "shape")
+FLAWS = ("raises", "exits", "NaN", "shape", "leaves", "exits with 0")
+TRACKER = Path(__file__).with_name("faults_tracking.py")
 SIZES = (10, 10, 10, 1_000, 100_000, 5_000_000)
 MOST_BYTES = 150_000_000  # that a job moves to each site
 
@@ -98,6 +105,8 @@ class Plan:
         afterwards: what is done with it when it has ended: ``delete``, ``clone``, or nothing.
         pause_s: how long a script takes for a task.
         numbers: what the script adds: see SCRIPT.
+        is_tracked: whether the server tells a tracker.
+        is_watched: whether a command waits for it all the time.
     """
 
     number: int
@@ -114,6 +123,8 @@ class Plan:
     flawed_round: int = -1
     abort_s: float | None = None
     afterwards: str = ""
+    is_tracked: bool = False
+    is_watched: bool = False
 
     @classmethod
     def draw(cls, seed: int, number: int, sites: int) -> Plan:
@@ -145,6 +156,8 @@ class Plan:
             flawed_round=random.randrange(rounds) if is_flawed else -1,
             abort_s=round(random.uniform(0, 12), 1) if is_aborted else None,
             afterwards=random.choices(("", "delete", "clone"), (6, 2, 1))[0],
+            is_tracked=random.random() < 0.3,
+            is_watched=random.random() < 0.3,
         )
 
     @property
@@ -157,8 +170,12 @@ class Plan:
         """For the table at the end: what is to become of it."""
         return self.flaw or ("abort" if self.abort_s is not None else "finish")
 
-    def recipe(self, script: Path, *, is_disturbed: bool) -> Recipe:
-        """Make the recipe; an undisturbed run takes no longer than it must."""
+    def recipe(self, script: Path, *, is_disturbed: bool, tracker: int = 0) -> Recipe:
+        """Make the recipe; an undisturbed run takes no longer than it must.
+
+        Args:
+            tracker: the port of the tracker.
+        """
         name, arguments = RECIPES[self.kind]
         arguments = dict(arguments)
         if self.kind not in ROUNDLESS:
@@ -175,6 +192,10 @@ class Plan:
             launch_external_process=self.external and is_disturbed,
             **arguments,
         )
+        if self.is_tracked and is_disturbed:
+            made.add_server_file(TRACKER)
+            receiver = {"class_path": f"{TRACKER.stem}.LineReceiver", "args": {"host": HOST, "port": tracker}}
+            made.add_server_component("tracking", receiver)
         return made
 
 
@@ -240,6 +261,7 @@ def _difference(found: Any, expected: Any) -> str:
 def _flaw_problems(plan: Plan, job: Mapping[str, Any]) -> list[str]:
     site = f"site-{plan.flawed_site}"
     signs = {"raises": "planned to fail", "exits": "3", "NaN": "finite", "shape": "shape"}
+    signs |= dict.fromkeys(("leaves", "exits with 0"), "although the run goes on")
     if job["state"] == "failed" and site in job["reason"] and signs[plan.flaw] in job["reason"]:
         return []
     return [f"{site} {plan.flaw} in round {plan.flawed_round}, but it {job['state']}: {job['reason']}"]

@@ -23,6 +23,10 @@ from flare_transport import RemoteError
 ResultT = TypeVar("ResultT")
 PAUSE_S = 0.5  # before a server that does not answer is asked again
 UNDISTURBED_S = 300.0
+SUBMITTED_S = 60.0  # a job can wait for so long, after the disk was full, before it begins to be judged
+WATCHER_S = 90.0  # in which a command that waits must have noticed that a job has ended
+CODES = {"finished": 0, "failed": 3, "aborted": 4}
+UNWRITTEN = ("File too large", "cannot be used now", "disk I/O error")
 ENDING_S = 5.0  # a job that ends by itself within this after it was aborted had nothing left to do
 
 
@@ -91,7 +95,7 @@ class Judge:
         self.problems.append(f"{name}: {text}")
 
     def _judge(self, plan: Plan) -> None:
-        job = plan.recipe(self._script, is_disturbed=True).job()
+        job = plan.recipe(self._script, is_disturbed=True, tracker=self._federation.tracker.port).job()
         id_ = self._once(plan.name, lambda admin: admin.submit(job))
         self._say(f"{plan.name} is {id_}: {plan}")
         aborted = None if plan.abort_s is None else self._abort(id_, plan.abort_s)
@@ -107,7 +111,8 @@ class Judge:
 
     def _conclude(self, plan: Plan, id_: str, expected: Outcome, aborted: float | None) -> bool:
         """Wait for a job, which may have been aborted at a time, and judge it; false if it has not ended."""
-        began = time.monotonic()
+        began, since = time.monotonic(), time.time()
+        watcher = self._watch(id_) if plan.is_watched else None
         try:
             found = self._wait(id_, began + self._options.limit)
         except TimeoutError:
@@ -120,15 +125,42 @@ class Judge:
             models = [run / "server" / "global_model.safetensors"]
             places = self._federation.poc.folder / "sites"
             models += places.glob(f"*/jobs/{id_}/run/sites/*/global_model.safetensors")
-            problems += problems_of(plan, found, run, models, expected)
+            if found["state"] == "failed" and self._is_of_full_disk(found["reason"], since):
+                self._say(f"{plan.name} ({id_}) could not be written down: {found['reason'][:200]}")
+            else:
+                problems += problems_of(plan, found, run, models, expected)
             if aborted and found["state"] != "aborted" and found["ended"] > aborted + ENDING_S:
                 problems.append(f"it was aborted, and {found['state']} {found['ended'] - aborted:.1f} s later")
+        if watcher is not None:
+            problems += self._watched(watcher, id_, found["state"])
         self.results.append(Result(id_, plan.kind, plan.outcome, found["state"], tuple(problems)))
         for problem in problems:
             self._wrong(f"{plan.name} ({id_}, {plan.kind})", problem)
         if not problems:
             self._say(f"{plan.name} ({id_}) {found['state']} as planned")
         return found["state"] != "hanging"
+
+    def _is_of_full_disk(self, reason: str, since: float) -> bool:
+        """Whether a job has failed as it could not be written down, names what could not be, and the disk was full."""
+        names_it = "File too large" in reason and "'/" in reason
+        return names_it and self._federation.was_full(since - SUBMITTED_S)
+
+    def _watch(self, id_: str) -> subprocess.Popen[str]:
+        """Have a command wait for a job, whatever happens to the server meanwhile."""
+        kit = str(self._federation.poc.admin)
+        command = [sys.executable, "-m", "flare_runtime.cli", "job", "wait", id_, "--kit", kit]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def _watched(self, watcher: subprocess.Popen[str], id_: str, state: str) -> list[str]:
+        """Say what is wrong with what the command said, once the job has ended."""
+        try:
+            said, _ = watcher.communicate(timeout=WATCHER_S)
+        except subprocess.TimeoutExpired:
+            watcher.kill()
+            return [f"'flare job wait' still waits for it: {watcher.communicate()[0]}"]
+        if watcher.returncode == CODES.get(state) or "is the server of the project" in said:  # away when it began
+            return []
+        return [f"'flare job wait' ended with {watcher.returncode} when it {state}: {said}"]
 
     def _abort(self, id_: str, after_s: float) -> float:
         """Abort a job after a while; return when."""
@@ -172,7 +204,7 @@ class Judge:
                 with Admin.connect(self._federation.poc.admin) as admin:
                     id_ = str(submit(admin)["id"])
             except AdminError as error:
-                if isinstance(error.__cause__, RemoteError) and "stopped" not in str(error):
+                if isinstance(error.__cause__, RemoteError) and not _is_passing(error):
                     raise
                 self._never.wait(PAUSE_S)
                 mine = [job["id"] for job in self._ask(Admin.jobs) if job["name"] == name and job["id"] not in known]
@@ -187,9 +219,10 @@ class Judge:
         while True:
             try:
                 with Admin.connect(self._federation.poc.admin) as admin:
+                    admin.tell = self._say
                     return question(admin)
             except AdminError as error:
-                if isinstance(error.__cause__, RemoteError) and "stopped" not in str(error):
+                if isinstance(error.__cause__, RemoteError) and not _is_passing(error):
                     raise
                 self._never.wait(PAUSE_S)
 
@@ -202,3 +235,8 @@ class Judge:
         if done.returncode:
             raise RuntimeError(f"undisturbed, it failed: {done.stdout}{done.stderr}")
         return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _is_passing(error: AdminError) -> bool:
+    """Whether the server can answer later: it is being stopped, or its disk is full."""
+    return "stopped" in str(error) or any(sign in str(error) for sign in UNWRITTEN)

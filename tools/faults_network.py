@@ -1,4 +1,4 @@
-"""A network that fails: what connects to it reaches a server, until a connection is cut or stalled."""
+"""A network that fails: what connects to it reaches a server, until a connection is cut or stalled; and a tracker."""
 
 from __future__ import annotations
 
@@ -104,3 +104,51 @@ class _Connection:
                 writer.write(piece)
                 await writer.drain()
         self.reset()
+
+
+class Tracker:
+    """A tracker that answers every line with another one, unless it is stalled.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._answers = asyncio.Event()
+        self._answers.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        threading.Thread(target=self._loop.run_forever, name="tracker", daemon=True).start()
+        starting = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, HOST, 0), self._loop)
+        self._server = starting.result(30)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def stall(self, *, is_cut: bool) -> None:
+        """Answer no more; or cut all connections as well."""
+        self._loop.call_soon_threadsafe(self._stall, is_cut)
+
+    def go_on(self) -> None:
+        """Answer again."""
+        self._loop.call_soon_threadsafe(self._answers.set)
+
+    def close(self) -> None:
+        """End all connections."""
+        self._loop.call_soon_threadsafe(self._server.close)
+        self.stall(is_cut=True)
+
+    def _stall(self, is_cut: bool) -> None:
+        self._answers.clear()
+        for writer in self._writers if is_cut else ():
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            with contextlib.suppress(OSError):  # it was cut
+                while await reader.readline():
+                    await self._answers.wait()
+                    writer.write(b"ok\n")
+                    await writer.drain()
+        finally:
+            self._writers.discard(writer)
+            writer.close()

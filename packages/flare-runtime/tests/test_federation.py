@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from table import SITES, Table, run
 
 from flare_core import FLModel, SiteError, Workflow
+from flare_core.events import StillWaiting
 from flare_core.workflows import FedAvg
 from flare_runtime.run.folder import RunFolder
 from flare_tensor_downloader import DigestError, read_file, send_params
@@ -113,3 +115,18 @@ def test_a_site_whose_result_is_not_read_to_its_end_goes_on_when_the_round_begin
     table.federation.go_on(None, 0)
     assert released.wait(20)
     assert not table.federation.is_reading
+
+
+def test_of_a_long_wait_people_are_told_what_it_is_for(table):
+    told: queue.SimpleQueue[StillWaiting] = queue.SimpleQueue()
+    table.federation.notice_s = 0.05
+    table.federation.events.subscribe(StillWaiting, told.put)
+    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+    table.all_have_a_task.wait(20)
+    for site in SITES[:-1]:
+        table.reply(site, model_of(site, 0))
+    while told.get(timeout=20).what != f"results of 'train' in round 0 from {SITES[-1]}":
+        pass
+    table.reply(SITES[-1], model_of(SITES[-1], 0))
+    thread.join(20)
+    assert not errors

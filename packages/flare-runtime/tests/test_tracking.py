@@ -519,3 +519,72 @@ def test_receivers_can_be_read_back_into_a_job_folder():
     assert described["args"] == {"tracking_uri": "http://a", "run_tags": {"a": "b"}}
     assert Component.of(WandBReceiver(mode="online"), what="receiver").to_json()["args"] == {"mode": "online"}
     assert Component.of(TensorBoardReceiver(), what="receiver").to_json()["args"] == {}
+
+
+class Silent(Stubborn):
+    """A tracker that stops answering, of which not more than a moment is expected."""
+
+    opens_within_s = 0.1
+    stalls_after_s = 0.1
+
+
+@pytest.fixture
+def never():
+    """What a tracker waits for that does not answer; set when the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_tracker_that_never_opens_holds_up_neither_the_start_nor_the_end_of_a_run(observed, never, monkeypatch):
+    monkeypatch.setattr("flare_runtime.tracking.receiver.PATIENCE_S", 0.01)
+
+    class Unopened(Silent):
+        def open(self, run):
+            never.wait()
+
+    events = observed(Unopened())
+    events.emit(MetricLogged("loss", 1.0, 0, "site-1"))
+    events.emit(RunEnded("finished"))
+    assert observed.warnings == [
+        "Stubborn: it has not answered for 0.1 s; the run goes on, and tells it when it does",
+        "Stubborn: it has not taken all that was logged in the run, and is given up; the run goes on without it, and"
+        " metrics.jsonl has all numbers",
+    ]
+
+
+def test_a_tracker_that_stalls_is_given_up_with_one_warning(observed, never, monkeypatch):
+    monkeypatch.setattr("flare_runtime.tracking.receiver.MOST_WAITING", 2)
+    events = observed(Silent(never.wait))
+    for step in range(100):  # more than the queue holds
+        events.emit(MetricLogged("loss", 1.0, 0, "site-1", step))
+    events.emit(RoundEnded(0, 2, 0.1))
+    events.emit(RunEnded("finished"))
+    assert observed.warnings == [
+        "Stubborn: it has taken nothing for 0.1 s, and is given up; the run goes on without it, and metrics.jsonl has"
+        " all numbers",
+    ]
+
+
+def test_a_tracker_that_does_not_close_is_left(observed, never, monkeypatch):
+    monkeypatch.setattr("flare_runtime.tracking.receiver.PATIENCE_S", 0.01)
+
+    class Unclosed(Silent):
+        def close(self, end):
+            never.wait()
+
+    events = observed(Unclosed())
+    events.emit(RunEnded("finished"))
+    assert observed.warnings[-1].startswith(
+        "Stubborn: it has not taken all that was logged in the run, and is given up"
+    )
+
+
+@pytest.mark.timeout(120)
+def test_an_mlflow_server_that_accepts_and_never_answers_costs_a_run_seconds_only(project, capfd):
+    pytest.importorskip("mlflow")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        folder = project.env().deploy(tracked(project, "MLflowReceiver", args={"tracking_uri": uri})).get_result()
+    assert (folder / "metrics.jsonl").read_text().count("loss") == 8
+    assert "warning: MLflow: it has not answered for 15 s; the run goes on" in capfd.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import threading
 
 import numpy as np
@@ -144,3 +145,20 @@ def test_tensors_one_after_the_other(downloader, receiver):
         np.testing.assert_array_equal(array, wanted)
     with pytest.raises(DownloadError, match="0123"):
         list(iterate_tensors("site-1", "0123", None, receiver))
+
+
+def test_a_file_for_which_the_disk_has_no_room_does_not_appear_cut_short(downloader, receiver, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(bytes(100_000))
+    target = tmp_path / "target"
+    target.mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # half of it is written, and only then is there an error
+    try:
+        problem, path = download_file("site-1", add_file(downloader, source), None, receiver, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path is None
+    assert problem is not None
+    assert f"File too large: '{target / 'source'}'" in problem
+    assert list(target.iterdir()) == []

@@ -20,6 +20,7 @@ __all__ = [
     "SiteLeft",
     "SiteReplied",
     "SiteReturned",
+    "StillWaiting",
     "TableMade",
     "WarningRaised",
 ]
@@ -192,6 +193,19 @@ class WarningRaised(Event):
     """
 
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StillWaiting(Event):
+    """The run waits for something, for longer than it ever did before.
+
+    Attributes:
+        what: what it waits for.
+        seconds: for how long by now.
+    """
+
+    what: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

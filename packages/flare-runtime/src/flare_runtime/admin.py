@@ -7,10 +7,12 @@ with Admin.connect("flare-project/admin") as admin:
 
 from __future__ import annotations
 
+import logging
 import secrets
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,31 +22,52 @@ from flare_runtime.archive import pack_folder, sha256_of
 from flare_runtime.interrupts import attentive
 from flare_runtime.provision.kit import Kit
 from flare_tensor_downloader import Downloader, add_file, download_file
-from flare_transport import Cell, RemoteError, TransportError
+from flare_transport import AuthenticationError, Cell, HandshakeError, RemoteError, TransportError
 
-__all__ = ["Admin", "AdminError"]
+__all__ = ["Admin", "AdminError", "ServerAwayError"]
+
+logger = logging.getLogger(__name__)
 
 JobInfo = dict[str, Any]
+
+
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between attempts to reach a server that is away
+LINK_GRACE_S = 10.0
+HANDSHAKES_PART = 0.1  # of the patience, after which handshakes that fail are believed to mean another server
+_AWAY = ("StoppingError", "DatabaseError")  # kinds of answers of a server that will be able to answer later
 
 
 class AdminError(FlareError):
     """The server refused, or cannot be reached."""
 
 
+class ServerAwayError(AdminError):
+    """The server is away, or about to be, and may come back."""
+
+
 class Admin:
     """A connection of an administrator to the server; closed at the end of a ``with`` block.
 
-    Every method raises :class:`AdminError` if the server refuses or cannot be reached, and says why.
+    Every method raises :class:`AdminError` if the server refuses or cannot be reached, and says why. Those that can
+    take as long as a job does, :meth:`wait`, :meth:`changes`, :meth:`read` with ``follow`` and :meth:`download`, go on
+    when the server was away meanwhile.
 
     Args:
         cell: connected to the server; the connection closes it.
         kit: the administrator's.
+    Attributes:
+        patience_s: for how many seconds they wait for the server to come back.
+        tell: told, by the thread that waits, that it waits for the server, and that the server is back.
     """
 
     def __init__(self, cell: Cell, kit: Kit) -> None:
         self._cell = cell
         self._downloader = Downloader(cell)
+        self._reconnecting = threading.Lock()
+        self._is_closed = threading.Event()
         self.kit = kit
+        self.patience_s = 600.0
+        self.tell: Callable[[str], Any] = logger.warning
 
     @classmethod
     def connect(cls, kit: str | Path | Kit, *, timeout_s: float = 10.0) -> Admin:
@@ -55,13 +78,9 @@ class Admin:
             AdminError: the server cannot be reached, or refuses.
         """
         kit = kit if isinstance(kit, Kit) else Kit.load(kit, kind="admin")
-        cell = Cell(f"{kit.info.name}.{secrets.token_hex(4)}")
         try:
-            cell.connect(
-                kit.info.address, credentials=kit.credentials, peer=kit.info.listener, uplink=True, timeout_s=timeout_s
-            )
+            cell = _connected(kit, timeout_s)
         except TransportError as error:
-            cell.close()
             raise AdminError(
                 f"{error}; is the server of the project {kit.info.project} running? 'flare up' starts it, in the folder"
                 " where it was run first"
@@ -70,6 +89,7 @@ class Admin:
 
     def close(self) -> None:
         """End the connection."""
+        self._is_closed.set()
         self._downloader.close()
         self._cell.close()
 
@@ -129,11 +149,10 @@ class Admin:
             TimeoutError: it goes on after ``timeout_s`` seconds, counted from the first.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        job = self.job(id_)
+        job = self._ask_until(until, "job", id_)
         yield job
         while not RunStatus(job["state"]).has_ended:
-            left = None if until is None else max(0.0, until - time.monotonic())
-            job = self._ask("wait", id_, job["state"], job["reason"], timeout_s=left)
+            job = self._ask_until(until, "wait", id_, job["state"], job["reason"])
             yield job
 
     def abort(self, id_: str) -> None:
@@ -155,7 +174,14 @@ class Admin:
         Raises:
             AdminError: a file cannot be fetched, or has a place outside of ``to``.
         """
-        target = Path(to)
+        while True:
+            cell = self._cell
+            try:
+                return self._download(id_, Path(to))
+            except ServerAwayError as error:
+                self._reconnect(cell, error, None)
+
+    def _download(self, id_: str, target: Path) -> Path:
         for name, reference in self._ask("files", id_):
             place = target / name
             if not place.resolve().is_relative_to(target.resolve()):
@@ -163,7 +189,8 @@ class Admin:
             place.parent.mkdir(parents=True, exist_ok=True)
             problem, _ = download_file(self.kit.info.server, reference, None, self._cell, place.parent)
             if problem is not None:
-                raise AdminError(problem)
+                is_gone = self.kit.info.listener not in self._cell.peers
+                raise ServerAwayError(problem) if is_gone else AdminError(problem)
         return target
 
     def logs(self, id_: str, site: str | None = None, *, follow: bool = False) -> Iterator[str]:
@@ -178,7 +205,8 @@ class Admin:
         offset, is_over = 0, False
         rest = b""
         while not is_over:
-            piece, is_over = self._ask("read", id_, name, offset, follow)
+            question = ("read", id_, name, offset, follow)
+            piece, is_over = self._ask_until(None, *question) if follow else self._ask(*question)
             offset += len(piece)
             text, rest = _whole_lines(rest + bytes(piece), is_over or not follow)
             if text:
@@ -238,9 +266,84 @@ class Admin:
                 message = self._cell.request(self.kit.info.server, f"admin.{topic}", list(payload), timeout_s=timeout_s)
             return message.payload
         except RemoteError as error:
-            raise AdminError(str(error).removeprefix(f"{self.kit.info.server}: ")) from error
+            kind = ServerAwayError if error.kind in _AWAY else AdminError
+            raise kind(str(error).removeprefix(f"{self.kit.info.server}: ")) from error
         except TransportError as error:
-            raise AdminError(f"the server of the project {self.kit.info.project} is gone: {error}") from error
+            raise ServerAwayError(f"the server of the project {self.kit.info.project} is gone: {error}") from error
+
+    def _ask_until(self, until: float | None, topic: str, *payload: Any) -> Any:
+        """Ask what the answer can take long to; while the server is away, wait for it.
+
+        Raises:
+            TimeoutError: there is no answer at that time of the monotonic clock.
+        """
+        while True:
+            cell = self._cell
+            try:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                return self._ask(topic, *payload, timeout_s=left)
+            except ServerAwayError as error:
+                self._reconnect(cell, error, until)
+
+    def _reconnect(self, lost: Cell, error: AdminError, until: float | None) -> None:
+        """Connect again in the place of a connection that was lost, when the server is back.
+
+        Raises:
+            AdminError: it does not come back in time, or not as the server of this project, or refuses.
+            TimeoutError: it is not back at ``until``.
+        """
+        with attentive(), self._reconnecting:
+            if self._cell is not lost or self._is_closed.is_set():  # another thread has done it
+                return self._check_not_closed(error)
+            if self.patience_s <= 0:
+                raise error
+            self.tell(f"{error}; waiting for it to come back, for at most {self.patience_s:g} s")
+            self._downloader.close()
+            lost.close()
+            patience = time.monotonic() + self.patience_s
+            self._cell = self._connect_again(error, patience if until is None else min(until, patience), until)
+            self._downloader = Downloader(self._cell)
+            self.tell(f"the server of the project {self.kit.info.project} is back")
+
+    def _check_not_closed(self, error: AdminError) -> None:
+        if self._is_closed.is_set():
+            raise error
+
+    def _connect_again(self, lost: AdminError, limit: float, until: float | None) -> Cell:
+        pause_s, began = FIRST_PAUSE_S, time.monotonic()
+        while True:
+            if self._is_closed.wait(min(pause_s, max(0.0, limit - time.monotonic()))):
+                raise lost
+            pause_s = min(2 * pause_s, LAST_PAUSE_S)
+            try:
+                return _connected(self.kit, LAST_PAUSE_S)
+            except AuthenticationError as error:
+                # A proxy before a server that is away cuts connections, too.
+                is_early = time.monotonic() < began + HANDSHAKES_PART * self.patience_s
+                if not isinstance(error, HandshakeError) or not is_early:
+                    raise AdminError(f"{error}; the server does not answer {self.kit.info.name} any more") from error
+            except TransportError as error:
+                logger.info("the server is not back yet reason=%s", error)
+            if until is not None and time.monotonic() >= until:
+                raise TimeoutError(f"{lost}, and not back in time")
+            if time.monotonic() >= limit:
+                raise AdminError(
+                    f"{lost}, and has not come back within {self.patience_s:g} s; its jobs go on when it is started"
+                    " again, so ask once more then"
+                )
+
+
+def _connected(kit: Kit, timeout_s: float) -> Cell:
+    # Soon lost: those who wait are to know that the server is away, and connect again by themselves.
+    cell = Cell(f"{kit.info.name}.{secrets.token_hex(4)}", reconnect_grace_s=LINK_GRACE_S)
+    try:
+        cell.connect(
+            kit.info.address, credentials=kit.credentials, peer=kit.info.listener, uplink=True, timeout_s=timeout_s
+        )
+    except BaseException:
+        cell.close()
+        raise
+    return cell
 
 
 def _whole_lines(content: bytes, is_last: bool) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 
-from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, TableMade, WarningRaised
+from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, StillWaiting, TableMade, WarningRaised
 from flare_runtime.terminal import one_line, printable
 
 __all__ = ["Display", "count", "open_display", "plot", "size_text", "summary_text", "waiting"]
@@ -30,6 +30,7 @@ class Display:
         """Show what happens from now on."""
         events.subscribe(RoundEnded, self.round_ended)
         events.subscribe(TableMade, lambda event: self._say(table_text(event)))
+        events.subscribe(StillWaiting, lambda event: self._say(f"for {event.seconds:.0f} s: waits for {event.what}"))
         events.subscribe(WarningRaised, lambda event: self._say(f"warning: {event.message}"))
 
     def round_ended(self, event: RoundEnded) -> None:

@@ -42,10 +42,19 @@ class ServerRun:
         self._results: RunResults | None = None
         self._follower: _Follower | None = None
         self._lock = threading.Lock()
+        admin.tell = self._note
+
+    def _note(self, text: str) -> None:
+        """Show people what is waited for."""
+        if self._follower is not None:
+            self._follower.note(text)
+        else:
+            sys.stdout.write(f"{text}\n")
 
     def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
         """Call back when nothing more is wanted of the server; until then, hold ``owner``."""
         self._done, self._owner = callback, owner
+        self._admin.patience_s = 0.0  # nobody else would start that server again
 
     def __repr__(self) -> str:
         name = f"{self._job['name']}/{self.get_job_id()}"

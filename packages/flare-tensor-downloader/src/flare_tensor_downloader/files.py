@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection, Iterator
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,19 @@ def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:
     try:
         with partial.open("xb", buffering=0) as file:
             for piece in fetch(offered, _pieces(entry)):
-                file.write(piece.target)
+                _write_all(file, piece.target)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def _write_all(file: FileIO, piece: memoryview) -> None:
+    """Write all of a piece; of what a disk that gets full has room for, the system says no error but writes less."""
+    while len(piece):
+        piece = piece[file.write(piece) :]
 
 
 def _pieces(entry: Entry) -> Iterator[Piece]:

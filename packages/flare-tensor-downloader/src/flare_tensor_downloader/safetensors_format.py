@@ -89,6 +89,7 @@ def write_file(path: Path, params: Mapping[str, Any]) -> None:
         params: name to array, nested mappings allowed.
     Raises:
         SafetensorsError: two keys have the same dotted name, one is reserved, or a dtype cannot be written.
+        OSError: the file cannot be written, as when the disk is full; names it.
     """
     arrays = {key: _little(np.asarray(value)) for key, value in flatten(params)}
     names = {key_text(key): list(key) if isinstance(key, tuple) else [key] for key in arrays}
@@ -103,8 +104,10 @@ def write_file(path: Path, params: Mapping[str, Any]) -> None:
         with partial.open("wb", buffering=0) as file:
             _write_all(file.fileno(), [memoryview(header), *(_bytes_of(array) for array in arrays.values())])
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -69,7 +69,9 @@ def show_job(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TE
 def wait(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) -> None:
     """Wait until a job has ended; the exit code says how."""
     with connect(kit) as connection:
-        found = connection.wait(job)
+        for found in connection.changes(job):
+            if found["state"] in ("submitted", "waiting") and found["reason"]:
+                typer.echo(printable(f"{job} waits: {found['reason']}"), err=True)
     show(form, found, _job_text(found))
     from flare_core.errors import JobAborted, JobFailed
 

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from flare_runtime.admin import Admin
+from flare_runtime.terminal import printable
 
 __all__ = ["PROJECT", "KitOption", "connect", "find_kit"]
 
@@ -53,4 +54,6 @@ def connect(kit: Path | None) -> Admin:
         raise typer.BadParameter(
             "no administrator's kit was found; give --kit, set FLARE_KIT, or go to the folder where 'flare up' was run"
         )
-    return Admin.connect(found)
+    connection = Admin.connect(found)
+    connection.tell = lambda text: typer.echo(printable(text), err=True)
+    return connection

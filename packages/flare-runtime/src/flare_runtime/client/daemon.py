@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,16 +72,17 @@ class ClientDaemon:
         self.cell: Cell
         self._new_cell()
 
-    def run(self, connected: Any = None) -> None:
+    def run(self, connected: Any = None, waiting: Callable[[str], Any] = logger.debug) -> None:
         """Connect, and again whenever the connection is lost, until :meth:`stop` is called.
 
         Args:
             connected: called each time there is a connection.
+            waiting: told, each time that there is none, why.
         Raises:
             AuthenticationError: the server refuses this site; says why.
         """
         while not self._is_stopped:
-            if not self._connect():
+            if not self._connect(waiting):
                 return
             if connected is not None:
                 connected()
@@ -111,7 +113,7 @@ class ClientDaemon:
         self.cell.handle("job.stop", self._on_stop)
         self.cell.on_peer_lost(self._peer_lost)
 
-    def _connect(self) -> bool:
+    def _connect(self, waiting: Callable[[str], Any]) -> bool:
         """Connect to the server, maybe through a relay, however long that takes; false if stopped."""
         attempts = Attempts(self.name, was_connected=self._was_connected)
         info = self.kit.info
@@ -128,6 +130,7 @@ class ClientDaemon:
                 return True
             except TransportError as error:
                 pause_s = attempts.failed(error)
+                waiting(str(error))
                 if not isinstance(error, UnreachableError):  # it may be connected, and not be taken in
                     self.cell.close()
                     self._new_cell()

@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from flare_core import FlareError
 from flare_runtime.logs import log_to
@@ -31,6 +33,8 @@ __all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "serve", "start_
 
 READY_VARIABLE, LEASH_VARIABLE = "FLARE_DAEMON_READY_FD", "FLARE_DAEMON_LEASH_FD"
 STOP_S = 30.0
+TELL_S = 5.0  # how long a daemon may take to be ready before people are told what it waits for
+WAITS = "waits "
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +103,7 @@ def start_daemon(
     for descriptor in passed:
         os.close(descriptor)
     with os.fdopen(ready, "rb") as pipe:
-        said = pipe.readline().decode().strip()
+        said = _await_ready(pipe, f"the {kind} of {folder}")
     if said.startswith("ready"):
         return RunningDaemon(process, leash)
     code = process.wait()
@@ -107,6 +111,16 @@ def start_daemon(
         os.close(leash)
     problem = said.removeprefix("error").strip().replace("\\n", "\n")
     raise DaemonError(problem or f"the {kind} of {folder} ended with exit code {code}; see {folder / 'daemon.log'}")
+
+
+def _await_ready(pipe: IO[bytes], who: str) -> str:
+    """Read what a daemon says when it is ready, or cannot be; tell people why it is not, if that takes long."""
+    began, told = time.monotonic(), ""
+    while (said := pipe.readline().decode().strip()).startswith(WAITS):
+        if said != told and time.monotonic() > began + TELL_S:
+            told = said
+            print(f"{who} waits: {said.removeprefix(WAITS)}", file=sys.stderr, flush=True)
+    return said
 
 
 def lock_of(kind: str, folder: Path) -> Path:
@@ -179,6 +193,8 @@ def serve(kind: str, folder: Path) -> None:
     """
     stop = _Stop()
     stop.set_by(signal.SIGTERM, signal.SIGINT)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it ignored
+        stop.set_by(signal.SIGHUP)  # its terminal was closed
     _watch_leash(stop)
     with log_to(folder / "log.txt", "INFO"):
         warning = Kit.load(folder, kind=kind).warning
@@ -208,7 +224,7 @@ def _serve_below(kind: str, folder: Path, stop: _Stop) -> None:
 
     def run() -> None:
         try:
-            daemon.run(lambda: _say(f"ready {daemon.kit.info.address}"))
+            daemon.run(lambda: _say(f"ready {daemon.kit.info.address}"), _say_waiting)
         except BaseException as error:
             problem.append(error)
         stop.set()
@@ -253,8 +269,18 @@ def _say(text: str) -> None:
     """Tell who has started this, once."""
     descriptor = os.environ.pop(READY_VARIABLE, None)
     if descriptor is not None:
-        with os.fdopen(int(descriptor), "wb") as pipe:
+        with suppress(BrokenPipeError), os.fdopen(int(descriptor), "wb") as pipe:  # who has started it may be gone
             pipe.write(text.replace("\n", "\\n").encode() + b"\n")
+
+
+def _say_waiting(text: str) -> None:
+    """Tell who has started this that it is not ready yet, and why."""
+    descriptor = os.environ.get(READY_VARIABLE)
+    if descriptor is not None:
+        try:
+            os.write(int(descriptor), f"{WAITS}{' '.join(text.split())}\n".encode())
+        except BrokenPipeError:  # nobody waits any more
+            os.close(int(os.environ.pop(READY_VARIABLE)))
 
 
 def main(arguments: list[str]) -> int:

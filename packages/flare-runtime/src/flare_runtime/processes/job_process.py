@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -16,11 +17,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_runtime.full_disk import naming
 from flare_runtime.processes.lock_file import ChildLock, end_holder
 from flare_runtime.processes.priority import give_way
 from flare_transport import Cell, SocketLink
 
 __all__ = [
+    "IN_ORDER",
     "KILLED_SCRIPT",
     "LOST_SERVER",
     "NO_SERVER",
@@ -31,6 +34,8 @@ __all__ = [
     "remove_scratch",
 ]
 
+logger = logging.getLogger(__name__)
+
 LOST_SERVER = 75
 """The exit code of a process that has lost whom it worked for: nothing went wrong in it."""
 
@@ -39,6 +44,9 @@ KILLED_SCRIPT = 76
 
 NO_SERVER = 77
 """The exit code of a process that could not connect to whom it was to work for."""
+
+IN_ORDER = 78
+"""The exit code of a process that served its sites to the end; 0 is that of a script that calls ``os._exit(0)``."""
 
 ENDS = {
     LOST_SERVER: "ended, as it lost its connection to the server",
@@ -80,7 +88,8 @@ class JobProcess:
         log: Path,
         ended: Callable[[int], None],
     ) -> None:
-        plan_file.write_text(json.dumps(plan))
+        with naming(plan_file):
+            plan_file.write_text(json.dumps(plan))
         self._lock = ChildLock(plan_file.with_name(LOCK))
         ours, theirs = socket.socketpair()
         passed = (theirs.fileno(), self._lock.descriptor)
@@ -139,8 +148,11 @@ class JobProcess:
         code = self._process.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
-        remove_scratch(self._process.pid)
-        self._lock.remove()
+        try:
+            remove_scratch(self._process.pid)
+            self._lock.remove()
+        except OSError as error:
+            logger.warning("what a process has left cannot be removed pid=%s reason=%s", self._process.pid, error)
         self._link.close()
         self._gone.set()
         self._ended(code)

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flare_runtime.processes.attempts import Attempts
 from flare_runtime.processes.lock_file import LockFile
@@ -51,18 +52,19 @@ class RelayDaemon:
         self.cell.handle("relay.cut", self._cut)
         self.cell.on_peer_lost(self._peer_lost)
 
-    def run(self, connected: Callable[[], None]) -> None:
+    def run(self, connected: Callable[[], None], waiting: Callable[[str], Any] = logger.debug) -> None:
         """Connect to the server, and again whenever the connection is lost, until :meth:`stop` is called.
 
         Args:
             connected: called each time there is a connection.
+            waiting: told, each time that there is none, why.
         Raises:
             AddressError: the port is in use; names it.
             AuthenticationError: the server refuses this relay; says why.
         """
         address = self.cell.listen(self._listen, credentials=self.kit.credentials)
         logger.info("listening address=%s", address)
-        while self._connect():
+        while self._connect(waiting):
             connected()
             with self._news:
                 self._news.wait_for(lambda: self._is_stopped or not self._is_connected)
@@ -80,7 +82,7 @@ class RelayDaemon:
         self.cell.close()
         self._lock_file.release()
 
-    def _connect(self) -> bool:
+    def _connect(self, waiting: Callable[[str], Any]) -> bool:
         """Connect to the server, or the relay above this one, however long that takes; false if stopped."""
         attempts = Attempts(self.name, was_connected=self._was_connected)
         info = self.kit.info
@@ -93,6 +95,7 @@ class RelayDaemon:
                 return True
             except TransportError as error:
                 pause_s = attempts.failed(error)
+                waiting(str(error))
             with self._news:
                 self._news.wait_for(lambda: self._is_stopped, pause_s)
         return False

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from flare_core import FLModel, JobAborted, SiteError
-from flare_core.events import EventBus, MetricLogged, SiteFailed, SiteLeft, SiteReplied, SiteReturned, WarningRaised
+from flare_core.events import (
+    EventBus,
+    MetricLogged,
+    SiteFailed,
+    SiteLeft,
+    SiteReplied,
+    SiteReturned,
+    StillWaiting,
+    WarningRaised,
+)
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.inbox import Inbox
 from flare_runtime.run.open_task import OpenTask, OpenTasks
@@ -23,12 +32,18 @@ __all__ = ["Arrivals"]
 
 logger = logging.getLogger(__name__)
 
+NOTICE_S = 60.0  # after which people are told what the run waits for
+NOTICE_FACTOR = 3.0  # or after so many times the longest wait before, if that is more: rounds can take hours
+
 
 class Arrivals:
     """Takes what the sites send, and what is told about them.
 
     Everything that arrives goes through one queue, which the workflow's thread empties while it waits; so workflows,
     aggregators and event handlers need no locks.
+
+    Attributes:
+        notice_s: for how long nothing may come before people are told what the run waits for.
     """
 
     def __init__(
@@ -50,6 +65,8 @@ class Arrivals:
         self._open = OpenTasks()
         self._inbox: Inbox[Post] = Inbox()
         self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
+        self.notice_s = NOTICE_S
+        self._longest_wait_s = 0.0
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
         self._is_finishing = False
@@ -81,9 +98,13 @@ class Arrivals:
             if speaks_for(peer, host):
                 self.leave(host, reason)
 
-    def site_ended(self, host: str) -> None:
-        """Take note, from any thread, that what served a site has ended in order."""
-        self._inbox.put(Ended(host))
+    def site_ended(self, host: str, ended_by: str | None = None) -> None:
+        """Take note, from any thread, that what served a site has ended with nothing wrong.
+
+        Args:
+            ended_by: the site whose script ended it with ``os._exit(0)``; None if it has served to the end.
+        """
+        self._inbox.put(Ended(host, ended_by))
 
     def abort(self, reason: str) -> None:
         """End the run from another thread."""
@@ -127,10 +148,27 @@ class Arrivals:
     def _take_until(self, limit: float | None, what: str | OpenTask, wanted: int = 1) -> bool:
         """Take one item, or wait for ``wanted``; false when the time is over first."""
         self._waiting_for = (what, time.time())
-        item = self._inbox.take(wanted, None if limit is None else max(0.0, limit - time.monotonic()))
+        item = self._await_item(limit, wanted)
         if item is not None:
             self._handle(item)
         return item is not None
+
+    def _await_item(self, limit: float | None, wanted: int) -> Post | None:
+        """Wait until the limit; if that takes far longer than any wait before, say what for, ever more seldom."""
+        if (item := self._inbox.take_now()) is not None:
+            return item
+        began = time.monotonic()
+        notice_s = max(self.notice_s, NOTICE_FACTOR * self._longest_wait_s)
+        while True:
+            now = time.monotonic()
+            until = began + notice_s if limit is None else min(limit, began + notice_s)
+            item = self._inbox.take(wanted, max(0.0, until - now))
+            waited = time.monotonic() - began
+            if item is not None or (limit is not None and began + waited >= limit):
+                self._longest_wait_s = max(self._longest_wait_s, waited)
+                return item
+            self.events.emit(StillWaiting(self.waiting_for[0], round(waited)))
+            notice_s *= 2
 
     def _handle(self, item: Post) -> Post:
         match item:
@@ -147,7 +185,7 @@ class Arrivals:
             case Left():
                 self._note_left(item)
             case Ended():
-                self._ended.update(self.roster.sites_of(item.host))
+                self._note_ended(item)
             case BaseException():
                 raise item
         return item
@@ -194,6 +232,22 @@ class Arrivals:
             logger.warning("site left site=%s reason=%s", site, item.reason)
             self.events.emit(SiteLeft(site, item.reason))
             self._open.left(site)
+
+    def _note_ended(self, item: Ended) -> None:
+        sites = self.roster.sites_of(item.host)
+        if item.ended_by is None or self._is_finishing:
+            self._ended.update(sites)
+            return
+        text = (
+            f"{item.ended_by}: its script ended its process with exit code 0, as os._exit(0) does, although the run"
+            " goes on; keep it in its 'while flare.is_running():' loop until that is false"
+        )
+        error = self._note_failure(Failed(item.ended_by, text, ""))
+        for site in sites:
+            if site != item.ended_by:
+                lost = f"{site}: lost with the process that it shared with {item.ended_by}"
+                self._note_failure(Failed(site, lost, ""))
+        raise error
 
     def _note_failure(self, failure: Failed) -> SiteError:
         error = SiteError(failure.message, site=failure.site, details=failure.details)

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from flare_core import CodeBundle, FLModel, flatten
+from flare_runtime.full_disk import naming
 from flare_runtime.run.folder import RunFolder
 from flare_tensor_downloader import read_file, write_file
 
@@ -184,8 +185,13 @@ class Checkpoints:
 def write_text(path: Path, text: str) -> None:
     """Write a file that is the whole new one or the whole old one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    try:
+        with naming(path):
+            partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def link(source: Path, target: Path) -> None:
@@ -197,5 +203,10 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source, partial)
     except OSError:  # another file system, or one without links
-        shutil.copyfile(source, partial)
+        try:
+            with naming(target):
+                shutil.copyfile(source, partial)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
     partial.replace(target)

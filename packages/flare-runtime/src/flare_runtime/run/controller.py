@@ -6,6 +6,7 @@ import logging
 import resource
 import time
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
@@ -148,6 +149,10 @@ class RunController:
             federation.drain()
         except (KeyboardInterrupt, JobAborted) as problem:
             status, error = RunStatus.ABORTED, problem
+        except SystemExit as problem:  # of a component, as scripts run elsewhere; it is no success of the run's
+            status = RunStatus.FAILED
+            error = JobError(f"a component of the server's called sys.exit({problem.code!r})")
+            logger.error("run failed\n%s", traceback.format_exc())
         except Exception as problem:
             status, error = RunStatus.FAILED, self._with_its_site(problem)
             logger.error("run failed\n%s", traceback.format_exc())
@@ -155,15 +160,21 @@ class RunController:
         federation.drain()
         if self._roster.failures and status is not RunStatus.ABORTED:
             status, error = RunStatus.FAILED, next(iter(self._roster.failures.values()))
+        for close in (self._store.close, self._metrics.close):
+            try:
+                close()
+            except Exception as problem:  # a full disk, or a component that writes its framework's format
+                logger.exception("what the run leaves cannot be written")
+                status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
         try:
-            self._store.close()
-        except OSError as problem:
-            status, error = RunStatus.FAILED, error or problem
-        self._metrics.close()
-        summary = self._summary(status, error, crew)
-        write_summary(self._folder.summary, summary)
-        self.emit(RunEnded(status, reason_of(error) or ""))
-        return status, error, summary
+            write_summary(self._folder.summary, self._summary(status, error, crew))
+            self.emit(RunEnded(status, reason_of(error) or ""))
+        except Exception as problem:  # a full disk, or an observer
+            logger.exception("the end of the run cannot be told")
+            status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
+            with suppress(OSError):  # then whoever has started the run tells how it ended
+                write_summary(self._folder.summary, self._summary(status, error, crew))
+        return status, error, self._summary(status, error, crew)
 
     def _with_its_site(self, error: Exception) -> Exception:
         """An error that came up while a reply was used, with the site whose reply it was if it does not name it."""

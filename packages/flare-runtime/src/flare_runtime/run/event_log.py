@@ -10,6 +10,7 @@ from typing import Any
 
 from flare_core import events as known
 from flare_core.events import Event, MetricLogged, SiteReplied
+from flare_runtime.full_disk import naming
 
 __all__ = ["EVENTS", "EventLog", "read_event"]
 
@@ -25,14 +26,16 @@ class EventLog:
     """
 
     def __init__(self, path: Path, grew: Callable[[], None]) -> None:
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
         self._grew = grew
 
     def write(self, event: Event) -> None:
         """Append one event."""
         if not isinstance(event, _NOT_KEPT):
-            self._file.write(json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n")
-            self._file.flush()
+            with naming(self._path):
+                self._file.write(json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n")
+                self._file.flush()
             self._grew()
 
 

@@ -141,9 +141,10 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A cell that serves sites has ended in order."""
+    """A cell that serves sites has ended: in order, or because the script of ``ended_by`` called ``os._exit(0)``."""
 
     host: str
+    ended_by: str | None
 
 
 Post: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Ended | BaseException

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_runtime.full_disk import naming
 from flare_runtime.run.folder import RunFolder
 
 __all__ = ["MetricsFile", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
@@ -22,17 +23,20 @@ class MetricsFile:
     """Appends one JSON object a line: round, site (null for the federation), key, value."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, round_: int | None, site: str | None, metrics: Mapping[str, Any], **extra: Any) -> None:
         """Append one line for each metric."""
         for key, value in metrics.items():
             row = {"round": round_, "site": site, "key": key, "value": _plain(value), **extra}
-            self._file.write(json.dumps(row, allow_nan=False) + "\n")
+            with naming(self._path):
+                self._file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def flush(self) -> int:
         """Hand what was written to the operating system; return the file's length."""
-        self._file.flush()
+        with naming(self._path):
+            self._file.flush()
         return os.fstat(self._file.fileno()).st_size
 
     def cut(self, length: int) -> None:
@@ -42,7 +46,8 @@ class MetricsFile:
 
     def close(self) -> None:
         """Write out what is buffered."""
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -70,8 +75,13 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     lines = [
         f"  {json.dumps(str(key))}: {json.dumps(strict(value), allow_nan=False)}" for key, value in summary.items()
     ]
-    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        with naming(path):
+            partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def read_summary(folder: RunFolder) -> dict[str, Any]:

@@ -11,10 +11,12 @@ other way, so the model is never held here. Messages, each addressed to the site
     script.reply   [site, model]             the script's reply
     script.log     [site, key, value, kind, step]
     script.warn    [site, text]              a warning for the people who watch the run
+    script.left    [site, rank]              its main thread has ended; others can keep its process alive
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -22,6 +24,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ScriptHost", "end_external_processes", "run_external"]
 
+logger = logging.getLogger(__name__)
+
 ADDRESS_VARIABLE = "FLARE_CHANNEL_ADDRESS"
 SECRET_VARIABLE = "FLARE_CHANNEL_SECRET"
 HOST_VARIABLE = "FLARE_CHANNEL_HOST"
@@ -51,7 +56,7 @@ LINGER_S = 5.0
 """How long a link of a script may outlive its process, which some library's child may hold open."""
 
 EXIT_S = 30.0
-"""How long a process may live on when its link is lost; a launcher of several ranks ends the others first."""
+"""How long a process may live on when nobody in it takes tasks any more; a launcher of ranks ends the others first."""
 
 TAIL_BYTES = 4000
 
@@ -73,6 +78,7 @@ class ScriptHost:
         cell.handle("script.next", lambda message: self._of(message).asked(message), inline=True)
         cell.handle("script.reply", lambda message: self._of(message).note(("reply", message.payload[1])), inline=True)
         cell.handle("script.warn", lambda message: self._of(message).note(("warn", message.payload[1])), inline=True)
+        cell.handle("script.left", lambda message: self._of(message).left(message.payload[1]), inline=True)
         cell.handle("script.log", lambda message: self._of(message).note(("log", message.payload[1:])), inline=True)
         cell.on_peer_lost(self._lost)
 
@@ -107,7 +113,9 @@ class ScriptHost:
 
     def _lost(self, peer: str, error: BaseException | None) -> None:
         for script in list(self.scripts.values()):
-            if peer.startswith(script.prefix):
+            if peer == f"{script.prefix}rank-0":
+                script.left(0)
+            elif peer.startswith(script.prefix):
                 script.wake()
 
 
@@ -158,6 +166,7 @@ class _Script:
     _tasks: list[Task] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
     _exit: threading.Event = field(default_factory=threading.Event)
+    _left_at: float | None = None  # when rank 0 left, which takes the tasks
     _log_start: int = 0
     _pump: threading.Thread | None = None
 
@@ -211,20 +220,31 @@ class _Script:
         assert self._process.stdout is not None
         log = self.site.folder.log.buffer
         with self._process.stdout as output:
-            while piece := os.read(output.fileno(), 1 << 16):
-                log.write(piece)
-                log.flush()
+            while piece := os.read(output.fileno(), 1 << 16):  # whatever happens: a full pipe would stop the script
+                try:
+                    log.write(piece)
+                    log.flush()
+                except (OSError, ValueError) as error:  # a full disk; or it is closed, and a child prints on
+                    logger.warning("output lost site=%s bytes=%s reason=%s", self.site.site, len(piece), error)
 
     def serve(self) -> None:
         """Relay until the process has ended and nothing of it is left to read."""
         while True:
-            self.site.turns.wait(self.site.seat, self._has_work)
+            self.site.turns.wait(self.site.seat, self._has_work, self._patience_s())
             while self._events:
                 kind, value = self._events.popleft()
                 self._handlers()[kind](value)
             self._give_tasks()
             if self._exit.is_set() and not self._events and not self._is_linked():
                 break
+            if self._is_forsaken():
+                raise ScriptError(
+                    f"{self.site.site}: its script has left {self.site.progress} although the run goes on, and its"
+                    f" process, which {self._why_alive()}, does not end; keep it in its 'while flare.is_running():'"
+                    " loop until that is false",
+                    site=self.site.site,
+                    details=self._tail(),
+                )
         assert self._process is not None
         code = self._process.returncode
         if code != 0:
@@ -252,6 +272,11 @@ class _Script:
         rank = message.payload[1]
         self.note(("next", (rank, message.sender)))
 
+    def left(self, rank: int) -> None:
+        """Take note that nobody in a rank's process asks for tasks any more."""
+        if rank == 0:
+            self.note(("left", time.monotonic()))
+
     def note(self, event: tuple[str, Any]) -> None:
         self._events.append(event)
         self.wake()
@@ -273,9 +298,22 @@ class _Script:
                 continue  # children that outlived it get the second signal at once
 
     def _has_work(self) -> bool:
-        if self._events or (self._exit.is_set() and not self._is_linked()):
+        if self._events or (self._exit.is_set() and not self._is_linked()) or self._is_forsaken():
             return True
         return any(rank.waits and self._is_due(number, rank) for number, rank in self._ranks.items())
+
+    def _patience_s(self) -> float | None:
+        """For how long to wait for what comes next: when rank 0 has left, its process is given a while to end."""
+        left_s = EXIT_S if self._left_at is None else self._left_at + EXIT_S - time.monotonic()
+        return left_s if self._left_at is not None and left_s > 0 else None
+
+    def _is_forsaken(self) -> bool:
+        """Whether there is a task that nobody will take, although the process does not end."""
+        is_patient = self._left_at is None or time.monotonic() < self._left_at + EXIT_S
+        return not is_patient and not self._exit.is_set() and not self.site.ended and self.site.owes_task()
+
+    def _why_alive(self) -> str:
+        return "other ranks keep alive" if len(self._ranks) > 1 else "a thread or a child of it keeps alive"
 
     def _is_due(self, number: int, rank: _Rank) -> bool:
         if number == 0:
@@ -286,7 +324,16 @@ class _Script:
         return any(peer.startswith(self.prefix) for peer in self.host.cell.peers)
 
     def _handlers(self) -> dict[str, Callable[[Any], None]]:
-        return {"next": self._on_next, "reply": self._on_reply, "log": self._on_log, "warn": self.site.warn}
+        return {
+            "next": self._on_next,
+            "reply": self._on_reply,
+            "log": self._on_log,
+            "warn": self.site.warn,
+            "left": self._on_left,
+        }
+
+    def _on_left(self, when: float) -> None:
+        self._left_at = self._left_at or when
 
     def _on_next(self, value: tuple[int, str]) -> None:
         number, peer = value
@@ -328,14 +375,20 @@ class _Script:
                 continue
             rank.taken += 1
             if task is None:
-                self.host.cell.send(rank.peer, "script.task", [None])
+                self._send_task(rank, None)
                 continue
             outgoing, offer = send_params(task.model, self.site.downloader)
             if offer is None:
                 self.site.release_task()
             else:
                 offer.when_released(self.site.release_task)
-            self.host.cell.send(rank.peer, "script.task", [[task.name, task.id, outgoing]])
+            self._send_task(rank, [task.name, task.id, outgoing])
+
+    def _send_task(self, rank: _Rank, task: list[Any] | None) -> None:
+        try:
+            self.host.cell.send(rank.peer, "script.task", [task])
+        except (PeerLostError, UnreachableError) as error:  # it has just died; how its process ended tells why
+            logger.info("task not given peer=%s reason=%s", rank.peer, error)
 
     def _task_for(self, number: int, rank: _Rank) -> Task | None:
         if number != 0:  # the other ranks learn what rank 0 was given, without the model
@@ -356,6 +409,16 @@ class _Script:
         if self._pump is not None:
             self._pump.join(LINGER_S)  # a child that it has left behind may hold the pipe open
         self._exit.set()
+        self.wake()
+        cut = threading.Timer(LINGER_S, self._cut)
+        cut.daemon = True
+        cut.start()
+
+    def _cut(self) -> None:
+        """End the links that children of the process, which has ended, hold open."""
+        for peer in self.host.cell.peers:
+            if peer.startswith(self.prefix):
+                self.host.cell.disconnect(peer)
         self.wake()
 
     def _tail(self) -> str:

@@ -26,7 +26,7 @@ from flare_tensor_downloader import (
     receive_params,
     send_params,
 )
-from flare_transport import Cell, Message
+from flare_transport import Cell, Message, TransportError
 
 __all__ = ["ExternalChannel", "connect"]
 
@@ -70,6 +70,7 @@ class ExternalChannel(SiteChannel):
         self._memory = TensorMemory() if skips else None
         self._received = ReusedMemory()
         self._folder = Path(settings["folder"])
+        threading.Thread(target=self._await_main_thread, name="flare-main-thread", daemon=True).start()
         self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]), self._warn)
 
     @property
@@ -130,6 +131,13 @@ class ExternalChannel(SiteChannel):
 
     def _warn(self, text: str) -> None:
         self._cell.send(self._host, "script.warn", [self.site, text])
+
+    def _await_main_thread(self) -> None:
+        """Say when the script has come to its end, as threads of its own or children can keep the process alive."""
+        threading.main_thread().join()
+        if not self._asked:  # else another thread takes the tasks
+            with contextlib.suppress(TransportError):  # the process ends just now
+                self._cell.send(self._host, "script.left", [self.site, self._rank])
 
     def _on_task(self, message: Message) -> None:
         (content,) = message.payload

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flare_fobs import FobsError, dumps, loads
+from flare_runtime.full_disk import naming
 from flare_runtime.scripts import generators
 
 __all__ = ["Journal"]
@@ -85,8 +86,13 @@ class Journal:
     def _write(self, moment: _Moment, state: bytes) -> None:
         self.folder.mkdir(exist_ok=True)
         partial = self.folder / f".{moment.file}.{os.getpid()}.partial"
-        partial.write_bytes(state)
-        partial.replace(self.folder / moment.file)
+        try:
+            with naming(partial):
+                partial.write_bytes(state)
+            partial.replace(self.folder / moment.file)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
         self._entries[moment] = state
         before = max((each for each in self._entries if each < moment), default=None)
         for each in [each for each in self._entries if each.task < moment.task - KEPT_TASKS and each != before]:

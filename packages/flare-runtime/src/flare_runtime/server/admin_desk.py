@@ -23,8 +23,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,8 @@ from flare_core.job import check_name
 from flare_runtime.archive import MAX_ARCHIVE_BYTES, read_entry, sha256_of
 from flare_runtime.server.members import MembersError
 from flare_runtime.server.rights import RightsError, check_right, check_studies
-from flare_runtime.server.scheduler import Needs
-from flare_runtime.server.store import JobRow, Participant
+from flare_runtime.server.scheduler import Needs, natural_order
+from flare_runtime.server.store import DatabaseError, JobRow, Participant
 from flare_runtime.terminal import one_line
 from flare_tensor_downloader import add_file, download_file
 from flare_transport import Message, TransportError, blocking
@@ -119,7 +120,11 @@ class AdminDesk:
         payload = message.payload
         target = payload[0] if isinstance(payload, list) and payload and topic != "submit" else ""
         name = target if isinstance(target, str) else f"a {type(target).__name__}"
-        self._store.note(who.name, topic, one_line(name)[:200], one_line(outcome[:2000]))
+        name = one_line(name)[:200]
+        try:
+            self._store.note(who.name, topic, name, one_line(outcome[:2000]))
+        except DatabaseError as error:  # what was asked for is done; this log, too, tells who did it
+            logger.error("audit who=%s what=%s target=%s outcome=%s: %s", who.name, topic, name, outcome, error)
 
     def _submit(self, who: Participant, message: Message, archive: str, sha256: str, options: dict[str, Any]) -> Any:
         study = str(options.get("study") or "default")
@@ -154,10 +159,18 @@ class AdminDesk:
 
     def _check_possible(self, needs: Needs, study: str) -> None:
         known = self._daemon.sites_of(study)
-        if max(needs.min_clients, len(needs.mandatory)) > len(known):
+        wanted = max(needs.min_clients, len(needs.mandatory))
+        those = f"the study {study!r} ({', '.join(known) or 'none'})"
+        if wanted > len(known):
             raise JobError(
-                f"the job needs {needs.min_clients} sites, but {len(known)} take part in the study {study!r}"
-                f" ({', '.join(known) or 'none'}); invite more, or ask for fewer"
+                f"the job needs {wanted} sites, but {len(known)} take part in {those}; invite more, or ask for fewer"
+            )
+        unknown = [site for site in natural_order({*needs.sites, *needs.mandatory}) if site not in known]
+        named = [site for site in known if not needs.sites or site in needs.sites]
+        if wanted > len(named) or set(unknown) & set(needs.mandatory):
+            raise JobError(
+                f"the job names {', '.join(unknown) or 'too few sites'}, and needs {wanted} sites of those that take"
+                f" part in {those}{_meant(unknown, known)}; correct the names, or invite these sites first"
             )
 
     def _jobs(self, who: Participant, message: Message, study: str | None = None) -> list[dict[str, Any]]:
@@ -173,6 +186,8 @@ class AdminDesk:
         return {**_plain(self._visible(who, id_)), **self._progress(id_)}
 
     def _progress(self, id_: str) -> dict[str, Any]:
+        if (end := self._daemon.unrecorded_end(id_)) is not None:
+            return {"progress": {"waiting_for": end}}
         running = self._daemon.running.get(id_)
         if running is None:
             return {}
@@ -339,6 +354,11 @@ class AdminDesk:
         if not 0 <= count <= MOST_LINES:
             raise MembersError(f"{count} lines of the audit log cannot be had; ask for up to {MOST_LINES}")
         return self._store.audit(count)
+
+
+def _meant(unknown: Sequence[str], known: Sequence[str]) -> str:
+    close = [match for site in unknown for match in get_close_matches(site, known, n=1)]
+    return f"; is {close[0]} meant?" if close else ""
 
 
 def _checked(topic: str, payload: Any, types: tuple[Any, ...]) -> list[Any]:

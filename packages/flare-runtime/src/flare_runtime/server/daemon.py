@@ -7,6 +7,7 @@ import logging
 import shutil
 import threading
 import time
+from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from flare_runtime.server.running import RunningJob
 from flare_runtime.server.scheduler import Capacity, Needs, grant, natural_order
 from flare_runtime.server.settings import ServerSettings
 from flare_runtime.server.site_desk import SiteDesk
-from flare_runtime.server.store import JobRow, Store
+from flare_runtime.server.store import DatabaseError, JobRow, Store
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, TransportError
 from flare_transport.address import speaks_for
@@ -35,7 +36,24 @@ __all__ = ["ServerDaemon"]
 
 logger = logging.getLogger(__name__)
 
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between attempts to write down what could not be
+
 ABORTED_BY = "aborted by "  # begins the reason of a job that is to end
+
+
+class StoppingError(FlareError):
+    """The server is being stopped, and will answer when it is started again."""
+
+
+@dataclass(slots=True)
+class _End:
+    """How a job ended, and why that is not written down yet."""
+
+    row: JobRow
+    status: RunStatus
+    reason: str
+    ended: float
+    problem: str = ""
 
 
 class ServerDaemon:
@@ -68,6 +86,9 @@ class ServerDaemon:
         self.since: dict[str, float] = {}
         self.running: dict[str, RunningJob] = {}
         self._stopping = False
+        self._unsaved: dict[str, dict[str, Any]] = {}  # by job, what the database could not take yet
+        self._unrecorded: dict[str, _End] = {}  # by job, the ends that could not be written down yet
+        self._is_behind = False  # so that a thread tries to write again
         self.cell = Cell(
             self.kit.info.name,
             reconnect_grace_s=self.settings.link_grace_s,
@@ -113,10 +134,10 @@ class ServerDaemon:
         """Refuse to wait any longer if the server is being stopped.
 
         Raises:
-            FlareError: it is.
+            StoppingError: it is.
         """
         if self._stopping:
-            raise FlareError("the server is being stopped; ask again when it is there")
+            raise StoppingError("the server is being stopped; ask again when it is there")
 
     def add_job(self, row: JobRow, archive: Path | None = None) -> None:
         """Keep a new job under an id of its own, and start it if that is possible.
@@ -154,10 +175,18 @@ class ServerDaemon:
 
     def schedule(self) -> None:
         """Start the jobs that can run now, and say of the others what they wait for."""
+        try:
+            self._schedule()
+        except DatabaseError as error:
+            self._try_again(error)
+
+    def _schedule(self) -> None:
         if self._stopping:
             return
         waiting = self.store.jobs(states=(RunStatus.SUBMITTED.value, RunStatus.WAITING.value))
         for row in sorted(waiting, key=lambda each: -each.priority):
+            if row.id in self.running or row.id in self._unrecorded:
+                continue  # which the database does not know yet
             needs = Needs.from_json(row.needs)
             if len(self.running) >= self.settings.max_jobs:
                 reason = f"{len(self.running)} jobs are running, which is as many as max_jobs allows"
@@ -177,8 +206,8 @@ class ServerDaemon:
     def update(self, job: str, **changes: Any) -> None:
         """Change a job's row, and tell those who wait for that."""
         with self.lock:
-            self.store.update_job(job, **changes)
-            self.changed.notify_all()
+            self._unsaved[job] = {**self._unsaved.get(job, {}), **changes}
+            self._save()
 
     def abort(self, row: JobRow, who: str) -> None:
         """End a job, whether it runs or waits."""
@@ -203,6 +232,8 @@ class ServerDaemon:
             except TransportError as error:
                 logger.info("relay not told relay=%s of=%s reason=%s", relay.name, name, error)
         self._left(name, "it was put out")
+        with self.lock:
+            self.schedule()  # jobs may wait for it that need not any more, or in vain
 
     def _prepare(self, row: JobRow) -> None:
         """Unpack a job's content in its folder, and pack what the sites need of it, if that was not done yet."""
@@ -226,10 +257,10 @@ class ServerDaemon:
         try:
             self._prepare(row)  # done long ago, unless the folder was lost
         except (JobError, OSError) as error:
-            self.update(row.id, state=RunStatus.FAILED.value, reason=str(error), ended=time.time())
+            self._record_end(row, RunStatus.FAILED, str(error))
             return
         needs = Needs.from_json(row.needs)
-        self.store.update_job(row.id, needs=json.dumps({**row.needs, "cards": cards}))
+        self.update(row.id, needs=json.dumps({**row.needs, "cards": cards}))
         sites = tuple(site for site in self.sites_of(row.study) if not needs.sites or site in needs.sites)
         job = self.running[row.id] = RunningJob(
             row,
@@ -243,7 +274,10 @@ class ServerDaemon:
             started=self._job_started,
             connected=lambda: list(self.connected),
         )
-        job.start([site for site in self.connected if self.hold(job, site)])
+        try:
+            job.start([site for site in self.connected if self.hold(job, site)])
+        except (OSError, RuntimeError) as error:  # no room, no descriptors, no threads
+            self._job_ended(row.id, RunStatus.FAILED, f"the job's process at the server cannot be started ({error})")
 
     def hold(self, job: RunningJob, site: str) -> bool:
         """Give a job what it needs at a site that is there; false if that is not free."""
@@ -260,10 +294,10 @@ class ServerDaemon:
         return True
 
     def _job_started(self, job: str, attempt: int) -> None:
-        row = self.store.job(job)
+        row = self.running[job].row
         reason = "" if attempt == 1 else f"started for the {attempt}. time, from the last completed round"
-        started = row.started or time.time()
-        self.update(job, state=RunStatus.RUNNING.value, reason=reason, started=started, attempts=attempt)
+        row.started = row.started or time.time()
+        self.update(job, state=RunStatus.RUNNING.value, reason=reason, started=row.started, attempts=attempt)
 
     def _job_ended(self, job: str, status: RunStatus, reason: str) -> None:
         if self._stopping:
@@ -277,12 +311,73 @@ class ServerDaemon:
         self.schedule()
 
     def _record_end(self, row: JobRow, status: RunStatus, reason: str) -> None:
-        summary = self.jobs_folder / row.id / "run" / "summary.json"
-        if not summary.is_file():
-            write_summary(
-                summary, {"outcome": status.value, "job": row.name, "job_id": row.id, "error": reason or None}
-            )
-        self.update(row.id, state=status.value, reason=reason, ended=time.time())
+        """Write down how a job ended; as soon as that can be done, if it cannot now."""
+        with self.lock:
+            self._unrecorded[row.id] = _End(row, status, reason, time.time())
+            self._record_ends()
+
+    def unrecorded_end(self, job: str) -> str | None:
+        """What is waited for to write down how a job ended; None if nothing is."""
+        end = self._unrecorded.get(job)
+        if end is None:
+            return None
+        return f"it has {end.status.value}, which {end.problem or 'is just being written down'}"
+
+    def _record_ends(self) -> None:
+        for id_, end in list(self._unrecorded.items()):
+            summary = self.jobs_folder / id_ / "run" / "summary.json"
+            values = {"outcome": end.status.value, "job": end.row.name, "job_id": id_, "error": end.reason or None}
+            changes = self._unsaved.get(id_, {}) | {"state": end.status.value, "reason": end.reason, "ended": end.ended}
+            try:
+                if not summary.is_file():
+                    write_summary(summary, values)
+                self.store.update_job(id_, **changes)
+            except (OSError, DatabaseError) as error:
+                end.problem = f"cannot be written down yet ({error})"
+                self._try_again(error)
+            else:
+                del self._unrecorded[id_]
+                self._unsaved.pop(id_, None)
+                self.changed.notify_all()
+
+    def _save(self) -> None:
+        """Have the database take what it could not before."""
+        for id_, changes in list(self._unsaved.items()):
+            try:
+                self.store.update_job(id_, **changes)
+            except DatabaseError as error:
+                return self._try_again(error)
+            if self._unsaved.get(id_) is changes:
+                del self._unsaved[id_]
+            self.changed.notify_all()
+
+    def _try_again(self, error: Exception) -> None:
+        """Have a thread try to write again what could not be written, until that succeeds."""
+        logger.error("not written, is tried again reason=%s", error)
+        if not self._is_behind:
+            self._is_behind = True
+            threading.Thread(target=self._catch_up, name="flare-catch-up", daemon=True).start()
+
+    def _can_read(self) -> bool:
+        try:
+            self._schedule()
+        except DatabaseError:
+            return False
+        return True
+
+    def _catch_up(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            with self.changed:
+                if self.changed.wait_for(lambda: self._stopping, pause_s):
+                    return
+                self._record_ends()
+                self._save()
+                if not self._unrecorded and not self._unsaved and self._can_read():
+                    self._is_behind = False
+                    logger.info("all is written that could not be")
+                    return
+            pause_s = min(2 * pause_s, LAST_PAUSE_S)
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         self._left(peer, f"its connection ended ({error or 'closed'})")
@@ -292,11 +387,14 @@ class ServerDaemon:
         with self.lock:
             if self._stopping:
                 return
-            for site in [site for site in self.connected if speaks_for(peer, site)]:
+            gone = [site for site in self.connected if speaks_for(peer, site)]
+            for site in gone:
                 del self.connected[site]
                 logger.info("site disconnected site=%s reason=%s", site, reason)
                 for job in self.running.values():
                     job.site_left(site, reason)
+            if gone:
+                self.schedule()  # which says of the jobs that wait what they wait for now
             self.changed.notify_all()
 
     def _add_provisioned(self) -> None:

@@ -6,7 +6,7 @@ It runs the same controller as the simulator. Messages to and from its daemon:
     job.round    [job id, round]           rounds were completed
     job.done     [job id, status, error]   (request) it has ended and is about to exit
     site.left    [cell, reason]            what served a site is gone; it may come back
-    site.ended   [cell]                    what served a site has ended in order
+    site.ended   [cell, site or nil]       what served a site has ended, in order, or as that site's script ended it
     site.failed  [site, message, details]  a site is lost for good
     job.abort    [reason]                  end now
     job.status   []                        (request) -> {round, rounds, waiting_for, since, sites}
@@ -38,7 +38,6 @@ from flare_runtime.run.event_log import EVENTS, EventLog
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.record import write_summary
 from flare_runtime.run.roster import Roster
 from flare_transport import Cell, Message, SocketLink, blocking
 from flare_transport.address import speaks_for
@@ -108,9 +107,7 @@ class _JobProcess:
                 return status.value, reason_of(error) or ""
         except Exception as error:
             logger.exception("the job cannot be run")
-            text = reason_of(error)
-            write_summary(self._folder.summary, {"outcome": "failed", "job_id": self._plan["job_id"], "error": text})
-            return "failed", text or ""
+            return "failed", reason_of(error) or ""  # the daemon writes the summary, as soon as there is room for it
 
     def start(self) -> None:
         """The workflow itself waits for as many sites as it needs."""
@@ -164,7 +161,11 @@ class _JobProcess:
         if log is None:
             path = self._folder.site(site) / "log.txt"
             log = self._logs[site] = path.open("ab", buffering=0)
-        log.write(content)
+        try:
+            while content:  # of what a full disk has room for, the system says no error, but writes less
+                content = content[log.write(content) :]
+        except OSError as error:
+            logger.warning("log of a site cut short site=%s bytes=%s reason=%s", site, len(content), error)
         self._grew()
 
     def _status(self) -> dict[str, Any]:

@@ -11,7 +11,14 @@ from typing import Any
 
 from flare_core import RunStatus
 from flare_runtime.archive import sha256_of
-from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER, NO_SERVER, JobProcess, exit_reason
+from flare_runtime.processes.job_process import (
+    IN_ORDER,
+    KILLED_SCRIPT,
+    LOST_SERVER,
+    NO_SERVER,
+    JobProcess,
+    exit_reason,
+)
 from flare_runtime.server.store import JobRow
 from flare_tensor_downloader import Downloader, add_file
 from flare_transport import Cell, TransportError
@@ -160,10 +167,12 @@ class RunningJob:
         """What served a site has ended; true if the job should be sent there again."""
         if self._hosts.get(site) != host:
             return False  # of an earlier start
-        if code == 0:
-            self._tell("site.ended", [host])
+        if code in (0, IN_ORDER):
+            self._tell("site.ended", [host, site if code == 0 else None])
             return False
         del self._hosts[site]
+        if self._outcome is not None:
+            return False  # the run is over, and the process of the job is about to exit
         if code in (-signal.SIGKILL, LOST_SERVER, KILLED_SCRIPT, NO_SERVER):
             self._tell("site.left", [host, f"its process {exit_reason(code)}"])
             if code == LOST_SERVER:  # it was well, and a network may fail as often as it likes
@@ -186,16 +195,20 @@ class RunningJob:
         self._kills.clear()
 
     def done(self, status: RunStatus, error: str) -> None:
-        """The job's process says how it ended; it is about to exit."""
+        """The job's process says how it ended; it is about to exit, and made to if a component's thread hinders it."""
         self._outcome = (status, error)
+        self._end_soon()
 
     def abort(self, reason: str) -> None:
         """End the job."""
         self._aborting = reason
         self._tell("job.abort", [reason])
+        self._end_soon()
+
+    def _end_soon(self) -> None:
         process = self.process
         if process is not None:
-            threading.Thread(target=process.end_within, args=(ABORT_S,), name="flare-abort", daemon=True).start()
+            threading.Thread(target=process.end_within, args=(ABORT_S,), name="flare-end", daemon=True).start()
 
     def close(self) -> None:
         """End the job's process for now: the server is being stopped, and goes on with the job when it is started."""
@@ -223,7 +236,7 @@ class RunningJob:
                 return
             self.is_up = False
             logger.info("job process ended job=%s attempt=%s code=%s", self.row.id, attempt, code)
-            if self._outcome is not None and (code == 0 or self._aborting):  # it may have ended before it was aborted
+            if self._outcome is not None:  # it may have ended before it was aborted; how it then exits changes nothing
                 return self._ended(self.row.id, *self._outcome)
             if self._aborting:
                 return self._ended(self.row.id, RunStatus.ABORTED, self._aborting)
@@ -232,4 +245,7 @@ class RunningJob:
             if self._crashes > MOST_CRASHES:
                 return self._ended(self.row.id, RunStatus.FAILED, f"{reason}, {self._crashes} times without a round")
             logger.warning("%s; it is started again job=%s", reason, self.row.id)
-            self.start(self._connected())
+            try:
+                self.start(self._connected())
+            except (OSError, RuntimeError) as error:  # no room, no descriptors, no threads
+                self._ended(self.row.id, RunStatus.FAILED, f"{reason}, and cannot be started again ({error})")

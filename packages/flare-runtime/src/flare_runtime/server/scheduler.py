@@ -110,18 +110,29 @@ class Capacity:
 
     def fit(self, wanted: Mapping[str, float]) -> tuple[int, ...] | str:
         """Return the cards that the job would get, or what is missing."""
+        if (lack := self.lacks(wanted)) is not None:
+            return lack
         cpus = float(wanted.get("num_of_cpus", 0))
         free_cpus = self.num_of_cpus - sum(self.cpus_of.values())
         if cpus > free_cpus:
             return f"{cpus:g} processors are needed, {free_cpus:g} of {self.num_of_cpus:g} are free"
         count = int(wanted.get("num_of_gpus", 0))
-        if count and wanted.get("mem_per_gpu_in_GiB", 0) > self.mem_per_gpu_in_GiB:
-            return f"{wanted['mem_per_gpu_in_GiB']:g} GiB a GPU are needed, its have {self.mem_per_gpu_in_GiB:g}"
         taken = {card for cards in self.gpus_of.values() for card in cards}
         free = [card for card in range(self.num_of_gpus) if card not in taken]
         if count > len(free):
             return f"{count} GPUs are needed, {len(free)} of {self.num_of_gpus} are free"
         return tuple(free[:count])
+
+    def lacks(self, wanted: Mapping[str, float]) -> str | None:
+        """What is wanted that the site does not have even when no job runs; None if it has all."""
+        cpus, count = float(wanted.get("num_of_cpus", 0)), int(wanted.get("num_of_gpus", 0))
+        if cpus > self.num_of_cpus:
+            return f"{cpus:g} processors are needed, it has {self.num_of_cpus:g}"
+        if count > self.num_of_gpus:
+            return f"{count} GPUs are needed, it has {self.num_of_gpus}"
+        if count and wanted.get("mem_per_gpu_in_GiB", 0) > self.mem_per_gpu_in_GiB:
+            return f"{wanted['mem_per_gpu_in_GiB']:g} GiB a GPU are needed, its have {self.mem_per_gpu_in_GiB:g}"
+        return None
 
     def hold(self, job: str, cards: tuple[int, ...], wanted: Mapping[str, float]) -> None:
         """Give a job what it needs."""
@@ -169,6 +180,9 @@ def grant(needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacit
         wanted = f"{needs.min_clients} sites are needed, {len(fits)} are ready"
         if missing:
             wanted += f"; {', '.join(missing)} must be among them"
+        never = {site for site in sites if site in connected and connected[site].lacks(needs.at(site)) is not None}
+        if len(sites) - len(never) < needs.min_clients or {*never, *unknown} & set(needs.mandatory):
+            wanted = f"it cannot start with the sites that there are: {wanted}"
         return Grant(reason=f"{wanted} ({'; '.join(refusals) or 'nobody else takes part in this study'})")
     return Grant(cards=fits)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from alembic.config import Config
 
 from flare_core import FlareError, RunStatus
 
-__all__ = ["JobRow", "Participant", "Store", "StoreError", "migrations"]
+__all__ = ["DatabaseError", "JobRow", "Participant", "Store", "StoreError", "migrations"]
 
 metadata = sa.MetaData()
 
@@ -71,6 +72,10 @@ audit = sa.Table(
 
 class StoreError(FlareError):
     """The database cannot be used, or holds no such thing."""
+
+
+class DatabaseError(StoreError):
+    """The database cannot be used now: its disk is full, another process has locked it, or its server is away."""
 
 
 @dataclass(slots=True)
@@ -148,9 +153,12 @@ class Store:
         url: such as ``sqlite:////var/lib/flare/flare.db`` or ``postgresql+psycopg://user:password@host/flare``.
     Raises:
         StoreError: it cannot be opened; names it.
+
+    Every method raises :class:`DatabaseError` while the database cannot be used.
     """
 
     def __init__(self, url: str) -> None:
+        self._shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
         try:
             self._engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
             if url.startswith("sqlite"):
@@ -158,17 +166,36 @@ class Store:
             with self._engine.begin() as connection:
                 command.upgrade(migrations(connection), "head")
         except (sa.exc.SQLAlchemyError, ImportError) as error:
-            shown = sa.make_url(url).render_as_string(hide_password=True) if "://" in url else url
-            raise StoreError(f"the database {shown} cannot be used: {error}") from error
+            raise StoreError(f"the database {self._shown} cannot be used: {error}") from error
 
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
 
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise self._unusable(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: sa.exc.SQLAlchemyError) -> DatabaseError:
+        reason = getattr(error, "orig", None) or error  # without the statement and its values
+        return DatabaseError(f"the database {self._shown} cannot be used now: {str(reason).strip()}")
+
     def add_job(self, job: JobRow) -> None:
         """Keep a new job."""
         values = asdict(job) | {"needs": json.dumps(job.needs)}
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(jobs.insert().values(values))
 
     def job(self, id_: str) -> JobRow:
@@ -177,7 +204,7 @@ class Store:
         Raises:
             StoreError: there is none with that id.
         """
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(jobs.select().where(jobs.c.id == id_)).mappings().first()
         if row is None:
             raise StoreError(f"there is no job {id_!r}; see 'flare job list'")
@@ -190,28 +217,28 @@ class Store:
             query = query.where(jobs.c.study == study)
         if states:
             query = query.where(jobs.c.state.in_(states))
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_job(dict(row)) for row in connection.execute(query).mappings()]
 
     def has_blob(self, digest: str) -> bool:
         """Whether a job has this content."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.execute(sa.select(jobs.c.id).where(jobs.c.blob == digest).limit(1)).first() is not None
 
     def update_job(self, id_: str, **changes: Any) -> JobRow:
         """Change some values of a job and return it."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(jobs.update().where(jobs.c.id == id_).values(changes))
         return self.job(id_)
 
     def delete_job(self, id_: str) -> None:
         """Forget a job."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(jobs.delete().where(jobs.c.id == id_))
 
     def participant(self, name: str) -> Participant | None:
         """Return a site or an administrator; None if nobody is called so."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(participants.select().where(participants.c.name == name)).mappings().first()
         return None if row is None else Participant(**row)
 
@@ -220,26 +247,26 @@ class Store:
         query = participants.select().order_by(participants.c.name)
         if kind is not None:
             query = query.where(participants.c.kind == kind)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [Participant(**row) for row in connection.execute(query).mappings()]
 
     def put_participant(self, participant: Participant) -> None:
         """Keep a participant in the place of who was called so before."""
         participant.changed = time.time()
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(participants.delete().where(participants.c.name == participant.name))
             connection.execute(participants.insert().values(asdict(participant)))
 
     def note(self, who: str, what: str, target: str, outcome: str = "ok") -> None:
         """Write a line of the audit log."""
         values = {"time": time.time(), "who": who, "what": what, "target": target, "outcome": outcome}
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(audit.insert().values(values))
 
     def audit(self, last: int = 100) -> list[dict[str, Any]]:
         """Return the last lines of the audit log, oldest first."""
         query = audit.select().order_by(audit.c.id.desc()).limit(last)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = list(connection.execute(query).mappings())
         return [{str(key): value for key, value in row.items()} for row in reversed(rows)]
 

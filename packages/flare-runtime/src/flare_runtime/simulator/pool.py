@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -163,6 +164,8 @@ class WorkerPool:
     def _await_end(self, worker: _Worker) -> None:
         _, status, usage = os.wait4(worker.pid, 0)
         code = os.waitstatus_to_exitcode(status)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)  # what its scripts have left behind
         remove_scratch(worker.pid)
         worker.peak_bytes = usage.ru_maxrss * 1024
         worker.cpu_s = usage.ru_utime + usage.ru_stime

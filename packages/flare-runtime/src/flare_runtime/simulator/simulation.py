@@ -10,6 +10,7 @@ from flare_core import Job, RunStatus
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.interrupts import attentive
 from flare_runtime.job_code import importable
+from flare_runtime.processes.job_process import IN_ORDER
 from flare_runtime.run.controller import RunController
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.roster import Roster
@@ -108,8 +109,8 @@ class Simulation:
         if self._stopping:
             return
         federation = self._controller.federation
-        if death.status == 0:
-            return federation.site_ended(death.plan.name)
+        if death.status in (0, IN_ORDER):
+            return federation.site_ended(death.plan.name, death.site if death.status == 0 else None)
         federation.fail(death.site, f"{death.site}: its script {death.reason}", death.details)
         for site in death.plan.sites:
             if site != death.site:

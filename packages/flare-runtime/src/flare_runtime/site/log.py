@@ -41,6 +41,7 @@ class _Tee(io.RawIOBase):
         self._site = site
         self._waiting = bytearray()
         self._left_out = False
+        self._lost, self._problem = 0, ""
         self._over = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._forward, name=f"flare-log-{site}", daemon=True)
@@ -51,7 +52,7 @@ class _Tee(io.RawIOBase):
 
     def write(self, content: Any) -> int:
         piece = bytes(content)
-        self._file.write(piece)
+        self._keep(piece)
         with self._changed:
             if len(self._waiting) < MOST_WAITING_BYTES:
                 self._waiting += piece
@@ -60,6 +61,20 @@ class _Tee(io.RawIOBase):
                 self._waiting += b"\n[more than could be sent; the rest is in the log at the site]\n"
             self._changed.notify()
         return len(piece)
+
+    def _keep(self, piece: bytes) -> None:
+        """Write into the file here; a full disk costs its part of the log, which says so, and not the script's work."""
+        try:
+            if self._lost:
+                self._write_all(f"\n[{self._lost} bytes are missing here: {self._problem}]\n".encode())
+                self._lost = 0
+            self._write_all(piece)
+        except OSError as error:
+            self._lost, self._problem = self._lost + len(piece), str(error)
+
+    def _write_all(self, piece: bytes) -> None:
+        while piece:
+            piece = piece[self._file.write(piece) :]
 
     def close(self) -> None:
         """Send what waits, and close the file."""

@@ -230,11 +230,15 @@ class Site(SiteChannel):
         """Whether a task is there, or the run is over."""
         return bool(self._inbox) or self._over
 
+    def owes_task(self) -> bool:
+        """Whether a task is there that was not answered, or not even taken."""
+        return self._task is not None or bool(self._inbox)
+
     def owes_reply(self) -> bool:
         """Whether a task that was taken is unanswered, or one comes before the run is over."""
         if self._task is None:
             self.turns.wait(self.seat, self.has_news)
-        return self._task is not None or bool(self._inbox)
+        return self.owes_task()
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         self._received.take_back(self.site)
@@ -329,7 +333,7 @@ class Site(SiteChannel):
 
     def warn(self, text: str) -> None:
         """Show a warning to the people who watch the run."""
-        self.folder.log.write(f"warning: {text}\n")
+        self.note(f"warning: {text}")
         try:
             self.cell.send(self._server, "warning", [self.site, text])
         except TransportError as error:
@@ -343,6 +347,14 @@ class Site(SiteChannel):
         model = apply_filters(self._result_filters, model, context)
         self._filter_states.end(task)
         return model
+
+    def note(self, text: str) -> None:
+        """Write a line into the site's log; where the disk is full, what it is about goes on without."""
+        try:
+            self.folder.log.write(f"{text}\n")
+            self.folder.log.flush()
+        except OSError as error:
+            logger.warning("not written into the log of the site site=%s text=%s reason=%s", self.site, text, error)
 
     def _context(self, point: FilterPoint, task: Task) -> FilterContext:
         return FilterContext(point, self.site, task.name, task.model.current_round)

@@ -30,7 +30,7 @@ from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
 from flare_runtime.processes.cores import keep_to_core
-from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER, make_scratch
+from flare_runtime.processes.job_process import IN_ORDER, KILLED_SCRIPT, LOST_SERVER, make_scratch
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.journal import Journal
@@ -72,8 +72,7 @@ def run_worker(
         _prepare_process(plan, loaded)
         with log_to(RunFolder(plan.run_folder).log, plan.log_config):
             lane = None if plan.lane is None or lanes is None else Lane(lanes, plan.lane)
-            _Worker(plan, connection, lane).run()
-        code = 0
+            code = _Worker(plan, connection, lane).run()
     except BaseException:
         traceback.print_exc(file=sys.__stderr__)
         logger.exception("worker failed index=%s", plan.index)
@@ -87,6 +86,8 @@ def run_worker(
 def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if plan.connect is None and hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # so that what a script has started can be ended with the process, however that ends
     keep_to_core(plan.core)
     share_arenas(len(plan.sites))
     gc.freeze()  # what was forked is not looked at again, so its pages stay shared
@@ -134,6 +135,7 @@ class _Worker:
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._is_lost = False
+        self._is_cut_off = False  # a site could not reach the server, so it has not served to the end
         self._note = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
         self._index = {name: index for index, name in enumerate(plan.sites)}
         self._turns = Turns(self._announce, lane)
@@ -143,7 +145,8 @@ class _Worker:
         # The sites of a simulation share a machine, so each has a place of its own for temporary files.
         self._scratch = make_scratch() if plan.connect is None else None
 
-    def run(self) -> None:
+    def run(self) -> int:
+        """Serve until all scripts have ended; return the exit code of the process."""
         for topic, handler in (("task", self._on_task), ("withdraw", self._on_withdraw), ("end", self._on_end)):
             self._cell.handle(topic, self._from_server(handler), inline=True)
         self._cell.on_peer_lost(self._peer_lost)
@@ -179,6 +182,7 @@ class _Worker:
         for log in self._logs:
             log.close()
         self._cell.close()
+        return LOST_SERVER if self._is_cut_off else IN_ORDER
 
     def _all_parts(self) -> list[_Part]:
         return [part for parts in self._parts.values() for part in parts]
@@ -233,6 +237,7 @@ class _Worker:
             site.serve(part.executor)
         except (PeerLostError, UnreachableError):
             logger.exception("server lost site=%s", site.site)
+            self._is_cut_off = True
         except ScriptKilledError as error:
             if self._plan.connect is None:  # nobody starts it again
                 self._report(site, str(error.args[0]), error.details)
@@ -253,16 +258,14 @@ class _Worker:
     def _leave(self, site: Site, reason: str) -> None:
         """End this process as if it had been killed itself; the site's daemon has the server send the job again."""
         logger.error("%s", reason)
-        site.folder.log.write(f"{reason}\n")
-        site.folder.log.flush()
+        site.note(reason)
         end_external_processes()
         os._exit(KILLED_SCRIPT)
 
     def _report(self, site: Site, message: str, details: str) -> None:
         if self._is_lost:  # then it was ended from here
             return
-        site.folder.log.write(f"{details or message}\n")
-        site.folder.log.flush()
+        site.note(details or message)
         self._cell.send(self._plan.server, "failed", [site.site, message, details])
 
     def _refused(self, name: str, error: FobsError) -> None:

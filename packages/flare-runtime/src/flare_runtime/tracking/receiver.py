@@ -1,7 +1,8 @@
 """Receiver: hands what is logged in a run to a tracker; neither a slow tracker nor one that fails disturbs the run.
 
-A thread of the receiver's own writes, so that rounds do not wait for a network or a disk. The first failure ends the
-tracking, with a warning, and never the run: ``metrics.jsonl`` has every number in any case.
+A thread of the receiver's own does all that can take long, so that rounds do not wait for a network or a disk. The
+first failure ends the tracking, with a warning, and never the run: ``metrics.jsonl`` has every number in any case. A
+tracker that has taken nothing for a while is given up likewise, and the end of a run waits no longer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 import uuid
 from abc import abstractmethod
 from collections import deque
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 MOST_WAITING = 10_000  # entries, before whoever logs waits for the tracker
 MOST_AT_ONCE = 500
 PATIENCE_S = 5.0  # at the end of the run, before it says what it waits for
+MOST_S = 300.0  # at the end of the run, however much there is to write
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +59,35 @@ class Receiver(Observer):
     extra: ClassVar[str]
     """The extra of flare-runtime that brings its package."""
 
+    opens_within_s: ClassVar[float] = 15.0
+    """For how long the start of a run waits for the tracker; afterwards it begins to track when that answers."""
+
+    stalls_after_s: ClassVar[float] = 60.0
+    """For how long a tracker may take nothing of what waits for it before it is given up."""
+
     def attach(self, run: ObservedRun) -> None:
         self._run = run
         self._warnings: deque[str] = deque()
         self._ignored: set[str] = set()
         self._has_failed = False
-        self._queue: queue.Queue[MetricLogged | None] = queue.Queue(MOST_WAITING)
-        self._thread: threading.Thread | None = None
-        try:
-            self.open(run)  # here and not on the thread, which must not import what a script may be importing
-        except Exception as error:
-            self._fail(error)
-        else:
-            self._thread = threading.Thread(target=self._work, name=f"flare-{self.tracker}", daemon=True)
-            self._thread.start()
-            run.events.subscribe(MetricLogged, self._take)
+        self._is_given_up = False
+        self._end_of_run: RunEnded | None = None
+        self._queue: queue.Queue[MetricLogged | RunEnded] = queue.Queue(MOST_WAITING)
+        self._is_open = False
+        self._opened = threading.Event()  # or failed to
+        self._moved = time.monotonic()  # when the tracker has last taken something
+        self._thread = threading.Thread(target=self._work, name=f"flare-{self.tracker}", daemon=True)
+        self._thread.start()
+        if not self._opened.wait(self.opens_within_s):  # so that no script is there yet that imports the same modules
+            self.warn(f"it has not answered for {self.opens_within_s:g} s; the run goes on, and tells it when it does")
+        run.events.subscribe(MetricLogged, self._take)
         for kind in (RunStarted, RoundEnded):
             run.events.subscribe(kind, self._tell)
         run.events.subscribe(RunEnded, self._end)
 
     @abstractmethod
     def open(self, run: ObservedRun) -> None:
-        """Import what is needed and begin to track."""
+        """Import what is needed and begin to track; as all of these, on the receiver's own thread."""
 
     @abstractmethod
     def write(self, entries: Sequence[Entry]) -> None:
@@ -102,7 +112,19 @@ class Receiver(Observer):
         return path.read_text(encoding="ascii").strip()
 
     def _take(self, event: MetricLogged) -> None:
-        self._queue.put(event)
+        if not self._has_failed and not self._is_given_up:
+            self._put(event)
+
+    def _put(self, event: MetricLogged | RunEnded) -> None:
+        """Hand over what is to be written; if there is no room for it, and none comes, give the tracker up."""
+        try:
+            self._queue.put(event, timeout=self.stalls_after_s)
+        except queue.Full:
+            self._give_up(f"it has taken nothing for {self.stalls_after_s:g} s")
+
+    def _give_up(self, why: str) -> None:
+        self._is_given_up = True
+        self.warn(f"{why}, and is given up; the run goes on without it, and metrics.jsonl has all numbers")
 
     def _tell(self, event: Event) -> None:
         """Show warnings on the thread on which the run does."""
@@ -110,40 +132,57 @@ class Receiver(Observer):
             self._run.warn(f"{self.tracker}: {self._warnings.popleft()}")
 
     def _end(self, event: RunEnded) -> None:
-        if self._thread is not None:
-            self._queue.put(None)
+        until = time.monotonic() + MOST_S
+        if not self._is_given_up:
+            self._put(event)
+        if not self._is_given_up:
             self._thread.join(PATIENCE_S)
-            if self._thread.is_alive():
-                self.warn("the run is over and waits for it to take what was logged")
-                self._tell(event)
-                self._thread.join()
-            try:
-                self.close(event)
-            except Exception as error:
-                self._fail(error)
+        if not self._is_given_up and self._thread.is_alive() and self._is_open:
+            self.warn("the run is over and waits for it to take what was logged")
+            self._tell(event)
+            while (left_s := self._left_s(until)) > 0 and self._thread.is_alive():
+                self._thread.join(left_s)
+        if self._thread.is_alive() and not self._is_given_up:
+            self._give_up("it has not taken all that was logged in the run")
         self._tell(event)
+
+    def _left_s(self, until: float) -> float:
+        """How much longer the end of the run waits: while something is taken now and then, and never for ever."""
+        return min(until, self._moved + self.stalls_after_s) - time.monotonic()
 
     def _work(self) -> None:
         try:
+            try:
+                self.open(self._run)
+                self._is_open = True
+            finally:
+                self._opened.set()
             for batch in self._batches():
                 self.write([entry for event in batch if (entry := self._entry(event)) is not None])
         except Exception as error:
             self._fail(error)
             for _ in self._batches():  # nobody may wait for room in the queue
                 pass
+        if self._is_open and self._end_of_run is not None:
+            try:
+                self.close(self._end_of_run)
+            except Exception as error:
+                self._fail(error)
 
     def _batches(self) -> Iterator[list[MetricLogged]]:
         """What has come, as much at once as is there; ends with the run."""
-        while True:
-            first = self._queue.get()
-            batch = [] if first is None else [first]
-            while first is not None and len(batch) < MOST_AT_ONCE and not self._queue.empty():
-                first = self._queue.get()
-                batch += [] if first is None else [first]
+        while self._end_of_run is None:
+            batch: list[MetricLogged] = []
+            while not batch or (len(batch) < MOST_AT_ONCE and not self._queue.empty()):
+                event = self._queue.get()
+                self._moved = time.monotonic()
+                if isinstance(event, RunEnded):
+                    self._end_of_run = event
+                    break
+                batch.append(event)
             if batch:
                 yield batch
-            if first is None:
-                return
+                self._moved = time.monotonic()
 
     def _entry(self, event: MetricLogged) -> Entry | None:
         name = event.key if event.site is None else f"{event.site}/{event.key}"

@@ -1,0 +1,20 @@
+"""Errors of writing that say which file it was: of a disk that is full, the system only says that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["naming"]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in every :class:`OSError` of the block that names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
