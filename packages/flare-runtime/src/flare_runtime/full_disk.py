@@ -11,7 +11,11 @@ __all__ = ["naming"]
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in every :class:`OSError` of the block that names none."""
+    """Name the file in every :class:`OSError` of the block that names none.
+
+    Raises:
+        OSError: the block's own error, with the path.
+    """
     try:
         yield
     except OSError as error:
