@@ -71,6 +71,16 @@ def test_a_comparison_shows_the_parameters_that_differ_and_nothing_else(project)
     assert text.count("accuracy by round") == 3  # the table and a plot for each
 
 
+def test_a_comparison_shows_that_a_script_was_edited(project):
+    run(project, "0.1")
+    project.recipe(SCRIPT + "    # a line more\n", train_args="0.1").execute(project.env())
+    newest, oldest = list_runs(project.folder / "runs")
+    text = flare(project, "runs", "compare", oldest.folder.name, newest.folder.name, "--format", "json")
+    differences = strict(text)["differences"]
+    assert list(differences) == ["code client.py"]
+    assert len(set(differences["code client.py"])) == 2
+
+
 class Shift(Filter):
     """Adds a number to a model."""
 

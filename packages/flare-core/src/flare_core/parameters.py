@@ -38,9 +38,10 @@ _IN_TEXT = (
 def recorded_recipe(recipe: Recipe, job: Job) -> dict[str, Any]:
     """Describe a recipe for the record of its runs: its class, its arguments, and what was added to it.
 
-    The entries are ``class``, ``arguments`` and ``added``: filters and components by the place where they work. All
-    values have a JSON form. An object is described by its class and arguments, an array by its shape and a digest;
-    what looks like a password, a token or a key is masked.
+    The entries are ``class``, ``arguments``, ``added`` (filters and components by the place where they work) and
+    ``code`` (a digest of each Python file that travels with the job). All values have a JSON form. An object is
+    described by its class and arguments, an array by its shape and a digest; what looks like a password, a token or a
+    key is masked.
 
     Args:
         recipe: whose arguments are described.
@@ -51,6 +52,7 @@ def recorded_recipe(recipe: Recipe, job: Job) -> dict[str, Any]:
         "class": recipe.public_name(),
         "arguments": {name: plain(value, name) for name, value in arguments.items()},
         "added": _added(job),
+        "code": _code(job),
     }
 
 
@@ -60,11 +62,16 @@ def parameters_of(job: Job) -> dict[str, Any]:
     found = job.meta.get("recipe")
     if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
         arguments = {str(name): plain(value, str(name)) for name, value in found["arguments"].items()}
-        return {"class": str(found.get("class")), "arguments": arguments, "added": plain(found.get("added") or {})}
+        return {
+            "class": str(found.get("class")),
+            "arguments": arguments,
+            "added": plain(found.get("added") or {}),
+            "code": plain(found.get("code") or {}),
+        }
     workflow = job.server.workflows[0] if job.server.workflows else Component("none")
     described = plain(workflow)
     arguments = {"min_clients": job.min_clients, "seed": job.seed, **described["args"]}
-    return {"class": described["path"], "arguments": arguments, "added": _added(job)}
+    return {"class": described["path"], "arguments": arguments, "added": _added(job), "code": _code(job)}
 
 
 def recorded_model(model: Any) -> Any:
@@ -138,6 +145,18 @@ def _added(job: Job) -> dict[str, Any]:
         if components := {name: plain(each) for name, each in app.components.items() if name != "persistor"}:
             found[f"{where} components"] = components
     return _limited(found)  # type: ignore[no-any-return]  # a dict of few entries stays one
+
+
+def _code(job: Job) -> dict[str, str]:
+    """Digests of a job's Python files: a run can differ from another one by nothing but a line of its script."""
+    bundles = {"": job.code} | {f"{name}/": app.code for name, app in job.sites.items() if app.code is not None}
+    files = {
+        f"{where}{place}": bundle.locate(str(place))
+        for where, bundle in bundles.items()
+        for place in sorted({*bundle.files, *bundle.extra})
+        if place.suffix == ".py"
+    }
+    return _limited({name: _digest(path.read_bytes()) for name, path in files.items()})  # type: ignore[no-any-return]
 
 
 def _masked(text: str) -> str:

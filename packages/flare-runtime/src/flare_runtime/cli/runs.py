@@ -229,7 +229,7 @@ def _comparison_text(comparison: Comparison, metric: str | None) -> str:
     parts = [table(columns, about, empty="")]
     differing = [[name, *map(_cell, values)] for name, values in comparison.differences.items()]
     unknown = [label for label, run in zip(labels, runs, strict=True) if not run.recipe]
-    none = f"parameters of {', '.join(unknown)} were not recorded" if unknown else "the same in all parameters"
+    none = f"parameters of {', '.join(unknown)} were not recorded" if unknown else "the same in all parameters and code"
     parts.append(table(["parameter", *labels], differing, empty=none))
     if metric is not None:
         parts += [_metrics_table(comparison, metric, labels), _rounds_table(comparison.curves[metric], metric, labels)]

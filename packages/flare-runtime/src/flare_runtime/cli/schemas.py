@@ -93,7 +93,7 @@ RUN = _object(
     key_metric={"type": ["string", "null"]},
     best=_or_null(SCORE),
     metrics={"type": "object", "additionalProperties": {"type": ["number", "string"]}},
-    recipe=_object({"class": TEXT, "arguments": {"type": "object"}, "added": PARAMETER}),
+    recipe=_object({"class": TEXT, "arguments": {"type": "object"}, "added": PARAMETER, "code": PARAMETER}),
     models=_object({"global": TEXT, "best": TEXT}),
     error={"type": ["string", "null"]},
 )

@@ -52,9 +52,12 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
 
 
 def parameters(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's parameters by name, such as ``per_site_config.site-1.lr``; its class is called ``recipe``."""
+    """A recipe's parameters by name, such as ``per_site_config.site-1.lr``; its class is called ``recipe``, and the
+    digest of a file of its code ``code client.py``."""
     found = {"recipe": recipe["class"]} if "class" in recipe else {}
-    return {**found, **dict(_leaves(recipe.get("arguments"), "")), **dict(_leaves(recipe.get("added"), ""))}
+    code = recipe.get("code")
+    files = {f"code {name}": digest for name, digest in code.items()} if isinstance(code, Mapping) else {}
+    return {**found, **dict(_leaves(recipe.get("arguments"), "")), **dict(_leaves(recipe.get("added"), "")), **files}
 
 
 def _leaves(values: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -37,7 +37,7 @@ class RecordedRun:
         key_metric: the metric that its models are compared by, or the first that it has; None if it has none.
         best: ``round`` and ``value`` of the best model; None if none was chosen.
         metrics: the averages of the last round, by name.
-        recipe: ``class``, ``arguments`` and ``added``, as in ``summary.json``; empty if they were not recorded.
+        recipe: ``class``, ``arguments``, ``added`` and ``code``, as in ``summary.json``; empty if not recorded.
         error: what ended it, if it did not finish.
     """
 
