@@ -117,13 +117,19 @@ class Loop:
         return values
 
     def accuracies(self, models: list[Model]) -> list[float]:
-        """The mean of what sites measured in each round, of the models that they were given."""
+        """The mean of what sites measured in each round, of the models that they were given; the median where the
+        aggregator is robust."""
         means = []
         for taking_part in self.rounds:
             weights = [site * self.site_weights.get(site, 1.0) for site, _ in taking_part]
             values = [accuracy(models[given], site) for site, given in taking_part]
-            means.append(float(np.dot(weights, values) / sum(weights)))
+            mean = np.median(values) if self.is_robust else np.dot(weights, values) / sum(weights)
+            means.append(float(mean))
         return means
+
+    @property
+    def is_robust(self) -> bool:
+        return self.combine in (trimmed, median)
 
 
 @dataclass
@@ -224,6 +230,10 @@ def krum(sent: list[Model], attackers: int) -> int:
 @dataclass
 class Krum(Loop):
     """The one contribution that Krum chooses, with no attackers."""
+
+    @property
+    def is_robust(self) -> bool:
+        return True
 
     def mean(self, models: list[Model], round_: int, taking_part: Round, sent: list[Model]) -> Model:
         chosen = krum(sent, 0)
