@@ -20,7 +20,8 @@ SCRIPT = """
     while flare.is_running():
         model = flare.receive()
         writer.add_scalar("loss", number / 2)
-        flare.send(flare.FLModel(params=model.params, metrics={"accuracy": number + model.current_round}))
+        params = {key: value + number for key, value in model.params.items()}
+        flare.send(flare.FLModel(params=params, metrics={"accuracy": number + model.current_round}))
 """
 FOUND = {
     "site-1/loss": [(0, 0.5), (1, 0.5)],
@@ -152,7 +153,8 @@ TRAVELS = """
     print(Path(__file__).with_name("note.txt").read_text(), flare.get_config())
     while flare.is_running():
         model = flare.receive()
-        flare.send(flare.FLModel(params=model.params, meta={"point": extra.Point(1.5)}, metrics={"x": 1}))
+        params = {key: value + 1 for key, value in model.params.items()}
+        flare.send(flare.FLModel(params=params, meta={"point": extra.Point(1.5)}, metrics={"x": 1}))
 """
 
 SEES = """

@@ -126,7 +126,7 @@ def test_what_a_script_prints_is_in_its_own_log_and_not_on_the_terminal(project,
             model = flare.receive()
             print("I am", flare.get_site_name(), "in round", model.current_round)
             print("to stderr", file=sys.stderr)
-            flare.send(flare.FLModel(params=model.params))
+            flare.send(flare.FLModel(params={key: value + 1 for key, value in model.params.items()}))
     """
     folder = project.recipe(script, num_rounds=2).execute(project.env(num_threads=1, share_processes=True)).get_result()
     for site in ("site-1", "site-2"):

@@ -18,19 +18,21 @@ class RunWarnings:
     """
 
     def __init__(self, kept: Iterable[tuple[str, list[str]]] = ()) -> None:
-        self._sites = {text: list(sites) for text, sites in kept}
+        # The run itself can give a text that a site gives, too: those are two warnings.
+        self._sites = {(text, bool(sites)): list(sites) for text, sites in kept}
 
     def add(self, text: str, site: str | None = None) -> bool:
         """Take a warning, of a site or of the run itself (None); true if it is the first with this text."""
-        is_new = text not in self._sites
-        sites = self._sites.setdefault(text, [])
+        key = (text, site is not None)
+        is_new = key not in self._sites
+        sites = self._sites.setdefault(key, [])
         if site is not None and site not in sites:
             sites.append(site)
         return is_new
 
     def state(self) -> list[tuple[str, list[str]]]:
         """What a run that is continued needs to know of them, as JSON has it."""
-        return list(self._sites.items())
+        return [(text, sites) for (text, _), sites in self._sites.items()]
 
     def lines(self, order: Sequence[str]) -> list[str]:
         """The warnings for the summary; of very many only the first, and how many more there were.
@@ -40,7 +42,7 @@ class RunWarnings:
         """
         lines = [
             f"{_named(sorted(sites, key=order.index))}: {text}" if sites else text
-            for text, sites in self._sites.items()
+            for (text, _), sites in self._sites.items()
         ]
         more = len(lines) - MOST_KEPT
         return lines if more <= 0 else [*lines[:MOST_KEPT], f"… and {more} more, which the log has"]
