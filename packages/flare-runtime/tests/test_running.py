@@ -9,8 +9,10 @@ from contextlib import closing
 
 import pytest
 
+from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
 from flare_runtime.processes.job_process import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
 from flare_runtime.server.running import MOST_CRASHES, RunningJob
+from flare_runtime.server.site_archives import make_site_archives
 from flare_runtime.server.store import JobRow
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell
@@ -19,7 +21,9 @@ from flare_transport import Cell
 @pytest.fixture
 def place(tmp_path):
     """A job at the server, and what its site is sent."""
-    (tmp_path / "site.zip").write_bytes(b"zip")
+    job = Job("job", 1, ServerApp(), ClientApp(), CodeBundle(tmp_path))
+    (tmp_path / "archives").mkdir()
+    make_site_archives(export_job(job, tmp_path), tmp_path / "archives")
     sent = queue.Queue()
     with Cell("server") as server, Cell("site-1") as site, closing(Downloader(server)) as downloader:
         site.handle("job.start", lambda message: sent.put(message.payload["cell"]))

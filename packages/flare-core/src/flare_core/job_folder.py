@@ -34,7 +34,7 @@ from flare_core.job import (
     check_name,
 )
 
-__all__ = ["are_texts", "export_job", "files_below", "load_job", "misspelt"]
+__all__ = ["are_texts", "deployed_apps", "export_job", "files_below", "load_job", "misspelt", "read_meta"]
 
 FORMAT_VERSION = 2
 _META_KEYS = {"name", "min_clients", "deploy_map", "seed"}
@@ -78,17 +78,8 @@ def load_job(folder: Path) -> Job:
         JobError: a file is missing, is no JSON or holds something else than it should; names the file and the key.
     """
     folder = Path(folder)
-    meta = _read(folder / "meta.json")
-    _check_spelling(meta, _META_KEYS | _PLACE_KEYS | _RUN_KEYS, folder / "meta.json")
-    deploy_map = meta.get("deploy_map") or {"app": [ALL_SITES]}
-    if not isinstance(deploy_map, dict) or not all(map(are_texts, deploy_map.values())):
-        raise JobError(f"{folder / 'meta.json'}: 'deploy_map' must be an object of lists of sites' names")
-    apps: dict[str, str] = {}
-    for app, names in deploy_map.items():
-        check_name(app, what=f"an app in {folder / 'meta.json'}")
-        for site in names:
-            if apps.setdefault(site, app) != app:
-                raise JobError(f"{folder / 'meta.json'}: deploy_map gives {site} both {apps[site]!r} and {app!r}")
+    meta = read_meta(folder)
+    apps = deployed_apps(folder)
     default = apps.get(ALL_SITES)
     main = apps.get(SERVER, default)
     if main is None:
@@ -114,6 +105,36 @@ def load_job(folder: Path) -> Job:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise JobError(f"{folder / 'meta.json'}: {error} is missing or of the wrong kind") from error
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read the ``meta.json`` of a job folder.
+
+    Raises:
+        JobError: it is missing, is no JSON object, or has a misspelt key.
+    """
+    meta = _read(folder / "meta.json")
+    _check_spelling(meta, _META_KEYS | _PLACE_KEYS | _RUN_KEYS, folder / "meta.json")
+    return meta
+
+
+def deployed_apps(folder: Path) -> dict[str, str]:
+    """Return which app of a job folder goes to whom: to the server, to a site by its name, or to all other sites.
+
+    Raises:
+        JobError: ``deploy_map`` in ``meta.json`` is of the wrong kind, or gives a site two apps.
+    """
+    path = folder / "meta.json"
+    deploy_map = read_meta(folder).get("deploy_map") or {"app": [ALL_SITES]}
+    if not isinstance(deploy_map, dict) or not all(map(are_texts, deploy_map.values())):
+        raise JobError(f"{path}: 'deploy_map' must be an object of lists of sites' names")
+    apps: dict[str, str] = {}
+    for app, names in deploy_map.items():
+        check_name(app, what=f"an app in {path}")
+        for site in names:
+            if apps.setdefault(site, app) != app:
+                raise JobError(f"{path}: deploy_map gives {site} both {apps[site]!r} and {app!r}")
+    return apps
 
 
 def misspelt(names: Iterable[str], known: Collection[str]) -> tuple[str, str] | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from flare_core import JobError
 from flare_core.job_folder import files_below
 
-__all__ = ["MAX_ARCHIVE_BYTES", "pack_folder", "read_entry", "sha256_of", "unpack"]
+__all__ = ["MAX_ARCHIVE_BYTES", "pack", "pack_folder", "read_entry", "sha256_of", "unpack"]
 
 LARGE_BYTES = 1 << 20
 MAX_FILES = 100_000
@@ -28,20 +29,31 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def pack_folder(folder: Path, archive: Path, *, without: Collection[Path] = ()) -> Path:
+def pack_folder(folder: Path, archive: Path) -> Path:
     """Pack a folder; the same files give the same bytes.
 
-    Args:
-        without: files of the folder that are left out.
     Raises:
         JobError: a file is a link that leads out of the folder, to what nobody has meant to send.
     """
+    return pack({path.relative_to(folder).as_posix(): path for path in files_below(folder)}, archive)
+
+
+def pack(files: Mapping[str, Path | bytes], archive: Path) -> Path:
+    """Pack files, given by their places in the archive; the same files give the same bytes.
+
+    Args:
+        files: by place, the path of a file or its content.
+    """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
-        for path in (each for each in files_below(folder) if each not in without):
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
-            if path.stat().st_size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
+        for place, file in files.items():
+            entry = zipfile.ZipInfo(place, (1980, 1, 1, 0, 0, 0))
+            size = len(file) if isinstance(file, bytes) else file.stat().st_size
+            if size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
                 entry.compress_type = zipfile.ZIP_DEFLATED
-            with path.open("rb") as source, target.open(entry, "w", force_zip64=True) as written:
+            with (
+                io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as source,
+                target.open(entry, "w", force_zip64=True) as written,
+            ):
                 shutil.copyfileobj(source, written, 1 << 20)
     return archive
 

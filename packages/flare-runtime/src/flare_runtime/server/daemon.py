@@ -8,12 +8,11 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError, JobError, RunStatus
-from flare_runtime.archive import pack_folder, unpack
+from flare_runtime.archive import unpack
 from flare_runtime.processes.job_process import end_orphans
 from flare_runtime.processes.lock_file import LockFile
 from flare_runtime.provision.kit import Kit
@@ -26,6 +25,7 @@ from flare_runtime.server.members import Members
 from flare_runtime.server.running import RunningJob
 from flare_runtime.server.scheduler import Capacity, Needs, grant, natural_order
 from flare_runtime.server.settings import ServerSettings
+from flare_runtime.server.site_archives import ARCHIVES, make_site_archives
 from flare_runtime.server.site_desk import SiteDesk
 from flare_runtime.server.store import DatabaseError, JobRow, Store
 from flare_tensor_downloader import Downloader
@@ -236,19 +236,19 @@ class ServerDaemon:
             self.schedule()  # jobs may wait for it that need not any more, or in vain
 
     def _prepare(self, row: JobRow) -> None:
-        """Unpack a job's content in its folder, and pack what the sites need of it, if that was not done yet."""
+        """Unpack a job's content in its folder, and make the sites' archives, if that was not done yet."""
         folder = self.jobs_folder / row.id
-        app, partial = folder / "app", folder / "app.partial"
-        if app.is_dir():
+        app, archives = folder / "app", folder / ARCHIVES
+        if app.is_dir() and archives.is_dir():
             return
         (folder / "run" / "server").mkdir(parents=True, exist_ok=True)
         (folder / "run" / "sites").mkdir(exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        for path in (app, archives, partial := folder / "app.partial"):
+            shutil.rmtree(path, ignore_errors=True)
         self.blobs.get(row.blob, folder / "job.zip")
         unpack(folder / "job.zip", partial)
-        kept = json.loads((partial / "meta.json").read_text()).get("server_files") or ()
-        own = [path for place in kept for path in partial.glob(f"*/custom/{escape(place)}")]
-        pack_folder(partial, folder / "site.zip", without=own)
+        archives.mkdir()
+        make_site_archives(partial, archives)  # before the job's process leaves compiled modules among its files
         (folder / "job.zip").unlink()
         partial.rename(app)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import RunStatus
-from flare_runtime.archive import sha256_of
 from flare_runtime.processes.job_process import (
     IN_ORDER,
     KILLED_SCRIPT,
@@ -19,6 +18,7 @@ from flare_runtime.processes.job_process import (
     JobProcess,
     exit_reason,
 )
+from flare_runtime.server.site_archives import ARCHIVES, site_archive
 from flare_runtime.server.store import JobRow
 from flare_tensor_downloader import Downloader, add_file
 from flare_transport import Cell, TransportError
@@ -38,7 +38,7 @@ class RunningJob:
 
     Args:
         row: the job.
-        folder: the job's folder at the server, with its archive and the run's folder.
+        folder: the job's folder at the server, with the sites' archives and the run's folder.
         sites: who takes part, in order.
         cards: by site that is there, the GPUs it may use.
         ended: told how the job ended, and why.
@@ -79,7 +79,6 @@ class RunningJob:
         self._hosts: dict[str, str] = {}
         self._outcome: tuple[RunStatus, str] | None = None
         self._aborting = ""
-        self._digest = ""
         self._is_closing = False
         self.is_up = False
         self._starting: list[str] = []
@@ -137,8 +136,7 @@ class RunningJob:
             return
         number = self._starts[site] = self._starts.get(site, 0) + 1
         host = self._hosts[site] = f"{site}.{self.row.id}-{self._attempt}-{number}"
-        archive = self._folder / "site.zip"
-        self._digest = self._digest or sha256_of(archive)
+        archive, digest = site_archive(self._folder / ARCHIVES, site)
         reference = add_file(self._downloader, archive, [site])
         task = {
             "job_id": self.row.id,
@@ -148,7 +146,7 @@ class RunningJob:
             "cell": host,
             "server": self.cell_name,
             "archive": reference,
-            "sha256": self._digest,
+            "sha256": digest,
             "gpus": list(self.cards.get(site, ())),
         }
         logger.info("job sent job=%s site=%s number=%s", self.row.id, site, number)

@@ -58,7 +58,8 @@ class WorkerPlan:
     @property
     def code_roots(self) -> list[Path]:
         """The folders of the job's and the sites' own code."""
-        return [self.job.code.root, *(app.code.root for app in self.job.sites.values() if app.code is not None)]
+        apps = (self.job.client, *self.job.sites.values())
+        return [self.job.code.root, *(app.code.root for app in apps if app.code is not None)]
 
     @property
     def turn_file(self) -> Path:
