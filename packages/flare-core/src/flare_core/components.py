@@ -110,8 +110,8 @@ def import_class(path: str) -> Any:
         _check_current(module)
     except ImportError as error:
         raise JobError(
-            f"class path {path!r}: cannot import '{module_name}' ({error}); is its file part of the job's code, or its"
-            " package installed here?"
+            f"class path {path!r}: cannot import '{module_name}' ({error}); add its file to the recipe,"
+            " with add_server_file or add_client_file, or install its package here"
         ) from error
     try:
         return getattr(module, name)

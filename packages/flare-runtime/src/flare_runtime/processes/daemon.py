@@ -92,7 +92,7 @@ def start_daemon(
         passed.append(leash_read)
     with (folder / "daemon.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flare_runtime.processes.daemon", kind, str(folder)],
+            [sys.executable, "-P", "-m", "flare_runtime.processes.daemon", kind, str(folder)],
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=log,

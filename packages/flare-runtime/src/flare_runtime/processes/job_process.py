@@ -95,8 +95,8 @@ class JobProcess:
         passed = (theirs.fileno(), self._lock.descriptor)
         try:
             with log.open("ab") as output:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", module, str(passed[0]), str(plan_file), str(passed[1])],
+                self._process = subprocess.Popen(  # "-P": what lies where the daemon was started is no part of the job
+                    [sys.executable, "-P", "-m", module, str(passed[0]), str(plan_file), str(passed[1])],
                     pass_fds=passed,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
