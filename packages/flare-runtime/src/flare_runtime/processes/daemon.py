@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 from flare_core import FlareError
 from flare_runtime.logs import log_to
 from flare_runtime.processes.lock_file import holder_of
+from flare_runtime.processes.system import IS_UNIX, NEEDS_UNIX
 from flare_runtime.provision.kit import Kit
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def start_daemon(
     Raises:
         DaemonError: it ended before it was ready; carries its message.
     """
+    if not IS_UNIX:
+        raise DaemonError(f"to start the {kind} of {folder} {NEEDS_UNIX}")
     ready, theirs = os.pipe()
     leash_read, leash = os.pipe() if leashed else (None, None)
     variables = {**os.environ, **(environment or {}), READY_VARIABLE: str(theirs)}
@@ -191,6 +194,8 @@ def serve(kind: str, folder: Path) -> None:
     Raises:
         FlareError: it cannot be, or not any more; says why.
     """
+    if not IS_UNIX:
+        raise DaemonError(f"to run a {kind} {NEEDS_UNIX}")
     stop = _Stop()
     stop.set_by(signal.SIGTERM, signal.SIGINT)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it ignored

@@ -6,12 +6,12 @@ import contextlib
 import os
 import select
 import signal
-import sys
 from pathlib import Path
 
 from flare_core import FlareError
+from flare_runtime.processes.system import IS_UNIX
 
-if sys.platform != "win32":  # there, the port, and the server, refuse a second process
+if IS_UNIX:  # elsewhere, the port, and the server, refuse a second process
     import fcntl
 
 __all__ = ["ChildLock", "InUseError", "LockFile", "end_holder", "ends_within", "holder_of", "keep_from_children"]
@@ -30,7 +30,7 @@ class LockFile:
 
     def __init__(self, path: Path, what: str) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if sys.platform != "win32":
+        if IS_UNIX:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -64,7 +64,7 @@ class ChildLock:
     def hand_to(self, pid: int) -> None:
         """Lock the file in the name of the process that was started with the descriptor."""
         os.write(self.descriptor, f"{pid}\n".encode())
-        if sys.platform != "win32":
+        if IS_UNIX:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         os.close(self.descriptor)
 
@@ -89,7 +89,7 @@ def keep_from_children(descriptor: int) -> None:
             os.close(descriptor)
         is_open = False
 
-    if sys.platform != "win32":
+    if IS_UNIX:
         os.register_at_fork(after_in_child=close)
 
 
@@ -99,7 +99,7 @@ def end_holder(path: Path) -> int | None:
     Returns:
         The process, also one that has ended without removing the file, and whose number nobody has now; else None.
     """
-    if sys.platform == "win32" or not path.is_file():
+    if not IS_UNIX or not path.is_file():
         return None
     with path.open("r+") as file:
         text = file.read().strip()
@@ -136,7 +136,7 @@ def ends_within(pid: int, seconds: float) -> bool:
 
 def holder_of(path: Path) -> int | None:
     """The process that holds a lock file; None if none does."""
-    if sys.platform == "win32" or not path.is_file():
+    if not IS_UNIX or not path.is_file():
         return None
     with path.open("r+") as file:
         try:

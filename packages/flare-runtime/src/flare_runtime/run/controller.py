@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import time
 import traceback
 from contextlib import suppress
@@ -18,6 +17,7 @@ from flare_core.filters import chains
 from flare_core.observer import ObservedRun, attach_observers, observers_of
 from flare_core.parameters import parameters_of
 from flare_runtime.job_code import register_types
+from flare_runtime.processes.system import own_peak_bytes
 from flare_runtime.run.checkpoints import Checkpoints, Persistor
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.failure import reason_of
@@ -283,7 +283,6 @@ class RunController:
         if wanted not in last and last and self._best is None:  # nothing was chosen by it; another one can be shown
             self.key_metric = next(iter(last))
         seconds = time.monotonic() - self._started
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "outcome": status.value,
             "job": self._job.name,
@@ -301,7 +300,7 @@ class RunController:
                 "received": self._cell.bytes_received,
                 "rounds": _differences(self._traffic),
             },
-            "memory": {"server": {"peak_rss_bytes": usage.ru_maxrss * 1024}, **crew.usage()},
+            "memory": {"server": {"peak_rss_bytes": own_peak_bytes()}, **crew.usage()},
             "error": reason_of(error),
             "warnings": self.federation.warnings.lines(self._roster.sites),
             "recipe": parameters_of(self._job),

@@ -7,9 +7,9 @@ Children that a script forks do not hold it.
 
 from __future__ import annotations
 
-import sys
+from flare_runtime.processes.system import IS_UNIX
 
-if sys.platform != "win32":  # where no simulation runs
+if IS_UNIX:  # elsewhere no simulation runs
     import fcntl
 
 __all__ = ["Lane"]
@@ -29,10 +29,10 @@ class Lane:
 
     def take(self) -> None:
         """Wait until no other process has the lane, and have it; no wait if this one has it already."""
-        if sys.platform != "win32":
+        if IS_UNIX:
             fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._number)
 
     def give(self) -> None:
         """Let another process have the lane; nothing happens if this one does not have it."""
-        if sys.platform != "win32":
+        if IS_UNIX:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._number)

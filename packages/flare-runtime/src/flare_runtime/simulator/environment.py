@@ -13,6 +13,7 @@ from flare_core.parameters import parameters_of
 from flare_core.recipe import check_count, check_named
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.processes.cores import available_cores, share_cores
+from flare_runtime.processes.system import IS_UNIX, NEEDS_UNIX
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import write_summary
@@ -151,8 +152,10 @@ def check_fits(job: Job, clients: Sequence[str]) -> None:
     """Refuse a job that needs more sites of this machine than there are, or others, or scripts that are not here.
 
     Raises:
-        RecipeError: says which.
+        RecipeError: says which; or that no job runs on this system.
     """
+    if not IS_UNIX:
+        raise RecipeError(f"to run a job here {NEEDS_UNIX}")
     if job.min_clients > len(clients):
         raise RecipeError(
             f"the job needs min_clients={job.min_clients}, but the environment has {len(clients)} sites;"

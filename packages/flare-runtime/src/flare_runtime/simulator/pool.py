@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flare_core import export_job
 from flare_runtime.processes.job_process import remove_scratch
+from flare_runtime.processes.system import peak_bytes
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.worker import run_worker
@@ -167,7 +168,7 @@ class WorkerPool:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)  # what its scripts have left behind
         remove_scratch(worker.pid)
-        worker.peak_bytes = usage.ru_maxrss * 1024
+        worker.peak_bytes = peak_bytes(usage)
         worker.cpu_s = usage.ru_utime + usage.ru_stime
         with self._lock:
             worker.status = code

@@ -1,0 +1,60 @@
+"""Systems that are not Linux: what is not there, and what counts in other units."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from types import SimpleNamespace
+
+from flare_runtime.processes.system import own_peak_bytes, peak_bytes
+
+WITHOUT = """
+import asyncio
+import importlib
+import pkgutil
+import sys
+
+for name in ("resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "syslog"):
+    sys.modules[name] = None
+import flare_runtime
+
+for name in flare_runtime.__all__:
+    getattr(flare_runtime, name)
+for module in pkgutil.walk_packages(flare_runtime.__path__, "flare_runtime."):
+    if ".migrations" not in module.name and not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+
+from pathlib import Path
+
+from flare_core import ClientApp, CodeBundle, FlareError, Job, ServerApp
+from flare_runtime.processes.daemon import serve, start_daemon
+
+job = Job("job", 1, ServerApp(), ClientApp(), CodeBundle(Path.cwd()))
+for run in (
+    lambda: flare_runtime.SimEnv(num_clients=1).deploy(job),
+    lambda: flare_runtime.PocEnv(num_clients=1).deploy(job),
+    lambda: start_daemon("client", Path.cwd()),
+    lambda: serve("client", Path.cwd()),
+):
+    try:
+        run()
+    except FlareError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_where_unix_modules_are_missing_flare_is_imported_and_says_that_it_cannot_run(tmp_path):
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["RecipeError", "RecipeError", "DaemonError", "DaemonError"]
+    assert all("use WSL 2" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_in_bytes_whatever_the_system_counts_in():
+    usage = SimpleNamespace(ru_maxrss=4096)
+    assert peak_bytes(usage, "darwin") == 4096
+    assert peak_bytes(usage, "linux") == 4096 * 1024
+    assert own_peak_bytes() == resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
