@@ -72,6 +72,10 @@ def test_the_command_line_names_what_it_was_given(project):
     assert "src is a folder; give the script in it" in cli(project, "run", "src", code=2)
     assert "'--port'" in cli(project, "up", "--port", "99999", code=2)
     assert not (project.folder / "flare-project").exists()  # which would have to be repaired by hand
+    project.write("job.py", "def main():\n    recipe.execute(env)\n")
+    assert "job.py has executed no recipe, so nothing has run" in cli(project, "run", "job.py", code=1)
+    project.write("job.py", "import argparse\nargparse.ArgumentParser().parse_args()\n")
+    cli(project, "run", "job.py", "--help", code=0)
 
 
 UNAWAITED = """

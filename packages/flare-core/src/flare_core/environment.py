@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from flare_core.job import Job
 
-__all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "chosen_environment"]
+__all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "environment_for", "has_executed"]
 
 
 class RunStatus(StrEnum):
@@ -77,14 +77,22 @@ class ExecEnv(Protocol):
 
 
 _chosen: ExecEnv | None = None
+_has_executed = False
 
 
 def choose_environment(env: ExecEnv | None) -> None:
     """Have every recipe of this process run in ``env``, whatever its script says; None leaves it to the script."""
-    global _chosen
-    _chosen = env
+    global _chosen, _has_executed
+    _chosen, _has_executed = env, False
 
 
-def chosen_environment() -> ExecEnv | None:
-    """The environment chosen for this process, if one was."""
-    return _chosen
+def environment_for(env: ExecEnv) -> ExecEnv:
+    """The environment in which a recipe is executed now: the one chosen for this process, or else its script's."""
+    global _has_executed
+    _has_executed = True
+    return _chosen or env
+
+
+def has_executed() -> bool:
+    """Whether a recipe was executed since an environment was chosen."""
+    return _has_executed

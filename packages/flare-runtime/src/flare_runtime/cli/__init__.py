@@ -1,7 +1,7 @@
 """The command ``flare``.
 
-Exit codes: 0 all went well; 1 it did not, and the message says why; 2 the command line is wrong; 3 the job failed;
-4 the job was aborted; 130 interrupted.
+Exit codes: 0 all went well; 1 it did not, and the message says why, also if the script of ``flare run`` executed no
+recipe; 2 the command line is wrong; 3 the job failed; 4 the job was aborted; 130 interrupted.
 """
 
 from __future__ import annotations

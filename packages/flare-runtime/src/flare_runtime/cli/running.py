@@ -47,8 +47,9 @@ def run(
     study: Annotated[str, typer.Option(help="The study, for prod.")] = "default",
     kit: KitOption = None,
 ) -> None:
-    """Run a script that executes a recipe, and wait for the result."""
-    from flare_core.environment import choose_environment
+    """Run a script that executes a recipe, and wait for the result; one that executes none is an error."""
+    from flare_core import RecipeError
+    from flare_core.environment import choose_environment, has_executed
 
     if script.is_dir():
         raise typer.BadParameter(f"{script} is a folder; give the script in it that executes the recipe")
@@ -60,6 +61,8 @@ def run(
     sys.path.insert(0, str(script.parent.absolute()))
     try:
         runpy.run_path(str(script), run_name="__main__")
+        if not has_executed():
+            raise RecipeError(f"{script} has executed no recipe, so nothing has run; have it call recipe.execute(env)")
     finally:
         choose_environment(None)
 
