@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flare_runtime.processes.daemon import pid_of
 from flare_runtime.provision.kit import sign_kit, write_kit
 from flare_runtime.provision.project import Project
 from flare_transport.certificates import issue
@@ -17,6 +18,18 @@ def test_the_servers_certificate_is_renewed_and_its_sites_come_back(shell, tmp_p
     assert certificate.read_bytes() != before
     shell.flare("join", shell.flare("invite", "site-2").strip())  # it serves again, and its certificate is accepted
     assert shell.json("status")["certificate_days_left"] > 364
+
+
+def test_a_client_goes_on_if_its_certificate_cannot_be_renewed(shell, tmp_path):
+    shell.flare("up", "--port", shell.free_port())
+    shell.flare("join", shell.flare("invite", "site-1").strip())
+    shell.flare("down")
+    client = pid_of("client", tmp_path / "site-1")
+    assert "is the server at grpc://" in shell.flare("renew", "site-1", code=1)
+    assert pid_of("client", tmp_path / "site-1") == client is not None
+    shell.flare("up")
+    assert "the certificate of site-1 is valid until" in shell.flare("renew", "site-1")
+    assert pid_of("client", tmp_path / "site-1") not in (client, None)
 
 
 def test_a_servers_certificate_that_has_ended_is_renewed(shell, tmp_path):

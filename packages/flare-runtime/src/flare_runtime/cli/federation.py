@@ -146,12 +146,20 @@ def renew(
     folder = folder.absolute()
     kind = kit_info(folder).kind
     project = Project.load(folder.parent) if kind == "server" else None  # raises before anything is stopped
-    is_running = pid_of(kind, folder) is not None
-    if is_running:
+    was_running = pid_of(kind, folder) is not None
+
+    def stop_if_running() -> None:
         stop_daemon(kind, folder)
-    kit = project.renew_server() if project is not None else renew_kit(folder)
-    if is_running:
-        start_daemon(kind, folder)
+
+    try:
+        if project is None:
+            kit = renew_kit(folder, stop_if_running)
+        else:
+            stop_if_running()
+            kit = project.renew_server()
+    finally:
+        if was_running and pid_of(kind, folder) is None:
+            start_daemon(kind, folder)
     text = f"the certificate of {kit.info.name} is valid until {kit.expires:%Y-%m-%d}"
     show(form, {"name": kit.info.name, "certificate_expires": kit.expires.timestamp()}, text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,34 @@ def join(token: str, folder: Path | None = None) -> Kit:
     return _written(folder, info, private_key, answer, invitation.credentials.authority)
 
 
-def renew(folder: Path) -> Kit:
+def renew(folder: Path, reached: Callable[[], None] = lambda: None) -> Kit:
     """Make a new key for a kit and have it certified; the former certificate is not valid any more.
 
-    The daemon that uses the kit must not run: its identity is exclusive.
+    Args:
+        folder: the kit.
+        reached: called when the server is reached, before the kit changes; it has to end a daemon that uses the kit.
+    Raises:
+        KitError: the server is not there, and nothing was changed; or it refuses the request.
     """
     kit = Kit.load(folder)
     private_key, request = make_request(kit.info.name)
     with Cell(f"{kit.info.name}.{secrets.token_hex(4)}") as cell:
-        answer = _ask(cell, kit.info, kit.credentials, "site.renew", request)
+        answer = _ask(cell, kit.info, kit.credentials, "site.renew", request, reached)
     info = _info(answer, kit.info)
     return _written(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
 
 
 def _ask(
-    cell: Cell, known: Invitation | KitInfo, credentials: Credentials, topic: str, request: bytes
+    cell: Cell,
+    known: Invitation | KitInfo,
+    credentials: Credentials,
+    topic: str,
+    request: bytes,
+    reached: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     try:
         cell.connect(known.address, credentials=credentials, peer=known.via or known.server, uplink=True)
+        reached()
         answer: dict[str, Any] = cell.request(known.server, topic, [request]).payload
         return answer
     except (AuthenticationError, RemoteError) as error:  # it is there, and its reason says what to do
