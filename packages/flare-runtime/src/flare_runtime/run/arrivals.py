@@ -21,7 +21,7 @@ from flare_core.events import (
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.inbox import Inbox
 from flare_runtime.run.open_task import OpenTask, OpenTasks
-from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Result, Warned
+from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Removed, Result, Warned
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
@@ -91,6 +91,10 @@ class Arrivals:
     def leave(self, host: str, reason: str) -> None:
         """Take note, from any thread, that a cell is gone, and with it the sites that it serves; they may come back."""
         self._inbox.put(Left(host, reason))
+
+    def remove(self, site: str, reason: str) -> None:
+        """Take note, from any thread, that a site is gone and will not come back."""
+        self._inbox.put(Removed(site, reason))
 
     def leave_below(self, peer: str, reason: str) -> None:
         """Take note, from any thread, that all cells below a peer are gone, and it itself."""
@@ -184,6 +188,8 @@ class Arrivals:
                 self._note_ready(item)
             case Left():
                 self._note_left(item)
+            case Removed():
+                self._note_removed(item)
             case Ended():
                 self._note_ended(item)
             case BaseException():
@@ -232,6 +238,15 @@ class Arrivals:
             logger.warning("site left site=%s reason=%s", site, item.reason)
             self.events.emit(SiteLeft(site, item.reason))
             self._open.left(site)
+
+    def _note_removed(self, item: Removed) -> None:
+        if self._is_finishing:  # nothing is wanted of it any more
+            self._ended.add(item.site)
+        elif item.site in self.roster.hosts:
+            if self.roster.remove(item.site, item.reason):
+                self.events.emit(SiteLeft(item.site, item.reason))
+            logger.warning("site removed site=%s reason=%s", item.site, item.reason)
+            self._open.left(item.site)
 
     def _note_ended(self, item: Ended) -> None:
         sites = self.roster.sites_of(item.host)

@@ -155,6 +155,8 @@ class SitesFederation(Arrivals):
         while self.roster.starting and self._take_until(until, f"{', '.join(sorted(self.roster.starting))} to start"):
             pass
         while (there := len(self.roster.present)) < minimum:
+            if self.roster.removed and self.roster.possible < minimum:
+                raise self._too_few_left(minimum)
             if not self.roster.can_leave:
                 raise SiteError(
                     f"a round needs {minimum} sites, {there} are there ({self.roster.missing()})", site=self.sites[0]
@@ -311,6 +313,8 @@ class SitesFederation(Arrivals):
 
     def _await_reply(self, task: OpenTask, site: str, started: float) -> None:
         """Take what comes next while a site's reply is awaited, and see whether the wait must end."""
+        if self.roster.removed.intersection(task.awaited):  # without whom there are not enough
+            raise self._too_few_left(task.quorum)
         deadline = self._waits.round_deadline_s
         limit = None if deadline is None or task.is_overdue else started + deadline
         gone = [each for each in task.awaited if each in self.roster.absent] if self.roster.absent else []
@@ -334,6 +338,11 @@ class SitesFederation(Arrivals):
             f" ({self.roster.missing()}); start the sites that are missing, or allow more time with reconnect_grace_s",
             site=first,
         )
+
+    def _too_few_left(self, needed: int) -> SiteError:
+        left = self.roster.possible
+        text = f"{needed} sites are needed, and {left} {'is' if left == 1 else 'are'} left ({self.roster.missing()})"
+        return SiteError(text, site=min(self.roster.removed))
 
     def in_framework(self, model: FLModel) -> Mapping[str, Any]:
         return self._to_framework(model.params or {})

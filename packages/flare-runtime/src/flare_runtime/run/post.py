@@ -9,7 +9,7 @@ from flare_core import FlareError, FLModel, SiteError
 from flare_runtime.run.roster import Roster
 from flare_transport import Message
 
-__all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Result", "Warned"]
+__all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Removed", "Result", "Warned"]
 
 MOST_CHARACTERS = 1 << 16  # of a text that people are shown
 
@@ -140,6 +140,14 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """A site does not belong to the project any more, and will not come back."""
+
+    site: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A cell that serves sites has ended: in order, or because the script of ``ended_by`` called ``os._exit(0)``."""
 
@@ -147,7 +155,7 @@ class Ended:
     ended_by: str | None
 
 
-Post: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Ended | BaseException
+Post: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Removed | Ended | BaseException
 
 
 def _fields(message: Message, *types: Any) -> Any:

@@ -31,6 +31,7 @@ class Roster:
         starting: those that are about to come; a run begins when they have, or will not.
     Attributes:
         failures: by site, what its script failed with; such a site is lost to the run.
+        removed: those that are absent and will not come back.
     """
 
     def __init__(self, hosts: Mapping[str, str], *, can_leave: bool, starting: Iterable[str] = ()) -> None:
@@ -40,6 +41,7 @@ class Roster:
         self.failures: dict[str, SiteError] = {}
         self.absent: dict[str, Absence] = {}
         self.starting = set(starting)
+        self.removed: set[str] = set()
         self._per_host = Counter(hosts.values())
         self._known_hosts = set(hosts.values())
         if can_leave:
@@ -73,6 +75,19 @@ class Roster:
         for site in [each for each in self.starting if speaks_for(each, host)]:
             self.starting.discard(site)
             self.absent[site] = Absence(reason, time.monotonic())
+
+    def remove(self, site: str, reason: str) -> bool:
+        """Take note that a site is gone for good; false if it was absent already."""
+        was_there = site not in self.absent
+        self.starting.discard(site)
+        self.removed.add(site)
+        self.absent[site] = Absence(reason, time.monotonic())
+        return was_there
+
+    @property
+    def possible(self) -> int:
+        """How many sites are there, or may come."""
+        return sum(site not in self.failures and site not in self.removed for site in self.sites)
 
     def speaks_for(self, sender: str, site: str) -> bool:
         """Whether a cell is the one that serves a site, or is below it."""

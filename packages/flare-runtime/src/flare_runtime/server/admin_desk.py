@@ -346,8 +346,7 @@ class AdminDesk:
 
     def _remove(self, who: Participant, message: Message, name: str) -> None:
         self._check_decides(who, name)
-        self._daemon.members.remove(name)
-        self._daemon.put_out(name)
+        self._daemon.remove(name)
 
     def _audit(self, who: Participant, message: Message, count: int) -> list[dict[str, Any]]:
         check_studies(who, "*", "the audit log")

@@ -235,6 +235,19 @@ class ServerDaemon:
         with self.lock:
             self.schedule()  # jobs may wait for it that need not any more, or in vain
 
+    def remove(self, name: str) -> None:
+        """Put a participant out for good; jobs that run are told which sites will not come back.
+
+        Raises:
+            MembersError: nobody is called so.
+        """
+        self.members.remove(name)
+        self.put_out(name)
+        with self.lock:
+            for job in self.running.values():
+                for site in set(job.sites).difference(self.sites_of(job.row.study)):
+                    job.site_removed(site)
+
     def _prepare(self, row: JobRow) -> None:
         """Unpack a job's content in its folder, and make the sites' archives, if that was not done yet."""
         folder = self.jobs_folder / row.id

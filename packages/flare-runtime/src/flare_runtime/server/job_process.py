@@ -6,6 +6,7 @@ It runs the same controller as the simulator. Messages to and from its daemon:
     job.round    [job id, round]           rounds were completed
     job.done     [job id, status, error]   (request) it has ended and is about to exit
     site.left    [cell, reason]            what served a site is gone; it may come back
+    site.removed [site, reason]            a site does not belong to the project any more
     site.ended   [cell, site or nil]       what served a site has ended, in order, or as that site's script ended it
     site.failed  [site, message, details]  a site is lost for good
     job.abort    [reason]                  end now
@@ -70,6 +71,7 @@ class _JobProcess:
         self._cell.on_peer_lost(self._peer_lost)
         for topic, note in (
             ("site.left", SitesFederation.leave),
+            ("site.removed", SitesFederation.remove),
             ("site.ended", SitesFederation.site_ended),
             ("site.failed", SitesFederation.fail),
             ("job.abort", SitesFederation.abort),

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 MOST_CRASHES = 3  # in a row, without a round completed in between
 ABORT_S = 10.0
+REMOVED = "it was removed from the project"
 
 
 class RunningJob:
@@ -82,6 +83,7 @@ class RunningJob:
         self._is_closing = False
         self.is_up = False
         self._starting: list[str] = []
+        self._removed: list[str] = []  # since the job's process was started
         self.process: JobProcess | None = None
 
     @property
@@ -98,6 +100,7 @@ class RunningJob:
         self._attempt += 1
         self._starting = [site for site in self.sites if site in connected]
         self.is_up = False
+        self._removed.clear()
         self._hosts.clear()
         self._started(self.row.id, self._attempt)
         plan = {
@@ -125,6 +128,8 @@ class RunningJob:
     def process_is_up(self, connected: list[str]) -> None:
         """The job's process can be talked to: send the job to the sites that are there."""
         self.is_up = True
+        for site in self._removed:
+            self._tell("site.removed", [site, REMOVED])
         for site in connected:
             self.deploy(site)
         for site in set(self._starting) - set(connected):
@@ -160,6 +165,13 @@ class RunningJob:
         host = self._hosts.pop(site, None)
         if host is not None:
             self._tell("site.left", [host, reason])
+
+    def site_removed(self, site: str) -> None:
+        """A site does not belong to the project, or to the job's study, any more."""
+        self.sites = tuple(each for each in self.sites if each != site)
+        self._hosts.pop(site, None)
+        self._removed.append(site)
+        self._tell("site.removed", [site, REMOVED])
 
     def site_exited(self, site: str, host: str, code: int, details: str) -> bool:
         """What served a site has ended; true if the job should be sent there again."""
