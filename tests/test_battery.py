@@ -180,6 +180,8 @@ def refusal(row: Mapping[str, Any]) -> str | None:
     ]
     if (row["codec"] or "").startswith("topk") and row["transfer"] == "FULL":
         texts.append("topk.*DIFF")
+    if (row["codec"] or "").startswith("int") and row["transfer"] == "FULL" and RECIPES[row["recipe"]].amplifies > 1:
+        texts.append("compression is 'int.*DIFF")
     return "|".join(texts) or None
 
 

@@ -22,7 +22,14 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 class ServerOptimizer(ABC):
-    """Takes one step a round; its state survives a restart of the server."""
+    """Takes one step a round; its state survives a restart of the server.
+
+    Attributes:
+        is_adaptive: whether a small gradient can make as long a step as a large one. Then what a codec loses of a model
+            can, too.
+    """
+
+    is_adaptive: bool = False
 
     @abstractmethod
     def step(
@@ -125,6 +132,7 @@ class _TwoMoments(_Elementwise):
         eps: added to the root of the latter; the default is that of FedAdam and FedYogi.
     """
 
+    is_adaptive = True
     slots = ("mean", "square")
 
     def __init__(self, lr: float = 0.01, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-3) -> None:
@@ -165,6 +173,7 @@ class Adagrad(_Elementwise):
         eps: added to the root of the sum of squares.
     """
 
+    is_adaptive = True
     slots = ("sum",)
 
     def __init__(self, lr: float = 0.01, eps: float = 1e-3) -> None:

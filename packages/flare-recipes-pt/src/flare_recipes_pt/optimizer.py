@@ -29,7 +29,8 @@ class TorchOptimizer(ServerOptimizer):
         self._params: dict[Key, torch.nn.Parameter] = {}
         self._optimizer: torch.optim.Optimizer | None = None
         self._restored: Mapping[str, Any] | None = None
-        self._made([torch.nn.Parameter(torch.zeros(1))])  # raises now what would be wrong later
+        made = self._made([torch.nn.Parameter(torch.zeros(1))])  # raises now what would be wrong later
+        self.is_adaptive = not isinstance(made, torch.optim.SGD)
 
     def _made(self, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = framework_optimizer(

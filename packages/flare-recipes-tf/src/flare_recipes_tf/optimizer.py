@@ -28,6 +28,7 @@ class KerasOptimizer(ServerOptimizer):
         self.args = dict(args or {})
         # Raises now what would be wrong later.
         self._optimizer = framework_optimizer(class_path, keras.optimizers.Optimizer, self.args)
+        self.is_adaptive = not isinstance(self._optimizer, keras.optimizers.SGD)
         self._variables: dict[Key, keras.Variable] = {}
         self._restored: Mapping[str, Any] | None = None
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flare_core.components import Component, import_class
+from flare_core.compression import parse_codec
 from flare_core.errors import JobError, RecipeError
+from flare_core.model import ParamsType
 from flare_core.optimizers import ServerOptimizer
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
 
 __all__ = ["BaseFedOptRecipe"]
+
+logger = logging.getLogger(__name__)
+
+COARSE = ("int8", "int4")
+"""Codecs whose errors are as large as what a round changes."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -43,6 +51,26 @@ class BaseFedOptRecipe(BaseFedAvgRecipe):
     name: str = "fedopt"
     optimizer_args: Mapping[str, Any] | None = None
     lr_scheduler_args: Mapping[str, Any] | None = None
+
+    def _check(self) -> None:
+        super()._check()
+        self._check_errors(self._workflows[0].build().optimizer)
+
+    def _check_errors(self, optimizer: ServerOptimizer) -> None:
+        """Refuse whole models that lose much on the way, if the optimizer takes long steps for what was lost."""
+        lossy = [text for text in self._codecs.values() if not parse_codec(text).is_exact]
+        sites = [self._defaults, *self._sites.values()]
+        if not optimizer.is_adaptive or not lossy or all(each.transfer is ParamsType.DIFF for each in sites):
+            return
+        named = self.optimizer_args["class_path"] if self.optimizer_args else type(optimizer).__name__
+        text = (
+            f"compression is {lossy[0]!r}, and sites send whole models: what the codec loses is a gradient to {named},"
+            " whose steps do not become shorter with their gradients, so parameters that no site has changed move, too;"
+            " give params_transfer_type='DIFF'"
+        )
+        if any(parse_codec(each).name in COARSE for each in lossy):
+            raise RecipeError(text)
+        logger.warning("%s", text)
 
     def _workflow(self) -> Component:
         args = self._workflow_args()
