@@ -49,6 +49,7 @@ def archives(tmp_path):
                     "per_site_config": {"site-1": {"train_args": "of one"}},
                 },
                 "added": {"server components": {"a": "of the server"}, "site-1 components": {"b": "of one"}},
+                "code": {"client.py": "digest", "model.bin": "of the server", "site-2/mine.py": "digest of two"},
             },
         },
     )
@@ -96,6 +97,10 @@ def test_what_a_site_is_sent_is_a_job_with_the_same_part(archives, tmp_path, sit
     )
     of_all = {"train_args": "of all"} if site not in job.sites else {}
     assert found.meta["recipe"]["arguments"] == {"rounds": 3, **of_all}
+    assert found.meta["recipe"]["code"] == {"client.py": "digest"} | (
+        {"mine.py": "digest of two"} if site == "site-2" else {}
+    )
+    assert found.meta["recipe"]["added"] == ({"sites components": {"b": "of one"}} if site == "site-1" else {})
     assert found.server == ServerApp()
 
 

@@ -64,7 +64,7 @@ def make_site_archives(app: Path, folder: Path) -> None:
             own = {f"app_site/{config}": app / name / config}
             if name != main:
                 own.update(_code(app / name, "app_site", server_files))
-        own["meta.json"] = _meta(meta, made_with, site, has_part=name is not None)
+        own["meta.json"] = _meta(meta, made_with, shared, site, has_part=name is not None)
         key = _digest(own)
         if key not in made:
             archive = pack({"app/config/config_fed_server.json": b"{}\n", **shared, **own}, folder / "partial.zip")
@@ -87,19 +87,30 @@ def _code(app: Path, place: str, server_files: list[str]) -> dict[str, Path | by
     return {f"{place}/custom/{name}": path for name, path in found.items() if name not in server_files}
 
 
-def _meta(meta: Mapping[str, Any], made_with: Mapping[str, Any], site: str, *, has_part: bool) -> bytes:
+def _meta(
+    meta: Mapping[str, Any], made_with: Mapping[str, Any], shared: Mapping[str, Any], site: str, *, has_part: bool
+) -> bytes:
     """What a site is told of the job as a whole; the same for sites whose parts are equal."""
-    where = "sites " if site == ALL_SITES else f"{site} "
-    added = made_with["added"] if isinstance(made_with["added"], Mapping) else {}
-    own = {f"sites {key.removeprefix(where)}": value for key, value in added.items() if key.startswith(where)}
     hidden = {"per_site_config"} if site == ALL_SITES else {"per_site_config", *_REPLACED}
-    arguments = {name: value for name, value in made_with["arguments"].items() if name not in hidden}
+    where = "sites " if site == ALL_SITES else f"{site} "
+    code = {name: value for name, value in _below(made_with["code"], "").items() if f"app/custom/{name}" in shared}
     content = {
         **{name: meta[name] for name in _KEPT if name in meta},
         "deploy_map": {"app": [SERVER], **({"app_site": [ALL_SITES]} if has_part else {})},
-        "recipe": {**made_with, "arguments": arguments, "added": own},
+        "recipe": {
+            "class": made_with["class"],
+            "arguments": {name: value for name, value in made_with["arguments"].items() if name not in hidden},
+            "added": {f"sites {name}": value for name, value in _below(made_with["added"], where).items()},
+            "code": code | _below(made_with["code"], f"{site}/"),
+        },
     }
     return json.dumps(content, indent=2).encode()
+
+
+def _below(values: Any, prefix: str) -> dict[str, Any]:
+    """The entries whose names begin with a prefix, without it; none of a dict that was too large to be recorded."""
+    found = values if isinstance(values, Mapping) else {}
+    return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
 
 
 def _digest(files: Mapping[str, Path | bytes]) -> str:
