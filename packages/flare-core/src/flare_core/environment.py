@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from flare_core.job import Job
 
-__all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "environment_for", "has_executed"]
+__all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "chosen_environment", "is_recipe_used", "note_use"]
 
 
 class RunStatus(StrEnum):
@@ -77,22 +77,26 @@ class ExecEnv(Protocol):
 
 
 _chosen: ExecEnv | None = None
-_has_executed = False
+_is_recipe_used = False
 
 
 def choose_environment(env: ExecEnv | None) -> None:
     """Have every recipe of this process run in ``env``, whatever its script says; None leaves it to the script."""
-    global _chosen, _has_executed
-    _chosen, _has_executed = env, False
+    global _chosen, _is_recipe_used
+    _chosen, _is_recipe_used = env, False
 
 
-def environment_for(env: ExecEnv) -> ExecEnv:
-    """The environment in which a recipe is executed now: the one chosen for this process, or else its script's."""
-    global _has_executed
-    _has_executed = True
-    return _chosen or env
+def chosen_environment() -> ExecEnv | None:
+    """The environment chosen for this process, if one was."""
+    return _chosen
 
 
-def has_executed() -> bool:
-    """Whether a recipe was executed since an environment was chosen."""
-    return _has_executed
+def note_use() -> None:
+    """Take note that a recipe is executed or exported."""
+    global _is_recipe_used
+    _is_recipe_used = True
+
+
+def is_recipe_used() -> bool:
+    """Whether a recipe was executed or exported since an environment was chosen."""
+    return _is_recipe_used

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from flare_core.additions import Additions
-from flare_core.environment import ExecEnv, Run, environment_for
+from flare_core.environment import ExecEnv, Run, chosen_environment, note_use
 from flare_core.errors import JobError, ModelTypeError, RecipeError, UnknownArgumentError
 from flare_core.job import ALL_SITES, SERVER, Job, check_name
 from flare_core.job_folder import export_job
@@ -132,13 +132,15 @@ class Recipe(Additions, ABC):
             raise RecipeError(f"env is the class {env.__name__} itself; give an object, such as {env.__name__}(…)")
         if not isinstance(env, ExecEnv):
             raise RecipeError(f"env is {env!r}; give an environment, such as SimEnv(num_clients={self.min_clients})")
-        run = environment_for(env).deploy(self.job())
+        note_use()
+        run = (chosen_environment() or env).deploy(self.job())
         if raise_on_failure and run.get_status().has_ended:
             run.get_result()
         return run
 
     def export(self, job_dir: str | Path) -> Path:
         """Write the job as a folder below ``job_dir`` and return that folder."""
+        note_use()
         return export_job(self.job(), Path(job_dir))
 
 

@@ -49,7 +49,7 @@ def run(
 ) -> None:
     """Run a script that executes a recipe, and wait for the result; one that executes none is an error."""
     from flare_core import RecipeError
-    from flare_core.environment import choose_environment, has_executed
+    from flare_core.environment import choose_environment, is_recipe_used
 
     if script.is_dir():
         raise typer.BadParameter(f"{script} is a folder; give the script in it that executes the recipe")
@@ -61,7 +61,7 @@ def run(
     sys.path.insert(0, str(script.parent.absolute()))
     try:
         runpy.run_path(str(script), run_name="__main__")
-        if not has_executed():
+        if not is_recipe_used():
             raise RecipeError(f"{script} has executed no recipe, so nothing has run; have it call recipe.execute(env)")
     finally:
         choose_environment(None)
