@@ -64,11 +64,10 @@ class Server:
         self._blob = self._archive(folder)
 
     def _archive(self, folder):
+        from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
         from flare_runtime.archive import pack_folder, sha256_of
 
-        self.job_folder = folder / "job"
-        self.job_folder.mkdir()
-        (self.job_folder / "meta.json").write_text('{"name": "x", "min_clients": 1}')
+        self.job_folder = export_job(Job("x", 1, ServerApp(), ClientApp(), CodeBundle(folder)), folder / "jobs")
         archive = pack_folder(self.job_folder, folder / "job.zip")
         self.daemon.blobs.put(archive, sha256_of(archive))
         return sha256_of(archive)
@@ -137,7 +136,7 @@ def attempt(server, role, verb, scope):
             server.daemon.members.invite(name, studies=study)
         downloader = Downloader(cell)
         if verb == "submit":
-            archive = server.job_folder.parent / "job.zip"
+            archive = server.job_folder.parents[1] / "job.zip"
             payload = [add_file(downloader, archive, ["server"]), server._blob, {"study": study}]
         try:
             cell.request("server", f"admin.{verb}", payload, timeout_s=20)
