@@ -24,13 +24,12 @@ FROZEN = np.random.default_rng(0).normal(size=4096).astype(np.float32)
 
 def made(project, optimizer, **arguments):
     return FedOptRecipe(
+        **{"optimizer_args": {"class_path": optimizer, "args": {"lr": 0.1}}, **arguments},
         name="frozen",
         min_clients=2,
         num_rounds=3,
         initial_model={"backbone": FROZEN, "head": np.zeros(2, np.float32)},
         train_script=project.write("client.py", KEEPS),
-        optimizer_args={"class_path": optimizer, "args": {"lr": 0.1}},
-        **arguments,
     )
 
 
@@ -54,6 +53,11 @@ ADAPTIVE = [f"flare_core.optimizers.{name}" for name in ("Adam", "Yogi", "Adagra
 def test_whole_models_with_coarse_codecs_are_refused_for_adaptive_optimizers(project, optimizer, settings):
     with pytest.raises(RecipeError, match=rf"compression is 'int.*{optimizer}.*params_transfer_type='DIFF'"):
         made(project, optimizer, **settings)
+
+
+def test_an_optimizer_that_is_described_by_its_path_is_named_too(project):
+    with pytest.raises(RecipeError, match=r"flare_core.optimizers.Adam"):
+        made(project, ADAPTIVE[0], compression="int8", optimizer_args={"path": ADAPTIVE[0], "args": {}})
 
 
 def test_finer_codecs_are_warned_of(project, caplog):

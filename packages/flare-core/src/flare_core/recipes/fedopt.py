@@ -62,7 +62,8 @@ class BaseFedOptRecipe(BaseFedAvgRecipe):
         sites = [self._defaults, *self._sites.values()]
         if not optimizer.is_adaptive or not lossy or all(each.transfer is ParamsType.DIFF for each in sites):
             return
-        named = self.optimizer_args["class_path"] if self.optimizer_args else type(optimizer).__name__
+        args = self.optimizer_args
+        named = type(optimizer).__name__ if args is None else described(args, "optimizer_args").class_path
         text = (
             f"compression is {lossy[0]!r}, and sites send whole models: what the codec loses is a gradient to {named},"
             " whose steps do not become shorter with their gradients, so parameters that no site has changed move, too;"
