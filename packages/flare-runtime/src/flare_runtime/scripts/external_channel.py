@@ -81,7 +81,6 @@ class ExternalChannel(SiteChannel):
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         if self._over:
             return None
-        self._received.take_back(self.site)
         if not self._asked:  # after a timeout, the earlier question still stands
             self._asked = True
             self._cell.send(self._host, "script.next", [self.site, self._rank])
@@ -111,6 +110,8 @@ class ExternalChannel(SiteChannel):
             lazy, limit = model.params, self._downloader.settings.spill_bytes
             spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
             try:
+                # Not sooner: for a moment after a reply was fetched, the thread that sent it still refers to its arrays.
+                self._received.take_back(self.site)
                 empty = partial(self._received.empty, borrower=self.site)
                 model.params = lazy.materialize(self._memory, spill, empty=empty)
             finally:
