@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -131,6 +133,38 @@ def test_a_wait_ends_when_the_server_does_not_come_back_in_time(held):
     assert "has not come back within 1 s; its jobs go on when it is started again" in str(problem)
 
 
+@contextmanager
+def without_its_jobs(place):
+    """Within the block, the server's database cannot say anything about jobs."""
+    (path,) = place.kit("server").glob("state/*.db")
+    with closing(sqlite3.connect(path, timeout=30)) as database:
+        database.execute("ALTER TABLE jobs RENAME TO away")
+        yield
+        database.execute("ALTER TABLE away RENAME TO jobs")
+
+
+def test_a_wait_goes_on_when_the_database_can_be_used_again(held):
+    place, id_, go_on = held
+    with place.admin() as admin:
+        with without_its_jobs(place):
+            waiting = Waiting(admin, lambda each: each.wait(id_))
+            assert waiting.news.wait(30)
+            assert "cannot be used now" in waiting.told[0]
+        go_on.set()
+        assert waiting.end().found[0]["state"] == "finished"
+    assert waiting.problems == []
+
+
+def test_a_wait_ends_when_the_database_cannot_be_used_for_too_long(held):
+    place, id_, _ = held
+    with place.admin() as admin, without_its_jobs(place):
+        admin.patience_s = 1.0
+        waiting = Waiting(admin, lambda each: each.wait(id_)).end()
+    (problem,) = waiting.problems
+    assert "has not come back within 1 s" in str(problem)
+    assert len(waiting.told) == 1
+
+
 def test_a_timeout_holds_while_the_server_is_away(held):
     place, id_, _ = held
     with place.admin() as admin:
@@ -140,6 +174,17 @@ def test_a_timeout_holds_while_the_server_is_away(held):
         place.restart("server")
     (problem,) = waiting.problems
     assert isinstance(problem, TimeoutError)
+
+
+def test_a_timeout_holds_while_another_thread_waits_for_the_server(held):
+    place, id_, _ = held
+    with place.admin() as admin:
+        log = Waiting(admin, lambda each: "".join(each.logs(id_, follow=True)))
+        place.end("server")
+        assert log.news.wait(30)
+        with pytest.raises(TimeoutError):
+            admin.wait(id_, timeout_s=1.0)
+        place.restart("server")
 
 
 def test_a_wait_ends_when_the_administrator_was_put_out_meanwhile(held):

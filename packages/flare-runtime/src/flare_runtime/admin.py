@@ -13,9 +13,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from flare_core import FlareError, Job, RunStatus, export_job
 from flare_runtime.archive import pack_folder, sha256_of
@@ -29,9 +30,11 @@ __all__ = ["Admin", "AdminError", "ServerAwayError"]
 logger = logging.getLogger(__name__)
 
 JobInfo = dict[str, Any]
+AnswerT = TypeVar("AnswerT")
 
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between attempts to reach a server that is away
+SETTLED_S = 60.0  # a server that has kept a question for so long was there meanwhile
 LINK_GRACE_S = 10.0
 HANDSHAKES_PART = 0.1  # of the patience, after which handshakes that fail are believed to mean another server
 _AWAY = ("StoppingError", "DatabaseError")  # kinds of answers of a server that will be able to answer later
@@ -43,6 +46,16 @@ class AdminError(FlareError):
 
 class ServerAwayError(AdminError):
     """The server is away, or about to be, and may come back."""
+
+
+@dataclass(slots=True)
+class _Absence:
+    """A server's absence, for one who waits: why, since when, and how long to pause before the next attempt."""
+
+    error: ServerAwayError
+    began: float
+    pause_s: float = FIRST_PAUSE_S
+    is_told: bool = False
 
 
 class Admin:
@@ -174,12 +187,7 @@ class Admin:
         Raises:
             AdminError: a file cannot be fetched, or has a place outside of ``to``.
         """
-        while True:
-            cell = self._cell
-            try:
-                return self._download(id_, Path(to))
-            except ServerAwayError as error:
-                self._reconnect(cell, error, None)
+        return self._persistently(lambda: self._download(id_, Path(to)))
 
     def _download(self, id_: str, target: Path) -> Path:
         for name, reference in self._ask("files", id_):
@@ -277,60 +285,91 @@ class Admin:
         Raises:
             TimeoutError: there is no answer at that time of the monotonic clock.
         """
-        while True:
-            cell = self._cell
-            try:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                return self._ask(topic, *payload, timeout_s=left)
-            except ServerAwayError as error:
-                self._reconnect(cell, error, until)
 
-    def _reconnect(self, lost: Cell, error: AdminError, until: float | None) -> None:
-        """Connect again in the place of a connection that was lost, when the server is back.
+        def ask() -> Any:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            return self._ask(topic, *payload, timeout_s=left)
+
+        return self._persistently(ask, until)
+
+    def _persistently(self, ask: Callable[[], AnswerT], until: float | None = None) -> AnswerT:
+        """Ask, and while the server is away wait for it and ask again.
 
         Raises:
             AdminError: it does not come back in time, or not as the server of this project, or refuses.
             TimeoutError: it is not back at ``until``.
         """
-        with attentive(), self._reconnecting:
-            if self._cell is not lost or self._is_closed.is_set():  # another thread has done it
-                return self._check_not_closed(error)
-            if self.patience_s <= 0:
-                raise error
+        absence: _Absence | None = None
+        while True:
+            cell, began = self._cell, time.monotonic()
+            try:
+                return ask()
+            except ServerAwayError as error:
+                if absence is None or time.monotonic() > began + SETTLED_S:
+                    absence = _Absence(error, began=time.monotonic())
+                self._await_server(cell, error, absence, until)
+
+    def _await_server(self, lost: Cell, error: ServerAwayError, absence: _Absence, until: float | None) -> None:
+        """Wait until it makes sense to ask again: connect again if the connection was lost, or pause if it was not."""
+        if self.patience_s <= 0:
+            raise error
+        with attentive():
+            if not self._reconnecting.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
+                raise TimeoutError(f"{error}, and not back in time")  # while another thread waits for the server
+            try:
+                self._reconnect(lost, error, absence, until)
+            finally:
+                self._reconnecting.release()
+
+    def _reconnect(self, lost: Cell, error: ServerAwayError, absence: _Absence, until: float | None) -> None:
+        if self._cell is not lost or self._is_closed.is_set():  # another thread has done it
+            return self._check_not_closed(error)
+        if not absence.is_told:
+            absence.is_told = True
             self.tell(f"{error}; waiting for it to come back, for at most {self.patience_s:g} s")
-            self._downloader.close()
-            lost.close()
-            patience = time.monotonic() + self.patience_s
-            self._cell = self._connect_again(error, patience if until is None else min(until, patience), until)
-            self._downloader = Downloader(self._cell)
-            self.tell(f"the server of the project {self.kit.info.project} is back")
+        if isinstance(error.__cause__, RemoteError):  # it has answered that it cannot yet
+            return self._pause(absence, until)
+        self._downloader.close()
+        lost.close()
+        self._cell = self._connect_again(absence, until)
+        self._downloader = Downloader(self._cell)
+        self.tell(f"the server of the project {self.kit.info.project} is back")
 
     def _check_not_closed(self, error: AdminError) -> None:
         if self._is_closed.is_set():
             raise error
 
-    def _connect_again(self, lost: AdminError, limit: float, until: float | None) -> Cell:
-        pause_s, began = FIRST_PAUSE_S, time.monotonic()
+    def _pause(self, absence: _Absence, until: float | None) -> None:
+        """Pause before the next attempt, ever longer.
+
+        Raises:
+            AdminError: the server has been away for too long, or the connection was closed here.
+            TimeoutError: it is past ``until``.
+        """
+        now, limit = time.monotonic(), absence.began + self.patience_s
+        if until is not None and now >= until:
+            raise TimeoutError(f"{absence.error}, and not back in time")
+        if now >= limit:
+            raise AdminError(
+                f"{absence.error}, and has not come back within {self.patience_s:g} s; its jobs go on when it is"
+                " started again, so ask once more then"
+            )
+        if self._is_closed.wait(min(absence.pause_s, (limit if until is None else min(limit, until)) - now)):
+            raise absence.error
+        absence.pause_s = min(2 * absence.pause_s, LAST_PAUSE_S)
+
+    def _connect_again(self, absence: _Absence, until: float | None) -> Cell:
         while True:
-            if self._is_closed.wait(min(pause_s, max(0.0, limit - time.monotonic()))):
-                raise lost
-            pause_s = min(2 * pause_s, LAST_PAUSE_S)
+            self._pause(absence, until)
             try:
                 return _connected(self.kit, LAST_PAUSE_S)
             except AuthenticationError as error:
                 # A proxy before a server that is away cuts connections, too.
-                is_early = time.monotonic() < began + HANDSHAKES_PART * self.patience_s
+                is_early = time.monotonic() < absence.began + HANDSHAKES_PART * self.patience_s
                 if not isinstance(error, HandshakeError) or not is_early:
                     raise AdminError(f"{error}; the server does not answer {self.kit.info.name} any more") from error
             except TransportError as error:
                 logger.info("the server is not back yet reason=%s", error)
-            if until is not None and time.monotonic() >= until:
-                raise TimeoutError(f"{lost}, and not back in time")
-            if time.monotonic() >= limit:
-                raise AdminError(
-                    f"{lost}, and has not come back within {self.patience_s:g} s; its jobs go on when it is started"
-                    " again, so ask once more then"
-                )
 
 
 def _connected(kit: Kit, timeout_s: float) -> Cell:
