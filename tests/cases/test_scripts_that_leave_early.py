@@ -77,6 +77,36 @@ def test_a_thread_that_keeps_a_process_alive_does_not_keep_the_run_waiting(proje
     assert "site-2: its script has left in round 1 although the run goes on" in done.stderr
 
 
+THREADED = """
+    import threading
+    import flare_core.client as flare
+
+    has_begun = threading.Event()
+
+    def work():
+        while flare.is_running():
+            model = flare.receive()
+            has_begun.set()
+            if model.current_round == 0 and flare.get_site_name() == "site-2":
+                threading.Event().wait(33)  # as long as a process without anybody who takes tasks is given, and more
+            flare.send(flare.FLModel(params=model.params, metrics={"accuracy": 0.5}))
+
+    flare.init()
+    threading.Thread(target=work).start()
+    has_begun.wait()
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.slow
+def test_a_thread_may_do_the_tasks_when_the_main_one_has_ended(project):
+    assert EXIT_S < 33
+    project.write("client.py", THREADED)
+    done = project.python(str(project.write("job.py", JOB)), "", "external", "2", timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "THE END" in done.stdout
+
+
 @pytest.mark.parametrize("workers", ["1", "2", "0"], ids=["one worker", "two workers", "PocEnv"])
 @pytest.mark.parametrize("mode", ["in-process", "external"])
 def test_a_script_may_end_its_process_when_the_run_is_over(project, mode, workers):

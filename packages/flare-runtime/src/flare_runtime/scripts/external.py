@@ -11,7 +11,7 @@ other way, so the model is never held here. Messages, each addressed to the site
     script.reply   [site, model]             the script's reply
     script.log     [site, key, value, kind, step]
     script.warn    [site, text]              a warning for the people who watch the run
-    script.left    [site, rank]              its main thread has ended; others can keep its process alive
+    script.left    [site, rank]              the thread that took the tasks has ended; others can keep the process alive
 """
 
 from __future__ import annotations
@@ -339,6 +339,8 @@ class _Script:
         number, peer = value
         rank = self._ranks.setdefault(number, _Rank(peer))
         rank.peer, rank.waits = peer, True
+        if number == 0:
+            self._left_at = None  # another thread takes the tasks, or a launcher has started the rank again
 
     def _on_reply(self, model: FLModel) -> None:
         model = receive_params(model, self.host.cell)

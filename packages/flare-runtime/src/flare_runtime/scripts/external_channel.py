@@ -70,7 +70,9 @@ class ExternalChannel(SiteChannel):
         self._memory = TensorMemory() if skips else None
         self._received = ReusedMemory()
         self._folder = Path(settings["folder"])
-        threading.Thread(target=self._await_main_thread, name="flare-main-thread", daemon=True).start()
+        self._taker = threading.main_thread()
+        self._watched: set[threading.Thread] = set()  # those that have taken tasks, and have not ended
+        self._watch(self._taker)
         self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]), self._warn)
 
     @property
@@ -81,6 +83,9 @@ class ExternalChannel(SiteChannel):
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         if self._over:
             return None
+        if (taker := threading.current_thread()) is not self._taker:
+            self._taker = taker
+            self._watch(taker)
         if not self._asked:  # after a timeout, the earlier question still stands
             self._asked = True
             self._cell.send(self._host, "script.next", [self.site, self._rank])
@@ -110,7 +115,7 @@ class ExternalChannel(SiteChannel):
             lazy, limit = model.params, self._downloader.settings.spill_bytes
             spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
             try:
-                # Not sooner: for a moment after a reply was fetched, the thread that sent it still refers to its arrays.
+                # Not sooner: when a reply has just been fetched, the thread that sent it still refers to its arrays.
                 self._received.take_back(self.site)
                 empty = partial(self._received.empty, borrower=self.site)
                 model.params = lazy.materialize(self._memory, spill, empty=empty)
@@ -133,12 +138,20 @@ class ExternalChannel(SiteChannel):
     def _warn(self, text: str) -> None:
         self._cell.send(self._host, "script.warn", [self.site, text])
 
-    def _await_main_thread(self) -> None:
-        """Say when the script has come to its end, as threads of its own or children can keep the process alive."""
-        threading.main_thread().join()
-        if not self._asked:  # else another thread takes the tasks
-            with contextlib.suppress(TransportError):  # the process ends just now
-                self._cell.send(self._host, "script.left", [self.site, self._rank])
+    def _watch(self, taker: threading.Thread) -> None:
+        """Say when the thread that takes the tasks has ended, as others, or children, can keep the process alive."""
+        if taker in self._watched:
+            return
+        self._watched.add(taker)
+
+        def wait() -> None:
+            taker.join()
+            self._watched.discard(taker)
+            if self._taker is taker:  # else another thread takes the tasks now
+                with contextlib.suppress(TransportError):  # the process ends just now
+                    self._cell.send(self._host, "script.left", [self.site, self._rank])
+
+        threading.Thread(target=wait, name="flare-taker", daemon=True).start()
 
     def _on_task(self, message: Message) -> None:
         (content,) = message.payload
