@@ -31,7 +31,8 @@ def test_what_is_kept_is_there_when_it_is_opened_again(url):
     store.put_participant(Participant("site-1", "client", studies="heart,lung"))
     store.close()
     store = Store(url)
-    assert store.update_job("1", state="running", attempts=2).needs == {"min_clients": 2}
+    store.update_job("1", state="running", attempts=2)
+    assert store.job("1").needs == {"min_clients": 2}
     assert [each.id for each in store.jobs(states=("running",))] == ["1"]
     assert store.has_blob("b" * 64)
     site = store.participant("site-1")

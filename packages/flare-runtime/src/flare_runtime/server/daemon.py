@@ -217,7 +217,7 @@ class ServerDaemon:
             if running is not None:
                 self.update(row.id, reason=reason)  # so that it holds even if the server is killed before the job ends
                 running.abort(reason)
-            elif not row.has_ended:
+            elif row.id not in self._unrecorded and not self.store.job(row.id).has_ended:
                 self._record_end(row, RunStatus.ABORTED, reason)
 
     def put_out(self, name: str) -> None:
@@ -290,7 +290,7 @@ class ServerDaemon:
         try:
             job.start([site for site in self.connected if self.hold(job, site)])
         except (OSError, RuntimeError) as error:  # no room, no descriptors, no threads
-            self._job_ended(row.id, RunStatus.FAILED, f"the job's process at the server cannot be started ({error})")
+            self._let_go(row.id, RunStatus.FAILED, f"the job's process at the server cannot be started ({error})")
 
     def hold(self, job: RunningJob, site: str) -> bool:
         """Give a job what it needs at a site that is there; false if that is not free."""
@@ -313,15 +313,17 @@ class ServerDaemon:
         self.update(job, state=RunStatus.RUNNING.value, reason=reason, started=row.started, attempts=attempt)
 
     def _job_ended(self, job: str, status: RunStatus, reason: str) -> None:
-        if self._stopping:
-            return
+        if not self._stopping:
+            self._let_go(job, status, reason)
+            self.schedule()
+
+    def _let_go(self, job: str, status: RunStatus, reason: str) -> None:
         logger.info("job ended job=%s status=%s reason=%s", job, status, reason)
         running = self.running.pop(job)
         running.stop_sites()
         for capacity in self.connected.values():
             capacity.release(job)
         self._record_end(running.row, status, reason)
-        self.schedule()
 
     def _record_end(self, row: JobRow, status: RunStatus, reason: str) -> None:
         """Write down how a job ended; as soon as that can be done, if it cannot now."""
@@ -343,6 +345,7 @@ class ServerDaemon:
             changes = self._unsaved.get(id_, {}) | {"state": end.status.value, "reason": end.reason, "ended": end.ended}
             try:
                 if not summary.is_file():
+                    summary.parent.mkdir(parents=True, exist_ok=True)  # the folder may have been lost
                     write_summary(summary, values)
                 self.store.update_job(id_, **changes)
             except (OSError, DatabaseError) as error:

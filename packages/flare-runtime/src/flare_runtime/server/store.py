@@ -225,11 +225,10 @@ class Store:
         with self._reading() as connection:
             return connection.execute(sa.select(jobs.c.id).where(jobs.c.blob == digest).limit(1)).first() is not None
 
-    def update_job(self, id_: str, **changes: Any) -> JobRow:
-        """Change some values of a job and return it."""
+    def update_job(self, id_: str, **changes: Any) -> None:
+        """Change some values of a job; nothing happens if it was deleted."""
         with self._writing() as connection:
             connection.execute(jobs.update().where(jobs.c.id == id_).values(changes))
-        return self.job(id_)
 
     def delete_job(self, id_: str) -> None:
         """Forget a job."""

@@ -1,0 +1,74 @@
+"""The server writes down each end once, starts nothing twice, and does not wait for folders that are gone."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from flare_runtime.archive import pack_folder, sha256_of
+from flare_runtime.provision.project import Project, participant_of
+from flare_runtime.server.daemon import ServerDaemon
+from flare_runtime.server.scheduler import Capacity, Needs
+from flare_runtime.server.store import JobRow
+
+pytestmark = pytest.mark.deployed
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    project = Project.create(tmp_path / "p", name="hospitals", address="grpc://127.0.0.1:1", admin=None)
+    kit = project.make_kit(tmp_path / "kit", "site-1", "client")
+    project.know([participant_of(kit, studies="*")])
+    daemon = ServerDaemon(project.folder / "server")
+    yield daemon
+    daemon.close()
+
+
+def submit(daemon, folder, name):
+    """Submit a job that waits, as no site is connected."""
+    content = folder / "job"
+    content.mkdir(exist_ok=True)
+    (content / "meta.json").write_text('{"name": "x", "min_clients": 1}')
+    archive = pack_folder(content, folder / f"{name}.zip")
+    needs = Needs.of({"name": "x", "min_clients": 1}).to_json()
+    row = JobRow("", name, "default", "admin", sha256_of(archive), needs=needs, submitted=time.time())
+    daemon.add_job(row, archive)
+    return daemon.store.job(row.id)
+
+
+def test_a_job_whose_folder_was_lost_can_be_aborted(daemon, tmp_path):
+    row = submit(daemon, tmp_path, "first")
+    shutil.rmtree(daemon.jobs_folder / row.id)
+    daemon.abort(row, "admin")
+    assert daemon.unrecorded_end(row.id) is None
+    assert daemon.store.job(row.id).state == "aborted"
+
+
+def test_an_end_that_is_not_written_down_yet_is_not_replaced_by_an_abort(daemon, tmp_path):
+    row = submit(daemon, tmp_path, "first")
+    with closing(sqlite3.connect(daemon.kit.folder / "state" / "flare.db")) as database:
+        database.execute("CREATE TRIGGER full BEFORE UPDATE ON jobs BEGIN SELECT RAISE(FAIL, 'full'); END")
+        database.commit()
+        daemon.abort(row, "first@p")
+        daemon.abort(row, "second@p")
+        database.execute("DROP TRIGGER full")
+        database.commit()
+    with daemon.changed:
+        daemon.changed.wait_for(lambda: daemon.unrecorded_end(row.id) is None, 30)
+    assert daemon.store.job(row.id).reason == "aborted by first@p"
+
+
+def test_a_job_that_cannot_be_started_is_tried_once(daemon, tmp_path, caplog):
+    rows = [submit(daemon, tmp_path, name) for name in ("first", "second")]
+    for row in rows:
+        (daemon.jobs_folder / row.id / "plan.json").mkdir()  # so that its plan cannot be written
+    daemon.connected["site-1"] = Capacity(0, 8.0, 0.0)
+    with caplog.at_level("INFO"):
+        daemon.schedule()
+    assert [daemon.store.job(row.id).state for row in rows] == ["failed", "failed"]
+    ends = [record.getMessage() for record in caplog.records if record.getMessage().startswith("job ended")]
+    assert len(ends) == 2
