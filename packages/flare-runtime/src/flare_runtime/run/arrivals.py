@@ -171,8 +171,9 @@ class Arrivals:
             if item is not None or (limit is not None and began + waited >= limit):
                 self._longest_wait_s = max(self._longest_wait_s, waited)
                 return item
-            self.events.emit(StillWaiting(self.waiting_for[0], round(waited)))
-            notice_s *= 2
+            if waited >= notice_s:
+                self.events.emit(StillWaiting(self.waiting_for[0], round(waited)))
+                notice_s *= 2
 
     def _handle(self, item: Post) -> Post:
         match item:

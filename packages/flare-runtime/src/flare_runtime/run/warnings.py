@@ -40,8 +40,9 @@ class RunWarnings:
         Args:
             order: that in which sites are named.
         """
+        place = {site: index for index, site in enumerate(order)}  # without those put out since a restart
         lines = [
-            f"{_named(sorted(sites, key=order.index))}: {text}" if sites else text
+            f"{_named(sorted(sites, key=lambda site: place.get(site, len(place))))}: {text}" if sites else text
             for (text, _), sites in self._sites.items()
         ]
         more = len(lines) - MOST_KEPT
