@@ -7,6 +7,7 @@ import pytest
 
 from flare_core import RecipeError
 from flare_runtime import SimEnv
+from flare_runtime.simulator.pool import can_fork
 from flare_runtime.simulator.sharing import available_bytes, process_bytes, sites_share
 
 GIB = 1 << 30
@@ -33,7 +34,7 @@ def test_a_large_model_counts_for_each_site(project):
 
 def test_processes_that_load_their_libraries_themselves_count_for_more(project):
     assert process_bytes(project.job("import keras\n")) > 512 << 20
-    assert process_bytes(project.job("import numpy\n")) < 128 << 20
+    assert (process_bytes(project.job("import numpy\n")) < 128 << 20) == can_fork()
 
 
 def test_the_memory_is_that_of_the_machine(tmp_path):

@@ -146,7 +146,7 @@ class JobProcess:
 
     def _await_end(self) -> None:
         code = self._process.wait()
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # of another user, if started by sudo, say
             os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
         try:
             remove_scratch(self._process.pid)

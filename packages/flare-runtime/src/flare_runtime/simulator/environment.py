@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -145,7 +146,8 @@ def _record_end(job: Job, folder: RunFolder, error: BaseException) -> None:
         "recipe": parameters_of(job),
         **folder.places(),
     }
-    write_summary(folder.summary, record)
+    with suppress(OSError):  # such as a full disk, which may be why it could not begin
+        write_summary(folder.summary, record)
 
 
 def check_fits(job: Job, clients: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flare_core import export_job
+from flare_core import JobError, export_job
 from flare_runtime.processes.job_process import remove_scratch
 from flare_runtime.processes.system import peak_bytes
 from flare_runtime.scripts.process_state import modules_below
@@ -24,6 +25,7 @@ from flare_transport import Cell, SocketLink
 
 __all__ = ["WorkerDeath", "WorkerPool"]
 
+TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # processes, or files for them
 GRACE_S = 1.0
 
 
@@ -115,20 +117,30 @@ class WorkerPool:
     def _start(self, plans: Sequence[WorkerPlan]) -> None:
         start = self._fork if can_fork() else self._spawn
         self._loaded = modules_below(plans[0].code_roots)
-        with tempfile.TemporaryFile() as lanes:
-            for plan in plans:
-                plan.turn_file.parent.mkdir(exist_ok=True)
-                plan.turn_file.write_bytes(bytes(4))
-                ours, theirs = socket.socketpair()
-                try:
-                    pid = start(plan, theirs, [*(worker.connection for worker in self._workers), ours], lanes.fileno())
-                except BaseException:
-                    ours.close()
-                    self._end_those_that_started()
-                    raise
-                finally:
-                    theirs.close()
-                self._workers.append(_Worker(plan, pid, ours))
+        try:
+            with tempfile.TemporaryFile() as lanes:
+                for plan in plans:
+                    plan.turn_file.parent.mkdir(exist_ok=True)
+                    plan.turn_file.write_bytes(bytes(4))
+                    self._workers.append(self._started(start, plan, lanes.fileno()))
+        except BaseException as error:
+            self._end_those_that_started()
+            if isinstance(error, OSError) and error.errno in TOO_MANY:
+                raise JobError(
+                    f"{len(self._workers)} of {len(plans)} processes could be started, then the system refused one more"
+                    f" ({error}); SimEnv(share_processes=True) needs fewer"
+                ) from error
+            raise
+
+    def _started(self, start: Callable[..., int], plan: WorkerPlan, lanes: int) -> _Worker:
+        ours, theirs = socket.socketpair()
+        try:
+            return _Worker(plan, start(plan, theirs, [*(each.connection for each in self._workers), ours], lanes), ours)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
 
     def _end_those_that_started(self) -> None:
         for worker in self._workers:
@@ -165,7 +177,7 @@ class WorkerPool:
     def _await_end(self, worker: _Worker) -> None:
         _, status, usage = os.wait4(worker.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # of another user, if started by sudo, say
             os.killpg(worker.pid, signal.SIGKILL)  # what its scripts have left behind
         remove_scratch(worker.pid)
         worker.peak_bytes = peak_bytes(usage)

@@ -87,8 +87,8 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if plan.connect is None and hasattr(os, "setsid"):
-        # So that what a script has started can be ended with the process, however that ends. A group alone would not do:
-        # the system stops a process that asks a terminal for something from the background.
+        # So that what a script has started can be ended with the process, however that ends. A group alone would not
+        # do: the system stops a process that asks a terminal for something from the background.
         os.setsid()
     keep_to_core(plan.core)
     share_arenas(len(plan.sites))
