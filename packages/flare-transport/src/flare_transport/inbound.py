@@ -149,7 +149,19 @@ class Inbound:
                     self._link.close()
                     logger.warning("link ended, its peer asks much and takes no replies peer=%s", self._peer)
                 return
-        self._answer(handler, message)
+        try:
+            self._answer(handler, message)
+        finally:
+            self._unpark()
+
+    def _unpark(self) -> None:
+        """Answer one of the requests that wait, now that one more is done with, whether it could be answered or not."""
+        with self._turns:
+            if not self._parked:
+                return
+            handler, message = self._parked.popleft()
+            self._parked_bytes -= len(message.body) + REQUEST_BYTES
+        self._pool.submit(partial(self._answer_in_turn, handler, message))
 
     def _send_reply(self, frame: Any) -> None:
         with self._turns:
@@ -159,11 +171,6 @@ class Inbound:
         finally:
             with self._turns:
                 self._replying -= 1
-                parked = self._parked.popleft() if self._parked else None
-                if parked is not None:
-                    self._parked_bytes -= len(parked[1].body) + REQUEST_BYTES
-            if parked is not None:
-                self._pool.submit(partial(self._answer_in_turn, *parked))
 
     def _answer(self, handler: Handler, message: Message, *, wait: bool = True) -> None:
         """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
