@@ -15,6 +15,7 @@ import uuid
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,10 +23,13 @@ from flare_core import ObservedRun, Observer
 from flare_core.client.tracking import AnalyticsDataType as Kind
 from flare_core.events import Event, MetricLogged, RoundEnded, RunEnded, RunStarted
 from flare_core.selection import as_number
+from flare_runtime.run.checkpoints import write_text
 
 __all__ = ["Entry", "Receiver"]
 
 logger = logging.getLogger(__name__)
+
+_naming = threading.Lock()
 
 MOST_WAITING = 10_000  # entries, before whoever logs waits for the tracker
 MOST_AT_ONCE = 500
@@ -107,9 +111,10 @@ class Receiver(Observer):
         Ids of jobs are times, which runs of different workspaces and servers can share.
         """
         path = self._run.folder / ".tracked-as"
-        if not path.is_file():
-            path.write_text(f"{uuid.uuid4().hex}\n", encoding="ascii")
-        return path.read_text(encoding="ascii").strip()
+        with _naming:  # several trackers of a run ask at the same time
+            if not path.is_file():
+                write_text(path, f"{uuid.uuid4().hex}\n")
+            return path.read_text(encoding="ascii").strip()
 
     def _take(self, event: MetricLogged) -> None:
         if not self._has_failed and not self._is_given_up:
@@ -133,7 +138,10 @@ class Receiver(Observer):
 
     def _end(self, event: RunEnded) -> None:
         until = time.monotonic() + MOST_S
-        if not self._is_given_up:
+        if self._is_given_up:
+            with suppress(queue.Full):
+                self._queue.put_nowait(event)  # so that the thread ends if the tracker ever goes on
+        else:
             self._put(event)
         if not self._is_given_up:
             self._thread.join(PATIENCE_S)
