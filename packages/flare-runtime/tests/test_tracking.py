@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -588,3 +589,30 @@ def test_an_mlflow_server_that_accepts_and_never_answers_costs_a_run_seconds_onl
         folder = project.env().deploy(tracked(project, "MLflowReceiver", args={"tracking_uri": uri})).get_result()
     assert (folder / "metrics.jsonl").read_text().count("loss") == 8
     assert "warning: MLflow: it has not answered for 15 s; the run goes on" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_runs_that_begin_at_once_share_the_store_of_a_new_workspace(tmp_path):
+    """MLflow makes the tables of a new database, and fails if two processes do so at the same time."""
+    script = f"""
+import sys
+from pathlib import Path
+import mlflow
+from flare_runtime.tracking.mlflow_store import MlflowStore, experiment_id
+
+store = MlflowStore.of_workspace(Path({str(tmp_path)!r}))
+print("ready", flush=True)
+sys.stdin.readline()
+with store.opened() as client:
+    print(experiment_id(client, "job", store.files.as_uri()))
+"""
+    command = [sys.executable, "-c", script]
+    pipe = subprocess.PIPE
+    runs = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    for run in runs:
+        assert run.stdout.readline() == "ready\n"
+    for run in runs:
+        run.stdin.write("\n")
+        run.stdin.flush()
+    ends = [run.communicate(timeout=100) for run in runs]
+    assert [out for out, _ in ends] == ["1\n", "1\n"], ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from pathlib import PurePath
 
@@ -31,14 +32,15 @@ def _what(error: BaseException) -> str:
     return traceback.format_exception_only(error)[-1].strip()
 
 
+def _is_of_job(module: str) -> bool:
+    """Whether a module is neither Flare's nor Python's, such as that which finds the disk full."""
+    return not module.startswith("flare_") and module.partition(".")[0] not in sys.stdlib_module_names
+
+
 def _told(error: BaseException) -> str | None:
     """What the job's own code has raised, where, and the traceback; None if it was not that."""
     frames = list(traceback.walk_tb(error.__traceback__))
-    own = [
-        index
-        for index, (frame, _) in enumerate(frames)
-        if not str(frame.f_globals.get("__name__")).startswith("flare_")
-    ]
+    own = [index for index, (frame, _) in enumerate(frames) if _is_of_job(str(frame.f_globals.get("__name__")))]
     if not own:
         return None
     what = _what(error)

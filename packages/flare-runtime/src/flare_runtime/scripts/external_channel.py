@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import sys
 import threading
 from functools import partial
@@ -163,8 +164,10 @@ class ExternalChannel(SiteChannel):
 
 
 def _site_lost(peer: str, error: BaseException | None) -> None:
-    """End this process: the site that started it is gone, so nobody would take its results."""
+    """End this process and all that it has started: the site is gone, so nobody would take its results."""
     with contextlib.suppress(OSError):  # in a deployment, it is the site's process that would have read this
         sys.stderr.write(f"flare: the site's process has ended ({error or 'closed'}); this script ends too\n")
         sys.stderr.flush()
+    if sys.platform != "win32":
+        os.killpg(0, signal.SIGKILL)  # the group is that of the command that the site has started
     os._exit(1)

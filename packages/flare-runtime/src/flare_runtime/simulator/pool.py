@@ -147,6 +147,7 @@ class WorkerPool:
             worker.connection.close()
             os.kill(worker.pid, signal.SIGKILL)
             os.waitpid(worker.pid, 0)
+            _end_group(worker.pid)
 
     def _fork(self, plan: WorkerPlan, theirs: socket.socket, ours: Sequence[socket.socket], lanes: int) -> int:
         for stream in (sys.stdout, sys.stderr):
@@ -177,8 +178,7 @@ class WorkerPool:
     def _await_end(self, worker: _Worker) -> None:
         _, status, usage = os.wait4(worker.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # of another user, if started by sudo, say
-            os.killpg(worker.pid, signal.SIGKILL)  # what its scripts have left behind
+        _end_group(worker.pid)
         remove_scratch(worker.pid)
         worker.peak_bytes = peak_bytes(usage)
         worker.cpu_s = usage.ru_utime + usage.ru_stime
@@ -199,6 +199,12 @@ def can_fork() -> bool:
         return False
     # Both have threads that are not Python's, and a fork would wait for the locks that these hold.
     return not {"grpc", "tensorflow"} & sys.modules.keys()
+
+
+def _end_group(worker: int) -> None:
+    """End what the scripts of a worker have left behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # of another user, if started by sudo, say
+        os.killpg(worker, signal.SIGKILL)
 
 
 def _described(plan: WorkerPlan, folder: Path) -> str:

@@ -311,6 +311,8 @@ class _Worker:
             end_external_processes()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
+                if os.getpgrp() == os.getpid():  # what its scripts have started ends with it; the parent may be gone
+                    os.killpg(0, signal.SIGKILL)
             os._exit(LOST_SERVER)
 
 

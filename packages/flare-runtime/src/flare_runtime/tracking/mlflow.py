@@ -83,16 +83,19 @@ class MLflowReceiver(Receiver):
         self._names: dict[str, str] = {}
         self._refused: set[tuple[str, str]] = set()  # of which it was said
         self._written: dict[tuple[str, str], bool | int | float | str] = {}
+        self._client: Any
+        self._run_id: str
         uri, artifacts = self.tracking_uri, self.artifact_location
         if uri is None:
             store = (
                 MlflowStore.of_workspace(run.workspace) if run.workspace is not None else MlflowStore.of_run(run.folder)
             )
-            store.database.parent.mkdir(exist_ok=True)
-            uri, artifacts = store.uri, artifacts or store.files.as_uri()
-        _reach(uri)
-        self._client: Any = MlflowClient(tracking_uri=uri)
-        self._run_id: str = self._open_run(run, artifacts)
+            with store.opened() as self._client:
+                self._run_id = self._open_run(run, artifacts or store.files.as_uri())
+        else:
+            _reach(uri)
+            self._client = MlflowClient(tracking_uri=uri)
+            self._run_id = self._open_run(run, artifacts)
         parameters = [Entry("parameter", name, str(value), 0) for name, value in flat_parameters(run.recipe).items()]
         try:
             for start in range(0, len(parameters), MOST_PARAMETERS):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["FOLDER", "MlflowStore", "copy_run", "experiment_id"]
 
@@ -46,6 +51,21 @@ class MlflowStore:
     def uri(self) -> str:
         """For MLflow."""
         return f"sqlite:///{self.database}?timeout={WAIT_S}"
+
+    @contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Yield MLflow's client; within the block no other process opens the store.
+
+        Whoever opens it first makes its tables, and MLflow fails if two processes do so at the same time.
+        """
+        from mlflow import MlflowClient
+
+        self.database.parent.mkdir(exist_ok=True)
+        with self.database.with_name(".mlflow.lock").open("w") as lock:
+            if sys.platform != "win32":
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            client: Any = MlflowClient(tracking_uri=self.uri)
+            yield client
 
 
 def experiment_id(client: Any, name: str, artifacts: str | None, tags: Mapping[str, str] | None = None) -> str:
@@ -87,12 +107,13 @@ def copy_run(folder: Path, workspace: Path) -> str | None:
 
 
 def _copy(source: MlflowStore, target: MlflowStore, folder: Path) -> None:
-    from mlflow import MlflowClient
     from mlflow.entities import Param
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells that it makes its tables
-    old, new = MlflowClient(tracking_uri=source.uri), MlflowClient(tracking_uri=target.uri)
-    for experiment in old.search_experiments():
+    with source.opened() as old, target.opened() as new:
+        experiments = old.search_experiments()
+        new.search_experiments()  # which makes the tables
+    for experiment in experiments:
         for run in old.search_runs([experiment.experiment_id]):
             to = experiment_id(new, experiment.name, target.files.as_uri())
             tags = {**run.data.tags, FOLDER: str(folder)}
