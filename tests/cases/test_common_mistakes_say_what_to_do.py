@@ -96,4 +96,4 @@ def test_a_poc_that_ends_before_its_job_says_why(project):
     project.recipe(initial_model=np.zeros(2))  # writes client.py
     project.write("job.py", UNAWAITED)
     done = project.python("job.py", timeout=100)
-    assert "ends here, as nobody has waited for its result: call run.get_result()" in done.stderr
+    assert "is ended, as nobody has waited for its result; call run.get_result()" in done.stderr

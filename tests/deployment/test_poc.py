@@ -41,8 +41,8 @@ def test_it_is_said_which_files_leave_the_machine(project):
         "import flare_core.client as flare\nflare.init()\nwhile flare.is_running(): flare.send(flare.receive())\n"
     )
     assert status == "finished"
-    (line,) = [each for each in printed.splitlines() if each.startswith("sends ")]
-    assert line.startswith("sends 3 files, ")
+    (line,) = [each for each in printed.splitlines() if each.startswith("sending ")]
+    assert line.startswith("sending 3 files, ")
     assert "labels.txt (2 KiB)" in line
     assert "client.py (" in line
     assert "initial_model.safetensors (" in line

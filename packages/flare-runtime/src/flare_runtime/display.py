@@ -30,12 +30,15 @@ class Display:
         """Show what happens from now on."""
         events.subscribe(RoundEnded, self.round_ended)
         events.subscribe(TableMade, lambda event: self._say(table_text(event)))
-        events.subscribe(StillWaiting, lambda event: self._say(f"for {event.seconds:.0f} s: waits for {event.what}"))
+        events.subscribe(StillWaiting, self._still_waiting)
         events.subscribe(WarningRaised, lambda event: self._say(f"warning: {event.message}"))
 
     def round_ended(self, event: RoundEnded) -> None:
         """Show one round."""
         self._say(round_line(event))
+
+    def _still_waiting(self, event: StillWaiting) -> None:
+        self._say(f"still waiting after {event.seconds:.0f} s for {event.what}")
 
     def note(self, text: str) -> None:
         """Show a line that is no event."""

@@ -187,7 +187,7 @@ class PocEnv:
 
 def _remove(folder: Path, daemons: list[RunningDaemon], unfetched: Sequence[str]) -> None:
     for job in unfetched:
-        text = f"warning: the job {job} ends here, as nobody has waited for its result: call run.get_result()"
+        text = f"warning: the job {job} is ended, as nobody has waited for its result; call run.get_result()"
         print(text, file=sys.stderr)
     sites = daemons[1:]
     for site in sites:  # together, without threads: none can be started when the interpreter ends, which this may be

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flare_core import Job, RecipeError
 from flare_runtime.admin import Admin
-from flare_runtime.display import size_text
+from flare_runtime.display import count, size_text
 from flare_runtime.job_code import importable
 from flare_runtime.provision.kit import Kit
 from flare_runtime.run.controller import persistor_of
@@ -84,4 +84,5 @@ def files_shown(job: Job) -> str:
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     shown = ", ".join(f"{one_line(name)} ({size_text(sizes[name])})" for name in names[:MOST_NAMED])
     rest = f" and {len(names) - MOST_NAMED} smaller ones" if len(names) > MOST_NAMED else ""
-    return f"sends {len(names)} files, {size_text(sum(sizes.values()))} to the server and the sites: {shown}{rest}"
+    total = f"{count(len(names), 'file')}, {size_text(sum(sizes.values()))}"
+    return f"sending {total}, to the server and the sites: {shown}{rest}"

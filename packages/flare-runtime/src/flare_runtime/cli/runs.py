@@ -49,12 +49,20 @@ class Status(StrEnum):
 def list_them(
     context: typer.Context,
     job: Annotated[
-        str | None, typer.Option("--job", "-j", help="Of jobs with this name; * and ? work.", show_default=False)
+        str | None,
+        typer.Option(
+            "--job", "-j", help="Only runs of jobs with this name; * and ? are wildcards.", show_default=False
+        ),
     ] = None,
     status: Annotated[
-        Status | None, typer.Option(help="With this status; unfinished runs go on, or were killed.", show_default=False)
+        Status | None,
+        typer.Option(
+            help="Only runs with this status; unfinished ones are still going on, or were killed.", show_default=False
+        ),
     ] = None,
-    last: Annotated[int | None, typer.Option(help="The newest so many.", min=1, show_default=False)] = None,
+    last: Annotated[
+        int | None, typer.Option(help="Only the newest, up to this number.", min=1, show_default=False)
+    ] = None,
     workspace: WorkspaceOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
@@ -81,7 +89,7 @@ def list_them(
     root = _root(workspace)
     columns = ["run", "started", "status", "rounds", "sites", "seconds", "best"]
     is_filtered = job is not None or status is not None
-    empty = f"no run in {root} is like that" if is_filtered else f"no runs in {root} yet; --workspace names another"
+    empty = f"no run in {root} matches" if is_filtered else f"no runs in {root} yet; --workspace names another"
     text = table(columns, rows, empty=empty)
     show(form, [_values(run) for run in runs], f"{text}\nbelow {root}" if rows else text)
 
@@ -103,7 +111,7 @@ def show_run(
 def compare_runs(
     runs: Annotated[list[str], typer.Argument(help="Two or more: ids, folders, or names of jobs.")],
     metric: Annotated[
-        str | None, typer.Option("--metric", "-m", help="Which metric to show by round.", show_default=False)
+        str | None, typer.Option("--metric", "-m", help="The metric to show by round.", show_default=False)
     ] = None,
     workspace: WorkspaceOption = None,
     form: FormOption = Form.TEXT,

@@ -332,11 +332,11 @@ class ServerDaemon:
             self._record_ends()
 
     def unrecorded_end(self, job: str) -> str | None:
-        """What is waited for to write down how a job ended; None if nothing is."""
+        """What a job that has ended waits for until its end is recorded; None if it does not wait."""
         end = self._unrecorded.get(job)
         if end is None:
             return None
-        return f"it has {end.status.value}, which {end.problem or 'is just being written down'}"
+        return f"its end ({end.status.value}) to be recorded{end.problem}"
 
     def _record_ends(self) -> None:
         for id_, end in list(self._unrecorded.items()):
@@ -349,7 +349,7 @@ class ServerDaemon:
                     write_summary(summary, values)
                 self.store.update_job(id_, **changes)
             except (OSError, DatabaseError) as error:
-                end.problem = f"cannot be written down yet ({error})"
+                end.problem = f", which is not possible yet: {error}"
                 self._try_again(error)
             else:
                 del self._unrecorded[id_]
@@ -369,7 +369,7 @@ class ServerDaemon:
 
     def _try_again(self, error: Exception) -> None:
         """Have a thread try to write again what could not be written, until that succeeds."""
-        logger.error("not written, is tried again reason=%s", error)
+        logger.error("not written yet, trying again reason=%s", error)
         if not self._is_behind:
             self._is_behind = True
             threading.Thread(target=self._catch_up, name="flare-catch-up", daemon=True).start()
@@ -391,7 +391,7 @@ class ServerDaemon:
                 self._save()
                 if not self._unrecorded and not self._unsaved and self._can_read():
                     self._is_behind = False
-                    logger.info("all is written that could not be")
+                    logger.info("all that was waiting has been written")
                     return
             pause_s = min(2 * pause_s, LAST_PAUSE_S)
 
