@@ -85,17 +85,26 @@ class Component:
             ) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the component for a job folder.
+        """Describe the component for a job folder, and check the description by making an object from it.
 
         Raises:
             JobError: the class lives in the launching script or in a function, an argument has no JSON form, or what
                 is made from the description is another object.
         """
+        description = self.description()
+        if self.instance is not None:
+            _check_same(self.instance, description)
+        return description
+
+    def description(self) -> dict[str, Any]:
+        """Describe the component as :meth:`to_json` does, but make nothing: constructors can be slow or do something.
+
+        Raises:
+            JobError: the class lives in the launching script or in a function, or an argument has no JSON form.
+        """
         if self.instance is None:
             return {"path": self.class_path, "args": _plain(self.args, self.class_path)}
-        description = _described(self.instance)
-        _check_same(self.instance, description)
-        return description
+        return _described(self.instance)
 
 
 def import_class(path: str) -> Any:

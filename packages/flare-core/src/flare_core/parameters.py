@@ -123,13 +123,8 @@ def _path_of(cls: type) -> str:
 
 def _component(component: Component) -> Any:
     try:
-        described = component.to_json()
-    except (
-        JobError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # it cannot leave this process, or hides its arguments; its class is what can be said
+        described = component.description()
+    except (JobError, TypeError, ValueError, RecursionError):  # it hides its arguments; then its class has to do
         return {"path": component.class_path, "args": {}}
     return {"path": described["path"], "args": plain(described["args"])}
 
