@@ -171,18 +171,22 @@ class TrimmedMean(_AllAtOnce):
         self.fraction = float(fraction)
         super().__init__()
 
-    def _combine(self, stack: Array, key: Key) -> Array:
-        answered = len(self._params)
-        left_out = int(self.fraction * answered + 1e-9)  # 0.29 * 100 is a little less than 29
-        if self.fraction and not left_out:
+    def result(self) -> FLModel:
+        if self.fraction and self._params and not self._left_out():
             logger.warning(
                 "the trimmed mean leaves nobody out, so one site can carry it away fraction=%s sites=%s;"
-                " a fraction from %.2f leaves out one",
+                " more sites are needed, or a larger fraction",
                 self.fraction,
-                answered,
-                1 / answered + 0.005,
+                len(self._params),
             )
-        left_out = min(left_out, (len(stack) - 1) // 2)  # not all have sent every key
+        return super().result()
+
+    def _left_out(self) -> int:
+        """How many sites are left out at each end."""
+        return int(self.fraction * len(self._params) + 1e-9)  # 0.29 * 100 is a little less than 29
+
+    def _combine(self, stack: Array, key: Key) -> Array:
+        left_out = min(self._left_out(), (len(stack) - 1) // 2)  # not all have sent every key
         stack = _ordered(stack)
         stack.sort(axis=0)
         return np.asarray(stack[left_out : len(stack) - left_out].mean(axis=0))
