@@ -221,7 +221,7 @@ def test_a_difference_taken_for_a_model_or_a_model_for_a_difference_is_a_warning
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ('{"NUM_STEPS_CURRENT_ROUND": 60000} if number == 1 else {}', "site-2 does not say meta"),
+        ('{"NUM_STEPS_CURRENT_ROUND": 60000} if number == 1 else {}', "site-2 sends no meta"),
         ('{"num_steps_current_round": 10 * number}', "meta['num_steps_current_round'] of the replies is not read"),
         ('{"num_samples": 10 * number}', "meta['num_samples'] of the replies is not read"),
     ],
@@ -308,7 +308,7 @@ def test_an_aggregator_that_returns_nothing_ends_the_run(project, result):
 def test_a_key_metric_that_is_no_number_is_a_warning(project, value):
     run = run_with(project, send("values + 1", f', metrics={{"accuracy": {value}}}'), num_rounds=2)
     texts = warnings_of(run)
-    assert any("metric 'accuracy' is " in text and "no number" in text for text in texts)
+    assert any("metric 'accuracy' is " in text and "not a number" in text for text in texts)
     assert run.summary()["best"] is None
 
 

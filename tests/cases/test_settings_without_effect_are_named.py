@@ -45,7 +45,7 @@ def run_with(project, metrics="None", **arguments):
         (
             '{"val": {"accuracy": 1.0}}',
             {},
-            "no site ever reported the metric 'accuracy' (reported: none; no numbers: val)",
+            "no site ever reported the metric 'accuracy' (reported: none; not numbers: val)",
         ),
         ("None", {"exclude_vars": "bias"}, "exclude_vars has 'bias', which excludes nothing; the model's keys are"),
         ("None", {"exclude_vars": ["numpy_key2"]}, "exclude_vars has 'numpy_key2', which excludes nothing"),

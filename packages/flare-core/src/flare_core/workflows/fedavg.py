@@ -15,7 +15,7 @@ from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCond
 from flare_core.staleness import discount, rebased
 from flare_core.task import Reply, TaskName
 from flare_core.workflow import Federation, Sample, Workflow
-from flare_core.workflows.advice import WeightsSaid, direction_warning, exclusion_warning
+from flare_core.workflows.advice import WeightsSeen, direction_warning, exclusion_warning
 
 __all__ = ["FedAvg", "applied"]
 
@@ -101,8 +101,8 @@ class FedAvg(Workflow):
         self._measured = MeasuredModels(max_staleness, robust=self.aggregator.is_robust) if quorum is not None else None
         self._needed = 0
         self._seen: set[str] = set()
-        self._unusable: set[str] = set()  # metrics that were no numbers
-        self._weights = WeightsSaid()
+        self._unusable: set[str] = set()  # metrics that were not numbers
+        self._weights = WeightsSeen()
         self._kind: ParamsType | None = None  # of the round's contributions
         self._notes: list[str] = []
 
@@ -115,8 +115,7 @@ class FedAvg(Workflow):
             for reply in self._replies(model, fed):
                 self._kind = reply.model.params_type
                 self.aggregator.add(reply)
-                for text in self._weights.warnings(reply):
-                    fed.warn(text)
+                self._check_weight(fed, reply)
                 weight = self._weight_of(reply)
                 fed.record(metrics.add(reply, weight), site=reply.site)
                 if self._measured is not None:
@@ -177,6 +176,12 @@ class FedAvg(Workflow):
         if all(np.asarray(value).dtype.kind in "iub" for value in values.values()):
             fed.warn("the model holds integers only, so every mean is rounded; start from floating-point numbers")
 
+    def _check_weight(self, fed: Federation, reply: Reply) -> None:
+        """Warn of weights that seem forgotten; other aggregators may read other entries of ``meta``, or none."""
+        if isinstance(self.aggregator, WeightedMean):
+            for text in self._weights.warnings(reply):
+                fed.warn(text)
+
     def _sample(self, fed: Federation) -> Sample:
         return fed.sample(self.min_clients, count=self.clients_per_round)
 
@@ -206,9 +211,12 @@ class FedAvg(Workflow):
     def _note(self, fed: Federation, metrics: MetricMean, own: Mapping[str, float], round_: int) -> None:
         """Take note of which metrics there are, and say what is wrong with them."""
         self._seen.update(metrics.reported(), own)
-        self._unusable.update(metrics.other)
         for problem in metrics.problems:
             fed.warn(f"round {round_}: {problem}")
+        for key, text in metrics.not_numbers.items():
+            if key not in self._unusable:  # it is so in every round, and mostly at every site
+                fed.warn(text)
+        self._unusable.update(metrics.not_numbers)
 
     def _choose(
         self, fed: Federation, model: FLModel, metrics: MetricMean, means: dict[str, float], round_: int
@@ -253,7 +261,7 @@ class FedAvg(Workflow):
             if self._seen or self._unusable or is_wanted:  # else nobody cares for metrics in this run
                 reported = ", ".join(sorted(self._seen)) or "none"
                 if self._unusable and not self._seen:
-                    reported += f"; no numbers: {', '.join(sorted(self._unusable))}"
+                    reported += f"; not numbers: {', '.join(sorted(self._unusable))}"
                 fed.warn(
                     f"no site ever reported the metric '{key}' (reported: {reported}), so it chose and stopped nothing"
                 )
