@@ -19,7 +19,7 @@ from typing import Any
 import flare_core.client as client
 from flare_core import ClientApiError
 from flare_core.client import *  # noqa: F403  # this module stands for the Client API
-from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, meta_of, missing_package
+from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, is_learning, meta_of, missing_package
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -126,9 +126,7 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
         self._has_run = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if not self._has_learned:
-            groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-            self._has_learned = not groups or any(group.get("lr", 1) != 0 for group in groups)
+        self._has_learned = self._has_learned or not trainer.optimizers or any(map(is_learning, trainer.optimizers))
 
     def end_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Send what came out; called when all other callbacks are done, which may change the model to the last."""
@@ -151,7 +149,9 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
                     [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
                 )
             steps = trainer.global_step - self._first_step
-            self._link.end_training(model, steps=steps, learned=self._has_learned, meta=meta_of(pl_module))
+            # A schedule that warms up over rounds begins at 0, and by now is above it.
+            learned = self._has_learned or (self._restores and any(map(is_learning, trainer.optimizers)))
+            self._link.end_training(model, steps=steps, learned=learned, meta=meta_of(pl_module))
 
     def _begin_evaluation(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._link.has_task and trainer.ckpt_path is not None:

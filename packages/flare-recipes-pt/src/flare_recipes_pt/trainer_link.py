@@ -153,7 +153,7 @@ class TrainerLink:
             model: the one that was trained; what is sent of it has the dtypes of the model received.
             steps: how many were made; the contribution's weight, unless ``meta`` has one.
             meta: what the script says of the model.
-            learned: whether the learning rate was above 0 in any of the steps.
+            learned: whether the learning rate was above 0 in any of the steps, or will be in the next round.
         Raises:
             ClientApiError: there was no step, or all had a learning rate of 0.
         """
@@ -239,6 +239,11 @@ class TrainerLink:
         run = self._run
         run.metrics, run.received = {}, {}
         run.task, run.answered = None, True
+
+
+def is_learning(optimizer: Any) -> bool:
+    """Return whether an optimizer's learning rate is above 0, for any of its parameters."""
+    return any(group.get("lr", 1) != 0 for group in optimizer.param_groups)
 
 
 def _is_unchanged(received: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> bool:

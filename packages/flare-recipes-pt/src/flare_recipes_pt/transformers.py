@@ -24,7 +24,14 @@ import torch
 import flare_core.client as client
 from flare_core import ClientApiError
 from flare_core.client import *  # noqa: F403  # this module stands for the Client API
-from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, meta_of, missing_package
+from flare_recipes_pt.trainer_link import (
+    SharedModel,
+    TrainerLink,
+    Training,
+    is_learning,
+    meta_of,
+    missing_package,
+)
 
 try:
     from transformers import Trainer, TrainerCallback
@@ -108,13 +115,16 @@ class _Federated:
         if not self._restores and trainer.optimizer is not None:
             trainer.optimizer.state.clear()
         self.rates.learned = False
+        has_own_schedule = trainer.lr_scheduler is not None and not trainer._created_lr_scheduler
         make_anew, trainer.model_init = trainer.model_init, None  # or it would not train the model received
         try:
             output = self._undisturbed(self._train, *args, **kwargs)
         finally:
             trainer.model_init = make_anew
         steps, meta = trainer.state.global_step, meta_of(trainer.model)
-        link.end_training(_shared(trainer.model), steps=steps, learned=self.rates.learned, meta=meta)
+        # A schedule of the script's that warms up over rounds begins at 0, and by now is above it.
+        learned = self.rates.learned or (has_own_schedule and is_learning(trainer.optimizer))
+        link.end_training(_shared(trainer.model), steps=steps, learned=learned, meta=meta)
         return output
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
@@ -153,8 +163,7 @@ class _LearningRates(TrainerCallback):  # type: ignore[misc]  # transformers' cl
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         optimizer = kwargs.get("optimizer")
-        if not self.learned:
-            self.learned = optimizer is None or any(group.get("lr", 1) != 0 for group in optimizer.param_groups)
+        self.learned = self.learned or optimizer is None or is_learning(optimizer)
 
 
 def shared_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
