@@ -323,7 +323,7 @@ def test_names_that_are_no_text_are_refused_where_they_are_sent(project):
     with pytest.raises(JobFailed, match="a metric is called 1, a int"):
         run.get_result()
     run = run_with(project, "flare.send(flare.FLModel(params={0: values}))")
-    with pytest.raises(JobFailed, match="0 is the name of an array, or part of one, and no text"):
+    with pytest.raises(JobFailed, match="0 cannot be the name of an array"):
         run.get_result()
 
 

@@ -24,7 +24,7 @@ MAX_DATA_BYTES = 1 << 20
 
 MAX_DATA_FILES = 1000
 MAX_DATA_TOTAL = 64 << 20
-"""What is beyond that beside a script is no small data, but a folder that the script is not alone in."""
+"""Beyond that, the folder of a script holds more than the script and its small files."""
 
 _NOT_DATA = {".pyc", ".pt", ".pth", ".ckpt", ".safetensors", ".log", ".lock", ".ipynb", ".bak", ".orig"}
 
@@ -98,8 +98,8 @@ def collect_code(scripts: list[Path], folder: Path) -> CodeBundle:
     size = sum(path.stat().st_size for path in data)
     if len(data) > MAX_DATA_FILES or size > MAX_DATA_TOTAL:
         raise RecipeError(
-            f"{len(data)} files of {size >> 20} MiB lie beside {', '.join(map(str, scripts))}, and would travel with it"
-            " to the server and every site; put the script into a folder of its own, with only what it needs"
+            f"{len(data)} files of {size >> 20} MiB lie beside {', '.join(map(str, scripts))}, and would be sent to"
+            " the server and every site; put the script into a folder of its own, with only the files that it needs"
         )
     files = sorted({PurePosixPath(path.relative_to(root).as_posix()) for path in (*found, *data)})
     return CodeBundle(root, tuple(files))

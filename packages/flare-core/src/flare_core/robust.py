@@ -1,4 +1,4 @@
-"""Aggregators that a minority of wrong contributions cannot carry away: median, trimmed mean, Krum.
+"""Aggregators that a minority of wrong contributions cannot control: median, trimmed mean, Krum.
 
 They compare the contributions of all sites with each other, one tensor at a time: the server holds no more than that
 tensor of every site, and what is fetched ahead. The sites count alike, whatever their number of steps; so do the
@@ -103,7 +103,7 @@ class _AllAtOnce(Aggregator):
         """Combine the values of one tensor: one row a site, in float32 or float64; they may be changed."""
 
     def _senders(self) -> dict[Key, list[str]]:
-        """By key, the sites that have sent it."""
+        """Return the sites that sent each key."""
         found: dict[Key, list[str]] = {}
         for site, params in self._params.items():
             for key in keys_of(params):
@@ -111,13 +111,13 @@ class _AllAtOnce(Aggregator):
         return found
 
     def _stacks(self, sites: Iterable[str] | None = None) -> Iterator[tuple[Key, Array, np.dtype[Any]]]:
-        """Yield every key that counts, the values that the ``sites`` sent, one row each, and what dtype most have."""
+        """Yield every key that counts, the values that the ``sites`` sent, one row each, and the usual dtype."""
         readers = {site: _Reader(site, self._params[site]) for site in (self._params if sites is None else sites)}
         for key, senders in self._senders().items():
             found = {site: value for site, reader in readers.items() if (value := reader.take(key)) is not None}
             if len(self._params) > 2 and 2 * len(senders) <= len(self._params):
                 logger.warning(
-                    "key left out, only a minority of the sites has sent it key=%r sites=%s of=%s",
+                    "key left out, only a minority of the sites sent it key=%r sites=%s of=%s",
                     key_text(key),
                     ",".join(senders),
                     len(self._params),
@@ -174,15 +174,15 @@ class TrimmedMean(_AllAtOnce):
     def result(self) -> FLModel:
         if self.fraction and self._params and not self._left_out():
             logger.warning(
-                "the trimmed mean leaves nobody out, so one site can carry it away fraction=%s sites=%s;"
-                " more sites are needed, or a larger fraction",
+                "the trimmed mean leaves nobody out, so one site can control it fraction=%s sites=%s;"
+                " use more sites or a larger fraction",
                 self.fraction,
                 len(self._params),
             )
         return super().result()
 
     def _left_out(self) -> int:
-        """How many sites are left out at each end."""
+        """Return the number of sites that are left out at each end."""
         return int(self.fraction * len(self._params) + 1e-9)  # 0.29 * 100 is a little less than 29
 
     def _combine(self, stack: Array, key: Key) -> Array:
@@ -321,13 +321,13 @@ def at(params: Params, key: Key) -> Any:
 
 
 def _usual(found: Mapping[str, Array], of: Callable[[Array], Any]) -> tuple[str, Array]:
-    """The first site whose array has what most of the arrays have, and its array."""
-    most = max(counts := Counter(of(value) for value in found.values()), key=counts.__getitem__)
+    """Return the first site whose array has the most frequent value of ``of``, and its array."""
+    [(most, _)] = Counter(of(value) for value in found.values()).most_common(1)
     return next((site, value) for site, value in found.items() if of(value) == most)
 
 
 def _are_numbers(dtype: np.dtype[Any]) -> bool:
-    """Whether an array holds numbers; bfloat16 and float8 are of numpy's kind "V"."""
+    """Return whether a dtype is one of numbers; bfloat16 and float8 are of numpy's kind "V"."""
     return dtype.kind in "iubfc" or np.can_cast(dtype, np.float32)
 
 

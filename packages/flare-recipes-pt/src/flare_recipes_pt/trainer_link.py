@@ -71,7 +71,7 @@ class SharedModel:
 
 @dataclass(slots=True)
 class _Progress:
-    """What a script's trainers have done for the run, all of them together."""
+    """The progress of a script in its run, shared by all of its trainers."""
 
     task: str | None = None
     answered: bool = False
@@ -108,7 +108,7 @@ class TrainerLink:
 
     @property
     def has_task(self) -> bool:
-        """Whether there is a task that is not answered, in all ranks."""
+        """Whether there is an unanswered task; the same in all ranks."""
         self._look()
         return self._run.task is not None
 
@@ -247,7 +247,7 @@ def is_learning(optimizer: Any) -> bool:
 
 
 def _is_unchanged(received: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> bool:
-    """Whether all floating-point tensors are as they were received; looks no further than the first that is not."""
+    """Return whether all floating-point tensors are as they were received; stops at the first that is not."""
     pairs = [(received[key], state[key]) for key in received if key in state and state[key].is_floating_point()]
     return bool(pairs) and all(torch.equal(before.to(now), now) for before, now in pairs)
 

@@ -79,7 +79,7 @@ def patch(trainer: Trainer, restore_state: bool = True, load_state_dict_strict: 
 
 
 class _Federated:
-    """What stands before a trainer's own ``train``, ``evaluate`` and ``predict``."""
+    """The replacements for a trainer's own ``train``, ``evaluate`` and ``predict``."""
 
     def __init__(self, trainer: Trainer, link: TrainerLink, restores: bool, strict: bool) -> None:
         self.rates = _LearningRates()
@@ -156,7 +156,7 @@ class _Federated:
 
 
 class _LearningRates(TrainerCallback):  # type: ignore[misc]  # transformers' classes are skipped, see pyproject.toml
-    """Takes note of whether the learning rate was above 0 in any step."""
+    """A callback that notes whether the learning rate was above 0 in any step."""
 
     def __init__(self) -> None:
         self.learned = False

@@ -85,7 +85,7 @@ def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:
 
 
 def _write_all(file: FileIO, piece: memoryview) -> None:
-    """Write all of a piece; of what a disk that gets full has room for, the system says no error but writes less."""
+    """Write all of a piece; on a disk that is nearly full, a single write can write less without an error."""
     while len(piece):
         piece = piece[file.write(piece) :]
 

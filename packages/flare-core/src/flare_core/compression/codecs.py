@@ -79,7 +79,7 @@ class Codec:
 
     @property
     def is_exact(self) -> bool:
-        """Whether nothing is lost: not a bit, whatever the bits of the values stand for."""
+        """Whether decoding restores every bit, whatever the dtype of the values."""
         return self.name == "none"
 
     @property

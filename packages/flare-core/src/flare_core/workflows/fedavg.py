@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import Aggregator, WeightedMean, check_finite
-from flare_core.errors import ModelError, RecipeError
+from flare_core.aggregation import Aggregator, WeightedMean, check_finite, checked_result
+from flare_core.errors import RecipeError
 from flare_core.evaluator import Evaluator, measured
 from flare_core.model import FLModel, ParamsType, flatten, key_text, updated
 from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCondition
@@ -150,7 +150,7 @@ class FedAvg(Workflow):
         self._seen = set(state.get("seen", ()))
 
     def _check_settings(self, fed: Federation, model: FLModel) -> None:
-        """Warn of settings that have no effect in this run, or the opposite of what their names say.
+        """Warn of settings that have no effect in this run, or that contradict the name of a metric.
 
         Raises:
             RecipeError: nothing of the model would be aggregated.
@@ -258,13 +258,11 @@ class FedAvg(Workflow):
     def _report_unseen(self, fed: Federation) -> None:
         is_wanted = self.stop_cond is not None or self.patience is not None or self.key_metric != DEFAULT_KEY_METRIC
         for key in sorted(self._chosen_by() - self._seen):
-            if self._seen or self._unusable or is_wanted:  # else nobody cares for metrics in this run
+            if self._seen or self._unusable or is_wanted:  # else the run is simply one without metrics
                 reported = ", ".join(sorted(self._seen)) or "none"
                 if self._unusable and not self._seen:
                     reported += f"; not numbers: {', '.join(sorted(self._unusable))}"
-                fed.warn(
-                    f"no site ever reported the metric '{key}' (reported: {reported}), so it chose and stopped nothing"
-                )
+                fed.warn(f"no site ever reported the metric '{key}' (reported: {reported}), so it had no effect")
 
 
 def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, warn: Callable[[str], None]) -> FLModel:
@@ -274,10 +272,10 @@ def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, war
         aggregator: has been given the contributions of a round.
         model: the global model.
         kind: what the contributions were.
-        warn: told if the result may be taken for something else than it is.
+        warn: is called if the result seems to be a difference, but is declared as a whole model.
     Raises:
         NonFiniteError: the next model would hold NaN or infinity.
-        ModelError: the aggregator's result holds nothing.
+        ModelError: the aggregator's result is not a model with params.
     """
     if isinstance(aggregator, WeightedMean):  # it looks at every contribution itself
         return aggregator.update(model)
@@ -285,11 +283,7 @@ def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, war
     if type(aggregator).update is not Aggregator.update:
         model = aggregator.update(model)
     else:
-        result = aggregator.result()
-        if not isinstance(result, FLModel):
-            raise ModelError(f"{name}.result() returned a {type(result).__name__}; return an FLModel")
-        if not result.params:
-            raise ModelError(f"{name}.result() returned a model without params; return FLModel(params=...)")
+        result = checked_result(aggregator)
         if kind is ParamsType.DIFF and result.params_type is ParamsType.FULL:
             warn(
                 f"{name}.result() returned a whole model (params_type FULL) where sites sent differences; if it is a"
