@@ -69,6 +69,23 @@ def test_a_difference_of_a_tiny_model_that_happens_to_be_like_the_model(project)
     assert run_with(project, body, initial_model={"w": np.ones(2)}) == []
 
 
+@pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
+@pytest.mark.parametrize("dtype", ["np.float32", "np.uint8"])
+def test_flags_and_counters_that_are_sent_as_numbers(project, dtype, transfer):
+    body = f"""
+        params["w"] += number
+        params["count"] += 3
+        flare.send(flare.FLModel(params={{key: value.astype({dtype}) for key, value in params.items()}}))
+    """
+    initial = {"w": np.zeros(9, np.float32), "count": np.array(0), "mask": np.array([True, False])}
+    recipe = project.recipe(LOOP.replace("{body}", body), initial_model=initial, params_transfer_type=transfer)
+    run = recipe.execute(project.env())
+    model = run.load_model()
+    assert {key: value.dtype for key, value in model.items()} == {key: value.dtype for key, value in initial.items()}
+    assert (model["count"], model["mask"].tolist(), model["w"][0]) == (3, [True, False], 1.5)
+    assert run.summary()["warnings"] == []
+
+
 class ByAge(Aggregator):
     """Weighs with an entry of its own, and takes whole models."""
 

@@ -205,6 +205,10 @@ def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
     }
 
 
+_CONVERTED = {("integer", "float"), ("float", "integer"), ("integer", "boolean"), ("float", "boolean")}
+"""Kinds of numbers from which and to which values are converted, as of a script that sends all tensors as float32."""
+
+
 def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> Array:
     """Return a value in the kind of numbers that the model has there, if nothing is lost by that.
 
@@ -215,7 +219,7 @@ def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> A
     """
     if received is None or value.dtype == received.dtype or kind_of(value.dtype) == kind_of(received.dtype):
         return value
-    if {kind_of(value.dtype), kind_of(received.dtype)} == {"integer", "float"}:
+    if (kind_of(value.dtype), kind_of(received.dtype)) in _CONVERTED:
         with np.errstate(invalid="ignore", over="ignore"):
             converted = value.astype(received.dtype)
         if np.array_equal(converted, value):
