@@ -86,6 +86,12 @@ def test_flags_and_counters_that_are_sent_as_numbers(project, dtype, transfer):
     assert run.summary()["warnings"] == []
 
 
+def test_counters_of_different_widths_have_the_range_of_the_model(project):
+    body = 'flare.send(flare.FLModel(params={"n": np.array(5, np.uint8) if number == 1 else np.array(1001)}))'
+    run = project.recipe(LOOP.replace("{body}", body), initial_model={"n": np.array(0), "w": np.ones(2)})
+    assert run.execute(project.env()).load_model()["n"] == 503
+
+
 class ByAge(Aggregator):
     """Weighs with an entry of its own, and takes whole models."""
 

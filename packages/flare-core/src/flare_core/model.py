@@ -299,7 +299,8 @@ def rounded(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[An
     """
     if dtype == np.bool_:
         return np.asarray(values >= 0.5)
-    limits, nearest = np.iinfo(dtype), np.rint(values)
+    limits = np.iinfo(dtype)
+    nearest = np.rint(values.astype(np.float64, copy=False))  # half precision does not reach the limits
     above, below = nearest >= limits.max, nearest <= limits.min
     within = np.where(above | below, 0, nearest).astype(dtype)
     return np.where(above, dtype.type(limits.max), np.where(below, dtype.type(limits.min), within))

@@ -205,8 +205,14 @@ def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
     }
 
 
-_CONVERTED = {("integer", "float"), ("float", "integer"), ("integer", "boolean"), ("float", "boolean")}
-"""Kinds of numbers from which and to which values are converted, as of a script that sends all tensors as float32."""
+_CONVERTED = {
+    ("integer", "float"),
+    ("float", "integer"),
+    ("integer", "integer"),
+    ("integer", "boolean"),
+    ("float", "boolean"),
+}
+"""From which kind of numbers to which values are converted: a script may send all tensors as float32, for example."""
 
 
 def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> Array:
@@ -217,13 +223,16 @@ def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> A
     Raises:
         DtypeMismatchError: something would be lost.
     """
-    if received is None or value.dtype == received.dtype or kind_of(value.dtype) == kind_of(received.dtype):
+    if received is None or value.dtype == received.dtype:
         return value
-    if (kind_of(value.dtype), kind_of(received.dtype)) in _CONVERTED:
+    kinds = kind_of(value.dtype), kind_of(received.dtype)
+    if kinds in _CONVERTED:
         with np.errstate(invalid="ignore", over="ignore"):
             converted = value.astype(received.dtype)
         if np.array_equal(converted, value):
             return converted
+    if kinds[0] == kinds[1]:
+        return value
     raise DtypeMismatchError(
         f"{site}: '{key_text(key)}' is {value.dtype}, the model received has {received.dtype}; send that, or start from"
         f" an initial model with {value.dtype}"
