@@ -266,6 +266,14 @@ def test_a_filter_that_forgets_what_the_params_are_is_refused(project, end, rest
         recipe.execute(project.env())
 
 
+@pytest.mark.parametrize("end", ["add_server_output_filter", "add_client_input_filter"])
+def test_a_filter_that_forgets_the_round_of_a_task_is_refused(project, end):
+    recipe = project.recipe(LOOP.replace("{body}", send("values + 1")))
+    getattr(recipe, end)(Bare())
+    with pytest.raises(JobFailed, match=r"the filter Bare of the task 'train' .* without current_round"):
+        recipe.execute(project.env())
+
+
 class OwnMean(Aggregator):
     """As people write it for whole models."""
 

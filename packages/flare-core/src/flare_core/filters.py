@@ -37,6 +37,9 @@ class FilterPoint(StrEnum):
     SERVER_INPUT = "server_input"  # a result reaches the server
 
 
+_OF_TASKS = (FilterPoint.SERVER_OUTPUT, FilterPoint.CLIENT_INPUT)
+
+
 @dataclass(frozen=True, slots=True)
 class FilterContext:
     """Where a filter works.
@@ -181,24 +184,28 @@ def _processed(each: Filter, model: FLModel, context: FilterContext) -> FLModel:
             f"{_named(each, context)} returned {_described(found)}; its process() must return the FLModel that goes on,"
             " such as dataclasses.replace(model, params=…)"
         )
-    _check_kept(model, found, _named(each, context))
+    _check_kept(model, found, each, context)
     return found
 
 
-def _check_kept(model: FLModel, found: FLModel, name: str) -> None:
+def _check_kept(model: FLModel, found: FLModel, each: Filter, context: FilterContext) -> None:
     """Refuse a result that has lost what gives its params their meaning, as ``FLModel(params=...)`` does."""
     lost = ""
     if model.params_type is ParamsType.DIFF and found.params_type is ParamsType.FULL:
         lost = "params_type DIFF, so a difference would count as a whole model"
     elif (steps := MetaKey.NUM_STEPS_CURRENT_ROUND) in model.meta and steps not in found.meta:
         lost = f"meta['{steps}'], so the contribution would count as 1 step (set it to 1 if that is meant)"
+    elif context.point in _OF_TASKS and model.current_round is not None and found.current_round is None:
+        lost = "current_round and whatever else its fields and meta said of the task"
     if lost:
-        raise ModelError(f"{name} returned a model without {lost}; return dataclasses.replace(model, params=…)")
+        raise ModelError(
+            f"{_named(each, context)} returned a model without {lost}; return dataclasses.replace(model, params=…)"
+        )
 
 
 def _named(each: Filter, context: FilterContext) -> str:
     """Describe a filter and where it works, for messages."""
-    what = "task" if context.point in (FilterPoint.SERVER_OUTPUT, FilterPoint.CLIENT_INPUT) else "result"
+    what = "task" if context.point in _OF_TASKS else "result"
     at_server = context.point in (FilterPoint.SERVER_OUTPUT, FilterPoint.SERVER_INPUT)
     where = f"at {context.site}" if not at_server else "at the server"
     if context.point is FilterPoint.SERVER_INPUT:
