@@ -226,7 +226,8 @@ class FedAvg(Workflow):
             return
         missing = metrics.missing(self._best.key)
         if missing and self._best.key in metrics.reported():
-            fed.warn(f"round {round_}: {', '.join(missing)} did not report '{self._best.key}'; the other sites decide")
+            then = "the other sites decide" if self._best.key in means else "too few sites are left to choose by it"
+            fed.warn(f"round {round_}: {', '.join(missing)} did not report '{self._best.key}'; {then}")
         if self._measured is not None:
             for older, its_round, value in self._measured.take(self._best.key, needed=self._needed, round_=round_):
                 if self._best.improves(value, its_round):
