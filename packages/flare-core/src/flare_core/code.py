@@ -28,7 +28,7 @@ MAX_DATA_TOTAL = 64 << 20
 
 _NOT_DATA = {".pyc", ".pt", ".pth", ".ckpt", ".safetensors", ".log", ".lock", ".ipynb", ".bak", ".orig"}
 
-# Names that people give to files with secrets, and what such files hold: keys, and invitations to a project.
+# Common names of files with secrets, and what such files contain: private keys, and invitations to a project.
 _SECRET_NAME = re.compile(
     r"(^|[._-])(secrets?|credentials?|passwords?|passwd|htpasswd|api[_-]?keys?|kubeconfig|id_(rsa|dsa|ecdsa|ed25519))"
     r"([._-]|$)|\.(key|pem|p12|pfx|jks|keystore|kdbx|ppk|env)$",
@@ -203,7 +203,7 @@ def _walk(place: Path, parts: list[str]) -> Iterator[Path]:
 
 
 def _small_data(folder: Path, root: Path) -> Iterator[Path]:
-    home = Path(os.path.expanduser("~"))  # which stays as it is where nobody knows one
+    home = Path(os.path.expanduser("~"))  # unchanged, and so not absolute, if there is none
     if home.is_absolute() and home.resolve().is_relative_to(folder):
         return
     for path in sorted(folder.iterdir()):

@@ -65,7 +65,7 @@ class _AllAtOnce(Aggregator):
         self._params: dict[str, Params] = {}
         self._type: ParamsType | None = None
         self._round: int | None = None
-        self._dtypes: dict[Key, np.dtype[Any]] = {}  # the one in which most sites of the round sent the key
+        self._dtypes: dict[Key, np.dtype[Any]] = {}  # by key, the most frequent one of the round
         self._counted: list[str] | None = None  # the sites whose values are combined; all if None
 
     def add(self, reply: Reply) -> None:
@@ -92,7 +92,7 @@ class _AllAtOnce(Aggregator):
             raise EmptyRoundError("no site contributed to this round; the global model stays as it was")
         combined = {}
         for key, stack, dtype in self._stacks(self._counted):
-            with np.errstate(over="ignore", invalid="ignore"):  # whoever sent what is not finite may not count
+            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite may be left out
                 value = self._combine(stack, key)
             is_counter = dtype.kind in "iub" and self._type is not ParamsType.DIFF
             combined[key] = rounded(value, dtype) if is_counter else value.astype(_result_dtype(dtype), copy=False)
@@ -122,7 +122,7 @@ class _AllAtOnce(Aggregator):
                     ",".join(senders),
                     len(self._params),
                 )
-            elif found:  # else only those that do not count have sent it
+            elif found:  # else only sites that do not count sent it
                 yield key, *self._stack(key, found)
 
     def _stack(self, key: Key, found: Mapping[str, Array]) -> tuple[Array, np.dtype[Any]]:
@@ -139,7 +139,7 @@ class _AllAtOnce(Aggregator):
                 raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {value.dtype}, {first_site} {first.dtype}")
         dtype = self._dtypes.setdefault(key, _usual(found, lambda value: value.dtype)[1].dtype)
         wide = np.dtype(np.float64) if dtype.kind in "iub" else working_dtype(dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # a few may have sent what is too large for that
+        with np.errstate(over="ignore", invalid="ignore"):  # values beyond its range may be left out
             return np.stack([value.astype(wide, copy=False) for value in found.values()]), dtype
 
 
@@ -287,11 +287,11 @@ class _Reader:
             value = self._next(key)
             array = None if value is None else np.asarray(value)
         except FlareError as error:
-            if self._site not in str(error):  # it names a cell, which can serve several sites
+            if self._site not in str(error):  # it names a cell, which may serve several sites
                 error.args = (f"{self._site}: {error}", *error.args[1:])
             raise
         except (TypeError, ValueError) as error:
-            raise ModelError(f"{self._site}: '{key_text(key)}' is no array ({error})") from error
+            raise ModelError(f"{self._site}: '{key_text(key)}' is not an array ({error})") from error
         if array is not None and not _are_numbers(array.dtype):
             raise DtypeMismatchError(f"'{key_text(key)}': {self._site} sent {array.dtype}, which holds no numbers")
         return array

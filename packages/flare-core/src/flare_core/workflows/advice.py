@@ -1,4 +1,4 @@
-"""Warnings about settings and replies that are allowed and seldom meant."""
+"""Warnings about settings and replies that are allowed but seldom intended."""
 
 from __future__ import annotations
 
