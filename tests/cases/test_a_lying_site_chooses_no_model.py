@@ -37,3 +37,11 @@ def test_a_site_that_lies_about_its_metrics_neither_chooses_the_best_model_nor_e
     assert run.summary()["best"] == {"round": 3, "value": pytest.approx(0.4)}
     assert run.summary()["rounds"] == 4
     assert "own" not in run.summary()["metrics"]  # which nobody else has reported
+
+
+def test_a_metric_that_a_minority_reports_is_not_said_to_decide(project):
+    script = LIES.replace('report, steps = {"accuracy": accuracy}, 1', "report, steps = {}, 1")
+    run = project.recipe(script, min_clients=5, aggregator=CoordinateMedian()).execute(project.env(5))
+    assert run.summary()["best"] is None
+    text = "site-2, site-3, site-4, site-5 did not report 'accuracy'; too few sites are left to choose by it"
+    assert f"round 0: {text}" in run.summary()["warnings"]

@@ -221,7 +221,7 @@ def test_a_difference_taken_for_a_model_or_a_model_for_a_difference_is_a_warning
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ('{"NUM_STEPS_CURRENT_ROUND": 60000} if number == 1 else {}', "site-2 does not say meta"),
+        ('{"NUM_STEPS_CURRENT_ROUND": 60000} if number == 1 else {}', "site-2 sends no meta"),
         ('{"num_steps_current_round": 10 * number}', "meta['num_steps_current_round'] of the replies is not read"),
         ('{"num_samples": 10 * number}', "meta['num_samples'] of the replies is not read"),
     ],
@@ -263,6 +263,14 @@ def test_a_filter_that_forgets_what_the_params_are_is_refused(project, end, rest
     recipe = project.recipe(LOOP.replace("{body}", send("values + 1", rest)), params_transfer_type=transfer)
     getattr(recipe, end)(Bare())
     with pytest.raises(JobFailed, match=f"the filter Bare .* returned a model without .*{message}"):
+        recipe.execute(project.env())
+
+
+@pytest.mark.parametrize("end", ["add_server_output_filter", "add_client_input_filter"])
+def test_a_filter_that_forgets_the_round_of_a_task_is_refused(project, end):
+    recipe = project.recipe(LOOP.replace("{body}", send("values + 1")))
+    getattr(recipe, end)(Bare())
+    with pytest.raises(JobFailed, match=r"the filter Bare of the task 'train' .* without current_round"):
         recipe.execute(project.env())
 
 
@@ -308,7 +316,7 @@ def test_an_aggregator_that_returns_nothing_ends_the_run(project, result):
 def test_a_key_metric_that_is_no_number_is_a_warning(project, value):
     run = run_with(project, send("values + 1", f', metrics={{"accuracy": {value}}}'), num_rounds=2)
     texts = warnings_of(run)
-    assert any("metric 'accuracy' is " in text and "no number" in text for text in texts)
+    assert any("metric 'accuracy' is " in text and "not a number" in text for text in texts)
     assert run.summary()["best"] is None
 
 
@@ -323,7 +331,7 @@ def test_names_that_are_no_text_are_refused_where_they_are_sent(project):
     with pytest.raises(JobFailed, match="a metric is called 1, a int"):
         run.get_result()
     run = run_with(project, "flare.send(flare.FLModel(params={0: values}))")
-    with pytest.raises(JobFailed, match="0 is the name of an array, or part of one, and no text"):
+    with pytest.raises(JobFailed, match="0 cannot be the name of an array"):
         run.get_result()
 
 

@@ -83,7 +83,7 @@ def failure(project, recipe) -> str:
 CHAINS = {
     "client_input": r"of the task 'train' at site-\d",
     "client_output": r"of the result 'train' at site-\d",
-    "server_input": r"of the result 'train' at the server, of what site-1 has sent,",
+    "server_input": r"of the result 'train' at the server, applied to what site-1 sent,",
     "server_output": r"of the task 'train' at the server",
 }
 
@@ -106,7 +106,7 @@ def test_a_filter_is_named_with_what_it_filters(project, chain, filter_, what):
 
 
 def test_an_aggregator_without_a_result_is_named(project):
-    assert "NoResult.result() returned a NoneType; return an FLModel" in failure(
+    assert "NoResult.result() returned a NoneType; return FLModel(params=...)" in failure(
         project, project.recipe(aggregator=NoResult())
     )
 

@@ -45,7 +45,7 @@ def run_with(project, metrics="None", **arguments):
         (
             '{"val": {"accuracy": 1.0}}',
             {},
-            "no site ever reported the metric 'accuracy' (reported: none; no numbers: val)",
+            "no site ever reported the metric 'accuracy' (reported: none; not numbers: val)",
         ),
         ("None", {"exclude_vars": "bias"}, "exclude_vars has 'bias', which excludes nothing; the model's keys are"),
         ("None", {"exclude_vars": ["numpy_key2"]}, "exclude_vars has 'numpy_key2', which excludes nothing"),
@@ -89,10 +89,13 @@ def test_an_exclusion_of_everything_ends_the_run_before_anybody_trains(project):
         ({"stop_cond": "accuracy >= nan"}, "stop_cond is 'accuracy >= nan'"),
         ({"stop_cond": "loss < inf"}, "stop_cond is 'loss < inf'"),
         ({"per_site_config": {"site-1": {"config": {"executors": []}}}}, "config has the name 'executors'"),
-        ({"per_site_config": {"site-1": {"config": {"task_result_filter": []}}}}, "too like 'task_result_filters'"),
-        ({"per_site_config": {"site-1": {"config": {"a": {1, 2}}}}}, "which JSON does not have"),
+        (
+            {"per_site_config": {"site-1": {"config": {"task_result_filter": []}}}},
+            "too similar to 'task_result_filters'",
+        ),
+        ({"per_site_config": {"site-1": {"config": {"a": {1, 2}}}}}, "which has no JSON form"),
         ({"initial_model": np.ma.masked_array([1.0, 2.0], [True, False])}, "is a masked array"),
-        ({"initial_model": {0: np.zeros(1)}}, "0 is the name of an array, or part of one, and no text"),
+        ({"initial_model": {0: np.zeros(1)}}, "0 cannot be the name of an array"),
         (
             {"initial_model": {"__metadata__": np.zeros(1), "a": np.zeros(1)}},
             "'__metadata__', which safetensors reserves",
@@ -141,7 +144,7 @@ class Scaled(Filter):
 def test_a_filter_for_a_task_that_is_never_given_is_refused(project, add):
     recipe = project.recipe()
     getattr(recipe, add)(Scaled(), tasks=["train", "evaluate"])
-    with pytest.raises(RecipeError, match="a filter is for the task 'evaluate', which is never given"):
+    with pytest.raises(RecipeError, match="a filter is for the task 'evaluate', which does not exist"):
         recipe.execute(project.env())
 
 

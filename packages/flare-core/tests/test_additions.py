@@ -161,7 +161,7 @@ def test_additions_do_not_pile_up_from_job_to_job(recipe, tmp_path):
         (lambda recipe: recipe.add_client_config(["lr"]), r"config is \['lr'\]; give a dict"),
         (lambda recipe: recipe.add_client_config({"executors": []}), "the name 'executors', which"),
         (lambda recipe: recipe.add_server_config({"workflows": []}), "the name 'workflows', which"),
-        (lambda recipe: recipe.add_server_config({"a": {1, 2}}), "which JSON does not have"),
+        (lambda recipe: recipe.add_server_config({"a": {1, 2}}), "which has no JSON form"),
         (lambda recipe: recipe.add_client_config({}, clients="site-1"), "clients is the text 'site-1'"),
         (lambda recipe: recipe.add_client_config({}, clients=["server"]), "clients names 'server', which is no site"),
         (lambda recipe: recipe.add_client_config({}, clients=["a b"]), "a site in clients is 'a b'"),

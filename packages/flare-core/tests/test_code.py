@@ -136,5 +136,7 @@ def test_beside_a_script_in_the_home_folder_nothing_travels(project, monkeypatch
 def test_a_folder_full_of_files_is_refused(project):
     for number in range(65):
         (project / f"src/{number}.bin").write_bytes(bytes(MAX_DATA_BYTES))
-    with pytest.raises(RecipeError, match=r"66 files of 65 MiB lie beside .*client\.py, and would travel with it"):
+    with pytest.raises(
+        RecipeError, match=r"66 files of 65 MiB lie beside .*client\.py, and would be sent to the server"
+    ):
         collect_code([project / "src/client.py"], project)

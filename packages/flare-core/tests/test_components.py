@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flare_core import Component, JobError, ParamsType, WeightedMean
+from flare_core.parameters import plain
 
 
 class Keeper:
@@ -16,6 +17,17 @@ class Keeper:
         self._mode = mode
         self.inner = inner
         self.seen = []
+
+
+class Counted:
+    """Counts how often it is made."""
+
+    made = 0
+
+    def __init__(self, path="data.csv"):
+        Counted.made += 1
+        self.path = path
+        self.cache = None
 
 
 class Forgetful:
@@ -109,3 +121,17 @@ def test_a_class_of_the_launching_script_cannot_travel():
     local = type("Local", (), {"__module__": "__main__"})
     with pytest.raises(JobError, match="defined in the launching script"):
         Component.of(local(), what="x").to_json()
+
+
+def test_an_array_in_the_place_of_nothing_is_a_difference():
+    counted = Counted()
+    counted.cache = np.zeros(2)
+    with pytest.raises(JobError, match="its attribute 'cache' would be None, not array"):
+        Component.of(counted, what="counted").to_json()
+
+
+def test_the_record_of_an_object_makes_no_other():
+    counted = Counted("other.csv")
+    before = Counted.made
+    assert plain(counted)["args"] == {"path": "other.csv"}
+    assert Counted.made == before

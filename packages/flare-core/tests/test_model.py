@@ -86,3 +86,9 @@ def test_a_prefix_that_a_wrapper_added_is_pointed_out():
 def test_a_shape_that_changed_names_key_and_shapes():
     with pytest.raises(ShapeMismatchError, match=r"'w': the update has shape \(3,\), the global model has \(2,\)"):
         updated(FLModel(params={"w": np.ones(2)}), FLModel(params={"w": np.ones(3)}))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32])
+def test_a_counter_takes_updates_of_narrower_dtypes(dtype):
+    found = updated(FLModel(params={"n": np.array([1, 2])}), FLModel(params={"n": np.full(2, 3, dtype)}))
+    assert (found.params["n"].dtype, found.params["n"].tolist()) == (np.int64, [3, 3])

@@ -285,6 +285,16 @@ def test_a_schedule_that_has_ended_is_told_and_not_a_round_of_nothing(played):
     played(f"{script}###{LOOP}", "--restore 0")
 
 
+def test_a_schedule_that_warms_up_over_rounds_may_begin_at_nothing(played):
+    script = LIGHTNING.replace(
+        "return [optimizer], [scheduler]",
+        "return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: min(1.0, (epoch // 2) / 2))]",
+    )
+    played(f"{script}###{LOOP}")
+    with pytest.raises(JobFailed, match=r"in round 0 .*learning rate was 0 in all 6 steps"):
+        played(f"{script}###{LOOP}", "--restore 0")  # each round begins it anew
+
+
 def test_callbacks_see_the_received_model_when_training_starts_and_may_change_the_trained_to_the_last(played):
     own = """
         from lightning.pytorch import Callback

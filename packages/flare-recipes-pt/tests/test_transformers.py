@@ -265,6 +265,14 @@ def test_a_schedule_of_the_scripts_that_has_ended_is_told(played, project):
         played(f"{PATCHED}###{own}###{LOOP}", project[1]["bert"](), "--full")
 
 
+def test_a_schedule_of_the_scripts_may_warm_up_over_rounds_from_nothing(played, project):
+    own = """
+        trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: (step // 8) / 8)
+    """
+    played(f"{PATCHED}###{own}###{LOOP}", project[1]["bert"](), "--full", rounds=2)
+
+
 def test_what_is_trained_beside_an_adapter_must_travel(played, project):
     from flare_recipes_pt.transformers import shared_state
 

@@ -484,3 +484,36 @@ def test_a_workflow_may_leave_a_round_before_it_has_read_what_came(project, exte
     (project.code / "workflow.py").write_text(FIRST_ONLY)
     job = project.job(workflow=Component("workflow.FirstOnly", {}), launch_external_process=external)
     assert project.env(2).deploy(job).summary()["rounds"] == 3
+
+
+class TwoTasks(Workflow):
+    """Trains and validates in each round, and does not use what the second site has made of one of the tasks."""
+
+    def __init__(self, broken_off):
+        self.broken_off = broken_off
+
+    def run(self, federation):
+        model = FLModel(params={"w": np.zeros(2)})
+        for round_ in federation.rounds(2):
+            for task in ("train", "validate"):
+                for reply in federation.broadcast(task, model):
+                    federation.record(reply.model.metrics, site=reply.site)
+                    if (task, round_) == (self.broken_off, 0):
+                        break
+
+
+@pytest.mark.parametrize(("broken_off", "since"), [("train", 0), ("validate", -1)])
+def test_what_a_site_is_told_about_unused_results_concerns_those_of_the_same_task(project, broken_off, since):
+    script = """
+        import flare_core.client as flare
+
+        flare.init()
+        while flare.is_running():
+            model = flare.receive()
+            metrics = {flare.get_task_name(): model.meta.get("not_used_since", -1)}
+            flare.send(flare.FLModel(params=model.params if flare.is_train() else None, metrics=metrics))
+    """
+    workflow = Component.of(TwoTasks(broken_off), what="workflow")
+    run = project.env(2).deploy(project.job(script, workflow=workflow))
+    told = {(row["round"], row["site"]): row["value"] for row in run.metrics() if row["key"] == "train"}
+    assert {site: told[1, site] for site in ("site-1", "site-2")} == {"site-1": -1, "site-2": since}

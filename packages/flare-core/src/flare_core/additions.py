@@ -124,7 +124,7 @@ class Additions:
         """Add everything to a new job.
 
         Raises:
-            RecipeError: two files have one name, or a filter is for a task that is never given.
+            RecipeError: two files have one name, or a filter is for a task that does not exist.
         """
         for add in self._additions:
             add(job)
@@ -188,7 +188,7 @@ class Additions:
 
 
 def _check_tasks(job: Job) -> None:
-    """Refuse filters that would never run, unless a workflow is the user's own and may give whatever tasks it likes."""
+    """Refuse filters that would never run, unless a workflow is the user's own, whose tasks are not known here."""
     if any(not each.class_path.startswith("flare_core.") or "task_name" in each.args for each in job.server.workflows):
         return
     known = {value for name, value in vars(TaskName).items() if not name.startswith("_")}
@@ -197,27 +197,27 @@ def _check_tasks(job: Job) -> None:
         for entry in (*app.task_data_filters, *app.task_result_filters):
             if unknown := sorted({*entry.tasks} - known - {"*"}):
                 raise RecipeError(
-                    f"a filter is for the task {unknown[0]!r}, which is never given; tasks of scripts are"
+                    f"a filter is for the task {unknown[0]!r}, which does not exist; the tasks of scripts are"
                     f" {TaskName.TRAIN!r}, {TaskName.VALIDATE!r} and {TaskName.SUBMIT_MODEL!r}"
                 )
 
 
 def checked_config(config: Any, reserved: set[str]) -> dict[str, Any]:
-    """Return a copy of settings, as a job's folder would give them back.
+    """Return a copy of settings, as they would be read from a job's folder.
 
     Raises:
-        RecipeError: they are no dict, JSON does not have them, or a name is, or is nearly, one of the ``reserved``.
+        RecipeError: they are not a dict, have no JSON form, or a name is one of the ``reserved`` or nearly one.
     """
     if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
         raise RecipeError(f"config is {config!r}; give a dict of names and values")
     if taken := sorted(reserved & config.keys()):
-        raise RecipeError(f"config has the name {taken[0]!r}, which a job's folder uses for another thing; rename it")
+        raise RecipeError(f"config has the name {taken[0]!r}, which is reserved in a job's folder; rename it")
     if slip := misspelt(config, reserved):
-        raise RecipeError(f"config has the name {slip[0]!r}, too like {slip[1]!r} of a job's folder; rename it")
+        raise RecipeError(f"config has the name {slip[0]!r}, too similar to {slip[1]!r}, which is reserved; rename it")
     try:
         kept: dict[str, Any] = json.loads(json.dumps(dict(config)))
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"config is {config!r}, which JSON does not have ({error}); use plain values") from None
+        raise RecipeError(f"config is {config!r}, which has no JSON form ({error}); use plain values") from None
     return kept
 
 

@@ -70,7 +70,7 @@ def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
     """Yield every tensor of ``params`` block by block: as they arrive, if ``params`` can (it has ``blocks()``).
 
     Raises:
-        ModelError: there is something else than an array among them.
+        ModelError: a value is not an array.
     """
     if hasattr(params, "blocks"):
         yield from params.blocks()
@@ -78,8 +78,8 @@ def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
     for key, value in flatten(params):
         try:
             array = np.asarray(value)
-        except (TypeError, ValueError) as error:  # of a list of lists that differ, for one
-            raise ModelError(f"'{key_text(key)}' is no array, but a {type(value).__name__} ({error})") from error
+        except (TypeError, ValueError) as error:  # such as lists of different lengths in a list
+            raise ModelError(f"'{key_text(key)}' is a {type(value).__name__}, not an array ({error})") from error
         yield key, TensorBlocks.of(array)
 
 
@@ -87,11 +87,11 @@ class Aggregator(ABC):
     """Turn the contributions of one round into one update of the global model.
 
     Attributes:
-        takes_sparse: whether contributions may leave most values out, as those compressed with ``topk`` do, which only
-            a sum makes whole again over the rounds.
-        least_sites: how many sites must contribute to a round.
-        is_robust: whether a minority of wrong contributions cannot carry the result away. Then the sites' metrics, too,
-            are combined by their median, and all sites count alike.
+        takes_sparse: whether contributions may leave most values out, as ``topk`` does; only an aggregator that sums
+            recovers these over the rounds.
+        least_sites: the number of sites that must contribute to a round.
+        is_robust: whether a minority of wrong contributions cannot control the result. Then the sites' metrics are
+            combined by their median, too, and all sites count alike.
     """
 
     takes_sparse: ClassVar[bool] = True
@@ -118,15 +118,24 @@ class Aggregator(ABC):
         """Return the next global model: ``model`` with :meth:`result` applied.
 
         Raises:
-            ModelError: the result is no model; names the class.
+            ModelError: the result is not a model with params; names the class.
         """
-        result: Any = self.result()
-        if not isinstance(result, FLModel):
-            raise ModelError(
-                f"{type(self).__name__}.result() returned a {type(result).__name__}; return an FLModel with the params"
-                " of the update"
-            )
-        return updated(model, result)
+        return updated(model, checked_result(self))
+
+
+def checked_result(aggregator: Aggregator) -> FLModel:
+    """Return the result of an aggregator, which may be the user's own.
+
+    Raises:
+        ModelError: it is not a model with params; names the class.
+    """
+    result: Any = aggregator.result()
+    name = type(aggregator).__name__
+    if not isinstance(result, FLModel):
+        raise ModelError(f"{name}.result() returned a {type(result).__name__}; return FLModel(params=...)")
+    if not result.params:
+        raise ModelError(f"{name}.result() returned a model without params; return FLModel(params=...)")
+    return result
 
 
 @dataclass(slots=True)
@@ -227,7 +236,7 @@ class WeightedMean(Aggregator):
         return reply.num_steps * self.site_weights.get(reply.site, 1.0)
 
     def excludes(self, key: Key) -> bool:
-        """Whether what sites send under a key is left out, and the server keeps its own."""
+        """Return whether a key is left out of the mean, so that the server keeps its own value."""
         return self._excluded(key)
 
     def result(self) -> FLModel:
@@ -384,7 +393,7 @@ def _matcher(exclude: str | list[str] | None) -> Callable[[Key], bool]:
     if exclude is None:
         return lambda key: False
     if exclude == "":
-        raise ModelError("exclude_vars is '', which every key holds; leave it out to exclude nothing")
+        raise ModelError("exclude_vars is '', which matches every key; leave it out to exclude nothing")
     if isinstance(exclude, str):
         try:
             pattern = re.compile(exclude)

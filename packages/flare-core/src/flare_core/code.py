@@ -24,11 +24,11 @@ MAX_DATA_BYTES = 1 << 20
 
 MAX_DATA_FILES = 1000
 MAX_DATA_TOTAL = 64 << 20
-"""What is beyond that beside a script is no small data, but a folder that the script is not alone in."""
+"""Beyond that, the folder of a script holds more than the script and its small files."""
 
 _NOT_DATA = {".pyc", ".pt", ".pth", ".ckpt", ".safetensors", ".log", ".lock", ".ipynb", ".bak", ".orig"}
 
-# Names that people give to files with secrets, and what such files hold: keys, and invitations to a project.
+# Common names of files with secrets, and what such files contain: private keys, and invitations to a project.
 _SECRET_NAME = re.compile(
     r"(^|[._-])(secrets?|credentials?|passwords?|passwd|htpasswd|api[_-]?keys?|kubeconfig|id_(rsa|dsa|ecdsa|ed25519))"
     r"([._-]|$)|\.(key|pem|p12|pfx|jks|keystore|kdbx|ppk|env)$",
@@ -98,8 +98,8 @@ def collect_code(scripts: list[Path], folder: Path) -> CodeBundle:
     size = sum(path.stat().st_size for path in data)
     if len(data) > MAX_DATA_FILES or size > MAX_DATA_TOTAL:
         raise RecipeError(
-            f"{len(data)} files of {size >> 20} MiB lie beside {', '.join(map(str, scripts))}, and would travel with it"
-            " to the server and every site; put the script into a folder of its own, with only what it needs"
+            f"{len(data)} files of {size >> 20} MiB lie beside {', '.join(map(str, scripts))}, and would be sent to"
+            " the server and every site; put the script into a folder of its own, with only the files that it needs"
         )
     files = sorted({PurePosixPath(path.relative_to(root).as_posix()) for path in (*found, *data)})
     return CodeBundle(root, tuple(files))
@@ -203,7 +203,7 @@ def _walk(place: Path, parts: list[str]) -> Iterator[Path]:
 
 
 def _small_data(folder: Path, root: Path) -> Iterator[Path]:
-    home = Path(os.path.expanduser("~"))  # which stays as it is where nobody knows one
+    home = Path(os.path.expanduser("~"))  # unchanged, and so not absolute, if there is none
     if home.is_absolute() and home.resolve().is_relative_to(folder):
         return
     for path in sorted(folder.iterdir()):

@@ -1,4 +1,4 @@
-"""Whether an object that was made anew from its arguments is the one that it stands for."""
+"""Comparison of an object with another that was made from the same arguments."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import numpy as np
 
 __all__ = ["differences"]
 
-_PLAIN = (int, float, complex, str, bytes, type(None), set, frozenset, Enum)
+_PLAIN = (int, float, complex, str, bytes, type(None), set, frozenset, Enum, np.generic)
 
 
 def differences(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
-    """What differs between the attributes of two objects: both values, by the place of each.
+    """Return the attributes in which two objects differ: both values, by the path of each attribute.
 
-    A list is as good as the tuple with its items, and text as the path that it names, as JSON has neither of those.
-    Functions are taken to differ in their names only. Objects that have no attributes, such as generators and locks,
-    are not looked into.
+    A list equals the tuple with its items, and text equals the path that it names, as JSON has neither tuples nor
+    paths. Functions are compared by name. Objects without attributes, such as generators and locks, are not compared.
     """
     return dict(_differences(left, right, "", set()))
 
@@ -50,8 +49,8 @@ def _differences(left: Any, right: Any, where: str, seen: set[int]) -> Iterator[
 
 
 def _are_alike(left: Any, right: Any) -> bool:
-    """Whether two values are the same, but for their attributes."""
-    if isinstance(left, _PLAIN) or isinstance(right, _PLAIN):
+    """Return whether two values are the same, apart from their attributes."""
+    if isinstance(left, _PLAIN) and isinstance(right, _PLAIN):
         return bool(left == right or (left != left and right != right))
     if type(left) is not type(right) or isinstance(left, Mapping | list | tuple):
         return False

@@ -49,7 +49,7 @@ class Component:
             raise JobError(f"{what} is the class {value.__name__} itself; give an object, {value.__name__}(...)")
         try:
             kept = copy.deepcopy(value)
-        except Exception:  # such as one that holds a lock: a job folder can describe it all the same
+        except Exception:  # it holds a lock, for example; a job folder can describe it all the same
             kept = value
         if isinstance(kept, Mapping):
             return cls._from_mapping(kept, what=what)
@@ -85,17 +85,26 @@ class Component:
             ) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the component for a job folder.
+        """Describe the component for a job folder, and check the description by making an object from it.
 
         Raises:
             JobError: the class lives in the launching script or in a function, an argument has no JSON form, or what
                 is made from the description is another object.
         """
+        description = self.description()
+        if self.instance is not None:
+            _check_same(self.instance, description)
+        return description
+
+    def description(self) -> dict[str, Any]:
+        """Describe the component as :meth:`to_json` does, but make nothing: constructors can be slow or do something.
+
+        Raises:
+            JobError: the class lives in the launching script or in a function, or an argument has no JSON form.
+        """
         if self.instance is None:
             return {"path": self.class_path, "args": _plain(self.args, self.class_path)}
-        description = _described(self.instance)
-        _check_same(self.instance, description)
-        return description
+        return _described(self.instance)
 
 
 def import_class(path: str) -> Any:
@@ -119,7 +128,7 @@ def import_class(path: str) -> Any:
         raise JobError(f"class path {path!r}: '{module_name}' ({module.__file__}) has no '{name}'") from None
 
 
-_imported: dict[str, tuple[Any, bytes]] = {}  # by module, its spec, which a reload replaces, and its source
+_imported: dict[str, tuple[Any, bytes]] = {}  # by module: its spec, which a reload replaces, and its source
 
 
 def _check_current(module: types.ModuleType) -> None:
@@ -189,7 +198,7 @@ def _check_same(instance: Any, description: dict[str, Any]) -> None:
         JobError: it is another; names an attribute that differs.
     """
     made, again = (Component.of(description, what=description["path"]).build() for _ in range(2))
-    by_chance = differences(made, again)  # such as the time, or weights drawn at random
+    by_chance = differences(made, again)  # the time, for example, or random weights
     for name, (ours, theirs) in differences(instance, made).items():
         if name not in by_chance:
             raise JobError(

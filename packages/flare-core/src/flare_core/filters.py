@@ -37,6 +37,9 @@ class FilterPoint(StrEnum):
     SERVER_INPUT = "server_input"  # a result reaches the server
 
 
+_OF_TASKS = (FilterPoint.SERVER_OUTPUT, FilterPoint.CLIENT_INPUT)
+
+
 @dataclass(frozen=True, slots=True)
 class FilterContext:
     """Where a filter works.
@@ -68,19 +71,20 @@ class Filter(ABC):
         """Return the model that goes on; never change ``model`` or its arrays in place."""
 
     def state(self) -> Mapping[Key, Any]:
-        """What a filter of a site's results remembers of one for the next: arrays by key, which do not change
-        afterwards; nothing if left out.
+        """Return what a filter of a site's results remembers from one result to the next: arrays by key, which must
+        not be changed in place later. Nothing by default.
 
-        It is asked for when :meth:`process` has returned, and survives the site's process. Where the server has not
-        used a result, as it came too late or its round began again, the next begins with what was remembered before.
+        It is called when :meth:`process` has returned, and what it returns survives the site's process. If the server
+        did not use a result, because it came too late or its round began again, the filter is restored to its state
+        before that result.
         """
         return {}
 
     def restore(self, state: Mapping[Key, Any]) -> None:
-        """Go on with what :meth:`state` returned; with nothing, as if no result had been sent.
+        """Continue from what :meth:`state` returned; from an empty mapping, as before the first result.
 
         Raises:
-            JobError: there is something to go on with, and the filter does not say how.
+            JobError: the filter overrides ``state`` only.
         """
         if state:
             raise JobError(f"{type(self).__name__} has a state(), so it needs a restore(state) as well")
@@ -160,8 +164,8 @@ def apply_filters(chains: Sequence[FilterChain], model: FLModel, context: Filter
         model: the first filter's input.
         context: names the task.
     Raises:
-        ModelError: a filter returned no model, lost what the params are, or raised an error that is not Flare's; names
-            it.
+        ModelError: a filter returned no model, or one without its ``params_type`` or number of steps, or raised an
+            error that is not a ``FlareError``; names the filter.
     """
     for each in filters_for(chains, context.task):
         try:
@@ -180,28 +184,32 @@ def _processed(each: Filter, model: FLModel, context: FilterContext) -> FLModel:
             f"{_named(each, context)} returned {_described(found)}; its process() must return the FLModel that goes on,"
             " such as dataclasses.replace(model, params=…)"
         )
-    _check_kept(model, found, _named(each, context))
+    _check_kept(model, found, each, context)
     return found
 
 
-def _check_kept(model: FLModel, found: FLModel, name: str) -> None:
-    """Refuse what a filter has lost that makes another thing of the params, as ``FLModel(params=...)`` does."""
+def _check_kept(model: FLModel, found: FLModel, each: Filter, context: FilterContext) -> None:
+    """Refuse a result that has lost what gives its params their meaning, as ``FLModel(params=...)`` does."""
     lost = ""
     if model.params_type is ParamsType.DIFF and found.params_type is ParamsType.FULL:
         lost = "params_type DIFF, so a difference would count as a whole model"
     elif (steps := MetaKey.NUM_STEPS_CURRENT_ROUND) in model.meta and steps not in found.meta:
-        lost = f"meta['{steps}'], so the contribution would count as 1 step"
+        lost = f"meta['{steps}'], so the contribution would count as 1 step (set it to 1 if that is meant)"
+    elif context.point in _OF_TASKS and model.current_round is not None and found.current_round is None:
+        lost = "current_round and whatever else its fields and meta said of the task"
     if lost:
-        raise ModelError(f"{name} returned a model without {lost}; return dataclasses.replace(model, params=…)")
+        raise ModelError(
+            f"{_named(each, context)} returned a model without {lost}; return dataclasses.replace(model, params=…)"
+        )
 
 
 def _named(each: Filter, context: FilterContext) -> str:
-    """A filter and where it works, for people."""
-    what = "task" if context.point in (FilterPoint.SERVER_OUTPUT, FilterPoint.CLIENT_INPUT) else "result"
+    """Describe a filter and where it works, for messages."""
+    what = "task" if context.point in _OF_TASKS else "result"
     at_server = context.point in (FilterPoint.SERVER_OUTPUT, FilterPoint.SERVER_INPUT)
     where = f"at {context.site}" if not at_server else "at the server"
     if context.point is FilterPoint.SERVER_INPUT:
-        where += f", of what {context.site} has sent,"
+        where += f", applied to what {context.site} sent,"
     return f"the filter {type(each).__name__} of the {what} '{context.task}' {where}"
 
 

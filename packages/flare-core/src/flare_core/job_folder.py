@@ -40,7 +40,7 @@ FORMAT_VERSION = 2
 _META_KEYS = {"name", "min_clients", "deploy_map", "seed"}
 _PLACE_KEYS = {"resource_spec", "mandatory_clients", "server_files"}
 _RUN_KEYS = {"decomposers", "round_deadline_s", "reconnect_grace_s"}
-"""Further keys of meta.json that Flare reads; what else there is belongs to whoever wrote it."""
+"""Further keys of meta.json that Flare reads; all others are kept as they are."""
 
 _COMMON_KEYS = {"format_version", "components", "task_data_filters", "task_result_filters"}
 CLIENT_KEYS = {*_COMMON_KEYS, "executors"}
@@ -138,7 +138,7 @@ def deployed_apps(folder: Path) -> dict[str, str]:
 
 
 def misspelt(names: Iterable[str], known: Collection[str]) -> tuple[str, str] | None:
-    """The first of ``names`` that is none of the ``known`` and nearly one of them, and which."""
+    """Return the first of ``names`` that is nearly one of the ``known`` names, and that one; None if there is none."""
     for name in names:
         if name not in known and (near := get_close_matches(name.lower(), known, n=1, cutoff=0.85)):
             return name, near[0]

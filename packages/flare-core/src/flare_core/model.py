@@ -40,8 +40,8 @@ class MetaKey(StrEnum):
     JOB_ID = "job_id"
     ALSO_AT = "also_at"
     NOT_USED_SINCE = "not_used_since"
-    """In the model that a site is given: the round of the first of its results that the server has not used, if that
-    is so of its last one. What a script keeps from round to round goes on as it was before that round."""
+    """In the model that a site is given, if the server did not use the site's last result: the round of the first
+    unused one. State that a script keeps from round to round has to go back to what it was before that round."""
 
 
 @dataclass(slots=True)
@@ -145,14 +145,14 @@ def key_text(key: Key) -> str:
     """Write a key as people do: ``encoder.weight``.
 
     Raises:
-        ModelError: it is no text, nor made of texts.
+        ModelError: it is neither a string nor made of strings.
     """
     if isinstance(key, str):
         return key
     try:
         return ".".join(key)
     except TypeError:
-        raise ModelError(f"{key!r} is the name of an array, or part of one, and no text; use str(...) of it") from None
+        raise ModelError(f"{key!r} cannot be the name of an array; names are strings, such as str(...) of it") from None
 
 
 def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str = "the update") -> FLModel:
@@ -269,10 +269,10 @@ def is_trained(key: Key, value: Any, trainable: Collection[Key] | None) -> bool:
 
 
 def _applied(old: np.ndarray[Any, Any], value: np.ndarray[Any, Any], *, is_diff: bool, reuse: bool) -> Any:
-    """A new value of the model, of the dtype that it had.
+    """Return the new value of an array of the model, in its dtype.
 
     Raises:
-        FloatingPointError: a sum of finite numbers is infinite in it.
+        FloatingPointError: a finite number is beyond the range of that dtype.
     """
     with np.errstate(over="raise"):
         if not is_diff:
@@ -295,11 +295,12 @@ def _fitted(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[An
 def rounded(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Round to the nearest integer of ``dtype``, ties to even; booleans are true from one half up.
 
-    What is beyond the range of ``dtype`` becomes the nearest that it has, instead of beginning anew at its other end.
+    Values beyond the range of ``dtype`` are clipped to it and do not wrap around.
     """
     if dtype == np.bool_:
         return np.asarray(values >= 0.5)
-    limits, nearest = np.iinfo(dtype), np.rint(values)
+    limits = np.iinfo(dtype)
+    nearest = np.rint(values.astype(np.float64, copy=False))  # half precision does not reach the limits
     above, below = nearest >= limits.max, nearest <= limits.min
     within = np.where(above | below, 0, nearest).astype(dtype)
     return np.where(above, dtype.type(limits.max), np.where(below, dtype.type(limits.min), within))

@@ -46,7 +46,7 @@ class ObservedRun:
 
     @property
     def name(self) -> str:
-        """What to call the run among others: the names of the job, of the run and of the site, if it is at one."""
+        """Name of the run among others: those of the job, of the run and, at a site, of the site."""
         run = self.job_id if self.job_id.startswith(f"{self.job_name}/") else f"{self.job_name}/{self.job_id}"
         return run if self.site is None else f"{run} {self.site}"
 

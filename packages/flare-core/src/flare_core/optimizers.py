@@ -89,7 +89,7 @@ class _Elementwise(ServerOptimizer):
             }
             change = self.change(np.asarray(gradients[key], dtype), kept)
             for name in self.slots:
-                self._kept[name][key] = np.asarray(kept[name])  # which of a single number would be none
+                self._kept[name][key] = np.asarray(kept[name])  # numpy makes scalars of arrays of shape ()
             result[key] = np.asarray(value.astype(dtype) - dtype.type(self.lr * scale) * change).astype(value.dtype)
         return result
 

@@ -57,8 +57,8 @@ def recorded_recipe(recipe: Recipe, job: Job) -> dict[str, Any]:
 
 
 def parameters_of(job: Job) -> dict[str, Any]:
-    """Return what a job's recipe was, as :func:`recorded_recipe` describes it; of a job that was not made by a recipe,
-    its first workflow and that one's arguments."""
+    """Return the description of a job's recipe that :func:`recorded_recipe` has made; for a job that was not made by a
+    recipe, describe its first workflow."""
     found = job.meta.get("recipe")
     if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
         arguments = {str(name): plain(value, str(name)) for name, value in found["arguments"].items()}
@@ -75,18 +75,18 @@ def parameters_of(job: Job) -> dict[str, Any]:
 
 
 def recorded_model(model: Any) -> Any:
-    """What a run's record says of an initial model: its class, or its description as it was given; None for none."""
+    """Return the entry for an initial model: its class, or the description that was given; None for none."""
     if model is None or (isinstance(model, Mapping) and {"class_path", "path"} & set(model)):
         return plain(model)
     return _path_of(model if isinstance(model, type) else type(model))
 
 
 def plain(value: Any, name: str = "") -> Any:
-    """A value in a JSON form, with secrets masked; what has none is described.
+    """Return a value in a JSON form, with secrets masked; describe it if it has none.
 
     Args:
         value: anything.
-        name: under which it stands; one such as ``password`` masks it.
+        name: its name; a value with a name such as ``password`` is masked.
     """
     if name and value is not None and _SECRET_NAME.search(name):
         return MASK
@@ -123,13 +123,8 @@ def _path_of(cls: type) -> str:
 
 def _component(component: Component) -> Any:
     try:
-        described = component.to_json()
-    except (
-        JobError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # it cannot leave this process, or hides its arguments; its class is what can be said
+        described = component.description()
+    except (JobError, TypeError, ValueError, RecursionError):  # its arguments cannot be read; its class can
         return {"path": component.class_path, "args": {}}
     return {"path": described["path"], "args": plain(described["args"])}
 
@@ -166,7 +161,7 @@ def _masked(text: str) -> str:
 
 
 def _masked_words(values: list[Any]) -> list[Any]:
-    """A command line as a list: the word after ``--password`` is masked."""
+    """Mask the word after an option such as ``--password``, as in a command line given as a list."""
     words = [each if isinstance(each, str) else "" for each in values]
     return [
         MASK if index and words[index - 1].startswith("-") and _SECRET_NAME.search(words[index - 1]) else value
@@ -179,7 +174,7 @@ def _short(text: str) -> str:
 
 
 def _limited(values: Any) -> Any:
-    """A dict or a list; a very long one becomes its length and a digest, by which it can still be compared."""
+    """Return a dict or a list, or for a very long one its length and a digest, which still can be compared."""
     if len(values) <= MOST_ENTRIES:
         return values
     return f"{len(values)} entries, {_digest(json.dumps(values, sort_keys=True).encode())}"

@@ -36,7 +36,7 @@ _RECIPES = {
     "flare_recipes_tf": _EVERYWHERE,
     "flare_recipes_sklearn": {"FedAvgLrRecipe", "FedAvgRecipe", "KMeansFedAvgRecipe", "SVMFedAvgRecipe"},
 }
-"""The recipes that there are, by package: a remedy that names another is none."""
+"""The recipes of each package, so that messages name only recipes that exist."""
 
 _DATA = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set, Path)
 
@@ -116,7 +116,7 @@ class Recipe(Additions, ABC):
         return job
 
     def recorded(self, argument: str) -> Any:
-        """What a run's record says of an argument; see :func:`flare_core.parameters.recorded_recipe`."""
+        """Return the value that a run's record has for an argument; see :mod:`flare_core.parameters`."""
         return getattr(self, argument)
 
     def execute(self, env: ExecEnv, *, raise_on_failure: bool = True) -> Run:
@@ -252,7 +252,7 @@ def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_mo
 
 
 def _where_to(value: Any, recipe: str) -> str:
-    """What to do with a model that ``recipe`` cannot take: a recipe that can, or that there is none."""
+    """Return the end of a message about a model that ``recipe`` cannot take: which recipe can, if any."""
     own_package, _, name = recipe.rpartition(".")
     if isinstance(value, str | Path):
         return "; the path of a file goes into initial_ckpt"

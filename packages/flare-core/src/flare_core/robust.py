@@ -1,4 +1,4 @@
-"""Aggregators that a minority of wrong contributions cannot carry away: median, trimmed mean, Krum.
+"""Aggregators that a minority of wrong contributions cannot control: median, trimmed mean, Krum.
 
 They compare the contributions of all sites with each other, one tensor at a time: the server holds no more than that
 tensor of every site, and what is fetched ahead. The sites count alike, whatever their number of steps; so do the
@@ -65,7 +65,7 @@ class _AllAtOnce(Aggregator):
         self._params: dict[str, Params] = {}
         self._type: ParamsType | None = None
         self._round: int | None = None
-        self._dtypes: dict[Key, np.dtype[Any]] = {}  # the one in which most sites of the round sent the key
+        self._dtypes: dict[Key, np.dtype[Any]] = {}  # by key, the most frequent one of the round
         self._counted: list[str] | None = None  # the sites whose values are combined; all if None
 
     def add(self, reply: Reply) -> None:
@@ -92,7 +92,7 @@ class _AllAtOnce(Aggregator):
             raise EmptyRoundError("no site contributed to this round; the global model stays as it was")
         combined = {}
         for key, stack, dtype in self._stacks(self._counted):
-            with np.errstate(over="ignore", invalid="ignore"):  # whoever sent what is not finite may not count
+            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite may be left out
                 value = self._combine(stack, key)
             is_counter = dtype.kind in "iub" and self._type is not ParamsType.DIFF
             combined[key] = rounded(value, dtype) if is_counter else value.astype(_result_dtype(dtype), copy=False)
@@ -103,7 +103,7 @@ class _AllAtOnce(Aggregator):
         """Combine the values of one tensor: one row a site, in float32 or float64; they may be changed."""
 
     def _senders(self) -> dict[Key, list[str]]:
-        """By key, the sites that have sent it."""
+        """Return the sites that sent each key."""
         found: dict[Key, list[str]] = {}
         for site, params in self._params.items():
             for key in keys_of(params):
@@ -111,18 +111,18 @@ class _AllAtOnce(Aggregator):
         return found
 
     def _stacks(self, sites: Iterable[str] | None = None) -> Iterator[tuple[Key, Array, np.dtype[Any]]]:
-        """Yield every key that counts, the values that the ``sites`` sent, one row each, and what dtype most have."""
+        """Yield every key that counts, the values that the ``sites`` sent, one row each, and the usual dtype."""
         readers = {site: _Reader(site, self._params[site]) for site in (self._params if sites is None else sites)}
         for key, senders in self._senders().items():
             found = {site: value for site, reader in readers.items() if (value := reader.take(key)) is not None}
             if len(self._params) > 2 and 2 * len(senders) <= len(self._params):
                 logger.warning(
-                    "key left out, only a minority of the sites has sent it key=%r sites=%s of=%s",
+                    "key left out, only a minority of the sites sent it key=%r sites=%s of=%s",
                     key_text(key),
                     ",".join(senders),
                     len(self._params),
                 )
-            elif found:  # else only those that do not count have sent it
+            elif found:  # else only sites that do not count sent it
                 yield key, *self._stack(key, found)
 
     def _stack(self, key: Key, found: Mapping[str, Array]) -> tuple[Array, np.dtype[Any]]:
@@ -139,7 +139,7 @@ class _AllAtOnce(Aggregator):
                 raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {value.dtype}, {first_site} {first.dtype}")
         dtype = self._dtypes.setdefault(key, _usual(found, lambda value: value.dtype)[1].dtype)
         wide = np.dtype(np.float64) if dtype.kind in "iub" else working_dtype(dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # a few may have sent what is too large for that
+        with np.errstate(over="ignore", invalid="ignore"):  # values beyond its range may be left out
             return np.stack([value.astype(wide, copy=False) for value in found.values()]), dtype
 
 
@@ -171,18 +171,22 @@ class TrimmedMean(_AllAtOnce):
         self.fraction = float(fraction)
         super().__init__()
 
-    def _combine(self, stack: Array, key: Key) -> Array:
-        answered = len(self._params)
-        left_out = int(self.fraction * answered + 1e-9)  # 0.29 * 100 is a little less than 29
-        if self.fraction and not left_out:
+    def result(self) -> FLModel:
+        if self.fraction and self._params and not self._left_out():
             logger.warning(
-                "the trimmed mean leaves nobody out, so one site can carry it away fraction=%s sites=%s;"
-                " a fraction from %.2f leaves out one",
+                "the trimmed mean leaves nobody out, so one site can control it fraction=%s sites=%s;"
+                " use more sites or a larger fraction",
                 self.fraction,
-                answered,
-                1 / answered + 0.005,
+                len(self._params),
             )
-        left_out = min(left_out, (len(stack) - 1) // 2)  # not all have sent every key
+        return super().result()
+
+    def _left_out(self) -> int:
+        """Return the number of sites that are left out at each end."""
+        return int(self.fraction * len(self._params) + 1e-9)  # 0.29 * 100 is a little less than 29
+
+    def _combine(self, stack: Array, key: Key) -> Array:
+        left_out = min(self._left_out(), (len(stack) - 1) // 2)  # not all have sent every key
         stack = _ordered(stack)
         stack.sort(axis=0)
         return np.asarray(stack[left_out : len(stack) - left_out].mean(axis=0))
@@ -283,11 +287,11 @@ class _Reader:
             value = self._next(key)
             array = None if value is None else np.asarray(value)
         except FlareError as error:
-            if self._site not in str(error):  # it names a cell, which can serve several sites
+            if self._site not in str(error):  # it names a cell, which may serve several sites
                 error.args = (f"{self._site}: {error}", *error.args[1:])
             raise
         except (TypeError, ValueError) as error:
-            raise ModelError(f"{self._site}: '{key_text(key)}' is no array ({error})") from error
+            raise ModelError(f"{self._site}: '{key_text(key)}' is not an array ({error})") from error
         if array is not None and not _are_numbers(array.dtype):
             raise DtypeMismatchError(f"'{key_text(key)}': {self._site} sent {array.dtype}, which holds no numbers")
         return array
@@ -317,13 +321,13 @@ def at(params: Params, key: Key) -> Any:
 
 
 def _usual(found: Mapping[str, Array], of: Callable[[Array], Any]) -> tuple[str, Array]:
-    """The first site whose array has what most of the arrays have, and its array."""
-    most = max(counts := Counter(of(value) for value in found.values()), key=counts.__getitem__)
+    """Return the first site whose array has the most frequent value of ``of``, and its array."""
+    [(most, _)] = Counter(of(value) for value in found.values()).most_common(1)
     return next((site, value) for site, value in found.items() if of(value) == most)
 
 
 def _are_numbers(dtype: np.dtype[Any]) -> bool:
-    """Whether an array holds numbers; bfloat16 and float8 are of numpy's kind "V"."""
+    """Return whether a dtype is one of numbers; bfloat16 and float8 are of numpy's kind "V"."""
     return dtype.kind in "iubfc" or np.can_cast(dtype, np.float32)
 
 

@@ -31,12 +31,15 @@ class MetricMean:
     """Weighted average of each metric over the sites that reported a finite number for it.
 
     Metrics belong to the model that the sites *received*. A site that reports NaN, or leaves a key out, does not take
-    part in that key's average, nor do values that are no numbers; :attr:`problems` says so, and :attr:`other` has the
-    keys of the latter.
+    part in that key's average, nor do values that are not numbers.
 
     Args:
-        robust: take the median over the sites instead, which all count alike, of the metrics that more than half of
-            them reported; as a few of them may report anything.
+        robust: take the median over the sites instead, all of which count alike, and only of metrics that more than
+            half of them reported, since a few may report anything.
+
+    Attributes:
+        problems: messages about values that were left out of this round's averages.
+        not_numbers: by key, a message about the first value that is not a number.
     """
 
     def __init__(self, *, robust: bool = False) -> None:
@@ -46,7 +49,7 @@ class MetricMean:
         self._reported: dict[str, set[str]] = {}
         self._sites: list[str] = []
         self.problems: list[str] = []
-        self.other: set[str] = set()
+        self.not_numbers: dict[str, str] = {}
 
     def add(self, reply: Reply, weight: float | None = None) -> dict[str, float]:
         """Take one reply's metrics; return those of them that are finite numbers."""
@@ -56,11 +59,9 @@ class MetricMean:
         for key, value in (reply.model.metrics or {}).items():
             number = as_number(value)
             if number is None:
-                self.other.add(key)
                 shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
-                self.problems.append(
-                    f"{reply.site}: metric '{key}' is {shown[:60]}, no number, and left out; flare.log() records text"
-                )
+                text = f"metric '{key}' is {shown[:60]}, not a number, and left out; flare.log() records text"
+                self.not_numbers.setdefault(key, f"{reply.site}: {text}")
                 continue
             self._reported.setdefault(key, set()).add(reply.site)
             if not math.isfinite(number):

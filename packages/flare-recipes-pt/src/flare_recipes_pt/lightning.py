@@ -19,7 +19,7 @@ from typing import Any
 import flare_core.client as client
 from flare_core import ClientApiError
 from flare_core.client import *  # noqa: F403  # this module stands for the Client API
-from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, meta_of, missing_package
+from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, is_learning, meta_of, missing_package
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -67,7 +67,7 @@ def patch(
 
 
 _ANEW_IN_EACH_ROUND = {"EarlyStopping", "Timer"}
-"""Callbacks that would end every fit after the one that they have ended, or judge one model by another."""
+"""Callbacks whose state would end every later fit at once, or compare models of different rounds."""
 
 
 class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are skipped, see pyproject.toml
@@ -100,7 +100,7 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
         self._begin_evaluation(trainer, pl_module)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Have the optimizers and schedulers that are made now planned for one round, not for all until now."""
+        """Set the limits of one round, for which the optimizers and schedulers made now are to be planned."""
         if stage == "fit" and self._limits is not None:
             loop = trainer.fit_loop
             self._later_limits = (loop.max_epochs, loop.epoch_loop.max_steps)
@@ -126,12 +126,10 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
         self._has_run = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if not self._has_learned:
-            groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-            self._has_learned = not groups or any(group.get("lr", 1) != 0 for group in groups)
+        self._has_learned = self._has_learned or not trainer.optimizers or any(map(is_learning, trainer.optimizers))
 
     def end_fit(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Send what came out; called when all other callbacks are done, which may change the model to the last."""
+        """Send the trained model; called after all other callbacks, which may still change it."""
         model = SharedModel.of(pl_module)
         if self._training in (Training.IDLE, Training.SUBMIT):
             trainer.limit_train_batches = self._limit
@@ -151,7 +149,9 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
                     [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
                 )
             steps = trainer.global_step - self._first_step
-            self._link.end_training(model, steps=steps, learned=self._has_learned, meta=meta_of(pl_module))
+            # A schedule that warms up over rounds begins at 0, and by now is above it.
+            learned = self._has_learned or (self._restores and any(map(is_learning, trainer.optimizers)))
+            self._link.end_training(model, steps=steps, learned=learned, meta=meta_of(pl_module))
 
     def _begin_evaluation(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._link.has_task and trainer.ckpt_path is not None:
@@ -194,7 +194,7 @@ class _Federated(Callback):  # type: ignore[misc]  # lightning's classes are ski
 
 
 class _AtTheEnd(Callback):  # type: ignore[misc]  # lightning's classes are skipped, see pyproject.toml
-    """The last callback, for what is done when the others are through."""
+    """The last callback, which sends the model when all others are done."""
 
     def __init__(self, federated: _Federated) -> None:
         self._federated = federated
@@ -223,7 +223,7 @@ def _check(trainer: Trainer) -> None:
 
 
 def _begin_averages(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Put the model received in the place of the average of the round before, which is evaluated in its stead."""
+    """Set averages to the model received: they would be evaluated in its place, and are those of the last round."""
     for callback in trainer.callbacks:
         average = getattr(callback, "_average_model", None)
         if "WeightAveraging" in _names(callback) and average is not None:
@@ -231,5 +231,5 @@ def _begin_averages(trainer: Trainer, pl_module: LightningModule) -> None:
 
 
 def _names(callback: Callback) -> set[str]:
-    """Of its class and those that it derives from: those of pytorch_lightning are others than lightning's."""
+    """Return the names of a callback's class and its bases: pytorch_lightning and lightning have different classes."""
     return {cls.__name__ for cls in type(callback).__mro__}

@@ -66,7 +66,7 @@ def _state_of(model: Any, recipe: str) -> dict[str, torch.Tensor]:
 
 
 def _trainable_of(state: Mapping[str, torch.Tensor]) -> list[str] | None:
-    """What is trained of a state dict, which does not say so: all but running statistics. None if it has none."""
+    """Return the trained keys of a state dict: all floating-point ones but running statistics; None if all are."""
     statistics = {name for name in state if name.rpartition(".")[2] in _STATISTICS}
     if not statistics:
         return None

@@ -71,7 +71,7 @@ class SharedModel:
 
 @dataclass(slots=True)
 class _Progress:
-    """What a script's trainers have done for the run, all of them together."""
+    """The progress of a script in its run, shared by all of its trainers."""
 
     task: str | None = None
     answered: bool = False
@@ -108,7 +108,7 @@ class TrainerLink:
 
     @property
     def has_task(self) -> bool:
-        """Whether there is a task that is not answered, in all ranks."""
+        """Whether there is an unanswered task; the same in all ranks."""
         self._look()
         return self._run.task is not None
 
@@ -153,7 +153,7 @@ class TrainerLink:
             model: the one that was trained; what is sent of it has the dtypes of the model received.
             steps: how many were made; the contribution's weight, unless ``meta`` has one.
             meta: what the script says of the model.
-            learned: whether the learning rate was above 0 in any of the steps.
+            learned: whether the learning rate was above 0 in any of the steps, or will be in the next round.
         Raises:
             ClientApiError: there was no step, or all had a learning rate of 0.
         """
@@ -241,8 +241,13 @@ class TrainerLink:
         run.task, run.answered = None, True
 
 
+def is_learning(optimizer: Any) -> bool:
+    """Return whether an optimizer's learning rate is above 0, for any of its parameters."""
+    return any(group.get("lr", 1) != 0 for group in optimizer.param_groups)
+
+
 def _is_unchanged(received: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> bool:
-    """Whether all floating-point tensors are as they were received; looks no further than the first that is not."""
+    """Return whether all floating-point tensors are as they were received; stops at the first that is not."""
     pairs = [(received[key], state[key]) for key in received if key in state and state[key].is_floating_point()]
     return bool(pairs) and all(torch.equal(before.to(now), now) for before, now in pairs)
 

@@ -24,7 +24,14 @@ import torch
 import flare_core.client as client
 from flare_core import ClientApiError
 from flare_core.client import *  # noqa: F403  # this module stands for the Client API
-from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, meta_of, missing_package
+from flare_recipes_pt.trainer_link import (
+    SharedModel,
+    TrainerLink,
+    Training,
+    is_learning,
+    meta_of,
+    missing_package,
+)
 
 try:
     from transformers import Trainer, TrainerCallback
@@ -72,7 +79,7 @@ def patch(trainer: Trainer, restore_state: bool = True, load_state_dict_strict: 
 
 
 class _Federated:
-    """What stands before a trainer's own ``train``, ``evaluate`` and ``predict``."""
+    """The replacements for a trainer's own ``train``, ``evaluate`` and ``predict``."""
 
     def __init__(self, trainer: Trainer, link: TrainerLink, restores: bool, strict: bool) -> None:
         self.rates = _LearningRates()
@@ -108,13 +115,16 @@ class _Federated:
         if not self._restores and trainer.optimizer is not None:
             trainer.optimizer.state.clear()
         self.rates.learned = False
+        has_own_schedule = trainer.lr_scheduler is not None and not trainer._created_lr_scheduler
         make_anew, trainer.model_init = trainer.model_init, None  # or it would not train the model received
         try:
             output = self._undisturbed(self._train, *args, **kwargs)
         finally:
             trainer.model_init = make_anew
         steps, meta = trainer.state.global_step, meta_of(trainer.model)
-        link.end_training(_shared(trainer.model), steps=steps, learned=self.rates.learned, meta=meta)
+        # A schedule of the script's that warms up over rounds begins at 0, and by now is above it.
+        learned = self.rates.learned or (has_own_schedule and is_learning(trainer.optimizer))
+        link.end_training(_shared(trainer.model), steps=steps, learned=learned, meta=meta)
         return output
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
@@ -146,15 +156,14 @@ class _Federated:
 
 
 class _LearningRates(TrainerCallback):  # type: ignore[misc]  # transformers' classes are skipped, see pyproject.toml
-    """Takes note of whether the learning rate was above 0 in any step."""
+    """A callback that notes whether the learning rate was above 0 in any step."""
 
     def __init__(self) -> None:
         self.learned = False
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         optimizer = kwargs.get("optimizer")
-        if not self.learned:
-            self.learned = optimizer is None or any(group.get("lr", 1) != 0 for group in optimizer.param_groups)
+        self.learned = self.learned or optimizer is None or is_learning(optimizer)
 
 
 def shared_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -65,7 +65,7 @@ def set_params(model: keras.Model, params: Mapping[str, Any]) -> None:
 
 
 def _computes(layer: Any) -> bool:
-    """Whether a layer uses what it has computed from its weights, as Normalization does, and not these themselves."""
+    """Return whether a layer works with values derived from its weights, as Normalization does."""
     return bool(layer.weights) and callable(getattr(layer, "finalize_state", None))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from flare_core import FlareError
 from flare_tensor_downloader.downloader import Downloader, once_each
 from flare_tensor_downloader.fetch import Offered, Piece, fetch
+from flare_tensor_downloader.file_errors import naming
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, claimed
 from flare_transport import Cell
 
@@ -73,19 +74,17 @@ def download_file(
 def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("xb", buffering=0) as file:
+        with naming(path), partial.open("xb", buffering=0) as file:
             for piece in fetch(offered, _pieces(entry)):
                 _write_all(file, piece.target)
         partial.replace(path)
-    except BaseException as error:
+    except BaseException:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 def _write_all(file: FileIO, piece: memoryview) -> None:
-    """Write all of a piece; of what a disk that gets full has room for, the system says no error but writes less."""
+    """Write all of a piece; on a disk that is nearly full, a single write can write less without an error."""
     while len(piece):
         piece = piece[file.write(piece) :]
 

@@ -24,6 +24,7 @@ from flare_core import flatten, unflatten
 from flare_core.model import Key, key_text
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_tensor_downloader.errors import SafetensorsError
+from flare_tensor_downloader.file_errors import naming
 
 __all__ = ["header_of", "read_file", "write_file"]
 
@@ -101,13 +102,11 @@ def write_file(path: Path, params: Mapping[str, Any]) -> None:
     header = header_of([(key_text(key), array.dtype, array.shape) for key, array in arrays.items()], metadata)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("wb", buffering=0) as file:
+        with naming(path), partial.open("wb", buffering=0) as file:
             _write_all(file.fileno(), [memoryview(header), *(_bytes_of(array) for array in arrays.values())])
         partial.replace(path)
-    except BaseException as error:
+    except BaseException:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

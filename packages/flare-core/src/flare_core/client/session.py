@@ -100,7 +100,9 @@ class Session:
         if wrong := [name for name in model.metrics or () if not isinstance(name, str)]:
             raise ModelError(f"a metric is called {wrong[0]!r}, a {type(wrong[0]).__name__}; names are text")
         task = self._task
-        self.channel.reply(replace(model))  # checked anew: its fields may have been set since it was made
+        # A copy is checked anew, as fields may have been set since the model was made. A script may also take the
+        # params out of the model received, and send it with metrics alone.
+        self.channel.reply(replace(model, params_type=None if model.params is None else model.params_type))
         self._task, self._received, self._unanswered = None, False, 0
         if clear_cache:
             for each in (model, task.model):

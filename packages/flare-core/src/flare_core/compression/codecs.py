@@ -79,7 +79,7 @@ class Codec:
 
     @property
     def is_exact(self) -> bool:
-        """Whether nothing is lost: not a bit, whatever the bits of the values stand for."""
+        """Whether decoding restores every bit, whatever the dtype of the values."""
         return self.name == "none"
 
     @property
@@ -137,7 +137,7 @@ def _encode_fp16(values: Array, fraction: float) -> bytes:
     with np.errstate(over="ignore"):
         halves: Array = values.astype("<f2")
     infinite = np.isinf(halves)
-    if infinite.any():  # of those that were not, before
+    if infinite.any():  # finite values beyond the range become the largest number, infinity stays
         halves = np.where(infinite & np.isfinite(values), np.copysign(_FP16_LARGEST, values), halves).astype("<f2")
     return halves.tobytes()
 

@@ -33,10 +33,10 @@ _RAW = "raw"
 class CompressTensors(TensorFilter):
     """Compress tensors of real numbers; counters, flags and small tensors stay as they are.
 
-    With ``topk`` what is left out of a difference is added to the next one of the same site (error feedback), so that
-    nothing is lost for ever. Whole models cannot be sent so, and the one that a site is asked for stays as it is. Nor
-    is anything lost of arrays that an algorithm sends along and sums over the rounds, such as SCAFFOLD's: with any
-    codec, its error is added to the next ones.
+    With ``topk``, what is left out of a difference is added to the next one of the same site (error feedback), so that
+    nothing is lost for good. ``topk`` refuses whole models, except that a model which a site is asked to submit is sent
+    uncompressed. Arrays that an algorithm sends along and sums over the rounds, such as SCAFFOLD's controls, have error
+    feedback with every codec.
 
     Args:
         codec: as for :func:`~flare_core.compression.parse_codec`.
@@ -63,7 +63,7 @@ class CompressTensors(TensorFilter):
             )
         compressed = replace(super().process(model, context), meta={**model.meta, COMPRESSED: self._codec.text})
         if context.point is FilterPoint.CLIENT_OUTPUT and (is_topk or OPTIMIZER_PARAMS in model.params):
-            # Now, and not when each is read, as state() has to know what was left out of all of them.
+            # Compress all of them now, not when each is read: state() must include what is left out.
             compressed.params = unflatten(dict(flatten(compressed.params or {})))
         return compressed
 
@@ -85,8 +85,8 @@ class CompressTensors(TensorFilter):
             values = np.ascontiguousarray(array, np.float32).reshape(-1)
         if array.dtype == np.float64 and np.isinf(values).any() and np.isfinite(array).all():
             raise ModelError(
-                f"{context.site}: '{key_text(key)}' holds values beyond those of float32, in which {self.codec!r}"
-                " computes; use compression='zstd', which keeps float64"
+                f"{context.site}: '{key_text(key)}' holds values beyond the range of float32, which {self.codec!r}"
+                " works in; use compression='zstd', which keeps float64"
             )
         is_fed_back = self._is_fed_back(key, context)
         if is_fed_back and (left := self._left_out.get(key)) is not None:
@@ -100,7 +100,7 @@ class CompressTensors(TensorFilter):
         return _packed(self._codec.text, array, data)
 
     def _is_fed_back(self, key: Key, context: FilterContext) -> bool:
-        """Whether what is lost of a tensor is added to the next one under its key."""
+        """Return whether a tensor has error feedback."""
         is_summed = not isinstance(key, str) and key[0] == OPTIMIZER_PARAMS
         return context.point is FilterPoint.CLIENT_OUTPUT and (is_summed or self._codec.name == "topk")
 
@@ -150,5 +150,5 @@ def _unpacked(array: Array) -> Array:
 
 
 def _bits_of(array: Array) -> Array:
-    """The bits of an array as so many float32, of which nothing is computed."""
+    """Reinterpret an array of float32 or float64 as flat float32, which only carries the bits."""
     return np.ascontiguousarray(array).reshape(-1).view(np.float32)

@@ -57,9 +57,8 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
 
     def _workflow(self) -> Component:
         args = self._workflow_args()
-        for name in ("quorum", "staleness_exponent", "max_staleness", "exclude_vars"):
+        for name in ("quorum", "staleness_exponent", "max_staleness"):
             del args[name]
-        args.pop("aggregator", None)  # it is the sites' that aggregates
         return Component("flare_core.workflows.Swarm", {**args, "aggregator_sites": self.aggregator_sites})
 
     def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:

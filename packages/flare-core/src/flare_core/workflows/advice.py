@@ -1,4 +1,4 @@
-"""Warnings about settings and replies that are allowed and seldom meant."""
+"""Warnings about settings and replies that are allowed but seldom intended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flare_core.errors import RecipeError
 from flare_core.model import MetaKey
 from flare_core.task import Reply
 
-__all__ = ["WeightsSaid", "direction_warning", "exclusion_warning"]
+__all__ = ["WeightsSeen", "direction_warning", "exclusion_warning"]
 
 _LOWER_IS_BETTER = {
     "loss",
@@ -28,33 +28,38 @@ _LOWER_IS_BETTER = {
     "fid",
 }
 _HIGHER_IS_BETTER = {"accuracy", "acc", "auc", "auroc", "f1", "precision", "recall", "sensitivity", "dice", "iou", "r2"}
+_TURNED = {"neg", "negative", "negated", "minus", "inverse", "inv"}  # as of scikit-learn's neg_mean_squared_error
+_SPREAD = {"std", "stddev", "var", "variance", "gap", "drop", "difference", "diff"}
 _STEPS = {"numsteps", "numstepscurrentround", "steps", "numsamples", "nsamples", "samples", "numexamples", "examples"}
-"""Names of metrics, and of entries of ``meta`` without what is no letter in them, that people use."""
+"""Words in common names of metrics; and common names of entries of ``meta``, reduced to their letters."""
 
 
 def direction_warning(metric: str, mode: str, setting: str) -> str | None:
-    """A warning if a metric is called what improves in the other direction; None if it is not.
+    """Return a warning if the name of a metric suggests that it improves in the other direction, else None.
 
     Args:
         metric: its name.
         mode: ``max`` if higher is taken to be better, ``min`` if lower.
-        setting: what says so, for the message.
+        setting: the setting that says so, for the message.
     """
     words = set(re.findall(r"[a-z]+[0-9]*", re.sub(r"([a-z])([A-Z])", r"\1 \2", metric).lower()))
-    wrong, better = (_LOWER_IS_BETTER, "higher") if mode == "max" else (_HIGHER_IS_BETTER, "lower")
-    if not words & wrong:
+    if words & (_TURNED | _SPREAD):  # then the name does not tell the direction
         return None
+    suggested = "min" if words & _LOWER_IS_BETTER else "max" if words & _HIGHER_IS_BETTER else mode  # dice_loss: min
+    if suggested == mode:
+        return None
+    better = "higher" if mode == "max" else "lower"
     return f"{setting} takes {better} values of '{metric}' to be better; is it the other way round?"
 
 
 def exclusion_warning(mean: WeightedMean, names: Sequence[str]) -> str | None:
-    """A warning if the keys that a mean leaves out are none of the model's; None if all is well.
+    """Return a warning if a mean excludes keys that the model does not have, else None.
 
     Args:
-        mean: leaves them out.
+        mean: the aggregator.
         names: the model's keys.
     Raises:
-        RecipeError: it leaves out all of them.
+        RecipeError: it excludes all of them.
     """
     if mean.exclude is None:
         return None
@@ -74,15 +79,15 @@ def exclusion_warning(mean: WeightedMean, names: Sequence[str]) -> str | None:
     return f"exclude_vars has {wrong[0]!r}, which excludes nothing; the model's keys are {', '.join(names[:3])}{more}"
 
 
-class WeightsSaid:
-    """Notes who says how much work stands behind a contribution, as the others count as a single step."""
+class WeightsSeen:
+    """Watches which sites state the weight of their contributions, since others count as a single step."""
 
     def __init__(self) -> None:
         self._said: tuple[str, float] | None = None  # by whom, and how much, where it was not 1
         self._silent: str | None = None
 
     def warnings(self, reply: Reply) -> Iterable[str]:
-        """Take a reply; yield what is odd about it."""
+        """Take a reply, and yield warnings about its weight."""
         meta = reply.model.meta
         if MetaKey.NUM_STEPS_CURRENT_ROUND in meta:
             if reply.num_steps not in (0, 1):
@@ -92,12 +97,12 @@ class WeightsSaid:
             for name in meta:
                 if re.sub("[^a-z]", "", str(name).lower()) in _STEPS:
                     yield (
-                        f"meta['{name}'] of the replies is not read; what weighs a contribution is"
+                        f"meta['{name}'] of the replies is not read; the weight of a contribution is"
                         f" meta['{MetaKey.NUM_STEPS_CURRENT_ROUND}']"
                     )
         if self._said is not None and self._silent is not None:
             site, steps = self._said
             yield (
-                f"{self._silent} does not say meta['{MetaKey.NUM_STEPS_CURRENT_ROUND}'] and counts as 1 step, beside"
-                f" {site} with {steps:g}; have all sites say it, or none"
+                f"{self._silent} sends no meta['{MetaKey.NUM_STEPS_CURRENT_ROUND}'] and counts as 1 step, beside"
+                f" {site} with {steps:g}; have all sites send it, or none"
             )

@@ -127,7 +127,7 @@ def _evaluated(
             trained.append(reply.site)
         by_site[reply.site] = metrics.add(reply)
         fed.record({prefix + key: value for key, value in by_site[reply.site].items()}, site=reply.site)
-    for problem in metrics.problems:
+    for problem in [*metrics.problems, *metrics.not_numbers.values()]:
         fed.warn(problem)
     if trained:
         fed.warn(

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import Aggregator, WeightedMean, check_finite
-from flare_core.errors import ModelError, RecipeError
+from flare_core.aggregation import Aggregator, WeightedMean, check_finite, checked_result
+from flare_core.errors import RecipeError
 from flare_core.evaluator import Evaluator, measured
 from flare_core.model import FLModel, ParamsType, flatten, key_text, updated
 from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCondition
 from flare_core.staleness import discount, rebased
 from flare_core.task import Reply, TaskName
 from flare_core.workflow import Federation, Sample, Workflow
-from flare_core.workflows.advice import WeightsSaid, direction_warning, exclusion_warning
+from flare_core.workflows.advice import WeightsSeen, direction_warning, exclusion_warning
 
 __all__ = ["FedAvg", "applied"]
 
@@ -101,8 +101,8 @@ class FedAvg(Workflow):
         self._measured = MeasuredModels(max_staleness, robust=self.aggregator.is_robust) if quorum is not None else None
         self._needed = 0
         self._seen: set[str] = set()
-        self._unusable: set[str] = set()  # metrics that were no numbers
-        self._weights = WeightsSaid()
+        self._unusable: set[str] = set()  # metrics that were not numbers
+        self._weights = WeightsSeen()
         self._kind: ParamsType | None = None  # of the round's contributions
         self._notes: list[str] = []
 
@@ -115,8 +115,7 @@ class FedAvg(Workflow):
             for reply in self._replies(model, fed):
                 self._kind = reply.model.params_type
                 self.aggregator.add(reply)
-                for text in self._weights.warnings(reply):
-                    fed.warn(text)
+                self._check_weight(fed, reply)
                 weight = self._weight_of(reply)
                 fed.record(metrics.add(reply, weight), site=reply.site)
                 if self._measured is not None:
@@ -151,7 +150,7 @@ class FedAvg(Workflow):
         self._seen = set(state.get("seen", ()))
 
     def _check_settings(self, fed: Federation, model: FLModel) -> None:
-        """Warn of settings that have no effect in this run, or the opposite of what their names say.
+        """Warn of settings that have no effect in this run, or that contradict the name of a metric.
 
         Raises:
             RecipeError: nothing of the model would be aggregated.
@@ -176,6 +175,12 @@ class FedAvg(Workflow):
             fed.warn(text)
         if all(np.asarray(value).dtype.kind in "iub" for value in values.values()):
             fed.warn("the model holds integers only, so every mean is rounded; start from floating-point numbers")
+
+    def _check_weight(self, fed: Federation, reply: Reply) -> None:
+        """Warn of weights that seem forgotten; other aggregators may read other entries of ``meta``, or none."""
+        if isinstance(self.aggregator, WeightedMean):
+            for text in self._weights.warnings(reply):
+                fed.warn(text)
 
     def _sample(self, fed: Federation) -> Sample:
         return fed.sample(self.min_clients, count=self.clients_per_round)
@@ -206,9 +211,12 @@ class FedAvg(Workflow):
     def _note(self, fed: Federation, metrics: MetricMean, own: Mapping[str, float], round_: int) -> None:
         """Take note of which metrics there are, and say what is wrong with them."""
         self._seen.update(metrics.reported(), own)
-        self._unusable.update(metrics.other)
         for problem in metrics.problems:
             fed.warn(f"round {round_}: {problem}")
+        for key, text in metrics.not_numbers.items():
+            if key not in self._unusable:  # it is so in every round, and mostly at every site
+                fed.warn(text)
+        self._unusable.update(metrics.not_numbers)
 
     def _choose(
         self, fed: Federation, model: FLModel, metrics: MetricMean, means: dict[str, float], round_: int
@@ -218,7 +226,8 @@ class FedAvg(Workflow):
             return
         missing = metrics.missing(self._best.key)
         if missing and self._best.key in metrics.reported():
-            fed.warn(f"round {round_}: {', '.join(missing)} did not report '{self._best.key}'; the other sites decide")
+            then = "the other sites decide" if self._best.key in means else "too few sites are left to choose by it"
+            fed.warn(f"round {round_}: {', '.join(missing)} did not report '{self._best.key}'; {then}")
         if self._measured is not None:
             for older, its_round, value in self._measured.take(self._best.key, needed=self._needed, round_=round_):
                 if self._best.improves(value, its_round):
@@ -250,13 +259,11 @@ class FedAvg(Workflow):
     def _report_unseen(self, fed: Federation) -> None:
         is_wanted = self.stop_cond is not None or self.patience is not None or self.key_metric != DEFAULT_KEY_METRIC
         for key in sorted(self._chosen_by() - self._seen):
-            if self._seen or self._unusable or is_wanted:  # else nobody cares for metrics in this run
+            if self._seen or self._unusable or is_wanted:  # else the run is simply one without metrics
                 reported = ", ".join(sorted(self._seen)) or "none"
                 if self._unusable and not self._seen:
-                    reported += f"; no numbers: {', '.join(sorted(self._unusable))}"
-                fed.warn(
-                    f"no site ever reported the metric '{key}' (reported: {reported}), so it chose and stopped nothing"
-                )
+                    reported += f"; not numbers: {', '.join(sorted(self._unusable))}"
+                fed.warn(f"no site ever reported the metric '{key}' (reported: {reported}), so it had no effect")
 
 
 def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, warn: Callable[[str], None]) -> FLModel:
@@ -266,10 +273,10 @@ def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, war
         aggregator: has been given the contributions of a round.
         model: the global model.
         kind: what the contributions were.
-        warn: told if the result may be taken for something else than it is.
+        warn: is called if the result seems to be a difference, but is declared as a whole model.
     Raises:
         NonFiniteError: the next model would hold NaN or infinity.
-        ModelError: the aggregator's result holds nothing.
+        ModelError: the aggregator's result is not a model with params.
     """
     if isinstance(aggregator, WeightedMean):  # it looks at every contribution itself
         return aggregator.update(model)
@@ -277,11 +284,7 @@ def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, war
     if type(aggregator).update is not Aggregator.update:
         model = aggregator.update(model)
     else:
-        result = aggregator.result()
-        if not isinstance(result, FLModel):
-            raise ModelError(f"{name}.result() returned a {type(result).__name__}; return an FLModel")
-        if not result.params:
-            raise ModelError(f"{name}.result() returned a model without params; return FLModel(params=...)")
+        result = checked_result(aggregator)
         if kind is ParamsType.DIFF and result.params_type is ParamsType.FULL:
             warn(
                 f"{name}.result() returned a whole model (params_type FULL) where sites sent differences; if it is a"

@@ -75,7 +75,7 @@ class FedOpt(FedAvg):
         return mean
 
     def _is_excluded(self, key: Key) -> bool:
-        """Whether the server keeps its own, which no momentum or weight decay may change either."""
+        """Return whether the mean excludes a key, which momentum and weight decay must not change either."""
         return isinstance(self.aggregator, WeightedMean) and self.aggregator.excludes(key)
 
     def state(self) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Swarm(FedAvg):
 
     Args:
         aggregator_sites: those that aggregate, in turn; all if left out.
-        arguments: those of :class:`FedAvg`, but for the quorum; the aggregator is that of the sites' executor.
+        arguments: those of :class:`FedAvg`, except ``quorum``. ``aggregator`` and ``exclude_vars`` have to be those of
+            the sites' executor, which aggregates; the server only needs to know them.
 
     Source: Warnat-Herresthal et al. 2021, "Swarm Learning for decentralized and confidential clinical machine
     learning", Nature 594; the leader is chosen in turn here.
@@ -74,12 +75,11 @@ class Swarm(FedAvg):
         for round_ in fed.rounds(self.num_rounds):
             self._held = held
             self._searches = 0
-            metrics = MetricMean()
+            metrics = MetricMean(robust=self.aggregator.is_robust)
             made = {}
             for reply in self._train(fed, held, self._sample(fed)):
                 made[reply.site] = reply.model
-                for text in self._weights.warnings(reply):
-                    fed.warn(text)
+                self._check_weight(fed, reply)
                 fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
             means = metrics.means()
             fed.record(means)
@@ -115,6 +115,7 @@ class Swarm(FedAvg):
         model = fed.load("initial")
         if model.params is None:
             raise RecipeError("a swarm needs an initial_model: the server cannot make one from what the sites have")
+        self._check_settings(fed, model)
         fed.sample(self.min_clients)
         held = _Held(0, {})
         self._spread(fed, model, held)

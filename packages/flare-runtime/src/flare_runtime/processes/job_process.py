@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_runtime.full_disk import naming
 from flare_runtime.processes.lock_file import ChildLock, end_holder
 from flare_runtime.processes.priority import give_way
+from flare_tensor_downloader.file_errors import naming
 from flare_transport import Cell, SocketLink
 
 __all__ = [

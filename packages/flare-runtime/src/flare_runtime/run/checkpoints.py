@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from flare_core import CodeBundle, FLModel, flatten
-from flare_runtime.full_disk import naming
 from flare_runtime.run.folder import RunFolder
 from flare_tensor_downloader import read_file, write_file
+from flare_tensor_downloader.file_errors import naming
 
 __all__ = ["Checkpoints", "Keeper", "Persistor", "link", "write_text"]
 

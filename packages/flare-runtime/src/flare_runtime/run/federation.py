@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -81,7 +82,8 @@ class SitesFederation(Arrivals):
         self._task_id = 0
         self._round_started: float | None = None
         self._stalled: set[str] = set()  # in this round
-        self._unused_since: dict[str, int] = {}  # by site whose last result was not used, the round of the first such
+        # By task, and site whose last result of it was not used: the round of the first such result.
+        self._unused_since: dict[str, dict[str, int]] = {}
 
     @property
     def is_reading(self) -> bool:
@@ -95,7 +97,7 @@ class SitesFederation(Arrivals):
         return {
             "tasks": self._task_id,
             "random": self.random.bit_generator.state,
-            "unused_since": dict(self._unused_since),
+            "unused_since": copy.deepcopy(self._unused_since),
         }
 
     def go_on(self, state: Mapping[str, Any] | None, first_round: int) -> None:
@@ -110,7 +112,7 @@ class SitesFederation(Arrivals):
         self._release_read()
         if state is not None:
             self._task_id = int(state["tasks"])
-            self._unused_since = dict(state.get("unused_since", {}))
+            self._unused_since = copy.deepcopy(state.get("unused_since", {}))
             self.random.bit_generator.state = state["random"]
         if first_round == 0:  # of a workflow that has nothing to do with the results of the one before
             self._unused_since = {}
@@ -230,7 +232,7 @@ class SitesFederation(Arrivals):
         self._task_id += 1
         given = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
         given.result_stays = result_stays
-        given.unused_since = {site: self._unused_since[site] for site in targets if site in self._unused_since}
+        given.unused_since = dict(self._unused_since.get(task, {}))
         self._open.add(given)
         for site in targets:
             if site in self.roster.absent:  # it left while the workflow did something else
@@ -252,7 +254,7 @@ class SitesFederation(Arrivals):
         except SiteError as error:
             raise self._note_failure(Failed(site, str(error), "")) from error
         given.read.add(site)
-        self._unused_since.pop(site, None)
+        self._unused_since.get(given.name, {}).pop(site, None)
         self.reading, self._being_read = site, model.params
         filtered = self._dispatch.filtered(model, site, given)
         yield Reply(site, given.name, filtered, given.model.current_round, given.model)
@@ -278,8 +280,9 @@ class SitesFederation(Arrivals):
 
     def _close(self, given: OpenTask) -> None:
         if not given.is_closed and given.model.current_round is not None:
+            unused_since = self._unused_since.setdefault(given.name, {})
             for site in set(given.targets) - given.read:
-                self._unused_since.setdefault(site, given.model.current_round)
+                unused_since.setdefault(site, given.model.current_round)
         self._dispatch.close(given)
         self._open.drop(given)
         self._waiting_for = ("the workflow's own work on the server", time.time())

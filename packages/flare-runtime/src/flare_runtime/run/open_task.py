@@ -41,7 +41,7 @@ class OpenTask:
         result_stays: whether the params of replies stay at the sites, and are only told about.
         outlives_round: whether replies are still awaited when a later round has begun.
         is_closed: whether nothing is expected or held any more.
-        unused_since: by site, the round of its first result that was not used, if that is so of its last one.
+        unused_since: by site, the round of its first result of such a task that was not used, if its last one was not.
     """
 
     def __init__(self, number: int, name: str, model: FLModel, targets: Sequence[str], quorum: int) -> None:

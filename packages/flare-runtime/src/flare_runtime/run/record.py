@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_runtime.full_disk import naming
 from flare_runtime.run.folder import RunFolder
+from flare_tensor_downloader.file_errors import naming
 
 __all__ = ["MetricsFile", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
 

@@ -1,4 +1,4 @@
-"""The form in which a script gets and gives its arrays, the difference that DIFF sends, and odd replies."""
+"""The form of the arrays that a script receives and sends, the difference that DIFF sends, and checks of replies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flare_core import (
     unflatten,
 )
 from flare_core.aggregation import kind_of
-from flare_core.model import OPTIMIZER_PARAMS, Key, Params, check_known, key_text
+from flare_core.model import OPTIMIZER_PARAMS, Key, MetaKey, Params, check_known, key_text
 from flare_fobs.tensors import to_numpy, to_torch
 
 __all__ = ["Exchange"]
@@ -33,6 +33,9 @@ _FORMS: dict[str, Callable[[Array], Any] | None] = {"numpy": None, "pytorch": to
 
 SAMPLE = 1024
 """How many values of an array are remembered, evenly spaced, to see whether a script has changed any."""
+
+LEAST_VALUES = 8
+"""Of fewer values, a model and a difference can look alike by chance."""
 
 
 class Exchange:
@@ -56,7 +59,7 @@ class Exchange:
         self._is_whole = False  # whether the task taken last asks for a whole model
         self._round: int | None = None
         self._is_training = False
-        self._is_first = True  # reply; what is wrong with a script is in the first, later it may have converged
+        self._is_first = True  # reply with data; what is wrong with a script shows in it, later it may have converged
 
     def to_script(self, task: Task) -> FLModel:
         """Return the task's model with arrays of the script's own, in its form."""
@@ -72,7 +75,7 @@ class Exchange:
             model.params = params
             model.optimizer_params = _mapped(optimizer_params, self._convert or np.asarray)
         # The script may change what it received, so what is kept of it is a copy.
-        keep = np.array if self._transfer is ParamsType.DIFF else _sample
+        keep = np.array if self._transfer is ParamsType.DIFF else _sample if self._is_looked_at else _nothing
         self._received = {key: _Received(value.dtype, value.shape, keep(value)) for key, value in flatten(model.params)}
         if self._convert is not None:
             model.params = _mapped(model.params, self._convert)
@@ -83,8 +86,8 @@ class Exchange:
 
         Raises:
             EncodeError: a value is no array that can travel; names its key.
-            DtypeMismatchError: a whole model's value has another kind of numbers than the one received, and is no whole
-            number.
+            DtypeMismatchError: a value of a whole model has another kind of numbers than the model received, and
+            cannot be converted without loss.
             ModelError: a difference is wanted, and no model was received.
             UnknownKeyError, ShapeMismatchError: a difference is wanted, and a key or a shape is not that of the model
             received.
@@ -105,10 +108,10 @@ class Exchange:
             else {}
         )
         received, is_diff = self._received, model.params_type is ParamsType.DIFF
+        has_learned = model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND) != 0  # else it has no data, and says so
         if not is_diff:
             arrays = {key: _of_kind(key, value, received.get(key), site) for key, value in arrays.items()}
-        is_looked_at = self._is_first and self._is_training
-        if is_looked_at:
+        if self._is_looked_at:
             self._look_at_type(arrays, received, is_diff=is_diff)
         if self._transfer is ParamsType.DIFF and not is_diff and not self._is_whole:
             if not received:
@@ -116,23 +119,30 @@ class Exchange:
             check_known(arrays, received, whose=site)
             arrays = {key: _difference(key, value, received[key], site) for key, value in arrays.items()}
             is_diff = True
-        if is_looked_at:
+        if self._is_looked_at and has_learned:
             self._look_at_change(arrays, received, is_diff=is_diff)
-        self._received, self._is_first = {}, self._is_first and not is_looked_at
+            self._is_first = False
+        self._received = {}
         kind = ParamsType.DIFF if is_diff else ParamsType.FULL
         return replace(model, params=unflatten(arrays) | along, optimizer_params=None, params_type=kind)
 
+    @property
+    def _is_looked_at(self) -> bool:
+        """Whether the reply to the task taken last is checked for common mistakes."""
+        return self._is_first and self._is_training
+
     def _look_at_type(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
         """Warn if a whole model is near zero, as a difference is, or a difference is near the model received."""
-        before, apart = 0.0, 0.0
+        before, apart, count = 0.0, 0.0, 0
         for key, value in arrays.items():
             there = received.get(key)
             if there is None or value.shape != there.shape or kind_of(value.dtype) != "float":
                 continue
             old, new = (_sample(each).astype(np.float64) for each in (there.values, value))
+            count += old.size
             before += float(old @ old)
             apart += float((new - old) @ (new - old)) if is_diff else float(new @ new)
-        if not apart < before / 100:  # the norm is less than a tenth of that of the model received
+        if count < LEAST_VALUES or not apart < before / 100:  # below a tenth of the norm of the model received
             return
         if is_diff:
             text = (
@@ -145,7 +155,7 @@ class Exchange:
         self._warn(text)
 
     def _look_at_change(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
-        """Warn of a model that comes back in part, or as it was; not if its keys are others, as in another protocol."""
+        """Warn of a model that comes back in part or unchanged, unless its keys are others, as in another protocol."""
         if any(key not in received for key in arrays):
             return
         if missing := [key for key in received if key not in arrays]:
@@ -167,7 +177,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """What is kept of an array that the script received: for DIFF the whole, else a sample."""
+    """What is kept of an array that the script received: for DIFF all values, else a sample, or none."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -178,8 +188,12 @@ class _Received:
         return value.shape == self.shape and np.array_equal(_sample(value), self.values)
 
 
+def _nothing(array: Array) -> Array:
+    return np.empty(0, array.dtype)
+
+
 def _sample(array: Array) -> Array:
-    """A copy of some of an array's values."""
+    """Return a copy of some of an array's values, as a flat array."""
     if array.size <= SAMPLE:
         return array.flatten()
     return np.array(array.flat[:: -(-array.size // SAMPLE)])
@@ -191,21 +205,34 @@ def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
     }
 
 
-def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> Array:
-    """Return a value as the kind of numbers that the model has there, if it is the same number in that.
+_CONVERTED = {
+    ("integer", "float"),
+    ("float", "integer"),
+    ("integer", "integer"),
+    ("integer", "boolean"),
+    ("float", "boolean"),
+}
+"""From which kind of numbers to which values are converted: a script may send all tensors as float32, for example."""
 
-    The mean of integers would be rounded, and that of real numbers is none for a counter.
+
+def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> Array:
+    """Return a value in the kind of numbers that the model has there, if nothing is lost by that.
+
+    Otherwise the mean of integers would be rounded, or that of a counter would be no integer.
 
     Raises:
-        DtypeMismatchError: it is not.
+        DtypeMismatchError: something would be lost.
     """
-    if received is None or value.dtype == received.dtype or kind_of(value.dtype) == kind_of(received.dtype):
+    if received is None or value.dtype == received.dtype:
         return value
-    if {kind_of(value.dtype), kind_of(received.dtype)} == {"integer", "float"}:
+    kinds = kind_of(value.dtype), kind_of(received.dtype)
+    if kinds in _CONVERTED:
         with np.errstate(invalid="ignore", over="ignore"):
             converted = value.astype(received.dtype)
         if np.array_equal(converted, value):
             return converted
+    if kinds[0] == kinds[1]:
+        return value
     raise DtypeMismatchError(
         f"{site}: '{key_text(key)}' is {value.dtype}, the model received has {received.dtype}; send that, or start from"
         f" an initial model with {value.dtype}"

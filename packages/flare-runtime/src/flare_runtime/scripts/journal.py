@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flare_fobs import FobsError, dumps, loads
-from flare_runtime.full_disk import naming
 from flare_runtime.scripts import generators
+from flare_tensor_downloader.file_errors import naming
 
 __all__ = ["Journal"]
 

@@ -1,4 +1,4 @@
-"""Errors of writing that say which file it was: of a disk that is full, the system only says that it is."""
+"""Errors of writing that name the file; of a full disk, the system says only that it is full."""
 
 from __future__ import annotations
 
