@@ -7,7 +7,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-from flare_runtime.processes.system import own_peak_bytes, peak_bytes
+from flare_runtime.system import own_peak_bytes, peak_bytes
 
 WITHOUT = """
 import asyncio

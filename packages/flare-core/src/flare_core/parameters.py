@@ -142,7 +142,7 @@ def _added(job: Job) -> dict[str, Any]:
     return _limited(found)  # type: ignore[no-any-return]  # a dict of few entries stays one
 
 
-def _code(job: Job) -> dict[str, str]:
+def _code(job: Job) -> Any:
     """Digests of a job's Python files: a run can differ from another one by nothing but a line of its script."""
     bundles = {"": job.code} | {f"{name}/": app.code for name, app in job.sites.items() if app.code is not None}
     files = {
@@ -151,7 +151,7 @@ def _code(job: Job) -> dict[str, str]:
         for place in sorted({*bundle.files, *bundle.extra})
         if place.suffix == ".py"
     }
-    return _limited({name: _digest(path.read_bytes()) for name, path in files.items()})  # type: ignore[no-any-return]
+    return _limited({name: _digest(path.read_bytes()) for name, path in files.items()})
 
 
 def _masked(text: str) -> str:

@@ -48,8 +48,7 @@ def run(
     kit: KitOption = None,
 ) -> None:
     """Run a script that executes a recipe, and wait for the result; one that executes none is an error."""
-    from flare_core import RecipeError
-    from flare_core.environment import choose_environment, is_recipe_used
+    from flare_core.environment import choose_environment
 
     if script.is_dir():
         raise typer.BadParameter(f"{script} is a folder; give the script in it that executes the recipe")
@@ -61,10 +60,17 @@ def run(
     sys.path.insert(0, str(script.parent.absolute()))
     try:
         runpy.run_path(str(script), run_name="__main__")
-        if not is_recipe_used():
-            raise RecipeError(f"{script} has executed no recipe, so nothing has run; have it call recipe.execute(env)")
+        _check_that_it_ran(script)
     finally:
         choose_environment(None)
+
+
+def _check_that_it_ran(script: Path) -> None:
+    from flare_core import RecipeError
+    from flare_core.environment import is_recipe_used
+
+    if not is_recipe_used():
+        raise RecipeError(f"{script} has executed no recipe, so nothing has run; have it call recipe.execute(env)")
 
 
 def _environment(env: Where, clients: int, study: str, kit: Path | None) -> ExecEnv | None:

@@ -23,8 +23,8 @@ from typing import IO, TYPE_CHECKING, Any
 from flare_core import FlareError
 from flare_runtime.logs import log_to
 from flare_runtime.processes.lock_file import holder_of
-from flare_runtime.processes.system import IS_UNIX, NEEDS_UNIX
 from flare_runtime.provision.kit import Kit
+from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 
 if TYPE_CHECKING:
     from flare_runtime.client.daemon import ClientDaemon

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from flare_core import FlareError
-from flare_runtime.processes.system import IS_UNIX
+from flare_runtime.system import IS_UNIX
 
 if IS_UNIX:  # elsewhere, the port, and the server, refuse a second process
     import fcntl

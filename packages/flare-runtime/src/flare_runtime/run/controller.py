@@ -17,7 +17,6 @@ from flare_core.filters import chains
 from flare_core.observer import ObservedRun, attach_observers, observers_of
 from flare_core.parameters import parameters_of
 from flare_runtime.job_code import register_types
-from flare_runtime.processes.system import own_peak_bytes
 from flare_runtime.run.checkpoints import Checkpoints, Persistor
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.failure import reason_of
@@ -27,6 +26,7 @@ from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.round_store import RoundStore
 from flare_runtime.run.warnings import RunWarnings
+from flare_runtime.system import own_peak_bytes
 from flare_tensor_downloader import Downloader, DownloadError, StalledError
 from flare_transport import Cell, TransportError
 

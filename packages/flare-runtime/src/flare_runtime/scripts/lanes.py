@@ -7,7 +7,7 @@ Children that a script forks do not hold it.
 
 from __future__ import annotations
 
-from flare_runtime.processes.system import IS_UNIX
+from flare_runtime.system import IS_UNIX
 
 if IS_UNIX:  # elsewhere no simulation runs
     import fcntl

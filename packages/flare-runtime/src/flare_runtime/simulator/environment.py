@@ -14,7 +14,6 @@ from flare_core.parameters import parameters_of
 from flare_core.recipe import check_count, check_named
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.processes.cores import available_cores, share_cores
-from flare_runtime.processes.system import IS_UNIX, NEEDS_UNIX
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import write_summary
@@ -23,6 +22,7 @@ from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.sharing import available_bytes, sites_share
 from flare_runtime.simulator.simulation import Simulation
 from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 
 __all__ = ["SimEnv", "check_clients", "check_fits"]
 

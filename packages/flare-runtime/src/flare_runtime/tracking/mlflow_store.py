@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-if sys.platform != "win32":
+from flare_runtime.system import IS_UNIX
+
+if IS_UNIX:
     import fcntl
 
 __all__ = ["FOLDER", "MlflowStore", "copy_run", "experiment_id"]
@@ -62,7 +63,7 @@ class MlflowStore:
 
         self.database.parent.mkdir(exist_ok=True)
         with self.database.with_name(".mlflow.lock").open("w") as lock:
-            if sys.platform != "win32":
+            if IS_UNIX:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             client: Any = MlflowClient(tracking_uri=self.uri)
             yield client
