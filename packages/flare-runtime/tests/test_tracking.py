@@ -306,8 +306,9 @@ def test_a_run_that_fails_leaves_files_that_can_be_read(project, client):
     found = trackers.tensorboard(folder / "server" / "tensorboard")
     assert found["accuracy"] == MEANS["accuracy"][:1]
     assert found["site-2/loss"] == LOGGED["site-2/loss"]
-    for site in ("site-1", "site-2") if client else ():
-        assert trackers.tensorboard(folder / "sites" / site / "tensorboard")[f"{site}/loss"] == LOGGED[f"{site}/loss"]
+    for site in ("site-1", "site-2") if client else ():  # site-1 may not have had its turn when site-2 fails
+        logged = [(row["step"], row["value"]) for row in run.metrics() if (row["site"], row["key"]) == (site, "loss")]
+        assert trackers.tensorboard(folder / "sites" / site / "tensorboard")[f"{site}/loss"] == logged
 
 
 def test_a_run_that_fails_has_failed_in_mlflow_too(project, quiet_mlflow):
