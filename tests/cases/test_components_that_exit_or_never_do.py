@@ -28,6 +28,7 @@ JOB = """
         name="quits", min_clients=1, num_rounds=1, initial_model=[0.0], train_script="client.py",
         aggregator=getattr(quits, sys.argv[2])(),
     )
+    recipe.add_server_file("quits.py")
     recipe.execute(SimEnv(num_clients=1) if sys.argv[1] == "SimEnv" else PocEnv(num_clients=1)).get_result()
     print("THE END")
 """
