@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
 from flare_runtime.archive import pack_folder, sha256_of
 from flare_runtime.provision.project import Project, participant_of
 from flare_runtime.server.daemon import ServerDaemon
@@ -30,10 +31,9 @@ def daemon(tmp_path):
 
 def submit(daemon, folder, name):
     """Submit a job that waits, as no site is connected."""
-    content = folder / "job"
-    content.mkdir(exist_ok=True)
-    (content / "meta.json").write_text('{"name": "x", "min_clients": 1}')
-    archive = pack_folder(content, folder / f"{name}.zip")
+    (folder / "code").mkdir(exist_ok=True)
+    job = export_job(Job("x", 1, ServerApp(), ClientApp(), CodeBundle(folder / "code")), folder / f"{name}-jobs")
+    archive = pack_folder(job, folder / f"{name}.zip")
     needs = Needs.of({"name": "x", "min_clients": 1}).to_json()
     row = JobRow("", name, "default", "admin", sha256_of(archive), needs=needs, submitted=time.time())
     daemon.add_job(row, archive)
