@@ -189,7 +189,11 @@ class Judge:
         """What of a run's folder has not come as it is at the server."""
         there = self._federation.kit("server") / "jobs" / id_ / "run"
         names = {path.relative_to(there) for path in there.rglob("*") if path.is_file()}
-        names -= {name for name in names if name.name == "state.json" or name.name.startswith(("round-", "initial"))}
+        names -= {
+            name
+            for name in names
+            if name.name == "state.json" or name.name.startswith(("round-", "state-", "best-", "initial"))
+        }
         return [
             f"{name} was not downloaded as it is"
             for name in sorted(names)
