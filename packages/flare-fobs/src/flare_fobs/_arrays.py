@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from flare_fobs._registry import encoders
-from flare_fobs._wire import ARRAY, ARRAY_FRAME, SCALAR, Frames, ext
+from flare_fobs._wire import ARRAY, ARRAY_ASIDE, ARRAY_FRAME, SCALAR, Frames, ext, is_set_aside
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_fobs.errors import DecodeError
 
@@ -49,7 +49,10 @@ def encode_array(array: np.ndarray[Any, Any], frames: Frames) -> Any:
     if array.nbytes <= MAX_INLINE_BYTES:
         return ext(ARRAY, start + array.tobytes())
     # As bytes: many dtypes, bfloat16 and datetime64 among them, do not speak the buffer protocol.
-    frames.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    memory = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    if is_set_aside(memory, frames):
+        return ext(ARRAY_ASIDE, start)
+    frames.append(memory.data)
     return ext(ARRAY_FRAME, start)
 
 

@@ -11,13 +11,15 @@ for it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from flare_fobs._decoder import decode
 from flare_fobs._encoder import encode
 from flare_fobs._limits import DEFAULT_LIMITS, Limits
-from flare_fobs._wire import Buffer, Frames
+from flare_fobs._wire import Buffer, Frames, SetAside
 from flare_fobs.errors import DecodeError
 
 __all__ = ["dump_frames", "dumps", "load_frames", "loads"]
@@ -29,12 +31,14 @@ _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 64
 
 
-def dump_frames(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> Frames:
+def dump_frames(obj: Any, *, limits: Limits = DEFAULT_LIMITS, set_aside: SetAside | None = None) -> Frames:
     """Serialize an object without copying its large arrays.
 
     Args:
         obj: numbers, strings, bytes, lists, dicts, arrays and registered types, inside each other. Never changed.
         limits: what the receiver accepts.
+        set_aside: called with the memory of each array above 4 KiB, as a flat array of bytes. An array for which it
+            returns true is left out of the frames; the receiver gives it to :func:`load_frames`.
     Returns:
         The metadata, then one buffer for each array above 4 KiB: its own memory if it is C-contiguous, so the array
         must not change until the frames were sent.
@@ -42,20 +46,27 @@ def dump_frames(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> Frames:
         EncodeError: something cannot travel; names the path to it, as in ``meta['x'][3].field``.
         LimitError: larger, deeper or more than ``limits`` allows.
     """
-    return encode(obj, limits)
+    return encode(obj, limits, set_aside)
 
 
-def load_frames(frames: Sequence[Buffer], *, limits: Limits = DEFAULT_LIMITS) -> Any:
+def load_frames(
+    frames: Sequence[Buffer], *, limits: Limits = DEFAULT_LIMITS, asides: Iterable[np.ndarray[Any, Any]] = ()
+) -> Any:
     """Rebuild the object of :func:`dump_frames`; safe for frames from anybody.
 
     Large numpy arrays are views of their frames: writable where the frame is, and keeping it alive. Small ones, and all
     tensors, own their memory and are writable.
 
+    Args:
+        frames: the metadata, then the memory of arrays.
+        limits: what is accepted.
+        asides: the arrays that were set aside, in the order in which they were; the object's arrays lie in their
+            memory.
     Raises:
         DecodeError: no message, or a type that is not registered in this process.
         LimitError: exceeds ``limits``.
     """
-    return decode(frames, limits, copy=False)
+    return decode(frames, limits, copy=False, asides=asides)
 
 
 def dumps(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> bytes:

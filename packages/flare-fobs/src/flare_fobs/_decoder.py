@@ -7,7 +7,7 @@ and the list that begins with an entry becomes the object.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,27 @@ from flare_fobs import _builtins  # noqa: F401 - fills the table of types
 from flare_fobs._arrays import layout
 from flare_fobs._limits import OPENS_CONTAINER, Limits, check_size_and_depth, mapped, too_many
 from flare_fobs._registry import Decomposer, by_name
-from flare_fobs._wire import ARRAY_FRAME, HEAD, INTEGER, IS_PURE_PYTHON, SCALAR, TENSOR, TENSOR_FRAME, Buffer, unpackb
+from flare_fobs._wire import (
+    ARRAY_ASIDE,
+    ARRAY_FRAME,
+    HEAD,
+    INTEGER,
+    IS_PURE_PYTHON,
+    SCALAR,
+    TENSOR,
+    TENSOR_ASIDE,
+    TENSOR_FRAME,
+    Buffer,
+    unpackb,
+)
 from flare_fobs.errors import DecodeError, FobsError
 
 __all__ = ["decode"]
 
 
-def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool) -> Any:
+def decode(
+    frames: Sequence[Buffer], limits: Limits, *, copy: bool, asides: Iterable[np.ndarray[Any, Any]] = ()
+) -> Any:
     """Rebuild the object; its large numpy arrays are views of the frames, or copies.
 
     Raises:
@@ -34,7 +48,7 @@ def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool) -> Any:
         if type(metadata) is not bytes:
             metadata = bytes(metadata)
         openings = check_size_and_depth(metadata, limits)
-        return _Decoder(frames, limits, copy).decode(metadata, bool(openings.translate(None, OPENS_CONTAINER)))
+        return _Decoder(frames, limits, copy, iter(asides)).decode(metadata, bool(openings.translate(None, OPENS_CONTAINER)))
     except FobsError:
         raise
     # The border: msgpack, numpy, constructors and registered functions raise whatever they like about such bytes.
@@ -45,9 +59,12 @@ def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool) -> Any:
 class _Decoder:
     """Reads one message."""
 
-    __slots__ = ("_containers", "_copy", "_frames", "_heads", "_limits", "_used", "_values")
+    __slots__ = ("_asides", "_containers", "_copy", "_frames", "_heads", "_limits", "_used", "_values")
 
-    def __init__(self, frames: Sequence[Buffer], limits: Limits, copy: bool) -> None:
+    def __init__(
+        self, frames: Sequence[Buffer], limits: Limits, copy: bool, asides: Iterator[np.ndarray[Any, Any]]
+    ) -> None:
+        self._asides = asides
         self._frames = frames
         self._limits = limits
         self._copy = copy
@@ -77,6 +94,8 @@ class _Decoder:
             raise DecodeError("the name of a type stands where no object begins")
         if self._used != len(self._frames):
             raise DecodeError(f"{self._used} of {len(self._frames)} frames belong to the message")
+        if next(self._asides, None) is not None:
+            raise DecodeError("more arrays came beside the message than it mentions")
         return value
 
     def _list(self, items: list[Any]) -> Any:
@@ -115,7 +134,7 @@ class _Decoder:
             return decomposer
         if code == INTEGER:
             return int.from_bytes(data, "little", signed=True)
-        if not SCALAR <= code <= TENSOR_FRAME:
+        if not SCALAR <= code <= TENSOR_ASIDE:
             raise DecodeError(f"unknown extension {code}; the sender runs a newer version")
         return self._array(code, data)
 
@@ -127,16 +146,18 @@ class _Decoder:
             if start != len(data):
                 raise DecodeError(f"{len(data) - start} bytes follow the header of an array that is in a frame")
             source, start = self._next_frame(), 0
+        elif code in (ARRAY_ASIDE, TENSOR_ASIDE):
+            source, start = self._next_aside(len(data) - start), 0
         if len(source) - start != said.nbytes:
             raise DecodeError(
                 f"an array of {said.name} with shape {said.shape!r:.80} has {said.nbytes} bytes,"
                 f" the message holds {len(source) - start}"
             )
-        if code in (TENSOR, TENSOR_FRAME) and sys.modules.get("torch"):
+        if code in (TENSOR, TENSOR_FRAME, TENSOR_ASIDE) and sys.modules.get("torch"):
             from flare_fobs._torch import decode_tensor
 
             return decode_tensor(said, source, start)
-        if source is not data and not self._copy:
+        if source is not data and (code in (ARRAY_ASIDE, TENSOR_ASIDE) or not self._copy):
             # Unlike numpy.ndarray(…, buffer), this keeps the frame from being resized under the array.
             return np.frombuffer(source, np.uint8).view(said.dtype).reshape(said.shape)
         array: np.ndarray[Any, Any] = np.ndarray(said.shape, said.dtype, source, start)
@@ -154,3 +175,11 @@ class _Decoder:
         if not frame.c_contiguous:
             raise DecodeError(f"frame {self._used - 1} is not contiguous; give bytes, or a contiguous memoryview")
         return frame if frame.format == "B" and frame.ndim == 1 else frame.cast("B")
+
+    def _next_aside(self, following: int) -> memoryview:
+        if following:
+            raise DecodeError(f"{following} bytes follow the header of an array that is not in the message")
+        aside = next(self._asides, None)
+        if aside is None:
+            raise DecodeError("the message mentions an array that did not come with it")
+        return aside.reshape(-1).view(np.uint8).data

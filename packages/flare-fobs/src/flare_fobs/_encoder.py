@@ -13,7 +13,7 @@ from flare_fobs._arrays import encode_scalar
 from flare_fobs._limits import Limits, check_items, check_size_and_depth
 from flare_fobs._registry import encoders, refuse_unregistered
 from flare_fobs._trace import explained
-from flare_fobs._wire import Frames, Packer
+from flare_fobs._wire import Frames, FramesWithout, Packer, SetAside
 from flare_fobs.errors import EncodeError
 
 __all__ = ["encode"]
@@ -40,8 +40,13 @@ class _Encoder:
 _idle: list[_Encoder] = []
 
 
-def encode(value: Any, limits: Limits) -> Frames:
+def encode(value: Any, limits: Limits, set_aside: SetAside | None = None) -> Frames:
     """Return the metadata and, uncopied, the memory of the large arrays in ``value``.
+
+    Args:
+        value: what is to be sent.
+        limits: what the receiver accepts.
+        set_aside: may take large arrays out of the message.
 
     Raises:
         EncodeError: names the path to what cannot travel.
@@ -51,7 +56,7 @@ def encode(value: Any, limits: Limits) -> Frames:
         encoder = _idle.pop()
     except IndexError:
         encoder = _Encoder()
-    frames = encoder.frames = [b""]
+    frames = encoder.frames = [b""] if set_aside is None else FramesWithout(set_aside)
     try:
         metadata = encoder.pack(value)
         check_size_and_depth(metadata, limits)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from flare_fobs._arrays import MAX_INLINE_BYTES, Layout, header
-from flare_fobs._wire import TENSOR, TENSOR_FRAME, Buffer, Frames, ext
+from flare_fobs._wire import TENSOR, TENSOR_ASIDE, TENSOR_FRAME, Buffer, Frames, ext, is_set_aside
 from flare_fobs.dtypes import PLAIN_NAMES, dtype_from_name
 from flare_fobs.errors import DecodeError, EncodeError
 
@@ -43,7 +43,10 @@ def encode_tensor(tensor: torch.Tensor, frames: Frames) -> Any:
     start = header(name, array.shape)
     if array.nbytes <= MAX_INLINE_BYTES:
         return ext(TENSOR, start + array.tobytes())
-    frames.append(array.reshape(-1).view(np.uint8).data)
+    memory = array.reshape(-1).view(np.uint8)
+    if is_set_aside(memory, frames):
+        return ext(TENSOR_ASIDE, start)
+    frames.append(memory.data)
     return ext(TENSOR_FRAME, start)
 
 
