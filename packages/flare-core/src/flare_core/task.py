@@ -1,12 +1,12 @@
-"""Task and Reply: one piece of work for one site, and what the site made of it."""
+"""Task and Reply: one piece of work for one site, and its answer."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from flare_core.errors import WeightError
+from flare_core.errors import ModelError, SiteError, WeightError
 from flare_core.model import FLModel, MetaKey
 
 __all__ = ["Reply", "Task", "TaskName"]
@@ -26,44 +26,120 @@ class TaskName:
     SWARM_RECALL = "swarm.recall"
 
 
-@dataclass(slots=True)
 class Task:
-    """Work for one site: a name and the model to work on.
+    """Work for one site: a name and the data to work on.
 
     Attributes:
-        name: what to do, such as ``train``; those of Flare's own workflows are in :class:`TaskName`.
-        model: the model to work on.
+        name: the kind of work, such as ``train``; the names that Flare's own workflows use are in :class:`TaskName`.
+        data: anything that :mod:`flare_fobs` serializes, such as an :class:`~flare_core.FLModel`, a dict of arrays or a
+            registered dataclass. Its arrays belong to the executor, which may change them.
         id: the task's number within the run.
+        round: the round in which it was given; None outside of rounds.
         result_stays: whether the params of the reply stay at the site, for other sites to fetch.
     """
 
-    name: str
-    model: FLModel
-    id: int = 0
-    result_stays: bool = False
+    __slots__ = ("data", "id", "name", "result_stays", "round")
+
+    def __init__(
+        self, name: str, data: Any = None, id: int = 0, *, round: int | None = None, result_stays: bool = False
+    ) -> None:
+        self.name = name
+        self.data = data
+        self.id = id
+        self.round = data.current_round if round is None and isinstance(data, FLModel) else round
+        self.result_stays = result_stays
+
+    @property
+    def model(self) -> FLModel:
+        """The data, where they are a model.
+
+        Raises:
+            ModelError: they are something else.
+        """
+        if isinstance(self.data, FLModel):
+            return self.data
+        raise ModelError(
+            f"the task '{self.name}' carries a {type(self.data).__name__} where an FLModel is expected; scripts train"
+            " models only, so have an Executor do other tasks"
+        )
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r}, {type(self.data).__name__}, id={self.id}, round={self.round})"
 
 
-@dataclass(slots=True)
 class Reply:
-    """What one site answered.
+    """The answer of one site.
 
-    ``model.params`` may be lazy: an array is fetched from the site when it is read and released after. It can be read
-    until the next reply is taken from :meth:`Federation.broadcast`; an aggregator that needs it for longer copies what
-    it needs, or calls ``reply.model.params.keep()`` where there is one.
+    The arrays of ``data`` are fetched from the site when they are read. They can be read while the conversation is
+    open: with :meth:`Federation.broadcast` until the next broadcast or the end of the round, else until the
+    conversation is closed. :meth:`release` ends that sooner, and lets the site's script go on. This does not depend on
+    the size of the arrays. An array that was read belongs to the reader.
 
-    Attributes:
-        site: who answered.
+    Args:
+        site: the site that answered.
         task: the name of the task.
-        model: the answer: params, metrics or both.
-        round: the round in which the site was given the task.
-        sent: the model that it was given, before any filter.
+        data: the answer.
+        round: the round in which the site was given the task; None outside of rounds.
+        sent: the data that the site was given, before any filter.
+        read: returns the data when they are first asked for; then ``data`` is not looked at.
+        release: lets the site drop what it holds for the reply; may be called several times.
     """
 
-    site: str
-    task: str
-    model: FLModel
-    round: int | None = None
-    sent: FLModel | None = None
+    __slots__ = ("_data", "_read", "_release", "round", "sent", "site", "task")
+
+    def __init__(
+        self,
+        site: str,
+        task: str,
+        data: Any = None,
+        round: int | None = None,
+        sent: Any = None,
+        *,
+        read: Callable[[], Any] | None = None,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        self.site = site
+        self.task = task
+        self.round = round
+        self.sent = sent
+        self._data = data
+        self._read = read
+        self._release = release
+
+    @property
+    def data(self) -> Any:
+        """The answer. The params of a model are read one by one; anything else as a whole, when this is first asked.
+
+        Raises:
+            FlareError: they can no longer be read.
+        """
+        if self._read is not None:
+            self._data = self._read()
+            self._read = None
+        return self._data
+
+    @property
+    def model(self) -> FLModel:
+        """The answer, where it is a model.
+
+        Raises:
+            SiteError: it is something else; names the site.
+        """
+        data = self.data
+        if isinstance(data, FLModel):
+            return data
+        raise SiteError(
+            f"the answer to '{self.task}' is a {type(data).__name__} where an FLModel is expected", site=self.site
+        )
+
+    def with_model(self, model: FLModel) -> Reply:
+        """Return a reply with another model in place of its own, which is released with it."""
+        return Reply(self.site, self.task, model, self.round, self.sent, release=self._release)
+
+    def release(self) -> None:
+        """Give up the arrays that were not read, and let the site's script go on."""
+        if self._release is not None:
+            self._release()
 
     @property
     def num_steps(self) -> float:
@@ -73,6 +149,9 @@ class Reply:
             WeightError: it is no finite number from 0.
         """
         return checked_weight(self.model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND, 1), self.site, _NUM_STEPS)
+
+    def __repr__(self) -> str:
+        return f"Reply({self.site!r}, {self.task!r}, round={self.round})"
 
 
 def checked_weight(value: Any, site: str, source: str) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from flare_core.events import EventBus
 from flare_core.model import FLModel
 from flare_core.task import Reply
 
-__all__ = ["Federation", "Sample", "Workflow"]
+__all__ = ["Conversation", "Federation", "Sample", "TrainingFederation", "Workflow"]
 
 
 class Sample(tuple[str, ...]):
@@ -53,8 +53,45 @@ class Sample(tuple[str, ...]):
         return cls((order[index],), 0 if others >= minimum or len(order) < minimum else 1)
 
 
+class Conversation(Protocol):
+    """A task that several sites were given, and their replies.
+
+    It stays open, beside others, until it is closed: by :meth:`close`, at the end of a ``with`` block, or at the end of
+    the workflow. Closing it withdraws the task from the sites that have not answered, and gives up what was not read of
+    the replies.
+    """
+
+    task: str
+    """The task's name."""
+
+    sites: tuple[str, ...]
+    """The sites that were given the task."""
+
+    def __iter__(self) -> Iterator[Reply]:
+        """Yield the replies in the order of ``sites``, each as soon as it and those before it have come.
+
+        The fixed order makes sums, and so models, reproducible. A reply that was taken is not yielded again.
+        """
+
+    def as_completed(self) -> Iterator[Reply]:
+        """Yield the replies in the order in which they come."""
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The sites that have not answered yet and are still waited for."""
+
+    def close(self) -> None:
+        """End the conversation; closing it again does nothing."""
+
+    def __enter__(self) -> Self:
+        """Enter a block at whose end the conversation is closed."""
+
+    def __exit__(self, *error: object) -> None:
+        """Close the conversation."""
+
+
 class Federation(Protocol):
-    """What a workflow sees of the sites and of its run."""
+    """The sites and the run, as a workflow sees them."""
 
     sites: tuple[str, ...]
     """All sites of the run, in a fixed order."""
@@ -78,50 +115,106 @@ class Federation(Protocol):
         """
 
     def sample(self, minimum: int, *, count: int | None = None) -> Sample:
-        """Choose the sites of a round: all that are there, or ``count`` of them drawn at random.
+        """Choose the sites of a round: all that are connected, or ``count`` of them drawn at random.
 
-        Waits for sites that may come back while there are fewer than ``minimum``, which is also the round's quorum.
+        Waits for sites that may come back while fewer than ``minimum`` are connected, which is also the round's quorum.
 
         Raises:
             SiteError: too few came in time; names those that are missing.
         """
 
-    def broadcast(
-        self, task: str, model: FLModel, *, to: Sequence[str] | None = None, result_stays: bool = False
-    ) -> Iterator[Reply]:
-        """Give a task to several sites and yield their replies in the order of ``to``.
-
-        Every site works at the same time; the fixed order makes the sums, and so the models, reproducible. A reply's
-        params are read from the site when touched, and only until the next reply is taken.
-
-        All of ``to`` must answer, or the quorum of a :class:`Sample`: then sites that leave in the meantime, or have
-        not answered when the round's deadline is over, are passed over. A result that comes too late is never used; one
-        that stops coming for as long as the deadline has the round begin again without its site.
+    def ask(
+        self,
+        task: str,
+        data: Any = None,
+        *,
+        to: Sequence[str] | None = None,
+        quorum: int | None = None,
+        deadline_s: float | None = None,
+    ) -> Conversation:
+        """Give a task with the same data to several sites, which all work at the same time; do not wait.
 
         Args:
             task: the task's name.
-            model: what the sites are given; its round is set here.
-            to: which sites; all if left out.
-            result_stays: have the params of the replies stay at the sites. Those of the replies then only say where
-                they are: the server cannot read them, but give them to other sites, as a task's params or in a task's
-                ``meta``. The sites keep them until :meth:`release`. A site that could not fetch the given model, which
-                may be at sites that are lost, replies with the reason in ``meta["lost"]`` and nothing else.
+            data: anything that :mod:`flare_fobs` serializes; large arrays anywhere in it are fetched by the sites. It
+                must not change while the conversation is open.
+            to: the sites; all if left out.
+            quorum: how many of them must answer. Sites that leave, or have not answered when the deadline is over, are
+                passed over as long as so many are left. If left out, that of a :class:`Sample`, else all must answer.
+            deadline_s: seconds after which late sites may be passed over; the job's ``round_deadline_s`` if left out.
+        Raises:
+            RecipeError: a site is not one of the run.
+        """
+
+    def scatter(
+        self, task: str, data: Mapping[str, Any], *, quorum: int | None = None, deadline_s: float | None = None
+    ) -> Conversation:
+        """Give a task to several sites, with data of its own for each; else as :meth:`ask`.
+
+        Args:
+            task: the task's name.
+            data: by site.
+            quorum, deadline_s: as for :meth:`ask`.
+        """
+
+    def broadcast(self, task: str, data: Any = None, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
+        """Give a task to several sites and yield their replies in the order of ``to``: the simple case of :meth:`ask`.
+
+        The replies can be read until the next broadcast, or the end of the round. A late result is never used. A site
+        whose result stops arriving for as long as the round's deadline is left out, and the round begins again.
+
         Raises:
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """
 
+    def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
+        """Write metrics of the current round into the run's record; without a site they are the federation's."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of results beside the checkpoints, in place of one that has its name."""
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Show a table to the people who watch the run: a ``title``, the heads of the ``columns``, the ``rows``."""
+
+    def warn(self, message: str) -> None:
+        """Show a warning to the people who watch the run, and log it."""
+
+
+class TrainingFederation(Federation, Protocol):
+    """A federation whose sites train a model: checkpoints, forms of models, results that stay at the sites."""
+
+    def ask(
+        self,
+        task: str,
+        data: Any = None,
+        *,
+        to: Sequence[str] | None = None,
+        quorum: int | None = None,
+        deadline_s: float | None = None,
+        result_stays: bool = False,
+    ) -> Conversation:
+        """Give a task to several sites, as :meth:`Federation.ask`.
+
+        Args:
+            task, data, to, quorum, deadline_s: as there. A model is sent with the current round.
+            result_stays: keep the params of the replies at the sites. Those of the replies then only say where they
+                are: the server cannot read them, but give them to other sites, as a task's params or in a task's
+                ``meta``. The sites keep them until :meth:`release`. A site that could not fetch the given model, which
+                may be at sites that are lost, replies with the reason in ``meta["lost"]`` and nothing else.
+        """
+
     def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
-        """Give a task to those sites that work on none, and yield the first ``quorum`` replies, whatever their round.
+        """Give a task to the sites that work on none, and yield the first ``quorum`` replies, whatever their round.
 
         The other sites go on, and their replies come in a later round. With a quorum of all, this is as
         :meth:`broadcast`, the order included. ``reply.round`` and ``reply.sent`` tell what a reply was made from.
 
         Args:
             task: the task's name.
-            model: what the sites are given; its round is set here.
+            model: the model for the sites; its round is set here.
             to: the sites that may be given the task. After the round's deadline, its quorum is enough.
             quorum: how many replies are awaited; all that are under way, if those are fewer.
-            max_staleness: what was given to sites more rounds ago is withdrawn, and its results are dropped.
+            max_staleness: a task that was given more rounds ago is withdrawn, and its results are dropped.
         Raises:
             SiteError: as :meth:`broadcast`.
         """
@@ -133,49 +226,39 @@ class Federation(Protocol):
         """Return the model to start from: the one saved last, by whichever workflow of the job, else the initial one.
 
         In a run that is continued it is that of the last completed round. The ``best`` model can be loaded, too,
-        and the ``initial`` one. A model that is not there has no params.
+        and the ``initial`` one. A model that does not exist has no params.
         """
 
     def in_framework(self, model: FLModel) -> Mapping[str, Any]:
-        """A model's params in the form of the recipe's framework."""
+        """Return a model's params in the form of the recipe's framework."""
 
     def save(
         self, model: FLModel, *, name: str = "global", metric: float | None = None, of_round: int | None = None
     ) -> None:
-        """Keep a checkpoint named ``global`` or ``best``; ``model`` must not change afterwards.
+        """Save a checkpoint named ``global`` or ``best``; ``model`` must not change afterwards.
 
         Args:
+            model: the model.
             name: which of the two.
-            metric: what chose it.
+            metric: the value of the metric that chose it.
             of_round: the round in which sites were given it, if that is not the current one.
         """
-
-    def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
-        """Write metrics of the current round into the run's record; without a site they are the federation's."""
-
-    def write(self, name: str, text: str) -> None:
-        """Keep a file of results beside the checkpoints, in place of one that has its name."""
-
-    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Show a table to the people who watch the run: a ``title``, the heads of the ``columns``, the ``rows``."""
-
-    def warn(self, message: str) -> None:
-        """Show a warning to the people who watch the run, and log it."""
 
 
 class Workflow(ABC):
     """The server's side of an algorithm."""
 
     @abstractmethod
-    def run(self, fed: Federation) -> None:
+    def run(self, fed: TrainingFederation) -> None:
         """Run the algorithm to its end; an exception fails the run.
 
-        What starts after a crash is a new object: :meth:`restore` is called with the state of the last completed round,
-        then this. So take the model from ``fed.load()`` and the rounds from ``fed.rounds()``.
+        A workflow that trains no model can take its argument as a :class:`Federation`. After a crash, a new object is
+        made: :meth:`restore` is called with the state of the last completed round, then this. So take the model from
+        ``fed.load()`` and the rounds from ``fed.rounds()``.
         """
 
     def state(self) -> Mapping[str, Any]:
-        """What must survive from round to round besides the model; nothing if left out.
+        """Return what must survive from round to round besides the model; nothing if left out.
 
         By name, values that JSON has, or mappings of name to numpy array, which must not change afterwards.
         """

@@ -14,6 +14,7 @@ from flare_tensor_downloader.files import add_file, download_file
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.objects import Producer, add_object, download_object
+from flare_tensor_downloader.payload import Payload, pack_payload
 from flare_tensor_downloader.reuse import ReusedMemory
 from flare_tensor_downloader.safetensors_format import read_file, write_file
 from flare_tensor_downloader.settings import SettingError, TransferSettings
@@ -29,6 +30,7 @@ __all__ = [
     "Offer",
     "Offered",
     "OfferedParams",
+    "Payload",
     "Producer",
     "ReusedMemory",
     "SafetensorsError",
@@ -45,6 +47,7 @@ __all__ = [
     "download_tensors",
     "iterate_tensors",
     "keep_params",
+    "pack_payload",
     "read_file",
     "receive_params",
     "release_params",

@@ -1,21 +1,26 @@
-"""Dispatch: what goes to the sites with a task, what comes back with a result, and what is held for both."""
+"""Dispatch: sends tasks to the sites, reads their replies, and holds what both need while they are under way."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from flare_core import FilterContext, FilterPoint, FLModel, SiteError
+from flare_core import FilterContext, FilterPoint, FLModel, Reply, SiteError
 from flare_core.filters import FilterChain, apply_filters, filters_for
 from flare_core.model import Key
-from flare_runtime.run.open_task import OpenTask, Sent
+from flare_fobs import FobsError
+from flare_runtime.run.conversation import Answer, Sent, SitesConversation
 from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
     LazyParams,
+    Offer,
     OfferedParams,
+    Payload,
+    pack_payload,
     receive_params,
     release_params,
     send_params,
@@ -28,10 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 class Dispatch:
-    """Sends tasks and receives results, through the filters of the server's side.
+    """Sends tasks and receives replies, through the filters of the server's side.
 
     Args:
-        roster: who is reached through which cell.
+        cell: the server's.
+        downloader: of that cell.
+        roster: tells through which cell a site is reached.
+        task_filters: for tasks that leave the server.
+        result_filters: for replies that reach it.
     """
 
     def __init__(
@@ -47,122 +56,183 @@ class Dispatch:
         self._roster = roster
         self._task_filters = task_filters
         self._result_filters = result_filters
-        self._highest = 0  # task that was given
-        self._kept: list[LazyParams] = []
+        self._highest = 0  # id of a task that was given
         self._unchanged: set[Key] = set()
 
-    def send(self, task: OpenTask, targets: Sequence[str]) -> None:
+    def send(self, conversation: SitesConversation, targets: Sequence[str]) -> None:
         """Give a task to sites, once more if they were given it before."""
-        if not task.is_given:
-            task.is_given = True
-            task.is_again = task.number <= self._highest
-            self._highest = max(self._highest, task.number)
+        if not conversation.is_given:
+            conversation.is_given = True
+            conversation.is_again = conversation.number <= self._highest
+            self._highest = max(self._highest, conversation.number)
         known, self._unchanged = self._unchanged, set()
-        if all(each.same_for_all_sites for each in filters_for(self._task_filters, task.name)):
-            self._send_the_same(task, targets, known)
+        filters = filters_for(self._task_filters, conversation.task)
+        if conversation.is_shared and all(each.same_for_all_sites for each in filters):
+            self._send_the_same(conversation, targets, known)
             return
         for site in targets:
-            outgoing, offer = send_params(self._filtered_task(task, site), self._downloader, with_digest=known)
+            outgoing, offer = self._packed(self._filtered_task(conversation, site), known)
             if offer is not None:
-                task.sent[site] = Sent(offer, offer.arrays())
-            self._cell.send(self._roster.hosts[site], "task", task.message_to(site, outgoing))
+                conversation.sent[site] = Sent(offer, offer.arrays())
+            self._cell.send(self._roster.hosts[site], "task", self._message(conversation, [site], outgoing))
 
-    def _send_the_same(self, task: OpenTask, targets: Sequence[str], known: set[Key]) -> None:
+    def _send_the_same(self, conversation: SitesConversation, targets: Sequence[str], known: set[Key]) -> None:
         by_host = self._roster.by_host(targets)
         receivers = {host: len(sites) for host, sites in by_host.items()}
-        filtered = self._filtered_task(task, "*")
-        outgoing, offer = send_params(filtered, self._downloader, receivers=receivers, with_digest=known)
+        outgoing, offer = self._packed(self._filtered_task(conversation, "*"), known, receivers)
         if offer is not None:
-            task.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
-        to_all = encode(task.message(None, outgoing))  # serialized once, if hosts serve all their sites
+            conversation.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
+        to_all = encode(self._message(conversation, None, outgoing))  # serialized once for all cells
         for host, sites in by_host.items():
-            told = [site for site in sites if site in task.unused_since]
+            told = [site for site in sites if site in conversation.unused_since]
             for site in told:
-                self._cell.send(host, "task", task.message_to(site, outgoing))
-            if told:
-                sites = [site for site in sites if site not in told]
-                if not sites:
-                    continue
-            is_all = self._roster.are_all_of(host, sites)
-            self._cell.send(host, "task", to_all if is_all else task.message(sites, outgoing))
+                self._cell.send(host, "task", self._message(conversation, [site], outgoing))
+            if others := [site for site in sites if site not in told]:
+                is_all = self._roster.are_all_of(host, others)
+                self._cell.send(host, "task", to_all if is_all else self._message(conversation, others, outgoing))
 
-    def receive(self, task: OpenTask, site: str, *, patience_s: float | None = None) -> FLModel:
-        """Return a result that has arrived, with params that are fetched when they are read, or only told about.
+    def _packed(
+        self, data: Any, known: set[Key], receivers: Mapping[str, int] | None = None
+    ) -> tuple[Answer, Offer | None]:
+        if isinstance(data, FLModel):
+            return send_params(data, self._downloader, receivers=receivers, with_digest=known)
+        return pack_payload(data, self._downloader, receivers=receivers)
+
+    def _message(self, conversation: SitesConversation, sites: Sequence[str] | None, data: Answer) -> list[Any]:
+        """The message to a cell that serves sites; None stands for all of its sites."""
+        if sites is not None and len(sites) == 1:
+            data = conversation.for_site(sites[0], data)
+        return [
+            conversation.number,
+            sites,
+            conversation.task,
+            conversation.round,
+            data,
+            conversation.result_stays,
+        ]
+
+    def reply(self, conversation: SitesConversation, site: str, *, patience_s: float | None = None) -> Reply:
+        """Return a reply that has arrived, whose arrays are fetched when they are read.
 
         Args:
-            patience_s: for how long nothing may come of it; None waits as long as its link lasts.
+            conversation: the one that it belongs to.
+            site: whose reply.
+            patience_s: for how long nothing may arrive of it; None waits as long as its link lasts.
         Raises:
-            SiteError: the site says that its params lie at another one, or that it sends back what it was not sent.
+            SiteError: the site says that its arrays lie at another one, or that it sends back what it was not sent.
         """
-        model = task.arrived.pop(site)
-        if isinstance(model.params, OfferedParams) and not self._roster.speaks_for(model.params.owner, site):
-            raise SiteError(f"{site}: its reply names {model.params.owner} as the holder of its params", site=site)
-        if task.result_stays:
-            return model
-        arrays = task.sent[site].arrays if site in task.sent else {}
+        answer = conversation.arrived.pop(site)
+        offered = answer.params if isinstance(answer, FLModel) else answer
+        if isinstance(offered, OfferedParams | Payload) and not self._roster.speaks_for(offered.owner, site):
+            raise SiteError(f"{site}: its reply names {offered.owner} as the holder of its arrays", site=site)
+        if isinstance(answer, Payload):
+            release = _holding(conversation, site, partial(answer.release, self._cell))
+            read = partial(self._read, answer, site, conversation, patience_s)
+            return _reply(conversation, site, read=read, release=release)
+        if conversation.result_stays:
+            return _reply(conversation, site, answer)
+        arrays = conversation.sent[site].arrays if site in conversation.sent else {}
         try:
-            model = receive_params(model, self._cell, arrays, timeout_s=patience_s)
+            model = receive_params(answer, self._cell, arrays, timeout_s=patience_s)
         except DownloadError as error:
             raise SiteError(f"{site}: its reply cannot be used: {error}", site=site) from error
-        if isinstance(model.params, LazyParams):  # what came back as it was, the site may hold for the next model
+        release = None
+        if isinstance(model.params, LazyParams):
             self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
-        return model
+            release = _holding(conversation, site, model.params.release)
+        return _reply(conversation, site, self._filtered(model, site, conversation), release=release)
 
-    def filtered(self, model: FLModel, site: str, task: OpenTask) -> FLModel:
-        """A result as the job's filters leave it."""
-        if not self._result_filters or task.result_stays:
-            return model
-        context = FilterContext(FilterPoint.SERVER_INPUT, site, task.name, task.model.current_round)
-        return apply_filters(self._result_filters, model, context)
+    def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
+        """Return the data of a reply as the job's filters leave them."""
+        if not self._result_filters or conversation.result_stays:
+            return data
+        context = FilterContext(FilterPoint.SERVER_INPUT, site, conversation.task, conversation.round)
+        return apply_filters(self._result_filters, data, context)
 
-    def done_with(self, params: Any) -> None:
-        """Let a site drop its tensors, or not before the next task, if somebody has asked for that."""
-        if isinstance(params, LazyParams):
-            if params.kept:
-                self._kept.append(params)
-            else:
-                params.release()
+    def _read(self, payload: Payload, site: str, conversation: SitesConversation, patience_s: float | None) -> Any:
+        """Return the data of a reply that is no model.
 
-    def release(self, models: Iterable[FLModel]) -> None:
-        """Let sites drop the tensors of results that nobody wants."""
-        for model in models:
-            release_params(model, self._cell)
+        Raises:
+            DownloadError: an array cannot be fetched, or the reply was released.
+            SiteError: they cannot be decoded here; names the site.
+        """
+        if site not in conversation.held:
+            raise DownloadError(
+                f"the reply of {site} to '{conversation.task}' was released before its data were read; read them while"
+                " the conversation is open"
+            )
+        try:
+            data = payload.read(self._cell, timeout_s=patience_s)
+        except FobsError as error:
+            raise SiteError(
+                f"{site}: its reply to '{conversation.task}' cannot be read here: {error}", site=site
+            ) from error
+        return self._filtered(data, site, conversation)
 
-    def close(self, task: OpenTask) -> None:
-        """Let go of all that was held for a task; sites that may still look at it are told first."""
-        if task.is_closed:
+    def release(self, answer: Answer) -> None:
+        """Let a site drop the arrays of a reply that nobody wants, or that stayed there."""
+        if isinstance(answer, Payload):
+            answer.release(self._cell)
+        else:
+            release_params(answer, self._cell)
+
+    def stop(self, conversation: SitesConversation) -> None:
+        """Await no more replies: withdraw the task from sites that may still look at it, and drop what was offered."""
+        if conversation.is_stopped:
             return
-        task.is_closed = True
-        if task.is_again or len(task.read) < len(task.targets):
-            self._withdraw(task)
-        sent, task.sent = task.sent, {}
+        if conversation.is_again or len(conversation.read) < len(conversation.sites):
+            self._withdraw(conversation)
+        conversation.is_stopped = True
+        sent, conversation.sent = conversation.sent, {}
         for offer in {each.offer for each in sent.values()}:
             offer.close()
-        self.release(task.arrived.values())
+        arrived, conversation.arrived = conversation.arrived, {}
+        for answer in arrived.values():
+            self.release(answer)
 
-    def _withdraw(self, task: OpenTask) -> None:
-        there = [site for site in task.targets if site not in self._roster.absent]
-        if task.outlives_round:  # who has answered may have been given another one
-            there = [site for site in there if site not in task.read]
+    def close(self, conversation: SitesConversation) -> None:
+        """Stop a conversation, and let the sites drop what is left of their replies."""
+        self.stop(conversation)
+        conversation.is_closed = True
+        for release in list(conversation.held.values()):
+            release()
+
+    def _withdraw(self, conversation: SitesConversation) -> None:
+        there = [site for site in conversation.sites if site not in self._roster.absent]
+        if not conversation.is_again:  # else a site may still work on the task of before
+            there = [site for site in there if site not in conversation.read]
         for host, sites in self._roster.by_host(there).items():
             try:
-                self._cell.send(host, "withdraw", sites)
+                self._cell.send(host, "withdraw", [conversation.number, sites])
             except TransportError as error:
                 logger.debug("task not withdrawn host=%s reason=%s", host, error)
 
-    @property
-    def has_kept(self) -> bool:
-        """Whether sites hold tensors of results that were taken, as somebody has asked for that."""
-        return bool(self._kept)
-
-    def release_kept(self) -> None:
-        """Let sites drop the tensors that were kept."""
-        for params in self._kept:
-            params.release()
-        self._kept = []
-
-    def _filtered_task(self, task: OpenTask, site: str) -> FLModel:
+    def _filtered_task(self, conversation: SitesConversation, site: str) -> Any:
+        data = conversation.data[site] if site in conversation.data else next(iter(conversation.data.values()), None)
         if not self._task_filters:
-            return task.model
-        context = FilterContext(FilterPoint.SERVER_OUTPUT, site, task.name, task.model.current_round)
-        return apply_filters(self._task_filters, task.model, context)
+            return data
+        context = FilterContext(FilterPoint.SERVER_OUTPUT, site, conversation.task, conversation.round)
+        return apply_filters(self._task_filters, data, context)
+
+
+def _reply(
+    conversation: SitesConversation,
+    site: str,
+    data: Any = None,
+    *,
+    read: Callable[[], Any] | None = None,
+    release: Callable[[], None] | None = None,
+) -> Reply:
+    sent = conversation.data[site]
+    return Reply(site, conversation.task, data, conversation.round, sent, read=read, release=release)
+
+
+def _holding(conversation: SitesConversation, site: str, let_go: Callable[[], None]) -> Callable[[], None]:
+    """Note that a site holds something for its reply; return what has it dropped, once."""
+
+    def release() -> None:
+        if conversation.held.pop(site, None) is not None:
+            let_go()
+
+    conversation.held[site] = release
+    return release
