@@ -16,7 +16,6 @@ from flare_runtime.scripts.external import end_external_processes, run_external
 from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.replies import Replies
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader, DownloadError, ReusedMemory, UnknownReferenceError, send_params
 from flare_transport import Cell
@@ -44,7 +43,6 @@ class Place:
             cell=worker,
             downloader=Downloader(worker),
             received=ReusedMemory(),
-            replies=Replies(lambda reply: worker.send("server", "result", reply), self._lost),
             turns=Turns(),
             shares_process=False,
             folder=SiteFolder(folder, (folder / "log.txt").open("w")),
@@ -53,9 +51,6 @@ class Place:
         server.handle("tensor.pull", self._refuse)
         model, _ = send_params(FLModel(params={"w": np.zeros(1_000_000)}), offers, receivers={"worker-1": 1})
         self.site.deliver(lambda: Task("train", model, 1))
-
-    def _lost(self, site, error):
-        raise error
 
     def _refuse(self, message):
         self.asked.put(message)

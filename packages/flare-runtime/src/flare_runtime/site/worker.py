@@ -25,7 +25,6 @@ from flare_core.filters import chains
 from flare_core.job import ExecutorEntry
 from flare_core.observer import observers_of
 from flare_core.parameters import parameters_of
-from flare_fobs import FobsError
 from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
@@ -40,7 +39,6 @@ from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.log import SiteLog
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.replies import Replies
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader, ReusedMemory
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
@@ -133,7 +131,6 @@ class _Worker:
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
         self._received = ReusedMemory()
-        self._replies = Replies(partial(self._cell.send, plan.server, "result"), self._refused)
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._is_lost = False
@@ -179,7 +176,6 @@ class _Worker:
             thread.start()
         self._cell.send(self._plan.server, "ready", list(self._plan.sites))
         self._finished.wait()
-        self._replies.close()
         end_external_processes()
         for log in self._logs:
             log.close()
@@ -218,7 +214,6 @@ class _Worker:
                 cell=self._cell,
                 downloader=self._downloader,
                 received=self._received,
-                replies=self._replies,
                 turns=self._turns if takes_turns else Turns(),
                 shares_process=takes_turns,
                 folder=SiteFolder(path, log, temporary, is_durable=journal is not None),
@@ -269,9 +264,6 @@ class _Worker:
             return
         site.note(details or message)
         self._cell.send(self._plan.server, "failed", [site.site, message, details])
-
-    def _refused(self, name: str, error: FobsError) -> None:
-        self._report(self._parts[name][0].site, f"{name}: the reply cannot be sent: {error}", "")
 
     def _announce(self, seat: Seat) -> None:
         struct.pack_into("<i", self._note, 0, self._index[seat.name])
