@@ -49,9 +49,7 @@ __all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
-_COPIES_AT_ONCE = 8
 _TELL_S = 10.0
-_COPIED_BYTES = 2**20  # at once
 
 
 def run_worker(
@@ -279,10 +277,9 @@ class _Worker:
     def _on_task(self, message: Message) -> None:
         task_id, names, task, model, stays = message.payload
         names = names or self._plan.sites
-        copies = _Copies(message, len(names) - 1)
         for number, name in enumerate(names):
             part = next(each for each in self._parts[name] if each.does(task))
-            part.site.deliver(copies.take if number else lambda: Task(task, model, task_id, stays))
+            part.site.deliver(partial(_copy_of, message) if number else lambda: Task(task, model, task_id, stays))
 
     def _on_withdraw(self, message: Message) -> None:
         for name in message.payload:
@@ -308,36 +305,11 @@ class _Worker:
             os._exit(LOST_SERVER)
 
 
-class _Copies:
-    """Decodes a message that several sites were sent: each gets arrays of its own.
-
-    A script leaves nothing of this code in the processor's cache, so that to decode one copy takes as long as to decode
-    a few at once. Models that are large are decoded one by one; what a script does with one takes longer then, too.
-
-    Args:
-        count: how many will be taken.
-    """
-
-    def __init__(self, message: Message, count: int) -> None:
-        self._message = message
-        self._left = count
-        self._at_once = max(1, min(_COPIES_AT_ONCE, _COPIED_BYTES // len(message.body)))
-        self._decoded: list[Task] = []
-        self._lock = threading.Lock()
-
-    def take(self) -> Task:
-        """Return one more copy."""
-        with self._lock:
-            if not self._decoded:
-                self._decoded = [self._decode() for _ in range(min(self._at_once, self._left))]
-            self._left -= 1
-            return self._decoded.pop()
-
-    def _decode(self) -> Task:
-        of = self._message
-        header = [of.kind, of.to, of.sender, of.topic, of.id, of.lengths, of.extra]
-        task_id, _, task, model, stays = Message(header, bytearray(of.body)).payload
-        return Task(task, model, task_id, stays)
+def _copy_of(message: Message) -> Task:
+    """Decode a task message once more, into arrays that share no memory with those decoded before."""
+    header = [message.kind, message.to, message.sender, message.topic, message.id, message.lengths, message.extra]
+    task_id, _, task, model, stays = Message(header, bytearray(message.body)).payload
+    return Task(task, model, task_id, stays)
 
 
 def _built(entry: ExecutorEntry) -> Executor:
