@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -237,18 +238,22 @@ class Site(SiteChannel):
         return self.owes_task()
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
-        self._received.take_back(self.site)
-        if not self._inbox:
-            self.turns.wait(self.seat, self.has_news, timeout_s)
-        try:
-            task = self.take()
-            if task is None:
-                return None if self._over or timeout_s is not None else self.next_task()
-            self._materialize(task.model)
-        except DownloadError as error:
-            if not self.leaves_out(error):
-                raise
-            return self.next_task(timeout_s)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:  # past tasks that are withdrawn before their models are here
+            self._received.take_back(self.site)
+            if not self._inbox:
+                self.turns.wait(self.seat, self.has_news, None if until is None else until - time.monotonic())
+            try:
+                task = self.take()
+                if task is not None:
+                    self._materialize(task.model)
+                    break
+            except DownloadError as error:
+                if not self.leaves_out(error):
+                    raise
+                continue
+            if self._over or until is not None:
+                return None
         if self._exchange is not None:
             task.model = self._exchange.to_script(task)
         if self._journal is not None:
