@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -38,7 +39,6 @@ from flare_runtime.site.filter_states import FilterStates
 from flare_runtime.site.folder import RECEIVED, SiteFolder
 from flare_runtime.site.peers import Peers
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.replies import Replies, copied
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
@@ -73,7 +73,6 @@ class Site(SiteChannel):
         result_filters: for what goes to it.
         journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
         received: what models are received into, that of all sites of the process.
-        replies: what sends the replies of all sites of the process.
     """
 
     def __init__(
@@ -84,7 +83,6 @@ class Site(SiteChannel):
         cell: Cell,
         downloader: Downloader,
         received: ReusedMemory,
-        replies: Replies,
         turns: Turns,
         shares_process: bool,
         folder: SiteFolder,
@@ -101,7 +99,6 @@ class Site(SiteChannel):
         self.cell = cell
         self.downloader = downloader
         self._received = received
-        self._replies = replies
         self.turns = turns
         self.state = ProcessState(
             folder=folder.path,
@@ -241,18 +238,22 @@ class Site(SiteChannel):
         return self.owes_task()
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
-        self._received.take_back(self.site)
-        if not self._inbox:
-            self.turns.wait(self.seat, self.has_news, timeout_s)
-        try:
-            task = self.take()
-            if task is None:
-                return None if self._over or timeout_s is not None else self.next_task()
-            self._materialize(task.model)
-        except DownloadError as error:
-            if not self.leaves_out(error):
-                raise
-            return self.next_task(timeout_s)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:  # past tasks that are withdrawn before their models are here
+            self._received.take_back(self.site)
+            if not self._inbox:
+                self.turns.wait(self.seat, self.has_news, None if until is None else until - time.monotonic())
+            try:
+                task = self.take()
+                if task is not None:
+                    self._materialize(task.model)
+                    break
+            except DownloadError as error:
+                if not self.leaves_out(error):
+                    raise
+                continue
+            if self._over or until is not None:
+                return None
         if self._exchange is not None:
             task.model = self._exchange.to_script(task)
         if self._journal is not None:
@@ -302,7 +303,7 @@ class Site(SiteChannel):
             self.turns.wait(self.seat, fetched.is_set)
 
     def send_reply(self, model: FLModel) -> Offer | None:
-        """Answer the task taken last; what is returned is released when the server has read all tensors."""
+        """Answer the current task; the returned offer is released when the server has read all tensors."""
         task = self._task
         assert task is not None, "a reply without a task"
         if model.metrics and self.events.has_subscribers(MetricLogged):
@@ -317,13 +318,7 @@ class Site(SiteChannel):
             outgoing, offer = send_params(model, self.downloader, memory=self._memory)
         self._task = None
         self._replied += 1
-        # What no exchange has looked at may be unfit to travel; its executor is to hear of that here.
-        can_wait = self.turns.others_wait and self._exchange is not None and offer is None and not task.result_stays
-        if can_wait and (copy := copied(outgoing)) is not None:
-            self._replies.hold(self.site, [task.id, self.site, copy])
-        else:
-            self.cell.send(self._server, "result", [task.id, self.site, outgoing])
-            self._replies.flush()
+        self.cell.send(self._server, "result", [task.id, self.site, outgoing])
         return offer
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
