@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from flare_core import FLModel, JobAborted, SiteError
+from flare_core import JobAborted, SiteError
 from flare_core.events import (
     EventBus,
     MetricLogged,
@@ -20,7 +20,7 @@ from flare_core.events import (
     WarningRaised,
 )
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.open_task import OpenTask, OpenTasks
+from flare_runtime.run.conversation import Answer, OpenConversations, SitesConversation
 from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Removed, Result, Warned
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
@@ -62,9 +62,9 @@ class Arrivals:
         self._cell = cell
         self._metrics = metrics
         self._dispatch = dispatch
-        self._open = OpenTasks()
+        self._open = OpenConversations()
         self._inbox: queue.SimpleQueue[Post] = queue.SimpleQueue()
-        self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
+        self._waiting_for: tuple[str | SitesConversation, float] = ("its start", time.time())
         self.notice_s = NOTICE_S
         self._longest_wait_s = 0.0
         self._last_means: dict[str, float] = {}
@@ -80,8 +80,9 @@ class Arrivals:
     def waiting_for(self) -> tuple[str, float]:
         """What the run waits for, and since when in seconds of the epoch; readable from any thread."""
         what, since = self._waiting_for
-        if isinstance(what, OpenTask):
-            what = f"results of '{what.name}' in round {self.round} from {', '.join(what.awaited)}"
+        if isinstance(what, SitesConversation):
+            in_round = "" if what.round is None else f" in round {what.round}"
+            what = f"results of '{what.task}'{in_round} from {', '.join(what.awaited)}"
         return what, since
 
     def fail(self, site: str, message: str, details: str = "") -> None:
@@ -149,7 +150,7 @@ class Arrivals:
         if self.warnings.add(message, site):
             self.events.emit(WarningRaised(whole))
 
-    def _take_until(self, limit: float | None, what: str | OpenTask) -> bool:
+    def _take_until(self, limit: float | None, what: str | SitesConversation) -> bool:
         """Wait for one item and handle it; return false if none has come by ``limit``."""
         self._waiting_for = (what, time.time())
         item = self._await_item(limit)
@@ -204,7 +205,7 @@ class Arrivals:
                 raise item
         return item
 
-    def _content_of(self, item: Result) -> tuple[str, int, str, FLModel]:
+    def _content_of(self, item: Result) -> tuple[str, int, str, Answer]:
         try:
             return item.content(self.roster)
         except SiteError as error:
@@ -212,16 +213,16 @@ class Arrivals:
                 raise self._note_failure(Failed(error.site, str(error), "")) from error
             raise
 
-    def _take_result(self, sender: str, task_id: int, site: str, model: FLModel) -> None:
-        task = self._open.find(task_id)
+    def _take_result(self, sender: str, task_id: int, site: str, answer: Answer) -> None:
+        conversation = self._open.find(task_id)
         if not self.roster.speaks_for(sender, site):
             logger.error("%s spoke for the site %r, which is not its own; ignored", sender, site)
-        elif task is None or not task.take(site, model):
+        elif conversation is None or not conversation.accept(site, answer):
             logger.warning("late result ignored site=%s task_id=%s", site, task_id)
-            self._dispatch.release([model])
+            self._dispatch.release(answer)
         else:
-            done = len(task.targets) - task.missing
-            self.events.emit(SiteReplied(site, task.name, self.round, done, len(task.targets)))
+            done, expected = conversation.answered, len(conversation.sites)
+            self.events.emit(SiteReplied(site, conversation.task, self.round, done, expected))
 
     def _note_ready(self, item: Ready) -> None:
         if self._is_finishing and self.roster.can_leave:  # it came too late
@@ -231,9 +232,9 @@ class Arrivals:
                 continue
             self._ended.discard(site)
             self.events.emit(SiteReturned(site))
-            for task in self._open:
-                if site in task.awaited:  # it was given the task before, and has lost it
-                    self._dispatch.send(task, (site,))
+            for conversation in self._open:
+                if site in conversation.awaited:  # it was given the task before, and has lost it
+                    self._dispatch.send(conversation, (site,))
 
     def _note_left(self, item: Left) -> None:
         if self._is_finishing:  # nothing is wanted of it any more
@@ -245,7 +246,7 @@ class Arrivals:
                 continue
             logger.warning("site left site=%s reason=%s", site, item.reason)
             self.events.emit(SiteLeft(site, item.reason))
-            self._open.left(site)
+            self._open.leave(site)
 
     def _note_removed(self, item: Removed) -> None:
         if self._is_finishing:  # nothing is wanted of it any more
@@ -254,7 +255,7 @@ class Arrivals:
             if self.roster.remove(item.site, item.reason):
                 self.events.emit(SiteLeft(item.site, item.reason))
             logger.warning("site removed site=%s reason=%s", item.site, item.reason)
-            self._open.left(item.site)
+            self._open.leave(item.site)
 
     def _note_ended(self, item: Ended) -> None:
         sites = self.roster.sites_of(item.host)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -28,8 +28,8 @@ class Sent:
 class Host(Protocol):
     """The federation, as its conversations use it."""
 
-    def await_reply(self, conversation: SitesConversation, sites: Sequence[str]) -> None:
-        """Process the next event while one of some sites is awaited; may pass over late sites."""
+    def await_reply(self, conversation: SitesConversation) -> None:
+        """Handle the next item while replies are awaited; may pass over late sites."""
 
     def take(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
         """Yield the reply of a site that has arrived; resumed when the next is taken."""
@@ -49,9 +49,9 @@ class SitesConversation:
         quorum: how many of the sites must answer.
         round_: the current round.
         deadline_s: seconds after which late sites may be passed over; None waits for all.
+    Attributes:
         may_restart: whether the round may begin again without a site whose result stops arriving.
         result_stays: whether the params of replies stay at the sites.
-    Attributes:
         is_shared: whether all sites are given the same object.
         arrived: replies that nobody has looked at yet.
         read: sites whose replies were looked at.
@@ -76,8 +76,6 @@ class SitesConversation:
         quorum: int,
         round_: int | None,
         deadline_s: float | None = None,
-        may_restart: bool = False,
-        result_stays: bool = False,
     ) -> None:
         self._host = host
         self.number = number
@@ -88,8 +86,8 @@ class SitesConversation:
         self.quorum = min(quorum, len(data))
         self.round = round_
         self.deadline_s = deadline_s
-        self.may_restart = may_restart
-        self.result_stays = result_stays
+        self.may_restart = False
+        self.result_stays = False
         self.started = time.monotonic()
         self.arrived: dict[str, Answer] = {}
         self.read: set[str] = set()
@@ -107,7 +105,7 @@ class SitesConversation:
     def __iter__(self) -> Iterator[Reply]:
         for site in self.sites:
             while self._is_open(site) and site not in self.arrived:
-                self._host.await_reply(self, (site,))
+                self._host.await_reply(self)
             if site in self.arrived:
                 yield from self._host.take(self, site)
 
@@ -115,8 +113,8 @@ class SitesConversation:
         """Yield the replies in the order in which they come."""
         while self.arrived or self.awaited:
             if not self.arrived:
-                self._host.await_reply(self, self.awaited)
-            elif not self.is_stopped:
+                self._host.await_reply(self)
+            else:
                 yield from self._host.take(self, next(iter(self.arrived)))
 
     def close(self) -> None:

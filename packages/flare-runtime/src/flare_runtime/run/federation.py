@@ -15,7 +15,7 @@ from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
 from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoints import Keeper
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.open_task import OpenTask
+from flare_runtime.run.conversation import SitesConversation
 from flare_runtime.run.post import Failed
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
@@ -72,7 +72,7 @@ class SitesFederation(Arrivals):
         self.config: Mapping[str, Any] = dict(config or {})
         self.total_rounds: int | None = None
         self.reading: str | None = None
-        self._being_read: Any = None  # the params of that reply
+        self._broadcast: SitesConversation | None = None  # the last one, whose replies can be read
         self._to_framework = to_framework
         self._first_round = 0
         self._checkpoints = checkpoints
@@ -85,9 +85,8 @@ class SitesFederation(Arrivals):
 
     @property
     def is_reading(self) -> bool:
-        """Whether tensors of replies may be read, which can lie at their sites: that of the reply taken last, or those
-        that an aggregator looks at when it has all of them."""
-        return self.reading is not None or self._dispatch.has_kept
+        """Whether arrays of replies may be read now, which can lie at their sites."""
+        return self.reading is not None or any(each.held for each in self._open)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -106,8 +105,7 @@ class SitesFederation(Arrivals):
             first_round: the round that comes next.
         """
         self._first_round = first_round
-        self._close_open()
-        self._release_read()
+        self._close_all()
         if state is not None:
             self._task_id = int(state["tasks"])
             self._unused_since = copy.deepcopy(state.get("unused_since", {}))
@@ -131,6 +129,7 @@ class SitesFederation(Arrivals):
 
     def end_round(self) -> None:
         """Announce the end of the round that is open, if one is; a round that failed has none."""
+        self._end_broadcast()
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
             self._stalled.clear()
@@ -164,172 +163,221 @@ class SitesFederation(Arrivals):
             if not self._take_until(until, f"{minimum - there} more of {', '.join(self.roster.absent)} to come"):
                 raise self._too_few(minimum, there)
 
-    def broadcast(
-        self, task: str, model: FLModel, *, to: Sequence[str] | None = None, result_stays: bool = False
-    ) -> Iterator[Reply]:
-        targets = self.sites if to is None else tuple(to)
-        for site in targets:
-            if site not in self.roster.hosts:
-                raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
-        self._release_read()
-        self._close_open()
-        quorum = to.quorum if isinstance(to, Sample) else len(targets)
-        given = self._give(task, model, targets, quorum, result_stays=result_stays)
-        started = time.monotonic()
+    def ask(
+        self,
+        task: str,
+        data: Any = None,
+        *,
+        to: Sequence[str] | None = None,
+        quorum: int | None = None,
+        deadline_s: float | None = None,
+        result_stays: bool = False,
+    ) -> SitesConversation:
+        targets = self.sites if to is None else to
+        data = self._stamped(data)
+        if quorum is None:
+            quorum = targets.quorum if isinstance(targets, Sample) else len(targets)
+        conversation = self._conversation(task, dict.fromkeys(targets, data), quorum, deadline_s)
+        conversation.may_restart = isinstance(to, Sample)
+        conversation.result_stays = result_stays
+        return self._give(conversation)
+
+    def scatter(
+        self, task: str, data: Mapping[str, Any], *, quorum: int | None = None, deadline_s: float | None = None
+    ) -> SitesConversation:
+        stamped = {site: self._stamped(each) for site, each in data.items()}
+        return self._give(self._conversation(task, stamped, len(data) if quorum is None else quorum, deadline_s))
+
+    def broadcast(self, task: str, data: Any = None, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
+        self._end_broadcast()
+        conversation = self._broadcast = self.ask(task, data, to=to)
         try:
-            for site in targets:
-                while site not in given.arrived and site not in given.passed_over:
-                    self._await_reply(given, site, started)
-                if site not in given.passed_over:
-                    yield from self._read(given, site, to)
+            yield from conversation
         finally:
-            self._close(given)
+            self._stop(conversation)
 
     def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
-        self._release_read()
-        for old in self._open:
-            if not old.outlives_round or self._age(old) > max_staleness:
-                self._close(old)
+        self._end_broadcast()
+        for old in self._lasting():
+            if self._age(old) > max_staleness:
+                self.close(old)
         started = time.monotonic()
         self._give_to_idle(task, model, to)
-        if quorum >= len(self._open.under_way) and (yield from self._collect_all(to, started)):
+        if quorum >= len(self._under_way()) and (yield from self._collect_all(to, started)):
             return
-        while (there := len(self._open.arrived)) < (wanted := self._wanted(to, quorum, started)) or not there:
-            if not there and not self._open.awaited:  # all that worked have left
+        while (there := self._count_arrived()) < (wanted := self._wanted(to, quorum, started)) or not there:
+            if not there and not any(each.awaited for each in self._lasting()):  # all that worked have left
                 self._give_to_idle(task, model, self.sample(to.quorum))
                 continue
-            self._await_replies(wanted - there, started)
-        for site, given in sorted(self._open.arrived.items(), key=lambda item: self.sites.index(item[0])):
-            yield from self._read(given, site, to)
+            self._await_any(wanted - there, started)
+        for site, conversation in self._in_order(lambda each: each.arrived):
+            yield from self._taken_once(conversation, site)
         self._close_answered()
 
     def _collect_all(self, to: Sample, started: float) -> Generator[Reply, None, bool]:
-        """Yield the replies of all that work, each while those after it still do; false if none has come."""
+        """Yield the replies of all sites that work, while the others still do; false if none has come."""
         taken = 0
-        for site, given in sorted(self._open.under_way.items(), key=lambda item: self.sites.index(item[0])):
-            while site not in given.arrived and site not in given.passed_over:
-                if self._is_overdue(started) and taken + len(self._open.arrived) >= to.quorum:
+        for site, conversation in self._in_order(lambda each: (*each.awaited, *each.arrived)):
+            while site in conversation.awaited:
+                if self._is_overdue(started) and taken + self._count_arrived() >= to.quorum:
                     break
-                self._await_replies(1, started)
-            if site in given.arrived:
-                yield from self._read(given, site, to)
+                self._await_any(1, started)
+            if site in conversation.arrived:
+                yield from self._taken_once(conversation, site)
                 taken += 1
         self._close_answered()
         return taken > 0
 
-    def _close_answered(self) -> None:
-        """Let go of what no reply is awaited to any more."""
-        for given in self._open:
-            if not given.missing and not given.arrived:
-                self._close(given)
+    def _taken_once(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
+        """Yield a reply, and have the site drop it when the next is taken: it is to go on, whatever the others do."""
+        for reply in self.take(conversation, site):
+            yield reply
+            reply.release()
 
-    def _give(
-        self, task: str, model: FLModel, targets: Sequence[str], quorum: int, *, result_stays: bool = False
-    ) -> OpenTask:
-        """Give a task to those of its sites that are there."""
+    def _lasting(self) -> list[SitesConversation]:
+        return self._open.where(lambda each: each.outlives_round)
+
+    def _in_order(
+        self, of: Callable[[SitesConversation], Iterable[str]]
+    ) -> list[tuple[str, SitesConversation]]:
+        """Some sites of the conversations that outlive their round, in the order of the run's sites."""
+        found = [(site, each) for each in self._lasting() for site in of(each)]
+        return sorted(found, key=lambda item: self.sites.index(item[0]))
+
+    def _under_way(self) -> set[str]:
+        """The sites that work, or whose replies nobody has looked at yet."""
+        return {site for site, _ in self._in_order(lambda each: (*each.awaited, *each.arrived))}
+
+    def _count_arrived(self) -> int:
+        return sum(len(each.arrived) for each in self._lasting())
+
+    def _close_answered(self) -> None:
+        """Close conversations in which no reply is awaited any more."""
+        for conversation in self._lasting():
+            if not conversation.awaited and not conversation.arrived:
+                self.close(conversation)
+
+    def _conversation(
+        self, task: str, data: Mapping[str, Any], quorum: int, deadline_s: float | None
+    ) -> SitesConversation:
+        for site in data:
+            if site not in self.roster.hosts:
+                raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._task_id += 1
-        given = OpenTask(self._task_id, task, self._stamped(model), targets, quorum)
-        given.result_stays = result_stays
-        given.unused_since = dict(self._unused_since.get(task, {}))
-        self._open.add(given)
-        for site in targets:
+        deadline = self._waits.round_deadline_s if deadline_s is None else deadline_s
+        conversation = SitesConversation(
+            self, self._task_id, task, data, quorum=quorum, round_=self.round, deadline_s=deadline
+        )
+        conversation.unused_since = dict(self._unused_since.get(task, {}))
+        return conversation
+
+    def _give(self, conversation: SitesConversation) -> SitesConversation:
+        """Give a task to those of its sites that are connected."""
+        self._open.add(conversation)
+        for site in conversation.sites:
             if site in self.roster.absent:  # it left while the workflow did something else
-                given.left(site)
-        if there := [site for site in targets if site not in given.passed_over]:
-            self._dispatch.send(given, there)
-        return given
+                conversation.leave(site)
+        if there := [site for site in conversation.sites if site not in conversation.passed_over]:
+            self._dispatch.send(conversation, there)
+        return conversation
 
     def _give_to_idle(self, task: str, model: FLModel, sites: Sequence[str]) -> None:
         """Give a task that outlives its round to those of the sites that work on none."""
-        busy = self._open.under_way
+        busy = self._under_way()
         if idle := [site for site in sites if site not in busy]:
-            self._give(task, model, idle, 0).outlives_round = True
+            conversation = self._conversation(task, dict.fromkeys(idle, self._stamped(model)), 0, None)
+            conversation.outlives_round = conversation.may_restart = True
+            self._give(conversation)
 
-    def _read(self, given: OpenTask, site: str, to: Sequence[str] | None) -> Iterator[Reply]:
-        """Yield a reply that has arrived, and let the site drop its tensors when the next is taken."""
+    def take(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
+        """Yield a reply that has arrived."""
         try:
-            model = self._dispatch.receive(given, site, patience_s=self._patience_s(site, to))
+            reply = self._dispatch.reply(conversation, site, patience_s=self._patience_s(conversation, site))
         except SiteError as error:
             raise self._note_failure(Failed(site, str(error), "")) from error
-        given.read.add(site)
-        self._unused_since.get(given.name, {}).pop(site, None)
-        self.reading, self._being_read = site, model.params
-        filtered = self._dispatch.filtered(model, site, given)
-        yield Reply(site, given.name, filtered, given.model.current_round, given.model)
-        self._end_reading()
+        conversation.read.add(site)
+        self._unused_since.get(conversation.task, {}).pop(site, None)
+        self.reading = site
+        yield reply
+        self.reading = None
 
-    def _end_reading(self) -> None:
-        params, self.reading, self._being_read = self._being_read, None, None
-        self._dispatch.done_with(params)
-
-    def _release_read(self) -> None:
-        """Let sites drop the tensors of results that were taken, also of one that was not read to its end: its script
-        waits for that."""
-        self._end_reading()
-        self._dispatch.release_kept()
-
-    def _patience_s(self, site: str, to: Sequence[str] | None) -> float | None:
+    def _patience_s(self, conversation: SitesConversation, site: str) -> float | None:
         """For how long nothing may come of a site's result, if the round can begin again without the site."""
-        deadline = self._waits.round_deadline_s
-        if deadline is None or not self.roster.can_leave or not isinstance(to, Sample):
+        if conversation.deadline_s is None or not self.roster.can_leave or not conversation.may_restart:
             return None
         others = set(self.roster.present) - self._stalled - {site}
-        return deadline if len(others) >= to.quorum else None
+        return conversation.deadline_s if len(others) >= conversation.quorum else None
 
-    def _close(self, given: OpenTask) -> None:
-        if not given.is_closed and given.model.current_round is not None:
-            unused_since = self._unused_since.setdefault(given.name, {})
-            for site in set(given.targets) - given.read:
-                unused_since.setdefault(site, given.model.current_round)
-        self._dispatch.close(given)
-        self._open.drop(given)
+    def _stop(self, conversation: SitesConversation) -> None:
+        """Await no more replies of a conversation."""
+        if not conversation.is_stopped and conversation.round is not None:
+            unused_since = self._unused_since.setdefault(conversation.task, {})
+            for site in set(conversation.sites) - conversation.read:
+                unused_since.setdefault(site, conversation.round)
+        self._dispatch.stop(conversation)
         self._waiting_for = ("the workflow's own work on the server", time.time())
 
-    def _close_open(self) -> None:
-        """Let go of what an earlier round has left open."""
-        for given in self._open:
-            self._close(given)
+    def close(self, conversation: SitesConversation) -> None:
+        """End a conversation, and have the sites drop what is left of their replies."""
+        self._stop(conversation)
+        self._dispatch.close(conversation)
+        self._open.drop(conversation)
 
-    def _age(self, given: OpenTask) -> int:
+    def _end_broadcast(self) -> None:
+        """Close the conversation of the last broadcast."""
+        conversation, self._broadcast = self._broadcast, None
+        self.reading = None
+        if conversation is not None:
+            self.close(conversation)
+
+    def _close_all(self) -> None:
+        """Close what an earlier round, or the workflow, has left open."""
+        self._end_broadcast()
+        for conversation in self._open:
+            self.close(conversation)
+
+    def _age(self, conversation: SitesConversation) -> int:
         """How many rounds ago the sites were given a task."""
-        return (self.round or 0) - (given.model.current_round or 0)
+        return (self.round or 0) - (conversation.round or 0)
 
     def _wanted(self, to: Sample, quorum: int, started: float) -> int:
         """How many replies the round takes: all, if no more are under way; after its deadline, as few as can be."""
         if self._is_overdue(started):
             quorum = min(quorum, to.quorum)
-        return min(quorum, len(self._open.under_way))
+        return min(quorum, len(self._under_way()))
 
     def _is_overdue(self, started: float) -> bool:
         """Whether the deadline of a round is over."""
         deadline = self._waits.round_deadline_s
         return deadline is not None and time.monotonic() >= started + deadline
 
-    def _await_replies(self, wanted: int, started: float) -> None:
+    def _await_any(self, wanted: int, started: float) -> None:
         """Handle the next item; a round's deadline ends the wait once."""
         deadline = self._waits.round_deadline_s
         limit = None if deadline is None or self._is_overdue(started) else started + deadline
-        what = f"{wanted} more results in round {self.round} from {', '.join(self._open.awaited)}"
-        self._take_until(limit, what)
+        awaited = ", ".join(site for each in self._lasting() for site in each.awaited)
+        self._take_until(limit, f"{wanted} more results in round {self.round} from {awaited}")
 
-    def _await_reply(self, task: OpenTask, site: str, started: float) -> None:
-        """Handle the next item while waiting for a site's reply, and check whether the wait must end."""
-        if self.roster.removed.intersection(task.awaited):  # without whom there are not enough
-            raise self._too_few_left(task.quorum)
-        deadline = self._waits.round_deadline_s
-        limit = None if deadline is None or task.is_overdue else started + deadline
-        gone = [each for each in task.awaited if each in self.roster.absent] if self.roster.absent else []
+    def await_reply(self, conversation: SitesConversation) -> None:
+        """Handle the next item while a conversation waits for replies, and check whether the wait must end."""
+        awaited = conversation.awaited
+        if self.roster.removed.intersection(awaited):  # without whom there are not enough
+            raise self._too_few_left(conversation.quorum)
+        deadline = conversation.deadline_s
+        limit = None if deadline is None or conversation.is_overdue else conversation.started + deadline
+        gone = [each for each in awaited if each in self.roster.absent] if self.roster.absent else []
         if gone:
             since = max(self.roster.absent[each].since for each in gone)
             grace = since + self._waits.reconnect_grace_s
             limit = grace if limit is None else min(limit, grace)
-        if not self._take_until(limit, task):
+        if not self._take_until(limit, conversation):
             if gone and time.monotonic() >= grace:
-                raise self._too_few(task.quorum, len(task.read) + len(task.arrived))
-            task.is_overdue = True
-        if task.is_overdue:
-            for late in task.pass_over_late():
-                self.warn(f"round {self.round}: {late} has not answered within {deadline} s; the round goes on without")
+                raise self._too_few(conversation.quorum, len(conversation.read) + len(conversation.arrived))
+            conversation.is_overdue = True
+        if conversation.is_overdue:
+            for late in conversation.pass_over_late():
+                where = f"'{conversation.task}'" if conversation.round is None else f"round {conversation.round}"
+                self.warn(f"{where}: {late} has not answered within {deadline} s; the run goes on without")
 
     def _too_few(self, needed: int, there: int) -> SiteError:
         first = next(iter(self.roster.absent), self.sites[0])
@@ -348,7 +396,7 @@ class SitesFederation(Arrivals):
         return self._to_framework(model.params or {})
 
     def release(self, model: FLModel) -> None:
-        self._dispatch.release([model])
+        self._dispatch.release(model)
 
     def load(self, name: str = "global") -> FLModel:
         return self._checkpoints.load(name)
@@ -368,8 +416,7 @@ class SitesFederation(Arrivals):
     def finish(self) -> None:
         """Tell all sites that no task will come any more."""
         self.end_round()  # the workflow may have left the loop
-        self._close_open()
-        self._release_read()
+        self._close_all()
         self._is_finishing = True
         for host in self.roster.by_host(self.roster.present):
             self._cell.send(host, "end")
@@ -382,5 +429,8 @@ class SitesFederation(Arrivals):
         while running := [site for site in self.roster.present if site not in self._ended]:
             self._take_until(None, f"the scripts of {', '.join(running)} to end")
 
-    def _stamped(self, model: FLModel) -> FLModel:
-        return replace(model, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
+    def _stamped(self, data: Any) -> Any:
+        """A model with the current round; anything else as it is."""
+        if not isinstance(data, FLModel):
+            return data
+        return replace(data, current_round=self.round, total_rounds=self.total_rounds, metrics=None)

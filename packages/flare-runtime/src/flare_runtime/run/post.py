@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from flare_core import FlareError, FLModel, SiteError
+from flare_runtime.run.conversation import Answer
 from flare_runtime.run.roster import Roster
+from flare_tensor_downloader import Payload
 from flare_transport import Message
 
 __all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Removed", "Result", "Warned"]
@@ -31,15 +33,15 @@ class Result:
             raise SiteError(f"{message.sender} serves no site of this run, and cannot reply", site=message.sender)
         return cls(message)
 
-    def content(self, roster: Roster) -> tuple[str, int, str, FLModel]:
-        """Return the sender, the task's id, the site and the model.
+    def content(self, roster: Roster) -> tuple[str, int, str, Answer]:
+        """Return the sender, the task's id, the site and the answer.
 
         Raises:
             SiteError: it cannot be decoded here, or is no reply.
         """
         sender = self.message.sender
         try:
-            task_id, site, model = _fields(self.message, int, str, FLModel)
+            task_id, site, answer = _fields(self.message, int, str, (FLModel, Payload))
         except FlareError as error:
             sites = self._sites(roster)
             raise SiteError(
@@ -47,7 +49,7 @@ class Result:
                 f" {error}",
                 site=sites[0] if len(sites) == 1 else sender,
             ) from error
-        return sender, task_id, site, model
+        return sender, task_id, site, answer
 
     def _sites(self, roster: Roster) -> list[str]:
         """The site whose reply it says it is, or all whose it can be."""
