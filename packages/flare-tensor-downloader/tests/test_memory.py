@@ -152,8 +152,8 @@ def test_what_is_sent_back_unchanged_does_not_travel(cells, downloader):
     assert not np.shares_memory(arrays["large"], sent)
     assert np.array_equal(arrays["other"], other)
     blocks = dict(received.blocks())
-    assert blocks["large"].same is sent
-    assert blocks["other"].same is None
+    assert blocks["large"].unchanged is sent
+    assert blocks["other"].unchanged is None
 
 
 def test_where_all_is_unchanged_there_is_nothing_to_fetch(downloader):

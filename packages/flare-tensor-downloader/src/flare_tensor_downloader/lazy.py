@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flare_core import unflatten
-from flare_core.aggregation import TensorBlocks
 from flare_core.model import Key, key_text
+from flare_core.tensor_blocks import TensorBlocks
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
@@ -120,7 +120,7 @@ class LazyParams(Mapping[str, Any]):
         for key, leaf in leaves:
             if leaf.at_hand is not None:
                 blocks = TensorBlocks.of(leaf.at_hand)
-                blocks.same = leaf.at_hand if leaf.entry.same else None
+                blocks.unchanged = leaf.at_hand if leaf.entry.same else None
                 yield key, blocks
             else:
                 values = _blocks_of(leaf.entry, fetched)
