@@ -14,7 +14,6 @@ from flare_tensor_downloader.files import add_file, download_file
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.objects import Producer, add_object, download_object
-from flare_tensor_downloader.reuse import ReusedMemory
 from flare_tensor_downloader.safetensors_format import read_file, write_file
 from flare_tensor_downloader.settings import SettingError, TransferSettings
 from flare_tensor_downloader.tensors import add_tensors, download_tensors, iterate_tensors
@@ -30,7 +29,6 @@ __all__ = [
     "Offered",
     "OfferedParams",
     "Producer",
-    "ReusedMemory",
     "SafetensorsError",
     "SettingError",
     "StalledError",
