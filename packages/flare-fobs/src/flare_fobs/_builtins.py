@@ -23,7 +23,7 @@ from flare_core.model import FLModel, MetaKey, ParamsType
 from flare_core.task import Task
 from flare_fobs import _registry
 from flare_fobs._registry import add_enum, decomposers, encoders, field_parts
-from flare_fobs._wire import INTEGER, Frames, ext
+from flare_fobs._wire import INTEGER, ExtType, Frames
 from flare_fobs.errors import DecodeError, EncodeError
 
 __all__: list[str] = []
@@ -46,7 +46,7 @@ def _entry_parts(mapping: OrderedDict[Any, Any]) -> Iterable[tuple[str, Any]]:
 
 def _encode_integer(value: int, frames: Frames) -> Any:
     """Only reached by integers of more than 64 bits: the others are packed before anybody asks."""
-    return ext(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+    return ExtType(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
 
 
 encoders[int] = _encode_integer

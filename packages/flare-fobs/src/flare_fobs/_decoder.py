@@ -14,7 +14,7 @@ import numpy as np
 
 from flare_fobs import _builtins  # noqa: F401 - fills the table of types
 from flare_fobs._arrays import layout
-from flare_fobs._limits import OPENS_CONTAINER, Limits, check_size_and_depth, mapped, too_many
+from flare_fobs._limits import Limits, check_size_and_depth, mapped, too_many
 from flare_fobs._registry import Decomposer, by_name
 from flare_fobs._wire import (
     ARRAY_ASIDE,
@@ -47,8 +47,8 @@ def decode(
         metadata = frames[0]
         if type(metadata) is not bytes:
             metadata = bytes(metadata)
-        openings = check_size_and_depth(metadata, limits)
-        return _Decoder(frames, limits, copy, iter(asides)).decode(metadata, bool(openings.translate(None, OPENS_CONTAINER)))
+        check_size_and_depth(metadata, limits)
+        return _Decoder(frames, limits, copy, iter(asides)).decode(metadata)
     except FobsError:
         raise
     # The border: msgpack, numpy, constructors and registered functions raise whatever they like about such bytes.
@@ -73,18 +73,16 @@ class _Decoder:
         self._containers = 0
         self._values = 0
 
-    def decode(self, metadata: bytes, extended: bool) -> Any:
+    def decode(self, metadata: bytes) -> Any:
         size, limit = len(metadata), self._limits.max_items
-        most = min(size, limit)  # more than the bytes could hold is only claimed
-        # Calling back for each container costs as much as reading a small one. Each value takes at least a byte, so a
-        # message that is shorter needs no counting; and without an extension there is no head.
-        counts = size > limit
+        most = min(size, limit)
+        counts = size > limit  # every value takes at least a byte, so a smaller message cannot hold too many
         value = unpackb(
             metadata,
             strict_map_key=False,
             timestamp=3,
             ext_hook=self._extension,
-            list_hook=self._counted_list if counts else self._list if extended else None,
+            list_hook=self._counted_list if counts else self._list,
             object_hook=self._counted if counts and not IS_PURE_PYTHON else None,
             object_pairs_hook=self._map if IS_PURE_PYTHON else None,
             max_array_len=most,

@@ -15,13 +15,12 @@ from typing import Any
 from flare_fobs._wire import IS_PURE_PYTHON, OutOfData, StackError, Unpacker, unpackb
 from flare_fobs.errors import DecodeError, LimitError
 
-__all__ = ["DEFAULT_LIMITS", "OPENS_CONTAINER", "Limits", "check_items", "check_size_and_depth", "mapped", "too_many"]
+__all__ = ["DEFAULT_LIMITS", "Limits", "check_items", "check_size_and_depth", "mapped", "too_many"]
 
 _STACK = 1024
 _MAX_DEPTH = 500  # below what any release of msgpack can pack
-OPENS_CONTAINER = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
-_OPENS_EXTENSION = bytes([*range(0xC7, 0xCA), *range(0xD4, 0xD9)])
-_OPENS_NOTHING = bytes(set(range(256)) - {*OPENS_CONTAINER, *_OPENS_EXTENSION})
+_OPENS_CONTAINER = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+_OPENS_NO_CONTAINER = bytes(set(range(256)) - {*_OPENS_CONTAINER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +52,23 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def check_size_and_depth(metadata: bytes, limits: Limits) -> bytes:
+def check_size_and_depth(metadata: bytes, limits: Limits) -> None:
     """Refuse metadata that is too large or too deep; builds no object.
 
-    Returns:
-        Those of its bytes that could open a container or an extension; some may be part of text or numbers.
     Raises:
-        LimitError: it is.
-        DecodeError: it ends too early. Found only where the depth has to be looked at.
+        LimitError: the metadata is too large or too deep.
+        DecodeError: the metadata ends too early; only detected if the depth has to be measured.
     """
     if len(metadata) > limits.max_bytes:
         raise LimitError(
             f"the metadata has {len(metadata)} bytes, the limit is {limits.max_bytes}; put large bytes and long lists"
             " of numbers into numpy arrays, which travel outside of it, or raise Limits.max_bytes on both sides"
         )
-    # All such bytes count, so this can only overestimate.
-    openings = metadata.translate(None, _OPENS_NOTHING)
-    if len(openings) > limits.max_depth and _is_deeper(metadata, limits):
+    # Bytes of text and numbers are counted as well, so this can only overestimate the depth.
+    if len(metadata.translate(None, _OPENS_NO_CONTAINER)) > limits.max_depth and _is_deeper(metadata, limits):
         raise LimitError(
             f"nested deeper than {limits.max_depth} levels; flatten it, or raise Limits.max_depth on both sides"
         )
-    return openings
 
 
 def check_items(metadata: bytes, limits: Limits) -> None:

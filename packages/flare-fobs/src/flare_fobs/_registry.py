@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
-from flare_fobs._wire import HEAD, Frames, ext
+from flare_fobs._wire import HEAD, ExtType, Frames
 from flare_fobs.errors import DecodeError, EncodeError, RegistrationError
 
 __all__ = ["Decomposer", "add", "field_parts", "register", "register_dataclass", "register_enum"]
@@ -178,7 +178,7 @@ def add(
 ) -> None:
     """Register a type whose ``state`` is any number of items, that reach ``decode`` as a list."""
     key = _checked_name(name)
-    head = ext(HEAD, key)
+    head = ExtType(HEAD, key)
 
     def encode(value: Any, frames: Frames) -> list[Any]:
         return [head, *state(value)]

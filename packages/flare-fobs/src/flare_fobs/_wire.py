@@ -1,4 +1,4 @@
-"""What the format borrows from msgpack, and the extension codes it adds; docs/wire.md describes the whole layout."""
+"""The parts of msgpack that the format uses, and its own extension codes; docs/wire.md describes the whole layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ __all__ = [
     "SetAside",
     "StackError",
     "Unpacker",
-    "ext",
     "is_set_aside",
     "unpackb",
 ]
@@ -42,7 +41,7 @@ def is_set_aside(memory: np.ndarray[Any, np.dtype[np.uint8]], frames: Frames) ->
     return isinstance(frames, FramesWithout) and frames.set_aside(memory)
 
 
-# Chosen by msgpack where its C code is missing. Slow, recursive, and only used here so that all still works.
+# msgpack falls back to it where its C code is missing; it is slow and recursive.
 IS_PURE_PYTHON = Unpacker.__module__.endswith("fallback")
 
 HEAD = 1
@@ -55,7 +54,3 @@ TENSOR_FRAME = 7
 ARRAY_ASIDE = 8
 TENSOR_ASIDE = 9
 
-
-def ext(code: int, data: bytes) -> Any:
-    """Make an extension value; skips the checks of ``ExtType(code, data)``, which cost more than packing it."""
-    return tuple.__new__(ExtType, (code, data))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,10 @@ _LONG = {
 }
 _BYTES_OF = {"S": 1, "U": 4}  # a character
 _NATIVE_IS_BIG = sys.byteorder == "big"
-
-# Both are bounded: a payload can name many string widths and time units.
-_names: dict[np.dtype[Any], str] = {}
-_dtypes: dict[str, np.dtype[Any]] = {}
-_MAX_CACHED = 1024
+_MAX_CACHED = 1024  # a message can name any number of string widths and time units
 
 
+@lru_cache(_MAX_CACHED)
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """Return the name under which arrays of ``dtype`` travel.
 
@@ -51,34 +49,6 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
         >>> dtype_name(np.dtype("f4")), dtype_name(np.dtype(">i2")), dtype_name(np.dtype("M8[us]"))
         ('float32', '>int16', 'datetime64[us]')
     """
-    name = _names.get(dtype)
-    if name is None:
-        name = _name(dtype)
-        if len(_names) >= _MAX_CACHED:
-            _names.clear()
-        _names[dtype] = name
-    return name
-
-
-def dtype_from_name(name: str) -> np.dtype[Any]:
-    """Return the dtype that travels under ``name``; ml_dtypes is imported for its own names only.
-
-    Raises:
-        DecodeError: no such name, or this platform or this version of ml_dtypes has no such dtype.
-    Example:
-        >>> dtype_from_name("float32"), dtype_from_name(">int16"), dtype_from_name("U5")
-        (dtype('float32'), dtype('>i2'), dtype('<U5'))
-    """
-    dtype = _dtypes.get(name)
-    if dtype is None:
-        dtype = _dtype(name)
-        if len(_dtypes) >= _MAX_CACHED:
-            _dtypes.clear()
-        _dtypes[name] = dtype
-    return dtype
-
-
-def _name(dtype: np.dtype[Any]) -> str:
     kind = dtype.type
     if kind.__module__ == "ml_dtypes" and _ML_DTYPES.fullmatch(kind.__name__):
         return kind.__name__
@@ -99,15 +69,16 @@ def _name(dtype: np.dtype[Any]) -> str:
     return f">{name}" if is_big else name
 
 
-def _remedy(dtype: np.dtype[Any]) -> str:
-    if dtype.hasobject and dtype.kind != "T":
-        return "convert it to numbers or strings, or send it as a list"
-    if dtype.names:
-        return f"send one array for each field: {', '.join(dtype.names)}"
-    return "convert it to numbers, bytes or fixed-width strings ('S', 'U')"
+@lru_cache(_MAX_CACHED)
+def dtype_from_name(name: str) -> np.dtype[Any]:
+    """Return the dtype that travels under ``name``; ml_dtypes is imported for its own names only.
 
-
-def _dtype(name: str) -> np.dtype[Any]:
+    Raises:
+        DecodeError: no such name, or this platform or this version of ml_dtypes has no such dtype.
+    Example:
+        >>> dtype_from_name("float32"), dtype_from_name(">int16"), dtype_from_name("U5")
+        (dtype('float32'), dtype('>i2'), dtype('<U5'))
+    """
     if _ML_DTYPES.fullmatch(name):
         return _ml_dtype(name)
     plain = name.removeprefix(">")
@@ -123,6 +94,14 @@ def _dtype(name: str) -> np.dtype[Any]:
     else:
         raise DecodeError(f"unknown array dtype {name[:40]!r}; the sender runs a newer version, or another platform")
     return dtype if name.startswith(">") == _NATIVE_IS_BIG else dtype.newbyteorder()
+
+
+def _remedy(dtype: np.dtype[Any]) -> str:
+    if dtype.hasobject and dtype.kind != "T":
+        return "convert it to numbers or strings, or send it as a list"
+    if dtype.names:
+        return f"send one array for each field: {', '.join(dtype.names)}"
+    return "convert it to numbers, bytes or fixed-width strings ('S', 'U')"
 
 
 def _ml_dtype(name: str) -> np.dtype[Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,9 +40,11 @@ def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
         if kind is np.memmap or isinstance(value, np.generic):
             dtype_name(value.dtype)
             return np.asarray(value)
-        if sys.modules.get("torch") and kind in (tensors := _tensors()).TENSOR_TYPES:
-            array = tensors.tensor_to_array(value)
-            return array
+        if sys.modules.get("torch"):
+            from flare_fobs._torch import TENSOR_TYPES, tensor_to_array
+
+            if kind in TENSOR_TYPES:
+                return tensor_to_array(value)
     except EncodeError as error:
         raise EncodeError(f"{key!r}: {error}") from error.__cause__
     raise EncodeError(
@@ -61,17 +61,10 @@ def to_torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
     Raises:
         DecodeError: torch has no such dtype; names it.
     """
+    from flare_fobs._torch import tensor_from_array
+
     try:
         name = dtype_name(array.dtype)
     except EncodeError as error:
         raise DecodeError(f"torch cannot hold it: {error}") from error.__cause__
-    tensor: torch.Tensor = _tensors().tensor_from_array(array, name)
-    return tensor
-
-
-@cache
-def _tensors() -> ModuleType:
-    """The module about tensors, which imports torch; remembered, as the statement takes longer than to convert one."""
-    from flare_fobs import _torch
-
-    return _torch
+    return tensor_from_array(array, name)

@@ -15,7 +15,6 @@ from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.objects import Producer, add_object, download_object
 from flare_tensor_downloader.payload import Payload, pack_payload
-from flare_tensor_downloader.reuse import ReusedMemory
 from flare_tensor_downloader.safetensors_format import read_file, write_file
 from flare_tensor_downloader.settings import SettingError, TransferSettings
 from flare_tensor_downloader.tensors import add_tensors, download_tensors, iterate_tensors
@@ -32,7 +31,6 @@ __all__ = [
     "OfferedParams",
     "Payload",
     "Producer",
-    "ReusedMemory",
     "SafetensorsError",
     "SettingError",
     "StalledError",

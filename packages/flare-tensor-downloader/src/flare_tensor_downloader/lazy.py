@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flare_core import unflatten
-from flare_core.aggregation import TensorBlocks
 from flare_core.model import Key, key_text
+from flare_core.tensor_blocks import TensorBlocks
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
@@ -120,7 +120,7 @@ class LazyParams(Mapping[str, Any]):
         for key, leaf in leaves:
             if leaf.at_hand is not None:
                 blocks = TensorBlocks.of(leaf.at_hand)
-                blocks.same = leaf.at_hand if leaf.entry.same else None
+                blocks.unchanged = leaf.at_hand if leaf.entry.same else None
                 yield key, blocks
             else:
                 values = _blocks_of(leaf.entry, fetched)
@@ -147,21 +147,15 @@ class LazyParams(Mapping[str, Any]):
             else:
                 yield key, RemoteSource(self._offered, leaf.index, leaf.entry)
 
-    def materialize(
-        self,
-        memory: TensorMemory | None = None,
-        spill: Path | None = None,
-        *,
-        empty: Callable[[Entry], Array] = Entry.empty,
-    ) -> dict[str, Any]:
+    def materialize(self, memory: TensorMemory | None = None, spill: Path | None = None) -> dict[str, Any]:
         """Fetch everything into memory of its own; nested mappings become dicts.
 
         Args:
             memory: where to look for tensors that are there already, and to note the digests of the others.
             spill: a file to receive the tensors into, instead of memory; the arrays lie in it.
-            empty: gives the memory for a tensor.
         """
         leaves = dict(self.leaves())
+        empty = Entry.empty
         if spill is not None:
             memory = None  # what lies in the file is overwritten by the next model
             empty = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.at_hand is None]).empty

@@ -7,7 +7,6 @@ the server need not send them again either.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -16,11 +15,9 @@ import numpy as np
 from flare_core.model import Key
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of_pieces
 
-__all__ = ["OWN_REFERENCES", "TensorMemory"]
+__all__ = ["TensorMemory"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
-OWN_REFERENCES = 2  # a local variable, and the argument of getrefcount
 
 
 class TensorMemory:
@@ -39,13 +36,12 @@ class TensorMemory:
         self._received[key] = digests
 
     def take_held(self, entry: Entry) -> Array | None:
-        """Return the tensor of an entry if it is held and unchanged, in memory of its own; each once."""
-        array = self._held.pop(entry.key, None)
-        if array is None or entry.digest is None:
+        """Return a copy of the tensor that an entry describes, if it is held and unchanged; each once."""
+        held = self._held.pop(entry.key, None)
+        if held is None or entry.digest is None:
             return None
-        is_own = array.base is None and array.flags.owndata and array.flags.writeable
-        if not is_own or sys.getrefcount(array) > OWN_REFERENCES:  # somebody else may change it
-            array = array.copy()
+        array = held.copy()  # before it is checked: the script may have kept the tensor, and change it at any time
+        del held
         digests = ArraySource(array).digests()
         if digest_of_pieces(digests, entry.dtype, entry.shape) != entry.digest:
             return None

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from flare_core import (
@@ -44,7 +43,6 @@ from flare_tensor_downloader import (
     DownloadError,
     LazyParams,
     Offer,
-    ReusedMemory,
     TensorMemory,
     UnknownReferenceError,
     receive_params,
@@ -72,7 +70,6 @@ class Site(SiteChannel):
         task_filters: for what comes from the server.
         result_filters: for what goes to it.
         journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
-        received: what models are received into, that of all sites of the process.
     """
 
     def __init__(
@@ -82,7 +79,6 @@ class Site(SiteChannel):
         *,
         cell: Cell,
         downloader: Downloader,
-        received: ReusedMemory,
         turns: Turns,
         shares_process: bool,
         folder: SiteFolder,
@@ -98,7 +94,6 @@ class Site(SiteChannel):
         self.folder = folder
         self.cell = cell
         self.downloader = downloader
-        self._received = received
         self.turns = turns
         self.state = ProcessState(
             folder=folder.path,
@@ -240,7 +235,6 @@ class Site(SiteChannel):
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while True:  # past tasks that are withdrawn before their models are here
-            self._received.take_back(self.site)
             if not self._inbox:
                 self.turns.wait(self.seat, self.has_news, None if until is None else until - time.monotonic())
             try:
@@ -365,9 +359,7 @@ class Site(SiteChannel):
         if isinstance(params, LazyParams):
             limit = self.downloader.settings.spill_bytes
             spill = self.folder.path / RECEIVED if limit is not None and params.nbytes > limit else None
-            model.params = params.materialize(
-                self._memory, spill, empty=partial(self._received.empty, borrower=self.site)
-            )
+            model.params = params.materialize(self._memory, spill)
         elif params is not None and type(params) is not dict:
             model.params = unflatten(dict(flatten(params)))
         self.release_task()

@@ -40,7 +40,7 @@ from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.log import SiteLog
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import Downloader, ReusedMemory
+from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
 from flare_transport.links.allocator import share_arenas
@@ -128,7 +128,6 @@ class _Worker:
         self._plan = plan
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
-        self._received = ReusedMemory()
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._is_lost = False
@@ -211,7 +210,6 @@ class _Worker:
                 self._plan,
                 cell=self._cell,
                 downloader=self._downloader,
-                received=self._received,
                 turns=self._turns if takes_turns else Turns(),
                 shares_process=takes_turns,
                 folder=SiteFolder(path, log, temporary, is_durable=journal is not None),
