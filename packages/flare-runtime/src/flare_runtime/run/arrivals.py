@@ -293,8 +293,7 @@ class Arrivals:
         step: int | None = None,
         kind: str = "METRIC",
     ) -> None:
-        """Put numbers into the run's record, and tell those who follow it, if anybody does."""
+        """Write metrics into the run's record and emit an event for each."""
         self._metrics.write(round_, site, metrics, **({} if step is None else {"step": step}))
-        if self.events.has_subscribers(MetricLogged):
-            for key, value in metrics.items():
-                self.events.emit(MetricLogged(key, value, round_, site, step, kind))
+        for key, value in metrics.items():
+            self.events.emit(MetricLogged(key, value, round_, site, step, kind))

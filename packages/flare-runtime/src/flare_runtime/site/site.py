@@ -300,9 +300,8 @@ class Site(SiteChannel):
         """Answer the current task; the returned offer is released when the server has read all tensors."""
         task = self._task
         assert task is not None, "a reply without a task"
-        if model.metrics and self.events.has_subscribers(MetricLogged):
-            for key, value in model.metrics.items():
-                self.events.emit(MetricLogged(key, value, self._round, self.site))
+        for key, value in (model.metrics or {}).items():
+            self.events.emit(MetricLogged(key, value, self._round, self.site))
         if self._result_filters:
             model = self._filtered(model, task)
         offer: Offer | None = None
@@ -317,8 +316,7 @@ class Site(SiteChannel):
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
         self.cell.send(self._server, "log", [self.site, key, value, kind, step, self._round])
-        if self.events.has_subscribers(MetricLogged):
-            self.events.emit(MetricLogged(key, value, self._round, self.site, step, kind))
+        self.events.emit(MetricLogged(key, value, self._round, self.site, step, kind))
 
     def warn(self, text: str) -> None:
         """Show a warning to the people who watch the run."""
