@@ -114,7 +114,7 @@ models = st.builds(
     total_rounds=rounds,
     meta=st.dictionaries(text, objects, max_size=3),
 )
-tasks = st.builds(Task, name=text, model=models, id=st.integers(0, 2**40))
+tasks = st.builds(Task, name=text, data=models, id=st.integers(0, 2**40))
 
 
 def same(left: Any, right: Any) -> bool:

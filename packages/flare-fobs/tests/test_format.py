@@ -60,12 +60,12 @@ GOLDEN = [
     (np.array(["ab"]), ext(4, header("U2", 1) + "ab".encode("utf-32-le"))),
     (
         Task("t", FLModel(params={}, metrics={"m": 1}, current_round=2), id=3),
-        b"\x94"
+        b"\x96"
         + head("flare.Task")
         + b"\xa1t\x99"
         + head("flare.FLModel")
         + text("FULL")
-        + b"\x80\xc0\x81\xa1m\x01\x00\x02\xc0\x80\x03",
+        + b"\x80\xc0\x81\xa1m\x01\x00\x02\xc0\x80\x03\x02\xc2",
     ),
 ]
 

@@ -213,8 +213,8 @@ MALFORMED = {
     "a model with an array for its type": packed("flare.FLModel", np.ones(1), {}, None, None, 0, 0, 0, {}),
     "a model with text for a round": packed("flare.FLModel", None, None, None, None, "0", 0, 0, {}),
     "a model with a negative round": packed("flare.FLModel", None, None, None, None, -1, 0, 0, {}),
-    "a task without a model": packed("flare.Task", "train", {}, 0),
-    "a task with a number for a name": packed("flare.Task", 1, FLModel(), 0),
+    "a task with a text for a flag": packed("flare.Task", "train", {}, 0, None, "no"),
+    "a task with a number for a name": packed("flare.Task", 1, FLModel(), 0, None, False),
 }
 
 
@@ -301,7 +301,7 @@ def msgpack_list(name, state):
     [
         ("flare.FLModel", [3, None, None, None, None, None, None, None]),
         ("flare.FLModel", ["FULL", None, None, None, None, "x", None, None]),
-        ("flare.Task", ["train", 1, 2]),
+        ("flare.Task", ["train", 1, 2, "x", False]),
         ("complex", [1, 2.0]),
         ("UUID", ["x"]),
         ("path.posix", [b"x"]),

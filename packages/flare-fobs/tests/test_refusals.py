@@ -61,7 +61,7 @@ def refusal(value):
 def test_c10_an_array_of_objects_is_refused_by_its_path():
     task = Task("train", FLModel(params={"net": {"w": np.array([1, "a", None], dtype=object)}}))
     assert refusal(task) == (
-        "model.params['net']['w']: arrays of dtype object cannot travel; convert it to numbers or strings, or send it"
+        "data.params['net']['w']: arrays of dtype object cannot travel; convert it to numbers or strings, or send it"
         " as a list"
     )
 

@@ -17,6 +17,7 @@ from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
+from flare_runtime.site.task_queue import TaskQueue
 from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError, send_params
 from flare_transport import Cell
 
@@ -42,17 +43,24 @@ class Place:
             WorkerPlan(1, job, "1", ("site-1",), folder, "INFO"),
             cell=worker,
             downloader=Downloader(worker),
-            turns=Turns(),
-            shares_process=False,
-            folder=SiteFolder(folder, (folder / "log.txt").open("w")),
+            files=SiteFolder(folder, (folder / "log.txt").open("w")),
         )
+        self.queue = TaskQueue(self.site, turns=Turns())
+        self.number = 0
         self.asked = queue.Queue()
         server.handle("tensor.pull", self._refuse)
         self._model, _ = send_params(FLModel(params={"w": np.zeros(1_000_000)}), offers, receivers={"worker-1": 1})
         self.give(1)
 
     def give(self, number):
-        self.site.deliver(lambda: Task("train", self._model, number))
+        self.number = number
+        self.queue.deliver(number, lambda: Task("train", self._model, number))
+
+    def withdraw(self):
+        self.queue.withdraw(self.number)
+
+    def end(self):
+        self.queue.end()
 
     def _refuse(self, message):
         self.asked.put(message)
@@ -67,7 +75,7 @@ def place(tmp_path):
         yield place
         end_external_processes()  # and remove where they were reached
         place.site.downloader.close()
-        place.site.folder.log.close()
+        place.site.files.log.close()
 
 
 def outcome_of(function):
@@ -87,28 +95,28 @@ def outcome_of(function):
 def tells(place, *news):
     place.asked.get(timeout=30)
     for each in news:
-        getattr(place.site, each)()
+        getattr(place, each)()
 
 
 @pytest.mark.parametrize("news", [["withdraw", "end"], ["end"]])
 def test_a_script_in_a_process_of_its_own_leaves_it_out(place, news):
     command = [sys.executable, str(place.site.code.locate("client.py"))]
-    ended = outcome_of(lambda: run_external(place.site, command, SETTINGS, []))
+    ended = outcome_of(lambda: run_external(place.queue, command, SETTINGS, []))
     tells(place, *news)
     assert ended() is None
-    assert not place.site.owes_reply()
+    assert not place.queue.owes_reply()
 
 
 @pytest.mark.parametrize("news", [["withdraw", "end"], ["end"]])
 def test_a_script_in_the_sites_process_leaves_it_out(place, news):
-    taken = outcome_of(place.site.next_task)
+    taken = outcome_of(place.queue.next_task)
     tells(place, *news)
     assert taken() is None
-    assert not place.site.owes_reply()
+    assert not place.queue.owes_reply()
 
 
 def test_any_number_of_tasks_can_be_withdrawn_while_a_script_waits_for_the_next(place):
-    taken = outcome_of(place.site.next_task)
+    taken = outcome_of(place.queue.next_task)
     for number in range(2, 2 * sys.getrecursionlimit()):
         tells(place, "withdraw")
         place.give(number)
@@ -118,7 +126,7 @@ def test_any_number_of_tasks_can_be_withdrawn_while_a_script_waits_for_the_next(
 
 def test_any_number_of_tasks_can_be_withdrawn_from_a_script_in_a_process_of_its_own(place):
     command = [sys.executable, str(place.site.code.locate("client.py"))]
-    ended = outcome_of(lambda: run_external(place.site, command, SETTINGS, []))
+    ended = outcome_of(lambda: run_external(place.queue, command, SETTINGS, []))
     for number in range(2, 2 * sys.getrecursionlimit()):
         tells(place, "withdraw")
         place.give(number)
@@ -127,6 +135,6 @@ def test_any_number_of_tasks_can_be_withdrawn_from_a_script_in_a_process_of_its_
 
 
 def test_a_model_that_cannot_be_fetched_otherwise_is_an_error(place):
-    place.site.take()
-    assert not place.site.leaves_out(DownloadError("the bytes are not those that were sent"))
-    assert place.site.owes_reply()
+    place.queue.take()
+    assert not place.queue.leaves_out(DownloadError("the bytes are not those that were sent"))
+    assert place.queue.owes_reply()

@@ -24,7 +24,7 @@ from flare_core.errors import (
     WeightError,
 )
 from flare_core.evaluator import Evaluator
-from flare_core.executor import Executor, SiteChannel
+from flare_core.executor import Executor, SiteChannel, SiteContext
 from flare_core.filters import Filter, FilterContext, FilterPoint, TensorFilter
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
 from flare_core.job_folder import export_job, load_job
@@ -32,7 +32,7 @@ from flare_core.model import FLModel, MetaKey, ParamsType, flatten, unflatten, u
 from flare_core.observer import ObservedRun, Observer
 from flare_core.recipe import Recipe
 from flare_core.task import Reply, Task, TaskName
-from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflow import Conversation, Federation, Sample, TrainingFederation, Workflow
 
 try:
     __version__ = version("flare-core")
@@ -45,6 +45,7 @@ __all__ = [
     "ClientApp",
     "CodeBundle",
     "Component",
+    "Conversation",
     "DtypeMismatchError",
     "EmptyRoundError",
     "Evaluator",
@@ -78,10 +79,12 @@ __all__ = [
     "ServerApp",
     "ShapeMismatchError",
     "SiteChannel",
+    "SiteContext",
     "SiteError",
     "Task",
     "TaskName",
     "TensorFilter",
+    "TrainingFederation",
     "UnknownArgumentError",
     "UnknownKeyError",
     "WeightError",

@@ -1,24 +1,89 @@
-"""Executors: what does a task at a site, and the channel through which tasks reach it."""
+"""Executors, which do the tasks of a site, and the channel through which tasks reach a training script."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from flare_core.model import FLModel
 from flare_core.task import Task
 
-__all__ = ["Executor", "SiteChannel"]
+__all__ = ["Executor", "SiteChannel", "SiteContext"]
+
+
+class Cancellation(Protocol):
+    """A flag that is set once, when work must end; a :class:`threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, at most ``timeout`` seconds; return whether it is."""
+
+
+class SiteContext(Protocol):
+    """One site's part of a run, as an executor sees it. Its methods are safe from any thread."""
+
+    @property
+    def party(self) -> str:
+        """The site's name."""
+
+    job_id: str
+    config: dict[str, Any]
+    """The site's settings of the job, as :func:`flare_core.client.get_config` shows them."""
+
+    @property
+    def folder(self) -> Path:
+        """The absolute path of the site's folder in this run, where the executor may write."""
+
+    @property
+    def cancelled(self) -> Cancellation:
+        """Set when the run is over, aborted, or has lost its server; long work should look at it."""
+
+    def log(self, key: str, value: Any, *, kind: str = "METRIC", step: int | None = None) -> None:
+        """Report a number, or something else that can be serialized, to the run's record.
+
+        Args:
+            key: its name.
+            value: a float for a number; what trackers take for other kinds.
+            kind: of :class:`flare_core.client.tracking.AnalyticsDataType`.
+            step: the executor's own count; None stands for the round.
+        """
+
+    def warn(self, text: str) -> None:
+        """Show a warning to the people who watch the run."""
+
+
+class Executor(ABC):
+    """Does tasks at a site: those whose names it was added for, one after the other, on a thread of its own.
+
+    The site's filters apply to what it receives and returns, as to what a script does. An error that it raises fails
+    the site, whose name the run's error has.
+    """
+
+    @abstractmethod
+    def execute(self, task: Task, context: SiteContext) -> Any:
+        """Do one task and return the reply's data: anything that :mod:`flare_fobs` serializes, such as a dict of arrays.
+
+        Args:
+            task: its data belong to the executor. The arrays that it returns must not be changed later.
+            context: the site.
+        """
 
 
 @runtime_checkable
 class SiteChannel(Protocol):
-    """One site's end of a run. Whoever holds it takes one task at a time and answers it before taking the next."""
+    """The site, as the Client API in a training script sees it.
+
+    The script takes one task at a time, and answers it before it takes the next.
+    """
 
     site: str
     job_id: str
     config: dict[str, Any]
-    """The site's configuration of the job, as :func:`flare_core.client.get_config` shows it."""
+    """The site's settings of the job, as :func:`flare_core.client.get_config` shows them."""
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         """Wait for the next task; None when the run is over, or after ``timeout_s`` seconds without one."""
@@ -28,34 +93,7 @@ class SiteChannel(Protocol):
         """Whether the run is over, so that no task will come any more."""
 
     def reply(self, model: FLModel) -> None:
-        """Answer the task taken last. Returns when the model's arrays may be changed again."""
+        """Answer the current task. Returns when the model's arrays may be changed again."""
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
-        """Report a number, or something else that can be serialized, to the server's record of the run.
-
-        Args:
-            key: what it is called.
-            value: a float for a number; what trackers take for other kinds.
-            kind: of :class:`flare_core.client.tracking.AnalyticsDataType`.
-            step: the script's own count; None stands for the round.
-        """
-
-
-class Executor(ABC):
-    """Does tasks at a site.
-
-    Attributes:
-        works_beside: whether it works beside the site's script: on a thread that waits for no turn, and on models that
-            have passed the site's filters already.
-    """
-
-    works_beside: ClassVar[bool] = False
-
-    def run(self, channel: SiteChannel) -> None:
-        """Serve tasks until the run is over; an exception ends the site's part in the run."""
-        while (task := channel.next_task()) is not None:
-            channel.reply(self.execute(task, channel))
-
-    @abstractmethod
-    def execute(self, task: Task, channel: SiteChannel) -> FLModel:
-        """Do one task and return the model (or metrics) with which to answer."""
+        """Report a number, or something else; arguments as for :meth:`SiteContext.log`."""

@@ -1,7 +1,8 @@
-"""Filters: what changes a model on its way, at either end of the link.
+"""Filters: transformations of tasks and results on their way, at either end of the link.
 
 There are four chains: tasks and results, each on the server's and on the sites' side. A filter runs exactly once for
-each model and site, whatever happens on the link, and returns a model rather than changing the one it was given.
+each task or result and site, whatever happens on the link, and returns data rather than changing what it was given. It
+applies to data of its own type, whichever executor or script handles them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from flare_core.errors import FlareError, JobError, ModelError
 from flare_core.job import FilterEntry
@@ -58,17 +59,19 @@ class FilterContext:
 
 
 class Filter(ABC):
-    """Transform a whole model.
+    """Transform the data of a task or a result, as a whole.
 
     Attributes:
+        data_type: the type of the data that it transforms, a model by default; other data pass unchanged.
         same_for_all_sites: whether what comes out depends on the model only, so that one run serves all sites.
     """
 
+    data_type: ClassVar[type] = FLModel
     same_for_all_sites: bool = False
 
     @abstractmethod
-    def process(self, model: FLModel, context: FilterContext) -> FLModel:
-        """Return the model that goes on; never change ``model`` or its arrays in place."""
+    def process(self, data: Any, context: FilterContext) -> Any:
+        """Return the data that go on; never change ``data`` or its arrays in place."""
 
     def state(self) -> Mapping[Key, Any]:
         """Return what a filter of a site's results remembers from one result to the next: arrays by key, which must
@@ -156,35 +159,40 @@ def chains(entries: Sequence[FilterEntry]) -> list[FilterChain]:
     return [FilterChain(entry.tasks, tuple(each.build() for each in entry.filters)) for entry in entries]
 
 
-def apply_filters(chains: Sequence[FilterChain], model: FLModel, context: FilterContext) -> FLModel:
-    """Run every filter that is meant for the context's task.
+def apply_filters(chains: Sequence[FilterChain], data: Any, context: FilterContext) -> Any:
+    """Run every filter that is meant for the context's task and for data of that type.
 
     Args:
         chains: in the order in which they run.
-        model: the first filter's input.
+        data: the first filter's input.
         context: names the task.
     Raises:
-        ModelError: a filter returned no model, or one without its ``params_type`` or number of steps, or raised an
-            error that is not a ``FlareError``; names the filter.
+        ModelError: a filter returned data of another type, or a model without its ``params_type`` or number of steps,
+            or raised an error that is not a ``FlareError``; names the filter.
     """
     for each in filters_for(chains, context.task):
+        if not isinstance(data, each.data_type):
+            continue
         try:
-            model = _processed(each, model, context)
+            data = _processed(each, data, context)
         except FlareError:
             raise
         except Exception as error:
             raise ModelError(f"{_named(each, context)} raised {type(error).__name__}: {error}") from error
-    return model
+    return data
 
 
-def _processed(each: Filter, model: FLModel, context: FilterContext) -> FLModel:
-    found: Any = each.process(model, context)
-    if not isinstance(found, FLModel):
+def _processed(each: Filter, data: Any, context: FilterContext) -> Any:
+    found: Any = each.process(data, context)
+    if not isinstance(found, each.data_type):
+        name = each.data_type.__name__
+        example = ", such as dataclasses.replace(model, params=…)" if each.data_type is FLModel else ""
         raise ModelError(
-            f"{_named(each, context)} returned {_described(found)}; its process() must return the FLModel that goes on,"
-            " such as dataclasses.replace(model, params=…)"
+            f"{_named(each, context)} returned {_described(found)}; its process() must return the {name} that goes"
+            f" on{example}"
         )
-    _check_kept(model, found, each, context)
+    if isinstance(data, FLModel) and isinstance(found, FLModel):
+        _check_kept(data, found, each, context)
     return found
 
 

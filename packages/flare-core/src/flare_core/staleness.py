@@ -50,7 +50,7 @@ def rebased(reply: Reply, current: FLModel, factor: float) -> Reply:
     else:
         sent = reply.sent.params if reply.sent is not None else None
         moved = _Moved(params, dict(flatten(current.params or {})), dict(flatten(sent or {})), factor)
-    return replace(reply, model=replace(reply.model, params=moved))
+    return reply.with_model(replace(reply.model, params=moved))
 
 
 class _Moved(Mapping[str, Any]):

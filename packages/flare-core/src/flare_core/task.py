@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from flare_core.errors import ModelError, SiteError, WeightError
@@ -26,6 +27,7 @@ class TaskName:
     SWARM_RECALL = "swarm.recall"
 
 
+@dataclass(slots=True)
 class Task:
     """Work for one site: a name and the data to work on.
 
@@ -38,16 +40,15 @@ class Task:
         result_stays: whether the params of the reply stay at the site, for other sites to fetch.
     """
 
-    __slots__ = ("data", "id", "name", "result_stays", "round")
+    name: str
+    data: Any = None
+    id: int = 0
+    round: int | None = field(default=None, kw_only=True)
+    result_stays: bool = field(default=False, kw_only=True)
 
-    def __init__(
-        self, name: str, data: Any = None, id: int = 0, *, round: int | None = None, result_stays: bool = False
-    ) -> None:
-        self.name = name
-        self.data = data
-        self.id = id
-        self.round = data.current_round if round is None and isinstance(data, FLModel) else round
-        self.result_stays = result_stays
+    def __post_init__(self) -> None:
+        if self.round is None and isinstance(self.data, FLModel):
+            self.round = self.data.current_round
 
     @property
     def model(self) -> FLModel:
@@ -62,9 +63,6 @@ class Task:
             f"the task '{self.name}' carries a {type(self.data).__name__} where an FLModel is expected; scripts train"
             " models only, so have an Executor do other tasks"
         )
-
-    def __repr__(self) -> str:
-        return f"Task({self.name!r}, {type(self.data).__name__}, id={self.id}, round={self.round})"
 
 
 class Reply:

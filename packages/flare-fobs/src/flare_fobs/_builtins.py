@@ -171,11 +171,22 @@ def _model(state: list[Any]) -> FLModel:
 
 
 def _task(state: list[Any]) -> Task:
-    name, model, number = state
-    if type(name) is not str or type(model) is not FLModel or type(number) is not int:
-        raise DecodeError(f"a task of {_names(map(type, state))}; it has a name, a model and an id")
-    return Task(name, model, number)
+    name, data, number, round_, stays = state
+    fits = type(name) is str and type(number) is int and type(stays) is bool and type(round_) in (int, type(None))
+    if not fits:
+        raise DecodeError(f"a task of {_names(map(type, state))}; it has a name, data, an id, a round and a flag")
+    return Task(name, data, number, round=round_, result_stays=stays)
+
+
+def _task_parts(task: Task) -> Iterable[tuple[str, Any]]:
+    return ((".data", task.data),)
 
 
 add(FLModel, "flare.FLModel", _model_state, _model, field_parts)
-add(Task, "flare.Task", lambda task: (task.name, task.model, task.id), _task, field_parts)
+add(
+    Task,
+    "flare.Task",
+    lambda task: (task.name, task.data, task.id, task.round, task.result_stays),
+    _task,
+    _task_parts,
+)

@@ -112,6 +112,12 @@ class Offer(Transaction):
             for entry, source in zip(self.entries, self._sources, strict=True)
         }
 
+    def copy_arrays(self) -> None:
+        """Offer copies from now on, so that the arrays that were given may be changed."""
+        self._sources = [
+            ArraySource(source.array.copy()) if isinstance(source, ArraySource) else source for source in self._sources
+        ]
+
     def _drop(self) -> None:
         for source in self._sources:
             if isinstance(source, FileSource):

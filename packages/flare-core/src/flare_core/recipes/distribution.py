@@ -10,7 +10,7 @@ from flare_core.task import TaskName
 
 __all__ = ["KEEPS_MODELS", "add_model_distribution"]
 
-KEEPS_MODELS = ExecutorEntry((TaskName.KEEP_MODEL,), Component("flare_runtime.site.beside.KeepModelExecutor"))
+KEEPS_MODELS = ExecutorEntry((TaskName.KEEP_MODEL,), Component("flare_runtime.site.site_executor.KeepModelExecutor"))
 
 
 def add_model_distribution(recipe: ScriptRecipe) -> None:

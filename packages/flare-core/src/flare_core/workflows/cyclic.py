@@ -8,7 +8,7 @@ from flare_core.errors import RecipeError, SiteError
 from flare_core.model import updated
 from flare_core.selection import MetricMean
 from flare_core.task import TaskName
-from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflow import Sample, TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
 __all__ = ["Cyclic"]
@@ -51,7 +51,7 @@ class Cyclic(Workflow):
         self.order = order if isinstance(order, str) else list(order)
         self.task_name = task_name
 
-    def run(self, fed: Federation) -> None:
+    def run(self, fed: TrainingFederation) -> None:
         model = fed.load()
         for _ in fed.rounds(self.num_rounds):
             metrics = MetricMean()
@@ -72,7 +72,7 @@ class Cyclic(Workflow):
             fed.record(metrics.means())
             fed.save(model)
 
-    def _round(self, fed: Federation) -> list[str]:
+    def _round(self, fed: TrainingFederation) -> list[str]:
         present = list(fed.sample(self.min_clients))
         if self.order == "random":
             return [present[index] for index in fed.random.permutation(len(present))]

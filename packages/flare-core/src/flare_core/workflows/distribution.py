@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flare_core.model import FLModel
 from flare_core.task import TaskName
-from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflow import Sample, TrainingFederation, Workflow
 
 __all__ = ["Distribution", "distribute"]
 
@@ -18,13 +18,13 @@ class Distribution(Workflow):
     Each site finds ``global_model.safetensors`` and ``best_model.safetensors`` in its folder of the run.
     """
 
-    def run(self, fed: Federation) -> None:
+    def run(self, fed: TrainingFederation) -> None:
         models = {name: fed.load(name) for name in ("global", "best")}
         distribute(fed, {name: model for name, model in models.items() if model.params is not None})
 
 
 def distribute(
-    fed: Federation, models: Mapping[str, FLModel], search: Callable[[str, str], FLModel | None] | None = None
+    fed: TrainingFederation, models: Mapping[str, FLModel], search: Callable[[str, str], FLModel | None] | None = None
 ) -> None:
     """Give models to all sites that are there, and show who has what; a site that leaves meanwhile is named.
 
@@ -48,12 +48,13 @@ def distribute(
     fed.show("The models at the sites", ("model", "site", "file", "SHA-256"), rows)
 
 
-def _give(fed: Federation, name: str, model: FLModel, rows: list[tuple[str, ...]]) -> dict[str, str]:
+def _give(fed: TrainingFederation, name: str, model: FLModel, rows: list[tuple[str, ...]]) -> dict[str, str]:
     """Give a model to all who are there; return why each of them could not fetch it, which is empty if it could."""
     task = replace(model, meta={**model.meta, "name": name})
     given = {}
-    for reply in fed.broadcast(TaskName.KEEP_MODEL, task, to=Sample(fed.sample(1), 0), result_stays=True):
-        given[reply.site] = reply.model.meta.get("lost", "")
-        if not given[reply.site]:
-            rows.append((name, reply.site, reply.model.meta["file"], reply.model.meta["digest"]))
+    with fed.ask(TaskName.KEEP_MODEL, task, to=Sample(fed.sample(1), 0), result_stays=True) as conversation:
+        for reply in conversation:
+            given[reply.site] = reply.model.meta.get("lost", "")
+            if not given[reply.site]:
+                rows.append((name, reply.site, reply.model.meta["file"], reply.model.meta["digest"]))
     return given

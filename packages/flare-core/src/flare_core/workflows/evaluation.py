@@ -10,7 +10,7 @@ from flare_core.errors import ModelError, RecipeError
 from flare_core.model import FLModel, ParamsType
 from flare_core.selection import MetricMean
 from flare_core.task import TaskName
-from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflow import Sample, TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
 __all__ = ["CrossSiteEval", "FedEval"]
@@ -32,7 +32,7 @@ class FedEval(Workflow):
     def __init__(self, *, min_clients: int) -> None:
         self.min_clients = min_clients
 
-    def run(self, fed: Federation) -> None:
+    def run(self, fed: TrainingFederation) -> None:
         model = fed.load()
         for _ in fed.rounds(1):
             fed.record(_evaluated(fed, model, fed.sample(self.min_clients))[1])
@@ -69,7 +69,7 @@ class CrossSiteEval(Workflow):
         self.models = list(models)
         self.participating_clients = None if participating_clients is None else list(participating_clients)
 
-    def run(self, fed: Federation) -> None:
+    def run(self, fed: TrainingFederation) -> None:
         for _ in fed.rounds(1):
             sites = self._participants(fed)
             results: Results = {site: {} for site in sites}
@@ -83,7 +83,7 @@ class CrossSiteEval(Workflow):
             fed.write(RESULTS, json.dumps(results, indent=2) + "\n")
             _show(fed, results)
 
-    def _candidates(self, fed: Federation, sites: Sample) -> Iterator[tuple[str, FLModel]]:
+    def _candidates(self, fed: TrainingFederation, sites: Sample) -> Iterator[tuple[str, FLModel]]:
         """Each model with its name; one at a time is in memory."""
         for name in SERVER_MODELS:
             if name in self.models and (model := fed.load(name)).params:
@@ -105,7 +105,7 @@ class CrossSiteEval(Workflow):
             else:
                 fed.warn(f"{owner} left before it had submitted its model, which is not evaluated")
 
-    def _participants(self, fed: Federation) -> Sample:
+    def _participants(self, fed: TrainingFederation) -> Sample:
         present = fed.sample(self.min_clients)
         if self.participating_clients is None:
             return present
@@ -116,7 +116,7 @@ class CrossSiteEval(Workflow):
 
 
 def _evaluated(
-    fed: Federation, model: FLModel, sites: Sample, prefix: str = ""
+    fed: TrainingFederation, model: FLModel, sites: Sample, prefix: str = ""
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """Have sites evaluate a model; return their metrics by site, and the means over them."""
     metrics = MetricMean()
@@ -139,7 +139,7 @@ def _evaluated(
     return by_site, {prefix + key: value for key, value in metrics.means().items()}
 
 
-def _show(fed: Federation, results: Results) -> None:
+def _show(fed: TrainingFederation, results: Results) -> None:
     """One table for each metric."""
     models = list(dict.fromkeys(name for by_model in results.values() for name in by_model))
     keys = dict.fromkeys(key for by_model in results.values() for metrics in by_model.values() for key in metrics)

@@ -15,7 +15,7 @@ from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCond
 from flare_core.staleness import discount, rebased
 from flare_core.task import Reply, TaskName
 from flare_core.tensor_blocks import check_finite
-from flare_core.workflow import Federation, Sample, Workflow
+from flare_core.workflow import Sample, TrainingFederation, Workflow
 from flare_core.workflows.advice import WeightsSeen, direction_warning, exclusion_warning
 
 __all__ = ["FedAvg", "applied"]
@@ -107,7 +107,7 @@ class FedAvg(Workflow):
         self._kind: ParamsType | None = None  # of the round's contributions
         self._notes: list[str] = []
 
-    def run(self, fed: Federation) -> None:
+    def run(self, fed: TrainingFederation) -> None:
         model = fed.load()
         self._check_settings(fed, model)
         for round_ in fed.rounds(self.num_rounds):
@@ -150,7 +150,7 @@ class FedAvg(Workflow):
                 score.value, score.round = state[name]
         self._seen = set(state.get("seen", ()))
 
-    def _check_settings(self, fed: Federation, model: FLModel) -> None:
+    def _check_settings(self, fed: TrainingFederation, model: FLModel) -> None:
         """Warn of settings that have no effect in this run, or that contradict the name of a metric.
 
         Raises:
@@ -177,16 +177,16 @@ class FedAvg(Workflow):
         if all(np.asarray(value).dtype.kind in "iub" for value in values.values()):
             fed.warn("the model holds integers only, so every mean is rounded; start from floating-point numbers")
 
-    def _check_weight(self, fed: Federation, reply: Reply) -> None:
+    def _check_weight(self, fed: TrainingFederation, reply: Reply) -> None:
         """Warn of weights that seem forgotten; other aggregators may read other entries of ``meta``, or none."""
         if isinstance(self.aggregator, WeightedMean):
             for text in self._weights.warnings(reply):
                 fed.warn(text)
 
-    def _sample(self, fed: Federation) -> Sample:
+    def _sample(self, fed: TrainingFederation) -> Sample:
         return fed.sample(self.min_clients, count=self.clients_per_round)
 
-    def _replies(self, model: FLModel, fed: Federation) -> Iterator[Reply]:
+    def _replies(self, model: FLModel, fed: TrainingFederation) -> Iterator[Reply]:
         """The round's replies, each as if its site had been given the global model."""
         outgoing, sample = self._outgoing(model, fed), self._sample(fed)
         self._needed = min(self.quorum or len(sample), len(sample))
@@ -199,7 +199,7 @@ class FedAvg(Workflow):
             age = (fed.round or 0) - (reply.round or 0)
             yield reply if age == 0 else rebased(reply, model, discount(age, self.staleness_exponent))
 
-    def _outgoing(self, model: FLModel, fed: Federation) -> FLModel:
+    def _outgoing(self, model: FLModel, fed: TrainingFederation) -> FLModel:
         """What the sites are sent for the global model."""
         return model
 
@@ -209,7 +209,7 @@ class FedAvg(Workflow):
     def _updated(self, model: FLModel, round_: int) -> FLModel:
         return applied(self.aggregator, model, self._kind, self._notes.append)
 
-    def _note(self, fed: Federation, metrics: MetricMean, own: Mapping[str, float], round_: int) -> None:
+    def _note(self, fed: TrainingFederation, metrics: MetricMean, own: Mapping[str, float], round_: int) -> None:
         """Take note of which metrics there are, and say what is wrong with them."""
         self._seen.update(metrics.reported(), own)
         for problem in metrics.problems:
@@ -220,7 +220,7 @@ class FedAvg(Workflow):
         self._unusable.update(metrics.not_numbers)
 
     def _choose(
-        self, fed: Federation, model: FLModel, metrics: MetricMean, means: dict[str, float], round_: int
+        self, fed: TrainingFederation, model: FLModel, metrics: MetricMean, means: dict[str, float], round_: int
     ) -> None:
         """Keep the model that the sites were given if it is the best so far."""
         if self._best is None:
@@ -236,7 +236,7 @@ class FedAvg(Workflow):
         elif self._best.improves(means.get(self._best.key), round_):
             self._keep_best(fed, model, self._best.value)
 
-    def _keep_best(self, fed: Federation, model: FLModel, value: float | None) -> None:
+    def _keep_best(self, fed: TrainingFederation, model: FLModel, value: float | None) -> None:
         fed.save(model, name="best", metric=value)
 
     def _watched(self) -> BestScore | None:
@@ -244,7 +244,7 @@ class FedAvg(Workflow):
             return BestScore(self.stop_cond.key, self.stop_cond.mode)
         return BestScore(self.key_metric, self.key_metric_mode) if self.key_metric else None
 
-    def _should_stop(self, fed: Federation, means: dict[str, float], round_: int) -> bool:
+    def _should_stop(self, fed: TrainingFederation, means: dict[str, float], round_: int) -> bool:
         if self.stop_cond is not None and self.stop_cond.met(means):
             return True
         watched = self._progress
@@ -257,7 +257,7 @@ class FedAvg(Workflow):
         names = (self.key_metric, self.stop_cond.key if self.stop_cond else None)
         return {name for name in names if name is not None}
 
-    def _report_unseen(self, fed: Federation) -> None:
+    def _report_unseen(self, fed: TrainingFederation) -> None:
         is_wanted = self.stop_cond is not None or self.patience is not None or self.key_metric != DEFAULT_KEY_METRIC
         for key in sorted(self._chosen_by() - self._seen):
             if self._seen or self._unusable or is_wanted:  # else the run is simply one without metrics

@@ -12,7 +12,7 @@ from flare_core.errors import ModelError, UnknownKeyError
 from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, flatten, is_trained, key_text, unflatten, working_dtype
 from flare_core.task import Reply
 from flare_core.tensor_blocks import Array, TensorBlocks, tensors_of
-from flare_core.workflow import Federation
+from flare_core.workflow import TrainingFederation
 from flare_core.workflows.fedavg import FedAvg
 
 __all__ = ["Scaffold"]
@@ -50,7 +50,7 @@ class Scaffold(FedAvg):
         self._controls: dict[Key, Array] | None = None  # in at least float32, however the model is kept
         self._sites = 0
 
-    def _outgoing(self, model: FLModel, fed: Federation) -> FLModel:
+    def _outgoing(self, model: FLModel, fed: TrainingFederation) -> FLModel:
         self._sites = len(fed.sites)
         known = {
             key: np.asarray(value)

@@ -11,7 +11,7 @@ from flare_core.events import ModelSaved
 from flare_core.model import FLModel, MetaKey
 from flare_core.selection import MetricMean
 from flare_core.task import Reply, TaskName
-from flare_core.workflow import Federation, Sample
+from flare_core.workflow import Sample, TrainingFederation
 from flare_core.workflows.distribution import distribute
 from flare_core.workflows.fedavg import FedAvg
 
@@ -69,7 +69,7 @@ class Swarm(FedAvg):
         self._searches = 0  # in this round
         self._kept: dict[str, Any] = {}  # the state that is taken over
 
-    def run(self, fed: Federation) -> None:
+    def run(self, fed: TrainingFederation) -> None:
         self._check(fed)
         held = self._recalled(fed) if self._kept else self._first(fed)
         for round_ in fed.rounds(self.num_rounds):
@@ -105,12 +105,12 @@ class Swarm(FedAvg):
         super().restore(state)
         self._kept = dict(state)
 
-    def _check(self, fed: Federation) -> None:
+    def _check(self, fed: TrainingFederation) -> None:
         unknown = [site for site in self.aggregator_sites or () if site not in fed.sites]
         if unknown:
             raise RecipeError(f"aggregator_sites names {unknown[0]!r}; the sites are {', '.join(fed.sites)}")
 
-    def _first(self, fed: Federation) -> _Held:
+    def _first(self, fed: TrainingFederation) -> _Held:
         """Give the initial model to the first who need it."""
         model = fed.load("initial")
         if model.params is None:
@@ -125,7 +125,7 @@ class Swarm(FedAvg):
             )
         return held
 
-    def _spread(self, fed: Federation, model: FLModel, held: _Held) -> None:
+    def _spread(self, fed: TrainingFederation, model: FLModel, held: _Held) -> None:
         """Have those whose turn it is next hold the model, too, until enough do."""
         for site in self._in_turn(fed, held.round):
             if len(held.at) < HOLDERS and site not in held.at:
@@ -133,21 +133,22 @@ class Swarm(FedAvg):
                 if copy is not None and not copy.meta.get("lost"):
                     held.at[site] = copy
 
-    def _train(self, fed: Federation, held: _Held, to: Sample) -> Iterator[Reply]:
+    def _train(self, fed: TrainingFederation, held: _Held, to: Sample) -> Iterator[Reply]:
         """Have sites train; those that could not fetch the model do so once it was found again."""
         while to:
             without, why = [], ""
-            for reply in fed.broadcast(self.task_name, held.given(), to=to, result_stays=True):
-                if lost := reply.model.meta.get("lost"):
-                    without.append(reply.site)
-                    why = f"{reply.site} says: {lost}"
-                else:
-                    yield reply
+            with fed.ask(self.task_name, held.given(), to=to, result_stays=True) as conversation:
+                for reply in conversation:
+                    if lost := reply.model.meta.get("lost"):
+                        without.append(reply.site)
+                        why = f"{reply.site} says: {lost}"
+                    else:
+                        yield reply
             if without:
                 self._search(fed, held, why)
             to = Sample(without, 0)
 
-    def _aggregated(self, fed: Federation, held: _Held, made: dict[str, FLModel]) -> _Held:
+    def _aggregated(self, fed: TrainingFederation, held: _Held, made: dict[str, FLModel]) -> _Held:
         """Have the contributions aggregated by the first in turn who can.
 
         Args:
@@ -192,7 +193,7 @@ class Swarm(FedAvg):
             else:
                 fed.warn(f"round {held.round}: {aggregator} left while it aggregated; the next goes on")
 
-    def _successor(self, fed: Federation, round_: int, aggregator: str, result: FLModel) -> dict[str, FLModel] | None:
+    def _successor(self, fed: TrainingFederation, round_: int, aggregator: str, result: FLModel) -> dict[str, FLModel] | None:
         """Have the next in turn fetch a new model; None if it cannot be had any more. Nobody else may be there."""
         for site in self._in_turn(fed, round_):
             if site != aggregator:
@@ -201,7 +202,7 @@ class Swarm(FedAvg):
                     return None if copy.meta.get("lost") else {site: copy}
         return {} if aggregator in fed.sample(1) else None
 
-    def _search(self, fed: Federation, held: _Held, why: str) -> None:
+    def _search(self, fed: TrainingFederation, held: _Held, why: str) -> None:
         """Have a model that nobody can fetch read from the files of those that had it."""
         self._searches += 1
         found = self._recall(fed, held.round, list(held.at)) if self._searches <= MOST_SEARCHES else None
@@ -220,7 +221,7 @@ class Swarm(FedAvg):
         held.at.update(found.at)
         self._spread(fed, next(iter(found.at.values())), held)
 
-    def _replace_lost(self, fed: Federation, held: _Held, made: dict[str, FLModel]) -> None:
+    def _replace_lost(self, fed: TrainingFederation, held: _Held, made: dict[str, FLModel]) -> None:
         """While too few contributions are left, have those train who have made none: who was lost may be back."""
         while len(made) < self.min_clients:
             others = [site for site in fed.sample(self.min_clients) if site not in made]
@@ -231,7 +232,7 @@ class Swarm(FedAvg):
             for reply in self._train(fed, held, Sample(others, 0)):
                 made[reply.site] = reply.model
 
-    def _in_turn(self, fed: Federation, round_: int) -> Iterator[str]:
+    def _in_turn(self, fed: TrainingFederation, round_: int) -> Iterator[str]:
         """The sites that may aggregate and are there, beginning with whose turn it is."""
         candidates = [site for site in fed.sites if self.aggregator_sites is None or site in self.aggregator_sites]
         first = round_ % len(candidates)
@@ -239,13 +240,13 @@ class Swarm(FedAvg):
             if site in fed.sample(1):
                 yield site
 
-    def _keep_best(self, fed: Federation, model: FLModel, value: float | None) -> None:
+    def _keep_best(self, fed: TrainingFederation, model: FLModel, value: float | None) -> None:
         before, self._best_held = self._best_held, self._held
         if before is not None:
             self._let_go(fed, before)
         fed.events.emit(ModelSaved("best", fed.round, value))
 
-    def _let_go(self, fed: Federation, held: _Held) -> None:
+    def _let_go(self, fed: TrainingFederation, held: _Held) -> None:
         if held is not self._best_held and held is not self._held:
             for model in held.at.values():
                 fed.release(model)
@@ -254,7 +255,7 @@ class Swarm(FedAvg):
         """The rounds whose models the holders must find again after their processes have died."""
         return [held.round for held in (self._held, self._best_held) if held is not None]
 
-    def _recalled(self, fed: Federation) -> _Held:
+    def _recalled(self, fed: TrainingFederation) -> _Held:
         """Find the models of a run that is continued."""
         best = self._kept.get("best_held")
         if best is not None:
@@ -269,7 +270,7 @@ class Swarm(FedAvg):
             )
         return held
 
-    def _recall(self, fed: Federation, round_: int, sites: Sequence[str]) -> _Held | None:
+    def _recall(self, fed: TrainingFederation, round_: int, sites: Sequence[str]) -> _Held | None:
         at: dict[str, FLModel] = {}
         for needed in (self.min_clients, len(fed.sites)):  # wait for more only if those that are there do not have it
             there = fed.sample(needed)
@@ -281,7 +282,7 @@ class Swarm(FedAvg):
                 return _Held(round_, at)
         return None
 
-    def _distribute(self, fed: Federation, held: _Held) -> None:
+    def _distribute(self, fed: TrainingFederation, held: _Held) -> None:
         """Give the last and the best model to all sites, as files."""
         models = {name: each for name, each in (("global", held), ("best", self._best_held)) if each is not None}
 
@@ -306,7 +307,8 @@ def _task(model: FLModel, round_: int, **meta: Any) -> FLModel:
     return FLModel(params=model.params, meta={"round": round_, **meta})
 
 
-def _ask(fed: Federation, task: str, model: FLModel, site: str) -> FLModel | None:
+def _ask(fed: TrainingFederation, task: str, model: FLModel, site: str) -> FLModel | None:
     """Give a task to one site; None if it leaves before it answers."""
-    replies = [reply.model for reply in fed.broadcast(task, model, to=Sample((site,), 0), result_stays=True)]
+    with fed.ask(task, model, to=Sample((site,), 0), result_stays=True) as conversation:
+        replies = [reply.model for reply in conversation]
     return replies[0] if replies else None

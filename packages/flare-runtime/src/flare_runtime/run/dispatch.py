@@ -136,11 +136,11 @@ class Dispatch:
             model = receive_params(answer, self._cell, arrays, timeout_s=patience_s)
         except DownloadError as error:
             raise SiteError(f"{site}: its reply cannot be used: {error}", site=site) from error
-        release = None
-        if isinstance(model.params, LazyParams):
-            self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
-            release = _holding(conversation, site, model.params.release)
-        return _reply(conversation, site, self._filtered(model, site, conversation), release=release)
+        filtered = self._filtered(model, site, conversation)
+        if not isinstance(model.params, LazyParams):
+            return _reply(conversation, site, filtered)
+        self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
+        return _reply(conversation, site, filtered, release=_holding(conversation, site, model.params.release))
 
     def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
         """Return the data of a reply as the job's filters leave them."""

@@ -10,20 +10,20 @@ import types
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from flare_core import Executor, FLModel, ParamsType, RecipeError, SiteChannel, Task
+from flare_core import ParamsType, RecipeError
 from flare_runtime.errors import ScriptError
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import run_external
 
 if TYPE_CHECKING:
-    from flare_runtime.site.site import Site
+    from flare_runtime.site.task_queue import TaskQueue
 
 __all__ = ["ScriptExecutor"]
 
 
-class ScriptExecutor(Executor):
+class ScriptExecutor:
     """Runs one script for the whole run; what the script receives and sends are the tasks and the replies.
 
     Args:
@@ -57,47 +57,38 @@ class ScriptExecutor(Executor):
         self.params_transfer_type = ParamsType(params_transfer_type)
         self.exchange_format = exchange_format
 
-    def execute(self, task: Task, channel: SiteChannel) -> FLModel:
-        """Not used: a script takes its tasks itself.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError("a ScriptExecutor serves a whole run, through run()")
-
-    def run(self, channel: SiteChannel) -> None:
+    def run(self, queue: TaskQueue) -> None:
         """Run the script until it ends.
 
         Raises:
             ScriptError: it did not end with the run; carries its traceback or exit code.
         """
-        site = cast("Site", channel)
-        path = self._locate(site)
+        path = self._locate(queue)
         if self.launch_external_process:
             settings = {
                 "exchange_format": self.exchange_format,
                 "params_transfer_type": self.params_transfer_type.value,
             }
-            run_external(site, [*self.command, *self._program(path), *self.args], settings, [path.parent])
+            run_external(queue, [*self.command, *self._program(path), *self.args], settings, [path.parent])
         else:
-            site.use(Exchange(self.exchange_format, self.params_transfer_type, site.warn))
-            self._run_here(site, path)
-        if site.owes_reply():
+            queue.use(Exchange(self.exchange_format, self.params_transfer_type, queue.context.warn))
+            self._run_here(queue, path)
+        if queue.owes_reply():
             raise ScriptError(
-                f"{site.site}: {self.script} returned {site.progress} although the run goes on; keep it in its"
+                f"{queue.site}: {self.script} returned {queue.progress} although the run goes on; keep it in its"
                 " 'while flare.is_running():' loop until that is false",
-                site=site.site,
+                site=queue.site,
             )
 
-    def _locate(self, site: Site) -> Path:
+    def _locate(self, queue: TaskQueue) -> Path:
         path = Path(self.script)
         if not path.is_absolute():
-            return site.code.locate(self.script)
+            return queue.context.code.locate(self.script)
         if not path.is_file():
             raise ScriptError(
-                f"{site.site}: {path} is not installed here; the job expects it at every site, so install it, or have"
+                f"{queue.site}: {path} is not installed here; the job expects it at every site, so install it, or have"
                 " the recipe take a local file, which travels with the job",
-                site=site.site,
+                site=queue.site,
             )
         return path
 
@@ -108,34 +99,34 @@ class ScriptExecutor(Executor):
             return ["-m", ".".join(place.with_suffix("").parts)]
         return [str(path)]
 
-    def _run_here(self, site: Site, path: Path) -> None:
+    def _run_here(self, queue: TaskQueue, path: Path) -> None:
         main = _main_module(path, self.script)
-        site.state.start_script(path, self.args, main)
+        queue.state.start_script(path, self.args, main)
         try:
             exec(_compiled(path), main.__dict__)
         except SystemExit as error:
-            self._check_exit(site, error)
+            self._check_exit(queue, error)
         except BaseException as error:
             name = type(error).__name__
             raise ScriptError(
-                f"{site.site}: {self.script} failed {site.progress} with {name}: {error}{_remedy(error, site)}",
-                site=site.site,
+                f"{queue.site}: {self.script} failed {queue.progress} with {name}: {error}{_remedy(error, queue)}",
+                site=queue.site,
                 details=_traceback_of(error),
             ) from error
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
 
-    def _check_exit(self, site: Site, error: SystemExit) -> None:
+    def _check_exit(self, queue: TaskQueue, error: SystemExit) -> None:
         code = error.code
         if code is None or code == 0:
             return  # as if it had returned
-        if site.ended and isinstance(code, int):
-            raise ScriptError(f"{site.site}: {self.script} ended with exit code {code} after the run", site=site.site)
+        if queue.ended and isinstance(code, int):
+            raise ScriptError(f"{queue.site}: {self.script} ended with exit code {code} after the run", site=queue.site)
         raise ScriptError(
-            f"{site.site}: {self.script} called sys.exit({code!r}) {site.progress};"
-            f" what it printed before is in the run's sites/{site.site}/log.txt",
-            site=site.site,
+            f"{queue.site}: {self.script} called sys.exit({code!r}) {queue.progress};"
+            f" what it printed before is in the run's sites/{queue.site}/log.txt",
+            site=queue.site,
             details=_traceback_of(error),
         ) from error
 
@@ -166,17 +157,17 @@ def _main_module(path: Path, script: str) -> types.ModuleType:
     return module
 
 
-def _remedy(error: BaseException, site: Site) -> str:
+def _remedy(error: BaseException, queue: TaskQueue) -> str:
     """What helps against an error that newcomers meet."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return (
-            f". Install it at {site.site}, if it is a package; a module of the job's own travels if it lies beside the"
+            f". Install it at {queue.site}, if it is a package; a module of the job's own travels if it lies beside the"
             " script, or by recipe.add_client_file(…)"
         )
     name = error.filename if isinstance(error, FileNotFoundError) else None
     if isinstance(name, str) and name and not PurePosixPath(name).is_absolute():
         return (
-            f". Scripts run in the folder of their site, {site.folder.path}; give the whole path of data at the site,"
+            f". Scripts run in the folder of their site, {queue.context.folder}; give the whole path of data at the site,"
             " and find files beside the script with Path(__file__).parent"
         )
     if isinstance(error, EOFError) and "reading a line" in str(error):

@@ -41,7 +41,7 @@ from flare_tensor_downloader import DownloadError, LazyParams, UnknownReferenceE
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:
-    from flare_runtime.site.site import Site
+    from flare_runtime.site.task_queue import TaskQueue
 
 __all__ = ["ScriptHost", "end_external_processes", "run_external"]
 
@@ -124,11 +124,11 @@ def end_external_processes() -> None:
     ScriptHost.end_all()
 
 
-def run_external(site: Site, command: list[str], settings: dict[str, str], import_from: list[Path]) -> None:
+def run_external(queue: TaskQueue, command: list[str], settings: dict[str, str], import_from: list[Path]) -> None:
     """Run a script as its own process until it ends.
 
     Args:
-        site: whose script it is; the calling thread serves it.
+        queue: the tasks of the script's site; the calling thread serves it.
         command: the whole command line.
         settings: how the script gets its arrays; told to it when it connects.
         import_from: folders of modules, before the job's code.
@@ -136,13 +136,13 @@ def run_external(site: Site, command: list[str], settings: dict[str, str], impor
         ScriptError: it could not be started, or ended with another code than 0.
         ScriptKilledError: it was killed by SIGKILL.
     """
-    host = ScriptHost.of(site.cell)
-    script = host.scripts[site.site] = _Script(site, host, settings, import_from)
+    host = ScriptHost.of(queue.context.cell)
+    script = host.scripts[queue.site] = _Script(queue, host, settings, import_from)
     try:
         script.start(command)
         script.serve()
     finally:
-        del host.scripts[site.site]
+        del host.scripts[queue.site]
         script.kill()
 
 
@@ -157,7 +157,7 @@ class _Rank:
 class _Script:
     """One script's process. Handlers only note what came; the site's thread does the work."""
 
-    site: Site
+    queue: TaskQueue
     host: ScriptHost
     settings: dict[str, str]
     import_from: list[Path]
@@ -173,10 +173,10 @@ class _Script:
     @property
     def prefix(self) -> str:
         """What the names of the script's cells begin with, one for each of its ranks."""
-        return f"{self.host.cell.name}.{self.site.site}."
+        return f"{self.host.cell.name}.{self.queue.site}."
 
     def start(self, command: list[str]) -> None:
-        log = self.site.folder.path / "log.txt"
+        log = self.queue.context.files.path / "log.txt"
         self._log_start = log.stat().st_size if log.exists() else 0
         environment = {
             **os.environ,
@@ -184,19 +184,19 @@ class _Script:
             ADDRESS_VARIABLE: self.host.address,
             SECRET_VARIABLE: self.host.secret.hex(),
             HOST_VARIABLE: self.host.cell.name,
-            SITE_VARIABLE: self.site.site,
+            SITE_VARIABLE: self.queue.site,
             # python3 and torchrun are those of the environment that this process runs in, activated or not.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(self._python_path()),
         }
-        if self.site.folder.temporary is not None:
-            environment["TMPDIR"] = str(self.site.folder.temporary)
-        is_sent = isinstance(self.site.folder.log, SiteLog)  # which has to see what is printed
+        if self.queue.context.files.temporary is not None:
+            environment["TMPDIR"] = str(self.queue.context.files.temporary)
+        is_sent = isinstance(self.queue.context.files.log, SiteLog)  # which has to see what is printed
         with log.open("ab") as output:
             try:
                 self._process = subprocess.Popen(
                     command,
-                    cwd=self.site.folder.path,
+                    cwd=self.queue.context.files.path,
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE if is_sent else output,
@@ -205,32 +205,32 @@ class _Script:
                 )
             except OSError as error:
                 raise ScriptError(
-                    f"{self.site.site}: {command[0]!r} cannot be started ({error.strerror}); is it installed, and on"
+                    f"{self.queue.site}: {command[0]!r} cannot be started ({error.strerror}); is it installed, and on"
                     " the PATH of this process?",
-                    site=self.site.site,
+                    site=self.queue.site,
                 ) from error
         give_way(self._process.pid, 0)  # a session of its own knows nothing of this one's
         if is_sent:
-            self._pump = threading.Thread(target=self._copy_output, name=f"flare-output-{self.site.site}", daemon=True)
+            self._pump = threading.Thread(target=self._copy_output, name=f"flare-output-{self.queue.site}", daemon=True)
             self._pump.start()
-        threading.Thread(target=self._await_exit, name=f"flare-exit-{self.site.site}", daemon=True).start()
+        threading.Thread(target=self._await_exit, name=f"flare-exit-{self.queue.site}", daemon=True).start()
 
     def _copy_output(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        log = self.site.folder.log.buffer
+        log = self.queue.context.files.log.buffer
         with self._process.stdout as output:
             while piece := os.read(output.fileno(), 1 << 16):  # whatever happens: a full pipe would stop the script
                 try:
                     log.write(piece)
                     log.flush()
                 except (OSError, ValueError) as error:  # a full disk; or it is closed, and a child prints on
-                    logger.warning("output lost site=%s bytes=%s reason=%s", self.site.site, len(piece), error)
+                    logger.warning("output lost site=%s bytes=%s reason=%s", self.queue.site, len(piece), error)
 
     def serve(self) -> None:
         """Relay until the process has ended and nothing of it is left to read."""
         while True:
-            self.site.turns.wait(self.site.seat, self._has_work, self._patience_s())
+            self.queue.turns.wait(self.queue.seat, self._has_work, self._patience_s())
             while self._events:
                 kind, value = self._events.popleft()
                 self._handlers()[kind](value)
@@ -239,10 +239,10 @@ class _Script:
                 break
             if self._is_forsaken():
                 raise ScriptError(
-                    f"{self.site.site}: its script has left {self.site.progress} although the run goes on, and its"
+                    f"{self.queue.site}: its script has left {self.queue.progress} although the run goes on, and its"
                     f" process, which {self._why_alive()}, does not end; keep it in its 'while flare.is_running():'"
                     " loop until that is false",
-                    site=self.site.site,
+                    site=self.queue.site,
                     details=self._tail(),
                 )
         assert self._process is not None
@@ -251,22 +251,22 @@ class _Script:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             problem = ScriptKilledError if code == -signal.SIGKILL else ScriptError
             raise problem(
-                f"{self.site.site}: its script {how} {self.site.progress}", site=self.site.site, details=self._tail()
+                f"{self.queue.site}: its script {how} {self.queue.progress}", site=self.queue.site, details=self._tail()
             )
 
     def hello(self) -> dict[str, Any]:
         return {
-            "job_id": self.site.job_id,
-            "config": self.site.config,
-            "passes_tensors_on": self.site.passes_tensors_on,
-            "decomposers": self.site.decomposers,
-            "folder": str(self.site.folder.path),
+            "job_id": self.queue.job_id,
+            "config": self.queue.config,
+            "passes_tensors_on": self.queue.passes_tensors_on,
+            "decomposers": self.queue.context.decomposers,
+            "folder": str(self.queue.context.files.path),
             **self.settings,
         }
 
     def leaves_out(self, error: DownloadError) -> bool:
         """Whether the script may leave the task that it was given; if it has several ranks, they have begun it."""
-        return len(self._ranks) == 1 and self.site.leaves_out(error)
+        return len(self._ranks) == 1 and self.queue.leaves_out(error)
 
     def asked(self, message: Message) -> None:
         rank = message.payload[1]
@@ -282,7 +282,7 @@ class _Script:
         self.wake()
 
     def wake(self) -> None:
-        self.site.turns.wake(self.site.seat)
+        self.queue.turns.wake(self.queue.seat)
 
     def kill(self) -> None:
         """End the process and what it started: with a request first, then by force."""
@@ -310,15 +310,15 @@ class _Script:
     def _is_forsaken(self) -> bool:
         """Whether there is a task that nobody will take, although the process does not end."""
         is_patient = self._left_at is None or time.monotonic() < self._left_at + EXIT_S
-        return not is_patient and not self._exit.is_set() and not self.site.ended and self.site.owes_task()
+        return not is_patient and not self._exit.is_set() and not self.queue.ended and self.queue.owes_task()
 
     def _why_alive(self) -> str:
         return "other ranks keep alive" if len(self._ranks) > 1 else "a thread or a child of it keeps alive"
 
     def _is_due(self, number: int, rank: _Rank) -> bool:
         if number == 0:
-            return self.site.has_news()
-        return rank.taken < len(self._tasks) or self.site.ended
+            return self.queue.has_news()
+        return rank.taken < len(self._tasks) or self.queue.ended
 
     def _is_linked(self) -> bool:
         return any(peer.startswith(self.prefix) for peer in self.host.cell.peers)
@@ -328,7 +328,7 @@ class _Script:
             "next": self._on_next,
             "reply": self._on_reply,
             "log": self._on_log,
-            "warn": self.site.warn,
+            "warn": self.queue.context.warn,
             "left": self._on_left,
         }
 
@@ -346,7 +346,7 @@ class _Script:
         model = receive_params(model, self.host.cell)
         theirs = model.params
         try:
-            offer = self.site.send_reply(model)
+            offer = self.queue.send_reply(model)
         except DownloadError as error:
             if self._has_died(error):
                 return  # which is said in the end
@@ -364,7 +364,7 @@ class _Script:
 
     def _on_log(self, value: list[Any]) -> None:
         key, content, kind, step = value
-        self.site.log(key, content, kind=kind, step=step)
+        self.queue.log(key, content, kind=kind, step=step)
 
     def _give_tasks(self) -> None:
         for number, rank in sorted(self._ranks.items()):
@@ -372,18 +372,18 @@ class _Script:
                 continue
             rank.waits = False
             task = self._task_for(number, rank)
-            if task is None and number == 0 and not self.site.ended:  # it was withdrawn a moment ago
+            if task is None and number == 0 and not self.queue.ended:  # it was withdrawn a moment ago
                 rank.waits = True
                 continue
             rank.taken += 1
             if task is None:
                 self._send_task(rank, None)
                 continue
-            outgoing, offer = send_params(task.model, self.site.downloader)
+            outgoing, offer = send_params(task.model, self.queue.context.downloader)
             if offer is None:
-                self.site.release_task()
+                self.queue.release_task()
             else:
-                offer.when_released(self.site.release_task)
+                offer.when_released(self.queue.release_task)
             self._send_task(rank, [task.name, task.id, outgoing])
 
     def _send_task(self, rank: _Rank, task: list[Any] | None) -> None:
@@ -395,15 +395,16 @@ class _Script:
     def _task_for(self, number: int, rank: _Rank) -> Task | None:
         if number != 0:  # the other ranks learn what rank 0 was given, without the model
             return self._tasks[rank.taken] if rank.taken < len(self._tasks) else None
-        task = self.site.take()
+        task = self.queue.take()
         if task is not None:
-            known = FLModel(current_round=task.model.current_round, total_rounds=task.model.total_rounds)
+            model = task.model
+            known = FLModel(current_round=model.current_round, total_rounds=model.total_rounds)
             self._tasks.append(Task(task.name, known, task.id))
         return task
 
     def _python_path(self) -> list[str]:
         given = os.environ.get("PYTHONPATH")
-        return [*map(str, self.import_from), str(self.site.code.root), *([given] if given else [])]
+        return [*map(str, self.import_from), str(self.queue.context.code.root), *([given] if given else [])]
 
     def _await_exit(self) -> None:
         assert self._process is not None
@@ -425,7 +426,7 @@ class _Script:
 
     def _tail(self) -> str:
         """The last lines that the script printed."""
-        path: Path = self.site.folder.path / "log.txt"
+        path: Path = self.queue.context.files.path / "log.txt"
         with path.open("rb") as file:
             file.seek(max(self._log_start, path.stat().st_size - TAIL_BYTES))
             return file.read().decode(errors="replace").strip()

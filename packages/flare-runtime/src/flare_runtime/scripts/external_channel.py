@@ -86,8 +86,8 @@ class ExternalChannel(SiteChannel):
         until = None if timeout_s is None else time.monotonic() + timeout_s
         while (task := self._next_given(until)) is not None:
             try:
-                task.model = self._fetched(task)
-                task.model = self._exchange.to_script(task)
+                task.data = self._fetched(task)
+                task.data = self._exchange.to_script(task)
             except DownloadError as error:
                 lost = [self.site, isinstance(error, UnknownReferenceError), str(error)]
                 if not self._cell.request(self._host, "script.lost", lost).payload:

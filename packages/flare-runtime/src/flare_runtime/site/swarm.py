@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import cast
 
-from flare_core import FLModel, Reply, SiteChannel, Task, TaskName
+from flare_core import FLModel, Reply, Task, TaskName
 from flare_core.aggregation import Aggregator, WeightedMean
 from flare_core.workflows.fedavg import applied
-from flare_runtime.site.beside import BesideExecutor
 from flare_runtime.site.site import Site
+from flare_runtime.site.site_executor import SiteExecutor
 from flare_tensor_downloader import DownloadError, read_file, write_file
 
 __all__ = ["SwarmExecutor"]
 
 
-class SwarmExecutor(BesideExecutor):
+class SwarmExecutor(SiteExecutor):
     """Does the tasks of :class:`flare_core.workflows.Swarm` other than training.
 
     In a run that is continued after its processes have died, each model that is held lies in the site's folder, too, as
@@ -35,7 +34,7 @@ class SwarmExecutor(BesideExecutor):
     ) -> None:
         self.aggregator = aggregator or WeightedMean(site_weights=aggregation_weights, exclude=exclude_vars)
 
-    def do(self, task: Task, site: Site) -> FLModel:
+    def execute(self, task: Task, site: Site) -> FLModel:
         """Do one task."""
         work: dict[str, Callable[[Task, Site], FLModel]] = {
             TaskName.SWARM_AGGREGATE: self._aggregate,
@@ -44,10 +43,8 @@ class SwarmExecutor(BesideExecutor):
         }
         return work[task.name](task, site)
 
-    def run(self, channel: SiteChannel) -> None:
-        """Do the tasks until the run is over."""
-        super().run(channel)
-        for path in cast(Site, channel).folder.path.glob("swarm-*.safetensors"):
+    def finish(self, site: Site) -> None:
+        for path in site.folder.glob("swarm-*.safetensors"):
             path.unlink()
 
     def _aggregate(self, task: Task, site: Site) -> FLModel:
@@ -57,7 +54,7 @@ class SwarmExecutor(BesideExecutor):
             try:
                 kind = model.params_type
                 model.params = site.peers.look_at(model.params)
-                self.aggregator.add(Reply(name, TaskName.TRAIN, model, task.model.current_round))
+                self.aggregator.add(Reply(name, TaskName.TRAIN, model, task.round))
             except DownloadError as error:
                 return FLModel(meta={"lost": str(error), "site": name})
         task.model.params = applied(self.aggregator, FLModel(params=task.model.params), kind, site.warn).params
@@ -65,11 +62,11 @@ class SwarmExecutor(BesideExecutor):
 
     def _hold(self, task: Task, site: Site) -> FLModel:
         params = task.model.params or {}
-        if site.folder.is_durable:
+        if site.files.is_durable:
             round_ = task.model.meta["round"]
             write_file(_file(site, round_), params)
             needed = {_file(site, each) for each in (round_, round_ - 1, *task.model.meta.get("keep", ()))}
-            for path in set(site.folder.path.glob("swarm-*.safetensors")) - needed:
+            for path in set(site.folder.glob("swarm-*.safetensors")) - needed:
                 path.unlink()
         return FLModel(params=params)
 
@@ -79,4 +76,4 @@ class SwarmExecutor(BesideExecutor):
 
 
 def _file(site: Site, round_: int) -> Path:
-    return site.folder.path / f"swarm-{round_}.safetensors"
+    return site.folder / f"swarm-{round_}.safetensors"

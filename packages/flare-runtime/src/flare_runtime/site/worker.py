@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import gc
 import logging
 import mmap
 import os
@@ -31,6 +30,7 @@ from flare_runtime.logs import log_to
 from flare_runtime.processes.cores import keep_to_core
 from flare_runtime.processes.job_process import IN_ORDER, KILLED_SCRIPT, LOST_SERVER, make_scratch
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.scripts.executor import ScriptExecutor
 from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.lanes import Lane
@@ -40,10 +40,11 @@ from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.log import SiteLog
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
+from flare_runtime.site.site_executor import SiteExecutor
+from flare_runtime.site.task_queue import TaskQueue
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
-from flare_transport.links.allocator import share_arenas
 
 __all__ = ["run_worker"]
 
@@ -87,8 +88,6 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
         # do: the system stops a process that asks a terminal for something from the background.
         os.setsid()
     keep_to_core(plan.core)
-    share_arenas(len(plan.sites))
-    gc.freeze()  # what was forked is not looked at again, so its pages stay shared
     os.environ.update(plan.environment)
     _redirect_output(RunFolder(plan.run_folder).log)
     faulthandler.enable(plan.crash_file.open("w"), all_threads=False)
@@ -112,15 +111,10 @@ def _redirect_output(log: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What does some of a site's tasks, and the site's end of the run for those."""
+    """An executor and its tasks."""
 
-    tasks: tuple[str, ...]
-    executor: Executor
-    site: Site
-
-    def does(self, task: str) -> bool:
-        """Whether a task of the site's is for this."""
-        return task in self.tasks or "*" in self.tasks
+    executor: Executor | SiteExecutor | ScriptExecutor
+    queue: TaskQueue
 
 
 class _Worker:
@@ -135,6 +129,7 @@ class _Worker:
         self._note = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
         self._index = {name: index for index, name in enumerate(plan.sites)}
         self._turns = Turns(self._announce, lane)
+        self._sites: dict[str, Site] = {}
         self._parts: dict[str, list[_Part]] = {name: [] for name in plan.sites}
         self._logs: list[SiteLog] = []
         self._link = SocketLink(plan.link_to, connection)
@@ -163,16 +158,20 @@ class _Worker:
         parts = self._all_parts()
         self._left = len(parts)
         threads = [
-            threading.Thread(target=self._serve, args=(part,), name=f"flare-site-{part.site.site}", daemon=True)
+            threading.Thread(target=self._serve, args=(part,), name=f"flare-site-{part.queue.site}", daemon=True)
             for part in parts
         ]
         for part in parts:
-            if part.site.turns is self._turns:
-                part.site.turns.join(part.site.seat)
+            if part.queue.turns is self._turns:
+                part.queue.turns.join(part.queue.seat)
+        for site in self._sites.values():
+            site.begin()
         for thread in threads:
             thread.start()
         self._cell.send(self._plan.server, "ready", list(self._plan.sites))
         self._finished.wait()
+        for site in self._sites.values():
+            site.end(RunStatus.FINISHED, "")
         end_external_processes()
         for log in self._logs:
             log.close()
@@ -201,48 +200,60 @@ class _Worker:
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
         filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
         _check_tasks(name, app.executors)
+        site = self._sites[name] = Site(
+            name,
+            self._plan,
+            cell=self._cell,
+            downloader=self._downloader,
+            files=SiteFolder(path, log, temporary, is_durable=journal is not None),
+            task_filters=filters[0],
+            result_filters=filters[1],
+            states_folder=None if journal is None else journal.folder,
+        )
+        site.observe(observers_of(app.components), parameters_of(job))
         for entry in app.executors:
             executor = _built(entry)
-            beside = executor.works_beside
-            takes_turns = not beside and not getattr(executor, "launch_external_process", False)
-            site = Site(
-                name,
-                self._plan,
-                cell=self._cell,
-                downloader=self._downloader,
+            takes_turns = isinstance(executor, ScriptExecutor) and not executor.launch_external_process
+            queue = TaskQueue(
+                site,
+                entry.tasks,
                 turns=self._turns if takes_turns else Turns(),
                 shares_process=takes_turns,
-                folder=SiteFolder(path, log, temporary, is_durable=journal is not None),
-                task_filters=[] if beside else filters[0],
-                result_filters=[] if beside else filters[1],
-                journal=None if beside else journal,
+                journal=journal if isinstance(executor, ScriptExecutor) else None,
+                is_filtered=not isinstance(executor, SiteExecutor),
             )
-            if not beside:
-                site.observe(observers_of(app.components), parameters_of(job))
-            self._parts[name].append(_Part(entry.tasks, executor, site))
+            self._parts[name].append(_Part(executor, queue))
 
     def _serve(self, part: _Part) -> None:
-        site = part.site
-        shared = site.turns is self._turns
+        queue, site = part.queue, part.queue.context
+        shared = queue.turns is self._turns
         if shared:
-            site.turns.begin(site.seat)
+            queue.turns.begin(queue.seat)
+        outcome, problem = RunStatus.FAILED, ""
         try:
-            site.serve(part.executor)
-        except (PeerLostError, UnreachableError):
-            logger.exception("server lost site=%s", site.site)
+            _execute(part)
+            outcome = RunStatus.FINISHED
+        except (PeerLostError, UnreachableError) as error:
+            logger.exception("server lost site=%s", site.name)
             self._is_cut_off = True
+            outcome, problem = RunStatus.ABORTED, str(error)
         except ScriptKilledError as error:
+            problem = str(error)
             if self._plan.connect is None:  # nobody starts it again
                 self._report(site, str(error.args[0]), error.details)
             elif not self._is_lost:
                 self._leave(site, str(error.args[0]))
         except SiteError as error:
+            problem = str(error)
             self._report(site, str(error.args[0]), error.details)
         except BaseException as error:
-            self._report(site, f"{site.site}: {type(error).__name__}: {error}", traceback.format_exc().rstrip())
+            problem = str(error)
+            self._report(site, f"{site.name}: {type(error).__name__}: {error}", traceback.format_exc().rstrip())
         finally:
+            if outcome is not RunStatus.FINISHED:
+                site.end(outcome, problem)
             if shared:
-                site.turns.leave(site.seat)
+                queue.turns.leave(queue.seat)
             with self._lock:
                 self._left -= 1
                 if self._left == 0:
@@ -259,7 +270,7 @@ class _Worker:
         if self._is_lost:  # then it was ended from here
             return
         site.note(details or message)
-        self._cell.send(self._plan.server, "failed", [site.site, message, details])
+        self._cell.send(self._plan.server, "failed", [site.name, message, details])
 
     def _announce(self, seat: Seat) -> None:
         struct.pack_into("<i", self._note, 0, self._index[seat.name])
@@ -273,28 +284,29 @@ class _Worker:
         return checked
 
     def _on_task(self, message: Message) -> None:
-        task_id, names, task, model, stays = message.payload
+        number, names, task, *_ = message.payload
         names = names or self._plan.sites
-        for number, name in enumerate(names):
-            part = next(each for each in self._parts[name] if each.does(task))
-            part.site.deliver(partial(_copy_of, message) if number else lambda: Task(task, model, task_id, stays))
+        for name in names:
+            part = next(each for each in self._parts[name] if each.queue.takes(task))
+            part.queue.deliver(number, partial(_task_of, message))
 
     def _on_withdraw(self, message: Message) -> None:
-        for name in message.payload:
+        number, names = message.payload
+        for name in names:
             for part in self._parts.get(name, ()):
-                part.site.withdraw()
+                part.queue.withdraw(number)
 
     def _on_end(self, message: Message) -> None:
         for part in self._all_parts():
-            part.site.end()
+            part.queue.end()
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         """End the process with its server: nobody is left to whom anything could be told."""
         # Others are scripts, whose end is noticed elsewhere.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
             self._is_lost = True  # before its script is ended, which would look like a failure
-            for part in self._all_parts():
-                part.site.close(RunStatus.ABORTED, f"{peer} is gone")
+            for site in self._sites.values():
+                site.end(RunStatus.ABORTED, f"{peer} is gone")
             end_external_processes()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
@@ -303,16 +315,30 @@ class _Worker:
             os._exit(LOST_SERVER)
 
 
-def _copy_of(message: Message) -> Task:
-    """Decode a task message once more, into arrays that share no memory with those decoded before."""
+def _task_of(message: Message) -> Task:
+    """Decode a task message, which can be for several sites, into arrays that share no memory with earlier ones."""
     header = [message.kind, message.to, message.sender, message.topic, message.id, message.lengths, message.extra]
-    task_id, _, task, model, stays = Message(header, bytearray(message.body)).payload
-    return Task(task, model, task_id, stays)
+    number, _, name, round_, data, stays = Message(header, bytearray(message.body)).payload
+    return Task(name, data, number, round=round_, result_stays=stays)
 
 
-def _built(entry: ExecutorEntry) -> Executor:
+def _execute(part: _Part) -> None:
+    """Have an executor do its tasks until the run is over."""
+    executor, queue = part.executor, part.queue
+    if isinstance(executor, ScriptExecutor):
+        executor.run(queue)
+        return
+    while not queue.ended:
+        task = queue.next_task()
+        if task is not None:
+            queue.send_reply(executor.execute(task, queue.context))
+    if isinstance(executor, SiteExecutor):
+        executor.finish(queue.context)
+
+
+def _built(entry: ExecutorEntry) -> Executor | SiteExecutor | ScriptExecutor:
     executor = entry.executor.build()
-    if not isinstance(executor, Executor):
+    if not isinstance(executor, Executor | SiteExecutor | ScriptExecutor):
         raise JobError(f"{type(executor).__name__} is no Executor; derive it from flare_core.Executor")
     return executor
 

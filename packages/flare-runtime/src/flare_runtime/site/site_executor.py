@@ -1,0 +1,36 @@
+"""Flare's own executors, which work with the models that the server and the sites hold."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from typing import Any
+
+from flare_core import FLModel, Task
+from flare_runtime.site.site import Site
+from flare_tensor_downloader import write_file
+
+__all__ = ["KeepModelExecutor", "SiteExecutor"]
+
+
+class SiteExecutor(ABC):
+    """Does tasks of Flare's own workflows, on models that have passed the filters of the sites that made them."""
+
+    @abstractmethod
+    def execute(self, task: Task, site: Site) -> Any:
+        """Do one task, and return the reply."""
+
+    def finish(self, site: Site) -> None:
+        """Clean up when the run is over."""
+
+
+class KeepModelExecutor(SiteExecutor):
+    """Writes the models that the site is given into its folder, as safetensors; answers with the file's digest."""
+
+    def execute(self, task: Task, site: Site) -> FLModel:
+        """Write one model."""
+        path = site.folder / f"{task.model.meta['name']}_model.safetensors"
+        write_file(path, task.model.params or {})
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FLModel(meta={"file": path.name, "digest": digest[:16]})

@@ -1,0 +1,323 @@
+"""TaskQueue: the tasks of a site that one executor does, one after the other."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core import FLModel, SiteChannel, Task, flatten, unflatten
+from flare_core.model import MetaKey
+from flare_runtime.scripts.exchange import Exchange
+from flare_runtime.scripts.journal import Journal
+from flare_runtime.scripts.process_state import ProcessState
+from flare_runtime.scripts.turns import Seat, Turns
+from flare_runtime.site.folder import RECEIVED
+from flare_runtime.site.site import Site
+from flare_tensor_downloader import (
+    DownloadError,
+    LazyParams,
+    Offer,
+    Payload,
+    TensorMemory,
+    UnknownReferenceError,
+    pack_payload,
+    receive_params,
+    send_params,
+)
+
+__all__ = ["TaskQueue"]
+
+
+@dataclass(slots=True, eq=False)
+class _Delivery:
+    """A task that has come.
+
+    Attributes:
+        number: the task's id.
+        decode: makes the task, with arrays of its own.
+        is_withdrawn: whether its result is no longer wanted.
+    """
+
+    number: int
+    decode: Callable[[], Task]
+    is_withdrawn: bool = False
+
+
+class TaskQueue(SiteChannel):
+    """One executor's end of a site: it takes a task, does it, and replies, before it takes the next.
+
+    One thread works with a queue at a time, and it holds the turn of its process while it does.
+
+    Args:
+        context: the site.
+        tasks: the names of the tasks that it takes; ``*`` stands for all others.
+        turns: the scripts with which its script takes turns.
+        shares_process: whether its process has scripts of other sites.
+        journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
+        is_filtered: whether the site's filters apply. Only Flare's own executors, which pass on models that have been
+            filtered before, go without.
+    """
+
+    def __init__(
+        self,
+        context: Site,
+        tasks: tuple[str, ...] = ("*",),
+        *,
+        turns: Turns,
+        shares_process: bool = False,
+        journal: Journal | None = None,
+        is_filtered: bool = True,
+    ) -> None:
+        self.context = context
+        self.tasks = tasks
+        self.site = context.name
+        self.job_id = context.job_id
+        self.config = context.config
+        self.turns = turns
+        self.state = ProcessState(
+            folder=context.files.path,
+            roots=[context.code.root],
+            output=context.files.log,
+            seed=context.plan.seed(context.name),
+            channel=self,
+            variables=_variables(context),
+            temporary=context.files.temporary,
+        )
+        self.seat = Seat(context.name, self.state.enter if shares_process else _nothing)
+        self._is_filtered = is_filtered
+        self._exchange: Exchange | None = None
+        self._inbox: deque[_Delivery] = deque()
+        self._current: _Delivery | None = None
+        self._told = threading.Condition()  # that tasks are withdrawn, or the run is over
+        self._over = False
+        self._task: Task | None = None
+        self._replied = 0
+        self._lazy: LazyParams | Payload | None = None  # where the arrays of the current task are fetched
+        self._journal = journal
+        self._memory = TensorMemory() if context.downloader.settings.skip_unchanged else None
+
+    def takes(self, task: str) -> bool:
+        """Whether tasks of that name are for this queue."""
+        return task in self.tasks or "*" in self.tasks
+
+    @property
+    def ended(self) -> bool:
+        """Whether the server has said that the run is over, and every task was taken."""
+        return self._over and not self._inbox
+
+    @property
+    def passes_tensors_on(self) -> bool:
+        """Whether no filter here looks at what the script receives and sends."""
+        return not self._is_filtered or not self.context.has_filters
+
+    @property
+    def progress(self) -> str:
+        """How far the site has come, for messages."""
+        if self._task is not None:
+            round_ = self._task.round
+            return f"in the task '{self._task.name}'" if round_ is None else f"in round {round_}"
+        if not self._replied:
+            return "before its first task"
+        return f"after {self._replied} task{'s' if self._replied > 1 else ''}"
+
+    def use(self, exchange: Exchange) -> None:
+        """Convert the models of tasks and replies."""
+        self._exchange = exchange
+
+    def deliver(self, number: int, decode: Callable[[], Task]) -> None:
+        """Add a task that has come; called by the thread that reads the link."""
+        self._inbox.append(_Delivery(number, decode))
+        self.turns.wake(self.seat)
+
+    def withdraw(self, number: int) -> None:
+        """Drop a task whose result is no longer wanted; called by the thread that reads the link."""
+        with self._told:
+            for delivery in (*self._inbox, self._current):
+                if delivery is not None and delivery.number == number:
+                    delivery.is_withdrawn = True
+            self._told.notify_all()
+
+    def leaves_out(self, error: DownloadError) -> bool:
+        """Drop the current task, whose data cannot be fetched, if it was withdrawn; return whether it was.
+
+        If the server has dropped the data, it has withdrawn the task, or is about to; but that message comes over
+        another lane, maybe later. So this waits for it.
+        """
+        current, task = self._current, self._task
+        is_gone = isinstance(error, UnknownReferenceError) and task is not None and not task.result_stays
+        with self._told:
+            if is_gone:
+                self._told.wait_for(lambda: self._over or (current is not None and current.is_withdrawn))
+            if not (current is not None and current.is_withdrawn) and not (is_gone and self._over):
+                return False
+        self._task = None
+        return True
+
+    def end(self) -> None:
+        """Announce that no task will come any more."""
+        with self._told:
+            self._over = True
+            self._told.notify_all()
+        self.turns.wake(self.seat)
+
+    def has_news(self) -> bool:
+        """Whether a task has come, or the run is over."""
+        return bool(self._inbox) or self._over
+
+    def owes_task(self) -> bool:
+        """Whether a task has come that was not answered, or not even taken."""
+        return self._task is not None or any(not each.is_withdrawn for each in self._inbox)
+
+    def owes_reply(self) -> bool:
+        """Whether a task that was taken is unanswered, or one comes before the run is over."""
+        while self._task is None:
+            self.turns.wait(self.seat, self.has_news)
+            if self._over or self.owes_task():
+                break
+            self._inbox.clear()  # withdrawn, all of them
+        return self.owes_task()
+
+    def next_task(self, timeout_s: float | None = None) -> Task | None:
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:  # past tasks that are withdrawn before their data are here
+            if not self._inbox:
+                self.turns.wait(self.seat, self.has_news, None if until is None else until - time.monotonic())
+            try:
+                task = self.take()
+                if task is not None:
+                    self._materialize(task)
+                    break
+            except DownloadError as error:
+                if not self.leaves_out(error):
+                    raise
+                continue
+            if self._over or (until is not None and time.monotonic() >= until):
+                return None
+        if self._exchange is not None:
+            task.data = self._exchange.to_script(task)
+        if self._journal is not None:
+            self._journal.begin(task.id)
+        return task
+
+    def take(self) -> Task | None:
+        """Take a task that has come, with arrays that are fetched when they are read; None if there is none.
+
+        If the result stays here and the model cannot be fetched, the server is told in ``meta["lost"]`` of a reply, and
+        may find it elsewhere; the task is done with.
+        """
+        delivery = None
+        with self._told:
+            while self._inbox and (delivery is None or delivery.is_withdrawn):
+                delivery = self._inbox.popleft()
+            if delivery is None or delivery.is_withdrawn:
+                return None
+            self._current = delivery
+        task = self._task = delivery.decode()
+        self.context.round = task.round
+        if isinstance(task.data, Payload):
+            self._lazy = task.data
+            return task
+        model = task.model
+        if task.result_stays:  # then the model may be at other sites, which can be lost
+            try:
+                model.params = self.context.peers.fetch([model.params, *model.meta.pop(MetaKey.ALSO_AT, [])])
+            except DownloadError as error:
+                self.send_reply(FLModel(meta={"lost": str(error)}))
+                return None
+        model = receive_params(model, self.context.cell)
+        self._lazy = model.params if isinstance(model.params, LazyParams) else None
+        if self._memory is not None:
+            self._memory.begin()
+        task.data = self.context.filtered_task(task, model) if self._is_filtered else model
+        return task
+
+    def reply(self, data: Any) -> None:
+        """Answer the current task; return when the script may change its arrays again.
+
+        That is when the server has read them. If another task is waiting by then, the arrays are copied instead: the
+        server may read this reply only after the next one.
+        """
+        if self._exchange is not None:
+            data = self._exchange.from_script(data, self.site)
+        if self._journal is not None and self._task is not None:
+            self._journal.end(self._task.id)
+        offer = self.send_reply(data)
+        if offer is not None:
+            fetched = threading.Event()
+
+            def wake() -> None:
+                fetched.set()
+                self.turns.wake(self.seat)
+
+            offer.when_released(wake)
+            self.turns.wait(self.seat, lambda: fetched.is_set() or bool(self._inbox))
+            if not fetched.is_set():
+                offer.copy_arrays()
+
+    def send_reply(self, data: Any) -> Offer | None:
+        """Answer the current task; the returned offer is released when the server has read all arrays."""
+        task = self._task
+        assert task is not None, "a reply without a task"
+        if isinstance(data, FLModel) and data.metrics:
+            self.context.note_metrics(data.metrics)
+        if self._is_filtered:
+            data = self.context.filtered_result(task, data)
+        offer: Offer | None = None
+        outgoing: FLModel | Payload
+        if not isinstance(data, FLModel):
+            outgoing, offer = pack_payload(data, self.context.downloader)
+        elif task.result_stays:
+            outgoing = self.context.peers.keep(data, copies=self._exchange is not None)
+        else:
+            outgoing, offer = send_params(data, self.context.downloader, memory=self._memory)
+        self._task = None
+        self._replied += 1
+        self.context.cell.send(self.context.plan.server, "result", [task.id, self.site, outgoing])
+        return offer
+
+    def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
+        self.context.log(key, value, kind=kind, step=step)
+
+    def release_task(self) -> None:
+        """Let the server drop the arrays of the current task."""
+        lazy, self._lazy = self._lazy, None
+        if isinstance(lazy, Payload):
+            lazy.release(self.context.cell)
+        elif lazy is not None:
+            lazy.release()
+
+    def _materialize(self, task: Task) -> None:
+        """Fetch the data of a task into memory of its own."""
+        if isinstance(task.data, Payload):
+            data = task.data.read(self.context.cell)
+            task.data = self.context.filtered_task(task, data) if self._is_filtered else data
+        else:
+            params = task.model.params
+            if isinstance(params, LazyParams):
+                limit = self.context.downloader.settings.spill_bytes
+                spill = self.context.files.path / RECEIVED if limit is not None and params.nbytes > limit else None
+                task.model.params = params.materialize(self._memory, spill)
+            elif params is not None and type(params) is not dict:
+                task.model.params = unflatten(dict(flatten(params)))
+        self.release_task()
+
+
+def _variables(context: Site) -> dict[str, str]:
+    """The variables that a script finds in its environment, beside those of the process."""
+    variables = {}
+    plan = context.plan
+    if context.files.temporary is not None and len(plan.sites) == 1:  # to change it at each turn would take too long
+        variables["TMPDIR"] = str(context.files.temporary)
+    if plan.connect is None:
+        # Simulated sites share the cores among themselves, and sums must not depend on how many each happens to get.
+        variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
+    return variables
+
+
+def _nothing() -> None:
+    """A script in a process of its own has its own process-wide state."""
