@@ -28,7 +28,7 @@ class Devices(Table):
 
     def next_task(self, site: str):
         """The next task that a site is given: its id and model."""
-        task_id, _, _, model, _ = self.given[site].get(timeout=20)
+        task_id, _, _, _, model, _ = self.given[site].get(timeout=20)
         return task_id, model
 
     def answer(self, site: str, task_id: int, value: float, *, kind=ParamsType.DIFF, **rest) -> None:
