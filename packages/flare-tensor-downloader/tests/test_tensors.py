@@ -191,5 +191,5 @@ def test_torch_tensors(downloader, receiver):
 
 
 def test_values_that_cannot_travel_are_named(downloader):
-    with pytest.raises(EncodeError, match=r"'head\.w': a builtins\.object is no array"):
+    with pytest.raises(EncodeError, match=r"'head\.w': a builtins\.object is not an array"):
         add_tensors(downloader, {"head": {"w": object()}})

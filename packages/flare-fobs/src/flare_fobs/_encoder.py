@@ -13,7 +13,7 @@ from flare_fobs import _builtins  # noqa: F401 - registers the built-in types
 from flare_fobs._arrays import encode_scalar
 from flare_fobs._limits import Limits, check_items, check_size_and_depth
 from flare_fobs._registry import encoders, refuse_unregistered
-from flare_fobs._trace import explained
+from flare_fobs._trace import error_with_path
 from flare_fobs._wire import Frames, Packer
 from flare_fobs.errors import EncodeError
 
@@ -26,7 +26,7 @@ def encode(value: Any, limits: Limits) -> Frames:
     """Return the metadata, and the memory of each large array in ``value`` without copying it.
 
     Raises:
-        EncodeError: something cannot be sent; names the path to it.
+        EncodeError: something cannot be serialized; names the path to it.
         LimitError: likewise; names the path if there is one.
     """
     frames: Frames = [b""]
@@ -36,7 +36,7 @@ def encode(value: Any, limits: Limits) -> Frames:
         check_size_and_depth(metadata, limits)
         check_items(metadata, limits)
     except Exception as error:
-        raise explained(value, error, limits, encoder_of) from (
+        raise error_with_path(value, error, limits, encoder_of) from (
             error.__cause__ if isinstance(error, EncodeError) else error
         )
     frames[0] = metadata
