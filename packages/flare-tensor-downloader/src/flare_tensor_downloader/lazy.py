@@ -155,7 +155,7 @@ class LazyParams(Mapping[str, Any]):
             spill: a file to receive the tensors into; the arrays are mapped from it.
         """
         leaves = dict(self.leaves())
-        empty = Entry.empty
+        empty: Callable[[Entry], Array] = Entry.empty
         if spill is not None:
             memory = None  # the next model will overwrite the file
             empty = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.local is None]).empty
