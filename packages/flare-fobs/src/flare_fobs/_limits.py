@@ -62,7 +62,7 @@ def check_size_and_depth(metadata: bytes, limits: Limits) -> None:
     if len(metadata) > limits.max_bytes:
         raise LimitError(
             f"the metadata has {len(metadata)} bytes, the limit is {limits.max_bytes}; put large bytes and long lists"
-            " of numbers into numpy arrays, which travel outside of it, or raise Limits.max_bytes on both sides"
+            " of numbers into numpy arrays, which are sent outside of it, or raise Limits.max_bytes on both sides"
         )
     # Bytes of text and numbers are counted as well, so this can only overestimate the depth.
     if len(metadata.translate(None, _OPENS_NO_CONTAINER)) > limits.max_depth and _is_deeper(metadata, limits):

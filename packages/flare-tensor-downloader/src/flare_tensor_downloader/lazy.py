@@ -74,7 +74,7 @@ class LazyParams(Mapping[str, Any]):
 
     def __init__(self, offered: RemoteOffer, entries: list[Entry], sent: Mapping[Key, Array] | None = None) -> None:
         leaves = {
-            entry.key: Leaf(index, entry, _local(entry, sent, offered.owner)) for index, entry in enumerate(entries)
+            entry.key: Leaf(index, entry, _local_of(entry, sent, offered.owner)) for index, entry in enumerate(entries)
         }
         self._start(offered, unflatten(leaves))
 
@@ -232,7 +232,7 @@ class _Items(ItemsView[str, Any]):
             yield name, child if isinstance(child, LazyParams) else next(arrays)
 
 
-def _local(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Array | None:
+def _local_of(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Array | None:
     if not entry.same or sent is None:
         return entry.inline
     array = sent.get(entry.key)
