@@ -22,7 +22,7 @@ from flare_fobs.errors import DecodeError
 __all__ = ["MAX_INLINE_BYTES", "Layout", "encode_array", "encode_scalar", "header", "layout"]
 
 MAX_INLINE_BYTES = 4096
-"""Up to this size the elements travel in the metadata: one small copy is cheaper than one more buffer."""
+"""Up to this size the elements are part of the metadata: one small copy is cheaper than one more buffer."""
 
 _MAX_DIMENSIONS = getattr(np, "MAXDIMS", 64)  # numpy 2 allows 64 and has no such constant
 _MAX_HEADER_BYTES = 3 + 8 * _MAX_DIMENSIONS + 64

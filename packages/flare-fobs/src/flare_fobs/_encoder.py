@@ -13,7 +13,7 @@ from flare_fobs import _builtins  # noqa: F401 - registers the built-in types
 from flare_fobs._arrays import encode_scalar
 from flare_fobs._limits import Limits, check_items, check_size_and_depth
 from flare_fobs._registry import encoders, refuse_unregistered
-from flare_fobs._trace import explained
+from flare_fobs._trace import error_with_path
 from flare_fobs._wire import Frames, FramesWithout, Packer, SetAside
 from flare_fobs.errors import EncodeError
 
@@ -31,7 +31,7 @@ def encode(value: Any, limits: Limits, set_aside: SetAside | None = None) -> Fra
         set_aside: may take large arrays out of the message.
 
     Raises:
-        EncodeError: something cannot be sent; names the path to it.
+        EncodeError: something cannot be serialized; names the path to it.
         LimitError: likewise; names the path if there is one.
     """
     frames: Frames = [b""] if set_aside is None else FramesWithout(set_aside)
@@ -41,7 +41,7 @@ def encode(value: Any, limits: Limits, set_aside: SetAside | None = None) -> Fra
         check_size_and_depth(metadata, limits)
         check_items(metadata, limits)
     except Exception as error:
-        raise explained(value, error, limits, encoder_of) from (
+        raise error_with_path(value, error, limits, encoder_of) from (
             error.__cause__ if isinstance(error, EncodeError) else error
         )
     frames[0] = metadata

@@ -1,4 +1,4 @@
-"""Pull-based tensor transfer between cells, lazy params, and the safetensors container."""
+"""Pull-based tensor transfer between cells, lazy params and safetensors files."""
 
 from flare_tensor_downloader.downloader import Downloader, Offer
 from flare_tensor_downloader.errors import (
@@ -9,7 +9,7 @@ from flare_tensor_downloader.errors import (
     StalledError,
     UnknownReferenceError,
 )
-from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.files import add_file, download_file
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
@@ -27,10 +27,10 @@ __all__ = [
     "IncompleteError",
     "LazyParams",
     "Offer",
-    "Offered",
     "OfferedParams",
     "Payload",
     "Producer",
+    "RemoteOffer",
     "SafetensorsError",
     "SettingError",
     "StalledError",
