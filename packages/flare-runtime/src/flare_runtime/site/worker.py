@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import gc
 import logging
 import mmap
 import os
@@ -43,7 +42,6 @@ from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader, ReusedMemory
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
-from flare_transport.links.allocator import share_arenas
 
 __all__ = ["run_worker"]
 
@@ -87,8 +85,6 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
         # do: the system stops a process that asks a terminal for something from the background.
         os.setsid()
     keep_to_core(plan.core)
-    share_arenas(len(plan.sites))
-    gc.freeze()  # what was forked is not looked at again, so its pages stay shared
     os.environ.update(plan.environment)
     _redirect_output(RunFolder(plan.run_folder).log)
     faulthandler.enable(plan.crash_file.open("w"), all_threads=False)
