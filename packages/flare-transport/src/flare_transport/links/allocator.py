@@ -13,32 +13,19 @@ import functools
 import logging
 from collections.abc import Callable
 
-__all__ = ["give_back_memory", "keep_chunk_memory", "share_arenas"]
+__all__ = ["give_back_memory", "keep_chunk_memory"]
 
 logger = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _FROM_SYSTEM_BYTES = 1 << 22  # larger than a chunk, smaller than what makes a model large
 _KEPT_BYTES = 1 << 24
-_THREADS_PER_ARENA = 64
 
 
 @functools.cache
 def keep_chunk_memory() -> None:
     """Have the allocator reuse memory of up to 4 MiB a piece, and keep up to 16 MiB of it; only the GNU C library."""
-    share_arenas()
     _set({_M_MMAP_THRESHOLD: _FROM_SYSTEM_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES})
-
-
-def share_arenas(threads: int = 1) -> None:
-    """Have up to 64 threads take memory from one place; only the GNU C library.
-
-    With an arena each, what one has freed is of no use to the others: of threads that run in turns, each would hold
-    what all of them together need. But every thread also leaves gaps between what it keeps, and the library looks
-    through those of an arena for the one that fits best: with one arena for 250 scripts that train, it takes twice as
-    long to find memory.
-    """
-    _set({_M_ARENA_MAX: -(-threads // _THREADS_PER_ARENA)})
 
 
 def give_back_memory() -> None:
