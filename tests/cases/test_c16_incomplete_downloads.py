@@ -72,5 +72,5 @@ def test_the_error_names_the_tensor(cells, fault, tensor, in_the_stream):
 
 
 def read_blocks(params) -> None:
-    for _, blocks in params.blocks():
+    for _, blocks in params.tensors():
         list(blocks.blocks)

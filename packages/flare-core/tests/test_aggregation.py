@@ -21,7 +21,7 @@ from flare_core import (
     WeightError,
 )
 from flare_core.model import flatten
-from flare_core.tensor_blocks import TensorBlocks, check_finite
+from flare_core.tensor_blocks import LazyParams, TensorBlocks, check_finite
 
 
 def reply(site, params, *, steps=1, params_type=None):
@@ -171,16 +171,28 @@ def test_reset_forgets_everything():
     assert mean.result().params["w"].tolist() == [7.0]
 
 
-class InBlocks(dict):
+class InBlocks(LazyParams):
     """Params that arrive block by block; of those under ``same`` it is known that the site was sent them."""
 
     def __init__(self, params, *, block_items=2, same=()):
-        super().__init__(params)
+        self.params = params
         self.block_items = block_items
         self.same = same
 
-    def blocks(self):
-        for key, value in flatten(self):
+    def __getitem__(self, name):
+        return self.params[name]
+
+    def __iter__(self):
+        return iter(self.params)
+
+    def __len__(self):
+        return len(self.params)
+
+    def tensor_keys(self):
+        return [key for key, _ in flatten(self.params)]
+
+    def tensors(self):
+        for key, value in flatten(self.params):
             flat = value.reshape(-1)
             parts = (flat[start : start + self.block_items] for start in range(0, flat.size, self.block_items))
             yield key, TensorBlocks(value.dtype, value.shape, parts, value if key in self.same else None)

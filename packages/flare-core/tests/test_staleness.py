@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from flare_core import FLModel, Reply, WeightedMean
 from flare_core.model import ParamsType, flatten
 from flare_core.staleness import discount, rebased
-from flare_core.tensor_blocks import TensorBlocks
+from flare_core.tensor_blocks import LazyParams, TensorBlocks
 
 VALUES = arrays(np.float64, 5, elements=st.floats(-1e3, 1e3))
 
@@ -63,26 +63,34 @@ def test_the_discount_is_the_documented_formula():
     assert discount(7, 0) == 1
 
 
-class InPairs(dict):
+class InPairs(LazyParams):
     """Params that arrive two numbers at a time."""
 
-    def blocks(self):
-        for key, value in flatten(self):
+    def __init__(self, **params):
+        self._params = params
+
+    def tensor_keys(self):
+        return [*self._params]
+
+    def __iter__(self):
+        return iter(self._params)
+
+    def __len__(self):
+        return len(self._params)
+
+    def __getitem__(self, name):
+        return self._params[name]
+
+    def tensors(self):
+        for key, value in self._params.items():
             flat = value.reshape(-1)
             yield key, TensorBlocks(value.dtype, value.shape, (flat[i : i + 2] for i in range(0, flat.size, 2)))
-
-
-class Kept(dict):
-    kept = 0
-
-    def keep(self):
-        self.kept += 1
 
 
 def test_each_block_is_moved_by_its_own_part_of_the_models():
     sent, new, now = np.arange(5.0), np.arange(5.0) ** 2, np.arange(5.0) ** 3
     params = rebased(stale(InPairs(w=new), {"w": sent}), FLModel(params={"w": now}), 0.25).model.params
-    ((key, tensor),) = params.blocks()
+    ((key, tensor),) = params.tensors()
     assert (key, tensor.dtype, tensor.shape) == ("w", np.float64, (5,))
     assert np.concatenate([*tensor.blocks]).tolist() == (now + 0.25 * (new - sent)).tolist()
 
@@ -132,10 +140,3 @@ def test_narrow_floats_are_moved_in_single_precision():
     sent, new, now = ({"w": np.array([value], ml_dtypes.bfloat16)} for value in (1, 258, -128))
     params = rebased(stale(new, sent), FLModel(params=now), 0.5).model.params
     assert params["w"].astype(float).tolist() == [0.5]  # (258 - 1) / 2 - 128; 257 is no bfloat16
-
-
-def test_params_that_can_be_kept_are():
-    kept = Kept(w=np.ones(1))
-    rebased(stale(kept, {"w": np.ones(1)}), FLModel(params={"w": np.ones(1)}), 0.5).model.params.keep()
-    assert kept.kept == 1
-    rebased(stale({"w": np.ones(1)}, {}), FLModel(params={"w": np.ones(1)}), 0.5).model.params.keep()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flare_core import FLModel
-from flare_tensor_downloader import Downloader, DownloadError, LazyParams, receive_params
+from flare_tensor_downloader import Downloader, DownloadError, RemoteParams, receive_params
 from flare_tensor_downloader.errors import UnknownReferenceError
 from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.wire import keep_params
@@ -39,7 +39,7 @@ class Site:
         self.cells[0].attach(ours)
         cell.attach(theirs)
         offered = RemoteOffer(cell, self.offered.owner, self.offered.ref_id, sealed=sealed)
-        return LazyParams(offered, self.offered.entries)["w"]
+        return RemoteParams(offered, self.offered.entries)["w"]
 
 
 @pytest.fixture(params=[True, False], ids=["seals", "does not seal"])
@@ -89,7 +89,7 @@ def test_the_holder_lets_it_go(cells, downloader, another):
 def test_other_refusals_are_no_unknown_references(cells, downloader):
     offered = keep_params(FLModel(params={"w": VALUES}), downloader, "server").params
     more = replace(offered.entries[0], key="v")  # which is not offered
-    params = LazyParams(RemoteOffer(cells[1], "site-1", offered.ref_id), [*offered.entries, more])
+    params = RemoteParams(RemoteOffer(cells[1], "site-1", offered.ref_id), [*offered.entries, more])
     with pytest.raises(DownloadError, match="'v' from site-1") as raised:
         params["v"]
     assert not isinstance(raised.value, UnknownReferenceError)

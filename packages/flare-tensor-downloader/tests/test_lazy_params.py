@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flare_core import FLModel, flatten
-from flare_tensor_downloader import Downloader, DownloadError, LazyParams, receive_params, send_params
+from flare_tensor_downloader import Downloader, DownloadError, RemoteParams, leased_params, receive_params, send_params
 from flare_tensor_downloader.fetch import CHUNK_BYTES
 from flare_transport import Cell, SocketLink
 
@@ -46,7 +46,7 @@ def assert_model(found) -> None:
 
 
 def test_it_reads_like_the_dict_that_was_sent(lazy):
-    assert isinstance(lazy, LazyParams)
+    assert isinstance(lazy, RemoteParams)
     assert list(lazy) == list(MODEL)
     assert len(lazy) == 3
     np.testing.assert_array_equal(lazy["head"], MODEL["head"])
@@ -60,12 +60,6 @@ def test_keys_of_nested_tensors_are_their_paths(cells, downloader, receiver):
     params = {"net": {"encoder": encoder, "scale": np.zeros(1)}, "step": np.zeros(1)}
     lazy, _ = send(cells[0], downloader, receiver, params)
     assert [key for key, _ in lazy.leaves()] == [key for key, _ in flatten(params)]
-
-
-def test_params_are_kept_when_asked_to(lazy):
-    assert lazy.kept is False
-    lazy.keep()
-    assert lazy.kept is True
 
 
 def test_a_tensor_is_fetched_anew_each_time(lazy):
@@ -85,7 +79,7 @@ def test_a_model_that_is_still_in_use_is_not_changed_through_the_next(lazy, view
 
 def test_blocks_are_the_values_in_order(lazy):
     found = {}
-    for key, blocks in lazy.blocks():
+    for key, blocks in lazy.tensors():
         parts = [np.array(block) for block in blocks.blocks]
         assert all(part.ndim == 1 for part in parts)
         found[key] = np.concatenate(parts).reshape(blocks.shape) if parts else np.empty(blocks.shape)
@@ -96,7 +90,7 @@ def test_blocks_need_little_memory_whatever_the_size(cells, downloader, receiver
     params, _ = send(cells[0], downloader, receiver, {"w": np.zeros(16 * CHUNK_BYTES, np.uint8)})
     tracemalloc.start()
     try:
-        total = sum(int(block.sum()) for _, blocks in params.blocks() for block in blocks.blocks)
+        total = sum(int(block.sum()) for _, blocks in params.tensors() for block in blocks.blocks)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -116,9 +110,19 @@ def test_released_params_cannot_be_read(cells, downloader, receiver):
         lambda: params["head"],
         lambda: dict(params.items()),
         params.materialize,
-        lambda: list(params.blocks()),
+        lambda: list(params.tensors()),
     ):
-        with pytest.raises(DownloadError, match="were released when the next reply was taken"):
+        with pytest.raises(DownloadError, match="were released before they were read"):
+            read()
+
+
+def test_small_params_that_came_with_the_message_are_released_like_large_ones():
+    params = leased_params({"w": np.ones(3), "net": {"b": np.zeros(1)}}, "site-1")
+    inner = params["net"]
+    assert dict(flatten(params))["w"].tolist() == [1.0] * 3
+    params.release()
+    for read in (lambda: params["w"], lambda: dict(inner.items()), lambda: list(params.tensors())):
+        with pytest.raises(DownloadError, match="the params of site-1 were released before they were read"):
             read()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flare_core import FLModel
-from flare_tensor_downloader import DownloadError, LazyParams, send_params
+from flare_tensor_downloader import DownloadError, RemoteParams, send_params
 from flare_tensor_downloader.fetch import CHUNK_BYTES, RemoteOffer
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import ArraySource, Entry
@@ -116,12 +116,12 @@ def test_what_is_sent_back_unchanged_does_not_travel(cells, downloader):
     with pytest.raises(DownloadError, match=f"the offer {offer.ref_id} has no tensor 0 to fetch"):
         offer.source(0)
     sent = np.arange(20_000.0)
-    received = LazyParams(RemoteOffer(cells[1], "site-1", offer.ref_id), outgoing.params.entries, {"large": sent})
+    received = RemoteParams(RemoteOffer(cells[1], "site-1", offer.ref_id), outgoing.params.entries, {"large": sent})
     arrays = received.materialize()
     assert np.array_equal(arrays["large"], sent)
     assert not np.shares_memory(arrays["large"], sent)
     assert np.array_equal(arrays["other"], other)
-    blocks = dict(received.blocks())
+    blocks = dict(received.tensors())
     assert blocks["large"].unchanged is sent
     assert blocks["other"].unchanged is None
 
@@ -138,11 +138,11 @@ def test_where_all_is_unchanged_there_is_nothing_to_fetch(downloader):
 def test_a_claim_to_have_been_sent_a_tensor_is_checked(cells, sent):
     entry = Entry("w", "float64", (20_000,), same=True)
     with pytest.raises(DownloadError, match=r"site-1 says that it returns 'w' \(float64, \(20000,\)\) unchanged"):
-        LazyParams(RemoteOffer(cells[1], "site-1", "x"), [entry], sent)
+        RemoteParams(RemoteOffer(cells[1], "site-1", "x"), [entry], sent)
 
 
 def test_what_is_only_passed_on_cannot_be_read_where_it_is_the_same(cells):
-    params = LazyParams(RemoteOffer(cells[1], "site-1", "x"), [Entry("w", "float64", (20_000,), same=True)])
+    params = RemoteParams(RemoteOffer(cells[1], "site-1", "x"), [Entry("w", "float64", (20_000,), same=True)])
     with pytest.raises(DownloadError, match="the params of site-1 can only be forwarded here, not read"):
         params["w"]
     assert [key for key, _ in params.sources()] == ["w"]
@@ -159,7 +159,7 @@ def test_a_receiver_takes_what_it_holds_and_notes_what_it_fetches(cells, downloa
     outgoing, offer = send_params(model_of(held=held, fetched=fetched), downloader, with_digest=["held", "fetched"])
     memory = memory_that_holds(held.copy(), "held")
     memory.begin()
-    arrays = LazyParams(RemoteOffer(cells[1], "site-1", offer.ref_id), outgoing.params.entries).materialize(memory)
+    arrays = RemoteParams(RemoteOffer(cells[1], "site-1", offer.ref_id), outgoing.params.entries).materialize(memory)
     assert np.array_equal(arrays["held"], held)
     assert np.array_equal(arrays["fetched"], fetched)
     assert memory.is_same("fetched", ArraySource(fetched))

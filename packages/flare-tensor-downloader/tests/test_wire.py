@@ -9,7 +9,7 @@ import pytest
 
 from flare_core import FLModel
 from flare_fobs import DecodeError, dumps, loads
-from flare_tensor_downloader import DownloadError, LazyParams, receive_params, send_params
+from flare_tensor_downloader import DownloadError, RemoteParams, receive_params, send_params
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES
 from flare_tensor_downloader.source import MAX_TENSOR_BYTES, Entry
 from flare_tensor_downloader.wire import OfferedParams, keep_params, release_params
@@ -136,13 +136,14 @@ def test_params_are_kept_until_their_holder_lets_go(cells, downloader):
     (entry,) = outgoing.params.entries
     assert entry.inline is None
     assert downloader.own(outgoing.params.ref_id)["w"] is SMALL
+    ref_id = outgoing.params.ref_id
     params = receive_params(outgoing, cells[1]).params
-    assert isinstance(params, LazyParams)
+    assert isinstance(params, RemoteParams)
     assert params["w"].tolist() == SMALL.tolist()
     params.release()
     params.release()
     with pytest.raises(RemoteError, match="site-1 offers nothing under the reference"):
-        cells[1].request("site-1", "tensor.manifest", [params._offered.ref_id], timeout_s=20)
+        cells[1].request("site-1", "tensor.manifest", [ref_id], timeout_s=20)
 
 
 def test_where_cells_can_seal_the_holder_cannot_read_what_it_holds(cells, downloader):

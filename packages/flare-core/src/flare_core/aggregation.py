@@ -30,18 +30,21 @@ class Aggregator(ABC):
     Attributes:
         takes_sparse: whether contributions may leave most values out, as ``topk`` does; only an aggregator that sums
             recovers these over the rounds.
+        keeps_replies: whether :meth:`result` reads contributions again; else they are released when :meth:`add` has
+            returned, and their sites go on.
         least_sites: the number of sites that must contribute to a round.
         is_robust: whether a minority of wrong contributions cannot control the result. Then the sites' metrics are
             combined by their median, too, and all sites count alike.
     """
 
     takes_sparse: ClassVar[bool] = True
+    keeps_replies: ClassVar[bool] = False
     least_sites: int = 1
     is_robust: ClassVar[bool] = False
 
     @abstractmethod
     def add(self, reply: Reply) -> None:
-        """Take one site's contribution; read what is needed from ``reply.model.params`` before returning."""
+        """Take one site's contribution; read what is needed of ``reply.model.params`` before returning."""
 
     @abstractmethod
     def result(self) -> FLModel:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from flare_core.errors import FlareError, JobError, ModelError
 from flare_core.job import FilterEntry
 from flare_core.model import FLModel, Key, MetaKey, Params, ParamsType, key_text
+from flare_core.tensor_blocks import LazyParams, keys_of
 
 __all__ = [
     "Filter",
@@ -106,7 +107,7 @@ class TensorFilter(Filter):
         return replace(model, params=_FilteredParams(model.params, self, context, ()))
 
 
-class _FilteredParams(Mapping[str, Any]):
+class _FilteredParams(LazyParams):
     def __init__(
         self, inner: Params, tensor_filter: TensorFilter, context: FilterContext, path: tuple[str, ...]
     ) -> None:
@@ -135,10 +136,8 @@ class _FilteredParams(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._inner)
 
-    def keep(self) -> None:
-        """Have the params stay readable after the next reply was taken, if they can."""
-        if hasattr(self._inner, "keep"):
-            self._inner.keep()
+    def tensor_keys(self) -> list[Key]:
+        return keys_of(self._inner)
 
 
 @dataclass(frozen=True, slots=True)

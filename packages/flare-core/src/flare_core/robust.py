@@ -42,7 +42,7 @@ from flare_core.errors import (
 )
 from flare_core.model import FLModel, Key, Params, ParamsType, flatten, key_text, rounded, unflatten, working_dtype
 from flare_core.task import Reply
-from flare_core.tensor_blocks import Array, kind_of
+from flare_core.tensor_blocks import Array, LazyParams, keys_of, kind_of
 
 __all__ = ["CoordinateMedian", "Krum", "TrimmedMean"]
 
@@ -58,6 +58,7 @@ class _AllAtOnce(Aggregator):
 
     takes_sparse: ClassVar[bool] = False
     is_robust: ClassVar[bool] = True
+    keeps_replies: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self.reset()
@@ -83,8 +84,6 @@ class _AllAtOnce(Aggregator):
                 f"{reply.site} sent params_type {model.params_type} where others sent {self._type}"
                 f" ({', '.join(self._params)})"
             )
-        if hasattr(model.params, "keep"):
-            model.params.keep()
         self._type, self._round = model.params_type, reply.round
         self._params[reply.site] = model.params
 
@@ -272,11 +271,8 @@ class _Reader:
     def __init__(self, site: str, params: Params) -> None:
         self._site = site
         self._params = params
-        self._ahead: Iterator[tuple[Key, Any]] = iter(())
-        self._order: deque[Key] = deque()  # of what comes next
-        if hasattr(params, "fetched"):
-            self._ahead = params.fetched()
-            self._order.extend(keys_of(params))
+        self._ahead = params.arrays() if isinstance(params, LazyParams) else flatten(params)
+        self._order = deque(keys_of(params))  # of what comes next
 
     def take(self, key: Key) -> Array | None:
         """The array under a key; None if there is none.
@@ -302,13 +298,6 @@ class _Reader:
             return at(self._params, key)
         self._order.popleft()
         return next(self._ahead)[1]
-
-
-def keys_of(params: Params) -> list[Key]:
-    """The keys of params, without fetching what is lazy."""
-    if hasattr(params, "leaves"):
-        return [key for key, _ in params.leaves()]
-    return [key for key, _ in flatten(params)]
 
 
 def at(params: Params, key: Key) -> Any:

@@ -21,7 +21,7 @@ import numpy as np
 
 from flare_core.model import FLModel, Key, Params, ParamsType, flatten, rounded, working_dtype
 from flare_core.task import Reply
-from flare_core.tensor_blocks import Array, TensorBlocks, tensors_of
+from flare_core.tensor_blocks import Array, LazyParams, TensorBlocks, keys_of, tensors_of
 
 __all__ = ["discount", "rebased"]
 
@@ -53,7 +53,7 @@ def rebased(reply: Reply, current: FLModel, factor: float) -> Reply:
     return reply.with_model(replace(reply.model, params=moved))
 
 
-class _Moved(Mapping[str, Any]):
+class _Moved(LazyParams):
     """Params whose values are moved as they are read, so that no more of them is held than before.
 
     Args:
@@ -85,16 +85,13 @@ class _Moved(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._params)
 
-    def blocks(self) -> Iterator[tuple[Key, TensorBlocks]]:
-        """Every tensor's key, and its moved values block by block, as an aggregator reads them."""
+    def tensor_keys(self) -> list[Key]:
+        return keys_of(self._params)
+
+    def tensors(self) -> Iterator[tuple[Key, TensorBlocks]]:
         for key, tensor in tensors_of(self._params):
             mover = self._mover(key, tensor.shape, tensor.dtype)
             yield key, TensorBlocks(tensor.dtype, tensor.shape, mover(tensor.blocks))
-
-    def keep(self) -> None:
-        """Have the params stay readable after the next reply was taken, if they can."""
-        if hasattr(self._params, "keep"):
-            self._params.keep()
 
     def _mover(self, key: Key, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., Iterator[Array]]:
         """What moves the blocks of one tensor."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +13,16 @@ import numpy as np
 from flare_core.errors import ModelError, NonFiniteError
 from flare_core.model import FLModel, Key, Params, flatten, key_text
 
-__all__ = ["Array", "TensorBlocks", "check_finite", "kind_of", "non_finite_error", "tensors_of"]
+__all__ = [
+    "Array",
+    "LazyParams",
+    "TensorBlocks",
+    "check_finite",
+    "keys_of",
+    "kind_of",
+    "non_finite_error",
+    "tensors_of",
+]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,16 +49,42 @@ class TensorBlocks:
         return cls(array.dtype, array.shape, (array.reshape(-1),))
 
 
+class LazyParams(Mapping[str, Any], ABC):
+    """Params whose arrays are fetched or computed when they are read; nested mappings are lazy, too."""
+
+    @abstractmethod
+    def tensor_keys(self) -> list[Key]:
+        """Return the key of every tensor, without reading any."""
+
+    def arrays(self) -> Iterator[tuple[Key, Any]]:
+        """Yield every key and its array, one after the other."""
+        yield from flatten(self)
+
+    def tensors(self) -> Iterator[tuple[Key, TensorBlocks]]:
+        """Yield every key and its tensor; what is not read of one is passed over when the next is taken.
+
+        Raises:
+            ModelError: a value is not an array.
+        """
+        yield from _tensors(self.arrays())
+
+
+def keys_of(params: Params) -> list[Key]:
+    """Return the key of every tensor of ``params``, without reading what is lazy."""
+    return params.tensor_keys() if isinstance(params, LazyParams) else [key for key, _ in flatten(params)]
+
+
 def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
-    """Yield every tensor of ``params`` with its key; block by block as they arrive, if ``params`` has ``blocks()``.
+    """Yield every tensor of ``params`` with its key; block by block as they arrive, if ``params`` are lazy.
 
     Raises:
         ModelError: a value is not an array.
     """
-    if hasattr(params, "blocks"):
-        yield from params.blocks()
-        return
-    for key, value in flatten(params):
+    return params.tensors() if isinstance(params, LazyParams) else _tensors(flatten(params))
+
+
+def _tensors(arrays: Iterable[tuple[Key, Any]]) -> Iterator[tuple[Key, TensorBlocks]]:
+    for key, value in arrays:
         try:
             array = np.asarray(value)
         except (TypeError, ValueError) as error:  # such as lists of different lengths in a list

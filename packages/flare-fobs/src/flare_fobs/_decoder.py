@@ -34,9 +34,7 @@ from flare_fobs.errors import DecodeError, FobsError
 __all__ = ["decode"]
 
 
-def decode(
-    frames: Sequence[Buffer], limits: Limits, *, copy: bool, asides: Iterable[np.ndarray[Any, Any]] = ()
-) -> Any:
+def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool, asides: Iterable[np.ndarray[Any, Any]] = ()) -> Any:
     """Rebuild the object; its large numpy arrays are views of the frames, or copies.
 
     Raises:

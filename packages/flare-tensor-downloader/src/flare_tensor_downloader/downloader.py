@@ -18,7 +18,7 @@ import numpy as np
 from flare_core import flatten
 from flare_core.model import Key
 from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
-from flare_tensor_downloader.lazy import LazyParams, RemoteSource
+from flare_tensor_downloader.lazy import RemoteParams, RemoteSource
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.settings import TransferSettings
 from flare_tensor_downloader.source import ArraySource, Entry, FileSource, TensorSource, array_of
@@ -177,7 +177,7 @@ class Downloader:
         """Offer tensors without copying them; they must not change until the offer is closed or released.
 
         Args:
-            params: name to array or :class:`FileSource`, nested mappings allowed; a :class:`LazyParams` is forwarded
+            params: name to array or :class:`FileSource`, nested mappings allowed; a :class:`RemoteParams` is forwarded
                 range by range.
             inline: put small tensors into the entries instead of having them fetched.
             receivers: name of each receiving cell to the number of releases it will send; the offer is closed when all
@@ -269,7 +269,7 @@ def _check_may_read(message: Message, hidden_from: str) -> None:
 
 
 def _sources_of(params: Mapping[str, Any]) -> list[tuple[Key, TensorSource | Entry]]:
-    if isinstance(params, LazyParams):
+    if isinstance(params, RemoteParams):
         return list(params.sources())
     return [
         (key, value if isinstance(value, FileSource) else ArraySource(np.asarray(value)))

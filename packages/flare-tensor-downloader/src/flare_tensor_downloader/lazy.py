@@ -1,4 +1,4 @@
-"""Lazy params: a mapping whose arrays are fetched each time they are read."""
+"""Remote params: a mapping whose arrays are fetched each time they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from flare_core import unflatten
 from flare_core.model import Key, key_text
-from flare_core.tensor_blocks import TensorBlocks
+from flare_core.tensor_blocks import LazyParams, TensorBlocks
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Piece, RemoteOffer, fetch
@@ -19,7 +19,7 @@ from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
 from flare_tensor_downloader.spill import SpillFile
 
-__all__ = ["LazyParams", "RemoteSource"]
+__all__ = ["RemoteParams", "RemoteSource"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,41 +59,46 @@ class Leaf:
     local: Array | None = None
 
 
-class LazyParams(Mapping[str, Any]):
+class RemoteParams(LazyParams):
     """Name to array; an array is fetched whenever it is read. Nested mappings are those of the sender.
 
-    ``items()`` fetches ahead; :meth:`blocks` needs the memory of a few ranges, however large the tensors are.
+    ``items()`` fetches ahead; :meth:`tensors` needs the memory of a few ranges, however large the tensors are.
 
     Args:
-        offered: the offer that they are fetched from.
+        offered: the offer that they are fetched from; None if all arrays came with the message.
         entries: the tensors of the offer.
         sent: by key, the tensors of the model that these params answer; None if they are only forwarded.
+        owner: whose params they are, for messages; the offering cell if left out.
     Raises:
         DownloadError: an entry is marked as unchanged, but no such tensor was sent.
     """
 
-    def __init__(self, offered: RemoteOffer, entries: list[Entry], sent: Mapping[Key, Array] | None = None) -> None:
-        leaves = {
-            entry.key: Leaf(index, entry, _local_of(entry, sent, offered.owner)) for index, entry in enumerate(entries)
-        }
-        self._start(offered, unflatten(leaves))
+    def __init__(
+        self,
+        offered: RemoteOffer | None,
+        entries: list[Entry],
+        sent: Mapping[Key, Array] | None = None,
+        *,
+        owner: str = "",
+    ) -> None:
+        owner = owner or (offered.owner if offered is not None else "")
+        leaves = {entry.key: Leaf(index, entry, _local_of(entry, sent, owner)) for index, entry in enumerate(entries)}
+        self._start(_Lease(offered, owner), unflatten(leaves))
 
-    def _start(self, offered: RemoteOffer, tree: dict[str, Any]) -> None:
-        self._offered = offered
-        self._children: dict[str, Leaf | LazyParams] = {}
-        self._released = False
-        self.kept = False
+    def _start(self, lease: _Lease, tree: dict[str, Any]) -> None:
+        self._lease = lease
+        self._children: dict[str, Leaf | RemoteParams] = {}
         for name, value in tree.items():
             if isinstance(value, dict):
-                child = LazyParams.__new__(LazyParams)
-                child._start(offered, value)
+                child = RemoteParams.__new__(RemoteParams)
+                child._start(lease, value)
                 self._children[name] = child
             else:
                 self._children[name] = value
 
     def __getitem__(self, name: str) -> Any:
         child = self._children[name]
-        if isinstance(child, LazyParams):
+        if isinstance(child, RemoteParams):
             return child
         (array,) = self._fetched([child])
         return array
@@ -108,15 +113,14 @@ class LazyParams(Mapping[str, Any]):
         """Iterate over names and arrays; the next arrays are fetched ahead."""
         return _Items(self)
 
-    def blocks(self) -> Iterator[tuple[Key, TensorBlocks]]:
-        """Yield every tensor with its key, block by block; a block is valid until the next is taken.
+    def tensor_keys(self) -> list[Key]:
+        return [key for key, _ in self.leaves()]
 
-        Blocks that the caller does not read are skipped.
-        """
+    def tensors(self) -> Iterator[tuple[Key, TensorBlocks]]:
         self._check_open()
         leaves = list(self.leaves())
         remote = [leaf for _, leaf in leaves if leaf.local is None]
-        fetched = fetch(self._offered, _pieces_in_ring(remote))
+        fetched = fetch(self._lease.offer, _pieces_in_ring(remote)) if remote else iter(())
         for key, leaf in leaves:
             if leaf.local is not None:
                 blocks = TensorBlocks.of(leaf.local)
@@ -131,7 +135,7 @@ class LazyParams(Mapping[str, Any]):
     def leaves(self) -> Iterator[tuple[Key, Leaf]]:
         """Yield the key and the description of every tensor, without fetching it."""
         for name, child in self._children.items():
-            if isinstance(child, LazyParams):
+            if isinstance(child, RemoteParams):
                 for key, leaf in child.leaves():
                     yield (name, *((key,) if isinstance(key, str) else key)), leaf
             else:
@@ -145,7 +149,7 @@ class LazyParams(Mapping[str, Any]):
             elif leaf.local is not None:
                 yield key, ArraySource(leaf.local)
             else:
-                yield key, RemoteSource(self._offered, leaf.index, leaf.entry)
+                yield key, RemoteSource(self._lease.offer, leaf.index, leaf.entry)
 
     def materialize(self, memory: TensorMemory | None = None, spill: Path | None = None) -> dict[str, Any]:
         """Fetch everything into new memory; nested mappings become dicts.
@@ -173,28 +177,22 @@ class LazyParams(Mapping[str, Any]):
         """Size of all tensors in bytes."""
         return sum(leaf.entry.nbytes for _, leaf in self.leaves())
 
-    def fetched(self) -> Iterator[tuple[Key, Array]]:
-        """Fetch the tensors one after the other, and yield the key and the array of each."""
+    def arrays(self) -> Iterator[tuple[Key, Array]]:
         leaves = dict(self.leaves())
         yield from zip(leaves, self._fetched(list(leaves.values())), strict=True)
 
-    def keep(self) -> None:
-        """Keep the params readable until the round is over, instead of until the next reply is taken."""
-        self.kept = True
-
     def release(self) -> None:
         """Let the owner free its tensors; they cannot be read afterwards."""
-        if not self._released:
-            self._released = True
-            self._offered.release()
+        self._lease.release()
 
     def _check_open(self) -> None:
         if any(leaf.entry.same and leaf.local is None for _, leaf in self.leaves()):
-            raise DownloadError(f"the params of {self._offered.owner} can only be forwarded here, not read")
-        if self._released:
+            raise DownloadError(f"the params of {self._lease.owner} can only be forwarded here, not read")
+        if self._lease.is_released:
             raise DownloadError(
-                f"the params of {self._offered.owner} were released when the next reply was taken; read them earlier,"
-                " or call reply.model.params.keep()"
+                f"the params of {self._lease.owner} were released before they were read: those of a broadcast can be"
+                " read until the next broadcast or the end of the round, and an aggregator that reads them after add()"
+                " sets keeps_replies = True"
             )
 
     def _fetched(
@@ -206,7 +204,8 @@ class LazyParams(Mapping[str, Any]):
         """Yield the tensors in order, each in new memory."""
         self._check_open()
         arrays: dict[int, Array] = {}
-        fetched = fetch(self._offered, _pieces_into(leaves, arrays, empty))
+        is_remote = any(leaf.local is None for leaf in leaves)
+        fetched = fetch(self._lease.offer, _pieces_into(leaves, arrays, empty)) if is_remote else iter(())
         for leaf in leaves:
             entry = leaf.entry
             if leaf.local is not None:
@@ -222,14 +221,36 @@ class LazyParams(Mapping[str, Any]):
             yield arrays.pop(leaf.index)
 
 
+class _Lease:
+    """The right to read params, until it is released."""
+
+    def __init__(self, offered: RemoteOffer | None, owner: str) -> None:
+        self._offered = offered
+        self.owner = owner
+        self.is_released = False
+
+    @property
+    def offer(self) -> RemoteOffer:
+        """The offer from which tensors are fetched."""
+        assert self._offered is not None, "all arrays came with the message"
+        return self._offered
+
+    def release(self) -> None:
+        """Give it up, and let the owner free its tensors."""
+        if not self.is_released:
+            self.is_released = True
+            if self._offered is not None:
+                self._offered.release()
+
+
 class _Items(ItemsView[str, Any]):
-    _mapping: LazyParams
+    _mapping: RemoteParams
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         children = self._mapping._children
         arrays = self._mapping._fetched([child for child in children.values() if isinstance(child, Leaf)])
         for name, child in children.items():
-            yield name, child if isinstance(child, LazyParams) else next(arrays)
+            yield name, child if isinstance(child, RemoteParams) else next(arrays)
 
 
 def _local_of(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Array | None:

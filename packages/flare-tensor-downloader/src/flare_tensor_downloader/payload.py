@@ -10,9 +10,9 @@ import numpy as np
 import flare_fobs
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES, Downloader, Offer
 from flare_tensor_downloader.errors import DownloadError
-from flare_tensor_downloader.fetch import Offered
-from flare_tensor_downloader.lazy import LazyParams
-from flare_tensor_downloader.source import Entry, claimed
+from flare_tensor_downloader.fetch import RemoteOffer
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.source import Entry, checked_entry
 from flare_transport import Cell
 
 __all__ = ["Payload", "pack_payload"]
@@ -52,7 +52,7 @@ class Payload:
         """
         arrays: list[Any] = []
         if self.entries:
-            params = LazyParams(Offered(cell, self.owner, self.ref_id, timeout_s), self.entries)
+            params = RemoteParams(RemoteOffer(cell, self.owner, self.ref_id, timeout_s), self.entries)
             arrays = list(params.materialize().values())
         metadata = self.frames[0]
         if not metadata:
@@ -64,7 +64,7 @@ class Payload:
     def release(self, cell: Cell) -> None:
         """Let the owner drop its arrays, which cannot be fetched any more then."""
         if self.entries:
-            Offered(cell, self.owner, self.ref_id).release()
+            RemoteOffer(cell, self.owner, self.ref_id).release()
 
 
 def pack_payload(
@@ -114,7 +114,7 @@ def _decode(state: Any) -> Payload:
     is_well = isinstance(owner, str) and isinstance(ref_id, str) and isinstance(frames, list) and frames
     if not is_well or not all(isinstance(frame, bytes) for frame in frames):
         raise TypeError("a payload holds the names of its owner and its reference, entries and frames")
-    return Payload(owner, ref_id, [claimed(key, "uint8", (size,)) for key, size in entries], frames)
+    return Payload(owner, ref_id, [checked_entry(key, "uint8", (size,)) for key, size in entries], frames)
 
 
 flare_fobs.register(Payload, "flare.payload", _encode, _decode)

@@ -12,7 +12,7 @@ from flare_fobs.tensors import to_numpy
 from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import RemoteOffer
-from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.source import checked_entry
 from flare_transport import Cell, RemoteError, TransportError
 
@@ -70,17 +70,17 @@ def iterate_tensors(
         DownloadError, TransportError, TimeoutError: fetching failed; the tensors yielded before are valid.
     """
     params = _params(from_fqcn, ref_id, per_request_timeout, cell)
-    yield from params.fetched()
+    yield from params.arrays()
     params.release()
 
 
-def _params(from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell) -> LazyParams:
+def _params(from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell) -> RemoteParams:
     offered = RemoteOffer(cell, from_fqcn, ref_id, per_request_timeout)
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
     except RemoteError as error:
         raise DownloadError(str(error)) from error
     try:
-        return LazyParams(offered, [checked_entry(key, dtype, shape) for key, dtype, shape in manifest])
+        return RemoteParams(offered, [checked_entry(key, dtype, shape) for key, dtype, shape in manifest])
     except (TypeError, ValueError) as error:
         raise DownloadError(f"{from_fqcn} describes the tensors of {ref_id} wrongly: {error}") from error

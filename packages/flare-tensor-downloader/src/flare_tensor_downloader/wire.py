@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 import flare_fobs
-from flare_core import FLModel, unflatten
+from flare_core import FLModel, flatten, unflatten
 from flare_core.model import Key, Params
+from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES, Downloader, Offer
 from flare_tensor_downloader.fetch import RemoteOffer
-from flare_tensor_downloader.lazy import LazyParams
+from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import Entry, checked_entry
 from flare_transport import Cell
 
-__all__ = ["OfferedParams", "keep_params", "receive_params", "release_params", "send_params"]
+__all__ = ["OfferedParams", "keep_params", "leased_params", "receive_params", "release_params", "send_params"]
 
 
 class OfferedParams(dict[str, Any]):
@@ -112,8 +113,19 @@ def receive_params(
     params = model.params
     if isinstance(params, OfferedParams):
         offered = RemoteOffer(cell, params.owner, params.ref_id, timeout_s)
-        model.params = LazyParams(offered, params.entries, sent)
+        model.params = RemoteParams(offered, params.entries, sent)
     return model
+
+
+def leased_params(params: Params, owner: str) -> RemoteParams:
+    """Return params that came with a message in the form of those that are fetched: they can be released.
+
+    Args:
+        params: name to array, nested mappings allowed.
+        owner: whose params they are, for messages.
+    """
+    entries = [Entry(key, dtype_name(array.dtype), array.shape, array) for key, array in flatten(params)]
+    return RemoteParams(None, entries, owner=owner)
 
 
 def release_params(model: FLModel, cell: Cell) -> None:

@@ -121,6 +121,8 @@ class FedAvg(Workflow):
                 fed.record(metrics.add(reply, weight), site=reply.site)
                 if self._measured is not None:
                     self._measured.add(reply, weight)
+                if not self.aggregator.keeps_replies:
+                    reply.release()
             means = metrics.means()
             new = self._updated(model, round_)
             while self._notes:

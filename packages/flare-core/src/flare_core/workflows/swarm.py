@@ -193,7 +193,9 @@ class Swarm(FedAvg):
             else:
                 fed.warn(f"round {held.round}: {aggregator} left while it aggregated; the next goes on")
 
-    def _successor(self, fed: TrainingFederation, round_: int, aggregator: str, result: FLModel) -> dict[str, FLModel] | None:
+    def _successor(
+        self, fed: TrainingFederation, round_: int, aggregator: str, result: FLModel
+    ) -> dict[str, FLModel] | None:
         """Have the next in turn fetch a new model; None if it cannot be had any more. Nobody else may be there."""
         for site in self._in_turn(fed, round_):
             if site != aggregator:

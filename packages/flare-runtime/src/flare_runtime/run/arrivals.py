@@ -19,8 +19,8 @@ from flare_core.events import (
     StillWaiting,
     WarningRaised,
 )
-from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.conversation import Answer, OpenConversations, SitesConversation
+from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Removed, Result, Warned
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster

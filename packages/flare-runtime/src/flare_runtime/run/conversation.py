@@ -154,6 +154,11 @@ class SitesConversation:
         if site in self.data and site not in self.read and can_spare:
             self.passed_over.add(site)
 
+    def release_held(self) -> None:
+        """Let the sites drop what they hold for the replies that were taken."""
+        for release in list(self.held.values()):
+            release()
+
     def pass_over_late(self) -> list[str]:
         """Give up the sites that have not answered, if enough others have; return them."""
         if len(self.read) + len(self.arrived) < self.quorum:

@@ -16,10 +16,11 @@ from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
-    LazyParams,
     Offer,
     OfferedParams,
     Payload,
+    RemoteParams,
+    leased_params,
     pack_payload,
     receive_params,
     release_params,
@@ -136,11 +137,13 @@ class Dispatch:
             model = receive_params(answer, self._cell, arrays, timeout_s=patience_s)
         except DownloadError as error:
             raise SiteError(f"{site}: its reply cannot be used: {error}", site=site) from error
-        filtered = self._filtered(model, site, conversation)
-        if not isinstance(model.params, LazyParams):
-            return _reply(conversation, site, filtered)
-        self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
-        return _reply(conversation, site, filtered, release=_holding(conversation, site, model.params.release))
+        if model.params is None:
+            return _reply(conversation, site, self._filtered(model, site, conversation))
+        params = model.params if isinstance(model.params, RemoteParams) else leased_params(model.params, site)
+        model.params = params
+        self._unchanged.update(key for key, leaf in params.leaves() if leaf.entry.same)
+        release = _holding(conversation, site, params.release)
+        return _reply(conversation, site, self._filtered(model, site, conversation), release=release)
 
     def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
         """Return the data of a reply as the job's filters leave them."""
@@ -194,8 +197,7 @@ class Dispatch:
         """Stop a conversation, and let the sites drop what is left of their replies."""
         self.stop(conversation)
         conversation.is_closed = True
-        for release in list(conversation.held.values()):
-            release()
+        conversation.release_held()
 
     def _withdraw(self, conversation: SitesConversation) -> None:
         there = [site for site in conversation.sites if site not in self._roster.absent]

@@ -14,8 +14,8 @@ from flare_core import FLModel, RecipeError, Reply, Sample, SiteError
 from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
 from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoints import Keeper
-from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.conversation import SitesConversation
+from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.post import Failed
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
@@ -72,7 +72,7 @@ class SitesFederation(Arrivals):
         self.config: Mapping[str, Any] = dict(config or {})
         self.total_rounds: int | None = None
         self.reading: str | None = None
-        self._broadcast: SitesConversation | None = None  # the last one, whose replies can be read
+        self._read_out: list[SitesConversation] = []  # no reply is awaited, but those that came can be read
         self._to_framework = to_framework
         self._first_round = 0
         self._checkpoints = checkpoints
@@ -129,7 +129,7 @@ class SitesFederation(Arrivals):
 
     def end_round(self) -> None:
         """Announce the end of the round that is open, if one is; a round that failed has none."""
-        self._end_broadcast()
+        self._end_reading()
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
             self._stalled.clear()
@@ -189,15 +189,16 @@ class SitesFederation(Arrivals):
         return self._give(self._conversation(task, stamped, len(data) if quorum is None else quorum, deadline_s))
 
     def broadcast(self, task: str, data: Any = None, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
-        self._end_broadcast()
-        conversation = self._broadcast = self.ask(task, data, to=to)
+        self._end_reading()
+        conversation = self.ask(task, data, to=to)
+        self._read_out.append(conversation)
         try:
             yield from conversation
         finally:
             self._stop(conversation)
 
     def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
-        self._end_broadcast()
+        self._end_reading()
         for old in self._lasting():
             if self._age(old) > max_staleness:
                 self.close(old)
@@ -211,7 +212,7 @@ class SitesFederation(Arrivals):
                 continue
             self._await_any(wanted - there, started)
         for site, conversation in self._in_order(lambda each: each.arrived):
-            yield from self._taken_once(conversation, site)
+            yield from self.take(conversation, site)
         self._close_answered()
 
     def _collect_all(self, to: Sample, started: float) -> Generator[Reply, None, bool]:
@@ -223,23 +224,15 @@ class SitesFederation(Arrivals):
                     break
                 self._await_any(1, started)
             if site in conversation.arrived:
-                yield from self._taken_once(conversation, site)
+                yield from self.take(conversation, site)
                 taken += 1
         self._close_answered()
         return taken > 0
 
-    def _taken_once(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
-        """Yield a reply, and have the site drop it when the next is taken: it is to go on, whatever the others do."""
-        for reply in self.take(conversation, site):
-            yield reply
-            reply.release()
-
     def _lasting(self) -> list[SitesConversation]:
-        return self._open.where(lambda each: each.outlives_round)
+        return self._open.where(lambda each: each.outlives_round and not each.is_stopped)
 
-    def _in_order(
-        self, of: Callable[[SitesConversation], Iterable[str]]
-    ) -> list[tuple[str, SitesConversation]]:
+    def _in_order(self, of: Callable[[SitesConversation], Iterable[str]]) -> list[tuple[str, SitesConversation]]:
         """Some sites of the conversations that outlive their round, in the order of the run's sites."""
         found = [(site, each) for each in self._lasting() for site in of(each)]
         return sorted(found, key=lambda item: self.sites.index(item[0]))
@@ -255,7 +248,8 @@ class SitesFederation(Arrivals):
         """Close conversations in which no reply is awaited any more."""
         for conversation in self._lasting():
             if not conversation.awaited and not conversation.arrived:
-                self.close(conversation)
+                self._stop(conversation)
+                self._read_out.append(conversation)
 
     def _conversation(
         self, task: str, data: Mapping[str, Any], quorum: int, deadline_s: float | None
@@ -323,16 +317,18 @@ class SitesFederation(Arrivals):
         self._dispatch.close(conversation)
         self._open.drop(conversation)
 
-    def _end_broadcast(self) -> None:
-        """Close the conversation of the last broadcast."""
-        conversation, self._broadcast = self._broadcast, None
+    def _end_reading(self) -> None:
+        """Have the sites drop what was not read of the replies to broadcasts, and of those that were collected."""
         self.reading = None
-        if conversation is not None:
+        read_out, self._read_out = self._read_out, []
+        for conversation in read_out:
             self.close(conversation)
+        for conversation in self._lasting():
+            conversation.release_held()
 
     def _close_all(self) -> None:
         """Close what an earlier round, or the workflow, has left open."""
-        self._end_broadcast()
+        self._end_reading()
         for conversation in self._open:
             self.close(conversation)
 

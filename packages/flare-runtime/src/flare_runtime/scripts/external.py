@@ -37,7 +37,7 @@ from flare_runtime.errors import ScriptError, ScriptKilledError
 from flare_runtime.processes.job_process import make_scratch
 from flare_runtime.processes.priority import give_way
 from flare_runtime.site.log import SiteLog
-from flare_tensor_downloader import DownloadError, LazyParams, UnknownReferenceError, receive_params, send_params
+from flare_tensor_downloader import DownloadError, RemoteParams, UnknownReferenceError, receive_params, send_params
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:
@@ -351,7 +351,7 @@ class _Script:
             if self._has_died(error):
                 return  # which is said in the end
             raise
-        if isinstance(theirs, LazyParams):
+        if isinstance(theirs, RemoteParams):
             if offer is None:
                 theirs.release()
             else:

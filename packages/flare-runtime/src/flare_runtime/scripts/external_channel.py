@@ -20,7 +20,7 @@ from flare_runtime.site.folder import RECEIVED
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
-    LazyParams,
+    RemoteParams,
     TensorMemory,
     UnknownReferenceError,
     receive_params,
@@ -115,7 +115,7 @@ class ExternalChannel(SiteChannel):
         model = receive_params(task.model, self._cell)
         if self._memory is not None:
             self._memory.begin()
-        if isinstance(model.params, LazyParams):
+        if isinstance(model.params, RemoteParams):
             lazy, limit = model.params, self._downloader.settings.spill_bytes
             spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
             try:

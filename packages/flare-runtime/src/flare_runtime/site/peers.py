@@ -10,7 +10,7 @@ import numpy as np
 
 from flare_core import FLModel, flatten, unflatten
 from flare_core.model import Params
-from flare_tensor_downloader import Downloader, DownloadError, LazyParams, OfferedParams, RemoteOffer, keep_params
+from flare_tensor_downloader import Downloader, DownloadError, OfferedParams, RemoteOffer, RemoteParams, keep_params
 from flare_transport import Cell
 from flare_transport.address import speaks_for
 
@@ -35,7 +35,7 @@ class Peers:
         Args:
             copies: keep copies, as whoever has made the arrays may change them.
         """
-        if model.params is not None and (copies or isinstance(model.params, LazyParams)):
+        if model.params is not None and (copies or isinstance(model.params, RemoteParams)):
             model = replace(model, params=_copied(model.params))
         return keep_params(model, self._downloader, self._server)
 
@@ -47,7 +47,7 @@ class Peers:
             return unflatten(self._downloader.own(params.ref_id))
         is_sites = not speaks_for(self._server.partition(".")[0], params.owner)  # and passes through the server
         offered = RemoteOffer(self._cell, params.owner, params.ref_id, sealed=self._downloader.seals and is_sites)
-        return LazyParams(offered, params.entries)
+        return RemoteParams(offered, params.entries)
 
     def fetch(self, places: Sequence[Params | None]) -> Params | None:
         """Fetch params from the first of several sites that can be reached.
@@ -59,7 +59,7 @@ class Peers:
         for params in places:
             try:
                 found = None if params is None else self.look_at(params)
-                if isinstance(found, LazyParams):
+                if isinstance(found, RemoteParams):
                     return found.materialize()
                 return None if found is None else _copied(found)
             except DownloadError as error:

@@ -20,9 +20,9 @@ from flare_runtime.site.folder import RECEIVED
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import (
     DownloadError,
-    LazyParams,
     Offer,
     Payload,
+    RemoteParams,
     TensorMemory,
     UnknownReferenceError,
     pack_payload,
@@ -97,7 +97,7 @@ class TaskQueue(SiteChannel):
         self._over = False
         self._task: Task | None = None
         self._replied = 0
-        self._lazy: LazyParams | Payload | None = None  # where the arrays of the current task are fetched
+        self._lazy: RemoteParams | Payload | None = None  # where the arrays of the current task are fetched
         self._journal = journal
         self._memory = TensorMemory() if context.downloader.settings.skip_unchanged else None
 
@@ -230,7 +230,7 @@ class TaskQueue(SiteChannel):
                 self.send_reply(FLModel(meta={"lost": str(error)}))
                 return None
         model = receive_params(model, self.context.cell)
-        self._lazy = model.params if isinstance(model.params, LazyParams) else None
+        self._lazy = model.params if isinstance(model.params, RemoteParams) else None
         if self._memory is not None:
             self._memory.begin()
         task.data = self.context.filtered_task(task, model) if self._is_filtered else model
@@ -298,7 +298,7 @@ class TaskQueue(SiteChannel):
             task.data = self.context.filtered_task(task, data) if self._is_filtered else data
         else:
             params = task.model.params
-            if isinstance(params, LazyParams):
+            if isinstance(params, RemoteParams):
                 limit = self.context.downloader.settings.spill_bytes
                 spill = self.context.files.path / RECEIVED if limit is not None and params.nbytes > limit else None
                 task.model.params = params.materialize(self._memory, spill)
