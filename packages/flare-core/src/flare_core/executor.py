@@ -64,7 +64,7 @@ class Executor(ABC):
 
     @abstractmethod
     def execute(self, task: Task, context: SiteContext) -> Any:
-        """Do one task and return the reply's data: anything that :mod:`flare_fobs` serializes, such as a dict of arrays.
+        """Do one task and return the data of the reply: anything that :mod:`flare_fobs` serializes.
 
         Args:
             task: its data belong to the executor. The arrays that it returns must not be changed later.

@@ -56,6 +56,9 @@ class LazyParams(Mapping[str, Any], ABC):
     def tensor_keys(self) -> list[Key]:
         """Return the key of every tensor, without reading any."""
 
+    def __contains__(self, name: object) -> bool:
+        return any(name == each for each in self)  # that of Mapping would fetch the array
+
     def arrays(self) -> Iterator[tuple[Key, Any]]:
         """Yield every key and its array, one after the other."""
         yield from flatten(self)

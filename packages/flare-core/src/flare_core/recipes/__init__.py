@@ -10,6 +10,7 @@ from flare_core.recipes.scaffold import BaseScaffoldRecipe
 from flare_core.recipes.script import ScriptRecipe
 from flare_core.recipes.swarm import BaseSwarmLearningRecipe
 from flare_core.recipes.tracking import add_experiment_tracking
+from flare_core.recipes.workflow import WorkflowRecipe
 
 __all__ = [
     "BaseCrossSiteEvalRecipe",
@@ -20,6 +21,7 @@ __all__ = [
     "BaseScaffoldRecipe",
     "BaseSwarmLearningRecipe",
     "ScriptRecipe",
+    "WorkflowRecipe",
     "add_cross_site_evaluation",
     "add_experiment_tracking",
     "add_model_distribution",

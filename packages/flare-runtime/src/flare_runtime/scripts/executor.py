@@ -167,8 +167,8 @@ def _remedy(error: BaseException, queue: TaskQueue) -> str:
     name = error.filename if isinstance(error, FileNotFoundError) else None
     if isinstance(name, str) and name and not PurePosixPath(name).is_absolute():
         return (
-            f". Scripts run in the folder of their site, {queue.context.folder}; give the whole path of data at the site,"
-            " and find files beside the script with Path(__file__).parent"
+            f". Scripts run in the folder of their site, {queue.context.folder}; give the whole path of data at the"
+            " site, and find files beside the script with Path(__file__).parent"
         )
     if isinstance(error, EOFError) and "reading a line" in str(error):
         return ". Scripts have no terminal to ask; give them values with train_args"

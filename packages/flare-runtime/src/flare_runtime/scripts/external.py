@@ -9,6 +9,7 @@ other way, so the model is never held here. Messages, each addressed to the site
     script.lost    [site, gone, reason]  ->  whether to leave the task out whose model could not be fetched
     script.task    [task or null]            the answer: name, id and model; null when the run is over
     script.reply   [site, model]             the script's reply
+    script.copy    [site]                    the script is to copy the arrays of its reply, as another task waits
     script.log     [site, key, value, kind, step]
     script.warn    [site, text]              a warning for the people who watch the run
     script.left    [site, rank]              the thread that took the tasks has ended; others can keep the process alive
@@ -28,6 +29,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,7 +39,14 @@ from flare_runtime.errors import ScriptError, ScriptKilledError
 from flare_runtime.processes.job_process import make_scratch
 from flare_runtime.processes.priority import give_way
 from flare_runtime.site.log import SiteLog
-from flare_tensor_downloader import DownloadError, RemoteParams, UnknownReferenceError, receive_params, send_params
+from flare_tensor_downloader import (
+    DownloadError,
+    Offer,
+    RemoteParams,
+    UnknownReferenceError,
+    receive_params,
+    send_params,
+)
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:
@@ -164,6 +173,7 @@ class _Script:
     _events: deque[tuple[str, Any]] = field(default_factory=deque)
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _tasks: list[Task] = field(default_factory=list)
+    _unread: Offer | None = None  # of the last reply, until the server has read it
     _process: subprocess.Popen[bytes] | None = None
     _exit: threading.Event = field(default_factory=threading.Event)
     _left_at: float | None = None  # when rank 0 left, which takes the tasks
@@ -235,6 +245,7 @@ class _Script:
                 kind, value = self._events.popleft()
                 self._handlers()[kind](value)
             self._give_tasks()
+            self._free_script()
             if self._exit.is_set() and not self._events and not self._is_linked():
                 break
             if self._is_forsaken():
@@ -300,6 +311,8 @@ class _Script:
     def _has_work(self) -> bool:
         if self._events or (self._exit.is_set() and not self._is_linked()) or self._is_forsaken():
             return True
+        if self._unread is not None and self.queue.has_waiting_task:
+            return True
         return any(rank.waits and self._is_due(number, rank) for number, rank in self._ranks.items())
 
     def _patience_s(self) -> float | None:
@@ -355,7 +368,19 @@ class _Script:
             if offer is None:
                 theirs.release()
             else:
-                offer.when_released(theirs.release)
+                self._unread = offer
+                offer.when_released(partial(self._read, offer, theirs))
+
+    def _read(self, offer: Offer, theirs: RemoteParams) -> None:
+        if self._unread is offer:
+            self._unread = None
+        theirs.release()
+
+    def _free_script(self) -> None:
+        """Have the script copy the arrays of its reply if another task waits, which may have to be done first."""
+        if self._unread is not None and self.queue.has_waiting_task and 0 in self._ranks:
+            self._unread = None
+            self._send(self._ranks[0], "script.copy", [self.queue.site])
 
     def _has_died(self, error: DownloadError) -> bool:
         """Whether a reply could not be read as its process was killed, or failed."""
@@ -387,10 +412,13 @@ class _Script:
             self._send_task(rank, [task.name, task.id, outgoing])
 
     def _send_task(self, rank: _Rank, task: list[Any] | None) -> None:
+        self._send(rank, "script.task", [task])
+
+    def _send(self, rank: _Rank, topic: str, payload: list[Any]) -> None:
         try:
-            self.host.cell.send(rank.peer, "script.task", [task])
+            self.host.cell.send(rank.peer, topic, payload)
         except (PeerLostError, UnreachableError) as error:  # it has just died; how its process ended tells why
-            logger.info("task not given peer=%s reason=%s", rank.peer, error)
+            logger.info("message not sent peer=%s topic=%s reason=%s", rank.peer, topic, error)
 
     def _task_for(self, number: int, rank: _Rank) -> Task | None:
         if number != 0:  # the other ranks learn what rank 0 was given, without the model

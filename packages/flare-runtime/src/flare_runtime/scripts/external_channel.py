@@ -20,6 +20,7 @@ from flare_runtime.site.folder import RECEIVED
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
+    Offer,
     RemoteParams,
     TensorMemory,
     UnknownReferenceError,
@@ -57,7 +58,9 @@ class ExternalChannel(SiteChannel):
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._asked = False
         self._over = False
+        self._unread: tuple[Offer, threading.Event] | None = None  # the last reply, which the server has yet to read
         self._cell.handle("script.task", self._on_task, inline=True)
+        self._cell.handle("script.copy", self._on_copy)
         self._cell.on_peer_lost(_site_lost)
         self._downloader = Downloader(self._cell)
         self._host = self._cell.connect(address, secret=secret)
@@ -129,9 +132,11 @@ class ExternalChannel(SiteChannel):
         outgoing, offer = send_params(model, self._downloader, memory=self._memory)
         self._cell.send(self._host, "script.reply", [self.site, outgoing])
         if offer is not None:
-            fetched = threading.Event()
-            offer.when_released(fetched.set)
-            fetched.wait()
+            done = threading.Event()
+            self._unread = offer, done
+            offer.when_released(done.set)
+            done.wait()
+            self._unread = None
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
         self._cell.send(self._host, "script.log", [self.site, key, value, kind, step])
@@ -153,6 +158,13 @@ class ExternalChannel(SiteChannel):
                     self._cell.send(self._host, "script.left", [self.site, self._rank])
 
         threading.Thread(target=wait, name="flare-taker", daemon=True).start()
+
+    def _on_copy(self, message: Message) -> None:
+        """Let the script go on before its reply is read: another task waits for it."""
+        if (unread := self._unread) is not None:
+            offer, done = unread
+            offer.copy_arrays()
+            done.set()
 
     def _on_task(self, message: Message) -> None:
         (content,) = message.payload

@@ -20,7 +20,7 @@ class SiteExecutor(ABC):
     def execute(self, task: Task, site: Site) -> Any:
         """Do one task, and return the reply."""
 
-    def finish(self, site: Site) -> None:
+    def finish(self, site: Site) -> None:  # noqa: B027 - most have nothing to clean up
         """Clean up when the run is over."""
 
 

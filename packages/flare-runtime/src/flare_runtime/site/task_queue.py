@@ -165,6 +165,11 @@ class TaskQueue(SiteChannel):
             self._told.notify_all()
         self.turns.wake(self.seat)
 
+    @property
+    def has_waiting_task(self) -> bool:
+        """Whether a task has come that was not taken."""
+        return bool(self._inbox)
+
     def has_news(self) -> bool:
         """Whether a task has come, or the run is over."""
         return bool(self._inbox) or self._over
@@ -255,7 +260,7 @@ class TaskQueue(SiteChannel):
                 self.turns.wake(self.seat)
 
             offer.when_released(wake)
-            self.turns.wait(self.seat, lambda: fetched.is_set() or bool(self._inbox))
+            self.turns.wait(self.seat, lambda: fetched.is_set() or self.has_waiting_task)
             if not fetched.is_set():
                 offer.copy_arrays()
 

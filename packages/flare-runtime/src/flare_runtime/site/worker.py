@@ -199,7 +199,8 @@ class _Worker:
             self._logs.append(log)
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
         filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
-        _check_tasks(name, app.executors)
+        if not app.executors:
+            raise JobError(f"the job has no executor for {name}, so nobody would do its tasks")
         site = self._sites[name] = Site(
             name,
             self._plan,
@@ -287,8 +288,16 @@ class _Worker:
         number, names, task, *_ = message.payload
         names = names or self._plan.sites
         for name in names:
-            part = next(each for each in self._parts[name] if each.queue.takes(task))
-            part.queue.deliver(number, partial(_task_of, message))
+            part = next((each for each in self._parts[name] if each.queue.takes(task)), None)
+            if part is not None:
+                part.queue.deliver(number, partial(_task_of, message))
+            else:
+                self._refuse(name, task)
+
+    def _refuse(self, name: str, task: str) -> None:
+        known = ", ".join(f"'{each}'" for part in self._parts[name] for each in part.queue.tasks)
+        text = f"{name}: no executor of the job does the task '{task}'; it has executors for {known}"
+        threading.Thread(target=self._report, args=(self._sites[name], text, ""), daemon=True).start()
 
     def _on_withdraw(self, message: Message) -> None:
         number, names = message.payload
@@ -341,8 +350,3 @@ def _built(entry: ExecutorEntry) -> Executor | SiteExecutor | ScriptExecutor:
     if not isinstance(executor, Executor | SiteExecutor | ScriptExecutor):
         raise JobError(f"{type(executor).__name__} is no Executor; derive it from flare_core.Executor")
     return executor
-
-
-def _check_tasks(name: str, entries: list[ExecutorEntry]) -> None:
-    if not entries or "*" not in entries[-1].tasks:
-        raise JobError(f"the job's last executor for {name} must be for all tasks ('*'), so that none is left undone")
