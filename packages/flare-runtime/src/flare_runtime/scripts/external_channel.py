@@ -130,11 +130,12 @@ class ExternalChannel(SiteChannel):
     def reply(self, model: FLModel) -> None:
         model = self._exchange.from_script(model, self.site)
         outgoing, offer = send_params(model, self._downloader, memory=self._memory)
+        done = threading.Event()
+        if offer is not None:
+            self._unread = offer, done  # before the site can ask for it to be copied
+            offer.when_released(done.set)
         self._cell.send(self._host, "script.reply", [self.site, outgoing])
         if offer is not None:
-            done = threading.Event()
-            self._unread = offer, done
-            offer.when_released(done.set)
             done.wait()
             self._unread = None
 
