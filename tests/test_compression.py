@@ -61,7 +61,7 @@ def test_training_converges_with_fewer_bytes_both_ways(tmp_path, codec, share, e
 
 
 def test_topk_of_differences_converges_by_error_feedback(tmp_path):
-    # A value waits some ten rounds for its turn, so the step must be small: what waits grows meanwhile.
+    # A value waits some ten rounds to be sent and grows meanwhile, so the step must be small.
     topk = {"compression": "topk:0.1", "params_transfer_type": "DIFF"}
     found, sent, received = execute(tmp_path, rounds=150, step=0.04, **topk)
     assert received < 0.21

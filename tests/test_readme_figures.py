@@ -1,4 +1,4 @@
-"""README's table of other systems says what docs/performance.md has measured."""
+"""README's comparison table matches the measurements in docs/performance.md."""
 
 from __future__ import annotations
 

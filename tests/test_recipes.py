@@ -1,4 +1,4 @@
-"""What all recipes have in common: names, order, defaults and meaning of arguments, and what becomes of them."""
+"""Common properties of all recipes: names, order, defaults and meaning of arguments, and their effect."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SCRIPT = """
 """
 
 
-# In a process of its own: in this one, TensorFlow would keep all later tests from forking workers.
+# In a separate process: in this one, TensorFlow would prevent all later tests from forking workers.
 DESCRIBE = """
 import importlib, inspect, json
 from flare_core import Recipe

@@ -1,4 +1,4 @@
-"""docs/security.md: each claim names a test, and the test is there."""
+"""docs/security.md: each claim names an existing test."""
 
 from __future__ import annotations
 

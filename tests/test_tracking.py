@@ -1,4 +1,4 @@
-"""Experiment tracking and what else is added to a recipe, from the script to the files, in every environment."""
+"""Experiment tracking and other additions to a recipe, from the script to the files, in every environment."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_tracking_stays_with_a_job_that_is_exported_and_loaded(project, tracked,
 def test_tracking_changes_nothing_else(project, tracked):
     plain = project.recipe(SCRIPT, num_rounds=2).execute(project.env())
     run = tracked(client_side=True).execute(project.env())
-    rows = [sorted(each.metrics(), key=str) for each in (plain, run)]  # logs come as they come
+    rows = [sorted(each.metrics(), key=str) for each in (plain, run)]  # log values arrive in any order
     assert rows[0] == rows[1]
     assert run.load_model()["numpy_key"].tolist() == plain.load_model()["numpy_key"].tolist()
 
@@ -104,7 +104,7 @@ def test_a_log_after_the_reply_belongs_to_the_round_that_the_site_is_in(project)
 
 
 class Remembers(Observer):
-    """Writes down what it is told, and warns."""
+    """Records its events, and warns."""
 
     def attach(self, run):
         run.events.subscribe(RunStarted, lambda event: run.warn("watched"))
@@ -231,7 +231,7 @@ def test_processes_track_as_the_simulator_does(project, kind):
     pytest.importorskip("tensorboard")
     project.write("client.py", LISTS + SCRIPT)
     project.write("job.py", POC)
-    for name in ("server", "client"):  # not beside the script, where they would travel anyway
+    for name in ("server", "client"):  # not next to the script, where they would be sent anyway
         project.write(f"files/{name}.txt", name)
     done = project.python("job.py", kind, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The server's disk is full, and free again: the server lives on, and every job goes on or fails and says why."""
+"""When the server's disk fills up, the server survives, and every job continues or fails with the reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flare_runtime.admin import AdminError
 
 @pytest.fixture
 def held(hospital):
-    """A federation with a job that is held in its third round, until the event is set."""
+    """A federation with a job that is held in its third round until the event is set."""
     place = hospital()
     go_on, is_held = threading.Event(), threading.Event()
 
@@ -29,7 +29,7 @@ def held(hospital):
 
 
 def limit_files(place, size: int) -> None:
-    """Let no file of the server's grow beyond a size; -1 is no limit. It needs no rights, and no disk to fill."""
+    """Limit the size of the server's files; -1 is no limit. This needs neither privileges nor a full disk."""
     server = psutil.Process(place.poc.status()["server"])
     for process in (server, *server.children(recursive=True)):
         process.rlimit(psutil.RLIMIT_FSIZE, (size, -1))
@@ -43,7 +43,7 @@ def test_a_job_that_cannot_be_written_down_fails_with_the_files_name_once_that_c
     go_on.set()
     place.wait_gone(process)
     with place.admin() as admin:
-        assert admin.job(id_)["state"] == "running"  # as nothing else could be written down
+        assert admin.job(id_)["state"] == "running"  # because nothing else could be written
         limit_files(place, -1)
         found = admin.wait(id_, timeout_s=60)
         folder = admin.download(id_, place.folder / "result")

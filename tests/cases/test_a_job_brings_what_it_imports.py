@@ -1,4 +1,4 @@
-"""What passes in PocEnv passes at a real server: nothing is found there by lying beside the launching script."""
+"""A job that passes in PocEnv passes at a real server: files next to the launching script are not found in either."""
 
 from __future__ import annotations
 

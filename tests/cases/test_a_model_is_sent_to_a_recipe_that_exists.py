@@ -22,13 +22,13 @@ TORCH, NUMPY, SKLEARN = torch.nn.Linear(1, 1), {"w": np.ones(1)}, SGDClassifier(
 
 
 def of_package(name: str) -> object:
-    """An object of a class of a package that is not installed."""
+    """Return an object of a class of a package that is not installed."""
     return types.new_class("Model", exec_body=lambda body: body.update(__module__=f"{name}.core"))()
 
 
 @pytest.fixture
 def refusal(tmp_path):
-    """The text of the error for a model."""
+    """Return the text of the error for a model."""
     (tmp_path / "client.py").write_text("")
 
     def text(recipe: type, model: object) -> str:

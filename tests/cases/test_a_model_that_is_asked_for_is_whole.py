@@ -1,4 +1,4 @@
-"""Differences and compression, in every task: a model that a site is asked for is sent whole."""
+"""Differences and compression in every task: a model requested from a site is sent whole."""
 
 from __future__ import annotations
 

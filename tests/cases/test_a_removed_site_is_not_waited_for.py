@@ -1,4 +1,4 @@
-"""A site that was removed from the project does not come back, so a run that needs it ends, and others go on."""
+"""A site removed from the project does not come back, so a run that needs it ends, and others continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that stops early: its last round counts for the workflow after it, and when the server is killed."""
+"""A run that stops early: its last round counts for the next workflow, and after a kill of the server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def recipe(project, **arguments):
         num_rounds=9,
         initial_model={"w": np.zeros(3)},
         train_script=project.write("client.py", ADDS_ONE),
-        stop_cond="accuracy >= 2",  # which the sites measure in round 2, of the model of round 1
+        stop_cond="accuracy >= 2",  # which the sites report in round 2, for the model of round 1
         **arguments,
     )
 

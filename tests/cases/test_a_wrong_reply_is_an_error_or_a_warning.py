@@ -1,4 +1,4 @@
-"""A script that sends what is no trained model is told so, or the people who watch the run are: never silence."""
+"""A reply that is not a trained model produces an error in the script or a warning in the run, never silence."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_a_filter_that_forgets_the_round_of_a_task_is_refused(project, end):
 
 
 class OwnMean(Aggregator):
-    """As people write it for whole models."""
+    """A user's mean of whole models."""
 
     def __init__(self, result=None):
         self.given = result

@@ -1,4 +1,4 @@
-"""A job folder gives back the job that was exported, or the export says what it cannot hold; slips are errors."""
+"""A job folder reproduces the exported job, or the export says what it cannot represent; typos are errors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Mode(Enum):
 
 
 class Scaled(Filter):
-    """Has its argument under another value than it was given."""
+    """Stores a value other than its argument."""
 
     def __init__(self, factor=1.0):
         self.factor = 2 * factor
@@ -99,7 +99,7 @@ class Kept(Scaled):
     def __init__(self, value=None):
         self.value = value
         self.noise = np.random.default_rng()
-        self.start = np.random.normal(size=3)  # another one each time
+        self.start = np.random.normal(size=3)  # different each time
 
 
 class Own(Scaled):

@@ -1,4 +1,4 @@
-"""A module, its state dict, a checkpoint of it: runs from each of them are the same, with every server optimizer."""
+"""Runs from a module, its state dict or a checkpoint of it are the same, with every server optimizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C03: weights of zero, NaN updates and weights that are none end the run with the previous model kept."""
+"""C03: zero weights, NaN updates and invalid weights end the run and keep the previous model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCRIPT = """
 
 
 class OwnMean(Aggregator):
-    """A user's aggregator that looks at nothing."""
+    """A user's aggregator that checks nothing."""
 
     def __init__(self):
         self.reset()

@@ -1,4 +1,4 @@
-"""C07: the best model is the one that the sites measured, in either direction; gaps and NaN do not mislead."""
+"""C07: the best model is the one that the sites evaluated, in either direction, despite gaps and NaN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C10: what cannot travel is refused by its sender with its place and type; nothing is imported for a payload."""
+"""C10: the sender refuses an unserializable object with its path and type; a payload triggers no import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C11: tied weights travel, are averaged and saved, and are still tied in the module that loads them."""
+"""C11: tied weights are sent, averaged and saved, and are still tied in the module that loads them."""
 
 from __future__ import annotations
 

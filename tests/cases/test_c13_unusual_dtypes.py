@@ -1,4 +1,4 @@
-"""C13: dtypes beyond numpy's own go round bit for bit, small or large, in torch or in numpy form."""
+"""C13: dtypes beyond numpy's own survive a round trip bit for bit, small or large, from torch or numpy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPT = """
 
 
 def patterns(count):
-    """Every kind of value: NaN with payload, minus zero, infinities, subnormals."""
+    """Return every kind of value: NaN with payload, minus zero, infinities, subnormals."""
     generator = torch.Generator().manual_seed(1)
 
     def raw(dtype, width):

@@ -31,7 +31,7 @@ SCRIPT = """
 
 @pytest.fixture
 def federations(monkeypatch):
-    """Every federation that is made, with what it offers."""
+    """Every federation created, with its offers."""
     made: list = []
     original = federation.SitesFederation.__init__
 
@@ -49,7 +49,7 @@ def federations(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
-    """A folder for temporary files that nobody else uses; with a short path (for sockets), made after pytest's own."""
+    """A private folder for temporary files, with a short path (for sockets), created after pytest's own."""
     with tempfile.TemporaryDirectory(prefix="c18-") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         monkeypatch.setenv("TMPDIR", folder)
@@ -58,7 +58,7 @@ def temporary(tmp_path, monkeypatch):
 
 def left_in(temporary: Path) -> list[str]:
     names = [path.name for path in temporary.iterdir()]
-    return [name for name in names if not name.startswith("flare-recipe-")]  # those live as long as a recipe
+    return [name for name in names if not name.startswith("flare-recipe-")]  # these live as long as a recipe
 
 
 def model():

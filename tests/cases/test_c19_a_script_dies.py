@@ -1,4 +1,4 @@
-"""C19: however a script dies, the run ends soon, names the site, carries the traceback and leaves no process."""
+"""C19: however a script dies, the run ends soon, names the site, shows the traceback and leaves no process."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_script_that_prints_much_and_strangely_runs_normally(project, mode, wo
     (log,) = project.folder.glob("runs/dies/*/sites/site-1/log.txt")
     if workers == "2":
         assert log.stat().st_size > 30_000_000
-    else:  # what could not be sent as fast as it was printed is left out, and the log says so
+    else:  # output printed faster than it can be sent is dropped, and the log says so
         assert log.stat().st_size > 3_000_000
 
 

@@ -1,4 +1,4 @@
-"""C20: the order of calls has the same rules in a shared process and in a process of the script's own."""
+"""C20: the order of calls follows the same rules in a shared and in a separate process."""
 
 from __future__ import annotations
 

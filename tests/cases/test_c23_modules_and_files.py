@@ -1,4 +1,4 @@
-"""C23: modules and files beside the script are found from any working folder, and travel with an exported job."""
+"""C23: modules and files next to the script are found from any working folder, and are part of an exported job."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_it_runs_from_any_working_folder(project, proj, where):
 
 
 def test_it_runs_in_a_federation_of_processes(project, proj):
-    """There the script runs from the job that was sent; the project's folder is of no use to it."""
+    """The script runs from the submitted job and cannot use the project's folder."""
     job = (proj / "job.py").read_text().replace("SimEnv(", "PocEnv(").replace("import SimEnv", "import PocEnv")
     (proj / "job.py").write_text(job)
     done = project.python(str(proj / "job.py"), cwd=proj)
@@ -112,7 +112,7 @@ def test_an_exported_job_runs_after_the_project_is_gone(project, proj, tmp_path,
         name="files", min_clients=2, num_rounds=1, initial_model={"w": [0.0, 0.0]},
         train_script=proj / "src" / "client.py", launch_external_process=external,
     )  # fmt: skip
-    recipe._folder = proj  # as if the recipe were made by proj/job.py
+    recipe._folder = proj  # as if proj/job.py created the recipe
     folder = recipe.export(tmp_path / "exported")
     shutil.rmtree(proj)
     run = project.env().deploy(load_job(folder))

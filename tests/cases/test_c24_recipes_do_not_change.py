@@ -1,4 +1,4 @@
-"""C24: a recipe is the same after every run; falsy values count; what cannot work is refused with a hint."""
+"""C24: a recipe is the same after every run; falsy values count; impossible settings are refused with a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C25: GPU flags are checked before anything starts, and mapped through what this process may see."""
+"""C25: GPU flags are checked before anything starts, and mapped through the GPUs visible to this process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_card_that_is_not_there_is_named(env, config, visible, monkeypatch):
 
 
 def test_sites_of_a_federation_see_the_cards_of_their_group(project, monkeypatch):
-    """More groups than sites do no harm; ids count what the parent sees."""
+    """More groups than sites are allowed; ids index the GPUs visible to the parent."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
     status, folder, _ = project.poc(SHOWS, env={"gpu_config": "[0,1],[2],[0]"})
     assert status == "finished"

@@ -1,6 +1,6 @@
 """C27: values land in the right layer of a Keras model, however often and wherever the model was built.
 
-TensorFlow is loaded in processes of their own only: no worker can be forked from one that has it.
+TensorFlow is loaded in separate processes only: a process that has loaded it cannot fork workers.
 """
 
 from __future__ import annotations

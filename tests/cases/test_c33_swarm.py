@@ -1,4 +1,4 @@
-"""C33: a swarm runs with nothing but its defaults, also of two sites or one, and survives that its aggregator dies."""
+"""C33: a swarm runs with its defaults alone, even with two sites or one, and survives the death of its aggregator."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def swarm_job(
     gated=(2, "site-3"),
     min_clients=2,
 ):
-    """A swarm of five rounds whose parts ask gates; the third round, of number 2, is aggregated by site 3."""
+    """Return a swarm of five rounds whose parts wait at gates; site 3 aggregates the third round, number 2."""
     arguments = [script_gate, str(gated[0] if script_gate else -1), gated[1], str(place.folder)]
     model = {"w": np.zeros(100_000), "b": np.zeros(2)}
     job = place.job(ADDS, arguments, rounds=5, workflow="Swarm", model=model, min_clients=min_clients)
@@ -232,7 +232,7 @@ def swarm_job(
 
 
 def outcome(place, job: str) -> tuple[dict, Path, dict[str, float]]:
-    """How it ended, the server's folder of the run, and the values of the models at the sites."""
+    """Return the final state, the server's folder of the run, and the values of the models at the sites."""
     from flare_tensor_downloader import read_file
 
     found, _ = place.result(job)
@@ -247,7 +247,7 @@ def outcome(place, job: str) -> tuple[dict, Path, dict[str, float]]:
 
 
 def expected(folder: Path, without: dict[int, str]) -> float:
-    """The mean of what the sites have added in each round, as the record has it, but for what was lost."""
+    """Return the mean of the sites' contributions in each round, from the record, without lost ones."""
     by_round: dict[int, dict[str, float]] = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -258,7 +258,7 @@ def expected(folder: Path, without: dict[int, str]) -> float:
 
 
 def kill_once(*pids_of):
-    """Kill who asks first, or the processes that functions of its id name."""
+    """Kill the first process that asks, or the processes that functions of its id return."""
     dead = threading.Event()
 
     def decide(site, pid, times):
@@ -399,7 +399,7 @@ def test_the_server_is_killed_and_the_sites_have_the_model(hospital):
 
 
 def test_the_server_is_killed_when_the_sites_know_that_the_run_is_over(hospital):
-    """They have removed what only the run needed, so a server that is started again must not ask for it."""
+    """The sites have removed the run's data, so a restarted server must not request it."""
     place = hospital(3)
     gate = place.gate(kill_once(lambda pid: place.job_process()))
     with place.admin() as admin:

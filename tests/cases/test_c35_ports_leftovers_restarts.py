@@ -1,4 +1,4 @@
-"""C35: a busy port is named, stopping leaves nothing, a second start is refused, projects do not mix."""
+"""C35: a busy port is named, stopping leaves nothing behind, a second start is refused, projects do not mix."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_clients_of_a_killed_server_come_back_to_the_next_one(hospital):
 
 
 def test_a_client_of_another_project_is_refused(shell):
-    """The same port, first of one project and then of another: the site of the first learns why it gets nowhere."""
+    """A second project takes over the port of the first: the first project's site learns why it is refused."""
     port = str(shell.free_port())
     first, second = shell.folder / "first", shell.folder / "second"
     up = ("--address", "127.0.0.1", "--port", port, "--folder")

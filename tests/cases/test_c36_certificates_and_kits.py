@@ -1,4 +1,4 @@
-"""C36: certificates pass strict checks, and whatever is wrong with a kit is said in one message, without restarts."""
+"""C36: certificates pass strict checks, and every fault of a kit produces one message, without restarts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def client(folder: Path) -> subprocess.CompletedProcess:
 
 
 def refused(folder: Path, *words: str) -> None:
-    """Both ways to use a kit say what is wrong with it; the command ends, with exit code 1."""
+    """Both ways to use a kit report its fault; the command exits with code 1."""
     with pytest.raises(KitError) as caught:
         Kit.load(folder)
     done = client(folder)
@@ -139,7 +139,7 @@ def test_a_damaged_token_is_none(damage, project):
 
 
 def _with_certificate_of(folder: Path, project: Project, name: str, *, valid_days: int) -> None:
-    """Replace a kit's certificate by one of another time, properly signed."""
+    """Replace a kit's certificate with a properly signed one with other validity dates."""
     startup = folder / "startup"
     key, request = make_request(name)
     certificate = sign_request(project.authority, request, name=name, valid_days=valid_days)

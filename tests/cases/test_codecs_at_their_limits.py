@@ -1,4 +1,4 @@
-"""Codecs where numbers end: infinity, denormals, float64, and what is summed over the rounds."""
+"""Codecs at the limits of numbers: infinity, denormals, float64, and errors summed over rounds."""
 
 from __future__ import annotations
 

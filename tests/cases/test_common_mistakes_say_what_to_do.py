@@ -1,4 +1,4 @@
-"""Mistakes that newcomers make: each message says what was wrong, where, and what to do."""
+"""Beginners' mistakes: each message says what was wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_command_line_names_what_it_was_given(project):
     (project.folder / "src").mkdir()
     assert "src is a folder; give the script in it" in cli(project, "run", "src", code=2)
     assert "'--port'" in cli(project, "up", "--port", "99999", code=2)
-    assert not (project.folder / "flare-project").exists()  # which would have to be repaired by hand
+    assert not (project.folder / "flare-project").exists()  # which would need manual repair
     project.write("job.py", "def main():\n    recipe.execute(env)\n")
     assert "job.py has executed no recipe, so nothing has run" in cli(project, "run", "job.py", code=1)
     project.write("job.py", "import argparse\nargparse.ArgumentParser().parse_args()\n")

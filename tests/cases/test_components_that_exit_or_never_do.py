@@ -1,4 +1,4 @@
-"""A component of the server's that ends its process fails the run; one that keeps it alive holds up nobody."""
+"""A server component that exits fails the run; one that keeps its process alive blocks nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums that leave the range of a model's dtype: counters stay at its end, and narrow floats are refused by name."""
+"""Sums beyond the range of a model's dtype: counters saturate, and narrow floats are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server's optimizer takes no steps for what a codec has lost of models that no site has changed."""
+"""A server's optimizer takes no steps for a codec's errors in models that no site has changed."""
 
 from __future__ import annotations
 

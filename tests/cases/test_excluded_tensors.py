@@ -1,4 +1,4 @@
-"""Tensors that are excluded from the mean: the server keeps its own, and those after them are their own, too."""
+"""Tensors excluded from the mean keep the server's values, and the tensors after them are not shifted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_large_tensor_that_is_excluded_does_not_shift_the_others(project, tran
 
 
 class Decays(ServerOptimizer):
-    """Halves all that it is given."""
+    """Halves its input."""
 
     def step(self, params, gradients, *, scale=1.0):
         return {key: value / 2 for key, value in params.items()}
@@ -62,7 +62,7 @@ def test_an_optimizer_does_not_step_what_is_excluded():
 
 
 class Last(Aggregator):
-    """The last contribution; says nothing of the round, which the interface does not ask for."""
+    """Returns the last contribution without a round, which the interface does not require."""
 
     def reset(self):
         self.params = None

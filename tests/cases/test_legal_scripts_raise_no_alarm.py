@@ -1,4 +1,4 @@
-"""Scripts and settings that are unusual and right run to their end, and nobody is warned of them."""
+"""Unusual but valid scripts and settings run to the end without warnings."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_counters_of_different_widths_have_the_range_of_the_model(project):
 
 
 class ByAge(Aggregator):
-    """Weighs with an entry of its own, and takes whole models."""
+    """Weights by its own entry, and expects whole models."""
 
     def __init__(self):
         self.reset()

@@ -1,4 +1,4 @@
-"""A class of the user's that returns nothing, or raises, is named with the place where it works."""
+"""A user's class that returns nothing, or raises, is named with the place where it runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Forgets(Filter):
 
 
 class ReturnsParams(Filter):
-    """Returns something else than a model."""
+    """Returns something other than a model."""
 
     def process(self, model, context):
         return model.params
 
 
 class RaisesKey(Filter):
-    """Looks for a key that is not there."""
+    """Looks up a missing key."""
 
     def process(self, model, context):
         return {}["w"]

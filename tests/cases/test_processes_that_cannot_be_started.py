@@ -1,4 +1,4 @@
-"""A simulation for which the system has not enough processes says so, and leaves none of them behind."""
+"""A simulation that exceeds the system's process limit says so, and leaves no processes behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's result never passes for something else: its model, its numbers and its summary say what they are."""
+"""A run's model, metrics and summary are never mistaken for something else."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_logged_values_that_are_not_finite_come_back_as_they_were(project):
 
 
 class NotFinite(Evaluator):
-    """Says NaN of every model."""
+    """Reports NaN for every model."""
 
     def evaluate(self, model):
         return {"accuracy": float("nan"), "loss": float("inf")}

@@ -1,4 +1,4 @@
-"""Runs of a workspace can be listed and compared afterwards, wherever their folders are by then."""
+"""Runs of a workspace can be listed and compared later, even after their folders have moved."""
 
 from __future__ import annotations
 

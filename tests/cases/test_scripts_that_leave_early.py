@@ -1,4 +1,4 @@
-"""A script that leaves before the run is over ends the run, which says so: nobody waits for what will never come."""
+"""A script that exits before the run is over ends the run with an error: nothing waits for a reply that never comes."""
 
 from __future__ import annotations
 

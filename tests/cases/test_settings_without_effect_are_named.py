@@ -182,6 +182,6 @@ def test_a_module_that_was_edited_between_two_runs_of_a_process_is_not_used_as_i
 
     assert run(1.0) == [1.5, 1.5]
     with pytest.raises(RecipeError, match=r"my_aggregator\.py was changed after this process had imported it"):
-        run(3)  # a file of another size, or Python may reload the bytecode of the one before
+        run(3)  # a file of another size, or Python may reuse the old bytecode
     importlib.reload(sys.modules["my_aggregator"])
     assert run(3) == [1.25, 1.25]

@@ -1,4 +1,4 @@
-"""Whatever a script changes in its process, the other sites of a simulation compute what they would compute alone."""
+"""Whatever a script changes in its process, the other sites of a simulation compute the same as alone."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def sent(project, tmp_path_factory, monkeypatch):
 
 
 def mean(alone, sites=SITES):
-    """Of what each sends, times its number: two sites that had each other's value would show."""
+    """Return the mean of each site's value times its number, so that swapped values are detected."""
     return np.mean([number * float(alone(number)) for number in range(1, sites + 1)], keepdims=True)
 
 
@@ -286,10 +286,10 @@ JOB = """
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_torch_uses_one_thread_also_where_the_launching_process_has_not_loaded_it(project, monkeypatch, workers):
-    """A sum that is shared among threads has other last bits."""
+    """A sum that is split among threads differs in its last bits."""
     pytest.importorskip("torch")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    begin = "import importlib; torch = importlib.import_module('to' + 'rch')"  # nobody sees what it will load
+    begin = "import importlib; torch = importlib.import_module('to' + 'rch')"  # its imports cannot be known in advance
     project.write("client.py", SCRIPT.format(begin=begin, step="value = torch.get_num_threads() / number"))
     done = project.python(str(project.write("job.py", JOB)), workers)
     assert done.stdout.splitlines()[-1] == "THREADS 1.0", done.stderr

@@ -1,4 +1,4 @@
-"""The best model is that of a completed round: what a round had saved that began again counts for nothing."""
+"""The best model belongs to a completed round: one saved by a round that restarted does not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who waits for what can never be, or not for long, is told so: at once, or where the job is shown."""
+"""Waiting for the impossible, or for something unavailable, is reported: at once, or where the job is shown."""
 
 from __future__ import annotations
 

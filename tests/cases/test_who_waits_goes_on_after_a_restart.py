@@ -1,4 +1,4 @@
-"""Who waits for a job goes on when the server is started again, says so meanwhile, and ends if it can never be told."""
+"""Waiting for a job survives a server restart, reports it meanwhile, and ends if no answer can ever come."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HELD = """
 
 
 class Waiting:
-    """A thread that waits for something, and what it has been told by then."""
+    """A thread that waits for something, and the messages it has received."""
 
     def __init__(self, admin: Admin, wait) -> None:
         self.told: list[str] = []
@@ -62,7 +62,7 @@ class Waiting:
 
 @pytest.fixture
 def held(hospital):
-    """A federation with a job that is held in its second round, until the event is set."""
+    """A federation with a job that is held in its second round until the event is set."""
     place = hospital()
     go_on, is_held = threading.Event(), threading.Event()
 
@@ -135,7 +135,7 @@ def test_a_wait_ends_when_the_server_does_not_come_back_in_time(held):
 
 @contextmanager
 def without_its_jobs(place):
-    """Within the block, the server's database cannot say anything about jobs."""
+    """Make the server's database unable to answer about jobs within the block."""
     (path,) = place.kit("server").glob("state/*.db")
     with closing(sqlite3.connect(path, timeout=30)) as database:
         database.execute("ALTER TABLE jobs RENAME TO away")

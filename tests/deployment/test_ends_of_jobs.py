@@ -1,4 +1,4 @@
-"""The server writes down each end once, starts nothing twice, and does not wait for folders that are gone."""
+"""The server records each job's end once, starts nothing twice, and does not wait for missing folders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def daemon(tmp_path):
 
 
 def submit(daemon, folder, name):
-    """Submit a job that waits, as no site is connected."""
+    """Submit a job that waits because no site is connected."""
     (folder / "code").mkdir(exist_ok=True)
     job = export_job(Job("x", 1, ServerApp(), ClientApp(), CodeBundle(folder / "code")), folder / f"{name}-jobs")
     archive = pack_folder(job, folder / f"{name}.zip")

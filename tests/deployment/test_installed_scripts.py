@@ -1,4 +1,4 @@
-"""Scripts that do not travel: only where there are real sites, and with a message in each other case."""
+"""Scripts installed at the sites: accepted at real sites only, and refused with a message elsewhere."""
 
 from __future__ import annotations
 

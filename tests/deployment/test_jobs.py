@@ -1,4 +1,4 @@
-"""Jobs from submission to deletion, whatever the database; who may do what; studies; resources; certificates."""
+"""Jobs from submission to deletion, with each database; roles; studies; resources; certificates."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_jobs_wait_for_sites_with_a_reason_and_start_when_they_come(place):
 
 
 def test_jobs_take_turns_at_cards_and_the_urgent_ones_come_first(place):
-    """One card a site: a job that holds it keeps two others waiting, of which the more urgent starts first."""
+    """One GPU per site: a job that holds it keeps two others waiting, of which the more urgent starts first."""
     for site in ("site-1", "site-2"):
         place.end(site)
         (place.kit(site) / "local" / "resources.json").write_text('{"num_of_gpus": 1, "mem_per_gpu_in_GiB": 16}')
@@ -307,7 +307,7 @@ def test_one_site_is_put_out_or_renewed_and_the_other_is_not_touched(place):
 
 
 def test_other_members_topics_are_closed_to_sites_and_guests(place):
-    """What a site may not ask, it does not get, although its certificate is good."""
+    """A site's valid certificate does not let it make requests that it is not entitled to."""
     from flare_runtime.provision.kit import Kit
     from flare_transport import Cell, RemoteError
 

@@ -1,4 +1,4 @@
-"""Whoever is killed in mid-round and started again: the job ends with the model of a run that nobody disturbed."""
+"""Whichever process is killed in mid-round and restarted, the job ends with the model of an undisturbed run."""
 
 from __future__ import annotations
 

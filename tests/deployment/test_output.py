@@ -1,4 +1,4 @@
-"""Every JSON output is as its published schema says, and exit codes tell the truth."""
+"""Every JSON output matches its published schema, and exit codes are correct."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_json_output_is_as_its_schema_says(shell, tmp_path):
     check("job", "list")
     check("job", "show", submitted)
     check("job", "download", submitted, "--to", "fetched")
-    assert check("runs") == []  # what was only submitted from here is no run of this workspace
+    assert check("runs") == []  # a job that was only submitted from here is not a run of this workspace
     fetched = check("runs", "show", "fetched")
     assert (fetched["status"], fetched["rounds"], fetched["recipe"]["arguments"]["num_rounds"]) == ("finished", 2, 2)
     check("runs", "compare", "fetched", "fetched")

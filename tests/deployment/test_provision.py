@@ -1,4 +1,4 @@
-"""A project.yml becomes kits that work, and what cannot be used in it is named."""
+"""A project.yml becomes working kits, and unusable parts of it are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sites behind a relay: nothing of a job depends on it, whichever process is killed."""
+"""Sites behind a relay: a job's result does not depend on the relay, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def free_port():
 
 
 def kill_relay(place):
-    """Kill the relay, and start it again."""
+    """Kill the relay, and restart it."""
     from flare_runtime.processes.daemon import pid_of, start_daemon
 
     pid = pid_of("relay", place.folder / "hospital")
@@ -85,7 +85,7 @@ def found_before():
 
 @pytest.fixture
 def undisturbed(grouped, found_before):
-    """The model that the job makes without a relay; made once."""
+    """The model of the job without a relay; computed once."""
     if not found_before:
         place = grouped(behind_relay=False)
         found, digest = place.run(three_sites(place))
@@ -119,7 +119,7 @@ def test_a_job_makes_the_same_model_behind_a_relay(grouped, undisturbed, killed)
 
 
 def test_a_swarm_makes_the_same_models_behind_a_relay(grouped):
-    """Sites fetch from each other: through the relay, through the server, and sealed."""
+    """Sites fetch from each other through the relay and the server, encrypted end to end."""
     swarm = ExecutorEntry(SWARM_TASKS, Component("flare_runtime.site.swarm.SwarmExecutor", {}))
 
     def models(place):
@@ -179,7 +179,7 @@ def test_who_is_removed_behind_a_relay_stays_out(shell):
 
     head = shell.flare("invite", "hospital.head", "--admin", "lead").strip()
     shell.flare("join", head, "--folder", "head")
-    assert shell.json("status", "--kit", "head")["project"]  # an administrator behind it is served, too
+    assert shell.json("status", "--kit", "head")["project"]  # an administrator behind it is served too
     shell.flare("site", "remove", "hospital.head")
     assert "does not belong to the project any more" in shell.flare("status", "--kit", "head", code=1)
 

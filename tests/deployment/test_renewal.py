@@ -1,4 +1,4 @@
-"""``flare renew`` of the server's kit, whose authority lies beside it."""
+"""``flare renew`` of the server's kit, next to the project's authority."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every verb of the server, by role and by whose job it is about; and that nobody gets another's rights by its name."""
+"""Every server command by role and owner of the job; and nobody gets another member's rights through its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flare_core import FlareError
 
 pytestmark = pytest.mark.deployed
 
-# Whom it may concern: an own job, another's in a study that one is in, and one of a study that one is not in.
+# The jobs: one's own, another's in a shared study, and one of another study.
 OWN, OTHERS, FOREIGN = "own", "others", "foreign"
 ALL = {OWN, OTHERS, FOREIGN}
 IN_STUDY = {OWN, OTHERS}
@@ -30,7 +30,7 @@ ALLOWED = {
     "submit": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: IN_STUDY},
     "invite": {CHIEF: ALL, ADMIN: IN_STUDY},
     "remove": {CHIEF: ALL, ADMIN: IN_STUDY},
-    "audit": {CHIEF: ALL},  # which tells of all studies
+    "audit": {CHIEF: ALL},  # which covers all studies
     "jobs": NOT_ABOUT_JOBS,
     "status": NOT_ABOUT_JOBS,
     "members": NOT_ABOUT_JOBS,
@@ -114,7 +114,7 @@ def server(tmp_path):
 
 
 def attempt(server, role, verb, scope):
-    """Ask for something; true if it was allowed, false if it was refused for want of rights."""
+    """Make a request; return whether it was allowed, false if it was refused for lack of rights."""
     from flare_tensor_downloader import Downloader, add_file
 
     who, study = server.kits[role], STUDIES[scope]
@@ -162,13 +162,13 @@ def test_each_role_may_do_what_is_its_and_nothing_else(server):
         for verb in VERBS
     }
     assert found == ALLOWED
-    # What was refused for want of rights is in the audit log, whatever it was.
+    # Every request refused for lack of rights is in the audit log.
     refused = {(each["who"], each["what"]) for each in made.daemon.store.audit(1000) if each["outcome"] != "ok"}
     assert {(role, verb) for verb in VERBS for role in EVERYBODY if role not in ALLOWED[verb]} <= refused
 
 
 def acting_as(server, own, name, verb, *payload):
-    """Ask in the name of a cell below one's own, over one's own connection."""
+    """Make a request in the name of a cell below one's own, over one's own connection."""
     from flare_transport import Cell
 
     with server.cell(own, "") as gateway, Cell(f"{name}.x") as other:
@@ -186,7 +186,7 @@ INVITES_ITSELF = ("admin.invite", "intruder", {"kind": "admin", "role": "project
     ids=["a member", "a site", "a relay"],
 )
 def test_whose_name_an_administrators_begins_with_does_not_get_its_rights(server, lower, options):
-    """A project that was made when such names were allowed."""
+    """The project was created when such names were allowed."""
     upper = f"{lower}.smith"
     made = server([("ann", "member", "default"), (upper, "project_admin", "*")], **options)
     own = made.kits[lower]

@@ -1,4 +1,4 @@
-"""What those can do to a running federation who belong to it: over real connections, to real processes."""
+"""Attacks on a running federation by its own members, over real connections, on real processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def place(hospital):
 
 
 def connected(place, kit, name):
-    """A cell of a participant's, for requests that its own programs would not send."""
+    """Connect a participant's cell, for requests that its own programs would not send."""
     from flare_runtime.provision.kit import Kit
     from flare_transport import Cell
 
@@ -62,7 +62,7 @@ def connected(place, kit, name):
 
 
 def member_of(place, name, **options):
-    """The kit of an administrator who may do little."""
+    """Create the kit of an administrator with few rights."""
     from flare_runtime.provision.join import join
 
     with place.admin() as admin:
@@ -71,7 +71,7 @@ def member_of(place, name, **options):
 
 
 def running(place, admin, **options):
-    """A job that is in its third round and stays there until it is let go."""
+    """A job that is in its third round and stays there until it is released."""
     reached, go_on = threading.Event(), threading.Event()
 
     def decide(site, pid, number):
@@ -134,7 +134,7 @@ def test_only_logs_and_records_of_a_run_can_be_read(place):
 
 
 def test_an_administrator_cannot_hold_all_threads(place):
-    """Requests that wait are counted, so that a member who sends many does not stop the server."""
+    """Pending requests are counted, so that a member who sends many does not block the server."""
     member = member_of(place, "member@example.org", role="member")
     with place.admin() as admin:
         job, go_on = running(place, admin)
@@ -150,7 +150,7 @@ def test_an_administrator_cannot_hold_all_threads(place):
 
 
 def test_others_cannot_disturb_or_question_a_running_job(place):
-    """The job's processes can be reached by all who are connected; they listen to the server and their own sites."""
+    """All connected peers can reach the job's processes, which accept only the server and their own sites."""
     from flare_transport import RemoteError
 
     member = member_of(place, "member@example.org", role="member", studies="other")
@@ -203,7 +203,7 @@ ENDS_OTHERS = """
 
 
 def test_the_script_of_a_site_cannot_end_that_of_another(place):
-    """With the very connection of its process, over which sites of a job reach each other."""
+    """Even over its process's own connection, through which sites of a job reach each other."""
     with place.admin() as admin:
         job = admin.submit(place.job(ENDS_OTHERS, rounds=5, name="ends-others"))["id"]
         found = admin.wait(job, timeout_s=40)

@@ -1,4 +1,4 @@
-"""Algorithms that ask one site after the other: a site that has left by then does not hold up the rest."""
+"""Sequential algorithms: a site that has left does not block the others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ADDS = """
 
 @pytest.fixture
 def run(hospital):
-    """Runs a job of three sites, the second of which is killed while the first does its first task of a name, and
+    """Run a job of three sites; the second is killed while the first does its first task of a name, and
     comes back if wanted."""
 
     def make(task, *, returns=False, **job):
