@@ -239,7 +239,7 @@ def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("row", rows(FACTORS), ids=name_of)
-def test_a_run_ends_as_its_plain_loop_or_is_refused(project, row):
+def test_a_run_matches_its_plain_loop_or_is_refused(project, row):
     plan: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
     if row["part"] == "deadline":  # in round 1, the third site replies after round 2 has begun
@@ -321,7 +321,7 @@ def newton(taking_part: list[list[tuple[int, int]]], start: np.ndarray) -> np.nd
 @pytest.mark.parametrize("part", [{}, {"clients_per_round": 2}], ids=["all", "clients_per_round"])
 @pytest.mark.parametrize("codec", [None, "zstd", "int8"])
 @pytest.mark.parametrize("start", ["zeros", "checkpoint"])
-def test_a_sum_of_sites_is_that_of_their_rows(project, part, codec, start):
+def test_a_sum_over_sites_equals_that_over_their_rows(project, part, codec, start):
     sklearn = pytest.importorskip("flare_recipes_sklearn")
     weights = np.zeros(5) if start == "zeros" else np.linspace(-1, 1, 5)
     np.savez(project.folder / "start.npz", weights=weights)
@@ -347,7 +347,7 @@ def test_a_sum_of_sites_is_that_of_their_rows(project, part, codec, start):
 @pytest.mark.deployed
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("row", [row for row in rows(KILLS) if refusal(row) is None], ids=name_of)
-def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
+def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
     place = hospital(len(sites.SITES))
     dead = threading.Event()
 
@@ -375,7 +375,7 @@ def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
 @pytest.mark.deployed
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize(("name", "victim", "arguments"), RECORDS if SLOW else RECORDS[:3])
-def test_a_run_that_is_disturbed_has_the_record_of_one_that_is_not(project, hospital, name, victim, arguments):
+def test_a_disturbed_run_has_the_record_of_an_undisturbed_one(project, hospital, name, victim, arguments):
     """The same sites are drawn, the same round is the best one, and the run ends after the same round."""
     place = hospital(len(sites.SITES))
     dead = threading.Event()

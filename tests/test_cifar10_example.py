@@ -31,7 +31,7 @@ LABELS = np.arange(1000) % 10
     seed=st.integers(0, 2**32),
     counts=st.lists(st.integers(60, 150), min_size=10, max_size=10),
 )
-def test_every_image_is_dealt_to_one_site(sites, alpha, seed, counts):
+def test_every_image_is_assigned_to_one_site(sites, alpha, seed, counts):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(10), counts))
     dealt = data.deal(labels, sites, alpha, seed)
     assert len(dealt) == sites
@@ -39,7 +39,7 @@ def test_every_image_is_dealt_to_one_site(sites, alpha, seed, counts):
     assert min(map(len, dealt)) >= data.LEAST
 
 
-def test_a_deal_depends_on_the_seed_alone():
+def test_the_distribution_depends_only_on_the_seed():
     first, again, other = (data.deal(LABELS, 5, 0.3, seed) for seed in (1, 1, 2))
     assert all(map(np.array_equal, first, again))
     assert not all(map(np.array_equal, first, other))
@@ -55,7 +55,7 @@ def test_a_smaller_alpha_is_more_uneven():
     assert largest_share(1e6) == pytest.approx(0.1, abs=0.01)
 
 
-def test_what_cannot_be_dealt_says_what_to_change():
+def test_an_impossible_distribution_says_what_to_change():
     with pytest.raises(ValueError, match="larger --alpha or fewer --sites"):
         data.deal(LABELS, 200, 0.1)
 
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_named(cifar10, content, message):
         data.load_images(folder)
 
 
-def test_photographs_are_cut_as_cifar10_is_shaped():
+def test_photographs_are_cropped_to_the_shape_of_cifar10():
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
     images, labels, test_images, test_labels = data.load_images()

@@ -176,7 +176,7 @@ def test_a_site_without_data_takes_part(make, project, name):
     assert np.isfinite(outcome.params["w"]).all()
 
 
-def test_every_recipe_comes_to_the_same_in_the_simulator_and_across_processes(make, project, hospital):
+def test_every_recipe_gives_the_same_result_in_the_simulator_and_across_processes(make, project, hospital):
     place = hospital()
     for name in NUMPY:
         recipe = make(name)

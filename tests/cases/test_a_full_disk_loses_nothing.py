@@ -36,7 +36,7 @@ def limit_files(place, size: int) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_job_that_cannot_be_written_down_fails_with_the_files_name_once_that_can_be(held):
+def test_a_job_that_cannot_be_saved_fails_with_the_files_name_once_that_can_be_recorded(held):
     place, id_, go_on = held
     process = place.job_process()
     limit_files(place, 0)
@@ -56,7 +56,7 @@ def test_a_job_that_cannot_be_written_down_fails_with_the_files_name_once_that_c
 
 
 @pytest.mark.timeout(120)
-def test_what_is_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_server_goes_on(held):
+def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_server_survives(held):
     place, id_, go_on = held
     limit_files(place, 0)
     with place.admin() as admin, pytest.raises(AdminError, match=r"File too large|cannot be used now"):

@@ -39,7 +39,7 @@ def test_a_site_that_lies_about_its_metrics_neither_chooses_the_best_model_nor_e
     assert "own" not in run.summary()["metrics"]  # which no other site has reported
 
 
-def test_a_metric_that_a_minority_reports_is_not_said_to_decide(project):
+def test_a_metric_reported_by_a_minority_is_not_claimed_to_decide(project):
     script = LIES.replace('report, steps = {"accuracy": accuracy}, 1', "report, steps = {}, 1")
     run = project.recipe(script, min_clients=5, aggregator=CoordinateMedian()).execute(project.env(5))
     assert run.summary()["best"] is None

@@ -62,7 +62,7 @@ def test_each_key_is_averaged_over_the_sites_that_sent_it(project):
     assert {key: value.item() for key, value in model.items()} == {"a": 4.0, "b": 6.0, "c": 8.0}
 
 
-def test_an_empty_model_takes_the_first_keys_and_no_others_later(project):
+def test_an_empty_model_adopts_the_first_keys_and_no_others_later(project):
     body = """first = not params
         params = {"w": np.ones(2)} if first else {"w": np.ones(2), "v": np.ones(2)}"""
     run = run_with(project, body, {}, num_rounds=2)

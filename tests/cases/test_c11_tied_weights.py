@@ -37,7 +37,7 @@ SCRIPT = """
 
 
 @pytest.mark.parametrize("untie", [False, True])
-def test_tied_weights_go_round(project, monkeypatch, untie):
+def test_tied_weights_survive_a_run(project, monkeypatch, untie):
     project.write("tied.py", NET)
     script = project.write("client.py", SCRIPT.replace("{untie}", str(untie)))
     monkeypatch.syspath_prepend(str(project.folder))

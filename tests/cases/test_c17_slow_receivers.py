@@ -56,7 +56,7 @@ def test_a_fast_and_a_slow_receiver_with_repeats(hub):
     assert downloader.open_offers == 1  # of the witness; the other ended with its last receiver
 
 
-def test_sixteen_receivers_who_all_repeat(hub):
+def test_sixteen_receivers_that_all_repeat(hub):
     server, join = hub
     downloader = Downloader(server)
     sites = [join(f"site-{number}") for number in range(16)]
@@ -84,7 +84,7 @@ def test_sixteen_receivers_who_all_repeat(hub):
     assert downloader.open_offers == 1
 
 
-def test_a_receiver_that_dies_is_not_waited_for(hub):
+def test_a_dead_receiver_is_not_waited_for(hub):
     server, join = hub
     downloader = Downloader(server)
     alive, dead = join("alive"), join("dead")

@@ -66,7 +66,7 @@ def model():
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_each_round_takes_what_the_second_took(project, federations, temporary, external):
+def test_every_round_uses_as_much_memory_as_the_second(project, federations, temporary, external):
     process, seen = psutil.Process(), []
 
     def watch(made, downloader):
@@ -84,7 +84,7 @@ def test_each_round_takes_what_the_second_took(project, federations, temporary, 
     assert left_in(temporary) == []
 
 
-def test_an_abort_in_the_middle_of_a_download_leaves_nothing(project, federations, temporary):
+def test_an_abort_in_the_middle_of_a_download_leaves_nothing_behind(project, federations, temporary):
     def watch(made, downloader):
         served, pulls = downloader.cell._handlers["tensor.pull"][0], []
 

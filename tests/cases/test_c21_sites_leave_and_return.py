@@ -102,7 +102,7 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 @pytest.mark.parametrize("size", [3, 100_000], ids=["small", "fetched"])
-def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, external, size):
+def test_a_late_result_is_never_averaged_into_another_round(hospital, external, size):
     """The site is stopped for two rounds; the task of the second one has been withdrawn when it resumes."""
     place = hospital(3)
     stopped, goes_on = threading.Event(), threading.Event()
@@ -226,7 +226,7 @@ class Wire:
                 continue
 
 
-def test_an_upload_that_is_cut_counts_once(hospital):
+def test_an_interrupted_upload_counts_once(hospital):
     wire = Wire()
     place = hospital(2, port=wire.port, listen=wire.server_port)
     asked = threading.Event()
@@ -254,7 +254,7 @@ def test_an_upload_that_is_cut_counts_once(hospital):
     wire.close()
 
 
-def test_a_site_that_is_killed_while_its_result_is_read_counts_once(hospital):
+def test_a_site_killed_while_its_result_is_read_counts_once(hospital):
     """A part of its numbers is in the sum by then, so the round restarts."""
     wire = Wire()
     place = hospital(2, port=wire.port, listen=wire.server_port)
@@ -280,7 +280,7 @@ def test_a_site_that_is_killed_while_its_result_is_read_counts_once(hospital):
     wire.close()
 
 
-def test_a_site_whose_result_stops_coming_is_late_too(hospital):
+def test_a_site_whose_result_stalls_is_late_too(hospital):
     """A part of its numbers is in the sum by then; the rest, arriving rounds later, is dropped."""
     wire = Wire()
     place = hospital(3, port=wire.port, listen=wire.server_port)
@@ -317,7 +317,7 @@ def test_a_site_whose_result_stops_coming_is_late_too(hospital):
     wire.close()
 
 
-def test_connections_that_are_cut_while_they_are_made_do_not_end_a_client(hospital):
+def test_connections_cut_during_the_handshake_do_not_end_a_client(hospital):
     wire = Wire()
     place = hospital(1, port=wire.port, listen=wire.server_port)
     wire.refuse()

@@ -62,7 +62,7 @@ def test_it_runs_in_a_federation_of_processes(project, proj):
     assert "RESULT [13.0, 13.0]" in done.stdout, done.stderr
 
 
-def test_it_runs_from_a_cell_that_has_no_file(project, proj):
+def test_it_runs_from_a_notebook_cell(project, proj):
     cell = (
         "import sys; sys.path.insert(0, '')\nimport threading\nstop = threading.Event()\n"
         "threading.Thread(target=stop.wait, daemon=True).start()  # a notebook's kernel has threads of its own\n"
@@ -145,7 +145,7 @@ def test_scripts_of_the_same_name_do_not_mix(project):
     assert "helper" not in sys.modules
 
 
-def test_a_component_that_cannot_travel_is_named(project, tmp_path):
+def test_a_component_that_cannot_be_sent_is_named(project, tmp_path):
     from flare_core import WeightedMean
 
     class Local(WeightedMean):

@@ -49,7 +49,7 @@ def digests(folder: Path, name: str = "global_model.safetensors") -> dict[str, s
 
 
 @pytest.mark.parametrize("sites", [3, 2, 1])
-def test_it_is_federated_averaging_to_the_bit(project, sites):
+def test_it_is_bit_identical_to_federated_averaging(project, sites):
     project.write("client.py", TRAIN)
     found = []
     for recipe in (SwarmLearningRecipe, FedAvgRecipe):
@@ -68,7 +68,7 @@ def test_it_is_federated_averaging_to_the_bit(project, sites):
     assert chosen == same
 
 
-def test_scripts_in_processes_of_their_own(project):
+def test_scripts_in_separate_processes(project):
     project.write("client.py", TRAIN)
     found = [
         digests(
@@ -127,7 +127,7 @@ def test_an_aggregator_that_dies_ends_a_simulation_and_is_named(project, monkeyp
         ({"aggregator_sites": ["server"]}, "reserved"),
     ],
 )
-def test_what_a_swarm_cannot_do_is_refused(project, arguments, message):
+def test_options_that_a_swarm_cannot_honour_are_refused(project, arguments, message):
     project.write("client.py", TRAIN)
     with pytest.raises(RecipeError, match=message):
         SwarmLearningRecipe(
@@ -316,7 +316,7 @@ def test_the_aggregator_is_killed_while_it_aggregates_and_the_next_takes_over(ho
     assert "site-3 left while it aggregated" in (folder / "events.jsonl").read_text()
 
 
-def test_what_is_lost_is_made_again_if_too_little_is_left(hospital):
+def test_lost_contributions_are_recomputed_if_too_few_are_left(hospital):
     place = hospital(3)
     gate = place.gate(kill_once())
     with place.admin() as admin:
@@ -355,7 +355,7 @@ def test_the_aggregator_is_killed_before_the_others_have_its_model(hospital):
 @pytest.mark.parametrize(
     ("holders", "when"), [(("site-3", "site-1"), BEFORE_ROUND_3), (("site-2", "site-3"), AFTER_THE_LAST_ROUND)]
 )
-def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, holders, when):
+def test_both_holders_of_the_model_are_killed_before_others_fetch_it(hospital, holders, when):
     """They come back, and read it from their files."""
     place = hospital(3)
     pids = [lambda _, site=site: int((place.folder / f"{site}.pid").read_text()) for site in holders]
@@ -370,7 +370,7 @@ def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, ho
     assert "came back and read it from a file" in (folder / "events.jsonl").read_text()
 
 
-def test_both_that_have_the_model_are_killed_while_one_of_them_aggregates(hospital):
+def test_both_holders_of_the_model_are_killed_while_one_of_them_aggregates(hospital):
     place = hospital(3)
     gate = place.gate(
         kill_once(lambda pid: pid, lambda _: int((place.folder / "site-2.pid").read_text()))  # site 3, and site 2
@@ -398,7 +398,7 @@ def test_the_server_is_killed_and_the_sites_have_the_model(hospital):
     assert not list(place.folder.rglob("swarm-*.safetensors"))
 
 
-def test_the_server_is_killed_when_the_sites_know_that_the_run_is_over(hospital):
+def test_the_server_is_killed_after_the_sites_learned_that_the_run_is_over(hospital):
     """The sites have removed the run's data, so a restarted server must not request it."""
     place = hospital(3)
     gate = place.gate(kill_once(lambda pid: place.job_process()))

@@ -20,7 +20,7 @@ JOB = """
 """
 
 
-def test_those_that_were_started_are_ended_when_the_system_refuses_another(project):
+def test_started_processes_are_ended_when_the_system_refuses_another(project):
     done = project.python(str(project.write("job.py", JOB)), cwd=project.write("client.py", "").parent)
     assert "of 60 processes could be started, then the system refused one more" in done.stdout
     assert "share_processes=True" in done.stdout

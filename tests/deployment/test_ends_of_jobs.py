@@ -48,7 +48,7 @@ def test_a_job_whose_folder_was_lost_can_be_aborted(daemon, tmp_path):
     assert daemon.store.job(row.id).state == "aborted"
 
 
-def test_an_end_that_is_not_written_down_yet_is_not_replaced_by_an_abort(daemon, tmp_path):
+def test_an_unrecorded_end_is_not_replaced_by_an_abort(daemon, tmp_path):
     row = submit(daemon, tmp_path, "first")
     with closing(sqlite3.connect(daemon.kit.folder / "state" / "flare.db")) as database:
         database.execute("CREATE TRIGGER full BEFORE UPDATE ON jobs BEGIN SELECT RAISE(FAIL, 'full'); END")

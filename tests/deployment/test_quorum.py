@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.parametrize("victim", ["the server's process", "a site's process"])
-def test_the_run_goes_on(hospital, victim):
+def test_the_run_continues(hospital, victim):
     place = hospital(3)
     dead = threading.Event()
 

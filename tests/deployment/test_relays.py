@@ -95,7 +95,7 @@ def undisturbed(grouped, found_before):
 
 
 @pytest.mark.parametrize("killed", ["nobody", "relay", "server", "hospital.ward-1", "script"])
-def test_a_job_makes_the_same_model_behind_a_relay(grouped, undisturbed, killed):
+def test_a_job_produces_the_same_model_behind_a_relay(grouped, undisturbed, killed):
     place = grouped(behind_relay=True)
     done = threading.Event()
 
@@ -118,7 +118,7 @@ def test_a_job_makes_the_same_model_behind_a_relay(grouped, undisturbed, killed)
     assert digest == undisturbed
 
 
-def test_a_swarm_makes_the_same_models_behind_a_relay(grouped):
+def test_a_swarm_produces_the_same_models_behind_a_relay(grouped):
     """Sites fetch from each other through the relay and the server, encrypted end to end."""
     swarm = ExecutorEntry(SWARM_TASKS, Component("flare_runtime.site.swarm.SwarmExecutor", {}))
 
@@ -132,7 +132,7 @@ def test_a_swarm_makes_the_same_models_behind_a_relay(grouped):
     assert with_relay == models(grouped(behind_relay=False))
 
 
-def test_who_is_called_after_a_relay_joins_through_it(shell):
+def test_a_site_named_after_a_relay_joins_through_it(shell):
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")
     token = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
@@ -150,7 +150,7 @@ def test_who_is_called_after_a_relay_joins_through_it(shell):
     assert (site["name"], site["connected"]) == ("hospital.ward", True)
 
 
-def test_who_is_removed_behind_a_relay_stays_out(shell):
+def test_a_site_removed_behind_a_relay_stays_out(shell):
     from flare_runtime.provision.kit import Kit
     from flare_transport import Cell, RemoteError
 
@@ -184,7 +184,7 @@ def test_who_is_removed_behind_a_relay_stays_out(shell):
     assert "does not belong to the project any more" in shell.flare("status", "--kit", "head", code=1)
 
 
-def test_only_those_below_a_relay_connect_to_it(shell):
+def test_only_members_below_a_relay_can_connect_to_it(shell):
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")
     relay = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()

@@ -152,7 +152,7 @@ def attempt(server, role, verb, scope):
 PEOPLE = [(CHIEF, "project_admin", "*"), *((role, role, "heart") for role in (ADMIN, ORG, LEAD, MEMBER))]
 
 
-def test_each_role_may_do_what_is_its_and_nothing_else(server):
+def test_each_role_has_its_own_rights_and_no_others(server):
     from flare_runtime.server.admin_desk import VERBS
 
     assert set(ALLOWED) == set(VERBS), "a verb is missing here: say who may use it"
@@ -185,7 +185,7 @@ INVITES_ITSELF = ("admin.invite", "intruder", {"kind": "admin", "role": "project
     [("ann", {}), ("site-1", {}), ("hospital", {"relays": ["hospital"]})],
     ids=["a member", "a site", "a relay"],
 )
-def test_whose_name_an_administrators_begins_with_does_not_get_its_rights(server, lower, options):
+def test_a_prefix_of_an_administrators_name_does_not_confer_its_rights(server, lower, options):
     """The project was created when such names were allowed."""
     upper = f"{lower}.smith"
     made = server([("ann", "member", "default"), (upper, "project_admin", "*")], **options)
@@ -224,7 +224,7 @@ def test_whose_name_an_administrators_begins_with_does_not_get_its_rights(server
         ("site-9", {"studies": ""}),
     ],
 )
-def test_nobody_is_invited_under_a_name_that_others_could_act_under(server, name, options):
+def test_nobody_is_invited_under_a_name_that_others_could_act_for(server, name, options):
     people = [("chief", "project_admin", "*"), ("ann", "member", "default"), ("bob.smith", "project_admin", "*")]
     made = server(people, relays=["hospital"])
     with pytest.raises(FlareError):
@@ -234,14 +234,14 @@ def test_nobody_is_invited_under_a_name_that_others_could_act_under(server, name
     made.ask(made.kits["chief"], "invite", "hospital.head", {"kind": "admin", "role": "lead"})
 
 
-def test_who_was_removed_behind_a_relay_does_not_come_back_through_a_name_below_its_own(server):
+def test_a_member_removed_behind_a_relay_does_not_return_through_a_name_below_its_own(server):
     made = server([("chief", "project_admin", "*")], sites=["hospital.ann"], relays=["hospital"])
     made.ask(made.kits["chief"], "remove", "hospital.ann")
     with pytest.raises(FlareError, match=r"could act as hospital\.ann\.new"):
         made.ask(made.kits["chief"], "invite", "hospital.ann.new", {})
 
 
-def test_an_administrator_of_one_study_decides_on_nobody_of_another(server):
+def test_an_administrator_of_one_study_cannot_manage_members_of_another(server):
     made = server([("chief", "project_admin", "*"), ("ann", "project_admin", "heart"), ("bob", "lead", "lung")])
     for verb, *payload in (
         INVITES_ITSELF,
@@ -269,7 +269,7 @@ def test_a_link_that_a_job_leaves_in_its_folder_is_not_downloaded(server):
         made.ask(made.kits["ann"], "read", job, "key.txt", 0, False)
 
 
-def test_a_project_file_has_nobody_above_another_but_relays_and_no_project_admin_below_those(tmp_path):
+def test_a_project_file_allows_only_relays_above_other_names_and_no_project_admin_below_them(tmp_path):
     from flare_runtime.provision.kit import KitError
     from flare_runtime.provision.project_file import provision
 

@@ -75,6 +75,6 @@ def test_a_model_of_another_framework(refusal, recipe, model, remedy):
         assert set(names.split(", ")) == {name for name in module.__all__ if name.endswith("Recipe")}
 
 
-def test_what_is_no_model_is_not_sent_to_the_recipe_that_refuses_it(refusal):
+def test_a_value_that_is_not_a_model_gets_no_recommendation_of_the_same_recipe(refusal):
     optimizer = torch.optim.SGD(TORCH.parameters(), lr=0.1)
     assert "use flare_recipes_pt.FedAvgRecipe" not in refusal(pt_recipes.FedAvgRecipe, optimizer)
