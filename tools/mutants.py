@@ -37,7 +37,7 @@ LEAST = 85  # per cent of a package's mutants that tests must kill
 
 # The packages to mutate, and their modules; an empty list means all modules.
 SUBJECTS: dict[str, list[str]] = {
-    "flare-core": ["aggregation", "robust", "staleness", "optimizers"],
+    "flare-core": ["aggregation", "tensor_blocks", "robust", "staleness", "optimizers"],
     "flare-fobs": [],
     "flare-tensor-downloader": [],
 }

@@ -18,7 +18,7 @@ HEAD = """
     import flare_core.client as flare
     from flare_core import FLModel
     from flare_tensor_downloader import OfferedParams
-    from flare_tensor_downloader.source import claimed
+    from flare_tensor_downloader.source import checked_entry
     from flare_transport import Cell
 
     flare.init()
@@ -26,7 +26,7 @@ HEAD = """
 
 
     def offered(owner, *entries):
-        return OfferedParams(owner, "nothing", [claimed(*each) for each in entries])
+        return OfferedParams(owner, "nothing", [checked_entry(*each) for each in entries])
 
 
     def say(params, **meta):

@@ -299,7 +299,7 @@ def test_a_server_that_asks_for_a_sites_model_does_not_get_it(hospital):
     assert found["state"] == "finished", found["reason"]
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
     log = (folder / "log.txt").read_text()  # which has every warning, also one that was shown before
-    assert log.count("may not read what one site offers to others") == 5 * (2 + 3)
+    assert log.count("may not read this offer") == 5 * (2 + 3)
     assert "SAW" not in log
 
 

@@ -20,8 +20,8 @@ from flare_core import (
     WeightedMean,
     WeightError,
 )
-from flare_core.aggregation import TensorBlocks, check_finite
 from flare_core.model import flatten
+from flare_core.tensor_blocks import TensorBlocks, check_finite
 
 
 def reply(site, params, *, steps=1, params_type=None):
@@ -209,6 +209,11 @@ def test_what_some_sites_send_back_unchanged_counts_with_its_weight(order):
     ]
     expected = np.average([sent[each] for each in order], axis=0, weights=[1, 2, 3])
     np.testing.assert_allclose(mean_of(*replies).result().params["w"], expected, rtol=1e-15)
+
+
+def test_sites_that_were_sent_different_tensors_and_return_them_are_averaged():
+    replies = [reply(str(value), InBlocks({"w": np.full(3, value)}, same={"w"})) for value in (1.0, 2.0)]
+    assert mean_of(*replies).result().params["w"].tolist() == [1.5] * 3
 
 
 def test_differences_that_equal_what_was_sent_are_averaged_like_others():

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flare_core import FLModel, Reply, WeightedMean
-from flare_core.aggregation import TensorBlocks
 from flare_core.model import ParamsType, flatten
 from flare_core.staleness import discount, rebased
+from flare_core.tensor_blocks import TensorBlocks
 
 VALUES = arrays(np.float64, 5, elements=st.floats(-1e3, 1e3))
 

@@ -1,4 +1,4 @@
-"""What cannot travel is refused by its sender, by path, type and remedy."""
+"""The sender refuses what cannot be serialized, and names its path, its type and the remedy."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def refusal(value):
 def test_c10_an_array_of_objects_is_refused_by_its_path():
     task = Task("train", FLModel(params={"net": {"w": np.array([1, "a", None], dtype=object)}}))
     assert refusal(task) == (
-        "model.params['net']['w']: arrays of dtype object cannot travel; convert it to numbers or strings, or send it"
-        " as a list"
+        "model.params['net']['w']: arrays of dtype object cannot be serialized; convert it to numbers or strings,"
+        " or send it as a list"
     )
 
 
@@ -139,7 +139,7 @@ def test_an_encode_function_that_fails_is_named_with_its_cause():
     from flare_fobs import register
 
     register(Tagged, "tests.Tagged", lambda value: 1 / 0, lambda state: Tagged(state))
-    with pytest.raises(EncodeError, match=r"^\[1\]: cannot take the Tagged apart: ZeroDivisionError") as caught:
+    with pytest.raises(EncodeError, match=r"^\[1\]: cannot encode the Tagged: ZeroDivisionError") as caught:
         dumps([0, Tagged("x")])
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 

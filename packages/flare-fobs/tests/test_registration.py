@@ -100,9 +100,9 @@ def test_unusable_names_are_refused(name):
 
 
 def test_only_dataclasses_and_enums_register_as_such():
-    with pytest.raises(RegistrationError, match="no dataclass"):
+    with pytest.raises(RegistrationError, match="is not a dataclass"):
         register_dataclass(Sample)
-    with pytest.raises(RegistrationError, match="no Enum"):
+    with pytest.raises(RegistrationError, match="is not an Enum"):
         register_enum(Sample)
 
 

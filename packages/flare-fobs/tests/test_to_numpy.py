@@ -22,12 +22,12 @@ def test_a_numpy_scalar_becomes_an_array_without_dimensions():
 
 @pytest.mark.parametrize("value", [1.0, [1, 2], "w", None, {"a": np.zeros(1)}, np.ma.array([1])])
 def test_anything_else_is_refused_by_its_key(value):
-    with pytest.raises(EncodeError, match=r"^'layer\.0': a .* is no array"):
+    with pytest.raises(EncodeError, match=r"^'layer\.0': a .* is not an array"):
         to_numpy(value, key="layer.0")
 
 
 def test_an_array_that_cannot_travel_is_refused_by_its_key():
-    with pytest.raises(EncodeError, match=r"^'w': arrays of dtype object cannot travel"):
+    with pytest.raises(EncodeError, match=r"^'w': arrays of dtype object cannot be serialized"):
         to_numpy(np.array([1, "a", None], dtype=object), key="w")
 
 

@@ -18,7 +18,7 @@ from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.replies import Replies
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import Downloader, DownloadError, ReusedMemory, UnknownReferenceError, send_params
+from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError, send_params
 from flare_transport import Cell
 
 SCRIPT = """
@@ -43,7 +43,6 @@ class Place:
             WorkerPlan(1, job, "1", ("site-1",), folder, "INFO"),
             cell=worker,
             downloader=Downloader(worker),
-            received=ReusedMemory(),
             replies=Replies(lambda reply: worker.send("server", "result", reply), self._lost),
             turns=Turns(),
             shares_process=False,

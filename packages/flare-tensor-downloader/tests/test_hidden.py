@@ -10,14 +10,14 @@ import pytest
 from flare_core import FLModel
 from flare_tensor_downloader import Downloader, DownloadError, LazyParams, receive_params
 from flare_tensor_downloader.errors import UnknownReferenceError
-from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.wire import keep_params
 from flare_transport import Cell, InprocLink
 from flare_transport.certificates import issue, make_authority
 
 AUTHORITY = make_authority("test authority")
 VALUES = np.arange(20_000.0)
-REFUSED = "may not read what one site offers to others, or only sealed"
+REFUSED = "may not read this offer, or only in a sealed message"
 
 
 class Site:
@@ -38,7 +38,7 @@ class Site:
         ours, theirs = InprocLink.pair("site-1", name)
         self.cells[0].attach(ours)
         cell.attach(theirs)
-        offered = Offered(cell, self.offered.owner, self.offered.ref_id, sealed=sealed)
+        offered = RemoteOffer(cell, self.offered.owner, self.offered.ref_id, sealed=sealed)
         return LazyParams(offered, self.offered.entries)["w"]
 
 
@@ -78,9 +78,9 @@ def test_nobody_reads_it_unsealed_where_cells_can_seal(site, seals, name):
 
 def test_the_holder_lets_it_go(cells, downloader, another):
     offered = keep_params(FLModel(params={"w": VALUES}), downloader, "server").params
-    Offered(another, "site-1", offered.ref_id).release()  # which is not for a reader to say
+    RemoteOffer(another, "site-1", offered.ref_id).release()  # which is not for a reader to say
     another.request("site-1", "tensor.manifest", [offered.ref_id])
-    Offered(cells[1], "site-1", offered.ref_id).release()
+    RemoteOffer(cells[1], "site-1", offered.ref_id).release()
     params = receive_params(FLModel(params=offered), cells[1]).params
     with pytest.raises(UnknownReferenceError, match="offers nothing under the reference"):
         params["w"]
@@ -89,7 +89,7 @@ def test_the_holder_lets_it_go(cells, downloader, another):
 def test_other_refusals_are_no_unknown_references(cells, downloader):
     offered = keep_params(FLModel(params={"w": VALUES}), downloader, "server").params
     more = replace(offered.entries[0], key="v")  # which is not offered
-    params = LazyParams(Offered(cells[1], "site-1", offered.ref_id), [*offered.entries, more])
+    params = LazyParams(RemoteOffer(cells[1], "site-1", offered.ref_id), [*offered.entries, more])
     with pytest.raises(DownloadError, match="'v' from site-1") as raised:
         params["v"]
     assert not isinstance(raised.value, UnknownReferenceError)

@@ -72,6 +72,17 @@ def test_a_tensor_is_fetched_anew_each_time(lazy):
     assert lazy["head"] is not lazy["head"]
 
 
+@pytest.mark.parametrize(
+    "view_of",
+    [lambda array: array, lambda array: array[3:], lambda array: pytest.importorskip("torch").from_numpy(array)[3:]],
+    ids=["array", "slice", "tensor"],
+)
+def test_a_model_that_is_still_in_use_is_not_changed_through_the_next(lazy, view_of):
+    kept = view_of(lazy.materialize()["head"])
+    lazy.materialize()["head"][:] = 7.0
+    np.testing.assert_array_equal(np.asarray(kept), view_of(MODEL["head"]))
+
+
 def test_blocks_are_the_values_in_order(lazy):
     found = {}
     for key, blocks in lazy.blocks():

@@ -11,7 +11,7 @@ from flare_core import FLModel
 from flare_fobs import DecodeError, dumps, loads
 from flare_tensor_downloader import DownloadError, LazyParams, receive_params, send_params
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES
-from flare_tensor_downloader.source import MOST_BYTES, Entry
+from flare_tensor_downloader.source import MAX_TENSOR_BYTES, Entry
 from flare_tensor_downloader.wire import OfferedParams, keep_params, release_params
 from flare_transport import RemoteError
 
@@ -96,7 +96,7 @@ def test_a_message_carries_all_that_there_is_to_know_of_a_tensor():
         {"inline": [1.0]},
         {"digest": "x"},
         {"same": 1},
-        {"shape": (MOST_BYTES // 8 + 1,)},
+        {"shape": (MAX_TENSOR_BYTES // 8 + 1,)},
     ],
 )
 def test_an_entry_of_another_form_is_refused(wrong):
@@ -106,7 +106,7 @@ def test_an_entry_of_another_form_is_refused(wrong):
 
 
 def test_the_largest_tensor_and_one_without_elements_are_taken():
-    entries = [Entry("w", "float64", (MOST_BYTES // 8,)), Entry("v", "float64", (0,))]
+    entries = [Entry("w", "float64", (MAX_TENSOR_BYTES // 8,)), Entry("v", "float64", (0,))]
     assert loads(dumps(OfferedParams("site-1", "reference", entries))).entries == entries
 
 
@@ -148,5 +148,5 @@ def test_params_are_kept_until_their_holder_lets_go(cells, downloader):
 def test_where_cells_can_seal_the_holder_cannot_read_what_it_holds(cells, downloader):
     downloader.seals = True
     params = receive_params(keep_params(FLModel(params={"w": LARGE}), downloader, "server"), cells[1]).params
-    with pytest.raises(DownloadError, match="server may not read what one site offers to others"):
+    with pytest.raises(DownloadError, match="server may not read this offer"):
         params["w"]

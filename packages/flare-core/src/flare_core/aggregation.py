@@ -6,81 +6,22 @@ site's whole model. It is reset before each round, and a run always starts with 
 
 from __future__ import annotations
 
-import cmath
-import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from flare_core.errors import (
-    DtypeMismatchError,
-    EmptyRoundError,
-    ModelError,
-    NonFiniteError,
-    ShapeMismatchError,
-)
-from flare_core.model import (
-    FLModel,
-    Key,
-    Params,
-    ParamsType,
-    check_known,
-    flatten,
-    key_text,
-    rounded,
-    unflatten,
-    updated,
-)
+from flare_core.errors import DtypeMismatchError, EmptyRoundError, ModelError, ShapeMismatchError
+from flare_core.model import FLModel, Key, ParamsType, check_known, flatten, key_text, rounded, unflatten, updated
 from flare_core.task import Reply, checked_weight
+from flare_core.tensor_blocks import Array, TensorBlocks, kind_of, non_finite_error, tensors_of
 
-__all__ = ["Aggregator", "TensorBlocks", "WeightedMean", "check_finite", "tensors_of"]
+__all__ = ["Aggregator", "WeightedMean", "checked_result"]
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
-BLOCK_ITEMS = 1 << 16  # large tensors are summed in parts that stay in the processor's cache
-
-
-@dataclass(slots=True)
-class TensorBlocks:
-    """One tensor as a sequence of flat blocks, in order; a block is valid until the next is taken.
-
-    Attributes:
-        dtype: that of every block.
-        shape: that of the whole tensor.
-        blocks: one-dimensional arrays, in C order; taken once.
-        same: the tensor of the model that the site was sent, if it has sent back the same bytes.
-    """
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    blocks: Iterable[Array]
-    same: Array | None = None
-
-    @classmethod
-    def of(cls, array: Array) -> TensorBlocks:
-        """An array as a single block."""
-        return cls(array.dtype, array.shape, (array.reshape(-1),))
-
-
-def tensors_of(params: Params) -> Iterator[tuple[Key, TensorBlocks]]:
-    """Yield every tensor of ``params`` block by block: as they arrive, if ``params`` can (it has ``blocks()``).
-
-    Raises:
-        ModelError: a value is not an array.
-    """
-    if hasattr(params, "blocks"):
-        yield from params.blocks()
-        return
-    for key, value in flatten(params):
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError) as error:  # such as lists of different lengths in a list
-            raise ModelError(f"'{key_text(key)}' is a {type(value).__name__}, not an array ({error})") from error
-        yield key, TensorBlocks.of(array)
+BLOCK_ITEMS = 1 << 16  # tensors are summed in parts of this size, so that weighted values take little memory
 
 
 class Aggregator(ABC):
@@ -142,13 +83,12 @@ def checked_result(aggregator: Aggregator) -> FLModel:
 class _Sum:
     """The running weighted sum under one key."""
 
-    total: Array | None  # none as long as all sites have sent back what they were sent
+    total: Array  # empty until the first tensor was added
     weight: float
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     site: str  # who sent the key first: named when another site disagrees
-    same: Array | None = None
-    same_weights: list[float] = field(default_factory=list)  # of those that are not in the total
+    unchanged: Array | None  # what the sites were sent, as long as all have returned it unchanged
 
 
 class WeightedMean(Aggregator):
@@ -158,7 +98,8 @@ class WeightedMean(Aggregator):
     (else 1). Sums run in float32 for floating-point inputs of up to 32 bits (bfloat16 and float8 included), in float64
     for float64, integers and booleans, and in the input's own precision for complex numbers; the mean has the dtype
     and shape of the first contribution that held the key. Integers are rounded to the nearest, ties to even; booleans
-    are true from one half up. The mean of integer *differences* stays real until it is added to the model.
+    are true from one half up. The mean of integer *differences* stays real until it is added to the model. A tensor
+    that every site has returned as it was sent keeps its bits.
 
     Args:
         site_weights: extra factor by site name.
@@ -226,7 +167,7 @@ class WeightedMean(Aggregator):
         self._weight += weight
         if weight == 0:
             return
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for, and named
+        with np.errstate(over="ignore", invalid="ignore"):  # _add_tensor finds what is not finite, and names it
             for key, tensor in tensors_of(model.params):
                 if not self.excludes(key):
                     self._add_tensor(key, tensor, weight, site)
@@ -270,9 +211,8 @@ class WeightedMean(Aggregator):
         return FLModel(params_type=self._type, params=unflatten(means), current_round=self._round)
 
     def _mean(self, entry: _Sum, *, keep: bool) -> Array:
-        if entry.total is None:
-            assert entry.same is not None
-            return entry.same  # the mean of equals, without rounding
+        if entry.unchanged is not None and self._type is not ParamsType.DIFF:
+            return entry.unchanged  # exactly: a weighted sum of equal values rounds, and a frozen tensor would drift
         is_integer = entry.dtype.kind in "iub"
         out = None if keep else entry.total
         mean: Array = np.divide(entry.total, entry.weight, out=out)
@@ -282,8 +222,11 @@ class WeightedMean(Aggregator):
 
     def _add_tensor(self, key: Key, tensor: TensorBlocks, weight: float, site: str) -> None:
         entry = self._sums.get(key)
+        is_first = entry is None
         if entry is None:
-            entry = self._sums[key] = _Sum(None, 0.0, tensor.dtype, tensor.shape, site)
+            total = np.empty(tensor.shape, _accumulator_dtype(tensor.dtype, key, site))
+            entry = _Sum(total, 0.0, tensor.dtype, tensor.shape, site, tensor.unchanged)
+            self._sums[key] = entry
         elif tensor.shape != entry.shape:
             raise ShapeMismatchError(
                 f"'{key_text(key)}': {site} sent shape {tensor.shape}, {entry.site} sent {entry.shape};"
@@ -294,51 +237,22 @@ class WeightedMean(Aggregator):
                 f"'{key_text(key)}': {site} sent {tensor.dtype}, {entry.site} sent {entry.dtype}; send the dtype of the"
                 " model that was received"
             )
-        if tensor.same is not None and entry.total is None and self._type is not ParamsType.DIFF:
-            if entry.same is None and _count_non_finite(tensor.same):
-                raise _non_finite(tensor.same, tensor, key, site)
-            entry.same = tensor.same
-            entry.same_weights.append(weight)
-        else:
-            same, weights = entry.same, entry.same_weights
-            entry.same, entry.same_weights = None, []
-            for each in weights:  # as if they had been added when they came
-                assert same is not None
-                self._add_blocks(entry, key, TensorBlocks.of(same), each, site)
-            self._add_blocks(entry, key, tensor, weight, site)
-        entry.weight += weight
-
-    def _add_blocks(self, entry: _Sum, key: Key, tensor: TensorBlocks, weight: float, site: str) -> None:
-        is_first = entry.total is None
-        if entry.total is None:
-            entry.total = np.empty(tensor.shape, _accumulator_dtype(tensor.dtype, key, site))
+        if tensor.unchanged is not entry.unchanged:  # also where filters have sent each site another model
+            entry.unchanged = None
         flat, start = entry.total.reshape(-1), 0
         for block in tensor.blocks:
             for first in range(0, block.size, BLOCK_ITEMS):
                 part = block[first : first + BLOCK_ITEMS]
-                end = start + part.size
-                if not _add_scaled(flat[start:end], part, weight, is_first=is_first):
-                    raise _non_finite(part, tensor, key, site)
-                start = end
-
-
-def _add_scaled(total: Array, values: Array, weight: float, *, is_first: bool) -> bool:
-    """Add ``weight * values`` to ``total`` in place; false if a value, or the new total, is not finite.
-
-    The values are converted, scaled, checked and added while they are in the cache. A finite sum proves them finite; a
-    sum that is not may only have overflowed, so they are then looked at one by one.
-    """
-    scaled = np.multiply(values, weight, total if is_first else None, dtype=total.dtype, casting="unsafe")
-    # Of a single number, real or complex, cmath tells it several times as fast as numpy.
-    if not cmath.isfinite(np.add.reduce(scaled)) and not np.isfinite(scaled).all():
-        return False
-    if not is_first:
-        try:
-            with np.errstate(over="raise"):
-                total += scaled
-        except FloatingPointError:
-            return False
-    return True
+                total = flat[start : start + part.size]
+                weighted = np.multiply(part, weight, dtype=total.dtype, casting="unsafe")
+                if is_first:
+                    total[:] = weighted
+                else:
+                    total += weighted
+                if not np.isfinite(total).all():
+                    raise non_finite_error(part, tensor.shape, key, site)
+                start += part.size
+        entry.weight += weight
 
 
 def _accumulator_dtype(dtype: np.dtype[Any], key: Key, site: str) -> np.dtype[Any]:
@@ -349,44 +263,6 @@ def _accumulator_dtype(dtype: np.dtype[Any], key: Key, site: str) -> np.dtype[An
     if dtype.kind == "f" or np.can_cast(dtype, np.float32):  # bfloat16 and float8 are of numpy's kind "V"
         return np.dtype(np.float32)
     raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {dtype}, which has no mean; send numbers only")
-
-
-def kind_of(dtype: np.dtype[Any]) -> str:
-    """What a dtype has to do with others: floats of all widths can be averaged with each other."""
-    return {"i": "integer", "u": "integer", "b": "boolean", "c": "complex"}.get(dtype.kind, "float")
-
-
-def check_finite(model: FLModel, *, source: str) -> None:
-    """Refuse a model that holds NaN or infinity.
-
-    Raises:
-        NonFiniteError: names the first such key and ``source``.
-    """
-    for key, value in flatten(model.params or {}):
-        array = np.asarray(value)
-        if _count_non_finite(array):
-            raise _non_finite(array, TensorBlocks.of(array), key, source)
-
-
-def _count_non_finite(array: Array) -> int:
-    if array.dtype.kind in "iub":
-        return 0
-    numbers = array if array.dtype.kind in "fc" else array.astype(np.float64)  # bfloat16 and float8 are of kind "V"
-    return int(array.size - np.count_nonzero(np.isfinite(numbers)))
-
-
-def _non_finite(part: Array, tensor: TensorBlocks, key: Key, source: str) -> NonFiniteError:
-    count = _count_non_finite(part)
-    where = "" if part.size == math.prod(tensor.shape) else f", among {part.size} values looked at,"
-    what = (
-        f"holds{where} {count} that are NaN or infinite"
-        if count
-        else "overflows when it is weighted and added to the others"
-    )
-    return NonFiniteError(
-        f"{source}: '{key_text(key)}' {what}; its training diverged (lower the learning rate, clip gradients)."
-        " The global model stays as it was"
-    )
 
 
 def _matcher(exclude: str | list[str] | None) -> Callable[[Key], bool]:

@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from flare_core.aggregation import Aggregator, Array, kind_of
+from flare_core.aggregation import Aggregator
 from flare_core.errors import (
     DtypeMismatchError,
     EmptyRoundError,
@@ -42,6 +42,7 @@ from flare_core.errors import (
 )
 from flare_core.model import FLModel, Key, Params, ParamsType, flatten, key_text, rounded, unflatten, working_dtype
 from flare_core.task import Reply
+from flare_core.tensor_blocks import Array, kind_of
 
 __all__ = ["CoordinateMedian", "Krum", "TrimmedMean"]
 

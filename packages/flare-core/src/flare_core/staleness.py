@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import Array, TensorBlocks, tensors_of
 from flare_core.model import FLModel, Key, Params, ParamsType, flatten, rounded, working_dtype
 from flare_core.task import Reply
+from flare_core.tensor_blocks import Array, TensorBlocks, tensors_of
 
 __all__ = ["discount", "rebased"]
 

@@ -1,4 +1,4 @@
-"""Safe object serializer: bytes and out-of-band buffers from an allow-list of types, without pickle."""
+"""Safe object serializer: an allow-list of types, out-of-band buffers for large arrays, no pickle."""
 
 from flare_fobs._codec import dump_frames, dumps, load_frames, loads
 from flare_fobs._limits import Limits

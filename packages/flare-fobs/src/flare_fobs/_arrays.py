@@ -1,7 +1,7 @@
-"""Arrays on their way: a header with dtype and shape, and the elements, either behind the header or in a frame.
+"""Arrays in a message: a header with dtype and shape, and the elements, either after the header or in a frame.
 
 Header: its own length (u16), number of dimensions (u8), each dimension (u64), the dtype's name (ASCII, the rest). All
-little-endian. Headers repeat from round to round, so both directions look them up before they work them out.
+little-endian.
 """
 
 from __future__ import annotations
@@ -9,30 +9,28 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from flare_fobs._registry import encoders
-from flare_fobs._wire import ARRAY, ARRAY_FRAME, SCALAR, Frames, ext
+from flare_fobs._wire import ARRAY, ARRAY_FRAME, SCALAR, ExtType, Frames
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_fobs.errors import DecodeError
 
 __all__ = ["MAX_INLINE_BYTES", "Layout", "encode_array", "encode_scalar", "header", "layout"]
 
 MAX_INLINE_BYTES = 4096
-"""Up to this size the elements travel in the metadata: one small copy is cheaper than one more buffer."""
+"""Up to this size the elements are part of the metadata: one small copy is cheaper than one more buffer."""
 
-_MAX_DIMENSIONS = getattr(np, "MAXDIMS", 64)  # which says 32 before 2.0, and is gone since
+_MAX_DIMENSIONS = getattr(np, "MAXDIMS", 64)  # numpy 2 allows 64 and has no such constant
 _MAX_HEADER_BYTES = 3 + 8 * _MAX_DIMENSIONS + 64
-_MAX_CACHED = 4096
-_headers: dict[tuple[np.dtype[Any], tuple[int, ...]], bytes] = {}
-_layouts: dict[bytes, Layout] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a header says."""
+    """The contents of a header."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,24 +40,22 @@ class Layout:
 
 def encode_array(array: np.ndarray[Any, Any], frames: Frames) -> Any:
     """Turn an array into an extension value; a large one adds its memory to ``frames``, uncopied if C-contiguous."""
-    key = (array.dtype, array.shape)
-    start = _headers.get(key)
-    if start is None:
-        start = _remember(_headers, key, header(dtype_name(array.dtype), array.shape))
+    start = header(dtype_name(array.dtype), array.shape)
     if array.nbytes <= MAX_INLINE_BYTES:
-        return ext(ARRAY, start + array.tobytes())
-    # As bytes: many dtypes, bfloat16 and datetime64 among them, do not speak the buffer protocol.
+        return ExtType(ARRAY, start + array.tobytes())
+    # As bytes: many dtypes, such as bfloat16 and datetime64, do not support the buffer protocol.
     frames.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return ext(ARRAY_FRAME, start)
+    return ExtType(ARRAY_FRAME, start)
 
 
 def encode_scalar(scalar: np.generic, frames: Frames) -> Any:
     """Turn a numpy scalar into an extension value."""
-    return ext(SCALAR, header(dtype_name(scalar.dtype), ()) + scalar.tobytes())
+    return ExtType(SCALAR, header(dtype_name(scalar.dtype), ()) + scalar.tobytes())
 
 
+@lru_cache(maxsize=4096)  # the same arrays are sent in every round
 def header(name: str, shape: tuple[int, ...]) -> bytes:
-    """Describe an array."""
+    """Return the header of an array."""
     count = len(shape)
     return struct.pack(f"<HB{count}Q", 3 + 8 * count + len(name), count, *shape) + name.encode("ascii")
 
@@ -68,17 +64,14 @@ def layout(data: bytes) -> Layout:
     """Read the header at the beginning of ``data``.
 
     Raises:
-        DecodeError: there is none, or it describes an array that cannot be.
+        DecodeError: the header is missing or damaged, or describes an impossible array.
     """
-    size = int.from_bytes(data[:2], "little")
-    start = data[:size]
-    known = _layouts.get(start)
-    if known is None:
-        known = _remember(_layouts, start, _parsed(start, size))
-    return known
+    return _parsed(data[: int.from_bytes(data[:2], "little")])
 
 
-def _parsed(start: bytes, size: int) -> Layout:
+@lru_cache(maxsize=4096)
+def _parsed(start: bytes) -> Layout:
+    size = int.from_bytes(start[:2], "little")
     if not 3 < size <= _MAX_HEADER_BYTES or len(start) != size:
         raise DecodeError(f"an array header of {len(start)} bytes says that it has {size}")
     count = start[2]
@@ -88,13 +81,6 @@ def _parsed(start: bytes, size: int) -> Layout:
     name = start[3 + 8 * count :].decode("ascii", "replace")
     dtype = dtype_from_name(name)
     return Layout(name, shape, math.prod(shape) * dtype.itemsize, dtype)
-
-
-def _remember(cache: dict[Any, Any], key: Any, value: Any) -> Any:
-    if len(cache) >= _MAX_CACHED:
-        cache.clear()
-    cache[key] = value
-    return value
 
 
 encoders[np.ndarray] = encode_array

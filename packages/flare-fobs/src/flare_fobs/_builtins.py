@@ -1,8 +1,8 @@
-"""Types of the standard library and of flare-core that travel without being registered.
+"""Types of the standard library and of flare-core that are registered by default.
 
-Each is a list behind its name: ``["timedelta", days, seconds, microseconds]``. Every ``decode`` is a constructor that
-checks what it is given, or checks it here: its argument comes from somebody else. Errors name types, not values: a
-value can take long to print, and a tensor imports modules for it.
+An object is encoded as a list of its type's name and its state: ``["timedelta", days, seconds, microseconds]``. The
+state is untrusted, so every ``decode`` checks it, or calls a constructor that does. Errors name types, not values, as
+printing a value can be slow, and printing a tensor imports modules.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flare_core.model import FLModel, MetaKey, ParamsType
 from flare_core.task import Task
 from flare_fobs import _registry
 from flare_fobs._registry import add_enum, decomposers, encoders, field_parts
-from flare_fobs._wire import INTEGER, Frames, ext
+from flare_fobs._wire import INTEGER, ExtType, Frames
 from flare_fobs.errors import DecodeError, EncodeError
 
 __all__: list[str] = []
@@ -36,7 +36,7 @@ def _item_parts(values: Iterable[Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _text_part(value: Any) -> Iterable[tuple[str, Any]]:
-    """Text that msgpack may not be able to pack: a file name that is no UTF-8."""
+    """Return a text as a part, as msgpack may fail to pack it: a file name need not be valid UTF-8."""
     return (("", str(value) if isinstance(value, PurePath) else str.__str__(value)),)
 
 
@@ -45,8 +45,8 @@ def _entry_parts(mapping: OrderedDict[Any, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _encode_integer(value: int, frames: Frames) -> Any:
-    """Only reached by integers of more than 64 bits: the others are packed before anybody asks."""
-    return ext(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+    """Encode an integer of more than 64 bits; msgpack packs all others."""
+    return ExtType(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
 
 
 encoders[int] = _encode_integer
@@ -64,7 +64,7 @@ add(
 
 
 def _strictly(build: Callable[..., Any], *kinds: type) -> Callable[[list[Any]], Any]:
-    """Call ``build`` with the items of a state that are exactly of these types."""
+    """Return a decoder that calls ``build`` with the items of a state if they are exactly of these types."""
 
     def decode(state: list[Any]) -> Any:
         if tuple(map(type, state)) != kinds:
@@ -86,7 +86,7 @@ add(UUID, "UUID", lambda value: (value.bytes,), _strictly(lambda data: UUID(byte
 
 
 def _add_path(flavour: type[PurePath], concrete: type[PurePath], name: str) -> None:
-    """A path arrives pure, in its sender's flavour: what it names is on the sender's machine."""
+    """Register a path type; it is decoded as a pure path, as the file is on the sender's machine."""
     add(flavour, name, lambda value: (str(value),), _strictly(flavour, str), _text_part)
     encoders[concrete] = encoders[flavour]
     decomposers[concrete] = decomposers[flavour]
@@ -97,7 +97,7 @@ _add_path(PureWindowsPath, WindowsPath, "path.windows")
 
 
 def _fixed(zone: tzinfo | None, offset: timedelta | None) -> timezone | None:
-    """A zone of a database arrives as the offset it had at that moment: looking one up by its name would read files."""
+    """Return a zone with a fixed offset: decoding the name of a time zone would read files."""
     if zone is None or type(zone) is timezone:
         return zone
     if offset is None:
@@ -106,9 +106,9 @@ def _fixed(zone: tzinfo | None, offset: timedelta | None) -> timezone | None:
 
 
 def _moment(build: Callable[..., Any], count: int) -> Callable[[list[Any]], Any]:
-    """Call ``build`` with ``count`` numbers, a fold and a zone.
+    """Return a decoder that calls ``build`` with ``count`` numbers, a fold and a zone.
 
-    Types are checked first: datetime and time also take the bytes that pickle gives them, and believe them.
+    Types are checked first: datetime and time would also accept the bytes of a pickle, without checking them.
     """
 
     def decode(state: list[Any]) -> Any:
@@ -141,7 +141,7 @@ add(
     lambda value: (value.days, value.seconds, value.microseconds),
     _strictly(timedelta, int, int, int),
 )
-# What pickle uses: the offset, and the name if one was given.
+# The offset, and the name if there is one; pickle uses the same.
 add(timezone, "timezone", lambda value: value.__getinitargs__(), lambda state: timezone(*state))
 
 add_enum(ParamsType, "flare.ParamsType", is_builtin=True)
@@ -166,7 +166,7 @@ def _model(state: list[Any]) -> FLModel:
     params_type, params, optimizer_params, metrics, start, current, total, meta = state
     rounds_fit = all(value is None or isinstance(value, int | np.integer) for value in (start, current, total))
     if not rounds_fit or type(params_type) not in (str, type(None)):
-        raise DecodeError(f"a model of {_names(map(type, state))}; its type is text and its rounds are integers")
+        raise DecodeError(f"a model of {_names(map(type, state))}; params_type is a string, and rounds are integers")
     return FLModel(params_type, params, optimizer_params, metrics, start, current, total, meta)
 
 

@@ -1,11 +1,10 @@
-"""The format, and the four functions that read and write it.
+"""The four functions that write and read messages.
 
 A message is a list of frames. Frame 0 is the metadata: one msgpack value. Each further frame is the memory of one
-array, in the order in which the metadata mentions them; each is mentioned exactly once.
+array, in the order in which the metadata refers to them; each is referred to exactly once.
 
-docs/wire.md, section 5, describes every byte: the extensions that ``_wire`` numbers, the states of the registered
-types, and how ``dumps`` puts the frames into one string of bytes. A payload names no modules, and nothing is imported
-for it.
+docs/wire.md, section 5, describes every byte: the extension codes of ``_wire``, the states of the registered types, and
+how ``dumps`` joins the frames into one string of bytes. A payload never names a module, and never causes an import.
 """
 
 from __future__ import annotations
@@ -33,27 +32,27 @@ def dump_frames(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> Frames:
     """Serialize an object without copying its large arrays.
 
     Args:
-        obj: numbers, strings, bytes, lists, dicts, arrays and registered types, inside each other. Never changed.
-        limits: what the receiver accepts.
+        obj: numbers, strings, bytes, lists, dicts, arrays and registered types, nested in any way; it is not changed.
+        limits: the limits of the receiver.
     Returns:
-        The metadata, then one buffer for each array above 4 KiB: its own memory if it is C-contiguous, so the array
-        must not change until the frames were sent.
+        The metadata, then one buffer for each array above 4 KiB: the array's own memory if it is C-contiguous, so the
+        array must not change until the frames were sent.
     Raises:
-        EncodeError: something cannot travel; names the path to it, as in ``meta['x'][3].field``.
-        LimitError: larger, deeper or more than ``limits`` allows.
+        EncodeError: something cannot be serialized; names the path to it, as in ``meta['x'][3].field``.
+        LimitError: the message exceeds ``limits``.
     """
     return encode(obj, limits)
 
 
 def load_frames(frames: Sequence[Buffer], *, limits: Limits = DEFAULT_LIMITS) -> Any:
-    """Rebuild the object of :func:`dump_frames`; safe for frames from anybody.
+    """Rebuild the object of :func:`dump_frames`; safe for untrusted frames.
 
-    Large numpy arrays are views of their frames: writable where the frame is, and keeping it alive. Small ones, and all
-    tensors, own their memory and are writable.
+    A large numpy array is a view of its frame: writable if the frame is, and it keeps the frame alive. Small arrays and
+    all tensors own their memory and are writable.
 
     Raises:
-        DecodeError: no message, or a type that is not registered in this process.
-        LimitError: exceeds ``limits``.
+        DecodeError: the frames are not a valid message, or hold a type that is not registered in this process.
+        LimitError: the message exceeds ``limits``.
     """
     return decode(frames, limits, copy=False)
 
@@ -81,13 +80,13 @@ def dumps(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 
 def loads(data: Buffer, *, limits: Limits = DEFAULT_LIMITS) -> Any:
-    """Rebuild the object of :func:`dumps`; safe for bytes from anybody.
+    """Rebuild the object of :func:`dumps`; safe for untrusted bytes.
 
-    Every array owns its memory and is writable; ``data`` is not needed any more.
+    Every array owns its memory and is writable; ``data`` can be discarded.
 
     Raises:
-        DecodeError: no message, or a type that is not registered in this process.
-        LimitError: exceeds ``limits``.
+        DecodeError: the bytes are not a valid message, or hold a type that is not registered in this process.
+        LimitError: the message exceeds ``limits``.
     """
     return decode(_split(data), limits, copy=True)
 

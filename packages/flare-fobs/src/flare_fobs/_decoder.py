@@ -1,7 +1,7 @@
-"""Frames to objects, for bytes that nobody vouches for: they end in a value or in a FobsError.
+"""Frames to objects, for untrusted bytes: the result is a value or a FobsError.
 
-msgpack reads without recursing and calls back, innermost first. A head becomes the entry of the table that it names,
-and the list that begins with an entry becomes the object.
+msgpack reads without recursion and calls back for inner values first. The name of a type becomes its registry entry,
+and a list that begins with such an entry becomes the object.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from flare_fobs import _builtins  # noqa: F401 - fills the table of types
+from flare_fobs import _builtins  # noqa: F401 - registers the built-in types
 from flare_fobs._arrays import layout
-from flare_fobs._limits import OPENS_CONTAINER, Limits, check_size_and_depth, mapped, too_many
+from flare_fobs._limits import Limits, check_size_and_depth, decode_error, too_many
 from flare_fobs._registry import Decomposer, by_name
 from flare_fobs._wire import ARRAY_FRAME, HEAD, INTEGER, IS_PURE_PYTHON, SCALAR, TENSOR, TENSOR_FRAME, Buffer, unpackb
 from flare_fobs.errors import DecodeError, FobsError
@@ -26,24 +26,24 @@ def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool) -> Any:
     """Rebuild the object; its large numpy arrays are views of the frames, or copies.
 
     Raises:
-        DecodeError: the frames are no message, or hold a type that is not registered here.
+        DecodeError: the frames are not a valid message, or hold a type that is not registered here.
         LimitError: the message exceeds ``limits``.
     """
     try:
         metadata = frames[0]
         if type(metadata) is not bytes:
             metadata = bytes(metadata)
-        openings = check_size_and_depth(metadata, limits)
-        return _Decoder(frames, limits, copy).decode(metadata, bool(openings.translate(None, OPENS_CONTAINER)))
+        check_size_and_depth(metadata, limits)
+        return _Decoder(frames, limits, copy).decode(metadata)
     except FobsError:
         raise
-    # The border: msgpack, numpy, constructors and registered functions raise whatever they like about such bytes.
+    # msgpack, numpy, constructors and registered functions may raise any exception for such bytes.
     except Exception as error:
-        raise mapped(error, limits) from error
+        raise decode_error(error, limits) from error
 
 
 class _Decoder:
-    """Reads one message."""
+    """Decodes one message."""
 
     __slots__ = ("_containers", "_copy", "_frames", "_heads", "_limits", "_used", "_values")
 
@@ -56,27 +56,25 @@ class _Decoder:
         self._containers = 0
         self._values = 0
 
-    def decode(self, metadata: bytes, extended: bool) -> Any:
+    def decode(self, metadata: bytes) -> Any:
         size, limit = len(metadata), self._limits.max_items
-        most = min(size, limit)  # more than the bytes could hold is only claimed
-        # Calling back for each container costs as much as reading a small one. Each value takes at least a byte, so a
-        # message that is shorter needs no counting; and without an extension there is no head.
-        counts = size > limit
+        most = min(size, limit)
+        counts = size > limit  # every value takes at least a byte, so a smaller message cannot hold too many
         value = unpackb(
             metadata,
             strict_map_key=False,
             timestamp=3,
             ext_hook=self._extension,
-            list_hook=self._counted_list if counts else self._list if extended else None,
+            list_hook=self._counted_list if counts else self._list,
             object_hook=self._counted if counts and not IS_PURE_PYTHON else None,
             object_pairs_hook=self._map if IS_PURE_PYTHON else None,
             max_array_len=most,
             max_map_len=most,
         )
         if self._heads:
-            raise DecodeError("the name of a type stands where no object begins")
+            raise DecodeError("the name of a type is not at the beginning of an object")
         if self._used != len(self._frames):
-            raise DecodeError(f"{self._used} of {len(self._frames)} frames belong to the message")
+            raise DecodeError(f"only {self._used} of {len(self._frames)} frames are referred to by the message")
         return value
 
     def _list(self, items: list[Any]) -> Any:
@@ -100,7 +98,7 @@ class _Decoder:
         return container
 
     def _map(self, pairs: Iterable[tuple[Any, Any]]) -> Any:
-        """Pure-Python msgpack, left to itself, interns the keys, which members of a StrEnum do not allow."""
+        """Build a dict; pure-Python msgpack would intern the keys, which fails for members of a StrEnum."""
         return self._counted(dict(pairs))
 
     def _extension(self, code: int, data: bytes) -> Any:
@@ -120,29 +118,29 @@ class _Decoder:
         return self._array(code, data)
 
     def _array(self, code: int, data: bytes) -> Any:
-        said = layout(data)
+        described = layout(data)
         start = int.from_bytes(data[:2], "little")
         source: Buffer = data
         if code in (ARRAY_FRAME, TENSOR_FRAME):
             if start != len(data):
                 raise DecodeError(f"{len(data) - start} bytes follow the header of an array that is in a frame")
             source, start = self._next_frame(), 0
-        if len(source) - start != said.nbytes:
+        if len(source) - start != described.nbytes:
             raise DecodeError(
-                f"an array of {said.name} with shape {said.shape!r:.80} has {said.nbytes} bytes,"
+                f"an array of {described.name} with shape {described.shape!r:.80} has {described.nbytes} bytes,"
                 f" the message holds {len(source) - start}"
             )
         if code in (TENSOR, TENSOR_FRAME) and sys.modules.get("torch"):
             from flare_fobs._torch import decode_tensor
 
-            return decode_tensor(said, source, start)
+            return decode_tensor(described, source, start)
         if source is not data and not self._copy:
             # Unlike numpy.ndarray(…, buffer), this keeps the frame from being resized under the array.
-            return np.frombuffer(source, np.uint8).view(said.dtype).reshape(said.shape)
-        array: np.ndarray[Any, Any] = np.ndarray(said.shape, said.dtype, source, start)
+            return np.frombuffer(source, np.uint8).view(described.dtype).reshape(described.shape)
+        array: np.ndarray[Any, Any] = np.ndarray(described.shape, described.dtype, source, start)
         if code == SCALAR:
-            if said.shape:
-                raise DecodeError(f"a scalar with shape {said.shape!r:.80}")
+            if described.shape:
+                raise DecodeError(f"a scalar with shape {described.shape!r:.80}")
             return array[()]
         return array.copy()
 

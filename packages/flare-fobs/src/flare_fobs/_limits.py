@@ -1,8 +1,8 @@
-"""How large, deep and numerous a message may be, and how that is found out before anything is built from it.
+"""Limits of size, depth and number of items, which are checked before any object is built from a message.
 
 A message of a few bytes can claim any nesting, so the depth is checked on the packed bytes: msgpack's C unpacker walks
-them without building objects, and keeps at most ``_STACK`` containers open. Behind a prefix of ``_STACK - max_depth``
-open containers it therefore refuses exactly the messages that are deeper than ``max_depth``, at nanoseconds a value.
+them without building objects, and allows at most ``_STACK`` open containers. After a prefix of ``_STACK - max_depth``
+open containers it therefore refuses exactly the messages that are deeper than ``max_depth``.
 """
 
 from __future__ import annotations
@@ -15,27 +15,26 @@ from typing import Any
 from flare_fobs._wire import IS_PURE_PYTHON, OutOfData, StackError, Unpacker, unpackb
 from flare_fobs.errors import DecodeError, LimitError
 
-__all__ = ["DEFAULT_LIMITS", "OPENS_CONTAINER", "Limits", "check_items", "check_size_and_depth", "mapped", "too_many"]
+__all__ = ["DEFAULT_LIMITS", "Limits", "check_items", "check_size_and_depth", "decode_error", "too_many"]
 
 _STACK = 1024
-_MAX_DEPTH = 500  # below what any release of msgpack can pack
-OPENS_CONTAINER = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
-_OPENS_EXTENSION = bytes([*range(0xC7, 0xCA), *range(0xD4, 0xD9)])
-_OPENS_NOTHING = bytes(set(range(256)) - {*OPENS_CONTAINER, *_OPENS_EXTENSION})
+_MAX_DEPTH = 500  # every release of msgpack can pack this much
+_OPENS_CONTAINER = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+_OPENS_NO_CONTAINER = bytes(set(range(256)) - {*_OPENS_CONTAINER})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a message may hold; the sender and the receiver apply the same defaults.
+    """Limits of a message; senders and receivers have the same defaults.
 
-    They bound the memory that hostile metadata can take while it is read: some 100 bytes for each item, or 35 for each
-    of its own bytes where that is more.
+    They bound the memory that decoding hostile metadata can take: about 100 bytes for each item, or 35 bytes for each
+    byte of metadata, whichever is more.
 
     Args:
-        max_bytes: size of the metadata, small arrays included. Larger arrays travel outside of it and are limited only
+        max_bytes: size of the metadata, including small arrays. Larger arrays are outside of it and are limited only
             by the frames that actually arrived.
-        max_depth: containers and registered objects inside each other, 500 at most.
-        max_items: containers, and values in containers; each may reach this number.
+        max_depth: nesting depth of containers and registered objects, at most 500.
+        max_items: number of containers, and number of values in containers, each on its own.
     """
 
     max_bytes: int = 64 * 2**20
@@ -45,57 +44,53 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_depth", "max_items"):
             if getattr(self, name) < 1:
-                raise LimitError(f"Limits.{name} is {getattr(self, name)!r}; give a number from 1")
+                raise LimitError(f"Limits.{name} is {getattr(self, name)!r}; give a number of at least 1")
         if self.max_depth > _MAX_DEPTH:
-            raise LimitError(f"Limits.max_depth is {self.max_depth}; {_MAX_DEPTH} is the most that can be packed")
+            raise LimitError(f"Limits.max_depth is {self.max_depth}; the maximum is {_MAX_DEPTH}")
 
 
 DEFAULT_LIMITS = Limits()
 
 
-def check_size_and_depth(metadata: bytes, limits: Limits) -> bytes:
-    """Refuse metadata that is too large or too deep; builds no object.
+def check_size_and_depth(metadata: bytes, limits: Limits) -> None:
+    """Refuse metadata that is too large or too deep, without building objects.
 
-    Returns:
-        Those of its bytes that could open a container or an extension; some may be part of text or numbers.
     Raises:
-        LimitError: it is.
-        DecodeError: it ends too early. Found only where the depth has to be looked at.
+        LimitError: the metadata is too large or too deep.
+        DecodeError: the metadata ends too early; only detected if the depth has to be measured.
     """
     if len(metadata) > limits.max_bytes:
         raise LimitError(
             f"the metadata has {len(metadata)} bytes, the limit is {limits.max_bytes}; put large bytes and long lists"
-            " of numbers into numpy arrays, which travel outside of it, or raise Limits.max_bytes on both sides"
+            " of numbers into numpy arrays, which are sent outside of it, or raise Limits.max_bytes on both sides"
         )
-    # All such bytes count, so this can only overestimate.
-    openings = metadata.translate(None, _OPENS_NOTHING)
-    if len(openings) > limits.max_depth and _is_deeper(metadata, limits):
+    # Bytes of text and numbers are counted as well, so this can only overestimate the depth.
+    if len(metadata.translate(None, _OPENS_NO_CONTAINER)) > limits.max_depth and _is_deeper(metadata, limits):
         raise LimitError(
             f"nested deeper than {limits.max_depth} levels; flatten it, or raise Limits.max_depth on both sides"
         )
-    return openings
 
 
 def check_items(metadata: bytes, limits: Limits) -> None:
-    """Refuse metadata with too many containers or values; reads it, but only where it is large enough to hold them.
+    """Refuse metadata with too many containers or values; it is only read if it is large enough to hold them.
 
     Raises:
-        LimitError: it holds too many.
+        LimitError: the metadata holds too many.
     """
     if len(metadata) > limits.max_items:
         _Measure(limits).count(metadata)
 
 
-def mapped(error: Exception, limits: Limits) -> DecodeError:
-    """Say what a foreign exception means that came up while bytes were read."""
+def decode_error(error: Exception, limits: Limits) -> DecodeError:
+    """Return the error for a foreign exception that was raised while bytes were decoded."""
     text = f"{error!s:.200}"
     if f"exceeds max_array_len({limits.max_items})" in text or f"exceeds max_map_len({limits.max_items})" in text:
         return too_many(limits)
-    return DecodeError(f"this is no message, or a damaged one: {type(error).__name__}: {text}")
+    return DecodeError(f"not a valid message: {type(error).__name__}: {text}")
 
 
 def too_many(limits: Limits) -> LimitError:
-    """Say that there are more than ``max_items`` values or containers."""
+    """Return the error for more than ``max_items`` values or containers."""
     return LimitError(
         f"more than {limits.max_items} values or containers; put numbers into a numpy array, or raise Limits.max_items"
         " on both sides"
@@ -110,9 +105,9 @@ def _is_deeper(metadata: bytes, limits: Limits) -> bool:
     except StackError:
         return True
     except OutOfData:
-        raise DecodeError("the metadata ends too early; the message was cut off on its way") from None
+        raise DecodeError("the metadata ends too early; the message is truncated") from None
     if end != _STACK - limits.max_depth + len(metadata):
-        raise DecodeError("the metadata goes on after its end; two messages were joined, or this is none")
+        raise DecodeError("there is data after the end of the metadata; two messages were joined, or this is none")
     return False
 
 
@@ -125,7 +120,7 @@ def _skip(data: bytes) -> int:
 
 @cache
 def _has_known_stack() -> bool:
-    """Tell whether this is msgpack's C unpacker with the stack we know; the pure-Python one recurses instead."""
+    """Return whether msgpack's unpacker has a stack of ``_STACK``; the pure-Python one recurses instead."""
     if IS_PURE_PYTHON:
         return False
     _skip(b"\x91" * _STACK + b"\xc0")
@@ -137,11 +132,11 @@ def _has_known_stack() -> bool:
 
 
 class _Level(int):
-    """The depth of a container that stood here."""
+    """Takes the place of a container, and holds its depth."""
 
 
 class _Measure:
-    """Reads metadata and keeps nothing of it but depth or numbers."""
+    """Measures the depth or the number of items of metadata without keeping any objects."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -173,7 +168,7 @@ class _Measure:
         except (LimitError, StackError):
             raise
         except Exception as error:
-            raise mapped(error, self._limits) from error
+            raise decode_error(error, self._limits) from error
 
     def _tally(self, values: Iterable[Any]) -> None:
         self._containers += 1

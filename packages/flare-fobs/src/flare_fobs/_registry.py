@@ -1,7 +1,7 @@
-"""The allow-list: which types travel, under which name, and how each is taken apart and put together.
+"""The allow-list: the registered types, the name of each, and the functions that encode and decode it.
 
-A name is a plain string that both sides chose beforehand. It is looked up in this table and nowhere else: no name is
-ever imported, and a payload can only call what its receiver registered.
+A name is a plain string that both sides agreed on. It is only looked up in this table: names are never imported, and a
+payload can only call functions that its receiver has registered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
-from flare_fobs._wire import HEAD, Frames, ext
+from flare_fobs._wire import HEAD, ExtType, Frames
 from flare_fobs.errors import DecodeError, EncodeError, RegistrationError
 
 __all__ = ["Decomposer", "add", "field_parts", "register", "register_dataclass", "register_enum"]
@@ -25,12 +25,12 @@ _MAX_NAME_BYTES = 255
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Decomposer:
-    """How objects of one type are put together; ``encoders`` says how they are taken apart.
+    """The registry entry of a type; its encoding function is in ``encoders``.
 
     Args:
-        decode: takes what follows the type's name in the message, as a list.
-        parts: what is inside the object, each with how people write the way to it; only used to word errors.
-        is_builtin: belongs to the serializer and cannot be replaced.
+        decode: returns an object for the list that follows the type's name in the message.
+        parts: returns the parts of an object, each with its path as in Python code; only used in error messages.
+        is_builtin: registered by the serializer itself, and cannot be replaced.
     """
 
     type: type
@@ -48,14 +48,14 @@ _lock = threading.Lock()
 
 
 def register(type_: type[T], name: str, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
-    """Let objects of exactly ``type_`` travel under ``name``; both sides have to register it.
+    """Register ``type_``, but none of its subclasses, under ``name``; both sides have to register it.
 
-    Registering a type again under its name replaces it, and so does a class of the same module and qualified name: a
-    module that was reloaded, a notebook cell that ran twice.
+    A type that is registered again under its name is replaced, also by a class of the same module and qualified name,
+    as after reloading a module or running a notebook cell again.
 
     Args:
-        encode: returns the object's state, made of anything that can be serialized; must not change the object.
-        decode: gets such a state, from a sender that may not be trusted, and returns the object.
+        encode: returns the object's state, which is any serializable object; must not change the object.
+        decode: returns the object for such a state, which is untrusted.
 
     Raises:
         RegistrationError: the name belongs to another type, or the type to another name.
@@ -77,16 +77,16 @@ def register_dataclass(cls: type[T], name: str | None = None) -> type[T]: ...
 @overload
 def register_dataclass(cls: None = None, name: str | None = None) -> Callable[[type[T]], type[T]]: ...
 def register_dataclass(cls: type[T] | None = None, name: str | None = None) -> Any:
-    """Let objects of a dataclass travel, field by field; usable as a decorator, with or without a name.
+    """Register a dataclass; usable as a decorator, with or without a name.
 
-    Fields travel with their names: a receiver whose class has fewer fields refuses the object, one whose class has more
-    fills in their defaults. ``__post_init__`` runs on arrival.
+    Fields are sent with their names: a receiver whose class lacks a field refuses the object; additional fields of the
+    receiver's class get their defaults. ``__post_init__`` runs when an object is decoded.
 
     Args:
-        name: the class's name, without its module, if left out.
+        name: by default, the class's name without its module.
 
     Raises:
-        RegistrationError: ``cls`` is no dataclass, or see :func:`register`.
+        RegistrationError: ``cls`` is not a dataclass, or see :func:`register`.
     Example:
         >>> @register_dataclass(name="example.Point")
         ... @dataclasses.dataclass
@@ -97,7 +97,7 @@ def register_dataclass(cls: type[T] | None = None, name: str | None = None) -> A
     if cls is None:
         return lambda decorated: register_dataclass(decorated, name)
     if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
-        raise RegistrationError(f"{cls!r} is no dataclass; put @dataclass below @register_dataclass")
+        raise RegistrationError(f"{cls!r} is not a dataclass; put @dataclass below @register_dataclass")
     fields = dataclasses.fields(cls)
     names = tuple(field.name for field in fields)
     set_later = frozenset(field.name for field in fields if not field.init)
@@ -130,13 +130,13 @@ def register_enum(cls: type[E_], name: str | None = None) -> type[E_]: ...
 @overload
 def register_enum(cls: None = None, name: str | None = None) -> Callable[[type[E_]], type[E_]]: ...
 def register_enum(cls: type[E_] | None = None, name: str | None = None) -> Any:
-    """Let members of an Enum travel by name, and of a Flag by value; usable as a decorator, with or without a name.
+    """Register an Enum, whose members are sent by name, or a Flag, by value; usable as a decorator.
 
     Args:
-        name: the class's name, without its module, if left out.
+        name: by default, the class's name without its module.
 
     Raises:
-        RegistrationError: ``cls`` is no Enum, or see :func:`register`.
+        RegistrationError: ``cls`` is not an Enum, or see :func:`register`.
     Example:
         >>> @register_enum
         ... class Colour(enum.Enum):
@@ -145,7 +145,7 @@ def register_enum(cls: type[E_] | None = None, name: str | None = None) -> Any:
     if cls is None:
         return lambda decorated: register_enum(decorated, name)
     if not isinstance(cls, type) or not issubclass(cls, enum.Enum):
-        raise RegistrationError(f"{cls!r} is no Enum")
+        raise RegistrationError(f"{cls!r} is not an Enum")
     add_enum(cls, name or cls.__name__)
     return cls
 
@@ -176,9 +176,9 @@ def add(
     *,
     is_builtin: bool = False,
 ) -> None:
-    """Register a type whose ``state`` is any number of items, that reach ``decode`` as a list."""
+    """Register a type whose ``state`` returns any number of items; ``decode`` gets them as a list."""
     key = _checked_name(name)
-    head = ext(HEAD, key)
+    head = ExtType(HEAD, key)
 
     def encode(value: Any, frames: Frames) -> list[Any]:
         return [head, *state(value)]
@@ -191,12 +191,12 @@ def add(
 
 
 def field_parts(value: Any) -> Iterable[tuple[str, Any]]:
-    """Take a dataclass object apart as its user would write it."""
+    """Return the fields of a dataclass object as parts."""
     return ((f".{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))
 
 
 def refuse_unregistered(type_: type) -> EncodeError:
-    """Say what to do about a type that nobody registered."""
+    """Return the error for a type that is not registered, with the remedy."""
     name = type_.__name__
     if issubclass(type_, enum.Enum):
         remedy = f"register it with flare_fobs.register_enum({name})"
@@ -235,7 +235,7 @@ def _checked_name(name: str) -> bytes:
 
 def _check_free(type_: type, name: str, same_name: Decomposer | None, same_type: Decomposer | None) -> None:
     if type_ in _PACKED_NATIVELY:
-        raise RegistrationError(f"{type_.__name__} travels as it is and cannot be registered")
+        raise RegistrationError(f"{type_.__name__} is serialized natively and cannot be registered")
     if same_type is not None and (same_type.is_builtin or same_type.name != name):
         raise RegistrationError(f"{type_.__qualname__} is already registered, as {same_type.name!r}")
     if same_name is None or same_name.type is type_:

@@ -1,7 +1,7 @@
-"""After a failure: walks the sender's object again, slowly, to name the place that could not be serialized.
+"""Find the path of a value that could not be serialized, by walking the sender's object again after the failure.
 
-Packing keeps no track of where it is, which is what makes it fast. The walk takes objects apart as the encoders do and
-counts levels as the format does.
+Packing itself does not track the path. The walk visits the same parts as the encoders and counts levels as the format
+does.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from flare_fobs._registry import decomposers
 from flare_fobs._wire import Frames
 from flare_fobs.errors import EncodeError, LimitError
 
-__all__ = ["explained"]
+__all__ = ["error_with_path"]
 
 _LEAVES = frozenset((type(None), bool, int, float, bytes, bytearray))
 _MAX_PATH = 160
 _EncoderOf = Callable[[type], Callable[[Any, Frames], Any]]
 
 
-def explained(root: Any, error: Exception, limits: Limits, encoder_of: _EncoderOf) -> EncodeError:
-    """Turn what stopped the packer into an error that names the path, as in ``params['w'][3].field``."""
+def error_with_path(root: Any, error: Exception, limits: Limits, encoder_of: _EncoderOf) -> EncodeError:
+    """Return the packer's error with the path of the value, as in ``params['w'][3].field``."""
     if isinstance(error, LimitError) and "levels" not in str(error):
         return error
     for path, value, level in _walk(root, limits.max_depth):
@@ -35,11 +35,11 @@ def explained(root: Any, error: Exception, limits: Limits, encoder_of: _EncoderO
         fault = _fault(value, encoder_of)
         if fault is not None:
             return EncodeError(f"{_readable(path)}: {fault}")
-    return EncodeError(f"cannot serialize the {type(root).__name__}: {error}; did it change meanwhile?")
+    return EncodeError(f"cannot serialize the {type(root).__name__}: {error}; it may have changed meanwhile")
 
 
 def _walk(root: Any, max_depth: int) -> Iterable[tuple[str, Any, int]]:
-    """Yield each value, its path and the number of containers down to and including it, in the order of packing."""
+    """Yield each value with its path and its nesting level, in the order of packing."""
     stack = [("", root, 0)]
     while stack:
         path, value, outer = stack.pop()
@@ -78,8 +78,8 @@ def _fault(value: Any, encoder_of: _EncoderOf) -> str | None:
         return str(error)
     except UnicodeEncodeError as error:
         return f"the string has a lone surrogate at {error.start}; send text.encode(errors='surrogateescape') instead"
-    except Exception as error:  # whatever an encode function raises is its own
-        return f"cannot take the {kind.__name__} apart: {type(error).__name__}: {error}"
+    except Exception as error:  # encode functions are user code
+        return f"cannot encode the {kind.__name__}: {type(error).__name__}: {error}"
     return None
 
 

@@ -1,19 +1,20 @@
-"""The one table of array dtypes: numpy dtype <-> the name it travels under.
+"""Names of array dtypes in messages and files.
 
     bool, int8 … uint64, float16 … float64, complex64, complex128   as numpy names them
     datetime64[us], timedelta64[25s], datetime64                    as numpy names them, unit included
     U12, S12                                                        strings of 12 characters, of 12 bytes
     bfloat16, float8_e4m3fn, float8_e5m2, int4, …                   as ml_dtypes names them, one element a byte or two
-    longdouble_128_63                                               bits of storage and of mantissa; platforms differ
+    longdouble_128_63                                               bits of storage and of mantissa, by platform
 
 A plain name means little-endian; ``>float32`` is the big-endian form of ``float32``. Objects, structured and void
-dtypes and variable-width strings have no name, on purpose: their bytes mean nothing elsewhere.
+dtypes and variable-width strings have no name, as their bytes mean nothing in another process.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,52 +34,21 @@ _LONG = {
     f"longdouble_{np.dtype(np.longdouble).itemsize * 8}_{np.finfo(np.longdouble).nmant}": np.dtype(np.longdouble),
     f"clongdouble_{np.dtype(np.clongdouble).itemsize * 8}_{np.finfo(np.longdouble).nmant}": np.dtype(np.clongdouble),
 }
-_BYTES_OF = {"S": 1, "U": 4}  # a character
+_BYTES_OF = {"S": 1, "U": 4}  # per character
 _NATIVE_IS_BIG = sys.byteorder == "big"
-
-# Both are bounded: a payload can name many string widths and time units.
-_names: dict[np.dtype[Any], str] = {}
-_dtypes: dict[str, np.dtype[Any]] = {}
-_MAX_CACHED = 1024
+_MAX_CACHED = 1024  # a message can name any number of string widths and time units
 
 
+@lru_cache(_MAX_CACHED)
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """Return the name under which arrays of ``dtype`` travel.
+    """Return the name of a dtype.
 
     Raises:
-        EncodeError: the dtype cannot travel; names it and the remedy.
+        EncodeError: arrays of this dtype cannot be serialized; names it and the remedy.
     Example:
         >>> dtype_name(np.dtype("f4")), dtype_name(np.dtype(">i2")), dtype_name(np.dtype("M8[us]"))
         ('float32', '>int16', 'datetime64[us]')
     """
-    name = _names.get(dtype)
-    if name is None:
-        name = _name(dtype)
-        if len(_names) >= _MAX_CACHED:
-            _names.clear()
-        _names[dtype] = name
-    return name
-
-
-def dtype_from_name(name: str) -> np.dtype[Any]:
-    """Return the dtype that travels under ``name``; ml_dtypes is imported for its own names only.
-
-    Raises:
-        DecodeError: no such name, or this platform or this version of ml_dtypes has no such dtype.
-    Example:
-        >>> dtype_from_name("float32"), dtype_from_name(">int16"), dtype_from_name("U5")
-        (dtype('float32'), dtype('>i2'), dtype('<U5'))
-    """
-    dtype = _dtypes.get(name)
-    if dtype is None:
-        dtype = _dtype(name)
-        if len(_dtypes) >= _MAX_CACHED:
-            _dtypes.clear()
-        _dtypes[name] = dtype
-    return dtype
-
-
-def _name(dtype: np.dtype[Any]) -> str:
     kind = dtype.type
     if kind.__module__ == "ml_dtypes" and _ML_DTYPES.fullmatch(kind.__name__):
         return kind.__name__
@@ -94,20 +64,21 @@ def _name(dtype: np.dtype[Any]) -> str:
         case _:
             name = dtype.name
     if name not in PLAIN_NAMES and name not in _LONG and not _WITH_SIZE.fullmatch(name):
-        raise EncodeError(f"arrays of dtype {dtype} cannot travel; {_remedy(dtype)}")
+        raise EncodeError(f"arrays of dtype {dtype} cannot be serialized; {_remedy(dtype)}")
     is_big = dtype.byteorder == ">" or (dtype.byteorder == "=" and _NATIVE_IS_BIG and dtype.itemsize > 1)
     return f">{name}" if is_big else name
 
 
-def _remedy(dtype: np.dtype[Any]) -> str:
-    if dtype.hasobject and dtype.kind != "T":
-        return "convert it to numbers or strings, or send it as a list"
-    if dtype.names:
-        return f"send one array for each field: {', '.join(dtype.names)}"
-    return "convert it to numbers, bytes or fixed-width strings ('S', 'U')"
+@lru_cache(_MAX_CACHED)
+def dtype_from_name(name: str) -> np.dtype[Any]:
+    """Return the dtype of a name; ml_dtypes is only imported for its own dtypes.
 
-
-def _dtype(name: str) -> np.dtype[Any]:
+    Raises:
+        DecodeError: the name is unknown, or neither numpy nor ml_dtypes has that dtype on this platform.
+    Example:
+        >>> dtype_from_name("float32"), dtype_from_name(">int16"), dtype_from_name("U5")
+        (dtype('float32'), dtype('>i2'), dtype('<U5'))
+    """
     if _ML_DTYPES.fullmatch(name):
         return _ml_dtype(name)
     plain = name.removeprefix(">")
@@ -118,11 +89,20 @@ def _dtype(name: str) -> np.dtype[Any]:
             dtype = np.dtype(plain)
         except (TypeError, ValueError, OverflowError) as error:
             raise DecodeError(f"numpy has no dtype {plain!r}: {error}") from error
-        if dtype.kind in "US" and dtype.itemsize != int(plain[1:]) * _BYTES_OF[dtype.kind]:  # as numpy 1 miscounts
-            raise DecodeError(f"numpy has no dtype {plain!r}: strings of so many characters do not fit")
+        # In numpy 1, the size overflows silently.
+        if dtype.kind in "US" and dtype.itemsize != int(plain[1:]) * _BYTES_OF[dtype.kind]:
+            raise DecodeError(f"numpy has no dtype {plain!r}: the string is too long")
     else:
-        raise DecodeError(f"unknown array dtype {name[:40]!r}; the sender runs a newer version, or another platform")
+        raise DecodeError(f"unknown array dtype {name[:40]!r}; the sender runs a newer version or another platform")
     return dtype if name.startswith(">") == _NATIVE_IS_BIG else dtype.newbyteorder()
+
+
+def _remedy(dtype: np.dtype[Any]) -> str:
+    if dtype.hasobject and dtype.kind != "T":
+        return "convert it to numbers or strings, or send it as a list"
+    if dtype.names:
+        return f"send one array for each field: {', '.join(dtype.names)}"
+    return "convert it to numbers, bytes or fixed-width strings ('S', 'U')"
 
 
 def _ml_dtype(name: str) -> np.dtype[Any]:

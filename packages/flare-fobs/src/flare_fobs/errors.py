@@ -1,10 +1,10 @@
-"""What can go wrong between objects and bytes.
+"""Errors of serialization.
 
 FlareError
 └── FobsError (a ValueError)
-    ├── EncodeError         the sender's object holds something that cannot travel; names the path to it
-    ├── DecodeError         the bytes are no valid message, or name a type that is not registered here
-    ├── LimitError          too large, too deep or too many; both of the above, so either handler sees it
+    ├── EncodeError         an object holds something that cannot be serialized; names the path to it
+    ├── DecodeError         the bytes are not a valid message, or name a type that is not registered here
+    ├── LimitError          a message is too large, too deep or has too many items; it is also both of the above
     └── RegistrationError   a type or a name cannot be registered; fix the code that registers it
 """
 
@@ -16,19 +16,19 @@ __all__ = ["DecodeError", "EncodeError", "FobsError", "LimitError", "Registratio
 
 
 class FobsError(FlareError, ValueError):
-    """Any error of the serializer."""
+    """Base class of the errors of the serializer."""
 
 
 class EncodeError(FobsError):
-    """An object holds something that cannot travel; the message names the path to it, its type and the remedy."""
+    """An object holds something that cannot be serialized; the message names its path, its type and the remedy."""
 
 
 class DecodeError(FobsError):
-    """Bytes that are no valid message, or that hold a type which is not registered in this process."""
+    """The bytes are not a valid message, or hold a type that is not registered in this process."""
 
 
 class LimitError(EncodeError, DecodeError):
-    """A message exceeds :class:`flare_fobs.Limits`, on its way out or in."""
+    """A message exceeds :class:`flare_fobs.Limits`, when it is encoded or decoded."""
 
 
 class RegistrationError(FobsError):

@@ -1,10 +1,8 @@
-"""Between frameworks without copying: anything with array memory to numpy, and numpy to torch."""
+"""Conversions between numpy arrays and torch tensors that share memory."""
 
 from __future__ import annotations
 
 import sys
-from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,16 +17,17 @@ __all__ = ["to_numpy", "to_torch"]
 
 
 def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
-    """Return a parameter as a numpy array on the same memory.
+    """Return a parameter as a numpy array that shares its memory.
 
-    A torch tensor comes detached, on the CPU and C-contiguous, copied only if it was not; bfloat16 and float8 have the
-    dtypes of ml_dtypes. Writing to the array then writes to the tensor.
+    A torch tensor is detached, and copied only if it is not on the CPU or not C-contiguous; otherwise, writing to the
+    array writes to the tensor. bfloat16 and float8 become the dtypes of ml_dtypes.
 
     Args:
-        key: the parameter's name, for the error.
+        key: the parameter's name, for error messages.
 
     Raises:
-        EncodeError: no array, or one that cannot travel; names the key, the type or dtype, and the remedy.
+        EncodeError: the value is not an array, or cannot be serialized; names the key, the type or dtype, and the
+            remedy.
     Example:
         >>> to_numpy(np.float32(2.0), key="logit_scale").shape
         ()
@@ -42,36 +41,31 @@ def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
         if kind is np.memmap or isinstance(value, np.generic):
             dtype_name(value.dtype)
             return np.asarray(value)
-        if sys.modules.get("torch") and kind in (tensors := _tensors()).TENSOR_TYPES:
-            array = tensors.tensor_to_array(value)
-            return array
+        if sys.modules.get("torch"):
+            from flare_fobs._torch import TENSOR_TYPES, tensor_to_array
+
+            if kind in TENSOR_TYPES:
+                return tensor_to_array(value)
     except EncodeError as error:
         raise EncodeError(f"{key!r}: {error}") from error.__cause__
     raise EncodeError(
-        f"{key!r}: a {kind.__module__}.{kind.__qualname__} is no array; give a numpy array or a torch tensor, as in"
+        f"{key!r}: a {kind.__module__}.{kind.__qualname__} is not an array; give a numpy array or a torch tensor, as in"
         " numpy.asarray(value)"
     )
 
 
 def to_torch(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    """Return a numpy array as a torch tensor on the same memory; imports torch.
+    """Return a numpy array as a torch tensor that shares its memory; imports torch.
 
-    Copied only if torch cannot use the memory: not C-contiguous, read-only, unaligned or big-endian.
+    It is copied only if torch cannot use its memory: if it is not C-contiguous, or read-only, unaligned or big-endian.
 
     Raises:
         DecodeError: torch has no such dtype; names it.
     """
+    from flare_fobs._torch import tensor_from_array
+
     try:
         name = dtype_name(array.dtype)
     except EncodeError as error:
-        raise DecodeError(f"torch cannot hold it: {error}") from error.__cause__
-    tensor: torch.Tensor = _tensors().tensor_from_array(array, name)
-    return tensor
-
-
-@cache
-def _tensors() -> ModuleType:
-    """The module about tensors, which imports torch; remembered, as the statement takes longer than to convert one."""
-    from flare_fobs import _torch
-
-    return _torch
+        raise DecodeError(f"torch has no such dtype: {error}") from error.__cause__
+    return tensor_from_array(array, name)

@@ -1,4 +1,4 @@
-"""Pull-based tensor transfer between cells, lazy params, and the safetensors container."""
+"""Pull-based tensor transfer between cells, lazy params and safetensors files."""
 
 from flare_tensor_downloader.downloader import Downloader, Offer
 from flare_tensor_downloader.errors import (
@@ -9,12 +9,11 @@ from flare_tensor_downloader.errors import (
     StalledError,
     UnknownReferenceError,
 )
-from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.files import add_file, download_file
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.objects import Producer, add_object, download_object
-from flare_tensor_downloader.reuse import ReusedMemory
 from flare_tensor_downloader.safetensors_format import read_file, write_file
 from flare_tensor_downloader.settings import SettingError, TransferSettings
 from flare_tensor_downloader.tensors import add_tensors, download_tensors, iterate_tensors
@@ -27,10 +26,9 @@ __all__ = [
     "IncompleteError",
     "LazyParams",
     "Offer",
-    "Offered",
     "OfferedParams",
     "Producer",
-    "ReusedMemory",
+    "RemoteOffer",
     "SafetensorsError",
     "SettingError",
     "StalledError",

@@ -1,10 +1,10 @@
-"""Offers: tensors that other cells may fetch, at their own pace, from where they lie.
+"""Offers: tensors that other cells fetch at their own pace, straight from the sender's memory.
 
 Topics that a :class:`Downloader` serves; payloads are flare-fobs values:
 
     tensor.pull      [reference, index, offset, length]  ->  raw bytes; extra {"digest": XXH3 of them}
     tensor.manifest  [reference]                         ->  [[key, dtype, shape], …]
-    tensor.release   [reference]                         (message) the receiver is done with the offer
+    tensor.release   [reference]                         (message) the receiver needs nothing more of the offer
     object.piece     [reference, number]                 ->  a piece of an object; nil after the last
 """
 
@@ -26,17 +26,18 @@ from flare_tensor_downloader.transaction import Transaction
 from flare_transport import Cell, Message, Raw
 from flare_transport.address import speaks_for
 
-__all__ = ["Downloader", "Offer", "once_each"]
+__all__ = ["Downloader", "Offer", "one_release_each"]
 
 INLINE_TOTAL_BYTES = 1 << 20
 
 
 class Offer(Transaction):
-    """Some tensors under one reference, until the offer is closed; made by :meth:`Downloader.offer`.
+    """Tensors that can be fetched under one reference until the offer is closed; made by :meth:`Downloader.offer`.
 
     Attributes:
-        entries: what is offered, in order; small tensors are held inline and need no fetching.
-        hidden_from: a cell that must not read what is offered, nor those above and below it, nor any that forwards it.
+        entries: the tensors, in order; small ones are inline and need not be fetched.
+        hidden_from: a cell that must not read the tensors. Neither may its parents, its children and any cell that
+            forwards them.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Offer(Transaction):
             memory.forget_held()
         budget = INLINE_TOTAL_BYTES
         for key, source in _sources_of(params):
-            if isinstance(source, Entry):  # of another offer, and the same as what that answers
+            if isinstance(source, Entry):  # unchanged, as the offer that is forwarded says
                 self._add(source, None)
                 continue
             small = inline and source.nbytes <= min(downloader.settings.inline_bytes, budget)
@@ -68,8 +69,8 @@ class Offer(Transaction):
             elif memory is not None and memory.is_same(key, source):
                 self._add(Entry(key, source.dtype, source.shape, same=True), None)
             else:
-                is_told = isinstance(source, RemoteSource)  # by its owner, so it costs nothing
-                digest = source.digest() if is_told or key in with_digest else None
+                is_known = isinstance(source, RemoteSource)  # sent by its owner, so nothing has to be computed
+                digest = source.digest() if is_known or key in with_digest else None
                 self._add(Entry(key, source.dtype, source.shape, digest=digest), source)
 
     def _add(self, entry: Entry, source: TensorSource | None) -> None:
@@ -78,19 +79,19 @@ class Offer(Transaction):
 
     @property
     def is_inline(self) -> bool:
-        """Whether the entries hold everything."""
+        """Whether the entries hold all values themselves."""
         return not self.needs_fetching and not any(entry.same for entry in self.entries)
 
     @property
     def needs_fetching(self) -> bool:
-        """Whether there is something to fetch."""
+        """Whether any tensor has to be fetched."""
         return any(source is not None for source in self._sources)
 
     def source(self, index: int) -> TensorSource:
-        """The source of one entry that is not inline.
+        """Return the source of an entry that is not inline.
 
         Raises:
-            DownloadError: the entry is, or there is none of that number.
+            DownloadError: the entry is inline, or the index is out of range.
         """
         source = self._sources[index] if 0 <= index < len(self._sources) else None
         if source is None:
@@ -98,7 +99,7 @@ class Offer(Transaction):
         return source
 
     def arrays(self) -> dict[Key, Any]:
-        """The tensors that are fetched, and lie in this process, by key."""
+        """Return the tensors by key that have to be fetched and are in this process."""
         return {
             entry.key: source.array
             for entry, source in zip(self.entries, self._sources, strict=True)
@@ -106,7 +107,7 @@ class Offer(Transaction):
         }
 
     def values(self) -> dict[Key, Any]:
-        """All tensors by key; what lies elsewhere is fetched."""
+        """Return all tensors by key; those of other cells are fetched."""
         return {
             entry.key: entry.inline if source is None else array_of(source, entry)
             for entry, source in zip(self.entries, self._sources, strict=True)
@@ -121,7 +122,7 @@ class Offer(Transaction):
 
 
 class ObjectOffer(Transaction):
-    """An object that is made piece by piece, under one reference."""
+    """An object that can be fetched piece by piece under one reference."""
 
     def __init__(self, downloader: Downloader, producer: Any, receivers: Mapping[str, int] | None) -> None:
         super().__init__(downloader.forget, receivers)
@@ -131,8 +132,8 @@ class ObjectOffer(Transaction):
         self.producer = None
 
 
-def once_each(receivers: Collection[str]) -> dict[str, int] | None:
-    """What :meth:`Downloader.offer` wants to know of receivers who each say once that they are done."""
+def one_release_each(receivers: Collection[str]) -> dict[str, int] | None:
+    """Return ``receivers`` as :meth:`Downloader.offer` takes them, if each sends a single release."""
     return dict.fromkeys(receivers, 1) or None
 
 
@@ -140,11 +141,11 @@ class Downloader:
     """Serves the offers of one cell.
 
     Attributes:
-        cell: stays its owner's to close.
-        settings: of this process.
-        seals: whether the cell can seal, so that what is hidden from another is sealed.
+        cell: the cell; the caller closes it.
+        settings: the settings of this process.
+        seals: whether the cell can seal messages; then tensors that are hidden from a cell are only sent sealed.
     Raises:
-        SettingError: an environment variable holds what it cannot.
+        SettingError: an environment variable has an invalid value.
     """
 
     def __init__(self, cell: Cell) -> None:
@@ -170,13 +171,13 @@ class Downloader:
         """Offer tensors without copying them; they must not change until the offer is closed or released.
 
         Args:
-            params: name to array or :class:`FileSource`, nested mappings allowed; a :class:`LazyParams` is passed on
+            params: name to array or :class:`FileSource`, nested mappings allowed; a :class:`LazyParams` is forwarded
                 range by range.
-            inline: hold small tensors in the entries instead of having them fetched.
-            receivers: by name, the cells that fetch, and how often each will say that it is done; the offer is closed
-                when all have, or are lost. If left out, the first who says so closes it.
-            memory: of what was received; tensors that are the same need not be fetched.
-            with_digest: keys of tensors that the receivers may have.
+            inline: put small tensors into the entries instead of having them fetched.
+            receivers: name of each receiving cell to the number of releases it will send; the offer is closed when all
+                have arrived or their cells are lost. By default, the first release closes the offer.
+            memory: the tensors received last; those that have not changed are not offered again.
+            with_digest: keys of tensors that the receivers may already have.
         """
         offer = Offer(self, params, inline=inline, receivers=receivers, memory=memory, with_digest=with_digest)
         if not inline or offer.needs_fetching:
@@ -184,16 +185,16 @@ class Downloader:
         return offer
 
     def offer_object(self, producer: Any, receivers: Mapping[str, int] | None = None) -> ObjectOffer:
-        """Offer what a :class:`~flare_tensor_downloader.Producer` makes; ``receivers`` as for :meth:`offer`."""
+        """Offer the pieces of a :class:`~flare_tensor_downloader.Producer`; ``receivers`` as for :meth:`offer`."""
         offer = ObjectOffer(self, producer, receivers)
         self._offers[offer.ref_id] = offer
         return offer
 
     def own(self, ref_id: str) -> dict[Key, Any]:
-        """The tensors that this cell itself offers under a reference, by key; they must not be changed.
+        """Return the tensors by key that this cell itself offers under a reference; they must not be changed.
 
         Raises:
-            UnknownReferenceError: it offers nothing under that reference (any more).
+            UnknownReferenceError: the reference is unknown or closed.
         """
         return self._offer(ref_id).values()
 
@@ -203,7 +204,7 @@ class Downloader:
 
     @property
     def open_offers(self) -> int:
-        """How many references can be fetched now."""
+        """Number of offers that can be fetched now."""
         return len(self._offers)
 
     def close(self) -> None:
@@ -215,13 +216,17 @@ class Downloader:
         ref_id, number = message.payload
         offer = self._offers.get(ref_id)
         if not isinstance(offer, ObjectOffer):
-            raise UnknownReferenceError(f"{self.cell.name} offers no object under the reference {ref_id!r} (any more)")
+            raise UnknownReferenceError(
+                f"{self.cell.name} offers no object under the reference {ref_id!r}; it is unknown or closed"
+            )
         return offer.producer.produce(number)
 
     def _offer(self, ref_id: Any) -> Offer:
         offer = self._offers.get(ref_id)
         if not isinstance(offer, Offer):
-            raise UnknownReferenceError(f"{self.cell.name} offers nothing under the reference {ref_id!r} (any more)")
+            raise UnknownReferenceError(
+                f"{self.cell.name} offers nothing under the reference {ref_id!r}; it is unknown or closed"
+            )
         return offer
 
     def _pull(self, message: Message) -> Raw:
@@ -231,7 +236,9 @@ class Downloader:
             _check_may_read(message, offer.hidden_from)
         source = offer.source(index)
         if not 0 <= offset <= offset + length <= source.nbytes:
-            raise DownloadError(f"{message.sender} asks for {length} bytes at {offset} of {source.nbytes}")
+            raise DownloadError(
+                f"{message.sender} requested {length} bytes at offset {offset} of a tensor of {source.nbytes}"
+            )
         piece, digest = source.read(offset, length)
         return Raw(piece, {"digest": digest})
 
@@ -252,7 +259,7 @@ class Downloader:
 
 def _check_may_read(message: Message, hidden_from: str) -> None:
     if speaks_for(hidden_from.partition(".")[0], message.sender) or not message.was_sealed:
-        raise DownloadError(f"{message.sender} may not read what one site offers to others, or only sealed")
+        raise DownloadError(f"{message.sender} may not read this offer, or only in a sealed message")
 
 
 def _sources_of(params: Mapping[str, Any]) -> list[tuple[Key, TensorSource | Entry]]:

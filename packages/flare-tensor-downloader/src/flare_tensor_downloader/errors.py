@@ -1,12 +1,12 @@
-"""What can go wrong while tensors are fetched.
+"""Errors of transfers and of safetensors files.
 
 FlareError
-└── DownloadError            names the tensor and the cell that offers it
-    ├── UnknownReferenceError    the reference was never made, or is closed
-    ├── IncompleteError          fewer or more bytes arrived than were offered
-    ├── DigestError              bytes arrived that are not those that were sent
-    └── StalledError             no bytes arrived for too long
-└── SafetensorsError         a file, or a dtype, is none that the container can hold
+├── DownloadError                a tensor could not be fetched; names it and the cell that offers it
+│   ├── UnknownReferenceError    the reference is unknown or closed
+│   ├── IncompleteError          the number of bytes is wrong
+│   ├── DigestError              the bytes were corrupted
+│   └── StalledError             no bytes arrived within the time limit
+└── SafetensorsError             a file is not a valid safetensors file, or a dtype is not supported by the format
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ class DownloadError(FlareError):
 
 
 class UnknownReferenceError(DownloadError):
-    """A reference was never made, or is closed."""
+    """A reference is unknown or closed."""
 
 
 class IncompleteError(DownloadError):
-    """Fewer or more bytes arrived than were offered."""
+    """Fewer or more bytes arrived than were requested."""
 
 
 class DigestError(DownloadError):
-    """Bytes arrived that are not those that were sent."""
+    """The bytes that arrived do not match their digest."""
 
 
 class StalledError(DownloadError, TimeoutError):
-    """Nothing arrived for as long as whoever fetches was ready to wait.
+    """No bytes arrived within the time limit.
 
     Args:
-        message: what was awaited, from whom, and for how long.
-        owner: the cell that it was to come from.
+        message: the tensor, its owner and the limit.
+        owner: the cell that offers the tensor.
     """
 
     def __init__(self, message: str, *, owner: str) -> None:
@@ -53,4 +53,4 @@ class StalledError(DownloadError, TimeoutError):
 
 
 class SafetensorsError(FlareError, ValueError):
-    """A file is no safetensors file, or a dtype has no place in one."""
+    """A file is not a valid safetensors file, or the format does not support a dtype."""

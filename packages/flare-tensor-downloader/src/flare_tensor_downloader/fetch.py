@@ -1,4 +1,4 @@
-"""Fetching: ranges of tensors, a bounded number of them under way, each received where it belongs."""
+"""Fetch tensors range by range, with a bounded number of requests in flight, straight into their destination."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from flare_tensor_downloader.errors import (
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, digest_of
 from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
 
-__all__ = ["CHUNK_BYTES", "WINDOW", "Offered", "Piece", "fetch"]
+__all__ = ["CHUNK_BYTES", "WINDOW", "Piece", "RemoteOffer", "fetch"]
 
 WINDOW = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """Where tensors can be fetched: a reference at a cell.
+class RemoteOffer:
+    """The receiver's handle of an offer: a reference at another cell.
 
     Attributes:
-        cell: the one that fetches.
-        owner: the name of the cell that offers them.
-        ref_id: under which reference.
-        timeout_s: seconds to wait for one range; None waits as long as the link lasts.
-        sealed: whether they come so that no cell in between can read them.
+        cell: the cell that fetches.
+        owner: name of the cell that offers the tensors.
+        ref_id: the reference.
+        timeout_s: seconds to wait for each range; None waits as long as the link is up.
+        sealed: whether the tensors are encrypted, so that no cell on the way can read them.
     """
 
     cell: Cell
@@ -40,10 +40,10 @@ class Offered:
     timeout_s: float | None = None
     sealed: bool = False
 
-    def ask(self, index: int, offset: int, target: memoryview) -> PendingReply:
-        """Ask for a range of the tensor ``index``, from the byte ``offset`` on, to be received into ``target``.
+    def request(self, index: int, offset: int, target: memoryview) -> PendingReply:
+        """Request a range of the tensor ``index``, from the byte ``offset`` on, as long as ``target``.
 
-        One that is sealed has memory of its own.
+        It is received into ``target``, unless it is sealed; then the reply has memory of its own.
         """
         request = [self.ref_id, index, offset, len(target)]
         if self.sealed:
@@ -51,40 +51,39 @@ class Offered:
         return self.cell.start_request(self.owner, "tensor.pull", request, into=target)
 
     def release(self) -> None:
-        """Tell the owner that nothing more will be fetched."""
+        """Tell the owner that nothing more will be fetched, so that it can close the offer."""
         try:
             self.cell.send(self.owner, "tensor.release", [self.ref_id])
         except (PeerLostError, UnreachableError):
-            return  # with its link the owner's offers are gone
+            return  # the owner closes its offers when the link ends
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A range of one tensor, and where it is received."""
+    """A range of one tensor, and the memory it is received into."""
 
     index: int
     entry: Entry
     offset: int
     target: memoryview
-    digest: int = 0  # of what was received
+    digest: int = 0  # of the bytes received
 
 
-def fetch(offered: Offered, pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Fetch ranges in order, and yield each when it is there and checked.
+def fetch(offered: RemoteOffer, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Fetch ranges in order, and yield each one when it has arrived and its digest is checked.
 
-    Up to ``WINDOW`` ranges are under way, the next tensors' among them, so that the link does not idle in between.
-    ``pieces`` is read as the window moves: it may hand out the memory of a piece again once the piece after it was
-    taken from this generator.
+    Up to ``WINDOW`` requests are in flight, across tensors, so that the link is never idle. ``pieces`` is consumed as
+    the window moves: it may reuse the memory of a piece as soon as the following one was taken from this generator.
 
     Raises:
-        IncompleteError, DigestError: the bytes are too few, too many or wrong; names the tensor and the owner.
-        DownloadError: the owner has no such tensor, or its link ended.
-        StalledError: the owner did not send a range within the offer's limit.
+        IncompleteError, DigestError: the number of bytes or the bytes are wrong; names the tensor and the owner.
+        DownloadError: the owner does not have the tensor, or its link ended.
+        StalledError: the owner did not send a range within ``timeout_s``.
     """
     window: deque[tuple[Piece, PendingReply]] = deque()
     try:
         for piece in pieces:
-            window.append((piece, _asked(offered, piece)))
+            window.append((piece, _requested(offered, piece)))
             if len(window) == WINDOW:
                 yield _checked(offered, *window.popleft())
         while window:
@@ -94,20 +93,25 @@ def fetch(offered: Offered, pieces: Iterable[Piece]) -> Iterator[Piece]:
             pending.cancel()
 
 
-def _asked(offered: Offered, piece: Piece) -> PendingReply:
+def _requested(offered: RemoteOffer, piece: Piece) -> PendingReply:
     try:
-        return offered.ask(piece.index, piece.offset, piece.target)
-    except (PeerLostError, UnreachableError, RemoteError, TimeoutError) as error:  # keys may be agreed upon first
+        return offered.request(piece.index, piece.offset, piece.target)
+    except (
+        PeerLostError,
+        UnreachableError,
+        RemoteError,
+        TimeoutError,
+    ) as error:  # the key exchange of a sealed request
         raise _lost(offered, piece, error) from error
 
 
-def _lost(offered: Offered, piece: Piece, error: Exception) -> DownloadError:
+def _lost(offered: RemoteOffer, piece: Piece, error: Exception) -> DownloadError:
     where = f"'{key_text(piece.entry.key)}' from {offered.owner}"
     text = f"{where}: {error}; {piece.offset} of {piece.entry.nbytes} bytes had arrived"
     return StalledError(text, owner=offered.owner) if isinstance(error, TimeoutError) else DownloadError(text)
 
 
-def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
+def _checked(offered: RemoteOffer, piece: Piece, pending: PendingReply) -> Piece:
     where = f"'{key_text(piece.entry.key)}' from {offered.owner}"
     try:
         message = pending.result(offered.timeout_s)
@@ -126,5 +130,5 @@ def _checked(offered: Offered, piece: Piece, pending: PendingReply) -> Piece:
     digest = (message.extra or {}).get("digest")
     found = digest_of(piece.target)
     if digest != found:
-        raise DigestError(f"{where}: the bytes at {piece.offset} are not those that were sent (digest {digest!r})")
+        raise DigestError(f"{where}: the bytes at offset {piece.offset} do not match their digest ({digest!r})")
     return replace(piece, digest=found)

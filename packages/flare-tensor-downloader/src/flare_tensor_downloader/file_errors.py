@@ -1,4 +1,4 @@
-"""Errors of writing that name the file; of a full disk, the system says only that it is full."""
+"""Write errors that name the file; the system's own error about a full disk does not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["naming"]
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name the file in every :class:`OSError` of the block that names none.
+    """Add the path to any :class:`OSError` of the block that does not name a file.
 
     Raises:
-        OSError: the block's own error, with the path.
+        OSError: the error of the block, with the path.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The low-level interface for files: offer one at a cell, fetch it at another."""
+"""Transfer files: offer one at a cell, fetch it at another."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pathlib import Path
 import numpy as np
 
 from flare_core import FlareError
-from flare_tensor_downloader.downloader import Downloader, once_each
-from flare_tensor_downloader.fetch import Offered, Piece, fetch
+from flare_tensor_downloader.downloader import Downloader, one_release_each
+from flare_tensor_downloader.fetch import Piece, RemoteOffer, fetch
 from flare_tensor_downloader.file_errors import naming
-from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, claimed
+from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, checked_entry
 from flare_transport import Cell
 
 __all__ = ["add_file", "download_file"]
 
 
 def add_file(downloader: Downloader, path: str | Path, receivers: Collection[str] = ()) -> str:
-    """Offer a file for download and return the reference; it must not change until the reference is gone.
+    """Offer a file for download and return the reference; the file must not change until the offer is closed.
 
     Args:
-        downloader: of the cell that offers it.
+        downloader: the downloader of the offering cell.
         path: the file.
         receivers: as for :func:`~flare_tensor_downloader.add_tensors`.
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     path = Path(path)
-    return downloader.offer({path.name: FileSource(path)}, inline=False, receivers=once_each(receivers)).ref_id
+    return downloader.offer({path.name: FileSource(path)}, inline=False, receivers=one_release_each(receivers)).ref_id
 
 
 def download_file(
@@ -43,25 +43,25 @@ def download_file(
     *,
     max_bytes: int | None = None,
 ) -> tuple[str | None, Path | None]:
-    """Fetch a file; it appears under its name when all of it is there and checked, or not at all.
+    """Fetch a file; it appears under its name when it is complete and checked, or not at all.
 
     Args:
-        from_fqcn: name of the cell that offers it.
-        ref_id: what :func:`add_file` returned there.
-        per_request_timeout: seconds to wait for one range; None waits as long as the link lasts.
-        cell: the cell that fetches.
-        location: the folder it goes to; the system's for temporary files if left out.
-        max_bytes: a larger file is not fetched; None fetches any.
+        from_fqcn: name of the offering cell.
+        ref_id: the reference that :func:`add_file` returned there.
+        per_request_timeout: seconds to wait for each range; None waits as long as the link is up.
+        cell: the fetching cell.
+        location: the destination folder; by default a new folder among the system's temporary files.
+        max_bytes: refuse a larger file; None means no limit.
     Returns:
-        None and the file's path; or what went wrong and None.
+        None and the file's path; or an error message and None.
     """
-    offered = Offered(cell, from_fqcn, ref_id, per_request_timeout)
+    offered = RemoteOffer(cell, from_fqcn, ref_id, per_request_timeout)
     folder = Path(tempfile.mkdtemp(prefix="flare-download-") if location is None else location)
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
         [[name, dtype, shape]] = manifest
-        entry = claimed(str(name), dtype, shape, max_bytes=max_bytes)
-        path = folder / Path(str(name)).name  # the sender does not choose the folder
+        entry = checked_entry(str(name), dtype, shape, max_bytes=max_bytes)
+        path = folder / Path(str(name)).name  # the sender must not choose the folder
         _fetch_into(offered, entry, path)
         offered.release()
     except (FlareError, TimeoutError, OSError, ValueError, TypeError, OverflowError) as error:
@@ -71,7 +71,7 @@ def download_file(
     return None, path
 
 
-def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:
+def _fetch_into(offered: RemoteOffer, entry: Entry, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with naming(path), partial.open("xb", buffering=0) as file:
@@ -84,7 +84,7 @@ def _fetch_into(offered: Offered, entry: Entry, path: Path) -> None:
 
 
 def _write_all(file: FileIO, piece: memoryview) -> None:
-    """Write all of a piece; on a disk that is nearly full, a single write can write less without an error."""
+    """Write a whole piece; when the disk is nearly full, one call may write only a part of it without an error."""
     while len(piece):
         piece = piece[file.write(piece) :]
 

@@ -1,4 +1,4 @@
-"""Lazy params: a mapping whose arrays are fetched when they are read, and not kept."""
+"""Lazy params: a mapping whose arrays are fetched each time they are read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flare_core import unflatten
-from flare_core.aggregation import TensorBlocks
 from flare_core.model import Key, key_text
+from flare_core.tensor_blocks import TensorBlocks
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError
-from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Offered, Piece, fetch
+from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Piece, RemoteOffer, fetch
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
 from flare_tensor_downloader.spill import SpillFile
@@ -25,60 +25,60 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 class RemoteSource:
-    """A tensor at another cell, passed on range by range without being held here."""
+    """A tensor of another cell, forwarded range by range without being held here."""
 
-    def __init__(self, offered: Offered, index: int, entry: Entry) -> None:
+    def __init__(self, offered: RemoteOffer, index: int, entry: Entry) -> None:
         self._offered = offered
         self._index = index
         self._entry = entry
         self.dtype, self.shape, self.nbytes = entry.dtype, entry.shape, entry.nbytes
 
     def digest(self) -> bytes | None:
-        """The digest of the whole, if its owner has told it."""
+        """Return the digest of the tensor, if its owner has sent it."""
         return self._entry.digest
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
-        """Fetch a range, together with the digest that its owner made.
+        """Fetch a range and the digest that its owner has computed.
 
         Raises:
-            DownloadError: the owner sent another number of bytes.
+            DownloadError: the owner sent a wrong number of bytes.
         """
         piece = memoryview(bytearray(length))
-        message = self._offered.ask(self._index, offset, piece).result(self._offered.timeout_s)
+        message = self._offered.request(self._index, offset, piece).result(self._offered.timeout_s)
         if len(message.body) != length:
-            raise DownloadError(f"{self._offered.owner} sent {len(message.body)} bytes where {length} were asked for")
+            raise DownloadError(f"{self._offered.owner} sent {len(message.body)} bytes where {length} were requested")
         return piece, (message.extra or {}).get("digest", digest_of(piece))
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One tensor and its place in the offer; its array, if it is at hand."""
+    """One tensor of the offer; its array, if it need not be fetched."""
 
     index: int
     entry: Entry
-    at_hand: Array | None = None
+    local: Array | None = None
 
 
 class LazyParams(Mapping[str, Any]):
-    """Name to array, where an array is fetched when it is read. Nested mappings are as they were offered.
+    """Name to array; an array is fetched whenever it is read. Nested mappings are those of the sender.
 
-    ``items()`` fetches ahead; :meth:`blocks` needs no more memory than a few ranges, however large the tensors are.
+    ``items()`` fetches ahead; :meth:`blocks` needs the memory of a few ranges, however large the tensors are.
 
     Args:
-        offered: where they can be fetched.
-        entries: what is offered.
-        sent: by key, the tensors of the model that these params answer; None if they are only passed on.
+        offered: the offer that they are fetched from.
+        entries: the tensors of the offer.
+        sent: by key, the tensors of the model that these params answer; None if they are only forwarded.
     Raises:
-        DownloadError: an entry claims to be the same as a tensor that was not sent, or was another.
+        DownloadError: an entry is marked as unchanged, but no such tensor was sent.
     """
 
-    def __init__(self, offered: Offered, entries: list[Entry], sent: Mapping[Key, Array] | None = None) -> None:
+    def __init__(self, offered: RemoteOffer, entries: list[Entry], sent: Mapping[Key, Array] | None = None) -> None:
         leaves = {
-            entry.key: Leaf(index, entry, _at_hand(entry, sent, offered.owner)) for index, entry in enumerate(entries)
+            entry.key: Leaf(index, entry, _local_of(entry, sent, offered.owner)) for index, entry in enumerate(entries)
         }
         self._start(offered, unflatten(leaves))
 
-    def _start(self, offered: Offered, tree: dict[str, Any]) -> None:
+    def _start(self, offered: RemoteOffer, tree: dict[str, Any]) -> None:
         self._offered = offered
         self._children: dict[str, Leaf | LazyParams] = {}
         self._released = False
@@ -105,31 +105,31 @@ class LazyParams(Mapping[str, Any]):
         return len(self._children)
 
     def items(self) -> _Items:
-        """Name and array, fetched ahead."""
+        """Iterate over names and arrays; the next arrays are fetched ahead."""
         return _Items(self)
 
     def blocks(self) -> Iterator[tuple[Key, TensorBlocks]]:
-        """Every tensor's key, and its values block by block, which can be read until the next is taken.
+        """Yield every tensor with its key, block by block; a block is valid until the next is taken.
 
-        What is not read of a tensor is passed over.
+        Blocks that the caller does not read are skipped.
         """
         self._check_open()
         leaves = list(self.leaves())
-        remote = [leaf for _, leaf in leaves if leaf.at_hand is None]
+        remote = [leaf for _, leaf in leaves if leaf.local is None]
         fetched = fetch(self._offered, _pieces_in_ring(remote))
         for key, leaf in leaves:
-            if leaf.at_hand is not None:
-                blocks = TensorBlocks.of(leaf.at_hand)
-                blocks.same = leaf.at_hand if leaf.entry.same else None
+            if leaf.local is not None:
+                blocks = TensorBlocks.of(leaf.local)
+                blocks.unchanged = leaf.local if leaf.entry.same else None
                 yield key, blocks
             else:
                 values = _blocks_of(leaf.entry, fetched)
                 yield key, TensorBlocks(leaf.entry.numpy_dtype, leaf.entry.shape, values)
-                for _ in values:  # not read, as of a tensor that is excluded: the next must not begin with them
+                for _ in values:  # a tensor that the caller did not read, such as an excluded one
                     pass
 
     def leaves(self) -> Iterator[tuple[Key, Leaf]]:
-        """Every tensor's key and description, without fetching it."""
+        """Yield the key and the description of every tensor, without fetching it."""
         for name, child in self._children.items():
             if isinstance(child, LazyParams):
                 for key, leaf in child.leaves():
@@ -138,33 +138,27 @@ class LazyParams(Mapping[str, Any]):
                 yield name, child
 
     def sources(self) -> Iterator[tuple[Key, TensorSource | Entry]]:
-        """Every tensor's key and source, for passing it on without holding it; an entry if it need not be passed on."""
+        """Yield the key and the source of every tensor to be forwarded; only the entry if the tensor is unchanged."""
         for key, leaf in self.leaves():
             if leaf.entry.same:
                 yield key, leaf.entry
-            elif leaf.at_hand is not None:
-                yield key, ArraySource(leaf.at_hand)
+            elif leaf.local is not None:
+                yield key, ArraySource(leaf.local)
             else:
                 yield key, RemoteSource(self._offered, leaf.index, leaf.entry)
 
-    def materialize(
-        self,
-        memory: TensorMemory | None = None,
-        spill: Path | None = None,
-        *,
-        empty: Callable[[Entry], Array] = Entry.empty,
-    ) -> dict[str, Any]:
-        """Fetch everything into memory of its own; nested mappings become dicts.
+    def materialize(self, memory: TensorMemory | None = None, spill: Path | None = None) -> dict[str, Any]:
+        """Fetch everything into new memory; nested mappings become dicts.
 
         Args:
-            memory: where to look for tensors that are there already, and to note the digests of the others.
-            spill: a file to receive the tensors into, instead of memory; the arrays lie in it.
-            empty: gives the memory for a tensor.
+            memory: holds tensors that need not be fetched; the digests of all tensors are recorded in it.
+            spill: a file to receive the tensors into; the arrays are mapped from it.
         """
         leaves = dict(self.leaves())
+        empty: Callable[[Entry], Array] = Entry.empty
         if spill is not None:
-            memory = None  # what lies in the file is overwritten by the next model
-            empty = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.at_hand is None]).empty
+            memory = None  # the next model will overwrite the file
+            empty = SpillFile(spill, [leaf.entry for leaf in leaves.values() if leaf.local is None]).empty
         if memory is not None:
             for key, leaf in leaves.items():
                 held = memory.take_held(leaf.entry)
@@ -180,27 +174,27 @@ class LazyParams(Mapping[str, Any]):
         return sum(leaf.entry.nbytes for _, leaf in self.leaves())
 
     def fetched(self) -> Iterator[tuple[Key, Array]]:
-        """Every tensor's key and array, one after the other."""
+        """Fetch the tensors one after the other, and yield the key and the array of each."""
         leaves = dict(self.leaves())
         yield from zip(leaves, self._fetched(list(leaves.values())), strict=True)
 
     def keep(self) -> None:
-        """Have the params stay readable after the next reply was taken, until the round is over."""
+        """Keep the params readable until the round is over, instead of until the next reply is taken."""
         self.kept = True
 
     def release(self) -> None:
-        """Let the owner drop its tensors; they cannot be read any more."""
+        """Let the owner free its tensors; they cannot be read afterwards."""
         if not self._released:
             self._released = True
             self._offered.release()
 
     def _check_open(self) -> None:
-        if any(leaf.entry.same and leaf.at_hand is None for _, leaf in self.leaves()):
-            raise DownloadError(f"the params of {self._offered.owner} can only be passed on here, not read")
+        if any(leaf.entry.same and leaf.local is None for _, leaf in self.leaves()):
+            raise DownloadError(f"the params of {self._offered.owner} can only be forwarded here, not read")
         if self._released:
             raise DownloadError(
-                f"the params of {self._offered.owner} were released when the next reply was taken; read them before, or"
-                " call reply.model.params.keep()"
+                f"the params of {self._offered.owner} were released when the next reply was taken; read them earlier,"
+                " or call reply.model.params.keep()"
             )
 
     def _fetched(
@@ -209,14 +203,14 @@ class LazyParams(Mapping[str, Any]):
         memory: TensorMemory | None = None,
         empty: Callable[[Entry], Array] = Entry.empty,
     ) -> Iterator[Array]:
-        """The tensors, each in memory of its own, in order."""
+        """Yield the tensors in order, each in new memory."""
         self._check_open()
         arrays: dict[int, Array] = {}
         fetched = fetch(self._offered, _pieces_into(leaves, arrays, empty))
         for leaf in leaves:
             entry = leaf.entry
-            if leaf.at_hand is not None:
-                yield leaf.at_hand.copy() if entry.same else leaf.at_hand
+            if leaf.local is not None:
+                yield leaf.local.copy() if entry.same else leaf.local
                 continue
             digests = []
             for offset in entry.offsets:
@@ -224,7 +218,7 @@ class LazyParams(Mapping[str, Any]):
                 assert (piece.index, piece.offset) == (leaf.index, offset)
                 digests.append(piece.digest)
             if memory is not None:
-                memory.note_received(entry.key, digests)
+                memory.record_digests(entry.key, digests)
             yield arrays.pop(leaf.index)
 
 
@@ -238,22 +232,22 @@ class _Items(ItemsView[str, Any]):
             yield name, child if isinstance(child, LazyParams) else next(arrays)
 
 
-def _at_hand(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Array | None:
+def _local_of(entry: Entry, sent: Mapping[Key, Array] | None, owner: str) -> Array | None:
     if not entry.same or sent is None:
         return entry.inline
     array = sent.get(entry.key)
     if array is None or (dtype_name(array.dtype), array.shape) != (entry.dtype, entry.shape):
         raise DownloadError(
-            f"{owner} claims to have sent back '{key_text(entry.key)}' ({entry.dtype}, {entry.shape}) unchanged, but it"
-            " was sent no such tensor"
+            f"{owner} says that it returns '{key_text(entry.key)}' ({entry.dtype}, {entry.shape}) unchanged, but"
+            " no such tensor was sent to it"
         )
     return array
 
 
 def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array], empty: Callable[[Entry], Array]) -> Iterator[Piece]:
-    """Ranges that are received straight into the tensors' own arrays, which are left in ``arrays``."""
+    """Yield ranges that are received straight into new arrays, which are stored in ``arrays`` by index."""
     for leaf in leaves:
-        if leaf.at_hand is None:
+        if leaf.local is None:
             array = arrays[leaf.index] = empty(leaf.entry)
             view = array.reshape(-1).view(np.uint8).data
             for offset in leaf.entry.offsets:
@@ -261,7 +255,7 @@ def _pieces_into(leaves: list[Leaf], arrays: dict[int, Array], empty: Callable[[
 
 
 def _pieces_in_ring(leaves: list[Leaf]) -> Iterator[Piece]:
-    """Ranges that are received into a few buffers in turn: one in the reader's hands, the others under way."""
+    """Yield ranges that are received into a ring of buffers: one is being read, the others are in flight."""
     ring: list[memoryview] = []
     number = 0
     for leaf in leaves:

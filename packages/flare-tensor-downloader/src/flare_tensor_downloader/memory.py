@@ -1,13 +1,12 @@
-"""What one end of an exchange of models remembers of the last one, so that equal tensors need not travel again.
+"""A site's memory of the last model, so that tensors that do not change are transferred once.
 
-A site that is sent a model notes the digest of each tensor. Of those that it sends back with the same digest, only that
-much is sent: the server takes its own. And it keeps hold of them, as far as the script does not change them, so that
-the server need not send them again either.
+A site records the digest of each tensor that it receives. A tensor that it returns with the same digest is only marked
+as unchanged, and the server uses its own. The site holds on to that tensor; if the digest of the server's next one is
+still the same, it is not sent to the site again.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -16,44 +15,40 @@ import numpy as np
 from flare_core.model import Key
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of_pieces
 
-__all__ = ["OWN_REFERENCES", "TensorMemory"]
+__all__ = ["TensorMemory"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-OWN_REFERENCES = 2  # a local variable, and the argument of getrefcount
-
 
 class TensorMemory:
-    """The tensors that a site received, and those that it holds."""
+    """The digests of the tensors that a site received last, and the unchanged tensors that it holds."""
 
     def __init__(self) -> None:
         self._received: dict[Key, Sequence[int]] = {}  # digests of ranges
         self._held: dict[Key, Array] = {}
 
     def begin(self) -> None:
-        """Forget the digests of the model received last: another one comes."""
+        """Forget the digests of the last model, as the next one is about to be received."""
         self._received = {}
 
-    def note_received(self, key: Key, digests: Sequence[int]) -> None:
-        """Note the digests of a tensor's ranges that were received."""
+    def record_digests(self, key: Key, digests: Sequence[int]) -> None:
+        """Record the digests of the ranges of a received tensor."""
         self._received[key] = digests
 
     def take_held(self, entry: Entry) -> Array | None:
-        """Return the tensor of an entry if it is held and unchanged, in memory of its own; each once."""
-        array = self._held.pop(entry.key, None)
-        if array is None or entry.digest is None:
+        """Return a copy of the held tensor if its digest is that of ``entry``, else None; it is not held afterwards."""
+        held = self._held.pop(entry.key, None)
+        if held is None or entry.digest is None:
             return None
-        is_own = array.base is None and array.flags.owndata and array.flags.writeable
-        if not is_own or sys.getrefcount(array) > OWN_REFERENCES:  # somebody else may change it
-            array = array.copy()
+        array = held.copy()  # checked after copying, as the script may still change the tensor itself
         digests = ArraySource(array).digests()
         if digest_of_pieces(digests, entry.dtype, entry.shape) != entry.digest:
             return None
-        self.note_received(entry.key, digests)
+        self.record_digests(entry.key, digests)
         return array
 
     def is_same(self, key: Key, source: TensorSource) -> bool:
-        """Whether a tensor to be sent is what was received under its key; if so, it is held."""
+        """Return whether a tensor to be sent equals the one received under its key; if so, hold it."""
         received = self._received.get(key)
         if received is None or not isinstance(source, ArraySource) or not source.has_digests(received):
             return False
@@ -61,5 +56,5 @@ class TensorMemory:
         return True
 
     def forget_held(self) -> None:
-        """Let go of the tensors."""
+        """Free the held tensors."""
         self._held = {}

@@ -1,11 +1,11 @@
-"""Objects that are made piece by piece: their owner offers a producer, their receiver iterates over what it makes."""
+"""Transfer objects piece by piece: the owner offers a producer, the receiver iterates over its pieces."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from typing import Any, Protocol
 
-from flare_tensor_downloader.downloader import Downloader, once_each
+from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.errors import DownloadError
 from flare_transport import Cell, PeerLostError, RemoteError, UnreachableError
 
@@ -13,37 +13,38 @@ __all__ = ["Producer", "add_object", "download_object"]
 
 
 class Producer(Protocol):
-    """Makes the pieces of an object."""
+    """Produces the pieces of an object."""
 
     def produce(self, number: int) -> Any:
-        """Return a piece, any object that can be serialized; None after the last.
+        """Return a piece, which is any serializable object; None after the last.
 
-        Pieces are numbered from 0. Receivers ask at their own pace, at the same time, and may ask again for a piece.
+        Pieces are numbered from 0. Receivers request them concurrently, each at its own pace, and may request a piece
+        again.
         """
 
 
 def add_object(downloader: Downloader, producer: Producer, receivers: Collection[str] = ()) -> str:
-    """Offer what ``producer`` makes and return the reference.
+    """Offer the pieces of ``producer`` and return the reference.
 
     Args:
-        downloader: of the cell that offers it.
-        producer: asked for a piece when a receiver wants it.
+        downloader: the downloader of the offering cell.
+        producer: called for each piece that a receiver requests.
         receivers: as for :func:`~flare_tensor_downloader.add_tensors`.
     """
-    return downloader.offer_object(producer, once_each(receivers)).ref_id
+    return downloader.offer_object(producer, one_release_each(receivers)).ref_id
 
 
 def download_object(from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell) -> Iterator[Any]:
-    """Fetch an object piece by piece, the next one while the reader works on the last.
+    """Fetch an object piece by piece; the next piece is fetched while the caller processes the current one.
 
     Args:
-        from_fqcn: name of the cell that offers it.
-        ref_id: what :func:`add_object` returned there.
-        per_request_timeout: seconds to wait for one piece; None waits as long as the link lasts.
-        cell: the cell that fetches.
+        from_fqcn: name of the offering cell.
+        ref_id: the reference that :func:`add_object` returned there.
+        per_request_timeout: seconds to wait for each piece; None waits as long as the link is up.
+        cell: the fetching cell.
     Raises:
-        DownloadError: the producer failed, the reference is unknown, or the owner is lost; what came before is right.
-        TimeoutError: a piece took too long.
+        DownloadError: the producer failed, the reference is unknown, or the owner is lost; earlier pieces are valid.
+        TimeoutError: a piece did not arrive in time.
     """
     number = 0
     try:

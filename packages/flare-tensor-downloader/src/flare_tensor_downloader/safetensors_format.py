@@ -1,12 +1,12 @@
-"""The safetensors container, written and read without copying a tensor.
+"""Read and write safetensors files without copying tensors.
 
     offset  size
     0       8     length of the header, unsigned, little-endian
     8       …     header: JSON object, name to {"dtype", "shape", "data_offsets"}, space-padded to a multiple of 64
     …       …     the tensors' bytes, C order, little-endian, without gaps
 
-Files are those of https://github.com/huggingface/safetensors and are read by its library. Nested params get dotted
-names; ``__metadata__`` then holds under ``flare.keys`` how they were nested.
+The format is that of https://github.com/huggingface/safetensors, whose library can read the files. Nested params get
+dotted names; ``flare.keys`` in ``__metadata__`` then holds the nested keys.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["header_of", "read_file", "write_file"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-MAX_HEADER_BYTES = 100_000_000  # the limit that the format sets
+MAX_HEADER_BYTES = 100_000_000  # the limit of the format
 _KEYS = "flare.keys"
 _METADATA = "__metadata__"
 _ALIGNMENT = 64
@@ -63,17 +63,17 @@ _NAME_OF_CODE = {code: name for name, code in _CODE_OF_NAME.items()}
 def header_of(
     tensors: Iterable[tuple[str, np.dtype[Any], tuple[int, ...]]], metadata: Mapping[str, str] | None = None
 ) -> bytes:
-    """Return the container's first bytes, up to where the tensors' own begin.
+    """Return the first bytes of a file, up to those of the first tensor.
 
     Raises:
-        SafetensorsError: a dtype has no code in the format; names the tensor.
+        SafetensorsError: the format does not support a dtype; names the tensor.
     """
     header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     offset = 0
     for name, dtype, shape in tensors:
         code = _CODE_OF_NAME.get(dtype_name(dtype.newbyteorder("=")))
         if code is None:
-            raise SafetensorsError(f"'{name}' has dtype {dtype}, which safetensors cannot hold; convert it first")
+            raise SafetensorsError(f"'{name}' has dtype {dtype}, which safetensors does not support; convert it first")
         size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
         header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [offset, offset + size]}
         offset += size
@@ -83,14 +83,14 @@ def header_of(
 
 
 def write_file(path: Path, params: Mapping[str, Any]) -> None:
-    """Write ``params`` as one file: if this fails or the process dies, the old one is still there, whole.
+    """Write ``params`` to a file atomically: if this fails or the process dies, the old file stays as it was.
 
     Args:
         path: the file; it is replaced.
         params: name to array, nested mappings allowed.
     Raises:
-        SafetensorsError: two keys have the same dotted name, one is reserved, or a dtype cannot be written.
-        OSError: the file cannot be written, as when the disk is full; names it.
+        SafetensorsError: two keys have the same dotted name, a name is reserved, or a dtype is not supported.
+        OSError: the file cannot be written, for example because the disk is full; names it.
     """
     arrays = {key: _little(np.asarray(value)) for key, value in flatten(params)}
     names = {key_text(key): list(key) if isinstance(key, tuple) else [key] for key in arrays}
@@ -111,23 +111,23 @@ def write_file(path: Path, params: Mapping[str, Any]) -> None:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Return the file's tensors as read-only arrays that lie in the file: pages are read when they are touched.
+    """Return the tensors of a file as read-only, memory-mapped arrays: pages are read when they are accessed.
 
     Raises:
-        SafetensorsError: the file is none, is cut short, or holds a dtype unknown here; names it.
+        SafetensorsError: the file is not valid, is truncated, or has an unknown dtype; names it.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         if size < 8 or start > min(size, MAX_HEADER_BYTES):
-            raise SafetensorsError(f"{path} is no safetensors file: its header would end at byte {start} of {size}")
+            raise SafetensorsError(f"{path} is not a safetensors file: its header would end at byte {start} of {size}")
         try:
             header = json.loads(file.read(start - 8))
             metadata = header.pop(_METADATA, None) or {}
             nested = json.loads(metadata[_KEYS]) if _KEYS in metadata else {}
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise SafetensorsError(
-                f"{path} is no safetensors file: its header is no JSON of its form ({error})"
+                f"{path} is not a safetensors file: its header is not the JSON object expected ({error})"
             ) from error
         data = (
             memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[start:]
@@ -139,12 +139,12 @@ def read_file(path: Path) -> dict[str, Any]:
     for name, array in arrays.items():
         place = nested.get(name, [name]) if isinstance(nested, dict) else None
         if not isinstance(place, list) or not place or not all(isinstance(part, str) for part in place):
-            raise SafetensorsError(f"{path}: '{name}' is nested in a way that cannot be read ({_KEYS})")
+            raise SafetensorsError(f"{path}: '{name}' has an invalid nested key ({_KEYS})")
         keys[place[0] if len(place) == 1 else tuple(place)] = array
     try:
         return unflatten(keys)
     except (TypeError, AttributeError, ValueError, IndexError) as error:
-        raise SafetensorsError(f"{path}: a tensor and what is nested have the same name ({error})") from error
+        raise SafetensorsError(f"{path}: a tensor has the name of a nested mapping ({error})") from error
 
 
 def _array_in(data: memoryview, name: str, entry: Any, path: Path) -> Array:
@@ -153,7 +153,7 @@ def _array_in(data: memoryview, name: str, entry: Any, path: Path) -> Array:
         first, last = entry["data_offsets"]
         shape = tuple(int(length) for length in entry["shape"])
         if not 0 <= first <= last <= len(data):
-            raise SafetensorsError(f"{path}: '{name}' ends at byte {last} of {len(data)}; the file was cut short")
+            raise SafetensorsError(f"{path}: '{name}' ends at byte {last} of {len(data)}; the file is truncated")
         if any(length < 0 for length in shape):
             raise ValueError("a negative length")
         return np.frombuffer(data[first:last], dtype=np.uint8).view(dtype).reshape(shape)
@@ -166,7 +166,7 @@ def _array_in(data: memoryview, name: str, entry: Any, path: Path) -> Array:
 
 
 def _little(array: Array) -> Array:
-    """C order and little-endian, without a copy where it is so already."""
+    """Return an array in C order and little-endian; a copy only if it is not."""
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     return array if array.flags.c_contiguous else np.array(array, order="C", copy=True)

@@ -1,10 +1,10 @@
-"""What an operator can tune about the transfer of models, by environment variables of the process.
+"""Settings of transfers, which an operator sets as environment variables of a process.
 
-    FLARE_INLINE_BYTES     tensors of up to so many bytes travel inside messages (65536)
-    FLARE_SKIP_UNCHANGED   0: tensors travel again even where the other end has them (1)
-    FLARE_SPILL_BYTES      models larger than this are received into a file instead of memory (never)
+    FLARE_INLINE_BYTES     tensors up to this size are sent inside messages (65536)
+    FLARE_SKIP_UNCHANGED   0: send tensors even if the receiver already has them (1)
+    FLARE_SPILL_BYTES      receive larger models into a file instead of memory (never)
 
-A number may end in K, M or G, which stand for powers of 1024.
+Defaults are in parentheses. A size may end in K, M or G, which stand for powers of 1024.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 class SettingError(FlareError, ValueError):
-    """An environment variable holds what it cannot."""
+    """An environment variable has an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferSettings:
-    """How models are transferred; see above.
+    """Settings of transfers; see above.
 
     Attributes:
-        inline_bytes: up to which size a tensor travels within the message.
-        skip_unchanged: whether a tensor that the other end has is left out.
-        spill_bytes: from which size on a model is received into a file; None for never.
+        inline_bytes: tensors up to this size are sent inside the message.
+        skip_unchanged: do not send tensors that the receiver already has.
+        spill_bytes: receive models larger than this into a file; None means never.
     """
 
     inline_bytes: int = INLINE_BYTES
@@ -43,10 +43,10 @@ class TransferSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> TransferSettings:
-        """Read the settings.
+        """Read the settings from environment variables.
 
         Raises:
-            SettingError: a variable holds something else; names it.
+            SettingError: a variable has an invalid value; names it.
         """
         inline = environment.get("FLARE_INLINE_BYTES", "")
         skip = environment.get("FLARE_SKIP_UNCHANGED", "")

@@ -1,4 +1,4 @@
-"""Where a tensor's bytes are: in an array of this process, or at another cell."""
+"""Entries of an offer, and sources of their bytes: an array, a file or another cell."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ __all__ = [
     "FileSource",
     "TensorSource",
     "array_of",
+    "checked_entry",
     "digest_of",
     "digest_of_pieces",
     "offsets_of",
 ]
 
-MOST_BYTES = 1 << 46  # of one tensor: no machine has that much memory
+MAX_TENSOR_BYTES = 1 << 46  # no machine has that much memory
 CHUNK_BYTES = 1 << 22
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 def digest_of(data: Any) -> int:
-    """XXH3 of some bytes, 64 bits: it finds accidents, not attackers; those are the link's concern."""
+    """Return the XXH3 of some bytes, 64 bits, against accidental corruption; links protect against attackers."""
     return int(xxhash.xxh3_64_intdigest(data))
 
 
 def offsets_of(size: int) -> range:
-    """Where the ranges begin in which a tensor of ``size`` bytes is fetched."""
+    """Return the offsets of the ranges in which a tensor of ``size`` bytes is fetched."""
     return range(0, size, CHUNK_BYTES) or range(1)  # an empty tensor is one empty range
 
 
 def digest_of_pieces(pieces: Iterable[int], dtype: str, shape: tuple[int, ...]) -> bytes:
-    """The digest of a tensor, 128 bits, made from those of its ranges of ``CHUNK_BYTES`` each."""
+    """Return the digest of a tensor, 128 bits, computed from those of its ranges of ``CHUNK_BYTES`` each."""
     digest = xxhash.xxh3_128(f"{dtype}{shape}".encode())
     for piece in pieces:
         digest.update(piece.to_bytes(8, "little"))
@@ -54,11 +55,11 @@ def digest_of_pieces(pieces: Iterable[int], dtype: str, shape: tuple[int, ...]) 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of an offer: where its array is small, the array itself; else its description.
+    """One tensor of an offer: its description, and its array if that is small.
 
     Attributes:
-        digest: of the values, if the receiver may have them already.
-        same: the values are those of the model that is answered, so they need not be sent.
+        digest: of the values, if the receiver may already have them.
+        same: the values are those of the model that is answered, so they are not sent.
     """
 
     key: Key
@@ -75,20 +76,20 @@ class Entry:
 
     @property
     def nbytes(self) -> int:
-        """Size of the tensor's values in bytes."""
+        """Size of the values in bytes."""
         return self.numpy_dtype.itemsize * math.prod(self.shape)
 
     @property
     def offsets(self) -> range:
-        """Where the ranges begin in which the tensor is fetched."""
+        """Offsets of the ranges in which the tensor is fetched."""
         return offsets_of(self.nbytes)
 
     def empty(self) -> Array:
-        """Memory for the tensor, not initialised."""
+        """Return an uninitialised array for the tensor."""
         return np.empty(self.shape, self.numpy_dtype)
 
 
-def claimed(
+def checked_entry(
     key: Any,
     dtype: Any,
     shape: Any,
@@ -98,17 +99,15 @@ def claimed(
     *,
     max_bytes: int | None = None,
 ) -> Entry:
-    """What somebody else says of a tensor, as an entry; arguments as for :class:`Entry`, of whatever type.
-
-    It is looked at when it is used, so it must be of the right form here: a size times a text is a very long text.
+    """Return an entry made of untrusted values; the arguments are those of :class:`Entry`, of any type.
 
     Args:
-        max_bytes: a larger one is refused; None refuses only what no machine can hold.
+        max_bytes: refuse a larger tensor; None refuses only sizes that no machine has memory for.
     Raises:
-        TypeError, ValueError: it is not; or it is too large.
+        TypeError, ValueError: a value has the wrong type, or the tensor is too large.
     """
     names = key if isinstance(key, tuple) and key else (key,)
-    is_well = (
+    is_valid = (
         all(isinstance(name, str) for name in names)
         and isinstance(dtype, str)
         and all(type(length) is int and length >= 0 for length in shape)
@@ -116,31 +115,31 @@ def claimed(
         and isinstance(digest, bytes | None)
         and type(same) is bool
     )
-    if not is_well:
-        raise TypeError("an entry of an offer is of another form")
+    if not is_valid:
+        raise TypeError("an entry of an offer has a field of the wrong type")
     entry = Entry(key, dtype, tuple(shape), inline, digest, same)
-    allowed = MOST_BYTES if max_bytes is None else max_bytes
+    allowed = MAX_TENSOR_BYTES if max_bytes is None else max_bytes
     if entry.nbytes > allowed:
         raise ValueError(f"it has {entry.nbytes} bytes, and {allowed} are allowed")
     return entry
 
 
 class TensorSource(Protocol):
-    """The bytes of one tensor."""
+    """Source of the bytes of one tensor."""
 
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
 
     def digest(self) -> bytes | None:
-        """Return the digest of the whole, if it is known or can be made."""
+        """Return the digest of the tensor, or None if that is unknown."""
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
-        """Return a range of the bytes, and its digest; they stay valid until they have been sent."""
+        """Return a range of the bytes and its digest; the bytes stay valid until they have been sent."""
 
 
 def array_of(source: TensorSource, entry: Entry) -> Array:
-    """Return a tensor as an array: the one that lies here, or a new one."""
+    """Return a tensor as an array: that of an :class:`ArraySource`, or a new one."""
     if isinstance(source, ArraySource):
         return source.array
     array = entry.empty()
@@ -153,7 +152,7 @@ def array_of(source: TensorSource, entry: Entry) -> Array:
 
 @dataclass(slots=True)
 class ArraySource:
-    """A tensor in this process's memory, served from where it lies."""
+    """An array of this process, served without copying it."""
 
     array: Array
     dtype: str = field(init=False)
@@ -171,15 +170,15 @@ class ArraySource:
         self._bytes = self.array.reshape(-1).view(np.uint8).data
 
     def digest(self) -> bytes:
-        """The digest of the whole; that of each range is kept for when it is fetched."""
+        """Return the digest of the tensor; the digests of its ranges are kept for when they are fetched."""
         return digest_of_pieces(self.digests(), self.dtype, self.shape)
 
     def digests(self) -> list[int]:
-        """The digests of the ranges in which the tensor is fetched."""
+        """Return the digests of the ranges in which the tensor is fetched."""
         return [self.read(offset, CHUNK_BYTES)[1] for offset in offsets_of(self.nbytes)]
 
     def has_digests(self, digests: Sequence[int]) -> bool:
-        """Whether the ranges have these digests; found out range by range, up to the first that has not."""
+        """Return whether the ranges have these digests; stops at the first one that does not."""
         offsets = offsets_of(self.nbytes)
         return len(offsets) == len(digests) and all(
             self.read(offset, CHUNK_BYTES)[1] == digest for offset, digest in zip(offsets, digests, strict=True)
@@ -189,16 +188,16 @@ class ArraySource:
         length = min(length, self.nbytes - offset)
         piece = self._bytes[offset : offset + length]
         digest = self._digests.get((offset, length))
-        if digest is None:  # one receiver pays for all
+        if digest is None:  # computed once for all receivers
             digest = self._digests[(offset, length)] = digest_of(piece)
         return piece, digest
 
 
 class FileSource:
-    """A file's bytes, served range by range; the file must not change meanwhile.
+    """A file, served range by range; it must not change meanwhile.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -208,7 +207,7 @@ class FileSource:
         self._lock = threading.Lock()
 
     def digest(self) -> bytes | None:
-        """It would take reading the file twice."""
+        """Return None: computing it would mean reading the file twice."""
         return None
 
     def close(self) -> None:
@@ -217,11 +216,12 @@ class FileSource:
             self._file.close()
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
-        """Return a range of the bytes, and its digest."""
+        """Return a range of the bytes and its digest."""
         piece = memoryview(bytearray(min(length, self.nbytes - offset)))
         with self._lock:
             self._file.seek(offset)
             filled = 0
             while filled < len(piece) and (count := self._file.readinto(piece[filled:])):
                 filled += count
-        return piece[:filled], digest_of(piece[:filled])  # too few, if somebody cut it; the receiver says so
+        # Too short if the file was truncated, which the receiver reports.
+        return piece[:filled], digest_of(piece[:filled])

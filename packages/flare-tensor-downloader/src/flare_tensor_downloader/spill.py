@@ -1,4 +1,4 @@
-"""Memory for received tensors that lies in a file, so that a model may be larger than what the machine can hold."""
+"""Receive tensors into a memory-mapped file, so that a model may be larger than the memory of the machine."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 class SpillFile:
-    """A safetensors file with a place for each tensor. The arrays lie in it: what is written to them goes to the file.
+    """A memory-mapped safetensors file; writing to its arrays writes to the file.
 
     Args:
-        path: the file; replaced if it is there.
+        path: the file; an existing one is replaced.
         entries: the tensors.
     Raises:
-        DownloadError: the disk has no room for them.
+        DownloadError: there is not enough space on the disk.
     """
 
     def __init__(self, path: Path, entries: Iterable[Entry]) -> None:
@@ -44,15 +44,16 @@ class SpillFile:
                 file.write(header)
                 file.flush()
                 if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)  # now, rather than by a signal when a page is written
+                    # A full disk is an error here; later, writing to a page would end the process with a signal.
+                    os.posix_fallocate(file.fileno(), 0, size)
                 else:
                     file.truncate(size)
                 self._map = mmap.mmap(file.fileno(), size)
         except OSError as error:
             path.unlink(missing_ok=True)
-            raise DownloadError(f"{path}: no place for {size} bytes of tensors ({error.strerror})") from error
+            raise DownloadError(f"{path}: no space for {size} bytes of tensors ({error.strerror})") from error
 
     def empty(self, entry: Entry) -> Array:
-        """The tensor's array, in the file."""
+        """Return the array of a tensor, mapped from the file."""
         flat = np.frombuffer(self._map, np.uint8, entry.nbytes, self._starts[entry.key])
         return flat.view(entry.numpy_dtype).reshape(entry.shape)

@@ -1,4 +1,4 @@
-"""The low-level interface: offer a state dict at one cell, fetch it at another."""
+"""Transfer a state dict: offer it at one cell, fetch it at another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from flare_core import flatten
 from flare_core.model import Key, key_text, unflatten
 from flare_fobs.tensors import to_numpy
-from flare_tensor_downloader.downloader import Downloader, once_each
+from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.errors import DownloadError
-from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.lazy import LazyParams
-from flare_tensor_downloader.source import claimed
+from flare_tensor_downloader.source import checked_entry
 from flare_transport import Cell, RemoteError, TransportError
 
 __all__ = ["add_tensors", "download_tensors", "iterate_tensors"]
@@ -22,30 +22,31 @@ __all__ = ["add_tensors", "download_tensors", "iterate_tensors"]
 def add_tensors(downloader: Downloader, tensors: Mapping[str, Any], receivers: Collection[str] = ()) -> str:
     """Offer numpy arrays or torch tensors for download and return the reference; nothing is copied.
 
-    The tensors must not change until the reference is gone, which is when all receivers have them, or are lost.
+    The tensors must not change until the offer is closed: when all receivers have fetched them or are lost.
 
     Args:
-        downloader: of the cell that offers them.
+        downloader: the downloader of the offering cell.
         tensors: name to tensor, nested mappings allowed.
-        receivers: names of the cells that fetch; if left out, the first that has fetched is the only one.
+        receivers: names of the fetching cells; by default, there is a single one.
     """
     arrays: dict[Key, Any] = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(tensors)}
-    return downloader.offer(unflatten(arrays), inline=False, receivers=once_each(receivers)).ref_id
+    return downloader.offer(unflatten(arrays), inline=False, receivers=one_release_each(receivers)).ref_id
 
 
 def download_tensors(
     from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell, *, spill: str | Path | None = None
 ) -> tuple[str | None, dict[str, Any]]:
-    """Fetch all tensors of a reference, into memory of their own.
+    """Fetch all tensors of a reference.
 
     Args:
-        from_fqcn: name of the cell that offers them.
-        ref_id: what :func:`add_tensors` returned there.
-        per_request_timeout: seconds to wait for one range; None waits as long as the link lasts.
-        cell: the cell that fetches.
-        spill: a file to receive the tensors into, as safetensors; the arrays lie in it and need not fit into memory.
+        from_fqcn: name of the offering cell.
+        ref_id: the reference that :func:`add_tensors` returned there.
+        per_request_timeout: seconds to wait for each range; None waits as long as the link is up.
+        cell: the fetching cell.
+        spill: a safetensors file to receive the tensors into; the arrays are mapped from it and need not fit into
+            memory.
     Returns:
-        None and the arrays by name; or what went wrong and an empty dict, never a part of the tensors.
+        None and the arrays by name; or an error message and an empty dict, never only some of the tensors.
     """
     try:
         params = _params(from_fqcn, ref_id, per_request_timeout, cell)
@@ -59,14 +60,14 @@ def download_tensors(
 def iterate_tensors(
     from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell
 ) -> Iterator[tuple[Key, Any]]:
-    """Fetch the tensors of a reference one after the other, and hold no more than one, and what is fetched ahead.
+    """Fetch the tensors of a reference one after the other; only one is held, and the ranges fetched ahead.
 
     The arguments are those of :func:`download_tensors`.
 
     Yields:
         key and array.
     Raises:
-        DownloadError, TransportError, TimeoutError: what went wrong; what was yielded before is right.
+        DownloadError, TransportError, TimeoutError: fetching failed; the tensors yielded before are valid.
     """
     params = _params(from_fqcn, ref_id, per_request_timeout, cell)
     yield from params.fetched()
@@ -74,12 +75,12 @@ def iterate_tensors(
 
 
 def _params(from_fqcn: str, ref_id: str, per_request_timeout: float | None, cell: Cell) -> LazyParams:
-    offered = Offered(cell, from_fqcn, ref_id, per_request_timeout)
+    offered = RemoteOffer(cell, from_fqcn, ref_id, per_request_timeout)
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
     except RemoteError as error:
         raise DownloadError(str(error)) from error
     try:
-        return LazyParams(offered, [claimed(key, dtype, shape) for key, dtype, shape in manifest])
+        return LazyParams(offered, [checked_entry(key, dtype, shape) for key, dtype, shape in manifest])
     except (TypeError, ValueError) as error:
-        raise DownloadError(f"{from_fqcn} says of {ref_id} what cannot be: {error}") from error
+        raise DownloadError(f"{from_fqcn} describes the tensors of {ref_id} wrongly: {error}") from error

@@ -1,4 +1,4 @@
-"""Something that is offered under one reference, until its receivers have it or are lost."""
+"""The lifetime of an offer: until its receivers have released it or are lost."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Transaction"]
 
 
 class Transaction:
-    """Counts who is done, and ends when all receivers are.
+    """An offer that counts the releases of its receivers, and closes when all have arrived.
 
     Args:
-        forget: called with the reference at the end.
-        receivers: by name, the cells that fetch, and how often each will say that it is done. If left out, the first
-            who says so ends it.
+        forget: called with the reference when the offer is closed.
+        receivers: name of each receiving cell to the number of releases it will send. By default, the first release
+            closes the offer.
     Attributes:
-        ref_id: the reference; unguessable, so only who was told can fetch.
+        ref_id: the reference; it cannot be guessed, so only cells that were given it can fetch.
     """
 
     def __init__(self, forget: Callable[[str], None], receivers: Mapping[str, int] | None) -> None:
@@ -30,17 +30,17 @@ class Transaction:
         self._on_release: Callable[[], None] | None = None
 
     def when_released(self, callback: Callable[[], None]) -> None:
-        """Call back once, when the receivers are done or the transaction is closed; at once if it is so already."""
+        """Call back once when the offer is closed; immediately if it already is."""
         self._on_release = callback
         if self._released.is_set():
             self._release()
 
     def wait_released(self, timeout_s: float | None = None) -> bool:
-        """Wait until the receivers are done; false after ``timeout_s`` seconds."""
+        """Wait until the offer is closed; return False after ``timeout_s`` seconds."""
         return self._released.wait(timeout_s)
 
     def done(self, receiver: str) -> None:
-        """Take note that a receiver is done, once more if it says so several times; repeats do no harm."""
+        """Count a release of a receiver; surplus releases have no effect."""
         with self._lock:
             left = self._waiting.get(receiver, 0) - 1
             if left > 0:
@@ -52,7 +52,7 @@ class Transaction:
             self.close()
 
     def lost(self, receiver: str) -> None:
-        """Take note that a receiver will never be done."""
+        """Expect no more releases of a receiver, as it is lost."""
         with self._lock:
             self._waiting.pop(receiver, None)
             is_over = self._is_counted and not self._waiting
@@ -60,13 +60,13 @@ class Transaction:
             self.close()
 
     def close(self) -> None:
-        """Let go of what is offered; who still fetches gets an error."""
+        """Close the offer; receivers that are still fetching get an error."""
         self._forget(self.ref_id)
         self._drop()
         self._release()
 
     def _drop(self) -> None:
-        """Let go of what is offered."""
+        """Free the resources of the offer."""
 
     def _release(self) -> None:
         self._released.set()

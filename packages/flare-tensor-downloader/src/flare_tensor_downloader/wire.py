@@ -1,7 +1,6 @@
-"""How a model's params travel inside a message: small ones as they are, others as entries of an offer.
+"""Params in messages: small ones are sent inside the message, larger ones as entries of an offer.
 
-An offer can also be told to others than those who were sent it: a site can keep its params, and the server tell another
-site where they are.
+The receiver of an offer can forward it: a site can keep its params, and the server can send the offer to another site.
 """
 
 from __future__ import annotations
@@ -16,22 +15,22 @@ import flare_fobs
 from flare_core import FLModel, unflatten
 from flare_core.model import Key, Params
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES, Downloader, Offer
-from flare_tensor_downloader.fetch import Offered
+from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.lazy import LazyParams
 from flare_tensor_downloader.memory import TensorMemory
-from flare_tensor_downloader.source import Entry, claimed
+from flare_tensor_downloader.source import Entry, checked_entry
 from flare_transport import Cell
 
 __all__ = ["OfferedParams", "keep_params", "receive_params", "release_params", "send_params"]
 
 
 class OfferedParams(dict[str, Any]):
-    """Stands for a model's params in a message.
+    """Takes the place of a model's params in a message.
 
     Attributes:
-        owner: who offers them.
-        ref_id: under which reference.
-        entries: what is offered.
+        owner: name of the offering cell.
+        ref_id: the reference of the offer.
+        entries: the tensors of the offer.
     """
 
     def __init__(self, owner: str, ref_id: str, entries: list[Entry]) -> None:
@@ -49,10 +48,10 @@ def send_params(
     memory: TensorMemory | None = None,
     with_digest: Collection[Key] = (),
 ) -> tuple[FLModel, Offer | None]:
-    """Return what to put into a message for ``model``, and the offer to close afterwards if tensors stay here.
+    """Return ``model`` in the form to put into a message, and the offer to close afterwards, if one was made.
 
-    Small params travel in the message as they are; the caller's model does not change. ``downloader`` is this
-    cell's; the other arguments are those of :meth:`Downloader.offer`.
+    Small params stay as they are; the caller's model does not change. ``downloader`` is that of the sending cell; the
+    other arguments are those of :meth:`Downloader.offer`.
     """
     params = model.params
     if params is None or isinstance(params, OfferedParams) or _is_small(params, downloader.settings.inline_bytes):
@@ -65,14 +64,14 @@ def send_params(
 
 
 def keep_params(model: FLModel, downloader: Downloader, holder: str) -> FLModel:
-    """Return what to put into a message for ``model``, whose tensors all stay here until ``holder`` releases them.
+    """Return ``model`` in the form to put into a message, with all tensors offered until ``holder`` releases them.
 
-    Others may fetch them; where cells can seal, ``holder`` itself may not.
+    Other cells may fetch them; ``holder`` itself may not if the downloader seals messages.
 
     Args:
-        model: whose arrays must not change until then.
-        downloader: of this cell.
-        holder: the cell that may let them go; they are let go, too, when it is lost.
+        model: its arrays must not change until then.
+        downloader: the downloader of the sending cell.
+        holder: the cell that releases the offer; the offer is also closed when that cell is lost.
     """
     if model.params is None:
         return model
@@ -82,16 +81,16 @@ def keep_params(model: FLModel, downloader: Downloader, holder: str) -> FLModel:
 
 
 def _is_small(params: Params, inline_bytes: int) -> bool:
-    """Whether params can go into a message without being looked at further: a few small arrays in plain dicts."""
+    """Return whether params are a few small arrays in plain dicts, which can be sent as they are."""
     size = 0
     levels: list[Any] = [params]
     while levels:
         level = levels.pop()
-        if type(level) is not dict or not (level or level is params):  # an empty one below another does not travel
+        if type(level) is not dict or not (level or level is params):  # empty nested mappings are not sent
             return False
         for value in level.values():
             if type(value) is not np.ndarray:
-                levels.append(value)  # such as the arrays that an algorithm sends along with a model
+                levels.append(value)  # a nested mapping; any other value is refused above
             elif value.nbytes > inline_bytes:
                 return False
             else:
@@ -102,26 +101,26 @@ def _is_small(params: Params, inline_bytes: int) -> bool:
 def receive_params(
     model: FLModel, cell: Cell, sent: Mapping[Key, Any] | None = None, *, timeout_s: float | None = None
 ) -> FLModel:
-    """Turn what :func:`send_params` put into a message into a model whose params are fetched when they are read.
+    """Make the params of a model from :func:`send_params` readable; they are fetched when they are read.
 
     Args:
-        model: from the message.
-        cell: what fetches.
-        sent: by key, the tensors of the model that is answered; None if it is no answer, or only passed on.
-        timeout_s: for how many seconds nothing may arrive while they are read; None waits as long as the link lasts.
+        model: the model of the message.
+        cell: the fetching cell.
+        sent: by key, the tensors of the model that is answered; None if it is no answer, or is only forwarded.
+        timeout_s: seconds to wait for each range; None waits as long as the link is up.
     """
     params = model.params
     if isinstance(params, OfferedParams):
-        offered = Offered(cell, params.owner, params.ref_id, timeout_s)
+        offered = RemoteOffer(cell, params.owner, params.ref_id, timeout_s)
         model.params = LazyParams(offered, params.entries, sent)
     return model
 
 
 def release_params(model: FLModel, cell: Cell) -> None:
-    """Let the owner drop what :func:`send_params` put into a message, without reading it."""
+    """Close the offer that :func:`send_params` made, without fetching from it."""
     params = model.params
     if isinstance(params, OfferedParams):
-        Offered(cell, params.owner, params.ref_id).release()
+        RemoteOffer(cell, params.owner, params.ref_id).release()
 
 
 def _encode(params: OfferedParams) -> list[Any]:
@@ -134,8 +133,8 @@ def _encode(params: OfferedParams) -> list[Any]:
 def _decode(state: Any) -> OfferedParams:
     owner, ref_id, entries = state
     if not isinstance(owner, str) or not isinstance(ref_id, str):
-        raise TypeError("an owner and a reference are texts")
-    return OfferedParams(owner, ref_id, [claimed(*each) for each in entries])
+        raise TypeError("the owner and the reference of an offer are not strings")
+    return OfferedParams(owner, ref_id, [checked_entry(*each) for each in entries])
 
 
 flare_fobs.register(OfferedParams, "flare.offered_params", _encode, _decode)

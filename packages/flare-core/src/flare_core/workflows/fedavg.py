@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import Aggregator, WeightedMean, check_finite, checked_result
+from flare_core.aggregation import Aggregator, WeightedMean, checked_result
 from flare_core.errors import RecipeError
 from flare_core.evaluator import Evaluator, measured
 from flare_core.model import FLModel, ParamsType, flatten, key_text, updated
 from flare_core.selection import BestScore, MeasuredModels, MetricMean, StopCondition
 from flare_core.staleness import discount, rebased
 from flare_core.task import Reply, TaskName
+from flare_core.tensor_blocks import check_finite
 from flare_core.workflow import Federation, Sample, Workflow
 from flare_core.workflows.advice import WeightsSeen, direction_warning, exclusion_warning
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import WeightedMean, check_finite
+from flare_core.aggregation import WeightedMean
 from flare_core.errors import RecipeError
 from flare_core.model import FLModel, Key, flatten, is_trained, unflatten, working_dtype
 from flare_core.optimizers import SGD, ServerOptimizer
 from flare_core.schedules import Schedule
+from flare_core.tensor_blocks import check_finite
 from flare_core.workflows.fedavg import FedAvg
 
 __all__ = ["FedOpt"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import check_finite
 from flare_core.errors import SiteError
 from flare_core.model import FLModel, flatten, unflatten
 from flare_core.task import Reply
+from flare_core.tensor_blocks import check_finite
 
 __all__ = ["received"]
 

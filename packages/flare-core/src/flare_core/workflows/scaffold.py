@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from flare_core.aggregation import Array, TensorBlocks, WeightedMean, tensors_of
+from flare_core.aggregation import WeightedMean
 from flare_core.errors import ModelError, UnknownKeyError
 from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, flatten, is_trained, key_text, unflatten, working_dtype
 from flare_core.task import Reply
+from flare_core.tensor_blocks import Array, TensorBlocks, tensors_of
 from flare_core.workflow import Federation
 from flare_core.workflows.fedavg import FedAvg
 
@@ -106,14 +107,8 @@ class _MeanWithControls(WeightedMean):
         """Return the sums of the control differences by the parameters' keys, and forget them."""
         sums = {}
         for key in [key for key in self._sums if _is_control(key)]:
-            entry = self._sums.pop(key)
-            if entry.total is None:
-                assert entry.same is not None
-                total = entry.same.astype(working_dtype(entry.dtype)) * sum(entry.same_weights)
-            else:
-                total = entry.total
             inner = key[1:]
-            sums[inner[0] if len(inner) == 1 else inner] = total
+            sums[inner[0] if len(inner) == 1 else inner] = self._sums.pop(key).total
         return sums
 
     def excludes(self, key: Key) -> bool:

@@ -20,8 +20,8 @@ from flare_core import (
     flatten,
     unflatten,
 )
-from flare_core.aggregation import kind_of
 from flare_core.model import OPTIMIZER_PARAMS, Key, MetaKey, Params, check_known, key_text
+from flare_core.tensor_blocks import kind_of
 from flare_fobs.tensors import to_numpy, to_torch
 
 __all__ = ["Exchange"]

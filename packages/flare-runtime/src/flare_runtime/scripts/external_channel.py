@@ -8,7 +8,6 @@ import queue
 import signal
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from flare_tensor_downloader import (
     Downloader,
     DownloadError,
     LazyParams,
-    ReusedMemory,
     TensorMemory,
     UnknownReferenceError,
     receive_params,
@@ -69,7 +67,6 @@ class ExternalChannel(SiteChannel):
         # What a filter at the site looks at must travel as far as there.
         skips = settings["passes_tensors_on"] and self._downloader.settings.skip_unchanged
         self._memory = TensorMemory() if skips else None
-        self._received = ReusedMemory()
         self._folder = Path(settings["folder"])
         self._taker = threading.main_thread()
         self._watched: set[threading.Thread] = set()  # those that have taken tasks, and have not ended
@@ -116,10 +113,7 @@ class ExternalChannel(SiteChannel):
             lazy, limit = model.params, self._downloader.settings.spill_bytes
             spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
             try:
-                # Not sooner: when a reply has just been fetched, the thread that sent it still refers to its arrays.
-                self._received.take_back(self.site)
-                empty = partial(self._received.empty, borrower=self.site)
-                model.params = lazy.materialize(self._memory, spill, empty=empty)
+                model.params = lazy.materialize(self._memory, spill)
             finally:
                 lazy.release()
         return model

@@ -10,7 +10,7 @@ import numpy as np
 
 from flare_core import FLModel, flatten, unflatten
 from flare_core.model import Params
-from flare_tensor_downloader import Downloader, DownloadError, LazyParams, Offered, OfferedParams, keep_params
+from flare_tensor_downloader import Downloader, DownloadError, LazyParams, OfferedParams, RemoteOffer, keep_params
 from flare_transport import Cell
 from flare_transport.address import speaks_for
 
@@ -46,7 +46,7 @@ class Peers:
         if params.owner == self._cell.name:
             return unflatten(self._downloader.own(params.ref_id))
         is_sites = not speaks_for(self._server.partition(".")[0], params.owner)  # and passes through the server
-        offered = Offered(self._cell, params.owner, params.ref_id, sealed=self._downloader.seals and is_sites)
+        offered = RemoteOffer(self._cell, params.owner, params.ref_id, sealed=self._downloader.seals and is_sites)
         return LazyParams(offered, params.entries)
 
     def fetch(self, places: Sequence[Params | None]) -> Params | None:

@@ -8,7 +8,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from flare_core import (
@@ -44,7 +43,6 @@ from flare_tensor_downloader import (
     DownloadError,
     LazyParams,
     Offer,
-    ReusedMemory,
     TensorMemory,
     UnknownReferenceError,
     receive_params,
@@ -72,7 +70,6 @@ class Site(SiteChannel):
         task_filters: for what comes from the server.
         result_filters: for what goes to it.
         journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
-        received: what models are received into, that of all sites of the process.
         replies: what sends the replies of all sites of the process.
     """
 
@@ -83,7 +80,6 @@ class Site(SiteChannel):
         *,
         cell: Cell,
         downloader: Downloader,
-        received: ReusedMemory,
         replies: Replies,
         turns: Turns,
         shares_process: bool,
@@ -100,7 +96,6 @@ class Site(SiteChannel):
         self.folder = folder
         self.cell = cell
         self.downloader = downloader
-        self._received = received
         self._replies = replies
         self.turns = turns
         self.state = ProcessState(
@@ -241,7 +236,6 @@ class Site(SiteChannel):
         return self.owes_task()
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
-        self._received.take_back(self.site)
         if not self._inbox:
             self.turns.wait(self.seat, self.has_news, timeout_s)
         try:
@@ -370,9 +364,7 @@ class Site(SiteChannel):
         if isinstance(params, LazyParams):
             limit = self.downloader.settings.spill_bytes
             spill = self.folder.path / RECEIVED if limit is not None and params.nbytes > limit else None
-            model.params = params.materialize(
-                self._memory, spill, empty=partial(self._received.empty, borrower=self.site)
-            )
+            model.params = params.materialize(self._memory, spill)
         elif params is not None and type(params) is not dict:
             model.params = unflatten(dict(flatten(params)))
         self.release_task()

@@ -42,7 +42,7 @@ from flare_runtime.site.log import SiteLog
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.replies import Replies
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import Downloader, ReusedMemory
+from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
 from flare_transport.links.allocator import share_arenas
@@ -132,7 +132,6 @@ class _Worker:
         self._plan = plan
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
-        self._received = ReusedMemory()
         self._replies = Replies(partial(self._cell.send, plan.server, "result"), self._refused)
         self._lock = threading.Lock()
         self._finished = threading.Event()
@@ -217,7 +216,6 @@ class _Worker:
                 self._plan,
                 cell=self._cell,
                 downloader=self._downloader,
-                received=self._received,
                 replies=self._replies,
                 turns=self._turns if takes_turns else Turns(),
                 shares_process=takes_turns,
