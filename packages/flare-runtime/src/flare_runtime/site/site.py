@@ -372,9 +372,10 @@ class Site(SiteChannel):
 
 
 def _variables(plan: WorkerPlan, folder: SiteFolder) -> dict[str, str]:
-    """What the script finds in its environment, beside what the process has."""
+    """Return the environment variables that the script has in addition to those of the process."""
     variables = {}
-    if folder.temporary is not None and len(plan.sites) == 1:  # to change it at each turn would take too long
+    # Sites that share a process are given their folder through tempfile.tempdir alone.
+    if folder.temporary is not None and len(plan.sites) == 1:
         variables["TMPDIR"] = str(folder.temporary)
     if plan.connect is None:
         # Simulated sites share the cores among themselves, and sums must not depend on how many each happens to get.
