@@ -13,24 +13,23 @@ def draw(count: int = 3) -> list[float]:
 
 
 def test_scripts_that_take_turns_draw_the_same_numbers_as_alone():
-    generators.restore({}, 1, {})
+    generators.restore({}, 1)
     alone = draw(6)
-    first = generators.restore({}, 1, {})
+    generators.restore({}, 1)
     drawn = draw()
-    first = generators.keep(first)
-    second = generators.restore({}, 2, first)
+    first = generators.keep()
+    generators.restore({}, 2)
     other = draw()
-    second = generators.keep(second)
-    generators.restore(first, 1, second)
+    generators.restore(first, 1)
     assert drawn + draw() == alone
     assert other != drawn
 
 
 def test_states_can_be_serialized_and_restored():
-    generators.restore({}, 1, {})
+    generators.restore({}, 1)
     draw()
     written = dumps(generators.read_all())
     wanted = draw()
-    generators.restore({}, 2, {})
+    generators.restore({}, 2)
     generators.write_all(loads(written))
     assert draw() == wanted

@@ -6,10 +6,6 @@ import subprocess
 import sys
 import textwrap
 
-import pytest
-
-from flare_runtime.scripts import generators
-
 
 def run(code: str, *arguments: str) -> str:
     command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
@@ -117,15 +113,11 @@ def test_interleaved_scripts_draw_what_each_would_draw_alone(tmp_path):
     assert output.split() == ["True", "True"]
 
 
-@pytest.mark.parametrize("twister", ["generators._twister", "None"], ids=["as it lies in memory", "as numbers"])
-def test_interleaved_scripts_draw_from_random_what_each_would_draw_alone(tmp_path, twister):
-    """The first way is the one that is found here."""
-    assert generators._twister is not None
+def test_interleaved_scripts_draw_from_random_what_each_would_draw_alone(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     output = run(
-        f"from flare_runtime.scripts import generators; generators._twister = {twister}"
-        + textwrap.dedent(TWO_SCRIPTS)
+        textwrap.dedent(TWO_SCRIPTS)
         + textwrap.dedent("""
             import random
             which = random.Random(3)

@@ -16,7 +16,6 @@ from flare_runtime.scripts.external import end_external_processes, run_external
 from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.replies import Replies
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError, send_params
 from flare_transport import Cell
@@ -43,18 +42,17 @@ class Place:
             WorkerPlan(1, job, "1", ("site-1",), folder, "INFO"),
             cell=worker,
             downloader=Downloader(worker),
-            replies=Replies(lambda reply: worker.send("server", "result", reply), self._lost),
             turns=Turns(),
             shares_process=False,
             folder=SiteFolder(folder, (folder / "log.txt").open("w")),
         )
         self.asked = queue.Queue()
         server.handle("tensor.pull", self._refuse)
-        model, _ = send_params(FLModel(params={"w": np.zeros(1_000_000)}), offers, receivers={"worker-1": 1})
-        self.site.deliver(lambda: Task("train", model, 1))
+        self._model, _ = send_params(FLModel(params={"w": np.zeros(1_000_000)}), offers, receivers={"worker-1": 1})
+        self.give(1)
 
-    def _lost(self, site, error):
-        raise error
+    def give(self, number):
+        self.site.deliver(lambda: Task("train", self._model, number))
 
     def _refuse(self, message):
         self.asked.put(message)
@@ -107,6 +105,25 @@ def test_a_script_in_the_sites_process_leaves_it_out(place, news):
     tells(place, *news)
     assert taken() is None
     assert not place.site.owes_reply()
+
+
+def test_any_number_of_tasks_can_be_withdrawn_while_a_script_waits_for_the_next(place):
+    taken = outcome_of(place.site.next_task)
+    for number in range(2, 2 * sys.getrecursionlimit()):
+        tells(place, "withdraw")
+        place.give(number)
+    tells(place, "withdraw", "end")
+    assert taken() is None
+
+
+def test_any_number_of_tasks_can_be_withdrawn_from_a_script_in_a_process_of_its_own(place):
+    command = [sys.executable, str(place.site.code.locate("client.py"))]
+    ended = outcome_of(lambda: run_external(place.site, command, SETTINGS, []))
+    for number in range(2, 2 * sys.getrecursionlimit()):
+        tells(place, "withdraw")
+        place.give(number)
+    tells(place, "withdraw", "end")
+    assert ended() is None
 
 
 def test_a_model_that_cannot_be_fetched_otherwise_is_an_error(place):

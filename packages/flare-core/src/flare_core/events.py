@@ -232,10 +232,6 @@ class EventBus:
         """Call ``handler`` with every event of ``kind``; ``Event`` stands for all."""
         self._handlers[kind].append(handler)
 
-    def has_subscribers(self, kind: type[Event]) -> bool:
-        """Whether anybody is told of events of ``kind``; what nobody is told of need not be made."""
-        return bool(self._handlers.get(kind) or self._handlers.get(Event))
-
     def emit(self, event: Event) -> None:
         """Tell all subscribers."""
         for handler in self._handlers.get(type(event), ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,6 @@ from flare_core.events import (
     WarningRaised,
 )
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.inbox import Inbox
 from flare_runtime.run.open_task import OpenTask, OpenTasks
 from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Removed, Result, Warned
 from flare_runtime.run.record import MetricsFile
@@ -63,14 +63,14 @@ class Arrivals:
         self._metrics = metrics
         self._dispatch = dispatch
         self._open = OpenTasks()
-        self._inbox: Inbox[Post] = Inbox()
+        self._inbox: queue.SimpleQueue[Post] = queue.SimpleQueue()
         self._waiting_for: tuple[str | OpenTask, float] = ("its start", time.time())
         self.notice_s = NOTICE_S
         self._longest_wait_s = 0.0
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
         self._is_finishing = False
-        cell.handle("result", lambda message: self._inbox.put(Result.read(message, roster), can_wait=True), inline=True)
+        cell.handle("result", lambda message: self._inbox.put(Result.read(message, roster)), inline=True)
         cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
         cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
         cell.handle("warning", lambda message: self._inbox.put(Warned.read(message, roster)), inline=True)
@@ -126,11 +126,11 @@ class Arrivals:
         """
         ready = 0
         while ready < hosts:
-            ready += isinstance(self._handle(self._inbox.take()), Ready)
+            ready += isinstance(self._handle(self._inbox.get()), Ready)
 
     def drain(self) -> None:
         """Take what has arrived without waiting for more; failures are noted, not raised."""
-        while (item := self._inbox.take_now()) is not None:
+        while (item := self._next_item()) is not None:
             if isinstance(item, Failed):
                 self._note_failure(item)
             elif isinstance(item, Logged):
@@ -149,24 +149,31 @@ class Arrivals:
         if self.warnings.add(message, site):
             self.events.emit(WarningRaised(whole))
 
-    def _take_until(self, limit: float | None, what: str | OpenTask, wanted: int = 1) -> bool:
-        """Take one item, or wait for ``wanted``; false when the time is over first."""
+    def _take_until(self, limit: float | None, what: str | OpenTask) -> bool:
+        """Wait for one item and handle it; return false if none has come by ``limit``."""
         self._waiting_for = (what, time.time())
-        item = self._await_item(limit, wanted)
+        item = self._await_item(limit)
         if item is not None:
             self._handle(item)
         return item is not None
 
-    def _await_item(self, limit: float | None, wanted: int) -> Post | None:
-        """Wait until the limit; if that takes far longer than any wait before, say what for, ever more seldom."""
-        if (item := self._inbox.take_now()) is not None:
-            return item
+    def _next_item(self, timeout_s: float = 0.0) -> Post | None:
+        try:
+            return self._inbox.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def _await_item(self, limit: float | None) -> Post | None:
+        """Return the next item, or None if none has come by ``limit``.
+
+        If that takes far longer than any wait before, announce what the run waits for, at ever longer intervals.
+        """
         began = time.monotonic()
         notice_s = max(self.notice_s, NOTICE_FACTOR * self._longest_wait_s)
         while True:
             now = time.monotonic()
             until = began + notice_s if limit is None else min(limit, began + notice_s)
-            item = self._inbox.take(wanted, max(0.0, until - now))
+            item = self._next_item(max(0.0, until - now))
             waited = time.monotonic() - began
             if item is not None or (limit is not None and began + waited >= limit):
                 self._longest_wait_s = max(self._longest_wait_s, waited)
@@ -285,8 +292,7 @@ class Arrivals:
         step: int | None = None,
         kind: str = "METRIC",
     ) -> None:
-        """Put numbers into the run's record, and tell those who follow it, if anybody does."""
+        """Write metrics into the run's record and emit an event for each."""
         self._metrics.write(round_, site, metrics, **({} if step is None else {"step": step}))
-        if self.events.has_subscribers(MetricLogged):
-            for key, value in metrics.items():
-                self.events.emit(MetricLogged(key, value, round_, site, step, kind))
+        for key, value in metrics.items():
+            self.events.emit(MetricLogged(key, value, round_, site, step, kind))

@@ -23,8 +23,6 @@ from flare_transport import Cell
 
 __all__ = ["SitesFederation", "Waits"]
 
-MOST_AT_ONCE = 16  # replies that wait until the server looks at them; each holds a small model
-
 
 @dataclass(frozen=True, slots=True)
 class Waits:
@@ -308,14 +306,14 @@ class SitesFederation(Arrivals):
         return deadline is not None and time.monotonic() >= started + deadline
 
     def _await_replies(self, wanted: int, started: float) -> None:
-        """Take what comes next; a round's deadline ends the wait once."""
+        """Handle the next item; a round's deadline ends the wait once."""
         deadline = self._waits.round_deadline_s
         limit = None if deadline is None or self._is_overdue(started) else started + deadline
         what = f"{wanted} more results in round {self.round} from {', '.join(self._open.awaited)}"
-        self._take_until(limit, what, min(wanted, MOST_AT_ONCE))
+        self._take_until(limit, what)
 
     def _await_reply(self, task: OpenTask, site: str, started: float) -> None:
-        """Take what comes next while a site's reply is awaited, and see whether the wait must end."""
+        """Handle the next item while waiting for a site's reply, and check whether the wait must end."""
         if self.roster.removed.intersection(task.awaited):  # without whom there are not enough
             raise self._too_few_left(task.quorum)
         deadline = self._waits.round_deadline_s
@@ -325,8 +323,7 @@ class SitesFederation(Arrivals):
             since = max(self.roster.absent[each].since for each in gone)
             grace = since + self._waits.reconnect_grace_s
             limit = grace if limit is None else min(limit, grace)
-        wanted = min(task.missing, max(1, len(task.targets) // 16), MOST_AT_ONCE)
-        if not self._take_until(limit, task, wanted):
+        if not self._take_until(limit, task):
             if gone and time.monotonic() >= grace:
                 raise self._too_few(task.quorum, len(task.read) + len(task.arrived))
             task.is_overdue = True

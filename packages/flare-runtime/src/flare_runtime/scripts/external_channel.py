@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,30 +80,35 @@ class ExternalChannel(SiteChannel):
         return self._over
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
-        if self._over:
-            return None
         if (taker := threading.current_thread()) is not self._taker:
             self._taker = taker
             self._watch(taker)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while (task := self._next_given(until)) is not None:
+            try:
+                task.model = self._fetched(task)
+                task.model = self._exchange.to_script(task)
+            except DownloadError as error:
+                lost = [self.site, isinstance(error, UnknownReferenceError), str(error)]
+                if not self._cell.request(self._host, "script.lost", lost).payload:
+                    raise
+            else:
+                return task
+        return None
+
+    def _next_given(self, until: float | None) -> Task | None:
+        """Return the next task, or None if the run is over or ``until`` has passed."""
+        if self._over:
+            return None
         if not self._asked:  # after a timeout, the earlier question still stands
             self._asked = True
             self._cell.send(self._host, "script.next", [self.site, self._rank])
         try:
-            task = self._tasks.get(timeout=timeout_s)
+            task = self._tasks.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
         except queue.Empty:
             return None
         self._asked = False
-        if task is None:
-            self._over = True
-            return None
-        try:
-            task.model = self._fetched(task)
-            task.model = self._exchange.to_script(task)
-        except DownloadError as error:
-            lost = [self.site, isinstance(error, UnknownReferenceError), str(error)]
-            if not self._cell.request(self._host, "script.lost", lost).payload:
-                raise
-            return self.next_task(timeout_s)
+        self._over = task is None
         return task
 
     def _fetched(self, task: Task) -> FLModel:

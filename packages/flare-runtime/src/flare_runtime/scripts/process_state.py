@@ -59,8 +59,7 @@ class ProcessState:
         self._folder = str(folder)
         self._path = [*self.roots, *ProcessState._base_path]
         self._modules: dict[str, types.ModuleType] = {}
-        added = {os.fsencode(name): os.fsencode(value) for name, value in (variables or {}).items()}
-        self._environment = _environment() | added
+        self._environment = {**os.environ, **(variables or {})}
         self._output: tuple[TextIO, TextIO] = (output, output)
         self._logging: tuple[list[logging.Handler], int] = ([], logging.WARNING)
         self.seed = seed
@@ -108,11 +107,10 @@ class ProcessState:
         self._folder = os.getcwd()
         self._path = list(sys.path)
         self._modules = {name: sys.modules.pop(name) for name in self.own_modules if name in sys.modules}
-        if self._environment != _environment():
-            self._environment = dict(_environment())
+        self._environment = dict(os.environ)
         self._output = (sys.stdout, sys.stderr)
         self._logging = (logging.root.handlers[:], logging.root.level)
-        self._generators = generators.keep(self._generators)
+        self._generators = generators.keep()
         self._settings = settings.keep()
         self._temporary = tempfile.tempdir
         self._session = client_api.attach(None)
@@ -124,13 +122,11 @@ class ProcessState:
         sys.modules.update(self._modules)
         if self.main is not None:
             sys.modules["__main__"] = self.main
-        if self._environment != _environment():
-            _set_environment(self._environment)
+        _set_environment(self._environment)
         sys.stdout, sys.stderr = self._output
         logging.root.handlers[:], level = self._logging
-        if logging.root.level != level:  # setting it empties the caches of all loggers, of which torch has hundreds
-            logging.root.setLevel(level)
-        self._generators = generators.restore(self._generators, self.seed, before._generators if before else {})
+        logging.root.setLevel(level)
+        generators.restore(self._generators, self.seed)
         if before is not None:
             settings.restore(self._settings, before._settings)
         tempfile.tempdir = self._temporary
@@ -138,10 +134,9 @@ class ProcessState:
 
 
 def modules_below(roots: Sequence[Path]) -> list[str]:
-    """Names of the loaded modules that lie in ``roots``.
+    """Return the names of the loaded modules that lie in ``roots``.
 
-    Looking at a module writes to its memory (its reference count), and a forked process then has a page of its own; so
-    this is for the parent.
+    Called once in the parent process: in each forked worker it would unshare the memory of all loaded modules.
     """
     files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items()]
     return [name for name, file in files if file and _is_project_file(file, roots)]
@@ -171,13 +166,13 @@ class _OwnModules:
 
 
 class _OwnLoader(SourceFileLoader):
-    """Reads a module's code once for all sites: it takes less memory, and what the interpreter has learnt stays."""
+    """Loads the code of a module once for all sites of the process, so that hundreds of sites hold a single copy."""
 
     _codes: ClassVar[dict[tuple[str, int, int], types.CodeType | None]] = {}
 
     @classmethod
     def use(cls, spec: ModuleSpec | None) -> ModuleSpec | None:
-        """Have a module of Python source loaded this way."""
+        """Return the spec, with this loader if the module is Python source."""
         if spec is not None and type(spec.loader) is SourceFileLoader:
             spec.loader = cls(spec.loader.name, spec.loader.path)
         return spec
@@ -191,9 +186,10 @@ class _OwnLoader(SourceFileLoader):
 
 
 def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleSpec | None:
-    """Have the module's generator start from the seed of the script that imports it first.
+    """Return the spec with a loader that seeds the module's generator for the script that imports it first.
 
-    What the import itself draws from ``random`` is given back: the next script finds the module loaded, and draws none.
+    The state of ``random`` is restored after the import, which may draw from it: scripts that import the module later
+    find it loaded, and draw nothing.
     """
     loader = spec.loader if spec is not None else None
     if loader is not None:
@@ -210,18 +206,12 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
     return spec
 
 
-def _environment() -> dict[bytes, bytes]:
-    """The environment as ``os.environ`` keeps it; ``dict(os.environ)`` decodes each variable, into new memory."""
-    variables: dict[bytes, bytes] = vars(os.environ)["_data"]
-    return variables
-
-
-def _set_environment(wanted: dict[bytes, bytes]) -> None:
-    for name in _environment().keys() - wanted.keys():
-        del os.environ[os.fsdecode(name)]
+def _set_environment(wanted: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
     for name, value in wanted.items():
-        if _environment().get(name) != value:
-            os.environ[os.fsdecode(name)] = os.fsdecode(value)
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _is_project_file(file: str, roots: Sequence[Path]) -> bool:

@@ -1,8 +1,8 @@
 """Settings of the system and of libraries that hold for a whole process: each script that shares one has its own.
 
-Only those are here that decide what a script computes or writes, and that can be read in about a microsecond. numpy's
-way with errors, torch's gradient mode and autocast, decimal's precision and scikit-learn's configuration need no place
-here: they belong to a thread, of which each script has one.
+The list holds settings that decide what a script computes or writes. numpy's error handling, torch's gradient mode and
+autocast, decimal's precision and scikit-learn's configuration are not in it: they belong to a thread, and each script
+has a thread of its own.
 """
 
 from __future__ import annotations

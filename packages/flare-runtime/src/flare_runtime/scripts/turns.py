@@ -61,11 +61,6 @@ class Turns:
         self._announce = announce
         self._lane = lane
 
-    @property
-    def others_wait(self) -> bool:
-        """Whether somebody wants the turn; asked by who has it."""
-        return bool(self._queue)
-
     def join(self, seat: Seat) -> None:
         """Ask for the turn, for a thread that will then :meth:`begin`."""
         with self._mutex:

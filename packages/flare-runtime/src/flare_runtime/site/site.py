@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -37,7 +38,6 @@ from flare_runtime.site.filter_states import FilterStates
 from flare_runtime.site.folder import RECEIVED, SiteFolder
 from flare_runtime.site.peers import Peers
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.replies import Replies, copied
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
@@ -70,7 +70,6 @@ class Site(SiteChannel):
         task_filters: for what comes from the server.
         result_filters: for what goes to it.
         journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
-        replies: what sends the replies of all sites of the process.
     """
 
     def __init__(
@@ -80,7 +79,6 @@ class Site(SiteChannel):
         *,
         cell: Cell,
         downloader: Downloader,
-        replies: Replies,
         turns: Turns,
         shares_process: bool,
         folder: SiteFolder,
@@ -96,7 +94,6 @@ class Site(SiteChannel):
         self.folder = folder
         self.cell = cell
         self.downloader = downloader
-        self._replies = replies
         self.turns = turns
         self.state = ProcessState(
             folder=folder.path,
@@ -236,17 +233,21 @@ class Site(SiteChannel):
         return self.owes_task()
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
-        if not self._inbox:
-            self.turns.wait(self.seat, self.has_news, timeout_s)
-        try:
-            task = self.take()
-            if task is None:
-                return None if self._over or timeout_s is not None else self.next_task()
-            self._materialize(task.model)
-        except DownloadError as error:
-            if not self.leaves_out(error):
-                raise
-            return self.next_task(timeout_s)
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:  # past tasks that are withdrawn before their models are here
+            if not self._inbox:
+                self.turns.wait(self.seat, self.has_news, None if until is None else until - time.monotonic())
+            try:
+                task = self.take()
+                if task is not None:
+                    self._materialize(task.model)
+                    break
+            except DownloadError as error:
+                if not self.leaves_out(error):
+                    raise
+                continue
+            if self._over or until is not None:
+                return None
         if self._exchange is not None:
             task.model = self._exchange.to_script(task)
         if self._journal is not None:
@@ -296,12 +297,11 @@ class Site(SiteChannel):
             self.turns.wait(self.seat, fetched.is_set)
 
     def send_reply(self, model: FLModel) -> Offer | None:
-        """Answer the task taken last; what is returned is released when the server has read all tensors."""
+        """Answer the current task; the returned offer is released when the server has read all tensors."""
         task = self._task
         assert task is not None, "a reply without a task"
-        if model.metrics and self.events.has_subscribers(MetricLogged):
-            for key, value in model.metrics.items():
-                self.events.emit(MetricLogged(key, value, self._round, self.site))
+        for key, value in (model.metrics or {}).items():
+            self.events.emit(MetricLogged(key, value, self._round, self.site))
         if self._result_filters:
             model = self._filtered(model, task)
         offer: Offer | None = None
@@ -311,19 +311,12 @@ class Site(SiteChannel):
             outgoing, offer = send_params(model, self.downloader, memory=self._memory)
         self._task = None
         self._replied += 1
-        # What no exchange has looked at may be unfit to travel; its executor is to hear of that here.
-        can_wait = self.turns.others_wait and self._exchange is not None and offer is None and not task.result_stays
-        if can_wait and (copy := copied(outgoing)) is not None:
-            self._replies.hold(self.site, [task.id, self.site, copy])
-        else:
-            self.cell.send(self._server, "result", [task.id, self.site, outgoing])
-            self._replies.flush()
+        self.cell.send(self._server, "result", [task.id, self.site, outgoing])
         return offer
 
     def log(self, key: str, value: Any, *, kind: str, step: int | None) -> None:
         self.cell.send(self._server, "log", [self.site, key, value, kind, step, self._round])
-        if self.events.has_subscribers(MetricLogged):
-            self.events.emit(MetricLogged(key, value, self._round, self.site, step, kind))
+        self.events.emit(MetricLogged(key, value, self._round, self.site, step, kind))
 
     def warn(self, text: str) -> None:
         """Show a warning to the people who watch the run."""
@@ -371,9 +364,10 @@ class Site(SiteChannel):
 
 
 def _variables(plan: WorkerPlan, folder: SiteFolder) -> dict[str, str]:
-    """What the script finds in its environment, beside what the process has."""
+    """Return the environment variables that the script has in addition to those of the process."""
     variables = {}
-    if folder.temporary is not None and len(plan.sites) == 1:  # to change it at each turn would take too long
+    # Sites that share a process are given their folder through tempfile.tempdir alone.
+    if folder.temporary is not None and len(plan.sites) == 1:
         variables["TMPDIR"] = str(folder.temporary)
     if plan.connect is None:
         # Simulated sites share the cores among themselves, and sums must not depend on how many each happens to get.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import gc
 import logging
 import mmap
 import os
@@ -25,7 +24,6 @@ from flare_core.filters import chains
 from flare_core.job import ExecutorEntry
 from flare_core.observer import observers_of
 from flare_core.parameters import parameters_of
-from flare_fobs import FobsError
 from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
@@ -40,20 +38,16 @@ from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.log import SiteLog
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.replies import Replies
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
-from flare_transport.links.allocator import share_arenas
 
 __all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
-_COPIES_AT_ONCE = 8
 _TELL_S = 10.0
-_COPIED_BYTES = 2**20  # at once
 
 
 def run_worker(
@@ -91,8 +85,6 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
         # do: the system stops a process that asks a terminal for something from the background.
         os.setsid()
     keep_to_core(plan.core)
-    share_arenas(len(plan.sites))
-    gc.freeze()  # what was forked is not looked at again, so its pages stay shared
     os.environ.update(plan.environment)
     _redirect_output(RunFolder(plan.run_folder).log)
     faulthandler.enable(plan.crash_file.open("w"), all_threads=False)
@@ -132,7 +124,6 @@ class _Worker:
         self._plan = plan
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
-        self._replies = Replies(partial(self._cell.send, plan.server, "result"), self._refused)
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._is_lost = False
@@ -178,7 +169,6 @@ class _Worker:
             thread.start()
         self._cell.send(self._plan.server, "ready", list(self._plan.sites))
         self._finished.wait()
-        self._replies.close()
         end_external_processes()
         for log in self._logs:
             log.close()
@@ -216,7 +206,6 @@ class _Worker:
                 self._plan,
                 cell=self._cell,
                 downloader=self._downloader,
-                replies=self._replies,
                 turns=self._turns if takes_turns else Turns(),
                 shares_process=takes_turns,
                 folder=SiteFolder(path, log, temporary, is_durable=journal is not None),
@@ -268,9 +257,6 @@ class _Worker:
         site.note(details or message)
         self._cell.send(self._plan.server, "failed", [site.site, message, details])
 
-    def _refused(self, name: str, error: FobsError) -> None:
-        self._report(self._parts[name][0].site, f"{name}: the reply cannot be sent: {error}", "")
-
     def _announce(self, seat: Seat) -> None:
         struct.pack_into("<i", self._note, 0, self._index[seat.name])
 
@@ -285,10 +271,9 @@ class _Worker:
     def _on_task(self, message: Message) -> None:
         task_id, names, task, model, stays = message.payload
         names = names or self._plan.sites
-        copies = _Copies(message, len(names) - 1)
         for number, name in enumerate(names):
             part = next(each for each in self._parts[name] if each.does(task))
-            part.site.deliver(copies.take if number else lambda: Task(task, model, task_id, stays))
+            part.site.deliver(partial(_copy_of, message) if number else lambda: Task(task, model, task_id, stays))
 
     def _on_withdraw(self, message: Message) -> None:
         for name in message.payload:
@@ -314,36 +299,11 @@ class _Worker:
             os._exit(LOST_SERVER)
 
 
-class _Copies:
-    """Decodes a message that several sites were sent: each gets arrays of its own.
-
-    A script leaves nothing of this code in the processor's cache, so that to decode one copy takes as long as to decode
-    a few at once. Models that are large are decoded one by one; what a script does with one takes longer then, too.
-
-    Args:
-        count: how many will be taken.
-    """
-
-    def __init__(self, message: Message, count: int) -> None:
-        self._message = message
-        self._left = count
-        self._at_once = max(1, min(_COPIES_AT_ONCE, _COPIED_BYTES // len(message.body)))
-        self._decoded: list[Task] = []
-        self._lock = threading.Lock()
-
-    def take(self) -> Task:
-        """Return one more copy."""
-        with self._lock:
-            if not self._decoded:
-                self._decoded = [self._decode() for _ in range(min(self._at_once, self._left))]
-            self._left -= 1
-            return self._decoded.pop()
-
-    def _decode(self) -> Task:
-        of = self._message
-        header = [of.kind, of.to, of.sender, of.topic, of.id, of.lengths, of.extra]
-        task_id, _, task, model, stays = Message(header, bytearray(of.body)).payload
-        return Task(task, model, task_id, stays)
+def _copy_of(message: Message) -> Task:
+    """Decode a task message once more, into arrays that share no memory with those decoded before."""
+    header = [message.kind, message.to, message.sender, message.topic, message.id, message.lengths, message.extra]
+    task_id, _, task, model, stays = Message(header, bytearray(message.body)).payload
+    return Task(task, model, task_id, stays)
 
 
 def _built(entry: ExecutorEntry) -> Executor:
