@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: small projects on disk for the simulator, and federations of real processes."""
+"""Shared fixtures of the end-to-end tests: small simulator projects on disk, and federations of real processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from flare_tensor_downloader import read_file, write_file
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what starts a federation: it loads gRPC, after which no simulated worker can be forked."""
+    """Mark tests that start a federation: they load gRPC, after which no simulated worker can be forked."""
     for item in items:
         if {"hospital", "shell"} & set(item.fixturenames):
             item.add_marker(pytest.mark.deployed)
@@ -64,11 +64,11 @@ POC_JOB = """
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has come to. Two are equal only if their models are to the bit, and their metrics are.
+    """The outcome of a run. Two are equal only if their models are bit-identical and their metrics equal.
 
     Args:
-        models: the digest of each final model by where it lies: at the server, after a swarm at every site.
-        metrics: every row of the record, sorted, as sites report in any order.
+        models: the digest of each final model by location: at the server, after a swarm at every site.
+        metrics: every row of the record, sorted, because sites report in any order.
         params: the final model.
     """
 
@@ -78,7 +78,7 @@ class Outcome:
 
     @classmethod
     def read(cls, server: Path, sites: Iterable[Path]) -> Outcome:
-        """Take it from the server's folder of a run and from the sites' folders, wherever those are."""
+        """Read it from the server's folder of a run and from the sites' folders, wherever those are."""
         paths = [folder / "global_model.safetensors" for folder in (server, *sites)]
         found = {path.parent.name: path for path in paths if path.is_file()}
         digests = {place: hashlib.sha256(path.read_bytes()).hexdigest() for place, path in found.items()}
@@ -87,7 +87,7 @@ class Outcome:
         return cls(digests, sorted(rows), read_file(next(iter(found.values()))))
 
     def measured(self, site: str) -> bool:
-        """Whether the site has reported a metric."""
+        """Return whether the site has reported a metric."""
         return any(json.loads(row)["site"] == site for row in self.metrics)
 
 
@@ -104,7 +104,7 @@ class Project:
         return path
 
     def recipe(self, script: str = ECHO, **arguments):
-        """A NumPy FedAvg recipe whose script is given as text."""
+        """Return a NumPy FedAvg recipe whose script is given as text."""
         path = self.write("client.py", script)
         defaults = {
             "name": "case",
@@ -128,7 +128,7 @@ class Project:
         return Outcome.read(folder / "server", sorted((folder / "sites").iterdir()))
 
     def poc(self, script: str, *, clients: int = 2, env: dict | None = None, **recipe) -> tuple[str, Path, str]:
-        """Run a recipe in PocEnv, in a process of its own; return status, folder and what it printed."""
+        """Run a recipe in PocEnv, in a separate process; return status, folder and output."""
         self.write("client.py", script)
         self.write("job.py", POC_JOB)
         arguments = {"min_clients": clients, "num_rounds": 1, **recipe}
@@ -139,7 +139,7 @@ class Project:
         return status, Path(folder), done.stdout + done.stderr
 
     def python(self, *arguments: str, cwd: Path | None = None, timeout: float = 60, **environment: str):
-        """Run Python as a user would, in a process of its own."""
+        """Run Python as a user would, in a separate process."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=cwd or self.folder,
@@ -157,7 +157,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind():
-    """Every test ends with the processes with which it began."""
+    """Check that every test ends with the processes that it started with."""
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     yield
     gone, left = psutil.wait_procs(
@@ -192,12 +192,12 @@ NOISE = """
 
 
 class Gate:
-    """Where scripts of one round wait until the test lets them through.
+    """A gate where scripts of one round wait until the test lets them through.
 
     Args:
         path: of the socket.
-        decide: told the site, its process and how often it has asked, on a thread of its own; the script goes on when
-            this returns.
+        decide: called with the site, its process and its number of calls, on a separate thread; the script continues
+            when this returns.
     """
 
     def __init__(self, path: Path, decide: Callable[[str, int, int], None]) -> None:
@@ -234,7 +234,7 @@ class Gate:
 
 
 class Hospital:
-    """A federation of real processes, with jobs for it; in a folder with a short name, for the sake of sockets."""
+    """A federation of real processes, with jobs for it, in a folder with a short path (for sockets)."""
 
     def __init__(self, sites: int, *, port: int = 0, listen: int = 0, **more_settings) -> None:
         from flare_runtime.poc import Poc
@@ -299,13 +299,13 @@ class Hospital:
         return self.job(NOISE, [str(gate.path) if gate else "", str(gated_round if gate else -1)], **options)
 
     def run(self, job: Job) -> tuple[dict, str]:
-        """Run a job to its end; return what the server says of it, and the digest of its model."""
+        """Run a job to its end; return the server's record of it, and the digest of its model."""
         with self.admin() as admin:
             submitted = admin.submit(job)
         return self.result(submitted["id"])
 
     def result(self, job_id: str) -> tuple[dict, str]:
-        """Wait for a job, over new connections when the server is killed."""
+        """Wait for a job, reconnecting when the server is killed."""
         found = self.wait(job_id)
         with self.admin() as admin:
             folder = admin.download(job_id, self.folder / "results" / job_id)
@@ -313,7 +313,7 @@ class Hospital:
         return found, hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else ""
 
     def outcome(self, job: Job) -> Outcome:
-        """Run a job to its end, which has to be a good one."""
+        """Run a job to its end, which must be a success."""
         with self.admin() as admin:
             job_id = admin.submit(job)["id"]
         found, _ = self.result(job_id)
@@ -326,12 +326,12 @@ class Hospital:
             return admin.wait(job_id, timeout_s=60)
 
     def kill(self, name: str) -> None:
-        """Kill the server or a site's client, and start it again."""
+        """Kill the server or a site's client, and restart it."""
         self.end(name)
         self.restart(name)
 
     def restart(self, name: str) -> None:
-        """Start the server or a site's client, which was killed."""
+        """Restart the server or a site's client after a kill."""
         from flare_runtime.processes.daemon import start_daemon
 
         kind = "server" if name == "server" else "client"
@@ -345,7 +345,7 @@ class Hospital:
         self.wait_gone(pid)
 
     def wait_disconnected(self, name: str) -> None:
-        """Wait until the server has noticed that a site is gone."""
+        """Wait until the server has noticed that a site is disconnected."""
         found = threading.Event()
         while True:
             with self.admin() as admin:
@@ -355,17 +355,17 @@ class Hospital:
             found.wait(0.1)
 
     def kit(self, name: str) -> Path:
-        """The kit of the server or a site."""
+        """Return the kit of the server or a site."""
         return self.poc.project_folder / "server" if name == "server" else self.poc.folder / "sites" / name
 
     def stop(self, name: str) -> None:
-        """Stop the server or a site's client in order."""
+        """Stop the server or a site's client gracefully."""
         from flare_runtime.processes.daemon import stop_daemon
 
         stop_daemon("server" if name == "server" else "client", self.kit(name))
 
     def wait_for_events(self, job_id: str, *wanted: dict) -> None:
-        """Wait until such things have happened in a run, in this order."""
+        """Wait until these events have happened in a run, in this order."""
         left = list(wanted)
         with self.admin() as admin:
             for text in admin.read(job_id, "events.jsonl", follow=True):
@@ -377,7 +377,7 @@ class Hospital:
         raise AssertionError(f"{left} did not happen in {job_id}")
 
     def wait_gone(self, pid: int) -> None:
-        """Wait until a process that was killed, or ends with one that was, is no more."""
+        """Wait until a killed process, or one that ends with it, is gone."""
         for daemon in self.poc._daemons:
             if daemon.process.pid == pid:
                 daemon.process.wait(20)
@@ -391,7 +391,7 @@ class Hospital:
         assert has_ended, f"process {pid} goes on"
 
     def job_process(self) -> int:
-        """The process of the only job at the server."""
+        """Return the process of the only job at the server."""
         pid = self.poc.status()["server"]
         children = [each for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()]
         (child,) = children
@@ -419,7 +419,7 @@ PERSISTOR = textwrap.dedent("""
 
 @pytest.fixture(scope="session")
 def postgresql():
-    """The URL of an empty PostgreSQL, started for the tests."""
+    """The URL of an empty PostgreSQL server started for the tests."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("needs PostgreSQL; apt-get install postgresql")
@@ -442,7 +442,7 @@ def postgresql():
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request):
-    """Settings of a server: with each kind of database; that of PostgreSQL is emptied first."""
+    """A server's settings with each kind of database; the PostgreSQL database is emptied first."""
     if request.param == "sqlite":
         return {}
     import sqlalchemy as sa
@@ -471,14 +471,14 @@ def hospital():
 
 
 class Shell:
-    """A terminal in a folder of its own, in which ``flare`` is run."""
+    """A shell in its own folder, in which ``flare`` is run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.commands = 0
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
         self.environment["XDG_CACHE_HOME"] = str(folder / "cache")
-        self.environment["OMP_NUM_THREADS"] = "1"  # sites of one machine, and bits that do not depend on its cores
+        self.environment["OMP_NUM_THREADS"] = "1"  # sites share one machine, and results must not depend on its cores
 
     def flare(self, *words: str | Path, code: int = 0) -> str:
         self.commands += 1
@@ -490,7 +490,7 @@ class Shell:
         return done.stdout if code == 0 else done.stderr
 
     def retry(self, *words: str | Path) -> None:
-        """Run a command until it succeeds: what was just started may not listen yet."""
+        """Run a command until it succeeds: a process that has just started may not listen yet."""
         command = [sys.executable, "-m", "flare_runtime.cli", *map(str, words)]
         for _ in range(20):
             if subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True).returncode == 0:
@@ -498,7 +498,7 @@ class Shell:
         raise AssertionError(f"{words} does not succeed")
 
     def processes(self) -> list[psutil.Process]:
-        """Those whose command line names the folder."""
+        """Return the processes whose command line names the folder."""
         return [
             process
             for process in psutil.process_iter(["cmdline"])

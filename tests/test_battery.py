@@ -1,8 +1,8 @@
-"""The battery: every recipe with every way to send, to take part, to start and to be disturbed.
+"""The battery: every recipe with every codec, mode of participation, start and disturbance.
 
 Each row of factors ends as its plain loop in ``battery/loops.py`` does, within the bound of its codec, or is refused
-by name when the recipe is made. To add a recipe, add a line to ``RECIPES``. CI runs rows in which any two values of
-different factors meet; with FLARE_SLOW_TESTS in the environment, all rows.
+by name when the recipe is made. To add a recipe, add a line to ``RECIPES``. CI runs rows that cover all pairs of
+values of different factors; with FLARE_SLOW_TESTS in the environment, all rows.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Line:
 
     Attributes:
         cls: the recipe's class.
-        loop: makes the loop, given who took part and how.
-        arguments: those of the recipe that belong to the algorithm.
-        refuses: by factor, a value's beginning and what the refusal says.
-        amplifies: by how much an error of float32 may have grown at the end.
+        loop: creates the loop, given the participants and their modes.
+        arguments: the recipe's arguments specific to the algorithm.
+        refuses: by factor, the start of a value and the text of the refusal.
+        amplifies: the factor by which a float32 error may have grown at the end.
     """
 
     cls: type
@@ -115,7 +115,7 @@ RECIPES = {
             excluded=("head",),
         ),
         ADAM,
-        amplifies=100.0,  # a step does not become smaller with its gradient
+        amplifies=100.0,  # a step does not shrink with its gradient
     ),
     "scaffold": Line(recipes.ScaffoldRecipe, loop(loops.Scaffold), refuses=(NO_QUORUM,)),
     "scaffold-weights-exclude": Line(
@@ -172,7 +172,7 @@ def name_of(row: Mapping[str, Any]) -> str:
 
 
 def refusal(row: Mapping[str, Any]) -> str | None:
-    """What the refusal of a row says, one of several if more than one thing is wrong; None if it must run."""
+    """Return the text of a row's refusal, one of several if more than one thing is wrong; None if it must run."""
     texts = [
         text
         for factor, beginning, text in RECIPES[row["recipe"]].refuses
@@ -230,7 +230,7 @@ def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
         if value.size < loops.LARGE or not bound:
             assert off.max(initial=0) <= exact, f"{key} is off by {off.max()}"
             continue
-        # Where float32 rounds to the other side of a step than float64, a value is off by a step of the codec.
+        # If float32 and float64 round to different sides of a step, a value is off by one codec step.
         largest = 2 * bound * ROUNDS * 10 * max(1.0, np.abs(value).max())
         assert off.max() <= largest, f"{key} is off by {off.max()}"
         share = np.mean(off > 2e-5 * RECIPES[row["recipe"]].amplifies)
@@ -239,13 +239,13 @@ def check_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("row", rows(FACTORS), ids=name_of)
-def test_a_run_ends_as_its_plain_loop_or_is_refused(project, row):
+def test_a_run_matches_its_plain_loop_or_is_refused(project, row):
     plan: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
-    if row["part"] == "deadline":  # in round 1, the third site answers when round 2 has begun
+    if row["part"] == "deadline":  # in round 1, the third site replies after round 2 has begun
         plan = {"late": [3, 1], "let_go": [1, 2]}
         arguments = {"min_clients": 2, "round_deadline_s": DEADLINE_S}
-    elif row["part"] == "quorum":  # the third site answers in round 2 to what it was given in round 0, before the first
+    elif row["part"] == "quorum":  # the third site replies in round 2 to its task of round 0, before the first
         plan = {"late": [3, 0], "let_go": [1, 2], "last": 3}
         arguments = {"min_clients": 2, "quorum": 2}
     elif row["part"] == "clients_per_round":
@@ -284,7 +284,7 @@ def check_metrics(run: Any, the_loop: Any, models: list[dict], row: Mapping[str,
         each["round"]: each["value"] for each in run.metrics() if each["site"] is None and each["key"] == "accuracy"
     }
     assert [found[round_] for round_ in range(ROUNDS)] == pytest.approx(means, abs=1e-6)
-    if row["part"] != "quorum":  # in which a model is measured in several rounds
+    if row["part"] != "quorum":  # where a model is evaluated in several rounds
         chosen = read_file(best) if best is not None else run.load_model("best")
         check_equal(chosen, models[int(np.argmax(means))], row)
 
@@ -306,7 +306,7 @@ NEWTON = """
 
 
 def newton(taking_part: list[list[tuple[int, int]]], start: np.ndarray) -> np.ndarray:
-    """Newton's method on the rows of those who took part, all in one place; 0.8 of each step."""
+    """Newton's method on the pooled rows of the participants; 0.8 of each step."""
     weights = start
     for sites_ in taking_part:
         rows = np.concatenate([np.random.default_rng(site).normal(size=(60, 4)) for site, _ in sites_])
@@ -321,7 +321,7 @@ def newton(taking_part: list[list[tuple[int, int]]], start: np.ndarray) -> np.nd
 @pytest.mark.parametrize("part", [{}, {"clients_per_round": 2}], ids=["all", "clients_per_round"])
 @pytest.mark.parametrize("codec", [None, "zstd", "int8"])
 @pytest.mark.parametrize("start", ["zeros", "checkpoint"])
-def test_a_sum_of_sites_is_that_of_their_rows(project, part, codec, start):
+def test_a_sum_over_sites_equals_that_over_their_rows(project, part, codec, start):
     sklearn = pytest.importorskip("flare_recipes_sklearn")
     weights = np.zeros(5) if start == "zeros" else np.linspace(-1, 1, 5)
     np.savez(project.folder / "start.npz", weights=weights)
@@ -347,7 +347,7 @@ def test_a_sum_of_sites_is_that_of_their_rows(project, part, codec, start):
 @pytest.mark.deployed
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("row", [row for row in rows(KILLS) if refusal(row) is None], ids=name_of)
-def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
+def test_a_disturbed_run_matches_its_plain_loop(project, hospital, row):
     place = hospital(len(sites.SITES))
     dead = threading.Event()
 
@@ -375,7 +375,7 @@ def test_a_run_that_is_disturbed_ends_as_its_plain_loop(project, hospital, row):
 @pytest.mark.deployed
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize(("name", "victim", "arguments"), RECORDS if SLOW else RECORDS[:3])
-def test_a_run_that_is_disturbed_has_the_record_of_one_that_is_not(project, hospital, name, victim, arguments):
+def test_a_disturbed_run_has_the_record_of_an_undisturbed_one(project, hospital, name, victim, arguments):
     """The same sites are drawn, the same round is the best one, and the run ends after the same round."""
     place = hospital(len(sites.SITES))
     dead = threading.Event()

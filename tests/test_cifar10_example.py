@@ -1,4 +1,4 @@
-"""The data of the example cifar10: how images are read, cut and dealt."""
+"""The data of the example cifar10: how images are read, cropped and distributed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LABELS = np.arange(1000) % 10
     seed=st.integers(0, 2**32),
     counts=st.lists(st.integers(60, 150), min_size=10, max_size=10),
 )
-def test_every_image_is_dealt_to_one_site(sites, alpha, seed, counts):
+def test_every_image_is_assigned_to_one_site(sites, alpha, seed, counts):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(10), counts))
     dealt = data.deal(labels, sites, alpha, seed)
     assert len(dealt) == sites
@@ -39,7 +39,7 @@ def test_every_image_is_dealt_to_one_site(sites, alpha, seed, counts):
     assert min(map(len, dealt)) >= data.LEAST
 
 
-def test_a_deal_depends_on_the_seed_alone():
+def test_the_distribution_depends_only_on_the_seed():
     first, again, other = (data.deal(LABELS, 5, 0.3, seed) for seed in (1, 1, 2))
     assert all(map(np.array_equal, first, again))
     assert not all(map(np.array_equal, first, other))
@@ -47,7 +47,7 @@ def test_a_deal_depends_on_the_seed_alone():
 
 def test_a_smaller_alpha_is_more_uneven():
     def largest_share(alpha):
-        """Of a site's images, those of its commonest class; the mean over sites and seeds."""
+        """Return the share of a site's most common class; the mean over sites and seeds."""
         deals = [data.deal(LABELS, 5, alpha, seed) for seed in range(10)]
         return np.mean([np.bincount(LABELS[mine]).max() / len(mine) for dealt in deals for mine in dealt])
 
@@ -55,7 +55,7 @@ def test_a_smaller_alpha_is_more_uneven():
     assert largest_share(1e6) == pytest.approx(0.1, abs=0.01)
 
 
-def test_what_cannot_be_dealt_says_what_to_change():
+def test_an_impossible_distribution_says_what_to_change():
     with pytest.raises(ValueError, match="larger --alpha or fewer --sites"):
         data.deal(LABELS, 200, 0.1)
 
@@ -76,7 +76,7 @@ def test_batches_are_scaled_and_the_same_for_the_same_seed():
 
 
 def cifar10_bytes(images, labels):
-    """As CIFAR-10's page describes a file: of each image the label, its red, its green, its blue, row by row."""
+    """Return a file as described on CIFAR-10's page: per image the label, then red, green and blue, row by row."""
     records = []
     for image, label in zip(images, labels, strict=True):
         records.append(bytes([label]))
@@ -88,7 +88,7 @@ def cifar10_bytes(images, labels):
 
 @pytest.fixture
 def cifar10(tmp_path):
-    """A folder of two images a file, and what it holds."""
+    """A folder with two images per file, and its contents."""
     generator = np.random.default_rng(0)
     images = generator.integers(256, size=(12, 32, 32, 3), dtype=np.uint8)
     labels = generator.integers(10, size=12)
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_named(cifar10, content, message):
         data.load_images(folder)
 
 
-def test_photographs_are_cut_as_cifar10_is_shaped():
+def test_photographs_are_cropped_to_the_shape_of_cifar10():
     pytest.importorskip("skimage")
     pytest.importorskip("sklearn")
     images, labels, test_images, test_labels = data.load_images()
@@ -148,7 +148,7 @@ def test_photographs_are_cut_as_cifar10_is_shaped():
 
 
 def test_no_pixel_is_in_training_and_test(monkeypatch):
-    """Of a photograph in which every pixel has a value of its own, no value is on both sides."""
+    """In a photograph with unique pixel values, no value is on both sides."""
     pixels = np.arange(300 * 451 * 3, dtype=np.int64).reshape(300, 451, 3)
     monkeypatch.setattr(data, "photographs", lambda: [pixels] * 10)
     images, _, test_images, _ = data.cut_photographs()

@@ -52,7 +52,7 @@ def execute(tmp_path, rounds=12, step=0.5, **arguments):
     ("codec", "share", "error"),
     [(None, 1.0, 3e-4), ("fp16", 0.5, 1e-3), ("bf16", 0.5, 6e-3), ("int8", 0.254, 0.01), ("int8+zstd", 0.254, 0.01)],
 )
-def test_training_converges_with_fewer_bytes_both_ways(tmp_path, codec, share, error):
+def test_training_converges_with_fewer_bytes_in_both_directions(tmp_path, codec, share, error):
     found, sent, received = execute(tmp_path, compression=codec)
     assert found.dtype == np.float32
     assert np.abs(found - TARGET).max() < error
@@ -61,7 +61,7 @@ def test_training_converges_with_fewer_bytes_both_ways(tmp_path, codec, share, e
 
 
 def test_topk_of_differences_converges_by_error_feedback(tmp_path):
-    # A value waits some ten rounds for its turn, so the step must be small: what waits grows meanwhile.
+    # A value waits some ten rounds to be sent and grows meanwhile, so the step must be small.
     topk = {"compression": "topk:0.1", "params_transfer_type": "DIFF"}
     found, sent, received = execute(tmp_path, rounds=150, step=0.04, **topk)
     assert received < 0.21
@@ -85,7 +85,7 @@ def test_each_direction_has_its_own_codec(tmp_path):
         ({"both": "int8"}, "task"),
     ],
 )
-def test_what_cannot_work_is_refused_at_construction(tmp_path, compression, match):
+def test_invalid_settings_are_refused_at_construction(tmp_path, compression, match):
     with pytest.raises(RecipeError, match=match):
         execute(tmp_path, compression=compression)
 
@@ -106,7 +106,7 @@ def test_a_diverged_site_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_the_offer_of_a_task_ends_when_all_sites_have_it(tmp_path, monkeypatch, external):
+def test_the_offer_of_a_task_ends_once_all_sites_have_it(tmp_path, monkeypatch, external):
     """When the last result of a round is averaged, every site has said that it has the task, through filters too."""
     open_offers: list[int] = []
     original = WeightedMean.add

@@ -1,4 +1,4 @@
-"""Federated averaging against the closed form, and the same bits from every way to run it."""
+"""Federated averaging against the closed form, bit-identical in every way to run it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def data(tmp_path):
 
 
 def centralised(data, rounds: int) -> np.ndarray:
-    """Full-batch gradient descent on the rows of all sites in one place; each row counts the same."""
+    """Full-batch gradient descent on the pooled rows of all sites; each row counts equally."""
     x = np.concatenate([data[f"{site}-x"] for site in SIZES])
     y = np.concatenate([data[f"{site}-y"] for site in SIZES])
     weights = np.zeros(6)

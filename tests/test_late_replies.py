@@ -1,4 +1,4 @@
-"""Replies that come when all rounds are done: nobody wants them, and the scripts that made them must learn that."""
+"""Replies after the last round: they are not wanted, and their scripts must be told."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRAIN = """
         flare.send(flare.FLModel(params={key: value + 1 for key, value in model.params.items()}))
     print("the script has ended")
 """
-LARGE = 100_000  # numbers, of which a site keeps what it sends until the server has fetched it
+LARGE = 100_000  # numbers, enough that a site holds its reply until the server has fetched it
 
 
 @pytest.mark.timeout(60)

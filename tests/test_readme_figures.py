@@ -1,4 +1,4 @@
-"""README's table of other systems says what docs/performance.md has measured."""
+"""README's comparison table matches the measurements in docs/performance.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rows(path: Path) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
 
 
-def test_every_figure_of_readmes_table_stands_in_the_table_of_measurements():
+def test_every_figure_in_readmes_table_is_in_the_table_of_measurements():
     readme = rows(ROOT / "README.md")
     start = next(index for index, row in enumerate(readme) if row[0].startswith("work, on"))
     table = readme[start + 1 : start + 9]

@@ -26,7 +26,7 @@ def sample(tmp_path):
 
 
 def run(folder: Path) -> tuple[str, bytes]:
-    """Return what job.py prints last, and the bytes of the global model."""
+    """Return job.py's last line of output, and the bytes of the global model."""
     done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
@@ -47,7 +47,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("printed", "other"), OTHERS)
 def test_other_options_change_no_line_of_the_script_and_no_bit_of_the_model(sample, printed, other, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a process of its own sums with as many threads as there are cores
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a separate process sums with as many threads as there are cores
     job = sample / "job.py"
     seeded = "import torch\n\ntorch.manual_seed(0)\n" + job.read_text()
     job.write_text(seeded)

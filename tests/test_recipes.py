@@ -1,4 +1,4 @@
-"""What all recipes have in common: names, order, defaults and meaning of arguments, and what becomes of them."""
+"""Common properties of all recipes: names, order, defaults and meaning of arguments, and their effect."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SCRIPT = """
 """
 
 
-# In a process of its own: in this one, TensorFlow would keep all later tests from forking workers.
+# In a separate process: in this one, TensorFlow would prevent all later tests from forking workers.
 DESCRIBE = """
 import importlib, inspect, json
 from flare_core import Recipe
@@ -176,7 +176,7 @@ def test_a_site_without_data_takes_part(make, project, name):
     assert np.isfinite(outcome.params["w"]).all()
 
 
-def test_every_recipe_comes_to_the_same_in_the_simulator_and_across_processes(make, project, hospital):
+def test_every_recipe_gives_the_same_result_in_the_simulator_and_across_processes(make, project, hospital):
     place = hospital()
     for name in NUMPY:
         recipe = make(name)

@@ -1,4 +1,4 @@
-"""Every recipe for PyTorch with a real network and rows: in both environments, and at sites that lack something."""
+"""Every PyTorch recipe with a real network and data: in both environments, and at sites with missing data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPES = {
     "ScaffoldRecipe": {},
     "SwarmLearningRecipe": {},
 }
-EVALUATIONS = {"CrossSiteEvalRecipe", "FedEvalRecipe"}  # they leave the model as it was
+EVALUATIONS = {"CrossSiteEvalRecipe", "FedEvalRecipe"}  # they leave the model unchanged
 
 NETWORK = """
     from torch import nn
@@ -98,7 +98,7 @@ SCRIPT = """
 
 @pytest.fixture
 def make(project):
-    """Makes a recipe by name, after giving each site its rows: 40 digits, or those among them that it is to have."""
+    """Create a recipe by name, after giving each site its rows: 40 digits, or the selected ones among them."""
     import flare_recipes_pt
 
     network = runpy.run_path(str(project.write("network.py", NETWORK)))["network"]
@@ -120,7 +120,7 @@ def make(project):
 
 
 def check(name, outcome):
-    """The model is one of finite numbers, and training has changed it, its counters among them."""
+    """Check that the model is finite and that training has changed it, including its counters."""
     assert all(np.isfinite(value).all() for value in outcome.params.values())
     assert outcome.measured("site-1")
     seen = int(outcome.params["1.num_batches_tracked"])
@@ -157,10 +157,10 @@ def test_a_site_without_rows_takes_part_and_changes_nothing(make, project, name)
 
 
 @pytest.mark.timeout(300)  # three processes of every run import torch
-def test_every_recipe_comes_to_the_same_in_the_simulator_and_across_processes(make, project, hospital):
+def test_every_recipe_gives_the_same_result_in_the_simulator_and_across_processes(make, project, hospital):
     place = hospital()
     for name in RECIPES:
         recipe = make(name)
-        # Here every worker imports torch anew, so one has to do.
+        # Every worker imports torch again here, so use one.
         simulated = project.outcome(recipe, num_threads=1, share_processes=True)
         assert place.outcome(recipe.job()) == simulated, name

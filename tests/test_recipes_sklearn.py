@@ -1,4 +1,4 @@
-"""Every recipe for scikit-learn with real rows: in both environments, and at sites that lack something."""
+"""Every scikit-learn recipe with real data: in both environments, and at sites with missing data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flare_core import JobFailed
 
 datasets = pytest.importorskip("sklearn.datasets")
 
-RADIUS, TEXTURE, SMOOTHNESS = 0, 1, 4  # of the nuclei in a sample; they overlap, so that no step is singular
+RADIUS, TEXTURE, SMOOTHNESS = 0, 1, 4  # of the nuclei in a sample; the classes overlap, so no step is singular
 RECIPES = {
     "FedAvgRecipe": (
         {"classes": [0, 1], "num_features": 3},
@@ -72,7 +72,7 @@ SCRIPT = """
 
 @pytest.fixture
 def make(project):
-    """Makes a recipe by name, after giving each site its rows: 60 samples, or those that it is to have."""
+    """Create a recipe by name, after giving each site its rows: 60 samples, or the selected ones among them."""
     import flare_recipes_sklearn
 
     table, labels = datasets.load_breast_cancer(return_X_y=True)
@@ -89,12 +89,12 @@ def make(project):
         return getattr(flare_recipes_sklearn, name)(train_script=script, train_args=train_args, **values)
 
     def check(outcome, rows):
-        """The model puts most of all samples on the right side; or, without labels, is the mean of all rows there."""
+        """Check that the model classifies most samples correctly or, without labels, is the mean of all rows."""
         params = outcome.params
         if "centers" in params:
             assert np.isfinite(params["centers"]).all()
             assert params["counts"].min() > 0
-            assert params["counts"].sum() == 2 * rows  # in each round after the one that finds where to start
+            assert params["counts"].sum() == 2 * rows  # in each round after the one that finds the starting point
             return
         if "support_x" in params:
             from flare_recipes_sklearn import svm_of
@@ -137,7 +137,7 @@ def test_a_site_without_rows_takes_part_and_changes_nothing(make, project, name)
     assert outcome.models == project.outcome(make(name, min_clients=1), 1).models
 
 
-def test_every_recipe_comes_to_the_same_in_the_simulator_and_across_processes(make, project, hospital):
+def test_every_recipe_gives_the_same_result_in_the_simulator_and_across_processes(make, project, hospital):
     place = hospital()
     for name in RECIPES:
         recipe = make(name)

@@ -1,4 +1,4 @@
-"""Experiment tracking and what else is added to a recipe, from the script to the files, in every environment."""
+"""Experiment tracking and other additions to a recipe, from the script to the files, in every environment."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def tracked(project):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_recipe_that_is_tracked_has_every_number_in_its_tracker(project, tracked, workers):
+def test_a_tracked_recipe_has_every_number_in_its_tracker(project, tracked, workers):
     folder = tracked().execute(project.env(num_threads=workers)).get_result()
     assert scalars(folder / "server" / "tensorboard") == FOUND
 
 
-def test_tracking_stays_with_a_job_that_is_exported_and_loaded(project, tracked, tmp_path):
+def test_tracking_survives_export_and_loading_of_a_job(project, tracked, tmp_path):
     recipe = tracked(client_side=True, tracking_config={"folder": "board"})
     job = load_job(export_job(recipe.job(), tmp_path / "jobs"))
     folder = project.env().deploy(job).get_result()
@@ -71,7 +71,7 @@ def test_tracking_stays_with_a_job_that_is_exported_and_loaded(project, tracked,
 def test_tracking_changes_nothing_else(project, tracked):
     plain = project.recipe(SCRIPT, num_rounds=2).execute(project.env())
     run = tracked(client_side=True).execute(project.env())
-    rows = [sorted(each.metrics(), key=str) for each in (plain, run)]  # logs come as they come
+    rows = [sorted(each.metrics(), key=str) for each in (plain, run)]  # log values arrive in any order
     assert rows[0] == rows[1]
     assert run.load_model()["numpy_key"].tolist() == plain.load_model()["numpy_key"].tolist()
 
@@ -84,7 +84,7 @@ def test_tracking_changes_nothing_else(project, tracked):
         ({"tracking_config": "board"}, "tracking_config is a str"),
     ],
 )
-def test_a_configuration_that_the_receiver_does_not_take_is_refused(tracked, options, message):
+def test_a_configuration_that_the_receiver_does_not_accept_is_refused(tracked, options, message):
     with pytest.raises(RecipeError, match=message):
         tracked(**options)
 
@@ -96,7 +96,7 @@ def test_the_same_tracker_twice_is_refused(tracked):
     add_experiment_tracking(recipe, "tensorboard", client_side=True, server_side=False)
 
 
-def test_a_log_after_the_reply_belongs_to_the_round_that_the_site_is_in(project):
+def test_a_log_after_the_reply_belongs_to_the_sites_current_round(project):
     script = SCRIPT + "        flare.log('late', 1.0)\n"
     run = project.recipe(script, num_rounds=3).execute(project.env())
     late = [(row["site"], row["round"]) for row in run.metrics() if row["key"] == "late"]
@@ -104,14 +104,14 @@ def test_a_log_after_the_reply_belongs_to_the_round_that_the_site_is_in(project)
 
 
 class Remembers(Observer):
-    """Writes down what it is told, and warns."""
+    """Records its events, and warns."""
 
     def attach(self, run):
         run.events.subscribe(RunStarted, lambda event: run.warn("watched"))
         run.events.subscribe(RunEnded, lambda event: (run.folder / "end.txt").write_text(f"{run.site} {event.outcome}"))
 
 
-def test_observers_are_told_of_the_end_at_the_server_and_at_sites(project, capsys):
+def test_observers_are_notified_of_the_end_at_the_server_and_at_sites(project, capsys):
     recipe = project.recipe(SCRIPT)
     recipe.add_server_component("observer", Remembers())
     recipe.add_client_component("observer", Remembers(), clients=["site-2"])
@@ -124,7 +124,7 @@ def test_observers_are_told_of_the_end_at_the_server_and_at_sites(project, capsy
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_observers_are_told_of_the_end_when_another_site_fails(project, external):
+def test_observers_are_notified_of_the_end_when_another_site_fails(project, external):
     fails = SCRIPT.replace("        writer.", "        1 / (number - 1)\n        writer.")
     recipe = project.recipe(fails, launch_external_process=external)
     recipe.add_client_component("observer", Remembers())
@@ -169,7 +169,7 @@ SEES = """
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 @pytest.mark.parametrize("exported", [False, True], ids=["as it is", "exported"])
-def test_files_settings_and_types_are_where_the_script_looks(project, tmp_path, external, exported):
+def test_files_settings_and_types_are_where_the_script_expects_them(project, tmp_path, external, exported):
     project.write("elsewhere/note.txt", "seen")
     project.write("elsewhere/extra.py", POINT)
     project.write("elsewhere/seeing.py", SEES)
@@ -231,7 +231,7 @@ def test_processes_track_as_the_simulator_does(project, kind):
     pytest.importorskip("tensorboard")
     project.write("client.py", LISTS + SCRIPT)
     project.write("job.py", POC)
-    for name in ("server", "client"):  # not beside the script, where they would travel anyway
+    for name in ("server", "client"):  # not next to the script, where they would be sent anyway
         project.write(f"files/{name}.txt", name)
     done = project.python("job.py", kind, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Known vulnerabilities and licences of the third-party distributions of an environment: audit.py SITE_PACKAGES."""
+"""Check an environment for known vulnerabilities and incompatible licences: audit.py SITE_PACKAGES."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
-# Licences under which a distribution can be used by, and shipped beside, one under Apache-2.0.
+# Licences of dependencies that are compatible with Apache-2.0.
 COMPATIBLE = re.compile(
     r"apache|bsd|mit\b|mit-|isc|psf|python software|hpnd|zlib|unlicense|public domain|cc0|0bsd|mpl|mozilla|lgpl|lesser",
     re.IGNORECASE,
@@ -19,7 +19,7 @@ OWN = "flare-"
 
 
 def licence_of(distribution: Distribution) -> str:
-    """What a distribution says of its licence, in one line."""
+    """Return a distribution's licence, in one line."""
     metadata = distribution.metadata
     if expression := metadata.get("License-Expression"):
         return expression
@@ -30,7 +30,7 @@ def licence_of(distribution: Distribution) -> str:
 
 
 def check_licences(folder: str) -> list[str]:
-    """Print a table; return the distributions whose licence somebody should read."""
+    """Print a table of licences; return the distributions whose licence needs a review."""
     found = {each.metadata["Name"]: each for each in distributions(path=[folder])}
     doubtful = []
     for name in sorted(found, key=str.lower):
@@ -40,19 +40,19 @@ def check_licences(folder: str) -> list[str]:
         is_compatible = COMPATIBLE.search(licence) is not None
         if not is_compatible:
             doubtful.append(name)
-        print(f"{name:<32} {found[name].version:<16} {licence}{'' if is_compatible else '   <- read it'}")
+        print(f"{name:<32} {found[name].version:<16} {licence}{'' if is_compatible else '   <- review'}")
     return doubtful
 
 
 def check_vulnerabilities(folder: str) -> bool:
-    """Ask what is known against what is installed; whether there was an answer, and nothing is."""
+    """Query vulnerability databases; return True if one answered and knows of no vulnerability."""
     for service in ("pypi", "osv"):
         command = [sys.executable, "-m", "pip_audit", "--path", folder, "-s", service, "-f", "json", "--timeout", "15"]
         done = subprocess.run([*command, "--progress-spinner", "off"], capture_output=True, text=True)
         try:
             found = json.loads(done.stdout)["dependencies"]
         except (ValueError, KeyError):
-            reason = (done.stderr.strip() or "nothing was said").splitlines()[-1][:200]
+            reason = (done.stderr.strip() or "no error message").splitlines()[-1][:200]
             print(f"{service} gave no answer: {reason}", file=sys.stderr)
             continue
         others = [each for each in found if not each["name"].startswith(OWN)]
@@ -62,8 +62,8 @@ def check_vulnerabilities(folder: str) -> bool:
             continue
         return _report(others, unknown)
     print(
-        "None of the services answers from here, so nothing is known of vulnerabilities; run 'tools/dev audit' on a"
-        " machine that reaches one of them, or set HTTPS_PROXY.",
+        "No vulnerability database could be reached; run 'tools/dev audit' on a machine that can reach one, or set"
+        " HTTPS_PROXY.",
         file=sys.stderr,
     )
     return False
@@ -76,18 +76,18 @@ def _report(found: list[dict[str, Any]], unknown: list[str]) -> bool:
                 f"{each['name']} {each['version']}: {weakness['id']}, fixed in {weakness['fix_versions'] or 'nothing'}"
             )
     if unknown:
-        print(f"nothing is known of: {', '.join(unknown)}", file=sys.stderr)
+        print(f"not in the database: {', '.join(unknown)}", file=sys.stderr)
     return not unknown and not any(each.get("vulns") for each in found)
 
 
 def main() -> int:
-    """Check both; the exit code is 1 if either needs somebody to look."""
+    """Run both checks; the exit code is 1 if either needs a review."""
     folder = str(Path(sys.argv[1]).resolve())
     doubtful = check_licences(folder)
-    is_well = check_vulnerabilities(folder)
+    is_clean = check_vulnerabilities(folder)
     if doubtful:
-        print(f"licences to be read: {', '.join(doubtful)}", file=sys.stderr)
-    return 0 if is_well and not doubtful else 1
+        print(f"licences to review: {', '.join(doubtful)}", file=sys.stderr)
+    return 0 if is_clean and not doubtful else 1
 
 
 if __name__ == "__main__":

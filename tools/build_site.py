@@ -1,9 +1,8 @@
-"""Build the documentation as a site: the README files, docs/, and a reference made of the docstrings.
+"""Build the documentation site from the README files, docs/ and the docstrings.
 
-Usage: build_site.py [folder], site/ if left out. Fails at a link that leads nowhere.
+Usage: build_site.py [folder], by default site/. Broken links are errors.
 
-The pages keep the places that they have in the repository, so their links hold; a link to a folder becomes one to its
-README.md.
+Pages keep their paths in the repository, so relative links work; a link to a folder becomes a link to its README.md.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 
 def collect(pages: Path) -> None:
-    """Copy what is read, or linked to, and write the pages of the reference."""
+    """Copy all pages and the files they link to, and write the reference pages."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.splitlines():
         source = ROOT / name
@@ -87,7 +86,7 @@ def collect(pages: Path) -> None:
 
 
 def with_pages_for_folders(source: Path) -> str:
-    """A page's text, with each link to a folder leading to the page of that folder."""
+    """Return a page's text with links to folders replaced by links to their README.md."""
 
     def linked(match: re.Match[str]) -> str:
         place = source.parent / match["target"]
@@ -98,7 +97,7 @@ def with_pages_for_folders(source: Path) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Called by mkdocs: leave out of a page what docstrings say to Sphinx alone."""
+    """Remove Sphinx roles from a page; mkdocs calls this hook."""
     return ROLE.sub("<code>", html)
 
 

@@ -1,9 +1,9 @@
-"""Count what the packages hold: lines, public names, dependencies, sizes of modules and functions.
+"""Count the packages' lines, public names, dependencies, and sizes of modules and functions.
 
 Usage: tools/census.py [--rev REVISION] prints a Markdown table for the working tree, or for a revision of it.
 
-Lines are those of code: neither blank, nor comment, nor docstring. Public names are those in the ``__all__`` of a
-package's ``__init__.py`` files. Sizes of modules and functions are in lines, all of them counted.
+Lines of code exclude blank lines, comments and docstrings. Public names are those in the ``__all__`` of a package's
+``__init__.py`` files. Sizes of modules and functions count all lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(slots=True)
 class Census:
-    """What one package holds."""
+    """The counts of one package."""
 
     lines: int = 0
     tests: int = 0
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def table(root: Path) -> str:
-    """Markdown: a row for each package, one for all of them."""
+    """Return a Markdown table with a row for each package and one for the total."""
     found = {path.name: census(path) for path in sorted((root / "packages").iterdir())}
     total = Census(
         sum(each.lines for each in found.values()),
@@ -106,7 +106,7 @@ def census(package: Path) -> Census:
 
 
 def code_lines(text: str, tree: ast.Module) -> set[int]:
-    """Numbers of the lines that hold code."""
+    """Return the numbers of the lines that contain code."""
     passed = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -125,7 +125,7 @@ def code_lines(text: str, tree: ast.Module) -> set[int]:
 
 
 def exported(tree: ast.Module) -> list[str]:
-    """The names in ``__all__``."""
+    """Return the names in ``__all__``."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "__all__" for to in node.targets):
             return [each.value for each in getattr(node.value, "elts", []) if isinstance(each, ast.Constant)]
@@ -133,7 +133,7 @@ def exported(tree: ast.Module) -> list[str]:
 
 
 def dependencies(path: Path) -> tuple[str, ...]:
-    """Third parties that a package brings, its extras left out."""
+    """Return a package's third-party dependencies, without extras."""
     project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     names = [re.split(r"[^A-Za-z0-9_.-]", line)[0].lower() for line in project.get("dependencies", [])]
     return tuple(sorted(name for name in names if not name.startswith("flare-")))

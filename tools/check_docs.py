@@ -1,15 +1,14 @@
-"""Run the runnable snippets of the README files and of docs/, and fail if one fails.
+"""Run the runnable snippets of the README files and docs/, and check their output.
 
-A snippet is a fenced block of Markdown; the words after its language say what to do with it:
+A snippet is a fenced block of Markdown; the words after its language define its use:
 
     ```python runnable                   run it
-    ```python file=client.py             write it to a file, for the snippets below it to use
-    ```python runnable file=job.py       both: write it to that file and run the file
+    ```python file=client.py             write it to a file, for later snippets of the page
+    ```python runnable file=job.py       write it to that file and run the file
     ```sh runnable                       run it with `sh -e`; `python` and `flare` are those of this environment
 
-Each page has one temporary folder for all its snippets, and nothing of FLARE_* in its environment. Blocks without these
-words are only read by people. If a block of `text` is the next thing after a runnable one, it is what the snippet
-prints last, where `…` stands for anything within a line.
+All snippets of a page share one temporary folder and run without FLARE_* variables; other blocks are ignored. A block
+of `text` directly after a runnable one is the expected end of its output, in which `…` matches anything within a line.
 Usage: check_docs.py [page.md ...]; without pages, README.md, packages/*/README.md and docs/**/*.md.
 """
 
@@ -59,7 +58,7 @@ def default_pages() -> list[Path]:
 
 
 def check_page(page: Path) -> list[str | None]:
-    """Run one page's snippets in order; return for each what went wrong, or None."""
+    """Run one page's snippets in order; return an error message or None for each."""
     results: list[str | None] = []
     with tempfile.TemporaryDirectory() as folder:
         for snippet in read_snippets(page.read_text(encoding="utf-8")):
@@ -80,7 +79,7 @@ def name_of(page: Path) -> str:
 
 
 def read_snippets(text: str) -> list[Snippet]:
-    """Return the blocks to write or run, in their order."""
+    """Return the blocks to write or run, in order."""
     snippets = []
     for match in FENCE.finditer(text):
         words = match["words"].split()
@@ -97,7 +96,7 @@ def read_snippets(text: str) -> list[Snippet]:
 
 
 def run(path: Path, folder: Path, snippet: Snippet) -> str | None:
-    """Run a file in its page's folder; return what to print if it fails or ends with other output."""
+    """Run a file in its page's folder; return an error message if it fails or its output differs."""
     command = ["sh", "-e", str(path)] if snippet.language == "sh" else [sys.executable, str(path)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FLARE_")}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
@@ -117,12 +116,12 @@ def run(path: Path, folder: Path, snippet: Snippet) -> str | None:
     if done.returncode:
         return f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
     if snippet.output is not None and not ends_with(done.stdout, snippet.output):
-        return f"it should print\n{snippet.output}\nand printed\n{done.stdout}"
+        return f"expected output\n{snippet.output}\nactual output\n{done.stdout}"
     return None
 
 
 def ends_with(printed: str, expected: str) -> bool:
-    """Whether the last lines printed are those expected; spaces at the end of a line do not count."""
+    """Return True if the last lines match the expected ones, ignoring trailing spaces."""
     lines, last = ([line.rstrip() for line in text.splitlines()] for text in (printed, expected))
     patterns = [".*".join(map(re.escape, line.split("…"))) for line in last]
     return len(lines) >= len(last) and all(map(re.fullmatch, patterns, lines[len(lines) - len(last) :]))

@@ -1,18 +1,19 @@
-"""Check that what is public says what it does, what it takes and what it raises.
+"""Check that public names have docstrings that document their arguments and errors.
 
-Public is what the ``__all__`` of a package's ``__init__.py`` names, of folders within it too, what such a class derives
-from, and what stands in a module without a leading underscore; with the methods and properties of those classes.
+Public names are those in the ``__all__`` of the ``__init__.py`` files of packages and subpackages, the base classes of
+such classes, and module-level names without a leading underscore; also the methods and properties of those classes.
 
-- Each has a docstring that begins with one sentence. A method may go without if a base class describes it, if a
-  protocol of ours describes one of that name, or if the class derives from one that is not ours.
-- An error of ours or of Python's that its body raises stands below ``Raises:``, itself or as one that it is a kind of.
-  A command's docstring is what its help shows, without errors.
-- What users write against is described in full: its arguments stand in the docstring, in backticks or before a colon
-  as in ``Args:``. That is all public of flare-core and the recipes, and elsewhere what ``__all__`` names. A function
-  of two arguments is explained by its signature; those of ``__init__`` and a dataclass's fields belong in the
-  docstring of the class or of one that it derives from. "Those of :func:`…`" and "as for" refer to another docstring;
-  what is "made by" something is not made by users.
-- A ``type: ignore`` names its error code and says why.
+- Each has a docstring that begins with one sentence. A method needs none if a base class documents it, if one of our
+  protocols documents a method of that name, or if the class derives from a third-party class.
+- No docstring, including those of modules and private names, begins with a word of ``NOT_FIRST``: the first line is an
+  imperative or a noun phrase. Packages in ``EXEMPT`` do not follow this rule yet.
+- An exception that the body raises, ours or a built-in one, is listed below ``Raises:``, itself or by a base class. A
+  command's docstring is its help text and lists no exceptions.
+- Public API lists its arguments in the docstring, in backticks or before a colon as in ``Args:``. That is everything
+  public in flare-core and the recipes, and elsewhere the names in ``__all__``. A function of two arguments needs no
+  list; arguments of ``__init__`` and fields of a dataclass belong in the docstring of the class or a base class. "Those
+  of :func:`…`" and "as for" refer to another docstring; users do not create objects "made by" something.
+- A ``type: ignore`` names its error code and gives a reason.
 
 Usage: check_docstrings.py
 """
@@ -30,9 +31,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
-FEW = 2  # arguments that a signature and a sentence explain
-WRITTEN_AGAINST = ("flare-core", "flare-recipes-")
-MARKERS = ("Protocol", "ABC", "Generic")  # bases that describe no method
+FEW = 2  # arguments that need no list
+DOCUMENTED_IN_FULL = ("flare-core", "flare-recipes-")
+NOT_FIRST = re.compile(r"(What|Whether|Those|Have|Takes note|Who|Which)\b")
+EXEMPT = {"flare-core", "flare-deploy", "flare-fobs", "flare-runtime", "flare-tensor-downloader", "flare-transport"}
+MARKERS = ("Protocol", "ABC", "Generic")  # bases that document no methods
 IGNORED_WITH_REASON = re.compile(r"# type: ignore\[[\w, -]+\]\s+# \w")
 IN_BACKTICKS = re.compile(r"`\*{0,2}(\w+)`")
 BEFORE_A_COLON = re.compile(r"^ *((?:\*{0,2}\w+(?:, | and )?)+):(?: |$)", re.MULTILINE)
@@ -43,13 +46,13 @@ Problems: TypeAlias = Iterator[tuple[int, str]]
 
 @dataclass(slots=True)
 class Source:
-    """What the packages' files hold.
+    """The parsed source of all packages.
 
     Attributes:
-        trees: by path.
-        public: by the name of a package, the names that its ``__init__.py`` files export.
-        classes: by package and name.
-        promised: the methods that protocols describe.
+        trees: modules by path.
+        public: the names exported by ``__init__.py`` files, by package.
+        classes: classes by package and name.
+        promised: names of methods that protocols document.
     """
 
     trees: dict[Path, ast.Module] = field(default_factory=dict)
@@ -75,11 +78,11 @@ class Source:
         return source
 
     def find(self, package: str, name: str) -> ast.ClassDef | None:
-        """A class by its name, of this package if it has one."""
+        """Find a class by name, preferably in this package."""
         return self.classes.get((package, name)) or next((c for (_, n), c in self.classes.items() if n == name), None)
 
     def line(self, package: str, name: str) -> Iterator[ast.ClassDef]:
-        """A class, and the classes of ours that it derives from."""
+        """Yield a class and its base classes, as far as they are ours."""
         if node := self.find(package, name):
             yield node
             for base in bases(node):
@@ -87,7 +90,7 @@ class Source:
                     yield from self.line(package, base)
 
     def is_described(self, package: str, owner: str, method: str) -> bool:
-        """Whether what a method does is told elsewhere: by a base class, a protocol, or a library."""
+        """Return True if a base class, a protocol or a third-party library documents a method."""
         line = list(self.line(package, owner))
         foreign = {base for node in line for base in bases(node) if not self.find(package, base)} - {*MARKERS}
         return bool(foreign) or method in self.promised or any(method in described_methods(node) for node in line)
@@ -98,7 +101,7 @@ def main() -> int:
     problems = [
         f"{path.relative_to(ROOT)}:{line}: {problem}"
         for path, tree in source.trees.items()
-        for line, problem in (*check(tree, path, source), *check_ignores(path))
+        for line, problem in (*check(tree, path, source), *check_first_words(tree, path), *check_ignores(path))
     ]
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -113,7 +116,7 @@ def package_of(path: Path) -> str:
 
 
 def exported(tree: ast.Module) -> set[str]:
-    """The names in a module's ``__all__``."""
+    """Return the names in a module's ``__all__``."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "__all__" for to in node.targets):
             return {each.value for each in getattr(node.value, "elts", []) if isinstance(each, ast.Constant)}
@@ -121,7 +124,7 @@ def exported(tree: ast.Module) -> set[str]:
 
 
 def bases(node: ast.ClassDef) -> list[str]:
-    """The names of what a class derives from, without their modules and parameters."""
+    """Return the names of a class's bases, without modules and type parameters."""
     return [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
 
 
@@ -141,8 +144,15 @@ def check_ignores(path: Path) -> Problems:
             yield comment.start[0], "write '# type: ignore[code]  # why'"
 
 
+def check_first_words(tree: ast.Module, path: Path) -> Problems:
+    for node in ast.walk(tree) if package_of(path) not in EXEMPT else ():
+        text = ast.get_docstring(node) if isinstance(node, ast.Module | ast.ClassDef | Function) else None
+        if match := NOT_FIRST.match(text or ""):
+            yield getattr(node, "lineno", 1), f"the docstring begins with {match[0]!r}; use an imperative or a noun"
+
+
 def check(tree: ast.Module, path: Path, source: Source) -> Problems:
-    """Yield what is wrong in a file, and in which line."""
+    """Yield the problems of a file with their line numbers."""
     package = package_of(path)
     is_open = not any(re.match(r"_(?!_init__)", part) for part in path.relative_to(ROOT).parts)
     for node in tree.body:
@@ -150,18 +160,18 @@ def check(tree: ast.Module, path: Path, source: Source) -> Problems:
             continue
         is_exported = node.name in source.public[package]
         if is_exported or (is_open and not node.name.startswith("_")):
-            checker = Checker(package, source, in_full=is_exported or package.startswith(WRITTEN_AGAINST))
+            checker = Checker(package, source, in_full=is_exported or package.startswith(DOCUMENTED_IN_FULL))
             yield from checker.check_class(node) if isinstance(node, ast.ClassDef) else checker.check_function(node)
 
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """Checks one public thing.
+    """A check of one public class or function.
 
     Attributes:
-        package: the one that it belongs to.
-        source: all packages.
-        in_full: whether each argument must be described.
+        package: its package.
+        source: the source of all packages.
+        in_full: require a description of each argument.
     """
 
     package: str
@@ -198,26 +208,26 @@ class Checker:
 
     def check_arguments(self, node: Function | ast.ClassDef, names: list[str], text: str, where: str) -> Problems:
         if self.in_full and not ELSEWHERE.search(text):
-            told = set(IN_BACKTICKS.findall(text))
-            told.update(name for line in BEFORE_A_COLON.findall(text) for name in re.findall(r"\w+", line))
-            if missing := [name for name in names if name not in told]:
-                yield node.lineno, f"{where}: does not say what {', '.join(missing)} is"
+            documented = set(IN_BACKTICKS.findall(text))
+            documented.update(name for line in BEFORE_A_COLON.findall(text) for name in re.findall(r"\w+", line))
+            if missing := [name for name in names if name not in documented]:
+                yield node.lineno, f"{where}: the docstring does not describe {', '.join(missing)}"
 
     def check_raises(self, node: Function, text: str, where: str) -> Problems:
-        told = set(re.findall(r"\w+", text.partition("Raises:")[2]))
+        documented = set(re.findall(r"\w+", text.partition("Raises:")[2]))
         for name in dict.fromkeys(raised(node)):
             kinds = [each.name for each in self.source.line(self.package, name)]
             is_ours, is_builtin = "FlareError" in kinds, hasattr(builtins, name)
-            if (is_ours or is_builtin) and told.isdisjoint([*kinds, name]):
-                yield node.lineno, f"{where}: does not say that it raises {name}"
+            if (is_ours or is_builtin) and documented.isdisjoint([*kinds, name]):
+                yield node.lineno, f"{where}: the docstring does not list {name} below Raises"
 
 
 def check_sentence(node: Function | ast.ClassDef, name: str) -> Problems:
     text = ast.get_docstring(node)
     if not text:
-        yield node.lineno, f"{name}: there is no docstring"
+        yield node.lineno, f"{name}: the docstring is missing"
     elif not re.search(r"[.:?!…]\)?$", text.partition("\n\n")[0]):
-        yield node.lineno, f"{name}: the docstring begins with no sentence"
+        yield node.lineno, f"{name}: the docstring does not begin with a sentence"
 
 
 def parameters(node: Function) -> list[str]:
@@ -226,7 +236,7 @@ def parameters(node: Function) -> list[str]:
 
 
 def fields(node: ast.ClassDef) -> list[str]:
-    """The fields of a dataclass that are its arguments."""
+    """Return the fields of a dataclass that are arguments of its constructor."""
     return [
         each.target.id
         for each in node.body
@@ -239,7 +249,7 @@ def fields(node: ast.ClassDef) -> list[str]:
 
 
 def raised(node: ast.AST) -> Iterator[str]:
-    """The names of the errors that are raised in a body, not in functions within it."""
+    """Yield the names of exceptions raised in a body, without nested functions."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Function | ast.Lambda | ast.ClassDef):
             continue

@@ -1,20 +1,19 @@
-"""Run every example as its README says, in a copy of its folder, and compare with the output shown there.
+"""Run every example as its README shows, in a copy of its folder, and compare the output.
 
 A README shows each run as a fenced block:
 
     ```console
     $ python job.py
-    what it prints
+    the output
     ```
 
-What is printed must have the same lines. Numbers may differ, as may digests, run folders and plots, which are made of
-numbers;
-what a number must reach stands in a comment of the README:
+The printed lines must be the same, except for numbers, digests, run folders and plots. A comment in the README sets a
+bound for a number:
 
     <!-- at least 0.9: accuracy on 360 digits -->
     <!-- at most 0.1: largest error -->
 
-Usage: check_examples.py [folder ...]; without folders, all folders below examples/ that hold a job.py.
+Usage: check_examples.py [folder ...], by default all folders below examples/ that contain a job.py.
 """
 
 from __future__ import annotations
@@ -49,11 +48,11 @@ def main(arguments: list[str]) -> int:
 
 
 def check(folder: Path) -> list[str]:
-    """Run the commands of one example; return what is wrong."""
+    """Run the commands of one example; return the problems."""
     name = folder.relative_to(ROOT)
     readme = folder / "README.md"
     if not readme.is_file():
-        return [f"{name}: there is no README.md"]
+        return [f"{name}: README.md is missing"]
     text = readme.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
     if not any(block["command"] == "job.py" for block in blocks):
@@ -91,12 +90,12 @@ def run(command: list[str], folder: Path) -> tuple[int, str]:
 
 
 def differences(expected: str, printed: str) -> str:
-    """Return how the lines differ, apart from what may differ; nothing if they do not."""
+    """Return a diff of the lines with their variable parts masked; empty if they match."""
     return "\n".join(difflib.unified_diff(shape(expected), shape(printed), "README.md", "printed", lineterm="", n=1))
 
 
 def shape(text: str) -> list[str]:
-    """The lines with numbers and folders masked, without plots and empty lines."""
+    """Return the lines with numbers and folders masked, without plots and empty lines."""
     lines = (re.sub(r"\S*flare-runs\S*", "FOLDER", line) for line in text.splitlines())
     return [
         re.sub(r"\s+", " ", NUMBER.sub("#", DIGEST.sub("#", line))).strip()
@@ -106,10 +105,10 @@ def shape(text: str) -> list[str]:
 
 
 def missed_bars(readme: str, printed: str) -> list[str]:
-    """Return which numbers that the README promises were not reached."""
+    """Return the README's bounds that the printed numbers violate."""
     bars = list(BAR.finditer(readme))
     if not bars:
-        return ["README.md promises no number; add a comment such as <!-- at least 0.9: accuracy on -->"]
+        return ["README.md sets no bound for a number; add a comment such as <!-- at least 0.9: accuracy on -->"]
     problems = []
     for bar in bars:
         lines = [line for line in printed.splitlines() if bar["label"] in line]

@@ -1,7 +1,7 @@
-"""Weigh what is installed, and check that packages of ours are imported from there, in the version wanted.
+"""Measure an environment, and check that our packages are imported from it in the expected version.
 
-Run it with the Python of an environment that holds nothing else: check_installed.py [--lean] VERSION PACKAGE...
-With --lean, it must also be what README.md promises of flare-recipes-np: small, and without a framework.
+Run it with the Python of an otherwise empty environment: check_installed.py [--lean] VERSION PACKAGE...
+With --lean, also check what README.md promises for flare-recipes-np: a small installation without torch.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def main(arguments: list[str]) -> None:
 
 def check_lean(installed: list[str], size: int) -> None:
     if "torch" in installed:
-        sys.exit("flare-recipes-np brings torch")
+        sys.exit("flare-recipes-np installs torch")
     if len(installed) > MOST_DISTRIBUTIONS:
-        sys.exit(f"flare-recipes-np brings more than {MOST_DISTRIBUTIONS} distributions")
+        sys.exit(f"flare-recipes-np installs more than {MOST_DISTRIBUTIONS} distributions")
     if size > MOST_BYTES:
-        sys.exit(f"flare-recipes-np takes more than {MOST_BYTES / 1e6:.0f} MB")
+        sys.exit(f"flare-recipes-np needs more than {MOST_BYTES / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -43,19 +43,19 @@ def main() -> int:
         return 0
     if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
         return 0
-    print("docs/guide/client-api.md is not what the docstrings say; run tools/client_api_page.py")
+    print("docs/guide/client-api.md does not match the docstrings; run tools/client_api_page.py")
     return 1
 
 
 def page() -> str:
-    """The whole page.
+    """Return the page's text.
 
     Raises:
-        ValueError: the Client API has a name that no group of this page holds.
+        ValueError: a name of the Client API is in no group of this page.
     """
     left_out = set(client.__all__) - {name for names in GROUPS.values() for name in names} - NOT_FOR_SCRIPTS
     if left_out:
-        raise ValueError(f"tools/client_api_page.py has no place for {', '.join(sorted(left_out))}")
+        raise ValueError(f"tools/client_api_page.py has no group for {', '.join(sorted(left_out))}")
     _, _, rules = inspect.cleandoc(client.__doc__ or "").partition("\n\n")
     loop, _, rules = rules.partition("\n\nThe rules")
     parts = [HEAD, "```python", inspect.cleandoc(loop), "```", "", markdown(f"The rules{rules}")]
@@ -81,7 +81,7 @@ def page() -> str:
 
 
 def entry(thing: Any, name: str) -> Iterator[str]:
-    """One function or class, from its signature and its docstring."""
+    """Yield the entry of a function or class, from its signature and docstring."""
     if inspect.isclass(thing) and hasattr(thing, "__members__"):
         yield from (f"### {name}", "", markdown(inspect.cleandoc(thing.__doc__ or "")), "")
         yield ", ".join(f"`{member}`" for member in thing.__members__)
@@ -95,7 +95,7 @@ def entry(thing: Any, name: str) -> Iterator[str]:
 
 
 def items(text: str) -> Iterator[str]:
-    """The entries of a section as a list; a text without names as it is."""
+    """Yield the entries of a section as a Markdown list, or a text without names unchanged."""
     if not re.match(r"[\w*]+(, [\w*]+)*: ", text):
         yield markdown(text)
         return
@@ -105,21 +105,21 @@ def items(text: str) -> Iterator[str]:
 
 
 def signature(thing: Callable[..., Any]) -> str:
-    """How it is called, without the modules of the types."""
+    """Return the signature without the modules of types."""
     found = inspect.signature(thing)
     kept = [each for each in found.parameters.values() if each.name != "self"]
     return re.sub(r"'", "", str(found.replace(parameters=[each.replace(default=Plain.of(each)) for each in kept])))
 
 
 class Plain:
-    """A default value that shows itself as people write it."""
+    """A default value whose representation is its source code."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
     @classmethod
     def of(cls, parameter: inspect.Parameter) -> Any:
-        """The parameter's default, if it has one."""
+        """Wrap a parameter's default, if it has one."""
         return parameter.default if parameter.default is parameter.empty else cls(parameter.default)
 
     def __repr__(self) -> str:
@@ -129,7 +129,7 @@ class Plain:
 
 
 def markdown(text: str) -> str:
-    """Docstrings mark code with two backticks, and name classes and functions with a role."""
+    """Convert the double backticks and roles of docstrings to Markdown."""
     text = re.sub(r":(?:func|meth):`~?(?:[\w.]*\.)?(\w+)`", r"`\1()`", text)
     return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
 

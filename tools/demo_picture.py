@@ -1,7 +1,7 @@
-"""Draw what the demo prints in a terminal: docs/demo.svg, the picture in README.md.
+"""Draw the demo's terminal output as docs/demo.svg, the picture in README.md.
 
-Runs hello-pt on a pseudo-terminal, as a reader would, and draws the bar as it was about the middle of the run, which
-the summary replaces, and then what stays on the screen. The environment of `tools/dev demo` has what it needs.
+Runs hello-pt on a pseudo-terminal and draws the progress bar from the middle of the run, then the final screen. Run it
+with the Python of `tools/dev demo`.
 Usage: demo_picture.py
 """
 
@@ -20,8 +20,8 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = 88  # as wide as the longest line, that of the bar
-# No font of its own: a picture that fetches fonts shows none of them on a page that forbids it.
+COLUMNS = 88  # the width of the longest line, the progress bar
+# No web fonts, since pages may forbid images to fetch them.
 CODE_FORMAT = """\
 <svg viewBox="0 0 {terminal_width} {terminal_height}" xmlns="http://www.w3.org/2000/svg" role="img"
   aria-label="A terminal: the progress bar of tools/dev demo, and its summary with a plot of the accuracy by round">
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def run_on_a_terminal() -> str:
-    """Return all that hello-pt writes to a terminal."""
+    """Return everything that hello-pt writes to a terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "job.py"],
@@ -72,12 +72,12 @@ def run_on_a_terminal() -> str:
 def read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 1 << 16)
-    except OSError:  # how Linux says that the other end of a terminal is closed
+    except OSError:  # on Linux, the other end of the terminal is closed
         return b""
 
 
 def screen(written: str) -> tuple[list[str], list[str]]:
-    """Return the lines that were erased again and the lines that stay, colours included."""
+    """Return the erased and the remaining lines, with their colours."""
     erased, lines = [], [""]
     for part in re.split(r"(\r\n|\n|\r|\x1b\[1A|\x1b\[2K)", written):
         if part in ("\r\n", "\n"):

@@ -1,10 +1,10 @@
-"""A day of a federation in an hour: random jobs, while processes are killed and paused, and connections cut.
+"""Stress a federation with random jobs while processes are killed or paused and connections are cut.
 
 Usage: tools/faults.py [--minutes 60] [--seed 0] [--sites 6] [--at-once 3] [--every 4] [--plot faults.svg]
 
-Every job must end as it was planned to: finished, with the model, metrics and tables of the same job where nothing
-disturbs it; or failed for the planned reason; or aborted. Jobs and faults are drawn from the seed and printed. Exits
-with 1 if anything is wrong, and keeps the federation's folder then.
+Every job must end as planned: finished, with the model, metrics and tables of the same job run without faults; or
+failed for the planned reason; or aborted. Jobs and faults are drawn from the seed and printed. Exits with 1 if anything
+is wrong, and then keeps the federation's folder.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from flare_runtime.processes.daemon import environment_for
 from holdings import KINDS, Curve, Sample, measure, plot
 
 SAMPLE_S = 5.0
-END_S = 60.0  # within which everything of the jobs must have ended when the last one has
+END_S = 60.0  # time for all processes of jobs to end after the last job
 LINK_GRACE_S = 10.0
-LEAKED = {"threads": 24, "sockets": 3, "files": 8}  # more than this beyond what a daemon held at first
+LEAKED = {"threads": 24, "sockets": 3, "files": 8}  # allowed growth of a daemon
 
 
 class Sampler:
-    """Measures the daemons while they live; a process that was started again begins a new curve."""
+    """A sampler of the daemons' resources; a restarted daemon begins a new curve."""
 
     def __init__(self, federation: Federation) -> None:
         self._federation = federation
@@ -49,14 +49,14 @@ class Sampler:
             self.take()
 
     def take(self) -> dict[str, Sample]:
-        """Measure those that are there."""
+        """Measure the running daemons."""
         found = {}
         for name, daemon in list(self._federation.daemons.items()):
             pid = daemon.process.pid
             try:
                 sample = measure(psutil.Process(pid), (time.monotonic() - self._began) / 60)
             except (psutil.Error, OSError):
-                continue  # it was killed, and counts as gone until it is started again
+                continue  # killed and not yet restarted
             curve = self.curves.setdefault((name, pid), Curve("#0b62a4" if name == "server" else "#bbb"))
             curve.samples.append(sample)
             found[name] = sample
@@ -68,17 +68,17 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sites", type=int, default=6)
-    parser.add_argument("--at-once", type=int, default=3, help="jobs that are submitted before one has ended")
-    parser.add_argument("--every", type=float, default=4, help="seconds from fault to fault, on average")
+    parser.add_argument("--at-once", type=int, default=3, help="jobs that run at the same time")
+    parser.add_argument("--every", type=float, default=4, help="mean seconds between faults")
     parser.add_argument("--plot", type=Path, default=Path("faults.svg"))
-    parser.add_argument("--faults", nargs="*", help="only these kinds")
+    parser.add_argument("--faults", nargs="*", help="only these kinds of faults")
     parser.add_argument("--jobs", nargs="*", help="only these kinds of jobs")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which a job counts as hanging")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="flare-faults-"))
     (folder / "tmp").mkdir()
     os.environ.update({**environment_for(1), "TMPDIR": str(folder / "tmp")})
-    tempfile.tempdir = None  # so that the variable is read again
+    tempfile.tempdir = None  # makes tempfile read TMPDIR again
     problems = run(folder, options)
     if problems:
         print(f"\n{len(problems)} problems; the federation's folder is kept: {folder}")
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def run(folder: Path, options: argparse.Namespace) -> list[str]:
-    """Let it all happen; return what is wrong."""
+    """Run jobs and faults; return the problems."""
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -111,7 +111,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[str]:
         threads[0].join()
         judge.finish()
         problems = [*judge.problems, *faults.problems, *left_running(federation)]
-        over.wait(LINK_GRACE_S + 5)  # until connections that were cut are given up
+        over.wait(LINK_GRACE_S + 5)  # until cut connections have been dropped
         last = sampler.take()
     finally:
         over.set()
@@ -132,7 +132,7 @@ def run(folder: Path, options: argparse.Namespace) -> list[str]:
 
 
 def begin(folder: Path, sites: int, say: object) -> Federation:
-    """Start a federation behind a network that can be made to fail."""
+    """Start a federation behind a faulty network."""
     listen = free_port()
     network = FaultyNetwork(listen)
     poc = Poc(folder / "poc")
@@ -155,7 +155,7 @@ def free_port() -> int:
 
 
 def left_running(federation: Federation) -> list[str]:
-    """Processes of jobs that go on although all jobs have ended."""
+    """Return a problem for each job process that still runs after all jobs have ended."""
     _, alive = psutil.wait_procs(
         [each for name in ("server", *federation.poc.sites) for each in federation._below(name)], timeout=END_S
     )
@@ -163,7 +163,7 @@ def left_running(federation: Federation) -> list[str]:
 
 
 def leaks(first: dict[str, Sample], last: dict[str, Sample]) -> list[str]:
-    """Daemons that hold more than at first, now that nothing is to do."""
+    """Return a problem for each resource of an idle daemon that has grown."""
     return [
         f"{name} holds {getattr(sample, kind)} {kind}, and held {getattr(first[name], kind)} at first"
         for name, sample in last.items()
@@ -173,7 +173,7 @@ def leaks(first: dict[str, Sample], last: dict[str, Sample]) -> list[str]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Processes and temporary files that are left when the federation was stopped."""
+    """Return a problem for each process and file left behind by the stopped federation."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         if process.pid != os.getpid() and str(folder) in " ".join(process.info["cmdline"] or ()):

@@ -1,4 +1,4 @@
-"""The faults of tools/faults.py: what is killed, paused, stopped or cut, drawn at random, and put right again."""
+"""Random faults for tools/faults.py: kill, pause, stop or cut something, then recover from it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KINDS = {
     "the server's disk is full": 2,
     "the tracker stalls": 2,
 }
-"""Each kind of fault, and how often it is drawn."""
+"""The kinds of faults with their relative frequencies."""
 COLOURS = {
     "kill": "#d33",
     "pause": "#e90",
@@ -48,28 +48,28 @@ COLOURS = {
 }
 START_TRIES = 20
 NO_LIMIT = -1
-DISK_S = 6.0  # for at most so long the disk is full
-LATE_S = 5.0  # what came of a full disk may be told so much later
+DISK_S = 6.0  # longest time that the disk is full
+LATE_S = 5.0  # longest delay until the effects of a full disk are reported
 
 
 @dataclass
 class Federation:
-    """A federation whose daemons come and go, behind a network that fails."""
+    """A federation with restartable daemons behind a faulty network."""
 
     poc: Poc
     network: FaultyNetwork
     say: Callable[[str], None]
     tracker: Tracker
     daemons: dict[str, RunningDaemon] = field(default_factory=dict)
-    full: list[list[float]] = field(default_factory=list)  # when the server's disk was full: from, until
+    full: list[list[float]] = field(default_factory=list)  # start and end of each time that the server's disk was full
     restarts: int = 0
 
     def kit(self, name: str) -> Path:
-        """The kit of the server or a site."""
+        """Return the kit of the server or a site."""
         return self.poc.project_folder / "server" if name == "server" else self.poc.folder / "sites" / name
 
     def start(self, name: str) -> None:
-        """Start a daemon, once more if it gives up because nobody answers, as a service manager would."""
+        """Start a daemon, and retry like a service manager if it gives up because nobody answers."""
         for _ in range(START_TRIES):
             try:
                 kind = "server" if name == "server" else "client"
@@ -80,24 +80,24 @@ class Federation:
         raise RuntimeError(f"{name} could not be started {START_TRIES} times")
 
     def was_full(self, since: float) -> bool:
-        """Whether the server's disk was full after a time of the clock."""
+        """Return True if the server's disk was full at any time since ``since``."""
         return any(until + LATE_S > since for _, until in self.full)
 
     def fill_disk(self) -> None:
-        """Let the server's processes, and those that they start, write no file any more: a quota that needs no rights.
+        """Stop the server's processes and their children from writing files, by a limit that needs no privileges.
 
-        The system says "File too large" where a disk that is full has no space left; all else is the same.
+        The only difference from a full disk is the error, "File too large" instead of "No space left on device".
         """
         self.full.append([time.time(), float("inf")])
         self._limit_files(0)
 
     def free_disk(self) -> None:
-        """Let them write again."""
+        """Allow the server's processes to write again."""
         self._limit_files(NO_LIMIT)
         self.full[-1][1] = time.time()
 
     def _limit_files(self, size: int) -> None:
-        for found in (self._daemon, self._below):  # the daemon first: what it starts from then on is as it is
+        for found in (self._daemon, self._below):  # the daemon first, since new children inherit its limit
             for process in found("server"):
                 try:
                     process.rlimit(psutil.RLIMIT_FSIZE, (size, NO_LIMIT))
@@ -105,16 +105,16 @@ class Federation:
                     continue
 
     def jobs_processes(self, name: str) -> list[psutil.Process]:
-        """The processes of jobs below a daemon."""
+        """Return the job processes of a daemon."""
         return [each for each in self._below(name) if ".job_process" in " ".join(each.cmdline())]
 
     def scripts(self) -> list[psutil.Process]:
-        """The processes of scripts that run outside those of their jobs."""
+        """Return the processes of scripts that run outside their job processes."""
         found = [each for name in self.poc.sites for each in self._below(name)]
         return [each for each in found if any(word.endswith("client.py") for word in each.cmdline())]
 
     def processes(self) -> list[psutil.Process]:
-        """All processes: daemons, jobs and scripts."""
+        """Return all processes: daemons, jobs and scripts."""
         names = ("server", *self.poc.sites)
         return [each for name in names for each in (*self._daemon(name), *self._below(name))]
 
@@ -132,12 +132,12 @@ class Federation:
 
 
 class Faults:
-    """Injects faults until it is told to end, each drawn from the seed and its number.
+    """An injector of faults, each drawn from the seed and its number, that runs until it is told to end.
 
     Attributes:
-        marks: when each happened, for the plot.
-        counts: how many of each kind.
-        problems: what went wrong with the putting right.
+        marks: times of the faults, for the plot.
+        counts: number of faults by kind.
+        problems: errors during injection or recovery.
     """
 
     def __init__(self, federation: Federation, *, seed: int, every_s: float, kinds: list[str] | None = None) -> None:
@@ -155,7 +155,7 @@ class Faults:
         self.problems: list[str] = []
 
     def run(self) -> None:
-        """Inject, until :meth:`end` is called; then return when all is right again."""
+        """Inject faults until :meth:`end` is called, then wait for recovery and return."""
         number = 0
         while not self._over.wait(Random(f"{self._seed} pause {number}").expovariate(1 / self._every_s)):
             random = Random(f"{self._seed} fault {number}")
@@ -165,14 +165,14 @@ class Faults:
         self._pool.shutdown(wait=True)
 
     def end(self) -> None:
-        """Inject no more."""
+        """Stop injecting faults."""
         self._over.set()
 
     def _inject(self, number: int, kind: str, random: Random) -> None:
         try:
             what = self._do(kind, random)
         except psutil.NoSuchProcess:
-            return  # it has ended by itself while it was chosen
+            return  # it ended before the fault
         except Exception as error:
             self.problems.append(f"fault {number}, {kind}: {error!r}")
             return
@@ -185,14 +185,14 @@ class Faults:
         self.counts[kind] += 1
 
     def _do(self, kind: str, random: Random) -> str:
-        """Do a fault and put it right; say what was done, or nothing if there was nothing to do it to."""
+        """Inject a fault and recover from it; return a description, or an empty string if it had no target."""
         federation, sites = self._federation, self._federation.poc.sites
         pause_s = random.uniform(0, 6)
         if "tracker" in kind:
             self._note(kind)
             federation.tracker.stall(is_cut=random.random() < 0.3)
             self._over.wait(3 * pause_s)
-            federation.tracker.go_on()
+            federation.tracker.resume()
             return f"for {3 * pause_s:.1f} s"
         if "disk" in kind:
             return self._fill_disk(kind, min(pause_s, DISK_S))
@@ -204,9 +204,9 @@ class Faults:
             return f"{federation.network.cut(random, everybody='all' in kind)} connections"
         if kind.startswith("stall"):
             self._note(kind)
-            count, go_on = federation.network.stall(random, everybody="all" in kind)
+            count, resume = federation.network.stall(random, everybody="all" in kind)
             self._over.wait(2 * pause_s)
-            go_on()
+            resume()
             return f"{count} connections for {2 * pause_s:.1f} s"
         found = {
             "kill a job's process at a site": lambda: federation.jobs_processes(random.choice(sites)),
@@ -252,7 +252,7 @@ class Faults:
             daemon = self._federation.daemons[name]
             os.kill(daemon.process.pid, signal.SIGKILL if kind.startswith("kill") else signal.SIGTERM)
             daemon.process.wait(60)
-            daemon.stop()  # which closes its leash
+            daemon.stop()  # closes its leash
             self._over.wait(pause_s)
             self._federation.start(name)
             self._federation.restarts += 1

@@ -1,6 +1,6 @@
-"""The jobs of tools/faults.py: how each is drawn, how it must end, and what its model and its record must be.
+"""Random jobs for tools/faults.py, with their expected outcome, model and record.
 
-Run as a program, this runs one job where nothing disturbs it, in the simulator, and prints what came of it.
+Run as a program, this runs one job without faults in the simulator and prints its outcome.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SCRIPT = """
         control = {"w": -change / 10} if model.optimizer_params else None
         flare.send(flare.FLModel(params={"w": w + change}, optimizer_params=control, metrics={"accuracy": accuracy}))
 """
-"""Adds to a model random numbers, from the global generator or one of its own, or the site's number."""
+"""Adds random numbers from the global generator or its own one, or the site's number, to a model."""
 
 RECIPES = {
     "FedAvg": ("FedAvgRecipe", {}),
@@ -86,27 +86,27 @@ RECIPES = {
     "deadline": ("FedAvgRecipe", {"round_deadline_s": 3.0}),
     "quorum": ("FedAvgRecipe", {}),
 }
-"""By kind of job, its recipe; the last four spare sites, so what is right depends on who has answered."""
-SPARING = ("Swarm", "spared", "deadline", "quorum")
+"""Recipes by kind of job; the last four tolerate missing sites, so the right model depends on which replied."""
+TOLERANT = ("Swarm", "spared", "deadline", "quorum")
 ROUNDLESS = ("FedEval", "cross-site")
 FLAWS = ("raises", "exits", "NaN", "shape", "leaves", "exits with 0")
 TRACKER = Path(__file__).with_name("faults_tracking.py")
 SIZES = (10, 10, 10, 1_000, 100_000, 5_000_000)
-MOST_BYTES = 150_000_000  # that a job moves to each site
+MOST_BYTES = 150_000_000  # transferred to each site by a job
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One job, as it was drawn.
+    """A randomly drawn job.
 
     Attributes:
-        flaw: how the script of a site fails in a round, if it does.
-        abort_s: after how many seconds an administrator aborts it; None if nobody does.
-        afterwards: what is done with it when it has ended: ``delete``, ``clone``, or nothing.
-        pause_s: how long a script takes for a task.
-        numbers: what the script adds: see SCRIPT.
-        is_tracked: whether the server tells a tracker.
-        is_watched: whether a command waits for it all the time.
+        flaw: the way in which a site's script fails; empty if it does not.
+        abort_s: seconds after which an administrator aborts it; None if not aborted.
+        afterwards: action after its end: ``delete``, ``clone``, or none.
+        pause_s: duration of a task in the script.
+        numbers: the numbers that the script adds; see SCRIPT.
+        is_tracked: the server reports to a tracker.
+        is_watched: a command waits for the job from its start.
     """
 
     number: int
@@ -133,13 +133,13 @@ class Plan:
         kind = random.choice(list(RECIPES))
         size = random.choice(SIZES)
         rounds = 1 if kind in ROUNDLESS else max(1, min(random.randint(1, 30), MOST_BYTES // (8 * size)))
-        # A job of these many tasks, one after the other, goes on for some seconds; longer rounds would seldom end.
+        # Pauses are chosen so that the tasks in turn take some seconds; with longer rounds, few would end.
         in_turn = {"Cyclic": rounds * sites, "FedEval": 1, "cross-site": 2 * sites}.get(kind, rounds)
-        is_sparing = kind in SPARING
+        is_tolerant = kind in TOLERANT
         external = random.random() < 0.4
         flaw = random.choice(FLAWS)
-        is_flawed = random.random() < 0.15 and not is_sparing and kind not in ROUNDLESS
-        is_flawed &= (kind, flaw) != ("median", "NaN")  # which a median is there to bear
+        is_flawed = random.random() < 0.15 and not is_tolerant and kind not in ROUNDLESS
+        is_flawed &= (kind, flaw) != ("median", "NaN")  # a median tolerates NaN
         is_aborted = random.random() < 0.12 and not is_flawed
         return cls(
             number=number,
@@ -147,10 +147,10 @@ class Plan:
             sites=sites,
             rounds=rounds,
             size=size,
-            min_clients=sites - random.randint(1, 3) if is_sparing else sites,
+            min_clients=sites - random.randint(1, 3) if is_tolerant else sites,
             pause_s=round(random.uniform(0.02, 8.0 / in_turn), 3),
             external=external,
-            numbers="site" if is_sparing else "own" if external else random.choice(("global", "own")),
+            numbers="site" if is_tolerant else "own" if external else random.choice(("global", "own")),
             flaw=flaw if is_flawed else "",
             flawed_site=random.randint(1, sites),
             flawed_round=random.randrange(rounds) if is_flawed else -1,
@@ -162,16 +162,16 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """The job's name, which no other one has."""
+        """The job's unique name."""
         return f"job-{self.number}"
 
     @property
     def outcome(self) -> str:
-        """For the table at the end: what is to become of it."""
+        """The planned outcome, for the table at the end."""
         return self.flaw or ("abort" if self.abort_s is not None else "finish")
 
     def recipe(self, script: Path, *, is_disturbed: bool, tracker: int = 0) -> Recipe:
-        """Make the recipe; an undisturbed run takes no longer than it must.
+        """Create the recipe; without faults, its scripts do not pause.
 
         Args:
             tracker: the port of the tracker.
@@ -201,7 +201,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What has come of a job that finished: the digest of its model, its record, and its table of evaluations."""
+    """The outcome of a finished job: digests of its models, its record, and its table of evaluations."""
 
     models: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
@@ -209,7 +209,7 @@ class Outcome:
 
     @classmethod
     def read(cls, run: Path, models: list[Path]) -> Outcome:
-        """Read it from a run's folder; ``models`` are the places where one may lie."""
+        """Read the outcome from a run's folder; ``models`` are possible paths of its model."""
         table = run / "server" / "cross_site_evaluation.json"
         return cls(
             sorted({hashlib.sha256(path.read_bytes()).hexdigest() for path in models if path.is_file()}),
@@ -219,13 +219,13 @@ class Outcome:
 
 
 def problems_of(plan: Plan, job: Mapping[str, Any], run: Path, models: list[Path], expected: Outcome) -> list[str]:
-    """Say what is wrong with a job that has ended.
+    """Return the problems of a job that has ended.
 
     Args:
-        job: as the server has it.
-        run: the folder that was downloaded.
-        models: where its final model may lie.
-        expected: of the same job, undisturbed.
+        job: the server's description of the job.
+        run: the downloaded folder.
+        models: possible paths of its final model.
+        expected: the outcome of the same job without faults.
     """
     summary = json.loads((run / "summary.json").read_text())
     found = [] if summary["outcome"] == job["state"] else [f"its summary says {summary['outcome']}"]
@@ -237,8 +237,8 @@ def problems_of(plan: Plan, job: Mapping[str, Any], run: Path, models: list[Path
         return found
     if job["state"] != "finished":
         return [*found, f"it {job['state']}: {job['reason']}"]
-    if plan.kind in SPARING:
-        return found + _sparing_problems(plan, rows, models)
+    if plan.kind in TOLERANT:
+        return found + _tolerant_problems(plan, rows, models)
     outcome = Outcome.read(run, models)
     for name in ("models", "metrics", "table"):
         if getattr(outcome, name) != getattr(expected, name):
@@ -267,8 +267,8 @@ def _flaw_problems(plan: Plan, job: Mapping[str, Any]) -> list[str]:
     return [f"{site} {plan.flaw} in round {plan.flawed_round}, but it {job['state']}: {job['reason']}"]
 
 
-def _sparing_problems(plan: Plan, rows: list[dict[str, Any]], models: list[Path]) -> list[str]:
-    """Each site adds its number, so the record says what the model must be, but where late replies count, too."""
+def _tolerant_problems(plan: Plan, rows: list[dict[str, Any]], models: list[Path]) -> list[str]:
+    """Check the model against the record, since each site adds its number; late replies only allow bounds."""
     found = []
     rounds = sorted(row["round"] for row in rows if row["site"] is None)
     if rounds != list(range(plan.rounds)):
@@ -277,14 +277,14 @@ def _sparing_problems(plan: Plan, rows: list[dict[str, Any]], models: list[Path]
     for row in rows:
         if row["site"] is not None:
             by_round[row["round"]].append(row["value"])
-    fewest = 1 if plan.kind == "quorum" else plan.min_clients  # of which those that are lost are not waited for
+    fewest = 1 if plan.kind == "quorum" else plan.min_clients  # lost sites are not waited for
     if few := [round_ for round_, values in by_round.items() if len(values) < fewest]:
-        found.append(f"fewer than {fewest} sites have replied in the rounds {few}")
+        found.append(f"fewer than {fewest} sites replied in the rounds {few}")
     present = {path: read_file(path)["w"] for path in models if path.is_file()}
     if not present:
         return [*found, "there is no model"]
     lowest, highest = plan.rounds, plan.rounds * plan.sites
-    # A quorum counts late replies, too; in a swarm, what a site has made can be lost after its metrics were noted.
+    # A quorum also counts late replies; in a swarm, a contribution can be lost after its metrics were recorded.
     if plan.kind not in ("quorum", "Swarm") and not few:
         lowest = highest = sum(float(np.mean(values)) for values in by_round.values())
     for path, value in present.items():
@@ -295,14 +295,14 @@ def _sparing_problems(plan: Plan, rows: list[dict[str, Any]], models: list[Path]
 
 
 def write_script(folder: Path) -> Path:
-    """Write the script of all jobs."""
+    """Write the script that all jobs share."""
     path = folder / "client.py"
     path.write_text(textwrap.dedent(SCRIPT))
     return path
 
 
 def undisturbed(plan: Plan) -> Outcome:
-    """Run a job in the simulator, which takes a process without threads."""
+    """Run a job in the simulator, which needs a process without threads."""
     with tempfile.TemporaryDirectory(prefix="flare-undisturbed-") as scratch:
         recipe = plan.recipe(write_script(Path(scratch)), is_disturbed=False)
         env = SimEnv(num_clients=plan.sites, num_threads=1, workspace_root=scratch)

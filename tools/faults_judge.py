@@ -1,4 +1,4 @@
-"""The administrator of tools/faults.py: submits jobs, waits for them, and says which have not ended as they should."""
+"""The administrator of tools/faults.py: submits jobs, waits for them, and reports wrong outcomes."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from faults_injection import Federation
-from faults_jobs import SPARING, Outcome, Plan, problems_of
+from faults_jobs import TOLERANT, Outcome, Plan, problems_of
 from flare_runtime.admin import Admin, AdminError
 from flare_transport import RemoteError
 
 ResultT = TypeVar("ResultT")
-PAUSE_S = 0.5  # before a server that does not answer is asked again
+PAUSE_S = 0.5  # between attempts to reach the server
 UNDISTURBED_S = 300.0
-SUBMITTED_S = 60.0  # a job can wait for so long, after the disk was full, before it begins to be judged
-WATCHER_S = 90.0  # in which a command that waits must have noticed that a job has ended
+SUBMITTED_S = 60.0  # longest time from a full disk until the judge starts to wait for the job
+WATCHER_S = 90.0  # longest time for a waiting command to notice the end of a job
 CODES = {"finished": 0, "failed": 3, "aborted": 4}
 UNWRITTEN = ("File too large", "cannot be used now", "disk I/O error")
-ENDING_S = 5.0  # a job that ends by itself within this after it was aborted had nothing left to do
+ENDING_S = 5.0  # a job may end by itself within this time after an abort
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a job has ended."""
+    """The end of a job."""
 
     id: str
     kind: str
@@ -42,11 +42,11 @@ class Result:
 
 
 class Judge:
-    """Keeps some jobs going at once.
+    """A judge that keeps several jobs running at once.
 
     Attributes:
-        results: of the jobs that have ended.
-        problems: all that is wrong.
+        results: the results of ended jobs.
+        problems: all problems found.
     """
 
     def __init__(self, federation: Federation, folder: Path, script: Path, options: argparse.Namespace) -> None:
@@ -57,7 +57,7 @@ class Judge:
         self._options = options
         self._number = 0
         self._lock = threading.Lock()
-        self._simulator = threading.Lock()  # one undisturbed run at a time
+        self._simulator = threading.Lock()  # one run without faults at a time
         self._never = threading.Event()
         self._ids: set[str] = set()
         self._deleted: set[str] = set()
@@ -65,12 +65,12 @@ class Judge:
         self.problems: list[str] = []
 
     def run(self, until: float) -> None:
-        """Submit jobs until a time of the monotonic clock; return when they have ended."""
+        """Submit jobs until ``until`` on the monotonic clock; return when they have ended."""
         with ThreadPoolExecutor(self._options.at_once, thread_name_prefix="judge") as pool:
             list(pool.map(lambda _: self._work(until), range(self._options.at_once)))
 
     def finish(self) -> None:
-        """Compare the server's list with what was submitted."""
+        """Compare the server's list with the submitted jobs."""
         states = {job["id"]: job["state"] for job in self._ask(Admin.jobs)}
         expected = {each.id: each.state for each in self.results if each.id not in self._deleted}
         expected |= {id_: "aborted" for id_, state in expected.items() if state == "hanging"}
@@ -110,7 +110,7 @@ class Judge:
             self._delete(id_)
 
     def _conclude(self, plan: Plan, id_: str, expected: Outcome, aborted: float | None) -> bool:
-        """Wait for a job, which may have been aborted at a time, and judge it; false if it has not ended."""
+        """Wait for a job, aborted at ``aborted`` unless None, and judge it; return False if it hangs."""
         began, since = time.monotonic(), time.time()
         watcher = self._watch(id_) if plan.is_watched else None
         try:
@@ -141,29 +141,29 @@ class Judge:
         return found["state"] != "hanging"
 
     def _is_of_full_disk(self, reason: str, since: float) -> bool:
-        """Whether a job has failed as it could not be written down, names what could not be, and the disk was full."""
+        """Return True if the disk was full and the job failed with an error that names the file."""
         names_it = "File too large" in reason and "'/" in reason
         return names_it and self._federation.was_full(since - SUBMITTED_S)
 
     def _watch(self, id_: str) -> subprocess.Popen[str]:
-        """Have a command wait for a job, whatever happens to the server meanwhile."""
+        """Start a command that waits for a job, whatever happens to the server meanwhile."""
         kit = str(self._federation.poc.admin)
         command = [sys.executable, "-m", "flare_runtime.cli", "job", "wait", id_, "--kit", kit]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def _watched(self, watcher: subprocess.Popen[str], id_: str, state: str) -> list[str]:
-        """Say what is wrong with what the command said, once the job has ended."""
+        """Return the problems of the waiting command after the job has ended."""
         try:
             said, _ = watcher.communicate(timeout=WATCHER_S)
         except subprocess.TimeoutExpired:
             watcher.kill()
             return [f"'flare job wait' still waits for it: {watcher.communicate()[0]}"]
-        if watcher.returncode == CODES.get(state) or "is the server of the project" in said:  # away when it began
+        if watcher.returncode == CODES.get(state) or "is the server of the project" in said:  # no server at its start
             return []
         return [f"'flare job wait' ended with {watcher.returncode} when it {state}: {said}"]
 
     def _abort(self, id_: str, after_s: float) -> float:
-        """Abort a job after a while; return when."""
+        """Abort a job after ``after_s`` seconds; return the time of the abort."""
         self._never.wait(after_s)
         self._ask(lambda admin: admin.abort(id_))
         return time.time()
@@ -173,7 +173,7 @@ class Judge:
         try:
             self._ask(lambda admin: admin.delete(id_))
         except AdminError as error:
-            if "there is no job" not in str(error):  # as is said if the first answer was lost
+            if "there is no job" not in str(error):  # the first answer may have been lost
                 raise
         if (self._federation.kit("server") / "jobs" / id_).exists():
             self._wrong(id_, "it was deleted, and its folder is there")
@@ -186,7 +186,7 @@ class Judge:
         return self._ask(lambda admin: admin.download(id_, self._folder / "results" / f"{id_}-{next(attempts)}"))
 
     def _incomplete(self, id_: str, run: Path) -> list[str]:
-        """What of a run's folder has not come as it is at the server."""
+        """Return a problem for each file of a run that was not downloaded unchanged."""
         there = self._federation.kit("server") / "jobs" / id_ / "run"
         names = {path.relative_to(there) for path in there.rglob("*") if path.is_file()}
         names -= {
@@ -195,20 +195,20 @@ class Judge:
             if name.name == "state.json" or name.name.startswith(("round-", "state-", "best-", "initial"))
         }
         return [
-            f"{name} was not downloaded as it is"
+            f"{name} was not downloaded unchanged"
             for name in sorted(names)
             if not (run / name).is_file() or not filecmp.cmp(there / name, run / name, shallow=False)
         ]
 
     def _once(self, name: str, submit: Callable[[Admin], dict[str, Any]]) -> str:
-        """Submit a job, and not again if it was kept and only the answer was lost."""
+        """Submit a job exactly once, even if the server's answer is lost."""
         while True:
             known = set(self._ids)
             try:
                 with Admin.connect(self._federation.poc.admin) as admin:
                     id_ = str(submit(admin)["id"])
             except AdminError as error:
-                if isinstance(error.__cause__, RemoteError) and not _is_passing(error):
+                if isinstance(error.__cause__, RemoteError) and not _is_temporary(error):
                     raise
                 self._never.wait(PAUSE_S)
                 mine = [job["id"] for job in self._ask(Admin.jobs) if job["name"] == name and job["id"] not in known]
@@ -219,28 +219,28 @@ class Judge:
             return id_
 
     def _ask(self, question: Callable[[Admin], ResultT]) -> ResultT:
-        """Ask the server, again when it was not there."""
+        """Ask the server, and retry while it is unreachable."""
         while True:
             try:
                 with Admin.connect(self._federation.poc.admin) as admin:
                     admin.tell = self._say
                     return question(admin)
             except AdminError as error:
-                if isinstance(error.__cause__, RemoteError) and not _is_passing(error):
+                if isinstance(error.__cause__, RemoteError) and not _is_temporary(error):
                     raise
                 self._never.wait(PAUSE_S)
 
     def _undisturbed(self, plan: Plan) -> Outcome:
-        if plan.kind in SPARING or plan.flaw:
+        if plan.kind in TOLERANT or plan.flaw:
             return Outcome()
         command = [sys.executable, str(Path(__file__).with_name("faults_jobs.py")), json.dumps(asdict(plan))]
         with self._simulator:
             done = subprocess.run(command, capture_output=True, text=True, timeout=UNDISTURBED_S, check=False)
         if done.returncode:
-            raise RuntimeError(f"undisturbed, it failed: {done.stdout}{done.stderr}")
+            raise RuntimeError(f"it failed without faults: {done.stdout}{done.stderr}")
         return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _is_passing(error: AdminError) -> bool:
-    """Whether the server can answer later: it is being stopped, or its disk is full."""
+def _is_temporary(error: AdminError) -> bool:
+    """Return True if the error is temporary: the server is stopping, or its disk is full."""
     return "stopped" in str(error) or any(sign in str(error) for sign in UNWRITTEN)

@@ -1,4 +1,4 @@
-"""A network that fails: what connects to it reaches a server, until a connection is cut or stalled; and a tracker."""
+"""A proxy whose connections can be cut or stalled, and a tracker that can stall."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PIECE_BYTES = 1 << 18
 
 
 class FaultyNetwork:
-    """Forwards connections on this machine to a port, on a thread of its own.
+    """A proxy on its own thread that forwards local connections to a port.
 
     Args:
-        to_port: where the server listens.
+        to_port: the server's port.
     Attributes:
-        port: where clients connect.
+        port: the port for clients.
     """
 
     def __init__(self, to_port: int) -> None:
@@ -31,22 +31,22 @@ class FaultyNetwork:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def cut(self, random: Random, *, everybody: bool) -> int:
-        """Reset one connection, or all; return how many."""
+        """Reset one connection or all; return their number."""
         return self._each(random, everybody, _Connection.reset)
 
     def stall(self, random: Random, *, everybody: bool) -> tuple[int, Callable[[], None]]:
-        """Let nothing through on one connection, or all; return how many, and what ends it."""
+        """Stall one connection or all; return their number and a function that resumes them."""
         stalled: list[_Connection] = []
 
         def stall(connection: _Connection) -> None:
             connection.flows.clear()
             stalled.append(connection)
 
-        def go_on() -> None:
+        def resume() -> None:
             for connection in stalled:
                 self._loop.call_soon_threadsafe(connection.flows.set)
 
-        return self._each(random, everybody, stall), go_on
+        return self._each(random, everybody, stall), resume
 
     def close(self) -> None:
         """End all connections."""
@@ -84,7 +84,7 @@ class FaultyNetwork:
 
 
 class _Connection:
-    """One client's connection, and the one to the server that it is joined to."""
+    """A client's connection and its counterpart to the server."""
 
     def __init__(self, writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
         self._writers = writers
@@ -97,8 +97,8 @@ class _Connection:
             writer.transport.abort()
 
     async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one direction until it ends; the other one ends with it."""
-        with contextlib.suppress(OSError):  # one of both ends has gone, of which the other is told below
+        """Forward one direction until it ends, then end the other one."""
+        with contextlib.suppress(OSError):  # one end has closed; the reset below closes the other
             while piece := await reader.read(PIECE_BYTES):
                 await self.flows.wait()
                 writer.write(piece)
@@ -107,10 +107,10 @@ class _Connection:
 
 
 class Tracker:
-    """A tracker that answers every line with another one, unless it is stalled.
+    """A tracker that answers every line unless it is stalled.
 
     Attributes:
-        port: where it listens.
+        port: the port that it listens on.
     """
 
     def __init__(self) -> None:
@@ -124,10 +124,10 @@ class Tracker:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def stall(self, *, is_cut: bool) -> None:
-        """Answer no more; or cut all connections as well."""
+        """Stop answering; with ``is_cut``, also cut all connections."""
         self._loop.call_soon_threadsafe(self._stall, is_cut)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Answer again."""
         self._loop.call_soon_threadsafe(self._answers.set)
 

@@ -1,4 +1,4 @@
-"""The receiver of the tracked jobs of tools/faults.py, which travels with them: it tells the tracker each number."""
+"""A receiver for tracked jobs of tools/faults.py, shipped with them, that sends each value to the tracker."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flare_runtime.tracking import Entry, Receiver
 
 
 class LineReceiver(Receiver):
-    """Sends a line for each number and waits for the answer to it, for ever.
+    """A receiver that sends a line for each value and waits for an answer without a timeout.
 
     Args:
-        host: of the tracker.
-        port: of the tracker.
+        host: the tracker's host.
+        port: the tracker's port.
     """
 
     tracker, extra = "lines", "none"
@@ -41,4 +41,4 @@ class LineReceiver(Receiver):
         self._lines.write(f"{line}\n")
         self._lines.flush()
         if not self._lines.readline():
-            raise ConnectionError("the tracker has ended the connection")
+            raise ConnectionError("the tracker closed the connection")

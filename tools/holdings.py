@@ -1,4 +1,4 @@
-"""What processes hold over time: memory, threads, sockets and files; measured, and drawn as SVG."""
+"""Measure memory, threads, sockets and files of processes over time, and plot them as SVG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH, HEIGHT, LEFT, GAP = 720, 110, 70, 40
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process held at one time; memory in MiB, what it shares with others counted in part."""
+    """The resources of a process at one time; memory is the proportional set size in MiB."""
 
     minutes: float
     memory: float
@@ -35,7 +35,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happened, as a thin line through all curves."""
+    """An event, drawn as a thin line through all panels."""
 
     minutes: float
     colour: str
@@ -45,7 +45,7 @@ def measure(process: psutil.Process, minutes: float) -> Sample:
     """Measure a process.
 
     Raises:
-        psutil.Error: it is gone.
+        psutil.Error: the process has ended.
     """
     connections = process.net_connections(kind="all")
     return Sample(
@@ -60,10 +60,10 @@ def measure(process: psutil.Process, minutes: float) -> Sample:
 def plot(
     title: str, curves: Sequence[Curve], marks: Iterable[Mark] = (), legend: Iterable[tuple[str, str]] = ()
 ) -> str:
-    """Four panels over time, one above the other, as SVG.
+    """Return an SVG with four panels over time, one below the other.
 
     Args:
-        legend: text and colour of each of its entries.
+        legend: text and colour of each entry.
     """
     curves = [each for each in curves if each.samples]
     end = max((each.samples[-1].minutes for each in curves), default=0.0) or 1.0

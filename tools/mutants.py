@@ -1,11 +1,11 @@
-"""Break the code on purpose, one small change at a time, and see that a test fails.
+"""Mutation tests: break the code, one small change at a time, and check that a test fails.
 
-mutmut makes the changes (mutants) in a copy, .mutants/<package>/, and finds which test calls which function. For each
-mutant these tests run here, in a forked process that imports the package anew, up to the first that fails: so what
-runs while the package is imported is broken too. docs/mutants.md explains what survives.
+mutmut creates the changes (mutants) in a copy, .mutants/<package>/, and records which tests call which function. For
+each mutant these tests run, up to the first failure, in a forked process that imports the package again, so that code
+executed on import is tested too. docs/mutants.md explains the survivors.
 
 Usage: mutants.py [--again] [--jobs N] [package | module ...], as in: mutants.py flare-fobs flare_core.robust
-Exits with 1 if of a package's mutants fewer are killed than LEAST says.
+Exits with 1 if fewer than LEAST per cent of a package's mutants are killed.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LEAST = 85  # per cent of a package's mutants that tests must kill
 
-# What is broken: a package, and its modules; all if there are none.
+# The packages to mutate, and their modules; an empty list means all modules.
 SUBJECTS: dict[str, list[str]] = {
     "flare-core": ["aggregation", "tensor_blocks", "robust", "staleness", "optimizers"],
     "flare-fobs": [],
     "flare-tensor-downloader": [],
 }
 
-# Messages are not broken: tests pin what a message names, not its words.
+# Messages are not mutated, since tests check the names and values in a message, not its wording.
 SPARED = [r"^\s*(raise|return) \w*Error\(", r"\blog(ger)?\.(debug|info|warning|error)\("]
 
-# The same few examples in each run, and the first that fails will do: what it shrinks to is of no interest here.
+# Use the same few examples in each run, and do not shrink failing ones.
 CONFTEST = """
 from hypothesis import Phase
 
@@ -58,9 +58,9 @@ settings.load_profile("mutants")
 PRELOADED = ["hypothesis.extra.numpy", "ml_dtypes", "msgpack", "numpy", "pytest", "safetensors", "torch"]
 PRELOADING = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 MARKED = "not slow and not deployed"
-LEFT_OUT = ("__pycache__", "test_fuzz.py")  # fuzzing takes seconds for each mutant; the other tests must do
+LEFT_OUT = ("__pycache__", "test_fuzz.py")  # fuzzing would take seconds for each mutant
 
-# What pytest's exit status says of the mutant; with 2 it could not import the tests. Whatever else is survival.
+# Verdicts by pytest's exit status; 2 means that it could not import the tests.
 VERDICTS = {
     0: "survived",
     1: "killed",
@@ -72,8 +72,8 @@ VERDICTS = {
     -signal.SIGABRT: "killed",
 }
 KILLED = {"killed", "timeout"}
-BASE_S, FACTOR = 20, 5  # a mutant has this time of a processor, and so many times what its tests take otherwise
-WAITING = 5  # so many times longer it may take in all, as other work may share the machine
+BASE_S, FACTOR = 20, 5  # limit of processor time: a base, plus a multiple of the tests' usual time
+WAITING = 5  # limit of elapsed time as a multiple of the above, as other work may share the machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ class Mutant:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Break the code on purpose, and see that a test fails.")
-    parser.add_argument("subjects", nargs="*", help="packages or modules; all if left out")
-    parser.add_argument("--again", action="store_true", help="only what survived, or ran out of time, the last time")
+    parser = argparse.ArgumentParser(description="Break the code and check that a test fails.")
+    parser.add_argument("subjects", nargs="*", help="packages or modules; default: all")
+    parser.add_argument("--again", action="store_true", help="only mutants that survived or timed out last time")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
     options = parser.parse_args(arguments)
     failed = False
@@ -99,14 +99,14 @@ def main(arguments: list[str]) -> int:
         if not options.again:
             shutil.rmtree(folder, ignore_errors=True)
         lay_out(folder, package, modules)
-        mutmut(folder, "run", "none", may_fail=True)  # there is none of that name, so it stops before running any
+        mutmut(folder, "run", "none", may_fail=True)  # no mutant has this name, so none runs
         judge(folder, [mutant.name for mutant in results(folder) if mutant.status != "killed"], options.jobs)
         failed |= not report(folder, package)
     return int(failed)
 
 
 def chosen(subjects: list[str]) -> dict[str, list[str]]:
-    """The packages that are asked for, and which of their modules."""
+    """Return the requested packages and their modules."""
     found: dict[str, list[str]] = {}
     for subject in subjects or SUBJECTS:
         top, _, module = subject.partition(".")
@@ -119,7 +119,7 @@ def chosen(subjects: list[str]) -> dict[str, list[str]]:
 
 
 def lay_out(folder: Path, package: str, modules: list[str]) -> None:
-    """Copy a package to where mutmut may write, with the settings of pytest that it has here."""
+    """Copy a package and the pytest settings to a folder for mutmut."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("src", "tests"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -132,11 +132,11 @@ def lay_out(folder: Path, package: str, modules: list[str]) -> None:
             "source_paths": ["src"],
             "also_copy": ["conftest.py"],
             "only_mutate": only,
-            "do_not_mutate": ["*/__init__.py"],  # nothing but names, which what mutmut adds would change
+            "do_not_mutate": ["*/__init__.py"],  # mutmut's additions would change the exported names
             "do_not_mutate_patterns": SPARED,
             "pytest_add_cli_args": ["-m", MARKED, "-p", "no:cacheprovider"],
             "pytest_add_cli_args_test_selection": ["tests"],
-            "process_isolation": "forkserver",  # tests start threads, and torch does
+            "process_isolation": "forkserver",  # tests and torch start threads
         },
         "tool.pytest.ini_options": {
             **pytest_settings,
@@ -159,7 +159,7 @@ def toml(value: object) -> str:
 
 
 def mutmut(folder: Path, *arguments: str, may_fail: bool = False) -> str:
-    """Run mutmut and return what it prints."""
+    """Run mutmut and return its output."""
     command = [sys.executable, "-m", "mutmut", *arguments]
     process = subprocess.run(command, cwd=folder, text=True, capture_output=True)
     if process.returncode != 0 and not may_fail:
@@ -169,7 +169,7 @@ def mutmut(folder: Path, *arguments: str, may_fail: bool = False) -> str:
 
 
 def results(folder: Path) -> list[Mutant]:
-    """All mutants, and what is known of them."""
+    """Return all mutants with their verdicts."""
     names = re.findall(r"^ +(\S+): ", mutmut(folder, "results", "--all", "true"), re.MULTILINE)
     if not names:
         raise SystemExit(f"mutants: mutmut made none in {folder}; see 'mutmut run' there")
@@ -182,14 +182,14 @@ def results(folder: Path) -> list[Mutant]:
 
 
 def judge(folder: Path, names: list[str], jobs: int) -> None:
-    """Run the tests of each mutant, some at a time, and note what came of it."""
+    """Run the tests of each mutant, some in parallel, and save the verdicts."""
     for module in PRELOADED:
         importlib.import_module(module)
     stats = json.loads((folder / "mutants" / "mutmut-stats.json").read_text())
     path = folder / "verdicts.json"
     verdicts: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     if os.waitstatus_to_exitcode(os.waitpid(start(folder, "none", stats["duration_by_test"]), 0)[1]) != 0:
-        raise SystemExit(f"mutants: the tests fail where nothing is broken; run pytest in {folder / 'mutants'}")
+        raise SystemExit(f"mutants: the tests fail without mutants; run pytest in {folder / 'mutants'}")
     waiting, running = deque(names), dict[int, str]()
     while waiting or running:
         if waiting and len(running) < jobs:
@@ -204,10 +204,10 @@ def judge(folder: Path, names: list[str], jobs: int) -> None:
 
 
 def tests_of(name: str, stats: Any) -> dict[str, float]:
-    """The tests that call the mutant's function, and how long they take.
+    """Return the tests that call the mutant's function, with their durations.
 
-    What runs while the package is imported seems to be called by the test that came first, alone, where others call
-    what it has made; so all tests look at what only one calls.
+    Code that runs on import appears to be called only by the first test, although others depend on it. So all tests
+    run for functions that only one test calls.
     """
     called = stats["tests_by_mangled_function_name"].get(name.rpartition("__mutmut_")[0], [])
     everything = stats["duration_by_test"]
@@ -215,13 +215,13 @@ def tests_of(name: str, stats: Any) -> dict[str, float]:
 
 
 def start(folder: Path, name: str, tests: dict[str, float]) -> int:
-    """Start a process that runs the tests, the fast ones first, on a mutant; return its id."""
+    """Start a process that runs the tests on a mutant, fast ones first; return its id."""
     pid = os.fork()
     if pid:
         return pid
     limit_s = BASE_S + int(FACTOR * sum(tests.values()))
     resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
-    signal.alarm(WAITING * limit_s)  # both end the process, for nothing handles their signals
+    signal.alarm(WAITING * limit_s)  # neither signal is handled, so both end the process
     os.chdir(folder / "mutants")
     os.environ |= {"MUTANT_UNDER_TEST": name, "OMP_NUM_THREADS": "1"}
     sys.path.insert(0, str(folder / "mutants" / "src"))
@@ -234,7 +234,7 @@ def start(folder: Path, name: str, tests: dict[str, float]) -> int:
 
 
 class Chosen:
-    """Has pytest run some tests only, the fast ones first."""
+    """A pytest plugin that runs only some tests, fast ones first."""
 
     def __init__(self, tests: dict[str, float]) -> None:
         self.tests = tests
@@ -249,7 +249,7 @@ class Chosen:
 
 
 def report(folder: Path, package: str) -> bool:
-    """Print the table and the survivors; return whether enough were killed."""
+    """Print the table and the survivors; return True if enough mutants were killed."""
     mutants = results(folder)
     print(f"\n{'module':<48} mutants  killed  of them by time  survived  per cent")
     for module in dict.fromkeys(mutant.module for mutant in mutants):
@@ -274,12 +274,12 @@ def print_row(name: str, mutants: list[Mutant]) -> None:
 
 
 def described(folder: Path, mutant: Mutant) -> str:
-    """A survivor in one line: where it is, what was there, what it was changed to."""
+    """Describe a survivor in one line: its place and the change."""
     path = Path("src", *mutant.module.split(".")).with_suffix(".py")
     diff = diff_of(folder, mutant.name, path)
     before, after = (" ".join(line[1:].strip() for line in diff if line.startswith(sign)) for sign in "-+")
     function = re.sub(r"__mutmut_\d+$", "", mutant.name.removeprefix(f"{mutant.module}.x")).strip("ǁ").replace("ǁ", ".")
-    function = function if "ǁ" in mutant.name else function[1:]  # of a function, x_ is put before its name
+    function = function if "ǁ" in mutant.name else function[1:]  # mutmut prefixes functions with x_
     first = next((line[1:] for line in diff if line.startswith("-")), "")
     line = next((n for n, text in lines_of(folder / path, function) if text.strip() == first.strip()), 0)
     end = "" if mutant.status == "survived" else f"  [{mutant.status}]"
@@ -287,7 +287,7 @@ def described(folder: Path, mutant: Mutant) -> str:
 
 
 def marked(before: str, after: str) -> str:
-    """The line, with what was changed as ``⟦was → is⟧``."""
+    """Return the line with the change marked as ``⟦was → is⟧``."""
     old, new = (re.findall(r"\w+|\W", text) for text in (before, after))
     start = common(old, new)
     end = common(old[start:][::-1], new[start:][::-1])
@@ -296,13 +296,13 @@ def marked(before: str, after: str) -> str:
 
 
 def common(words: list[str], others: list[str]) -> int:
-    """How many words at the start are the same."""
+    """Return the number of equal words at the start."""
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(words, others, strict=False))
     return sum(1 for _ in same)
 
 
 def diff_of(folder: Path, name: str, path: Path) -> list[str]:
-    """The changed lines of one mutant."""
+    """Return the changed lines of one mutant."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant
 
     with chdir(folder):
@@ -310,7 +310,7 @@ def diff_of(folder: Path, name: str, path: Path) -> list[str]:
 
 
 def lines_of(path: Path, function: str) -> Iterator[tuple[int, str]]:
-    """The lines of a function or method, with their numbers."""
+    """Yield the numbered lines of a function or method."""
     text = path.read_text()
     names = function.split(".")
     node: ast.AST = ast.parse(text)

@@ -1,8 +1,8 @@
-"""Rehearse a release: install and import each package alone, run what its README shows, and build it from its sdist.
+"""Rehearse a release: install and import each package alone, run its README's snippets, and build it from its sdist.
 
-Usage: rehearse_release.py [package ...], all if left out; dist/ must hold what `nox -s build` makes.
+Usage: rehearse_release.py [package ...], by default all; dist/ must hold the files of `nox -s build`.
 
-Flare's own packages come from dist/ alone, the rest from the index. Nothing is uploaded.
+Flare's own packages come only from dist/, all others from the index. Nothing is uploaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERSION = (ROOT / "VERSION").read_text().strip()
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
 TORCH = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
 EXTRAS = {"flare-transport": "[grpc]", "flare-runtime": "[deploy]", "flare-recipes-tf": "[cpu]"}
-"""What a README's example needs besides the package itself."""
+"""Extras that the README's snippets need."""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,12 +32,12 @@ def main(arguments: list[str]) -> int:
     for row in rows:
         print(row.text)
     if all(row.problem == "" for row in rows):
-        print(f"\nAll is well. To release: twine upload dist/*-{VERSION}*")
+        print(f"\nAll checks passed. To release: twine upload dist/*-{VERSION}*")
     return 0 if all(row.problem == "" for row in rows) else 1
 
 
 class Row:
-    """What was seen of one package."""
+    """The results for one package."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class Row:
 
 
 def rehearse(name: str, projects: dict[str, Path]) -> Row:
-    """Install one package in an environment of its own, and use it."""
+    """Install one package in a new environment and check it there."""
     row = Row(name)
     began = time.monotonic()
     wheel = wheel_of(name)
@@ -84,7 +84,7 @@ def rehearse(name: str, projects: dict[str, Path]) -> Row:
 
 
 def install(python: str, name: str, projects: dict[str, Path], *, extras: str) -> None:
-    """Install a package, and those of ours that it needs, from dist/."""
+    """Install a package and our packages that it depends on from dist/."""
     needed = closure(name, projects, extras.strip("[]"))
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(CONSTRAINTS)]
     if any("torch" in dependencies(each, projects, "") for each in needed):
@@ -95,7 +95,7 @@ def install(python: str, name: str, projects: dict[str, Path], *, extras: str) -
 
 
 def closure(name: str, projects: dict[str, Path], extra: str = "") -> list[str]:
-    """A package and those of ours that it needs, the latter first."""
+    """Return our packages that a package depends on, followed by the package itself."""
     found: dict[str, None] = {}
     for each in dependencies(name, projects, extra):
         if each in projects:
@@ -110,13 +110,13 @@ def dependencies(name: str, projects: dict[str, Path], extra: str) -> list[str]:
 
 
 def check_installed(python: str, *packages: str) -> str:
-    """Import packages of ours; return how many distributions are installed, their MB and names."""
+    """Check that our packages can be imported; return a line with the number, size and names of distributions."""
     imported = [name.replace("-", "_") for name in packages]
     return run([python, str(ROOT / "tools" / "check_installed.py"), VERSION, *imported])
 
 
 def check_sdist(name: str, folder: Path) -> None:
-    """Build a wheel from the sdist, and see that it holds what the one in dist/ does."""
+    """Build a wheel from the sdist, and check that it has the same files as the one in dist/."""
     sdist = DIST / f"{name.replace('-', '_')}-{VERSION}.tar.gz"
     run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(sdist)])
     built, wanted = (
@@ -132,10 +132,10 @@ def wheel_of(name: str) -> Path:
 
 
 def run(command: list[str]) -> str:
-    """Run a program outside of the checkout; return what it prints.
+    """Run a program outside the checkout; return its output.
 
     Raises:
-        RuntimeError: it failed; carries its output.
+        RuntimeError: the program failed; holds its output.
     """
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True)
@@ -146,5 +146,5 @@ def run(command: list[str]) -> str:
 
 if __name__ == "__main__":
     if not DIST.is_dir():
-        sys.exit("dist/ is not there; run: nox -s build")
+        sys.exit("dist/ is missing; run: nox -s build")
     sys.exit(main(sys.argv[1:]))

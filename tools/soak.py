@@ -1,9 +1,9 @@
-"""Keep many clients connected to one server for a while, running small jobs, and plot what the server holds.
+"""Keep many clients connected to one server while small jobs run, and plot the server's resources.
 
 Usage: tools/soak.py [--clients 64] [--minutes 10] [--plot soak.svg]
 
-Prints a line a job and, at the end, how memory, threads, sockets and files of the server's daemon changed between the
-first quarter and the last; exits with 1 if one of them has grown.
+Prints a line for each job and finally the change in memory, threads, sockets and files of the server's daemon from the
+first quarter to the last; exits with 1 if one of them has grown.
 """
 
 from __future__ import annotations
@@ -84,13 +84,11 @@ def soak(poc: Poc, folder: Path, clients: int, minutes: float) -> list[Sample]:
 
 
 def await_end_of_jobs(daemons: Iterable[psutil.Process]) -> None:
-    """Wait for the job processes, whose connections are no growth while they end."""
+    """Wait for the job processes to end, since their connections would count as growth."""
     processes = [child for daemon in daemons for child in daemon.children(recursive=True)]
     _, alive = psutil.wait_procs(processes, timeout=GONE_WITHIN_S)
     if alive:
-        raise SystemExit(
-            f"{len(alive)} processes of a job that has ended still run after {GONE_WITHIN_S:.0f} s: {alive}"
-        )
+        raise SystemExit(f"{len(alive)} processes of a finished job still run after {GONE_WITHIN_S:.0f} s: {alive}")
 
 
 def report(samples: list[Sample]) -> int:

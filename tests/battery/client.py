@@ -1,4 +1,4 @@
-"""The script that the sites of the battery run; its argument says who waits where, and when."""
+"""The script that the sites of the battery run; its argument says which site waits where, and when."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def ask():
 
 
 def own_controls(model, like):
-    """Those with which a round begins: of the last one whose reply was used."""
+    """Return the controls at the start of a round: those of the last round whose reply was used."""
     limit = min(model.current_round, model.meta.get("not_used_since", model.current_round))
     rounds = [int(path.stem.partition("-")[2]) for path in Path().glob("own-*.npz")]
     before = max((each for each in rounds if each < limit), default=None)

@@ -1,6 +1,6 @@
-"""The algorithms as plain loops in float64, written from the papers: what the battery compares every run with.
+"""The algorithms as plain loops in float64, written from the papers; the battery compares every run with them.
 
-Nothing here calls Flare. A loop is told who took part in each round, and with which round's model.
+Nothing here calls Flare. A loop is given the participants of each round, and the round of each one's model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LARGE = 1024  # tensors with fewer values are not compressed
 
 
 def through(codec: str | None, values: np.ndarray) -> np.ndarray:
-    """What is left of values that were sent with a codec."""
+    """Return values after a round trip through a codec."""
     name = (codec or "").removesuffix("+zstd").removesuffix("zstd")
     if not name or values.size < LARGE or values.dtype.kind != "f":
         return values
@@ -40,16 +40,16 @@ def through(codec: str | None, values: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Loop:
-    """Federated averaging, which the other algorithms change in a place or two.
+    """Federated averaging; the other algorithms override a method or two.
 
     Attributes:
-        rounds: who took part in each.
+        rounds: the participants of each.
         is_diff: whether sites send differences.
-        task, result: codecs of what sites are given and send.
+        task, result: codecs of the tasks and the results.
         site_weights: by number.
         excluded: keys that are not averaged.
-        combine: contributions of one key, one row a site, and weights, to what becomes of them.
-        left_out: by site and key, what a codec has left out of what was used; kept only for ``topk``.
+        combine: from contributions of one key, one row per site, and weights, to the aggregate.
+        left_out: by site and key, the values that a codec left out of used replies; kept only for ``topk``.
     """
 
     rounds: Sequence[Round]
@@ -65,7 +65,7 @@ class Loop:
     left_out: dict[tuple[int, str], np.ndarray] = field(default_factory=dict)
 
     def run(self) -> list[Model]:
-        """The model before the first round, and after each."""
+        """Return the model before the first round, and after each."""
         first = initial()
         self.dtypes = {key: value.dtype for key, value in first.items()}
         models = [{key: value.astype(np.float64) for key, value in first.items()}]
@@ -88,20 +88,20 @@ class Loop:
                 change = model[key] if self.is_diff else model[key] - models[given][key]
                 change = change * (1 + round_ - given) ** -self.exponent
                 if self.dtypes[key].kind in "iub":
-                    change = np.rint(change)  # a site's part in a counter is whole
+                    change = np.rint(change)  # a site's share of a counter is an integer
                 rows.append(change if self.is_diff else now[key] + change)
             new[key] = self.combine(np.stack(rows), weights) + (now[key] if self.is_diff else 0)
         return self.as_kept(new)
 
     def as_kept(self, model: Model) -> Model:
-        """Counters are whole numbers in the range of their dtype, flags 0 or 1."""
+        """Convert to stored values: counters are integers in the range of their dtype, flags 0 or 1."""
         flags = {key: (model[key] >= 0.5).astype(float) for key in model if self.dtypes[key].kind == "b"}
         whole = [key for key in model if self.dtypes[key].kind in "iu"]
         limits = {key: np.iinfo(self.dtypes[key]) for key in whole}
         return model | flags | {key: np.clip(np.rint(model[key]), limits[key].min, limits[key].max) for key in whole}
 
     def contribution(self, models: list[Model], site: int, given: int) -> Model:
-        """What a site sends that was given the model of a round."""
+        """Return the contribution of a site that received the model of a round."""
         x = {key: through(self.task, value) for key, value in models[given].items()}
         return self.sent(x, trained(x, site), site)
 
@@ -117,7 +117,7 @@ class Loop:
         return values
 
     def accuracies(self, models: list[Model]) -> list[float]:
-        """The mean of what sites measured in each round, of the models that they were given; the median where the
+        """The mean of the sites' accuracies in each round, of the models that they received; the median where the
         aggregator is robust."""
         means = []
         for taking_part in self.rounds:
@@ -134,7 +134,7 @@ class Loop:
 
 @dataclass
 class FedOpt(Loop):
-    """Reddi et al. 2021, algorithm 2, for what is trained; ``factor`` is that of the learning rate by round."""
+    """Reddi et al. 2021, algorithm 2, for trained parameters; ``factor`` scales the learning rate by round."""
 
     step: Callable[[dict[str, np.ndarray], np.ndarray, int], np.ndarray] = lambda kept, gradient, number: gradient
     factor: Callable[[int], float] = lambda round_: 1.0
@@ -164,7 +164,7 @@ def adam(kept: dict[str, np.ndarray], gradient: np.ndarray, number: int) -> np.n
 
 @dataclass
 class Scaffold(Loop):
-    """Karimireddy et al. 2020, algorithm 1, option II; the controls of a site move when its reply is used."""
+    """Karimireddy et al. 2020, algorithm 1, option II; a site's controls change when its reply is used."""
 
     own: dict[int, Model] = field(default_factory=dict)
     server: Model = field(default_factory=dict)
@@ -186,7 +186,7 @@ class Scaffold(Loop):
         return self.mean(models, round_, taking_part, sent)
 
     def fed_back(self, value: np.ndarray, site: int, key: str) -> np.ndarray:
-        """What arrives of a difference of controls: what a codec loses of it is added to the next one."""
+        """Return a difference of controls as received: the codec's error is added to the next one."""
         wanted = value + self.left_out.get((site, f"control of {key}"), 0)
         arrived = through(self.result, wanted)
         self.left_out[site, f"control of {key}"] = wanted - arrived
@@ -195,7 +195,7 @@ class Scaffold(Loop):
 
 @dataclass
 class Cyclic(Loop):
-    """Chang et al. 2018: each site trains on what the one before has made of the model."""
+    """Chang et al. 2018: each site trains the result of the previous one."""
 
     def next_model(self, models: list[Model], round_: int, taking_part: Round) -> Model:
         now = models[-1]
@@ -218,7 +218,7 @@ def median(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def krum(sent: list[Model], attackers: int) -> int:
-    """Blanchard et al. 2017: which contribution is nearest to its neighbours."""
+    """Blanchard et al. 2017: the index of the contribution nearest to its neighbours."""
     flat = [np.concatenate([each[key].reshape(-1) for key in sorted(each)]) for each in sent]
     scores = []
     for one in flat:
@@ -241,7 +241,7 @@ class Krum(Loop):
 
 
 def pairs(factors: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
-    """Few rows in which any two values of different factors meet; always the same ones."""
+    """Return a small, fixed set of rows that covers all pairs of values of different factors."""
     names = list(factors)
     missing = {
         (one, first, other, second)

@@ -1,4 +1,4 @@
-"""The three sites of the battery: what each trains and measures."""
+"""The three sites of the battery: their training and evaluation."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def initial(size: int = 20_000) -> Model:
 
 
 def target(site: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Where a site's loss, curvature / 2 * (x - target)^2, is smallest."""
+    """The minimum of a site's loss, curvature / 2 * (x - target)^2."""
     return np.sin(np.arange(np.prod(shape, dtype=int)) * (site + 0.5)).reshape(shape) * 2
 
 
 def trained(x: Mapping[str, np.ndarray], site: int, correction: Mapping[str, np.ndarray] | None = None) -> Model:
-    """The steps of gradient descent of one site, and its counters."""
+    """Run one site's gradient descent, and update its counters."""
     y = dict(x)
     for key in TRAINED:
         for _ in range(STEPS):
@@ -45,5 +45,5 @@ def trained(x: Mapping[str, np.ndarray], site: int, correction: Mapping[str, np.
 
 
 def accuracy(x: Mapping[str, np.ndarray], site: int) -> float:
-    """What a site measures of the model that it is given: higher is better."""
+    """A site's metric of the received model: higher is better."""
     return float(-np.mean((x["b"] - target(site, x["b"].shape)) ** 2))

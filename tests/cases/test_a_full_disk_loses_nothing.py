@@ -1,4 +1,4 @@
-"""The server's disk is full, and free again: the server lives on, and every job goes on or fails and says why."""
+"""When the server's disk fills up, the server survives, and every job continues or fails with the reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flare_runtime.admin import AdminError
 
 @pytest.fixture
 def held(hospital):
-    """A federation with a job that is held in its third round, until the event is set."""
+    """A federation with a job that is held in its third round until the event is set."""
     place = hospital()
     go_on, is_held = threading.Event(), threading.Event()
 
@@ -29,21 +29,21 @@ def held(hospital):
 
 
 def limit_files(place, size: int) -> None:
-    """Let no file of the server's grow beyond a size; -1 is no limit. It needs no rights, and no disk to fill."""
+    """Limit the size of the server's files; -1 is no limit. This needs neither privileges nor a full disk."""
     server = psutil.Process(place.poc.status()["server"])
     for process in (server, *server.children(recursive=True)):
         process.rlimit(psutil.RLIMIT_FSIZE, (size, -1))
 
 
 @pytest.mark.timeout(120)
-def test_a_job_that_cannot_be_written_down_fails_with_the_files_name_once_that_can_be(held):
+def test_a_job_that_cannot_be_saved_fails_with_the_files_name_once_that_can_be_recorded(held):
     place, id_, go_on = held
     process = place.job_process()
     limit_files(place, 0)
     go_on.set()
     place.wait_gone(process)
     with place.admin() as admin:
-        assert admin.job(id_)["state"] == "running"  # as nothing else could be written down
+        assert admin.job(id_)["state"] == "running"  # because nothing else could be written
         limit_files(place, -1)
         found = admin.wait(id_, timeout_s=60)
         folder = admin.download(id_, place.folder / "result")
@@ -56,7 +56,7 @@ def test_a_job_that_cannot_be_written_down_fails_with_the_files_name_once_that_c
 
 
 @pytest.mark.timeout(120)
-def test_what_is_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_server_goes_on(held):
+def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_server_survives(held):
     place, id_, go_on = held
     limit_files(place, 0)
     with place.admin() as admin, pytest.raises(AdminError, match=r"File too large|cannot be used now"):

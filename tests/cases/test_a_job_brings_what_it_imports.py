@@ -1,4 +1,4 @@
-"""What passes in PocEnv passes at a real server: nothing is found there by lying beside the launching script."""
+"""A job that passes in PocEnv passes at a real server: files next to the launching script are not found in either."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ JOB = """
 
 
 @pytest.mark.deployed
-def test_a_component_beside_the_launching_script_that_was_not_added_is_missing(project):
+def test_a_component_next_to_the_launching_script_is_missing_unless_added(project):
     project.write("sites/client.py", "import flare_core.client as flare\nflare.init()\nflare.send(flare.receive())\n")
     project.write("listener.py", COMPONENT)
     project.write("job.py", JOB)

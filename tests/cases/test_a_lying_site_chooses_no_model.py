@@ -1,4 +1,4 @@
-"""What a site reports about a model decides as little as what it sends, where a robust aggregator is used."""
+"""With a robust aggregator, a site's metrics decide as little as its parameters."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_a_site_that_lies_about_its_metrics_neither_chooses_the_best_model_nor_e
     run.get_result()
     assert run.summary()["best"] == {"round": 3, "value": pytest.approx(0.4)}
     assert run.summary()["rounds"] == 4
-    assert "own" not in run.summary()["metrics"]  # which nobody else has reported
+    assert "own" not in run.summary()["metrics"]  # which no other site has reported
 
 
-def test_a_metric_that_a_minority_reports_is_not_said_to_decide(project):
+def test_a_metric_reported_by_a_minority_is_not_claimed_to_decide(project):
     script = LIES.replace('report, steps = {"accuracy": accuracy}, 1', "report, steps = {}, 1")
     run = project.recipe(script, min_clients=5, aggregator=CoordinateMedian()).execute(project.env(5))
     assert run.summary()["best"] is None

@@ -1,4 +1,4 @@
-"""A run that stops early: its last round counts for the workflow after it, and when the server is killed."""
+"""A run that stops early: its last round counts for the next workflow, and after a kill of the server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def recipe(project, **arguments):
         num_rounds=9,
         initial_model={"w": np.zeros(3)},
         train_script=project.write("client.py", ADDS_ONE),
-        stop_cond="accuracy >= 2",  # which the sites measure in round 2, of the model of round 1
+        stop_cond="accuracy >= 2",  # which the sites report in round 2, for the model of round 1
         **arguments,
     )
 
@@ -61,7 +61,7 @@ def run(place, made):
     return folder, read_file(folder / "server" / "global_model.safetensors")["w"].tolist()
 
 
-def test_the_models_that_are_evaluated_and_given_out_are_the_last_ones(project, hospital):
+def test_the_evaluated_and_distributed_models_are_the_last_ones(project, hospital):
     place = hospital()
     made = recipe(project)
     add_cross_site_evaluation(made)
@@ -74,7 +74,7 @@ def test_the_models_that_are_evaluated_and_given_out_are_the_last_ones(project, 
     assert read_file(kept)["w"].tolist() == [3.0] * 3
 
 
-def test_a_server_that_is_killed_while_the_scripts_end_does_not_go_on_training(project, hospital):
+def test_a_server_killed_while_the_scripts_end_does_not_continue_training(project, hospital):
     place = hospital()
     dead = threading.Event()
 

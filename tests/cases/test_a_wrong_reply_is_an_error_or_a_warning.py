@@ -1,4 +1,4 @@
-"""A script that sends what is no trained model is told so, or the people who watch the run are: never silence."""
+"""A reply that is not a trained model produces an error in the script or a warning in the run, never silence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def send(values, rest=""):
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
 @pytest.mark.parametrize("size", [2, 100_000])
-def test_a_model_that_comes_back_unchanged_is_a_warning(project, capsys, size, transfer, external):
+def test_a_model_returned_unchanged_is_a_warning(project, capsys, size, transfer, external):
     run = run_with(
         project,
         send("values.copy()"),
@@ -61,7 +61,7 @@ def test_a_model_that_comes_back_unchanged_is_a_warning(project, capsys, size, t
 
 
 @pytest.mark.parametrize("recipe", ["CyclicRecipe", "SwarmLearningRecipe"])
-def test_so_it_is_whatever_the_algorithm(project, recipe):
+def test_a_model_returned_unchanged_is_a_warning_with_any_algorithm(project, recipe):
     classes = {"CyclicRecipe": CyclicRecipe, "SwarmLearningRecipe": SwarmLearningRecipe}
     made = classes[recipe](
         name="case",
@@ -73,17 +73,17 @@ def test_so_it_is_whatever_the_algorithm(project, recipe):
     assert UNCHANGED in warnings_of(made.execute(project.env()))[0]
 
 
-def test_a_lossy_compression_does_not_hide_it(project):
+def test_lossy_compression_does_not_hide_an_unchanged_model(project):
     run = run_with(project, send("values"), initial_model=np.arange(50_000.0), compression="int8")
     assert UNCHANGED in warnings_of(run)[0]
 
 
-def test_a_model_that_has_converged_gives_no_warning(project):
+def test_a_converged_model_gives_no_warning(project):
     run = run_with(project, send("values * 0 + 1"), num_rounds=3)
     assert warnings_of(run) == []
 
 
-def test_a_reply_with_other_keys_is_no_part_of_the_model(project):
+def test_a_reply_with_other_keys_is_not_mistaken_for_a_partial_model(project):
     class Sums(OwnMean):
         def add(self, reply):
             self.all.append(np.array(reply.model.params["sums"]))
@@ -93,7 +93,7 @@ def test_a_reply_with_other_keys_is_no_part_of_the_model(project):
 
 
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
-def test_a_send_that_was_refused_can_be_made_again(project, transfer):
+def test_a_refused_send_can_be_repeated(project, transfer):
     body = """
         try:
             flare.send(flare.FLModel(params={"numpy_key": values > 0}))
@@ -106,7 +106,7 @@ def test_a_send_that_was_refused_can_be_made_again(project, transfer):
     assert warnings_of(run) == []
 
 
-def test_a_model_that_was_trained_gives_no_warning(project):
+def test_a_trained_model_gives_no_warning(project):
     run = run_with(
         project,
         send("values + number", ', metrics={"accuracy": 0.5}, meta={"NUM_STEPS_CURRENT_ROUND": number}'),
@@ -121,7 +121,7 @@ def test_a_single_changed_value_is_a_change(project):
     assert warnings_of(run) == []
 
 
-def test_a_model_that_is_sent_in_part_is_a_warning(project):
+def test_a_partially_sent_model_is_a_warning(project):
     run = run_with(
         project,
         'flare.send(flare.FLModel(params={} if number == 2 else {"numpy_key": values + 1}))',
@@ -156,7 +156,7 @@ def test_other_kinds_of_numbers_are_refused(project, values, initial, message, t
         ("(values + 2 * number).astype(np.float16)", np.zeros(2, np.int64), [3, 3]),
     ],
 )
-def test_whole_numbers_are_those_of_the_model(project, values, initial, mean, transfer):
+def test_integers_match_those_of_the_model(project, values, initial, mean, transfer):
     run = run_with(project, send(values), initial_model=initial, params_transfer_type=transfer)
     model = run.load_model()["numpy_key"]
     assert (model.dtype, model.tolist()) == (initial.dtype, mean)
@@ -181,7 +181,7 @@ def test_the_global_model_keeps_its_dtype(project, kept, sent, transfer):
     ("dtype", "start", "difference"),
     [(np.float16, 60000, 60000), (np.float32, 3e38, 1e38)],
 )
-def test_a_sum_beyond_the_dtype_ends_the_run_with_the_model_before(project, dtype, start, difference):
+def test_a_sum_beyond_the_dtype_ends_the_run_and_keeps_the_previous_model(project, dtype, start, difference):
     run = run_with(
         project,
         send(f'np.full(2, {difference}, "{np.dtype(dtype).name}")', ', params_type="DIFF"'),
@@ -193,14 +193,14 @@ def test_a_sum_beyond_the_dtype_ends_the_run_with_the_model_before(project, dtyp
     assert kept.tolist() == np.full(2, start, dtype).tolist()
 
 
-def test_a_mean_whose_sum_is_beyond_the_dtype_is_no_infinity(project):
+def test_a_mean_whose_sum_exceeds_the_dtype_is_not_infinity(project):
     run = run_with(project, send("values.copy() + 1e38"), initial_model=np.full(2, 2e38, np.float32))
     with pytest.raises(JobFailed, match="site-2: 'numpy_key' overflows when it is weighted and added to the others"):
         run.get_result()
 
 
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
-def test_a_params_type_that_is_set_later_counts(project, transfer):
+def test_a_params_type_assigned_later_counts(project, transfer):
     body = 'model = flare.FLModel(params={"numpy_key": np.full(2, 0.5)}); model.params_type = "DIFF"; flare.send(model)'
     run = run_with(project, body, num_rounds=2, initial_model=np.full(2, 10.0), params_transfer_type=transfer)
     assert run.load_model()["numpy_key"].tolist() == [11.0, 11.0]
@@ -213,7 +213,7 @@ def test_a_params_type_that_is_set_later_counts(project, transfer):
         ("values + 0.01", "DIFF", "sent as a difference (params_type DIFF) what is nearly the model received"),
     ],
 )
-def test_a_difference_taken_for_a_model_or_a_model_for_a_difference_is_a_warning(project, values, kind, message):
+def test_a_difference_sent_as_a_model_or_a_model_sent_as_a_difference_is_a_warning(project, values, kind, message):
     run = run_with(project, send(values, f', params_type="{kind}"'), num_rounds=3, initial_model=np.arange(10.0))
     assert any(text.startswith(f"site-1, site-2: {message}") for text in warnings_of(run))
 
@@ -226,19 +226,19 @@ def test_a_difference_taken_for_a_model_or_a_model_for_a_difference_is_a_warning
         ('{"num_samples": 10 * number}', "meta['num_samples'] of the replies is not read"),
     ],
 )
-def test_weights_that_some_sites_do_not_say_are_a_warning(project, meta, message):
+def test_weights_missing_from_some_sites_are_a_warning(project, meta, message):
     run = run_with(project, send("values + number", f", meta={meta}"), num_rounds=3)
     (text,) = warnings_of(run)
     assert text.startswith(message)
 
 
-def test_weights_of_one_beside_none_are_no_warning(project):
+def test_weights_of_one_next_to_missing_ones_give_no_warning(project):
     run = run_with(project, send("values + 1", ', meta={"NUM_STEPS_CURRENT_ROUND": 1} if number == 1 else {}'))
     assert warnings_of(run) == []
 
 
 @pytest.mark.parametrize("weight", ["True", "10**400"])
-def test_a_weight_that_is_none_names_the_site(project, weight):
+def test_an_invalid_weight_names_the_site(project, weight):
     run = run_with(project, send("values + 1", f', meta={{"NUM_STEPS_CURRENT_ROUND": {weight}}}'))
     with pytest.raises(JobFailed, match=r"site-1: meta\[.NUM_STEPS_CURRENT_ROUND.\] is "):
         run.get_result()
@@ -259,7 +259,7 @@ class Bare(Filter):
     ],
 )
 @pytest.mark.parametrize("end", ["add_client_output_filter", "add_server_input_filter"])
-def test_a_filter_that_forgets_what_the_params_are_is_refused(project, end, rest, transfer, message):
+def test_a_filter_that_drops_the_params_type_is_refused(project, end, rest, transfer, message):
     recipe = project.recipe(LOOP.replace("{body}", send("values + 1", rest)), params_transfer_type=transfer)
     getattr(recipe, end)(Bare())
     with pytest.raises(JobFailed, match=f"the filter Bare .* returned a model without .*{message}"):
@@ -267,7 +267,7 @@ def test_a_filter_that_forgets_what_the_params_are_is_refused(project, end, rest
 
 
 @pytest.mark.parametrize("end", ["add_server_output_filter", "add_client_input_filter"])
-def test_a_filter_that_forgets_the_round_of_a_task_is_refused(project, end):
+def test_a_filter_that_drops_the_round_of_a_task_is_refused(project, end):
     recipe = project.recipe(LOOP.replace("{body}", send("values + 1")))
     getattr(recipe, end)(Bare())
     with pytest.raises(JobFailed, match=r"the filter Bare of the task 'train' .* without current_round"):
@@ -275,7 +275,7 @@ def test_a_filter_that_forgets_the_round_of_a_task_is_refused(project, end):
 
 
 class OwnMean(Aggregator):
-    """As people write it for whole models."""
+    """A user's mean of whole models."""
 
     def __init__(self, result=None):
         self.given = result
@@ -292,7 +292,7 @@ class OwnMean(Aggregator):
 
 
 @pytest.mark.parametrize(("transfer", "count"), [("FULL", 0), ("DIFF", 1)])
-def test_an_aggregator_that_takes_differences_for_models_is_a_warning(project, transfer, count):
+def test_an_aggregator_that_mistakes_differences_for_models_is_a_warning(project, transfer, count):
     run = run_with(
         project,
         send("values + number"),
@@ -313,7 +313,7 @@ def test_an_aggregator_that_returns_nothing_ends_the_run(project, result):
 
 
 @pytest.mark.parametrize("value", ["'0.9'", "None", "[0.9]", "{'top1': 0.9}", "1j", "np.complex128(1)", "np.ones(2)"])
-def test_a_key_metric_that_is_no_number_is_a_warning(project, value):
+def test_a_non_numeric_key_metric_is_a_warning(project, value):
     run = run_with(project, send("values + 1", f', metrics={{"accuracy": {value}}}'), num_rounds=2)
     texts = warnings_of(run)
     assert any("metric 'accuracy' is " in text and "not a number" in text for text in texts)
@@ -326,7 +326,7 @@ def test_numbers_in_an_array_of_one_count(project, value):
     assert (run.summary()["best"], warnings_of(run)) == ({"round": 0, "value": 0.5}, [])
 
 
-def test_names_that_are_no_text_are_refused_where_they_are_sent(project):
+def test_names_that_are_not_text_are_refused_where_they_are_sent(project):
     run = run_with(project, send("values + 1", ", metrics={1: 0.5}"))
     with pytest.raises(JobFailed, match="a metric is called 1, a int"):
         run.get_result()
@@ -335,7 +335,7 @@ def test_names_that_are_no_text_are_refused_where_they_are_sent(project):
         run.get_result()
 
 
-def test_a_script_that_trains_where_it_is_asked_to_evaluate_is_a_warning(project):
+def test_a_script_that_trains_when_asked_to_evaluate_is_a_warning(project):
     recipe = FedEvalRecipe(
         name="case",
         min_clients=2,
@@ -359,7 +359,7 @@ SUBMIT = """
 
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
 @pytest.mark.parametrize("external", [False, True])
-def test_the_model_that_a_site_submits_is_the_one_that_others_evaluate(project, transfer, external):
+def test_the_model_submitted_by_a_site_is_the_one_evaluated_by_others(project, transfer, external):
     recipe = project.recipe(
         LOOP.replace("{body}", SUBMIT.replace("{kind}", "")),
         params_transfer_type=transfer,
@@ -377,7 +377,7 @@ def test_the_model_that_a_site_submits_is_the_one_that_others_evaluate(project, 
 
 
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
-def test_a_difference_is_no_model_that_others_could_evaluate(project, transfer):
+def test_a_difference_cannot_be_evaluated_by_others(project, transfer):
     recipe = project.recipe(
         LOOP.replace("{body}", SUBMIT.replace("{kind}", ', params_type="DIFF"')), params_transfer_type=transfer
     )

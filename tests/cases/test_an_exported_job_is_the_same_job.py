@@ -1,4 +1,4 @@
-"""A job folder gives back the job that was exported, or the export says what it cannot hold; slips are errors."""
+"""A job folder reproduces the exported job, or the export says what it cannot represent; typos are errors."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Mode(Enum):
 
 
 class Scaled(Filter):
-    """Has its argument under another value than it was given."""
+    """Stores a value other than its argument."""
 
     def __init__(self, factor=1.0):
         self.factor = 2 * factor
@@ -99,7 +99,7 @@ class Kept(Scaled):
     def __init__(self, value=None):
         self.value = value
         self.noise = np.random.default_rng()
-        self.start = np.random.normal(size=3)  # another one each time
+        self.start = np.random.normal(size=3)  # different each time
 
 
 class Own(Scaled):
@@ -124,7 +124,7 @@ def changed(value, **attributes):
         (Kept({"path": "a.b"}), "class path 'a.b'"),
     ],
 )
-def test_an_object_that_would_be_another_one_is_refused(project, value, message):
+def test_an_object_that_would_change_is_refused(project, value, message):
     recipe = project.recipe()
     recipe.add_client_output_filter(value)
     with pytest.raises(JobError, match=message):
@@ -134,7 +134,7 @@ def test_an_object_that_would_be_another_one_is_refused(project, value, message)
 @pytest.mark.parametrize(
     "value", [Kept(), Kept([1.5, "a", None]), Kept(("a", 1)), Kept(Path("data")), Kept({"a": {"b": [1]}}), Own()]
 )
-def test_an_object_that_would_be_the_same_is_taken(project, value):
+def test_an_object_that_stays_the_same_is_accepted(project, value):
     recipe = project.recipe()
     recipe.add_client_output_filter(value)
     exported = recipe.export(project.folder / "out")
@@ -171,7 +171,7 @@ def edited(project, file, change):
         ("meta.json", "deploy_map", {"app": ["@ALL", "site-1"], "b": ["site-1"]}, "gives site-1 both 'app' and 'b'"),
     ],
 )
-def test_a_slip_in_a_jobs_files_is_no_default(project, file, key, value, message):
+def test_a_typo_in_a_jobs_files_is_not_ignored(project, file, key, value, message):
     folder = edited(project, file, lambda content: content.update({key: value}))
     with pytest.raises(JobError, match=message):
         load_job(folder)

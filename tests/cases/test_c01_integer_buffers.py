@@ -25,7 +25,7 @@ SCRIPT = """
 
 
 @pytest.mark.parametrize("transfer", list(ParamsType))
-def test_counters_are_rounded_alike_in_both_modes(project, transfer):
+def test_counters_are_rounded_equally_in_both_modes(project, transfer):
     initial = {"w": np.zeros(2), "bn.num_batches_tracked": np.array(5)}
     recipe = project.recipe(SCRIPT, initial_model=initial, params_transfer_type=transfer)
     model = recipe.execute(project.env()).load_model()

@@ -1,4 +1,4 @@
-"""C02: 0-d tensors keep shape and dtype at every stop: serializer, downloader, mean, checkpoint, module."""
+"""C02: 0-d tensors keep shape and dtype through every step: serializer, downloader, mean, checkpoint, module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C03: weights of zero, NaN updates and weights that are none end the run with the previous model kept."""
+"""C03: zero weights, NaN updates and invalid weights end the run and keep the previous model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCRIPT = """
 
 
 class OwnMean(Aggregator):
-    """A user's aggregator that looks at nothing."""
+    """A user's aggregator that checks nothing."""
 
     def __init__(self):
         self.reset()
@@ -75,7 +75,7 @@ def test_an_aggregator_of_the_users_own_cannot_put_nan_into_the_model(project):
     assert run.load_model(raise_on_failure=False)["numpy_key"].tolist() == [7.0, 7.0]
 
 
-def test_nor_can_it_take_a_weight_that_is_none(project):
+def test_an_aggregator_of_the_users_own_cannot_use_an_invalid_weight(project):
     run = run_with(project, [[1.0, 1.0], [1.0, 1.0]], [1, -1], aggregator=OwnMean())
     with pytest.raises(JobFailed, match="site-2: meta"):
         run.get_result()

@@ -1,4 +1,4 @@
-"""C04: a server optimizer steps what is trained; buffers, counters and frozen parameters are averaged as by FedAvg."""
+"""C04: a server optimizer steps trained parameters; buffers, counters and frozen parameters are averaged."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_a_plain_step_of_the_server_is_the_mean_on_every_key(project, optimizer,
     torch.testing.assert_close(stepped, averaged)
     torch.testing.assert_close(stepped["weight"], torch.full((3,), 0.7))
     torch.testing.assert_close(stepped["running_mean"], torch.full((3,), 0.4))
-    assert stepped["num_batches_tracked"].item() == 16  # 15.5, to the even one
+    assert stepped["num_batches_tracked"].item() == 16  # 15.5, rounded half to even
     assert stepped["num_batches_tracked"].dtype == torch.int64
     assert stepped["frozen"].tolist() == [7.0, 7.0]

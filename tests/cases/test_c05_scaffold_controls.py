@@ -1,4 +1,4 @@
-"""C05: SCAFFOLD's controls are of trained parameters alone, and keep their dtype from the sites to the server."""
+"""C05: SCAFFOLD has controls for trained parameters only, which keep their dtype from the sites to the server."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def test_the_global_control_is_the_mean_in_the_parameters_dtype(project, dtype):
         initial_model=net,
         train_script=project.write("client.py", SCRIPT.replace("{dtype}", dtype)),
     )
-    run = recipe.execute(project.env())  # the scripts check what they are given in the second round
+    run = recipe.execute(project.env())  # the scripts check the controls received in the second round
     net.load_state_dict(run.load_model(), strict=True)

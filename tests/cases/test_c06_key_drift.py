@@ -1,4 +1,4 @@
-"""C06: prefixes are pointed out, partial models update what they hold, unknown keys are refused."""
+"""C06: prefixes are reported, partial models update the keys they hold, unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_prefix_that_a_wrapper_added_is_named(project, transfer):
         run.get_result()
     text = str(caught.value)
     assert "_module.layer0.weight" in text
-    assert "site-" in text  # in DIFF mode each site notices by itself, so either may be the first
+    assert "site-" in text  # in DIFF mode each site detects it itself, so either may be first
     assert "prefix '_module.'" in text
     assert "'layer0.weight'" in text
     assert run.load_model(raise_on_failure=False)["fc.bias"].tolist() == [9.0, 9.0]
@@ -62,7 +62,7 @@ def test_each_key_is_averaged_over_the_sites_that_sent_it(project):
     assert {key: value.item() for key, value in model.items()} == {"a": 4.0, "b": 6.0, "c": 8.0}
 
 
-def test_an_empty_model_takes_the_first_keys_and_no_others_later(project):
+def test_an_empty_model_adopts_the_first_keys_and_no_others_later(project):
     body = """first = not params
         params = {"w": np.ones(2)} if first else {"w": np.ones(2), "v": np.ones(2)}"""
     run = run_with(project, body, {}, num_rounds=2)

@@ -1,4 +1,4 @@
-"""C07: the best model is the one that the sites measured, in either direction; gaps and NaN do not mislead."""
+"""C07: the best model is the one that the sites evaluated, in either direction, despite gaps and NaN."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_the_best_round_is_found_in_both_directions(project, key, mode, values):
     assert run.summary()["best"] == {"round": 2, "value": pytest.approx(values[2])}
 
 
-def test_the_saved_model_is_the_one_that_was_measured(project):
+def test_the_saved_model_is_the_one_that_was_evaluated(project):
     run = run_with(project, key_metric="val_acc")
     assert run.load_model("best")["numpy_key"].tolist() == [2.0, 2.0]  # as it was sent out in round 2
     assert run.load_model("global")["numpy_key"].tolist() == [3.0, 3.0]
 
 
-def test_a_site_that_leaves_the_key_out_lets_the_others_decide(project, capsys):
+def test_a_site_without_the_key_leaves_the_decision_to_the_others(project, capsys):
     run = run_with(project, 'if number == 2 and round_ == 1: del metrics["val_acc"]', key_metric="val_acc")
     means = [row["value"] for row in run.metrics() if row["site"] is None and row["key"] == "val_acc"]
     assert means[1] == 0.7
@@ -58,7 +58,7 @@ def test_nan_never_becomes_the_best(project, capsys):
     assert run.summary()["best"]["round"] == 1
 
 
-def test_a_key_that_nobody_reports_is_a_visible_warning(project, capsys):
+def test_a_key_that_no_site_reports_is_a_visible_warning(project, capsys):
     run = run_with(project, key_metric="f1")
     assert run.summary()["best"] is None
     assert "no site ever reported the metric 'f1' (reported: loss, val_acc)" in capsys.readouterr().out

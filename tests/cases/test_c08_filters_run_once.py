@@ -1,4 +1,4 @@
-"""C08: a filter runs once for each model and site, however often its result is fetched, and never in place."""
+"""C08: a filter runs once per model and site, however often its result is fetched, and never in place."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_800_messages_from_8_threads_decode_to_equal_values():
     assert all(left is right for left, right in zip(inner, arrays, strict=True))
 
 
-def test_a_container_of_ones_own_is_refused_by_name_rather_than_changed():
+def test_a_custom_container_is_refused_by_name_rather_than_changed():
     with pytest.raises(flare_fobs.FobsError, match="NamedDict"):
         flare_fobs.dumps({"inner": NamedDict("n", a=1)})
 
@@ -56,7 +56,7 @@ class ForSiteThree(Filter):
         return model
 
 
-def test_only_the_recipient_that_is_meant_sees_a_changed_value(project):
+def test_only_the_intended_recipient_sees_a_changed_value(project):
     script = """
         import flare_core.client as flare
 

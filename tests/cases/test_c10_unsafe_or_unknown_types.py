@@ -1,4 +1,4 @@
-"""C10: what cannot travel is refused by its sender with its place and type; nothing is imported for a payload."""
+"""C10: the sender refuses an unserializable object with its path and type; a payload triggers no import."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SCRIPT = """
     ],
 )
 @pytest.mark.parametrize("external", [False, True])
-def test_the_sender_is_told_what_and_where_and_the_job_fails(project, body, message, external):
+def test_the_error_names_the_object_and_its_place_and_the_job_fails(project, body, message, external):
     recipe = project.recipe(SCRIPT.replace("{body}", body), launch_external_process=external)
     with pytest.raises(JobFailed, match=rf"(?s)site-2.*{message}"):
         recipe.execute(project.env())
@@ -56,7 +56,7 @@ def test_a_type_tag_is_looked_up_and_never_imported(tmp_path, monkeypatch):
     assert "evil" not in sys.modules
 
 
-def test_torch_tensors_reach_a_process_that_has_no_torch(tmp_path):
+def test_torch_tensors_reach_a_process_without_torch(tmp_path):
     torch = pytest.importorskip("torch")
     blob = tmp_path / "blob"
     blob.write_bytes(flare_fobs.dumps({"w": torch.arange(3, dtype=torch.bfloat16)}))
@@ -71,6 +71,6 @@ print(type(value).__name__, value.dtype, value.tolist())
 
 
 @pytest.mark.parametrize("blob", [b"", b"\x00", b"FOB", b"\xff" * 64, flare_fobs.dumps([1, 2, 3])[:-1]])
-def test_truncated_empty_and_random_bytes_are_clean_errors(blob):
+def test_truncated_empty_and_random_bytes_raise_clean_errors(blob):
     with pytest.raises(flare_fobs.FobsError):
         flare_fobs.loads(blob)

@@ -1,4 +1,4 @@
-"""C11: tied weights travel, are averaged and saved, and are still tied in the module that loads them."""
+"""C11: tied weights are sent, averaged and saved, and are still tied in the module that loads them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SCRIPT = """
 
 
 @pytest.mark.parametrize("untie", [False, True])
-def test_tied_weights_go_round(project, monkeypatch, untie):
+def test_tied_weights_survive_a_run(project, monkeypatch, untie):
     project.write("tied.py", NET)
     script = project.write("client.py", SCRIPT.replace("{untie}", str(untie)))
     monkeypatch.syspath_prepend(str(project.folder))

@@ -22,7 +22,7 @@ def tensors():
     }
 
 
-def test_the_serializer_takes_them():
+def test_the_serializer_accepts_them():
     originals = tensors()
     strides = {name: tensor.stride() for name, tensor in originals.items()}
     decoded = flare_fobs.loads(flare_fobs.dumps(originals))
@@ -34,7 +34,7 @@ def test_the_serializer_takes_them():
 
 
 @pytest.mark.parametrize("external", [False, True])
-def test_a_run_takes_them_from_the_recipe_and_from_the_script(project, external):
+def test_a_run_accepts_them_from_the_recipe_and_from_the_script(project, external):
     script = project.write(
         "client.py",
         """

@@ -1,4 +1,4 @@
-"""C13: dtypes beyond numpy's own go round bit for bit, small or large, in torch or in numpy form."""
+"""C13: dtypes beyond numpy's own survive a round trip bit for bit, small or large, from torch or numpy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPT = """
 
 
 def patterns(count):
-    """Every kind of value: NaN with payload, minus zero, infinities, subnormals."""
+    """Return every kind of value: NaN with payload, minus zero, infinities, subnormals."""
     generator = torch.Generator().manual_seed(1)
 
     def raw(dtype, width):
@@ -107,14 +107,14 @@ def test_the_mean_of_bfloat16_is_bfloat16(project, count):
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.complex64, np.uint16, np.float16])
 @pytest.mark.parametrize("count", [8, 400_000])
-def test_numpy_recipes_take_them_too(project, dtype, count):
+def test_numpy_recipes_accept_them_too(project, dtype, count):
     initial = {"w": np.ones(count, dtype)}
     model = project.recipe(SCRIPT, initial_model=initial).execute(project.env()).load_model()
     assert model["w"].dtype == np.dtype(dtype)
     assert model["w"].tobytes() == initial["w"].tobytes()
 
 
-def test_a_dtype_that_cannot_travel_is_named(project):
+def test_an_unsupported_dtype_is_named(project):
     script = project.write(
         "client.py",
         """

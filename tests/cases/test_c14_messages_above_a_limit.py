@@ -1,4 +1,4 @@
-"""C14: no size is too large: what does not fit into a frame travels in ranges, and 32 bits are no limit."""
+"""C14: no size is too large: data beyond a frame is sent in ranges, and 32 bits are no limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 MIB = 1 << 20
 
-# In a process of its own: gRPC's threads would keep the simulator of later tests from forking.
+# In a separate process: gRPC's threads would prevent later tests' simulators from forking.
 TRANSFER = """
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""C15: chunks of a stream that come out of order, twice, or not at all."""
+"""C15: chunks of a stream that arrive out of order, twice, or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNKS = [(number * SIZE, DATA[number * SIZE : (number + 1) * SIZE]) for number 
 
 
 def reader_of(deliveries: list, *, window: int = 100 * SIZE) -> tuple[StreamReader, list]:
-    """A reader to whom a thread delivers chunks (and "end") in this order."""
+    """Return a reader to which a thread delivers chunks (and "end") in this order."""
     sent: list = []
     reader = StreamReader("site-1", "blob", b"", window_bytes=window, send=lambda extra, body: sent.append(extra))
 

@@ -1,4 +1,4 @@
-"""C16: a download that is incomplete or wrong never becomes a model."""
+"""C16: an incomplete or wrong download never becomes a model."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ TENSORS = {f"layer.{number}": np.full(1000, number, np.float32) for number in ra
 
 @pytest.fixture
 def hub():
-    """A server, and as many sites as a test wants."""
+    """A server and any number of sites."""
     cells = [Cell("server", threads=32)]
 
     def join(name: str) -> Cell:
@@ -40,9 +40,9 @@ def test_a_fast_and_a_slow_receiver_with_repeats(hub):
     downloader = Downloader(server)
     fast, slow = join("fast"), join("slow")
     reference = add_tensors(downloader, TENSORS, receivers=["fast", "slow"])
-    first = pull(slow, reference, 0)  # and then it is busy with that for long
+    first = pull(slow, reference, 0)  # and then it is busy with that for a long time
     assert download_tensors("server", reference, None, fast)[0] is None
-    fast.send("server", "tensor.release", [reference])  # a repeat is no second receiver
+    fast.send("server", "tensor.release", [reference])  # a repeat does not count as a second receiver
     fast.send("server", "tensor.release", [reference])
     fast.request("server", "tensor.manifest", [reference], timeout_s=20)  # behind the releases
     assert downloader.open_offers == 1
@@ -53,10 +53,10 @@ def test_a_fast_and_a_slow_receiver_with_repeats(hub):
     assert error is None
     assert all(np.array_equal(found[key], value) for key, value in TENSORS.items())
     join("witness").request("server", "tensor.manifest", [add_tensors(downloader, {"x": np.zeros(1)})], timeout_s=20)
-    assert downloader.open_offers == 1  # of the witness; the other is gone with its last receiver
+    assert downloader.open_offers == 1  # of the witness; the other ended with its last receiver
 
 
-def test_sixteen_receivers_who_all_repeat(hub):
+def test_sixteen_receivers_that_all_repeat(hub):
     server, join = hub
     downloader = Downloader(server)
     sites = [join(f"site-{number}") for number in range(16)]
@@ -84,7 +84,7 @@ def test_sixteen_receivers_who_all_repeat(hub):
     assert downloader.open_offers == 1
 
 
-def test_a_receiver_that_dies_is_not_waited_for(hub):
+def test_a_dead_receiver_is_not_waited_for(hub):
     server, join = hub
     downloader = Downloader(server)
     alive, dead = join("alive"), join("dead")

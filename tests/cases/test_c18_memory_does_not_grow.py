@@ -31,7 +31,7 @@ SCRIPT = """
 
 @pytest.fixture
 def federations(monkeypatch):
-    """Every federation that is made, with what it offers."""
+    """Every federation created, with its offers."""
     made: list = []
     original = federation.SitesFederation.__init__
 
@@ -49,7 +49,7 @@ def federations(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
-    """A folder for temporary files that nobody else uses; with a short path (for sockets), made after pytest's own."""
+    """A private folder for temporary files, with a short path (for sockets), created after pytest's own."""
     with tempfile.TemporaryDirectory(prefix="c18-") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
         monkeypatch.setenv("TMPDIR", folder)
@@ -58,7 +58,7 @@ def temporary(tmp_path, monkeypatch):
 
 def left_in(temporary: Path) -> list[str]:
     names = [path.name for path in temporary.iterdir()]
-    return [name for name in names if not name.startswith("flare-recipe-")]  # those live as long as a recipe
+    return [name for name in names if not name.startswith("flare-recipe-")]  # these live as long as a recipe
 
 
 def model():
@@ -66,7 +66,7 @@ def model():
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_each_round_takes_what_the_second_took(project, federations, temporary, external):
+def test_every_round_uses_as_much_memory_as_the_second(project, federations, temporary, external):
     process, seen = psutil.Process(), []
 
     def watch(made, downloader):
@@ -84,7 +84,7 @@ def test_each_round_takes_what_the_second_took(project, federations, temporary, 
     assert left_in(temporary) == []
 
 
-def test_an_abort_in_the_middle_of_a_download_leaves_nothing(project, federations, temporary):
+def test_an_abort_in_the_middle_of_a_download_leaves_nothing_behind(project, federations, temporary):
     def watch(made, downloader):
         served, pulls = downloader.cell._handlers["tensor.pull"][0], []
 

@@ -1,4 +1,4 @@
-"""C19: however a script dies, the run ends soon, names the site, carries the traceback and leaves no process."""
+"""C19: however a script dies, the run ends soon, names the site, shows the traceback and leaves no process."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_run_ends_and_says_why(project, way, mode, workers):
         assert "memory is full; fewer num_threads" in text
 
 
-def test_a_script_without_a_loop_is_told_of_its_one_task(project):
+def test_a_script_without_a_loop_gets_its_one_task(project):
     done = run(project, "no loop", "in-process", "2")
     assert done.returncode != 0
     assert "site-2: client.py returned after 1 task although the run goes on" in done.stderr
@@ -107,18 +107,18 @@ def test_a_script_without_a_loop_is_told_of_its_one_task(project):
 
 @pytest.mark.parametrize("workers", ["2", "0"], ids=["SimEnv", "PocEnv"])
 @pytest.mark.parametrize("mode", ["in-process", "external"])
-def test_a_script_that_prints_much_and_strangely_runs_normally(project, mode, workers):
+def test_a_script_with_large_and_unusual_output_runs_normally(project, mode, workers):
     done = run(project, "chatty", mode, workers)
     assert done.returncode == 0, done.stderr
     assert "THE END" in done.stdout
     (log,) = project.folder.glob("runs/dies/*/sites/site-1/log.txt")
     if workers == "2":
         assert log.stat().st_size > 30_000_000
-    else:  # what could not be sent as fast as it was printed is left out, and the log says so
+    else:  # output printed faster than it can be sent is dropped, and the log says so
         assert log.stat().st_size > 3_000_000
 
 
-def test_what_a_script_prints_is_in_its_own_log_and_not_on_the_terminal(project, capfd):
+def test_a_scripts_output_is_in_its_own_log_and_not_on_the_terminal(project, capfd):
     script = """
         import sys, flare_core.client as flare
         flare.init()

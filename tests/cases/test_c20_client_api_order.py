@@ -1,4 +1,4 @@
-"""C20: the order of calls has the same rules in a shared process and in a process of the script's own."""
+"""C20: the order of calls follows the same rules in a shared and in a separate process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def calls(project, body, external, **arguments):
 pytestmark = pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 
 
-def test_send_after_is_running_alone_is_refused(project, external):
+def test_send_without_receive_is_refused(project, external):
     body = f"seen = [attempt(flare.is_running), attempt({SEND})]"
     assert calls(project, body, external) == [True, "ClientApiError"]
 
@@ -55,7 +55,7 @@ def test_receive_twice_gives_the_same_model(project, external):
     assert calls(project, body, external) == [True]
 
 
-def test_receive_with_a_limit_gives_none_when_there_is_no_task(project, external):
+def test_receive_with_a_timeout_returns_none_without_a_task(project, external):
     # site-1 has answered round 0 and waits for site-2, which takes its time
     script = """
         import json, time

@@ -1,4 +1,4 @@
-"""C20: under torchrun, rank 0 talks for the site and the other ranks go through the same rounds."""
+"""C20: under torchrun, rank 0 speaks for the site and the other ranks go through the same rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C21: a site that is lost does not stop the others, comes back, and nothing of it is counted late or twice."""
+"""C21: a lost site does not stop the others, comes back, and is never counted late or twice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ADDS = """
 
 
 def contributions(folder: Path) -> dict[int, dict[str, float]]:
-    """By round, what each site has added, as the run's record has it."""
+    """Return each site's contribution by round, from the run's record."""
     found: dict[int, dict[str, float]] = defaultdict(dict)
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -73,11 +73,11 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
     def decide(site, pid, times):
         if site == "site-3" and not dead.is_set():  # in round 1
             place.end("site-3")
-            place.wait_gone(pid)  # it ends with its daemon, but might answer before it notices
+            place.wait_gone(pid)  # it ends with its daemon, but might reply before it notices
             dead.set()
 
     def decide_later(site, pid, times):
-        if site == "site-1":  # in round 2, which it holds up until site-3 is there again
+        if site == "site-1":  # in round 2, which it blocks until site-3 is back
             assert dead.wait(20)
             place.restart("site-3")
             left = {"event": "SiteLeft", "site": "site-3"}
@@ -91,7 +91,7 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
     with place.admin() as admin:
         job = place.job(script, [str(first.path), str(second.path)], rounds=5, min_clients=2)
         jobs.append(admin.submit(job)["id"])
-        # The first rounds are to have all three.
+        # All three must take part in the first rounds.
     folder = fetch(place, jobs[0])
     rounds = contributions(folder)
     assert set(rounds[1]) == {"site-1", "site-2"}
@@ -102,8 +102,8 @@ def test_a_site_is_killed_and_takes_part_again_later(hospital):
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 @pytest.mark.parametrize("size", [3, 100_000], ids=["small", "fetched"])
-def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, external, size):
-    """It is stopped over two rounds: what it was to do in the second of them it need not do any more."""
+def test_a_late_result_is_never_averaged_into_another_round(hospital, external, size):
+    """The site is stopped for two rounds; the task of the second one has been withdrawn when it resumes."""
     place = hospital(3)
     stopped, goes_on = threading.Event(), threading.Event()
     pids: list[int] = []
@@ -113,7 +113,7 @@ def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, ex
             os.kill(pid, signal.SIGSTOP)
             pids.append(pid)
             stopped.set()
-            assert goes_on.wait(60)  # a thread of it may run for a moment yet, and must not reply
+            assert goes_on.wait(60)  # one of its threads may run for another moment, and must not reply
 
     gate = place.gate(decide)
     with place.admin() as admin:
@@ -140,7 +140,7 @@ def test_a_result_that_is_late_is_never_averaged_into_another_round(hospital, ex
 
 
 class Wire:
-    """Carries the bytes between sites and server, and can be cut."""
+    """A proxy between sites and server that can cut connections."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -159,13 +159,13 @@ class Wire:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def cut_after(self, count: int, then: Callable[[], None] | None = None) -> None:
-        """Cut once so many more bytes have gone to the server, or do something else instead."""
+        """Cut, or call a function, once that many more bytes have gone to the server."""
         with self._lock:
             self._cut_at = self._carried + count
             self._then = then
 
     def refuse(self) -> None:
-        """Cut every connection while it is made, as a server does that is just being stopped."""
+        """Cut every connection during its handshake, as a server does while it stops."""
         self._up.clear()
 
     def mend(self) -> None:
@@ -226,7 +226,7 @@ class Wire:
                 continue
 
 
-def test_an_upload_that_is_cut_counts_once(hospital):
+def test_an_interrupted_upload_counts_once(hospital):
     wire = Wire()
     place = hospital(2, port=wire.port, listen=wire.server_port)
     asked = threading.Event()
@@ -254,12 +254,12 @@ def test_an_upload_that_is_cut_counts_once(hospital):
     wire.close()
 
 
-def test_a_site_that_is_killed_while_its_result_is_read_counts_once(hospital):
-    """A part of its numbers is in the sum by then, so the round begins again."""
+def test_a_site_killed_while_its_result_is_read_counts_once(hospital):
+    """A part of its numbers is in the sum by then, so the round restarts."""
     wire = Wire()
     place = hospital(2, port=wire.port, listen=wire.server_port)
     pids: dict[str, int] = {}
-    # Of 64 MiB, those of site 1 come first; if it did not wait for the other, all of them could have come by then.
+    # Of 64 MiB, site 1's come first; without waiting for the other, all of them could have arrived by then.
     both = threading.Barrier(2, lambda: wire.cut_after(24 << 20, lambda: os.kill(pids["site-1"], signal.SIGKILL)))
 
     def decide(site, pid, times):
@@ -280,8 +280,8 @@ def test_a_site_that_is_killed_while_its_result_is_read_counts_once(hospital):
     wire.close()
 
 
-def test_a_site_whose_result_stops_coming_is_late_too(hospital):
-    """A part of its numbers is in the sum by then; what else comes of them, rounds later, is dropped."""
+def test_a_site_whose_result_stalls_is_late_too(hospital):
+    """A part of its numbers is in the sum by then; the rest, arriving rounds later, is dropped."""
     wire = Wire()
     place = hospital(3, port=wire.port, listen=wire.server_port)
     stalled, goes_on = threading.Event(), threading.Event()
@@ -317,7 +317,7 @@ def test_a_site_whose_result_stops_coming_is_late_too(hospital):
     wire.close()
 
 
-def test_connections_that_are_cut_while_they_are_made_do_not_end_a_client(hospital):
+def test_connections_cut_during_the_handshake_do_not_end_a_client(hospital):
     wire = Wire()
     place = hospital(1, port=wire.port, listen=wire.server_port)
     wire.refuse()

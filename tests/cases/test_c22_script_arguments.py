@@ -41,7 +41,7 @@ def test_text_and_lists_arrive_unchanged(project, form, external):
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_processes_of_a_federation_get_the_same(project, external):
+def test_processes_of_a_federation_get_the_same_arguments(project, external):
     write = 'with open("argv.json", "w") as file:\n        json.dump(sys.argv[1:], file)'
     script = SCRIPT.replace(write, 'print("ARGV", json.dumps(sys.argv[1:]), flush=True)')
     status, folder, _ = project.poc(script, train_args=ARGS, launch_external_process=external)
@@ -52,7 +52,7 @@ def test_processes_of_a_federation_get_the_same(project, external):
         assert json.loads(line.removeprefix("ARGV ")) == WANTED
 
 
-def test_sites_have_arguments_of_their_own(project):
+def test_sites_have_their_own_arguments(project):
     recipe = project.recipe(SCRIPT, train_args=ARGS, per_site_config={"site-2": {"train_args": "--tag '{x}'"}})
     run = recipe.execute(project.env(num_threads=1, share_processes=True))
     assert argv_of(run, "site-1") == WANTED

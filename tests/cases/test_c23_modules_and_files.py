@@ -1,4 +1,4 @@
-"""C23: modules and files beside the script are found from any working folder, and travel with an exported job."""
+"""C23: modules and files next to the script are found from any working folder, and are part of an exported job."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_it_runs_from_any_working_folder(project, proj, where):
 
 
 def test_it_runs_in_a_federation_of_processes(project, proj):
-    """There the script runs from the job that was sent; the project's folder is of no use to it."""
+    """The script runs from the submitted job and cannot use the project's folder."""
     job = (proj / "job.py").read_text().replace("SimEnv(", "PocEnv(").replace("import SimEnv", "import PocEnv")
     (proj / "job.py").write_text(job)
     done = project.python(str(proj / "job.py"), cwd=proj)
     assert "RESULT [13.0, 13.0]" in done.stdout, done.stderr
 
 
-def test_it_runs_from_a_cell_that_has_no_file(project, proj):
+def test_it_runs_from_a_notebook_cell(project, proj):
     cell = (
         "import sys; sys.path.insert(0, '')\nimport threading\nstop = threading.Event()\n"
         "threading.Thread(target=stop.wait, daemon=True).start()  # a notebook's kernel has threads of its own\n"
@@ -112,7 +112,7 @@ def test_an_exported_job_runs_after_the_project_is_gone(project, proj, tmp_path,
         name="files", min_clients=2, num_rounds=1, initial_model={"w": [0.0, 0.0]},
         train_script=proj / "src" / "client.py", launch_external_process=external,
     )  # fmt: skip
-    recipe._folder = proj  # as if the recipe were made by proj/job.py
+    recipe._folder = proj  # as if proj/job.py created the recipe
     folder = recipe.export(tmp_path / "exported")
     shutil.rmtree(proj)
     run = project.env().deploy(load_job(folder))
@@ -145,7 +145,7 @@ def test_scripts_of_the_same_name_do_not_mix(project):
     assert "helper" not in sys.modules
 
 
-def test_a_component_that_cannot_travel_is_named(project, tmp_path):
+def test_a_component_that_cannot_be_sent_is_named(project, tmp_path):
     from flare_core import WeightedMean
 
     class Local(WeightedMean):

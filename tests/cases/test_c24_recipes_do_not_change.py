@@ -1,4 +1,4 @@
-"""C24: a recipe is the same after every run; falsy values count; what cannot work is refused with a hint."""
+"""C24: a recipe is the same after every run; falsy values count; impossible settings are refused with a hint."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_initial_checkpoint_is_used_alone_or_with_a_model(project):
         project.recipe(initial_model={"w": np.zeros(3)}, initial_ckpt=path)
 
 
-def test_what_does_not_fit_the_environment_is_refused_before_anything_starts(project):
+def test_settings_that_do_not_fit_the_environment_are_refused_before_anything_starts(project):
     with pytest.raises(RecipeError, match="needs min_clients=3, but the environment has 2 sites"):
         project.recipe(min_clients=3).execute(project.env(2))
     with pytest.raises(RecipeError, match="the job names the site 'site-9', which is not there"):
@@ -86,7 +86,7 @@ def test_what_does_not_fit_the_environment_is_refused_before_anything_starts(pro
         ({"num_clients": 2, "log_config": "loud"}, "log_config is 'loud'"),
     ],
 )
-def test_an_environment_refuses_what_it_cannot_be(arguments, message):
+def test_an_environment_refuses_impossible_settings(arguments, message):
     with pytest.raises(RecipeError, match=message):
         SimEnv(**arguments)
 

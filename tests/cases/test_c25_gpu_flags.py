@@ -1,4 +1,4 @@
-"""C25: GPU flags are checked before anything starts, and mapped through what this process may see."""
+"""C25: GPU flags are checked before anything starts, and mapped through the GPUs visible to this process."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def seen(folder, site):
 
 @pytest.mark.parametrize("env", [SimEnv, PocEnv])
 @pytest.mark.parametrize("config", ["a", "0,,1", "[0,1],[2", "", "0;1", "-1"])
-def test_what_cannot_be_read_is_refused_before_anything_starts(env, config):
+def test_unreadable_flags_are_refused_before_anything_starts(env, config):
     with pytest.raises(RecipeError, match="gpu_config is"):
         env(num_clients=2, gpu_config=config)
 
 
 @pytest.mark.parametrize("env", [SimEnv, PocEnv])
 @pytest.mark.parametrize(("config", "visible"), [("0,1", ""), ("7", "0,1"), ("[0,1],[2]", "3,5"), ("0", "-1")])
-def test_a_card_that_is_not_there_is_named(env, config, visible, monkeypatch):
+def test_a_missing_gpu_is_named(env, config, visible, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(RecipeError, match=r"GPU \d is not there: this process sees"):
         env(num_clients=2, gpu_config=config)
 
 
-def test_sites_of_a_federation_see_the_cards_of_their_group(project, monkeypatch):
-    """More groups than sites do no harm; ids count what the parent sees."""
+def test_sites_of_a_federation_see_the_gpus_of_their_group(project, monkeypatch):
+    """More groups than sites are allowed; ids index the GPUs visible to the parent."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7,9")
     status, folder, _ = project.poc(SHOWS, env={"gpu_config": "[0,1],[2],[0]"})
     assert status == "finished"

@@ -1,4 +1,4 @@
-"""C26: a site has rows of one class only, or fewer rows than there are clusters, and takes part all the same."""
+"""C26: a site with rows of one class only, or with fewer rows than clusters, still takes part."""
 
 from __future__ import annotations
 

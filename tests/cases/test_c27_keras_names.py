@@ -1,6 +1,6 @@
 """C27: values land in the right layer of a Keras model, however often and wherever the model was built.
 
-TensorFlow is loaded in processes of their own only: no worker can be forked from one that has it.
+TensorFlow is loaded in separate processes only: a process that has loaded it cannot fork workers.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def test_values_land_in_the_right_layer_at_the_sites_and_after_the_run(project, 
 
 
 @pytest.mark.slow
-def test_a_model_that_is_not_built_is_refused_with_what_to_do(project):
+def test_an_unbuilt_model_is_refused_with_a_remedy(project):
     project.write("nets.py", NETS)
     project.write("client.py", CLIENT)
     done = project.python(str(project.write("job.py", UNBUILT)))

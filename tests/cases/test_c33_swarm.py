@@ -1,4 +1,4 @@
-"""C33: a swarm runs with nothing but its defaults, also of two sites or one, and survives that its aggregator dies."""
+"""C33: a swarm runs with its defaults alone, even with two sites or one, and survives the death of its aggregator."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def digests(folder: Path, name: str = "global_model.safetensors") -> dict[str, s
 
 
 @pytest.mark.parametrize("sites", [3, 2, 1])
-def test_it_is_federated_averaging_to_the_bit(project, sites):
+def test_it_is_bit_identical_to_federated_averaging(project, sites):
     project.write("client.py", TRAIN)
     found = []
     for recipe in (SwarmLearningRecipe, FedAvgRecipe):
@@ -68,7 +68,7 @@ def test_it_is_federated_averaging_to_the_bit(project, sites):
     assert chosen == same
 
 
-def test_scripts_in_processes_of_their_own(project):
+def test_scripts_in_separate_processes(project):
     project.write("client.py", TRAIN)
     found = [
         digests(
@@ -127,7 +127,7 @@ def test_an_aggregator_that_dies_ends_a_simulation_and_is_named(project, monkeyp
         ({"aggregator_sites": ["server"]}, "reserved"),
     ],
 )
-def test_what_a_swarm_cannot_do_is_refused(project, arguments, message):
+def test_options_that_a_swarm_cannot_honour_are_refused(project, arguments, message):
     project.write("client.py", TRAIN)
     with pytest.raises(RecipeError, match=message):
         SwarmLearningRecipe(
@@ -215,7 +215,7 @@ def swarm_job(
     gated=(2, "site-3"),
     min_clients=2,
 ):
-    """A swarm of five rounds whose parts ask gates; the third round, of number 2, is aggregated by site 3."""
+    """Return a swarm of five rounds whose parts wait at gates; site 3 aggregates the third round, number 2."""
     arguments = [script_gate, str(gated[0] if script_gate else -1), gated[1], str(place.folder)]
     model = {"w": np.zeros(100_000), "b": np.zeros(2)}
     job = place.job(ADDS, arguments, rounds=5, workflow="Swarm", model=model, min_clients=min_clients)
@@ -232,7 +232,7 @@ def swarm_job(
 
 
 def outcome(place, job: str) -> tuple[dict, Path, dict[str, float]]:
-    """How it ended, the server's folder of the run, and the values of the models at the sites."""
+    """Return the final state, the server's folder of the run, and the values of the models at the sites."""
     from flare_tensor_downloader import read_file
 
     found, _ = place.result(job)
@@ -247,7 +247,7 @@ def outcome(place, job: str) -> tuple[dict, Path, dict[str, float]]:
 
 
 def expected(folder: Path, without: dict[int, str]) -> float:
-    """The mean of what the sites have added in each round, as the record has it, but for what was lost."""
+    """Return the mean of the sites' contributions in each round, from the record, without lost ones."""
     by_round: dict[int, dict[str, float]] = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -258,7 +258,7 @@ def expected(folder: Path, without: dict[int, str]) -> float:
 
 
 def kill_once(*pids_of):
-    """Kill who asks first, or the processes that functions of its id name."""
+    """Kill the first process that asks, or the processes that functions of its id return."""
     dead = threading.Event()
 
     def decide(site, pid, times):
@@ -316,7 +316,7 @@ def test_the_aggregator_is_killed_while_it_aggregates_and_the_next_takes_over(ho
     assert "site-3 left while it aggregated" in (folder / "events.jsonl").read_text()
 
 
-def test_what_is_lost_is_made_again_if_too_little_is_left(hospital):
+def test_lost_contributions_are_recomputed_if_too_few_are_left(hospital):
     place = hospital(3)
     gate = place.gate(kill_once())
     with place.admin() as admin:
@@ -355,7 +355,7 @@ def test_the_aggregator_is_killed_before_the_others_have_its_model(hospital):
 @pytest.mark.parametrize(
     ("holders", "when"), [(("site-3", "site-1"), BEFORE_ROUND_3), (("site-2", "site-3"), AFTER_THE_LAST_ROUND)]
 )
-def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, holders, when):
+def test_both_holders_of_the_model_are_killed_before_others_fetch_it(hospital, holders, when):
     """They come back, and read it from their files."""
     place = hospital(3)
     pids = [lambda _, site=site: int((place.folder / f"{site}.pid").read_text()) for site in holders]
@@ -370,7 +370,7 @@ def test_both_that_have_the_model_are_killed_before_others_fetch_it(hospital, ho
     assert "came back and read it from a file" in (folder / "events.jsonl").read_text()
 
 
-def test_both_that_have_the_model_are_killed_while_one_of_them_aggregates(hospital):
+def test_both_holders_of_the_model_are_killed_while_one_of_them_aggregates(hospital):
     place = hospital(3)
     gate = place.gate(
         kill_once(lambda pid: pid, lambda _: int((place.folder / "site-2.pid").read_text()))  # site 3, and site 2
@@ -398,8 +398,8 @@ def test_the_server_is_killed_and_the_sites_have_the_model(hospital):
     assert not list(place.folder.rglob("swarm-*.safetensors"))
 
 
-def test_the_server_is_killed_when_the_sites_know_that_the_run_is_over(hospital):
-    """They have removed what only the run needed, so a server that is started again must not ask for it."""
+def test_the_server_is_killed_after_the_sites_learned_that_the_run_is_over(hospital):
+    """The sites have removed the run's data, so a restarted server must not request it."""
     place = hospital(3)
     gate = place.gate(kill_once(lambda pid: place.job_process()))
     with place.admin() as admin:

@@ -1,4 +1,4 @@
-"""C35: a busy port is named, stopping leaves nothing, a second start is refused, projects do not mix."""
+"""C35: a busy port is named, stopping leaves nothing behind, a second start is refused, projects do not mix."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_port_of_the_command_is_used_everywhere(shell):
     assert all(each["running"] for each in poc["processes"])
 
 
-def test_stop_leaves_no_process_and_no_port_and_a_start_may_follow_at_once(shell):
+def test_stop_leaves_no_process_and_no_port_and_a_new_start_works_at_once(shell):
     port = shell.free_port()
     for _ in range(2):
         shell.flare("poc", "start", "--port", str(port))
@@ -53,7 +53,7 @@ def test_stop_leaves_no_process_and_no_port_and_a_start_may_follow_at_once(shell
         assert shell.processes() == []
 
 
-def test_a_second_start_and_cleaning_while_it_runs_are_refused(shell):
+def test_a_second_start_and_a_cleanup_while_it_runs_are_refused(shell):
     shell.flare("poc", "start")
     assert "a POC runs in" in shell.flare("poc", "start", code=1)
     assert "'flare poc stop' first" in shell.flare("poc", "clean", code=1)
@@ -63,7 +63,7 @@ def test_a_second_start_and_cleaning_while_it_runs_are_refused(shell):
     assert "no POC in" in shell.flare("poc", "status")
 
 
-def test_up_twice_says_that_it_runs_already(shell):
+def test_up_twice_says_that_it_is_already_running(shell):
     port = str(shell.free_port())
     first = shell.json("up", "--port", port)
     second = shell.json("up", "--port", port)
@@ -93,7 +93,7 @@ def test_a_copy_of_a_kit_is_refused_while_the_first_is_connected(hospital, monke
     second.close()
 
 
-def test_clients_of_a_killed_server_come_back_to_the_next_one(hospital):
+def test_clients_of_a_killed_server_reconnect_to_the_next_one(hospital):
     place = hospital(2)
     place.end("server")
     place.restart("server")
@@ -102,7 +102,7 @@ def test_clients_of_a_killed_server_come_back_to_the_next_one(hospital):
 
 
 def test_a_client_of_another_project_is_refused(shell):
-    """The same port, first of one project and then of another: the site of the first learns why it gets nowhere."""
+    """A second project takes over the port of the first: the first project's site learns why it is refused."""
     port = str(shell.free_port())
     first, second = shell.folder / "first", shell.folder / "second"
     up = ("--address", "127.0.0.1", "--port", port, "--folder")
@@ -117,7 +117,7 @@ def test_a_client_of_another_project_is_refused(shell):
     shell.flare("down", "--folder", second)
 
 
-def test_two_federations_run_beside_each_other(shell, tmp_path):
+def test_two_federations_run_in_parallel(shell, tmp_path):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         shell.flare("poc", "start", "--clients", "1", "--folder", folder)
@@ -130,7 +130,7 @@ def test_two_federations_run_beside_each_other(shell, tmp_path):
     assert len(ports) == 2
 
 
-def test_what_a_script_has_started_ends_when_it_is_killed(shell, tmp_path):
+def test_processes_started_by_a_script_end_when_it_is_killed(shell, tmp_path):
     """A killed script that runs a job in PocEnv leaves no daemon behind."""
     script = """
 import sys, numpy as np

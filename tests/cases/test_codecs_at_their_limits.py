@@ -1,4 +1,4 @@
-"""Codecs where numbers end: infinity, denormals, float64, and what is summed over the rounds."""
+"""Codecs at the limits of numbers: infinity, denormals, float64, and errors summed over rounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sent(filter_: CompressTensors, **params) -> dict:
 
 
 @pytest.mark.parametrize("codec", ["fp16", "bf16", "fp16+zstd"])
-def test_a_model_that_has_diverged_does_not_look_sound(codec):
+def test_a_diverged_model_does_not_look_healthy(codec):
     values = np.full(2000, 1.0, np.float32)
     values[3], values[5] = np.inf, -np.inf
     assert through(codec, values)[[3, 5]].tolist() == [np.inf, -np.inf]
@@ -50,7 +50,7 @@ def test_denormals_keep_their_sign(codec, largest):
 
 
 @pytest.mark.parametrize("codec", ["int8", "int4", "fp16", "bf16"])
-def test_what_a_codec_loses_of_arrays_that_are_summed_comes_later(codec):
+def test_a_codecs_error_in_summed_arrays_is_sent_later(codec):
     generator = np.random.default_rng(1)
     filter_, meant, arrived = CompressTensors(codec), np.zeros(3000), np.zeros(3000)
     for _ in range(200):
@@ -60,7 +60,7 @@ def test_what_a_codec_loses_of_arrays_that_are_summed_comes_later(codec):
     assert np.abs(arrived - meant).max() < 2 * np.abs(through(codec, difference) - difference).max() + 1e-3
 
 
-def test_a_filter_goes_on_with_what_it_remembered():
+def test_a_filter_continues_with_its_state():
     generator = np.random.default_rng(2)
     differences = [generator.normal(size=3000).astype(np.float32) for _ in range(3)]
     first, second = CompressTensors("topk:0.1"), CompressTensors("topk:0.1")

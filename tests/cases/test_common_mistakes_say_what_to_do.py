@@ -1,4 +1,4 @@
-"""Mistakes that newcomers make: each message says what was wrong, where, and what to do."""
+"""Beginners' mistakes: each message says what was wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Passes(Filter):
         (lambda: PocEnv(num_client=2), "PocEnv has no argument 'num_client'; did you mean num_clients?"),
     ],
 )
-def test_an_environment_names_the_argument_that_is_meant(make, message):
+def test_an_environment_suggests_the_intended_argument(make, message):
     with pytest.raises(UnknownArgumentError, match=message):
         make()
 
 
-def test_a_number_where_names_are_wanted_is_explained():
+def test_a_number_instead_of_names_is_explained():
     with pytest.raises(RecipeError, match=r"clients is 2; give a list of names, or num_clients=…"):
         SimEnv(clients=2)
 
 
-def test_a_class_in_the_place_of_an_object_is_explained(project):
+def test_a_class_instead_of_an_object_is_explained(project):
     with pytest.raises(RecipeError, match=r"env is the class SimEnv itself; give an object, such as SimEnv\(…\)"):
         project.recipe().execute(SimEnv)
     with pytest.raises(RecipeError, match=r"env is 'sim'; give an environment, such as SimEnv\(num_clients=2\)"):
@@ -67,11 +67,11 @@ def cli(project, *words: str, code: int) -> str:
     return " ".join(done.stderr.split())
 
 
-def test_the_command_line_names_what_it_was_given(project):
+def test_the_command_line_names_the_invalid_value(project):
     (project.folder / "src").mkdir()
     assert "src is a folder; give the script in it" in cli(project, "run", "src", code=2)
     assert "'--port'" in cli(project, "up", "--port", "99999", code=2)
-    assert not (project.folder / "flare-project").exists()  # which would have to be repaired by hand
+    assert not (project.folder / "flare-project").exists()  # which would need manual repair
     project.write("job.py", "def main():\n    recipe.execute(env)\n")
     assert "job.py has executed no recipe, so nothing has run" in cli(project, "run", "job.py", code=1)
     project.write("job.py", "import argparse\nargparse.ArgumentParser().parse_args()\n")

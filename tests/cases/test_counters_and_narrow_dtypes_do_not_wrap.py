@@ -1,4 +1,4 @@
-"""Sums that leave the range of a model's dtype: counters stay at its end, and narrow floats are refused by name."""
+"""Sums beyond the range of a model's dtype: counters saturate, and narrow floats are refused by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flare_core.staleness import rebased
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32, np.int64, np.uint64])
 @pytest.mark.parametrize("transfer", list(ParamsType))
-def test_a_late_count_does_not_begin_anew_at_the_other_end(dtype, transfer):
+def test_a_late_count_does_not_wrap_around(dtype, transfer):
     largest = np.iinfo(dtype).max
     old, now = np.array([0, largest // 2], dtype), np.array([largest, 0], dtype)
     made = np.array([largest // 2, 0], dtype)  # from the old one: half up, half down
@@ -28,7 +28,7 @@ def test_a_late_count_does_not_begin_anew_at_the_other_end(dtype, transfer):
     np.testing.assert_allclose(found.astype(np.float64), wanted, rtol=1e-15)
 
 
-def test_a_difference_that_leads_out_of_half_precision_is_named():
+def test_a_difference_that_exceeds_half_precision_is_named():
     model = FLModel(params={"w": np.array([60000, 1], np.float16)})
     difference = FLModel(params={"w": np.array([10000, 1], np.float16)}, params_type=ParamsType.DIFF)
     with pytest.raises(NonFiniteError, match="'w': the update leads beyond the range of float16"):

@@ -1,4 +1,4 @@
-"""Tensors that are excluded from the mean: the server keeps its own, and those after them are their own, too."""
+"""Tensors excluded from the mean keep the server's values, and the tensors after them are not shifted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SENDS = """
 
 @pytest.mark.parametrize("excluded", NAMES)
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
-def test_a_large_tensor_that_is_excluded_does_not_shift_the_others(project, transfer, excluded):
+def test_a_large_excluded_tensor_does_not_shift_the_others(project, transfer, excluded):
     made = project.recipe(
         SENDS,
         initial_model={name: np.zeros(20_000) for name in NAMES},
@@ -41,7 +41,7 @@ def test_a_large_tensor_that_is_excluded_does_not_shift_the_others(project, tran
 
 
 class Decays(ServerOptimizer):
-    """Halves all that it is given."""
+    """Halves its input."""
 
     def step(self, params, gradients, *, scale=1.0):
         return {key: value / 2 for key, value in params.items()}
@@ -53,7 +53,7 @@ class Decays(ServerOptimizer):
         pass
 
 
-def test_an_optimizer_does_not_step_what_is_excluded():
+def test_an_optimizer_does_not_step_excluded_tensors():
     workflow = FedOpt(min_clients=1, num_rounds=1, optimizer=Decays(), exclude_vars="head")
     model = FLModel(params={"w": np.ones(2), "head": np.ones(2)})
     workflow.aggregator.add(Reply("site-1", "train", FLModel(params=dict(model.params)), 0))
@@ -62,7 +62,7 @@ def test_an_optimizer_does_not_step_what_is_excluded():
 
 
 class Last(Aggregator):
-    """The last contribution; says nothing of the round, which the interface does not ask for."""
+    """Returns the last contribution without a round, which the interface does not require."""
 
     def reset(self):
         self.params = None
@@ -74,7 +74,7 @@ class Last(Aggregator):
         return FLModel(params=self.params)
 
 
-def test_a_schedule_follows_the_rounds_whatever_the_aggregator_says_of_them():
+def test_a_schedule_follows_the_rounds_whatever_the_aggregator_reports():
     workflow = FedOpt(
         min_clients=1, num_rounds=3, aggregator=Last(), optimizer=SGD(lr=1.0), schedule=Step(every=1, factor=0.5)
     )

@@ -1,4 +1,4 @@
-"""A simulation for which the system has not enough processes says so, and leaves none of them behind."""
+"""A simulation that exceeds the system's process limit says so, and leaves no processes behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOB = """
 """
 
 
-def test_those_that_were_started_are_ended_when_the_system_refuses_another(project):
+def test_started_processes_are_ended_when_the_system_refuses_another(project):
     done = project.python(str(project.write("job.py", JOB)), cwd=project.write("client.py", "").parent)
     assert "of 60 processes could be started, then the system refused one more" in done.stdout
     assert "share_processes=True" in done.stdout

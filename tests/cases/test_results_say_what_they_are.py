@@ -1,4 +1,4 @@
-"""A run's result never passes for something else: its model, its numbers and its summary say what they are."""
+"""A run's model, metrics and summary are never mistaken for something else."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_run_that_failed_in_its_first_round_says_that_its_model_is_the_initial
         ("metrics['accuracy'] = float('nan')", {}, "no site reported a finite number for its key_metric 'accuracy'"),
     ],
 )
-def test_why_there_is_no_best_model_is_said(project, body, arguments, reason):
+def test_the_reason_for_a_missing_best_model_is_reported(project, body, arguments, reason):
     done = run(project, body, **arguments)
     with pytest.raises(FlareError, match=reason):
         done.load_model("best")
@@ -80,7 +80,7 @@ def test_a_workflow_that_chooses_no_best_model_says_so(project):
         recipe.execute(project.env()).load_model("best")
 
 
-def test_a_model_of_another_name_is_refused(project):
+def test_a_model_by_an_unknown_name_is_refused(project):
     with pytest.raises(FlareError, match="asked for 'last'; a run keeps the models global and best"):
         run(project).load_model("last")
 
@@ -92,7 +92,7 @@ def test_the_best_value_is_shown_under_its_own_metrics_name(project, capsys):
     assert "loss 0.9" not in printed
 
 
-def test_numbers_of_any_kind_and_name_are_recorded_and_the_others_are_named(project, capsys):
+def test_numbers_of_any_kind_and_name_are_recorded_and_other_values_are_named(project, capsys):
     done = run(
         project,
         "metrics.update(bad=float('nan'), big=float('-inf'), np=np.float32(0.5), note='fine', round=3, key=4)",
@@ -118,20 +118,20 @@ def test_logged_values_that_are_not_finite_come_back_as_they_were(project):
 
 
 class NotFinite(Evaluator):
-    """Says NaN of every model."""
+    """Reports NaN for every model."""
 
     def evaluate(self, model):
         return {"accuracy": float("nan"), "loss": float("inf")}
 
 
-def test_a_summary_with_nan_is_strict_json_and_its_plot_says_what_is_left_out(project, capsys):
+def test_a_summary_with_nan_is_strict_json_and_its_plot_names_omitted_values(project, capsys):
     folder = run(project, num_rounds=3, evaluator=NotFinite()).get_result()
     summary = strict((folder / "summary.json").read_text())
     assert summary["metrics"] == {"accuracy": "nan", "loss": "inf"}
     assert "3 rounds without a finite value left out" in capsys.readouterr().out
 
 
-def test_what_json_has_no_form_for_is_text_in_a_summary(tmp_path):
+def test_values_that_json_cannot_represent_are_text_in_a_summary(tmp_path):
     write_summary(
         tmp_path / "summary.json", {"value": float("nan"), "nested": [{"x": np.float32("inf")}], "at": tmp_path}
     )
@@ -144,7 +144,7 @@ def test_what_json_has_no_form_for_is_text_in_a_summary(tmp_path):
     [([0.5, 0.5, 0.5], ["0.5"]), ([0.5], ["0.5"]), ([0.1, math.nan, 0.9], ["0.9", "0.1"])],
     ids=["constant", "one", "with NaN"],
 )
-def test_a_plot_is_drawn_of_whatever_values_there_are(values, labels):
+def test_a_plot_is_drawn_for_any_values(values, labels):
     lines = plot(list(enumerate(values)), title="loss")
     assert [
         each.partition("┤")[0].strip() for each in lines if "┤" in each and each.partition("┤")[0].strip()
@@ -158,12 +158,12 @@ def test_a_run_is_shown_with_its_name_its_status_and_its_folder(project):
     assert repr(run(project, "1 / 0")).startswith("<SimRun case/")
 
 
-def test_two_runs_of_one_name_have_a_folder_each(tmp_path):
+def test_two_runs_with_one_name_have_separate_folders(tmp_path):
     first, second = (RunFolder.create_as(tmp_path, "job", "20260102-101500") for _ in range(2))
     assert [first.run_id, second.run_id] == ["20260102-101500", "20260102-101500-2"]
 
 
-def test_ctrl_c_is_told_in_words(project):
+def test_ctrl_c_is_reported_in_words(project):
     project.write("client.py", SCRIPT.replace("BODY", "pass"))
     project.write(
         "job.py",

@@ -1,4 +1,4 @@
-"""Runs of a workspace can be listed and compared afterwards, wherever their folders are by then."""
+"""Runs of a workspace can be listed and compared later, even after their folders have moved."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def strict(text: str):
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-def test_runs_are_listed_newest_first_with_what_they_were_made_with(project):
+def test_runs_are_listed_newest_first_with_their_parameters(project):
     run(project, "0.1", num_rounds=2, name="first")
     run(project, "0.2", num_rounds=3, name="second", seed=7)
     second, first = list_runs(project.folder / "runs")
@@ -91,7 +91,7 @@ class Shift(Filter):
         return model
 
 
-def test_filters_that_were_added_are_parameters_too(project):
+def test_added_filters_are_parameters_too(project):
     for by in (0.1, 0.2):
         recipe = project.recipe(SCRIPT, train_args="0.1")
         recipe.add_client_output_filter(Shift(by))
@@ -104,7 +104,7 @@ def test_filters_that_were_added_are_parameters_too(project):
     assert list(found["differences"]) == ["sites task_result_filters"]
 
 
-def test_secrets_are_no_part_of_what_is_recorded(project):
+def test_secrets_are_not_recorded(project):
     arguments = "0.1 --url https://me:hunter2@host/x?token=hunter3&a=1 --password hunter4 --api-key=hunter5"
     secrets = {"db_password": "hunter6", "plain": "seen"}
     run(project, arguments, per_site_config={"site-1": {"config": secrets}})
@@ -115,7 +115,7 @@ def test_secrets_are_no_part_of_what_is_recorded(project):
     assert "seen" in recorded
 
 
-def test_a_workspace_that_was_moved_names_its_files_where_they_are(project):
+def test_a_moved_workspace_reports_the_current_paths_of_its_files(project):
     done = run(project, "0.1")
     before = done.get_result()
     (project.folder / "runs").rename(project.folder / "moved")
@@ -126,7 +126,7 @@ def test_a_workspace_that_was_moved_names_its_files_where_they_are(project):
     assert shown["models"]["global"] == str(found.models["global"])
 
 
-def test_a_summary_names_the_files_where_they_are_when_it_is_read(project):
+def test_a_summary_reports_the_current_paths_of_its_files(project):
     done = run(project, "0.1")
     folder = done.get_result()
     (folder / "server" / "best_model.safetensors").unlink()
@@ -145,7 +145,7 @@ def test_failed_and_killed_runs_are_listed_as_such(project):
     assert "killed/" not in text
 
 
-def test_a_summary_that_is_damaged_hides_no_run(project):
+def test_a_damaged_summary_hides_no_run(project):
     folder = run(project, "0.1").get_result()
     (folder / "summary.json").write_text("{")
     (found,) = list_runs(project.folder / "runs")
@@ -154,7 +154,7 @@ def test_a_summary_that_is_damaged_hides_no_run(project):
     assert "case/" in flare(project, "runs")
 
 
-def test_a_run_that_cannot_even_begin_says_so_in_its_folder(project):
+def test_a_run_that_cannot_start_says_so_in_its_folder(project):
     job = project.recipe(SCRIPT).job()
     job.server.components["broken"] = Component("nowhere.Observer")
     with pytest.raises(JobError):
@@ -164,7 +164,7 @@ def test_a_run_that_cannot_even_begin_says_so_in_its_folder(project):
     assert "nowhere" in found.error
 
 
-def test_runs_that_are_not_there_are_named(project):
+def test_missing_runs_are_named(project):
     assert "no runs in" in flare(project, "runs")
     assert "is no folder" in flare(project, "runs", "--workspace", "nowhere", code=2)
     run(project, "0.1")
@@ -178,7 +178,7 @@ def test_runs_that_are_not_there_are_named(project):
     )
 
 
-def test_runs_without_metrics_and_models_compare_too(project):
+def test_runs_without_metrics_and_models_can_be_compared(project):
     script = SCRIPT.replace(', metrics={"accuracy": lr * (model.current_round + 1)}', "")
     for _ in range(2):
         project.recipe(script, train_args="0", initial_model=np.zeros(2)).execute(project.env())

@@ -1,4 +1,4 @@
-"""A script that asks the terminal for something hears at once that there is none; its process is not stopped for it."""
+"""A script that asks for terminal input gets an error at once; its process is not stopped."""
 
 from __future__ import annotations
 

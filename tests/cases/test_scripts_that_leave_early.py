@@ -1,4 +1,4 @@
-"""A script that leaves before the run is over ends the run, which says so: nobody waits for what will never come."""
+"""A script that exits before the run is over ends the run with an error: nothing waits for a reply that never comes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_exit_code_0_in_mid_run_is_a_failure(project, way, mode, workers):
 
 
 @pytest.mark.parametrize("workers", ["2", "0"], ids=["SimEnv", "PocEnv"])
-def test_a_child_that_holds_the_connection_does_not_hide_that_its_script_has_failed(project, workers):
+def test_a_child_that_holds_the_connection_does_not_hide_its_scripts_failure(project, workers):
     done = run(project, "child, then raises", "external", workers)
     assert done.returncode != 0
     assert "ValueError: planned" in done.stderr
@@ -99,7 +99,7 @@ THREADED = """
 
 @pytest.mark.timeout(120)
 @pytest.mark.slow
-def test_a_thread_may_do_the_tasks_when_the_main_one_has_ended(project):
+def test_a_thread_may_do_the_tasks_after_the_main_one_has_ended(project):
     assert EXIT_S < 33
     project.write("client.py", THREADED)
     done = project.python(str(project.write("job.py", JOB)), "", "external", "2", timeout=100)
@@ -109,7 +109,7 @@ def test_a_thread_may_do_the_tasks_when_the_main_one_has_ended(project):
 
 @pytest.mark.parametrize("workers", ["1", "2", "0"], ids=["one worker", "two workers", "PocEnv"])
 @pytest.mark.parametrize("mode", ["in-process", "external"])
-def test_a_script_may_end_its_process_when_the_run_is_over(project, mode, workers):
+def test_a_script_may_exit_after_the_run_is_over(project, mode, workers):
     done = run(project, "os._exit(0) afterwards", mode, workers)
     assert done.returncode == 0, done.stderr
     assert "THE END" in done.stdout

@@ -1,4 +1,4 @@
-"""Whatever a script changes in its process, the other sites of a simulation compute what they would compute alone."""
+"""Whatever a script changes in its process, the other sites of a simulation compute the same as alone."""
 
 from __future__ import annotations
 
@@ -217,27 +217,27 @@ def sent(project, tmp_path_factory, monkeypatch):
 
 
 def mean(alone, sites=SITES):
-    """Of what each sends, times its number: two sites that had each other's value would show."""
+    """Return the mean of each site's value times its number, so that swapped values are detected."""
     return np.mean([number * float(alone(number)) for number in range(1, sites + 1)], keepdims=True)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("what", [*IN_PYTHON, *KEPT_APART_IN_ONE_PROCESS])
-def test_what_one_script_changes_reaches_no_other(sent, what, workers):
+def test_a_scripts_changes_do_not_reach_other_scripts(sent, what, workers):
     begin, step, alone = (IN_PYTHON | KEPT_APART_IN_ONE_PROCESS)[what]
     assert sent(begin, step, num_threads=workers).tobytes() == mean(alone).tobytes()
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("what", [what for kinds in OF_FRAMEWORKS for what in kinds])
-def test_what_one_script_changes_in_a_framework_reaches_no_other(sent, what, workers):
+def test_a_scripts_changes_to_a_framework_do_not_reach_other_scripts(sent, what, workers):
     begin, step, alone = next(kinds[what] for kinds in OF_FRAMEWORKS if what in kinds)
     pytest.importorskip("sklearn" if what in OF_SCIKIT_LEARN else "torch")
     assert sent(begin, step, num_threads=workers).tobytes() == mean(alone).tobytes()
 
 
 @pytest.mark.parametrize("what", ["a package's generator", "a file in the temporary folder"])
-def test_a_script_computes_the_same_in_a_process_that_was_started_for_it(sent, what):
+def test_a_script_computes_the_same_in_a_spawned_process(sent, what):
     begin, step, alone = (IN_PYTHON | KEPT_APART_IN_ONE_PROCESS)[what]
     assert sent(begin, step, external=True).tobytes() == mean(alone).tobytes()
 
@@ -250,7 +250,7 @@ def test_sites_that_share_a_process_keep_their_settings(sent, what):
     assert sent(begin, step, num_threads=1, share_processes=True).tobytes() == mean(alone).tobytes()
 
 
-def test_a_thread_that_a_script_leaves_behind_does_not_reach_other_sites(sent, tmp_path):
+def test_a_thread_left_behind_by_a_script_does_not_affect_other_sites(sent, tmp_path):
     """The thread of site-1 changes a variable while site-2 has the turn."""
     for name in ("go", "done"):
         os.mkfifo(tmp_path / name)
@@ -285,17 +285,17 @@ JOB = """
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_torch_uses_one_thread_also_where_the_launching_process_has_not_loaded_it(project, monkeypatch, workers):
-    """A sum that is shared among threads has other last bits."""
+def test_torch_uses_one_thread_even_if_the_launching_process_has_not_loaded_it(project, monkeypatch, workers):
+    """A sum that is split among threads differs in its last bits."""
     pytest.importorskip("torch")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    begin = "import importlib; torch = importlib.import_module('to' + 'rch')"  # nobody sees what it will load
+    begin = "import importlib; torch = importlib.import_module('to' + 'rch')"  # its imports cannot be known in advance
     project.write("client.py", SCRIPT.format(begin=begin, step="value = torch.get_num_threads() / number"))
     done = project.python(str(project.write("job.py", JOB)), workers)
     assert done.stdout.splitlines()[-1] == "THREADS 1.0", done.stderr
 
 
-def test_sixty_four_sites_have_processes_of_their_own(sent):
+def test_sixty_four_sites_have_their_own_processes(sent):
     begin, step, alone = IN_PYTHON["a package's defaults"]
     assert sent(begin, step, sites=64).tobytes() == mean(alone, 64).tobytes()
 
@@ -324,13 +324,13 @@ def test_no_more_scripts_run_at_a_time_than_num_threads(project):
 
 
 @pytest.mark.parametrize(("sites", "options"), [(3, {"share_processes": True, "num_threads": 2}), (65, {})])
-def test_the_end_of_a_run_says_that_sites_have_shared_processes(project, capsys, sites, options):
+def test_the_end_of_a_run_reports_shared_processes(project, capsys, sites, options):
     project.recipe(min_clients=sites).execute(project.env(sites, **options))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "shared" in line]
     assert line.startswith(f"{sites} sites shared ")
     assert "what a script changes inside an installed package can reach the others there" in line
 
 
-def test_nothing_is_said_where_no_process_is_shared(project, capsys):
+def test_nothing_is_reported_if_no_process_is_shared(project, capsys):
     project.recipe(min_clients=3).execute(project.env(3, num_threads=1))
     assert "shared" not in capsys.readouterr().out

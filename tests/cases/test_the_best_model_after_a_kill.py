@@ -1,4 +1,4 @@
-"""The best model is that of a completed round: what a round had saved that began again counts for nothing."""
+"""The best model belongs to a completed round: one saved by a round that restarted does not count."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ KILLER = """
 
 
 @pytest.mark.parametrize("size", [3, 3_000_000], ids=["small", "large"])
-def test_it_is_the_model_that_its_score_belongs_to(project, hospital, size):
+def test_the_best_model_belongs_to_its_score(project, hospital, size):
     place = hospital()
     note = project.folder / "killed"
     made = FedAvgRecipe(

@@ -1,4 +1,4 @@
-"""The server writes down each end once, starts nothing twice, and does not wait for folders that are gone."""
+"""The server records each job's end once, starts nothing twice, and does not wait for missing folders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def daemon(tmp_path):
 
 
 def submit(daemon, folder, name):
-    """Submit a job that waits, as no site is connected."""
+    """Submit a job that waits because no site is connected."""
     (folder / "code").mkdir(exist_ok=True)
     job = export_job(Job("x", 1, ServerApp(), ClientApp(), CodeBundle(folder / "code")), folder / f"{name}-jobs")
     archive = pack_folder(job, folder / f"{name}.zip")
@@ -48,7 +48,7 @@ def test_a_job_whose_folder_was_lost_can_be_aborted(daemon, tmp_path):
     assert daemon.store.job(row.id).state == "aborted"
 
 
-def test_an_end_that_is_not_written_down_yet_is_not_replaced_by_an_abort(daemon, tmp_path):
+def test_an_unrecorded_end_is_not_replaced_by_an_abort(daemon, tmp_path):
     row = submit(daemon, tmp_path, "first")
     with closing(sqlite3.connect(daemon.kit.folder / "state" / "flare.db")) as database:
         database.execute("CREATE TRIGGER full BEFORE UPDATE ON jobs BEGIN SELECT RAISE(FAIL, 'full'); END")

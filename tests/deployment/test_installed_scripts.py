@@ -1,4 +1,4 @@
-"""Scripts that do not travel: only where there are real sites, and with a message in each other case."""
+"""Scripts installed at the sites: accepted at real sites only, and refused with a message elsewhere."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def recipe(tmp_path):
 
 
 @pytest.mark.parametrize("env", [SimEnv, PocEnv])
-def test_they_are_refused_where_scripts_must_be_local(recipe, env):
+def test_installed_scripts_are_refused_where_scripts_must_be_local(recipe, env):
     path, made = recipe
     with pytest.raises(RecipeError, match=f"'{path}' is no file of this machine.*are for ProdEnv"):
         made.execute(env(num_clients=2))
 
 
-def test_a_relative_path_must_be_there(tmp_path):
+def test_a_relative_path_must_exist(tmp_path):
     with pytest.raises(RecipeError, match=r"train_script 'no/train\.py' is not there; looked for"):
         FedAvgRecipe(min_clients=2, num_rounds=2, initial_model=np.zeros(2), train_script="no/train.py")
 
 
-def test_they_run_at_real_sites_where_they_are_installed(recipe, hospital, tmp_path):
+def test_installed_scripts_run_at_real_sites(recipe, hospital, tmp_path):
     path, made = recipe
     place = hospital()
     env = ProdEnv(place.poc.admin, workspace_root=tmp_path / "runs")

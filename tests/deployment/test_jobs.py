@@ -1,4 +1,4 @@
-"""Jobs from submission to deletion, whatever the database; who may do what; studies; resources; certificates."""
+"""Jobs from submission to deletion, with each database; roles; studies; resources; certificates."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Asks(Observer):
 """
 
 
-def test_a_job_that_is_aborted_when_it_has_just_finished_has_finished(place):
+def test_a_job_aborted_just_after_it_finished_has_finished(place):
     """Its summary says so, and its model is complete."""
     with place.admin() as admin:
         gate = place.gate(lambda *_: admin.abort(job_id))
@@ -120,12 +120,12 @@ def test_a_job_that_is_aborted_when_it_has_just_finished_has_finished(place):
     assert json.loads((folder / "summary.json").read_text())["outcome"] == "finished"
 
 
-def test_a_job_that_needs_more_than_there_is_is_refused_at_once(place):
+def test_a_job_that_needs_more_than_exists_is_refused_at_once(place):
     with place.admin() as admin, pytest.raises(FlareError, match="needs 3 sites, but 2 take part in the study"):
         admin.submit(place.noise_job(min_clients=3))
 
 
-def test_jobs_wait_for_sites_with_a_reason_and_start_when_they_come(place):
+def test_jobs_wait_for_sites_with_a_reason_and_start_when_they_connect(place):
     place.end("site-2")
     place.wait_disconnected("site-2")
     with place.admin() as admin:
@@ -138,8 +138,8 @@ def test_jobs_wait_for_sites_with_a_reason_and_start_when_they_come(place):
         assert last["state"] == "finished"
 
 
-def test_jobs_take_turns_at_cards_and_the_urgent_ones_come_first(place):
-    """One card a site: a job that holds it keeps two others waiting, of which the more urgent starts first."""
+def test_jobs_take_turns_on_gpus_and_urgent_ones_come_first(place):
+    """One GPU per site: a job that holds it keeps two others waiting, of which the more urgent starts first."""
     for site in ("site-1", "site-2"):
         place.end(site)
         (place.kit(site) / "local" / "resources.json").write_text('{"num_of_gpus": 1, "mem_per_gpu_in_GiB": 16}')
@@ -163,7 +163,7 @@ def test_jobs_take_turns_at_cards_and_the_urgent_ones_come_first(place):
         assert admin.job(never)["state"] == "aborted"
 
 
-def test_a_limit_of_waiting_is_kept_and_the_run_goes_on(hospital, tmp_path):
+def test_a_wait_timeout_is_kept_and_the_run_continues(hospital, tmp_path):
     from flare_runtime import ProdEnv
 
     place = hospital()
@@ -180,7 +180,7 @@ def test_a_limit_of_waiting_is_kept_and_the_run_goes_on(hospital, tmp_path):
     assert run.get_status() == "finished"
 
 
-def test_many_are_submitted_at_once(hospital):
+def test_many_jobs_are_submitted_at_once(hospital):
     place = hospital(max_jobs=1)
 
     def submit(_):
@@ -194,7 +194,7 @@ def test_many_are_submitted_at_once(hospital):
         assert {admin.wait(each, timeout_s=100)["state"] for each in ids} == {"finished"}
 
 
-def test_a_site_that_cannot_run_the_job_is_told_at_once(hospital):
+def test_a_site_that_cannot_run_the_job_is_reported_at_once(hospital):
     """It refuses before the job's process at the server has even loaded the job's code."""
     place = hospital()
     (place.kit("site-2") / "jobs").rmdir()
@@ -235,7 +235,7 @@ def test_no_more_jobs_run_than_the_server_allows(hospital):
         assert admin.wait(second["id"], timeout_s=60)["state"] == "finished"
 
 
-def test_roles_and_studies_keep_people_apart(place):
+def test_roles_and_studies_separate_members(place):
     from flare_runtime import Admin
     from flare_runtime.provision.join import join
 
@@ -277,7 +277,7 @@ def test_roles_and_studies_keep_people_apart(place):
         ]
 
 
-def test_one_site_is_put_out_or_renewed_and_the_other_is_not_touched(place):
+def test_one_site_is_removed_or_renewed_and_the_other_is_not_affected(place):
     from flare_runtime.processes.daemon import DaemonError
     from flare_runtime.provision.join import renew
     from flare_runtime.provision.kit import KitError, fingerprint
@@ -306,8 +306,8 @@ def test_one_site_is_put_out_or_renewed_and_the_other_is_not_touched(place):
         assert admin.wait(job, timeout_s=60)["state"] == "finished"
 
 
-def test_other_members_topics_are_closed_to_sites_and_guests(place):
-    """What a site may not ask, it does not get, although its certificate is good."""
+def test_topics_of_other_members_are_closed_to_sites_and_guests(place):
+    """A site's valid certificate does not let it make requests that it is not entitled to."""
     from flare_runtime.provision.kit import Kit
     from flare_transport import Cell, RemoteError
 

@@ -1,4 +1,4 @@
-"""Whoever is killed in mid-round and started again: the job ends with the model of a run that nobody disturbed."""
+"""Whichever process is killed in mid-round and restarted, the job ends with the model of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_kill_in_mid_round_does_not_change_the_model(undisturbed, victim):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["server job", "everybody"])
-def test_what_an_optimizer_has_gathered_survives_a_kill(hospital, victim):
+def test_an_optimizers_state_survives_a_kill(hospital, victim):
     place = hospital()
     _, digest = place.run(place.noise_job(workflow="FedOpt"))
     _, plain = place.run(place.noise_job())
@@ -85,7 +85,7 @@ def test_what_an_optimizer_has_gathered_survives_a_kill(hospital, victim):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["server", "site-1"])
 @pytest.mark.parametrize("wakes", [False, True])
-def test_a_process_that_is_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_one(hospital, victim, wakes):
+def test_a_process_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_one(hospital, victim, wakes):
     place = hospital()
     _, digest = place.run(place.noise_job())
     first = threading.Event()
@@ -147,7 +147,7 @@ SAYS_THAT_IT_HAS_SENT = """
 
 
 @pytest.mark.timeout(60 + 30 * RUNS)
-def test_a_script_that_is_killed_between_two_tasks_goes_on_with_its_random_numbers(hospital):
+def test_a_script_killed_between_two_tasks_continues_its_random_numbers(hospital):
     place = hospital()
     _, digest = place.run(place.job(SAYS_THAT_IT_HAS_SENT, [""]))
     for _ in range(RUNS):
@@ -194,7 +194,7 @@ ASKS_BEFORE_IT_READS = """
 
 
 @pytest.mark.timeout(60 + 30 * RUNS)
-def test_a_script_in_a_process_of_its_own_that_is_killed_before_its_reply_is_read(hospital):
+def test_a_script_in_a_separate_process_is_killed_before_its_reply_is_read(hospital):
     place = hospital()
     settings = {"model": {"w": np.zeros(100_000)}, "launch_external_process": True}
     _, digest = place.run(place.job(OWN_NUMBERS, **settings))
@@ -235,7 +235,7 @@ COUNTS = """
 
 
 @pytest.mark.parametrize("victim", ["the script", "the job's process"])
-def test_a_script_in_a_process_of_its_own_is_started_again(hospital, victim):
+def test_a_script_in_a_separate_process_is_restarted(hospital, victim):
     place = hospital()
     hosts, scripts = [], []
 
@@ -273,7 +273,7 @@ class AsksFirst(CoordinateMedian):
 """
 
 
-def test_a_site_that_is_killed_while_all_results_are_read_at_once_costs_a_round(hospital):
+def test_a_site_killed_while_all_results_are_read_at_once_costs_a_round(hospital):
     place = hospital()
     model = {f"w{number}": np.zeros(2_000_000, np.float32) for number in range(4)}
     victims = []
@@ -296,7 +296,7 @@ def test_a_site_that_is_killed_while_all_results_are_read_at_once_costs_a_round(
     assert "was cut short; the round begins again" in log
 
 
-def test_an_abort_that_was_acknowledged_holds_though_the_server_is_killed(hospital):
+def test_an_acknowledged_abort_holds_even_if_the_server_is_killed(hospital):
     place = hospital()
     gate = place.gate(lambda *_: threading.Event().wait())
     with place.admin() as admin:

@@ -1,4 +1,4 @@
-"""Every JSON output is as its published schema says, and exit codes tell the truth."""
+"""Every JSON output matches its published schema, and exit codes are correct."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ builders:
 """
 
 
-def test_every_json_output_is_as_its_schema_says(shell, tmp_path):
+def test_every_json_output_matches_its_schema(shell, tmp_path):
     schemas = json.loads(shell.flare("schema"))
     seen = {}
 
@@ -47,7 +47,7 @@ def test_every_json_output_is_as_its_schema_says(shell, tmp_path):
     check("job", "list")
     check("job", "show", submitted)
     check("job", "download", submitted, "--to", "fetched")
-    assert check("runs") == []  # what was only submitted from here is no run of this workspace
+    assert check("runs") == []  # a job that was only submitted from here is not a run of this workspace
     fetched = check("runs", "show", "fetched")
     assert (fetched["status"], fetched["rounds"], fetched["recipe"]["arguments"]["num_rounds"]) == ("finished", 2, 2)
     check("runs", "compare", "fetched", "fetched")
@@ -111,7 +111,7 @@ def test_exit_codes(shell, tmp_path):
     assert "is the server of the project flare running? 'flare up' starts it" in shell.flare("job", "list", code=1)
 
 
-def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(shell, tmp_path):
+def test_ctrl_c_says_that_the_job_continues_and_how_to_stop_it(shell, tmp_path):
     (tmp_path / "client.py").write_text("import flare_core.client as flare\nflare.init()\n")
     (tmp_path / "job.py").write_text(JOB)
     shell.flare("up", "--port", str(shell.free_port()))
@@ -132,7 +132,7 @@ def test_ctrl_c_says_that_the_job_goes_on_and_how_to_stop_it(shell, tmp_path):
     shell.flare("job", "abort", job["id"])
 
 
-def test_help_loads_nothing_that_is_slow(tmp_path):
+def test_help_loads_no_slow_module(tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "flare_runtime.cli", "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=100)
     assert "invite" in done.stdout

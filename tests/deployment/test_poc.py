@@ -22,7 +22,7 @@ ABANDONS = """
 @pytest.mark.deployed
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["over", "interrupted"])
-def test_a_run_that_nobody_waits_for_leaves_no_folder_and_no_second_traceback(project, tmp_path, end):
+def test_a_run_without_a_waiter_leaves_no_folder_and_no_second_traceback(project, tmp_path, end):
     project.write("client.py", "import flare_core.client as flare\nflare.init()\nwhile flare.is_running(): pass\n")
     project.write("job.py", ABANDONS)
     folder = tmp_path / "temporary"
@@ -34,7 +34,7 @@ def test_a_run_that_nobody_waits_for_leaves_no_folder_and_no_second_traceback(pr
 
 
 @pytest.mark.deployed
-def test_it_is_said_which_files_leave_the_machine(project):
+def test_the_files_that_leave_the_machine_are_listed(project):
     project.write("labels.txt", "a " * 1024)
     project.write("server.key", "x")
     status, _, printed = project.poc(

@@ -1,4 +1,4 @@
-"""A project.yml becomes kits that work, and what cannot be used in it is named."""
+"""A project.yml becomes working kits, and unusable parts of it are named."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ participants:
 """
 
 
-def test_kits_of_a_project_file_make_a_federation(shell, tmp_path):
+def test_kits_of_a_project_file_form_a_federation(shell, tmp_path):
     port = shell.free_port()
     (tmp_path / "project.yml").write_text(GOOD.format(port=port))
     shell.flare("provision", "project.yml")
@@ -83,7 +83,7 @@ def test_kits_of_a_project_file_make_a_federation(shell, tmp_path):
         ("participants:", "participants: [", "cannot be read"),
     ],
 )
-def test_what_cannot_be_used_is_named(tmp_path, old, new, message):
+def test_unusable_entries_are_named(tmp_path, old, new, message):
     path = tmp_path / "project.yml"
     text = GOOD.format(port=8102)
     assert old in text
@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_named(tmp_path, old, new, message):
         provision(path, tmp_path / "workspace")
 
 
-def test_who_is_added_later_gets_a_kit_and_the_others_keep_theirs(tmp_path):
+def test_a_member_added_later_gets_a_kit_and_the_others_keep_theirs(tmp_path):
     path = tmp_path / "project.yml"
     text = GOOD.format(port=8102)
     path.write_text(text)
@@ -115,7 +115,7 @@ RELAY = """
 """
 
 
-def test_who_connects_to_a_relay_is_called_after_it(tmp_path):
+def test_members_below_a_relay_are_named_after_it(tmp_path):
     path = tmp_path / "project.yml"
     path.write_text(GOOD.format(port=8102) + RELAY)
     made = {name: Kit.load(place).info for name, _, place in provision(path, tmp_path / "workspace")}

@@ -11,12 +11,12 @@ import pytest
 
 
 @pytest.mark.parametrize("victim", ["the server's process", "a site's process"])
-def test_the_run_goes_on(hospital, victim):
+def test_the_run_continues(hospital, victim):
     place = hospital(3)
     dead = threading.Event()
 
     def decide(site, pid, times):
-        if site == "site-2" and not dead.is_set():  # which the others need not wait for
+        if site == "site-2" and not dead.is_set():  # the others need not wait for it
             dead.set()
             os.kill(place.job_process() if victim == "the server's process" else pid, signal.SIGKILL)
 

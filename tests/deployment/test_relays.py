@@ -1,4 +1,4 @@
-"""Sites behind a relay: nothing of a job depends on it, whichever process is killed."""
+"""Sites behind a relay: a job's result does not depend on the relay, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def free_port():
 
 
 def kill_relay(place):
-    """Kill the relay, and start it again."""
+    """Kill the relay, and restart it."""
     from flare_runtime.processes.daemon import pid_of, start_daemon
 
     pid = pid_of("relay", place.folder / "hospital")
@@ -85,7 +85,7 @@ def found_before():
 
 @pytest.fixture
 def undisturbed(grouped, found_before):
-    """The model that the job makes without a relay; made once."""
+    """The model of the job without a relay; computed once."""
     if not found_before:
         place = grouped(behind_relay=False)
         found, digest = place.run(three_sites(place))
@@ -95,7 +95,7 @@ def undisturbed(grouped, found_before):
 
 
 @pytest.mark.parametrize("killed", ["nobody", "relay", "server", "hospital.ward-1", "script"])
-def test_a_job_makes_the_same_model_behind_a_relay(grouped, undisturbed, killed):
+def test_a_job_produces_the_same_model_behind_a_relay(grouped, undisturbed, killed):
     place = grouped(behind_relay=True)
     done = threading.Event()
 
@@ -118,8 +118,8 @@ def test_a_job_makes_the_same_model_behind_a_relay(grouped, undisturbed, killed)
     assert digest == undisturbed
 
 
-def test_a_swarm_makes_the_same_models_behind_a_relay(grouped):
-    """Sites fetch from each other: through the relay, through the server, and sealed."""
+def test_a_swarm_produces_the_same_models_behind_a_relay(grouped):
+    """Sites fetch from each other through the relay and the server, encrypted end to end."""
     swarm = ExecutorEntry(SWARM_TASKS, Component("flare_runtime.site.swarm.SwarmExecutor", {}))
 
     def models(place):
@@ -132,7 +132,7 @@ def test_a_swarm_makes_the_same_models_behind_a_relay(grouped):
     assert with_relay == models(grouped(behind_relay=False))
 
 
-def test_who_is_called_after_a_relay_joins_through_it(shell):
+def test_a_site_named_after_a_relay_joins_through_it(shell):
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")
     token = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
@@ -150,7 +150,7 @@ def test_who_is_called_after_a_relay_joins_through_it(shell):
     assert (site["name"], site["connected"]) == ("hospital.ward", True)
 
 
-def test_who_is_removed_behind_a_relay_stays_out(shell):
+def test_a_site_removed_behind_a_relay_stays_out(shell):
     from flare_runtime.provision.kit import Kit
     from flare_transport import Cell, RemoteError
 
@@ -179,12 +179,12 @@ def test_who_is_removed_behind_a_relay_stays_out(shell):
 
     head = shell.flare("invite", "hospital.head", "--admin", "lead").strip()
     shell.flare("join", head, "--folder", "head")
-    assert shell.json("status", "--kit", "head")["project"]  # an administrator behind it is served, too
+    assert shell.json("status", "--kit", "head")["project"]  # an administrator behind it is served too
     shell.flare("site", "remove", "hospital.head")
     assert "does not belong to the project any more" in shell.flare("status", "--kit", "head", code=1)
 
 
-def test_only_those_below_a_relay_connect_to_it(shell):
+def test_only_members_below_a_relay_can_connect_to_it(shell):
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")
     relay = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()

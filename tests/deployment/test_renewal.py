@@ -1,4 +1,4 @@
-"""``flare renew`` of the server's kit, whose authority lies beside it."""
+"""``flare renew`` of the server's kit, next to the project's authority."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flare_runtime.provision.project import Project
 from flare_transport.certificates import issue
 
 
-def test_the_servers_certificate_is_renewed_and_its_sites_come_back(shell, tmp_path):
+def test_the_servers_certificate_is_renewed_and_its_sites_reconnect(shell, tmp_path):
     shell.flare("up", "--port", shell.free_port())
     shell.flare("join", shell.flare("invite", "site-1").strip())
     certificate = tmp_path / "flare-project" / "server" / "startup" / "certificate.pem"
@@ -20,7 +20,7 @@ def test_the_servers_certificate_is_renewed_and_its_sites_come_back(shell, tmp_p
     assert shell.json("status")["certificate_days_left"] > 364
 
 
-def test_a_client_goes_on_if_its_certificate_cannot_be_renewed(shell, tmp_path):
+def test_a_client_continues_if_its_certificate_cannot_be_renewed(shell, tmp_path):
     shell.flare("up", "--port", shell.free_port())
     shell.flare("join", shell.flare("invite", "site-1").strip())
     shell.flare("down")
@@ -32,7 +32,7 @@ def test_a_client_goes_on_if_its_certificate_cannot_be_renewed(shell, tmp_path):
     assert pid_of("client", tmp_path / "site-1") not in (client, None)
 
 
-def test_a_servers_certificate_that_has_ended_is_renewed(shell, tmp_path):
+def test_a_servers_expired_certificate_is_renewed(shell, tmp_path):
     project = Project.create(tmp_path / "flare-project", name="old", address=f"grpc://127.0.0.1:{shell.free_port()}")
     ended = issue(project.authority, "server", valid_days=0)
     folder = tmp_path / "flare-project" / "server"

@@ -1,4 +1,4 @@
-"""Every verb of the server, by role and by whose job it is about; and that nobody gets another's rights by its name."""
+"""Every server command by role and owner of the job; and nobody gets another member's rights through its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flare_core import FlareError
 
 pytestmark = pytest.mark.deployed
 
-# Whom it may concern: an own job, another's in a study that one is in, and one of a study that one is not in.
+# The jobs: one's own, another's in a shared study, and one of another study.
 OWN, OTHERS, FOREIGN = "own", "others", "foreign"
 ALL = {OWN, OTHERS, FOREIGN}
 IN_STUDY = {OWN, OTHERS}
@@ -30,7 +30,7 @@ ALLOWED = {
     "submit": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: IN_STUDY},
     "invite": {CHIEF: ALL, ADMIN: IN_STUDY},
     "remove": {CHIEF: ALL, ADMIN: IN_STUDY},
-    "audit": {CHIEF: ALL},  # which tells of all studies
+    "audit": {CHIEF: ALL},  # which covers all studies
     "jobs": NOT_ABOUT_JOBS,
     "status": NOT_ABOUT_JOBS,
     "members": NOT_ABOUT_JOBS,
@@ -114,7 +114,7 @@ def server(tmp_path):
 
 
 def attempt(server, role, verb, scope):
-    """Ask for something; true if it was allowed, false if it was refused for want of rights."""
+    """Make a request; return whether it was allowed, false if it was refused for lack of rights."""
     from flare_tensor_downloader import Downloader, add_file
 
     who, study = server.kits[role], STUDIES[scope]
@@ -152,7 +152,7 @@ def attempt(server, role, verb, scope):
 PEOPLE = [(CHIEF, "project_admin", "*"), *((role, role, "heart") for role in (ADMIN, ORG, LEAD, MEMBER))]
 
 
-def test_each_role_may_do_what_is_its_and_nothing_else(server):
+def test_each_role_has_its_own_rights_and_no_others(server):
     from flare_runtime.server.admin_desk import VERBS
 
     assert set(ALLOWED) == set(VERBS), "a verb is missing here: say who may use it"
@@ -162,13 +162,13 @@ def test_each_role_may_do_what_is_its_and_nothing_else(server):
         for verb in VERBS
     }
     assert found == ALLOWED
-    # What was refused for want of rights is in the audit log, whatever it was.
+    # Every request refused for lack of rights is in the audit log.
     refused = {(each["who"], each["what"]) for each in made.daemon.store.audit(1000) if each["outcome"] != "ok"}
     assert {(role, verb) for verb in VERBS for role in EVERYBODY if role not in ALLOWED[verb]} <= refused
 
 
 def acting_as(server, own, name, verb, *payload):
-    """Ask in the name of a cell below one's own, over one's own connection."""
+    """Make a request in the name of a cell below one's own, over one's own connection."""
     from flare_transport import Cell
 
     with server.cell(own, "") as gateway, Cell(f"{name}.x") as other:
@@ -185,8 +185,8 @@ INVITES_ITSELF = ("admin.invite", "intruder", {"kind": "admin", "role": "project
     [("ann", {}), ("site-1", {}), ("hospital", {"relays": ["hospital"]})],
     ids=["a member", "a site", "a relay"],
 )
-def test_whose_name_an_administrators_begins_with_does_not_get_its_rights(server, lower, options):
-    """A project that was made when such names were allowed."""
+def test_a_prefix_of_an_administrators_name_does_not_confer_its_rights(server, lower, options):
+    """The project was created when such names were allowed."""
     upper = f"{lower}.smith"
     made = server([("ann", "member", "default"), (upper, "project_admin", "*")], **options)
     own = made.kits[lower]
@@ -224,7 +224,7 @@ def test_whose_name_an_administrators_begins_with_does_not_get_its_rights(server
         ("site-9", {"studies": ""}),
     ],
 )
-def test_nobody_is_invited_under_a_name_that_others_could_act_under(server, name, options):
+def test_nobody_is_invited_under_a_name_that_others_could_act_for(server, name, options):
     people = [("chief", "project_admin", "*"), ("ann", "member", "default"), ("bob.smith", "project_admin", "*")]
     made = server(people, relays=["hospital"])
     with pytest.raises(FlareError):
@@ -234,14 +234,14 @@ def test_nobody_is_invited_under_a_name_that_others_could_act_under(server, name
     made.ask(made.kits["chief"], "invite", "hospital.head", {"kind": "admin", "role": "lead"})
 
 
-def test_who_was_removed_behind_a_relay_does_not_come_back_through_a_name_below_its_own(server):
+def test_a_member_removed_behind_a_relay_does_not_return_through_a_name_below_its_own(server):
     made = server([("chief", "project_admin", "*")], sites=["hospital.ann"], relays=["hospital"])
     made.ask(made.kits["chief"], "remove", "hospital.ann")
     with pytest.raises(FlareError, match=r"could act as hospital\.ann\.new"):
         made.ask(made.kits["chief"], "invite", "hospital.ann.new", {})
 
 
-def test_an_administrator_of_one_study_decides_on_nobody_of_another(server):
+def test_an_administrator_of_one_study_cannot_manage_members_of_another(server):
     made = server([("chief", "project_admin", "*"), ("ann", "project_admin", "heart"), ("bob", "lead", "lung")])
     for verb, *payload in (
         INVITES_ITSELF,
@@ -269,7 +269,7 @@ def test_a_link_that_a_job_leaves_in_its_folder_is_not_downloaded(server):
         made.ask(made.kits["ann"], "read", job, "key.txt", 0, False)
 
 
-def test_a_project_file_has_nobody_above_another_but_relays_and_no_project_admin_below_those(tmp_path):
+def test_a_project_file_allows_only_relays_above_other_names_and_no_project_admin_below_them(tmp_path):
     from flare_runtime.provision.kit import KitError
     from flare_runtime.provision.project_file import provision
 

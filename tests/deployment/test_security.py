@@ -1,4 +1,4 @@
-"""What those can do to a running federation who belong to it: over real connections, to real processes."""
+"""Attacks on a running federation by its own members, over real connections, on real processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def place(hospital):
 
 
 def connected(place, kit, name):
-    """A cell of a participant's, for requests that its own programs would not send."""
+    """Connect a participant's cell, for requests that its own programs would not send."""
     from flare_runtime.provision.kit import Kit
     from flare_transport import Cell
 
@@ -62,7 +62,7 @@ def connected(place, kit, name):
 
 
 def member_of(place, name, **options):
-    """The kit of an administrator who may do little."""
+    """Create the kit of an administrator with few rights."""
     from flare_runtime.provision.join import join
 
     with place.admin() as admin:
@@ -71,7 +71,7 @@ def member_of(place, name, **options):
 
 
 def running(place, admin, **options):
-    """A job that is in its third round and stays there until it is let go."""
+    """A job that is in its third round and stays there until it is released."""
     reached, go_on = threading.Event(), threading.Event()
 
     def decide(site, pid, number):
@@ -134,7 +134,7 @@ def test_only_logs_and_records_of_a_run_can_be_read(place):
 
 
 def test_an_administrator_cannot_hold_all_threads(place):
-    """Requests that wait are counted, so that a member who sends many does not stop the server."""
+    """Pending requests are counted, so that a member who sends many does not block the server."""
     member = member_of(place, "member@example.org", role="member")
     with place.admin() as admin:
         job, go_on = running(place, admin)
@@ -149,8 +149,8 @@ def test_an_administrator_cannot_hold_all_threads(place):
         assert admin.wait(job, timeout_s=60)["state"] == "finished"
 
 
-def test_others_cannot_disturb_or_question_a_running_job(place):
-    """The job's processes can be reached by all who are connected; they listen to the server and their own sites."""
+def test_other_members_cannot_disturb_or_query_a_running_job(place):
+    """All connected peers can reach the job's processes, which accept only the server and their own sites."""
     from flare_transport import RemoteError
 
     member = member_of(place, "member@example.org", role="member", studies="other")
@@ -202,8 +202,8 @@ ENDS_OTHERS = """
 """
 
 
-def test_the_script_of_a_site_cannot_end_that_of_another(place):
-    """With the very connection of its process, over which sites of a job reach each other."""
+def test_a_sites_script_cannot_end_another_sites_script(place):
+    """Even over its process's own connection, through which sites of a job reach each other."""
     with place.admin() as admin:
         job = admin.submit(place.job(ENDS_OTHERS, rounds=5, name="ends-others"))["id"]
         found = admin.wait(job, timeout_s=40)
@@ -212,7 +212,7 @@ def test_the_script_of_a_site_cannot_end_that_of_another(place):
         assert "may not send 'end'" in log
 
 
-def test_who_is_in_another_study_learns_nothing_of_a_job(place):
+def test_a_member_of_another_study_learns_nothing_about_a_job(place):
     from flare_runtime import Admin
 
     other = member_of(place, "other@example.org", role="project_admin", studies="other")
@@ -231,7 +231,7 @@ def test_who_is_in_another_study_learns_nothing_of_a_job(place):
         assert admin.wait(job, timeout_s=60)["state"] == "finished"
 
 
-def test_a_site_that_announces_what_cannot_be_does_not_hold_up_the_server(place):
+def test_a_site_that_announces_impossible_resources_does_not_block_the_server(place):
     from flare_transport import RemoteError
 
     place.stop("site-1")
@@ -252,7 +252,7 @@ def test_a_site_that_announces_what_cannot_be_does_not_hold_up_the_server(place)
         assert admin.wait(job, timeout_s=60)["state"] == "finished"
 
 
-def test_an_invitation_is_good_for_its_name_once_and_for_nothing_else(place):
+def test_an_invitation_is_valid_once_for_its_name_and_for_nothing_else(place):
     from flare_runtime.provision.join import join
     from flare_runtime.provision.tokens import Invitation
     from flare_transport import AuthenticationError, Cell, RemoteError
@@ -274,7 +274,7 @@ def test_an_invitation_is_good_for_its_name_once_and_for_nothing_else(place):
             assert all(body not in path.read_text(errors="replace") for path in logs)
 
 
-def test_what_is_secret_is_readable_by_its_owner_only(place):
+def test_secrets_are_readable_by_their_owner_only(place):
     keys = [*place.folder.rglob("*.key")]
     assert len(keys) == 5  # authority, server, administrator, two sites
     for key in keys:
@@ -295,7 +295,7 @@ SHOUTS = """
 """
 
 
-def test_what_a_site_prints_cannot_drive_the_operators_terminal(shell, hospital):
+def test_a_sites_output_cannot_control_the_operators_terminal(shell, hospital):
     place = hospital()
     with place.admin() as admin:
         job = admin.submit(place.job(SHOUTS, rounds=1, name="shouts"))["id"]

@@ -1,4 +1,4 @@
-"""Algorithms that ask one site after the other: a site that has left by then does not hold up the rest."""
+"""Sequential algorithms: a site that has left does not block the others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ADDS = """
 
 @pytest.fixture
 def run(hospital):
-    """Runs a job of three sites, the second of which is killed while the first does its first task of a name, and
+    """Run a job of three sites; the second is killed while the first does its first task of a name, and
     comes back if wanted."""
 
     def make(task, *, returns=False, **job):
@@ -67,7 +67,7 @@ def run(hospital):
     return make
 
 
-def test_a_cyclic_round_goes_on_without_it(run):
+def test_a_cyclic_round_continues_without_it(run):
     folder = run("train", workflow="Cyclic", rounds=2)
     assert read_file(folder / "server" / "global_model.safetensors")["w"].tolist() == [2 * (10.0 + 1000.0)] * 3
 
@@ -80,13 +80,13 @@ def test_models_are_compared_without_it(run):
     assert models == {"site-1": rest, "site-2": {"global": 1.0}, "site-3": rest}
 
 
-def test_models_are_compared_once_a_site_that_is_needed_is_back(run):
+def test_models_are_compared_once_a_required_site_is_back(run):
     folder = run("submit_model", returns=True, workflow="CrossSiteEval", rounds=None, min_clients=3)
     models = json.loads((folder / "server" / "cross_site_evaluation.json").read_text())
     assert all(set(of_site) >= {"site-1", "site-2", "site-3"} for of_site in models.values())
 
 
-def test_a_cyclic_round_waits_for_a_site_that_it_needs(run):
+def test_a_cyclic_round_waits_for_a_required_site(run):
     folder = run("train", returns=True, workflow="Cyclic", rounds=2, min_clients=3)
     model = read_file(folder / "server" / "global_model.safetensors")
     assert model["w"].tolist() == [2 * (10.0 + 100.0 + 1000.0)] * 3
@@ -112,7 +112,7 @@ def test_a_job_that_ends_while_a_site_is_away_leaves_no_code_there(hospital):
     assert not code.exists()
 
 
-def test_a_job_that_has_ended_before_a_site_could_begin_is_not_begun(hospital):
+def test_a_job_that_ended_before_a_site_could_start_it_is_not_started_there(hospital):
     place = hospital()
     process = place.poc.status()["site-2"]
     os.kill(process, signal.SIGSTOP)  # so that the start and the end of the job reach it at the same time

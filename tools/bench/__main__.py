@@ -1,9 +1,9 @@
-"""Measure the promises of speed and memory, each beside what it is compared with, and print them as a table.
+"""Measure the promises of speed and memory, each against its baseline, and print a table.
 
 Usage: tools/dev bench [-- --only overhead big] [--repeat 5] [--no-peers]
 
-Other systems are measured too where `tools/dev peers` has made their environments. Exits with 1 if a promise is not
-kept. Close what else runs on the machine first: a figure is the median of the repeats, not the best.
+Other systems are measured too if `tools/dev peers` has created their environments. Exits with 1 if a promise is not
+kept. Stop other work on the machine first, since a figure is the median of the repeats, not the best.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUITES = {**suites.SUITES, **transfer.SUITES, **deployed.SUITES, **algorithms.SU
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/dev bench --", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=list(SUITES), default=list(SUITES), help="which suites")
-    parser.add_argument("--repeat", type=int, default=5, help="how many times each pair is timed (5)")
+    parser.add_argument("--repeat", type=int, default=5, help="number of timings of each pair (5)")
     parser.add_argument("--no-peers", action="store_true", help="leave other systems out")
     options = parser.parse_args()
     peers = {} if options.no_peers else {path.parent.name: path.parent for path in ROOT.glob(".peers/*/ready")}
@@ -53,7 +53,7 @@ def describe(row: Row) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """All rows as Markdown; a column for each system that was measured."""
+    """Return all rows as a Markdown table with a column for each measured system."""
     systems = list(dict.fromkeys(system for row in rows for system in row.figures))
     lines = [
         f"Python {platform.python_version()}, {os.cpu_count()} processors",

@@ -1,4 +1,4 @@
-"""The promise of the recipes: what a round costs beyond its algorithm's own arithmetic is what FedAvg's costs."""
+"""The promise of the recipes: apart from the algorithm's own arithmetic, a round costs as much as FedAvg's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from runner import HERE, Row, Runner
 
 RECIPES = HERE / "recipes"
-SITES = 5  # the fewest among which Krum finds one that is wrong
-# What it is called, and what its round is compared with; see BASELINES in recipes/compare.py.
+SITES = 5  # the minimum for Krum to detect one faulty site
+# Names and baselines of the recipes; see BASELINES in recipes/compare.py.
 NAMES = {
     "again": ("FedAvg once more, to show the noise", "FedAvg"),
     "quorum": ("FedAvg, quorum of all", "FedAvg"),
@@ -26,7 +26,7 @@ NAMES = {
 
 
 def recipes(runner: Runner) -> Iterator[Row]:
-    """A round of each recipe, without training, beside FedAvg's: SimEnv, the rounds of all take turns."""
+    """A round of each recipe against FedAvg's, without training, in SimEnv; the jobs' rounds take turns."""
     yield from _recipes(runner, "4 KiB", tensors=4, items=256, rounds=5, lots=5 * runner.repeat)
     yield from _recipes(runner, "20 MiB", tensors=20, items=1 << 18, rounds=1, lots=2 * runner.repeat)
 

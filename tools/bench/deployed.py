@@ -1,4 +1,4 @@
-"""The promises for federations of processes that are linked as real sites are, on this machine."""
+"""The promises for federations of separate processes on this machine, connected like real sites."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALL_ROUNDS = 2000
 
 
 def rounds(runner: Runner) -> Iterator[Row]:
-    """Rounds a second of ten numbers over mTLS, each kept on disk."""
+    """Rounds per second of ten numbers over mTLS, each saved to disk."""
     found = []
     for _ in range(runner.repeat):
         measured = _adding(runner, "ten numbers", 2, SMALL_ROUNDS, 0)
@@ -73,7 +73,7 @@ def _adding(runner: Runner, label: str, clients: int, count: int, mib: int, *, w
 
 
 def help_text(runner: Runner) -> Iterator[Row]:
-    """The command line says what it can do before anybody wonders."""
+    """The command line prints its help without a noticeable delay."""
     walls = [runner.run("flare --help", "-m", "flare_runtime.cli", "--help").wall for _ in range(runner.repeat + 1)]
     yield Row(
         "flare --help",

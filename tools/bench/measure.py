@@ -1,4 +1,4 @@
-"""Run a command and say what it took: seconds, processor time and memory of its whole family of processes."""
+"""Run a command and measure the time, processor time and memory of all its processes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class BenchError(Exception):
-    """A command failed or ran too long; what it printed is in the message."""
+    """A command failed or timed out; the message holds its output."""
 
 
 @dataclass
 class Measured:
-    """What one run of a command took.
+    """The measurements of one run of a command.
 
     Attributes:
         wall: seconds from start to exit.
-        cpu: seconds of processor time, user and system, of the command and of all processes it started.
-        memory: the largest sum, over its processes at one moment, of proportional set sizes, in bytes; 0 if not asked.
-        peaks: the largest proportional set size of each process, in bytes, largest first.
-        output: what the command printed.
-        commands: the largest proportional set size by command line.
+        cpu: seconds of processor time, user and system, of the command and all its descendants.
+        memory: peak in bytes of the sum of all processes' proportional set sizes; 0 if not measured.
+        peaks: peak proportional set size of each process in bytes, largest first.
+        output: the command's output.
+        commands: peak proportional set size by command line.
     """
 
     wall: float
@@ -46,11 +46,11 @@ class Measured:
     commands: dict[str, int] = field(default_factory=dict)
 
     def peak_of(self, what: str) -> int:
-        """The largest proportional set size of a process whose command line holds ``what``."""
+        """Return the largest proportional set size of a process whose command line contains ``what``."""
         return max((size for command, size in self.commands.items() if what in command), default=0)
 
     def printed(self, name: str) -> float:
-        """The number after ``name`` on the last line of output that starts with it."""
+        """Return the number after ``name`` on the last line of output that starts with it."""
         for line in reversed(self.output.splitlines()):
             if line.startswith(name + " "):
                 return float(line.split()[1])
@@ -59,9 +59,9 @@ class Measured:
 
 @dataclass
 class _Sampler:
-    """Reads the memory of all descendants of this process until told to stop.
+    """A thread that samples the memory of all descendants of this process until stopped.
 
-    Reading it costs the measured processes time, so a run is either timed or weighed.
+    Sampling slows the measured processes down, so a run measures either time or memory.
     """
 
     memory: int = 0
@@ -71,7 +71,7 @@ class _Sampler:
 
     def run(self) -> None:
         while not self.done.wait(SAMPLE_EVERY_S):
-            # While one process ends, its share falls to the others: a sum that is taken meanwhile counts it twice.
+            # When a process ends, its shared pages pass to the others, so a sum taken meanwhile would count them twice.
             self.memory = max(self.memory, min(self._sum(), self._sum()))
 
     def _sum(self) -> int:
@@ -86,16 +86,16 @@ class _Sampler:
 
 
 def proportional_set_size(pid: int) -> int:
-    """A process's memory in bytes, its share of what it shares; 0 if it has just ended."""
+    """Return a process's proportional set size in bytes; 0 if it has just ended."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last is what a zombie answers
+    except (FileNotFoundError, ProcessLookupError, PermissionError):  # PermissionError for a zombie
         return 0
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
 
 
 def command_line(pid: int) -> str:
-    """A process's command line; empty if it has just ended."""
+    """Return a process's command line; empty if it has just ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -105,21 +105,21 @@ def command_line(pid: int) -> str:
 def measure(
     command: Sequence[str | Path], *, folder: Path, env: dict[str, str], weigh: bool = False, timeout: float = 900
 ) -> Measured:
-    """Run ``command`` in ``folder`` to its end, with all that it started.
+    """Run ``command`` in ``folder`` until it and all its descendants have ended.
 
     Args:
-        env: set on top of this process's environment.
-        weigh: read its memory; its times are then not to be quoted.
-        timeout: in seconds.
+        env: additional environment variables.
+        weigh: measure memory; the times are then not valid.
+        timeout: limit in seconds.
 
     Raises:
-        BenchError: it exited with another code than 0, or ran longer than ``timeout``.
+        BenchError: its exit code was not 0, or it ran longer than ``timeout``.
     """
     adopt_orphans()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     sampler = _Sampler()
     thread = threading.Thread(target=sampler.run)
-    with tempfile.TemporaryFile("w+", errors="replace") as output:  # a pipe would have to be read all the while
+    with tempfile.TemporaryFile("w+", errors="replace") as output:  # a pipe would need a reader
         began = time.monotonic()
         process = subprocess.Popen(
             [str(word) for word in command],
@@ -153,14 +153,14 @@ def measure(
 
 
 def adopt_orphans() -> None:
-    """Make processes whose parent has ended ours, so that their processor time counts."""
+    """Adopt processes whose parent has ended, so that their processor time counts."""
     if not sys.platform.startswith("linux"):
         raise BenchError("processor time and memory of all descendants can only be read on Linux; run it there")
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def reap_orphans() -> None:
-    """End and wait for what a command has left running."""
+    """Kill the processes that a command has left running, and wait for them."""
     for child in psutil.Process().children(recursive=True):
         child.kill()
     while True:

@@ -1,4 +1,4 @@
-"""Commands of the benchmarks, and how often each is run."""
+"""Run the benchmarks' commands and collect their measurements."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Row:
 
     Attributes:
         what: the work.
-        figures: by system, what was measured, ready to print.
-        promise: what the project holds itself to; empty if nothing.
-        kept: whether it does; None if nothing was promised.
+        figures: the formatted measurement by system.
+        promise: the project's promise; empty if there is none.
+        kept: True if the promise is kept; None if there is none.
     """
 
     what: str
@@ -34,12 +34,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs commands in a folder of their own and says on stderr which one.
+    """A runner of commands in a separate folder, which reports them on stderr.
 
     Attributes:
-        folder: for what the runs write.
-        repeat: how many times a pair of commands is timed.
-        peers: folders of other systems' environments by name; those that were made.
+        folder: the folder for the files of runs.
+        repeat: number of timings of a pair of commands.
+        peers: folders of the existing environments of other systems, by name.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Runner:
             "FLWR_TELEMETRY_ENABLED": "0",
             "RAY_DEDUP_LOGS": "0",
             "PYTHONPATH": str(cwd or HERE / "mlp"),
-            "PYTHONDONTWRITEBYTECODE": "",  # compiled files are kept, as they are where users work
+            "PYTHONDONTWRITEBYTECODE": "",  # keep compiled files, as for users
         }
         words = [python, *(str(word) for word in command)]
         measured = measure(words, folder=cwd or self.folder, env=env, weigh=weigh)
@@ -69,13 +69,13 @@ class Runner:
         return measured
 
     def pairs(self, ours: Callable[[], Measured], other: Callable[[], Measured]) -> list[tuple[Measured, Measured]]:
-        """Run two commands in turn, so that a machine that slows down does so for both."""
+        """Run two commands alternately, so that changes in the machine's speed affect both."""
         return [(ours(), other()) for _ in range(self.repeat)]
 
     def in_peer(
         self, peer: str, label: str, *command: str | Path | int, cwd: Path, weigh: bool = False
     ) -> Measured | None:
-        """Run a script in another system's environment; None, with a note, if it fails or was not made."""
+        """Run a script in another system's environment; None, with a note, if it fails or is missing."""
         if peer not in self.peers:
             return None
         try:
@@ -91,5 +91,5 @@ def median(values: Sequence[float]) -> float:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, and in brackets the least and the most."""
+    """Format the median with the minimum and maximum in brackets."""
     return f"{median(values):.2f} ({min(values):.2f}–{max(values):.2f})"

@@ -1,4 +1,4 @@
-"""The promises of the simulator, one function a suite: what is run, beside what, and when a promise counts as kept."""
+"""The promises of the simulator, one function per suite: the work, its baseline, and the condition of the promise."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLOWER = "flwr-1.42.0"
 
 
 def overhead(runner: Runner) -> Iterator[Row]:
-    """A simulation costs hardly more than a plain loop."""
+    """A simulation costs little more than a plain loop."""
     runner.run("digits", MLP / "digits.py", runner.folder / "digits.npy")
     for clients in (8, 32):
         for mode in ("own", "shared"):
@@ -28,7 +28,7 @@ def overhead(runner: Runner) -> Iterator[Row]:
 
 
 _EXTRA_S = {(8, "own"): 1.0, (8, "shared"): 0.5}
-"""Seconds of processor time that a run may take beyond the plain loop; by clients and whether they share processes."""
+"""Processor time in seconds that a run may take beyond the plain loop, by number of clients and process sharing."""
 
 
 def _overhead(runner: Runner, clients: int, mode: str = "") -> Iterator[Row]:
@@ -88,7 +88,7 @@ _measured_peers: dict[tuple[str, int], Measured | None] = {}
 
 
 def _peers(runner: Runner, clients: int, figure: Callable[[Measured], str]) -> dict[str, str]:
-    """What other systems took for the same work, measured once; only the few clients that they can do here."""
+    """The same work in other systems, measured once, with only as many clients as they can run here."""
     figures = {}
     for peer in (*NVFLARES, FLOWER):
         if clients > (8 if peer in NVFLARES else 100):
@@ -114,7 +114,7 @@ def _plain_mlp(runner: Runner, clients: int, *, weigh: bool = False) -> Measured
 
 
 def rounds(runner: Runner) -> Iterator[Row]:
-    """Rounds that hold no work: 2 clients, 10 numbers."""
+    """Rounds without work: 2 clients, 10 numbers."""
     few, many = 500, 5500
     rates, bare = [], []
     for _ in range(runner.repeat):
@@ -134,7 +134,7 @@ def rounds(runner: Runner) -> Iterator[Row]:
 
 
 def startup(runner: Runner) -> Iterator[Row]:
-    """From the shell's prompt to the next."""
+    """The time from one shell prompt to the next."""
     with tempfile.TemporaryDirectory() as folder:
         example = Path(folder, "hello-np")
         shutil.copytree(ROOT / "examples" / "hello-world" / "hello-np", example)

@@ -1,4 +1,4 @@
-"""The promises for large models, and for the links that carry them."""
+"""The promises for large models and their transport."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLIENTS, ROUNDS = 4, 3
 
 
 def big(runner: Runner) -> Iterator[Row]:
-    """A large model: the time is that of moving its bytes, the memory that of holding it."""
+    """A large model takes the time to transfer its bytes, and the memory to hold it."""
     yield from _big(runner, 512, with_peers=True)
     yield from _big(runner, 1024, with_peers=False)
 
@@ -61,7 +61,7 @@ def _big(runner: Runner, mib: int, *, with_peers: bool) -> Iterator[Row]:
 
 
 def network(runner: Runner) -> Iterator[Row]:
-    """The same between processes that are linked by gRPC."""
+    """A large model between processes connected by gRPC."""
     for mib in (512, 1024):
         for kind in ("plain", "mtls"):
             work = (CLIENTS, ROUNDS, mib, kind, runner.folder)
@@ -124,7 +124,7 @@ def huge(runner: Runner) -> Iterator[Row]:
 
 
 def frozen(runner: Runner) -> Iterator[Row]:
-    """What does not change travels once."""
+    """Unchanged tensors are sent only once."""
     measured = runner.run("95 % frozen", ADDING / "frozen_job.py", CLIENTS, 5, 512, runner.folder, cwd=ADDING)
     sent, received = measured.printed("sent"), measured.printed("received")
     yield Row(
@@ -136,7 +136,7 @@ def frozen(runner: Runner) -> Iterator[Row]:
 
 
 def messages(runner: Runner) -> Iterator[Row]:
-    """Small messages over gRPC, alone and beside a bulk transfer; metadata in bytes."""
+    """Small messages over gRPC, alone and during a bulk transfer, and the serialization of metadata."""
     for kind in ("plain", "mtls"):
         pairs = runner.pairs(
             lambda kind=kind: _messages(runner, "flare", kind), lambda kind=kind: _messages(runner, "bare", kind)

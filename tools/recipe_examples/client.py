@@ -1,4 +1,4 @@
-"""Each site moves the model half of the way to numbers of its own, and measures how far away it is."""
+"""Each site moves the model halfway to its own numbers, and measures the distance to them."""
 
 import numpy as np
 

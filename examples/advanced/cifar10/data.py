@@ -1,8 +1,7 @@
-"""Small colour images of ten classes, and how they are dealt to sites.
+"""Small colour images of ten classes, and their split among sites.
 
-CIFAR-10 where a folder of it is given; else tiles cut from ten photographs that come with scikit-image and
-scikit-learn, in the same shape, so that the same model runs on both. Images are arrays of bytes, image × row × column
-× colour.
+The images are CIFAR-10 if its folder is given, otherwise tiles of the same shape cut from ten photographs that ship
+with scikit-image and scikit-learn. Images are arrays of bytes: image × row × column × colour.
 """
 
 from pathlib import Path
@@ -10,29 +9,29 @@ from pathlib import Path
 import numpy as np
 
 CLASSES = 10
-SIZE = 32  # of an image, in pixels on each side
+SIZE = 32  # height and width of an image in pixels
 BATCH = 32
-LEAST = 10  # images of the smallest site
-RECORD = 1 + 3 * SIZE * SIZE  # bytes of an image in a file of CIFAR-10: its label, then all red, all green, all blue
+LEAST = 10  # images at the smallest site
+RECORD = 1 + 3 * SIZE * SIZE  # bytes per image in a CIFAR-10 file: the label, then the red, green and blue planes
 
 
 def load_images(folder=None):
-    """Training images, training labels, test images, test labels: of CIFAR-10 in ``folder``, else of photographs."""
+    """Return training images and labels, then test images and labels, of CIFAR-10 in ``folder`` or of photographs."""
     return read_cifar10(folder) if folder else cut_photographs()
 
 
 def load_site(number, sites, alpha, seed, folder=None):
-    """The training images and labels of one site, counted from 1."""
+    """Return the training images and labels of one site, numbered from 1."""
     images, labels, _, _ = load_images(folder)
     mine = deal(labels, sites, alpha, seed)[number - 1]
     return images[mine], labels[mine]
 
 
 def deal(labels, sites, alpha, seed=0):
-    """Deal images to sites by a Dirichlet distribution, and return the places of each site's images.
+    """Split images among sites by a Dirichlet distribution, and return the indices of each site's images.
 
-    For each class, the sites' shares are drawn anew: with a large ``alpha`` all are alike, with a small one a few sites
-    get nearly all of it. All classes are drawn again until the smallest site has ``LEAST`` images.
+    The sites' shares are drawn for each class: a large ``alpha`` makes them similar, a small one gives nearly all of a
+    class to a few sites. The draw is repeated until the smallest site has ``LEAST`` images.
     """
     generator = np.random.default_rng(seed)
     for _ in range(1000):
@@ -47,13 +46,13 @@ def deal(labels, sites, alpha, seed=0):
         if min(map(len, dealt)) >= LEAST:
             return dealt
     raise ValueError(
-        f"{len(labels)} images cannot be dealt to {sites} sites with alpha {alpha} such that each gets {LEAST};"
-        " take a larger --alpha or fewer --sites"
+        f"{len(labels)} images cannot be split among {sites} sites with alpha {alpha} so that each gets {LEAST};"
+        " use a larger --alpha or fewer --sites"
     )
 
 
 def batches(images, labels, steps, seed):
-    """Draw ``steps`` batches for training: numbers from -1 to 1, half of the images mirrored, and their labels."""
+    """Yield ``steps`` random training batches: images scaled to -1 to 1, half of them mirrored, and their labels."""
     generator = np.random.default_rng(seed)
     for _ in range(steps):
         rows = generator.integers(len(labels), size=BATCH)
@@ -64,12 +63,12 @@ def batches(images, labels, steps, seed):
 
 
 def scaled(images):
-    """Bytes as numbers from -1 to 1."""
+    """Convert bytes to numbers from -1 to 1."""
     return images.astype("float32") / 127.5 - 1
 
 
 def read_cifar10(folder):
-    """CIFAR-10 from the files of its binary version, in ``folder`` or in ``folder/cifar-10-batches-bin``."""
+    """Read CIFAR-10's binary version from ``folder`` or ``folder/cifar-10-batches-bin``."""
     folder = Path(folder).expanduser()
     if (folder / "cifar-10-batches-bin").is_dir():
         folder = folder / "cifar-10-batches-bin"
@@ -77,8 +76,8 @@ def read_cifar10(folder):
     missing = [name for name in [*names, "test_batch.bin"] if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} has no {missing[0]}; unpack cifar-10-binary.tar.gz, the binary version of CIFAR-10, and give"
-            " its folder cifar-10-batches-bin as --data (the Python version holds pickles, which are not read)"
+            f"{folder} has no {missing[0]}; unpack cifar-10-binary.tar.gz, the binary version of CIFAR-10, and pass its"
+            " folder cifar-10-batches-bin as --data (the Python version is not supported, as it holds pickles)"
         )
     parts = [read_batch(folder / name) for name in names]
     images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -86,33 +85,33 @@ def read_cifar10(folder):
 
 
 def read_batch(path):
-    """The images and labels of one file."""
+    """Read the images and labels of one file."""
     content = np.fromfile(path, np.uint8)
     if content.size == 0 or content.size % RECORD:
         raise ValueError(
-            f"{path} has {content.size} bytes, which are no images of {RECORD} bytes each;"
+            f"{path} has {content.size} bytes, not a multiple of {RECORD} for its images;"
             " unpack cifar-10-binary.tar.gz again"
         )
     records = content.reshape(-1, RECORD)
     labels = records[:, 0].astype("int64")
     if labels.max() >= CLASSES:
-        raise ValueError(f"{path} has the label {labels.max()}, but CIFAR-10's go to 9; it is not a file of CIFAR-10")
+        raise ValueError(f"{path} has the label {labels.max()}, but CIFAR-10's go to 9; it is not a CIFAR-10 file")
     colours = records[:, 1:].reshape(-1, 3, SIZE, SIZE)
     return np.ascontiguousarray(colours.transpose(0, 2, 3, 1)), labels
 
 
 def cut_photographs(training=280, test=50):
-    """So many tiles of each of ten photographs; a tile's label says which of them it was cut from.
+    """Cut ``training`` and ``test`` tiles from each of ten photographs; a tile's label is the photograph's number.
 
-    A photograph is a stack of bands, each a tile high. Of four bands, three are for training and one is for the test,
-    so no pixel is in both. Within training, and within the test, tiles overlap by half.
+    A photograph is a stack of bands, each as high as a tile. Of every four bands, three are for training and one is for
+    the test, so the two sets share no pixels. Within a set, tiles overlap by half.
     """
     generator = np.random.default_rng(0)
     sets = {"training": ([], training), "test": ([], test)}
     for photograph in photographs():
         tiles = {"training": [], "test": []}
         for top in range(0, len(photograph) - SIZE + 1, SIZE // 2):
-            bands = {top // SIZE, (top + SIZE - 1) // SIZE}  # a tile lies in one, or half in each of two
+            bands = {top // SIZE, (top + SIZE - 1) // SIZE}  # a tile covers one band or two halves
             for left in range(0, photograph.shape[1] - SIZE + 1, SIZE // 2):
                 tile = photograph[top : top + SIZE, left : left + SIZE]
                 if all(band % 4 == 3 for band in bands):
@@ -127,7 +126,7 @@ def cut_photographs(training=280, test=50):
 
 
 def photographs():
-    """Ten colour photographs, none of which is downloaded."""
+    """Return ten colour photographs without downloading any."""
     from skimage import data
     from sklearn.datasets import load_sample_images
 

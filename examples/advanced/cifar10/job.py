@@ -1,4 +1,4 @@
-"""Compare algorithms on sites that share small colour images of ten classes unevenly."""
+"""Compare algorithms on small colour images that are split unevenly among sites."""
 
 import argparse
 import contextlib
@@ -18,14 +18,14 @@ NAMES = {"pytorch": "PyTorch", "keras": "Keras"}
 parser = argparse.ArgumentParser()
 parser.add_argument("--algorithm", choices=[*ALGORITHMS, "all"], nargs="+", default=["all"], help="one or several")
 parser.add_argument("--framework", choices=list(NAMES), default="pytorch")
-parser.add_argument("--alpha", type=float, default=0.3, help="of the Dirichlet distribution; small is uneven")
+parser.add_argument("--alpha", type=float, default=0.3, help="concentration of the Dirichlet draw; small is uneven")
 parser.add_argument("--sites", type=int, default=10)
 parser.add_argument("--rounds", type=int, default=25)
-parser.add_argument("--steps", type=int, default=20, help="of local training in each round")
+parser.add_argument("--steps", type=int, default=20, help="local training steps per round")
 parser.add_argument("--lr", type=float, default=0.02, help="learning rate")
-parser.add_argument("--scaffold-lr", type=float, default=0.01, help="of SCAFFOLD, which needs shorter steps")
-parser.add_argument("--mu", type=float, default=0.01, help="how strongly FedProx holds a site to the global model")
-parser.add_argument("--momentum", type=float, default=0.8, help="of the server's optimizer in FedOpt")
+parser.add_argument("--scaffold-lr", type=float, default=0.01, help="SCAFFOLD's learning rate, for shorter steps")
+parser.add_argument("--mu", type=float, default=0.01, help="strength of FedProx's proximal term")
+parser.add_argument("--momentum", type=float, default=0.8, help="momentum of FedOpt's server optimizer")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--data", default=os.environ.get("CIFAR10_FOLDER"), help="the folder cifar-10-batches-bin")
 args = parser.parse_args()
@@ -35,7 +35,7 @@ folder = str(Path(args.data).expanduser().absolute()) if args.data else None
 
 
 def federated(algorithm):
-    """The accuracy that an algorithm reaches with all sites."""
+    """Return the accuracy of an algorithm with all sites."""
     optimizer = {"class_path": "flare_core.optimizers.SGD", "args": {"lr": 1.0, "momentum": args.momentum}}
     lr = args.scaffold_lr if algorithm == "scaffold" else args.lr
     train_args = ["--algorithm", algorithm, f"--lr={lr}"]
@@ -52,7 +52,7 @@ def federated(algorithm):
         key_metric=None,
         **({"optimizer_args": optimizer} if algorithm == "fedopt" else {}),
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # without the display of each run's rounds
+    with contextlib.redirect_stdout(io.StringIO()):  # hide the progress of each run
         run = recipe.execute(SimEnv(num_clients=args.sites))
     model = framework.make_model(args.seed)
     framework.put_params(model, run.load_model("global"))
@@ -60,7 +60,7 @@ def federated(algorithm):
 
 
 def trained_on(images, labels):
-    """The accuracy of as many steps on these images as a site makes in all rounds."""
+    """Return the accuracy after training on these images for as many steps as one site makes in all rounds."""
     model = framework.make_model(args.seed)
     framework.train(model, images, labels, args.rounds * args.steps, args.lr, args.seed)
     return framework.accuracy(model, test_images, test_labels)

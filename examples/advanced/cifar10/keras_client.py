@@ -1,4 +1,4 @@
-"""One site, with Keras: the same local training for each algorithm, with what it adds to a step."""
+"""One site, with Keras: local training, and the additions of each algorithm."""
 
 import argparse
 

@@ -1,9 +1,9 @@
-"""The network in Keras, and what the job does with it outside a federation."""
+"""The network in Keras, with training and evaluation outside the federation."""
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else TensorFlow prints, before all else, what it was built for
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # and that its sums may depend on the processor
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's message about its build
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # and the notice about oneDNN's rounding
 
 import keras
 import tensorflow as tf
@@ -16,7 +16,7 @@ RECIPES = {"fedavg": FedAvgRecipe, "fedprox": FedAvgRecipe, "fedopt": FedOptReci
 
 
 def make_model(seed=0):
-    """Three convolutions, each of which halves the image's sides: 34,826 numbers, as many as in PyTorch."""
+    """Create three convolutions that each halve the image's sides; 34,826 parameters, as in PyTorch."""
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
@@ -41,7 +41,7 @@ def put_params(model, params):
 
 
 def make_step(model, loss, lr, correct=list):
-    """A compiled function that trains on one batch; ``correct`` changes the gradients before they are used."""
+    """Return a compiled function that trains on one batch; ``correct`` adjusts the gradients first."""
     optimizer = keras.optimizers.SGD(lr)
     optimizer.build(model.trainable_variables)
 
@@ -56,7 +56,7 @@ def make_step(model, loss, lr, correct=list):
 
 
 def train(model, images, labels, steps, lr, seed):
-    """The same training without a federation."""
+    """Train without federation."""
     step = make_step(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), lr)
     for x, y in batches(images, labels, steps, seed):
         step(x, y)
@@ -64,7 +64,7 @@ def train(model, images, labels, steps, lr, seed):
 
 def accuracy(model, images, labels):
     right = 0
-    for start in range(0, len(labels), 500):  # at once, all of CIFAR-10 would take much memory
+    for start in range(0, len(labels), 500):  # in parts, to limit memory
         scores = model(scaled(images[start : start + 500]), training=False).numpy()
         right += (scores.argmax(axis=1) == labels[start : start + 500]).sum()
     return right / len(labels)

@@ -1,4 +1,4 @@
-"""One site, with PyTorch: the same local training for each algorithm, with what it adds to a step."""
+"""One site, with PyTorch: local training, and the additions of each algorithm."""
 
 import argparse
 

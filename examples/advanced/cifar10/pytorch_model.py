@@ -1,4 +1,4 @@
-"""The network in PyTorch, and what the job does with it outside a federation."""
+"""The network in PyTorch, with training and evaluation outside the federation."""
 
 import torch
 from data import batches, scaled
@@ -10,7 +10,7 @@ RECIPES = {"fedavg": FedAvgRecipe, "fedprox": FedAvgRecipe, "fedopt": FedOptReci
 
 
 class Net(nn.Sequential):
-    """Three convolutions, each of which halves the image's sides: 34,826 numbers."""
+    """Three convolutions that each halve the image's sides; 34,826 parameters."""
 
     def __init__(self):
         super().__init__(
@@ -29,7 +29,7 @@ class Net(nn.Sequential):
 
 
 def tensor(images):
-    """An array of image × row × column × colour as a tensor of image × colour × row × column, as PyTorch wants it."""
+    """Convert an array of image × row × column × colour to a tensor of image × colour × row × column."""
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
@@ -45,14 +45,14 @@ def put_params(net, params):
 @torch.no_grad()
 def accuracy(net, images, labels):
     right = 0
-    for start in range(0, len(labels), 500):  # at once, all of CIFAR-10 would take much memory
+    for start in range(0, len(labels), 500):  # in parts, to limit memory
         scores = net(tensor(scaled(images[start : start + 500])))
         right += (scores.argmax(dim=1).numpy() == labels[start : start + 500]).sum()
     return right / len(labels)
 
 
 def train(net, images, labels, steps, lr, seed):
-    """The same training without a federation."""
+    """Train without federation."""
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     for x, y in batches(images, labels, steps, seed):
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""One hospital: logistic regression, and numbers for those who watch."""
+"""One hospital: logistic regression, with metrics for an experiment tracker."""
 
 import argparse
 
@@ -29,7 +29,7 @@ writer = SummaryWriter()
 while flare.is_running():
     model = flare.receive()
     weights, bias = model.params["weights"], model.params["bias"]
-    accuracy = np.mean((predict(test_x) > 0.5) == test_benign)  # of the model as it came
+    accuracy = np.mean((predict(test_x) > 0.5) == test_benign)  # of the received model
     for step in range(args.steps):
         error = predict(x) - benign
         loss = -np.mean(np.log(np.where(benign, predict(x), 1 - predict(x))))
@@ -39,7 +39,7 @@ while flare.is_running():
     flare.send(
         flare.FLModel(
             params={"weights": weights, "bias": bias},
-            metrics={"accuracy": accuracy},  # by round, and averaged over the sites, without any writer
+            metrics={"accuracy": accuracy},  # tracked by round and averaged over the sites, without a writer
             meta={"NUM_STEPS_CURRENT_ROUND": len(x)},
         )
     )

@@ -1,4 +1,4 @@
-"""569 biopsies with 30 measurements each, shared out to three hospitals; scikit-learn ships them."""
+"""scikit-learn's 569 biopsies with 30 measurements each, split among three hospitals."""
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -7,7 +7,7 @@ SITES = 3
 
 
 def load_site(name):
-    """The scaled measurements of ``site-1`` to ``site-3``, and which tumours were benign; a fifth to test with."""
+    """Return scaled measurements and labels (1 for benign) of ``site-1`` to ``site-3``: training data, test data."""
     x, benign = load_breast_cancer(return_X_y=True)
     rows = np.random.default_rng(0).permutation(len(x))[int(name.removeprefix("site-")) - 1 :: SITES]
     x, benign = x[rows], benign[rows]

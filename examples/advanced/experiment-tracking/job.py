@@ -1,4 +1,4 @@
-"""Train over three hospitals, and have the numbers in TensorBoard, MLflow or Weights & Biases."""
+"""Train across three hospitals and record metrics in TensorBoard, MLflow or Weights & Biases."""
 
 import argparse
 
@@ -8,15 +8,15 @@ from flare_core.recipes import add_experiment_tracking
 from flare_recipes_np import FedAvgRecipe
 from flare_runtime import SimEnv
 
-LOOK = {
+VIEWERS = {
     "tensorboard": "tensorboard --logdir {run}/server/tensorboard",
     "mlflow": "mlflow ui --backend-store-uri sqlite:///{workspace}/mlflow.db",
     "wandb": "wandb sync {run}/server/wandb/offline-run-*",
 }
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--tracker", choices=LOOK, default="tensorboard")
-parser.add_argument("--client-side", action="store_true", help="each site keeps numbers of its own, too")
+parser.add_argument("--tracker", choices=VIEWERS, default="tensorboard")
+parser.add_argument("--client-side", action="store_true", help="also record metrics at each site")
 args = parser.parse_args()
 
 recipe = FedAvgRecipe(
@@ -32,6 +32,6 @@ run = recipe.execute(SimEnv(num_clients=SITES))
 
 print(f"numbers   {len(run.metrics())}; look at them with")
 folder = run.get_result()
-print(LOOK[args.tracker].format(run=folder, workspace=folder.parent.parent))
+print(VIEWERS[args.tracker].format(run=folder, workspace=folder.parent.parent))
 best = run.summary()["best"]
 print(f"accuracy on biopsies that were held out, round {best['round']}: {best['value']:.3f}")

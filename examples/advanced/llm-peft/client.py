@@ -1,4 +1,4 @@
-"""One site: ordinary training with a Hugging Face Trainer, the adapter coming from and going to the federation."""
+"""One site: ordinary training with a Hugging Face Trainer that receives and sends the adapter."""
 
 import argparse
 
@@ -46,5 +46,5 @@ trainer = Trainer(
 flare.patch(trainer)
 
 while flare.is_running():
-    trainer.evaluate()  # the model as it came
+    trainer.evaluate()  # evaluates the received model
     trainer.train()

@@ -1,4 +1,4 @@
-"""Which part of Python's standard library does a docstring belong to? Texts that every Python ships."""
+"""Docstrings of Python's standard library, labelled with their topic."""
 
 import ast
 import sysconfig
@@ -20,7 +20,7 @@ TOPICS = {  # source files below the standard library's folder
 
 
 def docstrings(path):
-    """The first paragraph of every docstring of functions and classes, if it says something."""
+    """Yield the first paragraph of each function's and class's docstring, if it has at least six words."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             text = " ".join((ast.get_docstring(node) or "").partition("\n\n")[0].split())
@@ -30,13 +30,13 @@ def docstrings(path):
 
 @cache
 def load_all():
-    """Texts and the numbers of their topics: those to train on, in a fixed random order, and those for the test."""
+    """Return training texts in a fixed random order, and test texts, each with the number of its topic."""
     library = Path(sysconfig.get_path("stdlib"))
     generator = np.random.default_rng(0)
     training, test = [], []
     for topic, patterns in enumerate(TOPICS.values()):
         files = sorted(path for pattern in patterns.split() for path in library.glob(f"{pattern}.py"))
-        texts = list(dict.fromkeys(text for path in files for text in docstrings(path)))  # no text twice
+        texts = list(dict.fromkeys(text for path in files for text in docstrings(path)))  # without duplicates
         chosen = [(texts[index], topic) for index in generator.permutation(len(texts))[: TRAINING + TEST]]
         test += chosen[:TEST]
         training += chosen[TEST:]
@@ -44,12 +44,12 @@ def load_all():
 
 
 def load_test():
-    """Texts that no site trains on."""
+    """Return the texts that no site trains on."""
     return load_all()[1]
 
 
 def load_site(name):
-    """The texts of a site, dealt unevenly: each has mostly texts of a few topics; ``all`` has those of all sites."""
+    """Return the texts of one site, mostly of a few topics; ``all`` stands for the texts of all sites."""
     texts = load_all()[0]
     if name == "all":
         return texts

@@ -1,4 +1,4 @@
-"""One site: the same local training for each algorithm, with what it adds to a step."""
+"""One site: local training, and the additions of each algorithm."""
 
 import argparse
 

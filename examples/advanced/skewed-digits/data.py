@@ -1,4 +1,4 @@
-"""scikit-learn's digits, dealt so unevenly that most sites see two or three of the ten digits."""
+"""scikit-learn's digits, split so unevenly that most sites see only a few of the ten digits."""
 
 import numpy as np
 import torch
@@ -9,20 +9,20 @@ TEST = 360
 
 
 def load_all():
-    """All 1,797 images as rows of 64 numbers from 0 to 1, and their digits, in a fixed random order."""
+    """Return all 1,797 images as rows of 64 numbers from 0 to 1, and their digits, in a fixed random order."""
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
     return torch.tensor(images[order] / 16, dtype=torch.float32), torch.tensor(labels[order])
 
 
 def load_test():
-    """360 images that no site trains on."""
+    """Return the 360 images that no site trains on."""
     images, labels = load_all()
     return images[:TEST], labels[:TEST]
 
 
 def load_sites(concentration=0.1):
-    """The images of each site: every digit is dealt by shares of a Dirichlet distribution of that concentration."""
+    """Return the images of each site; the sites' shares of a digit follow a Dirichlet distribution."""
     images, labels = load_all()
     images, labels = images[TEST:], labels[TEST:]
     generator = np.random.default_rng(1)

@@ -13,9 +13,9 @@ from flare_runtime import SimEnv
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--rounds", type=int, default=30)
-parser.add_argument("--epochs", type=int, default=5, help="of local training in each round")
+parser.add_argument("--epochs", type=int, default=5, help="local epochs per round")
 args = parser.parse_args()
-torch.set_num_threads(1)  # the network is too small for more to help
+torch.set_num_threads(1)  # more do not help such a small network
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def accuracy(net):
 
 
 def trained_on(images, labels):
-    """As many epochs as a site has in all rounds together."""
+    """Return the accuracy after training for as many epochs as one site makes in all rounds."""
     torch.manual_seed(0)
     net = Net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)

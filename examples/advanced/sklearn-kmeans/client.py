@@ -1,4 +1,4 @@
-"""One site: which of its flowers are nearest to which centre."""
+"""One site: assigns its flowers to the nearest centres."""
 
 from data import inertia, load_site
 

@@ -1,4 +1,4 @@
-"""What k-means finds in the flowers of one site alone."""
+"""Run k-means on the flowers of each site alone."""
 
 from data import SITES, inertia, load_all, load_site
 from sklearn.cluster import KMeans

@@ -1,4 +1,4 @@
-"""Find three kinds of iris in the flowers of three sites, none of which shows its own."""
+"""Find three species of iris in the flowers of three sites, none of which reveals its own."""
 
 from data import SITES, inertia, load_all
 from sklearn.cluster import KMeans

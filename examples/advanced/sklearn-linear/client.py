@@ -1,4 +1,4 @@
-"""One site: a pass over its digits, with whichever of the ten it has."""
+"""One site: in each round, one pass over its digits, which need not include all ten."""
 
 from data import load_digits_of, load_site
 from sklearn.linear_model import SGDClassifier
@@ -15,7 +15,7 @@ estimator = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.05, 
 while flare.is_running():
     model = flare.receive()
     set_params(estimator, model.params, classes=classes)
-    accuracy = estimator.score(test_rows, test_labels)  # of the model as it came
+    accuracy = estimator.score(test_rows, test_labels)  # of the received model
     estimator.partial_fit(rows, labels)
     flare.send(
         flare.FLModel(

@@ -1,4 +1,4 @@
-"""What a site learns alone."""
+"""Train at each site alone."""
 
 from data import CLASSES, SITES, load_digits_of, load_site
 from sklearn.linear_model import SGDClassifier

@@ -1,4 +1,4 @@
-"""Tell ten digits apart at three sites, one of which has only zeros."""
+"""Classify ten digits at three sites, one of which has only zeros."""
 
 from data import CLASSES, FEATURES, SITES, load_digits_of
 from sklearn.linear_model import SGDClassifier

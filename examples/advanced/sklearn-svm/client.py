@@ -1,4 +1,4 @@
-"""One site: the support vectors of its patients and of those that others have sent."""
+"""One site: finds support vectors among its own patients and those received."""
 
 from data import load_part, load_site
 

@@ -1,4 +1,4 @@
-"""What a site learns alone."""
+"""Train at each site alone."""
 
 from data import SITES, load_part, load_site
 from sklearn.svm import SVC

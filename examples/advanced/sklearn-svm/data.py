@@ -1,4 +1,4 @@
-"""Measures of breast tissue at three hospitals of different size."""
+"""Measurements of breast tissue at three hospitals of different sizes."""
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer
@@ -7,9 +7,9 @@ SITES = 3
 
 
 def load_part(part):
-    """30 measures a patient, and 1 for a benign finding: every fifth patient for ``test``, the others for ``training``.
+    """Return 30 measurements for each patient, and 1 for a benign finding: every fifth patient is for ``test``.
 
-    The measures are brought to one scale with means and deviations that all sites know.
+    The measurements are standardized with means and deviations that all sites know.
     """
     rows, labels = load_breast_cancer(return_X_y=True)
     rows = (rows - rows.mean(axis=0)) / rows.std(axis=0)
@@ -19,7 +19,7 @@ def load_part(part):
 
 
 def load_site(name):
-    """What ``site-1`` to ``site-3`` train on: one, two and three sixths of the patients."""
+    """Return the training data of ``site-1`` to ``site-3``: one, two and three sixths of the patients."""
     number = int(name.removeprefix("site-"))
     rows, labels = load_part("training")
     owner = np.resize([1, 2, 2, 3, 3, 3], len(rows))

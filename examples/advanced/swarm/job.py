@@ -1,4 +1,4 @@
-"""Train one network by a swarm: the sites aggregate in turn, and the server never has the model."""
+"""Train one network in a swarm: sites aggregate in turn, and the server never has the model."""
 
 import argparse
 
@@ -12,7 +12,7 @@ from flare_recipes_pt import FedAvgRecipe, SwarmLearningRecipe
 from flare_runtime import SimEnv
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--sites", type=int, default=3, help="how many sites share the images")
+parser.add_argument("--sites", type=int, default=3, help="number of sites that share the images")
 args = parser.parse_args()
 
 
@@ -38,4 +38,4 @@ net = Net()
 net.load_state_dict(at_sites[0])
 print(f"accuracy on {len(load_test()[1])} digits that no site has seen: {accuracy(net, *load_test()):.3f}")
 equal = sum(torch.equal(model[key], averaged[key]) for model in at_sites for key in averaged)
-print(f"tensors of the sites' models that are those of federated averaging, to the bit: {equal} of {4 * args.sites}")
+print(f"tensors at the sites that equal federated averaging, bit for bit: {equal} of {4 * args.sites}")

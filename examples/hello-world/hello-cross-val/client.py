@@ -1,4 +1,4 @@
-"""One site: it trains, hands out its own model when it is asked to, and evaluates those of others."""
+"""One site: trains, submits its own model on request, and evaluates other models."""
 
 from data import load_site
 from model import Net
@@ -17,7 +17,7 @@ while flare.is_running():
         flare.send(flare.FLModel(params=own))
         continue
     net.load_state_dict(received.params)
-    metrics = {"accuracy": accuracy(net, images[:held_out], labels[:held_out])}  # of the model as it came
+    metrics = {"accuracy": accuracy(net, images[:held_out], labels[:held_out])}  # of the received model
     if flare.is_evaluate():
         flare.send(flare.FLModel(metrics=metrics))
         continue

@@ -1,4 +1,4 @@
-"""Train one network on digits, then compare it and every site's own on the data of every site."""
+"""Train one network on digits, then evaluate it and every site's own on every site's data."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""One site: the usual PyTorch loop, with the model coming from and going to the federation."""
+"""One site: an ordinary PyTorch training loop that receives and sends the model."""
 
 import argparse
 
@@ -20,7 +20,7 @@ net = Net()
 while flare.is_running():
     received = flare.receive()
     net.load_state_dict(received.params)
-    score = accuracy(net, images[:held_out], labels[:held_out])  # of the model as it came
+    score = accuracy(net, images[:held_out], labels[:held_out])  # of the received model
     train(net, images[held_out:], labels[held_out:], epochs=2)
     flare.send(
         flare.FLModel(

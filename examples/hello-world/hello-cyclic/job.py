@@ -1,4 +1,4 @@
-"""Train one network on digits, passed on from site to site."""
+"""Train one network on digits by passing it from site to site."""
 
 import torch
 from data import load_test

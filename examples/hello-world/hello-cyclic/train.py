@@ -1,4 +1,4 @@
-"""What is the same with and without a federation: training and measuring."""
+"""Training and evaluation, the same with and without federation."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""One site: ordinary Lightning training, with the model coming from and going to the federation."""
+"""One site: ordinary Lightning training that receives and sends the model."""
 
 import argparse
 
@@ -13,7 +13,7 @@ parser.add_argument("--sites", type=int, default=3)
 args = parser.parse_args()
 
 flare.init()
-training, measuring = load_site(flare.get_site_name(), args.sites)
+training, validation = load_site(flare.get_site_name(), args.sites)
 net = Net()
 trainer = Trainer(
     accelerator="cpu",  # the network is too small for a GPU to help
@@ -26,5 +26,5 @@ trainer = Trainer(
 flare.patch(trainer)
 
 while flare.is_running():
-    trainer.validate(net, measuring, verbose=False)  # the model as it came
+    trainer.validate(net, validation, verbose=False)  # evaluates the received model
     trainer.fit(net, training)

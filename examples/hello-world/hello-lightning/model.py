@@ -1,4 +1,4 @@
-"""A small network for images of 8 x 8 pixels, with its training and its measuring, as Lightning wants them."""
+"""A small network for images of 8 x 8 pixels, as a Lightning module."""
 
 import torch
 from lightning.pytorch import LightningModule

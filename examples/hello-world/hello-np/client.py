@@ -1,4 +1,4 @@
-"""One site: gradient descent on data that never leave it."""
+"""One site: gradient descent on data that never leaves it."""
 
 import argparse
 
@@ -18,7 +18,7 @@ x, y = load_site(flare.get_site_name())
 while flare.is_running():
     model = flare.receive()
     weights, bias = model.params["weights"], model.params["bias"]
-    loss = np.mean((x @ weights + bias - y) ** 2)  # of the model as it came
+    loss = np.mean((x @ weights + bias - y) ** 2)  # of the received model
     for _ in range(args.steps):
         error = x @ weights + bias - y
         weights -= args.lr * (error @ x) / len(x)

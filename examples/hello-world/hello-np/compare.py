@@ -1,4 +1,4 @@
-"""The best fit without a federation: to each site's measurements alone, and to all of them in one place."""
+"""Find the best fit without federation: to each site's measurements alone, and to the pooled measurements."""
 
 import numpy as np
 from data import SITES, largest_error, load_site

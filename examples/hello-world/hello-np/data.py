@@ -1,4 +1,4 @@
-"""Measurements of four sites: each has its own amount, and its own part of the range of x."""
+"""Measurements at four sites, which differ in size and in their range of x."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ TRUE_WEIGHTS, TRUE_BIAS = [2.0, -3.0], 1.0
 
 
 def load_site(name):
-    """Rows of two numbers, and what was measured for each, of ``site-1`` to ``site-4``."""
+    """Return the rows of two numbers and the measured values of ``site-1`` to ``site-4``."""
     number = int(name.removeprefix("site-"))
     generator = np.random.default_rng(100 + number)
     x = generator.normal(loc=number - 2.5, size=(10 * number, 2))
@@ -16,5 +16,5 @@ def load_site(name):
 
 
 def largest_error(weights, bias):
-    """How far the model is from the one that the measurements were made from."""
+    """Return the largest difference between a model's parameters and the true ones."""
     return max(np.abs(weights - TRUE_WEIGHTS).max(), np.abs(bias - TRUE_BIAS).max())

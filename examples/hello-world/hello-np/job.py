@@ -1,4 +1,4 @@
-"""Fit one linear model to the data of four sites, with numpy alone."""
+"""Fit one linear model to the data of four sites, with only NumPy."""
 
 from data import SITES, largest_error
 

@@ -1,4 +1,4 @@
-"""The same training without a federation: on each site's digits alone, and on all of them in one place."""
+"""Train without federation: on each site's digits alone, and on the pooled digits."""
 
 import torch
 from data import load_site, load_test
@@ -6,7 +6,7 @@ from model import Net
 from train import accuracy, train
 
 SITES = 3
-EPOCHS = 30  # as many as 15 rounds of 2
+EPOCHS = 30  # as in 15 rounds of 2
 
 
 def trained_on(images, labels):

@@ -1,4 +1,4 @@
-"""Train one network on digits that a few sites keep to themselves."""
+"""Train one network on digits that stay at their sites."""
 
 import argparse
 
@@ -11,7 +11,7 @@ from flare_recipes_pt import FedAvgRecipe
 from flare_runtime import SimEnv
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--sites", type=int, default=3, help="how many sites share the images")
+parser.add_argument("--sites", type=int, default=3, help="number of sites that share the images")
 parser.add_argument("--export", help="write the job into this folder instead of running it")
 args = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""One site: the usual Keras training, with the model coming from and going to the federation."""
+"""One site: ordinary Keras training that receives and sends the model."""
 
 import argparse
 
@@ -19,7 +19,7 @@ model = make_model()
 
 while flare.is_running():
     set_params(model, flare.receive().params)
-    _, score = model.evaluate(images[:held_out], labels[:held_out], verbose=0)  # of the model as it came
+    _, score = model.evaluate(images[:held_out], labels[:held_out], verbose=0)  # of the received model
     model.fit(images[held_out:], labels[held_out:], batch_size=32, epochs=2, verbose=0)
     flare.send(
         flare.FLModel(

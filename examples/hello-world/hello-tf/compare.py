@@ -1,11 +1,11 @@
-"""The same training without a federation: on each site's digits alone, and on all of them in one place."""
+"""Train without federation: on each site's digits alone, and on the pooled digits."""
 
 import numpy as np
 from data import load_site, load_test
 from model import keras, make_model
 
 SITES = 3
-EPOCHS = 20  # as many as 10 rounds of 2
+EPOCHS = 20  # as in 10 rounds of 2
 
 
 def trained_on(images, labels):

@@ -1,4 +1,4 @@
-"""Train one Keras model on digits that a few sites keep to themselves."""
+"""Train one Keras model on digits that stay at their sites."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from flare_recipes_tf import FedAvgRecipe, set_params
 from flare_runtime import SimEnv
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--sites", type=int, default=3, help="how many sites share the images")
+parser.add_argument("--sites", type=int, default=3, help="number of sites that share the images")
 parser.add_argument("--export", help="write the job into this folder instead of running it")
 args = parser.parse_args()
 

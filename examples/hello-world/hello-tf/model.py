@@ -2,8 +2,8 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else TensorFlow prints, before all else, what it was built for
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # and that its sums may depend on the processor
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's message about its build
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # and the notice about oneDNN's rounding
 
 import keras
 

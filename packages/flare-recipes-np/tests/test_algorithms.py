@@ -1,4 +1,4 @@
-"""The algorithms against their mathematics, run in the simulator as users run them."""
+"""Algorithms run in the simulator and compared with their mathematics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flare_recipes_np import (
 )
 from flare_runtime import SimEnv
 
-# Site i has the loss a_i / 2 * (w - b_i)^2; the minimum of the mean of the three is at sum(a b) / sum(a).
+# Site i has the loss a_i / 2 * (w - b_i)^2; the mean of the three losses has its minimum at sum(a b) / sum(a).
 CURVATURES, CENTRES = (1.0, 4.0, 10.0), (3.0, -1.0, 0.5)
 OPTIMUM = np.dot(CURVATURES, CENTRES) / sum(CURVATURES)
 
@@ -47,7 +47,7 @@ QUADRATIC = f"""
         flare.send(flare.FLModel(params={{"numpy_key": w}}, optimizer_params=sent, metrics={{"loss": float(a * b)}}))
 """
 
-APPEND = """
+HALVES = """
     import numpy as np
     import flare_core.client as flare
 
@@ -115,7 +115,7 @@ def test_scaffold_reaches_the_optimum_where_federated_averaging_does_not(script,
 
 
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
-def test_each_round_of_scaffold_is_that_of_the_paper(script, run, transfer):
+def test_each_round_of_scaffold_matches_the_paper(script, run, transfer):
     found = run(quadratic(ScaffoldRecipe, script, 5, params_transfer_type=transfer)).load_model()["numpy_key"]
     x, c, own = 0.0, 0.0, [0.0] * 3
     for _ in range(5):
@@ -132,13 +132,13 @@ def test_each_round_of_scaffold_is_that_of_the_paper(script, run, transfer):
     assert found == pytest.approx([x] * 2, abs=1e-12)
 
 
-def test_scaffold_says_which_site_sends_no_controls(script, run):
-    recipe = ScaffoldRecipe(min_clients=2, initial_model=np.zeros(2), train_script=script(APPEND))
+def test_scaffold_names_a_site_that_sends_no_control_differences(script, run):
+    recipe = ScaffoldRecipe(min_clients=2, initial_model=np.zeros(2), train_script=script(HALVES))
     with pytest.raises(JobFailed, match="site-1: its reply holds no control differences"):
         run(recipe, 2)
     with pytest.raises(RecipeError, match="aggregator cannot be chosen for SCAFFOLD"):
         ScaffoldRecipe(
-            min_clients=2, initial_model=np.zeros(2), train_script=script(APPEND),
+            min_clients=2, initial_model=np.zeros(2), train_script=script(HALVES),
             aggregator={"class_path": "flare_core.robust.CoordinateMedian"},
         )  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_fedopt_with_momentum_is_fedavgm(script, run):
     assert found["numpy_key"] == pytest.approx([w] * 2, abs=1e-12)
 
 
-def test_plain_steps_of_the_server_are_federated_averaging(script, run):
+def test_plain_server_sgd_equals_federated_averaging(script, run):
     sgd = {"class_path": "flare_core.optimizers.SGD"}
     stepped = run(quadratic(FedOptRecipe, script, 5, optimizer_args=sgd)).load_model()["numpy_key"]
     assert stepped == pytest.approx(run(quadratic(FedAvgRecipe, script, 5)).load_model()["numpy_key"], abs=1e-15)
@@ -163,9 +163,9 @@ def test_plain_steps_of_the_server_are_federated_averaging(script, run):
 
 @pytest.mark.parametrize(("order", "sites"), [("fixed", (1, 2, 3)), (["site-3", "site-1"], (3, 1))])
 @pytest.mark.parametrize("transfer", ["FULL", "DIFF"])
-def test_cyclic_learning_is_training_one_after_the_other(script, run, order, sites, transfer):
+def test_cyclic_learning_trains_sites_one_after_another(script, run, order, sites, transfer):
     recipe = CyclicRecipe(
-        min_clients=2, num_rounds=3, initial_model=np.ones(2), train_script=script(APPEND), order=order,
+        min_clients=2, num_rounds=3, initial_model=np.ones(2), train_script=script(HALVES), order=order,
         params_transfer_type=transfer,
     )  # fmt: skip
     w = 1.0
@@ -175,9 +175,9 @@ def test_cyclic_learning_is_training_one_after_the_other(script, run, order, sit
     assert run(recipe).load_model()["numpy_key"].tolist() == [w, w]
 
 
-def test_a_random_order_is_new_each_round_and_the_same_in_each_run(script, run):
+def test_a_random_order_changes_each_round_but_repeats_in_each_run(script, run):
     recipe = CyclicRecipe(
-        min_clients=3, num_rounds=4, initial_model=np.ones(1), train_script=script(APPEND), order="random", seed=5
+        min_clients=3, num_rounds=4, initial_model=np.ones(1), train_script=script(HALVES), order="random", seed=5
     )
     first, second = run(recipe), run(recipe)
     assert first.load_model()["numpy_key"] == second.load_model()["numpy_key"]
@@ -186,8 +186,8 @@ def test_a_random_order_is_new_each_round_and_the_same_in_each_run(script, run):
     assert len(orders) > 1
 
 
-def test_an_order_that_names_nobody_is_refused(script, run):
-    arguments = {"min_clients": 1, "initial_model": np.ones(1), "train_script": script(APPEND)}
+def test_invalid_orders_are_refused(script, run):
+    arguments = {"min_clients": 1, "initial_model": np.ones(1), "train_script": script(HALVES)}
     with pytest.raises(JobFailed, match="order names 'site-9'; the sites are site-1, site-2, site-3"):
         run(CyclicRecipe(order=["site-9"], **arguments))
     with pytest.raises(RecipeError, match="order is 'sorted'"):
@@ -196,7 +196,7 @@ def test_an_order_that_names_nobody_is_refused(script, run):
         run(CyclicRecipe(order=["site-2"], **{**arguments, "min_clients": 3}))
 
 
-GROWS = """
+WRONG_SHAPE = """
     import flare_core.client as flare
 
     import numpy as np
@@ -208,13 +208,13 @@ GROWS = """
 """
 
 
-def test_cyclic_learning_names_the_site_whose_update_does_not_fit(script, run):
-    recipe = CyclicRecipe(min_clients=3, num_rounds=1, initial_model=np.ones(2), train_script=script(GROWS))
+def test_cyclic_learning_names_a_site_whose_update_has_the_wrong_shape(script, run):
+    recipe = CyclicRecipe(min_clients=3, num_rounds=1, initial_model=np.ones(2), train_script=script(WRONG_SHAPE))
     with pytest.raises(JobFailed, match=r"the update of site-2 has shape \(5,\)"):
         run(recipe)
 
 
-def test_an_existing_model_is_evaluated_everywhere(script, run):
+def test_an_existing_model_is_evaluated_at_every_site(script, run):
     recipe = FedEvalRecipe(min_clients=3, initial_model=np.array([1.0, 2.0]), train_script=script(ALL_TASKS))
     found = run(recipe)
     rows = {row["site"]: row["value"] for row in found.metrics() if row["key"] == "sum"}
@@ -228,7 +228,7 @@ def results_of(found):
     return json.loads((found.get_result() / "server" / "cross_site_evaluation.json").read_text())
 
 
-def test_every_model_is_evaluated_on_every_site(script, run, capsys):
+def test_every_model_is_evaluated_at_every_site(script, run, capsys):
     recipe = FedAvgRecipe(
         min_clients=3, num_rounds=2, initial_model=np.zeros(2), train_script=script(ALL_TASKS), key_metric="sum"
     )
@@ -236,7 +236,7 @@ def test_every_model_is_evaluated_on_every_site(script, run, capsys):
     with pytest.raises(RecipeError, match="has a CrossSiteEval already"):
         add_cross_site_evaluation(recipe)
     found = run(recipe)
-    # Rounds: 0 -> 1, 2, 3, mean 2 -> 3, 4, 5, mean 4. The best model is that which scored 2 * 2 + 2, the first mean.
+    # Rounds: 0 -> 1, 2, 3, mean 2 -> 3, 4, 5, mean 4. The best model is the first mean, which scored 2 * 2 + 2.
     totals = {"global": 8.0, "best": 4.0, "site-1": 6.0, "site-2": 8.0, "site-3": 10.0}
     assert results_of(found) == {
         f"site-{number}": {name: {"sum": total + number, "site": float(number)} for name, total in totals.items()}
@@ -281,16 +281,16 @@ def test_a_robust_aggregator_reads_lazy_results(script, run):
     assert set(run(recipe, 5).load_model()["w"].tolist()) == {6.0}
 
 
-def test_a_part_of_a_model_cannot_have_the_name_of_what_travels_along(script):
+def test_a_model_part_named_optimizer_params_is_refused(script):
     with pytest.raises(RecipeError, match="a part named 'optimizer_params'"):
         FedAvgRecipe(
             min_clients=1,
             initial_model={"w": np.zeros(1), "optimizer_params": {"m": np.zeros(1)}},
-            train_script=script(APPEND),
+            train_script=script(HALVES),
         )
 
 
-def test_a_few_sites_are_drawn_for_each_round(script, run):
+def test_clients_per_round_samples_sites_in_each_round(script, run):
     recipe = FedAvgRecipe(
         min_clients=1,
         num_rounds=20,
@@ -308,11 +308,11 @@ def test_a_few_sites_are_drawn_for_each_round(script, run):
     assert len({tuple(sites) for sites in by_round.values()}) == 3
     assert first.load_model()["numpy_key"].tolist() == run(recipe).load_model()["numpy_key"].tolist()
     with pytest.raises(FlareError, match="clients_per_round is 1; give an integer from 2"):
-        FedAvgRecipe(min_clients=2, initial_model=np.zeros(1), train_script=script(APPEND), clients_per_round=1)
+        FedAvgRecipe(min_clients=2, initial_model=np.zeros(1), train_script=script(HALVES), clients_per_round=1)
 
 
 @pytest.mark.parametrize("recipe", [FedAvgRecipe, FedOptRecipe])
-def test_a_quorum_of_all_is_exactly_the_recipe_without_one(script, run, recipe):
+def test_a_quorum_of_all_sites_gives_identical_results_to_no_quorum(script, run, recipe):
     found = []
     for quorum in (None, 3, 100):
         done = run(quadratic(recipe, script, 4, quorum=quorum))
@@ -334,7 +334,7 @@ WAITS = """
         model = flare.receive()
         done += 1
         if (slow, done) in ((False, 5), (True, 2)):
-            open(f"{folder}/{{not slow}}", "wb").close()  # the other site, which has waited for that, goes on
+            open(f"{folder}/{{not slow}}", "wb").close()  # unblocks the other site
         if (slow, done) in ((True, 1), (False, 5)):
             open(f"{folder}/{{slow}}", "rb").read()
         step = 10.0 if slow else 1.0
@@ -343,8 +343,8 @@ WAITS = """
 """
 
 
-def test_a_slow_site_holds_nobody_up(script, tmp_path):
-    """In processes: without the quorum, site 1 and site 2 would wait for each other."""
+def test_a_slow_site_does_not_delay_a_quorum(script, tmp_path):
+    """Without the quorum, site 1 and site 2 would block each other forever."""
     for name in ("True", "False"):
         os.mkfifo(tmp_path / name)
     recipe = FedAvgRecipe(
@@ -360,7 +360,7 @@ def test_a_slow_site_holds_nobody_up(script, tmp_path):
     rows = [(row["site"], row["round"], row["value"]) for row in done.metrics() if row["key"] == "round"]
     rows = [row for row in rows if row[0] is not None]
     taken, made_from = next(row[1:] for row in rows if row[0] == "site-1")
-    assert (taken, made_from) == (4, 0)  # it was made from the first model, and counts four rounds later
+    assert (taken, made_from) == (4, 0)  # trained from the first model, used four rounds later
     assert [row[2] for row in rows if row[0] == "site-2"][:4] == [0, 1, 2, 3]
     by_round = [[10.0 if site == "site-1" else 1.0 for site, taken, _ in rows if taken == each] for each in range(6)]
     expected = sum(sum(steps) / len(steps) for steps in by_round)
@@ -377,24 +377,24 @@ def test_a_slow_site_holds_nobody_up(script, tmp_path):
         ({"staleness_exponent": True}, "staleness_exponent is True"),
     ],
 )
-def test_a_quorum_is_checked(script, arguments, message):
+def test_invalid_quorum_arguments_are_refused(script, arguments, message):
     with pytest.raises(RecipeError, match=message):
         quadratic(FedAvgRecipe, script, 1, **arguments)
 
 
-def test_controls_of_several_models_cannot_be_summed(script):
+def test_scaffold_refuses_a_quorum(script):
     with pytest.raises(RecipeError, match="quorum cannot be chosen for SCAFFOLD"):
         quadratic(ScaffoldRecipe, script, 1, quorum=1)
 
 
 class Distance(Evaluator):
-    """How far the model is from a place."""
+    """The distance between the model and a target."""
 
-    def __init__(self, place: float) -> None:
-        self.place = place
+    def __init__(self, target: float) -> None:
+        self.target = target
 
     def evaluate(self, model):
-        return {"distance": abs(float(model["numpy_key"][0]) - self.place), "loss": np.float32(1.5)}
+        return {"distance": abs(float(model["numpy_key"][0]) - self.target), "loss": np.float32(1.5)}
 
 
 class Wrong(Evaluator):
@@ -402,9 +402,9 @@ class Wrong(Evaluator):
         return 0.5
 
 
-def test_the_server_can_measure_each_new_model(script, run, monkeypatch):
+def test_the_server_evaluates_each_new_model(script, run, monkeypatch):
     monkeypatch.syspath_prepend(os.path.dirname(__file__))
-    evaluator = {"class_path": "test_algorithms.Distance", "args": {"place": OPTIMUM}}
+    evaluator = {"class_path": "test_algorithms.Distance", "args": {"target": OPTIMUM}}
     recipe = FedAvgRecipe(
         min_clients=3,
         num_rounds=6,
@@ -419,14 +419,14 @@ def test_the_server_can_measure_each_new_model(script, run, monkeypatch):
     assert len(distances) == 6
     best = int(np.argmin(distances))
     assert done.summary()["best"] == {"round": best, "value": distances[best]}
-    found = done.load_model("best")["numpy_key"]  # the model that the round has made, not the one that it was given
+    found = done.load_model("best")["numpy_key"]  # the round's result, not its starting model
     assert abs(found[0] - OPTIMUM) == distances[best]
     assert abs(done.load_model()["numpy_key"][0] - OPTIMUM) == distances[-1]
     losses = [row["value"] for row in done.metrics() if row["key"] == "loss" and row["site"] is None]
-    assert losses == [1.5] * 6  # it counts instead of what the sites say
+    assert losses == [1.5] * 6  # the server's value replaces the sites'
 
 
-def test_what_an_evaluator_returns_is_checked(script, run):
+def test_invalid_evaluators_and_their_results_are_refused(script, run):
     evaluator = {"class_path": "test_algorithms.Wrong", "args": {}}
     with pytest.raises(JobFailed, match=r"Wrong.evaluate\(\) returned 0.5"):
         run(quadratic(FedAvgRecipe, script, 1, evaluator=evaluator))
@@ -434,7 +434,7 @@ def test_what_an_evaluator_returns_is_checked(script, run):
         quadratic(FedAvgRecipe, script, 1, evaluator={"class_path": "flare_core.optimizers.SGD", "args": {"lr": 1.0}})
 
 
-def test_sites_are_given_the_models_that_were_trained(script, run):
+def test_model_distribution_gives_sites_the_trained_models(script, run):
     recipe = quadratic(FedAvgRecipe, script, 4)
     add_model_distribution(recipe)
     with pytest.raises(RecipeError, match="Distribution already"):

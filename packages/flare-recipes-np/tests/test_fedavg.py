@@ -1,4 +1,4 @@
-"""The NumPy recipe: the forms of an initial model, and what a run of it learns."""
+"""NumPy's FedAvgRecipe: initial models, checkpoints and exported jobs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def recipe(script, **arguments) -> FedAvgRecipe:
 ARRAYS = np_st.arrays(np.float64, np_st.array_shapes(), elements=st.floats(-1e100, 1e100))
 
 
-def initial_of(made: FedAvgRecipe) -> dict:
+def initial_params(made: FedAvgRecipe) -> dict:
     return read_file(made._initial.path)
 
 
@@ -54,8 +54,8 @@ def initial_of(made: FedAvgRecipe) -> dict:
         (np.float32(3), {NUMPY_KEY: np.array(3, np.float32)}),
     ],
 )
-def test_forms_of_an_initial_model(script, model, wanted):
-    found = dict(flatten(initial_of(recipe(script, initial_model=model))))
+def test_every_form_of_an_initial_model_is_accepted(script, model, wanted):
+    found = dict(flatten(initial_params(recipe(script, initial_model=model))))
     assert found.keys() == wanted.keys()
     for key, value in wanted.items():
         assert found[key].dtype == value.dtype
@@ -64,16 +64,16 @@ def test_forms_of_an_initial_model(script, model, wanted):
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(min_size=1, max_size=5), ARRAYS, min_size=1, max_size=3))
-def test_a_model_that_nobody_changes_comes_back_as_it_was(script, tmp_path_factory, model):
+def test_an_unchanged_model_comes_back_unchanged(script, tmp_path_factory, model):
     env = SimEnv(num_clients=2, num_threads=1, workspace_root=tmp_path_factory.mktemp("runs"))
     found = recipe(script, initial_model=model).execute(env).load_model()
     for key, value in model.items():
         np.testing.assert_array_equal(found[key], value)
-        found[key] += 1  # the user's own
+        found[key] += 1  # the loaded arrays are writable
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
-def test_checkpoints_to_start_from(script, tmp_path, suffix):
+def test_a_run_can_start_from_a_checkpoint(script, tmp_path, suffix):
     path = tmp_path / f"start{suffix}"
     weights = np.arange(4.0)
     if suffix == ".npy":
@@ -83,9 +83,9 @@ def test_checkpoints_to_start_from(script, tmp_path, suffix):
     else:
         write_file(path, {"w": weights})
     name = NUMPY_KEY if suffix == ".npy" else "w"
-    np.testing.assert_array_equal(initial_of(recipe(script, initial_ckpt=path))[name], weights)
+    np.testing.assert_array_equal(initial_params(recipe(script, initial_ckpt=path))[name], weights)
     model = np.zeros(4) if suffix == ".npy" else {"w": np.zeros(4)}
-    np.testing.assert_array_equal(initial_of(recipe(script, initial_ckpt=path, initial_model=model))[name], weights)
+    np.testing.assert_array_equal(initial_params(recipe(script, initial_ckpt=path, initial_model=model))[name], weights)
     with pytest.raises(RecipeError, match="has shape"):
         recipe(script, initial_ckpt=path, initial_model=np.zeros(5) if suffix == ".npy" else {"w": np.zeros(5)})
     with pytest.raises(RecipeError, match="only initial_model has"):
@@ -105,24 +105,24 @@ def test_a_checkpoint_is_never_unpickled(script, tmp_path):
         ("weights", "initial_model"),
         ({"w": "text"}, r"initial_model\['w'\] is a builtins\.str"),
         ({"w": np.array(["a"])}, r"initial_model\['w'\] has dtype <U1"),
-        ([[1], [1, 2]], "no array of numbers"),
+        ([[1], [1, 2]], "cannot become an array of numbers"),
         (np.array([object()]), "dtype object"),
         (None, "give initial_model or initial_ckpt"),
     ],
 )
-def test_models_that_are_none(script, model, message):
+def test_values_that_are_not_a_model_are_refused(script, model, message):
     with pytest.raises(RecipeError, match=message):
         recipe(script, initial_model=model)
 
 
-def test_a_model_of_another_framework_is_sent_to_its_recipe(script):
+def test_the_error_for_a_model_of_another_framework_names_its_recipe(script):
     torch = pytest.importorskip("torch")
     for model in (torch.nn.Linear(2, 2), torch.nn.Linear(2, 2).state_dict(), torch.ones(2)):
         with pytest.raises(ModelTypeError, match=r"flare_recipes_pt\.FedAvgRecipe"):
             recipe(script, initial_model=model)
 
 
-def test_an_exported_job_is_the_recipe(script, tmp_path):
+def test_an_exported_job_runs_like_its_recipe(script, tmp_path):
     made = recipe(script, initial_model={"w": np.arange(3.0)})
     job = load_job(made.export(tmp_path / "exported"))
     run = SimEnv(num_clients=2, workspace_root=tmp_path / "runs").deploy(job)
@@ -137,4 +137,4 @@ def test_a_job_outlives_its_recipe(script, tmp_path):
     path = job.code.locate("initial_model.safetensors")
     del job
     gc.collect()
-    assert not path.parent.exists()  # nothing is left in the system's temporary folder
+    assert not path.parent.exists()  # no temporary files are left behind

@@ -1,4 +1,4 @@
-"""Lightning and transformers are extras: the package works without them, and says how they are installed."""
+"""Lightning and transformers are extras: the package works without them and says how to install them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_importing_the_package_imports_neither():
 
 
 @pytest.mark.parametrize(("extra", "package"), [("lightning", "lightning"), ("transformers", "transformers")])
-def test_a_missing_package_is_told_with_what_installs_it(extra, package):
+def test_the_error_for_a_missing_extra_shows_the_pip_command(extra, package):
     code = f"""
 import sys
-sys.modules[{package!r}] = None  # as if it were not installed
+sys.modules[{package!r}] = None  # behaves like a missing package
 from flare_core import FlareError
 try:
     import flare_recipes_pt.{extra}

@@ -1,4 +1,4 @@
-"""The PyTorch recipe: the forms of an initial model, what scripts get, and the files that are kept."""
+"""PyTorch's FedAvgRecipe: initial models, checkpoints, the params that scripts receive, and the result files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def recipe(script, **arguments) -> FedAvgRecipe:
     return FedAvgRecipe(**{"min_clients": 2, "num_rounds": 1, "train_script": script, **arguments})
 
 
-def initial_of(made: FedAvgRecipe) -> dict:
+def initial_params(made: FedAvgRecipe) -> dict:
     return read_file(made._initial.path)
 
 
@@ -54,13 +54,13 @@ def network() -> nn.Module:
 
 
 @pytest.mark.parametrize("form", ["module", "state dict", "class path"])
-def test_forms_of_an_initial_model(script, form):
+def test_every_form_of_an_initial_model_is_accepted(script, form):
     models = {
         "module": network(),
         "state dict": network().state_dict(),
         "class path": {"class_path": "torch.nn.Linear", "args": {"in_features": 3, "out_features": 4}},
     }
-    initial = initial_of(recipe(script, initial_model=models[form]))
+    initial = initial_params(recipe(script, initial_model=models[form]))
     if form == "class path":
         assert {name: value.shape for name, value in initial.items()} == {"weight": (4, 3), "bias": (4,)}
         return
@@ -69,16 +69,16 @@ def test_forms_of_an_initial_model(script, form):
         assert initial[name].shape == tuple(tensor.shape)
 
 
-def test_the_recipe_keeps_the_model_as_it_was(script):
+def test_the_recipe_copies_the_model_when_it_is_created(script):
     net = network()
     made = recipe(script, initial_model=net)
     before = net[0].weight.detach().clone()
     with torch.no_grad():
         net[0].weight.zero_()
-    np.testing.assert_array_equal(initial_of(made)["0.weight"], before.numpy())
+    np.testing.assert_array_equal(initial_params(made)["0.weight"], before.numpy())
 
 
-def test_scripts_get_tensors_and_both_formats_are_kept(script, env):
+def test_scripts_receive_tensors_and_results_are_saved_in_both_formats(script, env):
     net = network()
     run = recipe(script, initial_model=net).execute(env)
     wanted = {name: value + 1 for name, value in network().state_dict().items()}
@@ -97,7 +97,7 @@ def test_scripts_get_tensors_and_both_formats_are_kept(script, env):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool])
-def test_dtypes_go_around(script, env, dtype):
+def test_dtypes_survive_a_round_trip(script, env, dtype):
     script.write_text(script.read_text().replace("value + 1", "value"))
     state = {"w": torch.ones(3, 2).to(dtype)}
     found = recipe(script, initial_model=state).execute(env).load_model()
@@ -106,13 +106,13 @@ def test_dtypes_go_around(script, env, dtype):
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_checkpoints_to_start_from(script, tmp_path, suffix):
+def test_a_run_can_start_from_a_checkpoint(script, tmp_path, suffix):
     path = tmp_path / f"start{suffix}"
     state = network().state_dict()
     torch.save(state, path) if suffix == ".pt" else save_file(state, path)
     other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2, bias=False))
     for arguments in ({}, {"initial_model": other}):
-        initial = initial_of(recipe(script, initial_ckpt=path, **arguments))
+        initial = initial_params(recipe(script, initial_ckpt=path, **arguments))
         np.testing.assert_array_equal(initial["0.weight"], state["0.weight"].numpy())
     with pytest.raises(RecipeError, match=r"only the checkpoint has|only initial_model has"):
         recipe(script, initial_ckpt=path, initial_model=nn.Linear(3, 4))
@@ -124,13 +124,13 @@ def test_checkpoints_to_start_from(script, tmp_path, suffix):
         )
 
 
-def test_a_checkpoint_has_the_dtypes_of_the_model_that_it_fills(script, tmp_path, env):
+def test_a_checkpoint_is_converted_to_the_dtypes_of_the_model(script, tmp_path, env):
     path = tmp_path / "half.pt"
     torch.save(network().half().state_dict(), path)
     made = recipe(script, initial_ckpt=path, initial_model=network())
-    for name, value in initial_of(made).items():
+    for name, value in initial_params(made).items():
         assert value.dtype == network().state_dict()[name].numpy().dtype
-    assert initial_of(recipe(script, initial_ckpt=path))["0.weight"].dtype == np.float16  # alone, it is the model
+    assert initial_params(recipe(script, initial_ckpt=path))["0.weight"].dtype == np.float16  # no model to match
 
 
 @pytest.mark.parametrize("form", ["module", "checkpoint"])
@@ -141,7 +141,7 @@ def test_a_model_without_parameters_is_refused(script, tmp_path, form):
         recipe(script, **arguments)
 
 
-def test_a_key_that_is_no_text_is_refused(script):
+def test_a_key_that_is_not_a_string_is_refused(script):
     with pytest.raises(RecipeError, match="initial_model has the key 1; give a state dict"):
         recipe(script, initial_model={1: torch.ones(2)})
 
@@ -160,12 +160,12 @@ def test_a_checkpoint_that_would_run_code_is_refused(script, tmp_path):
         ({"w": np.ones(3)}, r"initial_model\['w'\].*flare_recipes_np\.FedAvgRecipe"),
     ],
 )
-def test_a_model_of_another_framework_is_sent_to_its_recipe(script, model, message):
+def test_the_error_for_a_model_of_another_framework_names_its_recipe(script, model, message):
     with pytest.raises(ModelTypeError, match=message):
         recipe(script, initial_model=model)
 
 
 @pytest.mark.parametrize("model", [nn.Linear, "resnet18", [1.0, 2.0], {"class_path": "torch.nn.Nothing"}, {}])
-def test_models_that_are_none(script, model):
+def test_values_that_are_not_a_model_are_refused(script, model):
     with pytest.raises(RecipeError, match=r"initial_model|torch\.nn\.Module"):
         recipe(script, initial_model=model)

@@ -1,4 +1,4 @@
-"""The proximal term against closed forms."""
+"""The proximal term compared with closed forms."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def network() -> nn.Module:
     return net
 
 
-def test_value_and_gradient_are_those_of_the_closed_form():
+def test_value_and_gradient_match_the_closed_form():
     net = network()
     received = {name: value.clone() for name, value in net.state_dict().items()}
     proximal = ProximalLoss(net, mu=0.3)
     proximal.start(FLModel(params=received))
     torch.manual_seed(1)
     with torch.no_grad():
-        for value in net.parameters():  # the frozen weight too, which must not count
+        for value in net.parameters():  # including the frozen weight, which must not count
             value.add_(torch.randn_like(value))
     loss = proximal()
     loss.backward()
@@ -37,7 +37,7 @@ def test_value_and_gradient_are_those_of_the_closed_form():
     assert net[2].weight.grad is None
 
 
-def test_descent_ends_where_the_gradients_of_loss_and_term_cancel():
+def test_descent_converges_where_the_gradients_of_loss_and_term_cancel():
     net = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     curvature, minimum, mu, start = 2.0, 5.0, 0.5, 1.0
     proximal = ProximalLoss(net, mu)
@@ -50,10 +50,10 @@ def test_descent_ends_where_the_gradients_of_loss_and_term_cancel():
     assert net.weight.item() == pytest.approx((curvature * minimum + mu * start) / (curvature + mu), rel=1e-9)
 
 
-def test_it_holds_to_what_was_received_although_that_is_trained_in_place():
+def test_the_reference_is_a_copy_even_if_training_changes_the_received_tensors():
     net = nn.Linear(2, 1)
     received = FLModel(params={"weight": torch.ones(1, 2), "bias": torch.zeros(1)})
-    net.load_state_dict(received.params, assign=True)  # the network now has the received memory
+    net.load_state_dict(received.params, assign=True)  # the network now shares memory with received
     proximal = ProximalLoss(net, mu=2.0)
     proximal.start(received)
     with torch.no_grad():
@@ -73,12 +73,12 @@ def test_a_sum_over_a_bfloat16_network_is_not_rounded_to_bfloat16():
 
 
 @pytest.mark.parametrize("mu", [-0.1, float("nan"), float("inf"), "0.1"])
-def test_a_mu_that_is_none_is_refused(mu):
-    with pytest.raises(RecipeError, match="finite number from 0"):
+def test_an_invalid_mu_is_refused(mu):
+    with pytest.raises(RecipeError, match="finite number of at least 0"):
         ProximalLoss(nn.Linear(1, 1), mu)
 
 
-def test_what_does_not_fit_is_named():
+def test_errors_name_the_key_that_does_not_fit():
     proximal = ProximalLoss(nn.Linear(2, 1), mu=1)
     with pytest.raises(ClientApiError, match=r"start\(received\)"):
         proximal()
@@ -91,14 +91,14 @@ def test_what_does_not_fit_is_named():
 
 
 @pytest.mark.parametrize("unfreezes", [False, True])
-def test_what_is_frozen_or_unfrozen_within_a_round_is_told(unfreezes):
+def test_freezing_or_unfreezing_within_a_round_is_refused(unfreezes):
     net = network()
     proximal = ProximalLoss(net, mu=0.3)
     received = FLModel(params={name: value.clone() for name, value in net.state_dict().items()})
     proximal.start(received)
     changed = net[2].weight if unfreezes else net[0].weight
     changed.requires_grad_(unfreezes)
-    with pytest.raises(ClientApiError, match=r"weight' was frozen or unfrozen since start\(received\)"):
+    with pytest.raises(ClientApiError, match=r"weight' was frozen or unfrozen after start\(received\)"):
         proximal()
     proximal.start(received)
     assert proximal().item() == 0
@@ -108,5 +108,5 @@ def test_small_distances_do_not_vanish_in_half_precision():
     net = nn.Linear(1000, 1, bias=False, dtype=torch.float16)
     nn.init.zeros_(net.weight)
     proximal = ProximalLoss(net, mu=2.0)
-    proximal.start(FLModel(params={"weight": torch.full((1, 1000), 2.0**-14)}))  # whose square float16 cannot hold
+    proximal.start(FLModel(params={"weight": torch.full((1, 1000), 2.0**-14)}))  # float16 cannot hold its square
     assert proximal().item() == pytest.approx(1000 * 2.0**-28, rel=1e-6)

@@ -1,4 +1,4 @@
-"""A patched Lightning trainer in a run: the same numbers as a plain loop, the right metrics, and what is refused."""
+"""Runs of a patched Lightning trainer: results equal to a plain loop's, correct metrics, and refused settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flare_runtime import SimEnv
 
 pytest.importorskip("lightning")
 pytestmark = [
-    pytest.mark.filterwarnings("default"),  # Lightning uses what torch has deprecated, and warns of small data
+    pytest.mark.filterwarnings("default"),  # Lightning uses deprecated torch functions, and warns about small data
     pytest.mark.slow,
 ]
 
@@ -75,7 +75,7 @@ LIGHTNING = """
     epochs = options.epochs if options.epochs > 0 else None
     trainer = Trainer(accelerator="cpu", max_epochs=epochs, max_steps=options.steps, **quiet)
     flare.patch(trainer, bool(options.restore), bool(options.strict), bool(options.extend))
-    flare.patch(trainer)  # the second changes nothing
+    flare.patch(trainer)  # a second call has no effect
     data = data_of(flare.get_site_name())
     loader = torch.utils.data.DataLoader(data, batch_size=8)
     everything = torch.utils.data.DataLoader(data, batch_size=24)
@@ -85,7 +85,7 @@ LOOP = """
     while flare.is_running():
         trainer.validate(net, everything, verbose=False)
         trainer.fit(net, loader, everything)
-        trainer.validate(net, everything, verbose=False)  # the trained model: its metrics are not sent
+        trainer.validate(net, everything, verbose=False)  # metrics of the trained model are not sent
 """
 
 PLAIN = """
@@ -119,10 +119,10 @@ PLAIN = """
 
 
 @pytest.fixture
-def played(tmp_path):
+def run_script(tmp_path):
     """Run a script at two sites, and return the run."""
 
-    def play(script: str, arguments: str = "", *, rounds: int = 3, prefix: str = "inner.", sites: int = 2, **more):
+    def run(script: str, arguments: str = "", *, rounds: int = 3, prefix: str = "inner.", sites: int = 2, **more):
         folder = tmp_path / f"project-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         (folder / "data.py").write_text(textwrap.dedent(DATA))
@@ -142,7 +142,7 @@ def played(tmp_path):
         )
         return recipe.execute(SimEnv(num_clients=sites, workspace_root=folder / "runs"))
 
-    return play
+    return run
 
 
 def metrics_of(run) -> list[tuple]:
@@ -151,64 +151,64 @@ def metrics_of(run) -> list[tuple]:
 
 
 @pytest.mark.parametrize("restore", [0, 1])
-def test_three_rounds_are_those_of_a_plain_loop(played, restore):
-    found = played(f"{LIGHTNING}###{LOOP}", f"--restore {restore}")
-    wanted = played(PLAIN, f"--restore {restore}")
+def test_three_rounds_equal_a_plain_loop(run_script, restore):
+    found = run_script(f"{LIGHTNING}###{LOOP}", f"--restore {restore}")
+    wanted = run_script(PLAIN, f"--restore {restore}")
     for key, value in wanted.load_model().items():
         assert torch.equal(found.load_model()[key], value)
     assert len(metrics_of(wanted)) == 3 * 3
     assert [row[:3] for row in metrics_of(found)] == [row[:3] for row in metrics_of(wanted)]
     for ours, plain in zip(metrics_of(found), metrics_of(wanted), strict=True):
-        assert ours[3] == pytest.approx(plain[3], rel=1e-6)  # of the received model, not the trained one
+        assert ours[3] == pytest.approx(plain[3], rel=1e-6)  # measured on the received model
 
 
-def test_a_round_is_so_many_steps_where_the_trainer_counts_steps(played):
-    script = f"{LIGHTNING}###{LOOP}".replace("# the trained", "; print('steps', trainer.global_step)  # the trained")
-    run = played(script, "--epochs 0 --steps 4")
+def test_each_round_trains_max_steps(run_script):
+    script = f"{LIGHTNING}###{LOOP}".replace("# metrics", "; print('steps', trainer.global_step)  # metrics")
+    run = run_script(script, "--epochs 0 --steps 4")
     assert "steps 4\nsteps 8\nsteps 12\n" in (run.get_result() / "sites" / "site-1" / "log.txt").read_text()
 
 
-def test_a_module_says_what_its_model_weighs(played):
+def test_fl_meta_sets_the_weight_of_a_model(run_script):
     one = "net.__fl_meta__ = {'NUM_STEPS_CURRENT_ROUND': 0 if flare.get_site_name() == 'site-1' else 5}\n"
-    weighted = played(f"{LIGHTNING}###{one}###{LOOP}", rounds=1)
+    weighted = run_script(f"{LIGHTNING}###{one}###{LOOP}", rounds=1)
     alone = "while flare.is_running():\n    trainer.fit(net, loader)\n"
     second = "data = data_of('site-2')\nloader = torch.utils.data.DataLoader(data, batch_size=8)\n"
-    wanted = played(f"{LIGHTNING}###{second}###{alone}", rounds=1, sites=1)
+    wanted = run_script(f"{LIGHTNING}###{second}###{alone}", rounds=1, sites=1)
     for key, value in wanted.load_model().items():
         torch.testing.assert_close(weighted.load_model()[key], value)
     with pytest.raises(JobFailed, match=r"__fl_meta__ of Net is \[1\]; give a dict"):
-        played(f"{LIGHTNING}###net.__fl_meta__ = [1]\n###{LOOP}", rounds=1)
+        run_script(f"{LIGHTNING}###net.__fl_meta__ = [1]\n###{LOOP}", rounds=1)
 
 
 @pytest.mark.parametrize(("prefix", "shown"), [("", "inner."), ("model.inner.", "model.")])
-def test_keys_that_differ_are_shown_with_the_prefix_that_is_the_difference(played, prefix, shown):
+def test_the_error_for_different_keys_shows_their_common_prefix(run_script, prefix, shown):
     with pytest.raises(JobFailed) as caught:
-        played(f"{LIGHTNING}###{LOOP}", prefix=prefix, rounds=1)
+        run_script(f"{LIGHTNING}###{LOOP}", prefix=prefix, rounds=1)
     for part in (f"differ by the prefix '{shown}'", f"'{prefix}weight'", "'inner.weight'", "initial_model=Net(...)"):
         assert part in str(caught.value)
 
 
-def test_keys_in_common_travel_where_that_is_allowed(played):
+def test_only_common_keys_are_exchanged_without_strict(run_script):
     more = "net.head = nn.Linear(1, 1)\n"
-    with pytest.raises(JobFailed, match=r"At the site alone, 2 of 4: 'head\.weight', 'head\.bias'"):
-        played(f"{LIGHTNING}###{more}###{LOOP}", rounds=1)
-    run = played(f"{LIGHTNING}###{more}###{LOOP}", "--strict 0", rounds=1)
+    with pytest.raises(JobFailed, match=r"Only at the site, 2 of 4: 'head\.weight', 'head\.bias'"):
+        run_script(f"{LIGHTNING}###{more}###{LOOP}", rounds=1)
+    run = run_script(f"{LIGHTNING}###{more}###{LOOP}", "--strict 0", rounds=1)
     assert run.load_model().keys() == {"inner.weight", "inner.bias"}
-    with pytest.raises(JobFailed, match="Received alone, 2 of 2"):
-        played(f"{LIGHTNING}###{more}###{LOOP}", "--strict 0", rounds=1, prefix="body.")
+    with pytest.raises(JobFailed, match="Only received, 2 of 2"):
+        run_script(f"{LIGHTNING}###{more}###{LOOP}", "--strict 0", rounds=1, prefix="body.")
 
 
-def test_another_shape_is_named(played):
-    with pytest.raises(JobFailed, match=r"'inner\.weight' has shape \(1, 3\) in the model received, and \(1, 4\)"):
-        played(f"{LIGHTNING}###net.inner = nn.Linear(4, 1)\n###{LOOP}", rounds=1)
+def test_the_error_for_a_different_shape_names_the_key(run_script):
+    with pytest.raises(JobFailed, match=r"'inner\.weight' has shape \(1, 3\) in the received model but \(1, 4\)"):
+        run_script(f"{LIGHTNING}###net.inner = nn.Linear(4, 1)\n###{LOOP}", rounds=1)
 
 
-def test_a_fit_that_trains_nothing_is_no_answer(played):
+def test_a_fit_that_trains_nothing_is_an_error(run_script):
     with pytest.raises(JobFailed, match=r"in round 1 .*trained nothing: it stops at max_epochs=2"):
-        played(f"{LIGHTNING}###{LOOP}", "--extend 0")
+        run_script(f"{LIGHTNING}###{LOOP}", "--extend 0")
 
 
-def test_what_is_fitted_twice_in_a_round_is_sent_once_and_after_the_run_trains_as_usual(played):
+def test_a_second_fit_in_a_round_does_nothing_and_after_the_run_fit_trains_as_usual(run_script):
     script = """
         while flare.is_running():
             trainer.fit(net, loader)
@@ -219,15 +219,15 @@ def test_what_is_fitted_twice_in_a_round_is_sent_once_and_after_the_run_trains_a
         trainer.fit(net, loader)
         assert not torch.equal(before, net.inner.weight)
     """
-    twice = played(f"{LIGHTNING}###{script}", rounds=2)
-    once = played(f"{LIGHTNING}###while flare.is_running():\n    trainer.fit(net, loader)\n", rounds=2)
+    twice = run_script(f"{LIGHTNING}###{script}", rounds=2)
+    once = run_script(f"{LIGHTNING}###while flare.is_running():\n    trainer.fit(net, loader)\n", rounds=2)
     for key, value in once.load_model().items():
         assert torch.equal(twice.load_model()[key], value)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("command", ["python3 -u", "torchrun --standalone --nproc_per_node 2"])
-def test_two_ranks_train_one_model_and_the_first_talks(played, command):
+def test_two_ranks_train_one_model_and_only_the_first_communicates(run_script, command):
     script = LIGHTNING.replace('"cpu",', '"cpu", devices=2, strategy="ddp",')
     assert script != LIGHTNING
     log = """
@@ -235,7 +235,7 @@ def test_two_ranks_train_one_model_and_the_first_talks(played, command):
             file.write(str(net.inner.weight.tolist()))
         torch.distributed.destroy_process_group()
     """
-    run = played(f"{script}###{LOOP}###{log}", rounds=2, sites=1, launch_external_process=True, command=command)
+    run = run_script(f"{script}###{LOOP}###{log}", rounds=2, sites=1, launch_external_process=True, command=command)
     folder = run.get_result() / "sites" / "site-1"
     first, second = ((folder / f"rank-{rank}.txt").read_text() for rank in (0, 1))
     assert first == second == str(run.load_model()["inner.weight"].tolist())
@@ -247,7 +247,7 @@ def log_of(run) -> str:
 
 
 def with_callback(callback: str, *, epochs: int = 2) -> str:
-    """The script with a callback, as in Trainer(callbacks=[...])."""
+    """Return the script with a callback, as in Trainer(callbacks=[...])."""
     script = LIGHTNING.replace("max_epochs=epochs,", f"max_epochs={epochs}, callbacks=[{callback}],")
     assert script != LIGHTNING
     return script.replace("from torch import nn", "from lightning.pytorch.callbacks import *\n    from torch import nn")
@@ -256,46 +256,46 @@ def with_callback(callback: str, *, epochs: int = 2) -> str:
 COUNT = "while flare.is_running():\n    trainer.fit(net, loader, everything)\n    print('steps', trainer.global_step)\n"
 
 
-def test_early_stopping_judges_each_round_by_itself(played):
+def test_early_stopping_starts_over_in_each_round(run_script):
     script = with_callback("EarlyStopping('loss', patience=1, min_delta=100.0)", epochs=9)
-    assert "steps 6\nsteps 12\nsteps 18\n" in log_of(played(f"{script}###{COUNT}"))
+    assert "steps 6\nsteps 12\nsteps 18\n" in log_of(run_script(f"{script}###{COUNT}"))
 
 
-def test_a_limit_of_time_is_that_of_each_round(played):
+def test_a_time_limit_applies_to_each_round(run_script):
     script = with_callback("Timer('00:00:00:01')", epochs=10**6)
-    assert log_of(played(f"{script}###{COUNT}", rounds=2)).count("steps") == 2
+    assert log_of(run_script(f"{script}###{COUNT}", rounds=2)).count("steps") == 2
 
 
-def test_a_schedule_over_all_steps_is_planned_for_one_round(played):
+def test_a_schedule_over_all_steps_is_planned_for_one_round(run_script):
     planned = "optimizer, scheduler = optimizers(self.inner)"
     script = LIGHTNING.replace(planned, f"{planned}; print('planned', self.trainer.estimated_stepping_batches)")
-    run = played(f"{script}###{COUNT}", "--restore 0", rounds=4)
+    run = run_script(f"{script}###{COUNT}", "--restore 0", rounds=4)
     assert log_of(run).count("planned 6\n") == 4
     assert log_of(run).count("planned") == 4
 
 
-def test_a_schedule_that_has_ended_is_told_and_not_a_round_of_nothing(played):
+def test_a_schedule_that_has_ended_is_an_error(run_script):
     script = LIGHTNING.replace(
         "return [optimizer], [scheduler]",
         "return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: max(0.0, 1 - epoch / 2))]",
     )
     assert script != LIGHTNING
     with pytest.raises(JobFailed, match=r"in round 1 .*learning rate was 0 in all 6 steps.*restore_state=False"):
-        played(f"{script}###{LOOP}")
-    played(f"{script}###{LOOP}", "--restore 0")
+        run_script(f"{script}###{LOOP}")
+    run_script(f"{script}###{LOOP}", "--restore 0")
 
 
-def test_a_schedule_that_warms_up_over_rounds_may_begin_at_nothing(played):
+def test_a_warm_up_over_several_rounds_may_start_at_zero(run_script):
     script = LIGHTNING.replace(
         "return [optimizer], [scheduler]",
         "return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: min(1.0, (epoch // 2) / 2))]",
     )
-    played(f"{script}###{LOOP}")
+    run_script(f"{script}###{LOOP}")
     with pytest.raises(JobFailed, match=r"in round 0 .*learning rate was 0 in all 6 steps"):
-        played(f"{script}###{LOOP}", "--restore 0")  # each round begins it anew
+        run_script(f"{script}###{LOOP}", "--restore 0")  # each round starts the schedule over
 
 
-def test_callbacks_see_the_received_model_when_training_starts_and_may_change_the_trained_to_the_last(played):
+def test_callbacks_see_the_received_model_and_may_change_the_trained_one(run_script):
     own = """
         from lightning.pytorch import Callback
 
@@ -311,14 +311,14 @@ def test_callbacks_see_the_received_model_when_training_starts_and_may_change_th
         trainer.callbacks.insert(0, Reference())
         net.configure_callbacks = lambda: [Rounds()]
     """
-    run = played(f"{LIGHTNING}###{own}###{LOOP}", rounds=2)
+    run = run_script(f"{LIGHTNING}###{own}###{LOOP}", rounds=2)
     assert run.load_model()["inner.weight"].tolist() == [[9.0] * 3]
 
 
-def test_an_average_is_that_of_a_round_and_no_part_of_the_evaluation_of_the_received_model(played):
+def test_averaged_weights_start_over_in_each_round_and_do_not_affect_evaluation(run_script):
     callbacks = pytest.importorskip("lightning.pytorch.callbacks")
     if not hasattr(callbacks, "EMAWeightAveraging"):
-        pytest.skip("this version of Lightning has none")
+        pytest.skip("this version of Lightning lacks EMAWeightAveraging")
     loop = """
         x, y = data.tensors
         while flare.is_running():
@@ -328,9 +328,9 @@ def test_an_average_is_that_of_a_round_and_no_part_of_the_evaluation_of_the_rece
             torch.testing.assert_close(trainer.callback_metrics["loss"], loss)
             trainer.fit(net, loader, everything)
     """
-    played(f"{with_callback('EMAWeightAveraging(decay=0.5)')}###{loop}")
-    late = with_callback("EMAWeightAveraging(update_starting_at_step=1000)")  # so it ends where it began
-    found = played(f"{late}###{loop}").load_model()["inner.weight"]
+    run_script(f"{with_callback('EMAWeightAveraging(decay=0.5)')}###{loop}")
+    late = with_callback("EMAWeightAveraging(update_starting_at_step=1000)")  # so the average never moves
+    found = run_script(f"{late}###{loop}").load_model()["inner.weight"]
     torch.manual_seed(0)
     torch.testing.assert_close(found, nn.Linear(3, 1).weight.detach())
 
@@ -339,16 +339,16 @@ def test_an_average_is_that_of_a_round_and_no_part_of_the_evaluation_of_the_rece
     ("script", "loop", "message"),
     [
         (with_callback("StochasticWeightAveraging(0.05)"), LOOP, "StochasticWeightAveraging counts epochs"),
-        (LIGHTNING, LOOP.replace("loader, everything)", "loader, ckpt_path='some.ckpt')"), "begins with the model rec"),
+        (LIGHTNING, LOOP.replace("loader, everything)", "loader, ckpt_path='some.ckpt')"), "starts from the received"),
     ],
 )
-def test_what_would_train_another_model_is_refused(played, script, loop, message):
+def test_settings_that_would_train_another_model_are_refused(run_script, script, loop, message):
     save = "trainer.strategy.connect(net)\ntrainer.save_checkpoint('some.ckpt')\n"
     with pytest.raises(JobFailed, match=message):
-        played(f"{script}###{save}###{loop}", rounds=1)
+        run_script(f"{script}###{save}###{loop}", rounds=1)
 
 
-def test_steps_that_the_trainer_does_not_see_do_not_make_a_model_that_weighs_nothing(played):
+def test_a_model_whose_steps_the_trainer_cannot_count_needs_an_explicit_weight(run_script):
     raw = """
         def training_step(batch, batch_idx):
             optimizer = net.optimizers(use_pl_optimizer=False)
@@ -362,22 +362,22 @@ def test_steps_that_the_trainer_does_not_see_do_not_make_a_model_that_weighs_not
         net.training_step = training_step
     """
     with pytest.raises(JobFailed, match=r"counted no step of an optimizer.*__fl_meta__"):
-        played(f"{LIGHTNING}###{raw}###{LOOP}", rounds=1)
+        run_script(f"{LIGHTNING}###{raw}###{LOOP}", rounds=1)
     weighed = "net.__fl_meta__ = {'NUM_STEPS_CURRENT_ROUND': 6}\n"
-    found = played(f"{LIGHTNING}###{raw}###{weighed}###{LOOP}", rounds=1).load_model()
-    for key, value in played(PLAIN, "--restore 1", rounds=1).load_model().items():
+    found = run_script(f"{LIGHTNING}###{raw}###{weighed}###{LOOP}", rounds=1).load_model()
+    for key, value in run_script(PLAIN, "--restore 1", rounds=1).load_model().items():
         torch.testing.assert_close(found[key], value)
 
 
-def test_a_module_in_half_precision_does_not_round_the_mean(played):
+def test_a_module_in_half_precision_does_not_round_the_mean(run_script):
     script = LIGHTNING.replace('accelerator="cpu",', 'accelerator="cpu", precision="bf16-true",')
     assert script != LIGHTNING
-    model = played(f"{script}###{LOOP}", rounds=1).load_model()
+    model = run_script(f"{script}###{LOOP}", rounds=1).load_model()
     assert {value.dtype for value in model.values()} == {torch.float32}
     assert any(not torch.equal(value, value.bfloat16().float()) for value in model.values())
 
 
-def test_predictions_are_the_received_models(played):
+def test_predictions_use_the_received_model(run_script):
     loop = """
         net.forward = lambda batch: net.inner(batch[0])
         while flare.is_running():
@@ -388,10 +388,10 @@ def test_predictions_are_the_received_models(played):
             torch.testing.assert_close(found, data.tensors[0] @ received["inner.weight"].T + received["inner.bias"])
             trainer.fit(net, loader)
     """
-    played(f"{LIGHTNING}###{loop}", rounds=2)
+    run_script(f"{LIGHTNING}###{loop}", rounds=2)
 
 
-def test_trainers_that_are_made_in_each_round_are_one_site(played):
+def test_trainers_created_in_each_round_share_one_site(run_script):
     loop = """
         while flare.is_running():
             first, second = (Trainer(accelerator="cpu", max_epochs=2, **quiet) for _ in range(2))
@@ -399,9 +399,9 @@ def test_trainers_that_are_made_in_each_round_are_one_site(played):
             flare.patch(second)
             first.validate(net, everything, verbose=False)
             second.fit(net, loader)
-            first.fit(net, loader)  # it is answered
+            first.fit(net, loader)  # the task is already answered
     """
-    found, wanted = played(f"{LIGHTNING}###{loop}"), played(PLAIN, "--restore 0")
+    found, wanted = run_script(f"{LIGHTNING}###{loop}"), run_script(PLAIN, "--restore 0")
     for key, value in wanted.load_model().items():
         assert torch.equal(found.load_model()[key], value)
     assert [row[:3] for row in metrics_of(found)] == [row[:3] for row in metrics_of(wanted)]

@@ -1,4 +1,4 @@
-"""SCAFFOLD's site without a server: the mathematics on quadratics, and what is kept between rounds."""
+"""SCAFFOLD's client side without a server: its mathematics on quadratics, and the files between rounds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def quadratic_loss(net: nn.Module, curvature: float, minimum: float) -> torch.Te
 
 
 def federation(folder, *, corrected: bool, dtype=torch.float64) -> float:
-    """Two sites, each with many steps a round; the server's side is written out here."""
+    """Run two sites with many steps a round; the server's part is written out here."""
     nets = [nn.Linear(1, 1, bias=False, dtype=dtype) for _ in SITES]
     folders = [folder / str(number) for number in range(len(SITES))]
     for each in folders:
@@ -47,13 +47,13 @@ def federation(folder, *, corrected: bool, dtype=torch.float64) -> float:
     return weight.item()
 
 
-def test_it_reaches_the_optimum_where_averaging_alone_ends_elsewhere(tmp_path):
+def test_it_reaches_the_optimum_where_plain_averaging_does_not(tmp_path):
     (tmp_path / "fedavg").mkdir()
     assert abs(federation(tmp_path / "fedavg", corrected=False) - OPTIMUM) > 0.1
     assert federation(tmp_path, corrected=True) == pytest.approx(OPTIMUM, abs=1e-9)
 
 
-def test_one_round_is_that_of_the_paper(tmp_path):
+def test_rounds_match_the_paper(tmp_path):
     net = nn.Linear(2, 1, bias=False, dtype=torch.float64)
     x, c = torch.tensor([[1.0, 2.0]], dtype=torch.float64), torch.tensor([[0.5, -0.25]], dtype=torch.float64)
     scaffold = Scaffold(net, tmp_path)
@@ -71,7 +71,7 @@ def test_one_round_is_that_of_the_paper(tmp_path):
         wanted = own - c + (x - net.weight.detach()) / (4 * 0.1)
         torch.testing.assert_close(scaffold.finish(4, 0.1)["weight"], wanted - own)
         own = wanted
-        torch.testing.assert_close(own, gradient.double())  # the mean gradient, which here is the same in each step
+        torch.testing.assert_close(own, gradient.double())  # the mean gradient; here all steps have the same
 
 
 def network(dtype=torch.float32) -> nn.Module:
@@ -87,10 +87,10 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("form", ["torch", "numpy", "none"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_controls_are_of_trained_parameters_alone_with_their_dtype_and_device(tmp_path, dtype, form, device):
+def test_controls_cover_only_trained_parameters_with_their_dtype_and_device(tmp_path, dtype, form, device):
     net = network(dtype).to(device)
     params = {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
-    controls = {name: torch.full_like(value, 0.5) for name, value in params.items()}  # of buffers, too
+    controls = {name: torch.full_like(value, 0.5) for name, value in params.items()}  # includes buffers
     if form == "numpy":
         controls = {name: value.float().numpy() for name, value in controls.items()}
     trained = {name for name, value in net.named_parameters() if value.requires_grad}
@@ -112,7 +112,7 @@ def test_controls_are_of_trained_parameters_alone_with_their_dtype_and_device(tm
         assert torch.isfinite(value).all()
 
 
-def played(net, scaffold, round_, gradient) -> torch.Tensor:
+def run_round(net, scaffold, round_, gradient) -> torch.Tensor:
     params = {"weight": torch.zeros(1, 2)}
     net.load_state_dict(params)
     scaffold.start(FLModel(params=params, current_round=round_))
@@ -122,10 +122,10 @@ def played(net, scaffold, round_, gradient) -> torch.Tensor:
     return scaffold.finish(1, 0.5)["weight"]
 
 
-def test_a_script_that_is_started_anew_goes_on_with_its_controls(tmp_path):
+def test_a_restarted_script_resumes_with_its_controls(tmp_path):
     net = nn.Linear(2, 1, bias=False)
-    played(net, Scaffold(net, tmp_path), 0, [1.0, 2.0])
-    torch.testing.assert_close(played(net, Scaffold(net, tmp_path), 1, [1.0, 2.0]), torch.tensor([[1.0, 2.0]]))
+    run_round(net, Scaffold(net, tmp_path), 0, [1.0, 2.0])
+    torch.testing.assert_close(run_round(net, Scaffold(net, tmp_path), 1, [1.0, 2.0]), torch.tensor([[1.0, 2.0]]))
     scaffold = Scaffold(net, tmp_path)
     scaffold.start(FLModel(params={"weight": torch.zeros(1, 2)}, current_round=2))
     net.weight.grad = torch.zeros(1, 2)
@@ -133,15 +133,15 @@ def test_a_script_that_is_started_anew_goes_on_with_its_controls(tmp_path):
     torch.testing.assert_close(net.weight.grad, -torch.tensor([[2.0, 4.0]]))
 
 
-@pytest.mark.parametrize("anew", [False, True])
-def test_a_round_that_is_done_again_begins_with_the_controls_it_began_with(tmp_path, anew):
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_repeated_round_starts_from_the_same_controls(tmp_path, restart):
     net = nn.Linear(2, 1, bias=False)
     scaffold = Scaffold(net, tmp_path)
-    played(net, scaffold, 0, [1.0, 2.0])
-    played(net, scaffold, 1, [5.0, 5.0])  # its result was lost
-    scaffold = Scaffold(net, tmp_path) if anew else scaffold
-    played(net, scaffold, 1, [3.0, 3.0])
-    played(net, scaffold, 4, [0.0, 0.0])  # rounds 2 and 3 were those of other sites
+    run_round(net, scaffold, 0, [1.0, 2.0])
+    run_round(net, scaffold, 1, [5.0, 5.0])  # this result is lost
+    scaffold = Scaffold(net, tmp_path) if restart else scaffold
+    run_round(net, scaffold, 1, [3.0, 3.0])
+    run_round(net, scaffold, 4, [0.0, 0.0])  # this site was not in rounds 2 and 3
     assert {path.name for path in tmp_path.iterdir()} == {
         "scaffold-after-round-1.safetensors",
         "scaffold-after-round-4.safetensors",
@@ -150,14 +150,14 @@ def test_a_round_that_is_done_again_begins_with_the_controls_it_began_with(tmp_p
     torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[4.0, 5.0]]))
 
 
-@pytest.mark.parametrize("anew", [False, True])
-def test_rounds_whose_replies_were_not_used_do_not_move_the_controls(tmp_path, anew):
+@pytest.mark.parametrize("restart", [False, True])
+def test_rounds_whose_replies_were_not_used_are_undone(tmp_path, restart):
     net = nn.Linear(2, 1, bias=False)
     scaffold = Scaffold(net, tmp_path)
-    played(net, scaffold, 0, [1.0, 2.0])
-    played(net, scaffold, 1, [5.0, 5.0])  # too late
-    for round_ in (2, 3):  # the second of them with a reply that is used
-        scaffold = Scaffold(net, tmp_path) if anew else scaffold
+    run_round(net, scaffold, 0, [1.0, 2.0])
+    run_round(net, scaffold, 1, [5.0, 5.0])  # too late
+    for round_ in (2, 3):  # the reply to the second is used
+        scaffold = Scaffold(net, tmp_path) if restart else scaffold
         params, unused = {"weight": torch.zeros(1, 2)}, {"not_used_since": 1}
         scaffold.start(FLModel(params=params, current_round=round_, meta=unused))
         torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[1.0, 2.0]]))
@@ -168,7 +168,7 @@ def test_rounds_whose_replies_were_not_used_do_not_move_the_controls(tmp_path, a
     torch.testing.assert_close(scaffold._own["weight"], torch.tensor([[4.0, 4.0]]))
 
 
-def test_controls_of_a_bfloat16_network_are_kept_in_float32(tmp_path):
+def test_controls_of_a_bfloat16_network_are_stored_in_float32(tmp_path):
     net = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
     scaffold = Scaffold(net, tmp_path)
     params = {"weight": torch.zeros(1, 1, dtype=torch.bfloat16)}
@@ -181,11 +181,11 @@ def test_controls_of_a_bfloat16_network_are_kept_in_float32(tmp_path):
         scaffold.correct()
         sent += scaffold.finish(1, 1.0)["weight"].double().item()
     assert scaffold._own["weight"].dtype == torch.float32
-    assert scaffold._own["weight"].item() == pytest.approx(sent, abs=1e-6)  # the server adds up the same
+    assert scaffold._own["weight"].item() == pytest.approx(sent, abs=1e-6)  # equal to the server's sum
     assert sent == pytest.approx(0.4, rel=0.01)
 
 
-def test_misuse_is_told(tmp_path):
+def test_misuse_is_refused(tmp_path):
     net = nn.Linear(2, 1)
     scaffold = Scaffold(net, tmp_path)
     for call in (scaffold.correct, lambda: scaffold.finish(1, 0.1)):
@@ -201,11 +201,11 @@ def test_misuse_is_told(tmp_path):
         scaffold.finish(1, 0)
 
 
-def test_a_round_without_its_corrections_is_refused(tmp_path):
+def test_a_round_with_missing_or_extra_corrections_is_refused(tmp_path):
     net = nn.Linear(2, 1)
     scaffold = Scaffold(net, tmp_path)
     received = FLModel(params={name: value.detach().clone() for name, value in net.named_parameters()})
-    for calls in (0, 2, 8):  # forgotten, forgotten in some of the steps, and once for each of accumulated gradients
+    for calls in (0, 2, 8):  # never, in some steps only, and for each accumulated gradient
         scaffold.start(received)
         for _ in range(calls):
             scaffold.correct()
@@ -213,5 +213,5 @@ def test_a_round_without_its_corrections_is_refused(tmp_path):
             scaffold.finish(4, 0.1)
     scaffold.start(received)
     net.bias.requires_grad_(False)
-    with pytest.raises(ClientApiError, match="'bias' was frozen or unfrozen since start"):
+    with pytest.raises(ClientApiError, match="'bias' was frozen or unfrozen after start"):
         scaffold.correct()

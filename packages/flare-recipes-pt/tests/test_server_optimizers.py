@@ -1,4 +1,4 @@
-"""The server's optimizers, step for step against torch.optim; what is not trained is averaged (case C04)."""
+"""Server optimizers compared step by step with torch.optim; untrained parameters are averaged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def torch_steps(cls, arguments, start, gradients):
 
 
 @pytest.mark.parametrize(("ours", "cls", "arguments"), PAIRS)
-def test_every_step_is_that_of_torch(ours, cls, arguments):
+def test_every_step_matches_torch(ours, cls, arguments):
     start, *gradients = rounds()
     ours, params = copy.deepcopy(ours), start
     for expected, gradient in zip(torch_steps(cls, arguments, start, gradients), gradients, strict=True):
@@ -52,7 +52,7 @@ def test_every_step_is_that_of_torch(ours, cls, arguments):
             np.testing.assert_allclose(params[key], expected[key], rtol=1e-12)
 
 
-def test_yogi_is_algorithm_2_of_its_paper():
+def test_yogi_matches_algorithm_2_of_its_paper():
     start, *gradients = rounds()
     optimizer, params = Yogi(0.1, (0.9, 0.99), 1e-3), start
     x, mean, square = start["b"].copy(), np.zeros(4), np.full(4, 1e-6)
@@ -66,7 +66,7 @@ def test_yogi_is_algorithm_2_of_its_paper():
 
 
 @pytest.mark.parametrize(("path", "arguments"), ADAPTED)
-def test_any_optimizer_of_torch_can_be_the_servers(path, arguments):
+def test_any_torch_optimizer_can_run_at_the_server(path, arguments):
     start, *gradients = rounds()
     cls = getattr(torch.optim, path.rpartition(".")[2])
     optimizer, params = TorchOptimizer(path, arguments), start
@@ -81,7 +81,7 @@ def test_any_optimizer_of_torch_can_be_the_servers(path, arguments):
     [lambda: SGD(0.5, 0.9), lambda: Adam(0.1), lambda: Yogi(0.1), lambda: Adagrad(0.1)]
     + [lambda path=path, arguments=arguments: TorchOptimizer(path, arguments) for path, arguments in ADAPTED],
 )
-def test_an_optimizer_goes_on_from_its_state(make):
+def test_a_restored_optimizer_continues_exactly(make):
     start, *gradients = rounds()
     whole, params = make(), start
     for gradient in gradients[:3]:
@@ -102,7 +102,7 @@ def workflow_round(workflow, model, contributions):
     return workflow._updated(model, 0).params
 
 
-def test_c04_with_plain_steps_federated_optimization_is_federated_averaging():
+def test_fedopt_with_plain_steps_equals_federated_averaging():
     start = {
         "weight": np.array([1.0], np.float32),
         "frozen": np.array([0.3], np.float32),
@@ -128,7 +128,7 @@ def test_c04_with_plain_steps_federated_optimization_is_federated_averaging():
     assert stepped["running_mean"][0] == pytest.approx(0.4)
 
 
-def test_running_statistics_are_not_stepped_even_with_momentum(tmp_path):
+def test_running_statistics_and_frozen_parameters_are_not_trainable(tmp_path):
     (tmp_path / "client.py").touch()
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     net[0].bias.requires_grad_(False)
@@ -137,7 +137,7 @@ def test_running_statistics_are_not_stepped_even_with_momentum(tmp_path):
     assert workflow.trainable == {"0.weight", "1.weight", "1.bias"}
 
 
-def test_what_is_no_optimizer_is_refused(tmp_path):
+def test_invalid_optimizers_and_schedules_are_refused(tmp_path):
     (tmp_path / "client.py").touch()
 
     def make(**arguments):

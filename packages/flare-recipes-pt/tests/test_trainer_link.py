@@ -1,4 +1,4 @@
-"""What a patched trainer takes and owes, task by task, with a trainer that adds one."""
+"""TrainerLink task by task, with a trainer that adds one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, ch
 
 
 class ListChannel:
-    """A channel with tasks that were put in beforehand; a model is told by the number in its only weight."""
+    """A channel with prepared tasks; the only weight of a model is a number that identifies it."""
 
     site, job_id, config = "site-1", "job-1", {}
 
@@ -73,13 +73,13 @@ def trainer(monkeypatch):
     flare.attach(None)
 
 
-def test_one_loop_serves_all_kinds_of_tasks(trainer):
+def test_one_loop_serves_every_kind_of_task(trainer):
     tasks = [("train", 1.0), ("train", 5.0), ("validate", 30.0), ("submit_model", None), ("validate", 40.0)]
     made, channel = trainer(*tasks, ("submit_model", None), ("train", 50.0))
     while flare.is_running():
         made.evaluate()
         made.train()
-        made.evaluate()  # too late for the metrics of the received model
+        made.evaluate()  # after the reply, so without effect
     assert channel.replies == [
         (2.0, {"weight": 1.0}, 7),
         (6.0, {"weight": 5.0}, 7),
@@ -93,16 +93,16 @@ def test_one_loop_serves_all_kinds_of_tasks(trainer):
 
 def test_training_without_a_task(trainer):
     made, _ = trainer(("train", 1.0), ("train", 2.0))
-    assert made.train() is Training.ALONE  # before the first: the script warms up
+    assert made.train() is Training.ALONE  # before the first task
     assert flare.is_running()
     assert [made.train(), made.train()] == [Training.FEDERATED, Training.IDLE]
     assert flare.is_running()
-    assert [made.train(), made.train()] == [Training.FEDERATED, Training.IDLE]  # the script was not told of the end
+    assert [made.train(), made.train()] == [Training.FEDERATED, Training.IDLE]  # the script does not know the end yet
     assert not flare.is_running()
     assert made.train() is Training.ALONE
 
 
-def test_what_cannot_be_answered_is_told(trainer):
+def test_tasks_that_cannot_be_answered_are_errors(trainer):
     made, _ = trainer(("submit_model", None), ("validate", 1.0))
     assert flare.is_running()
     with pytest.raises(ClientApiError, match="has trained none"):
@@ -114,7 +114,7 @@ def test_what_cannot_be_answered_is_told(trainer):
         made.train()
 
 
-def test_a_session_that_the_script_has_opened_is_used(trainer):
+def test_a_session_opened_by_the_script_is_reused(trainer):
     channel = ListChannel(("train", 1.0))
     flare.attach(channel)
     session = flare.init()
@@ -126,7 +126,7 @@ STATE = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).state_dict()
 
 
 @pytest.mark.parametrize("added_to", ["received", "site"])
-def test_a_prefix_is_shown(added_to):
+def test_the_error_for_different_keys_shows_a_prefix(added_to):
     longer = {f"module.{key}": value for key, value in STATE.items()}
     received, site = (longer, STATE) if added_to == "received" else (STATE, longer)
     for strict in (True, False):
@@ -136,11 +136,11 @@ def test_a_prefix_is_shown(added_to):
             assert part in str(caught.value)
 
 
-def test_fewer_or_more_keys_are_refused_unless_allowed():
+def test_missing_or_extra_keys_are_refused_only_if_strict():
     fewer = {key: value for key, value in STATE.items() if key.startswith("0.")}
     for received, site in ((fewer, STATE), (STATE, fewer)):
         with pytest.raises(UnknownKeyError, match=r"'1\.weight', '1\.bias'"):
             check_fit(received, site, strict=True, remedy="")
         check_fit(received, site, strict=False, remedy="")
-    with pytest.raises(ShapeMismatchError, match=r"'0\.bias' has shape \(3,\) in the model received, and \(4,\)"):
+    with pytest.raises(ShapeMismatchError, match=r"'0\.bias' has shape \(3,\) in the received model but \(4,\)"):
         check_fit(STATE, {**STATE, "0.bias": torch.zeros(4)}, strict=True, remedy="")

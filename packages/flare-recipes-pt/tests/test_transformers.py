@@ -1,4 +1,4 @@
-"""A patched transformers Trainer in a run: the same numbers as a plain loop, and of a PEFT model only the adapter."""
+"""Runs of a patched transformers Trainer: results equal to a plain loop's, and PEFT models exchange only adapters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flare_runtime import SimEnv
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytestmark = [
-    pytest.mark.filterwarnings("default"),  # they use what is deprecated in each other
+    pytest.mark.filterwarnings("default"),  # the libraries use each other's deprecated functions
     pytest.mark.slow,
     pytest.mark.timeout(300),
 ]
@@ -85,14 +85,14 @@ PATCHED = """
         eval_dataset=data,
     )
     flare.patch(trainer, restore_state=bool(options.restore))
-    flare.patch(trainer)  # the second changes nothing
+    flare.patch(trainer)  # a second call has no effect
 """
 
 LOOP = """
     while flare.is_running():
         trainer.evaluate()
         output = trainer.train()
-        trainer.evaluate()  # the trained model: its metrics are not sent
+        trainer.evaluate()  # metrics of the trained model are not sent
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in base.items())
 """
 
@@ -141,11 +141,11 @@ def project(tmp_path):
 
 
 @pytest.fixture
-def played(project):
+def run_script(project):
     """Run a script at two sites, and return the run."""
     folder, _ = project
 
-    def play(script: str, model, arguments: str = "", *, rounds: int = 2, sites: int = 2, **more):
+    def run(script: str, model, arguments: str = "", *, rounds: int = 2, sites: int = 2, **more):
         path = folder / "client.py"
         path.write_text("".join(textwrap.dedent(part) for part in script.split("###")))
         recipe = FedAvgRecipe(
@@ -160,7 +160,7 @@ def played(project):
         )
         return recipe.execute(SimEnv(num_clients=sites, workspace_root=folder / "runs"))
 
-    return play
+    return run
 
 
 def metrics_of(run) -> list[tuple]:
@@ -169,10 +169,10 @@ def metrics_of(run) -> list[tuple]:
 
 
 @pytest.mark.parametrize("restore", [0, 1])
-def test_three_rounds_of_a_whole_model_are_those_of_a_plain_loop(played, project, restore):
+def test_three_rounds_of_a_full_model_equal_a_plain_loop(run_script, project, restore):
     bert = project[1]["bert"]
-    found = played(f"{PATCHED}###{LOOP}", bert(), f"--full --restore {restore}", rounds=3)
-    wanted = played(PLAIN, bert(), f"--restore {restore}", rounds=3)
+    found = run_script(f"{PATCHED}###{LOOP}", bert(), f"--full --restore {restore}", rounds=3)
+    wanted = run_script(PLAIN, bert(), f"--restore {restore}", rounds=3)
     for key, value in wanted.load_model().items():
         torch.testing.assert_close(found.load_model()[key], value, rtol=1e-4, atol=1e-6)
     assert [row[:3] for row in metrics_of(found)] == [row[:3] for row in metrics_of(wanted)]
@@ -180,33 +180,33 @@ def test_three_rounds_of_a_whole_model_are_those_of_a_plain_loop(played, project
         assert ours[3] == pytest.approx(plain[3], rel=1e-5)
 
 
-def test_of_a_peft_model_only_the_adapter_travels(played, project):
+def test_only_the_adapter_of_a_peft_model_is_exchanged(run_script, project):
     from flare_recipes_pt.transformers import shared_state
 
     initial = shared_state(project[1]["adapted"]())
-    run = played(f"{PATCHED}###{LOOP}", initial)
+    run = run_script(f"{PATCHED}###{LOOP}", initial)
     final = run.load_model()
     assert final.keys() == initial.keys()
     assert all("lora_" in key or "classifier" in key for key in final)
-    assert any("lora_B" in key and value.abs().sum() > 0 for key, value in final.items())  # they begin as zeros
+    assert any("lora_B" in key and value.abs().sum() > 0 for key, value in final.items())  # initially zero
     losses = [value for _, site, key, value in metrics_of(run) if site is None and key == "eval_loss"]
     assert len(losses) == 2
     assert losses[1] < losses[0]
 
 
-def test_a_whole_peft_model_is_refused_at_the_site_with_what_to_give_instead(played, project):
+def test_the_error_for_a_full_peft_model_says_what_to_give_instead(run_script, project):
     with pytest.raises(JobFailed, match=r"have different keys.*initial_model=shared_state\(model\)"):
-        played(f"{PATCHED}###{LOOP}", project[1]["adapted"]())
+        run_script(f"{PATCHED}###{LOOP}", project[1]["adapted"]())
 
 
-def test_adapters_of_another_rank_are_refused(played, project):
+def test_adapters_of_another_rank_are_refused(run_script, project):
     from flare_recipes_pt.transformers import shared_state
 
-    with pytest.raises(JobFailed, match=r"lora_A\.weight' has shape \(2, 8\) in the model received, and \(4, 8\)"):
-        played(f"{PATCHED}###{LOOP}", shared_state(project[1]["adapted"]()), "--rank 4")
+    with pytest.raises(JobFailed, match=r"lora_A\.weight' has shape \(2, 8\) in the received model but \(4, 8\)"):
+        run_script(f"{PATCHED}###{LOOP}", shared_state(project[1]["adapted"]()), "--rank 4")
 
 
-def test_a_second_training_in_a_round_trains_nothing_and_several_data_sets_are_one_evaluation(played, project):
+def test_a_second_train_in_a_round_does_nothing_and_several_data_sets_are_one_evaluation(run_script, project):
     from flare_recipes_pt.transformers import shared_state
 
     script = """
@@ -217,11 +217,11 @@ def test_a_second_training_in_a_round_trains_nothing_and_several_data_sets_are_o
             assert trainer.train().global_step == 0
         assert trainer.train().global_step == 8
     """
-    run = played(f"{PATCHED}###{script}", shared_state(project[1]["adapted"]()))
+    run = run_script(f"{PATCHED}###{script}", shared_state(project[1]["adapted"]()))
     assert {key for _, _, key, _ in metrics_of(run)} == {"eval_own_loss", "eval_few_loss"}
 
 
-def test_two_ranks_train_one_adapter_and_the_first_talks(played, project):
+def test_two_ranks_train_one_adapter_and_only_the_first_communicates(run_script, project):
     from flare_recipes_pt.transformers import shared_state
 
     script = PATCHED.replace('optim="sgd"', 'ddp_backend="gloo", optim="sgd"')
@@ -233,56 +233,56 @@ def test_two_ranks_train_one_adapter_and_the_first_talks(played, project):
     """
     command = "torchrun --standalone --nproc_per_node 2"
     more = {"sites": 1, "launch_external_process": True, "command": command}
-    run = played(f"{script}###{LOOP}###{log}", shared_state(project[1]["adapted"]()), **more)
+    run = run_script(f"{script}###{LOOP}###{log}", shared_state(project[1]["adapted"]()), **more)
     folder = run.get_result() / "sites" / "site-1"
     first, second = ((folder / f"rank-{rank}.txt").read_text() for rank in (0, 1))
     final = run.load_model()
     assert first == second == str({key: final[key].tolist() for key in eval(first)})
 
 
-def test_a_trainer_that_makes_its_own_model_trains_the_one_received(played, project):
+def test_a_trainer_with_model_init_trains_the_received_model(run_script, project):
     bert = project[1]["bert"]
     script = PATCHED.replace("model=model,", "model_init=bert,")
     assert "model_init" in script
-    found = played(f"{script}###{LOOP}", bert(), "--full", rounds=3)
-    wanted = played(PLAIN, bert(), "--restore 1", rounds=3)
+    found = run_script(f"{script}###{LOOP}", bert(), "--full", rounds=3)
+    wanted = run_script(PLAIN, bert(), "--restore 1", rounds=3)
     for key, value in wanted.load_model().items():
         torch.testing.assert_close(found.load_model()[key], value, rtol=1e-4, atol=1e-6)
 
 
-def test_a_checkpoint_to_go_on_from_is_refused(played, project):
+def test_resuming_from_a_checkpoint_is_refused(run_script, project):
     script = LOOP.replace("trainer.train()", "trainer.train(resume_from_checkpoint='out/checkpoint-8')")
     with pytest.raises(JobFailed, match=r"resume_from_checkpoint='out/checkpoint-8'\) would train another model"):
-        played(f"{PATCHED}###{script}", project[1]["bert"](), "--full", rounds=1)
+        run_script(f"{PATCHED}###{script}", project[1]["bert"](), "--full", rounds=1)
 
 
-def test_a_schedule_of_the_scripts_that_has_ended_is_told(played, project):
+def test_a_script_scheduler_that_has_ended_is_an_error(run_script, project):
     own = """
         trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: max(0, 1 - step / 8))
     """
     with pytest.raises(JobFailed, match=r"in round 1 .*learning rate was 0 in all 8 steps"):
-        played(f"{PATCHED}###{own}###{LOOP}", project[1]["bert"](), "--full")
+        run_script(f"{PATCHED}###{own}###{LOOP}", project[1]["bert"](), "--full")
 
 
-def test_a_schedule_of_the_scripts_may_warm_up_over_rounds_from_nothing(played, project):
+def test_a_script_scheduler_may_warm_up_over_rounds_from_zero(run_script, project):
     own = """
         trainer.optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: (step // 8) / 8)
     """
-    played(f"{PATCHED}###{own}###{LOOP}", project[1]["bert"](), "--full", rounds=2)
+    run_script(f"{PATCHED}###{own}###{LOOP}", project[1]["bert"](), "--full", rounds=2)
 
 
-def test_what_is_trained_beside_an_adapter_must_travel(played, project):
+def test_parameters_trained_outside_the_adapter_are_refused(run_script, project):
     from flare_recipes_pt.transformers import shared_state
 
     more = "model.base_model.model.bert.pooler.dense.weight.requires_grad_(True)\n"
     with pytest.raises(JobFailed, match=r"1 parameters are trained but.*pooler\.dense\.weight.*modules_to_save"):
-        played(f"{PATCHED}###{more}###{LOOP}", shared_state(project[1]["adapted"]()), rounds=1)
+        run_script(f"{PATCHED}###{more}###{LOOP}", shared_state(project[1]["adapted"]()), rounds=1)
 
 
 @pytest.mark.parametrize(("kind", "refused"), [("PromptTuningConfig", False), ("PromptEncoderConfig", True)])
-def test_a_prompt_travels_unless_a_network_makes_it(played, project, kind, refused):
+def test_a_prompt_is_exchanged_unless_an_encoder_produces_it(run_script, project, kind, refused):
     import peft
 
     from flare_recipes_pt.transformers import shared_state
@@ -294,13 +294,13 @@ def test_a_prompt_travels_unless_a_network_makes_it(played, project, kind, refus
     initial = shared_state(peft.get_peft_model(project[1]["bert"](), eval(config, vars(peft))))
     if refused:
         with pytest.raises(JobFailed, match=r"prompt_encoder.*cannot be averaged"):
-            played(f"{script}###{LOOP}", initial, rounds=1)
+            run_script(f"{script}###{LOOP}", initial, rounds=1)
     else:
-        final = played(f"{script}###{LOOP}", initial).load_model()
+        final = run_script(f"{script}###{LOOP}", initial).load_model()
         assert not torch.equal(final["prompt_embeddings"], initial["prompt_embeddings"])
 
 
-def test_predictions_are_the_received_models(played, project):
+def test_predictions_use_the_received_model(run_script, project):
     loop = """
         while flare.is_running():
             received = {key: value.clone() for key, value in flare.receive().params.items()}
@@ -310,10 +310,10 @@ def test_predictions_are_the_received_models(played, project):
             assert torch.equal(model.classifier.weight, received["classifier.weight"])
             trainer.train()
     """
-    played(f"{PATCHED}###{loop}", project[1]["bert"](), "--full")
+    run_script(f"{PATCHED}###{loop}", project[1]["bert"](), "--full")
 
 
-def test_a_training_that_has_failed_leaves_evaluations_to_the_script(played, project):
+def test_evaluations_after_a_failed_training_still_count(run_script, project):
     loop = """
         while flare.is_running():
             rows, trainer.train_dataset = trainer.train_dataset, [{"input_ids": torch.tensor([999]), "labels": 0}] * 4
@@ -326,19 +326,19 @@ def test_a_training_that_has_failed_leaves_evaluations_to_the_script(played, pro
             trainer.evaluate()
             trainer.train()
     """
-    run = played(f"{PATCHED}###{loop}", project[1]["bert"](), "--full", rounds=1)
-    wanted = played(PLAIN, project[1]["bert"](), "--restore 1", rounds=1)
+    run = run_script(f"{PATCHED}###{loop}", project[1]["bert"](), "--full", rounds=1)
+    wanted = run_script(PLAIN, project[1]["bert"](), "--restore 1", rounds=1)
     for ours, plain in zip(metrics_of(run), metrics_of(wanted), strict=True):
         assert ours[3] == pytest.approx(plain[3], rel=1e-5)
 
 
-def test_a_trainer_takes_part_where_peft_is_not_installed(played, project):
+def test_a_trainer_works_without_peft(run_script, project):
     folder, names = project
     without = MODEL.replace("    from peft import LoraConfig, get_peft_model\n", "")
     assert without != MODEL
     (folder / "model.py").write_text(textwrap.dedent(without))
-    missing = "import sys\nsys.modules['peft'] = None  # as if it were not installed\n"
-    run = played(f"{missing}###{PATCHED}###{LOOP}", names["bert"](), "--full", launch_external_process=True)
-    wanted = played(PLAIN, names["bert"](), "--restore 1")
+    missing = "import sys\nsys.modules['peft'] = None  # behaves like a missing package\n"
+    run = run_script(f"{missing}###{PATCHED}###{LOOP}", names["bert"](), "--full", launch_external_process=True)
+    wanted = run_script(PLAIN, names["bert"](), "--restore 1")
     for key, value in wanted.load_model().items():
         torch.testing.assert_close(run.load_model()[key], value, rtol=1e-4, atol=1e-6)

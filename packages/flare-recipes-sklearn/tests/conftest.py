@@ -1,4 +1,4 @@
-"""Runs of a recipe at simulated sites, each with rows of its own."""
+"""A fixture that runs a recipe at simulated sites with different rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flare_runtime import SimEnv
 
 @pytest.fixture
 def model_from_sites(tmp_path):
-    """Runs a recipe with the given arrays at the sites, and returns the model.
+    """Return a function that runs a recipe with the given arrays at the sites, and returns the model.
 
     The script finds its site's arrays in ``{folder}/<site>.npz``.
     """

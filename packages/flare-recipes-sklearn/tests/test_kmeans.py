@@ -1,4 +1,4 @@
-"""Federated k-means against scikit-learn on the pooled rows."""
+"""Federated k-means compared with scikit-learn on the pooled rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCRIPT = """
 
 @pytest.fixture
 def federation(model_from_sites):
-    """Runs the recipe with the given rows at the sites, and returns the model."""
+    """Return a function that runs the recipe with the given rows at the sites, and returns the model."""
 
     def run(*sites, **arguments):
         arrays = [{"rows": rows} for rows in sites]
@@ -39,7 +39,7 @@ def blobs(rows: int) -> np.ndarray:
     return make_blobs(rows, n_features=4, centers=3, cluster_std=0.5, random_state=7)[0]
 
 
-def test_rounds_are_those_of_mini_batch_k_means_on_the_pooled_rows(federation):
+def test_rounds_match_mini_batch_k_means_on_the_pooled_rows(federation):
     rows = blobs(90)
     start = rows[:3] + 0.1
     model = federation(rows[:20], rows[20:50], rows[50:], initial_model=start, num_rounds=4)
@@ -50,23 +50,23 @@ def test_rounds_are_those_of_mini_batch_k_means_on_the_pooled_rows(federation):
     assert model["counts"].sum() == 4 * 90
 
 
-def test_sites_with_fewer_rows_than_clusters_or_none_take_part(federation):
+def test_sites_with_few_or_no_rows_can_take_part(federation):
     rows = blobs(32)
     model = federation(rows[:2], rows[2:], rows[:0], n_clusters=3, num_rounds=4)
     assert np.isfinite(model["centers"]).all()
     assert model["centers"].shape == (3, 4)
     truth = make_blobs(32, n_features=4, centers=3, cluster_std=0.5, random_state=7, return_centers=True)[2]
     distance = np.linalg.norm(model["centers"][:, None] - truth, axis=2).min(axis=0)
-    assert distance.max() < 0.5  # the deviation of ten rows' mean is 0.16 in each direction
+    assert distance.max() < 0.5  # the mean of ten rows has a standard deviation of 0.16 in each direction
     assert model["counts"].sum() == 3 * 32  # the first round only proposes
 
 
-def test_too_few_different_rows_are_an_error_that_says_who_has_how_many(federation):
-    with pytest.raises(JobFailed, match=r"2 different centres .*site-1 1, site-2 1.* n_clusters is 3"):
+def test_the_error_for_too_few_distinct_rows_counts_them_by_site(federation):
+    with pytest.raises(JobFailed, match=r"2 distinct centres .*site-1 1, site-2 1.* n_clusters is 3"):
         federation(np.ones((5, 2)), np.zeros((9, 2)), n_clusters=3)
 
 
-def test_a_centre_without_rows_stays():
+def test_a_centre_without_rows_stays_in_place():
     model = FLModel(params={"centers": np.array([[0.0], [100.0]]), "counts": np.array([0, 0])})
     update = KMeansUpdate(2)
     update.add(Reply("site-1", "train", FLModel(params=kmeans_step(model.params, [[1.0], [3.0]]))))
@@ -75,7 +75,7 @@ def test_a_centre_without_rows_stays():
     assert following["counts"].tolist() == [2, 0]
 
 
-def test_the_order_of_arrival_changes_nothing():
+def test_the_order_of_arrival_does_not_matter():
     rows, model = blobs(60), FLModel(params={"counts": np.zeros(3, np.int64)})
     found = []
     for order in ([0, 1, 2], [2, 0, 1]):
@@ -97,7 +97,7 @@ def test_the_order_of_arrival_changes_nothing():
         ({"aggregation_weights": {"site-1": 2.0}}, "aggregation_weights"),
     ],
 )
-def test_unusable_arguments_are_named(tmp_path, arguments, message):
+def test_errors_name_invalid_arguments(tmp_path, arguments, message):
     (tmp_path / "client.py").write_text("")
     with pytest.raises(RecipeError, match=message):
         KMeansFedAvgRecipe(min_clients=2, train_script=tmp_path / "client.py", **arguments)

@@ -1,4 +1,4 @@
-"""Linear models: their coefficients on the way, and federated averaging against training in one place."""
+"""Linear models: exchanging coefficients, and federated averaging compared with central training."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SCRIPT = """
 
 @pytest.fixture
 def federation(model_from_sites):
-    """Runs the recipe with the given rows and labels at the sites, and returns the model."""
+    """Return a function that runs the recipe with the given rows and labels at the sites, and returns the model."""
 
     def run(*sites, **arguments):
         arrays = [{"rows": rows, "labels": labels} for rows, labels in sites]
@@ -64,7 +64,7 @@ def make(tmp_path, **arguments) -> FedAvgRecipe:
     return FedAvgRecipe(min_clients=1, train_script=tmp_path / "client.py", **arguments)
 
 
-def test_one_site_is_scikit_learns_own_training(federation):
+def test_one_site_trains_like_scikit_learn_itself(federation):
     model = federation((ROWS, LABELS), classes=[0, 1, 2], num_features=4, num_rounds=5)
     oracle = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.01, random_state=0, shuffle=False)
     for _ in range(5):
@@ -74,7 +74,7 @@ def test_one_site_is_scikit_learns_own_training(federation):
 
 
 @pytest.mark.parametrize("transfer", list(ParamsType))
-def test_a_round_is_the_weighted_mean_of_what_the_sites_train(federation, transfer):
+def test_a_round_is_the_weighted_mean_of_the_sites_models(federation, transfer):
     parts = [slice(0, 30), slice(30, 150)]
     sites = [(ROWS[part], LABELS[part]) for part in parts]
     model = federation(*sites, classes=[0, 1, 2], num_features=4, num_rounds=1, params_transfer_type=transfer)
@@ -91,7 +91,7 @@ def test_a_round_is_the_weighted_mean_of_what_the_sites_train(federation, transf
     ids=lambda estimator: type(estimator).__name__,
 )
 @pytest.mark.parametrize("classes", [2, 3])
-def test_what_is_taken_from_one_estimator_makes_another_predict_the_same(estimator, classes):
+def test_an_estimator_predicts_the_same_with_the_params_of_another(estimator, classes):
     rows, labels = ROWS[: 50 * classes], LABELS[: 50 * classes]
     params = get_params(estimator.fit(rows, labels))
     other = set_params(type(estimator)(), params, classes=range(classes))
@@ -110,21 +110,21 @@ def test_what_is_taken_from_one_estimator_makes_another_predict_the_same(estimat
         (None, [0, 1, 2], ((3, 4), (3,))),
     ],
 )
-def test_an_estimator_that_is_not_fitted_starts_from_zeros_of_its_shapes(tmp_path, estimator, classes, shapes):
+def test_an_unfitted_estimator_starts_from_zeros_of_its_shapes(tmp_path, estimator, classes, shapes):
     made = make(tmp_path, initial_model=estimator, classes=classes, num_features=4)
     initial = read_file(made._initial.path)
     assert (initial["coef_"].shape, initial["intercept_"].shape) == shapes
     assert made.job().client.config == ({} if classes is None else {"classes": sorted(classes)})
 
 
-def test_a_fitted_estimator_brings_its_classes(tmp_path):
+def test_a_fitted_estimator_supplies_its_classes(tmp_path):
     fitted = LogisticRegression(max_iter=500).fit(ROWS, LABELS)
     made = make(tmp_path, initial_model=fitted)
     np.testing.assert_array_equal(read_file(made._initial.path)["coef_"], fitted.coef_)
     assert made.job().client.config["classes"] == [0, 1, 2]
 
 
-def test_coefficients_of_other_classes_are_not_sent():
+def test_coefficients_that_cannot_be_exchanged_are_refused():
     fitted = LogisticRegression(max_iter=500).fit(ROWS[:100], LABELS[:100])
     with pytest.raises(ModelError, match=r"classes \[0, 1\], but the recipe's are \[0, 1, 2\]"):
         get_params(fitted, classes=[0, 1, 2])
@@ -134,7 +134,7 @@ def test_coefficients_of_other_classes_are_not_sent():
         set_params(SGDClassifier(), get_params(fitted))
     with pytest.raises(ModelError, match="RidgeClassifier cannot be given its classes"):
         set_params(RidgeClassifier(), get_params(fitted), classes=[0, 1])
-    with pytest.raises(ModelError, match="averages that do not travel"):
+    with pytest.raises(ModelError, match="averages that are not exchanged"):
         set_params(SGDClassifier(average=True), get_params(fitted), classes=[0, 1])
     with pytest.raises(ModelError, match=r"'coef_' has shape \(1, 4\), but the 3 classes"):
         set_params(SGDClassifier(), get_params(fitted), classes=[0, 1, 2])
@@ -153,7 +153,7 @@ def test_coefficients_of_other_classes_are_not_sent():
             r"per_site_config\['a'\]: config has an entry 'classes'",
         ),
         ({"classes": [1], "num_features": 4}, RecipeError, r"classes is \[1\]"),
-        ({"initial_model": {"coef_": np.ones((2, 4))}}, RecipeError, "holds no 'intercept_'"),
+        ({"initial_model": {"coef_": np.ones((2, 4))}}, RecipeError, "has no 'intercept_'"),
         (
             {"initial_model": {"coef_": np.ones((2, 4)), "intercept_": np.ones(2)}, "classes": [0, 1]},
             RecipeError,
@@ -161,12 +161,12 @@ def test_coefficients_of_other_classes_are_not_sent():
         ),
     ],
 )
-def test_unusable_arguments_are_named(tmp_path, arguments, error, message):
+def test_errors_name_invalid_arguments(tmp_path, arguments, error, message):
     with pytest.raises(error, match=message):
         make(tmp_path, **arguments)
 
 
-FORGETS = """
+REFITS = """
     import numpy as np
     from sklearn.linear_model import SGDClassifier
     import flare_core.client as flare
@@ -182,10 +182,10 @@ FORGETS = """
 """
 
 
-def test_a_script_whose_training_forgets_the_model_received_is_told(model_from_sites):
-    with pytest.raises(JobFailed, match=r"fit of SGDClassifier .*forgotten the coefficients received.*partial_fit"):
+def test_training_that_discards_the_received_model_is_an_error(model_from_sites):
+    with pytest.raises(JobFailed, match=r"fit of SGDClassifier .*discarded the received coefficients.*partial_fit"):
         model_from_sites(
-            FedAvgRecipe, FORGETS, [{"rows": ROWS, "labels": LABELS}], classes=[0, 1, 2], num_features=4, num_rounds=2
+            FedAvgRecipe, REFITS, [{"rows": ROWS, "labels": LABELS}], classes=[0, 1, 2], num_features=4, num_rounds=2
         )
 
 
@@ -206,34 +206,34 @@ TWO = LABELS < 2
         (LogisticRegression(warm_start=True, solver="liblinear"), "fit"),
     ],
 )
-@pytest.mark.filterwarnings("ignore")  # of three steps of an optimizer that has not converged
-def test_coefficients_are_sent_if_they_depend_on_those_received(estimator, train):
+@pytest.mark.filterwarnings("ignore")  # three steps do not converge
+def test_coefficients_are_sent_only_if_they_depend_on_the_received_ones(estimator, train):
     trained = []
     for start in (RECEIVED, {name: -value for name, value in RECEIVED.items()}):
         each = set_params(clone(estimator), start, classes=[0, 1])
         getattr(each, train)(ROWS[TWO], LABELS[TWO])
         trained.append(each)
     if np.array_equal(trained[0].coef_, trained[1].coef_):
-        with pytest.raises(ModelError, match="forgotten the coefficients received"):
+        with pytest.raises(ModelError, match="discarded the received coefficients"):
             get_params(trained[0])
     else:
         np.testing.assert_array_equal(get_params(trained[0])["coef_"], trained[0].coef_)
 
 
-def test_an_estimator_that_cannot_go_on_is_averaged_as_it_is():
+def test_an_estimator_that_cannot_continue_training_is_averaged_anyway():
     received = {"coef_": np.ones(4), "intercept_": np.array(0.0)}
     ridge = set_params(Ridge(), received).fit(ROWS, LABELS)
     np.testing.assert_array_equal(get_params(ridge)["coef_"], ridge.coef_)
 
 
-def test_whole_numbers_as_a_start_do_not_make_the_mean_whole(federation):
+def test_an_integer_initial_model_does_not_round_the_mean(federation):
     start = {"coef_": [[0] * 4] * 3, "intercept_": [0, 0, 0]}
     model = federation((ROWS, LABELS), classes=[0, 1, 2], initial_model=start, num_rounds=1)
     assert model["coef_"].dtype == np.float64
     assert np.abs(model["coef_"] - np.round(model["coef_"])).max() > 0.01
 
 
-def test_a_detector_of_outliers_has_an_offset_that_would_not_travel():
+def test_an_outlier_detector_is_refused():
     fitted = SGDOneClassSVM(random_state=0).fit(ROWS)
     with pytest.raises(ModelError, match="SGDOneClassSVM is neither a classifier nor a regressor"):
         set_params(fitted, {"coef_": fitted.coef_, "intercept_": 1 - fitted.offset_})

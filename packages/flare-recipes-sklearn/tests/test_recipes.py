@@ -1,4 +1,4 @@
-"""What all recipes for scikit-learn have in common."""
+"""Behaviour that all scikit-learn recipes share."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def recipe(request, tmp_path):
     return cls(min_clients=2, num_rounds=3, train_script=script, **arguments)
 
 
-def test_an_exported_job_and_a_second_run_are_the_recipe(recipe, tmp_path):
+def test_an_exported_job_and_a_second_run_give_the_same_model(recipe, tmp_path):
     env = SimEnv(num_clients=2, workspace_root=tmp_path / "runs")
     models = [recipe.execute(env).load_model() for _ in range(2)]
     models.append(env.deploy(load_job(recipe.export(tmp_path / "exported"))).load_model())
@@ -60,7 +60,7 @@ def test_an_exported_job_and_a_second_run_are_the_recipe(recipe, tmp_path):
             np.testing.assert_array_equal(model[name], value)
 
 
-def test_a_saved_model_is_a_checkpoint_to_start_from(recipe, tmp_path):
+def test_a_run_can_start_from_a_saved_model(recipe, tmp_path):
     env = SimEnv(num_clients=2, workspace_root=tmp_path / "runs")
     model = recipe.execute(env).load_model()
     np.savez(tmp_path / "saved.npz", **model)
@@ -73,7 +73,7 @@ def test_a_saved_model_is_a_checkpoint_to_start_from(recipe, tmp_path):
     assert following.execute(env).load_model().keys() == model.keys()
 
 
-def test_a_model_of_another_framework_is_refused_with_its_package(tmp_path):
+def test_the_error_for_a_model_of_another_framework_names_its_package(tmp_path):
     torch = pytest.importorskip("torch")
     (tmp_path / "client.py").write_text("")
     for cls, remedy in (
@@ -84,7 +84,7 @@ def test_a_model_of_another_framework_is_refused_with_its_package(tmp_path):
             cls(min_clients=1, initial_model=torch.nn.Linear(2, 2), train_script=tmp_path / "client.py")
 
 
-def test_a_checkpoint_that_does_not_fit_is_named(tmp_path):
+def test_the_error_for_an_unfitting_checkpoint_names_file_and_array(tmp_path):
     (tmp_path / "client.py").write_text("")
     np.savez(tmp_path / "saved.npz", weights=np.zeros(9))
     with pytest.raises(RecipeError, match=r"saved.npz does not fit initial_model: 'weights' has shape \(9,\) there"):
@@ -97,5 +97,5 @@ def test_a_checkpoint_that_does_not_fit_is_named(tmp_path):
         )
 
 
-def test_all_is_what_the_package_offers():
+def test_every_name_in_all_exists():
     assert all(hasattr(flare_recipes_sklearn, name) for name in flare_recipes_sklearn.__all__)

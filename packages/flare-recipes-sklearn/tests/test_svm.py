@@ -1,4 +1,4 @@
-"""Federated support vector machines against one that has all rows in one place."""
+"""Federated support vector machines compared with one trained on the pooled rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCRIPT = """
 
 @pytest.fixture
 def federation(model_from_sites):
-    """Runs the recipe with the given rows and labels at the sites, and returns the model."""
+    """Return a function that runs the recipe with the given rows and labels at the sites, and returns the model."""
 
     def run(*sites, **arguments):
         arrays = [{"rows": rows, "labels": labels} for rows, labels in sites]
@@ -41,19 +41,19 @@ def cancer() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "linear"])
-def test_rounds_lead_to_the_machine_of_the_pooled_rows(federation, kernel):
+def test_rounds_converge_to_the_machine_of_the_pooled_rows(federation, kernel):
     rows, labels = cancer()
     parts = [slice(0, 100), slice(100, 300), slice(300, 569)]
     model = federation(*((rows[part], labels[part]) for part in parts), kernel=kernel, num_rounds=5)
     found = svm_of(model, kernel=kernel)
     oracle = SVC(kernel=kernel, gamma="auto", tol=1e-5).fit(rows, labels)
-    # Both stop where the conditions of the optimum hold to 1e-5.
+    # Both stop when the optimality conditions hold to 1e-5.
     np.testing.assert_allclose(found.decision_function(rows), oracle.decision_function(rows), atol=1e-3)
     assert len(model["support_x"]) == len(oracle.support_)
     assert model["support_y"].dtype == labels.dtype
 
 
-def test_sites_with_one_class_and_without_rows_take_part(federation):
+def test_sites_with_one_class_or_no_rows_can_take_part(federation):
     rows, labels = make_blobs(150, n_features=2, centers=3, cluster_std=2.0, random_state=1)
     one, rest = labels == 0, labels != 0
     mixed = slice(0, 40)
@@ -65,31 +65,31 @@ def test_sites_with_one_class_and_without_rows_take_part(federation):
     np.testing.assert_allclose(svm_of(model).decision_function(rows), oracle.decision_function(rows), atol=1e-3)
 
 
-def test_classes_that_no_site_has_together_are_an_error(federation):
+def test_at_least_one_site_needs_rows_of_two_classes(federation):
     with pytest.raises(JobFailed, match=r"none of the sites \(site-1, site-2\) has rows of two classes"):
         federation((np.ones((4, 2)), np.zeros(4)), (np.zeros((4, 2)), np.ones(4)))
 
 
-def test_rows_and_labels_that_do_not_fit_are_named():
+def test_invalid_rows_and_labels_are_refused():
     received = {"support_x": np.ones((2, 3)), "support_y": np.arange(2)}
     with pytest.raises(ShapeMismatchError, match=r"the model has rows of shape \(2, 3\)"):
         svm_step(received, np.ones((4, 2)), np.zeros(4))
     with pytest.raises(ModelError, match=r"labels are int64 of shape \(3,\) for 4 rows"):
         svm_step({}, np.ones((4, 2)), np.arange(3))
-    with pytest.raises(ModelError, match="text does not"):
+    with pytest.raises(ModelError, match="give one number per row, not text"):
         svm_step({}, np.ones((2, 2)), np.array(["a", "b"]))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kernel": "precomputed"}, "kernel is 'precomputed'; known are linear, poly, rbf, sigmoid"),
+        ({"kernel": "precomputed"}, "kernel is 'precomputed'; choose one of linear, poly, rbf, sigmoid"),
         ({"C": 0}, "C is 0; give a number above 0"),
         ({"gamma": "scale"}, "gamma is 'scale'; give a number above 0, or 'auto'"),
-        ({"initial_model": {"support_x": np.ones((3, 2))}}, "holds no 'support_y'"),
+        ({"initial_model": {"support_x": np.ones((3, 2))}}, "has no 'support_y'"),
     ],
 )
-def test_unusable_arguments_are_named(tmp_path, arguments, message):
+def test_errors_name_invalid_arguments(tmp_path, arguments, message):
     (tmp_path / "client.py").write_text("")
     with pytest.raises(RecipeError, match=message):
         SVMFedAvgRecipe(min_clients=2, train_script=tmp_path / "client.py", **arguments)

@@ -1,4 +1,4 @@
-"""The Keras recipe: the forms of an initial model, what scripts get, and the files that are kept."""
+"""Keras's FedAvgRecipe: initial models, checkpoints, the params that scripts receive, and the result files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flare_recipes_tf import FedAvgRecipe, get_params, set_params
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file
 
-# Keras 3.15 saves models in a way that numpy 2 calls deprecated.
+# Keras 3.15 saves models in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-ADD_NUMBER_OF_SITE = """
+ADD_SITE_NUMBER = """
     import numpy as np
     import flare_core.client as flare
 
@@ -99,10 +99,10 @@ class Doubled(keras.Model):
 
 @pytest.fixture
 def script(tmp_path):
-    return written(tmp_path, ADD_NUMBER_OF_SITE)
+    return write_script(tmp_path, ADD_SITE_NUMBER)
 
 
-def written(folder, text):
+def write_script(folder, text):
     path = folder / "client.py"
     path.write_text(textwrap.dedent(text))
     return path
@@ -116,7 +116,7 @@ def recipe(script, **arguments) -> FedAvgRecipe:
     return FedAvgRecipe(**{"min_clients": 2, "num_rounds": 1, "train_script": script, **arguments})
 
 
-def initial_of(made: FedAvgRecipe) -> dict:
+def initial_params(made: FedAvgRecipe) -> dict:
     return read_file(made._initial.path)
 
 
@@ -126,21 +126,21 @@ def assert_equal(found: dict, wanted: dict) -> None:
         np.testing.assert_array_equal(found[key], value)
 
 
-def test_a_model_is_taken_as_it_is_now(script):
+def test_the_recipe_copies_the_model_when_it_is_created(script):
     model = network()
     wanted = get_params(model)
     made = recipe(script, initial_model=model)
     model.layers[0].kernel.assign(np.zeros((3, 4)))
-    assert_equal(initial_of(made), wanted)
+    assert_equal(initial_params(made), wanted)
     assert made._trainable == [key for key in wanted if "moving" not in key]
 
 
-def test_a_model_can_be_described(script):
+def test_a_model_can_be_given_by_class_path(script):
     path = {"class_path": "keras.applications.MobileNetV3Small", "args": {"weights": None, "input_shape": [32, 32, 3]}}
-    assert len(initial_of(recipe(script, initial_model=path))) > 100
+    assert len(initial_params(recipe(script, initial_model=path))) > 100
 
 
-def test_the_mean_of_all_weights_is_numpys_and_all_files_hold_it(script, tmp_path):
+def test_the_weighted_mean_is_returned_and_saved_in_both_formats(script, tmp_path):
     model = network()
     before = get_params(model)
     run = recipe(script, initial_model=model).execute(environment(tmp_path))
@@ -153,13 +153,13 @@ def test_the_mean_of_all_weights_is_numpys_and_all_files_hold_it(script, tmp_pat
             assert found[key].dtype == value.dtype
             np.testing.assert_allclose(found[key], value, rtol=1e-6)
     assert (folder / "best_model.npz").is_file()
-    model.set_weights(list(np.load(folder / "global_model.npz").values()))  # as README says: without Flare
+    model.set_weights(list(np.load(folder / "global_model.npz").values()))  # as the README says
     assert_equal(get_params(model), run.load_model())
 
 
 @pytest.mark.slow
 def test_training_averages_every_variable_by_the_number_of_examples(tmp_path):
-    script = written(tmp_path, TRAIN)
+    script = write_script(tmp_path, TRAIN)
     run = recipe(script, initial_model=network(), num_rounds=2).execute(environment(tmp_path))
     sites = [dict(np.load(run.get_result() / "sites" / site / "round-1.npz")) for site in ("site-1", "site-2")]
     found = run.load_model()
@@ -167,12 +167,12 @@ def test_training_averages_every_variable_by_the_number_of_examples(tmp_path):
         wanted = np.average([site[key].astype(np.float64) for site in sites], axis=0, weights=[40, 80])
         np.testing.assert_allclose(value, wanted, rtol=1e-6, atol=1e-6)
     moving = "4/batch_normalization/moving_mean"
-    assert np.abs(sites[0][moving] - sites[1][moving]).max() > 1e-3  # so that the mean is a mean of two things
+    assert np.abs(sites[0][moving] - sites[1][moving]).max() > 1e-3  # else any weights would give the same mean
 
 
 @pytest.mark.slow
-def test_a_second_run_with_another_number_of_workers_gives_the_same_model(tmp_path):
-    script = written(tmp_path, TRAIN)
+def test_the_number_of_workers_does_not_change_the_model(tmp_path):
+    script = write_script(tmp_path, TRAIN)
     models = []
     for workers in (2, 1):
         made = recipe(script, initial_model=network(), num_rounds=2, seed=3)
@@ -182,8 +182,8 @@ def test_a_second_run_with_another_number_of_workers_gives_the_same_model(tmp_pa
     assert_equal(models[1], models[0])
 
 
-def test_bfloat16_goes_around_and_is_exported_as_float32(script, tmp_path):
-    written(tmp_path, ADD_NUMBER_OF_SITE.replace("value + number", "value"))
+def test_bfloat16_survives_a_round_trip_and_is_exported_as_float32(script, tmp_path):
+    write_script(tmp_path, ADD_SITE_NUMBER.replace("value + number", "value"))
     model = keras.Sequential([keras.Input((3,), dtype="bfloat16"), layers.Dense(2, dtype="bfloat16")])
     run = recipe(script, initial_model=model).execute(environment(tmp_path))
     assert {str(value.dtype) for value in run.load_model().values()} == {"bfloat16"}
@@ -193,7 +193,7 @@ def test_bfloat16_goes_around_and_is_exported_as_float32(script, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".safetensors"])
-def test_checkpoints_to_start_from(script, tmp_path, suffix):
+def test_a_run_can_start_from_a_checkpoint(script, tmp_path, suffix):
     path = tmp_path / f"start{suffix}"
     source, other = network(), network()
     set_params(source, {key: value + 1 for key, value in get_params(source).items()})
@@ -205,21 +205,21 @@ def test_checkpoints_to_start_from(script, tmp_path, suffix):
     else:
         save_file(get_params(source), path)
     made = recipe(script, initial_ckpt=path, initial_model=other)
-    assert_equal(initial_of(made), get_params(source))
-    assert_equal(get_params(other), before)  # the user's model is left alone
+    assert_equal(initial_params(made), get_params(source))
+    assert_equal(get_params(other), before)  # the user's model is unchanged
     with pytest.raises(RecipeError, match="does not fit initial_model"):
         recipe(script, initial_ckpt=path, initial_model=network(units=9))
     if suffix == ".weights.h5":
-        with pytest.raises(RecipeError, match="give the initial_model that they belong to"):
+        with pytest.raises(RecipeError, match="also give the initial_model that they belong to"):
             recipe(script, initial_ckpt=path)
     else:
         alone = recipe(script, initial_ckpt=path)
-        assert_equal(initial_of(alone), get_params(source))
-        assert alone._trainable == made._trainable  # told by the names, where the file does not say it
+        assert_equal(initial_params(alone), get_params(source))
+        assert alone._trainable == made._trainable  # inferred from the names in a safetensors file
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_a_checkpoint_of_a_larger_model_is_refused_and_one_of_a_trained_model_is_not(script, tmp_path, suffix):
+def test_a_checkpoint_of_a_larger_model_is_refused_but_training_state_is_ignored(script, tmp_path, suffix):
     path = tmp_path / f"start{suffix}"
     larger = keras.Sequential([*network().layers, layers.Dense(1)])
     larger(np.ones((1, 3), np.float32))
@@ -230,14 +230,14 @@ def test_a_checkpoint_of_a_larger_model_is_refused_and_one_of_a_trained_model_is
         if model is larger:
             with pytest.raises(RecipeError, match="only the checkpoint has 'layers/dense_2/vars/0'"):
                 recipe(script, initial_ckpt=path, initial_model=network())
-    assert_equal(initial_of(recipe(script, initial_ckpt=path, initial_model=network())), get_params(model))
+    assert_equal(initial_params(recipe(script, initial_ckpt=path, initial_model=network())), get_params(model))
 
 
-def test_a_saved_model_of_a_class_of_ones_own_is_loaded_if_it_is_registered(script, tmp_path):
+def test_a_saved_model_of_a_registered_custom_class_is_loaded(script, tmp_path):
     model = Doubled(3)
     model(np.ones((1, 2), np.float32))
     model.save(tmp_path / "own.keras")
-    assert_equal(initial_of(recipe(script, initial_ckpt=tmp_path / "own.keras")), get_params(model))
+    assert_equal(initial_params(recipe(script, initial_ckpt=tmp_path / "own.keras")), get_params(model))
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(script, tmp_path):
@@ -247,9 +247,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(script, tmp_path):
         recipe(script, initial_ckpt=path)
 
 
-def test_checkpoints_that_are_none(script, tmp_path):
+def test_invalid_checkpoints_are_refused(script, tmp_path):
     for name, message in {
-        "start.pt": "unknown kind",
+        "start.pt": "unknown file type",
         "start.keras": "cannot be loaded",
         "start.weights.h5": "does not fit",
     }.items():
@@ -276,11 +276,11 @@ def test_checkpoints_that_are_none(script, tmp_path):
         (keras.Sequential([layers.Dense(2)]), r"initial_model: .*keras\.Input"),
     ],
 )
-def test_models_that_are_none(script, model, message):
+def test_values_that_are_not_a_model_are_refused(script, model, message):
     with pytest.raises(RecipeError, match=message):
         recipe(script, initial_model=model)
 
 
-def test_a_model_of_another_framework_is_sent_to_its_recipe(script):
+def test_the_error_for_a_model_of_another_framework_names_its_recipe(script):
     with pytest.raises(ModelTypeError, match=r"flare_recipes_np\.FedAvgRecipe"):
         recipe(script, initial_model=np.ones(3))

@@ -1,4 +1,4 @@
-"""FedProx's proximal term against its closed form, in a loop of one's own and in model.fit."""
+"""FedProx's proximal term compared with its closed form, in custom loops and in model.fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def network() -> keras.Model:
 
 
 def moved(model: keras.Model, seed: int) -> dict:
-    """A global model some way off, the moving statistics included."""
+    """Return a different global model, with different moving statistics too."""
     generator = np.random.default_rng(seed)
     return {key: value + generator.normal(size=value.shape).astype(value.dtype) for key, value in params_of(model)}
 
@@ -40,7 +40,7 @@ def batch() -> tuple:
     return generator.normal(size=(8, 3)).astype(np.float32), generator.normal(size=(8, 1)).astype(np.float32)
 
 
-def test_the_value_and_the_gradient_are_the_closed_forms(model):
+def test_value_and_gradient_match_the_closed_form(model):
     received = moved(model, 1)
     with tf.GradientTape() as tape:
         loss = proximal_loss(model, received, MU)
@@ -52,15 +52,15 @@ def test_the_value_and_the_gradient_are_the_closed_forms(model):
         np.testing.assert_allclose(gradient, MU * (value - received[key]), rtol=1e-5, atol=1e-7)
 
 
-def test_the_sum_is_made_in_float32_where_variables_are_half_precision():
+def test_half_precision_variables_are_summed_in_float32():
     model = keras.Sequential([keras.Input((300,)), layers.Dense(300, dtype="float16")])
     received = {key: value + np.float16(4) for key, value in get_params(model).items()}
-    # 90300 squares of about 16 are far beyond what float16 can hold
+    # 90300 squares of about 16 exceed the range of float16.
     np.testing.assert_allclose(float(proximal_loss(model, received, 1.0)), 8 * 90300, rtol=1e-3)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_step_of_fit_is_the_loss_s_own_step_and_the_closed_form_s(weighted):
+def test_a_step_of_fit_adds_the_closed_form_to_the_plain_step(weighted):
     x, y = batch()
     weights = np.linspace(0, 2, len(y)) if weighted else None
     rate, steps = 0.1, {}
@@ -68,7 +68,7 @@ def test_a_step_of_fit_is_the_loss_s_own_step_and_the_closed_form_s(weighted):
         model = network()
         loss = ProximalLoss(keras.losses.MeanSquaredError(), model, mu)
         model.compile(optimizer=keras.optimizers.SGD(rate), loss=loss)
-        for round_ in (1, 2):  # the function that fit has compiled by the second must follow the global model
+        for round_ in (1, 2):  # the function compiled in the first must use the second's global model
             set_params(model, get_params(network()))
             received = moved(model, round_)
             loss.start(FLModel(params=received))
@@ -82,7 +82,7 @@ def test_a_step_of_fit_is_the_loss_s_own_step_and_the_closed_form_s(weighted):
             np.testing.assert_allclose(steps[MU, round_][key], wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_without_a_global_model_and_with_mu_0_the_loss_is_its_own(model):
+def test_without_a_global_model_or_with_mu_0_the_loss_is_unchanged(model):
     x, y = batch()
     plain = keras.losses.MeanSquaredError()
     loss = ProximalLoss(plain, model, MU)
@@ -92,7 +92,7 @@ def test_without_a_global_model_and_with_mu_0_the_loss_is_its_own(model):
     assert float(zero(y, model(x))) == float(plain(y, model(x)))
 
 
-def test_the_loss_is_the_sum_of_both_in_a_loop_of_ones_own(model):
+def test_a_compiled_custom_loop_adds_the_term_of_the_current_global_model(model):
     x, y = batch()
     received = moved(model, 1)
     plain = keras.losses.MeanSquaredError()
@@ -107,14 +107,14 @@ def test_the_loss_is_the_sum_of_both_in_a_loop_of_ones_own(model):
 
 
 @pytest.mark.parametrize("mu", [-1, float("nan"), float("inf"), "0.1", None, True])
-def test_a_strength_that_is_none_is_refused(model, mu):
+def test_an_invalid_mu_is_refused(model, mu):
     with pytest.raises(ModelError, match="mu is"):
         proximal_loss(model, get_params(model), mu)
     with pytest.raises(ModelError, match="mu is"):
         ProximalLoss(keras.losses.MeanSquaredError(), model, mu)
 
 
-def test_what_does_not_fit_is_named(model):
+def test_errors_name_the_key_that_does_not_fit(model):
     params = get_params(model)
     del params["0/dense/kernel"]
     loss = ProximalLoss(keras.losses.MeanSquaredError(), model, MU)

@@ -1,4 +1,4 @@
-"""TensorFlow's generator belongs to the script that has the turn, and a script that is started anew goes on with it."""
+"""TensorFlow's random generator is switched between scripts in one process and restored in a restarted script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def draw(count: int = 3) -> list[float]:
     return [float(tf.random.uniform(())) for _ in range(count)]
 
 
-def test_scripts_that_take_turns_draw_what_each_would_draw_alone():
+def test_scripts_that_take_turns_draw_the_same_numbers_as_alone():
     generators.restore({}, 1)
     alone = draw(6)
     generators.restore({}, 1)
@@ -25,7 +25,7 @@ def test_scripts_that_take_turns_draw_what_each_would_draw_alone():
     assert other != drawn
 
 
-def test_states_can_be_written_down_and_read_in_another_process():
+def test_states_can_be_serialized_and_restored():
     generators.restore({}, 1)
     draw()
     written = dumps(generators.read_all())

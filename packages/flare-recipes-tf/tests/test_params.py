@@ -1,4 +1,4 @@
-"""Keys and values of a model's parameters."""
+"""Keys and values of a Keras model's parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flare_recipes_tf.params import trainable_variables
 
 
 class Branched(keras.Model):
-    """Layers in another order than they are called in, in lists and dicts, some of them shared or without weights."""
+    """Layers called in another order than created, in lists and dicts, some shared or without weights."""
 
     def __init__(self):
         super().__init__()
@@ -48,18 +48,18 @@ def sequential() -> keras.Model:
     )
 
 
-def called(model: keras.Model) -> keras.Model:
+def build_by_call(model: keras.Model) -> keras.Model:
     model(np.ones((1, 4), np.float32))
     return model
 
 
-def wrapped(model: keras.Model) -> keras.Model:
+def build_inside_another(model: keras.Model) -> keras.Model:
     keras.Sequential([keras.Input((4,)), model])
     return model
 
 
-@pytest.mark.parametrize("build", [called, wrapped])
-def test_keys_do_not_depend_on_what_was_built_before_or_how(build):
+@pytest.mark.parametrize("build", [build_by_call, build_inside_another])
+def test_keys_do_not_depend_on_earlier_models_or_the_way_of_building(build):
     sequential()
     assert list(get_params(build(Branched()))) == BRANCHED
 
@@ -75,7 +75,7 @@ def test_keys_are_the_same_in_another_process():
     assert found.split() == list(get_params(sequential()))
 
 
-def test_names_that_end_in_numbers_lose_them_however_many_there_are():
+def test_keys_omit_all_trailing_numbers_of_names():
     class Part_2(layers.Dense):
         pass
 
@@ -84,7 +84,7 @@ def test_names_that_end_in_numbers_lose_them_however_many_there_are():
         assert list(get_params(model)) == ["0/part/kernel", "1/part/bias", "2/x/kernel", "3/x/bias"]
 
 
-def test_params_are_in_the_order_of_get_weights_and_go_around():
+def test_params_are_in_the_order_of_get_weights_and_survive_a_round_trip():
     model, other = sequential(), sequential()
     params = get_params(model)
     for value, weight in zip(params.values(), model.get_weights(), strict=True):
@@ -103,7 +103,7 @@ def test_trainable_variables_leave_out_statistics_and_frozen_layers():
     assert list(trainable_variables(model).values()) == model.trainable_variables
 
 
-def test_states_of_generators_metrics_and_optimizers_are_no_params():
+def test_states_of_generators_metrics_and_optimizers_are_not_params():
     model = sequential()
     model.compile(optimizer="adam", loss="mse", metrics=["mae"])
     model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
@@ -124,7 +124,7 @@ def test_params_are_copies():
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_dtypes_are_the_variables_own(dtype):
+def test_dtypes_are_those_of_the_variables(dtype):
     model = keras.Sequential([keras.Input((3,), dtype=dtype), layers.Dense(2, dtype=dtype)])
     params = get_params(model)
     assert {str(value.dtype) for value in params.values()} == {dtype}
@@ -140,11 +140,11 @@ def test_dtypes_are_the_variables_own(dtype):
         (
             lambda params: params.update({"1/dense/bias": np.ones(5)}),
             ShapeMismatchError,
-            r"'1/dense/bias' has shape \(5,\) in params and \(4,\) in the model here",
+            r"'1/dense/bias' has shape \(5,\) in params but \(4,\) in this model",
         ),
     ],
 )
-def test_params_that_do_not_fit_are_named_and_change_nothing(change, error, message):
+def test_params_that_do_not_fit_are_named_and_leave_the_model_unchanged(change, error, message):
     model = sequential()
     before = model.get_weights()
     params = {key: value + 1 for key, value in get_params(model).items()}
@@ -156,7 +156,7 @@ def test_params_that_do_not_fit_are_named_and_change_nothing(change, error, mess
 
 
 @pytest.mark.filterwarnings("ignore:`build")
-def test_a_model_that_is_not_built_says_how_to_build_it():
+def test_the_error_for_an_unbuilt_model_says_how_to_build_it():
     half_built = Branched()
     half_built.build((None, 4))  # marks the model as built, but not its layers
     for model in (Branched(), keras.Sequential([layers.Dense(2)]), half_built):
@@ -164,12 +164,12 @@ def test_a_model_that_is_not_built_says_how_to_build_it():
             get_params(model)
 
 
-def test_a_normalization_uses_the_statistics_that_were_set():
+def test_a_normalization_layer_uses_the_statistics_that_were_set():
     model = keras.Sequential([keras.Input((2,)), layers.Normalization(), layers.Dense(1)])
     model.layers[0].adapt(np.array([[0.0, 0.0], [2.0, 4.0]]))
     model.compile("sgd", "mse")
     x = np.array([[5.0, 5.0], [1.0, 2.0]], np.float32)
-    before = model.predict(x, verbose=0), model.evaluate(x, np.ones((2, 1)), verbose=0)  # these are compiled now
+    before = model.predict(x, verbose=0), model.evaluate(x, np.ones((2, 1)), verbose=0)  # compiles both functions
     received = {key: value + 3 if key.endswith("mean") else value for key, value in get_params(model).items()}
     kernel, bias = model.layers[1].get_weights()
     wanted = (x - received["0/normalization/mean"]) / np.sqrt(received["1/normalization/variance"]) @ kernel + bias

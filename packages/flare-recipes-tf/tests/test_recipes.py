@@ -1,4 +1,4 @@
-"""Every recipe for Keras at sites that lack something; and one of them in the simulator and across processes."""
+"""Every Keras recipe with incomplete or failing sites, and one in both the simulator and separate processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECIPES = {
     "ScaffoldRecipe": {},
     "SwarmLearningRecipe": {},
 }
-EVALUATIONS = {"CrossSiteEvalRecipe", "FedEvalRecipe"}  # they leave the model as it was
+EVALUATIONS = {"CrossSiteEvalRecipe", "FedEvalRecipe"}  # these leave the model unchanged
 
 NETWORK = """
     import keras
@@ -46,7 +46,7 @@ SCRIPT = """
     flare.init()
     site = flare.get_site_name()
     if "--die" in sys.argv and site == "site-2":
-        raise ValueError("this site has no luck")
+        raise ValueError("this site fails")
 
     import keras
     import numpy as np
@@ -123,7 +123,7 @@ def write(folder, name, text):
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a recipe by name, all its sites in one process, as TensorFlow takes long to start; returns the run."""
+    """Return a function that runs a recipe by name, in one process because TensorFlow is slow to start."""
     network = runpy.run_path(str(write(tmp_path, "network.py", NETWORK)))["network"]
     script = write(tmp_path, "client.py", SCRIPT)
 
@@ -144,7 +144,7 @@ def run(tmp_path):
 
 
 def check(name, run):
-    """The model is one of finite numbers, the same at all sites of a swarm, and training has moved its statistics."""
+    """Check that the model is finite, the same everywhere, and that only training has moved its statistics."""
     folder = run.get_result()
     paths = [*folder.glob("server/global_model.safetensors"), *folder.glob("sites/*/global_model.safetensors")]
     assert len({path.read_bytes() for path in paths}) == 1
@@ -156,27 +156,27 @@ def check(name, run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_one_site_is_enough(run, name):
+def test_every_recipe_runs_with_one_site(run, name):
     assert check(name, run(name, 1)) == {"site-1"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_site_with_rows_of_one_class_and_one_without_rows_take_part(run, name):
-    assert check(name, run(name, 3, "--lack")) == {"site-1", "site-2"}  # without rows there is nothing to measure
+def test_sites_with_one_class_or_no_rows_can_take_part(run, name):
+    assert check(name, run(name, 3, "--lack")) == {"site-1", "site-2"}  # site-3 has nothing to measure
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_site_that_dies_is_named(run, name):
+def test_the_error_for_a_failed_site_names_it(run, name):
     with pytest.raises(JobFailed, match="site-2") as caught:
         run(name, 2, "--die").get_result()
-    assert "this site has no luck" in str(caught.value)
+    assert "this site fails" in str(caught.value)
 
 
 @pytest.mark.slow
-def test_a_recipe_comes_to_the_same_in_the_simulator_and_across_processes(tmp_path):
-    """In a process of its own: with what connects processes, none of the simulator's can be forked."""
+def test_a_recipe_gives_the_same_model_in_the_simulator_and_in_separate_processes(tmp_path):
+    """Run in a new process, because loading PocEnv's dependencies would stop this one from forking simulated sites."""
     pytest.importorskip("fsspec", reason="needs flare-runtime[deploy]")
     for name, text in {"network.py": NETWORK, "client.py": SCRIPT, "job.py": BOTH}.items():
         write(tmp_path, name, text)

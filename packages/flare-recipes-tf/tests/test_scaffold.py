@@ -1,4 +1,4 @@
-"""SCAFFOLD's client side against a plain numpy version of the algorithm, on quadratics; and its file."""
+"""SCAFFOLD's client side compared with a plain NumPy version on quadratics, and its file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEY = "0/point/position"
 
 
 class Point(keras.layers.Layer):
-    """One variable, the minimum of whose loss is different at each site."""
+    """A layer with one variable; each site's loss has a different minimum."""
 
     def build(self, shape):
         self.position = self.add_weight(shape=(2,), name="position", initializer="zeros")
@@ -30,7 +30,7 @@ def point() -> keras.Model:
 
 
 class Quadratic:
-    """f_i(w) = (w - m)' A (w - m) / 2, of which the gradient is A (w - m)."""
+    """The loss f_i(w) = (w - m)' A (w - m) / 2, whose gradient is A (w - m)."""
 
     def __init__(self, curvature, minimum):
         self.curvature = np.diag(np.float32(curvature))
@@ -49,7 +49,7 @@ def optimum() -> np.ndarray:
 
 
 def plain_scaffold(rounds: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Algorithm 1 with option II, all sites in every round and a global step of 1, as it stands in the paper."""
+    """Run the paper's algorithm 1 with option II, all sites in every round and a global step size of 1."""
     x, c, own = np.zeros(2), np.zeros(2), [np.zeros(2) for _ in SITES]
     for _ in range(rounds):
         moves, changes = [], []
@@ -66,7 +66,7 @@ def plain_scaffold(rounds: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray
 
 
 def one_round(model, scaffold, site, x, c, round_):
-    """What a script does with one task: returns its model and its control difference."""
+    """Carry out one task like a script; return its model and its control difference."""
     received = FLModel(params={KEY: x}, optimizer_params=c, current_round=round_)
     set_params(model, received.params)
     scaffold.start(received)
@@ -78,7 +78,7 @@ def one_round(model, scaffold, site, x, c, round_):
 
 
 def run_federation(folder, *, rounds: int, restart: bool = False):
-    """A server in three lines around the helpers; with ``restart``, scripts are new in each round."""
+    """Run the helpers with a three-line server; with ``restart``, scripts restart in each round."""
     x, c = np.zeros(2, np.float32), None
     folders = [folder / str(index) for index in range(len(SITES))]
     for each in folders:
@@ -110,25 +110,25 @@ def fedavg(rounds: int) -> np.ndarray:
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
 @pytest.mark.parametrize("restart", [False, True])
-def test_rounds_are_those_of_the_paper(tmp_path, rounds, restart):
+def test_rounds_match_the_paper(tmp_path, rounds, restart):
     x, c = run_federation(tmp_path, rounds=rounds, restart=restart)
     wanted_x, wanted_c, _ = plain_scaffold(rounds)
     np.testing.assert_allclose(x, wanted_x, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(c, wanted_c, rtol=1e-4, atol=1e-5)
 
 
-def test_it_converges_to_the_minimum_of_the_mean_where_fedavg_does_not(tmp_path):
+def test_it_reaches_the_optimum_where_plain_averaging_does_not(tmp_path):
     x, _ = run_federation(tmp_path, rounds=ROUNDS)
     np.testing.assert_allclose(x, optimum(), atol=1e-4)
     assert np.abs(fedavg(ROUNDS) - optimum()).max() > 0.05
 
 
-def test_a_round_that_is_done_again_begins_with_the_control_variate_of_its_beginning(tmp_path):
+def test_a_repeated_round_starts_from_the_same_control_variate(tmp_path):
     model, c = point(), {KEY: np.float32([0.2, -0.1])}
     scaffold = Scaffold(model, folder=tmp_path)
     one_round(model, scaffold, SITES[0], np.float32([0.0, 0.0]), None, 0)
     first = one_round(model, scaffold, SITES[0], np.float32([1.0, 2.0]), c, 1)
-    for helper in (scaffold, Scaffold(model, folder=tmp_path)):  # the same script, and one that was started anew
+    for helper in (scaffold, Scaffold(model, folder=tmp_path)):  # the same script, and a restarted one
         again = one_round(model, helper, SITES[0], np.float32([1.0, 2.0]), c, 1)
         for value, wanted in zip(again, first, strict=True):
             np.testing.assert_array_equal(value, wanted)
@@ -136,10 +136,10 @@ def test_a_round_that_is_done_again_begins_with_the_control_variate_of_its_begin
     assert not np.array_equal(third[1], first[1])
 
 
-def test_rounds_whose_replies_were_not_used_do_not_move_the_control_variate(tmp_path):
+def test_rounds_whose_replies_were_not_used_are_undone(tmp_path):
     model, x = point(), np.float32([1.0, 2.0])
     one_round(model, Scaffold(model, folder=tmp_path), SITES[0], x, None, 0)
-    used = Scaffold(model, folder=tmp_path)._kept(FLModel(params={KEY: x}, current_round=1))
+    used = Scaffold(model, folder=tmp_path)._load_own(FLModel(params={KEY: x}, current_round=1))
     for round_ in (1, 2):  # both too late
         unused = {} if round_ == 1 else {"not_used_since": 1}
         scaffold = Scaffold(model, folder=tmp_path)
@@ -148,10 +148,10 @@ def test_rounds_whose_replies_were_not_used_do_not_move_the_control_variate(tmp_
             scaffold.correct([tf.zeros(2)])
         scaffold.finish(STEPS, RATE)
     received = FLModel(params={KEY: x}, current_round=3, meta={"not_used_since": 1})
-    np.testing.assert_array_equal(Scaffold(model, folder=tmp_path)._kept(received)[KEY], used[KEY])
+    np.testing.assert_array_equal(Scaffold(model, folder=tmp_path)._load_own(received)[KEY], used[KEY])
 
 
-def test_a_round_that_was_not_finished_leaves_nothing_behind(tmp_path):
+def test_an_unfinished_round_writes_no_file(tmp_path):
     model = point()
     scaffold = Scaffold(model, folder=tmp_path)
     scaffold.start(FLModel(params={KEY: np.ones(2)}, current_round=0))
@@ -166,7 +166,7 @@ def test_the_file_of_another_run_is_refused(tmp_path):
         Scaffold(model, folder=tmp_path).start(FLModel(params={KEY: np.ones(2)}, current_round=0))
 
 
-def test_the_file_lies_in_the_working_folder_of_the_time_of_making(tmp_path, monkeypatch):
+def test_the_file_is_in_the_working_folder_at_creation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = point()
     scaffold = Scaffold(model)
@@ -176,7 +176,7 @@ def test_the_file_lies_in_the_working_folder_of_the_time_of_making(tmp_path, mon
     assert (tmp_path / "scaffold.safetensors").is_file()
 
 
-def test_a_compiled_function_follows_the_rounds(tmp_path):
+def test_a_compiled_function_uses_the_corrections_of_the_current_round(tmp_path):
     model = point()
     scaffold = Scaffold(model, folder=tmp_path)
     compiled = tf.function(lambda gradient: scaffold.correct([gradient])[0])
@@ -199,10 +199,10 @@ def test_sparse_and_missing_gradients_are_corrected(tmp_path):
     corrected = scaffold.correct(gradients)
     np.testing.assert_array_equal(corrected[0], [[0.5, 0.5], [2.5, 2.5], [0.5, 0.5], [0.5, 0.5]])
     for gradient, value in zip(corrected[1:], model.trainable_variables[1:], strict=True):
-        np.testing.assert_array_equal(gradient, np.full(value.shape, 0.5))  # zero, corrected
+        np.testing.assert_array_equal(gradient, np.full(value.shape, 0.5))  # zero plus the correction
 
 
-def test_a_variable_without_a_part_in_the_loss_keeps_the_control_of_a_zero_gradient(tmp_path):
+def test_a_variable_that_the_loss_does_not_depend_on_has_zero_gradients(tmp_path):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False), layers.Dense(1, use_bias=False)])
     scaffold = Scaffold(model, folder=tmp_path)
     start = get_params(model)
@@ -212,15 +212,15 @@ def test_a_variable_without_a_part_in_the_loss_keeps_the_control_of_a_zero_gradi
     for _ in range(3):
         gradients = [tf.ones_like(model.trainable_variables[0]), None]
         optimizer.apply(scaffold.correct(gradients), model.trainable_variables)
-    difference = scaffold.finish(3, 0.1)  # to the mean gradient of the steps, before correction, from zero
+    difference = scaffold.finish(3, 0.1)  # from zero to the mean uncorrected gradient
     np.testing.assert_allclose(difference["0/dense/kernel"], np.ones((2, 1)), atol=1e-5)
     np.testing.assert_allclose(difference["1/dense/kernel"], np.zeros((1, 1)), atol=1e-5)
 
 
-def test_a_round_without_its_corrections_is_refused(tmp_path):
+def test_a_round_with_missing_or_extra_corrections_is_refused(tmp_path):
     scaffold = Scaffold(point(), folder=tmp_path)
     compiled = tf.function(lambda gradient: scaffold.correct([gradient])[0])
-    for calls in (0, 2, 8):  # forgotten, forgotten in some of the steps, and once for each of accumulated gradients
+    for calls in (0, 2, 8):  # never, in some steps only, and for each accumulated gradient
         scaffold.start(FLModel(params={KEY: np.zeros(2)}, current_round=0))
         for _ in range(calls):
             compiled(tf.ones(2))
@@ -228,7 +228,7 @@ def test_a_round_without_its_corrections_is_refused(tmp_path):
             scaffold.finish(4, 0.1)
 
 
-def test_only_what_is_trained_has_control_variates(tmp_path):
+def test_only_trainable_variables_have_control_variates(tmp_path):
     model = keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.BatchNormalization()])
     scaffold = Scaffold(model, folder=tmp_path)
     scaffold.start(FLModel(params=get_params(model), current_round=0))
@@ -238,12 +238,12 @@ def test_only_what_is_trained_has_control_variates(tmp_path):
     assert {value.dtype for value in difference.values()} == {np.dtype(np.float32)}
 
 
-def test_what_does_not_fit_is_named(tmp_path):
+def test_misuse_is_refused(tmp_path):
     scaffold = Scaffold(point(), folder=tmp_path)
     good = {KEY: np.zeros(2)}
-    with pytest.raises(ClientApiError, match="correct without a round"):
+    with pytest.raises(ClientApiError, match=r"correct\(\) outside a round"):
         scaffold.correct([tf.ones(2)])
-    with pytest.raises(ClientApiError, match="finish without a round"):
+    with pytest.raises(ClientApiError, match=r"finish\(\) outside a round"):
         scaffold.finish(1, 0.1)
     with pytest.raises(ModelError, match="its params and its round"):
         scaffold.start(FLModel(params=good))
@@ -251,7 +251,7 @@ def test_what_does_not_fit_is_named(tmp_path):
         scaffold.start(FLModel(params={"other": np.ones(2)}, current_round=0))
     with pytest.raises(ModelError, match="optimizer_params has no '0/point/position'"):
         scaffold.start(FLModel(params=good, optimizer_params={"other": np.ones(2)}, current_round=0))
-    with pytest.raises(ShapeMismatchError, match=r"shape \(3,\) in optimizer_params and \(2,\) in the model here"):
+    with pytest.raises(ShapeMismatchError, match=r"shape \(3,\) in optimizer_params but \(2,\) in this model"):
         scaffold.start(FLModel(params=good, optimizer_params={KEY: np.ones(3)}, current_round=0))
     scaffold.start(FLModel(params=good, current_round=0))
     with pytest.raises(ModelError, match="2 gradients were given for 1 variables"):
@@ -261,5 +261,5 @@ def test_what_does_not_fit_is_named(tmp_path):
             scaffold.finish(steps, rate)
     scaffold.correct([tf.ones(2)])
     scaffold.finish(1, 0.1)
-    with pytest.raises(ClientApiError, match="finish without a round"):
+    with pytest.raises(ClientApiError, match=r"finish\(\) outside a round"):
         scaffold.finish(1, 0.1)

@@ -1,4 +1,4 @@
-"""The server's optimizers, step for step against Keras; BatchNormalization under FedOpt (case C04) and SCAFFOLD."""
+"""Server optimizers compared step by step with Keras, and BatchNormalization under FedOpt and SCAFFOLD."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def keras_steps(name, arguments, start, gradients):
 
 
 @pytest.mark.parametrize(("ours", "name", "arguments"), PAIRS)
-def test_every_step_is_that_of_keras(ours, name, arguments):
+def test_every_step_matches_keras(ours, name, arguments):
     start, *gradients = rounds()
     params = start
     for expected, gradient in zip(keras_steps(name, arguments, start, gradients), gradients, strict=True):
@@ -45,7 +45,7 @@ def test_every_step_is_that_of_keras(ours, name, arguments):
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("AdamW", {"learning_rate": 0.1}), ("RMSprop", {})])
-def test_any_optimizer_of_keras_can_be_the_servers_and_goes_on_from_its_state(name, arguments):
+def test_any_keras_optimizer_can_run_at_the_server_and_resume(name, arguments):
     start, *gradients = rounds()
     whole, params = KerasOptimizer(f"keras.optimizers.{name}", arguments), start
     expected = list(keras_steps(name, arguments, start, gradients))
@@ -66,7 +66,7 @@ def network():
     )
 
 
-def test_c04_what_is_not_trained_is_averaged():
+def test_untrained_variables_are_averaged():
     start = get_params(network())
     generator = np.random.default_rng(1)
     sites = [
@@ -141,10 +141,10 @@ def test_fedopt_and_scaffold_train_a_network_with_batch_normalization(tmp_path):
     for key, value in averaged.items():
         np.testing.assert_allclose(stepped[key], value, rtol=1e-4, atol=1e-5)
     changed = [key for key, value in averaged.items() if not np.array_equal(corrected[key], value)]
-    assert any("kernel" in key for key in changed)  # the controls take part from the second round on
+    assert any("kernel" in key for key in changed)  # control variates take effect from the second round on
 
 
-def test_what_is_no_optimizer_is_refused(tmp_path):
+def test_a_class_that_is_not_an_optimizer_is_refused(tmp_path):
     (tmp_path / "client.py").touch()
     with pytest.raises(RecipeError, match=r"keras\.layers\.Dense, which is no optimizer"):
         FedOptRecipe(

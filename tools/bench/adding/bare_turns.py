@@ -1,4 +1,4 @@
-"""The least that turns can cost: two threads of one process hand over to each other, no framework."""
+"""The lower bound for taking turns: two threads of one process hand over to each other, without a framework."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""A model of which 95 % is frozen, as with adapters on a backbone: what travels after the first round."""
+"""A model that is 95 % frozen, like adapters on a backbone: the traffic after the first round."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""A model that each client adds 1 to: no training, so all that is left is overhead.
+"""A model that each client adds 1 to: without training, only overhead is measured.
 
-``BENCH_MIB`` says how large it is: 0 stands for one tensor of 10 numbers, else it has 32 float32 tensors of equal size.
-An argument would not do, as one of the systems makes the model again on the other side, without arguments.
+``BENCH_MIB`` sets the size: 0 means one tensor of 10 numbers, otherwise 32 float32 tensors of equal size. It is not an
+argument, because one of the systems creates the model again on the other side without arguments.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The physical limit: the same bytes over TCP on one host, received into place, averaged in place, and no framework."""
+"""The physical limit: the same bytes over TCP on one host, received and averaged in place, without a framework."""
 
 import multiprocessing
 import socket
@@ -21,7 +21,7 @@ def receive_into(connection, array):
     while view:
         received = connection.recv_into(view, min(len(view), STEP))
         if not received:
-            raise EOFError("the other side hung up")
+            raise EOFError("the other side closed the connection")
         view = view[received:]
 
 

@@ -1,4 +1,4 @@
-"""The limit of gRPC: the same bytes over bare streams of 1 MiB, received into place, averaged in place."""
+"""The limit of gRPC: the same bytes over bare streams in pieces of 1 MiB, received and averaged in place."""
 
 import multiprocessing
 import sys

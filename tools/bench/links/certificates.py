@@ -1,4 +1,4 @@
-"""How the processes of a benchmark prove themselves: certificates in a folder, or a secret."""
+"""Authentication of a benchmark's processes: certificates in a folder, or a secret."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SECRET = bytes(32)
 
 
 def prepare(folder: Path, kind: str, names: list[str]) -> None:
-    """Write what the cells of these names need."""
+    """Write the credentials of the cells with these names."""
     if kind == "mtls":
         authority = make_authority("benchmark")
         for name in names:
@@ -19,12 +19,12 @@ def prepare(folder: Path, kind: str, names: list[str]) -> None:
 
 
 def credentials(folder: Path, name: str) -> Credentials:
-    """Read what :func:`prepare` has written."""
+    """Read the credentials written by :func:`prepare`."""
     return Credentials(
         *((folder / f"{name}.{part}").read_bytes() for part in ("certificate", "private_key", "authority"))
     )
 
 
 def proof(folder: Path, kind: str, name: str) -> dict:
-    """The arguments of ``listen`` and ``connect``."""
+    """Return the arguments of ``listen`` and ``connect``."""
     return {"credentials": credentials(folder, name)} if kind == "mtls" else {"secret": SECRET}

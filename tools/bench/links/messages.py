@@ -1,8 +1,8 @@
-"""Small messages there and back over gRPC on loopback: bare streams and cells, alone and beside a bulk transfer.
+"""Round trips of small messages over gRPC on loopback: bare streams and cells, alone and during a bulk transfer.
 
-Usage: messages.py bare|one-reader|flare KIND FOLDER, where one-reader is a bare stream of which gRPC reads the sockets
-as Flare has it do. Prints round trips a second with 1, 4 and 16 under way, and for cells the 99th percentile of their
-latency, in milliseconds, while another thread downloads as fast as it can.
+Usage: messages.py bare|one-reader|flare KIND FOLDER, where one-reader is a bare stream with gRPC configured to read
+sockets as in Flare. Prints round trips per second with 1, 4 and 16 in flight, and for cells the 99th percentile of the
+latency in milliseconds while another thread downloads at full speed.
 """
 
 import multiprocessing
@@ -28,7 +28,7 @@ METHOD = "/bare/Echo"
 
 
 def bare_server(kind, folder, port):
-    import grpc  # by each side itself: Flare loads it in its own way
+    import grpc  # imported here, since Flare loads gRPC in its own way
 
     def echo(chunks, context):
         yield from chunks
@@ -77,7 +77,7 @@ def flare(kind, folder, address):
     stop, moved = threading.Event(), []
     download = threading.Thread(target=pull, args=(cell, stop, moved))
     download.start()
-    while len(moved) < 100:  # it is under way
+    while len(moved) < 100:  # until the transfer is in full flow
         cell.request("server", "echo", Raw(MESSAGE))
     latencies, began, before = [], time.perf_counter(), len(moved)
     for _ in range(ROUND_TRIPS // 2):

@@ -1,4 +1,4 @@
-"""Metadata through flare-fobs and through msgpack alone: what a task or a reply carries beside its arrays."""
+"""Serialization of the metadata of tasks and replies by flare-fobs, compared with msgpack alone."""
 
 import time
 

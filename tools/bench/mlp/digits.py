@@ -1,4 +1,4 @@
-"""Write scikit-learn's digits to one file, so that loading them costs every system the same few microseconds."""
+"""Write scikit-learn's digits to one file, so that loading them takes the same short time in every system."""
 
 import sys
 

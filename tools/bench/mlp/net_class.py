@@ -1,4 +1,4 @@
-"""The same network as a class of its own, for systems that take a model as the path of one."""
+"""The network as a class, for systems that take a model by class path."""
 
 import torch
 from task import first_net

@@ -1,4 +1,4 @@
-"""The least that can be done: one process, one network, a loop over clients, a mean."""
+"""The lower bound: one process, one network, a loop over clients, and a mean."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The work that every system is given: 10 rounds of a 64-128-10 network on scikit-learn's digits.
+"""The work of every system: 10 rounds of a 64-128-10 network on scikit-learn's digits.
 
 A client holds 100 of the training images, drawn with its number as the seed. As in the FedAvg paper (McMahan et al.
-2017, arXiv:1602.05629, table 2), it goes over them 5 times in a round, in batches of 10.
+2017, arXiv:1602.05629, table 2), it trains 5 epochs per round in batches of 10.
 """
 
 import os
@@ -28,7 +28,7 @@ def first_net():
 
 
 def load(rows):
-    """Some of the digits, from the file in the folder ``BENCH_DATA``: columns of pixels, then one of labels."""
+    """Return some of the digits from the file in the folder ``BENCH_DATA``: columns of pixels, then labels."""
     digits = np.load(os.path.join(os.environ["BENCH_DATA"], "digits.npy"), mmap_mode="r")[rows]
     return torch.from_numpy(digits[:, :-1] / np.float32(16)), torch.from_numpy(digits[:, -1].astype(np.int64))
 

@@ -1,4 +1,4 @@
-"""What each algorithm computes beyond a mean, written as its paper reads, on the arrays of one round."""
+"""The arithmetic of each algorithm beyond a mean, written as in its paper, on the arrays of one round."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ ADAM = {"first": 0.9, "second": 0.99, "eps": 1e-3, "lr": 0.01}
 
 
 class Arithmetic:
-    """The arrays of a round: the global model, and what each site has made of it by adding a constant.
+    """The arrays of a round: the global model, and each site's model, which adds a constant to it.
 
     Each method does the work of one round, tensor by tensor.
     """

@@ -1,4 +1,4 @@
-"""Does no training, so that a round's time is the runtime's: adds a constant of its own to what it was sent."""
+"""Add a constant to the received model instead of training, so that only the runtime is measured."""
 
 import flare_core.client as flare
 
@@ -17,5 +17,5 @@ while flare.is_running():
     for array in received.params.values():
         array += constant
     for array in (received.optimizer_params or {}).values():
-        array[:] = constant  # a difference: what was received added to itself would double each round
+        array[:] = constant  # sent as a difference, else the model would double in each round
     flare.send(flare.FLModel(params=received.params, optimizer_params=received.optimizer_params))

@@ -1,11 +1,11 @@
-"""Have the rounds of all recipes take turns on one machine, and print how each compares with federated averaging.
+"""Compare the rounds of all recipes with federated averaging, taking turns on one machine.
 
 Usage: compare.py FOLDER SITES TENSORS ITEMS ROUNDS LOTS [NAME ...]
 
-The model has TENSORS arrays of ITEMS numbers each. LOTS lots of ROUNDS rounds are measured, of those named or of all.
+The model has TENSORS arrays of ITEMS numbers each. LOTS lots of ROUNDS rounds are measured, of the named or all jobs.
 
-Every job runs in processes of its own and is held back but for its turn; the order of the turns is drawn anew for each
-lot. After its turn, the algorithm's own arithmetic is done here alone, on arrays of the same shapes.
+Every job runs in its own processes and only during its turn; each lot has a new random order of turns. After its turn,
+the algorithm's own arithmetic runs here alone, on arrays of the same shapes.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 from arithmetic import Arithmetic
 
-WARM = 2  # lots that are not counted: processes start, memory is laid out
+WARM = 2  # lots that are not counted, while processes start and allocate memory
 
 
 @dataclass
@@ -46,12 +46,12 @@ class Job:
 
 
 def processor_seconds(pid):
-    """Of a job's processes, from the scheduler's own count, which is finer than the clock ticks of other sources."""
+    """Return a job's processor time from the scheduler's statistics, which are finer than clock ticks."""
     root = psutil.Process(pid)
     total = 0
     for process in (root, *root.children(recursive=True)):
         for task in Path(f"/proc/{process.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
                 total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
 
@@ -60,7 +60,7 @@ def start(name, folder, numbers):
     theirs, go = os.pipe()
     done, theirs_too = os.pipe()
     words = [sys.executable, "job.py", name, folder, *map(str, (*numbers, theirs, theirs_too))]
-    # In a swarm, small models are fetched, too: the messages go through the server, which must not see a model.
+    # A swarm fetches even small models, because messages pass through the server, which must not see a model.
     env = {**os.environ, "FLARE_INLINE_BYTES": "0"} if name.endswith("fetched") else None
     process = subprocess.Popen(words, pass_fds=(theirs, theirs_too), stdout=subprocess.DEVNULL, env=env)
     os.close(theirs)
@@ -70,11 +70,11 @@ def start(name, folder, numbers):
 
 folder = sys.argv[1]
 sites, tensors, items, rounds, lots = map(int, sys.argv[2:7])
-# What each is compared with: so many rounds of the jobs that are named. What by its nature moves more arrays, or has
-# more exchanges with sites, is compared with as many of FedAvg's: SCAFFOLD with a model of twice the size ("double");
-# Cyclic, whose sites take turns, with a round at one site ("one") for each; CrossSiteEval, which has the server's model
-# and each site's evaluated by all, and fetches the latter one by one, with rounds of FedEval and rounds at one site;
-# Swarm, in which one site aggregates and another fetches the result, with a round of FedAvg and two at one site.
+# The baselines, as numbers of rounds of other jobs. Recipes that move more arrays or need more exchanges with sites are
+# compared with as many of FedAvg's: SCAFFOLD with a model of twice the size ("double"); Cyclic, whose sites take turns,
+# with a round at one site ("one") for each; CrossSiteEval, which fetches each site's model and evaluates all models at
+# all sites, with rounds of FedEval and rounds at one site; Swarm, in which one site aggregates and another fetches the
+# result, with a round of FedAvg and two at one site.
 BASELINES = {
     "again": {"fedavg": 1},
     "quorum": {"fedavg": 1},
@@ -91,7 +91,7 @@ BASELINES = {
 }
 names = sys.argv[7:] or list(BASELINES)
 needed = dict.fromkeys([name for each in names for name in (*BASELINES[each], each)])
-# One lot more than is measured, as a job that ends takes its threads' times with it.
+# One more lot than is measured, since the times of a job's threads vanish when it ends.
 jobs = {name: start(name, folder, (sites, tensors, items, rounds, WARM + lots + 1)) for name in needed}
 arithmetic = Arithmetic(sites, tensors, items)
 order = random.Random(0)
@@ -99,7 +99,7 @@ for _ in range(lots + WARM):
     for name in order.sample(list(jobs), len(jobs)):
         jobs[name].take_turn()
         work = getattr(arithmetic, name, None)
-        began = time.thread_time()  # not of the clock, as it would count what else the machine does meanwhile
+        began = time.thread_time()  # elapsed time would include other work on the machine
         for _ in range(rounds if work else 0):
             work()
         jobs[name].own.append(time.thread_time() - began if work else 0.0)

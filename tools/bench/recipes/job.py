@@ -1,4 +1,4 @@
-"""One of the measured jobs; `compare.py` starts each in a process of its own."""
+"""One of the measured jobs, each started by `compare.py` in a separate process."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Parts of the measured jobs: what lets their rounds take turns, and what repeats an evaluation."""
+"""Workflow parts of the measured jobs: one lets their rounds take turns, one repeats an evaluation."""
 
 import os
 import time
@@ -9,12 +9,12 @@ from flare_core.observer import Observer
 
 
 class Gate(Observer):
-    """Holds a job back before each lot of rounds until a byte comes, and says how long the lot took.
+    """A part that blocks a job before each lot of rounds until a byte arrives, and reports the lot's duration.
 
-    So the rounds of several jobs, each in a process of its own, can take turns on one machine.
+    This lets the rounds of several jobs, each in its own process, take turns on one machine.
 
     Args:
-        rounds: in a lot.
+        rounds: number of rounds in a lot.
         go, done: file descriptors of pipes.
     """
 
@@ -44,7 +44,7 @@ class Gate(Observer):
 
 
 class Repeated(Workflow):
-    """Runs a workflow of one round, as evaluations are, several times in one job."""
+    """A workflow that runs a one-round workflow, such as an evaluation, several times in one job."""
 
     def __init__(self, workflow: Workflow, times: int) -> None:
         self.workflow = workflow

@@ -1,4 +1,4 @@
-"""Recipes for models that are numpy arrays."""
+"""Recipes for models made of NumPy arrays."""
 
 from flare_recipes_np.recipes import (
     CrossSiteEvalRecipe,

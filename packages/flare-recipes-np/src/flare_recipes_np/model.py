@@ -1,4 +1,4 @@
-"""What is NumPy's of every recipe: the forms of an initial model."""
+"""Initial models and checkpoints that the NumPy recipes accept."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from flare_tensor_downloader import read_file, write_file
 __all__ = ["NUMPY_KEY", "NumpyModel"]
 
 NUMPY_KEY = "numpy_key"
-"""The name that a model of a single array goes by in ``FLModel.params``."""
+"""The key of a single-array model in ``FLModel.params``."""
 
-_WANTED = "a numpy array, a nested list of numbers, or a dict of name to array"
+_ACCEPTED = "a numpy array, a nested list of numbers, or a dict of name to array"
 
 
 class NumpyModel(ScriptRecipe):
-    """``initial_model`` is a dict of name to array, which may be nested, or one array or nested list of numbers, which
-    scripts find in ``params`` under ``numpy_key``. ``initial_ckpt`` is a ``.npy``, ``.npz`` or ``.safetensors`` file.
+    """``initial_model`` is a dict of name to array, possibly nested, or a single array or nested list of numbers, which
+    scripts find in ``params["numpy_key"]``. ``initial_ckpt`` is a ``.npy``, ``.npz`` or ``.safetensors`` file.
     """
 
     framework = "numpy"
     persistor = "flare_runtime.run.persistor.SafetensorsPersistor"
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        params = None if model is None else _params_of(model, self.public_name())
+        params = None if model is None else _to_params(model, self.public_name())
         if checkpoint is not None:
             saved = _read_checkpoint(checkpoint)
             if params is not None:
@@ -43,33 +43,33 @@ class NumpyModel(ScriptRecipe):
         write_file(target, params or {})
 
 
-def _params_of(model: Any, recipe: str) -> dict[str, Any]:
+def _to_params(model: Any, recipe: str) -> dict[str, Any]:
     if isinstance(model, Mapping):
         if isinstance(model.get(OPTIMIZER_PARAMS), Mapping):
             raise RecipeError(
-                f"initial_model has a part named {OPTIMIZER_PARAMS!r}, under which algorithms send arrays of their own"
-                " along with a model; rename it"
+                f"initial_model has a part named {OPTIMIZER_PARAMS!r}, a key that algorithms use for their own arrays;"
+                " rename it"
             )
         return unflatten(
-            {key: _array_of(value, recipe, f"initial_model['{key_text(key)}']") for key, value in flatten(model)}
+            {key: _to_array(value, recipe, f"initial_model['{key_text(key)}']") for key, value in flatten(model)}
         )
-    return {NUMPY_KEY: _array_of(model, recipe, "initial_model")}
+    return {NUMPY_KEY: _to_array(model, recipe, "initial_model")}
 
 
-def _array_of(value: Any, recipe: str, what: str) -> np.ndarray[Any, Any]:
+def _to_array(value: Any, recipe: str, what: str) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ma.MaskedArray):
-        raise RecipeError(f"{what} is a masked array, whose mask would be lost; give one without, as from .filled(0)")
+        raise RecipeError(f"{what} is a masked array, whose mask would be lost; fill it first, as with .filled(0)")
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
     elif isinstance(value, list | tuple | int | float) and not isinstance(value, bool):
         try:
             array = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise RecipeError(f"{what} is a list that is no array of numbers: {error}") from None
+            raise RecipeError(f"{what} is a list that cannot become an array of numbers: {error}") from None
     else:
-        raise wrong_model(value, recipe, _WANTED, what=what)
+        raise wrong_model(value, recipe, _ACCEPTED, what=what)
     if array.dtype.kind in "OSUMm":
-        raise RecipeError(f"{what} has dtype {array.dtype}; a model holds numbers")
+        raise RecipeError(f"{what} has dtype {array.dtype}; a model must hold numbers")
     return array
 
 
@@ -79,4 +79,4 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     if path.suffix in (".npz", ".npy"):
         loaded = np.load(path, allow_pickle=False)
         return {NUMPY_KEY: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    raise RecipeError(f"initial_ckpt {path} is of an unknown kind; give a .safetensors, .npz or .npy file")
+    raise RecipeError(f"initial_ckpt {path} has an unknown file type; give a .safetensors, .npz or .npy file")

@@ -1,4 +1,4 @@
-"""The recipes: each algorithm for NumPy models."""
+"""One recipe class for each algorithm, for NumPy models."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CyclicRecipe(NumpyModel, BaseCyclicRecipe):
 
 
 class CrossSiteEvalRecipe(NumpyModel, BaseCrossSiteEvalRecipe):
-    """Evaluation of a NumPy model, and of every site's, at every site."""
+    """Evaluation of a NumPy model and of every site's model at every site."""
 
 
 class FedEvalRecipe(NumpyModel, BaseFedEvalRecipe):

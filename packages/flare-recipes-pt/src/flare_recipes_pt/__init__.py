@@ -1,4 +1,4 @@
-"""Recipes for PyTorch models, and what their scripts use at the sites."""
+"""Recipes for PyTorch models, and helpers for the training scripts at the sites."""
 
 from flare_recipes_pt.fedprox import ProximalLoss
 from flare_recipes_pt.optimizer import TorchOptimizer

@@ -13,9 +13,9 @@ __all__ = ["ProximalLoss"]
 
 
 class ProximalLoss:
-    """The proximal term of FedProx, half of ``mu`` times the squared distance to the model received.
+    """The proximal term of FedProx: ``mu / 2`` times the squared distance to the received model.
 
-    Add it to the loss of every batch; the rest is federated averaging. Only trained parameters count.
+    Add it to the loss of every batch; the rest is federated averaging. Only trainable parameters count.
 
         proximal = ProximalLoss(net, mu=0.1)
         while flare.is_running():
@@ -26,42 +26,42 @@ class ProximalLoss:
             loss = cross_entropy(net(images), labels) + proximal()
 
     Args:
-        net: the network that is trained.
-        mu: how strongly it is held, from 0, which is federated averaging.
+        net: the network being trained.
+        mu: strength of the term, at least 0; 0 is plain federated averaging.
 
     Raises:
-        RecipeError: ``mu`` is no finite number from 0.
+        RecipeError: ``mu`` is not a finite number of at least 0.
 
     Source: Li et al. 2020, arXiv:1812.06127, equation 2.
     """
 
     def __init__(self, net: torch.nn.Module, mu: float) -> None:
         if not isinstance(mu, int | float) or not math.isfinite(mu) or mu < 0:
-            raise RecipeError(f"mu is {mu!r}; give a finite number from 0")
+            raise RecipeError(f"mu is {mu!r}; give a finite number of at least 0")
         self.net = net
         self.mu = float(mu)
         self._received: dict[str, torch.Tensor] = {}
 
     def start(self, received: FLModel | None) -> None:
-        """Take over what was received, when a round begins; the copy is as large as the trained parameters.
+        """Copy the received values of the trainable parameters; call this when a round begins.
 
         Raises:
-            ModelError: it does not fit the network; names the key.
+            ModelError: the received model does not fit the network; names the key.
         """
         self._received = received_values(self.net, received)
 
     def __call__(self) -> torch.Tensor:
-        """Return the term for the network as it is now: a scalar, in at least float32, to add to the loss.
+        """Return the term for the network's current parameters: a scalar, at least float32, to add to the loss.
 
         Raises:
-            ClientApiError: :meth:`start` was not called, or other parameters were trained then.
+            ClientApiError: :meth:`start` was not called, or the set of trainable parameters has changed since.
         """
         if not self._received:
-            raise ClientApiError("the proximal term has nothing to hold to; call start(received) when a round begins")
+            raise ClientApiError("the proximal term has no reference model; call start(received) when a round begins")
         parameters = trainable(self.net)
         for name in parameters.keys() ^ self._received.keys():
             raise ClientApiError(
-                f"{name!r} was frozen or unfrozen since start(received); call start(received) again after such a change"
+                f"{name!r} was frozen or unfrozen after start(received); call start(received) again after such a change"
             )
         terms = [
             (parameters[name] - value).to(torch.promote_types(value.dtype, torch.float32)).square().sum()

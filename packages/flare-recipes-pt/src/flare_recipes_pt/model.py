@@ -1,4 +1,4 @@
-"""What is PyTorch's of every recipe: the forms of an initial model."""
+"""Initial models and checkpoints that the PyTorch recipes accept."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["TorchModel"]
 
-_STATISTICS = ("running_mean", "running_var")  # as all of torch's layers call them
-_WANTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'args': {...}}"
+_STATISTICS = ("running_mean", "running_var")  # the names in all of torch's layers
+_ACCEPTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'args': {...}}"
 
 
 class TorchModel(ScriptRecipe):
-    """``initial_model`` is a module, a state dict, or ``{"class_path": "package.module.Class", "args": {...}}``, which
-    describes a module; ``initial_ckpt`` is a ``.pt`` or ``.pth`` file with a state dict, or a ``.safetensors`` file."""
+    """``initial_model`` is a module, a state dict, or the description of a module as ``{"class_path":
+    "package.module.Class", "args": {...}}``; ``initial_ckpt`` is a ``.pt`` or ``.pth`` file with a state dict, or a
+    ``.safetensors`` file."""
 
     framework = "pytorch"
     persistor = "flare_recipes_pt.TorchPersistor"
@@ -36,37 +37,37 @@ class TorchModel(ScriptRecipe):
         return model
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        state = None if model is None else _state_of(model, self.public_name())
+        state = None if model is None else _to_state_dict(model, self.public_name())
         if checkpoint is not None:
             saved = _read_checkpoint(checkpoint)
             if state is not None:
                 check_fits(saved, state, checkpoint)
-                # As load_state_dict does: a checkpoint in half precision makes no model of half precision.
+                # Like load_state_dict, keep the model's dtypes, even for a half-precision checkpoint.
                 saved = {name: tensor.to(state[name].dtype) for name, tensor in saved.items()}
             state = saved
         if not state:
-            raise RecipeError("the initial model has no parameters; give one with layers that have some")
+            raise RecipeError("the initial model has no parameters; give a model whose layers have some")
         if self._trainable is None:
-            self._trainable = _trainable_of(state)
+            self._trainable = _trainable_keys(state)
         write_file(target, {name: to_numpy(tensor, key=name) for name, tensor in state.items()})
 
 
-def _state_of(model: Any, recipe: str) -> dict[str, torch.Tensor]:
+def _to_state_dict(model: Any, recipe: str) -> dict[str, torch.Tensor]:
     if isinstance(model, torch.nn.Module):
         return dict(model.state_dict())
     if isinstance(model, Mapping) and not all(isinstance(name, str) for name in model):
         name = next(name for name in model if not isinstance(name, str))
-        raise RecipeError(f"initial_model has the key {name!r}; give a state dict, whose keys are text")
+        raise RecipeError(f"initial_model has the key {name!r}; give a state dict, whose keys are strings")
     if isinstance(model, Mapping) and model and all(isinstance(value, torch.Tensor) for value in model.values()):
         return dict(model)
     if isinstance(model, Mapping) and model:
         name, value = next((name, value) for name, value in model.items() if not isinstance(value, torch.Tensor))
-        raise wrong_model(value, recipe, _WANTED, what=f"initial_model[{name!r}]")
-    raise wrong_model(model, recipe, _WANTED)
+        raise wrong_model(value, recipe, _ACCEPTED, what=f"initial_model[{name!r}]")
+    raise wrong_model(model, recipe, _ACCEPTED)
 
 
-def _trainable_of(state: Mapping[str, torch.Tensor]) -> list[str] | None:
-    """Return the trained keys of a state dict: all floating-point ones but running statistics; None if all are."""
+def _trainable_keys(state: Mapping[str, torch.Tensor]) -> list[str] | None:
+    """Return the floating-point keys of a state dict without running statistics, or None if it has no statistics."""
     statistics = {name for name in state if name.rpartition(".")[2] in _STATISTICS}
     if not statistics:
         return None
@@ -85,6 +86,6 @@ def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise RecipeError(
-            f"initial_ckpt {path} holds a {type(state).__name__}; save model.state_dict() and nothing else"
+            f"initial_ckpt {path} holds a {type(state).__name__}, not a state dict; save only model.state_dict()"
         )
     return dict(state)

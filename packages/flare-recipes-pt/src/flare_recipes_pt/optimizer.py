@@ -1,4 +1,4 @@
-"""Optimizers of PyTorch as the server's."""
+"""PyTorch optimizers for the server."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["TorchOptimizer"]
 
 
 class TorchOptimizer(ServerOptimizer):
-    """Steps with an optimizer of ``torch.optim``, or one of its kind.
+    """A server optimizer that applies a ``torch.optim.Optimizer``.
 
     Args:
-        class_path: such as ``torch.optim.AdamW``.
-        args: its arguments, without the parameters.
+        class_path: the optimizer's class, such as ``torch.optim.AdamW``.
+        args: its keyword arguments, without the parameters.
     """
 
     def __init__(self, class_path: str, args: Mapping[str, Any] | None = None) -> None:
@@ -29,10 +29,10 @@ class TorchOptimizer(ServerOptimizer):
         self._params: dict[Key, torch.nn.Parameter] = {}
         self._optimizer: torch.optim.Optimizer | None = None
         self._restored: Mapping[str, Any] | None = None
-        made = self._made([torch.nn.Parameter(torch.zeros(1))])  # raises now what would be wrong later
-        self.is_adaptive = not isinstance(made, torch.optim.SGD)
+        trial = self._create([torch.nn.Parameter(torch.zeros(1))])  # fails now rather than in the first round
+        self.is_adaptive = not isinstance(trial, torch.optim.SGD)
 
-    def _made(self, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def _create(self, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = framework_optimizer(
             self.class_path, torch.optim.Optimizer, self.args, params
         )
@@ -43,12 +43,12 @@ class TorchOptimizer(ServerOptimizer):
     ) -> dict[Key, Array]:
         if self._optimizer is None:
             self._params = {key: torch.nn.Parameter(to_torch(value).clone()) for key, value in params.items()}
-            self._optimizer = self._made(list(self._params.values()))
+            self._optimizer = self._create(list(self._params.values()))
             if self._restored is not None:
-                self._optimizer.load_state_dict(_whole(self._restored, self._optimizer))
+                self._optimizer.load_state_dict(_state_dict(self._restored, self._optimizer))
         with torch.no_grad():
             for key, parameter in self._params.items():
-                parameter.copy_(to_torch(params[key]))  # what the optimizer has made, unless a round was given up
+                parameter.copy_(to_torch(params[key]))  # differ only if a round was abandoned after the step
                 parameter.grad = torch.from_numpy(np.ascontiguousarray(gradients[key])).to(parameter.dtype)
         groups = self._optimizer.param_groups
         rates = [group["lr"] for group in groups]
@@ -77,8 +77,8 @@ class TorchOptimizer(ServerOptimizer):
         self._restored = state or None
 
 
-def _whole(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's own form of what :meth:`TorchOptimizer.state` has taken apart."""
+def _state_dict(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the state dict for the optimizer from the result of :meth:`TorchOptimizer.state`."""
     by_index: dict[int, dict[str, Any]] = {}
     for part in ("numbers", "tensors"):
         for name, value in state.get(part, {}).items():

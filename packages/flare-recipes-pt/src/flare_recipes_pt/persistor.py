@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch models: besides safetensors, a state dict for ``torch.load(..., weights_only=True)``."""
+"""Checkpoints of PyTorch models, as safetensors and as a state dict for ``torch.load(..., weights_only=True)``."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["TorchPersistor"]
 
 
 class TorchPersistor(SafetensorsPersistor):
-    """Reads the initial model from the job's code and writes ``.pt`` files beside the checkpoints.
+    """A persistor that reads the initial model from the job's code and writes ``.pt`` files beside the checkpoints.
 
     Args:
-        initial: the safetensors file's place in the job's code; None starts without params.
+        initial: path of the safetensors file within the job's code; None starts without params.
     """
 
     def export(self, checkpoint: Path) -> None:
-        """Write the state dict beside the safetensors file; the file is the whole new one or the whole old one."""
+        """Write the state dict beside the safetensors file, replacing an older one atomically."""
         target = checkpoint.with_suffix(".pt")
         partial = target.with_name(f".{target.name}.partial")
         torch.save(self._tensors(read_file(checkpoint)), partial)
         partial.replace(target)
 
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return tensors with memory of their own, ready for ``load_state_dict``."""
+        """Return tensors that own their memory, ready for ``load_state_dict``."""
         return {name: value.clone() for name, value in self._tensors(params).items()}
 
     def _tensors(self, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The recipes: each algorithm for PyTorch models."""
+"""One recipe class for each algorithm, for PyTorch models."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CyclicRecipe(TorchModel, BaseCyclicRecipe):
 
 
 class CrossSiteEvalRecipe(TorchModel, BaseCrossSiteEvalRecipe):
-    """Evaluation of a PyTorch model, and of every site's, at every site."""
+    """Evaluation of a PyTorch model and of every site's model at every site."""
 
 
 class FedEvalRecipe(TorchModel, BaseFedEvalRecipe):

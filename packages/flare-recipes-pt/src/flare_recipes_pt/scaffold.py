@@ -1,4 +1,4 @@
-"""SCAFFOLD at a site: gradients that are corrected for the drift of sites with different data."""
+"""The client side of SCAFFOLD, which corrects gradients for the drift between sites with different data."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Scaffold:
             difference = scaffold.finish(steps=len(batches), learning_rate=0.1)
             flare.send(flare.FLModel(params=net.state_dict(), optimizer_params=difference))
 
-    The site's own controls are kept in a file for each of the last two rounds, so a script that is started anew goes on
-    with them. A round that is done again begins with those that it began with before, and so does one after rounds
-    whose replies the server has not used, as they came too late. They are kept in at least
-    float32; what is added to gradients and what is sent has the parameter's dtype and device.
+    The site's control variates are saved in one file for each of the last two rounds, so a restarted script resumes
+    with them. A repeated round starts from the same control variates as the first attempt, and rounds whose replies
+    arrived too late for the server to use are undone. The files hold at least float32; corrections and the values to
+    send have the parameter's dtype and device.
 
     Args:
-        net: the network that is trained.
-        folder: where the files lie; the script's working folder if left out.
+        net: the network being trained.
+        folder: folder of the files; by default the script's working folder.
 
     Source: Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, option II.
     """
@@ -51,20 +51,20 @@ class Scaffold:
         self.net = net
         self._folder = Path(folder).absolute()
         self._round: int | None = None
-        self._limit = 0  # controls are those of a round before this one
+        self._limit = 0  # only files of earlier rounds count
         self._received: dict[str, torch.Tensor] = {}
         self._global: dict[str, torch.Tensor] = {}
         self._own: dict[str, torch.Tensor] = {}
         self._correction: dict[str, torch.Tensor] = {}
-        self._corrected = 0  # how often, in this round
+        self._corrected = 0  # calls of correct() in this round
 
     def start(self, received: FLModel | None) -> None:
-        """Begin a round with the model received and, in its ``optimizer_params``, the server's control variates.
+        """Begin a round with the received model, whose ``optimizer_params`` hold the server's control variates.
 
-        Without any, as in a first round, they are zero.
+        Missing control variates, as in the first round, count as zero.
 
         Raises:
-            ModelError: the params or the controls do not fit the network; names the key.
+            ModelError: the params or the control variates do not fit the network; names the key.
         """
         self._received = received_values(self.net, received)
         assert received is not None
@@ -73,24 +73,24 @@ class Scaffold:
         self._limit = self._round if unused_since is None else min(self._round, unused_since)
         parameters = {name: parameter.detach() for name, parameter in trainable(self.net).items()}
         zeros = {name: torch.zeros_like(parameter, dtype=_wide(parameter)) for name, parameter in parameters.items()}
-        path = self._before()
-        self._own = zeros if path is None else like(zeros, read_file(path), what=f"{path.name}", copy=True)
+        path = self._starting_file()
+        self._own = zeros if path is None else like(zeros, read_file(path), what=path.name, copy=True)
         controls = received.optimizer_params or zeros
-        self._global = like(zeros, controls, what="optimizer_params of the model received")
+        self._global = like(zeros, controls, what="optimizer_params of the received model")
         self._correction = {
             name: (self._global[name] - self._own[name]).to(parameter.dtype) for name, parameter in parameters.items()
         }
         self._corrected = 0
 
     def correct(self) -> None:
-        """Add the difference of the server's and the site's controls to the gradients, once for each ``step()``, before
-        it and after the last ``backward()``.
+        """Add the difference between the server's and the site's control variates to the gradients.
 
-        Gradients must not be scaled (unscale those of a ``GradScaler`` before), nor clipped yet. A parameter that the
-        loss does not depend on has a gradient of zero, so its gradient is the correction.
+        Call this once before each ``step()``, after the last ``backward()`` and before any clipping; with a
+        ``GradScaler``, unscale the gradients first. A missing gradient counts as zero.
 
         Raises:
-            ClientApiError: :meth:`start` was not called in this round, or other parameters were trained then.
+            ClientApiError: :meth:`start` was not called in this round, or the set of trainable parameters has changed
+                since.
         """
         self._check_started("correct")
         self._corrected += 1
@@ -102,60 +102,60 @@ class Scaffold:
 
     @torch.no_grad()
     def finish(self, steps: int, learning_rate: float) -> dict[str, torch.Tensor]:
-        """End the round: renew the site's controls, keep them, and return by how much they have changed.
+        """End the round: update and save the site's control variates, and return their change.
 
         Args:
-            steps: how many steps the optimizer made in this round, those that a ``GradScaler`` skipped included.
-            learning_rate: what the optimizer multiplied gradients with; the mean over the steps where it changed. It is
-                one for all parameters, and of an optimizer without momentum, for which the formula is meant.
+            steps: number of optimizer steps in this round, including those that a ``GradScaler`` skipped.
+            learning_rate: the optimizer's learning rate, the same for all parameters; if it changed, the mean over the
+                steps. The formula assumes an optimizer without momentum.
         Returns:
-            What is to be sent as ``optimizer_params``: one tensor for each trained parameter, of its shape, dtype and
-            device.
+            The ``optimizer_params`` to send: a tensor for each trainable parameter, of its shape, dtype and device.
         Raises:
-            ClientApiError: :meth:`start` was not called in this round, or :meth:`correct` not once for each step.
-            RecipeError: no step, or a learning rate that is not above 0.
+            ClientApiError: :meth:`start` was not called in this round, or :meth:`correct` was not called once for each
+                step.
+            RecipeError: ``steps`` is not at least 1, or ``learning_rate`` is not above 0.
         """
         self._check_started("finish")
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise RecipeError(f"steps is {steps!r}; give how many steps the optimizer made, at least 1")
+            raise RecipeError(f"steps is {steps!r}; give the number of optimizer steps, at least 1")
         if not math.isfinite(learning_rate) or learning_rate <= 0:
-            raise RecipeError(f"learning_rate is {learning_rate!r}; give that of the optimizer, a number above 0")
+            raise RecipeError(f"learning_rate is {learning_rate!r}; give the optimizer's, a number above 0")
         if self._corrected != steps:
             raise ClientApiError(
-                f"correct() was called {self._corrected} times for {steps} steps; call it once for each, before step()."
-                " With gradient accumulation, that is after the last backward() of a step"
+                f"correct() was called {self._corrected} times for {steps} steps; call it once before each step(), with"
+                " gradient accumulation after the last backward() of the step"
             )
         difference = {}
         for name, parameter in trainable(self.net).items():
             wide = self._own[name].dtype
             drift = (self._received[name].to(wide) - parameter.to(wide)) / (steps * learning_rate)
             difference[name] = (drift - self._global[name]).to(parameter.dtype)
-            # As it is sent, rounded, so that the server's controls stay the mean of the sites'.
+            # Add the rounded difference that is sent, so that the server's controls stay the mean of the sites'.
             self._own[name] = self._own[name] + difference[name]
-        self._keep()
+        self._save()
         self._received, self._global, self._correction = {}, {}, {}
         return difference
 
     def _check_started(self, method: str) -> None:
         if not self._correction:
-            raise ClientApiError(f"{method}() outside a round; call start(received) first, and finish() once")
+            raise ClientApiError(
+                f"{method}() was called outside a round; call start(received) first, and finish() once"
+            )
         for name in trainable(self.net).keys() ^ self._correction.keys():
             raise ClientApiError(
-                f"{name!r} was frozen or unfrozen since start(received); choose what is trained before the round begins"
+                f"{name!r} was frozen or unfrozen after start(received); freeze parameters before the round begins"
             )
 
-    def _keep(self) -> None:
-        assert self._round is not None
-        kept = {name: to_numpy(value, key=name) for name, value in self._own.items()}
-        before = self._before()
+    def _save(self) -> None:
+        start = self._starting_file()
         path = self._folder / f"scaffold-after-round-{self._round}.safetensors"
-        write_file(path, kept)
+        write_file(path, {name: to_numpy(value, key=name) for name, value in self._own.items()})
         for _, other in self._files():
-            if other not in (before, path):  # older ones, and those of later rounds that are done again
+            if other not in (start, path):  # older rounds, and later ones that will be repeated
                 other.unlink()
 
-    def _before(self) -> Path | None:
-        """The file with which the round begins: that of the last one before it whose reply the server has used."""
+    def _starting_file(self) -> Path | None:
+        """Return the file that the round starts from: that of the last earlier round whose reply the server used."""
         earlier = [entry for entry in self._files() if entry[0] < self._limit]
         return max(earlier)[1] if earlier else None
 

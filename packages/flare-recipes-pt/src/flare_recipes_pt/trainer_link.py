@@ -1,19 +1,20 @@
-"""Between the federation and an object that trains: what a patched trainer takes, and what it owes for it.
+"""The link between a run and a patched trainer, which turns tasks into evaluation and training.
 
-A task is taken when the script has the trainer do something, and answered when that is done:
+The trainer takes a task when the script calls it, and answers the task when the call ends:
 
-    task           trainer evaluates                    trainer trains
-    train          metrics are kept for the answer      the model that came out is sent, with those metrics
-    validate       metrics are sent                     refused: the answer would never be sent
-    submit_model   nothing                              the site's own model is sent, nothing is trained
+    task           on evaluation                        on training
+    train          metrics are kept for the reply       the trained model is sent, with those metrics
+    validate       metrics are sent                     refused, since no reply would ever be sent
+    submit_model   nothing                              the site's own model is sent, without training
     answered       nothing                              nothing, until the next task
-    none           nothing                              as without a federation
+    none           nothing                              ordinary training, outside the run
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -32,29 +33,29 @@ logger = logging.getLogger(__name__)
 
 
 class Training(Enum):
-    """What a call to train is to do."""
+    """The effect of a call to train."""
 
     FEDERATED = auto()
     """Train, then send the result."""
 
     SUBMIT = auto()
-    """Train nothing, but send the site's own model."""
+    """Send the site's own model without training."""
 
     IDLE = auto()
-    """Train nothing."""
+    """Do nothing."""
 
     ALONE = auto()
-    """Train as without a federation."""
+    """Train as usual, outside the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedModel:
-    """The part of a model that travels.
+    """The part of a model that is exchanged with the server.
 
     Args:
-        state: returns its tensors by name, which mostly share the model's memory.
-        load: puts tensors of the same names into the model.
-        remedy: what to do when the names are not those of the global model.
+        state: returns its tensors by name; they mostly share the model's memory.
+        load: loads tensors of the same names into the model.
+        remedy: advice for the user when the names differ from those of the global model.
     """
 
     state: Callable[[], Mapping[str, torch.Tensor]]
@@ -63,9 +64,9 @@ class SharedModel:
 
     @classmethod
     def of(cls, module: torch.nn.Module) -> SharedModel:
-        """All of a module's state dict."""
+        """Share the full state dict of a module."""
         name = type(module).__name__
-        remedy = f"give the recipe the whole {name}, not a part of it, nor what wraps it: initial_model={name}(...)"
+        remedy = f"give the recipe the {name} itself, not a part or a wrapper of it: initial_model={name}(...)"
         return cls(module.state_dict, partial(module.load_state_dict, strict=False), remedy)
 
 
@@ -76,25 +77,24 @@ class _Progress:
     task: str | None = None
     answered: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
-    received: Mapping[str, torch.Tensor] = field(default_factory=dict)  # on rank 0, until it is answered
-    keys: list[str] = field(default_factory=list)  # those of the received model that the site's has, too
+    received: Mapping[str, torch.Tensor] = field(default_factory=dict)  # on rank 0, until the reply
+    keys: list[str] = field(default_factory=list)  # common to the received model and the site's
     has_trained: bool = False
-    own: dict[str, torch.Tensor] | None = None  # the site's model, when the trainer holds another
+    own: dict[str, torch.Tensor] | None = None  # the site's model while the trainer holds another one
 
 
 _progress: WeakKeyDictionary[Session, _Progress] = WeakKeyDictionary()
 
 
 class TrainerLink:
-    """A trainer's part in a run; joins the run, unless the script has.
+    """A trainer's connection to the run, which it joins unless the script has already done so.
 
-    All ranks call the same methods at the same time; that of rank 0 talks to the federation and tells the others. What
-    one trainer of a script has measured or trained counts for its other trainers, such as one that is made in each
-    round.
+    All ranks call the same methods at the same time; rank 0 communicates with the server and broadcasts to the others.
+    All trainers of a script share its progress, so a script may create a new trainer in each round.
 
     Args:
-        rank: this process's rank in a launch of several.
-        strict: refuse a received model that has other keys than the site's; else they need only have some in common.
+        rank: this process's rank in a multi-process launch.
+        strict: refuse a received model whose keys differ from the site's; otherwise one common key is enough.
     """
 
     def __init__(self, *, rank: int, strict: bool) -> None:
@@ -108,18 +108,18 @@ class TrainerLink:
 
     @property
     def has_task(self) -> bool:
-        """Whether there is an unanswered task; the same in all ranks."""
-        self._look()
+        """True if there is an unanswered task; the same in all ranks."""
+        self._update_task()
         return self._run.task is not None
 
     def begin_evaluation(self, model: SharedModel) -> None:
-        """Load the received model, if it is there to be evaluated or trained."""
-        self._look()
+        """Load the received model if the task is to evaluate or train it."""
+        self._update_task()
         if self._run.task not in (None, TaskName.SUBMIT_MODEL):
             self._load(model)
 
     def end_evaluation(self, metrics: Mapping[str, Any]) -> None:
-        """Keep the metrics for the answer to the task, or send them if they are the answer."""
+        """Keep the metrics for the reply, or send them if the task is to validate."""
         run = self._run
         if run.task is None or run.task == TaskName.SUBMIT_MODEL:
             return
@@ -128,18 +128,18 @@ class TrainerLink:
             self._send(FLModel(metrics=run.metrics))
 
     def begin_training(self, model: SharedModel) -> Training:
-        """Load the received model and say what is to be done.
+        """Load the received model and return what the trainer must do.
 
         Raises:
             ClientApiError: the task is to evaluate.
         """
-        is_over = self._look()
+        is_over = self._update_task()
         if self._run.task is None:
             return Training.IDLE if self._run.answered and not is_over else Training.ALONE
         if self._run.task == TaskName.VALIDATE:
             raise ClientApiError(
-                "the task is 'validate', and the script trains before it has evaluated; have it evaluate the model"
-                " first, in every round"
+                "the task is 'validate', but the script trains before it has evaluated; evaluate the model first, in"
+                " every round"
             )
         if self._run.task == TaskName.SUBMIT_MODEL:
             return Training.SUBMIT
@@ -147,68 +147,68 @@ class TrainerLink:
         return Training.FEDERATED
 
     def end_training(self, model: SharedModel, *, steps: int, meta: Mapping[str, Any], learned: bool = True) -> None:
-        """Send the trained model, and the metrics of the model that was received.
+        """Send the trained model, with the metrics of the received one.
 
         Args:
-            model: the one that was trained; what is sent of it has the dtypes of the model received.
-            steps: how many were made; the contribution's weight, unless ``meta`` has one.
-            meta: what the script says of the model.
-            learned: whether the learning rate was above 0 in any of the steps, or will be in the next round.
+            model: the trained model; its tensors are sent with the dtypes of the received model.
+            steps: the number of steps, which is the contribution's weight unless ``meta`` has one.
+            meta: the script's metadata for the model.
+            learned: the learning rate was above 0 in at least one step, or will be in the next round.
         Raises:
-            ClientApiError: there was no step, or all had a learning rate of 0.
+            ClientApiError: there was no step, or the learning rate was 0 in every step.
         """
         number_of_steps = MetaKey.NUM_STEPS_CURRENT_ROUND.value
         if steps < 1 and number_of_steps not in meta:
             raise ClientApiError(
-                "the trainer has counted no step of an optimizer in this round, so the model would weigh nothing; have"
-                " the optimizers that the trainer has make the steps, or say what the model weighs:"
+                "the trainer counted no step of an optimizer in this round, so the model would have no weight in the"
+                " mean; use the trainer's own optimizers, or set the weight yourself:"
                 f" model.__fl_meta__ = {{{number_of_steps!r}: ...}}"
             )
         if steps and not learned:
             raise ClientApiError(
-                f"the learning rate was 0 in all {steps} steps of this round, so nothing was trained. A schedule that"
-                " was planned for one round has ended: begin each round with a new one, with restore_state=False for"
-                " Lightning, or without a scheduler of your own for transformers; or plan it for all rounds"
+                f"the learning rate was 0 in all {steps} steps of this round, so nothing was trained. The schedule was"
+                " made for one round and has ended. Start a new one in each round (Lightning: restore_state=False;"
+                " transformers: no scheduler of your own), or make it long enough for all rounds"
             )
         run = self._run
         state = model.state()
         run.has_trained = True
         if self._rank == 0:
             if _is_unchanged(run.received, state):
-                logger.warning("training has changed nothing: the model to be sent is the one received, bit by bit")
-            # Of another floating-point dtype at the site (precision="bf16-true"), it would change that of the mean.
-            params = {key: _like(state[key], run.received[key]) for key in run.keys}
+                logger.warning("training changed nothing: the model to send is bit for bit the received one")
+            # A site that trains in another precision ("bf16-true") must not change the dtype of the mean.
+            params = {key: _with_received_dtype(state[key], run.received[key]) for key in run.keys}
         else:
             params = {}
         self._send(FLModel(params=params, metrics=run.metrics or None, meta={number_of_steps: steps} | dict(meta)))
 
     def submit(self, model: SharedModel) -> None:
-        """Send the site's own model: what its last training made of the model received.
+        """Send the site's own model, the result of its last training.
 
         Raises:
-            ClientApiError: there has been none.
+            ClientApiError: the script has not trained yet.
         """
         run = self._run
         if not run.has_trained:
-            raise ClientApiError("this site is asked for its own model, but has trained none since its script started")
-        client.receive()  # a task that was not taken cannot be answered
+            raise ClientApiError(
+                "the task asks for the site's own model, but its script has trained none since it started"
+            )
+        client.receive()  # required before send
         state = run.own or model.state()
         self._send(FLModel(params={key: state[key] for key in run.keys}))
 
-    def _look(self) -> bool:
-        """Take note of the current task; return whether the script knows that the run is over."""
+    def _update_task(self) -> bool:
+        """Update the current task; return True if the script has been told that the run is over."""
         task: str | None = None
         is_over = False
         if self._rank == 0:
             is_over = current_session().told_end
-            try:
+            with suppress(ClientApiError):  # already answered, or not requested yet
                 task = client.get_task_name()
-            except ClientApiError:
-                task = None  # it is answered, or the script has not asked for one yet
-        self._run.task, told_over = _told((task, is_over))
+        self._run.task, is_over = _broadcast((task, is_over))
         if self._run.task is not None:
             self._run.answered = False
-        return bool(told_over)
+        return bool(is_over)
 
     def _load(self, model: SharedModel) -> None:
         run = self._run
@@ -226,13 +226,13 @@ class TrainerLink:
             run.received = params
             run.keys = [key for key in params if key in state]
             model.load({**state, **{key: params[key] for key in run.keys}})
-        run.keys = _told(run.keys)
+        run.keys = _broadcast(run.keys)
         if _has_ranks():
             state = model.state()
             for key in run.keys:
                 torch.distributed.broadcast(state[key].detach(), src=0)
             if self._rank != 0:
-                model.load(state)  # some of it may have been a copy
+                model.load(state)  # the tensors of state may be copies
 
     def _send(self, model: FLModel) -> None:
         client.send(model)
@@ -242,17 +242,17 @@ class TrainerLink:
 
 
 def is_learning(optimizer: Any) -> bool:
-    """Return whether an optimizer's learning rate is above 0, for any of its parameters."""
+    """Return True if any of an optimizer's parameter groups has a learning rate above 0."""
     return any(group.get("lr", 1) != 0 for group in optimizer.param_groups)
 
 
 def _is_unchanged(received: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether all floating-point tensors are as they were received; stops at the first that is not."""
+    """Return True if all floating-point tensors equal the received ones."""
     pairs = [(received[key], state[key]) for key in received if key in state and state[key].is_floating_point()]
     return bool(pairs) and all(torch.equal(before.to(now), now) for before, now in pairs)
 
 
-def _like(value: torch.Tensor, received: torch.Tensor) -> torch.Tensor:
+def _with_received_dtype(value: torch.Tensor, received: torch.Tensor) -> torch.Tensor:
     if value.is_floating_point() and received.is_floating_point():
         return value.detach().to(received.dtype)
     return value
@@ -262,37 +262,37 @@ def check_fit(params: Mapping[str, Any], state: Mapping[str, torch.Tensor], *, s
     """Refuse a received model that does not fit the site's.
 
     Args:
-        params: what was received, by key.
+        params: the received tensors, by key.
         state: the site's own tensors, by key.
-        strict: whether all keys must be the same; else one in common is enough.
-        remedy: what to do about other keys; ends the error.
+        strict: require the same keys on both sides; otherwise one common key is enough.
+        remedy: advice for differing keys, which ends the error message.
     Raises:
-        UnknownKeyError: other keys; shows some of both sides, and a prefix if that is the difference.
-        ShapeMismatchError: names the key and both shapes.
+        UnknownKeyError: the keys differ; shows some of both sides, and a prefix if that is the only difference.
+        ShapeMismatchError: the shapes of a key differ; names the key and both shapes.
     """
-    only_there = [key for key in params if key not in state]
-    only_here = [key for key in state if key not in params]
-    if (strict and (only_there or only_here)) or len(only_there) == len(params):
+    only_received = [key for key in params if key not in state]
+    only_local = [key for key in state if key not in params]
+    if (strict and (only_received or only_local)) or len(only_received) == len(params):
         prefix = _prefix(params, state) or _prefix(state, params)
         hint = f"; they differ by the prefix {prefix!r}" if prefix else ""
         raise UnknownKeyError(
-            f"the model received and the site's have different keys{hint}. Received alone, {len(only_there)} of"
-            f" {len(params)}: {_samples(only_there)}. At the site alone, {len(only_here)} of {len(state)}:"
-            f" {_samples(only_here)}. Remedy: {remedy}."
+            f"the received model and the site's have different keys{hint}. Only received, {len(only_received)} of"
+            f" {len(params)}: {_samples(only_received)}. Only at the site, {len(only_local)} of {len(state)}:"
+            f" {_samples(only_local)}. Remedy: {remedy}."
         )
     for key, value in params.items():
         if key in state and tuple(value.shape) != tuple(state[key].shape):
             raise ShapeMismatchError(
-                f"{key!r} has shape {tuple(value.shape)} in the model received, and {tuple(state[key].shape)} at the"
-                " site; the recipe and the script must make the same model"
+                f"{key!r} has shape {tuple(value.shape)} in the received model but {tuple(state[key].shape)} at the"
+                " site; the recipe and the script must create the same model"
             )
 
 
 def meta_of(module: torch.nn.Module) -> Mapping[str, Any]:
-    """What a module says of the model to be sent, in its attribute ``__fl_meta__``.
+    """Return a module's metadata for the model to send, its attribute ``__fl_meta__``.
 
     Raises:
-        ClientApiError: it is no mapping.
+        ClientApiError: the attribute is not a mapping.
     """
     meta = getattr(module, "__fl_meta__", {})
     if not isinstance(meta, Mapping):
@@ -301,15 +301,15 @@ def meta_of(module: torch.nn.Module) -> Mapping[str, Any]:
 
 
 def missing_package(extra: str, error: ImportError) -> FlareError:
-    """The error for a framework that is not installed."""
+    """Return the error for a framework that is not installed."""
     return FlareError(
-        f"flare_recipes_pt.{extra} needs packages that are not installed here ({error});"
+        f"flare_recipes_pt.{extra} needs packages that are not installed ({error});"
         f" pip install 'flare-recipes-pt[{extra}]'"
     )
 
 
 def _prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
-    """What all keys of ``longer`` have before a key of ``shorter``."""
+    """Return the prefix that turns keys of ``shorter`` into the keys of ``longer``, or an empty string."""
     first = next(iter(longer), "")
     for key in shorter:
         prefix = first.removesuffix(key)
@@ -330,8 +330,8 @@ def _has_ranks() -> bool:
     )
 
 
-def _told(value: Any) -> Any:
-    """What rank 0 gave for ``value``, in all ranks."""
+def _broadcast(value: Any) -> Any:
+    """Return rank 0's ``value`` in all ranks."""
     if not _has_ranks():
         return value
     box = [value]

@@ -1,7 +1,7 @@
 """Federated averaging of scikit-learn's linear models.
 
-What travels are ``coef_`` and ``intercept_``. All sites have the coefficients of all classes, in the same order,
-whichever of the classes a site has rows of: (n_classes, d), or (1, d) where there are two, or (d,) for a regression.
+Sites and server exchange ``coef_`` and ``intercept_``. Every site holds the coefficients of all classes in the same
+order, even of classes it has no rows of: (n_classes, d), or (1, d) for two classes, or (d,) for a regression.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = ["FedAvgRecipe", "get_params", "set_params"]
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
 
 _RECEIVED = "_flare_received"
-"""The attribute with the array of coefficients that an estimator was given."""
+"""The attribute that holds the coefficients which :func:`set_params` gave to an estimator."""
 
 
 def get_params(estimator: BaseEstimator, *, classes: Sequence[Any] | None = None) -> dict[str, Array]:
-    """Return a linear estimator's ``coef_`` and ``intercept_``, as copies to be sent as ``params``.
+    """Return copies of a linear estimator's ``coef_`` and ``intercept_``, to send as ``params``.
 
     Args:
-        estimator: one that is fitted, or was given coefficients by :func:`set_params`.
-        classes: those of the recipe, to be sure that the coefficients are theirs.
+        estimator: a fitted estimator, or one with coefficients from :func:`set_params`.
+        classes: the recipe's classes, to check that the coefficients belong to them.
     Raises:
-        ModelError: it has no coefficients yet, or those of other classes, or ``fit`` has begun anew instead of going on
-            from those that :func:`set_params` gave it.
+        ModelError: the estimator has no coefficients yet, or those of other classes, or ``fit`` started over instead of
+            continuing from those of :func:`set_params`.
     """
     if not hasattr(estimator, "coef_") or not hasattr(estimator, "intercept_"):
         raise ModelError(
@@ -47,35 +47,35 @@ def get_params(estimator: BaseEstimator, *, classes: Sequence[Any] | None = None
         if not np.array_equal(wanted, found):
             raise ModelError(
                 f"{type(estimator).__name__} was fitted with the classes {found.tolist()}, but the recipe's are"
-                f" {wanted.tolist()}; train with partial_fit after set_params, since fit forgets the classes that"
-                " have no rows at this site"
+                f" {wanted.tolist()}; train with partial_fit after set_params, since fit drops classes that have no"
+                " rows at this site"
             )
-    _check_went_on(estimator)
+    _check_continued(estimator)
     coefficients = estimator.coef_
     if hasattr(coefficients, "toarray"):  # sparsify() was called
         coefficients = coefficients.toarray()
     return {"coef_": np.array(coefficients), "intercept_": np.array(estimator.intercept_)}
 
 
-def _check_went_on(estimator: BaseEstimator) -> None:
-    """Refuse coefficients that do not depend on those received: every round would send the same.
+def _check_continued(estimator: BaseEstimator) -> None:
+    """Refuse coefficients that do not depend on the received ones, since every round would repeat the first.
 
-    ``partial_fit`` goes on in the arrays that :func:`set_params` made, ``fit`` makes new ones. Estimators that can do
-    nothing else (``Ridge``, ``LinearSVC``) are let through; for them, one round is all that there is.
+    ``partial_fit`` updates the arrays of :func:`set_params` in place, ``fit`` creates new ones. Estimators that cannot
+    continue at all (``Ridge``, ``LinearSVC``) are accepted; for them, further rounds change nothing.
     """
     received = getattr(estimator, _RECEIVED, None)
     if received is None or estimator.coef_ is received or np.shares_memory(_dense(estimator.coef_), received):
         return
-    name, can_go_on = type(estimator).__name__, hasattr(estimator, "partial_fit")
+    name, has_partial_fit = type(estimator).__name__, hasattr(estimator, "partial_fit")
     if getattr(estimator, "solver", None) == "liblinear":
-        remedy = "its solver 'liblinear' always does; take another, and warm_start=True"
+        remedy = "the solver 'liblinear' always does; use another solver and warm_start=True"
     elif getattr(estimator, "warm_start", None) is False:
-        remedy = f"make it {name}(warm_start=True)" + (", or train with partial_fit" if can_go_on else "")
+        remedy = f"use {name}(warm_start=True)" + (" or train with partial_fit" if has_partial_fit else "")
     else:
         return
     raise ModelError(
-        f"fit of {name} has begun anew and forgotten the coefficients received, so each round would only repeat the"
-        f" first: {remedy}"
+        f"fit of {name} started over and discarded the received coefficients, so each round would only repeat the"
+        f" first; {remedy}"
     )
 
 
@@ -84,30 +84,30 @@ def _dense(coefficients: Any) -> Array:
 
 
 def set_params(estimator: Estimator, params: Mapping[str, Any], *, classes: Sequence[Any] | None = None) -> Estimator:
-    """Give a linear estimator, fitted or not, the coefficients that were received, and return it.
+    """Give a linear estimator, fitted or not, the received coefficients, and return it.
 
-    It can then predict, and learn with ``partial_fit`` from rows of any of the classes, of a single one, too.
+    It can then predict, and train with ``partial_fit`` on rows of any of the classes, even of a single one.
 
     Args:
         estimator: changed in place.
         params: ``coef_`` and ``intercept_``; copied.
-        classes: those of the recipe, ``flare.get_config()["classes"]``; a classifier that is not fitted needs them.
+        classes: the recipe's classes, ``flare.get_config()["classes"]``; required by a classifier that is not fitted.
     Raises:
-        ModelError: the shapes do not fit the classes, or there is more to its model than coefficients: averages over
-            steps, or the offset of a detector of outliers.
+        ModelError: the shapes do not fit the classes, or the estimator's model is more than coefficients, such as
+            averages over steps or the offset of an outlier detector.
     """
     name = type(estimator).__name__
     if not is_classifier(estimator) and not is_regressor(estimator):
-        raise ModelError(f"{name} is neither a classifier nor a regressor; its coefficients alone are no model")
+        raise ModelError(f"{name} is neither a classifier nor a regressor; its coefficients alone are not a model")
     if getattr(estimator, "average", False):
-        raise ModelError(f"{name}(average=...) keeps averages that do not travel; leave average out")
+        raise ModelError(f"{name}(average=...) keeps averages that are not exchanged; omit average")
     coefficients, intercept = np.array(params["coef_"], order="C"), np.array(params["intercept_"])
     if is_classifier(estimator):
         if classes is None:
             classes = getattr(estimator, "classes_", None)
         if classes is None:
-            raise ModelError(f"{name} is not fitted and knows no classes; give set_params(..., classes=...)")
-        if isinstance(estimator, RidgeClassifier | RidgeClassifierCV):  # predict with a private part that fit makes
+            raise ModelError(f"{name} is not fitted and knows no classes; use set_params(..., classes=...)")
+        if isinstance(estimator, RidgeClassifier | RidgeClassifierCV):  # predict uses private state that fit sets
             raise ModelError(f"{name} cannot be given its classes; use an SGDClassifier or a LogisticRegression")
         ordered = np.unique(classes)
         if coefficients.shape[:-1] != (_rows(len(ordered)),):
@@ -133,11 +133,11 @@ class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
 
     ``initial_model`` is a linear estimator, fitted or not, or a dict with ``coef_`` and ``intercept_``. An estimator
     that is not fitted starts from zeros and needs ``num_features``, and ``classes`` if it is a classifier; with both,
-    ``initial_model`` may be left out. Takes the arguments of the other packages' ``FedAvgRecipe`` too.
+    ``initial_model`` may be omitted. Also accepts the arguments of the other packages' ``FedAvgRecipe``.
 
     Args:
-        classes: the labels of all sites; scripts find them, sorted as scikit-learn does, in
-            ``flare.get_config()["classes"]``. A fitted classifier has its own.
+        classes: the labels of all sites; scripts find them, in scikit-learn's order, in
+            ``flare.get_config()["classes"]``. A fitted classifier supplies its own.
         num_features: number of features.
 
     Example:
@@ -156,7 +156,7 @@ class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
 
     def _check(self) -> None:
         if self.classes is not None:
-            self.classes = _checked_classes(self.classes)
+            self.classes = _check_classes(self.classes)
         if self.num_features is not None:
             self.num_features = check_count(self.num_features, "num_features")
         super()._check()
@@ -166,19 +166,19 @@ class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
             return self._zeros((_rows(len(self.classes)),), (_rows(len(self.classes)),))
         return model
 
-    def _params_of(self, model: Any) -> dict[str, Any]:
+    def _to_params(self, model: Any) -> dict[str, Any]:
         if not isinstance(model, BaseEstimator):
-            return super()._params_of(model)
+            return super()._to_params(model)
         name = type(model).__name__
         if not (hasattr(model, "coef_") or _is_linear(model)):
-            raise ModelTypeError(f"initial_model is a {name}, which has no coefficients to average; give a linear one")
+            raise ModelTypeError(f"initial_model is a {name}, which has no coefficients to average; use a linear model")
         if hasattr(model, "coef_"):
             if is_classifier(model) and self.classes is None:
-                self.classes = _checked_classes(model.classes_)
+                self.classes = _check_classes(model.classes_)
             return dict(get_params(model, classes=self.classes))
         if self.num_features is None or (is_classifier(model) and self.classes is None):
             what = "num_features and classes" if is_classifier(model) else "num_features"
-            raise RecipeError(f"initial_model is a {name} that is not fitted; give {what}, so that it can start from 0")
+            raise RecipeError(f"initial_model is a {name} that is not fitted; give {what}, to start from zeros")
         if is_classifier(model):
             rows = (_rows(len(self.classes or ())),)
             return self._zeros(rows, rows)
@@ -187,19 +187,19 @@ class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
     def _zeros(self, rows: tuple[int, ...], intercepts: tuple[int, ...]) -> dict[str, Any]:
         return {"coef_": np.zeros((*rows, self.num_features or 0)), "intercept_": np.zeros(intercepts)}
 
-    def _checked_params(self, params: dict[str, Any]) -> dict[str, Any]:
+    def _check_params(self, params: dict[str, Any]) -> dict[str, Any]:
         for name in ("coef_", "intercept_"):
             if name not in params:
-                raise RecipeError(f"the initial model holds no '{name}'; give 'coef_' and 'intercept_'")
-        # Whole numbers as a start would make those of the mean whole, too.
-        params = {name: _real(value) for name, value in params.items()}
+                raise RecipeError(f"the initial model has no '{name}'; give 'coef_' and 'intercept_'")
+        # The mean has the dtype of the initial model, so integers would round it.
+        params = {name: _to_float(value) for name, value in params.items()}
         features = np.shape(params["coef_"])[-1:]
         if self.classes is not None:
             check_shape(params, "coef_", (_rows(len(self.classes)), self.num_features))
             check_shape(params, "intercept_", (_rows(len(self.classes)),))
         elif self.num_features is not None and features != (self.num_features,):
             raise RecipeError(
-                f"the initial model's 'coef_' has {features} features; num_features is {self.num_features}"
+                f"the initial model's 'coef_' has {features} features but num_features is {self.num_features}"
             )
         return params
 
@@ -207,16 +207,16 @@ class FedAvgRecipe(SklearnModel, BaseFedAvgRecipe):
         return {} if self.classes is None else {"classes": list(self.classes)}
 
 
-def _real(value: Any) -> Array:
+def _to_float(value: Any) -> Array:
     array = np.asarray(value)
     return array.astype(np.float64) if array.dtype.kind in "iub" else array
 
 
-def _checked_classes(classes: Any) -> list[Any]:
+def _check_classes(classes: Any) -> list[Any]:
     given = np.asarray(classes)
     ordered = np.unique(given)
     if given.ndim != 1 or len(ordered) != len(given) or len(ordered) < 2 or given.dtype.kind not in "iubfU":
-        raise RecipeError(f"classes is {classes!r}; give two or more different labels, all numbers or all text")
+        raise RecipeError(f"classes is {classes!r}; give at least two distinct labels, all numbers or all strings")
     return list(ordered.tolist())
 
 

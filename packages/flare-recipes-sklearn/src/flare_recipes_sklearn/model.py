@@ -1,4 +1,4 @@
-"""What is scikit-learn's of every recipe: the forms of an initial model."""
+"""Initial models and checkpoints that the scikit-learn recipes accept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["SklearnModel"]
 
 
 class SklearnModel(ScriptRecipe):
-    """``initial_model`` is a dict of name to array, or another form that the recipe names; ``initial_ckpt`` is a
+    """``initial_model`` is a dict of name to array, or another form described by the recipe; ``initial_ckpt`` is a
     ``.npz`` or ``.safetensors`` file with such arrays."""
 
     framework = "numpy"
@@ -30,21 +30,21 @@ class SklearnModel(ScriptRecipe):
         for site, settings in self._sites.items():
             for name in settings.config.keys() & self._script_config().keys():
                 raise RecipeError(
-                    f"per_site_config[{site!r}]: config has an entry {name!r}, which {self.public_name()} gives to all"
-                    " sites alike; take another name"
+                    f"per_site_config[{site!r}]: config has an entry {name!r}, a name that {self.public_name()} uses"
+                    " for all sites; choose another name"
                 )
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        params = None if model is None else self._params_of(model)
+        params = None if model is None else self._to_params(model)
         if checkpoint is not None:
             saved = _read_checkpoint(checkpoint)
             if params:
                 check_fits(saved, params, checkpoint)
             params = saved
-        write_file(target, self._checked_params(params or {}))
+        write_file(target, self._check_params(params or {}))
 
     def _script_config(self) -> dict[str, Any]:
-        """What the recipe tells scripts through ``flare.get_config()``, beside each site's own values."""
+        """Return values for ``flare.get_config()`` at every site, in addition to each site's own."""
         return {}
 
     def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:
@@ -52,16 +52,16 @@ class SklearnModel(ScriptRecipe):
         app.config.update(self._script_config())
         return app
 
-    def _params_of(self, model: Any) -> dict[str, Any]:
+    def _to_params(self, model: Any) -> dict[str, Any]:
         if not isinstance(model, Mapping):
             raise wrong_model(model, self.public_name(), "a dict of name to array")
         return {name: numbers(value, f"initial_model['{name}']") for name, value in model.items()}
 
-    def _checked_params(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Check the arrays that the run is to start from.
+    def _check_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Check the initial arrays and return them, with missing ones added and dtypes converted.
 
         Raises:
-            RecipeError: they are not those of this recipe's model; names the array, its shape and the one wanted.
+            RecipeError: they do not fit this recipe's model; names the array, its shape and the expected one.
         """
         return params
 
@@ -70,12 +70,12 @@ def numbers(value: Any, what: str) -> np.ndarray[Any, Any]:
     """Return ``value``, an array or a nested list, as an array of numbers.
 
     Raises:
-        RecipeError: it is none; names ``what`` it is.
+        RecipeError: the value cannot be converted; names ``what``.
     """
     try:
         array = np.array(value)
     except ValueError as error:
-        raise RecipeError(f"{what} is no array: {error}") from None
+        raise RecipeError(f"{what} is not an array: {error}") from None
     if array.dtype.kind not in "fiub":
         raise RecipeError(f"{what} is {type(value).__name__} of dtype {array.dtype}; give an array of real numbers")
     return array
@@ -86,19 +86,15 @@ def check_shape(params: Mapping[str, Any], name: str, wanted: tuple[int | None, 
 
     Args:
         params: the initial model's arrays, by name.
-        name: of the array.
-        wanted: its shape.
+        name: the array's name.
+        wanted: its expected shape.
     Raises:
         RecipeError: names the array and both shapes.
     """
-    text = (
-        "("
-        + ", ".join("any" if length is None else str(length) for length in wanted)
-        + ("," if len(wanted) == 1 else "")
-        + ")"
-    )
+    lengths = ", ".join("any" if length is None else str(length) for length in wanted)
+    text = f"({lengths},)" if len(wanted) == 1 else f"({lengths})"
     if name not in params:
-        raise RecipeError(f"the initial model holds no '{name}'; give one of shape {text}")
+        raise RecipeError(f"the initial model has no '{name}'; give one of shape {text}")
     shape = np.shape(params[name])
     if len(shape) != len(wanted) or any(want not in (None, has) for want, has in zip(wanted, shape, strict=True)):
         raise RecipeError(f"the initial model's '{name}' has shape {shape}; give one of shape {text}")
@@ -110,4 +106,4 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as loaded:
             return dict(loaded)
-    raise RecipeError(f"initial_ckpt {path} is of an unknown kind; give a .safetensors or .npz file")
+    raise RecipeError(f"initial_ckpt {path} has an unknown file type; give a .safetensors or .npz file")

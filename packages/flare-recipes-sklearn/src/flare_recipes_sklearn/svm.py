@@ -1,7 +1,7 @@
 """Federated support vector machines.
 
 The model is the support vectors of all sites: ``support_x`` (m, d), float64, and ``support_y`` (m,), their labels.
-**Support vectors are rows of the sites' data**: they leave the sites as they are.
+**Support vectors are rows of the sites' data**: they leave the sites unchanged.
 """
 
 from __future__ import annotations
@@ -25,35 +25,34 @@ __all__ = ["SVMFedAvgRecipe", "SupportVectors", "svm_of", "svm_step"]
 KERNELS = ("linear", "poly", "rbf", "sigmoid")
 
 TOLERANCE = 1e-5
-"""Finer than scikit-learn's own, since what is no support vector at one site is seen by nobody else."""
+"""Tighter than scikit-learn's default, since the other sites never see rows that are not support vectors."""
 
 
 def svm_step(params: Mapping[str, Any], rows: Any, labels: Any, **svc: Any) -> dict[str, Array]:
-    """Return one site's contribution to a round, to be sent as ``params``.
+    """Return one site's contribution to a round, to send as ``params``.
 
-    The site trains on its own rows and the support vectors that it received. With rows of a single class, and as long
-    as it has received none of another, it has no support vectors to send.
+    The site trains on its own rows and the received support vectors. If these all have the same label, it sends no
+    support vectors.
 
     Args:
-        params: the model as received.
+        params: the received model.
         rows: (n, d); n may be 0.
         labels: (n,), numbers.
-        svc: what the recipe says about the machine: ``**flare.get_config()["svc"]``.
+        svc: the recipe's settings of the machine, ``**flare.get_config()["svc"]``.
     Returns:
         ``support_x`` (m, d), float64, and ``support_y`` (m,).
     Raises:
-        ValueError: rows are no table of finite numbers.
-        ModelError: labels do not fit the rows, or are no numbers.
-        ShapeMismatchError: rows have another number of features than the support vectors received.
+        ValueError: rows are not a table of finite numbers.
+        ModelError: labels do not fit the rows, or are not numbers.
+        ShapeMismatchError: rows and received support vectors have different numbers of features.
     """
     table: Array = check_array(rows, dtype=np.float64, ensure_min_samples=0)
     own = np.asarray(labels)
     if own.shape != table.shape[:1] or own.dtype.kind not in "iubf":
         raise ModelError(
-            f"labels are {own.dtype} of shape {own.shape} for {len(table)} rows; give one number a row, text does not"
-            " travel"
+            f"labels are {own.dtype} of shape {own.shape} for {len(table)} rows; give one number per row, not text"
         )
-    table, own = _merged([("this site", table, own), *_received(params)])
+    table, own = _merge([("this site", table, own), *_received_part(params)])
     if len(np.unique(own)) < 2:
         return {"support_x": table[:0], "support_y": own[:0]}
     support = svm_of({"support_x": table, "support_y": own}, **svc).support_
@@ -61,21 +60,21 @@ def svm_step(params: Mapping[str, Any], rows: Any, labels: Any, **svc: Any) -> d
 
 
 def svm_of(params: Mapping[str, Any], **svc: Any) -> SVC:
-    """Return the machine that the support vectors of a model amount to, ready to predict.
+    """Return a machine trained on the support vectors of a model, ready to predict.
 
     Args:
-        params: ``run.load_model()``, or the model that a script received.
+        params: ``run.load_model()``, or the params that a script received.
         svc: the recipe's ``kernel``, ``C`` and ``gamma``.
     """
     return SVC(**{"gamma": "auto", "tol": TOLERANCE} | svc).fit(params["support_x"], params["support_y"])
 
 
 class SupportVectors(SiteArrays):
-    """Train on the support vectors of all sites and those before, and keep the support vectors of that.
+    """Train on the support vectors of all sites and of the previous rounds, and keep the resulting support vectors.
 
-    What one site's machine has not needed is missing only until the others' support vectors show that it matters: each
-    round's machine has at least the margin's cost of the one before, up to that of all rows in one place. A row that
-    several sites have with the same label counts once.
+    A row that one site's machine did not need is missing only until the others' support vectors show that it matters:
+    the objective never falls from round to round, and approaches that of the pooled rows. A row that several sites have
+    with the same label counts once.
 
     Args:
         kernel: ``linear``, ``poly``, ``rbf`` or ``sigmoid``.
@@ -96,11 +95,11 @@ class SupportVectors(SiteArrays):
 
     def _next(self, params: dict[str, Any], sites: Mapping[str, Mapping[str, Array]]) -> dict[str, Any]:
         given = [(site, arrays["support_x"], arrays["support_y"]) for site, arrays in sites.items()]
-        rows, labels = _merged([*_received(params), *given])
+        rows, labels = _merge([*_received_part(params), *given])
         if len(np.unique(labels)) < 2:
             raise ModelError(
                 f"none of the sites ({', '.join(sites)}) has rows of two classes, so none has support vectors to send;"
-                " at least one has to see the classes together"
+                " at least one site needs rows of more than one class"
             )
         support = svm_of(
             {"support_x": rows, "support_y": labels}, kernel=self.kernel, C=self.C, gamma=self.gamma
@@ -111,14 +110,14 @@ class SupportVectors(SiteArrays):
 Part = tuple[str, Array, Array]
 
 
-def _received(params: Mapping[str, Any]) -> list[Part]:
+def _received_part(params: Mapping[str, Any]) -> list[Part]:
     if "support_x" not in params:
         return []
     return [("the model", np.asarray(params["support_x"]), np.asarray(params["support_y"]))]
 
 
-def _merged(parts: Iterable[Part]) -> tuple[Array, Array]:
-    """Rows and labels of all parts, each pair once, in an order that does not depend on that of the parts.
+def _merge(parts: Iterable[Part]) -> tuple[Array, Array]:
+    """Return the distinct rows of all parts with their labels, in an order independent of the order of the parts.
 
     Raises:
         ShapeMismatchError: names the first part that does not fit the one before it.
@@ -128,8 +127,8 @@ def _merged(parts: Iterable[Part]) -> tuple[Array, Array]:
     for name, table, labels in parts:
         if table.ndim != 2 or table.shape[1] != rows.shape[1] or labels.shape != table.shape[:1]:
             raise ShapeMismatchError(
-                f"{name} has rows of shape {table.shape} and labels of shape {labels.shape}, {first} has rows of shape"
-                f" {rows.shape}; all need the same features"
+                f"{name} has rows of shape {table.shape} and labels of shape {labels.shape}, but {first} has rows of"
+                f" shape {rows.shape}; all need the same features"
             )
     labels = np.concatenate([labels for _, _, labels in parts])
     table = np.concatenate([table for _, table, _ in parts])
@@ -142,9 +141,9 @@ class SVMFedAvgRecipe(ServerRecipe):
     """A support vector machine trained on the support vectors of all sites, which are rows of their data.
 
     Scripts send ``svm_step(model.params, rows, labels, **flare.get_config()["svc"])``, and
-    ``svm_of(run.load_model(), ...)`` is the machine. After one round it is trained on the support vectors that each
-    site found alone; with more rounds it approaches the machine trained on all rows in one place. ``initial_model`` is
-    a dict with ``support_x`` and ``support_y``, and may be left out. Takes the arguments of ``FedAvgRecipe`` too,
+    ``svm_of(run.load_model(), ...)`` returns the machine. After one round it is trained on the support vectors that
+    each site found alone; with more rounds it approaches a machine trained on the pooled rows. ``initial_model`` is a
+    dict with ``support_x`` and ``support_y``, and may be omitted. Also accepts the arguments of ``FedAvgRecipe``,
     except those for weights, aggregation and ``quorum``.
 
     Args:
@@ -170,32 +169,32 @@ class SVMFedAvgRecipe(ServerRecipe):
 
     def _check(self) -> None:
         if self.kernel not in KERNELS:
-            raise RecipeError(f"kernel is {self.kernel!r}; known are {', '.join(KERNELS)}")
-        self.C = _checked_positive(self.C, "C", "")
+            raise RecipeError(f"kernel is {self.kernel!r}; choose one of {', '.join(KERNELS)}")
+        self.C = _check_positive(self.C, "C", "")
         if self.gamma != "auto":
-            self.gamma = _checked_positive(self.gamma, "gamma", ", or 'auto'")
+            self.gamma = _check_positive(self.gamma, "gamma", ", or 'auto'")
         super()._check()
 
     def _read_model(self, model: Any) -> Any:
         return {} if model is None and self.initial_ckpt is None else model
 
-    def _checked_params(self, params: dict[str, Any]) -> dict[str, Any]:
+    def _check_params(self, params: dict[str, Any]) -> dict[str, Any]:
         if params:
             check_shape(params, "support_x", (None, None))
             check_shape(params, "support_y", (len(params["support_x"]),))
         return params
 
-    def _machine(self) -> dict[str, Any]:
+    def _svc_arguments(self) -> dict[str, Any]:
         return {"kernel": self.kernel, "C": self.C, "gamma": self.gamma}
 
     def _script_config(self) -> dict[str, Any]:
-        return {"svc": self._machine()}
+        return {"svc": self._svc_arguments()}
 
-    def _server_side(self) -> Component:
-        return Component("flare_recipes_sklearn.svm.SupportVectors", self._machine())
+    def _aggregator(self) -> Component:
+        return Component("flare_recipes_sklearn.svm.SupportVectors", self._svc_arguments())
 
 
-def _checked_positive(value: Any, name: str, otherwise: str) -> float:
+def _check_positive(value: Any, name: str, alternative: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise RecipeError(f"{name} is {value!r}; give a number above 0{otherwise}")
+        raise RecipeError(f"{name} is {value!r}; give a number above 0{alternative}")
     return float(value)

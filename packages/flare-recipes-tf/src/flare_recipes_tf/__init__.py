@@ -1,4 +1,4 @@
-"""Recipes for Keras models on TensorFlow, and what training scripts of such models need."""
+"""Recipes for Keras models on TensorFlow, and helpers for their training scripts."""
 
 from flare_recipes_tf.backend import BackendError
 from flare_recipes_tf.fedprox import ProximalLoss, proximal_loss

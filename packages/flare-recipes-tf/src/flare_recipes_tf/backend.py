@@ -1,4 +1,4 @@
-"""Keras with TensorFlow under it: looked for once, before any other module of this package imports Keras."""
+"""A check that Keras runs on TensorFlow, made before any other module of this package imports Keras."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["BackendError"]
 
 
 class BackendError(FlareError, ImportError):
-    """Keras cannot be used here, or runs on another framework than TensorFlow."""
+    """Keras is unusable, or runs on a framework other than TensorFlow."""
 
 
 try:
@@ -17,12 +17,12 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "tensorflow":
         raise
     raise BackendError(
-        "Keras finds no TensorFlow. Its two wheels exclude each other, so choose one: pip install"
-        " 'flare-recipes-tf[cpu]', or 'flare-recipes-tf[tensorflow]' where there is a GPU"
+        "Keras cannot find TensorFlow. Its two wheels exclude each other, so install one: pip install"
+        " 'flare-recipes-tf[cpu]', or 'flare-recipes-tf[tensorflow]' on a machine with a GPU"
     ) from error
 
 if keras.backend.backend() != "tensorflow":
     raise BackendError(
-        f"Keras runs on {keras.backend.backend()} here, flare_recipes_tf on TensorFlow; set the environment variable"
-        " KERAS_BACKEND=tensorflow, or 'backend' in ~/.keras/keras.json, before anything imports Keras"
+        f"Keras runs on {keras.backend.backend()}, but flare_recipes_tf needs TensorFlow; set the environment variable"
+        " KERAS_BACKEND=tensorflow, or 'backend' in ~/.keras/keras.json, before Keras is imported"
     )

@@ -1,4 +1,4 @@
-"""FedProx: local training that is held near the global model.
+"""FedProx: a loss that keeps a site's model near the global model.
 
 Source: Li et al. 2020, arXiv:1812.06127, equation 2.
 """
@@ -19,38 +19,39 @@ __all__ = ["ProximalLoss", "proximal_loss"]
 
 
 def proximal_loss(model: keras.Model, params: Mapping[str, Any], mu: float) -> Any:
-    """Return ``mu / 2 * ||w - w_global||^2``, to be added to the loss of a training loop of one's own.
+    """Return ``mu / 2 * ||w - w_global||^2``, to add to the loss of a custom training loop.
 
-    The sum runs over the variables that are trained, in float32 at least. In a function that TensorFlow has compiled
-    (``tf.function``), arrays are constants of the moment it was compiled; :class:`ProximalLoss` follows the rounds.
+    The sum runs over the trainable variables, in at least float32. A function compiled with ``tf.function`` would treat
+    ``params`` as constants of the first round; use :class:`ProximalLoss` there.
 
     Args:
-        model: whose variables are ``w``; gradients go to them.
-        params: the global model as received; key to array.
-        mu: strength from 0; 0 is FedAvg.
+        model: the model with the variables ``w``, which receive gradients.
+        params: the received global model; key to array.
+        mu: strength of the term, at least 0; 0 is plain federated averaging.
     Returns:
         A scalar tensor.
     Raises:
-        ModelError: ``mu`` is no number from 0, the model is not built, a key is missing or has another shape.
+        ModelError: ``mu`` is not a finite number of at least 0, the model is not built, a key is missing or has
+            another shape.
     Source: Li et al. 2020, arXiv:1812.06127, equation 2.
     """
     own = trainable_variables(model)
     check_values(params, own, source="params")
-    return _proximal(list(own.values()), [params[key] for key in own], _checked(mu))
+    return _proximal(list(own.values()), [params[key] for key in own], _check_mu(mu))
 
 
 class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no types
-    """A loss with FedProx's proximal term added, for ``model.fit`` and for training loops of one's own.
+    """A loss with FedProx's proximal term added, for ``model.fit`` and custom training loops.
 
-    Call :meth:`start` with each global model; before the first, there is nothing to stay near to. A model with several
-    outputs gets it for one of them.
+    Call :meth:`start` with each global model; before the first call, the term is 0. For a model with several outputs,
+    use it for one of them only.
 
     Args:
         loss: the loss without the term; a ``keras.losses.Loss``.
-        model: the model that is trained, built.
-        mu: strength from 0; 0 is FedAvg.
+        model: the model being trained; it must be built.
+        mu: strength of the term, at least 0; 0 is plain federated averaging.
     Raises:
-        ModelError: an argument is unusable.
+        ModelError: ``loss`` or ``mu`` is invalid, or the model is not built.
     Example:
         loss = ProximalLoss(keras.losses.MeanSquaredError(), model, mu=0.1)
         model.compile(optimizer="sgd", loss=loss)
@@ -68,7 +69,7 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no typ
             raise ModelError(f"loss is {loss!r}; give an object such as keras.losses.MeanSquaredError()")
         super().__init__(name=loss.name)
         self._loss = loss
-        self._mu = _checked(mu)
+        self._mu = _check_mu(mu)
         self._own = trainable_variables(model)
         self._reference = [
             keras.Variable(value_of(variable), dtype=variable.dtype, trainable=False) for variable in self._own.values()
@@ -76,10 +77,10 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no typ
         self._strength = keras.Variable(0.0, dtype="float32", trainable=False)
 
     def start(self, received: FLModel) -> None:
-        """Stay near to the global model that was received, from now on.
+        """Make the received global model the reference of the term.
 
         Raises:
-            ModelError: it has no params, a key is missing or has another shape; names it.
+            ModelError: a key is missing or has another shape; names the key.
         """
         params = received.params or {}
         check_values(params, self._own, source="params")
@@ -88,7 +89,7 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no typ
         self._strength.assign(self._mu)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The loss of a batch, reduced as ``loss`` does, and the term."""
+        """Return the batch's loss, reduced as by ``loss``, plus the term."""
         return self._loss(y_true, y_pred, sample_weight) + _proximal(
             list(self._own.values()), self._reference, self._strength
         )
@@ -104,7 +105,7 @@ def _wide(value: Any) -> Any:
     return ops.cast(tensor, "float32") if keras.backend.standardize_dtype(tensor.dtype) != "float64" else tensor
 
 
-def _checked(mu: float) -> float:
+def _check_mu(mu: float) -> float:
     if isinstance(mu, bool) or not isinstance(mu, int | float) or not 0 <= mu < math.inf:
-        raise ModelError(f"mu is {mu!r}; give a number from 0")
+        raise ModelError(f"mu is {mu!r}; give a finite number of at least 0")
     return float(mu)

@@ -1,4 +1,4 @@
-"""What is Keras's of every recipe: the forms of an initial model."""
+"""Initial models that the Keras recipes accept."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from flare_tensor_downloader import write_file
 
 __all__ = ["KerasModel"]
 
-_WANTED = "a keras.Model, or {'class_path': ..., 'args': {...}}"
+_ACCEPTED = "a keras.Model, or {'class_path': ..., 'args': {...}}"
 
 
 class KerasModel(ScriptRecipe):
-    """``initial_model`` is a ``keras.Model`` that is built, or ``{"class_path": "package.module.Class", "args":
-    {...}}``, which describes one; ``initial_ckpt`` is a ``.keras`` file (``safe_mode`` stays on, so code in it is
-    refused), a ``.weights.h5`` file with the ``initial_model`` that it belongs to, or a ``.safetensors`` file. Scripts
-    get numpy arrays by the keys of :mod:`flare_recipes_tf.params`."""
+    """``initial_model`` is a built ``keras.Model``, or the description of one as ``{"class_path":
+    "package.module.Class", "args": {...}}``; ``initial_ckpt`` is a ``.keras`` file (loaded in safe mode, which refuses
+    code), a ``.weights.h5`` file together with its ``initial_model``, or a ``.safetensors`` file. Scripts receive NumPy
+    arrays by the keys of :mod:`flare_recipes_tf.params`."""
 
     framework = "tensorflow"
     persistor = "flare_recipes_tf.KerasPersistor"
@@ -38,7 +38,7 @@ class KerasModel(ScriptRecipe):
         if model is None:
             return None
         if not isinstance(model, keras.Model):
-            raise wrong_model(model, self.public_name(), _WANTED)
+            raise wrong_model(model, self.public_name(), _ACCEPTED)
         try:
             self._trainable = list(trainable_variables(model))
         except ModelError as error:
@@ -47,10 +47,10 @@ class KerasModel(ScriptRecipe):
 
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
         params = get_params(model) if checkpoint is None else read_checkpoint(checkpoint, model)
-        if self._trainable is None:  # a file of arrays does not say what is trained: all but moving statistics
-            self._trainable = [key for key, value in params.items() if not _is_untrained(key, value)]
+        if self._trainable is None:  # a safetensors file does not say which are
+            self._trainable = [key for key, value in params.items() if not _is_statistic(key, value)]
         write_file(target, params)
 
 
-def _is_untrained(key: str, value: np.ndarray[Any, Any]) -> bool:
+def _is_statistic(key: str, value: np.ndarray[Any, Any]) -> bool:
     return value.dtype.kind in "iub" or key.rpartition("/")[2] in ("moving_mean", "moving_variance")

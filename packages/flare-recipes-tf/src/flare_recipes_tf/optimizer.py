@@ -1,4 +1,4 @@
-"""Optimizers of Keras as the server's."""
+"""Keras optimizers for the server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from flare_core.model import Key
 from flare_core.optimizers import Array, ServerOptimizer, framework_optimizer
@@ -16,17 +15,17 @@ __all__ = ["KerasOptimizer"]
 
 
 class KerasOptimizer(ServerOptimizer):
-    """Steps with an optimizer of ``keras.optimizers``, or one of its kind.
+    """A server optimizer that applies a ``keras.optimizers.Optimizer``.
 
     Args:
-        class_path: such as ``keras.optimizers.AdamW``.
-        args: its arguments.
+        class_path: the optimizer's class, such as ``keras.optimizers.AdamW``.
+        args: its keyword arguments.
     """
 
     def __init__(self, class_path: str, args: Mapping[str, Any] | None = None) -> None:
         self.class_path = class_path
         self.args = dict(args or {})
-        # Raises now what would be wrong later.
+        # Fails now rather than in the first round.
         self._optimizer = framework_optimizer(class_path, keras.optimizers.Optimizer, self.args)
         self.is_adaptive = not isinstance(self._optimizer, keras.optimizers.SGD)
         self._variables: dict[Key, keras.Variable] = {}
@@ -41,7 +40,7 @@ class KerasOptimizer(ServerOptimizer):
             for name, value in (self._restored or {}).items():
                 self._optimizer.variables[int(name)].assign(value)
         for key, variable in self._variables.items():
-            variable.assign(params[key])  # what the optimizer has made, unless a round was given up
+            variable.assign(params[key])  # differ only if a round was abandoned after the step
         rate = float(self._optimizer.learning_rate)
         self._optimizer.learning_rate = rate * scale
         self._optimizer.apply([gradients[key] for key in self._variables], list(self._variables.values()))
@@ -51,8 +50,7 @@ class KerasOptimizer(ServerOptimizer):
     def state(self) -> Mapping[str, Any]:
         if not self._variables:
             return {}
-        values = {str(index): value_of(each) for index, each in enumerate(self._optimizer.variables)}
-        return {"variables": {name: np.array(value) for name, value in values.items()}}
+        return {"variables": {str(index): value_of(each) for index, each in enumerate(self._optimizer.variables)}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._restored = state.get("variables")

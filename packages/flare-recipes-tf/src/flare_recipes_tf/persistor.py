@@ -1,4 +1,4 @@
-"""Checkpoints of Keras models: besides safetensors, weights that a model takes without Flare."""
+"""Checkpoints of Keras models, as safetensors and as ``.npz`` files for use without Flare."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ __all__ = ["KerasPersistor"]
 
 
 class KerasPersistor(SafetensorsPersistor):
-    """Reads the initial model from the job's code and writes ``.npz`` files beside the checkpoints.
+    """A persistor that reads the initial model from the job's code and writes ``.npz`` files beside the checkpoints.
 
-    A checkpoint holds weights, not the class that they belong to, so it cannot become a ``.keras`` file. The arrays are
-    in the order of ``model.get_weights()``::
+    A checkpoint holds weights but not the model's class, so it cannot become a ``.keras`` file. The arrays are in the
+    order of ``model.get_weights()``::
 
         model.set_weights(list(np.load("global_model.npz").values()))
 
     Args:
-        initial: the safetensors file's place in the job's code; None starts without params.
+        initial: path of the safetensors file within the job's code; None starts without params.
     """
 
     def export(self, checkpoint: Path) -> None:
-        """Write the ``.npz`` file beside the safetensors file; it is the whole new one or the whole old one."""
+        """Write the ``.npz`` file beside the safetensors file, replacing an older one atomically."""
         params = read_file(checkpoint)
         target = checkpoint.with_suffix(".npz")
         partial = target.with_name(f".{target.name}.partial")
-        arrays: dict[str, Any] = {key: _known_to_numpy(params[key]) for key in sorted(params, key=_place)}
+        arrays: dict[str, Any] = {key: _to_numpy_dtype(params[key]) for key in sorted(params, key=_index)}
         with partial.open("wb") as file:
             np.savez(file, **arrays)
         partial.replace(target)
 
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return arrays that may be changed, for :func:`flare_recipes_tf.set_params`."""
-        return {key: np.array(params[key]) for key in sorted(params, key=_place)}
+        """Return writable arrays for :func:`flare_recipes_tf.set_params`."""
+        return {key: np.array(params[key]) for key in sorted(params, key=_index)}
 
 
-def _place(key: str) -> int:
+def _index(key: str) -> int:
     return int(key.partition("/")[0])
 
 
-def _known_to_numpy(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The array, or its float32 form if its dtype is an addition to numpy's (bfloat16), which its files cannot hold."""
+def _to_numpy_dtype(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Convert dtypes that NumPy's files cannot hold, such as bfloat16, to float32."""
     return array.astype(np.float32) if array.dtype.kind == "V" else array

@@ -1,4 +1,4 @@
-"""The recipes: each algorithm for Keras models."""
+"""One recipe class for each algorithm, for Keras models."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CyclicRecipe(KerasModel, BaseCyclicRecipe):
 
 
 class CrossSiteEvalRecipe(KerasModel, BaseCrossSiteEvalRecipe):
-    """Evaluation of a Keras model, and of every site's, at every site."""
+    """Evaluation of a Keras model and of every site's model at every site."""
 
 
 class FedEvalRecipe(KerasModel, BaseFedEvalRecipe):

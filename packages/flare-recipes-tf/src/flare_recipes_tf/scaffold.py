@@ -1,4 +1,4 @@
-"""SCAFFOLD at a site: gradients corrected for the drift between the sites.
+"""The client side of SCAFFOLD, which corrects gradients for the drift between sites with different data.
 
 Source: Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1 with option II.
 """
@@ -27,16 +27,16 @@ FILE = "scaffold.safetensors"
 
 
 class Scaffold:
-    """The site's part of SCAFFOLD, around a training loop with plain stochastic gradient descent.
+    """A site's control variates, for a training loop with plain stochastic gradient descent.
 
-    The server's control variate ``c`` comes in ``received.optimizer_params``; the site's own, ``c_i``, is kept in a
-    file of the working folder, so that a script that is started again goes on with it. The file holds ``c_i`` before
-    and after the last round that was finished: a round that is done again begins with the one it began with, as does
-    one after rounds whose replies the server has not used, as they came too late.
+    The server's control variate ``c`` arrives in ``received.optimizer_params``. The site's own, ``c_i``, is saved in a
+    file, so a restarted script resumes with it. The file holds ``c_i`` before and after the last finished round: a
+    repeated round starts from the same ``c_i`` as the first attempt, and rounds whose replies arrived too late for the
+    server to use are undone.
 
     Args:
-        model: the model that is trained, built. What is frozen later still counts as trained.
-        folder: where the file is kept; the working folder at this moment if left out.
+        model: the model being trained; it must be built. Variables frozen later still count as trainable.
+        folder: folder of the file; by default the current working folder.
     Raises:
         ModelError: the model is not built.
     Example:
@@ -61,7 +61,9 @@ class Scaffold:
             keras.Variable(ops.zeros(variable.shape, variable.dtype), dtype=variable.dtype, trainable=False)
             for variable in self._variables.values()
         ]
-        self._corrected = keras.Variable(0, dtype="int32", trainable=False)  # how often; counts in tf.function, too
+        self._corrected = keras.Variable(
+            0, dtype="int32", trainable=False
+        )  # calls of correct(); a Variable, to count in tf.function too
         self._file = Path(folder or Path.cwd()).absolute() / FILE
         self._round: int | None = None
         self._received: dict[str, Array] = {}
@@ -69,18 +71,18 @@ class Scaffold:
         self._server: dict[str, Array] = {}
 
     def start(self, received: FLModel) -> None:
-        """Begin a round: take the global model and ``c`` from what was received, and ``c_i`` from the file.
+        """Begin a round with the received global model and ``c``, and with ``c_i`` from the file.
 
-        Without control variates, as in the first round, ``c`` is zero. The model's own variables are not touched.
+        Missing control variates, as in the first round, count as zero. The model's variables are not changed.
 
         Raises:
             ModelError: a key, the params or the round is missing, or the file is of a later round; names it.
-            ShapeMismatchError: names the key and both shapes.
+            ShapeMismatchError: the shapes of a key differ; names the key and both shapes.
         """
         if received.params is None or received.current_round is None:
             raise ModelError("start needs the model that flare.receive() returned, with its params and its round")
         self._received = self._read(received.params, "params")
-        self._own = self._read(self._kept(received), str(self._file))
+        self._own = self._read(self._load_own(received), str(self._file))
         self._server = self._read(received.optimizer_params or None, "optimizer_params")
         self._round = received.current_round
         for key, correction in zip(self._variables, self._corrections, strict=True):
@@ -91,11 +93,11 @@ class Scaffold:
         """Return ``g - c_i + c`` for each gradient, once for each step of the optimizer; also inside ``tf.function``.
 
         Args:
-            gradients: in the order of ``model.trainable_variables``; None, for a variable that had no part in the
-                loss, is a gradient of zero.
+            gradients: in the order of ``model.trainable_variables``; None, for a variable that the loss does not
+                depend on, counts as zero.
         Raises:
-            ClientApiError: no round was begun.
-            ModelError: there are more or fewer gradients than variables.
+            ClientApiError: :meth:`start` was not called in this round.
+            ModelError: the numbers of gradients and variables differ.
         """
         self._check_started("correct")
         if len(gradients) != len(self._corrections):
@@ -110,20 +112,21 @@ class Scaffold:
         ]
 
     def finish(self, steps: int, learning_rate: float) -> dict[str, Array]:
-        """End the round after its last step: keep the new ``c_i``, and return its difference to the old one.
+        """End the round after its last step: save the new ``c_i`` and return its change.
 
         With ``x`` the global model, ``y_i`` the model as it is now, and ``K`` steps of size ``eta``, the new ``c_i`` is
         ``c_i - c + (x - y_i) / (K * eta)``.
 
         Args:
-            steps: how often the optimizer was applied in this round, from 1.
-            learning_rate: its step size; the mean of all steps if it changed. Momentum and adaptive steps are not what
-                the formula is for.
+            steps: number of optimizer steps in this round, at least 1.
+            learning_rate: the optimizer's learning rate; if it changed, the mean over the steps. The formula assumes
+                an optimizer without momentum or adaptive steps.
         Returns:
-            Key to array, float32 at least: the ``optimizer_params`` to send.
+            The ``optimizer_params`` to send: key to array, at least float32.
         Raises:
-            ClientApiError: no round was begun, or :meth:`correct` was not called once for each step.
-            ModelError: an argument is no positive number.
+            ClientApiError: :meth:`start` was not called in this round, or :meth:`correct` was not called once for each
+                step.
+            ModelError: an argument is not a positive number.
         """
         self._check_started("finish")
         _check_positive(steps, "steps")
@@ -131,8 +134,7 @@ class Scaffold:
         corrected = int(self._corrected.numpy())
         if corrected != steps:
             raise ClientApiError(
-                f"correct() was called {corrected} times for {steps} steps; have it correct the gradients of each step,"
-                " once"
+                f"correct() was called {corrected} times for {steps} steps; call it once for the gradients of each step"
             )
         distance = steps * learning_rate
         differences = {
@@ -144,32 +146,31 @@ class Scaffold:
         self._round = None
         return differences
 
-    def _kept(self, received: FLModel) -> Mapping[str, Any] | None:
+    def _load_own(self, received: FLModel) -> Mapping[str, Any] | None:
         if not self._file.is_file():
             return None
         round_ = received.current_round or 0
-        unused_since = received.meta.get(MetaKey.NOT_USED_SINCE)
-        kept = read_file(self._file)
-        last = int(kept["round"])
+        saved = read_file(self._file)
+        last = int(saved["round"])
         if last > round_:
             raise ModelError(
-                f"{self._file} is of round {last}, but round {round_} begins; it belongs to another run: remove it, or"
-                " give Scaffold another folder"
+                f"{self._file} is of round {last}, but round {round_} begins, so it belongs to another run; remove it,"
+                " or give Scaffold another folder"
             )
-        limit = round_ if unused_since is None else unused_since
-        before_or_after: Mapping[str, Any] = kept["before" if last >= limit else "after"]
-        return before_or_after
+        limit = received.meta.get(MetaKey.NOT_USED_SINCE, round_)
+        own: Mapping[str, Any] = saved["before" if last >= limit else "after"]
+        return own
 
     def _read(self, values: Mapping[str, Any] | None, source: str) -> dict[str, Array]:
-        """Copies of the values of the variables that are trained; zeros if there are none at all."""
+        """Return copies of the values of the trainable variables, or zeros if ``values`` is None."""
         if values is None:
             return {key: np.zeros(variable.shape, np.float32) for key, variable in self._variables.items()}
         check_values(values, self._variables, source=source)
         return {key: _wide(np.array(values[key])) for key in self._variables}
 
-    def _check_started(self, what: str) -> None:
+    def _check_started(self, method: str) -> None:
         if self._round is None:
-            raise ClientApiError(f"{what} without a round; call start(received) at the beginning of each")
+            raise ClientApiError(f"{method}() outside a round; call start(received) first, and finish() once")
 
 
 def _wide(array: Array) -> Array:

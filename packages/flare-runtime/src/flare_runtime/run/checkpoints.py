@@ -101,7 +101,7 @@ class Checkpoints:
             return FLModel(params=read_file(path)) if path.is_file() else FLModel()
         if self._initial is None:
             return FLModel()
-        model = FLModel(params=read_file(self._initial))  # page by page, when it is touched
+        model = FLModel(params=read_file(self._initial))  # mapped into memory, and read where it is used
         with self._condition:
             self._current, self._current_file = model, self._initial
             self._pending["global"] = self._initial

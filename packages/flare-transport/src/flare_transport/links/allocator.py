@@ -1,9 +1,9 @@
-"""How the C library keeps memory that chunks have used.
+"""Settings of the C library's allocator for processes with gRPC links.
 
-gRPC copies each chunk of a link into new memory a few times. The C library would get that from the system, page by
-page, and give it back at once, which takes longer than the copying. It is told to keep a little instead. But it gives
-back only what lies at the end of its memory, and a small object that was made while much was under way can lie behind
-all of it; so when a link has ended it is told to give back what lies between, too.
+gRPC copies each chunk of a link into new memory a few times. By default the GNU C library requests that memory from the
+system and returns it at once, which takes longer than the copying; so it is told to keep a little. It then returns only
+what lies at the end of its memory, and one small object there can hold back everything before it; so it is told to
+return all unused memory when a link has ended.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _KEPT_BYTES = 1 << 24
 
 @functools.cache
 def keep_chunk_memory() -> None:
-    """Have the allocator reuse memory of up to 4 MiB a piece, and keep up to 16 MiB of it; only the GNU C library."""
+    """Let the allocator reuse blocks of up to 4 MiB, and keep up to 16 MiB of them; only with the GNU C library."""
     _set({_M_MMAP_THRESHOLD: _FROM_SYSTEM_BYTES, _M_TRIM_THRESHOLD: _KEPT_BYTES})
 
 
 def give_back_memory() -> None:
-    """Have the allocator give what it does not use back to the system, in some milliseconds; only the GNU C library."""
+    """Return unused memory to the system, which takes some milliseconds; only with the GNU C library."""
     malloc_trim = _function("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)

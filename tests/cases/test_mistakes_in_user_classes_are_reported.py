@@ -1,4 +1,4 @@
-"""A class of the user's that returns nothing, or raises, is named with the place where it works."""
+"""A user's class that returns nothing, or raises, is named with the place where it runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Forgets(Filter):
 
 
 class ReturnsParams(Filter):
-    """Returns something else than a model."""
+    """Returns something other than a model."""
 
     def process(self, model, context):
         return model.params
 
 
 class RaisesKey(Filter):
-    """Looks for a key that is not there."""
+    """Looks up a missing key."""
 
     def process(self, model, context):
         return {}["w"]
@@ -111,10 +111,10 @@ def test_an_aggregator_without_a_result_is_named(project):
     )
 
 
-def test_what_the_servers_own_code_raises_is_told_with_its_place_and_its_traceback(project):
+def test_an_error_in_the_servers_own_code_is_reported_with_its_place_and_traceback(project):
     said = failure(project, project.recipe(evaluator=Divides()))
     assert said.startswith(
-        "KeyError: 'acc', in Divides.evaluate at the server (test_mistakes_in_own_classes_are_named.py,"
+        "KeyError: 'acc', in Divides.evaluate at the server (test_mistakes_in_user_classes_are_reported.py,"
     )
     assert 'return {"accuracy": {}["acc"]}' in said
     recipe = project.recipe()
@@ -124,13 +124,13 @@ def test_what_the_servers_own_code_raises_is_told_with_its_place_and_its_traceba
     assert list_runs(project.folder / "runs")[0].error.startswith("ValueError: no such column, in RaisesLater.look")
 
 
-def test_a_filter_of_the_servers_that_raises_comes_with_its_traceback(project):
+def test_an_error_in_a_server_filter_is_reported_with_its_traceback(project):
     recipe = project.recipe()
     recipe.add_server_input_filter(RaisesKey())
     assert 'return {}["w"]' in failure(project, recipe)
 
 
-def test_an_observer_that_cannot_begin_ends_the_run_and_nobody_waits(project):
+def test_an_observer_that_cannot_start_ends_the_run_and_nothing_waits(project):
     recipe = project.recipe()
     recipe.add_server_component("watch", RaisesAtOnce())
     with pytest.raises(JobError, match="the observer RaisesAtOnce at the server raised ValueError: no such table"):
@@ -140,7 +140,7 @@ def test_an_observer_that_cannot_begin_ends_the_run_and_nobody_waits(project):
     assert "RaisesAtOnce" in found.error
 
 
-def test_an_observer_that_cannot_begin_at_a_site_is_named_and_not_the_script(project):
+def test_an_observer_that_cannot_start_at_a_site_is_named_and_not_the_script(project):
     recipe = project.recipe()
     recipe.add_client_component("watch", RaisesAtOnce(), clients=["site-2"])
     said = failure(project, recipe)

@@ -69,11 +69,11 @@ def test_the_summary_warns_of_it(project, metrics, arguments, message):
         ("None", {"clients_per_round": 2, "quorum": 2, "key_metric": None}),
     ],
 )
-def test_and_of_nothing_else(project, metrics, arguments):
+def test_the_summary_warns_of_nothing_else(project, metrics, arguments):
     assert run_with(project, metrics, num_rounds=2, **arguments).summary()["warnings"] == []
 
 
-def test_an_exclusion_of_everything_ends_the_run_before_anybody_trains(project):
+def test_excluding_everything_ends_the_run_before_training(project):
     run = run_with(project, exclude_vars=".*key")
     with pytest.raises(JobFailed, match="excludes all 1 keys of the model"):
         run.get_result()
@@ -102,19 +102,19 @@ def test_an_exclusion_of_everything_ends_the_run_before_anybody_trains(project):
         ),
     ],
 )
-def test_what_could_never_work_is_refused_when_the_recipe_is_made(project, arguments, message):
+def test_impossible_settings_are_refused_when_the_recipe_is_created(project, arguments, message):
     with pytest.raises(Exception, match=message):
         project.recipe(**arguments)
 
 
 @pytest.mark.parametrize("name", ["num_rounds", "initial_model", "train_args", "key_metric", "num_round"])
-def test_an_argument_cannot_be_changed_when_the_recipe_is_made(project, name):
+def test_an_argument_cannot_be_changed_after_the_recipe_is_created(project, name):
     recipe = project.recipe()
     with pytest.raises(RecipeError, match=f"{name} cannot be set on a FedAvgRecipe"):
         setattr(recipe, name, 4)
 
 
-def test_a_subclass_changes_a_default_or_is_told_how(project):
+def test_a_subclass_changes_a_default_or_an_error_says_how(project):
     class Plain(FedAvgRecipe):
         num_rounds = 3
 
@@ -148,7 +148,7 @@ def test_a_filter_for_a_task_that_is_never_given_is_refused(project, add):
         recipe.execute(project.env())
 
 
-def test_what_happens_to_an_argument_later_does_not_change_the_recipe(project):
+def test_changing_an_argument_later_does_not_change_the_recipe(project):
     mean, scaled, settings = WeightedMean(site_weights={"site-1": 3.0}), Scaled(1.0), {"lr": {"first": 1}}
     recipe = project.recipe(
         ADD.replace("{metrics}", '{"lr": flare.get_config().get("lr", {}).get("first", 0)}'),
@@ -171,7 +171,7 @@ AGGREGATOR = """
 """
 
 
-def test_a_module_that_was_edited_between_two_runs_of_a_process_is_not_used_as_it_was(project, monkeypatch):
+def test_a_module_edited_between_two_runs_of_a_process_is_not_used_in_its_old_version(project, monkeypatch):
     monkeypatch.syspath_prepend(project.folder)
 
     def run(weight):
@@ -182,6 +182,6 @@ def test_a_module_that_was_edited_between_two_runs_of_a_process_is_not_used_as_i
 
     assert run(1.0) == [1.5, 1.5]
     with pytest.raises(RecipeError, match=r"my_aggregator\.py was changed after this process had imported it"):
-        run(3)  # a file of another size, or Python may reload the bytecode of the one before
+        run(3)  # a file of another size, or Python may reuse the old bytecode
     importlib.reload(sys.modules["my_aggregator"])
     assert run(3) == [1.25, 1.25]

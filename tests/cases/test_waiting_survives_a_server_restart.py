@@ -1,4 +1,4 @@
-"""Who waits for a job goes on when the server is started again, says so meanwhile, and ends if it can never be told."""
+"""Waiting for a job survives a server restart, reports it meanwhile, and ends if no answer can ever come."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HELD = """
 
 
 class Waiting:
-    """A thread that waits for something, and what it has been told by then."""
+    """A thread that waits for something, and the messages it has received."""
 
     def __init__(self, admin: Admin, wait) -> None:
         self.told: list[str] = []
@@ -62,7 +62,7 @@ class Waiting:
 
 @pytest.fixture
 def held(hospital):
-    """A federation with a job that is held in its second round, until the event is set."""
+    """A federation with a job that is held in its second round until the event is set."""
     place = hospital()
     go_on, is_held = threading.Event(), threading.Event()
 
@@ -78,7 +78,7 @@ def held(hospital):
     go_on.set()
 
 
-def test_a_wait_goes_on_when_the_server_is_killed_and_started_again(held):
+def test_a_wait_continues_after_the_server_is_killed_and_restarted(held):
     place, id_, go_on = held
     with place.admin() as admin:
         waiting = Waiting(admin, lambda each: each.wait(id_))
@@ -94,7 +94,7 @@ def test_a_wait_goes_on_when_the_server_is_killed_and_started_again(held):
     assert waiting.told[-1] == "the server of the project poc is back"
 
 
-def test_a_wait_goes_on_when_the_server_is_stopped_and_started_again(held):
+def test_a_wait_continues_after_the_server_is_stopped_and_restarted(held):
     place, id_, go_on = held
     with place.admin() as admin:
         waiting = Waiting(admin, lambda each: each.wait(id_))
@@ -107,7 +107,7 @@ def test_a_wait_goes_on_when_the_server_is_stopped_and_started_again(held):
         assert log.end().problems == []
 
 
-def test_a_result_is_waited_for_across_a_restart(held, tmp_path):
+def test_waiting_for_a_result_survives_a_restart(held, tmp_path):
     place, _, go_on = held
     from flare_runtime.run.folder import RunFolder
 
@@ -135,7 +135,7 @@ def test_a_wait_ends_when_the_server_does_not_come_back_in_time(held):
 
 @contextmanager
 def without_its_jobs(place):
-    """Within the block, the server's database cannot say anything about jobs."""
+    """Make the server's database unable to answer about jobs within the block."""
     (path,) = place.kit("server").glob("state/*.db")
     with closing(sqlite3.connect(path, timeout=30)) as database:
         database.execute("ALTER TABLE jobs RENAME TO away")
@@ -143,7 +143,7 @@ def without_its_jobs(place):
         database.execute("ALTER TABLE away RENAME TO jobs")
 
 
-def test_a_wait_goes_on_when_the_database_can_be_used_again(held):
+def test_a_wait_continues_when_the_database_is_available_again(held):
     place, id_, go_on = held
     with place.admin() as admin:
         with without_its_jobs(place):
@@ -155,7 +155,7 @@ def test_a_wait_goes_on_when_the_database_can_be_used_again(held):
     assert waiting.problems == []
 
 
-def test_a_wait_ends_when_the_database_cannot_be_used_for_too_long(held):
+def test_a_wait_ends_when_the_database_is_unavailable_for_too_long(held):
     place, id_, _ = held
     with place.admin() as admin, without_its_jobs(place):
         admin.patience_s = 1.0
@@ -187,7 +187,7 @@ def test_a_timeout_holds_while_another_thread_waits_for_the_server(held):
         place.restart("server")
 
 
-def test_a_wait_ends_when_the_administrator_was_put_out_meanwhile(held):
+def test_a_wait_ends_when_the_administrator_was_removed_meanwhile(held):
     place, id_, _ = held
     with place.admin() as admin:
         token = admin.invite("second@poc", kind="admin", role="lead")
@@ -216,7 +216,7 @@ def test_a_wait_ends_when_another_projects_server_is_there_instead(held, hospita
     assert "the server does not answer admin any more" in str(problem)
 
 
-def test_the_command_says_what_it_waits_for_and_goes_on(held):
+def test_the_command_reports_what_it_waits_for_and_continues(held):
     place, _, go_on = held
     place.stop("site-2")
     place.wait_disconnected("site-2")

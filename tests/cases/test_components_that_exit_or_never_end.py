@@ -1,4 +1,4 @@
-"""A component of the server's that ends its process fails the run; one that keeps it alive holds up nobody."""
+"""A server component that exits fails the run; one that keeps its process alive blocks nobody."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_sys_exit_in_an_aggregator_fails_the_run(project, env):
 
 
 @pytest.mark.timeout(90)
-def test_a_thread_that_does_not_end_does_not_keep_the_job_from_ending(project):
+def test_a_thread_that_never_ends_does_not_keep_the_job_running(project):
     project.write("client.py", SCRIPT)
     project.write("quits.py", QUITS)
     done = project.python(str(project.write("job.py", JOB)), "PocEnv", "Lingers", timeout=80)

@@ -1,4 +1,4 @@
-"""A site finds what is meant for it and for all, and nothing of what is meant for another site."""
+"""A site receives its own part of a job and the shared part, and nothing meant for another site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A module, its state dict, a checkpoint of it: runs from each of them are the same, with every server optimizer."""
+"""Runs from a module, its state dict or a checkpoint of it are the same, with every server optimizer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_statistics_are_averaged_whatever_the_form(project, form, optimizer):
     assert found["1.running_var"].tolist() == [1.75**2] * 2
 
 
-def test_a_checkpoint_takes_the_width_of_its_model_and_not_another_kind_of_number(project):
+def test_a_checkpoint_adopts_the_width_of_its_model_but_no_other_kind_of_number(project):
     path = project.folder / "start.npz"
     model = {"w": np.zeros(2, np.float32), "n": np.zeros(2, np.int64)}
     script = project.write("client.py", "")

@@ -1,4 +1,4 @@
-"""Scripts and settings that are unusual and right run to their end, and nobody is warned of them."""
+"""Unusual but valid scripts and settings run to the end without warnings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_with(project, body, **arguments):
         ("negLogLoss", "max"),
     ],
 )
-def test_a_loss_that_is_named_after_a_score_or_is_negated(project, metric, mode):
+def test_a_loss_named_like_a_score_or_negated(project, metric, mode):
     body = TRAIN.format(rest=f', metrics={{"{metric}": 1.0}}')
     assert run_with(project, body, key_metric=metric, key_metric_mode=mode) == []
 
@@ -54,7 +54,7 @@ def test_a_site_without_data_that_says_so(project, transfer):
     assert run_with(project, body, params_transfer_type=transfer) == []
 
 
-def test_a_site_whose_data_come_later_is_looked_at_then(project):
+def test_a_site_whose_data_arrives_later_is_checked_then(project):
     body = """
         steps = model.current_round if number == 2 else 1
         params["numpy_key"] += number == 1
@@ -64,7 +64,7 @@ def test_a_site_whose_data_come_later_is_looked_at_then(project):
     assert text.startswith("site-2: returned the model unchanged in round 1")
 
 
-def test_a_difference_of_a_tiny_model_that_happens_to_be_like_the_model(project):
+def test_a_difference_of_a_tiny_model_that_resembles_the_model(project):
     body = 'flare.send(flare.FLModel(params={"w": np.ones(2)}, params_type="DIFF"))'
     assert run_with(project, body, initial_model={"w": np.ones(2)}) == []
 
@@ -86,14 +86,14 @@ def test_flags_and_counters_that_are_sent_as_numbers(project, dtype, transfer):
     assert run.summary()["warnings"] == []
 
 
-def test_counters_of_different_widths_have_the_range_of_the_model(project):
+def test_counters_of_different_widths_use_the_range_of_the_model(project):
     body = 'flare.send(flare.FLModel(params={"n": np.array(5, np.uint8) if number == 1 else np.array(1001)}))'
     run = project.recipe(LOOP.replace("{body}", body), initial_model={"n": np.array(0), "w": np.ones(2)})
     assert run.execute(project.env()).load_model()["n"] == 503
 
 
 class ByAge(Aggregator):
-    """Weighs with an entry of its own, and takes whole models."""
+    """Weights by its own entry, and expects whole models."""
 
     def __init__(self):
         self.reset()
@@ -116,7 +116,7 @@ class ByAge(Aggregator):
         (CoordinateMedian(), '{"NUM_STEPS_CURRENT_ROUND": 10} if number == 1 else {}'),
     ],
 )
-def test_weights_that_the_aggregator_reads_in_its_own_way(project, aggregator, meta):
+def test_weights_with_a_meaning_of_the_aggregators_own(project, aggregator, meta):
     assert run_with(project, TRAIN.format(rest=f", meta={meta}"), aggregator=aggregator) == []
 
 
@@ -132,7 +132,7 @@ def test_a_received_model_that_is_sent_back_with_metrics_alone(project):
     assert (summary["warnings"], summary["metrics"]) == ([], {"accuracy": 0.5})
 
 
-def test_a_metric_that_is_no_number_is_warned_of_once_not_in_every_round_of_every_site(project):
+def test_a_non_numeric_metric_produces_one_warning_not_one_per_round_and_site(project):
     body = TRAIN.format(rest=', metrics={"accuracy": 0.5, "confusion": [[model.current_round, 2], [3, 4]]}')
     (text,) = run_with(project, body, num_rounds=3)
     assert text.startswith("site-1: metric 'confusion' is a list, not a number")
@@ -151,7 +151,7 @@ def test_a_site_that_lies_about_its_metrics_does_not_choose_the_best_model_of_a_
     assert best == {"round": 2, "value": pytest.approx(0.2)}
 
 
-def test_settings_of_a_swarm_that_have_no_effect_are_named_as_those_of_other_recipes(project):
+def test_settings_without_effect_in_a_swarm_are_named_like_those_of_other_recipes(project):
     recipe = swarm(project, TRAIN.format(rest=""), min_clients=2, num_rounds=1, exclude_vars="head")
     assert recipe.execute(project.env()).summary()["warnings"] == [
         "exclude_vars has 'head', which excludes nothing; the model's keys are numpy_key"

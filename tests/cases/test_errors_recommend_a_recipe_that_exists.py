@@ -22,13 +22,13 @@ TORCH, NUMPY, SKLEARN = torch.nn.Linear(1, 1), {"w": np.ones(1)}, SGDClassifier(
 
 
 def of_package(name: str) -> object:
-    """An object of a class of a package that is not installed."""
+    """Return an object of a class of a package that is not installed."""
     return types.new_class("Model", exec_body=lambda body: body.update(__module__=f"{name}.core"))()
 
 
 @pytest.fixture
 def refusal(tmp_path):
-    """The text of the error for a model."""
+    """Return the text of the error for a model."""
     (tmp_path / "client.py").write_text("")
 
     def text(recipe: type, model: object) -> str:
@@ -75,6 +75,6 @@ def test_a_model_of_another_framework(refusal, recipe, model, remedy):
         assert set(names.split(", ")) == {name for name in module.__all__ if name.endswith("Recipe")}
 
 
-def test_what_is_no_model_is_not_sent_to_the_recipe_that_refuses_it(refusal):
+def test_a_value_that_is_not_a_model_gets_no_recommendation_of_the_same_recipe(refusal):
     optimizer = torch.optim.SGD(TORCH.parameters(), lr=0.1)
     assert "use flare_recipes_pt.FedAvgRecipe" not in refusal(pt_recipes.FedAvgRecipe, optimizer)

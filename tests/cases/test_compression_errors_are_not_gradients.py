@@ -1,4 +1,4 @@
-"""A server's optimizer takes no steps for what a codec has lost of models that no site has changed."""
+"""A server's optimizer takes no steps for a codec's errors in models that no site has changed."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_whole_models_with_coarse_codecs_are_refused_for_adaptive_optimizers(pro
         made(project, optimizer, **settings)
 
 
-def test_an_optimizer_that_is_described_by_its_path_is_named_too(project):
+def test_an_optimizer_given_by_its_path_is_named_too(project):
     with pytest.raises(RecipeError, match=r"flare_core.optimizers.Adam"):
         made(project, ADAPTIVE[0], compression="int8", optimizer_args={"path": ADAPTIVE[0], "args": {}})
 
 
-def test_finer_codecs_are_warned_of(project, caplog):
+def test_finer_codecs_produce_a_warning(project, caplog):
     with caplog.at_level(logging.WARNING):
         made(project, ADAPTIVE[0], compression="bf16")
     assert "give params_transfer_type='DIFF'" in caplog.text
@@ -71,14 +71,14 @@ def test_finer_codecs_are_warned_of(project, caplog):
 
 
 @pytest.mark.parametrize("optimizer", ADAPTIVE)
-def test_with_the_remedy_what_is_frozen_stays(project, optimizer):
+def test_with_differences_frozen_parameters_stay(project, optimizer):
     recipe = made(project, optimizer, compression="int8", params_transfer_type="DIFF")
     found = recipe.execute(project.env(2)).load_model()
     assert np.array_equal(found["backbone"], FROZEN)
     assert np.all(found["head"] > 0.1)
 
 
-def test_of_frameworks_all_but_plain_descent_are_adaptive():
+def test_all_framework_optimizers_but_plain_sgd_count_as_adaptive():
     torch = pytest.importorskip("torch")
     pytest.importorskip("flare_recipes_pt")
     from flare_recipes_pt.optimizer import TorchOptimizer

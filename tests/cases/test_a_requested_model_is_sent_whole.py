@@ -1,4 +1,4 @@
-"""Differences and compression, in every task: a model that a site is asked for is sent whole."""
+"""Differences and compression in every task: a model requested from a site is sent whole."""
 
 from __future__ import annotations
 
@@ -67,6 +67,6 @@ def test_the_model_of_a_site_is_evaluated_whole(project, trains, transfer, compr
         ({"aggregator": Krum(1), "clients_per_round": 4}, "clients_per_round is 4 and aggregator is a Krum"),
     ],
 )
-def test_an_aggregator_that_gets_too_little_is_refused(project, arguments, match):
+def test_an_aggregator_that_gets_partial_models_is_refused(project, arguments, match):
     with pytest.raises(RecipeError, match=match):
         project.recipe(params_transfer_type="DIFF", **arguments)

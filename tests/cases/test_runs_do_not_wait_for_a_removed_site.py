@@ -1,4 +1,4 @@
-"""A site that was removed from the project does not come back, so a run that needs it ends, and others go on."""
+"""A site removed from the project does not come back, so a run that needs it ends, and others continue."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_run_that_needs_it_fails_at_once_and_says_why(running, is_away):
     assert "site-2: it was removed from the project" in found["reason"]
 
 
-def test_a_run_that_does_not_need_it_goes_on(running):
+def test_a_run_that_does_not_need_it_continues(running):
     place, job_id, go_on = running(min_clients=1)
     with place.admin() as admin:
         admin.remove("site-2")

@@ -1,4 +1,4 @@
-"""Who waits for what can never be, or not for long, is told so: at once, or where the job is shown."""
+"""Waiting for the impossible, or for something unavailable, is reported: at once, or where the job is shown."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from flare_runtime.admin import AdminError
 pytestmark = pytest.mark.timeout(120)
 
 
-def test_a_job_that_names_a_site_that_is_not_there_is_refused(hospital):
+def test_a_job_that_names_an_unknown_site_is_refused(hospital):
     place = hospital()
     job = place.noise_job(meta={"mandatory_clients": ["site-9"]})
     with place.admin() as admin, pytest.raises(AdminError, match=r"the job names site-9.*is site-\d meant\?"):
         admin.submit(job)
 
 
-def test_a_job_that_asks_for_more_than_any_site_has_says_that_it_cannot_start(hospital):
+def test_a_job_that_requests_more_than_any_site_has_says_that_it_cannot_start(hospital):
     place = hospital()
     needs = {"resource_spec": {"@ALL": {"num_of_gpus": 1000}}}
     with place.admin() as admin:
@@ -29,7 +29,7 @@ def test_a_job_that_asks_for_more_than_any_site_has_says_that_it_cannot_start(ho
     assert "site-1: 1000 GPUs are needed, it has 0" in reason
 
 
-def test_a_job_that_waits_says_what_it_waits_for_now(hospital):
+def test_a_waiting_job_says_what_it_is_waiting_for_now(hospital):
     place = hospital()
     place.stop("site-1")
     place.wait_disconnected("site-1")
@@ -45,7 +45,7 @@ def test_a_job_that_waits_says_what_it_waits_for_now(hospital):
         assert next(states)["reason"].startswith("it cannot start with the sites that there are")
 
 
-def test_who_starts_a_client_that_cannot_connect_is_told_what_it_waits_for(hospital):
+def test_starting_a_client_that_cannot_connect_reports_what_it_waits_for(hospital):
     place = hospital(1)
     place.stop("site-1")
     place.stop("server")

@@ -1,4 +1,4 @@
-"""A reply that cannot be used ends a run, and the error says whose it was: not another site's, and not a process's."""
+"""An unusable reply ends a run, and the error names its site: not another site, and not a process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ LIES = {
 @pytest.mark.parametrize("aggregator", [None, CoordinateMedian(), Krum(0)], ids=["mean", "median", "krum"])
 @pytest.mark.parametrize("lie", LIES)
 def test_the_error_of_a_run_names_the_site_that_lied(project, lie, aggregator):
-    """Two sites share a process, so that to name the process would not tell which of them it was."""
+    """Two sites share a process, so naming the process would not identify the site."""
     script = HEAD + 12 * " " + LIES[lie] + TAIL
     recipe = project.recipe(script, min_clients=4, initial_model=np.zeros(20_000), aggregator=aggregator)
     if isinstance(aggregator, CoordinateMedian) and lie == "an unknown key":  # on which it does not decide
@@ -68,4 +68,4 @@ def test_the_error_of_a_run_names_the_site_that_lied(project, lie, aggregator):
         recipe.execute(project.env(4, num_threads=2, share_processes=True))
     named = re.findall(r"site-\d", str(failure.value).partition("\n")[0])
     assert named[0] == "site-2", failure.value
-    assert "site-4" not in named  # which is served by the same process
+    assert "site-4" not in named  # which runs in the same process
