@@ -42,7 +42,7 @@ def test_two_conversations_are_open_at_once(tmp_path, size, share):
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_replies_can_be_read_until_the_next_broadcast_whatever_their_size(project, size):
     job = project.job(workflow=Component.of(Kept(size), what="workflow"))
-    with pytest.raises(JobFailed, match="the params of .* were released before they were read"):
+    with pytest.raises(JobFailed, match=r"the params of .* were released before they were read"):
         project.env(2).deploy(job).get_result()
 
 

@@ -13,9 +13,11 @@ import numpy as np
 
 import flare_fobs
 from flare_core import FLModel, flatten, unflatten
-from flare_core.model import Key, Params
+from flare_core.model import Key, Params, key_text
+from flare_fobs import FobsError
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES, Downloader, Offer
+from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.memory import TensorMemory
@@ -123,8 +125,16 @@ def leased_params(params: Params, owner: str) -> RemoteParams:
     Args:
         params: name to array, nested mappings allowed.
         owner: whose params they are, for messages.
+    Raises:
+        DownloadError: a value is not an array.
     """
-    entries = [Entry(key, dtype_name(array.dtype), array.shape, array) for key, array in flatten(params)]
+    entries = []
+    for key, value in flatten(params):
+        try:
+            array = np.asarray(value)
+            entries.append(Entry(key, dtype_name(array.dtype), array.shape, array))
+        except (TypeError, ValueError, FobsError) as error:  # such as lists of different lengths in a list
+            raise DownloadError(f"'{key_text(key)}' is a {type(value).__name__}, not an array") from error
     return RemoteParams(None, entries, owner=owner)
 
 

@@ -135,12 +135,13 @@ class Dispatch:
         arrays = conversation.sent[site].arrays if site in conversation.sent else {}
         try:
             model = receive_params(answer, self._cell, arrays, timeout_s=patience_s)
+            if model.params is not None and not isinstance(model.params, RemoteParams):
+                model.params = leased_params(model.params, site)
         except DownloadError as error:
             raise SiteError(f"{site}: its reply cannot be used: {error}", site=site) from error
-        if model.params is None:
+        params = model.params
+        if not isinstance(params, RemoteParams):
             return _reply(conversation, site, self._filtered(model, site, conversation))
-        params = model.params if isinstance(model.params, RemoteParams) else leased_params(model.params, site)
-        model.params = params
         self._unchanged.update(key for key, leaf in params.leaves() if leaf.entry.same)
         release = _holding(conversation, site, params.release)
         return _reply(conversation, site, self._filtered(model, site, conversation), release=release)

@@ -246,6 +246,8 @@ class _Worker:
                 self._leave(site, str(error.args[0]))
         except SiteError as error:
             problem = str(error)
+            if isinstance(error.__cause__, PeerLostError | UnreachableError):  # that a script has met
+                outcome = RunStatus.ABORTED
             self._report(site, str(error.args[0]), error.details)
         except BaseException as error:
             problem = str(error)
