@@ -34,7 +34,6 @@ class Peer:
         self.breaks_after = breaks_after
         self.chunks: list[bytes] = []
         self.connections = 0
-        self.threads: set[int] = set()
         self.problems: list[str] = []
         self.ended = threading.Event()
         self.frames: set[tuple[int, int]] = set()
@@ -70,7 +69,6 @@ class Peer:
             if writing:
                 self.problems.append("two write at once")
             writing = True
-            self.threads.add(threading.get_ident())
             try:
                 taken += 1
                 if taken > limit:
@@ -122,11 +120,6 @@ def open_lane():
         event_loop().run(stop())
 
 
-async def nothing_to_send(lane: Lane) -> None:
-    while not lane.outbox._idle:
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("breaks_after", [0, 2, 8])
 def test_every_frame_arrives_once_and_in_order(open_lane, seed, breaks_after, caplog):
@@ -152,37 +145,3 @@ def test_every_frame_arrives_once_and_in_order(open_lane, seed, breaks_after, ca
     gc.collect()
     assert not [each.getMessage() for each in caplog.records if each.name == "asyncio"]
     assert (peer.connections > 1) == bool(breaks_after)
-
-
-def test_a_message_is_sent_by_the_thread_that_has_it(open_lane):
-    peer = Peer(0, 0)
-    lane = open_lane(peer)
-    event_loop().run(nothing_to_send(lane))
-    held, free = threading.Event(), threading.Event()
-    event_loop().call(lambda: (held.set(), free.wait(WAIT_S)))
-    assert held.wait(WAIT_S)
-    peer.random.randrange = lambda end: 0
-    lane.outbox.put([b"at once."])
-    assert peer.chunks == [bytes([FRAMES]) + b"at once."]
-    assert peer.threads == {threading.get_ident()}
-    free.set()
-
-
-def test_an_interrupt_while_a_message_is_sent_loses_nothing(open_lane):
-    peer = Peer(0, 0)
-    lane = open_lane(peer)
-    event_loop().run(nothing_to_send(lane))
-    draw = peer.random.randrange
-
-    def interrupt(end):
-        peer.random.randrange = draw
-        raise KeyboardInterrupt
-
-    peer.random.randrange = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        lane.outbox.put([b"one....."])
-    lane.outbox.put([b"two....."])
-    lane.outbox.end()
-    assert peer.ended.wait(WAIT_S)
-    assert b"".join(chunk[1:] for chunk in peer.chunks) == b"one.....two....."
-    assert peer.connections == 2

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from grpc.aio import EOF
 
 from flare_transport.errors import PeerLostError, ProtocolError, UnreachableError
 from flare_transport.frame_reader import Receiver
-from flare_transport.links.begun import Begun
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import Outbox
 
@@ -20,7 +19,6 @@ __all__ = ["LANES", "Connection", "Lane", "LinkUnknownError"]
 logger = logging.getLogger(__name__)
 
 LANES = ("prompt", "bulk")
-AT_ONCE = LANES[:1]  # of which any thread begins to send what it has
 
 Reconnect: TypeAlias = Callable[["Lane"], Awaitable["Connection"]]
 Take: TypeAlias = Callable[[bytes], bool]
@@ -48,7 +46,7 @@ class Connection:
         self,
         *,
         read: Callable[[], Awaitable[Any]],
-        write: Callable[[bytes], Coroutine[Any, Any, object]],
+        write: Callable[[bytes], Awaitable[object]],
         abort: Callable[[], object],
     ) -> None:
         self.read, self.write, self._abort = read, write, abort
@@ -89,9 +87,7 @@ class Lane:
         self._loop = loop
         self._reconnect = reconnect
         self._grace_s = grace_s
-        self._news: asyncio.Future[Begun] | None = None  # who sends waits for it when there is nothing to send
-        self._served: tuple[Connection, int] | None = None  # what chunks go over, and the number of restarts
-        self._is_taking = self._has_answers = False
+        self._has_chunks = asyncio.Event()  # may be set although the outbox is empty, never the other way round
         self._offer = asyncio.Event()
         self._offered: Connection | None = None
         self._connection: Connection | None = None
@@ -175,83 +171,35 @@ class Lane:
         except Exception as error:  # gRPC's are of many types
             return _reason(error)
         finally:
-            self._served = None
             writer.cancel()
             connection.reader = None  # what it has raised holds the call, too
 
     async def _read(self, connection: Connection, take: Take, receiver: Receiver) -> str:
         while (chunk := await connection.read()) is not EOF:
-            self._is_taking = True
-            try:
-                if take(chunk):
-                    return ""
-            finally:
-                self._is_taking = False
-                if self._has_answers:
-                    self._has_answers = False
-                    self._begin(self.outbox.restarts)
+            if take(chunk):
+                return ""
             if receiver.congested:
                 await asyncio.to_thread(receiver.wait_until_clear)
         return "the other end is gone"
 
     async def _write(self, connection: Connection) -> None:
-        restarts = self.outbox.restarts
-        self._served = (connection, restarts)
         try:
-            while not self.outbox.end_sent:
-                chunk = self.outbox.take(restarts)
-                if chunk is not None:
-                    await connection.write(chunk)
+            # A cancelled writer must not take chunks that are meant for the next connection, even if gRPC's write
+            # returned normally in the same turn of the loop.
+            while self._connection is connection and not self.outbox.end_sent:
+                self._has_chunks.clear()  # before looking, so that a frame added meanwhile sets it again
+                chunk = self.outbox.take()
+                if chunk is None:
+                    await self._has_chunks.wait()
                 else:
-                    await (await self._next_write())
+                    await connection.write(chunk)
         except Exception as error:
             logger.debug("cannot send lane=%s reason=%s", self.name, _reason(error))
             connection.cancel()
 
-    async def _next_write(self) -> Begun:
-        """Wait until some thread has begun to write."""
-        news: asyncio.Future[Begun] = self._loop.asyncio.create_future()
-        self._news = news
-        try:
-            return await news
-        except asyncio.CancelledError:
-            if not news.cancelled():  # one had begun just then
-                news.result().give_up()
-            raise
-
-    def _wake(self, restarts: int) -> None:
-        """There is something to send again: begin at once, on the thread that has it, and the loop does the rest.
-
-        So a message need not wait until the loop has had a turn, which is a good part of its way. Where more are to be
-        expected at once, that turn is when they gather; and what is large is not encrypted on the thread that has it.
-        """
-        if self._is_taking and self._loop.is_current:
-            self._has_answers = True
-        elif self.outbox.is_dense or self.name not in AT_ONCE:
-            self._loop.call(self._begin, restarts)
-        else:
-            self._begin(restarts)
-
-    def _begin(self, restarts: int) -> None:
-        served = self._served
-        if served is None or served[1] != restarts:
-            return  # the connection is over, and the next one looks by itself
-        connection = served[0]
-        try:
-            chunk = self.outbox.take(restarts)
-            if chunk is not None:
-                self._loop.call(self._go_on, connection, Begun(connection.write(chunk)))
-        except BaseException as error:
-            self._loop.call(connection.cancel)  # the chunk goes over the next one
-            if not isinstance(error, Exception | asyncio.CancelledError):
-                raise
-            logger.debug("cannot send lane=%s reason=%s", self.name, _reason(error))
-
-    def _go_on(self, connection: Connection, begun: Begun) -> None:
-        if self._served is None or self._served[0] is not connection or self._news is None:
-            return begun.give_up()  # the connection is over by now
-        news, self._news = self._news, None
-        news.set_result(begun)
+    def _wake(self) -> None:
+        """Wake the writer; called by any thread."""
+        self._loop.call(self._has_chunks.set)
 
     async def _next_connection(self, reason: str) -> Connection | None:
         """Return the connection to use from now on; none if the lane is to end."""

@@ -42,17 +42,14 @@ class Outbox:
     """Chunks on their way to the peer. Any thread adds frames; the loop of the connections takes chunks out.
 
     Args:
-        wake: called when there is something to take again after there was nothing, with the number of restarts then;
-            on any thread, which holds no lock that who takes chunks could wait for. Whoever is called takes chunks
-            until there is none, or the number is another.
+        wake: called when there is something to take again after :meth:`take` found nothing; on any thread, which holds
+            none of the outbox's locks.
         piece_bytes: how large the pieces of a large frame may be at the moment.
     Attributes:
         received: how many chunks of the peer's were taken; see :meth:`note_received`.
-        restarts: how many connections have begun to take chunks.
-        is_dense: whether frames come so quickly that the last chunk has gathered some.
     """
 
-    def __init__(self, wake: Callable[[int], None], piece_bytes: Callable[[], int]) -> None:
+    def __init__(self, wake: Callable[[], None], piece_bytes: Callable[[], int]) -> None:
         self._wake = wake
         self._piece_bytes = piece_bytes
         self._sending = threading.Lock()  # one frame at a time
@@ -67,8 +64,6 @@ class Outbox:
         self._idle = False  # whether the last look found nothing to send, and nobody has been woken since
         self._ended = self._end_sent = False
         self.received = 0
-        self.restarts = 0
-        self.is_dense = False
         self._unconfirmed_chunks = self._unconfirmed_bytes = 0
 
     def put(self, buffers: list[Buffer], *, wait: bool = True) -> int:
@@ -95,15 +90,9 @@ class Outbox:
             self._sending.release()
         return size
 
-    def take(self, restarts: int) -> bytes | None:
-        """Take the next chunk out, to be sent over the connection that there is; none if there is none.
-
-        Args:
-            restarts: how many there had been when that connection began; once it is another, this one gets nothing.
-        """
+    def take(self) -> bytes | None:
+        """Take the next chunk out, to be sent over the current connection; None if there is none."""
         with self._lock:
-            if restarts != self.restarts:
-                return None
             chunk = self._next()
             self._idle = chunk is None
             return chunk
@@ -149,7 +138,6 @@ class Outbox:
         self.acknowledge(peer_received)
         with self._lock:
             self._repeat = len(self._kept)
-            self.restarts += 1
             self._idle = False  # it looks without being woken
 
     def end(self) -> None:
@@ -193,8 +181,7 @@ class Outbox:
         self._pieces_bytes -= size + len(taken) - 1
         if was_full:
             self._room.notify_all()
-        self.is_dense = len(taken) > 1
-        return b"".join(taken) if self.is_dense else taken[0]
+        return b"".join(taken)
 
     def _keep(self, chunk: bytes) -> bytes:
         self._kept.append(chunk)
@@ -228,16 +215,14 @@ class Outbox:
             self._pieces.append(piece)
             self._pieces_bytes += len(piece)
             was_idle, self._idle = self._idle, False
-            restarts = self.restarts
         if was_idle:
-            self._wake(restarts)
+            self._wake()
 
     def _rouse(self) -> None:
         with self._lock:
             was_idle, self._idle = self._idle, False
-            restarts = self.restarts
         if was_idle:
-            self._wake(restarts)
+            self._wake()
 
     def _cut(self, buffers: list[Buffer]) -> Iterator[list[memoryview]]:
         parts: list[memoryview] = []
