@@ -24,12 +24,10 @@ from typing import Any
 from flare_transport.address import Address, speaks_for
 from flare_transport.errors import AuthenticationError, HandshakeError, NameTakenError, TransportError, UnreachableError
 from flare_transport.links.base import Identity, Reception, Reservation
-from flare_transport.links.grpc_polling import one_thread_reads
 
 try:
-    with one_thread_reads():
-        import grpc
-        import grpc.aio
+    import grpc
+    import grpc.aio
 
     from flare_transport.links.grpc_lane import LANES, Connection, Lane, LinkUnknownError
     from flare_transport.links.grpc_listener import METHOD, VERSION, GrpcListener, options
