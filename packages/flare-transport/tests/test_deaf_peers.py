@@ -75,6 +75,4 @@ def test_who_takes_no_answers_does_not_keep_others_from_theirs(server, authority
         with pytest.raises(RemoteError, match="does not serve 'nothing'"):
             other.request("server", "nothing", timeout_s=10)
         assert len(other.request("server", "large", timeout_s=10).payload) == ANSWER_BYTES
-        if topic == "inline":  # those who answer must not wait, so the link ends before answers fill the memory
-            assert server.ended.wait(20)
     deaf.close()

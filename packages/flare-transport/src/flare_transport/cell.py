@@ -36,10 +36,11 @@ _DEFAULT_WINDOW_BYTES = 1 << 24
 class Cell:
     """A named end of conversations.
 
-    Names are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. Handlers run on a pool of threads, which start as
-    they are needed, or, if registered ``inline``, on the thread that reads the link: such a handler must neither block
-    nor send. Requests are handled at the same time, in no order; messages of one topic from one cell one at a time, in
-    the order in which they were sent.
+    Names are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. Handlers run on a pool of threads, which start on
+    demand. Requests are handled concurrently, in no order; messages of one topic from one cell one at a time, in the
+    order in which they were sent. A handler registered ``inline`` gets messages on the thread that reads the link, so
+    messages of several such topics keep their order, too; it must neither block nor send. Requests never run inline,
+    as a reply may have to wait until the peer reads.
 
     Used as a context manager, a cell is closed at the end of the block.
 
@@ -79,9 +80,12 @@ class Cell:
         self._lost: list[Callable[[str, BaseException | None], None]] = []
 
     def handle(self, topic: str, handler: Handler, *, inline: bool = False) -> None:
-        """Serve ``topic``: what ``handler`` returns for a request is the reply, what it raises reaches the asker.
+        """Serve ``topic``: the return value of ``handler`` is the reply to a request, its exception reaches the requester.
 
-        It runs on a pool of threads, or ``inline``, on the link's.
+        Args:
+            topic: of the messages and requests.
+            handler: called for each of them on the thread pool.
+            inline: call it for messages on the thread that reads the link instead; see :class:`Cell`.
         """
         self._handlers[topic] = (handler, inline)
 

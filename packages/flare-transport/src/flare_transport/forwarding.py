@@ -29,7 +29,6 @@ Policy: TypeAlias = Callable[[str, str], bool]
 
 MAX_WAITING_BYTES = 1 << 26  # of one link's frames, for peers that are slow to take them
 _LOST = int(Kind.LOST)
-_MAX_DIRECT = 1 << 16  # what is larger is copied by a thread that has nothing else to do
 
 
 class Forwarder:
@@ -66,9 +65,7 @@ class Forwarder:
             strand = self._strands.get((target, frame.bulk))
             if strand is None:
                 strand = self._strands[target, frame.bulk] = Strand(self._pool)
-        send = partial(self._send, source, target, frame, size)
-        if size > _MAX_DIRECT or not target.sends_at_once or not strand.run_if_idle(partial(send, wait=False)):
-            strand.submit(send)
+        strand.submit(partial(self._send, source, target, frame, size))
 
     def is_stuck(self, source: Link) -> bool:
         """Whether much of what came over a link waits to be passed on."""
@@ -104,13 +101,10 @@ class Forwarder:
             raise TransportError(f"{self._name} knows no way from {sender} to {to}")
         return target
 
-    def _send(self, source: Link, target: Link, frame: Any, size: int, *, wait: bool = True) -> None:
+    def _send(self, source: Link, target: Link, frame: Any, size: int) -> None:
         try:
-            if wait:
-                with blocking():
-                    target.send(frame)
-            else:
-                target.send(frame, wait=False)
+            with blocking():
+                target.send(frame)
         except PeerLostError:
             logger.debug("frame not forwarded, its link has ended peer=%s", target.peer)  # link_ended tells
         with self._changed:

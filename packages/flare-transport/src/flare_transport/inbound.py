@@ -100,11 +100,8 @@ class Inbound:
             if pending is not None:
                 pending.settle(message)
         elif kind == _REQUEST:
-            handler, inline = self._handlers.get(message.topic, _UNSERVED)
-            if inline and self._link.sends_at_once:
-                self._answer(handler, message, wait=False)
-            else:
-                self._pool.submit(partial(self._answer_in_turn, handler, message))
+            handler, _ = self._handlers.get(message.topic, _UNSERVED)
+            self._pool.submit(partial(self._answer_in_turn, handler, message))
         elif kind == _STREAM:
             self._streams.deliver(self._link, message)
         elif kind == _LOST:
@@ -172,7 +169,7 @@ class Inbound:
             with self._turns:
                 self._replying -= 1
 
-    def _answer(self, handler: Handler, message: Message, *, wait: bool = True) -> None:
+    def _answer(self, handler: Handler, message: Message) -> None:
         """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
         keys = None
         try:
@@ -186,12 +183,12 @@ class Inbound:
             outcome, kind = describe(error), _ERROR
         try:
             try:
-                self._reply(kind, message, outcome, keys, wait)
+                self._reply(kind, message, outcome, keys)
             except PeerLostError:
                 raise
             except Exception as error:
                 logger.exception("reply cannot be sent topic=%r sender=%s", message.topic, message.sender)
-                self._reply(_ERROR, message, describe(error), keys, wait)
+                self._reply(_ERROR, message, describe(error), keys)
         except PeerLostError:
             logger.info("reply not sent, peer is gone topic=%r peer=%s", message.topic, message.sender)
 
@@ -211,16 +208,12 @@ class Inbound:
         assert sealer is not None, "it has found the keys"
         return sealer.open(message, keys)
 
-    def _reply(self, kind: int, message: Message, outcome: Any, keys: Session | None, wait: bool) -> None:
+    def _reply(self, kind: int, message: Message, outcome: Any, keys: Session | None) -> None:
         if keys is not None:
             sealer = self._seals()
             assert sealer is not None, "it has found the keys"
             outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, keys)
-        frame = pack(kind, message.sender, self._name, message.topic, message.id, outcome)
-        if wait:
-            self._send_reply(frame)
-        else:
-            self._link.send(frame, wait=False)
+        self._send_reply(pack(kind, message.sender, self._name, message.topic, message.id, outcome))
 
     def _handle(self, handler: Handler, message: Message) -> None:
         try:

@@ -138,14 +138,6 @@ class Strand:
             self._running = True
         self._pool.submit(self._run)
 
-    def run_if_idle(self, job: Job) -> bool:
-        """Run ``job``, which must not wait, on the calling thread if no other is before it; false if one is."""
-        with self._lock:
-            if self._running:
-                return False
-            _run(job)
-            return True
-
     def _run(self) -> None:
         while True:
             with self._lock:

@@ -29,10 +29,7 @@ class Link(ABC):
     Attributes:
         peer: the name of the cell at the other end, as it has proved it.
         bytes_sent, bytes_received: what went over the link so far, headers included.
-        sends_at_once: whether frames can be sent without waiting.
     """
-
-    sends_at_once = False
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -44,10 +41,10 @@ class Link(ABC):
         """Begin to deliver frames; call ``ended`` once, with what ended the link, after the last of them."""
 
     @abstractmethod
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
+    def send(self, frame: Frame) -> None:
         """Send a frame; returns when its buffers may be changed. Safe from many threads.
 
-        Waits while much is to be sent, unless told not to; only a link that :attr:`sends_at_once` can be.
+        Waits while much is to be sent.
 
         Raises:
             PeerLostError: the link has ended; raised in any case once ``ended`` was called.

@@ -36,8 +36,6 @@ class GrpcLink(Link):
         reconnect, grace_s: as for :class:`Lane`.
     """
 
-    sends_at_once = True
-
     def __init__(self, peer: str, loop: EventLoop, *, reconnect: Reconnect | None, grace_s: float) -> None:
         super().__init__(peer)
         self.lanes = {name: Lane(name, loop, reconnect, grace_s, self._piece_bytes) for name in LANES}
@@ -58,13 +56,12 @@ class GrpcLink(Link):
     def start(self, receiver: Receiver, ended: Ended) -> None:
         self._loop.call(self._begin, receiver, ended)
 
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
+    def send(self, frame: Frame) -> None:
         if not frame.bulk:
             self._last_prompt = time.monotonic()
         try:
-            self.bytes_sent += self._outboxes[frame.bulk].put(frame.buffers, wait=wait)
+            self.bytes_sent += self._outboxes[frame.bulk].put(frame.buffers)
         except PeerLostError as error:
-            self.close()  # it may end just now, as the peer takes nothing
             raise PeerLostError(f"the link to {self.peer} has ended") from error
         except BaseException:  # such as a KeyboardInterrupt: the peer can make no sense of what follows half a frame
             self.close()

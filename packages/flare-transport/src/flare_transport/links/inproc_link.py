@@ -108,7 +108,7 @@ class InprocLink(ThreadLink):
             if receiver.congested:
                 receiver.wait_until_clear()
 
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
+    def send(self, frame: Frame) -> None:
         self.bytes_sent += self._outgoing.put(frame.buffers)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from flare_transport.errors import PeerLostError, ProtocolError
-from flare_transport.frames import PROMPT_BYTES, Buffer
+from flare_transport.frames import Buffer
 from flare_transport.workers import blocking
 
 __all__ = ["ACKNOWLEDGEMENT", "COUNT", "END", "FRAMES", "MAX_CHUNK_BYTES", "Outbox"]
@@ -29,7 +29,6 @@ FRAMES, ACKNOWLEDGEMENT, END = range(3)
 COUNT = struct.Struct("<BQ")
 
 QUEUE_BYTES = 1 << 22  # that wait for the connection; a sender waits while there are as many
-MOST_BYTES = 1 << 26  # that wait for it, with those of senders that must not wait; then the link ends
 PATIENCE_S = 0.1  # for which a sender waits before it lets others run in its place
 WINDOW_BYTES = 1 << 24  # that the peer has not acknowledged; no more is sent until it has
 ACKNOWLEDGE_BYTES = 1 << 22
@@ -66,26 +65,20 @@ class Outbox:
         self.received = 0
         self._unconfirmed_chunks = self._unconfirmed_bytes = 0
 
-    def put(self, buffers: list[Buffer], *, wait: bool = True) -> int:
-        """Add the buffers of a frame; return their size. Waits while there is much to send, unless told not to.
+    def put(self, buffers: list[Buffer]) -> int:
+        """Add the buffers of a frame; return their size. Waits while there is much to send.
 
         Raises:
-            PeerLostError: the outbox has ended, or ends now, as the peer takes nothing of very much.
+            PeerLostError: the outbox has ended.
         """
         size = sum(map(len, buffers))
-        if wait and self._pieces_bytes >= QUEUE_BYTES:
-            self._await_room()  # before the turn is taken: who must not wait, waits for the turn
         if not self._sending.acquire(timeout=PATIENCE_S):
             with blocking():
                 self._sending.acquire()
         try:
-            if size <= PROMPT_BYTES or size <= self._piece_bytes():
-                self._add(b"".join((_MARK, *buffers)))
-            else:
-                for parts in self._cut(buffers):
-                    if wait and self._pieces_bytes >= QUEUE_BYTES:
-                        self._await_room()
-                    self._add(b"".join((_MARK, *parts)))
+            for parts in self._cut(buffers):
+                self._await_room()
+                self._add(b"".join((_MARK, *parts)))
         finally:
             self._sending.release()
         return size
@@ -207,11 +200,6 @@ class Outbox:
         with self._lock:
             if self._ended:
                 raise PeerLostError("the link has ended")
-            if self._pieces_bytes > MOST_BYTES:  # of those who must not wait
-                self._ended = True
-                self._pieces.clear()
-                self._room.notify_all()
-                raise PeerLostError(f"the peer takes nothing, and {self._pieces_bytes} bytes wait to be sent to it")
             self._pieces.append(piece)
             self._pieces_bytes += len(piece)
             was_idle, self._idle = self._idle, False

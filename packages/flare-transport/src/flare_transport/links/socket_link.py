@@ -43,7 +43,7 @@ class SocketLink(ThreadLink):
                 receiver.wait_until_clear()
         reader.end()
 
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
+    def send(self, frame: Frame) -> None:
         buffers = frame.buffers
         size = sum(map(len, buffers))
         try:
