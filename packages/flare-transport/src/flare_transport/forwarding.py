@@ -1,8 +1,8 @@
-"""What a cell does with frames for other cells: it passes them on, without decoding what they carry.
+"""Forwarding of frames for other cells, without decoding their bodies.
 
-Cells form a tree: those that a cell has links to are below it, except the one that its uplink leads to. A cell always
-forwards between the cells whose names are below its own and the rest of the tree. Whether two others may talk through
-it, such as two sites through their server, is what its policy says.
+Cells form a tree: those that a cell has links to are below it, except the one at the other end of its uplink. A cell
+always forwards between the cells whose names are below its own and the rest of the tree. Its policy decides whether two
+other cells, such as two sites of a server, may communicate through it.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ logger = logging.getLogger(__name__)
 
 Policy: TypeAlias = Callable[[str, str], bool]
 
-MAX_WAITING_BYTES = 1 << 26  # of one link's frames, for peers that are slow to take them
-_LOST = int(Kind.LOST)
+MAX_WAITING_BYTES = 1 << 26  # backpressure: most bytes of one link's frames that wait for slow peers
 
 
 class Forwarder:
-    """Passes frames on, in order, over the links of one cell."""
+    """Forwards frames over the links of one cell, each lane in order."""
 
     def __init__(self, name: str, links: LinkTable, pool: HandlerPool, policy: Policy | None) -> None:
         self._name = name
@@ -40,21 +39,23 @@ class Forwarder:
         self._pool = pool
         self._policy = policy
         self._changed = threading.Condition()
-        self._strands: dict[tuple[Link, bool], Strand] = {}
+        self._strands: dict[tuple[Link, bool], Strand] = {}  # by target and lane; a strand keeps the order
         self._waiting: dict[Link, int] = defaultdict(int)
-        self._talking: dict[Link, set[str]] = defaultdict(set)  # who, elsewhere, talks to cells beyond a link
+        self._talking: dict[Link, set[str]] = defaultdict(
+            set
+        )  # cells elsewhere that communicate with cells beyond a link
 
     def forward(self, source: Link, header: list[Any], body: Buffer) -> None:
-        """Pass a frame on that came over ``source``; called by the link's thread.
+        """Forward a frame that arrived over ``source``; called on the thread of that link, so never blocks.
 
-        Who has sent it learns if there is no way.
+        If there is no route, the sender is notified.
         """
         kind, to, sender = header[0], header[1], header[2]
         try:
-            target = self._way(source, sender, to)
+            target = self._route(source, sender, to)
         except TransportError as error:
-            if kind != _LOST:
-                self._tell_lost(source, sender, to, str(error))
+            if kind != Kind.LOST:  # two cells must not send each other notifications about notifications forever
+                self._report_lost(source, sender, to, str(error))
             return
         frame = repack(header, body)
         size = len(body)
@@ -68,17 +69,17 @@ class Forwarder:
         strand.submit(partial(self._send, source, target, frame, size))
 
     def is_stuck(self, source: Link) -> bool:
-        """Whether much of what came over a link waits to be passed on."""
+        """Return whether too many bytes that came over a link wait to be forwarded."""
         return self._waiting.get(source, 0) > MAX_WAITING_BYTES
 
     def wait_while_stuck(self, source: Link) -> None:
-        """Wait until less does."""
+        """Wait until fewer do."""
         with self._changed:
             while self.is_stuck(source) and not self._links.closed:
                 self._changed.wait()
 
     def link_ended(self, link: Link, reason: str) -> None:
-        """Tell those who talked to cells beyond a link that it has ended."""
+        """Notify the cells that communicated with cells beyond a link that it has ended."""
         with self._changed:
             talking = self._talking.pop(link, set())
             for key in [key for key in self._strands if key[0] is link]:
@@ -89,37 +90,39 @@ class Forwarder:
             try:
                 self._links.route(name).send(self._lost(name, link.peer, reason))
             except TransportError:
-                logger.debug("cannot tell that a peer is lost to=%s peer=%s", name, link.peer)
+                logger.debug("cannot report that a peer is lost to=%s peer=%s", name, link.peer)
 
-    def _way(self, source: Link, sender: str, to: str) -> Link:
+    def _route(self, source: Link, sender: str, to: str) -> Link:
         if not (speaks_for(self._name, sender) or speaks_for(self._name, to)) and (
             self._policy is None or not self._policy(sender, to)
         ):
-            raise TransportError(f"{self._name} does not let {sender} talk to {to}")
+            raise TransportError(f"{self._name} does not let {sender} communicate with {to}")
         target = self._links.route(to)
         if target is source:
-            raise TransportError(f"{self._name} knows no way from {sender} to {to}")
+            raise TransportError(f"{self._name} has no route from {sender} to {to}")
         return target
 
     def _send(self, source: Link, target: Link, frame: Any, size: int) -> None:
         try:
-            with blocking():
+            with blocking():  # a slow target must not use up the pool's threads
                 target.send(frame)
         except PeerLostError:
-            logger.debug("frame not forwarded, its link has ended peer=%s", target.peer)  # link_ended tells
+            logger.debug(
+                "frame not forwarded, its link has ended peer=%s", target.peer
+            )  # link_ended notifies the sender
         with self._changed:
             if source in self._waiting:
                 self._waiting[source] -= size
             self._changed.notify_all()
 
-    def _tell_lost(self, source: Link, sender: str, to: str, reason: str) -> None:
-        def tell() -> None:
+    def _report_lost(self, source: Link, sender: str, to: str, reason: str) -> None:
+        def report() -> None:
             try:
                 source.send(self._lost(sender, to, reason))
             except PeerLostError:
-                logger.debug("cannot tell that there is no way to=%s", sender)
+                logger.debug("cannot report that there is no route to=%s", sender)
 
-        self._pool.submit(tell)
+        self._pool.submit(report)
 
     def _lost(self, to: str, lost: str, reason: str) -> Any:
         text = reason.encode("utf-8", "backslashreplace")[:4000]

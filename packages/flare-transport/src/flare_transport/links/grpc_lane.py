@@ -1,4 +1,4 @@
-"""One of the two byte streams of a gRPC link, whose connection may change; all of it on the loop's thread."""
+"""One of the two byte streams of a gRPC link, which survives reconnections. All of it runs on the event loop."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ logger = logging.getLogger(__name__)
 LANES = ("prompt", "bulk")
 
 Reconnect: TypeAlias = Callable[["Lane"], Awaitable["Connection"]]
-Take: TypeAlias = Callable[[bytes], bool]
+OnChunk: TypeAlias = Callable[[bytes], bool]
 
 
 class LinkUnknownError(UnreachableError):
-    """The listener has ended the link, or is another process by now."""
+    """The listener has ended the link, or has been restarted; reconnecting is pointless."""
 
 
 class Connection:
-    """A gRPC stream that carries a lane for a while.
+    """A gRPC stream that carries a lane until it breaks.
 
     Args:
         read: waits for a chunk; returns gRPC's EOF, or raises, when the stream is over.
         write: sends a chunk.
-        abort: ends the stream at once; that need not wake who reads.
+        abort: ends the stream at once; need not wake a pending ``read``.
     Attributes:
-        peer_received: how many of this end's chunks the peer had taken when it was made.
-        accepted: set when the lane has taken the connection, or will not.
-        greeted: set when the ends have proved to each other who they are, or could not.
-        finished: set when the lane does not use it any more.
+        peer_received: number of this end's chunks that the peer had received when the connection was made.
+        accepted: set when the lane has switched to the connection, or never will.
+        authenticated: set when the handshake is over, successfully or not.
+        finished: set when the lane does not use the connection any more.
     """
 
     def __init__(
@@ -52,29 +52,29 @@ class Connection:
         self.read, self.write, self._abort = read, write, abort
         self.reader: asyncio.Future[str] | None = None
         self.peer_received = 0
-        self.accepted, self.greeted, self.finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.accepted, self.authenticated, self.finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     def cancel(self) -> None:
-        """End the stream at once, and the reading from it."""
+        """End the stream at once, and the task that reads from it."""
         self.finished.set()
-        self.greeted.set()
+        self.authenticated.set()  # nobody must wait for a handshake that will not end
         self._abort()
         if self.reader is not None:
             self.reader.cancel()
 
 
 class Lane:
-    """A byte stream in both directions, cut into chunks, of which none is lost or repeated when a connection breaks.
+    """A bidirectional byte stream in chunks, none of which is lost or repeated when a connection breaks.
 
     Args:
-        name: of :data:`LANES`.
-        loop: that of the connections.
-        reconnect: makes connections, or None if the peer does and :meth:`offer` is given them.
-        grace_s: how long to be without one before the lane ends.
+        name: one of :data:`LANES`.
+        loop: the event loop of the connections.
+        reconnect: makes connections; None if the peer does and passes them to :meth:`offer`.
+        grace_s: time without a connection after which the lane ends, in seconds.
         piece_bytes: as for :class:`Outbox`.
     Attributes:
-        closing: set when the lane is to end.
-        interrupted: whether it is without a connection at the moment.
+        closing: set when the lane is about to end.
+        interrupted: whether the lane has lost its connection and waits for another.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class Lane:
         self._connection: Connection | None = None
         self._over = False
 
-    async def run(self, take: Take, receiver: Receiver) -> None:
-        """Read chunks until ``take`` says that the lane has ended in order, or it is closed here.
+    async def run(self, on_chunk: OnChunk, receiver: Receiver) -> None:
+        """Read chunks until ``on_chunk`` returns true, as the peer has ended the lane, or the lane is closed here.
 
-        Reads no more while the ``receiver`` of what is in them is congested.
+        Stops reading while the ``receiver`` of their content is congested, so that gRPC's flow control slows the peer.
 
         Raises:
-            PeerLostError: its connection broke and did not come back.
-            ProtocolError: the peer's counts make no sense; or raised by ``take``.
+            PeerLostError: the connection broke and was not replaced in time.
+            ProtocolError: the peer's counts are impossible; or raised by ``on_chunk``.
         """
         reason = "none was made"
         try:
@@ -109,7 +109,7 @@ class Lane:
                 if connection is None:
                     return
                 try:
-                    reason = await self._serve(connection, take, receiver)
+                    reason = await self._serve(connection, on_chunk, receiver)
                 finally:
                     connection.cancel()
                 if not reason:
@@ -119,11 +119,14 @@ class Lane:
             self.outbox.drop()
             if self._offered is not None:
                 self._offered.accepted.set()
-            # gRPC holds the socket as long as somebody holds the call, which a link in a cycle would do for long.
+            # gRPC keeps the socket open as long as the call is referenced, and this lane may be part of a cycle.
             self._offered = self._connection = None
 
     async def offer(self, connection: Connection) -> int:
-        """Go on over a connection that the peer has made; return how many of its chunks were taken.
+        """Continue over a connection that the peer has made; return the number of chunks received from it so far.
+
+        The connector may notice a broken connection first, so the current one is cancelled here. The number is final
+        only once its reader has stopped, which is why this waits for the lane to switch.
 
         Raises:
             UnreachableError: the lane has ended.
@@ -131,56 +134,56 @@ class Lane:
         if self._over or self.closing.is_set():
             raise UnreachableError("the link has ended here")
         if self._offered is not None:
-            self._offered.accepted.set()  # the peer has given that one up
+            self._offered.accepted.set()  # superseded: the peer has abandoned that one
         self.prepare(connection)
-        self.cancel()  # if it is not over yet
+        self.cancel()
         await connection.accepted.wait()
         if self._connection is not connection:
-            raise UnreachableError("the link has ended here, or goes on over another connection")
+            raise UnreachableError("the link has ended here, or continues over another connection")
         return self.outbox.received
 
     def prepare(self, connection: Connection) -> None:
-        """Take this connection next."""
+        """Use this connection next."""
         self._offered = connection
         self._offer.set()
 
     def close(self) -> None:
-        """Send what is there and end; do not wait for a connection."""
+        """Send what is queued and end; do not wait for a connection."""
         self.outbox.end()
         self.closing.set()
         self._offer.set()
 
     def cancel(self) -> None:
-        """End the connection at once."""
+        """End the current connection at once."""
         if self._connection is not None:
             self._connection.cancel()
 
-    async def _serve(self, connection: Connection, take: Take, receiver: Receiver) -> str:
-        """Read from a connection and send over it; return why it is over, or nothing if the lane is."""
-        await connection.greeted.wait()
+    async def _serve(self, connection: Connection, on_chunk: OnChunk, receiver: Receiver) -> str:
+        """Read from and write to a connection; return why it is over, or an empty string if the lane is."""
+        await connection.authenticated.wait()
         if connection.finished.is_set():
-            return "the connection was given up"
+            return "the connection was abandoned"
         writer = asyncio.ensure_future(self._write(connection))
-        connection.reader = asyncio.ensure_future(self._read(connection, take, receiver))
+        connection.reader = asyncio.ensure_future(self._read(connection, on_chunk, receiver))
         try:
             return await connection.reader
         except asyncio.CancelledError:
-            return "the connection was given up"
+            return "the connection was abandoned"
         except (ProtocolError, PeerLostError):
             raise
-        except Exception as error:  # gRPC's are of many types
+        except Exception as error:  # gRPC raises many types
             return _reason(error)
         finally:
             writer.cancel()
-            connection.reader = None  # what it has raised holds the call, too
+            connection.reader = None  # its exception references the call, which must not outlive the connection
 
-    async def _read(self, connection: Connection, take: Take, receiver: Receiver) -> str:
+    async def _read(self, connection: Connection, on_chunk: OnChunk, receiver: Receiver) -> str:
         while (chunk := await connection.read()) is not EOF:
-            if take(chunk):
+            if on_chunk(chunk):
                 return ""
             if receiver.congested:
-                await asyncio.to_thread(receiver.wait_until_clear)
-        return "the other end is gone"
+                await asyncio.to_thread(receiver.wait_until_clear)  # other links share this event loop
+        return "the peer closed the connection"
 
     async def _write(self, connection: Connection) -> None:
         try:
@@ -194,6 +197,7 @@ class Lane:
                 else:
                     await connection.write(chunk)
         except Exception as error:
+            # Nothing is lost: the outbox keeps the chunk, and sends it again over the next connection.
             logger.debug("cannot send lane=%s reason=%s", self.name, _reason(error))
             connection.cancel()
 
@@ -202,17 +206,17 @@ class Lane:
         self._loop.call(self._has_chunks.set)
 
     async def _next_connection(self, reason: str) -> Connection | None:
-        """Return the connection to use from now on; none if the lane is to end."""
+        """Return the connection to use from now on; None if the lane is about to end."""
         if self.closing.is_set():
             return None
         self.interrupted = self._connection is not None
         try:
             if self._reconnect is None or self._offered is not None:
-                connection = await self._awaited()
+                connection = await self._next_offered()
             else:
                 connection = await self._reconnect(self)
         except UnreachableError as error:
-            raise PeerLostError(f"the connection broke ({reason}), and did not come back: {error}") from error
+            raise PeerLostError(f"the connection broke ({reason}) and could not be restored: {error}") from error
         if self.interrupted:
             logger.info("link resumed lane=%s reason=%s", self.name, reason)
         self.interrupted = False
@@ -221,11 +225,11 @@ class Lane:
         connection.accepted.set()
         return connection
 
-    async def _awaited(self) -> Connection:
+    async def _next_offered(self) -> Connection:
         try:
             await asyncio.wait_for(self._offer.wait(), self._grace_s)
         except TimeoutError:
-            raise UnreachableError(f"it was given {self._grace_s:g} s") from None
+            raise UnreachableError(f"the peer did not reconnect within {self._grace_s:g} s") from None
         connection, self._offered = self._offered, None
         if connection is None:
             raise UnreachableError("closed")
