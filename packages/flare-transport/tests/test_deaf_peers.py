@@ -1,4 +1,4 @@
-"""A peer with a good certificate that asks and asks, and never takes an answer; nobody else may notice."""
+"""An authenticated peer that sends requests and never reads the replies must not affect others."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from flare_transport import Cell, Credentials, RemoteError
 from flare_transport.certificates import issue, make_authority
 
 ANSWER_BYTES = 30_000
-MOST_REQUESTS = 10_000  # far more than it takes
+MOST_REQUESTS = 10_000  # far more than fit into the queues
 
 
 class DeafLane(second_wire_grpc.Lane):
-    """Sends without regard to what the peer has taken, and takes nothing itself."""
+    """Sends without regard to acknowledgements, and never reads."""
 
     def _read(self, call) -> None:
         self.link.over.wait(60)
@@ -63,7 +63,7 @@ def server(authority):
 
 
 @pytest.mark.parametrize("topic", ["large", "inline"])
-def test_who_takes_no_answers_does_not_keep_others_from_theirs(server, authority, topic, monkeypatch):
+def test_a_peer_that_reads_no_replies_does_not_block_others(server, authority, topic, monkeypatch):
     deaf = DeafLink(server.address, "deaf", issue(authority, "deaf"), monkeypatch)
     with Cell("other") as other:
         other.connect(server.address, credentials=issue(authority, "other"), peer="server")

@@ -1,4 +1,4 @@
-"""What threads send over one lane arrives once and in order, whoever begins to write and however connections break."""
+"""Frames that threads send over one lane arrive once and in order, however often its connection breaks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from flare_transport.links.outbox import END, FRAMES
 
 WAIT_S = 30
 SENDERS, FRAMES_EACH = 4, 200
-FRAME = struct.Struct("<II")  # of the sender, and how many it had sent
+FRAME = struct.Struct("<II")  # number of the sender, and how many frames it had sent before
 
 
 class Clear:
-    """A receiver that always has room."""
+    """A receiver that is never congested."""
 
     congested = False
 
 
 class Peer:
-    """The other end: takes chunks from the connection that was made last, of which each breaks after a while."""
+    """The other end of a lane; each of its connections breaks after a random number of chunks."""
 
     def __init__(self, seed: int, breaks_after: float) -> None:
         self.random = random.Random(seed)
@@ -50,7 +50,7 @@ class Peer:
         taken = 0
 
         def take(chunk):
-            if number == self.connections:  # from an earlier one nobody reads any more
+            if number == self.connections:  # chunks of earlier connections are lost
                 with self.progress:
                     self.chunks.append(chunk)
                     self.frames.update(FRAME.iter_unpack(chunk[1:]))
@@ -90,7 +90,7 @@ class Peer:
 
         connection = Connection(read=event_loop().asyncio.create_future, write=write, abort=lambda: None)
         connection.peer_received = len(self.chunks)
-        connection.greeted.set()
+        connection.authenticated.set()
         return connection
 
 
@@ -129,7 +129,7 @@ def test_every_frame_arrives_once_and_in_order(open_lane, seed, breaks_after, ca
     def send(sender):
         for number in range(FRAMES_EACH):
             lane.outbox.put([FRAME.pack(sender, number)])
-            if number % 4 == 3:  # so that not all go in a few chunks
+            if number % 4 == 3:  # otherwise all frames would share a few chunks
                 peer.wait_for(sender, number)
 
     with ThreadPoolExecutor(SENDERS) as pool:
