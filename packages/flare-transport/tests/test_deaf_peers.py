@@ -33,10 +33,10 @@ class DeafLink(second_wire_grpc.GrpcLink):
         files = (credentials.certificate, credentials.private_key, credentials.authority)
         super().__init__(address, name, certificates=files, peer="server")
 
-    def ask(self, topic: str, number: int) -> None:
+    def ask(self, topic: str, number: int, *, to: str = "server") -> None:
         parts = [bytes(part) for part in encode([])]
         lengths = [len(part) for part in parts]
-        self.send(Frame(REQUEST, "server", self.name, topic, number, lengths, None, b"".join(parts)))
+        self.send(Frame(REQUEST, to, self.name, topic, number, lengths, None, b"".join(parts)))
 
     def close(self) -> None:
         self.over.set()
@@ -76,3 +76,20 @@ def test_a_peer_that_reads_no_replies_does_not_block_others(server, authority, t
             other.request("server", "nothing", timeout_s=10)
         assert len(other.request("server", "large", timeout_s=10).payload) == ANSWER_BYTES
     deaf.close()
+
+
+def test_a_peer_that_reads_no_forwarded_replies_does_not_block_others(server, authority, monkeypatch):
+    with Cell("server.job", threads=4) as job, Cell("other") as other:
+        job.handle("large", lambda message: b"x" * ANSWER_BYTES)
+        secret = bytes(16)
+        job.connect(server.listen("inproc://server-of-deaf", secret=secret), peer="server", uplink=True)
+        other.connect(server.address, credentials=issue(authority, "other"), peer="server")
+        deaf = DeafLink(server.address, "deaf", issue(authority, "deaf"), monkeypatch)
+        numbers = count(1)
+        while not server.ended.is_set() and (number := next(numbers)) < MOST_REQUESTS:
+            deaf.ask("large", number, to="server.job")
+            if number % 250 == 0:
+                assert len(other.request("server.job", "large", timeout_s=10).payload) == ANSWER_BYTES
+        assert server.ended.wait(20), "replies that nobody reads must not fill the memory"
+        assert len(other.request("server.job", "large", timeout_s=10).payload) == ANSWER_BYTES
+        deaf.close()

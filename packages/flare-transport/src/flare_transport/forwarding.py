@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from flare_transport.address import speaks_for
 from flare_transport.errors import PeerLostError, TransportError
-from flare_transport.frames import Buffer, Kind, Raw, pack, repack
+from flare_transport.frames import PROMPT_BYTES, Buffer, Frame, Kind, Raw, pack, repack
 from flare_transport.link_table import LinkTable
 from flare_transport.links.base import Link
 from flare_transport.workers import HandlerPool, Strand, blocking
@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 Policy: TypeAlias = Callable[[str, str], bool]
 
-MAX_WAITING_BYTES = 1 << 26  # backpressure: most bytes of one link's frames that wait for slow peers
+MAX_WAITING_BYTES = 1 << 26  # backpressure: a link is not read while as many bytes of its frames wait for slow peers
+MAX_REPLY_BYTES = 1 << 26  # small replies that wait for one peer; beyond this its link ends
+FRAME_BYTES = 1 << 10  # estimated memory of a frame besides its body
 
 
 class Forwarder:
@@ -41,9 +43,9 @@ class Forwarder:
         self._changed = threading.Condition()
         self._strands: dict[tuple[Link, bool], Strand] = {}  # by target and lane; a strand keeps the order
         self._waiting: dict[Link, int] = defaultdict(int)
-        self._talking: dict[Link, set[str]] = defaultdict(
-            set
-        )  # cells elsewhere that communicate with cells beyond a link
+        self._waiting_replies: dict[Link, int] = defaultdict(int)
+        # Cells elsewhere that communicate with cells beyond a link.
+        self._talking: dict[Link, set[str]] = defaultdict(set)
 
     def forward(self, source: Link, header: list[Any], body: Buffer) -> None:
         """Forward a frame that arrived over ``source``; called on the thread of that link, so never blocks.
@@ -58,15 +60,23 @@ class Forwarder:
                 self._report_lost(source, sender, to, str(error))
             return
         frame = repack(header, body)
-        size = len(body)
+        size = len(body) + FRAME_BYTES
+        # A peer that requests much and reads no replies must not stop the cell that answers it, and so everybody else:
+        # small replies do not count as backpressure on their source. Instead the peer's link ends if they pile up.
+        is_small_reply = kind in (Kind.REPLY, Kind.ERROR) and len(body) <= PROMPT_BYTES
+        waiting, of = (self._waiting_replies, target) if is_small_reply else (self._waiting, source)
         with self._changed:
-            self._waiting[source] += size
+            waiting[of] += size
+            is_deaf = is_small_reply and waiting[of] > MAX_REPLY_BYTES
             self._talking[target].add(sender)
             self._talking[source].add(to)
             strand = self._strands.get((target, frame.bulk))
             if strand is None:
                 strand = self._strands[target, frame.bulk] = Strand(self._pool)
-        strand.submit(partial(self._send, source, target, frame, size))
+        if is_deaf:
+            logger.warning("link closed, the peer sends requests and reads no replies peer=%s", target.peer)
+            target.close()
+        strand.submit(partial(self._send, target, frame, waiting, of, size))
 
     def is_stuck(self, source: Link) -> bool:
         """Return whether too many bytes that came over a link wait to be forwarded."""
@@ -85,6 +95,7 @@ class Forwarder:
             for key in [key for key in self._strands if key[0] is link]:
                 del self._strands[key]
             self._waiting.pop(link, None)
+            self._waiting_replies.pop(link, None)
             self._changed.notify_all()
         for name in talking:
             try:
@@ -102,17 +113,16 @@ class Forwarder:
             raise TransportError(f"{self._name} has no route from {sender} to {to}")
         return target
 
-    def _send(self, source: Link, target: Link, frame: Any, size: int) -> None:
+    def _send(self, target: Link, frame: Frame, waiting: dict[Link, int], of: Link, size: int) -> None:
         try:
             with blocking():  # a slow target must not use up the pool's threads
                 target.send(frame)
         except PeerLostError:
-            logger.debug(
-                "frame not forwarded, its link has ended peer=%s", target.peer
-            )  # link_ended notifies the sender
+            # link_ended notifies the sender.
+            logger.debug("frame not forwarded, its link has ended peer=%s", target.peer)
         with self._changed:
-            if source in self._waiting:
-                self._waiting[source] -= size
+            if of in waiting:
+                waiting[of] -= size
             self._changed.notify_all()
 
     def _report_lost(self, source: Link, sender: str, to: str, reason: str) -> None:
