@@ -122,6 +122,8 @@ def connector_handshake(
             raise _refusal(answer)
     _check_peer_name(peer)
     session = (name, nonce, peer, peer_nonce)
+    # The listener proves itself first, so that a false listener never gets a proof of this cell. Comparisons take
+    # constant time.
     if not hmac.compare_digest(proof, proof_of(secret, b"listener", *session)):
         raise AuthenticationError(f"the listener, which claims to be {peer}, does not know this cell's secret")
     accept(peer)

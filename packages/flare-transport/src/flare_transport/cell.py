@@ -168,7 +168,7 @@ class Cell:
         """End the link to a peer, if there is one; pending requests and streams over it fail at both ends."""
         link = self._links.by_peer.get(peer)
         if link is not None:
-            link.close()
+            link.close()  # the thread of the link then calls _on_end
 
     @property
     def peers(self) -> tuple[str, ...]:
@@ -272,7 +272,7 @@ class Cell:
             pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
         else:
             pending = self._replies.begin(link, to, opener=partial(self._open_reply, *sealing))
-        try:
+        try:  # registered before it is sent: the reply may arrive before send returns
             if sealing is not None:
                 sealer, keys = sealing
                 payload = sealer.seal(Kind.REQUEST, to, topic, pending.number, payload, keys)
@@ -365,6 +365,7 @@ class Cell:
 
     def _on_end(self, link: Link, error: BaseException | None) -> None:
         """Fail pending operations over a link. It refuses to send by now, so no new ones can start after this."""
+        # No longer routed to first, so that new operations fail at once; forgotten last, so that close() can join it.
         self._links.remove(link)
         reason = str(error) if error is not None else "closed"
         self._replies.fail(link, reason)

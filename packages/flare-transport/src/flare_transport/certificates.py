@@ -120,6 +120,7 @@ def sign_request(
         key, is_signed = asked.public_key(), asked.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise AuthenticationError(f"{name}: this is not a certificate request ({error})") from error
+    # The signature shows that the requester has the private key.
     if not is_signed or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise AuthenticationError(f"{name}: the request is not signed with a key on P-256; make it with make_request")
     issuer = x509.load_pem_x509_certificate(authority.certificate)

@@ -39,7 +39,7 @@ class AddressError(TransportError, ValueError):
 
 
 class AuthenticationError(TransportError):
-    """One end of a link could not prove who it is."""
+    """One end of a link could not prove its name."""
 
 
 class HandshakeError(AuthenticationError):

@@ -109,7 +109,7 @@ class Forwarder:
         ):
             raise TransportError(f"{self._name} does not let {sender} communicate with {to}")
         target = self._links.route(to)
-        if target is source:
+        if target is source:  # it would go back and forth forever
             raise TransportError(f"{self._name} has no route from {sender} to {to}")
         return target
 

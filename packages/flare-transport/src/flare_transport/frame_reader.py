@@ -113,6 +113,7 @@ class FrameReader:
             body_start = start + PREFIX.size + header_size
             if body_start > end:
                 break
+            # Checked before any memory is allocated for the body.
             header = unpack_header(data[start + PREFIX.size : body_start])
             start = min(body_start + body_size, end)
             self._start_body(header, body_size, data[body_start:start])

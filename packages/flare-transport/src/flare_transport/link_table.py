@@ -37,7 +37,7 @@ class LinkTable:
         Raises:
             UnreachableError: there is none.
         """
-        link = self.by_peer.get(to)
+        link = self.by_peer.get(to)  # no lock, as a lookup in a dictionary is atomic
         if link is not None:
             return link
         above = to

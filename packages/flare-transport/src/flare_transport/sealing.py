@@ -187,7 +187,7 @@ class Sealer:
         with self._lock:
             for old in [key for key, each in self._by_id.items() if each.peer == peer and each.expected_signer]:
                 del self._by_id[old]  # an earlier hello that was never confirmed
-            if len(self._by_id) >= MAX_SESSIONS:
+            if len(self._by_id) >= MAX_SESSIONS:  # sessions of lost peers are dropped, see forget
                 raise TransportError(f"{self._cell.name} has {MAX_SESSIONS} sealed sessions, the maximum")
             self._by_id[session] = Session(session, peer, second, first, expected_signer=signer, transcript=transcript)
         return [self._credentials.certificate, ours, self._signed(b"answer" + transcript), session]
@@ -198,7 +198,7 @@ class Sealer:
         if keys is None or keys.peer != message.sender or keys.expected_signer is None:
             raise ProtocolError("a confirmation without a hello")
         _verify(keys.expected_signer, signature, b"hello" + keys.transcript, message.sender)
-        keys.expected_signer = None
+        keys.expected_signer = None  # from now on the session may be used
 
     def keys_of(self, message: Message) -> Session:
         """Return the keys that another cell has sealed a message with.

@@ -111,6 +111,7 @@ class StreamReader:
         with self._state:
             if offset < self._received or offset in self._ahead or self._is_complete():
                 return  # a duplicate
+            # Early chunks cost credit, too, so that gaps do not allow a writer to fill the memory.
             self._granted -= chunk_cost(len(chunk))
             if self._granted < 0:
                 raise ProtocolError(f"{self.sender} exceeded its credit for the stream '{self.topic}'")

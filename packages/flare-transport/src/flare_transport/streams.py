@@ -134,7 +134,7 @@ class Streams:
                 for key, end in table.items()
                 if key[0] is link and (lost is None or speaks_for(lost, key[1]))
             ]
-        for end in ends:
+        for end in ends:  # not under the lock, which the threads that this wakes may need
             end.fail(
                 PeerLostError(f"the link to {lost or link.peer} ended before the stream '{end.topic}' did ({reason})")
             )
@@ -163,7 +163,7 @@ class Streams:
                 logger.exception("stream handler failed topic=%r sender=%s", reader.topic, reader.sender)
             described = describe(error)
             outcome = {"stop": [described["kind"], described["message"][:MAX_REASON]]}
-        self._forget(self._readers, key)
+        self._forget(self._readers, key)  # first, as sending may block: an ended stream holds no memory
         try:
             send(outcome, b"")
         except PeerLostError:

@@ -61,7 +61,7 @@ class HandlerPool:
             self._closed = True
             threads = list(self._threads)
             for _ in threads:
-                self._queue.put(None)
+                self._queue.put(None)  # one end mark for each thread
         if wait:
             for thread in threads:
                 if thread is not threading.current_thread():
@@ -85,7 +85,7 @@ class HandlerPool:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name=f"flare-cell-{self._name}", daemon=True)
-        self._threads.add(thread)
+        self._threads.add(thread)  # before it starts, so that close() never misses it
         try:
             thread.start()
         except BaseException:
@@ -133,7 +133,7 @@ class Strand:
         """Run ``job`` after all jobs submitted before."""
         with self._lock:
             self._jobs.append(job)
-            if self._running:
+            if self._running:  # the running thread takes it, as it looks again under the lock before it stops
                 return
             self._running = True
         self._pool.submit(self._run)

@@ -188,7 +188,7 @@ class Listener(Protocol):
         """Address that peers connect to, with the actual port."""
 
     def close(self) -> None:
-        """Stop to accept connections; return when all threads and sockets of the listener are gone."""
+        """Stop accepting connections; return when all threads and sockets of the listener are gone."""
 
 
 class Scheme(Protocol):

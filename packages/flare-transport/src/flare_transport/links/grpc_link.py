@@ -47,7 +47,7 @@ MAX_CONNECT_S = 10.0
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.05, 2.0
 _OPTIONS = {
     "grpc.use_local_subchannel_pool": 1,  # one connection per link, so that closing one link does not end another
-    "grpc.enable_retries": 0,
+    "grpc.enable_retries": 0,  # gRPC must not repeat a call: chunks are counted
     "grpc.enable_http_proxy": 0,
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.min_reconnect_backoff_ms": 10_000,  # also limits the duration of an attempt, handshakes included
@@ -123,7 +123,7 @@ class _Connector:
             left = until - time.monotonic()
             try:
                 return await self._dial(lane.name, lane.outbox.received, min(MAX_CONNECT_S, max(left, FIRST_BACKOFF_S)))
-            except LinkUnknownError:
+            except LinkUnknownError:  # further attempts would fail, too
                 raise
             except TransportError as error:
                 logger.debug("cannot reconnect yet peer=%s reason=%s", self._found, error)
@@ -156,6 +156,7 @@ class _Connector:
         try:
             answer = await _answer(call, timeout_s)
             found = str(answer["flare-cell"])
+            # A reconnection must reach the same cell, not just another that the certificate is valid for.
             if not speaks_for(self._peer, found) or found != (self._found or found):
                 raise AuthenticationError(f"expected {self._peer} there, which may not speak for {found!r}")
             first = handshake.finish(answer, found)

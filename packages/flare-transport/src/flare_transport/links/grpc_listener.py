@@ -40,7 +40,7 @@ class GrpcListener:
         self.address = Address("grpc", address.target, self._loop.run(self._start(address)))
 
     def close(self) -> None:
-        """Stop to accept streams, and end the remaining ones."""
+        """Stop accepting streams, and end the remaining ones."""
         if not self._loop.over:
             self._loop.run(self._server.stop(CLOSE_GRACE_S))
 
@@ -115,7 +115,7 @@ class GrpcListener:
             token = secrets.token_bytes(16)
             self._links[token] = link  # the connector may open the second lane before the link is admitted
             link.on_release = lambda: self._forget(token)
-            try:
+            try:  # the connector may send as soon as the handshake is over; the lane reads once the link is admitted
                 await self._handshake(peer, token, metadata, connection, context)
                 reservation.admit(link)
             except BaseException:
@@ -127,7 +127,7 @@ class GrpcListener:
         """Connect the second lane, or continue a lane over a new connection."""
         token = metadata["flare-link-bin"]
         link = self._links.get(token)
-        if link is None or link.peer != peer:
+        if link is None or link.peer != peer:  # a token alone does not suffice: the name is authenticated
             raise LinkUnknownError(f"{self._owner.name} has no such link to {peer}; it has ended")
         lane = _lane(link, metadata)
         try:

@@ -59,7 +59,7 @@ class GrpcLink(Link):
         self._loop.call(self._begin, receiver, on_end)
 
     def send(self, frame: Frame) -> None:
-        if not frame.bulk:
+        if not frame.bulk:  # chunks of the bulk lane become smaller for a while; see _piece_bytes
             self._last_prompt = time.monotonic()
         try:
             self.bytes_sent += self._outboxes[frame.bulk].put(frame.buffers)
@@ -97,6 +97,7 @@ class GrpcLink(Link):
         self._task = self._loop.asyncio.create_task(self._run(receiver, on_end))
 
     async def _run(self, receiver: Receiver, on_end: OnEnd) -> None:
+        # Both lanes must have ended before on_end is called: it promises that no frame follows.
         await asyncio.gather(*(self._run_lane(lane, receiver) for lane in self.lanes.values()))
         self.on_release()
         # Callbacks for a lost link may block, so they must not run on the loop's thread.

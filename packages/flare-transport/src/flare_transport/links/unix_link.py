@@ -74,7 +74,7 @@ class UnixListener:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop to accept connections, abort handshakes in progress and remove the path."""
+        """Stop accepting connections, abort handshakes in progress and remove the path."""
         self._close_signal.close()
         self._thread.join()
         if _file_id(self._path) == self._file:
