@@ -1,8 +1,9 @@
-"""How the ends of a gRPC stream prove who they are: with certificates, or with a secret between processes of a machine.
+"""Mutual authentication of gRPC streams: by certificates, or by a shared secret between processes of one machine.
 
-Certificates: TLS at both ends, and nothing more. Secret: the stream is not encrypted, so it must not leave the machine.
-The connector's metadata holds a nonce (``flare-nonce-bin``), the listener's initial metadata its own nonce and a proof
-(``flare-proof-bin``), and the first message of the stream is the connector's proof, as authentication.py makes them.
+With certificates, both ends use TLS, and nothing else is exchanged. With a secret, the stream is not encrypted, so it
+must not leave the machine. The connector's metadata contains a nonce (``flare-nonce-bin``), the listener's initial
+metadata its own nonce and a proof (``flare-proof-bin``), and the first message of the stream is the connector's proof;
+authentication.py defines the proofs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from flare_transport.authentication import NONCE_BYTES, Credentials, check_secre
 from flare_transport.errors import AddressError, AuthenticationError
 from flare_transport.links.base import Identity
 
-__all__ = ["Greeting", "Proof", "proof_for"]
+__all__ = ["Authenticator", "ConnectorHandshake", "authenticator_for"]
 
 Metadata: TypeAlias = Mapping[str, Any]
 Pairs: TypeAlias = tuple[tuple[str, Any], ...]
@@ -31,18 +32,26 @@ Options: TypeAlias = list[tuple[str, Any]]
 Read: TypeAlias = Callable[[], Awaitable[Any]]
 
 
-class Greeting:
-    """The connector's side of one attempt."""
+class ConnectorHandshake:
+    """The connector's part of one handshake.
+
+    Attributes:
+        metadata: what the connector sends with its call.
+    """
 
     metadata: Pairs = ()
 
-    def answer(self, metadata: Metadata, found: str) -> bytes | None:
-        """Check the listener's answer; return what the stream has to begin with."""
+    def finish(self, metadata: Metadata, found: str) -> bytes | None:
+        """Check the listener's initial metadata; return the first message to send, if one is required.
+
+        Raises:
+            AuthenticationError: the listener did not prove that its name is ``found``.
+        """
         return None
 
 
-class Proof(ABC):
-    """One way to prove names."""
+class Authenticator(ABC):
+    """A method of mutual authentication."""
 
     @abstractmethod
     def channel(self, address: Address, peer: str, options: Options) -> Any:
@@ -50,58 +59,65 @@ class Proof(ABC):
 
     @abstractmethod
     def add_port(self, server: Any, address: Address) -> int:
-        """Have a gRPC server listen; return the port."""
+        """Make a gRPC server listen at an address; return the port."""
 
-    def greeting(self, name: str) -> Greeting:
-        """Begin as the connector ``name``."""
-        return Greeting()
+    def begin(self, name: str) -> ConnectorHandshake:
+        """Start a handshake as the connector ``name``."""
+        return ConnectorHandshake()
 
     @abstractmethod
     def name_of_connector(self, metadata: Metadata, context: Any) -> str:
-        """Return the name that a connector claims, and that it may claim.
+        """Return the name that a connector claims.
 
         Raises:
-            AuthenticationError: it may not.
+            AuthenticationError: it has not proved that name, or cannot.
         """
 
-    def answer_for(self, name: str, peer: str, metadata: Metadata) -> Pairs:
-        """Return what the listener ``name`` adds to its initial metadata."""
+    def answer(self, name: str, peer: str, metadata: Metadata) -> Pairs:
+        """Return the entries that the listener ``name`` adds to its initial metadata."""
         return ()
 
     @abstractmethod
-    async def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
-        """Check what the connector's stream begins with.
+    async def check_connector(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
+        """Read and check the first messages of the connector's stream, if the method requires any.
 
+        Args:
+            name: of the listener.
+            peer: name that the connector claims.
+            metadata: of the connector.
+            answer: result of :meth:`answer`.
+            read: reads a message of the stream.
         Raises:
-            AuthenticationError: it does not prove the name.
+            AuthenticationError: they do not prove the name.
         """
 
 
-def proof_for(address: Address, name: str, identity: Identity) -> Proof:
-    """Return the way to prove names that an identity allows at an address.
+def authenticator_for(address: Address, name: str, identity: Identity) -> Authenticator:
+    """Return the method of authentication for an identity at an address.
 
     Raises:
-        AuthenticationError: it allows none there.
+        AuthenticationError: the identity has no certificate, and its secret is missing or may not be used there.
     """
     if identity.credentials is not None:
         certificates.check_credentials(identity.credentials, name)
-        return _CertificateProof(identity.credentials)
+        return _CertificateAuthenticator(identity.credentials)
     if identity.secret is None:
         raise AuthenticationError(f"{address} needs certificates; pass credentials=")
     if not _is_loopback(address.target):
         raise AuthenticationError(
-            f"{address}: with a secret nothing is encrypted, so that is for 127.0.0.1 and ::1 only; pass credentials="
+            f"{address}: links with a secret are not encrypted and are limited to 127.0.0.1 and ::1; pass credentials="
         )
-    return _SecretProof(check_secret(identity.secret, address))
+    return _SecretAuthenticator(check_secret(identity.secret, address))
 
 
-class _CertificateProof(Proof):
+class _CertificateAuthenticator(Authenticator):
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
     def channel(self, address: Address, peer: str, options: Options) -> Any:
         own = self._credentials
         tls = grpc.ssl_channel_credentials(own.authority, own.private_key, own.certificate)
+        # TLS libraries compare host names only, so the peer's name is checked in the form of one.
         name = ("grpc.ssl_target_name_override", certificates.identity_host(peer))
         return grpc.aio.secure_channel(_target(address), tls, options=[*options, name])
 
@@ -112,20 +128,20 @@ class _CertificateProof(Proof):
         return int(server.add_secure_port(_target(address), tls))
 
     def name_of_connector(self, metadata: Metadata, context: Any) -> str:
-        proved = context.auth_context()
-        uris = [uri.decode("utf-8", "replace") for uri in proved.get("peer_uri", ())]
-        names = [name.decode("utf-8", "replace") for name in proved.get("x509_common_name", ())]
+        authenticated = context.auth_context()
+        uris = [uri.decode("utf-8", "replace") for uri in authenticated.get("peer_uri", ())]
+        names = [name.decode("utf-8", "replace") for name in authenticated.get("x509_common_name", ())]
         owner = certificates.cell_name(uris, names)
         claimed = _claimed(metadata)
         if not speaks_for(owner, claimed):
             raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {claimed!r}")
         return claimed
 
-    async def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
-        """The certificate has proved it."""
+    async def check_connector(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
+        """Do nothing: TLS has verified the certificate already."""
 
 
-class _SecretProof(Proof):
+class _SecretAuthenticator(Authenticator):
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
@@ -135,38 +151,38 @@ class _SecretProof(Proof):
     def add_port(self, server: Any, address: Address) -> int:
         return int(server.add_insecure_port(_target(address)))
 
-    def greeting(self, name: str) -> Greeting:
-        return _SecretGreeting(self._secret, name)
+    def begin(self, name: str) -> ConnectorHandshake:
+        return _SecretHandshake(self._secret, name)
 
     def name_of_connector(self, metadata: Metadata, context: Any) -> str:
         if len(_nonce(metadata)) != NONCE_BYTES:
             raise AuthenticationError("the connector sent no nonce; it must know the secret of this address")
         return _claimed(metadata)
 
-    def answer_for(self, name: str, peer: str, metadata: Metadata) -> Pairs:
+    def answer(self, name: str, peer: str, metadata: Metadata) -> Pairs:
         nonce = secrets.token_bytes(NONCE_BYTES)
         proof = proof_of(self._secret, b"listener", peer, _nonce(metadata), name, nonce)
         return (("flare-nonce-bin", nonce), ("flare-proof-bin", proof))
 
-    async def check_answer(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
+    async def check_connector(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
         nonce = dict(answer)["flare-nonce-bin"]
         chunk = await read()
         proof = b"" if chunk is grpc.aio.EOF else chunk
         if not hmac.compare_digest(proof, proof_of(self._secret, b"connector", peer, _nonce(metadata), name, nonce)):
-            raise AuthenticationError(f"the connector, which calls itself {peer}, does not know this cell's secret")
+            raise AuthenticationError(f"the connector, which claims to be {peer}, does not know this cell's secret")
 
 
-class _SecretGreeting(Greeting):
+class _SecretHandshake(ConnectorHandshake):
     def __init__(self, secret: bytes, name: str) -> None:
         self._secret, self._name = secret, name
         self._nonce = secrets.token_bytes(NONCE_BYTES)
         self.metadata = (("flare-nonce-bin", self._nonce),)
 
-    def answer(self, metadata: Metadata, found: str) -> bytes | None:
+    def finish(self, metadata: Metadata, found: str) -> bytes | None:
         session = (self._name, self._nonce, found, _nonce(metadata))
         proof = metadata.get("flare-proof-bin", b"")
         if not hmac.compare_digest(proof, proof_of(self._secret, b"listener", *session)):
-            raise AuthenticationError(f"the listener, which calls itself {found}, does not know this cell's secret")
+            raise AuthenticationError(f"the listener, which claims to be {found}, does not know this cell's secret")
         return proof_of(self._secret, b"connector", *session)
 
 
