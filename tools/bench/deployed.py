@@ -74,7 +74,7 @@ def _adding(runner: Runner, label: str, clients: int, count: int, mib: int, *, w
 
 def help_text(runner: Runner) -> Iterator[Row]:
     """The command line prints its help without a noticeable delay."""
-    walls = [runner.run("flare --help", "-m", "flare_runtime.cli", "--help").wall for _ in range(runner.repeat + 1)]
+    walls = [runner.run("flare --help", "-m", "flare_deploy.cli", "--help").wall for _ in range(runner.repeat + 1)]
     yield Row(
         "flare --help",
         {"flare": f"{median(walls[1:]):.2f} s", "ratio": spread(walls[1:])},
