@@ -256,7 +256,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def layers(session: nox.Session) -> None:
     """Check which package imports which, and who may import torch, gRPC, rich."""
-    prepare(session, "import-linter>=2.5,<3")
+    prepare(session, "import-linter>=2.17,<3")
     sources = os.pathsep.join(str(ROOT / "packages" / name / "src") for name in PROJECTS)
     session.run("lint-imports", *session.posargs, env={"PYTHONPATH": sources})
 

@@ -332,7 +332,7 @@ class Hospital:
 
     def restart(self, name: str) -> None:
         """Restart the server or a site's client after a kill."""
-        from flare_deploy.processes.daemon import start_daemon
+        from flare_deploy.daemons import start_daemon
 
         kind = "server" if name == "server" else "client"
         self.poc._daemons.append(start_daemon(kind, self.kit(name), leashed=True))
@@ -360,7 +360,7 @@ class Hospital:
 
     def stop(self, name: str) -> None:
         """Stop the server or a site's client gracefully."""
-        from flare_deploy.processes.daemon import stop_daemon
+        from flare_deploy.daemons import stop_daemon
 
         stop_daemon("server" if name == "server" else "client", self.kit(name))
 

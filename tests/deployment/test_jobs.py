@@ -278,7 +278,7 @@ def test_roles_and_studies_separate_members(place):
 
 
 def test_one_site_is_removed_or_renewed_and_the_other_is_not_affected(place):
-    from flare_deploy.processes.daemon import DaemonError
+    from flare_deploy.daemons import DaemonError
     from flare_deploy.provision.join import renew
     from flare_deploy.provision.kit import KitError, fingerprint
 

@@ -34,7 +34,7 @@ def grouped(hospital):
 
 
 def add_wards(place, behind_relay):
-    from flare_deploy.processes.daemon import start_daemon
+    from flare_deploy.daemons import start_daemon
     from flare_deploy.provision.kit import KitInfo
     from flare_deploy.provision.project import Project, participant_of
 
@@ -66,7 +66,7 @@ def free_port():
 
 def kill_relay(place):
     """Kill the relay, and restart it."""
-    from flare_deploy.processes.daemon import pid_of, start_daemon
+    from flare_deploy.daemons import pid_of, start_daemon
 
     pid = pid_of("relay", place.folder / "hospital")
     os.kill(pid, signal.SIGKILL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flare_deploy.processes.daemon import pid_of
+from flare_deploy.daemons import pid_of
 from flare_deploy.provision.kit import sign_kit, write_kit
 from flare_deploy.provision.project import Project
 from flare_transport.certificates import issue

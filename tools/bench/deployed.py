@@ -60,7 +60,7 @@ def deployed(runner: Runner) -> Iterator[Row]:
             f"≤ {limit} × model",
             size <= limit * mib * MIB,
         )
-    daemons = [weighed.peak_of("daemon server"), weighed.peak_of("daemon client"), weighed.peak_of("flare_job.py")]
+    daemons = [weighed.peak_of("serve server"), weighed.peak_of("serve client"), weighed.peak_of("flare_job.py")]
     yield Row(
         f"{what}: memory of the server's daemon, the largest client's, and who has submitted the job",
         {"flare": ", ".join(f"{size / MIB:.0f} MiB" for size in daemons)},

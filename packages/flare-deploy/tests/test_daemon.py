@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 
-from flare_deploy.processes.daemon import _Stop
+from flare_deploy.serve import _Stop
 
 stop = _Stop()
 stop.set_by(signal.SIGTERM)

@@ -24,7 +24,8 @@ for module in pkgutil.walk_packages(flare_deploy.__path__, "flare_deploy."):
 from pathlib import Path
 
 from flare_core import ClientApp, CodeBundle, FlareError, Job, ServerApp
-from flare_deploy.processes.daemon import serve, start_daemon
+from flare_deploy.daemons import start_daemon
+from flare_deploy.serve import serve
 
 job = Job("job", 1, ServerApp(), ClientApp(), CodeBundle(Path.cwd()))
 for run in (

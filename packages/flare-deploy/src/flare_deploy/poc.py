@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from flare_core import Job
 from flare_core.recipe import check_count, check_named
-from flare_deploy.processes.daemon import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
+from flare_deploy.daemons import RunningDaemon, environment_for, pid_of, start_daemon, stop_daemon
 from flare_deploy.prod import ProdEnv
 from flare_deploy.provision.kit import Kit
 from flare_deploy.provision.project import Project, participant_of

@@ -37,8 +37,9 @@ def up(
     form: FormOption = Form.TEXT,
 ) -> None:
     """Make a project with its certificates, if there is none here, and start its server."""
-    from flare_deploy.processes.daemon import pid_of, serve, start_daemon
+    from flare_deploy.daemons import pid_of, start_daemon
     from flare_deploy.provision.project import Project, own_address
+    from flare_deploy.serve import serve
 
     folder = folder.absolute()
     is_new = not (folder / "project.json").exists()
@@ -70,7 +71,7 @@ def down(
     folder: Annotated[Path, typer.Option(help="The project's folder.")] = PROJECT, form: FormOption = Form.TEXT
 ) -> None:
     """Stop the project's server; running jobs go on when it is started again."""
-    from flare_deploy.processes.daemon import stop_daemon
+    from flare_deploy.daemons import stop_daemon
 
     was_running = stop_daemon("server", folder.absolute() / "server")
     show(form, {"stopped": was_running}, "server stopped" if was_running else "no server was running")
@@ -112,8 +113,9 @@ def join(
     form: FormOption = Form.TEXT,
 ) -> None:
     """Make this machine's key, have it certified with an invitation, and start the site's client or the relay."""
-    from flare_deploy.processes.daemon import serve, start_daemon
+    from flare_deploy.daemons import start_daemon
     from flare_deploy.provision.join import join as use_invitation
+    from flare_deploy.serve import serve
 
     if not token.startswith("flare1-") and len(token) < 4096 and Path(token).is_file():
         token = Path(token).read_text()
@@ -138,7 +140,7 @@ def renew(
     form: FormOption = Form.TEXT,
 ) -> None:
     """Replace a kit's key and certificate. The former ones of all but the server are not valid any more."""
-    from flare_deploy.processes.daemon import pid_of, start_daemon, stop_daemon
+    from flare_deploy.daemons import pid_of, start_daemon, stop_daemon
     from flare_deploy.provision.join import renew as renew_kit
     from flare_deploy.provision.kit import kit_info
     from flare_deploy.provision.project import Project
@@ -199,8 +201,8 @@ def relay(kit: Annotated[Path, typer.Argument(help="A relay's kit.")]) -> None:
 
 
 def _serve(kind: str, folder: Path) -> None:
-    from flare_deploy.processes.daemon import serve
     from flare_deploy.provision.kit import Kit
+    from flare_deploy.serve import serve
 
     kit = Kit.load(folder, kind=kind)
     typer.echo(
@@ -216,7 +218,7 @@ def stop(
     form: FormOption = Form.TEXT,
 ) -> None:
     """Stop the server, the relay or the client that serves with a kit."""
-    from flare_deploy.processes.daemon import stop_daemon
+    from flare_deploy.daemons import stop_daemon
     from flare_deploy.provision.kit import Kit
 
     kit = Kit.load(folder)
