@@ -256,7 +256,7 @@ def types(session: nox.Session) -> None:
 @nox.session
 def layers(session: nox.Session) -> None:
     """Check which package imports which, and who may import torch, gRPC, rich."""
-    prepare(session, "import-linter>=2.5,<3")
+    prepare(session, "import-linter>=2.17,<3")
     sources = os.pathsep.join(str(ROOT / "packages" / name / "src") for name in PROJECTS)
     session.run("lint-imports", *session.posargs, env={"PYTHONPATH": sources})
 
@@ -269,7 +269,9 @@ def layers(session: nox.Session) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """Run one package's tests with nothing installed but what it declares."""
     group = nox.project.dependency_groups(PROJECTS[package], "test")
-    prepare(session, *group, packages=closure(package), torch=depends_on_torch(package))
+    siblings = [name for line in group if (name := canonicalize_name(Requirement(line).name)) in PROJECTS]
+    packages = list(dict.fromkeys(each for name in [*siblings, package] for each in closure(name)))
+    prepare(session, *group, packages=packages, torch=depends_on_torch(package))
     session.run("pytest", f"packages/{package}/tests", *session.posargs, **PATIENCE)
 
 

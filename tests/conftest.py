@@ -52,7 +52,7 @@ POC_JOB = """
     import numpy as np
 
     from flare_recipes_np import FedAvgRecipe
-    from flare_runtime import PocEnv
+    from flare_deploy import PocEnv
 
     arguments, options = json.loads(sys.argv[1])
     recipe = FedAvgRecipe(**{"name": "case", "initial_model": np.zeros(2), "train_script": "client.py", **arguments})
@@ -237,7 +237,7 @@ class Hospital:
     """A federation of real processes, with jobs for it, in a folder with a short path (for sockets)."""
 
     def __init__(self, sites: int, *, port: int = 0, listen: int = 0, **more_settings) -> None:
-        from flare_runtime.poc import Poc
+        from flare_deploy.poc import Poc
 
         self.folder = Path(tempfile.mkdtemp(prefix="flare-t-"))
         self.poc = Poc(self.folder / "poc")
@@ -254,7 +254,7 @@ class Hospital:
         self.poc.start(leashed=True)
 
     def admin(self):
-        from flare_runtime import Admin
+        from flare_deploy import Admin
 
         return Admin.connect(self.poc.admin)
 
@@ -332,7 +332,7 @@ class Hospital:
 
     def restart(self, name: str) -> None:
         """Restart the server or a site's client after a kill."""
-        from flare_runtime.processes.daemon import start_daemon
+        from flare_deploy.daemons import start_daemon
 
         kind = "server" if name == "server" else "client"
         self.poc._daemons.append(start_daemon(kind, self.kit(name), leashed=True))
@@ -360,7 +360,7 @@ class Hospital:
 
     def stop(self, name: str) -> None:
         """Stop the server or a site's client gracefully."""
-        from flare_runtime.processes.daemon import stop_daemon
+        from flare_deploy.daemons import stop_daemon
 
         stop_daemon("server" if name == "server" else "client", self.kit(name))
 
@@ -482,7 +482,7 @@ class Shell:
 
     def flare(self, *words: str | Path, code: int = 0) -> str:
         self.commands += 1
-        command = [sys.executable, "-m", "flare_runtime.cli", *map(str, words)]
+        command = [sys.executable, "-m", "flare_deploy.cli", *map(str, words)]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=100
         )
@@ -491,7 +491,7 @@ class Shell:
 
     def retry(self, *words: str | Path) -> None:
         """Run a command until it succeeds: a process that has just started may not listen yet."""
-        command = [sys.executable, "-m", "flare_runtime.cli", *map(str, words)]
+        command = [sys.executable, "-m", "flare_deploy.cli", *map(str, words)]
         for _ in range(20):
             if subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True).returncode == 0:
                 return

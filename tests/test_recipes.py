@@ -54,7 +54,7 @@ SCRIPT = """
 DESCRIBE = """
 import importlib, inspect, json
 from flare_core import Recipe
-from flare_runtime.cli.recipes import installed_recipes, recipe_arguments, recipe_example, recipe_summary
+from flare_deploy.cli.recipes import installed_recipes, recipe_arguments, recipe_example, recipe_summary
 
 found = {}
 for package, name in installed_recipes():

@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SHORT = {
     "core": "flare-core",
+    "deploy": "flare-deploy",
     "downloader": "flare-tensor-downloader",
     "fobs": "flare-fobs",
     "runtime": "flare-runtime",

@@ -203,7 +203,7 @@ POC = """
 
     from flare_core.recipes import add_experiment_tracking
     from flare_recipes_np import FedAvgRecipe
-    from flare_runtime import PocEnv
+    from flare_deploy import PocEnv
 
     recipe = FedAvgRecipe(
         name="case", min_clients=2, num_rounds=2, initial_model=np.zeros(2), train_script="client.py",

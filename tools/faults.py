@@ -26,8 +26,8 @@ from faults_injection import COLOURS, Faults, Federation
 from faults_jobs import write_script
 from faults_judge import Judge
 from faults_network import HOST, FaultyNetwork, Tracker
-from flare_runtime.poc import Poc
-from flare_runtime.processes.daemon import environment_for
+from flare_deploy.daemons import environment_for
+from flare_deploy.poc import Poc
 from holdings import KINDS, Curve, Sample, measure, plot
 
 SAMPLE_S = 5.0

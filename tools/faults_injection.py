@@ -16,8 +16,8 @@ from random import Random
 import psutil
 
 from faults_network import FaultyNetwork, Tracker
-from flare_runtime.poc import Poc
-from flare_runtime.processes.daemon import DaemonError, RunningDaemon, start_daemon
+from flare_deploy.daemons import DaemonError, RunningDaemon, start_daemon
+from flare_deploy.poc import Poc
 from holdings import Mark
 
 KINDS = {

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from faults_injection import Federation
 from faults_jobs import TOLERANT, Outcome, Plan, problems_of
-from flare_runtime.admin import Admin, AdminError
+from flare_deploy.admin import Admin, AdminError
 from flare_transport import RemoteError
 
 ResultT = TypeVar("ResultT")
@@ -148,7 +148,7 @@ class Judge:
     def _watch(self, id_: str) -> subprocess.Popen[str]:
         """Start a command that waits for a job, whatever happens to the server meanwhile."""
         kit = str(self._federation.poc.admin)
-        command = [sys.executable, "-m", "flare_runtime.cli", "job", "wait", id_, "--kit", kit]
+        command = [sys.executable, "-m", "flare_deploy.cli", "job", "wait", id_, "--kit", kit]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def _watched(self, watcher: subprocess.Popen[str], id_: str, state: str) -> list[str]:

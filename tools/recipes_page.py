@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flare_runtime.cli.recipes import (
+from flare_deploy.cli.recipes import (
     algorithm_of,
     description,
     installed_recipes,

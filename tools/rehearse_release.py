@@ -21,7 +21,7 @@ DIST = ROOT / "dist"
 VERSION = (ROOT / "VERSION").read_text().strip()
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
 TORCH = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
-EXTRAS = {"flare-transport": "[grpc]", "flare-runtime": "[deploy]", "flare-recipes-tf": "[cpu]"}
+EXTRAS = {"flare-transport": "[grpc]", "flare-recipes-tf": "[cpu]"}
 """Extras that the README's snippets need."""
 
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from flare_deploy import Admin
+from flare_deploy.poc import Poc
 from flare_recipes_np import FedAvgRecipe
-from flare_runtime import Admin
-from flare_runtime.poc import Poc
 from holdings import UNITS, Curve, Sample, measure, plot
 
 SCRIPT = """

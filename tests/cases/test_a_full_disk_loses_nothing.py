@@ -8,7 +8,7 @@ import threading
 import psutil
 import pytest
 
-from flare_runtime.admin import AdminError
+from flare_deploy.admin import AdminError
 
 
 @pytest.fixture

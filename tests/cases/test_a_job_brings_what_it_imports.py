@@ -19,7 +19,7 @@ JOB = """
 
     from flare_core import JobFailed
     from flare_recipes_np import FedAvgRecipe
-    from flare_runtime import PocEnv
+    from flare_deploy import PocEnv
 
     import listener
 

@@ -22,7 +22,8 @@ HEAD = """
     from flare_transport import Cell
 
     flare.init()
-    (cell,) = [each for each in gc.get_objects() if type(each) is Cell]
+    # A forked worker also holds the cell of its parent, the server's.
+    (cell,) = [each for each in gc.get_objects() if type(each) is Cell and each.name != "server"]
 
 
     def offered(owner, *entries):

@@ -238,8 +238,8 @@ def test_an_interrupted_upload_counts_once(hospital):
 
     gate = place.gate(decide)
     model = {"w": np.zeros(1 << 21), "v": np.zeros(1 << 21)}
-    from flare_runtime import Admin
-    from flare_runtime.provision.kit import Kit
+    from flare_deploy import Admin
+    from flare_deploy.provision.kit import Kit
 
     assert Kit.load(place.poc.admin).info.address.endswith(str(wire.port))
     with Admin.connect(place.poc.admin) as admin:

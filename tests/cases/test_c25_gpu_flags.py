@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flare_core import RecipeError
-from flare_runtime import PocEnv, SimEnv
+from flare_deploy import PocEnv
+from flare_runtime import SimEnv
 
 SHOWS = """
     import os

@@ -78,8 +78,8 @@ def test_a_second_process_with_the_same_kit_is_refused(shell):
 
 
 def test_a_copy_of_a_kit_is_refused_while_the_first_is_connected(hospital, monkeypatch):
-    from flare_runtime.client import daemon as client
-    from flare_runtime.processes import attempts
+    from flare_deploy.client import daemon as client
+    from flare_deploy.processes import attempts
     from flare_transport import AuthenticationError
 
     place = hospital(1)
@@ -135,7 +135,7 @@ def test_processes_started_by_a_script_end_when_it_is_killed(shell, tmp_path):
     script = """
 import sys, numpy as np
 from flare_recipes_np import FedAvgRecipe
-from flare_runtime import PocEnv
+from flare_deploy import PocEnv
 
 open("client.py", "w").write('''
 import flare_core.client as flare

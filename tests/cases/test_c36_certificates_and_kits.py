@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from flare_runtime.provision.kit import Kit, KitError, KitInfo, sign_kit
-from flare_runtime.provision.project import Project
-from flare_runtime.provision.tokens import Invitation, make_invitation
+from flare_deploy.provision.kit import Kit, KitError, KitInfo, sign_kit
+from flare_deploy.provision.project import Project
+from flare_deploy.provision.tokens import Invitation, make_invitation
 from flare_transport import certificates
 from flare_transport.certificates import issue, make_authority, make_request, sign_request
 
@@ -28,7 +28,7 @@ def project(tmp_path):
 
 
 def client(folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "flare_runtime.cli", "client", str(folder)]
+    command = [sys.executable, "-m", "flare_deploy.cli", "client", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, timeout=20)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from flare_core import JobFailed, RecipeError, UnknownArgumentError
 from flare_core.filters import Filter
-from flare_runtime import PocEnv, SimEnv
+from flare_deploy import PocEnv
+from flare_runtime import SimEnv
 
 
 class Passes(Filter):
@@ -62,7 +63,7 @@ def test_an_error_of_a_script_comes_with_its_remedy(project, script, message):
 
 
 def cli(project, *words: str, code: int) -> str:
-    done = project.python("-m", "flare_runtime.cli", *words)
+    done = project.python("-m", "flare_deploy.cli", *words)
     assert done.returncode == code, done.stdout + done.stderr
     return " ".join(done.stderr.split())
 
@@ -82,7 +83,7 @@ UNAWAITED = """
     import numpy as np
 
     from flare_recipes_np import FedAvgRecipe
-    from flare_runtime import PocEnv
+    from flare_deploy import PocEnv
 
     recipe = FedAvgRecipe(
         name="case", min_clients=1, num_rounds=1000, initial_model=np.zeros(2), train_script="client.py"

@@ -21,7 +21,8 @@ QUITS = """
 JOB = """
     import sys
     from flare_recipes_np import FedAvgRecipe
-    from flare_runtime import PocEnv, SimEnv
+    from flare_deploy import PocEnv
+    from flare_runtime import SimEnv
     import quits
 
     recipe = FedAvgRecipe(

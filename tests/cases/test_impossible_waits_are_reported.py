@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flare_runtime.admin import AdminError
+from flare_deploy.admin import AdminError
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -50,7 +50,7 @@ def test_starting_a_client_that_cannot_connect_reports_what_it_waits_for(hospita
     place.stop("site-1")
     place.stop("server")
     code = (
-        "import sys; from pathlib import Path; from flare_runtime.processes.daemon import start_daemon;"
+        "import sys; from pathlib import Path; from flare_deploy.daemons import start_daemon;"
         "start_daemon('client', Path(sys.argv[1]), leashed=True).stop(); print('was ready')"
     )
     command = [sys.executable, "-c", code, str(place.kit("site-1"))]

@@ -31,7 +31,7 @@ def run(project, lr: str, **arguments):
 
 
 def flare(project, *words: str, code: int = 0) -> str:
-    done = project.python("-m", "flare_runtime.cli", *words)
+    done = project.python("-m", "flare_deploy.cli", *words)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout if code == 0 else done.stderr
 

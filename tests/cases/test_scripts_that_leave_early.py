@@ -32,7 +32,8 @@ SCRIPT = """
 JOB = """
     import sys
     from flare_recipes_np import FedAvgRecipe
-    from flare_runtime import PocEnv, SimEnv
+    from flare_deploy import PocEnv
+    from flare_runtime import SimEnv
 
     way, external, workers = sys.argv[1], sys.argv[2] == "external", int(sys.argv[3])
     recipe = FedAvgRecipe(

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 import pytest
 
 from flare_core import FlareError
-from flare_runtime import Admin, ProdEnv
-from flare_runtime.admin import AdminError
+from flare_deploy import Admin, ProdEnv
+from flare_deploy.admin import AdminError
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -191,7 +191,7 @@ def test_a_wait_ends_when_the_administrator_was_removed_meanwhile(held):
     place, id_, _ = held
     with place.admin() as admin:
         token = admin.invite("second@poc", kind="admin", role="lead")
-    from flare_runtime.provision.join import join
+    from flare_deploy.provision.join import join
 
     kit = join(token, place.folder / "second")
     with Admin.connect(kit) as second:
@@ -222,7 +222,7 @@ def test_the_command_reports_what_it_waits_for_and_continues(held):
     place.wait_disconnected("site-2")
     with place.admin() as admin:
         id_ = admin.submit(place.noise_job(name="second"))["id"]
-    command = [sys.executable, "-m", "flare_runtime.cli", "job", "wait", id_, "--kit", str(place.poc.admin)]
+    command = [sys.executable, "-m", "flare_deploy.cli", "job", "wait", id_, "--kit", str(place.poc.admin)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert any("(site-2 is not connected)" in line for line in process.stderr)

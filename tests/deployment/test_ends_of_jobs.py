@@ -10,11 +10,11 @@ from contextlib import closing
 import pytest
 
 from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
-from flare_runtime.archive import pack_folder, sha256_of
-from flare_runtime.provision.project import Project, participant_of
-from flare_runtime.server.daemon import ServerDaemon
-from flare_runtime.server.scheduler import Capacity, Needs
-from flare_runtime.server.store import JobRow
+from flare_deploy.archive import pack_folder, sha256_of
+from flare_deploy.provision.project import Project, participant_of
+from flare_deploy.server.daemon import ServerDaemon
+from flare_deploy.server.scheduler import Capacity, Needs
+from flare_deploy.server.store import JobRow
 
 pytestmark = pytest.mark.deployed
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from flare_core import JobFailed, RecipeError
+from flare_deploy import PocEnv, ProdEnv
 from flare_recipes_np import FedAvgRecipe
-from flare_runtime import PocEnv, ProdEnv, SimEnv
+from flare_runtime import SimEnv
 
 SCRIPT = """
 import flare_core.client as flare

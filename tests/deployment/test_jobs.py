@@ -164,7 +164,7 @@ def test_jobs_take_turns_on_gpus_and_urgent_ones_come_first(place):
 
 
 def test_a_wait_timeout_is_kept_and_the_run_continues(hospital, tmp_path):
-    from flare_runtime import ProdEnv
+    from flare_deploy import ProdEnv
 
     place = hospital()
     hold = threading.Event()
@@ -236,8 +236,8 @@ def test_no_more_jobs_run_than_the_server_allows(hospital):
 
 
 def test_roles_and_studies_separate_members(place):
-    from flare_runtime import Admin
-    from flare_runtime.provision.join import join
+    from flare_deploy import Admin
+    from flare_deploy.provision.join import join
 
     with place.admin() as admin:
         tokens = {
@@ -278,9 +278,9 @@ def test_roles_and_studies_separate_members(place):
 
 
 def test_one_site_is_removed_or_renewed_and_the_other_is_not_affected(place):
-    from flare_runtime.processes.daemon import DaemonError
-    from flare_runtime.provision.join import renew
-    from flare_runtime.provision.kit import KitError, fingerprint
+    from flare_deploy.daemons import DaemonError
+    from flare_deploy.provision.join import renew
+    from flare_deploy.provision.kit import KitError, fingerprint
 
     with place.admin() as admin:
         place.end("site-1")
@@ -308,7 +308,7 @@ def test_one_site_is_removed_or_renewed_and_the_other_is_not_affected(place):
 
 def test_topics_of_other_members_are_closed_to_sites_and_guests(place):
     """A site's valid certificate does not let it make requests that it is not entitled to."""
-    from flare_runtime.provision.kit import Kit
+    from flare_deploy.provision.kit import Kit
     from flare_transport import Cell, RemoteError
 
     kit = Kit.load(place.kit("site-1"))

@@ -17,7 +17,7 @@ import pytest
 
 from flare_core.components import Component
 from flare_core.job import FilterEntry
-from flare_runtime.processes.lock_file import ends_within
+from flare_deploy.processes.lock_file import ends_within
 from flare_tensor_downloader import read_file
 
 RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1

@@ -117,7 +117,7 @@ def test_ctrl_c_says_that_the_job_continues_and_how_to_stop_it(shell, tmp_path):
     shell.flare("up", "--port", str(shell.free_port()))
     shell.flare("join", shell.json("invite", "site-1")["token"])
     shell.flare("stop", "site-1")
-    command = [sys.executable, "-u", "-m", "flare_runtime.cli", "run", "job.py"]
+    command = [sys.executable, "-u", "-m", "flare_deploy.cli", "run", "job.py"]
     with subprocess.Popen(command, cwd=tmp_path, env=shell.environment, stdout=subprocess.PIPE, text=True) as waiting:
         assert "waits: " in waiting.stdout.readline()  # its only site is away
         waiting.send_signal(signal.SIGINT)
@@ -133,7 +133,7 @@ def test_ctrl_c_says_that_the_job_continues_and_how_to_stop_it(shell, tmp_path):
 
 
 def test_help_loads_no_slow_module(tmp_path):
-    command = [sys.executable, "-X", "importtime", "-m", "flare_runtime.cli", "--help"]
+    command = [sys.executable, "-X", "importtime", "-m", "flare_deploy.cli", "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=100)
     assert "invite" in done.stdout
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}

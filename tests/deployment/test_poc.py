@@ -10,7 +10,7 @@ ABANDONS = """
     import numpy as np
 
     from flare_recipes_np import FedAvgRecipe
-    from flare_runtime import PocEnv
+    from flare_deploy import PocEnv
 
     recipe = FedAvgRecipe(min_clients=2, num_rounds=1, initial_model=np.zeros(2), train_script="client.py")
     run = recipe.execute(PocEnv(num_clients=2))

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from flare_runtime.provision.kit import Kit, KitError
-from flare_runtime.provision.project_file import provision
+from flare_deploy.provision.kit import Kit, KitError
+from flare_deploy.provision.project_file import provision
 
 GOOD = """
 api_version: 3
@@ -39,7 +39,7 @@ def test_kits_of_a_project_file_form_a_federation(shell, tmp_path):
     try:
         for name, kit in kits.items():
             kind = "server" if name == "server" else "client"
-            command = [sys.executable, "-m", "flare_runtime.cli", kind, str(kit)]
+            command = [sys.executable, "-m", "flare_deploy.cli", kind, str(kit)]
             started.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
         hello = tmp_path / "hello"
         hello.mkdir()

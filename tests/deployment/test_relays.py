@@ -34,9 +34,9 @@ def grouped(hospital):
 
 
 def add_wards(place, behind_relay):
-    from flare_runtime.processes.daemon import start_daemon
-    from flare_runtime.provision.kit import KitInfo
-    from flare_runtime.provision.project import Project, participant_of
+    from flare_deploy.daemons import start_daemon
+    from flare_deploy.provision.kit import KitInfo
+    from flare_deploy.provision.project import Project, participant_of
 
     place.stop("server")
     project = Project.load(place.poc.project_folder)
@@ -66,7 +66,7 @@ def free_port():
 
 def kill_relay(place):
     """Kill the relay, and restart it."""
-    from flare_runtime.processes.daemon import pid_of, start_daemon
+    from flare_deploy.daemons import pid_of, start_daemon
 
     pid = pid_of("relay", place.folder / "hospital")
     os.kill(pid, signal.SIGKILL)
@@ -151,7 +151,7 @@ def test_a_site_named_after_a_relay_joins_through_it(shell):
 
 
 def test_a_site_removed_behind_a_relay_stays_out(shell):
-    from flare_runtime.provision.kit import Kit
+    from flare_deploy.provision.kit import Kit
     from flare_transport import Cell, RemoteError
 
     port, gateway = shell.free_port(), shell.free_port()
@@ -191,7 +191,7 @@ def test_only_members_below_a_relay_can_connect_to_it(shell):
     shell.flare("join", relay, "--folder", "site-relay")
     other = shell.flare("invite", "site-9").strip()
     shell.flare("join", other, "--no-start")
-    from flare_runtime.provision.kit import Kit
+    from flare_deploy.provision.kit import Kit
     from flare_transport import AuthenticationError, Cell
 
     kit = Kit.load(shell.folder / "site-9")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flare_runtime.processes.daemon import pid_of
-from flare_runtime.provision.kit import sign_kit, write_kit
-from flare_runtime.provision.project import Project
+from flare_deploy.daemons import pid_of
+from flare_deploy.provision.kit import sign_kit, write_kit
+from flare_deploy.provision.project import Project
 from flare_transport.certificates import issue
 
 

@@ -43,8 +43,8 @@ class Server:
     """A server with its participants, in this process; jobs are in its database as if they had been submitted."""
 
     def __init__(self, folder, people, sites=("site-1",), relays=()):
-        from flare_runtime.provision.project import Project, participant_of
-        from flare_runtime.server.daemon import ServerDaemon
+        from flare_deploy.provision.project import Project, participant_of
+        from flare_deploy.server.daemon import ServerDaemon
 
         self.project = Project.create(folder / "p", name="hospitals", address="grpc://127.0.0.1:1", admin=None)
         self.kits = {}
@@ -65,7 +65,7 @@ class Server:
 
     def _archive(self, folder):
         from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
-        from flare_runtime.archive import pack_folder, sha256_of
+        from flare_deploy.archive import pack_folder, sha256_of
 
         self.job_folder = export_job(Job("x", 1, ServerApp(), ClientApp(), CodeBundle(folder)), folder / "jobs")
         archive = pack_folder(self.job_folder, folder / "job.zip")
@@ -73,8 +73,8 @@ class Server:
         return sha256_of(archive)
 
     def add_job(self, submitter, study, state):
-        from flare_runtime.server.scheduler import Needs
-        from flare_runtime.server.store import JobRow
+        from flare_deploy.server.scheduler import Needs
+        from flare_deploy.server.store import JobRow
 
         needs = Needs.of({"name": "x", "min_clients": 1}).to_json()
         id_ = f"20260101-000000-{next(self._numbers)}"
@@ -153,7 +153,7 @@ PEOPLE = [(CHIEF, "project_admin", "*"), *((role, role, "heart") for role in (AD
 
 
 def test_each_role_has_its_own_rights_and_no_others(server):
-    from flare_runtime.server.admin_desk import VERBS
+    from flare_deploy.server.admin_desk import VERBS
 
     assert set(ALLOWED) == set(VERBS), "a verb is missing here: say who may use it"
     made = server(PEOPLE)
@@ -270,8 +270,8 @@ def test_a_link_that_a_job_leaves_in_its_folder_is_not_downloaded(server):
 
 
 def test_a_project_file_allows_only_relays_above_other_names_and_no_project_admin_below_them(tmp_path):
-    from flare_runtime.provision.kit import KitError
-    from flare_runtime.provision.project_file import provision
+    from flare_deploy.provision.kit import KitError
+    from flare_deploy.provision.project_file import provision
 
     head = "api_version: 3\nname: p\nparticipants:\n  - {name: host, type: server}\n"
     ann = "  - {name: ann, type: admin, role: member}\n"

@@ -52,7 +52,7 @@ def place(hospital):
 
 def connected(place, kit, name):
     """Connect a participant's cell, for requests that its own programs would not send."""
-    from flare_runtime.provision.kit import Kit
+    from flare_deploy.provision.kit import Kit
     from flare_transport import Cell
 
     loaded = Kit.load(kit)
@@ -63,7 +63,7 @@ def connected(place, kit, name):
 
 def member_of(place, name, **options):
     """Create the kit of an administrator with few rights."""
-    from flare_runtime.provision.join import join
+    from flare_deploy.provision.join import join
 
     with place.admin() as admin:
         token = admin.invite(name, kind="admin", **options)
@@ -213,7 +213,7 @@ def test_a_sites_script_cannot_end_another_sites_script(place):
 
 
 def test_a_member_of_another_study_learns_nothing_about_a_job(place):
-    from flare_runtime import Admin
+    from flare_deploy import Admin
 
     other = member_of(place, "other@example.org", role="project_admin", studies="other")
     with place.admin() as admin:
@@ -236,7 +236,7 @@ def test_a_site_that_announces_impossible_resources_does_not_block_the_server(pl
 
     place.stop("site-1")
     place.wait_disconnected("site-1")
-    from flare_runtime.provision.kit import Kit
+    from flare_deploy.provision.kit import Kit
     from flare_transport import Cell
 
     kit = Kit.load(place.kit("site-1"))
@@ -253,8 +253,8 @@ def test_a_site_that_announces_impossible_resources_does_not_block_the_server(pl
 
 
 def test_an_invitation_is_valid_once_for_its_name_and_for_nothing_else(place):
-    from flare_runtime.provision.join import join
-    from flare_runtime.provision.tokens import Invitation
+    from flare_deploy.provision.join import join
+    from flare_deploy.provision.tokens import Invitation
     from flare_transport import AuthenticationError, Cell, RemoteError
 
     with place.admin() as admin:

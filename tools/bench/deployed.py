@@ -60,7 +60,7 @@ def deployed(runner: Runner) -> Iterator[Row]:
             f"≤ {limit} × model",
             size <= limit * mib * MIB,
         )
-    daemons = [weighed.peak_of("daemon server"), weighed.peak_of("daemon client"), weighed.peak_of("flare_job.py")]
+    daemons = [weighed.peak_of("serve server"), weighed.peak_of("serve client"), weighed.peak_of("flare_job.py")]
     yield Row(
         f"{what}: memory of the server's daemon, the largest client's, and who has submitted the job",
         {"flare": ", ".join(f"{size / MIB:.0f} MiB" for size in daemons)},
@@ -74,7 +74,7 @@ def _adding(runner: Runner, label: str, clients: int, count: int, mib: int, *, w
 
 def help_text(runner: Runner) -> Iterator[Row]:
     """The command line prints its help without a noticeable delay."""
-    walls = [runner.run("flare --help", "-m", "flare_runtime.cli", "--help").wall for _ in range(runner.repeat + 1)]
+    walls = [runner.run("flare --help", "-m", "flare_deploy.cli", "--help").wall for _ in range(runner.repeat + 1)]
     yield Row(
         "flare --help",
         {"flare": f"{median(walls[1:]):.2f} s", "ratio": spread(walls[1:])},

@@ -107,7 +107,8 @@ BOTH = """
     from network import network
 
     from flare_recipes_tf import FedAvgRecipe
-    from flare_runtime import PocEnv, SimEnv
+    from flare_deploy import PocEnv
+    from flare_runtime import SimEnv
 
     recipe = FedAvgRecipe(min_clients=2, num_rounds=2, initial_model=network(), train_script="client.py")
     for env in (SimEnv(clients=["ward-1", "ward-2"], num_threads=1), PocEnv(clients=["ward-1", "ward-2"])):
@@ -177,7 +178,7 @@ def test_the_error_for_a_failed_site_names_it(run, name):
 @pytest.mark.slow
 def test_a_recipe_gives_the_same_model_in_the_simulator_and_in_separate_processes(tmp_path):
     """Run in a new process, because loading PocEnv's dependencies would stop this one from forking simulated sites."""
-    pytest.importorskip("fsspec", reason="needs flare-runtime[deploy]")
+    pytest.importorskip("flare_deploy")
     for name, text in {"network.py": NETWORK, "client.py": SCRIPT, "job.py": BOTH}.items():
         write(tmp_path, name, text)
     environment = {**os.environ, "FLARE_WORKSPACE": str(tmp_path / "runs")}

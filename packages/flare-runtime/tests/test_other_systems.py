@@ -22,34 +22,26 @@ import flare_runtime
 for name in flare_runtime.__all__:
     getattr(flare_runtime, name)
 for module in pkgutil.walk_packages(flare_runtime.__path__, "flare_runtime."):
-    if ".migrations" not in module.name and not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 
 from pathlib import Path
 
 from flare_core import ClientApp, CodeBundle, FlareError, Job, ServerApp
-from flare_runtime.processes.daemon import serve, start_daemon
 
 job = Job("job", 1, ServerApp(), ClientApp(), CodeBundle(Path.cwd()))
-for run in (
-    lambda: flare_runtime.SimEnv(num_clients=1).deploy(job),
-    lambda: flare_runtime.PocEnv(num_clients=1).deploy(job),
-    lambda: start_daemon("client", Path.cwd()),
-    lambda: serve("client", Path.cwd()),
-):
-    try:
-        run()
-    except FlareError as error:
-        print(type(error).__name__, error)
+try:
+    flare_runtime.SimEnv(num_clients=1).deploy(job)
+except FlareError as error:
+    print(type(error).__name__, error)
 """
 
 
 def test_where_unix_modules_are_missing_flare_is_imported_and_says_that_it_cannot_run(tmp_path):
     done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.partition(" ")[0] for line in lines] == ["RecipeError", "RecipeError", "DaemonError", "DaemonError"]
-    assert all("use WSL 2" in line for line in lines)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("RecipeError ")
+    assert "use WSL 2" in line
     assert list(tmp_path.iterdir()) == []
 
 

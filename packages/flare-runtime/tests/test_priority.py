@@ -1,4 +1,4 @@
-"""Processes of jobs give way to the daemons."""
+"""A process that is started for a job gives way to others."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_runtime.processes.job_process import NICE, JobProcess
 from flare_runtime.processes.priority import give_way
-from flare_transport import Cell
 
 
 @pytest.fixture
@@ -37,23 +35,3 @@ def test_a_process_that_has_ended_is_no_error(process):
     process.kill()
     process.wait()
     give_way(process.pid, 7)
-
-
-def test_a_process_of_a_job_gives_way(tmp_path):
-    (tmp_path / "waits.py").write_text("import socket, sys; socket.socket(fileno=int(sys.argv[1])).recv(1)")
-    cell = Cell("site-1")
-    process = JobProcess(
-        "waits",
-        {},
-        plan_file=tmp_path / "plan.json",
-        cell=cell,
-        peer="site-1.job",
-        environment={"PYTHONPATH": str(tmp_path)},
-        log=tmp_path / "log.txt",
-        ended=lambda code: None,
-    )
-    try:
-        assert nice(process.pid) == min(19, nice() + NICE)
-    finally:
-        process.stop()
-        cell.close()

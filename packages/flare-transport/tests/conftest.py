@@ -21,14 +21,16 @@ AUTHORITY = make_authority("test authority")
 
 
 class Network:
-    """Makes cells and links between them, all of one kind."""
+    """Makes cells and links of one kind between them."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.cells: list[Cell] = []
         self.addresses: dict[Cell, str] = {}
         self.secret = secrets.token_bytes(32)
-        self.folder = Path(tempfile.mkdtemp(prefix="flare-test-"))  # short: a socket's path has at most 103 bytes
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="flare-test-")
+        )  # a short path: those of sockets have at most 103 bytes
 
     def cell(self, name: str, **arguments) -> Cell:
         cell = Cell(name, **arguments)
@@ -37,7 +39,7 @@ class Network:
 
     @staticmethod
     def settle(listener: Cell, connector: Cell) -> None:
-        """Wait until the listener has the link as well: the connector has it a moment earlier."""
+        """Wait until the listener has the link, too: the connector has it a moment earlier."""
         topic = f"settle.{connector.name}"
         listener.handle(topic, lambda message: None)
         connector.request(listener.name, topic, timeout_s=20)
@@ -62,7 +64,7 @@ class Network:
             raise
 
     def listen(self, cell: Cell) -> str:
-        """Have a cell listen, if it does not yet; return where."""
+        """Make a cell listen, if it does not yet; return the address."""
         if cell not in self.addresses:
             self.addresses[cell] = self._listen(cell)
         return self.addresses[cell]
@@ -118,7 +120,7 @@ class Proxy:
         self._spawn(self._accept)
 
     def cut(self) -> None:
-        """Break all connections, in the middle of whatever they carry."""
+        """Break all connections, in the middle of their data."""
         with self._lock:
             sockets = list(self._sockets)
         for each in sockets:
@@ -126,16 +128,16 @@ class Proxy:
                 each.shutdown(socket.SHUT_RDWR)
 
     def wait_for_sockets(self, count: int) -> bool:
-        """Wait until no more sockets than that are open; false if that takes too long."""
+        """Wait until at most that many sockets are open; return false on timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._sockets) <= count, 20)
 
     def hold(self) -> None:
-        """Pass nothing on, but keep the connections."""
+        """Forward nothing, but keep the connections open."""
         self._flowing.clear()
 
     def let_go(self) -> None:
-        """Pass on again."""
+        """Forward again."""
         self._flowing.set()
 
     def close(self) -> None:
@@ -214,7 +216,7 @@ def grpc_network():
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left_behind(request):
-    """A closed cell has no threads; gRPC's own poller is not ours."""
+    """Fail if a closed cell has left threads; those of gRPC's poller are excepted."""
     before = set(threading.enumerate())
     yield
     left = [each for each in threading.enumerate() if each not in before and each.name.startswith("flare-")]
@@ -225,7 +227,7 @@ def no_thread_is_left_behind(request):
 
 @pytest.fixture
 def make_network():
-    """Make a network of a kind."""
+    """Return a factory of networks, by kind."""
     made: list[Network] = []
 
     def make(kind: str) -> Network:
@@ -239,7 +241,7 @@ def make_network():
 
 @pytest.fixture
 def proxy_to():
-    """Make a proxy in front of a port."""
+    """Return a factory of proxies in front of a port."""
     made: list[Proxy] = []
 
     def make(port: int) -> Proxy:

@@ -27,16 +27,16 @@ INLINE_BYTES = 256
 
 
 class LinkEndedError(Exception):
-    """Nothing more will come over a link."""
+    """No more frames will arrive over a link."""
 
 
 class FailedError(Exception):
-    """The other end answered with an error, its kind and message, or said that a cell is lost."""
+    """The peer answered with an error (its kind and message) or reported that a cell is lost."""
 
 
 @dataclass
 class Frame:
-    """What section 2 describes."""
+    """A frame, as in section 2."""
 
     kind: int
     to: str
@@ -57,7 +57,7 @@ class Frame:
 
     @property
     def is_of_writer(self) -> bool:
-        """Whether a frame of a stream comes from its writer: both ends may have chosen the same number for theirs."""
+        """Whether a stream frame is from its writer; both ends may have chosen the same number for theirs."""
         return bool({"open", "at", "end", "abort"} & set(self.extra))
 
     @property
@@ -72,7 +72,7 @@ class Frame:
 
     @staticmethod
     def read(take) -> Frame:
-        """Read a frame from a function that returns so many bytes."""
+        """Read a frame by means of a function that returns a given number of bytes."""
         magic, header_length, body_length = struct.unpack("<4sIQ", take(16))
         assert magic == b"FLR1"
         fields = msgpack.unpackb(take(header_length))
@@ -80,18 +80,18 @@ class Frame:
 
 
 def join(parts: list[bytes]) -> bytes:
-    """The body that holds these parts."""
+    """Return the body of these parts."""
     return parts[0] if len(parts) == 1 else b"".join(part + bytes(-len(part) % 16) for part in parts)
 
 
 def split(body: bytes, lengths: list[int]) -> list[bytes]:
-    """The parts in a body."""
+    """Return the parts of a body."""
     starts = itertools.accumulate((length + -length % 16 for length in lengths), initial=0)
     return [body[start : start + length] for start, length in zip(starts, lengths, strict=False)]
 
 
 def to_file(parts: list[bytes]) -> bytes:
-    """Parts that follow each other as they do in a file."""
+    """Return parts in the format of a file."""
     data = b"FOBS\x01" + struct.pack(f"<3xQ{len(parts)}Q", len(parts), *map(len, parts)) + parts[0]
     for part in parts[1:]:
         data += bytes(-len(data) % 64) + part
@@ -99,7 +99,7 @@ def to_file(parts: list[bytes]) -> bytes:
 
 
 def from_file(data: bytes) -> list[bytes]:
-    """The parts in such bytes."""
+    """Return the parts in the bytes of a file."""
     magic, version, count = struct.unpack_from("<4sB3xQ", data)
     assert (magic, version) == (b"FOBS", 1)
     at, parts = 16 + 8 * count, []
@@ -121,12 +121,15 @@ def read_array(header: bytes, elements: bytes) -> np.ndarray:
 
 
 def encode(value) -> list[bytes]:
-    """The parts of an object."""
+    """Return the parts of an object."""
     arrays: list[bytes] = []
 
     def plain(each):
         def head(name, *state):
-            return (msgpack.ExtType(1, name.encode()), *map(plain, state))  # not a list, so that it can be a map's key
+            return (
+                msgpack.ExtType(1, name.encode()),
+                *map(plain, state),
+            )  # a tuple, so that it can be the key of a map
 
         if isinstance(each, (list, tuple)):
             return [plain(item) for item in each] if isinstance(each, list) else head("tuple", *each)
@@ -155,13 +158,13 @@ def encode(value) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Head:
-    """The first item of a list that is one object."""
+    """Return the first item of a list that represents one object."""
 
     name: str
 
 
 def decode(parts: list[bytes]):
-    """The object in these parts."""
+    """Return the object in these parts."""
     if not parts:
         return None
     arrays = iter(parts[1:])
@@ -189,7 +192,7 @@ def decode(parts: list[bytes]):
 
 
 def chain(*items: bytes | str) -> bytes:
-    """Items, each preceded by its length in 4 bytes."""
+    """Return the items, each preceded by its length in 4 bytes."""
     given = [item.encode() if isinstance(item, str) else item for item in items]
     return b"".join(struct.pack("<I", len(item)) + item for item in given)
 
@@ -200,7 +203,7 @@ def proof(secret: bytes, role: str, connector: str, its_nonce: bytes, listener: 
 
 
 class UnixLink:
-    """A link over a unix socket, of which this is the connector."""
+    """The connector's end of a link over a unix socket."""
 
     def __init__(self, address: str, name: str, secret: bytes, check: bool = True) -> None:
         self.frames: SimpleQueue[Frame | Exception] = SimpleQueue()
@@ -222,7 +225,7 @@ class UnixLink:
         self._socket.sendall(frame.pack())
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # the other end may have been quicker
+        with contextlib.suppress(OSError):  # the peer may have closed it first
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join(WAIT_S)
         self._stream.close()

@@ -1,4 +1,4 @@
-"""A second implementation of docs/wire.md, continued: conversations, byte streams and seals over one link."""
+"""A second implementation of docs/wire.md, continued: messages, byte streams and sealing over one link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEAST_COST = 256
 
 
 class SecondCell:
-    """One end of conversations over one link."""
+    """An endpoint of messages, requests and streams over one link."""
 
     def __init__(self, name: str, link) -> None:
         self.name, self.link, self.peer = name, link, link.peer
@@ -49,7 +49,7 @@ class SecondCell:
         self.link.close()
 
     def take(self, *kinds: int, **wanted) -> Frame:
-        """Return the next frame of these kinds that has these values; keep others that come earlier."""
+        """Return the next frame with one of these kinds and these values; keep others for later."""
 
         def fits(frame):
             return frame.kind in kinds and all(getattr(frame, key) == value for key, value in wanted.items())
@@ -74,7 +74,7 @@ class SecondCell:
         self.link.send(self.frame(MESSAGE, topic, payload))
 
     def request(self, topic: str, payload=None, *, to: str | None = None):
-        """Ask, and return the answer."""
+        """Send a request and return the reply."""
         request = self.frame(REQUEST, topic, payload, to=to, id=self.number())
         self.link.send(request)
         return self.answer_to(request).payload
@@ -93,7 +93,7 @@ class SecondCell:
 
 
 class Writer:
-    """Writes a byte stream, no faster than the reader gives credit."""
+    """Writes a byte stream within the credit that the reader grants."""
 
     def __init__(self, cell: SecondCell, topic: str, window: int, meta=None) -> None:
         self.cell, self.id, self.credit, self.at, self.waits = cell, cell.number(), window, 0, 0
@@ -112,7 +112,7 @@ class Writer:
             self.at += len(chunk)
 
     def close(self) -> None:
-        """End the stream; return when the reader is content."""
+        """End the stream; return when the reader has confirmed it."""
         self.say({"end": self.at})
         assert self._hear("done") is True
 
@@ -130,7 +130,7 @@ class Writer:
 
 
 class Reader:
-    """Reads a byte stream of the other end, and gives credit only as it is told to."""
+    """Reads a byte stream, granting credit only when told to."""
 
     def __init__(self, cell: SecondCell, topic: str) -> None:
         self.cell, self.opening = cell, cell.take(STREAM, topic=topic, is_of_writer=True)
@@ -139,7 +139,7 @@ class Reader:
         self.spent, self.total, self.data = 0, None, bytearray()
 
     def step(self) -> int:
-        """Take one chunk, or the end; return what the chunk cost."""
+        """Read one chunk, or the end; return the cost of the chunk."""
         frame = self.cell.take(STREAM, id=self.opening.id, is_of_writer=True)
         if "abort" in frame.extra:
             raise FailedError(frame.extra["abort"])
@@ -159,7 +159,7 @@ class Reader:
         self.say({"credit": credit})
 
     def read_all(self) -> bytes:
-        """Read to the end and be content."""
+        """Read to the end and confirm it."""
         while self.total is None:
             if cost := self.step():
                 self.give(cost)
@@ -173,7 +173,7 @@ class Reader:
 
 
 class Seal:
-    """The keys that a cell shares with another, of which it is the one that began (section 6)."""
+    """The session keys of the initiator (section 6)."""
 
     def __init__(self, cell: SecondCell, to: str, certificate: bytes, private_key: bytes, authority: bytes) -> None:
         self.cell, self.to, self._counters = cell, to, itertools.count()
@@ -202,7 +202,7 @@ class Seal:
         return chain(bytes([frame.kind]), frame.to, frame.sender, frame.topic, str(frame.id))
 
     def request(self, topic: str, payload=None) -> Frame:
-        """Ask what nobody in between can read; return the answer, opened."""
+        """Send a sealed request; return the decrypted reply."""
         return self.exchange(self.cell.frame(REQUEST, topic, payload, to=self.to, id=self.cell.number()))
 
     def exchange(self, request: Frame) -> Frame:

@@ -1,4 +1,4 @@
-"""A second implementation of docs/wire.md, continued: links over gRPC, of which this is the connector (section 8)."""
+"""A second implementation of docs/wire.md, continued: the connector's end of links over gRPC (section 8)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ HOST_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.-"
 
 
 def identity_host(name: str) -> str:
-    """The DNS name in the certificate of a cell."""
+    """Return the DNS name in the certificate of a cell."""
     escaped = (each if each in HOST_CHARACTERS else f"_{ord(each):02x}" for each in name)
     return "".join(escaped) + ".cell.flare.internal"
 
 
 class Lane:
-    """One direction of two of a link: what was sent and not acknowledged, what came and was not a frame yet."""
+    """A lane of a link: its unacknowledged chunks, and received bytes that are no complete frame yet."""
 
     def __init__(self, link: GrpcLink, name: str) -> None:
         self.link, self.name, self.taken, self.resent = link, name, 0, 0
@@ -37,7 +37,7 @@ class Lane:
         self._arrived = bytearray()
 
     def open(self, check: bool = True) -> None:
-        """Begin a stream; with the link's token, if it has one."""
+        """Open a stream, with the link's token if it has one."""
         link, nonce = self.link, os.urandom(32)
         metadata = [("flare-version", "2"), ("flare-cell", link.name), ("flare-lane", self.name)]
         if link.token:
@@ -72,7 +72,7 @@ class Lane:
         self._thread.start()
 
     def cut(self) -> None:
-        """Break the stream, with whatever is on its way."""
+        """Break the stream and lose the data in flight."""
         with self._changed:
             if self._outgoing is None:
                 return
@@ -86,7 +86,7 @@ class Lane:
             self._send(bytes([BYTES]) + data[start : start + CHUNK_BYTES])
 
     def close(self) -> None:
-        """Say that the lane has ended, and wait for the other end to say so, too."""
+        """End the lane, and wait until the peer has ended it, too."""
         self._send(bytes([END]))
         with self._changed:
             if self._outgoing is None:

@@ -9,7 +9,7 @@ from flare_transport import AddressError, parse_address
     "text",
     ["inproc://server", "unix:///tmp/flare.sock", "grpc://localhost:8002", "grpc://[::1]:8002", "grpc://10.0.0.1:0"],
 )
-def test_addresses_are_written_as_they_are_read(text):
+def test_a_parsed_address_prints_as_the_original_text(text):
     assert str(parse_address(text)) == text
 
 
@@ -21,12 +21,12 @@ def test_addresses_are_written_as_they_are_read(text):
         "grpc://me@localhost:80",
     ],
 )  # fmt: skip
-def test_what_is_no_address(text):
+def test_an_invalid_address_is_refused(text):
     with pytest.raises(AddressError):
         parse_address(text)
 
 
-def test_an_address_belongs_to_one_cell(network):
+def test_only_one_cell_can_listen_at_an_address(network):
     if network.kind in ("pair", "socketpair"):
         return
     first = network.cell("server")
@@ -35,22 +35,22 @@ def test_an_address_belongs_to_one_cell(network):
     with pytest.raises(AddressError, match="cannot listen at"):
         second.listen(address, **network.proof(second))
     first.close()
-    assert second.listen(address, **network.proof(second)) == address  # free again
+    assert second.listen(address, **network.proof(second)) == address  # the address is free again
 
 
-def test_nobody_listens(network):
+def test_connecting_fails_if_no_cell_listens(network):
     if network.kind in ("pair", "socketpair"):
         return
     first = network.cell("server")
     address = network.listen(first)
     first.close()
     site = network.cell("site-1")
-    with pytest.raises(ConnectionError, match=r"no (link|connection) to"):
+    with pytest.raises(ConnectionError, match="cannot connect to"):
         site.connect(address, **network.proof(site, "server"))
     assert site.peers == ()
 
 
-def test_another_cell_than_expected_listens(network):
+def test_connecting_fails_if_another_cell_listens(network):
     if network.kind in ("pair", "socketpair"):
         return
     address = network.listen(network.cell("server"))

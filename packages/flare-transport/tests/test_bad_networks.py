@@ -1,4 +1,4 @@
-"""Links over a network that is slow, loses packets, and goes silent; and a process that is paused.
+"""Links over a network that is slow, loses packets and goes silent; and a process that is paused.
 
 Two network namespaces are joined by a wire that this test carries packet by packet. Needs the right to make them.
 """
@@ -95,7 +95,7 @@ with Cell("site-1", reconnect_grace_s=60) as cell:
 
 
 class Wire:
-    """Two namespaces, and packets that are carried between them late, or not at all."""
+    """Two network namespaces, between which packets are delayed or dropped."""
 
     def __init__(self, *, delay_s: float = 0.1, loss: float = 0.01) -> None:
         self.delay_s, self.loss, self.silent = delay_s, loss, False
@@ -121,12 +121,12 @@ class Wire:
         self._thread.start()
 
     def start(self, end: int, script: str, *arguments: str) -> subprocess.Popen:
-        """Run Python at one end."""
+        """Run Python in one of the namespaces."""
         command = ["ip", "netns", "exec", self.spaces[end], sys.executable, "-c", script, *arguments]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def wait_for(self, *, lost: int = 0, carried: int = 0) -> None:
-        """Wait until so many more packets were lost or carried."""
+        """Wait until that many more packets were lost or delivered."""
         with self._counted:
             lost, carried = self.lost + lost, self.carried + carried
             assert self._counted.wait_for(lambda: self.lost >= lost and self.carried >= carried, 60)
@@ -193,7 +193,7 @@ def read_until(process: subprocess.Popen, line: str) -> None:
 
 @contextmanager
 def running(wire: Wire, folder: Path):
-    """A server at one end, and a client at the other."""
+    """Start a server in one namespace and a client in the other."""
     server = wire.start(0, SERVER, str(folder))
     client = wire.start(1, CLIENT, str(folder), server.stdout.readline().strip())
     try:
@@ -210,11 +210,11 @@ def running(wire: Wire, folder: Path):
 
 
 @pytest.mark.timeout(180)
-def test_everything_arrives_over_a_wire_that_loses_packets_and_goes_silent(wire, folder):
+def test_everything_arrives_over_a_network_that_loses_packets_and_goes_silent(wire, folder):
     with running(wire, folder) as (server, client):
         read_until(client, "5")
-        wire.silent = True  # nothing gets through, and nobody is told
-        wire.wait_for(lost=8)  # among them some that were sent again
+        wire.silent = True  # all packets are dropped, without an error
+        wire.wait_for(lost=8)  # retransmissions among them
         wire.silent = False
         read_until(client, "10")
         server.send_signal(signal.SIGSTOP)  # the process is paused, its sockets are not closed
@@ -223,8 +223,8 @@ def test_everything_arrives_over_a_wire_that_loses_packets_and_goes_silent(wire,
 
 
 @pytest.mark.timeout(180)
-def test_a_silence_that_ends_the_connection_does_not_end_the_link(wire, folder):
-    """Keepalive gives the connection up after some 20 s; the link goes on over the next."""
+def test_a_link_survives_a_silence_that_ends_its_connection(wire, folder):
+    """Keepalive ends the connection after about 20 s; the link continues over the next one."""
     with running(wire, folder) as (_, client):
         read_until(client, "3")
         wire.silent = True

@@ -1,4 +1,4 @@
-"""What becomes of gRPC links when a process ends that has not closed them, or does so late."""
+"""Exit of processes that have not closed their gRPC links, or close them late."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def close():
     except UnreachableError as error:
         print(error)
 
-atexit.register(close)  # before the first link, so it is called last
+atexit.register(close)  # registered before the first link, so it is called last
 server, site = linked()
 """
 
@@ -41,7 +41,7 @@ def use():
 threading.Thread(target=use, daemon=True).start()
 """
 
-# Links give memory back half a second after they have ended, when the interpreter is gone and the process is not.
+# The process outlives the interpreter for a while after its links have ended.
 GONE_SLOWLY = """
 for cell in linked():
     cell.close()
@@ -55,14 +55,14 @@ def outcome(what):
     return done.returncode, done.stdout.strip(), done.stderr
 
 
-def test_cells_can_be_closed_when_the_interpreter_is_ending():
-    assert outcome(CLOSED_LATE) == (0, "this process is ending, and has no links any more", "")
+def test_cells_can_be_closed_while_the_interpreter_exits():
+    assert outcome(CLOSED_LATE) == (0, "this process is exiting and has no links any more", "")
 
 
-def test_a_process_ends_while_its_links_are_in_use():
+def test_a_process_can_exit_while_its_links_are_in_use():
     assert outcome(USED_TO_THE_END) == (0, "", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses glibc")
-def test_nothing_calls_an_interpreter_that_is_gone():
+def test_nothing_calls_a_finalized_interpreter():
     assert outcome(GONE_SLOWLY) == (0, "", "")

@@ -1,4 +1,4 @@
-"""How frames are cut out of a stream of bytes, and what is no frame."""
+"""Parsing of frames, wherever the bytes are split, and refusal of invalid ones."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Collector:
 
 
 def read(data: bytes, sizes: list[int]) -> list[Message]:
-    """Read frames from bytes that come in pieces of given sizes."""
+    """Read frames from bytes that arrive in pieces of given sizes."""
     collector = Collector()
     reader = FrameReader(collector)
     left, turn = memoryview(data), 0
     while left:
-        room = reader.room
+        room = reader.free_space
         part = left[: min(sizes[turn % len(sizes)], len(room))]
         room[: len(part)] = part
-        reader.took(len(part))
+        reader.advance(len(part))
         left, turn = left[len(part) :], turn + 1
     reader.end()
     return collector.messages
@@ -54,7 +54,7 @@ payloads = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(payloads, max_size=5), st.lists(st.integers(1, 500), min_size=1, max_size=4))
-def test_frames_are_the_same_wherever_the_bytes_are_cut(sent, sizes):
+def test_frames_are_the_same_wherever_the_bytes_are_split(sent, sizes):
     data = b"".join(
         bytes(part)
         for number, payload in enumerate(sent)
@@ -72,7 +72,7 @@ def test_frames_are_the_same_wherever_the_bytes_are_cut(sent, sizes):
             assert message.payload == payload
 
 
-def test_frames_larger_than_the_buffer():
+def test_frames_may_be_larger_than_the_buffer():
     sent = [np.arange(200_000), np.arange(7), np.arange(300_000)]
     data = b"".join(bytes(part) for array in sent for part in pack(Kind.MESSAGE, "a", "b", "t", 0, array).buffers)
     for message, array in zip(read(data, [1 << 30]), sent, strict=True):
@@ -91,7 +91,7 @@ def test_any_bytes_are_frames_or_a_protocol_error(data):
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
-def test_a_frame_with_changed_bytes_is_another_frame_or_an_error(data):
+def test_a_modified_frame_is_another_frame_or_a_protocol_error(data):
     good = bytearray(
         b"".join(map(bytes, pack(Kind.REQUEST, "server", "site-1", "topic", 7, {"w": np.arange(20)}).buffers))
     )
@@ -125,18 +125,18 @@ def header(fields: object) -> bytes:
         PREFIX.pack(MAGIC, 10, 0) + b"cut",
     ],
 )
-def test_what_is_no_frame(data):
+def test_invalid_frames_are_refused(data):
     with pytest.raises(ProtocolError):
         read(data, [1000])
 
 
-def test_a_body_of_any_size_does_not_take_memory_before_it_arrives():
+def test_an_announced_body_uses_no_memory_before_it_arrives():
     packed = msgpack.packb([0, "to", "from", "topic", 0, None, None])
     with pytest.raises(ProtocolError, match="longer than"):
         read(PREFIX.pack(MAGIC, len(packed), 1 << 60) + packed, [1000])
 
 
-def test_a_header_that_is_too_long_is_refused_at_the_sender():
+def test_the_sender_refuses_a_header_that_is_too_long():
     with pytest.raises(ProtocolError, match="header"):
         pack(Kind.MESSAGE, "a", "b", "t" * 70_000, 0, None)
 
@@ -144,7 +144,7 @@ def test_a_header_that_is_too_long_is_refused_at_the_sender():
 @pytest.mark.parametrize(
     "garbage", [b"GET / HTTP/1.1\r\n\r\n", header([0, "server", "site-2", "topic", 0, None, None])]
 )
-def test_a_peer_that_breaks_the_protocol_loses_its_link(garbage):
+def test_a_protocol_error_ends_the_link(garbage):
     with Cell("server") as server:
         lost: list = []
         gone = threading.Event()

@@ -1,4 +1,4 @@
-"""Garbage on every way into a cell: the sender is refused or loses its link, and the others are served on."""
+"""Garbage on every input of a cell: the sender is refused or loses its link, and others are still served."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ values = st.recursive(
 
 
 class Taker:
-    """Decodes every frame that is delivered."""
+    """A receiver that decodes every frame."""
 
     congested = False
 
     def wait_until_clear(self) -> None:
-        """It always is."""
+        """Return at once."""
 
     def destination(self, header, size):
         return None
@@ -47,7 +47,7 @@ class Taker:
 
 @st.composite
 def damaged(draw):
-    """The bytes of some frames, changed at a few places."""
+    """Bytes of frames, modified at a few offsets."""
     frames = [
         pack(Kind.REQUEST, "server", "site-1", "topic", 5, ["train", {"w": [1.5] * 9}]),
         pack(Kind.STREAM, "server", "site-1", "topic", 6, None),
@@ -90,7 +90,7 @@ def test_fuzz_damaged_frames_over_a_socket_leave_the_cell_alive(make_network, da
     is_framed=st.booleans(),
 )
 @EACH
-def test_fuzz_handshakes_of_a_socket_let_nobody_in(unix_network, first, name, nonce, is_framed):
+def test_fuzz_handshakes_over_a_socket_authenticate_nobody(unix_network, first, name, nonce, is_framed):
     if not unix_network.cells:
         unix_network.two()
     server, site = unix_network.cells[:2]
@@ -108,7 +108,7 @@ def test_fuzz_handshakes_of_a_socket_let_nobody_in(unix_network, first, name, no
 
 @given(payload=values, topic=st.sampled_from(["seal.hello", "seal.confirm", "settle.site-1", "no such topic"]))
 @EACH
-def test_fuzz_greetings_of_sealing_and_any_request_are_answered(unix_network, payload, topic):
+def test_fuzz_hellos_and_other_requests_are_answered(unix_network, payload, topic):
     if not unix_network.cells:
         unix_network.two()
     server, site = unix_network.cells[:2]
@@ -122,7 +122,7 @@ CHUNKS = st.binary(max_size=60) | st.builds(lambda mark, rest: bytes([mark]) + r
 
 @given(chunks=st.lists(CHUNKS, min_size=1, max_size=4), lane=st.sampled_from(["prompt", "bulk", "", "x"]))
 @EACH
-def test_fuzz_chunks_of_a_certified_peer_do_not_harm_others(grpc_network, chunks, lane):
+def test_fuzz_chunks_of_an_authenticated_peer_do_not_harm_others(grpc_network, chunks, lane):
     import grpc
 
     if not grpc_network.cells:
@@ -142,8 +142,8 @@ def test_fuzz_chunks_of_a_certified_peer_do_not_harm_others(grpc_network, chunks
     assert "site-1" in server.peers
 
 
-def test_many_who_say_nothing_keep_nobody_out(grpc_network):
-    """Those who cannot prove anything hold a connection each, and are cut off; a site gets in meanwhile."""
+def test_many_silent_connections_do_not_block_a_site(grpc_network):
+    """Unauthenticated connections are closed after a while; meanwhile a site can connect."""
     server = grpc_network.cell("server")
     address = grpc_network.listen(server)
     port = int(address.rpartition(":")[2])
@@ -170,7 +170,7 @@ def test_old_versions_of_tls_are_refused(grpc_network):
         context.wrap_socket(raw)
 
 
-def test_a_peer_that_speaks_in_many_names_does_not_fill_the_memory(make_network):
+def test_a_peer_with_many_sender_names_does_not_exhaust_the_memory(make_network):
     server, _ = make_network("socketpair").two()
     count = 3 * MAX_STRANDS
     handled = threading.Semaphore(0)

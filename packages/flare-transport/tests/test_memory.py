@@ -1,4 +1,4 @@
-"""Memory that links have used goes back to the system when they have ended."""
+"""Memory of ended links is returned to the system."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ print(json.dumps([*held, times]))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are not told what to keep")
-def test_links_that_end_give_back_what_a_small_object_would_hold():
+def test_ended_links_return_memory_that_a_small_object_would_pin():
     done = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True, timeout=60)
     before, kept, after, times = json.loads(done.stdout)
     assert kept - before > 80 << 20, "the C library gives it back by itself; nothing is shown here"

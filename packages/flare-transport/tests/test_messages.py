@@ -1,4 +1,4 @@
-"""What holds for messages between two cells, whatever carries them."""
+"""Messages and requests between two cells, over every kind of link."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_request_is_answered(network):
     assert server.peers == ("site-1",)
 
 
-def test_both_ends_ask_and_serve(network):
+def test_both_ends_can_send_requests(network):
     server, site = network.two()
     server.handle("who", lambda message: ["server", message.sender])
     site.handle("who", lambda message: ["site-1", message.sender])
@@ -30,21 +30,21 @@ def test_both_ends_ask_and_serve(network):
     assert server.request("site-1", "who").payload == ["site-1", "server"]
 
 
-def test_arrays_arrive_as_the_receivers_own(network):
+def test_received_arrays_are_writable_copies(network):
     server, site = network.two()
     arrays = {"weights": np.arange(300_000, dtype=np.float32).reshape(3, -1), "bias": np.zeros(0), "one": np.float64(3)}
     taken: SimpleQueue = SimpleQueue()
     server.handle("keep", lambda message: taken.put(message.payload))
     sent = {name: np.array(value) for name, value in arrays.items()}
     site.request("server", "keep", sent)
-    sent["weights"][:] = -1  # a request that was answered is done with the sender's memory
+    sent["weights"][:] = -1  # after the reply, the sender's memory is not used any more
     received = taken.get(timeout=WAIT_S)
     for name, value in arrays.items():
         np.testing.assert_array_equal(received[name], value)
-    received["weights"][0, 0] = 5  # may be changed
+    received["weights"][0, 0] = 5  # received arrays are writable
 
 
-def test_raw_bytes_go_where_the_asker_wants_them(network):
+def test_raw_bytes_are_received_into_the_requesters_buffer(network):
     server, site = network.two()
     body = np.random.default_rng(0).bytes(3_000_001)
     server.handle("bytes", lambda message: Raw(body, {"digest": 7}))
@@ -52,12 +52,12 @@ def test_raw_bytes_go_where_the_asker_wants_them(network):
     message = site.request("server", "bytes", into=memoryview(target))
     assert bytes(target) == body
     assert message.extra == {"digest": 7}
-    short = bytearray(10)  # of another length: it has memory of its own
+    short = bytearray(10)  # of another length, so the reply gets memory of its own
     assert bytes(site.request("server", "bytes", into=memoryview(short)).body) == body
     assert short == bytes(10)
 
 
-def test_messages_of_a_topic_arrive_in_order_and_each_once(network):
+def test_messages_of_a_topic_arrive_once_and_in_order(network):
     server, site = network.two()
     arrived: list[int] = []
     last = threading.Event()
@@ -74,7 +74,7 @@ def test_messages_of_a_topic_arrive_in_order_and_each_once(network):
     assert arrived == list(range(2000))
 
 
-def test_an_inline_handler_runs_before_what_is_sent_later(network):
+def test_an_inline_handler_runs_before_later_messages_are_handled(network):
     server, site = network.two()
     seen: list[int] = []
     server.handle("note", lambda message: seen.append(message.payload), inline=True)
@@ -84,7 +84,7 @@ def test_an_inline_handler_runs_before_what_is_sent_later(network):
     assert site.request("server", "seen").payload == list(range(100))
 
 
-def test_many_threads_ask_at_the_same_time(network):
+def test_many_threads_can_send_requests_concurrently(network):
     server, site = network.two()
     server.handle("square", lambda message: message.payload**2)
     wrong: list[int] = []
@@ -103,7 +103,7 @@ def test_many_threads_ask_at_the_same_time(network):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_handlers_that_ask_back_do_not_exhaust_the_pool(network):
+def test_handlers_that_send_requests_do_not_exhaust_the_pool(network):
     server, site = network.cell("server", threads=2), network.cell("site-1", threads=2)
     network.link(server, site)
     server.handle("down", lambda message: message.payload and site_asks(message.payload - 1))
@@ -115,11 +115,11 @@ def test_handlers_that_ask_back_do_not_exhaust_the_pool(network):
     def server_asks(depth):
         return site.request("server", "down", depth).payload
 
-    pending = [site.start_request("server", "down", 20) for _ in range(5)]  # 20 handlers deep, and five of them
+    pending = [site.start_request("server", "down", 20) for _ in range(5)]  # five chains of 20 nested handlers
     assert [each.result(WAIT_S).payload for each in pending] == [0] * 5
 
 
-def test_what_a_handler_raises_reaches_the_asker(network, caplog):
+def test_an_exception_of_a_handler_reaches_the_requester(network, caplog):
     server, site = network.two()
 
     def fail(message):
@@ -131,7 +131,7 @@ def test_what_a_handler_raises_reaches_the_asker(network, caplog):
     assert raised.value.kind == "ValueError"
 
 
-def test_a_reply_that_cannot_be_sent_reaches_the_asker_as_an_error(network, caplog):
+def test_a_reply_that_cannot_be_serialized_reaches_the_requester_as_an_error(network, caplog):
     server, site = network.two()
     server.handle("odd", lambda message: {"model": [object()]})
     with pytest.raises(RemoteError, match="object"):
@@ -140,7 +140,7 @@ def test_a_reply_that_cannot_be_sent_reaches_the_asker_as_an_error(network, capl
     assert site.request("server", "good").payload == 1
 
 
-def test_a_payload_that_cannot_be_sent_is_refused_at_once(network):
+def test_a_payload_that_cannot_be_serialized_is_refused_at_once(network):
     server, site = network.two()
     server.handle("good", lambda message: 1)
     with pytest.raises(FobsError, match="model"):
@@ -156,7 +156,7 @@ def test_unknown_topics_and_cells_are_named(network):
         site.send("site-9", "hello")
 
 
-def test_a_request_may_time_out_and_the_link_stays(network):
+def test_a_link_survives_a_request_that_times_out(network):
     server, site = network.two()
     go_on = threading.Event()
     server.handle("slow", lambda message: go_on.wait(WAIT_S))
@@ -167,7 +167,7 @@ def test_a_request_may_time_out_and_the_link_stays(network):
     go_on.set()
 
 
-def test_what_is_under_way_fails_when_the_link_ends(network):
+def test_pending_operations_fail_when_the_link_ends(network):
     server, site = network.two()
     asked, go_on = threading.Event(), threading.Event()
 
@@ -189,7 +189,7 @@ def test_what_is_under_way_fails_when_the_link_ends(network):
         site.send("server", "wait")
 
 
-def test_a_name_belongs_to_one_cell(network):
+def test_names_are_unique(network):
     server, _ = network.two()
     with pytest.raises(UnreachableError, match="site-1"):
         network.link(server, network.cell("site-1"))
@@ -197,7 +197,7 @@ def test_a_name_belongs_to_one_cell(network):
     assert sorted(server.peers) == ["site-1", "site-2"]
 
 
-def test_one_payload_goes_to_many(network):
+def test_an_encoded_payload_can_be_sent_several_times(network):
     server = network.cell("server")
     sites = [network.cell(f"site-{number}") for number in range(3)]
     got: SimpleQueue = SimpleQueue()
@@ -222,14 +222,14 @@ def test_traffic_is_counted_at_both_ends(network):
     assert site.bytes_sent == sent
 
 
-def test_a_closed_cell_takes_no_links(network):
+def test_a_closed_cell_refuses_links(network):
     server = network.cell("server")
     server.close()
     with pytest.raises(UnreachableError):
         network.link(server, network.cell("site-1"))
 
 
-def test_cells_close_while_many_things_are_under_way(network):
+def test_cells_can_be_closed_during_many_operations(network):
     server, site = network.two()
     server.handle("echo", lambda message: message.payload)
     ended: SimpleQueue = SimpleQueue()
@@ -254,6 +254,6 @@ def test_cells_close_while_many_things_are_under_way(network):
 
 
 @pytest.mark.parametrize("name", ["", ".", "a..b", "a/b", "a b", "x" * 201, "ü"])
-def test_names_that_no_cell_can_have(name):
+def test_invalid_names_are_refused(name):
     with pytest.raises(ValueError, match="name of a cell"):
         Cell(name)

@@ -1,4 +1,4 @@
-"""What happens to a link whose connection breaks: it goes on over the next one, and nothing is lost or repeated."""
+"""A gRPC link whose connection breaks continues over the next one; nothing is lost or repeated."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def hasty(proxy_to):
     made.close()
 
 
-def test_requests_and_messages_survive_cuts_each_once_and_in_order(pair):
+def test_requests_and_messages_survive_cuts_once_and_in_order(pair):
     seen: list[int] = []
     done = threading.Event()
 
@@ -78,7 +78,7 @@ def test_requests_and_messages_survive_cuts_each_once_and_in_order(pair):
     assert pair.proxy.connections > 10
 
 
-def test_a_stream_goes_on_where_it_was_cut(pair):
+def test_a_stream_continues_where_it_was_cut(pair):
     data = random.Random(1).randbytes(48 << 20)
     found: deque[str] = deque()
 
@@ -110,7 +110,7 @@ def test_large_replies_are_received_in_place_across_cuts(pair):
 
 
 def test_both_ends_send_while_the_link_is_cut_at_random_moments(pair):
-    """Two hundred cuts, while messages and large replies go both ways."""
+    """Cut the connection 200 times while messages and large replies are in flight in both directions."""
     generator = random.Random(3)
     data = generator.randbytes(1 << 20)
     seen: dict[str, list[int]] = {"server": [], "site-1": []}
@@ -157,7 +157,7 @@ def test_both_ends_send_while_the_link_is_cut_at_random_moments(pair):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list a process's files")
-def test_cuts_leave_no_sockets(proxy_to):
+def test_cuts_leak_no_sockets(proxy_to):
     def run() -> int:
         pair = Pair(proxy_to, plain=True)
         for number in range(25):
@@ -169,11 +169,11 @@ def test_cuts_leave_no_sockets(proxy_to):
         gc.collect()
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    first = run()  # what gRPC keeps for the process is open now
+    first = run()  # includes the descriptors that gRPC opens once per process
     assert min(run(), run()) <= first + 2
 
 
-def test_a_link_that_does_not_come_back_in_time_is_lost_at_both_ends(hasty):
+def test_a_link_that_is_not_restored_in_time_is_lost_at_both_ends(hasty):
     lost = {"server": threading.Event(), "site-1": threading.Event()}
     hasty.server.on_peer_lost(lambda peer, error: lost[peer].set())
     hasty.site.on_peer_lost(lambda peer, error: lost[peer].set())
@@ -188,15 +188,15 @@ def test_a_link_that_does_not_come_back_in_time_is_lost_at_both_ends(hasty):
         hasty.site.send("server", "settle")
 
 
-def test_a_name_can_come_back_before_its_old_link_is_given_up(pair):
-    """The process of a site dies and is started again: it does not wait for the grace of its old link."""
+def test_a_restarted_cell_can_link_during_the_grace_period_of_its_old_link(pair):
+    """A restarted site does not have to wait for the end of its old link's grace period."""
     pair.proxy.refusing = True
     pair.proxy.cut()
     interrupted = pair.site
     pair.proxy.refusing = False
     again = Cell("site-1")
     try:
-        # The old cell may take its link up again at any moment; a new process is let in whenever it has not.
+        # The old cell may resume its link at any moment; the new process is admitted while the link is interrupted.
         interrupted.close()
         pair.connect(again)
         assert pair.server.peers == ("site-1",)
@@ -204,15 +204,15 @@ def test_a_name_can_come_back_before_its_old_link_is_given_up(pair):
         again.close()
 
 
-def test_a_link_cannot_be_taken_up_by_somebody_else(pair):
-    """Knowing a link's name is not enough: a second cell of the name is refused while the first has its link."""
+def test_another_cell_cannot_take_over_a_link(pair):
+    """A second cell of the same name is refused while the first has its link."""
     second = Cell("site-1")
     with pytest.raises(UnreachableError, match="site-1"):
         pair.connect(second)
     second.close()
 
 
-def test_closing_a_cell_whose_link_is_interrupted_does_not_wait(pair):
+def test_closing_a_cell_with_an_interrupted_link_does_not_wait(pair):
     pair.proxy.refusing = True
     pair.proxy.cut()
     pair.site.close()
@@ -221,8 +221,8 @@ def test_closing_a_cell_whose_link_is_interrupted_does_not_wait(pair):
 
 
 @pytest.mark.parametrize("cuts", [0, 1])
-def test_a_closed_link_gives_its_socket_back_before_the_collector_comes(pair, cuts):
-    assert pair.proxy.wait_for_sockets(2)  # one connection: its near and its far end
+def test_a_closed_link_closes_its_socket_without_garbage_collection(pair, cuts):
+    assert pair.proxy.wait_for_sockets(2)  # one connection, with a socket on each side of the proxy
     gc.collect()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Cells that reach each other through others."""
+"""Cells that communicate through forwarding cells."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_cell_reaches_every_other(tree):
                 assert answer == [asked.name, asker.name, 7]
 
 
-def test_large_bodies_and_streams_pass_through(tree):
+def test_large_bodies_and_streams_are_forwarded(tree):
     data = random.Random(1).randbytes(5 << 20)
     tree.ward.handle("pull", lambda message: Raw(data))
     into = bytearray(len(data))
@@ -58,7 +58,7 @@ def test_large_bodies_and_streams_pass_through(tree):
     assert into == data
     read: SimpleQueue = SimpleQueue()
     tree.site_2.handle_stream("blob", lambda reader: read.put((reader.sender, reader.read())))
-    for writer_cell in (tree.job, tree.ward):  # both number their streams from 1
+    for writer_cell in (tree.job, tree.ward):  # both use the same stream numbers
         with writer_cell.open_stream("site-2", "blob") as writer:
             writer.write(data)
         assert read.get(timeout=WAIT_S) == (writer_cell.name, data)
@@ -74,7 +74,7 @@ def test_messages_of_one_topic_keep_their_order(tree):
     assert seen == list(range(500))
 
 
-def test_no_way_is_told_to_who_asked(tree):
+def test_a_missing_route_is_reported_to_the_requester(tree):
     for name in ("site-9", "site-2.job-1", "hospital.ward-9"):
         with pytest.raises(PeerLostError, match=name):
             tree.job.request(name, "who", timeout_s=WAIT_S)
@@ -84,7 +84,7 @@ def test_no_way_is_told_to_who_asked(tree):
         tree.site_1.request("site-1.job-8", "who", timeout_s=WAIT_S)
 
 
-def test_what_is_under_way_through_others_fails_with_the_cell_it_goes_to(tree):
+def test_forwarded_operations_fail_when_their_target_is_lost(tree):
     asked, go_on = threading.Event(), threading.Event()
 
     def wait(message):
@@ -113,7 +113,7 @@ def test_what_is_under_way_through_others_fails_with_the_cell_it_goes_to(tree):
     go_on.set()
 
 
-def test_others_talk_only_if_the_policy_lets_them(make_network):
+def test_other_cells_communicate_only_if_the_policy_allows_it(make_network):
     tree = Tree(make_network("inproc"), policy=lambda sender, to: {sender, to} == {"site-1", "site-2"})
     for cell in (tree.site_2, tree.ward, tree.server, tree.job):
         cell.handle("who", lambda message: "here")
@@ -126,7 +126,7 @@ def test_others_talk_only_if_the_policy_lets_them(make_network):
         tree.job.request("site-2", "who", timeout_s=WAIT_S)
 
 
-def test_a_direct_link_is_taken_where_there_is_one(make_network):
+def test_a_direct_link_is_preferred(make_network):
     network = make_network("inproc")
     tree = Tree(network, policy=None)
     tree.site_2.handle("who", lambda message: "here")
@@ -138,7 +138,7 @@ def test_a_direct_link_is_taken_where_there_is_one(make_network):
     assert tree.server.bytes_received == before
 
 
-def test_nobody_answers_for_another_cell(make_network):
+def test_a_cell_cannot_answer_for_another(make_network):
     """A site that guesses the number of a request cannot settle it."""
     tree = Tree(make_network("inproc"))
     asked = threading.Event()
@@ -155,12 +155,12 @@ def test_nobody_answers_for_another_cell(make_network):
     (uplink,) = [tree.ward._links.by_peer["hospital"]]
     uplink.send(pack(Kind.REPLY, "site-1", "hospital.ward-3", "slow", pending.number, "forged"))
     tree.site_1.handle("pass", lambda message: None)
-    tree.ward.request("site-1", "pass", timeout_s=WAIT_S)  # comes after it
+    tree.ward.request("site-1", "pass", timeout_s=WAIT_S)  # arrives after the forged reply
     forged.set()
     assert pending.result(WAIT_S).payload == "true"
 
 
-def test_errors_come_back_through_others(tree):
+def test_errors_are_forwarded_to_the_requester(tree):
     def fail(message):
         raise RuntimeError("no such record")
 

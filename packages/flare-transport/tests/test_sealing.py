@@ -1,4 +1,4 @@
-"""Messages that only the two ends can read, though others forward them."""
+"""Sealed messages, which only the two ends can read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET_TEXT = "the patient's name"
 
 
 class Hub:
-    """Two sites that talk through a server, which keeps a copy of all that it forwards."""
+    """Two sites that communicate through a server, which records every frame that it forwards."""
 
     def __init__(self, network) -> None:
         self.network = network
@@ -51,7 +51,7 @@ def hub(request, make_network):
     return made
 
 
-def test_what_is_sealed_passes_and_is_not_seen(hub):
+def test_sealed_messages_are_forwarded_unread(hub):
     hub.two.handle("echo", lambda message: [message.was_sealed, message.payload])
     payload = {"text": SECRET_TEXT, "w": np.arange(1000.0)}
     sealed, found = hub.one.request("site-2", "echo", payload, sealed=True, timeout_s=WAIT_S).payload
@@ -62,7 +62,7 @@ def test_what_is_sealed_passes_and_is_not_seen(hub):
     assert hub.one.request("site-2", "echo", 1, timeout_s=WAIT_S).payload == [False, 1]
 
 
-def test_messages_raw_bytes_and_errors(hub):
+def test_messages_raw_bytes_and_errors_can_be_sealed(hub):
     notes: SimpleQueue = SimpleQueue()
     hub.two.handle("note", lambda message: notes.put((message.was_sealed, message.payload)))
     for number in range(50):
@@ -82,7 +82,7 @@ def test_messages_raw_bytes_and_errors(hub):
     assert not any(SECRET_TEXT.encode() in body for _, body in hub.seen)
 
 
-def test_both_begin_at_once(hub):
+def test_both_ends_can_start_at_once(hub):
     for cell in (hub.one, hub.two):
         cell.handle("echo", lambda message: message.payload)
     failures: list = []
@@ -105,7 +105,7 @@ def test_both_begin_at_once(hub):
 
 
 @pytest.mark.parametrize("change", ["body", "counter", "topic", "sender"])
-def test_a_frame_that_was_changed_on_its_way_is_refused(hub, change):
+def test_a_sealed_frame_modified_in_transit_is_refused(hub, change):
     hub.two.handle("echo", lambda message: message.payload)
     hub.two.handle("other", lambda message: message.payload)
     hub.one.request("site-2", "echo", 1, sealed=True, timeout_s=WAIT_S)
@@ -137,7 +137,7 @@ def test_a_frame_that_was_changed_on_its_way_is_refused(hub, change):
         hub.one.request("site-2", "echo", 2, sealed=True, timeout_s=WAIT_S)
 
 
-def test_a_frame_that_is_sent_again_is_refused(hub):
+def test_a_replayed_sealed_frame_is_refused(hub):
     notes: list = []
     done = threading.Event()
 
@@ -154,15 +154,15 @@ def test_a_frame_that_is_sent_again_is_refused(hub):
     header, body = next(each for each in hub.seen if each[0][3] == "note")
     for _ in range(3):
         hub.server._links.by_peer["site-2"].send(repack(header, body))
-    hub.server.request("site-2", "settle", timeout_s=WAIT_S)  # they are there
+    hub.server.request("site-2", "settle", timeout_s=WAIT_S)  # the frames have arrived
     hub.one.send("site-2", "note", 2, sealed=True)
     hub.one.send("site-2", "note", "end")
     assert done.wait(WAIT_S)
     assert notes == [1, "end", 2, "end"]
 
 
-def test_a_server_in_between_cannot_take_a_part(make_network):
-    """It has a certificate of its own and answers the hello itself."""
+def test_a_forwarding_server_cannot_impersonate_a_cell(make_network):
+    """The server answers the hello itself, with its own certificate."""
     hub = Hub(make_network("inproc"))
     hub.one.seal_with(issue(AUTHORITY, "site-1"))
     imposter = Cell("site-2")
@@ -184,16 +184,16 @@ def test_a_server_in_between_cannot_take_a_part(make_network):
     imposter.close()
 
 
-def test_the_certificate_must_be_for_the_name_and_of_the_authority(hub):
+def test_the_certificate_must_match_the_name_and_the_authority(hub):
     three = hub.site("site-3")
     with pytest.raises(AuthenticationError, match="site-3"):
         three.seal_with(issue(AUTHORITY, "site-4"))
     three.seal_with(issue(STRANGER, "site-3"))
-    with pytest.raises(RemoteError, match="not one that can be trusted"):
+    with pytest.raises(RemoteError, match="is not trusted here"):
         three.request("site-2", "echo", 1, sealed=True, timeout_s=WAIT_S)
 
 
-def test_cells_without_credentials(make_network):
+def test_cells_without_credentials_cannot_seal(make_network):
     hub = Hub(make_network("inproc"))
     with pytest.raises(AuthenticationError, match="seal_with"):
         hub.one.send("site-2", "note", 1, sealed=True)
@@ -202,7 +202,7 @@ def test_cells_without_credentials(make_network):
         hub.one.request("site-2", "echo", 1, sealed=True, timeout_s=WAIT_S)
 
 
-def test_a_peer_that_has_begun_anew_is_greeted_again(hub):
+def test_new_keys_are_agreed_on_with_a_restarted_peer(hub):
     hub.two.handle("echo", lambda message: message.payload)
     assert hub.one.request("site-2", "echo", 1, sealed=True, timeout_s=WAIT_S).payload == 1
     lost = threading.Event()
@@ -215,11 +215,10 @@ def test_a_peer_that_has_begun_anew_is_greeted_again(hub):
     assert hub.one.request("site-2", "echo", 1, sealed=True, timeout_s=WAIT_S).payload == -1
 
 
-def test_a_reply_that_came_before_its_sender_was_lost_is_still_opened(hub):
+def test_a_reply_that_arrived_before_its_sender_was_lost_can_be_opened(hub):
     hub.two.handle("echo", lambda message: message.payload)
     pending = hub.one.start_request("site-2", "echo", 1, sealed=True)
-    assert pending._done.acquire(timeout=WAIT_S)  # the reply is there, and nobody has opened it
-    pending._done.release()
+    assert pending._done.wait(WAIT_S)  # the reply has arrived and is not opened yet
     lost = threading.Event()
     hub.one.on_peer_lost(lambda peer, error: lost.set())
     hub.two.close()
@@ -227,10 +226,10 @@ def test_a_reply_that_came_before_its_sender_was_lost_is_still_opened(hub):
     assert pending.result(WAIT_S).payload == 1
 
 
-def test_counters_may_come_out_of_order_but_once():
+def test_counters_may_arrive_out_of_order_but_only_once():
     session = Session(b"", "site-1", None, None)
     for counter in (3, 1, 2, 5000, 4999):
         session.take(counter)
-    for counter in (3, 1, 5000, 4):  # the last came too late for anybody to know
+    for counter in (3, 1, 5000, 4):  # the last is below the window of remembered counters
         with pytest.raises(ProtocolError, match="twice"):
             session.take(counter)

@@ -1,4 +1,4 @@
-"""Cells of Flare talk to a second implementation of the wire, which was written from docs/wire.md alone.
+"""Interoperability with a second implementation of the protocol, written from docs/wire.md alone.
 
 So the document, and not only the code, says what is on the wire; and the wire cannot change without the document.
 """
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class Place:
-    """Where a cell listens with a secret, so that the second implementation can connect."""
+    """A cell that listens with a secret, for the second implementation to connect to."""
 
     def __init__(self, network, kind: str) -> None:
         self.network, self.secret = network, network.secret
@@ -90,7 +90,7 @@ def in_thread(function, *arguments) -> threading.Thread:
     return thread
 
 
-def test_objects_and_arrays_in_requests_both_ways(place):
+def test_objects_and_arrays_in_requests_in_both_directions(place):
     place.cell.handle("echo", lambda message: message.payload)
     with place.connect() as second:
         assert second.peer == "server"
@@ -117,7 +117,7 @@ def test_raw_bytes_with_small_values(place):
         assert (answer.body, answer.extra, answer.lengths) == (b"cba", {"given": {"x": 1}}, None)
 
 
-def test_errors_both_ways(place):
+def test_errors_in_both_directions(place):
     def fail(message):
         raise ValueError("that was too much")
 
@@ -133,7 +133,7 @@ def test_errors_both_ways(place):
         assert raised.value.kind == "Odd"
 
 
-def test_what_has_no_way_is_lost(place):
+def test_a_frame_without_a_route_is_answered_with_lost(place):
     with place.connect() as second:
         second.link.send(second.frame(REQUEST, "ask", to="nowhere", id=second.number()))
         lost = second.take(LOST)
@@ -149,7 +149,7 @@ def test_what_has_no_way_is_lost(place):
 
 @pytest.mark.parametrize("check", [True, False])
 def test_a_wrong_secret_is_refused_over_a_socket(unix_place, check):
-    """By the connector, which learns it first; and by the listener, if the connector goes on nevertheless."""
+    """The connector checks first; the listener checks, too, if the connector continues nevertheless."""
     with pytest.raises(FailedError if not check else AssertionError) as refused:
         unix_place.connect(secret=b"another secret entirely", check=check)
     assert check or refused.value.args[0] == "proof"
@@ -158,7 +158,7 @@ def test_a_wrong_secret_is_refused_over_a_socket(unix_place, check):
 
 @pytest.mark.parametrize("check", [True, False])
 def test_a_wrong_secret_is_refused_over_grpc(grpc_place, check):
-    """The lane for bulk is not opened: it would be refused, too, and with another status."""
+    """The bulk lane is not opened: it would be refused with another status."""
     if check:
         with pytest.raises(AssertionError):
             grpc_place.connect(secret=b"another secret entirely")
@@ -171,11 +171,11 @@ def test_a_wrong_secret_is_refused_over_grpc(grpc_place, check):
     assert grpc_place.cell.peers == ()
 
 
-def test_who_proves_nothing_over_grpc_is_not_waited_for(grpc_place, monkeypatch):
-    """Nor does it keep its name from the cell whose name it is, which it could else shut out for ever."""
+def test_a_grpc_connector_that_sends_no_proof_is_disconnected(grpc_place, monkeypatch):
+    """It must not reserve a name either, or it could lock out the owner of that name forever."""
     monkeypatch.setattr("flare_transport.links.grpc_listener.HANDSHAKE_S", 0.5)
     metadata = (("flare-version", "2"), ("flare-cell", "site-1"), ("flare-nonce-bin", bytes(32)))
-    over = threading.Event()  # until then the connector sends nothing, and does not hang up
+    over = threading.Event()  # until then the connector sends nothing and stays connected
     with grpc.insecure_channel(grpc_place.address.removeprefix("grpc://")) as channel:
         stream = channel.stream_stream("/flare.Link/Open")
 
@@ -206,7 +206,7 @@ def test_a_stream_to_the_cell_waits_for_its_credit(place):
         check_arrays(arrays)
 
 
-def test_chunks_that_come_early_twice_or_in_small_pieces(place):
+def test_chunks_may_arrive_early_twice_or_in_small_pieces(place):
     got: SimpleQueue = SimpleQueue()
     place.cell.handle_stream("file", lambda reader: got.put(reader.read()))
     with place.connect() as second:
@@ -220,8 +220,8 @@ def test_chunks_that_come_early_twice_or_in_small_pieces(place):
         assert got.get(timeout=WAIT_S) == b"abcdefg" + b"hijk" * 200
 
 
-def test_more_than_the_window_ends_the_link(unix_place):
-    """One byte costs 256: so the reader that does not read may get 16 of them in a window of 4096."""
+def test_exceeding_the_window_ends_the_link(unix_place):
+    """A chunk of one byte costs 256, so a window of 4,096 allows 16 unread chunks."""
     lost, go_on = threading.Event(), threading.Event()
     unix_place.cell.handle_stream("file", lambda reader: go_on.wait(WAIT_S))
     unix_place.cell.on_peer_lost(lambda peer, error: lost.set())
@@ -259,7 +259,7 @@ def test_a_stream_from_the_cell_waits_for_credit(place):
         thread.join(WAIT_S)
 
 
-def test_streams_that_fail(place):
+def test_failures_of_streams_reach_the_other_end(place):
     def read(reader):
         reader.read(10)
         raise OSError("the disk is full")
@@ -280,19 +280,19 @@ def test_streams_that_fail(place):
 
 
 @pytest.mark.parametrize("cut", [[0], [1], [0, 1]])
-def test_a_broken_grpc_stream_goes_on_where_it_was(grpc_place, cut):
-    """Lanes break with much on its way in both directions; messages of either lane arrive once and in order."""
+def test_a_broken_grpc_stream_is_resumed_without_loss(grpc_place, cut):
+    """Lanes break with data in flight in both directions; messages of each lane arrive once and in order."""
     got: SimpleQueue = SimpleQueue()
     grpc_place.cell.handle("note", lambda message: got.put(message.payload))
     grpc_place.cell.handle("large", lambda message: message.payload[0])
     large = np.arange(100_000)
-    bulk = np.arange(10_000)  # a cell whose lane is broken takes little more before it makes its user wait
+    bulk = np.arange(10_000)  # a cell with a broken lane queues little more before send blocks
     lost = threading.Event()
     grpc_place.cell.on_peer_lost(lambda peer, error: lost.set())
     with grpc_place.connect() as second:
 
         def ask(numbers, array):
-            """Send notes and large requests to both ends; return the requests, and what the cell waits for."""
+            """Send messages and large requests in both directions; return the requests and the pending replies."""
             requests, pending = [], []
             for number in numbers:
                 second.send("note", number)
@@ -330,8 +330,8 @@ def test_a_broken_grpc_stream_goes_on_where_it_was(grpc_place, cut):
         assert not lost.is_set()
 
 
-def test_more_than_a_lane_keeps_without_acknowledgement(grpc_place):
-    """Both ends must acknowledge for this to end; and frames are longer than a chunk of the lane."""
+def test_more_bytes_than_a_lane_keeps_unacknowledged(grpc_place):
+    """Completes only if both ends acknowledge; frames are longer than a chunk."""
     large = np.arange(700_000)
     data = bytes(range(256)) * (10 << 12) * 2
     assert len(data) > 16 << 20
@@ -356,7 +356,7 @@ def test_more_than_a_lane_keeps_without_acknowledgement(grpc_place):
         assert not thread.is_alive()
 
 
-def test_a_token_nobody_knows(grpc_place):
+def test_an_unknown_token_is_refused(grpc_place):
     with grpc_place.connect() as second:
         lane = second.link.lanes[0]
         lane.cut()
@@ -369,7 +369,7 @@ def test_a_token_nobody_knows(grpc_place):
         second.request("settle")
 
 
-def test_a_link_that_is_ended_or_is_there_already(grpc_place):
+def test_a_lane_can_be_ended_and_a_second_link_is_refused(grpc_place):
     lost = threading.Event()
     grpc_place.cell.on_peer_lost(lambda peer, error: lost.set())
     with grpc_place.connect():
@@ -401,7 +401,7 @@ def test_certificates_prove_both_names(make_network, name):
 
 @pytest.mark.parametrize("to", ["server", "site-2"])
 def test_a_sealed_request(place, to):
-    """To the cell at the other end of the link, and to one that it forwards to."""
+    """Send it to the cell at the other end of the link, and to one that it forwards to."""
     cell = place.cell
     if to != "server":
         cell = place.network.cell(to)

@@ -1,4 +1,4 @@
-"""Byte streams, whatever carries them."""
+"""Byte streams, over every kind of link."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flare_transport import PeerLostError, RemoteError, StreamAbortedError
 WAIT_S = 20
 
 
-def test_bytes_arrive_in_order_with_what_was_said_about_them(network):
+def test_bytes_arrive_in_order_with_their_metadata(network):
     server, site = network.two()
     got: SimpleQueue = SimpleQueue()
     server.handle_stream("file", lambda reader: got.put((reader.meta, reader.sender, reader.read())))
@@ -26,7 +26,7 @@ def test_bytes_arrive_in_order_with_what_was_said_about_them(network):
     assert read == data
 
 
-def test_reading_in_pieces_of_any_size(network):
+def test_a_stream_can_be_read_in_pieces_of_any_size(network):
     server, site = network.two()
     data = bytes(range(256)) * 40
     got: SimpleQueue = SimpleQueue()
@@ -45,7 +45,7 @@ def test_reading_in_pieces_of_any_size(network):
     assert got.get(timeout=WAIT_S) == data
 
 
-def test_an_empty_stream(network):
+def test_a_stream_can_be_empty(network):
     server, site = network.two()
     got: SimpleQueue = SimpleQueue()
     server.handle_stream("nothing", lambda reader: got.put((reader.meta, reader.read())))
@@ -53,7 +53,7 @@ def test_an_empty_stream(network):
     assert got.get(timeout=WAIT_S) == (None, b"")
 
 
-def test_a_writer_waits_for_a_reader_that_does_not_read(network):
+def test_a_writer_blocks_while_the_reader_does_not_read(network):
     server, site = network.two()
     opened, go_on = threading.Event(), threading.Event()
 
@@ -76,7 +76,7 @@ def test_a_writer_waits_for_a_reader_that_does_not_read(network):
     writer.start()
     assert opened.wait(WAIT_S)
     server.handle("ping", lambda message: "pong")
-    assert site.request("server", "ping").payload == "pong"  # the link is not blocked by it
+    assert site.request("server", "ping").payload == "pong"  # the link is not blocked
     writer.join(0.2)
     assert sum(written) <= 100_000
     go_on.set()
@@ -84,7 +84,7 @@ def test_a_writer_waits_for_a_reader_that_does_not_read(network):
     assert sum(written) == 1_000_000
 
 
-def test_many_streams_at_the_same_time(network):
+def test_many_streams_can_run_concurrently(network):
     server, site = network.two()
     got: SimpleQueue = SimpleQueue()
     server.handle_stream("sum", lambda reader: got.put((reader.meta, sum(sum(chunk) for chunk in reader))))
@@ -103,7 +103,7 @@ def test_many_streams_at_the_same_time(network):
     assert results == {number: number * 20_000 for number in range(12)}
 
 
-def test_what_the_reader_raises_reaches_the_writer(network):
+def test_an_exception_of_the_reader_reaches_the_writer(network):
     server, site = network.two()
 
     def read(reader):
@@ -117,13 +117,13 @@ def test_what_the_reader_raises_reaches_the_writer(network):
     assert raised.value.kind == "OSError"
 
 
-def test_a_stream_that_nobody_reads(network):
+def test_a_stream_without_a_handler_fails(network):
     _, site = network.two()
     with pytest.raises(RemoteError, match="server does not serve streams of 'nothing'"):
         site.open_stream("server", "nothing").close()
 
 
-def test_a_handler_that_leaves_early_is_an_error(network):
+def test_a_handler_that_returns_before_the_end_is_an_error(network):
     server, site = network.two()
     server.handle_stream("head", lambda reader: reader.read(5))
     stream = site.open_stream("server", "head")
@@ -132,7 +132,7 @@ def test_a_handler_that_leaves_early_is_an_error(network):
         stream.close()
 
 
-def test_a_writer_gives_up(network):
+def test_an_aborted_stream_fails_at_the_reader(network):
     server, site = network.two()
     failures: SimpleQueue = SimpleQueue()
 
@@ -155,7 +155,7 @@ def test_a_writer_gives_up(network):
     assert "the file is gone" in failures.get(timeout=WAIT_S)
 
 
-def test_both_ends_learn_that_the_link_is_gone(network):
+def test_streams_fail_at_both_ends_when_the_link_ends(network):
     server, site = network.two()
     failures: SimpleQueue = SimpleQueue()
     began = threading.Event()
@@ -176,7 +176,7 @@ def test_both_ends_learn_that_the_link_is_gone(network):
         stream.write(bytes(40_960))
 
 
-def test_a_closed_stream_takes_no_bytes(network):
+def test_a_closed_stream_refuses_bytes(network):
     server, site = network.two()
     server.handle_stream("file", lambda reader: reader.read())
     stream = site.open_stream("server", "file")

@@ -1,4 +1,4 @@
-"""Who may connect to a unix socket, and what happens to those who may not."""
+"""Authentication of links over unix sockets, and refusal of other programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flare_transport import AddressError, AuthenticationError, PeerLostError
-from flare_transport.authentication import greet_connector, greet_listener
+from flare_transport.authentication import connector_handshake, listener_handshake
 
 
 def test_a_wrong_secret_is_refused_at_both_ends(unix_network, caplog):
@@ -29,13 +29,13 @@ def test_a_wrong_secret_is_refused_at_both_ends(unix_network, caplog):
 
 
 @pytest.mark.parametrize("secret", [None, b"short"])
-def test_a_secret_is_needed(unix_network, secret):
+def test_a_secret_is_required(unix_network, secret):
     server = unix_network.cell("server")
     with pytest.raises(AuthenticationError, match="secret"):
         server.listen(f"unix://{unix_network.folder}/server", secret=secret)
 
 
-def test_the_socket_is_its_users_alone_and_goes_with_the_cell(unix_network):
+def test_the_socket_is_private_to_its_user_and_removed_with_the_cell(unix_network):
     server = unix_network.cell("server")
     path = Path(unix_network.listen(server).removeprefix("unix://"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -43,7 +43,7 @@ def test_the_socket_is_its_users_alone_and_goes_with_the_cell(unix_network):
     assert not path.exists()
 
 
-def test_a_socket_that_a_dead_process_left_is_replaced(unix_network):
+def test_a_socket_left_by_a_dead_process_is_replaced(unix_network):
     path = unix_network.folder / "server"
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(path))
@@ -54,7 +54,7 @@ def test_a_socket_that_a_dead_process_left_is_replaced(unix_network):
 
 def test_a_file_is_not_replaced(unix_network):
     (unix_network.folder / "server").write_text("precious")
-    with pytest.raises(AddressError, match="there is a file of that name"):
+    with pytest.raises(AddressError, match="is not a socket"):
         unix_network.listen(unix_network.cell("server"))
     assert (unix_network.folder / "server").read_text() == "precious"
 
@@ -62,19 +62,19 @@ def test_a_file_is_not_replaced(unix_network):
 @pytest.mark.parametrize(
     "greeting", [b"", b"GET / HTTP/1.1\r\n\r\n", b"FLH1\xff\xff", b"FLH1\x01\x00\x05", b"FLH1\x05\x00\x94\x01\xa1a\xc4"]
 )
-def test_strangers_do_not_disturb(unix_network, caplog, greeting):
+def test_garbage_from_other_programs_does_not_disturb_the_listener(unix_network, caplog, greeting):
     server = unix_network.cell("server")
     address = unix_network.listen(server)
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(address.removeprefix("unix://"))
         stranger.sendall(greeting)
         site = unix_network.cell("site-1")
-        site.connect(address, secret=unix_network.secret)  # although the stranger still holds the line
+        site.connect(address, secret=unix_network.secret)  # although the other connection is still open
         unix_network.settle(server, site)
         assert server.peers == ("site-1",)
 
 
-def test_a_listener_that_says_nothing_is_given_up(unix_network):
+def test_a_silent_listener_times_out(unix_network):
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(unix_network.folder / "mute"))
         mute.listen()
@@ -83,13 +83,15 @@ def test_a_listener_that_says_nothing_is_given_up(unix_network):
             site.connect(f"unix://{unix_network.folder}/mute", secret=unix_network.secret, timeout_s=0.2)
 
 
-def test_a_proof_is_of_no_use_to_who_overheard_it():
-    """Replaying what a genuine connector sent does not let anybody in: the listener's nonce is another."""
+def test_a_recorded_proof_cannot_be_replayed():
+    """The messages of an authentic connector cannot be replayed, as the listener's nonce differs."""
     secret = b"0123456789abcdef"
 
     def greet(listener, heard):
         try:
-            heard.append(greet_connector(listener, name="server", secret=secret, timeout_s=5, accept=lambda peer: None))
+            heard.append(
+                listener_handshake(listener, name="server", secret=secret, timeout_s=5, accept=lambda peer: None)
+            )
         except AuthenticationError as error:
             heard.append(error)
 
@@ -98,7 +100,7 @@ def test_a_proof_is_of_no_use_to_who_overheard_it():
     thread = threading.Thread(target=greet, args=(theirs, heard))
     thread.start()
     recorder = Recorder(ours)
-    greet_listener(recorder, name="site-1", secret=secret, timeout_s=5, accept=lambda peer: None)
+    connector_handshake(recorder, name="site-1", secret=secret, timeout_s=5, accept=lambda peer: None)
     thread.join()
     assert heard == ["site-1"]
 
@@ -115,7 +117,7 @@ def test_a_proof_is_of_no_use_to_who_overheard_it():
 
 
 class Recorder:
-    """A socket that remembers what was sent."""
+    """A socket that records the bytes it sends."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -141,7 +143,7 @@ threading.Event().wait()
 """
 
 
-def test_a_process_that_is_killed_is_noticed_at_once(unix_network):
+def test_a_killed_process_is_noticed_at_once(unix_network):
     server = unix_network.cell("server")
     linked, lost = threading.Event(), threading.Event()
     server.handle("linked", lambda message: linked.set())

@@ -3,8 +3,9 @@ import time
 
 import numpy as np
 
+from flare_deploy import PocEnv
 from flare_recipes_np import FedAvgRecipe
-from flare_runtime import PocEnv, SimEnv
+from flare_runtime import SimEnv
 
 clients, rounds, mib, workers = map(int, sys.argv[1:5])
 model = {f"weights.{number}": np.zeros((mib * 8, 1024), np.float32) for number in range(32 if mib else 0)}

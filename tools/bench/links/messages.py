@@ -1,12 +1,10 @@
 """Round trips of small messages over gRPC on loopback: bare streams and cells, alone and during a bulk transfer.
 
-Usage: messages.py bare|one-reader|flare KIND FOLDER, where one-reader is a bare stream with gRPC configured to read
-sockets as in Flare. Prints round trips per second with 1, 4 and 16 in flight, and for cells the 99th percentile of the
-latency in milliseconds while another thread downloads at full speed.
+Usage: messages.py bare|flare KIND FOLDER. Prints round trips per second with 1, 4 and 16 in flight, and for cells the
+99th percentile of their latency, in milliseconds, while another thread downloads as fast as it can.
 """
 
 import multiprocessing
-import os
 import queue
 import sys
 import threading
@@ -19,7 +17,6 @@ import certificates
 
 from flare_transport import Cell, Raw
 from flare_transport.certificates import identity_host
-from flare_transport.links.grpc_polling import EXPERIMENTS, WITHOUT_ENGINE
 
 MESSAGE = bytes(100)
 PIECE = 4 << 20
@@ -28,7 +25,7 @@ METHOD = "/bare/Echo"
 
 
 def bare_server(kind, folder, port):
-    import grpc  # imported here, since Flare loads gRPC in its own way
+    import grpc
 
     def echo(chunks, context):
         yield from chunks
@@ -119,9 +116,6 @@ def rates(send, receive):
 
 if __name__ == "__main__":
     system, kind, folder = sys.argv[1:4]
-    if system == "one-reader":
-        os.environ[EXPERIMENTS] = WITHOUT_ENGINE
-        system = "bare"
     certificates.prepare(Path(folder), kind, ["server", "site-1"])
     context = multiprocessing.get_context("spawn")
     where = context.Queue()

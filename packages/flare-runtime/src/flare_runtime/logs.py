@@ -17,7 +17,7 @@ __all__ = ["LogConfig", "check_log_config", "log_to"]
 
 LogConfig = str | Mapping[str, Any] | Path | None
 
-LOGGERS = ("flare_core", "flare_fobs", "flare_transport", "flare_tensor_downloader", "flare_runtime")
+LOGGERS = ("flare_core", "flare_fobs", "flare_transport", "flare_tensor_downloader", "flare_runtime", "flare_deploy")
 FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s %(message)s"
 
 

@@ -1,11 +1,11 @@
-"""Where cells listen, and how they are called.
+"""Addresses and names of cells.
 
     inproc://<name>          within this process
-    unix:///<path>           a unix socket on this machine; both ends prove a shared secret
-    grpc://<host>:<port>     TCP; both ends prove a certificate (mTLS), there is no other kind
+    unix:///<path>           a unix socket on this machine; both ends prove knowledge of a secret
+    grpc://<host>:<port>     TCP with mutual TLS; on loopback addresses a shared secret may replace the certificates
 
-Names of cells are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. What is true of a cell's identity holds for
-the names below it: whoever may speak for ``site-1`` may speak for ``site-1.job-7``.
+Names of cells are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. The identity of a cell covers the names below
+it: a certificate for ``site-1`` is also valid for ``site-1.job-7``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from flare_transport.errors import AddressError
 __all__ = ["Address", "check_name", "parse_address", "speaks_for"]
 
 MAX_NAME = 200
-_MAX_PATH = 103  # what every system with unix sockets allows
+_MAX_PATH = 103  # bytes; the smallest limit among systems with unix sockets
 _NAME = re.compile(r"[A-Za-z0-9_@+-]+(\.[A-Za-z0-9_@+-]+)*")
 _FORMS = "inproc://name, unix:///path or grpc://host:port"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A place where a cell listens.
+    """An address that a cell listens at.
 
     Attributes:
         scheme: ``inproc``, ``unix`` or ``grpc``.
         target: a name, an absolute path or a host.
-        port: for ``grpc``; 0 asks for one that is free.
+        port: for ``grpc``; 0 requests any free port.
     """
 
     scheme: str
@@ -47,7 +47,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read an address.
+    """Parse an address.
 
     Raises:
         AddressError: it has none of the forms above.
@@ -62,41 +62,43 @@ def parse_address(text: str) -> Address:
         return _unix(text, rest)
     if separator and scheme == "grpc":
         return _grpc(text)
-    raise AddressError(f"{text!r} is no address; write {_FORMS}")
+    raise AddressError(f"{text!r} is not an address; write {_FORMS}")
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` if a cell can be called so.
+    """Return ``name`` if it is a valid name of a cell.
 
     Raises:
-        AddressError: it cannot.
+        AddressError: it is not.
     """
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise AddressError(
-            f"{name[:MAX_NAME]!r} cannot be the name of a cell; take up to {MAX_NAME} letters, digits and any of _@+-, "
-            "in parts that dots separate, such as 'site-1.job-7'"
+            f"{name[:MAX_NAME]!r} cannot be the name of a cell; use up to {MAX_NAME} letters, digits and any of _@+-, "
+            "in parts separated by dots, such as 'site-1.job-7'"
         )
     return name
 
 
 def speaks_for(owner: str, name: str) -> bool:
-    """Whether a cell that has proved to be ``owner`` may act as ``name``."""
+    """Return whether a cell authenticated as ``owner`` may act as ``name``."""
     return name == owner or name.startswith(f"{owner}.")
 
 
 def _inproc(text: str, name: str) -> Address:
     if not name or "/" in name or name != name.strip():
-        raise AddressError(f"{text!r} names no place in this process; write inproc://name")
+        raise AddressError(f"{text!r} contains no valid name; write inproc://name")
     return Address("inproc", name)
 
 
 def _unix(text: str, path: str) -> Address:
     if not path.startswith("/") or path.endswith("/"):
-        raise AddressError(f"{text!r} holds no absolute path of a socket; write unix:///path, with three slashes")
+        raise AddressError(f"{text!r} contains no absolute path of a socket; write unix:///path, with three slashes")
     if "\0" in path:
-        raise AddressError(f"{text!r} holds a zero byte, which no path can")
+        raise AddressError(f"{text!r} contains a null byte, which is not allowed in paths")
     if len(os.fsencode(path)) > _MAX_PATH:
-        raise AddressError(f"{text!r}: a unix socket's path has at most {_MAX_PATH} bytes; choose a shorter folder")
+        raise AddressError(
+            f"{text!r}: the path of a unix socket has at most {_MAX_PATH} bytes; choose a shorter folder"
+        )
     return Address("unix", path)
 
 
@@ -105,9 +107,9 @@ def _grpc(text: str) -> Address:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise AddressError(f"{text!r} is no address ({error}); write grpc://host:port") from error
+        raise AddressError(f"{text!r} is not an address ({error}); write grpc://host:port") from error
     if not host or port is None:
         raise AddressError(f"{text!r} lacks a host or a port; write grpc://host:port")
     if parts.path or parts.query or parts.fragment or parts.username is not None:
-        raise AddressError(f"{text!r} holds more than a host and a port; write grpc://host:port")
+        raise AddressError(f"{text!r} contains more than a host and a port; write grpc://host:port")
     return Address("grpc", host, port)

@@ -1,18 +1,17 @@
-"""How two cells prove to each other who they are over a socket, before the first frame.
+"""Handshake of two cells over a socket: each proves its name with a shared secret, before the first frame.
 
-Both know a secret. Each message is the magic "FLH1", the length of the rest (2 bytes, little-endian) and a msgpack
-array:
+Each message is the magic "FLH1", the length of the rest (2 bytes, little-endian) and a msgpack array:
 
     connector → listener   [version, name, nonce]
     listener → connector   [name, nonce, proof]       or [kind, reason]: refused
     connector → listener   [proof]
     listener → connector   []                         or [kind, reason]: refused
 
-A nonce is 32 random bytes. A proof is the HMAC-SHA256, keyed with the secret, of the role of the end that proves,
-then both names and both nonces, the connector's first, each with its length before it. So a proof is of use neither in
-the other direction nor at another time. A refusal's ``kind`` is ``"name"`` (in use, or none) or ``"proof"``.
+A nonce is 32 random bytes. A proof is the HMAC-SHA256, keyed with the secret, of the prover's role, both names and both
+nonces, the connector's first, each preceded by its length. A proof can therefore neither be reflected to its sender nor
+replayed later. The ``kind`` of a refusal is ``"name"`` (in use, or invalid) or ``"proof"``.
 
-What follows is neither encrypted nor signed: the socket must be one that only the two ends can write to.
+The frames that follow are neither encrypted nor signed: only the two ends may be able to write to the socket.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ __all__ = [
     "Credentials",
     "check_peer_user",
     "check_secret",
-    "greet_connector",
-    "greet_listener",
+    "connector_handshake",
+    "listener_handshake",
     "proof_of",
 ]
 
@@ -54,12 +53,12 @@ _PROOF_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a cell proves its name with over gRPC, and checks the peer's with; all in PEM.
+    """Certificate and key of a cell, and the authorities that it trusts; all in PEM.
 
     Attributes:
-        certificate: of this cell, followed by intermediate ones if there are any; its key is on the curve P-256.
+        certificate: of this cell, followed by intermediate certificates, if any; its key is on the curve P-256.
         private_key: of that certificate.
-        authority: certificates of those who may vouch for peers.
+        authority: certificates of the authorities that may issue the certificates of peers.
     """
 
     certificate: bytes
@@ -71,7 +70,7 @@ def check_secret(secret: bytes | None, address: object) -> bytes:
     """Return the secret for an address.
 
     Raises:
-        AuthenticationError: there is none, or it is short enough to be guessed.
+        AuthenticationError: it is missing, or short enough to be guessed.
     """
     if secret is None:
         raise AuthenticationError(f"{address} needs a secret that both ends share; pass secret=")
@@ -84,10 +83,10 @@ def check_secret(secret: bytes | None, address: object) -> bytes:
 
 
 def check_peer_user(connection: socket.socket) -> None:
-    """Refuse a peer of another user, where the system tells whose it is; root may do anything anyway.
+    """Refuse a peer process of another user, on systems that report it; root is accepted, as it can do anything anyway.
 
     Raises:
-        AuthenticationError: it is another's.
+        AuthenticationError: the process belongs to another user.
     """
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
@@ -98,61 +97,63 @@ def check_peer_user(connection: socket.socket) -> None:
         raise AuthenticationError(f"the other end belongs to user {user}, this one to user {os.geteuid()}")
 
 
-def greet_listener(
+def connector_handshake(
     connection: socket.socket, *, name: str, secret: bytes, timeout_s: float, accept: Callable[[str], None]
 ) -> str:
-    """Prove ``name`` to the listener at the other end and have it prove its own, which is returned.
+    """Authenticate both ends, as the connector; return the name of the listener.
 
     Args:
-        connection: connected to it.
+        connection: connected to the listener.
         name: of this cell.
         secret: shared by both.
-        timeout_s: how long this may take.
-        accept: called with the proved name; what it raises ends the handshake.
+        timeout_s: time limit for the whole handshake, in seconds.
+        accept: called with the authenticated name, before this end sends its proof; an exception ends the handshake.
     Raises:
         AuthenticationError: one end could not prove its name.
-        UnreachableError: the listener has a link to a cell of this name already.
+        UnreachableError: the listener already has a link to a cell of this name.
     """
-    wire = _Wire(connection, timeout_s)
+    channel = _HandshakeSocket(connection, timeout_s)
     nonce = secrets.token_bytes(NONCE_BYTES)
-    wire.send([VERSION, name, nonce])
-    match wire.receive():
+    channel.send([VERSION, name, nonce])
+    match channel.receive():
         case [str(peer), bytes(peer_nonce), bytes(proof)] if len(peer_nonce) == NONCE_BYTES:
             pass
         case answer:
             raise _refusal(answer)
     _check_peer_name(peer)
     session = (name, nonce, peer, peer_nonce)
+    # The listener proves itself first, so that a false listener never gets a proof of this cell. Comparisons take
+    # constant time.
     if not hmac.compare_digest(proof, proof_of(secret, b"listener", *session)):
-        raise AuthenticationError(f"the listener, which calls itself {peer}, does not know this cell's secret")
+        raise AuthenticationError(f"the listener, which claims to be {peer}, does not know this cell's secret")
     accept(peer)
-    wire.send([proof_of(secret, b"connector", *session)])
-    answer = wire.receive()
+    channel.send([proof_of(secret, b"connector", *session)])
+    answer = channel.receive()
     if answer:
         raise _refusal(answer)
     return peer
 
 
-def greet_connector(
+def listener_handshake(
     connection: socket.socket, *, name: str, secret: bytes, timeout_s: float, accept: Callable[[str], None]
 ) -> str:
-    """Have the connector at the other end prove its name, which is returned, and prove ``name`` to it.
+    """Authenticate both ends, as the listener; return the name of the connector.
 
     Args:
-        connection: connected to it.
+        connection: connected to the connector.
         name: of this cell.
         secret: shared by both.
-        timeout_s: how long this may take.
-        accept: called with the proved name; an UnreachableError that it raises is told to the connector.
+        timeout_s: time limit for the whole handshake, in seconds.
+        accept: called with the authenticated name; its UnreachableError is reported to the connector.
     Raises:
         AuthenticationError: one end could not prove its name.
         UnreachableError: raised by ``accept``.
     """
-    wire = _Wire(connection, timeout_s)
-    match wire.receive():
+    channel = _HandshakeSocket(connection, timeout_s)
+    match channel.receive():
         case [int(version), *_] if version != VERSION:
-            wire.send(["proof", f"{name} speaks version {VERSION} of the handshake, not {version}"])
-            raise AuthenticationError(f"the connector speaks version {version} of the handshake, not {VERSION}")
+            channel.send(["proof", f"{name} supports version {VERSION} of the handshake, not {version}"])
+            raise AuthenticationError(f"the connector uses version {version} of the handshake, this cell {VERSION}")
         case [int(_), str(peer), bytes(peer_nonce)] if len(peer_nonce) == NONCE_BYTES:
             pass
         case _:
@@ -160,24 +161,24 @@ def greet_connector(
     _check_peer_name(peer)
     nonce = secrets.token_bytes(NONCE_BYTES)
     session = (peer, peer_nonce, name, nonce)
-    wire.send([name, nonce, proof_of(secret, b"listener", *session)])
-    match wire.receive():
+    channel.send([name, nonce, proof_of(secret, b"listener", *session)])
+    match channel.receive():
         case [bytes(proof)] if hmac.compare_digest(proof, proof_of(secret, b"connector", *session)):
             pass
         case _:
-            wire.send(["proof", f"{name} does not know the secret that {peer} has"])
-            raise AuthenticationError(f"the connector, which calls itself {peer}, does not know this cell's secret")
+            channel.send(["proof", f"{name} does not know the secret that {peer} has"])
+            raise AuthenticationError(f"the connector, which claims to be {peer}, does not know this cell's secret")
     try:
         accept(peer)
     except UnreachableError as error:
-        wire.send(["name", str(error)])
+        channel.send(["name", str(error)])
         raise
-    wire.send([])
+    channel.send([])
     return peer
 
 
-class _Wire:
-    """Handshake messages over a socket, all of them within one time limit."""
+class _HandshakeSocket:
+    """Messages of a handshake over a socket, with one time limit for all: a slow peer cannot extend it."""
 
     def __init__(self, connection: socket.socket, timeout_s: float) -> None:
         self._socket = connection
@@ -186,7 +187,7 @@ class _Wire:
 
     def send(self, message: list[Any]) -> None:
         data = msgpack.packb(message)
-        self._wait_at_most()
+        self._set_timeout()
         try:
             self._socket.sendall(_PREFIX.pack(_MAGIC, len(data)) + data)
         except OSError as error:
@@ -207,17 +208,19 @@ class _Wire:
     def _read(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            self._wait_at_most()
+            self._set_timeout()
             try:
                 part = self._socket.recv(size - len(data))
             except OSError as error:
                 raise self._failure(error) from error
             if not part:
-                raise AuthenticationError("the other end left during the handshake; its log or error says why")
+                raise AuthenticationError(
+                    "the other end closed the connection during the handshake; its log or error gives the reason"
+                )
             data += part
         return data
 
-    def _wait_at_most(self) -> None:
+    def _set_timeout(self) -> None:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise self._failure(TimeoutError())
@@ -230,7 +233,7 @@ class _Wire:
 
 
 def proof_of(secret: bytes, role: bytes, connector: str, nonce_1: bytes, listener: str, nonce_2: bytes) -> bytes:
-    """Return the proof of one end's name, as described above."""
+    """Return the proof of one end's name, as described in the module's docstring."""
     mac = hmac.new(secret, digestmod=hashlib.sha256)
     for part in (b"flare handshake 1", role, connector.encode(), nonce_1, listener.encode(), nonce_2):
         mac.update(len(part).to_bytes(4, "little") + part)
@@ -242,7 +245,7 @@ def _check_peer_name(peer: str) -> None:
         check_name(peer)
     except AddressError as error:
         raise AuthenticationError(
-            f"the other end calls itself {peer[:MAX_NAME]!r}, which is no name of a cell"
+            f"the other end claims to be {peer[:MAX_NAME]!r}, which is not a valid name of a cell"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Cells: named ends of conversations. A cell sends messages, asks for replies and serves topics, over its links."""
+"""Cells: named endpoints that exchange messages, requests and byte streams over their links."""
 
 from __future__ import annotations
 
@@ -34,25 +34,27 @@ _DEFAULT_WINDOW_BYTES = 1 << 24
 
 
 class Cell:
-    """A named end of conversations.
+    """A named endpoint of messages, requests and byte streams.
 
-    Names are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. Handlers run on a pool of threads, which start as
-    they are needed, or, if registered ``inline``, on the thread that reads the link: such a handler must neither block
-    nor send. Requests are handled at the same time, in no order; messages of one topic from one cell one at a time, in
-    the order in which they were sent.
+    Names are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. Handlers run on a pool of threads, which start on
+    demand. Requests are handled concurrently, in no order; messages of one topic from one cell one at a time, in the
+    order in which they were sent. A handler registered ``inline`` gets messages on the thread that reads the link, so
+    messages of several such topics keep their order, too; it must neither block nor send. Requests never run inline,
+    as a reply may have to wait until the peer reads.
 
-    Used as a context manager, a cell is closed at the end of the block.
+    As a context manager, a cell is closed at the end of the block.
 
     Args:
         name: this cell's own name.
-        threads: how many handlers run at the same time, not counting those that wait for another cell.
-        reconnect_grace_s: how long a ``grpc`` link may be without a connection, in seconds, before it ends. If it gets
-            a new one in time, nothing is lost, and nobody learns of it.
-        forwards: whether two cells, given by name, may talk through this one if neither is below it; None lets no two.
-        admits: why a cell that has proved its name over ``grpc`` may not link, given the name and its certificate in
-            PEM, or None if it may. Called on the thread that serves all ``grpc`` links, so it must not block.
+        threads: number of handlers that run concurrently, not counting those that wait for another cell.
+        reconnect_grace_s: time that a ``grpc`` link may be without a connection before it ends, in seconds. If it is
+            reconnected in time, nothing is lost or repeated, and no callback is called.
+        forwards: policy that decides whether two cells, given by name, may communicate through this one if neither is
+            below it; None forbids it.
+        admits: maps the authenticated name of a ``grpc`` peer and its certificate (PEM) to a reason to refuse the link,
+            or None to admit it. Called on the thread that serves all ``grpc`` links, so it must not block.
     Raises:
-        AddressError: a cell cannot be called so.
+        AddressError: the name is invalid.
     """
 
     def __init__(
@@ -79,40 +81,44 @@ class Cell:
         self._lost: list[Callable[[str, BaseException | None], None]] = []
 
     def handle(self, topic: str, handler: Handler, *, inline: bool = False) -> None:
-        """Serve ``topic``: what ``handler`` returns for a request is the reply, what it raises reaches the asker.
+        """Serve ``topic``: the handler's return value is the reply to a request, its exception reaches the requester.
 
-        It runs on a pool of threads, or ``inline``, on the link's.
+        Args:
+            topic: of the messages and requests.
+            handler: called for each of them on the thread pool.
+            inline: call it for messages on the thread that reads the link instead; see :class:`Cell`.
         """
         self._handlers[topic] = (handler, inline)
 
     def handle_stream(self, topic: str, handler: StreamHandler) -> None:
-        """Serve byte streams of ``topic``; what ``handler`` raises reaches the writer."""
+        """Serve byte streams of ``topic``; an exception of ``handler`` reaches the writer."""
         self._streams.handle(topic, handler)
 
     def on_peer_lost(self, callback: Callable[[str, BaseException | None], None]) -> None:
-        """Call back with a peer's name, and what ended its link, when a link ends by itself.
+        """Register a callback for lost peers; it gets the peer's name and the error that ended the link.
 
-        So too when a cell that others forward to is lost, or there never was a way to it.
+        It is also called for a cell beyond a forwarding peer that is lost or was never reachable, but not for links
+        that end because this cell is closed.
         """
         self._lost.append(callback)
 
     def listen(self, address: str, *, secret: bytes | None = None, credentials: Credentials | None = None) -> str:
-        """Let peers connect; return the address for them, with its real port if port 0 was asked for.
+        """Accept connections; return the address for peers, with the actual port if port 0 was requested.
 
         Args:
-            address: ``inproc://name``, ``unix:///path`` or ``grpc://host:port``; a cell may listen at many.
+            address: ``inproc://name``, ``unix:///path`` or ``grpc://host:port``; a cell may listen at several.
             secret: for ``unix``, and for ``grpc`` on a loopback address: 16 bytes or more, the same at both ends.
             credentials: for ``grpc``: the certificate must speak for this cell's name.
         Raises:
-            AddressError: the address cannot be read, or is in use.
-            AuthenticationError: what this kind of address needs was not given, or does not fit.
+            AddressError: the address is invalid or in use.
+            AuthenticationError: the secret or the credentials are missing or invalid.
             UnreachableError: the cell is closed.
         """
         where = parse_address(address)
         with self._listeners_lock:
             if self._links.closed:
                 raise UnreachableError(f"the cell {self.name} is closed")
-            listener = scheme(where).listen(where, _Reception(self), Identity(secret, credentials))
+            listener = scheme(where).listen(where, _Owner(self), Identity(secret, credentials))
             self._listeners.append(listener)
         return str(listener.address)
 
@@ -129,45 +135,49 @@ class Cell:
         """Make a link to the cell that listens at ``address``; return its name.
 
         Args:
-            address: where it listens.
+            address: address of that cell.
             secret, credentials: as for :meth:`listen`.
-            peer: whom to expect there; required for ``grpc``, where any holder of a certificate could listen. The cell
-                there has this name or one below it.
-            uplink: whether this link leads to all cells that no other link leads to; frames of any cell may come over
-                it. A cell has one.
-            timeout_s: how long the peer may take to answer and to prove its name.
+            peer: expected name of that cell, or a name above it; required for ``grpc``, where any holder of a
+                certificate could listen.
+            uplink: use this link as the default route, to all cells that no other link leads to; frames of any cell may
+                arrive over it. A cell has at most one.
+            timeout_s: time limit for the peer's answer and authentication, in seconds.
         Raises:
-            AddressError: the address cannot be read.
-            AuthenticationError: one end could not prove its name, or ``peer`` is not who listens there.
-            UnreachableError: nobody listens there, or one end has a link to a cell of the other's name already.
+            AddressError: the address is invalid.
+            AuthenticationError: one end could not prove its name, or another cell than ``peer`` listens there.
+            UnreachableError: no cell listens there, or one end already has a link to a cell of the other's name.
         """
         where = parse_address(address)
         identity = Identity(secret, credentials)
-        reception = _Reception(self, uplink=uplink)
-        return scheme(where).connect(where, reception, identity, peer=peer, timeout_s=timeout_s)
+        owner = _Owner(self, uplink=uplink)
+        return scheme(where).connect(where, owner, identity, peer=peer, timeout_s=timeout_s)
 
     def attach(self, link: Link, *, uplink: bool = False) -> None:
-        """Use a link whose peer is known, and begin to receive from it; ``uplink`` as for :meth:`connect`.
+        """Use a link whose peer is already authenticated, and start to receive from it.
+
+        Args:
+            link: to the peer; owned by the cell from now on.
+            uplink: as for :meth:`connect`.
 
         Raises:
-            UnreachableError: the cell is closed, or has a link to that peer already; the link is left as it is.
+            UnreachableError: the cell is closed, or already has a link to that peer; the given link is not closed.
         """
         self._links.add(link, partial(self._start, uplink=uplink), reserved=False)
 
     def disconnect(self, peer: str) -> None:
-        """End the link to a peer, if there is one; what is under way over it fails at both ends."""
+        """End the link to a peer, if there is one; pending requests and streams over it fail at both ends."""
         link = self._links.by_peer.get(peer)
         if link is not None:
-            link.close()
+            link.close()  # the thread of the link then calls _on_end
 
     @property
     def peers(self) -> tuple[str, ...]:
-        """Names of the cells at the other ends of the links."""
+        """Names of the cells that this one has links to."""
         return tuple(self._links.by_peer)
 
     def traffic(self) -> dict[str, tuple[int, int]]:
-        """Bytes sent and received by peer, over the links that are up."""
-        links = self._links.by_peer.copy()
+        """Return the bytes sent and received by peer, for the current links."""
+        links = self._links.by_peer.copy()  # other threads add and remove links
         return {peer: (link.bytes_sent, link.bytes_received) for peer, link in links.items()}
 
     @property
@@ -181,27 +191,26 @@ class Cell:
         return self._links.ended_bytes[1] + sum(received for _, received in self.traffic().values())
 
     def seal_with(self, credentials: Credentials) -> None:
-        """Be able to send, and to open, messages that only the cells at both ends can read.
+        """Enable sealed messages, which only the cells at both ends can read.
 
         Args:
-            credentials: what this cell proves its name with, and whom it trusts to vouch for others.
+            credentials: certificate of this cell, and the authorities that it trusts.
         Raises:
-            AuthenticationError: they do not fit this cell's name.
+            AuthenticationError: the certificate is not valid for this cell's name.
         """
-        from flare_transport.sealing import Sealer  # needs cryptography, which is an extra
+        from flare_transport.sealing import Sealer  # needs cryptography, an optional dependency
 
         self._sealer = Sealer(self, credentials)
-        self.on_peer_lost(lambda peer, error: self._seals_of_lost(peer))
+        self.on_peer_lost(lambda peer, error: self._forget_keys(peer))
 
     def send(self, to: str, topic: str, payload: Any = None, *, sealed: bool = False) -> None:
-        """Send a message that needs no reply; it arrives after all messages that were sent to that cell before.
+        """Send a message that needs no reply; it arrives after all messages sent to that cell before.
 
         Args:
             to: name of the cell.
-            topic: what it is about.
-            payload: any object that can be serialized, or :class:`Raw` bytes.
-            sealed: let nobody but that cell read it; see :meth:`seal_with`.
-
+            topic: selects the handler there.
+            payload: any serializable object, or :class:`Raw` bytes.
+            sealed: encrypt it for that cell; see :meth:`seal_with`.
         Raises:
             UnreachableError: no link leads there.
             PeerLostError: the link has ended.
@@ -222,13 +231,13 @@ class Cell:
         sealed: bool = False,
         timeout_s: float | None = None,
     ) -> Message:
-        """Send a request and wait for its reply; the arguments are those of :meth:`start_request`.
+        """Send a request and wait for its reply; arguments as for :meth:`start_request`.
 
         Raises:
             RemoteError: the handler raised.
             PeerLostError: the link ended first.
-            TimeoutError: no reply within ``timeout_s`` seconds (None waits as long as the link lasts). A reply that has
-                begun to arrive may still be written to ``into``.
+            TimeoutError: no reply within ``timeout_s`` seconds; None waits as long as the link lasts. A reply that is
+                already arriving may still be written to ``into``.
         """
         pending = self.start_request(to, topic, payload, into=into, sealed=sealed)
         try:
@@ -246,16 +255,16 @@ class Cell:
         into: memoryview | None = None,
         sealed: bool = False,
     ) -> PendingReply:
-        """Send a request and return without waiting for its reply; while much is to be sent over the link, that waits.
+        """Send a request without waiting for its reply; blocks only while the link's outgoing queue is full.
 
         Args:
             to: name of the cell that serves ``topic``.
-            topic: what is asked.
-            payload: any object that can be serialized, or :class:`Raw` bytes.
-            into: writable bytes that a raw reply of just their length is received into, without a copy. They must
-                stay untouched until the reply is there or has failed. A reply of another length, or a sealed one, has
-                its own memory.
-            sealed: let nobody but that cell read it, nor the reply; see :meth:`seal_with`.
+            topic: selects the handler there.
+            payload: any serializable object, or :class:`Raw` bytes.
+            into: writable buffer for a raw reply of exactly its length, which is received without a copy. It must not
+                be used until the reply has arrived or failed. A reply of another length, or a sealed one, gets memory
+                of its own.
+            sealed: encrypt the request and the reply; see :meth:`seal_with`.
         """
         sealing = self._sealing_for(to) if sealed else None
         link = self._links.route(to)
@@ -263,7 +272,7 @@ class Cell:
             pending = self._replies.begin(link, to, None if into is None else into.cast("B"))
         else:
             pending = self._replies.begin(link, to, opener=partial(self._open_reply, *sealing))
-        try:
+        try:  # registered before it is sent: the reply may arrive before send returns
             if sealing is not None:
                 sealer, keys = sealing
                 payload = sealer.seal(Kind.REQUEST, to, topic, pending.number, payload, keys)
@@ -276,22 +285,24 @@ class Cell:
     def open_stream(
         self, to: str, topic: str, meta: Any = None, *, window_bytes: int = _DEFAULT_WINDOW_BYTES
     ) -> StreamWriter:
-        """Begin a stream of bytes to a cell.
+        """Open a stream of bytes to a cell.
 
         Args:
             to: name of the cell that reads.
-            topic: what it reads streams of; if it does not, writing or closing raises :class:`RemoteError`.
-            meta: a small object for the reader to have beforehand.
-            window_bytes: how many bytes may be under way that were not read; writing waits while there are as many.
+            topic: selects the handler there; if there is none, writing or closing raises :class:`RemoteError`.
+            meta: a small object that the reader gets first.
+            window_bytes: maximum number of bytes sent but not yet read; writing blocks when it is reached.
         """
         return self._streams.open(self._links.route(to), to, topic, meta, window_bytes)
 
     def close(self, *, wait: bool = True) -> None:
-        """End all listeners and links; what is under way fails with :class:`PeerLostError`.
+        """End all listeners and links; pending operations fail with :class:`PeerLostError`.
 
         Args:
-            wait: return when no thread is left; handlers that are running must return for that.
+            wait: return only when all threads have ended, which includes running handlers.
         """
+        # Links first: a listener that waits for a link to be used must find the cell closed. Joining the links before
+        # the pool lets their last callbacks fail the operations that handlers wait for.
         links = self._links.close()
         for link in links:
             link.close()
@@ -311,7 +322,7 @@ class Cell:
         self.close()
 
     def _sealing_for(self, to: str) -> tuple[Sealer, Session]:
-        """What seals, and the keys for a cell; they open its replies, too, even if they are forgotten until then."""
+        """Return the sealer and the session keys for a cell; the reply must be opened with the same keys."""
         if self._sealer is None:
             raise AuthenticationError(f"{self.name} cannot seal messages; call seal_with(credentials) first")
         return self._sealer, self._sealer.session_with(to)
@@ -319,12 +330,12 @@ class Cell:
     def _open_reply(self, sealer: Sealer, keys: Session, message: Message) -> Message:
         if message.extra and "seal" in message.extra:
             return sealer.open(message, keys)
-        if message.kind == Kind.ERROR:  # the other end could not open the request, so it could not seal this
+        if message.kind == Kind.ERROR:  # the peer could not open the request, so it cannot seal the error
             sealer.forget(message.sender)
             return message
-        raise ProtocolError(f"{message.sender} answered a sealed request with a message that is not")
+        raise ProtocolError(f"{message.sender} answered a sealed request with an unsealed message")
 
-    def _seals_of_lost(self, peer: str) -> None:
+    def _forget_keys(self, peer: str) -> None:
         if self._sealer is not None:
             self._sealer.forget(peer)
 
@@ -343,16 +354,18 @@ class Cell:
         )
         if uplink:
             self._links.uplink = link.peer
-        link.start(inbound, self._ended)
+        link.start(inbound, self._on_end)
 
     def _lost_beyond(self, link: Link, name: str, reason: str) -> None:
-        """Settle what is under way with a cell that a link leads to no more; on the link's thread."""
+        """Fail pending operations with a cell that a link does not lead to any more; called on the link's thread."""
         self._replies.fail(link, reason, lost=name)
         self._streams.fail(link, reason, lost=name)
+        # Callbacks may block, and the link still delivers frames.
         self._pool.submit(partial(self._call_back, name, PeerLostError(reason)))
 
-    def _ended(self, link: Link, error: BaseException | None) -> None:
-        """Settle what is under way over a link. It sends nothing any more, so nothing more can get under way."""
+    def _on_end(self, link: Link, error: BaseException | None) -> None:
+        """Fail pending operations over a link. It refuses to send by now, so no new ones can start after this."""
+        # No longer routed to first, so that new operations fail at once; forgotten last, so that close() can join it.
         self._links.remove(link)
         reason = str(error) if error is not None else "closed"
         self._replies.fail(link, reason)
@@ -370,8 +383,8 @@ class Cell:
                 logger.exception("callback for a lost peer failed peer=%s", peer)
 
 
-class _Reception:
-    """The cell as those see it who make links for it."""
+class _Owner:
+    """The :class:`LinkOwner` of a cell, with the settings of one listener or connection."""
 
     def __init__(self, cell: Cell, *, uplink: bool = False) -> None:
         self.name = cell.name

@@ -1,13 +1,13 @@
 """Certificates of cells, and an authority that issues them.
 
-The name of a cell stands in its certificate three times, for those who check it:
+A certificate contains the name of its cell three times:
 
-- the URI ``flare://cell/<name>``, which a listener reads in the connector's certificate;
-- a DNS name made from it by :func:`identity_host`, which a connector asks its TLS library for, because that compares
-  no other kind of name. An authority must therefore issue it to nobody but that cell;
-- the common name, for people, and for listeners if there is no such URI.
+- as the URI ``flare://cell/<name>``, which listeners read in the connector's certificate;
+- as a DNS name made by :func:`identity_host`, which connectors let their TLS library verify, because it compares no
+  other kind of name. An authority must therefore issue it to that cell only;
+- as the common name, for people, and for listeners if there is no such URI.
 
-All keys are on the curve P-256, which gRPC's TLS library accepts, unlike Ed25519.
+All keys are on the curve P-256, which gRPC's TLS library supports, unlike Ed25519.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ __all__ = [
 
 URI_PREFIX = "flare://cell/"
 IDENTITY_DOMAIN = "cell.flare.internal"
-BACKDATED = datetime.timedelta(minutes=5)  # for sites whose clocks are behind
+BACKDATED = datetime.timedelta(minutes=5)  # for sites whose clocks are slow
 _MAX_COMMON_NAME = 64
 _HOST = re.compile(r"[A-Za-z0-9.-]*[A-Za-z0-9]|[0-9A-Fa-f:.]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Who vouches for the names of cells; both parts in PEM."""
+    """Certificate and key of an authority that issues certificates to cells; both in PEM."""
 
     certificate: bytes
     private_key: bytes = field(repr=False)
 
 
 def make_authority(name: str, *, valid_days: int = 3650) -> Authority:
-    """Make an authority that issues certificates to cells, and to no other authorities."""
+    """Make an authority that can issue certificates to cells, but not to other authorities."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
@@ -74,13 +74,15 @@ def make_authority(name: str, *, valid_days: int = 3650) -> Authority:
 
 
 def issue(authority: Authority, name: str, *, valid_days: int = 365, hosts: Sequence[str] = ()) -> Credentials:
-    """Make a key and a certificate for a cell; for where the authority may know the key. Elsewhere: make_request.
+    """Make a key and a certificate for a cell.
+
+    Use this only where the authority may know the key; otherwise the cell calls :func:`make_request`.
 
     Args:
-        authority: who vouches for the name.
+        authority: issuer of the certificate.
         name: of the cell.
-        valid_days: from now on.
-        hosts: further DNS names and IP addresses, for programs other than cells; none like :func:`identity_host`'s.
+        valid_days: period of validity from now on, in days.
+        hosts: further DNS names and IP addresses, for programs other than cells.
     """
     private_key, request = make_request(name)
     return Credentials(
@@ -91,7 +93,7 @@ def issue(authority: Authority, name: str, *, valid_days: int = 365, hosts: Sequ
 
 
 def make_request(name: str) -> tuple[bytes, bytes]:
-    """Make a key, which stays here, and a request for a certificate with that name; both in PEM."""
+    """Return a new private key, to be kept secret, and a request for a certificate with that name; both in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = x509.CertificateSigningRequestBuilder().subject_name(_subject(check_name(name)))
     return _private_pem(key), builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -102,20 +104,23 @@ def sign_request(
 ) -> bytes:
     """Issue a certificate for the key of a request; return it in PEM.
 
-    Nothing but the key is taken from the request. Whoever calls this has made sure that ``name`` is the requester's.
+    Only the key is taken from the request. The caller must have verified that the requester owns ``name``.
 
     Raises:
-        AuthenticationError: the request is none, is not signed with its key, or its key is not on P-256.
-        ValueError: one of ``hosts`` is none, or reserved.
+        AuthenticationError: the request is invalid, not signed with its key, or its key is not on P-256.
+        ValueError: one of ``hosts`` is invalid or reserved.
     """
     for host in hosts:
         if host.lower().endswith(IDENTITY_DOMAIN) or not _HOST.fullmatch(host):
-            raise ValueError(f"{name}: {host!r} is no host, or could be taken for the identity of a cell; leave it out")
+            raise ValueError(
+                f"{name}: {host!r} is not a host, or could be mistaken for the identity of a cell; leave it out"
+            )
     try:
         asked = x509.load_pem_x509_csr(request)
         key, is_signed = asked.public_key(), asked.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise AuthenticationError(f"{name}: this is no request for a certificate ({error})") from error
+        raise AuthenticationError(f"{name}: this is not a certificate request ({error})") from error
+    # The signature shows that the requester has the private key.
     if not is_signed or not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise AuthenticationError(f"{name}: the request is not signed with a key on P-256; make it with make_request")
     issuer = x509.load_pem_x509_certificate(authority.certificate)
@@ -135,7 +140,7 @@ def sign_request(
 
 
 def identity_host(name: str) -> str:
-    """Return the DNS name that stands for a cell: different for each, though DNS names ignore case.
+    """Return the DNS name that represents a cell: unique, although DNS names ignore case.
 
     Example:
         >>> identity_host("Site_1.job-7")
@@ -145,10 +150,10 @@ def identity_host(name: str) -> str:
 
 
 def cell_name(uris: Sequence[str], common_names: Sequence[str]) -> str:
-    """Return the name of the cell that a certificate with these names belongs to.
+    """Return the name of the cell that owns a certificate with these names.
 
     Raises:
-        AuthenticationError: it belongs to none, or to several.
+        AuthenticationError: the names do not identify exactly one cell.
     """
     names = {unquote(uri.removeprefix(URI_PREFIX)) for uri in uris if uri.startswith(URI_PREFIX)} or set(common_names)
     if len(names) != 1:
@@ -157,10 +162,10 @@ def cell_name(uris: Sequence[str], common_names: Sequence[str]) -> str:
 
 
 def check_credentials(credentials: Credentials, name: str) -> None:
-    """Check that a cell can prove its name with these credentials.
+    """Check that a cell can authenticate with these credentials.
 
     Raises:
-        AuthenticationError: it cannot; says why.
+        AuthenticationError: it cannot, with the reason.
     """
     try:
         certificate = x509.load_pem_x509_certificate(credentials.certificate)
@@ -168,16 +173,18 @@ def check_credentials(credentials: Credentials, name: str) -> None:
         x509.load_pem_x509_certificates(credentials.authority)
         owned_key = certificate.public_key()
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise AuthenticationError(f"the credentials of {name} are no PEM that can be read ({error})") from error
+        raise AuthenticationError(f"the credentials of {name} are not valid PEM ({error})") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-        raise AuthenticationError(f"the key of {name} is not on the curve P-256, the only one that gRPC takes for sure")
+        raise AuthenticationError(
+            f"the key of {name} is not on the curve P-256, the only one that gRPC always supports"
+        )
     if key.public_key() != owned_key:
         raise AuthenticationError(f"the certificate and the private key of {name} do not belong together")
     now = datetime.datetime.now(datetime.UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise AuthenticationError(
             f"the certificate of {name} is valid from {certificate.not_valid_before_utc} to "
-            f"{certificate.not_valid_after_utc}, and now it is {now:%Y-%m-%d %H:%M:%S}; renew it or set the clock"
+            f"{certificate.not_valid_after_utc}, and it is {now:%Y-%m-%d %H:%M:%S} now; renew it or set the clock"
         )
     owner = _owner(certificate)
     if not speaks_for(owner, name):
@@ -185,14 +192,14 @@ def check_credentials(credentials: Credentials, name: str) -> None:
 
 
 def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurvePublicKey:
-    """Return the public key of a certificate that an authority vouches for and that speaks for a name.
+    """Verify that a certificate is trusted and valid for a name; return its public key.
 
     Args:
-        chain: the certificate, followed by intermediate ones if there are any; in PEM.
-        authority: certificates of those who may vouch; in PEM.
+        chain: the certificate, followed by intermediate certificates, if any; in PEM.
+        authority: certificates of the trusted authorities; in PEM.
         name: of a cell.
     Raises:
-        AuthenticationError: it does not.
+        AuthenticationError: it is not.
     """
     try:
         first, *others = x509.load_pem_x509_certificates(chain)
@@ -200,7 +207,7 @@ def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurveP
         verification.PolicyBuilder().store(store).build_client_verifier().verify(first, others)
         key = first.public_key()
     except (ValueError, UnsupportedAlgorithm, verification.VerificationError) as error:
-        raise AuthenticationError(f"the certificate of {name} is not one that can be trusted here ({error})") from error
+        raise AuthenticationError(f"the certificate of {name} is not trusted here ({error})") from error
     owner = _owner(first)
     if not speaks_for(owner, name):
         raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
@@ -216,7 +223,7 @@ def _owner(certificate: x509.Certificate) -> str:
     except x509.ExtensionNotFound:
         uris = []
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise AuthenticationError(f"the names in a certificate cannot be read ({error})") from error
+        raise AuthenticationError(f"cannot decode the names in a certificate ({error})") from error
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return cell_name(uris, [str(attribute.value) for attribute in common])
 

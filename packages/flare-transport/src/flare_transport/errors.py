@@ -1,14 +1,16 @@
-"""What can go wrong between cells.
+"""Errors of the transport.
 
 FlareError
-└── TransportError            also raised itself, when an optional dependency is missing
-    ├── AddressError          an address or a name cannot be read, or an address cannot be listened on
-    ├── AuthenticationError   the peer could not prove who it is, or this cell could not
+└── TransportError            raised itself when an optional dependency is missing
+    ├── AddressError          an address or a name is invalid, or a cell cannot listen at the address
+    ├── AuthenticationError   one end could not prove its name
+    │   └── HandshakeError    the connection was closed during the TLS handshake
     ├── UnreachableError      no link leads to the addressed cell, or none can be made
-    ├── PeerLostError         the link ended while something was under way; retry after it is back
-    ├── ProtocolError         the peer sent bytes that are no frames, or frames that make no sense
-    ├── StreamAbortedError    one end gave a byte stream up
-    └── RemoteError           the peer's handler raised; carries its message
+    │   └── NameTakenError    the peer already has a link to a cell of that name
+    ├── PeerLostError         the link ended during the operation; retry when it is back
+    ├── ProtocolError         the peer sent invalid frames, or bytes that are not frames
+    ├── StreamAbortedError    one end aborted a byte stream
+    └── RemoteError           the peer's handler raised; contains its message
 """
 
 from __future__ import annotations
@@ -29,19 +31,19 @@ __all__ = [
 
 
 class TransportError(FlareError):
-    """Something between two cells failed."""
+    """Communication between two cells failed."""
 
 
 class AddressError(TransportError, ValueError):
-    """An address or a name cannot be read, or an address cannot be listened on."""
+    """An address or a name is invalid, or a cell cannot listen at the address."""
 
 
 class AuthenticationError(TransportError):
-    """One end of a link could not prove who it is."""
+    """One end of a link could not prove its name."""
 
 
 class HandshakeError(AuthenticationError):
-    """A connection was cut while it was made: the certificates do not fit, or the other end is just being stopped."""
+    """A connection was closed during the TLS handshake: the certificates do not match, or the peer is being stopped."""
 
 
 class UnreachableError(TransportError, ConnectionError):
@@ -49,27 +51,27 @@ class UnreachableError(TransportError, ConnectionError):
 
 
 class NameTakenError(UnreachableError):
-    """A link cannot be made, as there is one to a cell of that name."""
+    """A link cannot be made, as the peer already has one to a cell of that name."""
 
 
 class PeerLostError(TransportError, ConnectionError):
-    """A link ended while something was under way."""
+    """A link ended during an operation, so its outcome at the peer is unknown."""
 
 
 class ProtocolError(TransportError):
-    """The peer sent bytes that are no frames, or frames that make no sense."""
+    """The peer sent invalid frames, or bytes that are not frames."""
 
 
 class StreamAbortedError(TransportError):
-    """One end of a byte stream gave it up before its end."""
+    """One end aborted a byte stream before its end."""
 
 
 class RemoteError(TransportError):
     """The peer's handler raised an exception.
 
     Args:
-        message: what the peer said of it.
-        kind: name of the exception's class there.
+        message: of the exception.
+        kind: name of the exception's class at the peer.
     """
 
     def __init__(self, message: str, *, kind: str = "") -> None:
@@ -78,6 +80,7 @@ class RemoteError(TransportError):
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """What a peer is told about an exception; characters that no encoding holds are escaped."""
-    kind = error.kind if isinstance(error, RemoteError) and error.kind else type(error).__name__  # as it was at first
+    """Return the description of an exception that is sent to a peer; lone surrogates are escaped."""
+    # A RemoteError that passes through several cells keeps the kind of the original exception.
+    kind = error.kind if isinstance(error, RemoteError) and error.kind else type(error).__name__
     return {"kind": kind, "message": str(error).encode("utf-8", "backslashreplace").decode()}

@@ -1,4 +1,4 @@
-"""Frames: how a message is laid out in a stream of bytes.
+"""Frames: the representation of messages in a stream of bytes.
 
     offset  size
     0       4     magic "FLR1"
@@ -8,16 +8,17 @@
     …       …     body
 
 ``kind`` is one of :class:`Kind`; ``to`` and ``sender`` are names of cells; ``id`` pairs a reply with its request, or
-names a stream (streams.py says what its frames hold). ``lengths`` is nil for a body of raw bytes; else the body is a
+names a stream (streams.py describes its frames). ``lengths`` is nil for a body of raw bytes; else the body is a
 flare-fobs object in frames of these lengths, each followed by zeros up to a multiple of 16 if there is more than one.
 ``extra`` is nil or a map of small values.
 
-A LOST frame tells that no way leads to the cell whose name is its topic, or to any below that; its body says why, in
-UTF-8.
+A LOST frame reports that there is no route to the cell whose name is its topic, or to any below it; its body is the
+reason, in UTF-8.
 
-Frames are prompt or bulk. The prompt ones of a link arrive in the order in which they were sent, and so do the bulk
-ones; a prompt frame may overtake bulk ones. Requests, replies and errors are bulk if they are large; of a stream, what
-the writer sends. All else is prompt.
+Frames are prompt or bulk, so that small messages do not wait behind large ones. The prompt frames of a link keep their
+order, and so do the bulk frames; a prompt frame may overtake bulk frames. Requests, replies and errors are bulk if they
+are large; frames of a stream's writer are always bulk. All others are prompt, messages of any size included, as they
+must keep their order.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _PADDING = bytes(ALIGNMENT)
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """Kind of a frame."""
 
     MESSAGE = 0
     REQUEST = 1
@@ -67,18 +68,17 @@ class Kind(IntEnum):
     LOST = 5
 
 
-_LAST_KIND = int(max(Kind))
-_REQUEST, _REPLY, _ERROR, _STREAM = map(int, (Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.STREAM))
-_FROM_READER = frozenset(("credit", "done", "stop"))  # what the reader of a stream says
+_KINDS = frozenset(map(int, Kind))
+_FROM_READER = frozenset(("credit", "done", "stop"))  # keys in frames from the reader of a stream
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A payload that is bytes, sent from where they lie; ``extra`` travels in the header.
+    """A payload of bytes, which are sent without a copy.
 
     Attributes:
-        body: must not change until it is sent.
-        extra: what can be serialized.
+        body: must not be changed until it is sent.
+        extra: small values that are sent in the header.
     """
 
     body: Buffer
@@ -87,11 +87,11 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A payload that was serialized already, to be sent more than once.
+    """A payload serialized in advance, to be sent several times.
 
     Attributes:
-        frames: the buffers, with the padding between them.
-        lengths: of the buffers in bytes, without padding.
+        frames: the buffers, with padding between them.
+        lengths: of the buffers without padding, in bytes.
     """
 
     frames: list[Buffer]
@@ -99,20 +99,20 @@ class Encoded:
 
 
 class Frame(NamedTuple):
-    """A frame to send: buffers that go one after the other, and whether it is bulk."""
+    """A frame to send: buffers to concatenate, and whether it is bulk."""
 
     buffers: list[Buffer]
     bulk: bool
 
 
 class Message:
-    """A frame that arrived; the payload is decoded each time it is read.
+    """A frame that arrived; the payload is decoded each time it is accessed.
 
     Args:
-        header: kind, receiver, sender, topic, number, lengths of the payload's buffers, and what travels with them.
-        body: what follows the header.
+        header: the seven fields described above.
+        body: the bytes after the header.
     Attributes:
-        was_sealed: whether nobody but its sender can have read or made it.
+        was_sealed: whether it was encrypted and authenticated between its sender and this cell.
     """
 
     __slots__ = ("_body", "extra", "id", "kind", "lengths", "sender", "to", "topic", "was_sealed")
@@ -124,7 +124,7 @@ class Message:
 
     @property
     def body(self) -> Buffer:
-        """The bytes as they arrived; the receiver's own, but not to be written to if they are ``bytes``."""
+        """The bytes as they arrived; owned by the receiver, and writable unless they are ``bytes``."""
         return self._body
 
     @property
@@ -132,8 +132,8 @@ class Message:
         """The object that was sent, or the bytes of a raw payload.
 
         Raises:
-            FobsError: the bytes are no object.
-            ProtocolError: the body is not as long as the header says.
+            FobsError: the object cannot be decoded.
+            ProtocolError: the length of the body contradicts the header.
         """
         if self.lengths is None:
             return self._body
@@ -143,7 +143,7 @@ class Message:
 
 
 def encode(payload: Any) -> Encoded:
-    """Serialize a payload; arrays stay where they are."""
+    """Serialize a payload; arrays are not copied."""
     if payload is None:
         return Encoded([], [])
     if isinstance(payload, Encoded):
@@ -161,11 +161,11 @@ def encode(payload: Any) -> Encoded:
 
 
 def pack(kind: int, to: str, sender: str, topic: str, id_: int, payload: Any) -> Frame:
-    """Return a frame, ready to be sent.
+    """Return a frame to send.
 
     Raises:
         FobsError: the payload cannot be serialized.
-        ProtocolError: the topic or ``Raw.extra`` do not fit into a header.
+        ProtocolError: the topic or ``Raw.extra`` is too large for a header.
         TypeError: the bytes of a raw payload are not contiguous.
     """
     if isinstance(payload, Raw):
@@ -175,51 +175,51 @@ def pack(kind: int, to: str, sender: str, topic: str, id_: int, payload: Any) ->
 
 
 def repack(header: list[Any], body: Buffer) -> Frame:
-    """Return a frame that arrived, to be sent on as it is."""
+    """Return a frame that arrived, to be forwarded unchanged."""
     return _frame(header, [body])
 
 
 def _frame(fields: list[Any], body: list[Buffer]) -> Frame:
     header = msgpack.packb(fields)
     if len(header) > MAX_HEADER_BYTES:
-        raise ProtocolError(f"a header for '{fields[3][:40]}' has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
+        raise ProtocolError(f"the header for '{fields[3][:40]}' has {len(header)} bytes, more than {MAX_HEADER_BYTES}")
     size = sum(map(len, body))
     return Frame([PREFIX.pack(MAGIC, len(header), size) + header, *body], _is_bulk(fields[0], fields[6], size))
 
 
 def _is_bulk(kind: int, extra: dict[str, Any] | None, size: int) -> bool:
-    if kind == _STREAM:
+    if kind == Kind.STREAM:
         return extra is None or _FROM_READER.isdisjoint(extra)
-    return size > PROMPT_BYTES and kind in (_REQUEST, _REPLY, _ERROR)
+    return size > PROMPT_BYTES and kind in (Kind.REQUEST, Kind.REPLY, Kind.ERROR)
 
 
 def unpack_header(data: Buffer) -> list[Any]:
     """Return the seven fields of a header.
 
     Raises:
-        ProtocolError: the bytes are none.
+        ProtocolError: the bytes are not a valid header.
     """
     try:
         header = msgpack.unpackb(data)
     except ValueError as error:
-        raise ProtocolError(f"a header is no msgpack: {error}") from error
+        raise ProtocolError(f"a header is not valid msgpack: {error}") from error
     if not isinstance(header, list) or len(header) != 7:
-        raise ProtocolError(f"a header holds {type(header).__name__}, expected seven fields")
+        raise ProtocolError(f"a header contains {type(header).__name__}, expected seven fields")
     kind, to, sender, topic, id_, lengths, extra = header
-    if not (
+    if not (  # exact types: a bool is an int, and would pass for a kind
         type(kind) is int
-        and 0 <= kind <= _LAST_KIND
+        and kind in _KINDS
         and type(to) is type(sender) is type(topic) is str
         and type(id_) is int
-        and (lengths is None or (type(lengths) is list and all([type(n) is int and n >= 0 for n in lengths])))
+        and (lengths is None or (type(lengths) is list and all(type(n) is int and n >= 0 for n in lengths)))
         and (extra is None or type(extra) is dict)
     ):
-        raise ProtocolError("a header holds fields of the wrong types")
+        raise ProtocolError("a header contains fields of the wrong types")
     return header
 
 
 def _flat(buffer: Buffer) -> Buffer:
-    """The same bytes, as something whose length and slices count bytes."""
+    """Return a buffer of the same bytes whose length and slices count bytes."""
     if isinstance(buffer, (bytes, bytearray)):
         return buffer
     view = memoryview(buffer)
@@ -229,14 +229,14 @@ def _flat(buffer: Buffer) -> Buffer:
 def _split(body: Buffer, lengths: Sequence[int]) -> list[Buffer]:
     if len(lengths) == 1:
         if lengths[0] != len(body):
-            raise ProtocolError(f"a body has {len(body)} bytes, its header says {lengths[0]}")
+            raise ProtocolError(f"a body has {len(body)} bytes, its header specifies {lengths[0]}")
         return [body]
     view = memoryview(body)
     frames: list[Buffer] = []
     start = 0
     for length in lengths:
         if start + length > len(view):
-            raise ProtocolError(f"a body has {len(view)} bytes, its header promises more")
+            raise ProtocolError(f"a body has {len(view)} bytes, its header specifies more")
         frames.append(view[start : start + length])
         start += length + -length % ALIGNMENT
     return frames

@@ -1,4 +1,4 @@
-"""What a cell does with the frames that arrive over one of its links."""
+"""Dispatch of the frames that arrive over one link of a cell."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ __all__ = ["Handler", "Inbound"]
 logger = logging.getLogger(__name__)
 
 MAX_STRANDS = 1024
-MOST_REPLYING = 16  # replies of one link that may wait for its peer at the same time
-MOST_PARKED_BYTES = 1 << 26  # of requests that wait for that; then the link ends
-REQUEST_BYTES = 1 << 10  # what a request takes besides its body
+MAX_REPLYING = 16  # replies that may wait in send() at the same time, each holding a thread
+MAX_PARKED_BYTES = 1 << 26  # requests that wait for one of those; beyond this the link ends
+REQUEST_BYTES = 1 << 10  # estimated memory of a parked request besides its body
 
 Handler: TypeAlias = Callable[[Message], Any]
 
-_REQUEST, _REPLY, _ERROR, _STREAM, _LOST = map(int, (Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.STREAM, Kind.LOST))
-
 
 class Inbound:
-    """The cell as one of its links sees it. The link's thread calls it, and must never wait here."""
+    """Receiver of one link's frames. Called on the thread of the link, where it must never block."""
 
     def __init__(
         self,
@@ -55,7 +53,7 @@ class Inbound:
     ) -> None:
         self._name = name
         self._link = link
-        self._peer, self._below_peer = link.peer, f"{link.peer}."
+        self._peer = link.peer
         self._handlers = handlers
         self._replies = replies
         self._streams = streams
@@ -65,63 +63,60 @@ class Inbound:
         self._lost = lost
         self._is_uplink = is_uplink
         self._strands: dict[tuple[str, str], Strand] = {}
-        self._turns = threading.Lock()
-        self._replying = 0  # replies on their way into the link
+        self._replies_lock = threading.Lock()  # guards the three below
+        self._replying = 0  # replies that are being sent
         self._parked: deque[tuple[Handler, Message]] = deque()  # requests that wait until there are fewer
         self._parked_bytes = 0
 
     @property
     def congested(self) -> bool:
-        """Whether much that came over the link waits to be passed on."""
+        """Whether too many bytes that came over the link wait to be forwarded."""
         return self._forwarder.is_stuck(self._link)
 
     def wait_until_clear(self) -> None:
-        """Wait until less does."""
+        """Wait until fewer do."""
         self._forwarder.wait_while_stuck(self._link)
 
     def destination(self, header: list[Any], size: int) -> memoryview | None:
-        """Where the body of a reply goes that the asker has prepared a place for."""
+        """Return the buffer that a requester has provided for the body of a reply."""
         return self._replies.destination(self._link, header, size) if header[1] == self._name else None
 
     def deliver(self, header: list[Any], body: Buffer) -> None:
-        """Hand a frame to whoever waits for it or serves it.
+        """Dispatch a frame to its waiter or its handler.
 
         Raises:
-            ProtocolError: the peer may not send such a frame.
+            ProtocolError: the peer may not send this frame, which ends the link.
         """
         message = Message(header, body)
         kind, sender = message.kind, message.sender
-        if sender != self._peer and not self._may_say(sender):
+        if not self._may_send_as(sender):
             raise ProtocolError(f"{self._peer} sent a frame in the name of {sender!r}")
         if message.to != self._name:
             self._forwarder.forward(self._link, header, body)
-        elif kind in (_REPLY, _ERROR):
+        elif kind in (Kind.REPLY, Kind.ERROR):
             pending = self._replies.take(message.id, self._link, sender)
             if pending is not None:
                 pending.settle(message)
-        elif kind == _REQUEST:
-            handler, inline = self._handlers.get(message.topic, _UNSERVED)
-            if inline and self._link.sends_at_once:
-                self._answer(handler, message, wait=False)
-            else:
-                self._pool.submit(partial(self._answer_in_turn, handler, message))
-        elif kind == _STREAM:
+        elif kind == Kind.REQUEST:
+            handler, _ = self._handlers.get(message.topic, _UNSERVED)
+            self._pool.submit(partial(self._answer_in_turn, handler, message))
+        elif kind == Kind.STREAM:
             self._streams.deliver(self._link, message)
-        elif kind == _LOST:
-            self._note_lost(message)
+        elif kind == Kind.LOST:
+            self._on_lost(message)
         else:
-            self._one_way(message)
+            self._on_message(message)
 
-    def _may_say(self, sender: str) -> bool:
-        """Whether frames of ``sender`` may come over this link: of cells below the peer, or from above of any other."""
-        return sender.startswith(self._below_peer) or (self._is_uplink and not speaks_for(self._name, sender))
+    def _may_send_as(self, sender: str) -> bool:
+        """Return whether this link may carry frames of ``sender``: the peer and below, or, for an uplink, any above."""
+        return speaks_for(self._peer, sender) or (self._is_uplink and not speaks_for(self._name, sender))
 
-    def _note_lost(self, message: Message) -> None:
+    def _on_lost(self, message: Message) -> None:
         name = message.topic
-        if self._may_say(name) and name != self._peer:
+        if self._may_send_as(name) and name != self._peer:
             self._lost(name, bytes(message.body).decode("utf-8", "replace"))
 
-    def _one_way(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         handler, inline = self._handlers.get(message.topic, _UNSERVED)
         if inline:
             self._handle(handler, message)
@@ -129,25 +124,26 @@ class Inbound:
         key = (message.sender, message.topic)
         strand = self._strands.get(key)
         if strand is None:
-            if len(self._strands) >= MAX_STRANDS:  # a peer can send in as many names as it likes
+            if len(self._strands) >= MAX_STRANDS:  # peers choose topics freely, so idle strands are dropped
                 self._strands = {key: each for key, each in self._strands.items() if not each.is_idle}
             strand = self._strands[key] = Strand(self._pool)
         strand.submit(partial(self._handle, handler, message))
 
     def _answer_in_turn(self, handler: Handler, message: Message) -> None:
-        """Answer a request; not before replies that the peer is slow to take, as each of those holds a thread.
+        """Answer a request, or park it while too many replies wait for the peer to read, as each holds a thread.
 
-        The link of a peer that has very many requests wait for that ends.
+        A peer that sends requests but reads no replies would otherwise use up the threads or the memory of this cell;
+        its link ends when too many requests are parked.
         """
-        with self._turns:
-            if self._replying >= MOST_REPLYING:
+        with self._replies_lock:
+            if self._replying >= MAX_REPLYING:
                 self._parked.append((handler, message))
                 self._parked_bytes += len(message.body) + REQUEST_BYTES
-                if self._parked_bytes > MOST_PARKED_BYTES:
+                if self._parked_bytes > MAX_PARKED_BYTES:
                     self._parked.clear()
                     self._parked_bytes = 0
                     self._link.close()
-                    logger.warning("link ended, its peer asks much and takes no replies peer=%s", self._peer)
+                    logger.warning("link closed, the peer sends requests and reads no replies peer=%s", self._peer)
                 return
         try:
             self._answer(handler, message)
@@ -155,8 +151,8 @@ class Inbound:
             self._unpark()
 
     def _unpark(self) -> None:
-        """Answer one of the requests that wait, now that one more is done with, whether it could be answered or not."""
-        with self._turns:
+        """Resume one parked request, after another was answered or has failed; each resumes the next."""
+        with self._replies_lock:
             if not self._parked:
                 return
             handler, message = self._parked.popleft()
@@ -164,63 +160,59 @@ class Inbound:
         self._pool.submit(partial(self._answer_in_turn, handler, message))
 
     def _send_reply(self, frame: Any) -> None:
-        with self._turns:
+        with self._replies_lock:
             self._replying += 1
         try:
             self._link.send(frame)
         finally:
-            with self._turns:
+            with self._replies_lock:
                 self._replying -= 1
 
-    def _answer(self, handler: Handler, message: Message, *, wait: bool = True) -> None:
-        """Run a handler and send what comes of it; whatever goes wrong, the asker hears of it."""
+    def _answer(self, handler: Handler, message: Message) -> None:
+        """Run a handler and send its result; any failure is reported to the requester."""
         keys = None
         try:
             found = self._keys_of(message)
             opened = self._opened(message, found)
-            keys = found
-            outcome, kind = handler(opened), _REPLY
+            keys = found  # only now: the error of a request that cannot be opened is sent unsealed
+            outcome, kind = handler(opened), Kind.REPLY
         except BaseException as error:
             if not isinstance(error, FlareError):
                 logger.exception("handler failed topic=%r sender=%s", message.topic, message.sender)
-            outcome, kind = describe(error), _ERROR
+            outcome, kind = describe(error), Kind.ERROR
         try:
             try:
-                self._reply(kind, message, outcome, keys, wait)
+                self._reply(kind, message, outcome, keys)
             except PeerLostError:
                 raise
             except Exception as error:
-                logger.exception("reply cannot be sent topic=%r sender=%s", message.topic, message.sender)
-                self._reply(_ERROR, message, describe(error), keys, wait)
+                logger.exception("cannot send reply topic=%r sender=%s", message.topic, message.sender)
+                self._reply(Kind.ERROR, message, describe(error), keys)
         except PeerLostError:
-            logger.info("reply not sent, peer is gone topic=%r peer=%s", message.topic, message.sender)
+            logger.info("reply not sent, peer is lost topic=%r peer=%s", message.topic, message.sender)
 
     def _keys_of(self, message: Message) -> Session | None:
-        """The keys of a message that is sealed; None if it is not."""
+        """Return the keys of a sealed message; None if it is not sealed."""
         if not message.extra or "seal" not in message.extra:
             return None
         sealer = self._seals()
         if sealer is None:
-            raise UnreachableError(f"{self._name} opens no sealed messages; give it credentials for that")
+            raise UnreachableError(f"{self._name} cannot open sealed messages; call seal_with(credentials) there")
         return sealer.keys_of(message)
 
     def _opened(self, message: Message, keys: Session | None) -> Message:
         if keys is None:
             return message
         sealer = self._seals()
-        assert sealer is not None, "it has found the keys"
+        assert sealer is not None, "_keys_of has used it"
         return sealer.open(message, keys)
 
-    def _reply(self, kind: int, message: Message, outcome: Any, keys: Session | None, wait: bool) -> None:
+    def _reply(self, kind: int, message: Message, outcome: Any, keys: Session | None) -> None:
         if keys is not None:
             sealer = self._seals()
-            assert sealer is not None, "it has found the keys"
+            assert sealer is not None, "_keys_of has used it"
             outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, keys)
-        frame = pack(kind, message.sender, self._name, message.topic, message.id, outcome)
-        if wait:
-            self._send_reply(frame)
-        else:
-            self._link.send(frame, wait=False)
+        self._send_reply(pack(kind, message.sender, self._name, message.topic, message.id, outcome))
 
     def _handle(self, handler: Handler, message: Message) -> None:
         try:
@@ -232,9 +224,9 @@ class Inbound:
 
 
 def _no_handler(message: Message) -> Any:
-    if message.kind == _REQUEST:
+    if message.kind == Kind.REQUEST:
         raise UnreachableError(f"{message.to} does not serve '{message.topic[:200]}'")
-    logger.warning("message dropped, nobody serves its topic topic=%r sender=%s", message.topic, message.sender)
+    logger.warning("message dropped, no handler topic=%r sender=%s", message.topic, message.sender)
 
 
 _UNSERVED: tuple[Handler, bool] = (_no_handler, True)

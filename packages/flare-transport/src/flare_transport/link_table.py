@@ -1,4 +1,4 @@
-"""The links of a cell: one for each peer, which of them leads where, and names kept for links that are being made."""
+"""Links of a cell: one per peer, the route to each cell, and the names reserved by handshakes in progress."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ __all__ = ["LinkTable"]
 
 
 class LinkTable:
-    """Which peer is reached over which link.
+    """Routing table of a cell.
 
     Attributes:
-        by_peer: read it, without a lock; only this class changes it.
-        uplink: the peer whose link leads to all cells that no other link leads to.
-        ended_bytes: sent and received over the links that have ended.
+        by_peer: links by name of the peer; may be read without a lock, and is changed only by this class.
+        uplink: the peer whose link is the default route.
+        closed: whether further links are refused.
+        ended_bytes: bytes sent and received over links that have ended.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,12 +32,12 @@ class LinkTable:
         self.ended_bytes = (0, 0)
 
     def route(self, to: str) -> Link:
-        """Return the link that leads to a cell: its own, one to a cell above it, or the link upwards.
+        """Return the link that leads to a cell: its own, else that of the nearest cell above it, else the uplink.
 
         Raises:
-            UnreachableError: none does.
+            UnreachableError: there is none.
         """
-        link = self.by_peer.get(to)
+        link = self.by_peer.get(to)  # no lock, as a lookup in a dictionary is atomic
         if link is not None:
             return link
         above = to
@@ -44,6 +45,7 @@ class LinkTable:
             link = self.by_peer.get(above)
             if link is not None:
                 return link
+        # A name below this cell's own is not looked for upwards: its frames would come back here.
         if above != self._name and self.uplink is not None and to != self._name:
             link = self.by_peer.get(self.uplink)
             if link is not None:
@@ -52,27 +54,27 @@ class LinkTable:
         raise UnreachableError(f"{self._name} has no link to {to!r} (links: {known})")
 
     def reserve(self, peer: str) -> None:
-        """Keep a name for a link that is being made.
+        """Reserve a name for a link that is being made.
 
         Raises:
-            UnreachableError: the table is closed, or the name in use.
+            UnreachableError: the table is closed, or the name is in use.
         """
         with self._lock:
             self._check(peer)
             self._reserved.add(peer)
 
     def release(self, peer: str) -> None:
-        """Give a name back that was reserved."""
+        """Cancel the reservation of a name."""
         with self._lock:
             self._reserved.discard(peer)
 
     def add(self, link: Link, start: Callable[[Link], None], *, reserved: bool) -> None:
-        """Take a link in and start it.
+        """Add a link and start it.
 
         Raises:
-            UnreachableError: the table is closed, or the peer's name in use.
+            UnreachableError: the table is closed, or the peer's name is in use.
         """
-        with self._lock:  # held over the start, so that whoever closes the table finds links which can be joined
+        with self._lock:  # held while the link starts, so that close() returns only links that can be joined
             if reserved:
                 self._reserved.discard(link.peer)
             self._check(link.peer)
@@ -84,7 +86,7 @@ class LinkTable:
                 raise
 
     def remove(self, link: Link) -> None:
-        """Let go of a link that has ended, except for :meth:`close`, until it is forgotten."""
+        """Remove a link that has ended from the routes; :meth:`close` still returns it until :meth:`forget`."""
         with self._lock:
             if self.by_peer.get(link.peer) is link:
                 del self.by_peer[link.peer]
@@ -93,12 +95,12 @@ class LinkTable:
                 self.ended_bytes = (sent + link.bytes_sent, received + link.bytes_received)
 
     def forget(self, link: Link) -> None:
-        """Let go of a removed link altogether."""
+        """Remove a link whose end has been handled completely."""
         with self._lock:
             self._ending.discard(link)
 
     def close(self) -> list[Link]:
-        """Take no more links; return those that have a thread."""
+        """Refuse further links; return those whose threads may still run."""
         with self._lock:
             self.closed = True
             return [*self.by_peer.values(), *self._ending]
@@ -107,6 +109,6 @@ class LinkTable:
         if self.closed:
             raise UnreachableError(f"the cell {self._name} is closed")
         if peer == self._name:
-            raise UnreachableError(f"{peer} is this cell's own name; a name belongs to one cell")
+            raise UnreachableError(f"{peer} is this cell's own name; names are unique")
         if peer in self.by_peer or peer in self._reserved:
-            raise NameTakenError(f"{self._name} has a link to {peer} already; a name belongs to one cell")
+            raise NameTakenError(f"{self._name} already has a link to {peer}; names are unique")

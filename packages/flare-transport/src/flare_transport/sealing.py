@@ -1,9 +1,10 @@
-"""Sealed messages: only the two cells at the ends can read them, whatever forwards them.
+"""Sealed messages: end-to-end encryption between two cells, whatever cells forward them.
 
-The cells agree on keys, with signatures by the keys of their certificates, in two requests of the one that begins;
-docs/wire.md, section 6, says what is signed, encrypted and authenticated.
+The cells agree on session keys in two requests by the initiator, signed with the keys of their certificates;
+docs/wire.md, section 6, describes what is signed, encrypted and authenticated.
 
-Sources: the pattern is that of SIGMA (Krawczyk 2003) without identity protection; HKDF is RFC 5869, AES-GCM RFC 5116.
+Sources: the key agreement follows SIGMA (Krawczyk 2003) without identity protection; HKDF is RFC 5869, AES-GCM is
+RFC 5116.
 """
 
 from __future__ import annotations
@@ -39,19 +40,19 @@ __all__ = ["Sealer", "Session"]
 
 _CONTEXT = b"flare seal 1"
 _COUNTER = struct.Struct(">Q")
-_REMEMBERED = 1 << 12  # counters that may come out of order; lanes let frames overtake each other
+_REMEMBERED = 1 << 12  # window for counters out of order, as prompt frames overtake bulk frames
 MAX_SESSIONS = 1024
 
 
 @dataclass
 class Session:
-    """Keys that two cells share, as one of them uses them; ``name`` is what both call them."""
+    """Session keys of two cells, as seen by one of them; ``name`` identifies the session at both."""
 
     name: bytes
     peer: str
     send_key: Any
     receive_key: Any
-    expected_signer: Any = None  # until the other end has confirmed
+    expected_signer: Any = None  # key of the initiator, until it has confirmed
     transcript: bytes = b""
     sent: int = 0
     highest: int = -1
@@ -59,16 +60,16 @@ class Session:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_counter(self) -> int:
-        """Return a number that no frame had before."""
+        """Return a number not used before: a nonce must never repeat under the same key."""
         with self.lock:
             self.sent += 1
             return self.sent
 
     def take(self, counter: int) -> None:
-        """Refuse a counter that was used before, or so long ago that nobody knows.
+        """Record a counter; refuse one that was used before, or that is too old to tell.
 
         Raises:
-            ProtocolError: it is one.
+            ProtocolError: the frame is a replay, or may be.
         """
         with self.lock:
             if counter in self.seen or counter <= self.highest - _REMEMBERED:
@@ -81,13 +82,13 @@ class Session:
 
 
 class Sealer:
-    """Seals and opens the payloads of one cell.
+    """Encrypts and decrypts the payloads of one cell.
 
     Args:
-        cell: serves the agreement on keys from now on.
-        credentials: what the cell proves its name with.
+        cell: serves key agreements from now on.
+        credentials: certificate and key of the cell.
     Raises:
-        AuthenticationError: the credentials do not fit the cell's name.
+        AuthenticationError: the certificate is not valid for the cell's name.
     """
 
     def __init__(self, cell: Cell, credentials: Credentials) -> None:
@@ -97,16 +98,16 @@ class Sealer:
         self._key = serialization.load_pem_private_key(credentials.private_key, None)
         self._lock = threading.Lock()
         self._agreeing: dict[str, threading.Lock] = {}
-        self._by_peer: dict[str, Session] = {}  # that this cell has begun
-        self._by_id: dict[bytes, Session] = {}  # that others have begun
+        self._by_peer: dict[str, Session] = {}  # sessions that this cell has initiated
+        self._by_id: dict[bytes, Session] = {}  # sessions that other cells have initiated
         cell.handle("seal.hello", self._on_hello)
         cell.handle("seal.confirm", self._on_confirm)
 
     def seal(self, kind: int, to: str, topic: str, id_: int, payload: Any, keys: Session) -> Raw:
-        """Return what stands for a payload in a frame.
+        """Return the encrypted form of a payload.
 
         Args:
-            keys: those of :meth:`session_with`, or of the request that is answered.
+            keys: from :meth:`session_with`, or those of the request that is answered.
         """
         counter = _COUNTER.pack(keys.next_counter())
         about = _about(kind, to, self._cell.name, topic, id_)
@@ -114,15 +115,15 @@ class Sealer:
         return Raw(counter + sealed, {"seal": keys.name})
 
     def open(self, message: Message, keys: Session) -> Message:
-        """Return a message with the payload that was sealed.
+        """Return a message with its payload decrypted.
 
         Args:
-            keys: those of the request that it answers, or that :meth:`keys_of` finds.
+            keys: those of the request that it answers, or from :meth:`keys_of`.
         Raises:
-            ProtocolError: it was not sealed by its sender, was changed on its way, or came before.
+            ProtocolError: it was not sealed by its sender, was modified in transit, or is a replay.
         """
         if (message.extra or {}).get("seal") != keys.name or message.sender != keys.peer:
-            raise ProtocolError(f"{message.sender} answers with other keys than it was asked with")
+            raise ProtocolError(f"{message.sender} answered with keys other than those of the request")
         body = memoryview(message.body)
         about = _about(message.kind, message.to, message.sender, message.topic, message.id)
         try:
@@ -133,17 +134,18 @@ class Sealer:
         return _opened(message, plain)
 
     def forget(self, peer: str) -> None:
-        """Drop the keys of a cell that is lost; it may come back as another process."""
+        """Drop the keys of a cell that is lost: it may return as a new process, which does not know them."""
         with self._lock:
             self._by_peer = {name: each for name, each in self._by_peer.items() if not speaks_for(peer, name)}
             self._by_id = {key: each for key, each in self._by_id.items() if not speaks_for(peer, each.peer)}
 
     def session_with(self, peer: str) -> Session:
-        """The keys for what this cell begins to say to another one; agreed upon if there are none yet."""
+        """Return the keys for messages and requests to a cell, agreeing on new ones if necessary."""
         with self._lock:
             found = self._by_peer.get(peer)
             if found is not None:
                 return found
+            # One agreement per peer at a time; the main lock is not held, as an agreement waits for the peer.
             agreeing = self._agreeing.setdefault(peer, threading.Lock())
         with agreeing:
             with self._lock:
@@ -158,7 +160,7 @@ class Sealer:
             case [bytes(chain), bytes(theirs), bytes(signature), bytes(session)]:
                 pass
             case _:
-                raise ProtocolError(f"{peer} does not answer a hello as it should")
+                raise ProtocolError(f"{peer} sent an invalid answer to a hello")
         signer = certificates.verified_key(chain, self._credentials.authority, peer)
         transcript = _transcript(self._cell.name, peer, ours, theirs)
         _verify(signer, signature, b"answer" + transcript, peer)
@@ -174,7 +176,7 @@ class Sealer:
             case [bytes(chain), bytes(theirs)]:
                 pass
             case _:
-                raise ProtocolError("a hello holds certificates and a key")
+                raise ProtocolError("a hello must contain certificates and a key")
         peer = message.sender
         signer = certificates.verified_key(chain, self._credentials.authority, peer)
         private = ec.generate_private_key(ec.SECP256R1())
@@ -184,9 +186,9 @@ class Sealer:
         session = secrets.token_bytes(16)
         with self._lock:
             for old in [key for key, each in self._by_id.items() if each.peer == peer and each.expected_signer]:
-                del self._by_id[old]  # a hello that nothing came of
-            if len(self._by_id) >= MAX_SESSIONS:
-                raise TransportError(f"{self._cell.name} has {MAX_SESSIONS} sealed conversations, as many as it may")
+                del self._by_id[old]  # an earlier hello that was never confirmed
+            if len(self._by_id) >= MAX_SESSIONS:  # sessions of lost peers are dropped, see forget
+                raise TransportError(f"{self._cell.name} has {MAX_SESSIONS} sealed sessions, the maximum")
             self._by_id[session] = Session(session, peer, second, first, expected_signer=signer, transcript=transcript)
         return [self._credentials.certificate, ours, self._signed(b"answer" + transcript), session]
 
@@ -194,19 +196,21 @@ class Sealer:
         session, signature = message.payload
         keys = self._by_id.get(session)
         if keys is None or keys.peer != message.sender or keys.expected_signer is None:
-            raise ProtocolError("a confirmation belongs to no hello")
+            raise ProtocolError("a confirmation without a hello")
         _verify(keys.expected_signer, signature, b"hello" + keys.transcript, message.sender)
-        keys.expected_signer = None
+        keys.expected_signer = None  # from now on the session may be used
 
     def keys_of(self, message: Message) -> Session:
-        """The keys that another cell has sealed a message with.
+        """Return the keys that another cell has sealed a message with.
 
         Raises:
-            ProtocolError: it has agreed upon none such with this one.
+            ProtocolError: the two cells share no such session.
         """
         keys = self._by_id.get((message.extra or {}).get("seal", b""))
         if keys is None or keys.peer != message.sender or keys.expected_signer is not None:
-            raise ProtocolError(f"{message.sender} and {self._cell.name} share no such keys (any more); begin again")
+            raise ProtocolError(
+                f"{message.sender} and {self._cell.name} share no such keys any more; agree on new ones"
+            )
         return keys
 
     def _signed(self, text: bytes) -> bytes:
@@ -223,7 +227,7 @@ def _keys(private: ec.EllipticCurvePrivateKey, theirs: bytes, transcript: bytes)
     try:
         public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), theirs)
     except ValueError as error:
-        raise ProtocolError("a key is no point of P-256") from error
+        raise ProtocolError("a key is not a point on P-256") from error
     material = HKDF(hashes.SHA256(), 64, None, _CONTEXT + transcript).derive(private.exchange(ec.ECDH(), public))
     return AESGCM(material[:32]), AESGCM(material[32:])
 
@@ -244,11 +248,11 @@ def _verify(signer: Any, signature: Any, text: bytes, peer: str) -> None:
     try:
         signer.verify(signature, text, ec.ECDSA(hashes.SHA256()))
     except (InvalidSignature, TypeError) as error:
-        raise AuthenticationError(f"{peer} did not prove its name; somebody may be in between") from error
+        raise AuthenticationError(f"{peer} did not prove its name; the connection may be intercepted") from error
 
 
 def _plain(payload: Any) -> bytes:
-    """A payload as bytes: the fields "lengths" and "extra" of its header, and its body, as frames.py describes them."""
+    """Return a payload as bytes: the header fields ``lengths`` and ``extra`` (see frames.py), then the body."""
     if isinstance(payload, Raw):
         return b"".join((msgpack.packb([None, payload.extra]), payload.body))
     encoded = encode(payload)
@@ -259,7 +263,7 @@ def _opened(message: Message, plain: bytes) -> Message:
     unpacker = msgpack.Unpacker()
     unpacker.feed(plain)
     lengths, extra = unpacker.unpack()
-    body = bytearray(memoryview(plain)[unpacker.tell() :])  # memory of its own, where arrays are aligned
+    body = bytearray(memoryview(plain)[unpacker.tell() :])  # new memory, so that arrays are aligned
     opened = Message([message.kind, message.to, message.sender, message.topic, message.id, lengths, extra], body)
     opened.was_sealed = True
     return opened

@@ -1,4 +1,4 @@
-"""The end of a byte stream that is read."""
+"""Reading end of a byte stream."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from flare_transport.workers import blocking
 
 __all__ = ["StreamReader"]
 
-GAP_S = 10.0  # how long to wait for chunks that should have come before the end
+GAP_S = 10.0  # time to wait for chunks that are missing when the end arrives, in seconds
 
 
 class StreamReader:
-    """Reads a byte stream; made by a cell for the handler of the stream's topic, and of use to no other thread.
+    """Reads a byte stream; made by a cell for the stream's handler, whose thread alone may use it.
 
-    Iterating over it yields the bytes in chunks, as they arrive. A chunk is the reader's own and may be kept; it is
-    read-only if it came as ``bytes`` from a cell in the same process.
+    Iterating over it yields the bytes in chunks, as they arrive. Chunks may be kept; they are read-only if they were
+    sent as ``bytes`` by a cell of the same process.
 
     Attributes:
         sender: name of the cell that writes.
-        topic: what the stream is about.
+        topic: of the stream.
     """
 
     def __init__(self, sender: str, topic: str, meta: Buffer, *, window_bytes: int, send: SendStreamFrame) -> None:
@@ -38,31 +38,31 @@ class StreamReader:
         self._send = send
         self._state = threading.Condition()
         self._chunks: deque[memoryview] = deque()
-        self._current = memoryview(b"")  # what is left of the chunk that is being read
+        self._current = memoryview(b"")  # unread rest of the current chunk
         self._current_cost = 0
         self._window = window_bytes
-        self._granted = window_bytes  # credit that the writer has not used
-        self._read_cost = 0  # of chunks that are read, and not granted anew
-        self._received = 0  # bytes in order from the first
-        self._ahead: dict[int, Buffer] = {}  # chunks that came before others, by where they begin
+        self._granted = window_bytes  # credit that the writer has not used yet
+        self._read_cost = 0  # cost of chunks that were read, for which no credit was granted yet
+        self._received = 0  # length of the contiguous bytes from the start
+        self._ahead: dict[int, Buffer] = {}  # chunks that arrived early, by offset
         self._gap_timer: threading.Timer | None = None
         self._total: int | None = None
         self._failure: FlareError | None = None
 
     @property
     def meta(self) -> Any:
-        """What the writer said about the stream when it opened it.
+        """The object that the writer passed when it opened the stream.
 
         Raises:
-            FobsError: the bytes are no object.
+            FobsError: it cannot be decoded.
         """
         return flare_fobs.loads(bytes(self._encoded_meta)) if len(self._encoded_meta) else None
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next ``size`` bytes, fewer only at the end of the stream; all that is left if negative.
+        """Return the next ``size`` bytes, fewer only at the end of the stream; all remaining bytes if negative.
 
         Raises:
-            StreamAbortedError: the writer gave the stream up.
+            StreamAbortedError: the writer aborted the stream.
             PeerLostError: the link ended first.
         """
         parts: list[memoryview] = []
@@ -75,7 +75,7 @@ class StreamReader:
         return b"".join(parts)
 
     def readinto(self, view: memoryview) -> int:
-        """Fill ``view`` with the next bytes and return how many; fewer than fit only at the end of the stream.
+        """Fill ``view`` with the next bytes and return their number; it is filled except at the end of the stream.
 
         Raises: as :meth:`read`.
         """
@@ -94,26 +94,27 @@ class StreamReader:
             yield chunk
 
     def finish(self) -> None:
-        """Check, after the handler, that there is nothing left to read.
+        """Check, after the handler has returned, that it has read everything.
 
         Raises:
-            StreamAbortedError: there is.
+            StreamAbortedError: it has not.
         """
         if self._advance():
             raise StreamAbortedError(f"the handler of '{self.topic}' returned before it had read the whole stream")
 
     def receive(self, offset: int, chunk: Buffer) -> None:
-        """Take a chunk that arrived; called on the link's thread.
+        """Add a chunk that arrived; called on the link's thread.
 
         Raises:
-            ProtocolError: the writer sends more than it may.
+            ProtocolError: the writer has exceeded its credit.
         """
         with self._state:
             if offset < self._received or offset in self._ahead or self._is_complete():
-                return  # it came before
+                return  # a duplicate
+            # Early chunks cost credit, too, so that gaps do not allow a writer to fill the memory.
             self._granted -= chunk_cost(len(chunk))
             if self._granted < 0:
-                raise ProtocolError(f"{self.sender} sent more of the stream '{self.topic}' than it may")
+                raise ProtocolError(f"{self.sender} exceeded its credit for the stream '{self.topic}'")
             self._ahead[offset] = chunk
             while (following := self._ahead.pop(self._received, None)) is not None:
                 self._received += len(following)
@@ -121,23 +122,23 @@ class StreamReader:
             self._state.notify_all()
 
     def end(self, total: int) -> None:
-        """Note the end of the stream, and how long it should be; called on the link's thread."""
+        """Note the end of the stream and its length in bytes; called on the link's thread."""
         with self._state:
             if self._total is not None or self._failure is not None:
                 return
             self._total = total
             if not self._is_complete():
-                self._gap_timer = threading.Timer(GAP_S, self._give_up)
+                self._gap_timer = threading.Timer(GAP_S, self._fail_for_gap)
                 self._gap_timer.daemon = True
                 self._gap_timer.start()
             self._state.notify_all()
 
-    def _give_up(self) -> None:
-        missing = f"bytes from {self._received} on are missing, of {self._total}"
+    def _fail_for_gap(self) -> None:
+        missing = f"bytes from offset {self._received} are missing, of {self._total}"
         self.fail(ProtocolError(f"'{self.topic}' from {self.sender}: {missing}"))
 
     def fail(self, error: FlareError) -> None:
-        """Note what ended the stream, unless all of it is here; called on the link's thread."""
+        """Note the error that ended the stream, unless all of it has arrived; called on the link's thread."""
         with self._state:
             if self._gap_timer is not None:
                 self._gap_timer.cancel()
@@ -147,7 +148,7 @@ class StreamReader:
                 self._state.notify_all()
 
     def _advance(self) -> bool:
-        """Wait for something to read; false at the end."""
+        """Wait for bytes to read; return false at the end."""
         if self._current:
             return True
         self._read_cost += self._current_cost
@@ -157,7 +158,7 @@ class StreamReader:
         with self._state:
             if self._ready():
                 return self._next()
-        self._grant()  # what is little is granted too before waiting, or the writer might wait for it
+        self._grant()  # even little credit, before waiting: the writer might be waiting for it
         with self._state:
             if not self._ready():
                 with blocking():
@@ -178,7 +179,7 @@ class StreamReader:
                 self._gap_timer.cancel()
             if self._received != self._total:
                 raise ProtocolError(
-                    f"'{self.topic}' from {self.sender}: {self._received} bytes came, not {self._total}"
+                    f"'{self.topic}' from {self.sender}: {self._received} bytes arrived, expected {self._total}"
                 )
             return False
         self._current = self._chunks.popleft()
@@ -186,10 +187,10 @@ class StreamReader:
         return True
 
     def _grant(self) -> None:
-        """Let the writer send as much as was read; not under the lock, which the link's thread needs."""
+        """Grant credit for what was read. Sending may block, so not under the lock, which the link's thread needs."""
         credit, self._read_cost = self._read_cost, 0
         if credit and not self._is_complete():
-            with self._state:
+            with self._state:  # before sending, as the writer may use the credit at once
                 self._granted += credit
-            with contextlib.suppress(PeerLostError):  # reading goes on to the failure, or to the end if that is here
+            with contextlib.suppress(PeerLostError):  # the next read raises the failure, or returns what has arrived
                 self._send({"credit": credit}, b"")

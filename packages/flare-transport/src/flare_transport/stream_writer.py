@@ -1,4 +1,4 @@
-"""The end of a byte stream that is written to."""
+"""Writing end of a byte stream."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["SendStreamFrame", "StreamWriter", "chunk_cost"]
 SendStreamFrame: TypeAlias = Callable[[dict[str, Any], Buffer], None]
 
 _CHUNK_BYTES = 1 << 20
-_MAX_REASON = 4000  # characters; it travels in a header
-_MIN_COST = 256  # a tiny chunk takes more memory than its bytes
+_MAX_REASON = 4000  # characters; it is part of a header, whose size is limited
+_MIN_COST = 256  # bytes; accounts for the memory of a tiny chunk besides its bytes
 
 
 def chunk_cost(size: int) -> int:
-    """How much of the window a chunk of ``size`` bytes takes."""
+    """Return how much credit a chunk of ``size`` bytes uses, in bytes."""
     return max(size, _MIN_COST)
 
 
@@ -35,7 +35,7 @@ class StreamWriter:
 
     Attributes:
         to: name of the cell that reads.
-        topic: what the stream is about.
+        topic: of the stream.
         total: bytes written so far.
     """
 
@@ -54,7 +54,7 @@ class StreamWriter:
         self._acknowledged = False
 
     def write(self, data: Buffer) -> None:
-        """Send bytes; returns when they may be changed, which is when the reader has room for them.
+        """Send bytes; return when the buffer may be reused. Blocks until the reader has granted enough credit.
 
         Raises:
             RemoteError: the handler at the other end raised, or there is none.
@@ -71,12 +71,12 @@ class StreamWriter:
             start += size
 
     def close(self) -> None:
-        """End the stream; returns when the handler at the other end has read all of it and returned.
+        """End the stream; return when the handler at the other end has read all of it and returned.
 
         Raises:
             RemoteError: that handler raised, or stopped reading before the end.
             StreamAbortedError: the stream was aborted.
-            PeerLostError: the link ended first, so it is unknown how much was handled.
+            PeerLostError: the link ended first, so it is unknown how much was read.
         """
         if not self._closed:
             self._closed = True
@@ -88,16 +88,16 @@ class StreamWriter:
         self._raise_failure()
 
     def abort(self, reason: str) -> None:
-        """Give the stream up: reading it raises StreamAbortedError with ``reason``, and so does writing to it."""
+        """Abort the stream: reading and writing raise :class:`StreamAbortedError` with ``reason``. Thread-safe."""
         with self._state:
             if self._acknowledged or self._failure is not None:
                 return
             self._failure = StreamAbortedError(f"the stream '{self.topic}' to {self.to} was aborted: {reason}")
             self._state.notify_all()
         self._forget()
-        told = describe(StreamAbortedError(reason))["message"]
-        with contextlib.suppress(PeerLostError):  # then it is over at the other end too
-            self._send({"abort": told[:_MAX_REASON]}, b"")
+        escaped = describe(StreamAbortedError(reason))["message"]
+        with contextlib.suppress(PeerLostError):  # the stream has ended at the other end, too
+            self._send({"abort": escaped[:_MAX_REASON]}, b"")
 
     def __enter__(self) -> StreamWriter:
         return self
@@ -109,28 +109,28 @@ class StreamWriter:
             self.abort(f"{type(error).__name__}: {error}")
 
     def grant(self, credit: int) -> None:
-        """Allow ``credit`` bytes more; called as the reader says so."""
+        """Add credit that the reader has granted; called on the link's thread."""
         with self._state:
             self._credit += credit
             self._state.notify_all()
 
     def acknowledge(self) -> None:
-        """Note that all was read; called as the reader says so."""
+        """Note that the reader has read everything; called on the link's thread."""
         with self._state:
             self._acknowledged = True
             self._state.notify_all()
 
     def fail(self, error: FlareError) -> None:
-        """Note what ended the stream; called when the reader or the link has failed."""
+        """Note the error that ended the stream: the reader or the link has failed. The first error counts."""
         with self._state:
             if not self._acknowledged and self._failure is None:
                 self._failure = error
             self._state.notify_all()
 
     def _claim(self, wanted: int) -> int:
-        """Wait for credit; return how many of the ``wanted`` bytes may be sent now."""
+        """Wait for credit; return how many of the ``wanted`` bytes may be sent now. The credit is used up at once."""
         if self._closed:
-            raise StreamAbortedError(f"the stream '{self.topic}' to {self.to} is closed; nothing can be written to it")
+            raise StreamAbortedError(f"the stream '{self.topic}' to {self.to} is closed and cannot be written to")
         with self._state:
             if self._failure is None and self._credit < _MIN_COST:
                 with blocking():

@@ -1,18 +1,17 @@
-"""Byte streams: bytes of any number, in order, with a bound on how many are under way.
+"""Byte streams: any number of bytes, in order, with credit-based flow control.
 
-The frames of a stream have kind STREAM and the stream's number, which the cell that opened it has chosen. What a frame
-means stands in its ``extra``:
+The frames of a stream have kind STREAM and the stream's number, chosen by the cell that opened it. The meaning of a
+frame is in its ``extra``:
 
     from the writer                             from the reader
-    {"open": window}   body: meta, in fobs      {"credit": n}             n more bytes may come
+    {"open": window}   body: meta, in fobs      {"credit": n}             n more bytes may be sent
     {"at": offset}     body: a chunk            {"done": true}            the handler has read all and returned
     {"end": total}     no more chunks           {"stop": [kind, reason]}  the handler raised, or there is none
-    {"abort": reason}  given up
+    {"abort": reason}  aborted
 
-The writer may send chunks that cost ``window`` bytes at first, and as many more as it gets credit for; a chunk costs
-its length, or 256 if it is shorter. The reader gives credit for chunks when they are read. Links keep the order of
-chunks; a reader puts up with another order all the same, and with chunks that come twice. Frames of a stream that has
-ended at the receiving end are dropped.
+The writer may send chunks that cost ``window`` bytes in total, and more as it gets credit; a chunk costs its length, or
+256 if it is shorter. The reader grants credit for chunks when they are read. Links keep the order of chunks; readers
+tolerate another order all the same, and duplicates. Frames of a stream that has ended at the receiver are dropped.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ StreamHandler: TypeAlias = Callable[[StreamReader], None]
 
 MIN_WINDOW_BYTES = 1 << 12
 MAX_WINDOW_BYTES = 1 << 28
-MAX_REASON = 4000  # characters; it travels in a header
+MAX_REASON = 4000  # characters; it is part of a header, whose size is limited
 
 
 class Streams:
@@ -65,17 +64,17 @@ class Streams:
         self._readers: dict[tuple[Link, str, int], StreamReader] = {}
 
     def handle(self, topic: str, handler: StreamHandler) -> None:
-        """Let ``handler`` read the streams of a topic."""
+        """Register the handler that reads the streams of a topic."""
         self._handlers[topic] = handler
 
     def open(self, link: Link, to: str, topic: str, meta: Any, window_bytes: int) -> StreamWriter:
-        """Begin a stream over a link.
+        """Open a stream over a link.
 
         Raises:
             ValueError: ``window_bytes`` is out of bounds.
         """
         if not MIN_WINDOW_BYTES <= window_bytes <= MAX_WINDOW_BYTES:
-            raise ValueError(f"window_bytes is {window_bytes}, not from {MIN_WINDOW_BYTES} to {MAX_WINDOW_BYTES}")
+            raise ValueError(f"window_bytes is {window_bytes}, must be from {MIN_WINDOW_BYTES} to {MAX_WINDOW_BYTES}")
         number = next(self._numbers)
         send = partial(self._send, link, to, number)
         key = (link, to, number)
@@ -83,7 +82,9 @@ class Streams:
             to, topic, window_bytes=window_bytes, send=send, forget=lambda: self._forget(self._writers, key)
         )
         encoded = b"" if meta is None else flare_fobs.dumps(meta)
-        with self._lock:
+        with (
+            self._lock
+        ):  # registered before the first frame: credit may arrive at once, and so may the loss of the link
             self._writers[key] = writer
         try:
             link.send(pack(Kind.STREAM, to, self._name, topic, number, Raw(encoded, {"open": window_bytes})))
@@ -93,10 +94,10 @@ class Streams:
         return writer
 
     def deliver(self, link: Link, message: Message) -> None:
-        """Take a frame that arrived.
+        """Process a frame that arrived; called on the link's thread.
 
         Raises:
-            ProtocolError: it makes no sense, or breaks the bound.
+            ProtocolError: it is invalid, or exceeds the credit.
         """
         key = (link, message.sender, message.id)
         reader, writer = self._readers.get(key), self._writers.get(key)
@@ -122,10 +123,10 @@ class Streams:
                 if writer is not None:
                     writer.fail(RemoteError(f"{writer.to}: {reason}", kind=kind))
             case _:
-                raise ProtocolError(f"{message.sender} sent a frame of a stream that says {message.extra!r}")
+                raise ProtocolError(f"{message.sender} sent an invalid frame of a stream: {message.extra!r}")
 
     def fail(self, link: Link, reason: str, *, lost: str | None = None) -> None:
-        """End the streams over a link that has ended, or those to and from a cell which it leads to no more."""
+        """Fail the streams over a link that has ended, or with a cell that it does not lead to any more."""
         with self._lock:
             ends: list[StreamWriter | StreamReader] = [
                 end
@@ -133,7 +134,7 @@ class Streams:
                 for key, end in table.items()
                 if key[0] is link and (lost is None or speaks_for(lost, key[1]))
             ]
-        for end in ends:
+        for end in ends:  # not under the lock, which the threads that this wakes may need
             end.fail(
                 PeerLostError(f"the link to {lost or link.peer} ended before the stream '{end.topic}' did ({reason})")
             )
@@ -141,7 +142,7 @@ class Streams:
     def _accept(self, link: Link, message: Message, window: int) -> None:
         key = (link, message.sender, message.id)
         if key in self._readers or not MIN_WINDOW_BYTES <= window <= MAX_WINDOW_BYTES:
-            raise ProtocolError(f"{message.sender} opened a stream again, or with a window of {window} bytes")
+            raise ProtocolError(f"{message.sender} opened a stream twice, or with an invalid window of {window} bytes")
         send = partial(self._send, link, message.sender, message.id)
         reader = StreamReader(message.sender, message.topic, message.body, window_bytes=window, send=send)
         with self._lock:
@@ -152,21 +153,21 @@ class Streams:
     def _serve(
         self, key: tuple[Link, str, int], reader: StreamReader, handler: StreamHandler, send: SendStreamFrame
     ) -> None:
-        """Run a handler and tell the writer what came of it."""
-        verdict: dict[str, Any] = {"done": True}
+        """Run a handler and send its outcome to the writer."""
+        outcome: dict[str, Any] = {"done": True}
         try:
             handler(reader)
             reader.finish()
         except BaseException as error:
             if not isinstance(error, FlareError):
                 logger.exception("stream handler failed topic=%r sender=%s", reader.topic, reader.sender)
-            told = describe(error)
-            verdict = {"stop": [told["kind"], told["message"][:MAX_REASON]]}
-        self._forget(self._readers, key)
+            described = describe(error)
+            outcome = {"stop": [described["kind"], described["message"][:MAX_REASON]]}
+        self._forget(self._readers, key)  # first, as sending may block: an ended stream holds no memory
         try:
-            send(verdict, b"")
+            send(outcome, b"")
         except PeerLostError:
-            logger.info("end of stream not confirmed, peer is gone topic=%r peer=%s", reader.topic, reader.sender)
+            logger.info("end of stream not confirmed, peer is lost topic=%r peer=%s", reader.topic, reader.sender)
 
     def _no_handler(self, reader: StreamReader) -> None:
         raise UnreachableError(f"{self._name} does not serve streams of '{reader.topic}'")

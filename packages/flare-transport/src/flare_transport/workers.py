@@ -1,4 +1,4 @@
-"""Threads for handlers: a pool that makes up for handlers which wait, and strands that keep order on it."""
+"""Threads for handlers: a pool that replaces blocked threads, and strands, which run jobs of a pool in order."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _current = threading.local()
 
 
 class HandlerPool:
-    """Runs jobs on at most ``threads`` threads, not counting up to ``MAX_BLOCKED`` whose job is :class:`blocking`.
+    """Runs jobs on at most ``threads`` threads, not counting up to ``MAX_BLOCKED`` threads that are :class:`blocking`.
 
-    A handler that waits for another cell would else keep that cell's own requests from being handled, and a pool full
-    of such handlers would never move again. The ``threads`` start with the first job, all of them, so that what a
-    process holds does not depend on how long it has run; those beyond start when they are needed and end after.
+    Handlers may wait for other cells, whose own requests need a thread here before they can reply: a pool full of
+    waiting handlers would be deadlocked. All ``threads`` start with the first job, so that the memory of a process does
+    not depend on its history; threads beyond those start on demand and end afterwards.
     """
 
     def __init__(self, name: str, threads: int) -> None:
         self._name = name
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
-        self._unclaimed = 0  # jobs in the queue that are promised to no thread
-        self._idle = 0  # threads at the queue that are promised no job
-        self._threads_at_rest = threads
-        self._allowed = threads
+        self._unclaimed = 0  # queued jobs that no thread is committed to
+        self._idle = 0  # threads waiting at the queue that are not committed to a job
+        self._base_threads = threads
+        self._allowed = threads  # the base threads, and one for each that is blocked
         self._threads: set[threading.Thread] = set()
         self._closed = False
 
     def submit(self, job: Job) -> None:
-        """Run ``job`` as soon as a thread is free; after :meth:`close` it is dropped."""
+        """Run ``job`` as soon as a thread is free; dropped after :meth:`close`."""
         with self._lock:
             if self._closed:
                 return
             if not self._threads:
-                for _ in range(self._threads_at_rest):
+                for _ in range(self._base_threads):
                     self._start()
                     self._idle += 1
             if self._idle:
@@ -56,21 +56,21 @@ class HandlerPool:
             self._queue.put(job)
 
     def close(self, *, wait: bool) -> None:
-        """Drop what has not begun; with ``wait``, return when what has begun is over."""
+        """Drop jobs that have not started; with ``wait``, return when the running ones have ended."""
         with self._lock:
             self._closed = True
             threads = list(self._threads)
             for _ in threads:
-                self._queue.put(None)
+                self._queue.put(None)  # one end mark for each thread
         if wait:
             for thread in threads:
                 if thread is not threading.current_thread():
                     thread.join()
 
     def enter_wait(self) -> bool:
-        """Let another thread work in place of the calling one, which is about to wait; false if too many wait."""
+        """Allow another thread in place of the calling one, which is about to block; return false if too many are."""
         with self._lock:
-            if self._allowed >= self._threads_at_rest + MAX_BLOCKED:
+            if self._allowed >= self._base_threads + MAX_BLOCKED:
                 return False
             self._allowed += 1
             if self._unclaimed and len(self._threads) < self._allowed and not self._closed:
@@ -79,13 +79,13 @@ class HandlerPool:
             return True
 
     def leave_wait(self) -> None:
-        """Take the place of the calling thread back."""
+        """Undo :meth:`enter_wait`; a surplus thread ends after its current job."""
         with self._lock:
             self._allowed -= 1
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name=f"flare-cell-{self._name}", daemon=True)
-        self._threads.add(thread)
+        self._threads.add(thread)  # before it starts, so that close() never misses it
         try:
             thread.start()
         except BaseException:
@@ -97,7 +97,7 @@ class HandlerPool:
         while (job := self._queue.get()) is not None:
             if not self._closed:
                 _run(job)
-            job = None  # what it refers to must not live until the next one comes
+            job = None  # its objects must not stay alive until the next job comes
             if not self._may_stay():
                 return
         with self._lock:
@@ -116,7 +116,7 @@ class HandlerPool:
 
 
 class Strand:
-    """Runs its jobs on a pool in the order in which they came, one at a time."""
+    """Runs its jobs on a pool one at a time, in the order of their submission."""
 
     def __init__(self, pool: HandlerPool) -> None:
         self._pool = pool
@@ -126,25 +126,17 @@ class Strand:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs or waits."""
+        """Whether no job is running or queued."""
         return not self._running
 
     def submit(self, job: Job) -> None:
-        """Run ``job`` after all that came before it."""
+        """Run ``job`` after all jobs submitted before."""
         with self._lock:
             self._jobs.append(job)
-            if self._running:
+            if self._running:  # the running thread takes it, as it looks again under the lock before it stops
                 return
             self._running = True
         self._pool.submit(self._run)
-
-    def run_if_idle(self, job: Job) -> bool:
-        """Run ``job``, which must not wait, on the calling thread if no other is before it; false if one is."""
-        with self._lock:
-            if self._running:
-                return False
-            _run(job)
-            return True
 
     def _run(self) -> None:
         while True:
@@ -157,9 +149,9 @@ class Strand:
 
 
 class blocking:
-    """Tell that the handler which runs this code waits for something, so that others may run meanwhile.
+    """Context manager for code of a handler that waits for something, so that another handler may run meanwhile.
 
-    What waits inside this package says so by itself.
+    The waiting functions of this package use it themselves. Does nothing outside of handlers.
     """
 
     __slots__ = ("_pool",)

@@ -1,1 +1,1 @@
-"""Processes: daemons, and what they start for a job."""
+"""What the processes of a job have in common, in the simulator and elsewhere."""

@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError, ScriptKilledError
-from flare_runtime.processes.job_process import make_scratch
 from flare_runtime.processes.priority import give_way
+from flare_runtime.processes.scratch import make_scratch
 from flare_runtime.site.log import SiteLog
 from flare_tensor_downloader import (
     DownloadError,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flare_core import JobError, export_job
-from flare_runtime.processes.job_process import remove_scratch
+from flare_runtime.processes.scratch import remove_scratch
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.worker import run_worker

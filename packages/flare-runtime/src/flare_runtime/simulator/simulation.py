@@ -10,7 +10,7 @@ from flare_core import Job, RunStatus
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.interrupts import attentive
 from flare_runtime.job_code import importable
-from flare_runtime.processes.job_process import IN_ORDER
+from flare_runtime.processes.exit_codes import IN_ORDER
 from flare_runtime.run.controller import RunController
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.roster import Roster

@@ -28,7 +28,8 @@ from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
 from flare_runtime.processes.cores import keep_to_core
-from flare_runtime.processes.job_process import IN_ORDER, KILLED_SCRIPT, LOST_SERVER, make_scratch
+from flare_runtime.processes.exit_codes import IN_ORDER, KILLED_SCRIPT, LOST_SERVER
+from flare_runtime.processes.scratch import make_scratch
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.scripts.executor import ScriptExecutor
 from flare_runtime.scripts.external import end_external_processes

@@ -1,4 +1,4 @@
-"""Links: what carries frames between two cells. Each kind of address has a module, imported when it is first used."""
+"""Links, which carry frames between two cells. Each address scheme has a module, imported when it is first used."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ _MODULES = {"inproc": "inproc_link", "unix": "unix_link", "grpc": "grpc_link"}
 
 
 def scheme(address: Address) -> Scheme:
-    """Return what listens at and connects to such an address."""
+    """Return the module that listens at and connects to such an address."""
     return cast("Scheme", importlib.import_module(f"{__name__}.{_MODULES[address.scheme]}"))

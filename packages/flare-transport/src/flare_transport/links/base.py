@@ -1,4 +1,4 @@
-"""What a link is, what listens for links, and the part that all links with a thread of their own share."""
+"""Interfaces of links and listeners, and the base class of links that have a thread of their own."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frame_reader import Receiver
 from flare_transport.frames import Frame
 
-__all__ = ["HANDSHAKE_S", "Ended", "Identity", "Link", "Listener", "Reception", "Reservation", "Scheme", "ThreadLink"]
+__all__ = ["HANDSHAKE_S", "Identity", "Link", "LinkOwner", "Listener", "OnEnd", "Reservation", "Scheme", "ThreadLink"]
 
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_S = 10.0
-"""How long a listener waits for a connector to prove its name."""
+"""Time that a listener gives a connector to prove its name, in seconds."""
 
 
 class Link(ABC):
-    """Carries frames to and from one peer, each once, until it ends; the prompt ones in order, and the bulk ones.
+    """A channel of frames to and from one peer.
+
+    Every frame arrives at most once. Prompt frames keep their order, and so do bulk frames; a prompt frame may overtake
+    bulk frames.
 
     Attributes:
-        peer: the name of the cell at the other end, as it has proved it.
-        bytes_sent, bytes_received: what went over the link so far, headers included.
-        sends_at_once: whether frames can be sent without waiting.
+        peer: the authenticated name of the cell at the other end.
+        bytes_sent, bytes_received: traffic of the link so far, headers included.
     """
-
-    sends_at_once = False
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -40,35 +40,36 @@ class Link(ABC):
         self.bytes_received = 0
 
     @abstractmethod
-    def start(self, receiver: Receiver, ended: Ended) -> None:
-        """Begin to deliver frames; call ``ended`` once, with what ended the link, after the last of them."""
+    def start(self, receiver: Receiver, on_end: OnEnd) -> None:
+        """Start to deliver frames; after the last of them call ``on_end`` once, with the error that ended the link."""
 
     @abstractmethod
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
-        """Send a frame; returns when its buffers may be changed. Safe from many threads.
+    def send(self, frame: Frame) -> None:
+        """Send a frame; return when its buffers may be reused. Thread-safe.
 
-        Waits while much is to be sent, unless told not to; only a link that :attr:`sends_at_once` can be.
+        Blocks while the queue of outgoing frames is full (backpressure), so it must not be called on the thread that
+        reads a link: two peers that wait for each other to read would never continue.
 
         Raises:
-            PeerLostError: the link has ended; raised in any case once ``ended`` was called.
+            PeerLostError: the link has ended. Once ``on_end`` was called, every call raises this.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End the link, without waiting; what the peer has not read yet may be lost."""
+        """End the link without waiting; frames that the peer has not read yet may be lost."""
 
     @abstractmethod
     def join(self) -> None:
-        """Wait, after :meth:`close`, until nothing of the link is left; returns at once on a thread of its own."""
+        """Wait, after :meth:`close`, for the link's threads to end; returns at once when called on one of them."""
 
 
-Ended: TypeAlias = Callable[[Link, BaseException | None], None]
+OnEnd: TypeAlias = Callable[[Link, BaseException | None], None]
 Admits: TypeAlias = Callable[[str, bytes | None], str | None]
-"""Given a connector's proven name, and its certificate in PEM if it has one: why it may not link, or None."""
+"""Maps a connector's authenticated name and its certificate (PEM), if any, to a reason for refusal, or None."""
 
 
 class ThreadLink(Link):
-    """A link that one thread of its own delivers from."""
+    """A link that delivers frames from a thread of its own."""
 
     def __init__(self, peer: str) -> None:
         super().__init__(peer)
@@ -76,15 +77,15 @@ class ThreadLink(Link):
 
     @abstractmethod
     def run(self, receiver: Receiver) -> None:
-        """Deliver frames until the link ends; raise what ended it, if it was not closed in order."""
+        """Deliver frames until the link ends; raise the error that ended it, unless it was closed normally."""
 
     @abstractmethod
     def release(self) -> None:
-        """Give up what the link holds; called once, on the link's thread, when :meth:`run` is over."""
+        """Free the link's resources; called once, on the link's thread, after :meth:`run`."""
 
-    def start(self, receiver: Receiver, ended: Ended) -> None:
+    def start(self, receiver: Receiver, on_end: OnEnd) -> None:
         self._thread = threading.Thread(
-            target=self._serve, args=(receiver, ended), name=f"flare-link-{self.peer}", daemon=True
+            target=self._serve, args=(receiver, on_end), name=f"flare-link-{self.peer}", daemon=True
         )
         self._thread.start()
 
@@ -92,57 +93,59 @@ class ThreadLink(Link):
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def _serve(self, receiver: Receiver, ended: Ended) -> None:
+    def _serve(self, receiver: Receiver, on_end: OnEnd) -> None:
         error: BaseException | None = None
         try:
             self.run(receiver)
-        except (ProtocolError, PeerLostError, OSError) as problem:
+        except (ProtocolError, PeerLostError, OSError) as problem:  # expected: the peer misbehaves or has gone
             error = problem
         except BaseException as problem:
             logger.exception("link failed peer=%s", self.peer)
             error = problem
         try:
+            # Closing first makes all later sends fail, so nothing can be started after the cell has failed what was
+            # in flight.
             self.close()
             self.release()
         finally:
-            ended(self, error)
+            on_end(self, error)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a cell proves itself with, according to the kind of link."""
+    """Proof of a cell's name: a shared secret or a certificate, depending on the kind of link."""
 
     secret: bytes | None = field(default=None, repr=False)
     credentials: Credentials | None = None
 
 
-class Reception(Protocol):
-    """A cell, as those see it who make links for it."""
+class LinkOwner(Protocol):
+    """The cell, as seen by the code that makes links for it."""
 
     @property
     def name(self) -> str:
-        """The cell's own name."""
+        """Name of the cell."""
 
     @property
     def reconnect_grace_s(self) -> float:
-        """How long a link may be without a connection before it ends."""
+        """Time that a link may be without a connection before it ends, in seconds."""
 
     @property
     def admits(self) -> Admits | None:
-        """Who may link, of those who have proved their names; None lets all."""
+        """Check of authenticated peers; None admits all."""
 
     def reserve(self, peer: str) -> None:
-        """Keep a peer's name for the link that is being made.
+        """Reserve a peer's name for the link that is being made.
 
         Raises:
             UnreachableError: the name is in use, or the cell is closed.
         """
 
     def release(self, peer: str) -> None:
-        """Give a reserved name back, as there will be no link."""
+        """Cancel the reservation of a name, as no link was made."""
 
     def admit(self, link: Link) -> None:
-        """Use a link whose peer's name is reserved; the reservation ends in any case.
+        """Start a link whose peer's name is reserved. Ends the reservation even on failure.
 
         Raises:
             UnreachableError: the cell is closed.
@@ -150,48 +153,51 @@ class Reception(Protocol):
 
 
 class Reservation:
-    """A peer's name that is kept from when it is taken to when a link is admitted, or to the end of the block."""
+    """A reserved peer name, as a context manager: released at the end of the block unless a link was admitted.
 
-    def __init__(self, reception: Reception) -> None:
-        self._reception = reception
+    Without it, two handshakes that run at the same time could both make a link to the same peer.
+    """
+
+    def __init__(self, owner: LinkOwner) -> None:
+        self._owner = owner
         self._peer: str | None = None
 
     def take(self, peer: str) -> None:
-        """Reserve the name; see :class:`Reception`."""
-        self._reception.reserve(peer)
+        """Reserve the name; see :meth:`LinkOwner.reserve`."""
+        self._owner.reserve(peer)
         self._peer = peer
 
     def admit(self, link: Link) -> None:
-        """Use the link; see :class:`Reception`."""
+        """Start the link; see :meth:`LinkOwner.admit`."""
         self._peer = None
-        self._reception.admit(link)
+        self._owner.admit(link)
 
     def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._peer is not None:
-            self._reception.release(self._peer)
+            self._owner.release(self._peer)
 
 
 class Listener(Protocol):
-    """Waits for peers and makes links to them."""
+    """Accepts connections and makes links of them."""
 
     @property
     def address(self) -> Address:
-        """Where it really listens."""
+        """Address that peers connect to, with the actual port."""
 
     def close(self) -> None:
-        """Let nobody in any more; returns when nothing of the listener is left."""
+        """Stop accepting connections; return when all threads and sockets of the listener are gone."""
 
 
 class Scheme(Protocol):
-    """A module that makes one kind of link."""
+    """A module that implements one kind of link."""
 
-    def listen(self, address: Address, reception: Reception, identity: Identity) -> Listener:
-        """Begin to accept links at an address."""
+    def listen(self, address: Address, owner: LinkOwner, identity: Identity) -> Listener:
+        """Start to accept links at an address."""
 
     def connect(
-        self, address: Address, reception: Reception, identity: Identity, *, peer: str | None, timeout_s: float
+        self, address: Address, owner: LinkOwner, identity: Identity, *, peer: str | None, timeout_s: float
     ) -> str:
         """Make a link and admit it; return the name of the peer."""

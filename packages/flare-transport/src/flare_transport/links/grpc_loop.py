@@ -1,4 +1,4 @@
-"""The thread that all gRPC links of a process share: one event loop, from the first link on."""
+"""The event loop, on a thread of its own, that all gRPC links of a process share."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ __all__ = ["EventLoop", "event_loop"]
 Result = TypeVar("Result")
 
 GIVE_BACK_AFTER_S = 0.5
-STOPS_WITHIN_S = 5.0  # unless something holds its thread; then the process still ends
+STOPS_WITHIN_S = 5.0  # wait no longer for the loop at exit, so that the process always ends
 
 _lock = threading.Lock()
 _shared: EventLoop | None = None
 
 
 class EventLoop:
-    """An asyncio loop on a thread of its own, which stops when the interpreter begins to end.
+    """An asyncio event loop on a thread of its own, which stops when the interpreter exits.
 
     Attributes:
-        over: whether it has stopped, so that nothing more will happen to the process's links.
+        process: id of the process that has started the thread; a fork has no such thread.
+        asyncio: the loop.
+        over: whether it has stopped, so that no link of the process changes any more.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,7 @@ class EventLoop:
         self._ident = self._thread.ident
         self._giving_back: asyncio.TimerHandle | None = None
         self.over = False
-        atexit.register(self._stop)  # C code must not call an interpreter that is gone
+        atexit.register(self._stop)  # gRPC's C code must not call an interpreter that has been finalized
 
     @property
     def is_current(self) -> bool:
@@ -54,22 +56,22 @@ class EventLoop:
         return threading.get_ident() == self._ident
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the loop's thread, soon or, on that thread, now."""
+        """Call a function on the loop's thread: at once if called on that thread, else soon. Calls keep their order."""
         if self.is_current:
             function(*args)
         else:
             self.asyncio.call_soon_threadsafe(function, *args)
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Run a coroutine and wait for it, on another thread than the loop's.
+        """Run a coroutine and wait for its result; must not be called on the loop's thread.
 
         Raises:
-            UnreachableError: the process is ending.
+            UnreachableError: the process is exiting.
         """
-        assert not self.is_current, "the thread of the gRPC links must not wait for itself"
+        assert not self.is_current, "the event loop must not wait for itself"
         if self.over:
             coroutine.close()
-            raise UnreachableError("this process is ending, and has no links any more")
+            raise UnreachableError("this process is exiting and has no links any more")
         future = asyncio.run_coroutine_threadsafe(coroutine, self.asyncio)
         try:
             return future.result()
@@ -78,7 +80,7 @@ class EventLoop:
             raise
 
     def _stop(self) -> None:
-        if self.process != os.getpid():  # a fork of it, which has no such thread
+        if self.process != os.getpid():  # a fork, where this thread does not exist
             return
         self.over = True
         self.asyncio.call_soon_threadsafe(self.asyncio.stop)
@@ -99,7 +101,7 @@ class EventLoop:
 
 
 def event_loop() -> EventLoop:
-    """Return the process's loop."""
+    """Return the event loop of this process, starting it if necessary."""
     global _shared
     with _lock:
         if _shared is None or _shared.process != os.getpid():  # a thread does not survive a fork

@@ -1,4 +1,4 @@
-"""A link over gRPC, of two lanes, so that small frames do not wait for large ones."""
+"""A link over gRPC with two lanes, so that small frames do not wait behind large ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frame_reader import FrameReader, Receiver
 from flare_transport.frames import Buffer, Frame
-from flare_transport.links.base import Ended, Link
+from flare_transport.links.base import Link, OnEnd
 from flare_transport.links.grpc_lane import LANES, Lane, Reconnect
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import ACKNOWLEDGEMENT, COUNT, END, FRAMES, MAX_CHUNK_BYTES
@@ -23,65 +23,64 @@ __all__ = ["CLOSE_GRACE_S", "GrpcLink"]
 logger = logging.getLogger(__name__)
 
 CLOSE_GRACE_S = 1.0
-SMALL_CHUNK_BYTES = 1 << 18  # while small frames are sent as well, which a large chunk would hold up
-PROMPT_RECENTLY_S = 0.1
+SMALL_CHUNK_BYTES = 1 << 18  # chunk size while prompt frames are sent too, which a large chunk would delay
+PROMPT_RECENTLY_S = 0.1  # time for which chunks stay small after a prompt frame
 
 
 class GrpcLink(Link):
-    """A link whose connections may change.
+    """A link that survives the loss of its connections.
 
     Args:
         peer: name of the cell at the other end.
-        loop: that of the connections.
+        loop: the event loop of the connections.
         reconnect, grace_s: as for :class:`Lane`.
+    Attributes:
+        on_release: called on the loop's thread when both lanes have ended.
     """
-
-    sends_at_once = True
 
     def __init__(self, peer: str, loop: EventLoop, *, reconnect: Reconnect | None, grace_s: float) -> None:
         super().__init__(peer)
         self.lanes = {name: Lane(name, loop, reconnect, grace_s, self._piece_bytes) for name in LANES}
-        self.released: Callable[[], None] = lambda: None
+        self.on_release: Callable[[], None] = lambda: None
         self._loop = loop
-        self._outboxes = [self.lanes[name].outbox for name in LANES]  # by whether a frame is bulk
+        self._outboxes = [self.lanes[name].outbox for name in LANES]  # indexed by Frame.bulk
         self._last_prompt = 0.0
         self._error: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
-        self._teller: threading.Thread | None = None
+        self._end_thread: threading.Thread | None = None
         self._gone = threading.Event()
 
     @property
     def interrupted(self) -> bool:
-        """Whether the link is without a connection at the moment."""
+        """Whether a lane has lost its connection and waits for another."""
         return any(lane.interrupted for lane in self.lanes.values())
 
-    def start(self, receiver: Receiver, ended: Ended) -> None:
-        self._loop.call(self._begin, receiver, ended)
+    def start(self, receiver: Receiver, on_end: OnEnd) -> None:
+        self._loop.call(self._begin, receiver, on_end)
 
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
-        if not frame.bulk:
+    def send(self, frame: Frame) -> None:
+        if not frame.bulk:  # chunks of the bulk lane become smaller for a while; see _piece_bytes
             self._last_prompt = time.monotonic()
         try:
-            self.bytes_sent += self._outboxes[frame.bulk].put(frame.buffers, wait=wait)
+            self.bytes_sent += self._outboxes[frame.bulk].put(frame.buffers)
         except PeerLostError as error:
-            self.close()  # it may end just now, as the peer takes nothing
             raise PeerLostError(f"the link to {self.peer} has ended") from error
-        except BaseException:  # such as a KeyboardInterrupt: the peer can make no sense of what follows half a frame
+        except BaseException:  # KeyboardInterrupt, for example: the peer could not parse what follows half a frame
             self.close()
             raise
 
     def close(self) -> None:
-        """End the link once the outboxes are sent; a peer that does not take them gets no more than a moment."""
+        """End the link once the outboxes are sent, or after :data:`CLOSE_GRACE_S` if the peer does not read them."""
         for outbox in self._outboxes:
             outbox.end()
         self._loop.call(self._close)
 
     def join(self) -> None:
-        if not self._loop.over and not self._loop.is_current and self._teller is not threading.current_thread():
+        if not self._loop.over and not self._loop.is_current and self._end_thread is not threading.current_thread():
             self._gone.wait()
 
     async def abandon(self) -> None:
-        """End the link at once, and return when it has."""
+        """End the link without sending what is queued, and wait for its end."""
         for outbox in self._outboxes:
             outbox.drop()
         self._close()
@@ -89,24 +88,27 @@ class GrpcLink(Link):
         await asyncio.to_thread(self._gone.wait)
 
     async def decline(self) -> None:
-        """End a link that was made and cannot be used."""
-        self._begin(_Nobody(), lambda link, error: None)
+        """End a link that was made but not admitted."""
+        self._begin(_DiscardingReceiver(), lambda link, error: None)
         self.close()
         await asyncio.to_thread(self._gone.wait)
 
-    def _begin(self, receiver: Receiver, ended: Ended) -> None:
-        self._task = self._loop.asyncio.create_task(self._run(receiver, ended))
+    def _begin(self, receiver: Receiver, on_end: OnEnd) -> None:
+        self._task = self._loop.asyncio.create_task(self._run(receiver, on_end))
 
-    async def _run(self, receiver: Receiver, ended: Ended) -> None:
+    async def _run(self, receiver: Receiver, on_end: OnEnd) -> None:
+        # Both lanes must have ended before on_end is called: it promises that no frame follows.
         await asyncio.gather(*(self._run_lane(lane, receiver) for lane in self.lanes.values()))
-        self.released()
-        # What is told of the end may wait for others, so not on the loop's thread.
-        self._teller = threading.Thread(target=self._tell, args=(ended,), name=f"flare-link-{self.peer}", daemon=True)
-        self._teller.start()
+        self.on_release()
+        # Callbacks for a lost link may block, so they must not run on the loop's thread.
+        self._end_thread = threading.Thread(
+            target=self._report_end, args=(on_end,), name=f"flare-link-{self.peer}", daemon=True
+        )
+        self._end_thread.start()
 
-    def _tell(self, ended: Ended) -> None:
+    def _report_end(self, on_end: OnEnd) -> None:
         try:
-            ended(self, self._error)
+            on_end(self, self._error)
         finally:
             self._gone.set()
             self._loop.call(self._loop.give_back_memory)
@@ -114,16 +116,16 @@ class GrpcLink(Link):
     async def _run_lane(self, lane: Lane, receiver: Receiver) -> None:
         reader = FrameReader(receiver)
         try:
-            await lane.run(partial(self._take, lane, reader), receiver)
+            await lane.run(partial(self._on_chunk, lane, reader), receiver)
         except (ProtocolError, PeerLostError) as problem:
             self._error = self._error or type(problem)(f"{self.peer}: {problem}")
         except BaseException as problem:
             logger.exception("link failed peer=%s", self.peer)
             self._error = self._error or problem
-        self.close()  # the other lane too
+        self.close()  # a link without one of its lanes is of no use
 
-    def _take(self, lane: Lane, reader: FrameReader, chunk: bytes) -> bool:
-        """Take a chunk; true if it says that the lane has ended."""
+    def _on_chunk(self, lane: Lane, reader: FrameReader, chunk: bytes) -> bool:
+        """Process a chunk; return whether it ends the lane."""
         mark = chunk[0] if chunk else -1
         if mark == FRAMES:
             lane.outbox.note_received(len(chunk))
@@ -136,7 +138,7 @@ class GrpcLink(Link):
             reader.end()
             return True
         else:
-            raise ProtocolError(f"it sent a chunk of {len(chunk)} bytes that is of no known kind ({mark})")
+            raise ProtocolError(f"it sent a chunk of {len(chunk)} bytes of unknown kind {mark}")
         return False
 
     def _close(self) -> None:
@@ -153,13 +155,13 @@ class GrpcLink(Link):
         return SMALL_CHUNK_BYTES if time.monotonic() - self._last_prompt < PROMPT_RECENTLY_S else MAX_CHUNK_BYTES
 
 
-class _Nobody:
-    """Takes no frames."""
+class _DiscardingReceiver:
+    """A receiver that discards all frames."""
 
     congested = False
 
     def wait_until_clear(self) -> None:
-        """It always is."""
+        """Return at once."""
 
     def destination(self, header: list[Any], size: int) -> memoryview | None:
         return None

@@ -1,8 +1,7 @@
 """Links between two cells of one process.
 
-A body is copied once, because the sender may change its arrays and the receiver may change what it got: into the place
-that the receiver has for it, or into memory of its own. Raw ``bytes``, which nobody can change, are handed over as they
-are.
+Bodies are copied once, because the sender may change its arrays and the receiver may change what it got: into the
+buffer that the receiver has provided, or else into new memory. Raw ``bytes`` are immutable and handed over uncopied.
 """
 
 from __future__ import annotations
@@ -14,69 +13,72 @@ from flare_transport.address import Address, speaks_for
 from flare_transport.errors import AddressError, AuthenticationError, PeerLostError, UnreachableError
 from flare_transport.frame_reader import Receiver
 from flare_transport.frames import PREFIX, Buffer, Frame, unpack_header
-from flare_transport.links.base import Ended, Identity, Reception, Reservation, ThreadLink
+from flare_transport.links.base import Identity, LinkOwner, OnEnd, Reservation, ThreadLink
 
 __all__ = ["InprocLink", "InprocListener", "connect", "listen"]
 
 _MAX_BYTES = 1 << 24
 _MAX_FRAMES = 1 << 12
-_LENGTHS = 5  # field of a header
+_LENGTHS = 5  # index of the field in a header
 
-_Frame: TypeAlias = tuple[list[Any], Buffer, int]  # header, body, size of both
+_Frame: TypeAlias = tuple[list[Any], Buffer, int]  # header, body, size of both in bytes
 
 _listeners: dict[str, InprocListener] = {}
 _listeners_lock = threading.Lock()
 
 
-def listen(address: Address, reception: Reception, identity: Identity) -> InprocListener:
+def listen(address: Address, owner: LinkOwner, identity: Identity) -> InprocListener:
     """Listen at a name, which must be free in this process."""
-    return InprocListener(address, reception)
+    return InprocListener(address, owner)
 
 
-def connect(address: Address, reception: Reception, identity: Identity, *, peer: str | None, timeout_s: float) -> str:
+def connect(address: Address, owner: LinkOwner, identity: Identity, *, peer: str | None, timeout_s: float) -> str:
     """Make a link to the cell that listens at a name.
 
     Raises:
-        UnreachableError: nobody listens there, or one of both does not take the link.
-        AuthenticationError: another than ``peer`` listens there.
+        UnreachableError: no cell listens there, or one of the two cells refuses the link.
+        AuthenticationError: a cell other than ``peer`` listens there.
     """
     with _listeners_lock:
         listener = _listeners.get(address.target)
     if listener is None:
-        raise UnreachableError(f"{reception.name} got no link to {address}: nobody listens there in this process")
-    found = listener.reception.name
+        raise UnreachableError(f"{owner.name} cannot connect to {address}: no cell of this process listens there")
+    found = listener.owner.name
     if peer is not None and not speaks_for(peer, found):
-        raise AuthenticationError(f"{reception.name} got no link to {address}: {found} listens there, expected {peer}")
-    here, there = InprocLink.pair(reception.name, found)
+        raise AuthenticationError(f"{owner.name} cannot connect to {address}: {found} listens there, expected {peer}")
+    here, there = InprocLink.pair(owner.name, found)
     try:
-        with Reservation(reception) as ours, Reservation(listener.reception) as theirs:
+        with Reservation(owner) as ours, Reservation(listener.owner) as theirs:
             ours.take(found)
-            theirs.take(reception.name)
+            theirs.take(owner.name)
+            # The listener's end first: the connector may send as soon as its own end is admitted.
             theirs.admit(there)
             ours.admit(here)
     except UnreachableError as error:
         here.close()
-        raise UnreachableError(f"{reception.name} got no link to {address}: {error}") from error
+        raise UnreachableError(f"{owner.name} cannot connect to {address}: {error}") from error
     return found
 
 
 class InprocListener:
-    """A name in this process at which a cell can be found.
+    """A name in this process that a cell can be reached at.
 
     Raises:
         AddressError: another cell has it.
     """
 
-    def __init__(self, address: Address, reception: Reception) -> None:
+    def __init__(self, address: Address, owner: LinkOwner) -> None:
         self.address = address
-        self.reception = reception
+        self.owner = owner
         with _listeners_lock:
             if address.target in _listeners:
-                raise AddressError(f"cannot listen at {address}: a cell of this process does; choose another name")
+                raise AddressError(
+                    f"cannot listen at {address}: another cell of this process does; choose another name"
+                )
             _listeners[address.target] = self
 
     def close(self) -> None:
-        """Give the name back."""
+        """Free the name."""
         with _listeners_lock:
             if _listeners.get(self.address.target) is self:
                 del _listeners[self.address.target]
@@ -85,7 +87,7 @@ class InprocListener:
 class InprocLink(ThreadLink):
     """One end of a link; made by :meth:`pair`."""
 
-    def __init__(self, peer: str, *, outgoing: _Lane, incoming: _Lane) -> None:
+    def __init__(self, peer: str, *, outgoing: _FrameQueue, incoming: _FrameQueue) -> None:
         super().__init__(peer)
         self._outgoing = outgoing
         self._incoming = incoming
@@ -93,12 +95,12 @@ class InprocLink(ThreadLink):
     @classmethod
     def pair(cls, name: str, other: str) -> tuple[InprocLink, InprocLink]:
         """Make a link between two cells; return the end for the cell ``name``, then the end for ``other``."""
-        to_other, to_name = _Lane(other), _Lane(name)
+        to_other, to_name = _FrameQueue(other), _FrameQueue(name)
         return cls(other, outgoing=to_other, incoming=to_name), cls(name, outgoing=to_name, incoming=to_other)
 
-    def start(self, receiver: Receiver, ended: Ended) -> None:
+    def start(self, receiver: Receiver, on_end: OnEnd) -> None:
         self._incoming.receiver = receiver
-        super().start(receiver, ended)
+        super().start(receiver, on_end)
 
     def run(self, receiver: Receiver) -> None:
         while (frames := self._incoming.take()) is not None:
@@ -108,7 +110,7 @@ class InprocLink(ThreadLink):
             if receiver.congested:
                 receiver.wait_until_clear()
 
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
+    def send(self, frame: Frame) -> None:
         self.bytes_sent += self._outgoing.put(frame.buffers)
 
     def close(self) -> None:
@@ -119,26 +121,26 @@ class InprocLink(ThreadLink):
         self._incoming.wait_for_sender()
 
 
-class _Lane:
-    """Frames on their way to one cell, in order, at most so many that a fast sender waits for a slow receiver."""
+class _FrameQueue:
+    """A bounded, ordered queue of frames for one cell; a fast sender waits for a slow receiver."""
 
     def __init__(self, to: str) -> None:
         self._to = to
         self.receiver: Receiver | None = None
-        self._sending = threading.Lock()
-        self._changed = threading.Condition()
+        self._sending = threading.Lock()  # held from the copy of a body to its place in the queue, to keep the order
+        self._changed = threading.Condition()  # of its own, so that the receiver can take frames during a long copy
         self._frames: list[_Frame] = []
         self._bytes = 0
         self._ended = False
 
     def put(self, buffers: list[Buffer]) -> int:
-        """Add a frame; return its size."""
+        """Add a frame; return its size in bytes."""
         header = unpack_header(memoryview(buffers[0])[PREFIX.size :])
         size = sum(map(len, buffers))
         with self._sending:
             if self._ended:
                 raise PeerLostError(f"the link to {self._to} has ended")
-            body = self._own(header, buffers[1:], size - len(buffers[0]))
+            body = self._copy(header, buffers[1:], size - len(buffers[0]))
             with self._changed:
                 while (self._bytes >= _MAX_BYTES or len(self._frames) >= _MAX_FRAMES) and not self._ended:
                     self._changed.wait()
@@ -150,7 +152,7 @@ class _Lane:
         return size
 
     def take(self) -> list[_Frame] | None:
-        """Wait for frames and return them; none at the end."""
+        """Wait for frames and return all of them; None at the end."""
         with self._changed:
             while not self._frames:
                 if self._ended:
@@ -161,18 +163,18 @@ class _Lane:
         return frames
 
     def end(self) -> None:
-        """Take no more frames."""
+        """Refuse further frames."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def wait_for_sender(self) -> None:
-        """After the end, wait until no thread writes to memory of the receiver any more."""
+        """Wait, after the end, for a thread that may still be writing to the receiver's memory."""
         with self._sending:
             pass
 
-    def _own(self, header: list[Any], body: list[Buffer], size: int) -> Buffer:
-        """Return a body that the receiver may keep."""
+    def _copy(self, header: list[Any], body: list[Buffer], size: int) -> Buffer:
+        """Return a body that the receiver may keep and change."""
         target = self.receiver.destination(header, size) if self.receiver is not None and size else None
         if target is None:
             constant = len(body) == 1 and header[_LENGTHS] is None and _is_constant(body[0])

@@ -1,14 +1,14 @@
-"""What one lane of a link has to send: chunks, kept until the peer has them, over one connection after another.
+"""Outgoing data of one lane of a link: chunks, kept until the peer acknowledges them, across reconnections.
 
 A chunk is one message of a connection:
 
     offset  size
-    0       1     0 a part of the lane's frames, 1 an acknowledgement, 2 the end of the lane
-    1       …     bytes of frames, cut at any place; of an acknowledgement, how many chunks this end has taken from the
-                  other so far, 8 bytes, unsigned, little-endian
+    0       1     0 part of the lane's frames, 1 acknowledgement, 2 end of the lane
+    1       …     bytes of frames, split at any offset; in an acknowledgement, how many chunks this end has received
+                  from the other so far, 8 bytes, unsigned, little-endian
 
 Chunks other than acknowledgements are counted. After a connection has broken, each end tells the other how many it has
-taken, and the rest is sent again over the next one.
+received, and the rest is sent again over the next connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from flare_transport.errors import PeerLostError, ProtocolError
-from flare_transport.frames import PROMPT_BYTES, Buffer
+from flare_transport.frames import Buffer
 from flare_transport.workers import blocking
 
 __all__ = ["ACKNOWLEDGEMENT", "COUNT", "END", "FRAMES", "MAX_CHUNK_BYTES", "Outbox"]
@@ -28,10 +28,9 @@ MAX_CHUNK_BYTES = 1 << 21
 FRAMES, ACKNOWLEDGEMENT, END = range(3)
 COUNT = struct.Struct("<BQ")
 
-QUEUE_BYTES = 1 << 22  # that wait for the connection; a sender waits while there are as many
-MOST_BYTES = 1 << 26  # that wait for it, with those of senders that must not wait; then the link ends
-PATIENCE_S = 0.1  # for which a sender waits before it lets others run in its place
-WINDOW_BYTES = 1 << 24  # that the peer has not acknowledged; no more is sent until it has
+QUEUE_BYTES = 1 << 22  # backpressure: senders wait while as many bytes wait for the connection
+WINDOW_BYTES = 1 << 24  # flow control: no more is sent while as many bytes are unacknowledged
+PATIENCE_S = 0.1  # time that a sender waits before its place in the handler pool is given to another thread
 ACKNOWLEDGE_BYTES = 1 << 22
 ACKNOWLEDGE_CHUNKS = 64
 _MARK = bytes((FRAMES,))
@@ -39,23 +38,22 @@ _END = bytes((END,))
 
 
 class Outbox:
-    """Chunks on their way to the peer. Any thread adds frames; the loop of the connections takes chunks out.
+    """Queue of outgoing chunks. Any thread adds frames; the event loop of the connections takes chunks out.
 
     Args:
-        wake: called when there is something to take again after there was nothing, with the number of restarts then;
-            on any thread, which holds no lock that who takes chunks could wait for. Whoever is called takes chunks
-            until there is none, or the number is another.
-        piece_bytes: how large the pieces of a large frame may be at the moment.
+        wake: called when there is something to take again after :meth:`take` found nothing; on any thread, which holds
+            none of the outbox's locks.
+        piece_bytes: returns the current maximum size of a piece of a large frame.
     Attributes:
-        received: how many chunks of the peer's were taken; see :meth:`note_received`.
-        restarts: how many connections have begun to take chunks.
-        is_dense: whether frames come so quickly that the last chunk has gathered some.
+        received: number of chunks received from the peer; see :meth:`note_received`.
     """
 
-    def __init__(self, wake: Callable[[int], None], piece_bytes: Callable[[], int]) -> None:
+    def __init__(self, wake: Callable[[], None], piece_bytes: Callable[[], int]) -> None:
         self._wake = wake
         self._piece_bytes = piece_bytes
-        self._sending = threading.Lock()  # one frame at a time
+        # Two locks: a sender holds the first for a whole frame, also while it waits for room, so that frames do not
+        # mix; the second guards the fields and is held briefly, as the event loop needs it.
+        self._sending = threading.Lock()
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._pieces: deque[bytes] = deque()
@@ -63,47 +61,32 @@ class Outbox:
         self._kept: deque[bytes] = deque()  # chunks that were sent and not acknowledged
         self._kept_bytes = 0
         self._acknowledged = 0
-        self._repeat = 0  # how many of them are to be sent again
-        self._idle = False  # whether the last look found nothing to send, and nobody has been woken since
+        self._unsent = 0  # how many of the kept chunks, from the end, must be sent again over this connection
+        self._idle = False  # whether the last take found nothing, and wake was not called since
         self._ended = self._end_sent = False
         self.received = 0
-        self.restarts = 0
-        self.is_dense = False
         self._unconfirmed_chunks = self._unconfirmed_bytes = 0
 
-    def put(self, buffers: list[Buffer], *, wait: bool = True) -> int:
-        """Add the buffers of a frame; return their size. Waits while there is much to send, unless told not to.
+    def put(self, buffers: list[Buffer]) -> int:
+        """Add the buffers of a frame and return their size. Blocks while the queue is full.
 
         Raises:
-            PeerLostError: the outbox has ended, or ends now, as the peer takes nothing of very much.
+            PeerLostError: the outbox has ended.
         """
-        size = sum(map(len, buffers))
-        if wait and self._pieces_bytes >= QUEUE_BYTES:
-            self._await_room()  # before the turn is taken: who must not wait, waits for the turn
         if not self._sending.acquire(timeout=PATIENCE_S):
             with blocking():
                 self._sending.acquire()
         try:
-            if size <= PROMPT_BYTES or size <= self._piece_bytes():
-                self._add(b"".join((_MARK, *buffers)))
-            else:
-                for parts in self._cut(buffers):
-                    if wait and self._pieces_bytes >= QUEUE_BYTES:
-                        self._await_room()
-                    self._add(b"".join((_MARK, *parts)))
+            for parts in self._split(buffers):
+                self._wait_for_room()
+                self._add(b"".join((_MARK, *parts)))
         finally:
             self._sending.release()
-        return size
+        return sum(map(len, buffers))
 
-    def take(self, restarts: int) -> bytes | None:
-        """Take the next chunk out, to be sent over the connection that there is; none if there is none.
-
-        Args:
-            restarts: how many there had been when that connection began; once it is another, this one gets nothing.
-        """
+    def take(self) -> bytes | None:
+        """Remove and return the next chunk to send over the current connection; None if there is none."""
         with self._lock:
-            if restarts != self.restarts:
-                return None
             chunk = self._next()
             self._idle = chunk is None
             return chunk
@@ -111,101 +94,102 @@ class Outbox:
     @property
     def end_sent(self) -> bool:
         """Whether the end was sent, so that nothing will follow."""
-        return self._end_sent and not self._repeat
+        return self._end_sent and not self._unsent
 
     def note_received(self, size: int) -> None:
-        """Count a chunk of the peer's, and acknowledge when it is time to; on one thread."""
+        """Count a chunk received from the peer, and acknowledge when it is time to. Called by one thread."""
         with self._lock:
             self.received += 1
             self._unconfirmed_chunks += 1
             self._unconfirmed_bytes += size
-            owes = self._owes_acknowledgement()
-        if owes:
-            self._rouse()
+            is_due = self._acknowledgement_is_due()
+        if is_due:
+            self._wake_if_idle()
 
     def acknowledge(self, count: int) -> None:
-        """Let go of the first ``count`` chunks: the peer has them.
+        """Drop the first ``count`` chunks, which the peer has received.
 
         Raises:
-            ProtocolError: so many were not sent.
+            ProtocolError: fewer were sent.
         """
         with self._lock:
             if count > self._acknowledged + len(self._kept):
-                raise ProtocolError(f"it has taken {count} chunks, more than were sent")
+                raise ProtocolError(f"it acknowledged {count} chunks, more than were sent")
             while self._acknowledged < count:
                 self._acknowledged += 1
                 self._kept_bytes -= len(self._kept.popleft())
-            self._repeat = min(self._repeat, len(self._kept))
-        self._rouse()
+            self._unsent = min(self._unsent, len(self._kept))
+        self._wake_if_idle()  # the window may be open again
 
     def restart(self, peer_received: int) -> None:
-        """Send again what the peer, which has taken so many chunks, has not got, over a new connection.
+        """Prepare for a new connection: chunks that the peer has not received are sent again, in order.
 
+        Args:
+            peer_received: number of chunks that the peer has received so far.
         Raises:
-            ProtocolError: the peer's count makes no sense.
+            ProtocolError: the number contradicts an earlier acknowledgement, or was never sent.
         """
         if peer_received < self._acknowledged:
-            raise ProtocolError(f"it has taken {peer_received} chunks, and had acknowledged {self._acknowledged}")
+            raise ProtocolError(f"it has received {peer_received} chunks, but acknowledged {self._acknowledged}")
         self.acknowledge(peer_received)
         with self._lock:
-            self._repeat = len(self._kept)
-            self.restarts += 1
-            self._idle = False  # it looks without being woken
+            self._unsent = len(self._kept)
+            self._idle = False  # the writer of the new connection begins with take(), so need not be woken
 
     def end(self) -> None:
-        """Take no more frames; what is here is still sent."""
+        """Refuse further frames; those in the queue are still sent, followed by the end of the lane."""
         with self._lock:
             self._ended = True
             self._room.notify_all()
-        self._rouse()
+        self._wake_if_idle()
 
     def drop(self) -> None:
-        """Take no more frames, and send none."""
+        """Refuse further frames and discard those in the queue: the link is lost."""
         with self._lock:
             self._ended = True
             self._pieces.clear()
             self._kept.clear()
-            self._repeat = 0
-            self._room.notify_all()
+            self._unsent = 0
+            self._room.notify_all()  # senders that wait for room fail now
 
     def _next(self) -> bytes | None:
-        if self._owes_acknowledgement():
+        # Acknowledgements first: they are outside the window, or two ends with full windows would wait for each other.
+        if self._acknowledgement_is_due():
             self._unconfirmed_chunks = self._unconfirmed_bytes = 0
             return COUNT.pack(ACKNOWLEDGEMENT, self.received)
-        if self._repeat:
-            self._repeat -= 1
-            return self._kept[-1 - self._repeat]
+        if self._unsent:
+            self._unsent -= 1
+            return self._kept[-1 - self._unsent]
         if self._pieces:
-            return self._keep(self._taken()) if self._kept_bytes < WINDOW_BYTES else None
+            return self._keep(self._next_frames()) if self._kept_bytes < WINDOW_BYTES else None
         if self._ended and not self._end_sent:
             self._end_sent = True
             return self._keep(_END)
         return None
 
-    def _taken(self) -> bytes:
-        """Take out what goes into one chunk: a piece, or some small ones."""
+    def _next_frames(self) -> bytes:
+        """Remove the content of one chunk from the queue: a piece, or several small ones."""
         taken = [self._pieces.popleft()]
         size = len(taken[0])
         while self._pieces and size + len(self._pieces[0]) <= MAX_CHUNK_BYTES // 4:
             size += len(self._pieces[0]) - 1
-            taken.append(self._pieces.popleft()[1:])
+            taken.append(self._pieces.popleft()[1:])  # without its mark
         was_full = self._pieces_bytes >= QUEUE_BYTES
         self._pieces_bytes -= size + len(taken) - 1
         if was_full:
             self._room.notify_all()
-        self.is_dense = len(taken) > 1
-        return b"".join(taken) if self.is_dense else taken[0]
+        return b"".join(taken)
 
     def _keep(self, chunk: bytes) -> bytes:
         self._kept.append(chunk)
         self._kept_bytes += len(chunk)
         return chunk
 
-    def _owes_acknowledgement(self) -> bool:
+    def _acknowledgement_is_due(self) -> bool:
         return self._unconfirmed_bytes >= ACKNOWLEDGE_BYTES or self._unconfirmed_chunks >= ACKNOWLEDGE_CHUNKS
 
-    def _await_room(self) -> None:
-        """Wait until there is less to send. A peer may never take it, so others get the thread's place in its pool."""
+    def _wait_for_room(self) -> None:
+        """Wait until the queue is not full. As the peer may never read, the pool replaces a thread that waits long."""
 
         def has_room() -> bool:
             return self._pieces_bytes < QUEUE_BYTES or self._ended
@@ -220,26 +204,18 @@ class Outbox:
         with self._lock:
             if self._ended:
                 raise PeerLostError("the link has ended")
-            if self._pieces_bytes > MOST_BYTES:  # of those who must not wait
-                self._ended = True
-                self._pieces.clear()
-                self._room.notify_all()
-                raise PeerLostError(f"the peer takes nothing, and {self._pieces_bytes} bytes wait to be sent to it")
             self._pieces.append(piece)
             self._pieces_bytes += len(piece)
-            was_idle, self._idle = self._idle, False
-            restarts = self.restarts
-        if was_idle:
-            self._wake(restarts)
+        self._wake_if_idle()
 
-    def _rouse(self) -> None:
+    def _wake_if_idle(self) -> None:
         with self._lock:
             was_idle, self._idle = self._idle, False
-            restarts = self.restarts
         if was_idle:
-            self._wake(restarts)
+            self._wake()
 
-    def _cut(self, buffers: list[Buffer]) -> Iterator[list[memoryview]]:
+    def _split(self, buffers: list[Buffer]) -> Iterator[list[memoryview]]:
+        """Yield the parts of a frame's buffers that make up one piece each."""
         parts: list[memoryview] = []
         room = self._piece_bytes()
         for buffer in buffers:

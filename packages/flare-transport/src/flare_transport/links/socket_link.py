@@ -1,4 +1,4 @@
-"""Links over connected sockets: pairs that a process shares with its child, and unix sockets with a path."""
+"""Links over connected sockets: socket pairs that a process shares with its child, and unix sockets with a path."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from flare_transport.links.base import ThreadLink
 
 __all__ = ["SocketLink"]
 
-_JOIN_BELOW = 1 << 16  # small frames: one copy and one system call beat a vector of buffers
-_MAX_VECTOR = 512
+_MAX_VECTOR = 512  # buffers per system call; the limit of Linux (IOV_MAX) is 1024
 _SOCKET_BUFFER = 1 << 20
 
 
 class SocketLink(ThreadLink):
     """A link over a connected stream socket, which it owns from now on.
+
+    Prompt and bulk frames share the socket, in the order in which they were sent.
 
     Args:
         peer: the name of the cell at the other end.
@@ -32,35 +33,32 @@ class SocketLink(ThreadLink):
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         self._socket = connection
-        self._lock = threading.Lock()  # one frame at a time
+        self._lock = threading.Lock()  # held for a whole frame, so that frames of several threads do not mix
 
     def run(self, receiver: Receiver) -> None:
         reader = FrameReader(receiver)
-        while count := self._socket.recv_into(reader.room):
+        while count := self._socket.recv_into(reader.free_space):
             self.bytes_received += count
-            reader.took(count)
+            reader.advance(count)
             if receiver.congested:
+                # While this thread does not read, the socket's buffers fill and the peer's send blocks.
                 receiver.wait_until_clear()
         reader.end()
 
-    def send(self, frame: Frame, *, wait: bool = True) -> None:
-        buffers = frame.buffers
-        size = sum(map(len, buffers))
+    def send(self, frame: Frame) -> None:
         try:
             with self._lock:
-                if size < _JOIN_BELOW:
-                    self._socket.sendall(b"".join(buffers))
-                else:
-                    self._send_vector([memoryview(each) for each in buffers if len(each)])
-                self.bytes_sent += size
+                self._send_all([memoryview(each) for each in frame.buffers if len(each)])
+                self.bytes_sent += sum(map(len, frame.buffers))
         except OSError as error:
-            self.close()  # the peer may have got a part of the frame, and can make no sense of what would follow
+            self.close()  # part of the frame may have been sent, so the peer could not parse what follows
             raise PeerLostError(f"the link to {self.peer} has ended ({error.strerror or error})") from error
-        except BaseException:  # such as a KeyboardInterrupt
+        except BaseException:  # KeyboardInterrupt, for example; close for the same reason
             self.close()
             raise
 
-    def _send_vector(self, views: list[memoryview]) -> None:
+    def _send_all(self, views: list[memoryview]) -> None:
+        """Send buffers without joining them; a system call may stop in the middle of any."""
         while views:
             sent = self._socket.sendmsg(views[:_MAX_VECTOR])
             done = 0
@@ -72,13 +70,13 @@ class SocketLink(ThreadLink):
                 views[0] = views[0][sent:]
 
     def close(self) -> None:
-        # Wakes the threads that read and send. The descriptor stays until they are gone: its number could else become
-        # that of another file, which they would then write to.
+        # Shutting down wakes the threads that read and send. The descriptor stays open until they have returned: its
+        # number could otherwise be reused for another file, which they would then write to.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         if self._thread is None:
             self.release()
 
     def release(self) -> None:
-        with self._lock:
+        with self._lock:  # a thread that is sending still uses the descriptor
             self._socket.close()

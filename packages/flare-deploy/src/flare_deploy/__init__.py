@@ -1,0 +1,20 @@
+"""Run jobs in a federation of processes: on this machine, or across sites. Each name is loaded when first asked for."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flare_deploy.admin import Admin, AdminError
+    from flare_deploy.poc import PocEnv
+    from flare_deploy.prod import ProdEnv
+
+__all__ = ["Admin", "AdminError", "PocEnv", "ProdEnv"]
+
+_MODULES = {"Admin": "admin", "AdminError": "admin", "PocEnv": "poc", "ProdEnv": "prod"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'flare_deploy' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"flare_deploy.{_MODULES[name]}"), name)

@@ -1,0 +1,59 @@
+"""Where commands find a project and an administrator's kit when they are not told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from flare_deploy.admin import Admin
+from flare_runtime.terminal import printable
+
+__all__ = ["PROJECT", "KitOption", "connect", "find_kit"]
+
+PROJECT = Path("flare-project")
+
+KitOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--kit",
+        help="An administrator's kit; else $FLARE_KIT, ./flare-project/admin or the kept POC.",
+        show_default=False,
+    ),
+]
+
+
+def find_kit(kit: Path | None) -> Path | None:
+    """The administrator's kit to use; None if there is none."""
+    if kit is not None:
+        return kit
+    if os.environ.get("FLARE_KIT"):
+        return Path(os.environ["FLARE_KIT"])
+    if (PROJECT / "admin" / "startup").is_dir():
+        return PROJECT / "admin"
+    return None
+
+
+def connect(kit: Path | None) -> Admin:
+    """Connect to the server as an administrator.
+
+    Raises:
+        typer.BadParameter: there is no kit.
+        FlareError: it cannot be used, or the server is not there.
+    """
+    from flare_deploy.admin import Admin
+    from flare_deploy.poc import Poc, default_poc
+
+    found = find_kit(kit)
+    if found is None and (default_poc() / "project" / "admin" / "startup").is_dir():
+        found = Poc(default_poc()).admin
+    if found is None:
+        raise typer.BadParameter(
+            "no administrator's kit was found; give --kit, set FLARE_KIT, or go to the folder where 'flare up' was run"
+        )
+    connection = Admin.connect(found)
+    connection.tell = lambda text: typer.echo(printable(text), err=True)
+    return connection

@@ -1,0 +1,145 @@
+"""``flare recipe``: what recipes there are."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import re
+import textwrap
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flare_deploy.cli.output import Form, FormOption, show, table
+
+__all__ = ["app", "installed_recipes"]
+
+app = typer.Typer(help="The recipes that are installed here.", no_args_is_help=True)
+
+EXAMPLE = "\nExample:\n"
+
+PACKAGES = ("flare_recipes_", "flare_xgb", "flare_stats", "flare_psi", "flare_flower", "flare_edge")
+
+
+@app.command("list")
+def list_recipes(form: FormOption = Form.TEXT) -> None:
+    """List the recipes that are installed here."""
+    found = [{"name": name, "package": package} for package, name in installed_recipes()]
+    rows = [[each["name"], each["package"], f"flare recipe show {each['package']}.{each['name']}"] for each in found]
+    show(
+        form,
+        found,
+        table(["recipe", "package", "more"], rows, empty="no recipe is installed; pip install flare-recipes-np"),
+    )
+
+
+@app.command("show")
+def show_recipe(
+    name: Annotated[str, typer.Argument(help="Such as flare_recipes_np.FedAvgRecipe.")], form: FormOption = Form.TEXT
+) -> None:
+    """Show a recipe's arguments."""
+    package, _, class_name = name.rpartition(".")
+    found = [(each, cls) for each, cls in installed_recipes() if cls == class_name and package in ("", each)]
+    if not found:
+        known = ", ".join(f"{each}.{cls}" for each, cls in installed_recipes()) or "none"
+        raise typer.BadParameter(f"no recipe {name!r} is installed; there are: {known}")
+    package = found[0][0]
+    cls: Any = getattr(importlib.import_module(package), class_name)
+    arguments = recipe_arguments(cls)
+    values = {"name": class_name, "package": package, "summary": recipe_summary(cls), "arguments": arguments}
+    show(
+        form,
+        values,
+        _plain(f"{values['summary']}\n\n{recipe_example(cls)}\n\n" + "\n".join(map(_argument_text, arguments))),
+    )
+
+
+def _plain(text: str) -> str:
+    """Docstrings mark code with two backticks, and name classes with a role."""
+    return re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "")
+
+
+def _argument_text(argument: dict[str, Any]) -> str:
+    head = argument["name"] if argument["required"] else f"{argument['name']}={argument['default']}"
+    return head + "\n" + textwrap.fill(argument["help"], 100, initial_indent="    ", subsequent_indent="    ")
+
+
+def recipe_summary(cls: type) -> str:
+    """What a recipe is, what it is for, and the forms of its initial model: docstrings without their sections."""
+    frameworks = [each for each in cls.__mro__ if "framework" in each.__dict__]
+    return "\n\n".join(map(description, dict.fromkeys([cls, algorithm_of(cls), *frameworks])))
+
+
+def recipe_example(cls: type) -> str:
+    """The code that makes such a recipe."""
+    example = inspect.cleandoc(algorithm_of(cls).__doc__ or "").partition(EXAMPLE)[2]
+    return f"from {cls.__module__.partition('.')[0]} import {cls.__name__}\n\n{textwrap.dedent(example)}"
+
+
+def algorithm_of(cls: type) -> type:
+    """The class that describes what a recipe is for: the first with an example, which the frameworks may share."""
+    return next((each for each in cls.__mro__ if EXAMPLE in inspect.cleandoc(each.__dict__.get("__doc__") or "")), cls)
+
+
+def description(cls: type) -> str:
+    """A class's docstring without its sections."""
+    return inspect.cleandoc(cls.__doc__ or "").partition(EXAMPLE)[0].partition("\n\nArgs:\n")[0].strip()
+
+
+def recipe_arguments(cls: type) -> list[dict[str, Any]]:
+    """Each argument with its default and its meaning, which the class that defines it describes."""
+    meanings: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        meanings |= _described_in(inspect.cleandoc(each.__dict__.get("__doc__") or ""))
+    return [
+        {
+            "name": each.name,
+            "required": each.default is each.empty,
+            "default": None if each.default is each.empty else _shown(each.default),
+            "help": meanings.get(each.name, ""),
+        }
+        for each in inspect.signature(cls).parameters.values()
+    ]
+
+
+def _described_in(text: str) -> dict[str, str]:
+    """The entries of the section Args: of a docstring."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.partition("Args:\n")[2].splitlines():
+        if not line.startswith("    "):
+            break
+        if entry := re.match(r"    (\w+): (.*)", line):
+            name, found[entry[1]] = entry[1], entry[2]
+        else:
+            found[name] += f" {line.strip()}"
+    return found
+
+
+def _shown(value: Any) -> str:
+    return repr(value.value) if isinstance(value, Enum) else repr(value)
+
+
+def installed_recipes() -> list[tuple[str, str]]:
+    """Package and class of every recipe that is installed, found without importing any framework."""
+    found = []
+    for module in pkgutil.iter_modules():
+        if module.name.startswith(PACKAGES):
+            spec = importlib.util.find_spec(module.name)
+            if spec is not None and spec.origin is not None:
+                found += [(module.name, name) for name in _public(Path(spec.origin)) if name.endswith("Recipe")]
+    return sorted(found)
+
+
+def _public(path: Path) -> list[str]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(each, ast.Name) and each.id == "__all__" for each in node.targets
+        ):
+            return [str(each) for each in ast.literal_eval(node.value)]
+    return []

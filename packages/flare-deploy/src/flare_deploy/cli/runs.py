@@ -1,0 +1,307 @@
+"""``flare runs``: the runs of a workspace, what each was made with, and how they compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flare_deploy.cli.output import Form, FormOption, moment, show, table
+
+if TYPE_CHECKING:
+    from flare_runtime.run.comparison import Comparison
+    from flare_runtime.run.recorded import RecordedRun
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List the runs of a workspace, the newest first; compare them.", invoke_without_command=True)
+
+MOST_ROWS = 12  # of a table by round
+MOST_METRICS = 12
+MOST_CELL = 40
+PLOT_WIDTH = 60
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="The folder of the runs; $FLARE_WORKSPACE, else flare-runs in this folder, if left out.",
+        show_default=False,
+    ),
+]
+
+
+class Status(StrEnum):
+    """How a run stands."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    UNFINISHED = "unfinished"
+
+
+@app.callback()
+def list_them(
+    context: typer.Context,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            "--job", "-j", help="Only runs of jobs with this name; * and ? are wildcards.", show_default=False
+        ),
+    ] = None,
+    status: Annotated[
+        Status | None,
+        typer.Option(
+            help="Only runs with this status; unfinished ones are still going on, or were killed.", show_default=False
+        ),
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(help="Only the newest, up to this number.", min=1, show_default=False)
+    ] = None,
+    workspace: WorkspaceOption = None,
+    form: FormOption = Form.TEXT,
+) -> None:
+    """List the runs of a workspace, the newest first; compare them."""
+    if context.invoked_subcommand is not None:
+        return
+    runs = [
+        run
+        for run in _runs(workspace)
+        if (job is None or fnmatch(run.job, job)) and (status is None or run.status == status.value)
+    ][:last]
+    rows = [
+        [
+            run.id,
+            moment(run.started),
+            run.status,
+            run.rounds,
+            len(run.sites),
+            _seconds(run),
+            _score(run),
+        ]
+        for run in runs
+    ]
+    root = _root(workspace)
+    columns = ["run", "started", "status", "rounds", "sites", "seconds", "best"]
+    is_filtered = job is not None or status is not None
+    empty = f"no run in {root} matches" if is_filtered else f"no runs in {root} yet; --workspace names another"
+    text = table(columns, rows, empty=empty)
+    show(form, [_values(run) for run in runs], f"{text}\nbelow {root}" if rows else text)
+
+
+@app.command("show")
+def show_run(
+    run: Annotated[str, typer.Argument(help="A run's id or folder, or a job's name for its newest run.")],
+    workspace: WorkspaceOption = None,
+    form: FormOption = Form.TEXT,
+) -> None:
+    """Show what a run was made with, how it ended, and where its models are."""
+    from flare_runtime.run.recorded import find_run
+
+    found = find_run(run, _runs(workspace))
+    show(form, _values(found), _run_text(found))
+
+
+@app.command("compare")
+def compare_runs(
+    runs: Annotated[list[str], typer.Argument(help="Two or more: ids, folders, or names of jobs.")],
+    metric: Annotated[
+        str | None, typer.Option("--metric", "-m", help="The metric to show by round.", show_default=False)
+    ] = None,
+    workspace: WorkspaceOption = None,
+    form: FormOption = Form.TEXT,
+) -> None:
+    """Show in which parameters runs differ, and their metrics side by side."""
+    from flare_runtime.run.comparison import compare
+    from flare_runtime.run.recorded import find_run
+
+    if len(runs) < 2:
+        raise typer.BadParameter("name two runs or more; 'flare runs' lists them")
+    there = _runs(workspace)
+    comparison = compare([find_run(name, there) for name in runs])
+    if metric is not None and metric not in comparison.curves:
+        known = ", ".join(comparison.curves) or "none"
+        raise typer.BadParameter(f"none of these runs has averages of {metric!r}; they have {known}")
+    shown = metric or comparison.metric()
+    values = {
+        "runs": [_values(run) for run in comparison.runs],
+        "differences": comparison.differences,
+        "metric": shown,
+        "metrics": {key: [_curve_values(each) for each in curves] for key, curves in comparison.curves.items()},
+    }
+    show(form, values, _comparison_text(comparison, shown))
+
+
+def _root(workspace: Path | None) -> Path:
+    from flare_runtime.run.folder import default_workspace
+
+    return default_workspace() if workspace is None else workspace.expanduser().absolute()
+
+
+def _runs(workspace: Path | None) -> list[RecordedRun]:
+    from flare_runtime.run.recorded import list_runs
+
+    if workspace is not None and not _root(workspace).is_dir():
+        raise typer.BadParameter(f"{workspace} is no folder; --workspace takes the one that runs are in")
+    return list_runs(_root(workspace))
+
+
+def _values(run: RecordedRun) -> dict[str, Any]:
+    """A run as JSON."""
+    from flare_runtime.run.record import strict
+
+    values: dict[str, Any] = strict(
+        {
+            "id": run.id,
+            "job": run.job,
+            "folder": str(run.folder),
+            "status": run.status,
+            "started": run.started,
+            "seconds": run.seconds,
+            "rounds": run.rounds,
+            "sites": run.sites,
+            "key_metric": run.key_metric,
+            "best": run.best,
+            "metrics": run.metrics,
+            "recipe": run.recipe,
+            "models": {name: str(path) for name, path in run.models.items()},
+            "error": run.error,
+        }
+    )
+    return values
+
+
+def _curve_values(curve: Mapping[int, float]) -> dict[str, Any]:
+    lowest, highest = _extremes(curve)
+    return {
+        "final": None if not curve else curve[max(curve)],
+        "lowest": None if lowest is None else {"round": lowest, "value": curve[lowest]},
+        "highest": None if highest is None else {"round": highest, "value": curve[highest]},
+        "rounds": [{"round": round_, "value": value} for round_, value in sorted(curve.items())],
+    }
+
+
+def _extremes(curve: Mapping[int, float]) -> tuple[int | None, int | None]:
+    """The rounds of the lowest and of the highest value."""
+    return min(curve, key=lambda each: curve[each], default=None), max(
+        curve, key=lambda each: curve[each], default=None
+    )
+
+
+def _seconds(run: RecordedRun) -> str:
+    return "-" if run.seconds is None else f"{run.seconds:.1f}"
+
+
+def _score(run: RecordedRun) -> str:
+    """A run's best value, or its last one."""
+    if run.best:
+        return f"{run.key_metric} {run.best['value']:.4g} (round {run.best['round']})"
+    if run.key_metric in run.metrics:
+        return f"{run.key_metric} {run.metrics[str(run.key_metric)]:.4g} (last)"
+    return "-"
+
+
+def _run_text(run: RecordedRun) -> str:
+    from flare_runtime.run.comparison import parameters
+
+    lines = [
+        ("run", run.id),
+        ("status", run.status),
+        ("because", (run.error or "").partition("\n")[0]),
+        ("started", moment(run.started)),
+        ("seconds", _seconds(run)),
+        ("rounds", run.rounds),
+        ("sites", f"{len(run.sites)}: {', '.join(run.sites[:10])}{', …' if len(run.sites) > 10 else ''}"),
+        ("best", _score(run)),
+        *((f"{name} model", path) for name, path in run.models.items()),
+        ("folder", run.folder),
+    ]
+    about = "\n".join(f"{label:<12} {value}" for label, value in lines if value != "")
+    rows = [[name, _cell(value)] for name, value in parameters(run.recipe).items()]
+    return f"{about}\n\n{table(['parameter', 'value'], rows, empty='its parameters were not recorded')}"
+
+
+def _comparison_text(comparison: Comparison, metric: str | None) -> str:
+    runs = comparison.runs
+    labels = [chr(ord("A") + index) if len(runs) <= 26 else str(index + 1) for index in range(len(runs))]
+    about = [
+        [label, run.id, moment(run.started), run.status, run.rounds, len(run.sites), _seconds(run), _score(run)]
+        for label, run in zip(labels, runs, strict=True)
+    ]
+    columns = ["", "run", "started", "status", "rounds", "sites", "seconds", "best"]
+    parts = [table(columns, about, empty="")]
+    differing = [[name, *map(_cell, values)] for name, values in comparison.differences.items()]
+    unknown = [label for label, run in zip(labels, runs, strict=True) if not run.recipe]
+    none = f"parameters of {', '.join(unknown)} were not recorded" if unknown else "the same in all parameters and code"
+    parts.append(table(["parameter", *labels], differing, empty=none))
+    if metric is not None:
+        parts += [_metrics_table(comparison, metric, labels), _rounds_table(comparison.curves[metric], metric, labels)]
+        parts.append(_plots(comparison.curves[metric], metric, labels))
+    models = [[label, name, path] for label, run in zip(labels, runs, strict=True) for name, path in run.models.items()]
+    parts.append(table(["", "model", "file"], models, empty="no run has kept a model"))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _metrics_table(comparison: Comparison, metric: str, labels: Sequence[str]) -> str:
+    """The last, the lowest and the highest value of each metric; the one that is compared by comes first."""
+    names = sorted(comparison.curves, key=lambda name: (name != metric, name))
+    rows: list[list[str]] = []
+    for name in names[:MOST_METRICS]:
+        values = [_curve_values(curve) for curve in comparison.curves[name]]
+        rows.append([name, "last", *(_number(each["final"]) for each in values)])
+        for which in ("lowest", "highest"):
+            rows.append(["", which, *(_at_round(each[which]) for each in values)])
+    more = len(names) - MOST_METRICS
+    return table(["metric", "", *labels], rows, empty="") + (f"\nand {more} more metrics" if more > 0 else "")
+
+
+def _rounds_table(curves: Sequence[Mapping[int, float]], metric: str, labels: Sequence[str]) -> str:
+    rounds = sorted({round_ for curve in curves for round_ in curve})
+    shown = [rounds[index * (len(rounds) - 1) // (MOST_ROWS - 1)] for index in range(MOST_ROWS)]
+    rows = [
+        [round_, *(_number(curve.get(round_)) for curve in curves)]
+        for round_ in (rounds if len(rounds) <= MOST_ROWS else shown)
+    ]
+    some = f", {MOST_ROWS} of {len(rounds)} rounds" if len(rounds) > MOST_ROWS else ""
+    return f"{metric} by round{some}\n" + table(["round", *labels], rows, empty="")
+
+
+def _plots(curves: Sequence[Mapping[int, float]], metric: str, labels: Sequence[str]) -> str:
+    """A plot for each run, all with the same axes."""
+    from flare_runtime.display import plot
+
+    values = [value for curve in curves for value in curve.values()]
+    bounds = (min(values), max(values))
+    longest = max(map(len, curves))
+    drawn = [
+        "\n".join(
+            plot(
+                sorted(curve.items()),
+                title=f"{label}  {metric}",
+                width=max(1, PLOT_WIDTH * len(curve) // longest),  # the same for each round in all of them
+                height=4,
+                bounds=bounds,
+            )
+        )
+        for label, curve in zip(labels, curves, strict=True)
+        if len(curve) > 1
+    ]
+    return "\n".join(drawn)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _at_round(value: Mapping[str, Any] | None) -> str:
+    return "-" if value is None else f"{value['value']:.5g} (round {value['round']})"
+
+
+def _cell(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= MOST_CELL else f"{text[: MOST_CELL - 1]}…"

@@ -1,0 +1,1 @@
+"""Processes: daemons, and those that a daemon starts for a job."""

@@ -1,0 +1,193 @@
+"""Projects: one authority, one server, its sites and administrators."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flare_core.job import check_name
+from flare_deploy.provision.kit import (
+    Kit,
+    KitError,
+    KitInfo,
+    fingerprint,
+    kit_info,
+    sign_kit,
+    write_kit,
+    write_private,
+)
+from flare_deploy.provision.tokens import ENROLL
+from flare_transport import Credentials
+from flare_transport.address import speaks_for
+from flare_transport.certificates import Authority, issue, make_authority
+
+__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "misplaced", "own_address", "participant_of"]
+
+DEFAULT_PORT = 8002
+ROLES = ("project_admin", "org_admin", "lead", "member")
+KIT_DAYS = 365
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project's folder, where its authority lives.
+
+        <project>/project.json
+        <project>/authority/{certificate.pem,private.key}
+        <project>/server/   the server's kit, and all that the server keeps
+        <project>/admin/    the first administrator's kit
+
+    Attributes:
+        folder: the project's.
+        name: of the project.
+        address: where sites reach the server.
+    """
+
+    folder: Path
+    name: str
+    address: str
+    authority: Authority
+
+    @classmethod
+    def create(cls, folder: Path, *, name: str, address: str, admin: str | None = "admin") -> Project:
+        """Make a project with a server and, if one is named, an administrator.
+
+        Raises:
+            KitError: the folder holds one already.
+        """
+        check_name(name, what="a project's name")
+        if (folder / "project.json").exists():
+            raise KitError(f"{folder} holds a project already")
+        authority = make_authority(f"{name} authority")
+        (folder / "authority").mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        write_private(folder / "authority" / "private.key", authority.private_key)
+        (folder / "authority" / "certificate.pem").write_bytes(authority.certificate)
+        project = cls(folder, name, address, authority)
+        project.make_kit(folder / "server", "server", "server")
+        if admin is not None:
+            kit = project.make_kit(folder / "admin", admin, "admin", role="project_admin")
+            project.know([participant_of(kit, studies="*")])
+        (folder / "project.json").write_text(json.dumps({"format": 1, "name": name, "address": address}, indent=2))
+        return project
+
+    @classmethod
+    def load(cls, folder: Path) -> Project:
+        """Read a project.
+
+        Raises:
+            KitError: there is none.
+        """
+        try:
+            values = json.loads((folder / "project.json").read_text())
+            authority = Authority(
+                (folder / "authority" / "certificate.pem").read_bytes(),
+                (folder / "authority" / "private.key").read_bytes(),
+            )
+            return cls(folder, values["name"], values["address"], authority)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise KitError(f"{folder} holds no project ({error}); make one with 'flare up'") from error
+
+    def make_kit(
+        self,
+        folder: Path,
+        name: str,
+        kind: str,
+        *,
+        role: str = "",
+        org: str = "",
+        listen: str = "",
+        relay: KitInfo | None = None,
+        valid_days: int = KIT_DAYS,
+    ) -> Kit:
+        """Make a key and a kit; for a participant on this machine, or one that is handed the folder.
+
+        Args:
+            listen: where a relay is reached.
+            relay: whom it reaches the server through.
+        """
+        address, via = (relay.listen, relay.name) if relay is not None else (self.address, "")
+        info = KitInfo(name, kind, self.name, address, role=role, org=org, via=via, listen=listen)
+        credentials: Credentials = issue(self.authority, name, valid_days=valid_days)
+        write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate))
+        return Kit.load(folder)
+
+    def renew_server(self) -> Kit:
+        """Replace the server's key and certificate, which may have ended; its daemon must not run.
+
+        Raises:
+            KitError: there is no kit of a server.
+        """
+        folder = self.folder / "server"
+        info = kit_info(folder)
+        credentials = issue(self.authority, info.name, valid_days=KIT_DAYS)
+        write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate), replace=True)
+        return Kit.load(folder, kind="server")
+
+    def know(self, participants: list[dict[str, Any]]) -> None:
+        """Have the server know participants whose kits were made here, from when it is started next."""
+        path = self.folder / "server" / "startup" / "participants.json"
+        known = json.loads(path.read_text()) if path.is_file() else []
+        names = {each["name"] for each in participants}
+        path.write_text(json.dumps([*(each for each in known if each["name"] not in names), *participants], indent=2))
+
+
+def participant_of(kit: Kit, *, studies: str = "default") -> dict[str, Any]:
+    """What a server needs to know of who holds a kit."""
+    return {
+        "name": kit.info.name,
+        "kind": kit.info.kind,
+        "role": kit.info.role,
+        "org": kit.info.org,
+        "studies": studies,
+        "address": kit.info.listen,
+        "fingerprint": fingerprint(kit.credentials.certificate),
+        "expires": kit.expires.timestamp(),
+    }
+
+
+def is_reserved(name: str, server: str) -> bool:
+    """Whether no participant can be called so: as the server, as what runs below it, or as who uses an invitation."""
+    return any(speaks_for(taken, name) for taken in (server, "server", "@ALL")) or any(
+        part.startswith(ENROLL) for part in name.split(".")
+    )
+
+
+def misplaced(name: str, kind: str, others: Mapping[str, str]) -> str | None:
+    """Say why nobody can have a name beside those of the other participants, or None if somebody can.
+
+    Whoever has the certificate of ``a`` speaks for all names below it, such as ``a.b``. So only relays are above
+    others, and who may do all in a project is below nobody.
+
+    Args:
+        kind: of who is to be called so; of administrators with the role ``project_admin``, that.
+        others: the same of each other participant by name.
+    """
+    for other, its_kind in others.items():
+        if other != name and other.casefold() == name.casefold():
+            return f"{name} differs from {other} in nothing but capital letters; choose another name"
+        for (above, kind_above), (below, kind_below) in (
+            ((other, its_kind), (name, kind)),
+            ((name, kind), (other, its_kind)),
+        ):
+            if above != below and speaks_for(above, below) and (kind_above != "relay" or kind_below == "project_admin"):
+                return (
+                    f"{name} cannot be the name of this {kind}: {above} ({kind_above}) could act as {below}"
+                    f" ({kind_below}), whose name begins with '{above}.'. Only relays can have others below them, and"
+                    " no project_admin; choose another name"
+                )
+    return None
+
+
+def own_address() -> str:
+    """The address under which others in the network probably reach this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks which way it would go
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"

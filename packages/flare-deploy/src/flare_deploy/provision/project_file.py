@@ -1,0 +1,229 @@
+"""project.yml: who belongs to a project, and the kits that are made from it.
+
+    api_version: 3
+    name: hospitals
+    participants:
+      - {name: server.example.org, type: server, org: hub, fed_learn_port: 8002}
+      - {name: site-1, type: client, org: hospital-a}
+      - {name: hospital-b, type: relay, listening_host: {default_host: gateway.example.org, port: 8002}}
+      - {name: ward-1, type: client, connect_to: hospital-b}
+      - {name: admin@example.org, type: admin, org: hub, role: project_admin}
+
+Files as NVIDIA FLARE writes them are accepted. Of what they can say, host names and ports of the server and of relays,
+names, organizations, roles and the relay to connect to are used; builders, a second port for administrators and
+overseers have no meaning here. Who connects to a relay is called after it: ``hospital-b.ward-1``.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flare_core import JobError
+from flare_deploy.provision.kit import Kit, KitError, KitInfo, check_participant
+from flare_deploy.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, misplaced, participant_of
+from flare_transport import AddressError
+from flare_transport.address import parse_address
+
+__all__ = ["provision"]
+
+_TYPES = ("server", "client", "relay", "admin")
+_FOLDERS = {"client": "sites", "relay": "relays", "admin": "admins"}
+_IGNORED = ("overseer",)
+MAX_FILE_BYTES = 1 << 20
+MOST_CHARACTERS = 200
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2
+
+
+def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]]:
+    """Make the kits of a project's participants; those that have one keep it.
+
+    Args:
+        project_file: a project.yml.
+        workspace: where the project's folder is made, under its name; ``server`` is in it, ``sites/<name>``,
+            ``relays/<name>`` and ``admins/<name>`` are to be handed out.
+    Returns:
+        name, kind and folder of each kit that is new.
+    Raises:
+        KitError: the file cannot be used; names the entry.
+    """
+    values = _read(project_file)
+    name = _name(values, project_file)
+    entries = values.get("participants") or []
+    if not isinstance(entries, list):
+        raise KitError(f"{project_file}: participants is {_short(entries)}; give a list")
+    participants = [_participant(each, project_file) for each in entries]
+    participants = [each for each in participants if each["type"] in _TYPES]
+    servers = [each for each in participants if each["type"] == "server"]
+    if len(servers) != 1:
+        raise KitError(f"{project_file}: {len(servers)} participants are of type 'server'; there must be one")
+    admins = [each for each in participants if each["type"] == "admin"]
+    if not admins:
+        raise KitError(f"{project_file}: no participant is of type 'admin'; somebody must submit jobs")
+    participants = _below_relays(participants, project_file)
+    _check_names(participants, project_file)
+    folder = workspace.absolute() / name
+    made = []
+    if (folder / "project.json").exists():
+        project = Project.load(folder)
+    else:
+        project = Project.create(folder, name=name, address=_address(servers[0], project_file), admin=None)
+        made.append(("server", "server", folder / "server"))
+    return [*made, *_make_kits(project, participants, project_file)]
+
+
+def _make_kits(project: Project, participants: list[dict[str, Any]], path: Path) -> list[tuple[str, str, Path]]:
+    """Make the kits that are not there, those of relays before those of who is below them."""
+    made = []
+    relays: dict[str, KitInfo] = {}
+    for each in sorted(participants, key=lambda each: (each["type"] != "relay", each["name"].count("."))):
+        name, kind = each["name"], each["type"]
+        if kind == "server":
+            continue
+        place = project.folder / _FOLDERS[kind] / name
+        if not (place / "startup").is_dir():
+            kit = project.make_kit(
+                place,
+                name,
+                kind,
+                role=each.get("role", ""),
+                org=each.get("org", ""),
+                listen=_listening(each, path) if kind == "relay" else "",
+                relay=_relay_above(name, relays),
+            )
+            project.know([participant_of(kit, studies="*" if kind == "admin" else "default")])
+            made.append((name, kind, place))
+        if kind == "relay":
+            relays[name] = Kit.load(place).info
+    return made
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, which is too much for a project")
+        values = yaml.safe_load(text.decode("utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise KitError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise KitError(f"{path} holds no project; it must have a name and participants")
+    if values.get("api_version") not in (3, 4):
+        raise KitError(f"{path}: api_version is {_short(values.get('api_version'))}; 3 and 4 are understood")
+    return values
+
+
+def _participant(entry: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise KitError(f"{path}: a participant is {_short(entry)}; it must have a name and a type")
+    values = dict(entry)
+    kind = _text(values, "type", path)
+    name = _text(values, "name", path) if kind in ("server", *_IGNORED) else _name(values, path)
+    if kind in _IGNORED:
+        return {"name": name, "type": "ignored"}
+    if kind not in _TYPES:
+        raise KitError(f"{path}: {name} is of type {kind!r}; known are {', '.join(_TYPES)}")
+    if kind == "admin" and values.get("role") not in ROLES:
+        raise KitError(f"{path}: {name} has the role {_short(values.get('role'))}; known are {', '.join(ROLES)}")
+    for key in ("org", "role"):
+        if not isinstance(values.get(key, ""), str):
+            raise KitError(f"{path}: {key} of {name} is {_short(values[key])}; give a text")
+    return values
+
+
+def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The participants, those that connect to a relay called after it; NVIDIA FLARE's files name relays with a map."""
+    relays = {each["name"] for each in participants if each["type"] == "relay"}
+    found = []
+    for each in participants:
+        above = each.pop("connect_to", "")
+        above = above.get("name", "") if isinstance(above, Mapping) else above
+        if not isinstance(above, str):
+            raise KitError(f"{path}: connect_to of {each['name']} is {_short(above)}; give the name of a relay")
+        if above and above not in ("server", *_servers(participants)):
+            if each["type"] != "client" or above not in relays:
+                raise KitError(
+                    f"{path}: {each['name']} is to connect to {_short(above)}; sites connect to the server or a relay"
+                    f" ({', '.join(sorted(relays)) or 'there is none'}), all others to the server"
+                )
+            each = {**each, "name": f"{above}.{each['name'].removeprefix(f'{above}.')}"}
+        found.append(each)
+    return found
+
+
+def _relay_above(name: str, relays: Mapping[str, KitInfo]) -> KitInfo | None:
+    """The nearest relay that a name is below."""
+    while name := name.rpartition(".")[0]:
+        if name in relays:
+            return relays[name]
+    return None
+
+
+def _servers(participants: list[dict[str, Any]]) -> list[str]:
+    return [each["name"] for each in participants if each["type"] == "server"]
+
+
+def _listening(relay: Mapping[str, Any], path: Path) -> str:
+    """Where those below a relay reach it."""
+    host = relay.get("listening_host") or {}
+    values = host if isinstance(host, Mapping) else {"default_host": host}
+    return _address({"fed_learn_port": values.get("port", DEFAULT_PORT), **values, "name": relay["name"]}, path)
+
+
+def _address(server: Mapping[str, Any], path: Path) -> str:
+    hosts = server.get("host_names") or [server["name"]]
+    host = server.get("default_host") or (hosts[0] if isinstance(hosts, list) else hosts)
+    if not isinstance(host, str):
+        raise KitError(f"{path}: the host of {server['name']} is {_short(host)}; give a text")
+    port = server.get("fed_learn_port", DEFAULT_PORT)
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise KitError(f"{path}: fed_learn_port of {server['name']} is {_short(port)}; give a port from 1 to 65535")
+    try:
+        return str(parse_address(f"grpc://{host}:{port}"))
+    except AddressError as error:
+        raise KitError(f"{path}: {server['name']}: {error}") from error
+
+
+def _text(values: Mapping[str, Any], key: str, path: Path) -> str:
+    value = values.get(key)
+    if not isinstance(value, str) or not value:
+        raise KitError(f"{path}: {key} is {_short(value)}; give a text")
+    return value
+
+
+def _name(values: Mapping[str, Any], path: Path) -> str:
+    """A name that becomes a folder's, and a participant's; that of the server, and those below it, are taken."""
+    name = _text(values, "name", path)
+    try:
+        check_participant(name, what="a name")
+    except JobError as error:
+        raise KitError(f"{path}: {error}") from error
+    if is_reserved(name, "server"):
+        raise KitError(f"{path}: nobody can be called {name!r}; the name is reserved")
+    return name
+
+
+def _check_names(participants: list[dict[str, Any]], path: Path) -> None:
+    kinds: dict[str, str] = {}
+    for each in participants:
+        name, kind = each["name"], each["type"]
+        if each.get("role") == "project_admin":
+            kind = "project_admin"
+        if name in kinds:
+            raise KitError(f"{path}: {_short(name)} is there more than once; give every participant a name of its own")
+        problem = None if kind == "server" else misplaced(name, kind, kinds)
+        if problem is not None:
+            raise KitError(f"{path}: {problem}")
+        if kind != "server":  # which is called 'server', whatever its host's name is
+            kinds[name] = kind
+
+
+def _short(value: Any) -> str:
+    """A value in a message; however much it holds, as a small file can hold the same list a billion times over."""
+    return _REPR.repr(value)[:MOST_CHARACTERS]

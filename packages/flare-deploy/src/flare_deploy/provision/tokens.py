@@ -1,0 +1,133 @@
+"""Invitation tokens: all that a machine needs to make a key of its own and have it certified, once.
+
+A token holds the project's authority, the server's address, and a certificate with its key that is good for one
+purpose and a short time: to ask the server to certify the key of the invited site or administrator.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core import JobError
+from flare_deploy.provision.kit import KINDS, KitError, check_participant
+from flare_transport import Credentials
+from flare_transport.certificates import Authority, issue
+
+__all__ = ["ENROLL", "Invitation", "make_invitation"]
+
+ENROLL = "enroll@"
+PREFIX = "flare1-"
+MAX_BYTES = 1 << 16  # of a token, and of what it unpacks to; a good one has some 2,000
+_TEXTS = ("name", "kind", "project", "address", "server", "via", "guest")
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What a token says.
+
+    Attributes:
+        name: who is invited.
+        kind: ``client``, ``relay`` or ``admin``.
+        project: the project's name.
+        address: the server's, or that of the relay that leads to it.
+        server: the server's name.
+        via: the relay's, if there is one.
+        guest: the name under which the invited one asks.
+        credentials: for that.
+    """
+
+    name: str
+    kind: str
+    project: str
+    address: str
+    server: str
+    via: str
+    guest: str
+    credentials: Credentials
+
+    def token(self) -> str:
+        """The token as text."""
+        values = {
+            "name": self.name,
+            "kind": self.kind,
+            "project": self.project,
+            "address": self.address,
+            "server": self.server,
+            "via": self.via,
+            "guest": self.guest,
+            "credentials": [_body(each) for each in self._parts],
+        }
+        packed = zlib.compress(json.dumps(values, separators=(",", ":")).encode(), 9)
+        return PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    @property
+    def _parts(self) -> tuple[bytes, bytes, bytes]:
+        return self.credentials.certificate, self.credentials.private_key, self.credentials.authority
+
+    @classmethod
+    def read(cls, token: str) -> Invitation:
+        """Read a token; spaces and line breaks, as mail programs add them, do no harm.
+
+        Raises:
+            KitError: it is none, or incomplete.
+        """
+        text = "".join(token.split())
+        if not text.startswith(PREFIX):
+            raise KitError(f"this is no invitation: it begins with {text[:10]!r} instead of {PREFIX!r}")
+        text = text.removeprefix(PREFIX)
+        try:
+            values = _unpacked(text)
+            certificate, key, authority = values.pop("credentials")
+            credentials = Credentials(
+                _pem(certificate, "CERTIFICATE"), _pem(key, "PRIVATE KEY"), _pem(authority, "CERTIFICATE")
+            )
+            _check(values)
+            return cls(**values, credentials=credentials)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error) as error:
+            raise KitError(f"the invitation is damaged or incomplete ({error}); copy all of it") from error
+
+
+def make_invitation(
+    authority: Authority, *, name: str, kind: str, project: str, address: str, server: str, via: str, valid_days: int
+) -> Invitation:
+    """Invite somebody. A guest of a relay is called so that the relay may speak for it."""
+    guest = (f"{via}." if via else "") + ENROLL + secrets.token_hex(8)
+    credentials = issue(authority, guest, valid_days=valid_days)
+    return Invitation(name, kind, project, address, server, via, guest, credentials)
+
+
+def _unpacked(text: str) -> dict[str, Any]:
+    unpacker = zlib.decompressobj()
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it has {len(text)} characters")
+    content = unpacker.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), MAX_BYTES)
+    if not unpacker.eof:
+        raise ValueError("it is cut short, or larger than an invitation can be")
+    values: dict[str, Any] = json.loads(content)
+    return values
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Refuse what is no text, and names that are more than names: a folder is made of the site's."""
+    if not all(type(values[key]) is str for key in _TEXTS):
+        raise ValueError(f"{', '.join(_TEXTS)} must be texts")
+    if values["kind"] not in KINDS:
+        raise ValueError(f"it is for a {values['kind']!r}")
+    try:
+        check_participant(values["name"], what="the invited one's name")
+    except JobError as error:
+        raise ValueError(str(error)) from error
+
+
+def _body(pem: bytes) -> str:
+    return "".join(line for line in pem.decode().splitlines() if not line.startswith("-----"))
+
+
+def _pem(body: str, label: str) -> bytes:
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()

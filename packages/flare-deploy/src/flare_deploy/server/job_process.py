@@ -1,0 +1,221 @@
+"""A job's process at the server: ``python -m flare_deploy.server.job_process <descriptor> <plan> <lock>``.
+
+It runs the same controller as the simulator. Messages to and from its daemon:
+
+    job.up       [job id]                  (request) it can be talked to
+    job.round    [job id, round]           rounds were completed
+    job.done     [job id, status, error]   (request) it has ended and is about to exit
+    site.left    [cell, reason]            what served a site is gone; it may come back
+    site.removed [site, reason]            a site does not belong to the project any more
+    site.ended   [cell, site or nil]       what served a site has ended, in order, or as that site's script ended it
+    site.failed  [site, message, details]  a site is lost for good
+    job.abort    [reason]                  end now
+    job.status   []                        (request) -> {round, rounds, waiting_for, since, sites}
+    job.growth   [file, size]              (request) answered when a file of the run is longer, or the run over
+    site.log     [site, bytes]             (from a site) what was written to its log
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from flare_core import JobError, load_job
+from flare_core.events import Event, RoundEnded
+from flare_deploy.processes.lock_file import keep_from_children
+from flare_runtime.job_code import importable
+from flare_runtime.logs import log_to
+from flare_runtime.processes.exit_codes import LOST_SERVER
+from flare_runtime.run.controller import RunController
+from flare_runtime.run.event_log import EVENTS, EventLog
+from flare_runtime.run.failure import reason_of
+from flare_runtime.run.federation import SitesFederation
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.roster import Roster
+from flare_transport import Cell, Message, SocketLink, blocking
+from flare_transport.address import speaks_for
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+
+GATHER_S = 0.1  # for so long, what a file grows by is gathered before it is told
+PROGRESS_S = 1.0  # how often the daemon is told that rounds are completed
+
+
+class _JobProcess:
+    def __init__(self, plan: dict[str, Any], connection: socket.socket) -> None:
+        self._plan = plan
+        self._daemon: str = plan["daemon"]
+        self._folder = RunFolder(Path(plan["run_folder"]))
+        self._cell = Cell(plan["cell"], threads=16)
+        self._link = SocketLink(self._daemon, connection)
+        self._controller: RunController | None = None
+        self._lock = threading.Lock()
+        self._early: list[Callable[[SitesFederation], None]] = []  # what came before the federation was made
+        self._growth = threading.Condition()
+        self._over = False
+        self._told = 0.0
+        self._logs: dict[str, BinaryIO] = {}
+
+    def run(self) -> None:
+        self._cell.on_peer_lost(self._peer_lost)
+        for topic, note in (
+            ("site.left", SitesFederation.leave),
+            ("site.removed", SitesFederation.remove),
+            ("site.ended", SitesFederation.site_ended),
+            ("site.failed", SitesFederation.fail),
+            ("job.abort", SitesFederation.abort),
+        ):
+            self._cell.handle(topic, self._from_daemon(note))
+        self._cell.handle("ready", lambda message: self._tell(lambda fed: fed.take_ready(message)), inline=True)
+        self._cell.handle("site.log", self._on_log)
+        self._cell.handle("job.status", self._only_daemon(lambda message: self._status()))
+        self._cell.handle("job.growth", self._only_daemon(self._on_growth))
+        self._cell.attach(self._link, uplink=True)
+        self._cell.request(self._daemon, "job.up", [self._plan["job_id"]])
+        status, error = self._run()
+        with self._growth:
+            self._over = True
+            self._growth.notify_all()
+        self._cell.request(self._daemon, "job.done", [self._plan["job_id"], status, error])
+        self._cell.close()
+
+    def _run(self) -> tuple[str, str]:
+        try:
+            job = load_job(Path(self._plan["app"]))
+            with importable(job.code):
+                roster = Roster(
+                    {site: site for site in self._plan["sites"]}, can_leave=True, starting=self._plan["starting"]
+                )
+                controller = RunController(job, self._plan["job_id"], self._folder, roster, self._cell, is_durable=True)
+                controller.prepare()
+                controller.federation.events.subscribe(Event, EventLog(self._folder.path / EVENTS, self._grew).write)
+                controller.federation.events.subscribe(RoundEnded, self._round_ended)
+                with self._lock:
+                    self._controller = controller
+                    for note in self._early:
+                        note(controller.federation)
+                status, error, _ = controller.run(self)
+                return status.value, reason_of(error) or ""
+        except Exception as error:
+            logger.exception("the job cannot be run")
+            return "failed", reason_of(error) or ""  # the daemon writes the summary, as soon as there is room for it
+
+    def start(self) -> None:
+        """The workflow itself waits for as many sites as it needs."""
+
+    def wait(self) -> None:
+        """Wait until the sites' scripts have ended."""
+        assert self._controller is not None
+        self._controller.federation.wait_ended()
+
+    def stop(self) -> None:
+        """The daemon has the sites end what is left.
+
+        If it is gone, that is why the run has ended; another daemon goes on with it, and what it ended with here is
+        nobody's concern.
+        """
+        if self._daemon not in self._cell.peers:
+            os._exit(LOST_SERVER)
+
+    def usage(self) -> dict[str, dict[str, float]]:
+        """Not known here: the sites' processes are elsewhere."""
+        return {}
+
+    def _from_daemon(self, note: Callable[..., None]) -> Callable[[Message], None]:
+        return self._only_daemon(lambda message: self._tell(lambda fed: note(fed, *message.payload)))
+
+    def _only_daemon(self, handler: Callable[[Message], Any]) -> Callable[[Message], Any]:
+        """Refuse what sites and administrators send, who can reach this process as well."""
+
+        def checked(message: Message) -> Any:
+            if message.sender != self._daemon:
+                raise JobError(f"{message.sender} may not send '{message.topic}'")
+            return handler(message)
+
+        return checked
+
+    def _tell(self, note: Callable[[SitesFederation], None]) -> None:
+        """Tell the federation, now or when it is made."""
+        with self._lock:
+            if self._controller is None:
+                self._early.append(note)
+            else:
+                note(self._controller.federation)
+
+    def _on_log(self, message: Message) -> None:
+        site, content = message.payload
+        if site not in self._plan["sites"] or not speaks_for(site, message.sender):
+            raise JobError(f"{message.sender} may not write the log of {site!r}")
+        if not isinstance(content, bytes):
+            raise JobError(f"{message.sender} sends a {type(content).__name__} for the log of {site}")
+        log = self._logs.get(site)
+        if log is None:
+            path = self._folder.site(site) / "log.txt"
+            log = self._logs[site] = path.open("ab", buffering=0)
+        try:
+            while content:  # of what a full disk has room for, the system says no error, but writes less
+                content = content[log.write(content) :]
+        except OSError as error:
+            logger.warning("log of a site cut short site=%s bytes=%s reason=%s", site, len(content), error)
+        self._grew()
+
+    def _status(self) -> dict[str, Any]:
+        if self._controller is None:
+            return {"round": None, "rounds": None, "waiting_for": "the job's code to be loaded", "since": None}
+        federation = self._controller.federation
+        what, since = federation.waiting_for
+        roster = federation.roster
+        return {
+            "round": federation.round,
+            "rounds": federation.total_rounds,
+            "waiting_for": what,
+            "since": since,
+            "present": list(roster.present),
+            "absent": {site: absence.reason for site, absence in roster.absent.copy().items()},
+        }
+
+    def _on_growth(self, message: Message) -> bool:
+        name, size = message.payload
+        path = self._folder.path / name
+        with blocking(), self._growth:
+            self._growth.wait_for(lambda: self._over or (path.is_file() and path.stat().st_size > size))
+            self._growth.wait_for(lambda: self._over, GATHER_S)  # rounds can be quicker than anybody reads
+            return not self._over
+
+    def _grew(self) -> None:
+        with self._growth:
+            self._growth.notify_all()
+
+    def _round_ended(self, event: RoundEnded) -> None:
+        if time.monotonic() - self._told > PROGRESS_S:
+            self._told = time.monotonic()
+            self._cell.send(self._daemon, "job.round", [self._plan["job_id"], event.round])
+
+    def _peer_lost(self, peer: str, error: BaseException | None) -> None:
+        if peer == self._daemon:
+            os._exit(LOST_SERVER)
+        reason = f"its connection ended ({error})" if error is not None else "its connection ended"
+        self._tell(lambda fed: fed.leave_below(peer, reason))
+
+
+def main(arguments: list[str]) -> None:
+    """Run the job of a plan."""
+    keep_from_children(int(arguments[2]))
+    plan = json.loads(Path(arguments[1]).read_text())
+    with log_to(Path(plan["run_folder"]) / "log.txt", "INFO"):
+        _JobProcess(plan, socket.socket(fileno=int(arguments[0]))).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

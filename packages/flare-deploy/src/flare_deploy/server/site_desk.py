@@ -1,0 +1,121 @@
+"""What sites, and the processes of jobs, tell the server. Topics:
+
+enroll        [request]                      from who was invited: certify this key
+site.hello    [version, resources]           (request) from a site that has connected -> {project, running: job ids}
+site.exited   [job, cell, code, details]     from a site: a job's process there has ended
+site.refused  [job, cell, reason]            from a site: it will not run a job
+site.renew    [request]                      certify a new key
+job.up, job.round, job.done                  from a job's process, see job_process.py
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from flare_core import FlareError, JobError, RunStatus
+from flare_deploy.server.running import RunningJob
+from flare_deploy.server.scheduler import Capacity
+from flare_transport import Message
+from flare_transport.address import speaks_for
+
+if TYPE_CHECKING:
+    from flare_deploy.server.daemon import ServerDaemon
+
+__all__ = ["SiteDesk"]
+
+logger = logging.getLogger(__name__)
+
+
+class SiteDesk:
+    """Takes what sites and jobs' processes say, each only for itself."""
+
+    def __init__(self, daemon: ServerDaemon) -> None:
+        self._daemon = daemon
+        for topic, handler in (
+            ("enroll", self._enroll),
+            ("site.hello", self._hello),
+            ("site.exited", self._exited),
+            ("site.refused", self._refused),
+            ("site.renew", self._renew),
+            ("job.up", self._job_up),
+            ("job.round", self._job_round),
+            ("job.done", self._job_done),
+        ):
+            daemon.cell.handle(topic, handler)
+
+    def _enroll(self, message: Message) -> dict[str, Any]:
+        (request,) = message.payload
+        kit = self._daemon.members.enroll(message.sender, request)
+        self._daemon.store.note(message.sender, "enroll", kit["info"]["name"])
+        return kit
+
+    def _renew(self, message: Message) -> dict[str, Any]:
+        (request,) = message.payload
+        member = self._daemon.members.owner_of(message.sender)
+        self._daemon.store.note(member.name, "renew", member.name)
+        return self._daemon.members.renew(member.name, request)
+
+    def _hello(self, message: Message) -> dict[str, Any]:
+        _version, resources = message.payload
+        site = self._site(message)
+        with self._daemon.lock:
+            self._daemon.connected[site] = Capacity.of(resources)
+            self._daemon.since[site] = time.time()
+            logger.info("site connected site=%s", site)
+            for job in self._daemon.running.values():
+                job.site_left(site, "its client was started again")
+                if self._daemon.hold(job, site):
+                    job.deploy(site)
+            self._daemon.schedule()
+            self._daemon.changed.notify_all()
+            running = list(self._daemon.running)
+        return {"project": self._daemon.kit.info.project, "running": running}
+
+    def _exited(self, message: Message) -> None:
+        job_id, host, code, details = message.payload
+        site = self._site(message)
+        if speaks_for(site, host):
+            self._daemon.put_out(host)  # it will not come back, so nobody need wait for what it owes
+        with self._daemon.lock:
+            job = self._daemon.running.get(job_id)
+            if job is not None and job.site_exited(site, host, code, details) and site in self._daemon.connected:
+                job.deploy(site)
+
+    def _refused(self, message: Message) -> None:
+        job_id, host, reason = message.payload
+        site = self._site(message)
+        with self._daemon.lock:
+            job = self._daemon.running.get(job_id)
+            if job is not None:
+                job.site_refused(site, host, reason)
+
+    def _job_up(self, message: Message) -> None:
+        job = self._job(message)
+        with self._daemon.lock:
+            job.process_is_up([site for site in job.cards if site in self._daemon.connected])
+            self._daemon.changed.notify_all()
+
+    def _job_round(self, message: Message) -> None:
+        job = self._job(message)
+        with self._daemon.lock:
+            job.progressed()
+
+    def _job_done(self, message: Message) -> None:
+        job = self._job(message)
+        _, status, error = message.payload
+        with self._daemon.lock:
+            job.done(RunStatus(status), error)
+
+    def _job(self, message: Message) -> RunningJob:
+        job = self._daemon.running.get(message.payload[0])
+        if job is None or message.sender != job.cell_name:
+            raise JobError(f"{message.sender} is not the process of a job that runs")
+        return job
+
+    def _site(self, message: Message) -> str:
+        member = self._daemon.members.active_owner_of(message.sender)
+        if member.kind != "client" or member.name != message.sender:
+            raise FlareError(f"{message.sender} is no site, and cannot say {message.topic}")
+        return member.name

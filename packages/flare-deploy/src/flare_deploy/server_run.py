@@ -1,0 +1,199 @@
+"""ServerRun: a run on a server, as its submitter sees it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flare_core import RunStatus
+from flare_core.events import EventBus, RoundEnded, RunStarted
+from flare_deploy.admin import Admin, AdminError
+from flare_runtime.display import Display, open_display, summary_text
+from flare_runtime.run.checkpoints import Persistor
+from flare_runtime.run.event_log import EVENTS, read_event
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import read_summary, write_summary
+from flare_runtime.run.results import RunResults
+from flare_runtime.tracking.mlflow_store import copy_run
+
+__all__ = ["ServerRun"]
+
+
+class ServerRun:
+    """A job that was submitted.
+
+    Args:
+        admin: the connection it was submitted over; closed when the result is there.
+        job: as the server has it.
+        workspace: where the run's folder is put.
+        persistor: the job's, which turns arrays into those of the recipe's framework.
+    """
+
+    def __init__(self, admin: Admin, job: dict[str, Any], workspace: Path, persistor: Persistor | None) -> None:
+        self._admin = admin
+        self._job = job
+        self._workspace = workspace
+        self._persistor = persistor
+        self._done: Callable[[], Any] | None = None
+        self._owner: Any = None
+        self._results: RunResults | None = None
+        self._follower: _Follower | None = None
+        self._lock = threading.Lock()
+        admin.tell = self._note
+
+    def _note(self, text: str) -> None:
+        """Show people what is waited for."""
+        if self._follower is not None:
+            self._follower.note(text)
+        else:
+            sys.stdout.write(f"{text}\n")
+
+    def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
+        """Call back when nothing more is wanted of the server; until then, hold ``owner``."""
+        self._done, self._owner = callback, owner
+        self._admin.patience_s = 0.0  # nobody else would start that server again
+
+    def __repr__(self) -> str:
+        name = f"{self._job['name']}/{self.get_job_id()}"
+        if self._results is not None:
+            return self._results.describe("ServerRun", name)
+        return f"<ServerRun {name}: {self._job['state']} when last asked>"
+
+    def get_job_id(self) -> str:
+        """The id under which the server knows the run."""
+        id_: str = self._job["id"]
+        return id_
+
+    def get_status(self) -> RunStatus:
+        """Where the run stands now."""
+        if not RunStatus(self._job["state"]).has_ended:
+            self._job = self._admin.job(self.get_job_id())
+        return RunStatus(self._job["state"])
+
+    def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
+        """Wait for the end, showing how it goes, and return the run's folder, which is fetched then.
+
+        Raises:
+            JobFailed: the run failed; the message carries the site's traceback.
+            JobAborted: it was stopped.
+            TimeoutError: it goes on after ``timeout`` seconds.
+        """
+        return self._ended(timeout).path(raise_on_failure=raise_on_failure)
+
+    def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
+        """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint, in the framework's form.
+
+        The global model of a run that did not finish is that of the last round that it completed; it is returned only
+        with ``raise_on_failure=False``.
+
+        Raises:
+            JobFailed, JobAborted: the run did not finish; the message says which round its model is of.
+            FlareError: there is no such checkpoint; says why.
+        """
+        return self._ended().load_model(name, raise_on_failure=raise_on_failure)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Wait for the end, then return every number of the run."""
+        return self._ended().metrics()
+
+    def summary(self) -> dict[str, Any]:
+        """Wait for the end, then return the content of summary.json."""
+        return self._ended().summary()
+
+    def abort(self) -> None:
+        """Stop the run; does nothing once it has ended."""
+        if not self.get_status().has_ended:
+            self._admin.abort(self.get_job_id())
+
+    def _ended(self, timeout: float | None = None) -> RunResults:
+        with self._lock:
+            if self._results is None:
+                try:
+                    if self._follower is None:  # it goes on to show the run when this wait has ended before the run has
+                        self._follower = _Follower(self._admin, self._job)
+                    self._job = self._admin.wait(self.get_job_id(), timeout)
+                except KeyboardInterrupt:
+                    (self._follower.note if self._follower is not None else print)(self._what_goes_on())
+                    raise
+                self._results = self._fetch(self._follower)
+            return self._results
+
+    def _what_goes_on(self) -> str:
+        id_ = self.get_job_id()
+        if self._owner is not None:  # a server of this process, which ends with it
+            return f"the wait for the job {id_} was interrupted"
+        return f"the job {id_} goes on: 'flare job wait {id_}' waits for it, 'flare job abort {id_}' stops it"
+
+    def _fetch(self, follower: _Follower) -> RunResults:
+        follower.finish()
+        folder = RunFolder.create_as(self._workspace, self._job["name"], self.get_job_id())
+        try:
+            self._admin.download(self.get_job_id(), folder.path)
+        finally:
+            self._admin.close()
+            if self._done is not None:
+                self._done()
+        summary = read_summary(folder)
+        write_summary(folder.summary, summary)
+        if problem := copy_run(folder.path, self._workspace):
+            follower.note(f"warning: {problem}")
+        if "bytes" in summary:
+            follower.note(summary_text(summary, follower.curve(summary.get("key_metric"))))
+        return RunResults(folder, self._persistor, RunStatus(self._job["state"]), self._job["reason"])
+
+
+class _Follower:
+    """Shows a run while it goes on, on a thread of its own."""
+
+    def __init__(self, admin: Admin, job: dict[str, Any]) -> None:
+        self._admin = admin
+        self._job = job
+        self._display: Display | None = None
+        self._events = EventBus()
+        self._rounds: list[RoundEnded] = []
+        self._events.subscribe(RunStarted, self._run_started)
+        self._events.subscribe(RoundEnded, self._rounds.append)
+        self._thread = threading.Thread(target=self._follow, name="flare-follow", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Show what is left of a run that has ended; returns when that is done."""
+        self._thread.join()
+        if self._display is not None:
+            self._display.close()
+
+    def note(self, text: str) -> None:
+        """Show text that is no event."""
+        if self._display is not None:
+            self._display.note(text)
+        else:
+            sys.stdout.write(f"{text}\n")
+
+    def curve(self, key: str | None) -> list[tuple[int, float]]:
+        """A metric by round."""
+        return [(each.round, each.metrics[key]) for each in self._rounds if key in each.metrics]
+
+    def _follow(self) -> None:
+        shown = ""
+        try:
+            for job in self._admin.changes(self._job["id"]):
+                if job["state"] == RunStatus.WAITING.value and job["reason"] != shown:
+                    shown = job["reason"]
+                    self.note(f"{job['name']} waits: {shown}")
+                if job["state"] not in (RunStatus.SUBMITTED.value, RunStatus.WAITING.value):
+                    break
+            rest = ""
+            for text in self._admin.read(self._job["id"], EVENTS, follow=True):
+                *lines, rest = (rest + text).split("\n")
+                for line in lines:
+                    self._events.emit(read_event(line))
+        except (AdminError, ValueError) as error:
+            self.note(f"the run cannot be shown any more ({error}); it goes on")
+
+    def _run_started(self, event: RunStarted) -> None:
+        if self._display is None:
+            self._display = open_display(event.job_name, len(event.sites))
+            self._display.attach(self._events)

@@ -1,0 +1,70 @@
+"""What the server makes of the end of a job's process at a site."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from contextlib import closing
+
+import pytest
+
+from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
+from flare_deploy.server.running import MOST_CRASHES, RunningJob
+from flare_deploy.server.site_archives import make_site_archives
+from flare_deploy.server.store import JobRow
+from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
+from flare_tensor_downloader import Downloader
+from flare_transport import Cell
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A job at the server, and what its site is sent."""
+    job = Job("job", 1, ServerApp(), ClientApp(), CodeBundle(tmp_path))
+    (tmp_path / "archives").mkdir()
+    make_site_archives(export_job(job, tmp_path), tmp_path / "archives")
+    sent = queue.Queue()
+    with Cell("server") as server, Cell("site-1") as site, closing(Downloader(server)) as downloader:
+        site.handle("job.start", lambda message: sent.put(message.payload["cell"]))
+        site.connect(server.listen(f"inproc://{tmp_path.name}"))
+        job = RunningJob(
+            JobRow("1", "job", "default", "admin", "digest"),
+            tmp_path,
+            cell=server,
+            downloader=downloader,
+            sites=("site-1",),
+            cards={},
+            lock=threading.RLock(),
+            ended=lambda *_: None,
+            started=lambda *_: None,
+            connected=lambda: ["site-1"],
+        )
+        job.is_up = True
+        yield job, sent
+
+
+def starts(place, code, most=20):
+    """How often a site is sent the job, whose process ends with a code each time."""
+    job, sent = place
+    for count in range(1, most + 1):
+        job.deploy("site-1")
+        if not job.site_exited("site-1", sent.get(timeout=10), code, ""):
+            return count
+    return most
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, KILLED_SCRIPT, NO_SERVER])
+def test_a_site_whose_process_is_killed_again_and_again_fails(place, code):
+    assert starts(place, code) == MOST_CRASHES + 1
+
+
+def test_a_completed_round_begins_the_count_anew(place):
+    job, _ = place
+    assert starts(place, -signal.SIGKILL, most=MOST_CRASHES) == MOST_CRASHES
+    job.progressed()
+    assert starts(place, -signal.SIGKILL) == MOST_CRASHES + 1
+
+
+def test_a_connection_may_be_lost_as_often_as_it_likes(place):
+    assert starts(place, LOST_SERVER) == 20

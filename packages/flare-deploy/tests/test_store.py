@@ -1,0 +1,69 @@
+"""The server's database: what the migrations make is what the code expects, and an old one is brought up to date."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from flare_deploy.server import store as module
+from flare_deploy.server.store import JobRow, Participant, Store, StoreError
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'flare.db'}"
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(url):
+    Store(url).close()
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), module.metadata) == []
+    engine.dispose()
+
+
+def test_what_is_kept_is_there_when_it_is_opened_again(url):
+    store = Store(url)
+    store.add_job(JobRow("1", "hello", "default", "admin", "b" * 64, needs={"min_clients": 2}))
+    store.put_participant(Participant("site-1", "client", studies="heart,lung"))
+    store.close()
+    store = Store(url)
+    store.update_job("1", state="running", attempts=2)
+    assert store.job("1").needs == {"min_clients": 2}
+    assert [each.id for each in store.jobs(states=("running",))] == ["1"]
+    assert store.has_blob("b" * 64)
+    site = store.participant("site-1")
+    assert site is not None
+    assert site.is_in("lung")
+    assert not site.is_in("default")
+    store.delete_job("1")
+    assert not store.has_blob("b" * 64)
+    with pytest.raises(StoreError, match="there is no job '1'"):
+        store.job("1")
+    store.close()
+
+
+def test_a_database_of_an_older_version_is_brought_up_to_date(url):
+    store = Store(url)
+    store.put_participant(Participant("site-1", "client"))
+    store.close()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        command.downgrade(module.migrations(connection), "0001")
+        assert "address" not in {each["name"] for each in sa.inspect(connection).get_columns("participants")}
+    engine.dispose()
+    store = Store(url)
+    site = store.participant("site-1")
+    assert site is not None
+    assert site.address == ""
+    store.close()
+
+
+def test_a_database_that_cannot_be_used_is_named_without_its_password():
+    with pytest.raises(StoreError, match=r"postgresql\+psycopg://flare:\*\*\*@127.0.0.1:1/flare cannot be used"):
+        Store("postgresql+psycopg://flare:secret@127.0.0.1:1/flare")
+    with pytest.raises(StoreError, match="nonsense"):
+        Store("nonsense")
