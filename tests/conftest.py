@@ -279,9 +279,9 @@ class Hospital:
         code = Path(tempfile.mkdtemp(prefix="code-", dir=self.folder))
         (code / "client.py").write_text(textwrap.dedent(script))
         write_file(code / "initial.safetensors", model or {"w": np.zeros(3)})
-        settings = (
-            {"min_clients": min_clients} if rounds is None else {"min_clients": min_clients, "num_rounds": rounds}
-        )
+        settings = {"min_clients": min_clients} | ({} if rounds is None else {"num_rounds": rounds})
+        if workflow in ("FedAvg", "FedOpt", "Swarm"):
+            settings["callbacks"] = [Component("flare_core.BestModel", {"key_metric": "accuracy"})]
         average = Component(f"flare_core.workflows.{workflow}", settings)
         run = Component("flare_runtime.scripts.ScriptExecutor", {"script": "client.py", "args": args or [], **executor})
         (code / "persistor.py").write_text(PERSISTOR)

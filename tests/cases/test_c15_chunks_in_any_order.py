@@ -64,5 +64,5 @@ def test_the_window_holds_for_chunks_that_come_early():
     reader, _ = reader_of([], window=10 * SIZE)
     for chunk in CHUNKS[1:11]:
         reader.receive(*chunk)
-    with pytest.raises(ProtocolError, match="more of the stream"):
+    with pytest.raises(ProtocolError, match="exceeded its credit for the stream"):
         reader.receive(*CHUNKS[11])

@@ -51,7 +51,8 @@ class Project:
         (self.code / "client.py").write_text(textwrap.dedent(script))
         write_file(self.code / "initial.safetensors", model or {"w": np.zeros(3)})
         files = tuple(PurePosixPath(path.relative_to(self.code)) for path in self.code.rglob("*") if path.is_file())
-        average = Component("flare_core.workflows.FedAvg", {"min_clients": sites, "num_rounds": rounds})
+        settings = {"min_clients": sites, "num_rounds": rounds, "callbacks": [Component("flare_core.BestModel")]}
+        average = Component("flare_core.workflows.FedAvg", settings)
         run = Component("flare_runtime.scripts.ScriptExecutor", {"script": "client.py", **executor})
         return Job(
             name="job",

@@ -35,7 +35,7 @@ def test_the_order_of_arrival_does_not_change_a_bit(tmp_path, order):
     found = []
     for number, arrival in enumerate((SITES, order)):
         table = Table(RunFolder.create(tmp_path / str(number), "job"))
-        thread, errors = run(table, FedAvg(min_clients=4, num_rounds=2, key_metric=None))
+        thread, errors = run(table, FedAvg(min_clients=4, num_rounds=2))
         for round_ in range(2):
             table.all_have_a_task.wait(20)
             for site in arrival:
@@ -49,7 +49,7 @@ def test_the_order_of_arrival_does_not_change_a_bit(tmp_path, order):
 
 
 def test_a_site_that_fails_ends_the_round_with_its_name(table):
-    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
     table.all_have_a_task.wait(20)
     table.reply("site-1", model_of("site-1", 0))
     table.federation.fail("site-3", "site-3: its script was killed by SIGKILL", "no traceback")
@@ -59,7 +59,7 @@ def test_a_site_that_fails_ends_the_round_with_its_name(table):
 
 
 def test_nobody_speaks_for_another_site(table, caplog):
-    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
     table.all_have_a_task.wait(20)
     table.cells["site-2"].send("server", "result", [1, "site-1", model_of("site-1", 0)])
     for site in SITES:
@@ -70,7 +70,7 @@ def test_nobody_speaks_for_another_site(table, caplog):
 
 
 def test_a_reply_that_cannot_be_read_ends_the_run_and_says_whose_it_was(table):
-    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
     table.all_have_a_task.wait(20)
     table.cells["site-2"].send("server", "result", ["not", "three things"])
     thread.join(20)
@@ -79,7 +79,7 @@ def test_a_reply_that_cannot_be_read_ends_the_run_and_says_whose_it_was(table):
 
 
 def test_a_late_reply_is_ignored(table, caplog):
-    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=2, key_metric=None))
+    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=2))
     table.all_have_a_task.wait(20)
     for site in SITES:
         table.reply(site, model_of(site, 0))
@@ -121,7 +121,7 @@ def test_of_a_long_wait_people_are_told_what_it_is_for(table):
     told: queue.SimpleQueue[StillWaiting] = queue.SimpleQueue()
     table.federation.notice_s = 0.05
     table.federation.events.subscribe(StillWaiting, told.put)
-    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+    thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
     table.all_have_a_task.wait(20)
     for site in SITES[:-1]:
         table.reply(site, model_of(site, 0))

@@ -68,7 +68,7 @@ def run_with(tmp_path, disturb):
     """One round of four sites, disturbed while it waits; return what it failed with."""
     table = Table(RunFolder.create(tmp_path, "job"))
     try:
-        thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1, key_metric=None))
+        thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
         table.all_have_a_task.wait(20)
         disturb(table)
         for site in SITES:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from table import SITES, Table, run
 
-from flare_core import FLModel, ParamsType
+from flare_core import BestModel, FLModel, ParamsType
 from flare_core.workflows import FedAvg, FedOpt
 from flare_runtime.run.folder import RunFolder
 from flare_tensor_downloader import read_file
@@ -78,7 +78,7 @@ class TenThenEleven(FedAvg):
 def test_c32_versions_are_not_what_is_weighed(devices, kind, exponent, expected):
     """One device has added 10 to the version before, ten have added 1 to this one: 20/11, not 11 or 5.5."""
     table = devices(11)
-    workflow = TenThenEleven(min_clients=1, num_rounds=2, quorum=10, staleness_exponent=exponent, key_metric=None)
+    workflow = TenThenEleven(min_clients=1, num_rounds=2, quorum=10, staleness_exponent=exponent)
     thread, errors = start(table, workflow)
     old, _ = table.next_task("site-1")
     others = list(table.cells)[1:]
@@ -95,9 +95,7 @@ def test_c32_versions_are_not_what_is_weighed(devices, kind, exponent, expected)
 
 def test_c32_what_is_too_old_or_twice_or_anothers_counts_not(devices, caplog):
     table = devices(3)
-    thread, errors = start(
-        table, FedAvg(min_clients=1, num_rounds=3, quorum=2, max_staleness=0, staleness_exponent=0, key_metric=None)
-    )
+    thread, errors = start(table, FedAvg(min_clients=1, num_rounds=3, quorum=2, max_staleness=0, staleness_exponent=0))
     old, _ = table.next_task("site-1")
     for _ in range(2):
         tasks = {site: table.next_task(site)[0] for site in ("site-2", "site-3")}
@@ -122,7 +120,7 @@ def test_c32_what_is_too_old_or_twice_or_anothers_counts_not(devices, caplog):
 
 def test_a_slow_site_is_not_waited_for_and_its_work_is_not_lost(devices):
     table = devices(2)
-    thread, errors = start(table, FedAvg(min_clients=2, num_rounds=5, quorum=1, staleness_exponent=1, key_metric=None))
+    thread, errors = start(table, FedAvg(min_clients=2, num_rounds=5, quorum=1, staleness_exponent=1))
     slow, first = table.next_task("site-1")
     assert first.current_round == 0
     for _ in range(4):
@@ -136,7 +134,7 @@ def test_a_slow_site_is_not_waited_for_and_its_work_is_not_lost(devices):
 
 def test_the_optimizer_of_the_server_sees_the_same(devices):
     table = devices(2)
-    thread, errors = start(table, FedOpt(min_clients=2, num_rounds=2, quorum=1, staleness_exponent=0, key_metric=None))
+    thread, errors = start(table, FedOpt(min_clients=2, num_rounds=2, quorum=1, staleness_exponent=0))
     slow, _ = table.next_task("site-1")
     table.answer("site-2", table.next_task("site-2")[0], 1.0)
     table.next_task("site-2")
@@ -148,7 +146,8 @@ def test_the_optimizer_of_the_server_sees_the_same(devices):
 
 def test_the_best_model_is_one_that_a_quorum_has_measured(devices):
     table = devices(3)
-    thread, errors = start(table, FedAvg(min_clients=3, num_rounds=3, quorum=2, staleness_exponent=0))
+    best = BestModel("accuracy")
+    thread, errors = start(table, FedAvg(min_clients=3, num_rounds=3, quorum=2, staleness_exponent=0, callbacks=[best]))
     tasks = {site: table.next_task(site)[0] for site in table.cells}
     for site in ("site-2", "site-3"):  # round 0: the zeros, measured by two
         table.answer(site, tasks[site], 1.0, metrics={"accuracy": 0.1})
@@ -166,7 +165,7 @@ def test_the_best_model_is_one_that_a_quorum_has_measured(devices):
 def test_a_site_that_leaves_is_not_waited_for(devices):
     table = devices(3)
     table.federation.roster.can_leave = True
-    thread, errors = start(table, FedAvg(min_clients=1, num_rounds=2, quorum=2, staleness_exponent=0, key_metric=None))
+    thread, errors = start(table, FedAvg(min_clients=1, num_rounds=2, quorum=2, staleness_exponent=0))
     tasks = {site: table.next_task(site)[0] for site in table.cells}
     table.federation.leave("site-1", "its cable was cut")
     table.federation.leave("site-2", "its cable was cut")

@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from flare_core.aggregation import Aggregator, WeightedMean
+from flare_core.callbacks import BestModel, Callback, EarlyStopping, ServerEvaluation
 from flare_core.components import Component
 from flare_core.environment import ExecEnv, Run, RunStatus
 from flare_core.errors import (
@@ -41,12 +42,15 @@ except PackageNotFoundError:  # a source tree that was not installed
 
 __all__ = [
     "Aggregator",
+    "BestModel",
+    "Callback",
     "ClientApiError",
     "ClientApp",
     "CodeBundle",
     "Component",
     "Conversation",
     "DtypeMismatchError",
+    "EarlyStopping",
     "EmptyRoundError",
     "Evaluator",
     "ExecEnv",
@@ -77,6 +81,7 @@ __all__ = [
     "RunStatus",
     "Sample",
     "ServerApp",
+    "ServerEvaluation",
     "ShapeMismatchError",
     "SiteChannel",
     "SiteContext",

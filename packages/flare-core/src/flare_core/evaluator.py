@@ -25,13 +25,13 @@ class Evaluator(ABC):
         """
 
 
-def measured(evaluator: Evaluator, model: Mapping[str, Any]) -> dict[str, float]:
-    """What an evaluator says of a model.
+def measured(evaluator: Any, *arguments: Any) -> dict[str, float]:
+    """Return the metrics that ``evaluator.evaluate`` returns for its arguments.
 
     Raises:
-        ModelError: it is no mapping of names to numbers.
+        ModelError: it returns something else than a mapping of names to numbers.
     """
-    found = evaluator.evaluate(model)
+    found = evaluator.evaluate(*arguments)
     numbers = {key: as_number(value) for key, value in found.items()} if isinstance(found, Mapping) else {"": None}
     if any(not isinstance(key, str) or value is None for key, value in numbers.items()):
         raise ModelError(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -15,16 +14,13 @@ from flare_core.errors import RecipeError
 from flare_core.model import FLModel
 from flare_core.task import Reply
 
-__all__ = ["BestScore", "MeasuredModels", "MetricMean", "StopCondition"]
+__all__ = ["BestScore", "MeasuredModel", "MeasuredModels", "MetricMean", "StopCondition"]
+
+MeasuredModel: TypeAlias = tuple[FLModel, int, dict[str, float]]
+"""A model, the round in which sites were given it, and the averages of what they measured."""
 
 MODES = ("max", "min")
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-    "=": operator.eq,
-}
+_OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq}
 
 
 class MetricMean:
@@ -109,19 +105,20 @@ class MeasuredModels:
         means.add(reply, weight)
         sites.add(reply.site)
 
-    def take(self, key: str, *, needed: int, round_: int) -> Iterator[tuple[FLModel, int, float | None]]:
-        """Yield each model that ``needed`` sites have measured by now, its round and its average of a metric; once.
+    def take(self, *, needed: int, round_: int) -> list[MeasuredModel]:
+        """Return the models that ``needed`` sites have measured by now, each once, in the order of their rounds.
 
         Args:
-            key: the metric's name.
             needed: how many sites are enough.
-            round_: the present one, which tells the models that are given up.
+            round_: the present round, which decides which models are given up.
         """
+        taken: list[MeasuredModel] = []
         for number, (model, means, sites) in sorted(self._open.items()):
             if len(sites) >= needed and model is not None:
-                yield model, number, means.means().get(key)
+                taken.append((model, number, means.means()))
             if len(sites) >= needed or round_ - number >= self._max_age:
                 del self._open[number]
+        return taken
 
 
 def as_number(value: Any) -> float | None:
@@ -207,7 +204,7 @@ class StopCondition:
     def met(self, metrics: dict[str, float]) -> bool:
         """Whether a round's averages fulfil the condition; not, if the metric was not reported."""
         value = metrics.get(self.key)
-        return value is not None and _OPERATORS[self.symbol](value, self.target)
+        return value is not None and bool(_OPERATORS[self.symbol](value, self.target))
 
     @property
     def mode(self) -> str:

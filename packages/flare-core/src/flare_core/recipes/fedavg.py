@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flare_core.aggregation import Aggregator
+from flare_core.callbacks import Callback
 from flare_core.components import Component
 from flare_core.errors import JobError, RecipeError
 from flare_core.evaluator import Evaluator
@@ -42,6 +43,7 @@ class BaseFedAvgRecipe(ScriptRecipe):
             ``key_metric``.
         evaluator: an :class:`~flare_core.Evaluator`, or ``{"class_path", "args"}``, that measures each new global
             model at the server. Its metrics replace those of the same name that sites report.
+        callbacks: a list of more :class:`~flare_core.Callback`, or ``{"class_path", "args"}``, that follow the rounds.
 
     Example:
         recipe = FedAvgRecipe(
@@ -67,6 +69,7 @@ class BaseFedAvgRecipe(ScriptRecipe):
     stop_cond: str | None = None
     patience: int | None = None
     evaluator: Evaluator | Mapping[str, Any] | None = None
+    callbacks: Sequence[Callback | Mapping[str, Any]] = ()
 
     def _check(self) -> None:
         self.aggregation_weights = dict(self.aggregation_weights or {})
@@ -83,7 +86,8 @@ class BaseFedAvgRecipe(ScriptRecipe):
         return Component("flare_core.workflows.FedAvg", self._workflow_args())
 
     def _workflow_args(self) -> dict[str, Any]:
-        clients, quorum = self.clients_per_round, self.quorum
+        clients, staleness = self.clients_per_round, check_exponent(self.staleness_exponent)
+        oldest = check_count(self.max_staleness, "max_staleness", minimum=0)
         args: dict[str, Any] = {
             "min_clients": self.min_clients,
             "num_rounds": self.num_rounds,
@@ -92,20 +96,26 @@ class BaseFedAvgRecipe(ScriptRecipe):
             "clients_per_round": (
                 None if clients is None else check_count(clients, "clients_per_round", minimum=self.min_clients)
             ),
-            "quorum": None if quorum is None else check_count(quorum, "quorum"),
-            "staleness_exponent": check_exponent(self.staleness_exponent),
-            "max_staleness": check_count(self.max_staleness, "max_staleness", minimum=0),
-            "key_metric": self.key_metric,
-            "key_metric_mode": self.key_metric_mode,
-            "stop_cond": self.stop_cond,
-            "patience": self.patience,
+            "callbacks": [*self._own_callbacks(), *checked_callbacks(self.callbacks)],
         }
+        if self.quorum is not None:
+            quorum = check_count(self.quorum, "quorum")
+            args |= {"quorum": quorum, "staleness_exponent": staleness, "max_staleness": oldest}
         if self.aggregator is not None:
-            args["aggregator"] = _checked_part(self.aggregator, "aggregator", Aggregator, "add, result, reset")
+            args["aggregator"] = _checked_part(self.aggregator, "aggregator", Aggregator, "methods add, result, reset")
             self._check_suits(args["aggregator"].build())
-        if self.evaluator is not None:
-            args["evaluator"] = _checked_part(self.evaluator, "evaluator", Evaluator, "evaluate")
         return args
+
+    def _own_callbacks(self) -> Iterator[Component]:
+        """Yield the callbacks that the arguments for metrics describe."""
+        by = {"key_metric": self.key_metric, "key_metric_mode": self.key_metric_mode} if self.key_metric else {}
+        if self.evaluator is not None:
+            evaluator = _checked_part(self.evaluator, "evaluator", Evaluator, "method evaluate")
+            yield Component("flare_core.ServerEvaluation", {"evaluator": evaluator})
+        if by:
+            yield Component("flare_core.BestModel", by)
+        if self.stop_cond is not None or (self.patience is not None and by):
+            yield Component("flare_core.EarlyStopping", {"stop_cond": self.stop_cond, "patience": self.patience, **by})
 
     def _check_suits(self, aggregator: Aggregator) -> None:
         """Refuse an aggregator to which sites send too little."""
@@ -123,6 +133,19 @@ class BaseFedAvgRecipe(ScriptRecipe):
             )
 
 
+def checked_callbacks(value: Any) -> list[Component]:
+    """Return the argument ``callbacks`` of a recipe as components.
+
+    Raises:
+        RecipeError: it is no list, or an entry is no callback.
+    """
+    if not isinstance(value, list | tuple):
+        raise RecipeError(
+            f"callbacks is {value!r}; give a list of objects whose classes derive from flare_core.Callback"
+        )
+    return [_checked_part(each, "one of callbacks", Callback, "method round_ended, among others") for each in value]
+
+
 def _checked_part(value: Any, name: str, cls: type, methods: str) -> Component:
     """Return an object, or the description of one, as a component.
 
@@ -137,7 +160,7 @@ def _checked_part(value: Any, name: str, cls: type, methods: str) -> Component:
     if not isinstance(built, cls):
         raise RecipeError(
             f"{name} is a {type(built).__name__}; give an object whose class derives from flare_core.{cls.__name__}"
-            f" (methods {methods})"
+            f" ({methods})"
         )
     return component
 

@@ -38,6 +38,4 @@ class BaseScaffoldRecipe(BaseFedAvgRecipe):
             raise RecipeError("aggregator cannot be chosen for SCAFFOLD, whose controls belong to the weighted mean")
         if self.quorum is not None:
             raise RecipeError("quorum cannot be chosen for SCAFFOLD, whose controls belong to the model of their round")
-        for name in ("quorum", "staleness_exponent", "max_staleness"):
-            del args[name]
         return Component("flare_core.workflows.Scaffold", {**args, "trainable": self._trainable})

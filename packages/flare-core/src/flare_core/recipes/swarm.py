@@ -56,10 +56,8 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
         super()._check()
 
     def _workflow(self) -> Component:
-        args = self._workflow_args()
-        for name in ("quorum", "staleness_exponent", "max_staleness"):
-            del args[name]
-        return Component("flare_core.workflows.Swarm", {**args, "aggregator_sites": self.aggregator_sites})
+        args = {**self._workflow_args(), "aggregator_sites": self.aggregator_sites}
+        return Component("flare_core.workflows.Swarm", args)
 
     def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:
         app = super()._client_app(settings, shared)

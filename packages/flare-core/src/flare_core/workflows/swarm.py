@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flare_core.callbacks import BestModel, Callback
 from flare_core.errors import RecipeError, SiteError
 from flare_core.events import ModelSaved
 from flare_core.model import FLModel, MetaKey
-from flare_core.selection import MetricMean
 from flare_core.task import Reply, TaskName
 from flare_core.workflow import Sample, TrainingFederation
 from flare_core.workflows.distribution import distribute
@@ -39,6 +39,17 @@ class _Held:
         return FLModel(params=first, meta={MetaKey.ALSO_AT: others, **meta})
 
 
+class _BestAtSites(BestModel):
+    """Keep the best model where it is: at sites."""
+
+    def __init__(self, given: BestModel, swarm: Swarm) -> None:
+        super().__init__(given.key_metric, given.key_metric_mode)
+        self._swarm = swarm
+
+    def keep(self, fed: TrainingFederation, model: FLModel, value: float | None, round_: int) -> None:
+        self._swarm._keep_best(fed, value)
+
+
 class Swarm(FedAvg):
     """Have the sites train, one of them aggregate what they made, and the next one do so in the next round.
 
@@ -54,6 +65,8 @@ class Swarm(FedAvg):
 
     Args:
         aggregator_sites: those that aggregate, in turn; all if left out.
+        callbacks: as for :class:`FedAvg`, but none that measures models. They are given models without params, and
+            what :class:`~flare_core.BestModel` chooses stays at the sites.
         arguments: those of :class:`FedAvg`, except ``quorum``. ``aggregator`` and ``exclude_vars`` have to be those of
             the sites' executor, which aggregates; the server only needs to know them.
 
@@ -61,8 +74,15 @@ class Swarm(FedAvg):
     learning", Nature 594; the leader is chosen in turn here.
     """
 
-    def __init__(self, *, aggregator_sites: Sequence[str] | None = None, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(
+        self, *, aggregator_sites: Sequence[str] | None = None, callbacks: Sequence[Callback] = (), **arguments: Any
+    ) -> None:
+        chosen = [_BestAtSites(each, self) if isinstance(each, BestModel) else each for each in callbacks]
+        super().__init__(callbacks=chosen, **arguments)
+        if without := [type(each).__name__ for each in chosen if type(each).evaluate is not Callback.evaluate]:
+            raise RecipeError(
+                f"{without[0]} measures models at the server, and a swarm's server has none; leave it out"
+            )
         self.aggregator_sites = None if aggregator_sites is None else list(aggregator_sites)
         self._held: _Held | None = None
         self._best_held: _Held | None = None
@@ -72,27 +92,22 @@ class Swarm(FedAvg):
     def run(self, fed: TrainingFederation) -> None:
         self._check(fed)
         held = self._recalled(fed) if self._kept else self._first(fed)
-        for round_ in fed.rounds(self.num_rounds):
+        for _ in fed.rounds(self.num_rounds):
             self._held = held
             self._searches = 0
-            metrics = MetricMean(robust=self.aggregator.is_robust)
             made = {}
             for reply in self._train(fed, held, self._sample(fed)):
                 made[reply.site] = reply.model
-                self._check_weight(fed, reply)
-                fed.record(metrics.add(reply, self._weight_of(reply)), site=reply.site)
-            means = metrics.means()
-            fed.record(means)
-            self._note(fed, metrics, {}, round_)
-            self._choose(fed, FLModel(), metrics, means, round_)
+                self._record(fed, reply)
+            self._monitor.averaged(fed, FLModel())
             self._held = self._aggregated(fed, held, made)
             for model in made.values():
                 fed.release(model)
             self._let_go(fed, held)
             held = self._held
-            if self._should_stop(fed, means, round_):
+            if self._monitor.round_ended(fed):
                 break
-        self._report_unseen(fed)
+        self._monitor.run_ended(fed)
         self._distribute(fed, held)
 
     def state(self) -> dict[str, Any]:
@@ -115,7 +130,7 @@ class Swarm(FedAvg):
         model = fed.load("initial")
         if model.params is None:
             raise RecipeError("a swarm needs an initial_model: the server cannot make one from what the sites have")
-        self._check_settings(fed, model)
+        self._begin(fed, model)
         fed.sample(self.min_clients)
         held = _Held(0, {})
         self._spread(fed, model, held)
@@ -242,7 +257,7 @@ class Swarm(FedAvg):
             if site in fed.sample(1):
                 yield site
 
-    def _keep_best(self, fed: TrainingFederation, model: FLModel, value: float | None) -> None:
+    def _keep_best(self, fed: TrainingFederation, value: float | None) -> None:
         before, self._best_held = self._best_held, self._held
         if before is not None:
             self._let_go(fed, before)
@@ -259,6 +274,7 @@ class Swarm(FedAvg):
 
     def _recalled(self, fed: TrainingFederation) -> _Held:
         """Find the models of a run that is continued."""
+        self._monitor.started(fed, FLModel())
         best = self._kept.get("best_held")
         if best is not None:
             self._best_held = self._recall(fed, *best)

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from flare_core.aggregation import WeightedMean
 from flare_core.errors import RecipeError
-from flare_core.model import MetaKey
+from flare_core.model import FLModel, MetaKey, flatten, key_text
 from flare_core.task import Reply
 
-__all__ = ["WeightsSeen", "direction_warning", "exclusion_warning"]
+__all__ = ["WeightsSeen", "direction_warning", "mean_warnings"]
 
-_LOWER_IS_BETTER = {
-    "loss",
-    "error",
-    "err",
-    "mse",
-    "rmse",
-    "mae",
-    "mape",
-    "nll",
-    "perplexity",
-    "ppl",
-    "wer",
-    "cer",
-    "fid",
-}
+_LOWER_IS_BETTER = {"loss", "error", "err", "mse", "rmse", "mae", "mape", "nll"}
+_LOWER_IS_BETTER |= {"perplexity", "ppl", "wer", "cer", "fid"}
 _HIGHER_IS_BETTER = {"accuracy", "acc", "auc", "auroc", "f1", "precision", "recall", "sensitivity", "dice", "iou", "r2"}
 _TURNED = {"neg", "negative", "negated", "minus", "inverse", "inv"}  # as of scikit-learn's neg_mean_squared_error
 _SPREAD = {"std", "stddev", "var", "variance", "gap", "drop", "difference", "diff"}
@@ -52,31 +41,34 @@ def direction_warning(metric: str, mode: str, setting: str) -> str | None:
     return f"{setting} takes {better} values of '{metric}' to be better; is it the other way round?"
 
 
-def exclusion_warning(mean: WeightedMean, names: Sequence[str]) -> str | None:
-    """Return a warning if a mean excludes keys that the model does not have, else None.
+def mean_warnings(mean: WeightedMean, model: FLModel) -> Iterator[str]:
+    """Yield warnings about a mean that excludes keys which the model does not have, or rounds all that it makes.
 
     Args:
         mean: the aggregator.
-        names: the model's keys.
+        model: the global model.
     Raises:
-        RecipeError: it excludes all of them.
+        RecipeError: it excludes all of the model's keys.
     """
-    if mean.exclude is None:
-        return None
-    excluded = [name for name in names if mean.excludes(name)]
-    if len(excluded) == len(names):
+    values = {key_text(key): value for key, value in flatten(model.params or {})}
+    excluded = [name for name in values if mean.excludes(name)]
+    if excluded and len(excluded) == len(values):
         raise RecipeError(
-            f"exclude_vars is {mean.exclude!r}, which excludes all {len(names)} keys of the model, so nothing would be"
+            f"exclude_vars is {mean.exclude!r}, which excludes all {len(values)} keys of the model, so nothing would be"
             " learned; name fewer"
         )
+    if not values:
+        return
     if isinstance(mean.exclude, str):
         wrong = [] if excluded else [mean.exclude]
     else:
-        wrong = sorted({*mean.exclude} - {*names})
-    if not wrong:
-        return None
-    more = ", …" if len(names) > 3 else ""
-    return f"exclude_vars has {wrong[0]!r}, which excludes nothing; the model's keys are {', '.join(names[:3])}{more}"
+        wrong = sorted({*(mean.exclude or ())} - {*values})
+    if wrong:
+        more = ", …" if len(values) > 3 else ""
+        known = ", ".join([*values][:3])
+        yield f"exclude_vars has {wrong[0]!r}, which excludes nothing; the model's keys are {known}{more}"
+    if all(np.asarray(value).dtype.kind in "iub" for value in values.values()):
+        yield "the model holds integers only, so every mean is rounded; start from floating-point numbers"
 
 
 class WeightsSeen:
