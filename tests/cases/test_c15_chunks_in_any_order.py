@@ -54,7 +54,7 @@ def test_credit_is_given_for_each_chunk_once():
 def test_a_lost_chunk_is_an_error_and_not_a_wait(monkeypatch):
     monkeypatch.setattr(stream_reader, "GAP_S", 0.1)
     reader, _ = reader_of([*CHUNKS[:40], *CHUNKS[41:], "end"])
-    with pytest.raises(ProtocolError, match=f"from {40 * SIZE} on are missing"):
+    with pytest.raises(ProtocolError, match=f"bytes from offset {40 * SIZE} are missing"):
         reader.read()
     second, _ = reader_of([*CHUNKS, "end"])  # nothing is left locked
     assert second.read() == DATA
