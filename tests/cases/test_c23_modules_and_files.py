@@ -56,7 +56,12 @@ def test_it_runs_from_any_working_folder(project, proj, where):
 
 def test_it_runs_in_a_federation_of_processes(project, proj):
     """The script runs from the submitted job and cannot use the project's folder."""
-    job = (proj / "job.py").read_text().replace("SimEnv(", "PocEnv(").replace("import SimEnv", "import PocEnv")
+    job = (
+        (proj / "job.py")
+        .read_text()
+        .replace("SimEnv(", "PocEnv(")
+        .replace("from flare_runtime import SimEnv", "from flare_deploy import PocEnv")
+    )
     (proj / "job.py").write_text(job)
     done = project.python(str(proj / "job.py"), cwd=proj)
     assert "RESULT [13.0, 13.0]" in done.stdout, done.stderr
