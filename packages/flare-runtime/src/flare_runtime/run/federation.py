@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import FLModel, RecipeError, Reply, Sample, SiteError
+from flare_core import FLModel, JobEndpoint, RecipeError, Reply, Sample, SiteError
 from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
 from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoints import Keeper
@@ -50,6 +50,7 @@ class SitesFederation(Arrivals):
         to_framework: brings params into the form of the job's framework.
     Attributes:
         reading: the site whose reply was taken last; its tensors may still be at the site.
+        endpoint: the server's access to the sites' services; None outside a run.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class SitesFederation(Arrivals):
         self._waits = waits or Waits()
         self._task_id = 0
         self._round_started: float | None = None
+        self.endpoint: JobEndpoint | None = None
         self._stalled: set[str] = set()  # in this round
         # By task, and site whose last result of it was not used: the round of the first such result.
         self._unused_since: dict[str, dict[str, int]] = {}

@@ -16,6 +16,7 @@ from flare_core import (
     FilterContext,
     FilterPoint,
     FLModel,
+    JobEndpoint,
     ObservedRun,
     Observer,
     RunStatus,
@@ -70,6 +71,7 @@ class Site(SiteChannel):
         task_filters: for what comes from the server.
         result_filters: for what goes to it.
         journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
+        endpoint: its access to the other parties of the job; None outside a run.
     """
 
     def __init__(
@@ -85,9 +87,11 @@ class Site(SiteChannel):
         task_filters: Sequence[FilterChain] = (),
         result_filters: Sequence[FilterChain] = (),
         journal: Journal | None = None,
+        endpoint: JobEndpoint | None = None,
     ) -> None:
         self.site = name
         self.job_id = plan.job_id
+        self.endpoint = endpoint
         self.config = copy.deepcopy(plan.job.client_app(name).config)  # sites of one process share the job
         self.code = plan.job.client_code(name)
         self.decomposers = decomposers_of(plan.job)

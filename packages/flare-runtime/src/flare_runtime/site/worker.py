@@ -19,11 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from flare_core import Executor, JobError, RunStatus, SiteError, Task
+from flare_core import Executor, JobError, Observer, RunStatus, Service, SiteError, Task
 from flare_core.filters import chains
 from flare_core.job import ExecutorEntry
-from flare_core.observer import observers_of
 from flare_core.parameters import parameters_of
+from flare_core.service import components_of
+from flare_runtime.endpoint.at_site import SiteHub
+from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
@@ -125,6 +127,8 @@ class _Worker:
         self._plan = plan
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
+        self._hub = SiteHub(self._cell, plan.server, plan.sites)
+        self._services: dict[str, Services] = {}
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._is_lost = False
@@ -146,17 +150,13 @@ class _Worker:
         self._cell.attach(self._link, uplink=self._plan.connect is None)
         if self._plan.connect is not None:
             self._plan.connect(self._cell)
-            self._downloader.seals = True
-        for name in self._plan.sites:
-            try:
-                with importable(self._plan.job.client_code(name)):
-                    self._prepare_site(name)
-            except Exception as error:
-                why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
-                failure = [name, f"{name} could not be prepared: {why}", ""]
-                # Not sent only: the end of this process, which follows, must not be known before its reason.
-                self._cell.request(self._plan.server, "failed", failure, timeout_s=_TELL_S)
-                raise
+            self._downloader.seals = self._hub.seals = True
+        try:
+            self._prepare()
+        except (PeerLostError, UnreachableError):  # the link's thread may not have noticed yet
+            logger.exception("server lost before the sites were ready")
+            self._stop_services("the server is gone")
+            return LOST_SERVER
         parts = self._all_parts()
         self._left = len(parts)
         threads = [
@@ -170,11 +170,40 @@ class _Worker:
             thread.start()
         self._cell.send(self._plan.server, "ready", list(self._plan.sites))
         self._finished.wait()
+        self._stop_services("the run is over")
         end_external_processes()
         for log in self._logs:
             log.close()
         self._cell.close()
         return LOST_SERVER if self._is_cut_off else IN_ORDER
+
+    def _prepare(self) -> None:
+        for name in self._plan.sites:
+            self._do_or_report(name, self._prepare_site)
+        self._hub.join()
+        for name in self._plan.sites:
+            self._do_or_report(name, lambda name: self._services[name].start())
+        self._hub.open()
+
+    def _do_or_report(self, name: str, prepare: Callable[[str], None]) -> None:
+        """Do a part of what comes before a site's first task; if it fails, so does the run."""
+        try:
+            with importable(self._plan.job.client_code(name)):
+                prepare(name)
+        except Exception as error:
+            why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+            failure = [name, f"{name} could not be prepared: {why}", ""]
+            # A request, so that the end of this process, which follows, is not known before its reason.
+            self._cell.request(self._plan.server, "failed", failure, timeout_s=_TELL_S)
+            raise
+
+    def _stop_services(self, reason: str) -> None:
+        all_services = list(self._services.values())
+        for services in all_services:
+            services.cancel()
+        self._hub.close(reason)
+        for services in all_services:
+            services.stop()
 
     def _all_parts(self) -> list[_Part]:
         return [part for parts in self._parts.values() for part in parts]
@@ -198,6 +227,8 @@ class _Worker:
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
         filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
         _check_tasks(name, app.executors)
+        components = components_of(app.components)
+        services = [each for each in components if isinstance(each, Service)]
         for entry in app.executors:
             executor = _built(entry)
             beside = executor.works_beside
@@ -213,10 +244,27 @@ class _Worker:
                 task_filters=[] if beside else filters[0],
                 result_filters=[] if beside else filters[1],
                 journal=None if beside else journal,
+                endpoint=self._hub.endpoint(name),
             )
             if not beside:
-                site.observe(observers_of(app.components), parameters_of(job))
+                site.observe([each for each in components if isinstance(each, Observer)], parameters_of(job))
+                if entry is not app.executors[-1]:  # another executor that is observed has observers of its own
+                    components = components_of(app.components)
             self._parts[name].append(_Part(entry.tasks, executor, site))
+        self._services[name] = Services(services, self._context(self._parts[name][-1].site))
+
+    def _context(self, site: Site) -> Context:
+        """What a site's services get."""
+        return Context(
+            party=site.site,
+            job_id=site.job_id,
+            config=site.config,
+            folder=site.folder.path.absolute(),
+            endpoint=self._hub.endpoint(site.site),
+            send_warning=site.warn,
+            send_number=lambda key, value: site.log(key, value, kind="METRIC", step=None),
+            end_run=lambda error: self._report(site, str(error), ""),
+        )
 
     def _serve(self, part: _Part) -> None:
         site = part.site
@@ -292,6 +340,7 @@ class _Worker:
             self._is_lost = True  # before its script is ended, which would look like a failure
             for part in self._all_parts():
                 part.site.close(RunStatus.ABORTED, f"{peer} is gone")
+            self._stop_services("the server is gone")
             end_external_processes()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
