@@ -239,9 +239,7 @@ def test_handlers_that_wait_for_each_other_do_not_hold_up_those_that_do_not(two_
     answers = queue.Queue()
     threads = [
         threading.Thread(
-            target=lambda number=number: answers.put(
-                two_sites["site-1"].request("site-2", "wait", number, timeout_s=S)
-            )
+            target=lambda number=number: answers.put(two_sites["site-1"].request("site-2", "wait", number, timeout_s=S))
         )
         for number in range(30)
     ]

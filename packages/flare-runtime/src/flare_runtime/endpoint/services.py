@@ -99,24 +99,23 @@ class Services:
 
     def stop(self) -> None:
         """Stop those that were started, after :meth:`cancel`; leave behind what takes too long."""
-        with self._stopping:
-            stopping, self._started = self._started[::-1], []
-        if not stopping:
-            return
-        thread = threading.Thread(target=self._stop, args=(stopping,), name="flare-stop", daemon=True)
-        thread.start()
-        thread.join(STOP_S)
-        if thread.is_alive() and stopping:
-            _, context = stopping[0]
-            logger.warning(
-                "service does not stop within %s s service=%s party=%s", STOP_S, context.service, context.party
-            )
+        with self._stopping:  # whoever comes second, such as a link that ends, waits until they have stopped
+            if not self._started:
+                return
+            thread = threading.Thread(target=self._stop, name="flare-stop", daemon=True)
+            thread.start()
+            thread.join(STOP_S)
+            if thread.is_alive():
+                left = ", ".join(context.service for _, context in self._started)
+                logger.warning("services do not stop within %s s services=%s", STOP_S, left)
+                self._started = []
 
-    def _stop(self, stopping: list[tuple[Service, Context]]) -> None:
-        while stopping:
-            service, context = stopping[0]
+    def _stop(self) -> None:
+        started = self._started
+        while started:
+            service, context = started[-1]
             try:
                 service.stop()
             except Exception:
                 logger.exception("service could not be stopped service=%s party=%s", context.service, context.party)
-            del stopping[0]
+            started.pop()
