@@ -88,8 +88,15 @@ class JobEndpoint(Protocol):
         """All parties of the job: ``"server"`` and the sites in their order."""
 
     def send(self, to: str, topic: str, data: Any = None) -> None:
-        """Send a message without a reply. Messages from one party to another arrive in the order in which they were
-        sent; one that nobody handles is dropped with a warning in the log.
+        """Send a message without a reply.
+
+        Messages from one party to another are handled one at a time, in the order in which they were sent. One that
+        nobody handles is dropped with a warning in the log.
+
+        Args:
+            to: the party that handles ``topic``.
+            topic: the subject.
+            data: anything that can be serialized.
 
         Raises:
             PartyError: ``to`` is no party, has failed or left for good, or cannot be reached.
@@ -114,7 +121,15 @@ class JobEndpoint(Protocol):
         """Handle requests and messages of ``topic``. Requests are handled at the same time, on several threads."""
 
     def open_stream(self, to: str, topic: str, meta: Any = None, *, timeout_s: float | None = None) -> Stream:
-        """Open a byte stream to a party that handles streams of ``topic``; arguments and errors as :meth:`request`."""
+        """Open a byte stream to a party that handles streams of ``topic``; errors as those of :meth:`request`.
+
+        Args:
+            to: the party.
+            topic: the subject.
+            meta: a small object for the handler there.
+            timeout_s: how long to wait, in seconds, for the party to be there and take the stream; None waits as long as
+                the run lasts.
+        """
 
     def handle_stream(self, topic: str, handler: StreamHandler) -> None:
         """Handle the streams of ``topic`` that other parties open, each on a thread of its own.
