@@ -127,7 +127,7 @@ class JobEndpoint(Protocol):
             to: the party.
             topic: the subject.
             meta: a small object for the handler there.
-            timeout_s: how long to wait, in seconds, for the party to be there and take the stream; None waits as long as
+            timeout_s: how long to wait, in seconds, for the party and for it to take the stream; None waits as long as
                 the run lasts.
         """
 
