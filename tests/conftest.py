@@ -27,6 +27,8 @@ from flare_recipes_np import FedAvgRecipe
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file, write_file
 
+sys.path.insert(0, str(Path(__file__).parent))  # for service_jobs.py
+
 
 def pytest_collection_modifyitems(items):
     """Mark tests that start a federation: they load gRPC, after which no simulated worker can be forked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from flare_core import TaskName
 from flare_core.components import Component
 from flare_core.job import ExecutorEntry
 from flare_core.recipes.distribution import KEEPS_MODELS
+from service_jobs import echo_script, with_services
 
 SWARM_TASKS = tuple(task for name, task in vars(TaskName).items() if name.startswith("SWARM"))
 
@@ -130,6 +132,16 @@ def test_a_swarm_produces_the_same_models_behind_a_relay(grouped):
     with_relay = models(grouped(behind_relay=True))
     assert len(with_relay) >= 3
     assert with_relay == models(grouped(behind_relay=False))
+
+
+def test_services_reach_every_other_party_through_a_relay(grouped):
+    """A stream between the wards passes through the relay alone or also the server, that to the other site both."""
+    place = grouped(behind_relay=True)
+    job = place.job(echo_script("site-1", *WARDS), min_clients=3, rounds=1)
+    place.outcome(with_services(job, "echo_proxy", server="EchoProxy", client="EchoProxy"))
+    (folder,) = (place.folder / "results").iterdir()
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {(row["site"], row["value"]) for row in metrics} >= {(site, 3.0) for site in ["site-1", *WARDS]}
 
 
 def test_a_site_named_after_a_relay_joins_through_it(shell):

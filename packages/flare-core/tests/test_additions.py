@@ -6,9 +6,20 @@ import gc
 
 import pytest
 
-from flare_core import Component, Filter, FLModel, ObservedRun, Observer, RecipeError, export_job, load_job
-from flare_core.observer import observers_of
+from flare_core import (
+    Component,
+    Filter,
+    FLModel,
+    JobError,
+    ObservedRun,
+    Observer,
+    RecipeError,
+    Service,
+    export_job,
+    load_job,
+)
 from flare_core.recipes import BaseFedAvgRecipe, add_experiment_tracking
+from flare_core.service import components_of
 
 
 class PlainRecipe(BaseFedAvgRecipe):
@@ -83,10 +94,23 @@ def test_sites_may_have_different_components_of_one_name(recipe):
     assert job.client_app("site-3").components == {}
 
 
-def test_observers_are_the_components_that_derive_from_it():
-    components = {"persistor": Component("no.such.Thing"), "watch": Component.of(Watching(), what="it")}
-    (found,) = observers_of({**components, "mean": Component("flare_core.WeightedMean")})
-    assert isinstance(found, Watching)
+class Serving(Service):
+    def start(self, context):
+        """Nothing to do."""
+
+    def stop(self):
+        """Nothing to do."""
+
+
+def test_components_are_observers_or_services():
+    parts = {"watch": Component.of(Watching(), what="it"), "serve": Component.of(Serving(), what="it")}
+    found = components_of({"persistor": Component("no.such.Thing"), **parts})
+    assert [type(each) for each in found] == [Watching, Serving]
+
+
+def test_a_component_that_nothing_would_use_is_an_error():
+    with pytest.raises(JobError, match="the component 'mean' is a WeightedMean, which is neither"):
+        components_of({"mean": Component("flare_core.WeightedMean")})
 
 
 def test_settings_are_those_of_the_job_and_of_the_sites(recipe, loaded):

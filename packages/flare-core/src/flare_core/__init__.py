@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from flare_core.aggregation import Aggregator, WeightedMean
 from flare_core.callbacks import BestModel, Callback, EarlyStopping, ServerEvaluation
 from flare_core.components import Component
+from flare_core.endpoint import JobEndpoint, Stream
 from flare_core.environment import ExecEnv, Run, RunStatus
 from flare_core.errors import (
     ClientApiError,
@@ -17,6 +18,7 @@ from flare_core.errors import (
     ModelError,
     ModelTypeError,
     NonFiniteError,
+    PartyError,
     RecipeError,
     ShapeMismatchError,
     SiteError,
@@ -32,6 +34,7 @@ from flare_core.job_folder import export_job, load_job
 from flare_core.model import FLModel, MetaKey, ParamsType, flatten, unflatten, updated
 from flare_core.observer import ObservedRun, Observer
 from flare_core.recipe import Recipe
+from flare_core.service import JobContext, Service
 from flare_core.task import Reply, Task, TaskName
 from flare_core.workflow import Conversation, Federation, Sample, TrainingFederation, Workflow
 
@@ -65,6 +68,8 @@ __all__ = [
     "FlareError",
     "Job",
     "JobAborted",
+    "JobContext",
+    "JobEndpoint",
     "JobError",
     "JobFailed",
     "MetaKey",
@@ -74,6 +79,7 @@ __all__ = [
     "ObservedRun",
     "Observer",
     "ParamsType",
+    "PartyError",
     "Recipe",
     "RecipeError",
     "Reply",
@@ -82,10 +88,12 @@ __all__ = [
     "Sample",
     "ServerApp",
     "ServerEvaluation",
+    "Service",
     "ShapeMismatchError",
     "SiteChannel",
     "SiteContext",
     "SiteError",
+    "Stream",
     "Task",
     "TaskName",
     "TensorFilter",

@@ -63,7 +63,7 @@ class Additions:
         self._add_filter("task_data_filters", filter, tasks, (SERVER,))
 
     def add_server_component(self, id: str, component: Any) -> None:
-        """Give the server a part that is none of its own, such as an :class:`~flare_core.Observer`.
+        """Add an :class:`~flare_core.Observer` or a :class:`~flare_core.Service` at the server.
 
         Args:
             id: its name; each has one.
@@ -72,7 +72,7 @@ class Additions:
         self._add_component(id, component, (SERVER,))
 
     def add_client_component(self, id: str, component: Any, clients: Sequence[str] | None = None) -> None:
-        """Give sites such a part; see :meth:`add_server_component`.
+        """Add an observer or a service at sites; see :meth:`add_server_component`.
 
         Args:
             id: its name; each has one.

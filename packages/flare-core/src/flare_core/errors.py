@@ -13,6 +13,7 @@
     │   └── ModelTypeError       a model of another framework; names the recipe that takes it
     ├── JobError                 a job description, its folder or one of its components is unusable
     ├── SiteError                one site failed: its script died, its process is gone
+    ├── PartyError               a party of a job cannot be reached, refused something, or gave it up
     ├── JobFailed                the run as a whole ended without its result
     └── JobAborted               the run was stopped on request
 
@@ -32,6 +33,7 @@ __all__ = [
     "ModelError",
     "ModelTypeError",
     "NonFiniteError",
+    "PartyError",
     "RecipeError",
     "ShapeMismatchError",
     "SiteError",
@@ -113,6 +115,21 @@ class SiteError(FlareError):
 
     def __str__(self) -> str:
         return f"{self.args[0]}\n{self.details}".rstrip()
+
+
+class PartyError(FlareError, ConnectionError):
+    """A party of a job cannot be reached, refused something, or gave it up.
+
+    Args:
+        message: what went wrong, with the party's name.
+
+    Attributes:
+        party: the name of the party.
+    """
+
+    def __init__(self, message: str, *, party: str) -> None:
+        super().__init__(message)
+        self.party = party
 
 
 class JobFailed(FlareError):

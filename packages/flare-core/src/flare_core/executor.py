@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from flare_core.model import FLModel
+from flare_core.service import JobContext
 from flare_core.task import Task
 
 __all__ = ["Executor", "SiteChannel", "SiteContext"]
 
 
-class Cancellation(Protocol):
-    """A flag that is set once, when work must end; a :class:`threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Return whether it is set."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, at most ``timeout`` seconds; return whether it is."""
-
-
-class SiteContext(Protocol):
-    """One site's part of a run, as an executor sees it. Its methods are safe from any thread."""
-
-    @property
-    def party(self) -> str:
-        """The site's name."""
-
-    job_id: str
-    config: dict[str, Any]
-    """The site's settings of the job, as :func:`flare_core.client.get_config` shows them."""
-
-    @property
-    def folder(self) -> Path:
-        """The absolute path of the site's folder in this run, where the executor may write."""
-
-    @property
-    def cancelled(self) -> Cancellation:
-        """Set when the run is over, aborted, or has lost its server; long work should look at it."""
+class SiteContext(JobContext, Protocol):
+    """One site's part of a run, as an executor sees it: a :class:`JobContext` whose ``party`` is the site."""
 
     def log(self, key: str, value: Any, *, kind: str = "METRIC", step: int | None = None) -> None:
         """Report a number, or something else that can be serialized, to the run's record.
@@ -50,9 +24,6 @@ class SiteContext(Protocol):
             kind: of :class:`flare_core.client.tracking.AnalyticsDataType`.
             step: the executor's own count; None stands for the round.
         """
-
-    def warn(self, text: str) -> None:
-        """Show a warning to the people who watch the run."""
 
 
 class Executor(ABC):

@@ -81,7 +81,7 @@ class ServerApp:
 
     Attributes:
         workflows: run one after the other.
-        components: what else there is, by id: ``persistor`` reads and writes models, observers follow the run.
+        components: what else there is, by id: ``persistor`` reads and writes models; observers and services.
         task_data_filters: for tasks that leave the server.
         task_result_filters: for results that reach it.
         config: what workflows find in ``fed.config``.
@@ -100,7 +100,7 @@ class ClientApp:
 
     Attributes:
         executors: who does which tasks; the last is for all that are left.
-        components: what else there is, by id, such as observers.
+        components: observers and services, by id.
         task_data_filters: for tasks that reach the site.
         task_result_filters: for results that leave it.
         config: what the script finds with ``flare.get_config()``.

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flare_core.components import Component
 from flare_core.errors import JobError
 from flare_core.events import EventBus
 
-__all__ = ["ObservedRun", "Observer", "attach_observers", "observers_of"]
-
-_OTHERS = {"persistor"}  # what has a use of its own, which makes it
+__all__ = ["ObservedRun", "Observer", "attach_observers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +77,3 @@ def attach_observers(observers: Sequence[Observer], run: ObservedRun) -> None:
             raise JobError(
                 f"the observer {type(observer).__name__} {where} raised {type(error).__name__}: {error}"
             ) from error
-
-
-def observers_of(components: Mapping[str, Component]) -> list[Observer]:
-    """Make a job's components, and return those that observe.
-
-    Raises:
-        JobError: one cannot be made; names its class path.
-    """
-    made = [component.build() for name, component in components.items() if name not in _OTHERS]
-    return [each for each in made if isinstance(each, Observer)]

@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from flare_core.endpoint import JobEndpoint
 from flare_core.errors import JobError
 from flare_core.events import EventBus
 from flare_core.model import FLModel
@@ -107,6 +108,10 @@ class Federation(Protocol):
 
     config: Mapping[str, Any]
     """The server's settings of the job (``recipe.add_server_config``)."""
+
+    @property
+    def endpoint(self) -> JobEndpoint:
+        """The server's access to the endpoints of the sites, for requests, messages and byte streams."""
 
     def rounds(self, count: int) -> Iterator[int]:
         """Yield 0, 1, … and announce each round's start and end; leave the loop to stop early.

@@ -77,6 +77,11 @@ class PendingReply:
         """
         self._replies.drop(self)
 
+    def fail(self, error: FlareError) -> None:
+        """Fail the request, unless its reply is there, for a reason that the cell does not know; from any thread."""
+        if self._replies.take(self.number, self.link, self.to) is not None:
+            self.settle(error)
+
     def settle(self, outcome: Message | FlareError) -> None:
         """Set the reply, or the error that prevented it; called once, by the cell."""
         if isinstance(outcome, Message):

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 from flare_core import JobError, load_job
 from flare_core.events import Event, RoundEnded
 from flare_deploy.processes.lock_file import keep_from_children
+from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
 from flare_runtime.processes.exit_codes import LOST_SERVER
@@ -60,6 +61,7 @@ class _JobProcess:
         self._cell = Cell(plan["cell"], threads=16)
         self._link = SocketLink(self._daemon, connection)
         self._controller: RunController | None = None
+        self._hub = ServerHub(self._cell)  # before sites, whose processes may be quicker, ask for it
         self._lock = threading.Lock()
         self._early: list[Callable[[SitesFederation], None]] = []  # what came before the federation was made
         self._growth = threading.Condition()
@@ -97,7 +99,9 @@ class _JobProcess:
                 roster = Roster(
                     {site: site for site in self._plan["sites"]}, can_leave=True, starting=self._plan["starting"]
                 )
-                controller = RunController(job, self._plan["job_id"], self._folder, roster, self._cell, is_durable=True)
+                controller = RunController(
+                    job, self._plan["job_id"], self._folder, roster, self._cell, is_durable=True, hub=self._hub
+                )
                 controller.prepare()
                 controller.federation.events.subscribe(Event, EventLog(self._folder.path / EVENTS, self._grew).write)
                 controller.federation.events.subscribe(RoundEnded, self._round_ended)
@@ -204,6 +208,8 @@ class _JobProcess:
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         if peer == self._daemon:
+            if self._controller is not None:
+                self._controller.stop_services("the server's daemon is gone")
             os._exit(LOST_SERVER)
         reason = f"its connection ended ({error})" if error is not None else "its connection ended"
         self._tell(lambda fed: fed.leave_below(peer, reason))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from flare_core import JobAborted, SiteError
+from flare_core import FlareError, JobAborted, SiteError
 from flare_core.events import (
     EventBus,
     MetricLogged,
@@ -19,6 +19,7 @@ from flare_core.events import (
     StillWaiting,
     WarningRaised,
 )
+from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.run.conversation import Answer, OpenConversations, SitesConversation
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Removed, Result, Warned
@@ -44,6 +45,7 @@ class Arrivals:
 
     Attributes:
         notice_s: for how long nothing may come before people are told what the run waits for.
+        hub: through which the job's parties talk to each other; told which of them are gone.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Arrivals:
         self._inbox: queue.SimpleQueue[Post] = queue.SimpleQueue()
         self._waiting_for: tuple[str | SitesConversation, float] = ("its start", time.time())
         self.notice_s = NOTICE_S
+        self.hub: ServerHub | None = None
         self._longest_wait_s = 0.0
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
@@ -92,10 +95,14 @@ class Arrivals:
     def leave(self, host: str, reason: str) -> None:
         """Take note, from any thread, that a cell is gone, and with it the sites that it serves; they may come back."""
         self._inbox.put(Left(host, reason))
+        if self.hub is not None:
+            self.hub.leave(host, reason)
 
     def remove(self, site: str, reason: str) -> None:
         """Take note, from any thread, that a site is gone and will not come back."""
         self._inbox.put(Removed(site, reason))
+        if self.hub is not None:
+            self.hub.remove(site, reason)
 
     def leave_below(self, peer: str, reason: str) -> None:
         """Take note, from any thread, that all cells below a peer are gone, and it itself."""
@@ -114,6 +121,14 @@ class Arrivals:
     def abort(self, reason: str) -> None:
         """End the run from another thread."""
         self._inbox.put(JobAborted(reason))
+
+    def end_with(self, error: FlareError) -> None:
+        """Fail the run from another thread."""
+        self._inbox.put(error)
+
+    def report(self, item: Logged | Warned) -> None:
+        """Record, from any thread, something that the server itself reports."""
+        self._inbox.put(item)
 
     def take_ready(self, message: Message) -> None:
         """Take a site's word that it is ready, which came before this federation was made."""

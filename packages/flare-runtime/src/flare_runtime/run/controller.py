@@ -11,17 +11,32 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
 
-from flare_core import FlareError, Job, JobAborted, JobError, RunStatus, SiteError, Workflow
+from flare_core import (
+    FlareError,
+    Job,
+    JobAborted,
+    JobError,
+    Observer,
+    RunStatus,
+    Service,
+    SiteError,
+    Workflow,
+)
 from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
-from flare_core.observer import ObservedRun, attach_observers, observers_of
+from flare_core.observer import ObservedRun, attach_observers
 from flare_core.parameters import parameters_of
+from flare_core.service import components_of
+from flare_runtime.endpoint.at_server import ServerHub
+from flare_runtime.endpoint.directory import SERVER
+from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.job_code import register_types
 from flare_runtime.run.checkpoints import Checkpoints, Persistor
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation, Waits
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.post import Logged, Warned
 from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.round_store import RoundStore
@@ -63,18 +78,30 @@ class RunController:
         roster: the sites.
         cell: through which they are reached.
         is_durable: keep each round on disk, and go on after the last one that is there.
+        hub: through which the job's parties talk to each other, if it had to be made before.
     Raises:
         JobError: a component of the job cannot be made.
     """
 
     def __init__(
-        self, job: Job, job_id: str, folder: RunFolder, roster: Roster, cell: Cell, *, is_durable: bool = False
+        self,
+        job: Job,
+        job_id: str,
+        folder: RunFolder,
+        roster: Roster,
+        cell: Cell,
+        *,
+        is_durable: bool = False,
+        hub: ServerHub | None = None,
     ) -> None:
         register_types(job)
         self.persistor = persistor_of(job)
         _workflows(job)
         self._filters = [chains(each) for each in (job.server.task_data_filters, job.server.task_result_filters)]
-        self._observers = observers_of(job.server.components)
+        parts = components_of(job.server.components)
+        self._observers = [each for each in parts if isinstance(each, Observer)]
+        self._service_parts = [each for each in parts if isinstance(each, Service)]
+        self._hub = hub or ServerHub(cell)
         self._job = job
         self._job_id = job_id
         self._folder = folder
@@ -121,6 +148,7 @@ class RunController:
             ),
         )
         self._first_state = self.federation.state
+        self._prepare_services()
         self.federation.warnings = RunWarnings(self._kept_warnings)
         self.federation.events.subscribe(RoundEnded, self._round_ended)
         self.federation.events.subscribe(ModelSaved, self._model_saved)
@@ -141,6 +169,8 @@ class RunController:
         status: RunStatus = RunStatus.FINISHED
         error: BaseException | None = None
         try:
+            self._services.start()
+            self._hub.open()
             crew.start()
             self.emit(RunStarted(self._job.name, federation.sites))
             self._run_workflows()
@@ -156,6 +186,7 @@ class RunController:
         except Exception as problem:
             status, error = RunStatus.FAILED, self._with_its_site(problem)
             logger.error("run failed\n%s", traceback.format_exc())
+        self.stop_services("the run is over" if error is None else f"the run has ended: {reason_of(error)}")
         crew.stop()
         federation.drain()
         if self._roster.failures and status is not RunStatus.ABORTED:
@@ -176,6 +207,22 @@ class RunController:
                 write_summary(self._folder.summary, self._summary(status, error, crew))
         return status, error, self._summary(status, error, crew)
 
+    def _prepare_services(self) -> None:
+        federation, roster = self.federation, self._roster
+        self._hub.begin(roster.sites, roster.may_serve, can_leave=roster.can_leave)
+        federation.hub, federation.endpoint = self._hub, self._hub.endpoint(SERVER)
+        context = Context(
+            party=SERVER,
+            job_id=self._job_id,
+            config=self._job.server.config,
+            folder=self._folder.server.absolute(),
+            endpoint=self._hub.endpoint(SERVER),
+            send_warning=lambda text: federation.report(Warned(None, text)),
+            send_number=lambda key, value: federation.report(Logged(None, key, value, "METRIC", None, None)),
+            end_run=federation.end_with,
+        )
+        self._services = Services(self._service_parts, context)
+
     def _with_its_site(self, error: Exception) -> Exception:
         """An error that came up while a reply was used, with the site whose reply it was if it does not name it."""
         site, text = self.federation.reading, str(error)
@@ -184,6 +231,12 @@ class RunController:
         named = FlareError(f"{text or type(error).__name__} (while the reply of {site} was used)")
         named.__cause__ = error
         return named
+
+    def stop_services(self, reason: str) -> None:
+        """End the server's services and whatever they have under way with sites; once."""
+        self._services.cancel()
+        self._hub.close(reason)
+        self._services.stop()
 
     def emit(self, event: Event) -> None:
         """Tell those who follow the run."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import FLModel, RecipeError, Reply, Sample, SiteError
+from flare_core import FLModel, JobEndpoint, RecipeError, Reply, Sample, SiteError
 from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
 from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoints import Keeper
@@ -79,9 +79,20 @@ class SitesFederation(Arrivals):
         self._waits = waits or Waits()
         self._task_id = 0
         self._round_started: float | None = None
+        self._endpoint: JobEndpoint | None = None
         self._stalled: set[str] = set()  # in this round
         # By task, and site whose last result of it was not used: the round of the first such result.
         self._unused_since: dict[str, dict[str, int]] = {}
+
+    @property
+    def endpoint(self) -> JobEndpoint:
+        """The server's access to the endpoints of the sites."""
+        assert self._endpoint is not None, "a federation outside a run has no endpoint"
+        return self._endpoint
+
+    @endpoint.setter
+    def endpoint(self, endpoint: JobEndpoint) -> None:
+        self._endpoint = endpoint
 
     @property
     def is_reading(self) -> bool:

@@ -77,9 +77,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A number that a site reports; ``round`` is the one of the task that the site was given last."""
+    """A number that a site reports, or a service of the server's, whose site is None.
 
-    site: str
+    ``round`` is that of the task that the site was given last.
+    """
+
+    site: str | None
     key: str
     value: Any
     kind: str
@@ -96,9 +99,9 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something at a site that people should see although the run goes on."""
+    """Something at a site, or at the server if that is None, that people should see although the run goes on."""
 
-    site: str
+    site: str | None
     text: str
 
     @classmethod

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flare_core import FilterContext, FilterPoint, FLModel, ObservedRun, Observer, RunStatus, Task
+from flare_core import FilterContext, FilterPoint, FLModel, JobEndpoint, ObservedRun, Observer, RunStatus, Task
 from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
 from flare_core.filters import FilterChain, apply_filters
 from flare_core.observer import attach_observers
@@ -38,6 +39,8 @@ class Site:
         task_filters: for tasks that come from the server.
         result_filters: for results that go to it.
         states_folder: where the states of filters outlive the process; None keeps them in memory.
+        endpoint: its access to the other parties of the job.
+        fail: fails the run with a message and details.
     Attributes:
         cancelled: set when the run is over, aborted, or without its server.
     """
@@ -53,6 +56,8 @@ class Site:
         task_filters: Sequence[FilterChain] = (),
         result_filters: Sequence[FilterChain] = (),
         states_folder: Path | None = None,
+        endpoint: JobEndpoint,
+        fail: Callable[[str, str], None],
     ) -> None:
         self.name = name
         self.plan = plan
@@ -61,6 +66,8 @@ class Site:
         self.code = plan.job.client_code(name)
         self.decomposers = decomposers_of(plan.job)
         self.files = files
+        self.endpoint = endpoint
+        self._fail = fail
         self.cell = cell
         self.downloader = downloader
         self.peers = Peers(cell, downloader, plan.server)
@@ -149,6 +156,12 @@ class Site:
             self.cell.send(self.plan.server, "warning", [self.name, text])
         except TransportError as error:
             logger.warning("warning not sent site=%s text=%s reason=%s", self.name, text, error)
+
+    def fail(self, error: BaseException) -> None:
+        """Fail the run, for a background thread that cannot go on; ignored once ``cancelled`` is set."""
+        if not self.cancelled.is_set():
+            details = "".join(traceback.format_exception(error)).rstrip()
+            self._fail(f"{self.name}: {type(error).__name__}: {error}", details)
 
     def note(self, text: str) -> None:
         """Write a line into the site's log; a full disk does not stop the run."""

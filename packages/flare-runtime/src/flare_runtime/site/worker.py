@@ -19,11 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from flare_core import Executor, JobError, RunStatus, SiteError, Task
+from flare_core import Executor, JobError, Observer, RunStatus, Service, SiteError, Task
 from flare_core.filters import chains
 from flare_core.job import ExecutorEntry
-from flare_core.observer import observers_of
 from flare_core.parameters import parameters_of
+from flare_core.service import components_of
+from flare_runtime.endpoint.at_site import SiteHub
+from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
@@ -123,6 +125,8 @@ class _Worker:
         self._plan = plan
         self._cell = Cell(plan.name)
         self._downloader = Downloader(self._cell)
+        self._hub = SiteHub(self._cell, plan.server, plan.sites)
+        self._services: dict[str, Services] = {}
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._is_lost = False
@@ -145,17 +149,13 @@ class _Worker:
         self._cell.attach(self._link, uplink=self._plan.connect is None)
         if self._plan.connect is not None:
             self._plan.connect(self._cell)
-            self._downloader.seals = True
-        for name in self._plan.sites:
-            try:
-                with importable(self._plan.job.client_code(name)):
-                    self._prepare_site(name)
-            except Exception as error:
-                why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
-                failure = [name, f"{name} could not be prepared: {why}", ""]
-                # Not sent only: the end of this process, which follows, must not be known before its reason.
-                self._cell.request(self._plan.server, "failed", failure, timeout_s=_TELL_S)
-                raise
+            self._downloader.seals = self._hub.seals = True
+        try:
+            self._prepare()
+        except (PeerLostError, UnreachableError):  # the link's thread may not have noticed yet
+            logger.exception("server lost before the sites were ready")
+            self._stop_services("the server is gone")
+            return LOST_SERVER
         parts = self._all_parts()
         self._left = len(parts)
         threads = [
@@ -171,6 +171,7 @@ class _Worker:
             thread.start()
         self._cell.send(self._plan.server, "ready", list(self._plan.sites))
         self._finished.wait()
+        self._stop_services("the run is over")
         for site in self._sites.values():
             site.end(RunStatus.FINISHED, "")
         end_external_processes()
@@ -178,6 +179,34 @@ class _Worker:
             log.close()
         self._cell.close()
         return LOST_SERVER if self._is_cut_off else IN_ORDER
+
+    def _prepare(self) -> None:
+        for name in self._plan.sites:
+            self._do_or_report(name, self._prepare_site)
+        self._hub.join()
+        for name in self._plan.sites:
+            self._do_or_report(name, lambda name: self._services[name].start())
+        self._hub.open()
+
+    def _do_or_report(self, name: str, prepare: Callable[[str], None]) -> None:
+        """Do a part of what comes before a site's first task; if it fails, so does the run."""
+        try:
+            with importable(self._plan.job.client_code(name)):
+                prepare(name)
+        except Exception as error:
+            why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+            failure = [name, f"{name} could not be prepared: {why}", ""]
+            # A request, so that the end of this process, which follows, is not known before its reason.
+            self._cell.request(self._plan.server, "failed", failure, timeout_s=_TELL_S)
+            raise
+
+    def _stop_services(self, reason: str) -> None:
+        all_services = list(self._services.values())
+        for services in all_services:
+            services.cancel()
+        self._hub.close(reason)
+        for services in all_services:
+            services.stop()
 
     def _all_parts(self) -> list[_Part]:
         return [part for parts in self._parts.values() for part in parts]
@@ -211,8 +240,13 @@ class _Worker:
             task_filters=filters[0],
             result_filters=filters[1],
             states_folder=None if journal is None else journal.folder,
+            endpoint=self._hub.endpoint(name),
+            fail=lambda message, details: self._report(site, message, details),
         )
-        site.observe(observers_of(app.components), parameters_of(job))
+        components = components_of(app.components)
+        site.observe([each for each in components if isinstance(each, Observer)], parameters_of(job))
+        services = [each for each in components if isinstance(each, Service)]
+        self._services[name] = Services(services, self._context(site))
         for entry in app.executors:
             executor = _built(entry)
             takes_turns = isinstance(executor, ScriptExecutor) and not executor.launch_external_process
@@ -225,6 +259,19 @@ class _Worker:
                 is_filtered=not isinstance(executor, SiteExecutor),
             )
             self._parts[name].append(_Part(executor, queue))
+
+    def _context(self, site: Site) -> Context:
+        """Return the context of a site's services."""
+        return Context(
+            party=site.name,
+            job_id=site.job_id,
+            config=site.config,
+            folder=site.folder,
+            endpoint=self._hub.endpoint(site.name),
+            send_warning=site.warn,
+            send_number=site.log,
+            end_run=lambda error: self._report(site, str(error), ""),
+        )
 
     def _serve(self, part: _Part) -> None:
         queue, site = part.queue, part.queue.context
@@ -319,6 +366,7 @@ class _Worker:
             self._is_lost = True  # before its script is ended, which would look like a failure
             for site in self._sites.values():
                 site.end(RunStatus.ABORTED, f"{peer} is gone")
+            self._stop_services("the server is gone")
             end_external_processes()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Communication between the parties of a job, and the services that use it."""

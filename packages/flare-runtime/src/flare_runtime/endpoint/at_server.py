@@ -1,0 +1,136 @@
+"""The hub of the server's part of a job, which says where each party is; :mod:`flare_runtime.endpoint.at_site` lists
+its topics."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flare_core import PartyError
+from flare_runtime.endpoint.directory import SERVER, Place
+from flare_runtime.endpoint.hub import Hub
+from flare_transport import Cell, Message, TransportError, blocking
+from flare_transport.address import speaks_for
+
+__all__ = ["ServerHub"]
+
+logger = logging.getLogger(__name__)
+
+
+class ServerHub(Hub):
+    """Connects the server with the sites of a job, and tells each site where the others are.
+
+    It is made before its cell has links; what sites ask before :meth:`begin` is answered after that.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell, lambda party: None)  # all are known
+        self._has_begun = threading.Event()
+        self._may_serve: Callable[[str, str], bool]
+        self._can_leave = False
+        self._watchers: dict[str, set[str]] = defaultdict(set)  # by party, the cells that are told of changes
+        self._watching = threading.Lock()
+        self.endpoint(SERVER)
+        cell.handle("endpoint.join", self._on_join)
+        cell.handle("endpoint.ready", self._on_ready)
+        cell.handle("endpoint.where", self._on_where)
+        cell.on_peer_lost(lambda peer, error: self.leave(peer, f"its connection ended ({error or 'closed'})"))
+
+    def begin(self, sites: Sequence[str], may_serve: Callable[[str, str], bool], *, can_leave: bool) -> None:
+        """Learn of the job.
+
+        Args:
+            sites: in their order.
+            may_serve: given a cell and a site, whether the cell may say that it serves the site.
+            can_leave: whether a site that is lost may come back.
+        """
+        self._may_serve = may_serve
+        self._can_leave = can_leave
+        for party in (SERVER, *sites):
+            self.directory.put(party, Place(0, self.cell.name if party == SERVER else None))
+        self.directory.parties = (SERVER, *sites)
+        self._has_begun.set()
+
+    def open(self) -> None:
+        """Let the sites reach the server: its services have started."""
+        self._change([SERVER], is_open=True)
+
+    def leave(self, cell: str, reason: str) -> None:
+        """Note, from any thread, that a cell is lost, and those below it."""
+        lost = [party for party in self.directory.at(cell) if party != SERVER]
+        if lost:
+            with self._watching:
+                for watchers in self._watchers.values():
+                    watchers.difference_update([each for each in watchers if speaks_for(cell, each)])
+            gone = {} if self._can_leave else {"gone": reason}
+            self._change_elsewhere(lost, reason, at=cell, cell=None, is_open=False, **gone)
+
+    def remove(self, site: str, reason: str) -> None:
+        """Note, from any thread, that a site will not come back."""
+        if site in self.directory.parties:
+            self._change_elsewhere([site], reason, cell=None, is_open=False, gone=reason)
+
+    def close(self, reason: str) -> None:
+        self._has_begun.set()
+        super().close(reason)
+
+    def _on_join(self, message: Message) -> list[str]:
+        sites = self._own_sites(message)
+        self._change(sites, cell=message.sender, is_open=False)
+        return list(self.directory.parties)
+
+    def _on_ready(self, message: Message) -> None:
+        self._change(self._own_sites(message), is_open=True)
+
+    def _on_where(self, message: Message) -> None:
+        (party,) = message.payload
+        if party not in self.directory.parties or not self.directory.at(message.sender):
+            raise PartyError(f"{message.sender} takes no part in this job, or {party!r} does not", party=str(party))
+        with self._watching:
+            self._watchers[party].add(message.sender)
+        self._tell(party, [message.sender])
+
+    def _own_sites(self, message: Message) -> list[str]:
+        """The sites that a cell says it serves.
+
+        Raises:
+            PartyError: it may not serve one of them.
+        """
+        with blocking():
+            self._has_begun.wait()
+        (sites,) = message.payload
+        for site in sites:
+            if site not in self.directory.parties or not self._may_serve(message.sender, site):
+                raise PartyError(f"{message.sender} spoke for {site}, which it does not serve", party=str(site))
+        return list(sites)
+
+    def _change_elsewhere(self, parties: Sequence[str], reason: str, **changes: Any) -> None:
+        """Change places on a thread that may send, which a link's may not."""
+        threading.Thread(
+            target=self._change, args=(parties, reason), kwargs=changes, name="flare-parties", daemon=True
+        ).start()
+
+    def _change(self, parties: Sequence[str], reason: str = "", *, at: str = "", **changes: Any) -> None:
+        """Change where parties are, unless they are no longer ``at`` a cell, and tell the cells that have asked."""
+        for party in parties:
+            with self._watching:
+                place = self.directory.get(party)
+                if place is None or place.gone or (at and not speaks_for(at, place.cell or "")):
+                    continue
+                self.directory.put(party, replace(place, version=place.version + 1, **changes), reason)
+                watchers = list(self._watchers[party])
+            self._tell(party, watchers, reason)
+
+    def _tell(self, party: str, watchers: Sequence[str], reason: str = "") -> None:
+        place = self.directory.get(party)
+        assert place is not None
+        for watcher in watchers:
+            try:
+                where = [party, place.version, place.cell, place.is_open, place.gone, reason]
+                self.cell.send(watcher, "endpoint.at", where)
+            except TransportError as error:
+                logger.info("not told where a party is party=%s watcher=%s reason=%s", party, watcher, error)

@@ -1,0 +1,168 @@
+"""Directory: which cell serves which party of a job, as one process knows it.
+
+The server's process knows it first (:mod:`flare_runtime.endpoint.parties`); a site's process asks the server about a
+party when it is needed first, and is told of every change from then on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flare_core import PartyError
+from flare_transport import blocking
+from flare_transport.address import speaks_for
+
+__all__ = ["SERVER", "Directory", "Place", "remaining"]
+
+SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a party is.
+
+    Attributes:
+        version: counts the changes; a lower one is out of date.
+        cell: the cell that serves the party; None while there is none.
+        is_open: whether its services have started, so that it can be reached.
+        gone: why the party is gone for good; empty if it is not.
+    """
+
+    version: int
+    cell: str | None = None
+    is_open: bool = False
+    gone: str = ""
+
+
+class Directory:
+    """Finds parties; safe from any thread.
+
+    Args:
+        ask: requests an answer about a party that is not known yet; it comes through :meth:`put`.
+        moved: called with a party whose cell was replaced or lost, that cell, and the reason.
+
+    Attributes:
+        parties: of the job; empty until known.
+        starting: the thread that starts services. It must not wait for parties that start after them.
+    """
+
+    def __init__(self, ask: Callable[[str], None], moved: Callable[[str, str, str], None]) -> None:
+        self.parties: tuple[str, ...] = ()
+        self.starting: threading.Thread | None = None
+        self._ask = ask
+        self._moved = moved
+        self._changed = threading.Condition()
+        self._places: dict[str, Place] = {}
+        self._asked: set[str] = set()
+        self._closed: str | None = None
+
+    def put(self, party: str, place: Place, reason: str = "") -> None:
+        """Record where a party is."""
+        with self._changed:
+            before = self._places.get(party)
+            if before is not None and place.version < before.version:
+                return
+            self._places[party] = place
+            self._asked.add(party)
+            self._changed.notify_all()
+        if before is not None and before.cell is not None and before.cell != place.cell:
+            self._moved(party, before.cell, place.gone or reason)
+
+    def get(self, party: str) -> Place | None:
+        """Where a party is, if that is known."""
+        return self._places.get(party)
+
+    def at(self, cell: str) -> list[str]:
+        """The parties that a cell, or one below it, serves as far as is known."""
+        return [party for party, place in self._places.copy().items() if place.cell and speaks_for(cell, place.cell)]
+
+    def forget(self, party: str) -> None:
+        """Ask again about a party, as its cell cannot be reached."""
+        with self._changed:
+            self._places.pop(party, None)
+            self._asked.discard(party)
+            self._changed.notify_all()
+
+    def locate(self, party: str, deadline: float | None = None) -> str:
+        """Wait until a party can be reached; return its cell.
+
+        Raises:
+            PartyError: there is no such party, it is gone for good, or the run is over.
+            TimeoutError: it is not there before ``deadline``, on the monotonic clock.
+        """
+        self._check_may_wait(party)
+        place = self._wait(party, lambda place: place.is_open and place.cell is not None, deadline)
+        assert place.cell is not None
+        return place.cell
+
+    def check_sender(self, party: str, cell: str, within_s: float) -> None:
+        """Refuse a cell that does not serve the party for which it speaks.
+
+        Raises:
+            PartyError: it does not; names both.
+            TimeoutError: the server has not said within ``within_s`` seconds which cell does.
+        """
+        self._check_known(party)
+        place = self._wait(party, lambda place: True, time.monotonic() + within_s)
+        if place.cell is None or not speaks_for(place.cell, cell):
+            raise PartyError(f"{cell} spoke for {party}, which it does not serve", party=party)
+
+    def close(self, reason: str) -> None:
+        """End all waits, now and later, with an error."""
+        with self._changed:
+            self._closed = self._closed or reason
+            self._changed.notify_all()
+
+    def check_open(self, party: str) -> None:
+        """Refuse to go on after the end of the run.
+
+        Raises:
+            PartyError: it is over.
+        """
+        if self._closed is not None:
+            raise PartyError(f"{party} cannot be reached any more: {self._closed}", party=party)
+
+    def _check_known(self, party: str) -> None:
+        if self.parties and party not in self.parties:
+            raise PartyError(
+                f"the job has no party {party!r}; its parties are {', '.join(self.parties)}", party=str(party)
+            )
+
+    def _check_may_wait(self, party: str) -> None:
+        self._check_known(party)
+        if threading.current_thread() is self.starting and party != SERVER:
+            raise PartyError(
+                f"a service's start() cannot reach {party}, whose services may start later; do that on a thread",
+                party=party,
+            )
+
+    def _wait(self, party: str, is_enough: Callable[[Place], bool], deadline: float | None) -> Place:
+        while True:
+            with self._changed:
+                must_ask = party not in self._asked
+                self._asked.add(party)
+            if must_ask:
+                self._ask(party)
+            with blocking(), self._changed:
+                self._changed.wait_for(lambda: self._is_settled(party, is_enough), remaining(deadline))
+                place = self._places.get(party)
+                self.check_open(party)
+                if place is not None and place.gone:
+                    raise PartyError(f"{party} is gone: {place.gone}", party=party)
+                if place is not None and is_enough(place):
+                    return place
+                if party in self._asked and deadline is not None and time.monotonic() >= deadline:
+                    raise TimeoutError(f"{party} was not there in time")
+
+    def _is_settled(self, party: str, is_enough: Callable[[Place], bool]) -> bool:
+        place = self._places.get(party)
+        is_known = place is not None and (bool(place.gone) or is_enough(place))
+        return self._closed is not None or party not in self._asked or is_known
+
+
+def remaining(deadline: float | None) -> float | None:
+    """Seconds until a deadline on the monotonic clock, not below 0; None if there is none."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
