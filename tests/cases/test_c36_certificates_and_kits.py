@@ -116,7 +116,7 @@ def test_a_certificate_of_another_authority_is_refused(tmp_path, project):
     (startup / "certificate.pem").write_bytes(stranger.certificate)
     (startup / "private.key").write_bytes(stranger.private_key)
     (startup / "signature.json").write_bytes(sign_kit(project.authority, KitInfo(**values), stranger.certificate))
-    refused(tmp_path / "site-1", "not one that can be trusted here")
+    refused(tmp_path / "site-1", "is not trusted here")
 
 
 @pytest.mark.parametrize("damage", [lambda token: token[:-30], lambda token: "flare2-" + token[7:], lambda _: "hello"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
+from flare_runtime.endpoint.at_site import SiteHub
 from flare_runtime.scripts.external import end_external_processes, run_external
 from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
@@ -44,6 +45,8 @@ class Place:
             cell=worker,
             downloader=Downloader(worker),
             files=SiteFolder(folder, (folder / "log.txt").open("w")),
+            endpoint=SiteHub(worker, "server", ("site-1",)).endpoint("site-1"),
+            fail=self._failed,
         )
         self.queue = TaskQueue(self.site, turns=Turns())
         self.number = 0
@@ -51,6 +54,9 @@ class Place:
         server.handle("tensor.pull", self._refuse)
         self._model, _ = send_params(FLModel(params={"w": np.zeros(1_000_000)}), offers, receivers={"worker-1": 1})
         self.give(1)
+
+    def _failed(self, message, details):
+        raise AssertionError(message)
 
     def give(self, number):
         self.number = number
