@@ -233,7 +233,7 @@ class UnixLink:
 
     def _shake_hands(self, name: str, secret: bytes, check: bool) -> str:
         nonce = os.urandom(32)
-        self._say([1, name, nonce])
+        self._say([3, name, nonce])
         peer, its_nonce, its_proof = self._hear()
         assert not check or its_proof == proof(secret, "listener", name, nonce, peer, its_nonce)
         self._say([proof(secret, "connector", name, nonce, peer, its_nonce)])

@@ -39,7 +39,7 @@ class Lane:
     def open(self, check: bool = True) -> None:
         """Open a stream, with the link's token if it has one."""
         link, nonce = self.link, os.urandom(32)
-        metadata = [("flare-version", "2"), ("flare-cell", link.name), ("flare-lane", self.name)]
+        metadata = [("flare-version", "3"), ("flare-cell", link.name), ("flare-lane", self.name)]
         if link.token:
             metadata += [("flare-link-bin", link.token), ("flare-received", str(self.taken))]
         if link.secret:

@@ -95,7 +95,7 @@ def test_fuzz_handshakes_over_a_socket_authenticate_nobody(unix_network, first, 
         unix_network.two()
     server, site = unix_network.cells[:2]
     path = unix_network.listen(server).removeprefix("unix://")
-    for body in (first, msgpack.packb([1, name, nonce]), msgpack.packb([1, "site-2", bytes(32)])):
+    for body in (first, msgpack.packb([3, name, nonce]), msgpack.packb([3, "site-2", bytes(32)])):
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.settimeout(10)
             stranger.connect(path)
@@ -134,7 +134,7 @@ def test_fuzz_chunks_of_an_authenticated_peer_do_not_harm_others(grpc_network, c
     tls = grpc.ssl_channel_credentials(own.authority, own.private_key, own.certificate)
     target = (("grpc.ssl_target_name_override", identity_host("server")),)
     with grpc.secure_channel(f"127.0.0.1:{port}", tls, options=target) as channel:
-        metadata = (("flare-version", "2"), ("flare-cell", "site-2"), ("flare-lane", lane))
+        metadata = (("flare-version", "3"), ("flare-cell", "site-2"), ("flare-lane", lane))
         with suppress(grpc.RpcError):
             for _ in channel.stream_stream("/flare.Link/Open")(iter(chunks), metadata=metadata, timeout=0.3):
                 break

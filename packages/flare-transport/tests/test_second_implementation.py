@@ -174,7 +174,7 @@ def test_a_wrong_secret_is_refused_over_grpc(grpc_place, check):
 def test_a_grpc_connector_that_sends_no_proof_is_disconnected(grpc_place, monkeypatch):
     """It must not reserve a name either, or it could lock out the owner of that name forever."""
     monkeypatch.setattr("flare_transport.links.grpc_listener.HANDSHAKE_S", 0.5)
-    metadata = (("flare-version", "2"), ("flare-cell", "site-1"), ("flare-nonce-bin", bytes(32)))
+    metadata = (("flare-version", "3"), ("flare-cell", "site-1"), ("flare-nonce-bin", bytes(32)))
     over = threading.Event()  # until then the connector sends nothing and stays connected
     with grpc.insecure_channel(grpc_place.address.removeprefix("grpc://")) as channel:
         stream = channel.stream_stream("/flare.Link/Open")

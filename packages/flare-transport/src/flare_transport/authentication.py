@@ -42,7 +42,7 @@ __all__ = [
     "proof_of",
 ]
 
-VERSION = 1
+VERSION = 3  # of the whole protocol, see docs/wire.md
 MIN_SECRET_BYTES = 16
 MAX_HANDSHAKE_BYTES = 1024
 _MAGIC = b"FLH1"

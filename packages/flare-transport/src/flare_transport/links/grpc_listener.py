@@ -23,7 +23,7 @@ __all__ = ["METHOD", "VERSION", "GrpcListener", "options"]
 
 logger = logging.getLogger(__name__)
 
-VERSION = "2"
+VERSION = "3"
 METHOD = "/flare.Link/Open"
 KEEPALIVE_MS = 10_000
 
