@@ -15,6 +15,7 @@ from flare_core.components import Component
 from flare_core.job import ExecutorEntry
 from flare_core.recipes.distribution import KEEPS_MODELS
 from service_jobs import echo_script, with_services
+from test_own_workflows import expected, survey_job, totals_of
 
 SWARM_TASKS = tuple(task for name, task in vars(TaskName).items() if name.startswith("SWARM"))
 
@@ -142,6 +143,13 @@ def test_services_reach_every_other_party_through_a_relay(grouped):
     (folder,) = (place.folder / "results").iterdir()
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {(row["site"], row["value"]) for row in metrics} >= {(site, 3.0) for site in ["site-1", *WARDS]}
+
+
+def test_a_workflow_with_large_payloads_of_its_own_passes_a_relay(grouped):
+    place = grouped(behind_relay=True)
+    found, _ = place.run(survey_job(place.folder, 3))
+    assert found["state"] == "finished", found
+    assert totals_of(place) == expected(3, 2)
 
 
 def test_a_site_named_after_a_relay_joins_through_it(shell):
