@@ -168,6 +168,8 @@ class Federation(Protocol):
         The replies can be read until the next broadcast, or the end of the round. A late result is never used. A site
         whose result stops arriving for as long as the round's deadline is left out, and the round begins again.
 
+        Args:
+            task, data, to: as for :meth:`ask`.
         Raises:
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """
