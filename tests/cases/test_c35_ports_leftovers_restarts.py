@@ -112,7 +112,7 @@ def test_a_client_of_another_project_is_refused(shell):
     shell.flare("down", "--folder", first)
     shell.flare("up", *up, second)
     said = shell.flare("client", shell.folder / "site-1", code=1)
-    assert "certificates do not fit" in said
+    assert "certificates do not match" in said
     assert shell.json("site", "list", "--kit", second / "admin")[0]["name"] == "admin"
     shell.flare("down", "--folder", second)
 

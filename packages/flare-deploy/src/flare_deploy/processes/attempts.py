@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
 DEAD_LINK_S = 45.0  # within which a server has noticed that the former connection of this participant is dead
-HANDSHAKES = 3  # that fail before it is believed that the certificates do not fit
+HANDSHAKES = 3  # that fail before it is believed that the certificates do not match
 
 
 class Attempts:
