@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flare_runtime.run.checkpoints import link
+from flare_core.files import link
 from flare_runtime.run.failure import reason_of
 
 

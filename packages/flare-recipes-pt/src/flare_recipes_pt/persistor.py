@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from flare_core import flatten, unflatten
+from flare_core.files import replacing
 from flare_fobs.tensors import to_torch
 from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
@@ -25,10 +26,8 @@ class TorchPersistor(SafetensorsPersistor):
 
     def export(self, checkpoint: Path) -> None:
         """Write the state dict beside the safetensors file, replacing an older one atomically."""
-        target = checkpoint.with_suffix(".pt")
-        partial = target.with_name(f".{target.name}.partial")
-        torch.save(self._tensors(read_file(checkpoint)), partial)
-        partial.replace(target)
+        with replacing(checkpoint.with_suffix(".pt")) as partial:
+            torch.save(self._tensors(read_file(checkpoint)), partial)
 
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return tensors that own their memory, ready for ``load_state_dict``."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flare_core.files import replacing
 from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
 
@@ -29,12 +30,9 @@ class KerasPersistor(SafetensorsPersistor):
     def export(self, checkpoint: Path) -> None:
         """Write the ``.npz`` file beside the safetensors file, replacing an older one atomically."""
         params = read_file(checkpoint)
-        target = checkpoint.with_suffix(".npz")
-        partial = target.with_name(f".{target.name}.partial")
         arrays: dict[str, Any] = {key: _to_numpy_dtype(params[key]) for key in sorted(params, key=_index)}
-        with partial.open("wb") as file:
+        with replacing(checkpoint.with_suffix(".npz")) as partial, partial.open("xb") as file:
             np.savez(file, **arrays)
-        partial.replace(target)
 
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return writable arrays for :func:`flare_recipes_tf.set_params`."""

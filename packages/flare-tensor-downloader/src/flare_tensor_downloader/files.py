@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Collection, Iterator
 from io import FileIO
@@ -11,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from flare_core import FlareError
+from flare_core.files import replacing
 from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.fetch import Piece, RemoteOffer, fetch
-from flare_tensor_downloader.file_errors import naming
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, checked_entry
 from flare_transport import Cell
 
@@ -72,15 +71,9 @@ def download_file(
 
 
 def _fetch_into(offered: RemoteOffer, entry: Entry, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with naming(path), partial.open("xb", buffering=0) as file:
-            for piece in fetch(offered, _pieces(entry)):
-                _write_all(file, piece.target)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial, partial.open("xb", buffering=0) as file:
+        for piece in fetch(offered, _pieces(entry)):
+            _write_all(file, piece.target)
 
 
 def _write_all(file: FileIO, piece: memoryview) -> None:

@@ -21,10 +21,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flare_core import flatten, unflatten
+from flare_core.files import replacing
 from flare_core.model import Key, key_text
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_tensor_downloader.errors import SafetensorsError
-from flare_tensor_downloader.file_errors import naming
 
 __all__ = ["header_of", "read_file", "write_file"]
 
@@ -100,14 +100,8 @@ def write_file(path: Path, params: Mapping[str, Any]) -> None:
         raise SafetensorsError(f"{path}: a tensor has the name {_METADATA!r}, which safetensors reserves; rename it")
     metadata = {_KEYS: json.dumps(names)} if any(isinstance(key, tuple) for key in arrays) else None
     header = header_of([(key_text(key), array.dtype, array.shape) for key, array in arrays.items()], metadata)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with naming(path), partial.open("wb", buffering=0) as file:
-            _write_all(file.fileno(), [memoryview(header), *(_bytes_of(array) for array in arrays.values())])
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as partial, partial.open("xb", buffering=0) as file:
+        _write_all(file.fileno(), [memoryview(header), *(_bytes_of(array) for array in arrays.values())])
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_core.files import naming
 from flare_deploy.processes.lock_file import ChildLock, end_holder
 from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
 from flare_runtime.processes.priority import give_way
 from flare_runtime.processes.scratch import remove_scratch
-from flare_tensor_downloader.file_errors import naming
 from flare_transport import Cell, SocketLink
 
 __all__ = ["JobProcess", "end_orphans", "exit_reason"]

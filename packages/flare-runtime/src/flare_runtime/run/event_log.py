@@ -10,7 +10,7 @@ from typing import Any
 
 from flare_core import events as known
 from flare_core.events import Event, MetricLogged, SiteReplied
-from flare_tensor_downloader.file_errors import naming
+from flare_core.files import naming
 
 __all__ = ["EVENTS", "EventLog", "read_event"]
 

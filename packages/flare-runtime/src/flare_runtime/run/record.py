@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_core.files import naming, write_text
 from flare_runtime.run.folder import RunFolder
-from flare_tensor_downloader.file_errors import naming
 
 __all__ = ["MetricsFile", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
 
@@ -71,17 +71,10 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
     What JSON has no form for, such as NaN, is written as text.
     """
-    partial = path.with_name(f".{path.name}.partial")
     lines = [
         f"  {json.dumps(str(key))}: {json.dumps(strict(value), allow_nan=False)}" for key, value in summary.items()
     ]
-    try:
-        with naming(path):
-            partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def read_summary(folder: RunFolder) -> dict[str, Any]:

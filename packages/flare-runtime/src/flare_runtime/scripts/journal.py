@@ -6,14 +6,13 @@ then does the same as one that was never killed, whether it was in a task or bet
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+from flare_core.files import replacing
 from flare_fobs import FobsError, dumps, loads
 from flare_runtime.scripts import generators
-from flare_tensor_downloader.file_errors import naming
 
 __all__ = ["Journal"]
 
@@ -85,14 +84,8 @@ class Journal:
 
     def _write(self, moment: _Moment, state: bytes) -> None:
         self.folder.mkdir(exist_ok=True)
-        partial = self.folder / f".{moment.file}.{os.getpid()}.partial"
-        try:
-            with naming(partial):
-                partial.write_bytes(state)
-            partial.replace(self.folder / moment.file)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        with replacing(self.folder / moment.file) as partial:
+            partial.write_bytes(state)
         self._entries[moment] = state
         before = max((each for each in self._entries if each < moment), default=None)
         for each in [each for each in self._entries if each.task < moment.task - KEPT_TASKS and each != before]:

@@ -22,8 +22,8 @@ from typing import ClassVar, Literal
 from flare_core import ObservedRun, Observer
 from flare_core.client.tracking import AnalyticsDataType as Kind
 from flare_core.events import Event, MetricLogged, RoundEnded, RunEnded, RunStarted
+from flare_core.files import write_text
 from flare_core.selection import as_number
-from flare_runtime.run.checkpoints import write_text
 
 __all__ = ["Entry", "Receiver"]
 
