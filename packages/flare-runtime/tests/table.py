@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from flare_core import CodeBundle, FLModel, Workflow
-from flare_runtime.run.checkpoints import Checkpoints
+from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
@@ -37,7 +37,7 @@ class Table:
             cell.attach(there)
             cell.handle("task", self._on_task)
             cell.handle("end", lambda message: None)
-        self.checkpoints = Checkpoints(folder, None, CodeBundle(folder.path))
+        self.checkpoints = CheckpointStore(folder, None, CodeBundle(folder.path))
         self.metrics = MetricsFile(folder.metrics)
         roster = Roster({site: site for site in sites}, can_leave=False)
         self.federation = SitesFederation(

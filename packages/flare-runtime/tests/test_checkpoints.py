@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from flare_core import CodeBundle, FLModel
-from flare_runtime.run.checkpoints import Checkpoints, link
+from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.folder import RunFolder, default_workspace
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_runtime.run.record import MetricsFile, read_metrics, write_summary
-from flare_tensor_downloader import read_file
+from flare_tensor_downloader import read_file, write_file
+from flare_tensor_downloader.errors import SafetensorsError
 
 
 class Exporting:
@@ -34,7 +36,7 @@ def folder(tmp_path):
 
 
 def checkpoints(folder, tmp_path, persistor=None):
-    return Checkpoints(folder, persistor, CodeBundle(tmp_path))
+    return CheckpointStore(folder, persistor, CodeBundle(tmp_path))
 
 
 def model(value: float, size: int = 4) -> FLModel:
@@ -82,6 +84,100 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(folder, tmp_path):
         kept.close()
 
 
+def durable(folder, tmp_path, persistor=None, **state):
+    """Open the store of a durable run, as its first process does and every one that continues it."""
+    state = {"workflow": 0, "state": {}, **state}
+    return CheckpointStore(folder, persistor, CodeBundle(tmp_path), is_durable=True, state=lambda: state)
+
+
+def test_a_durable_run_is_continued_after_its_last_completed_round(folder, tmp_path):
+    first = durable(folder, tmp_path, state={"seen": ["a"], "momentum": {"w": np.arange(3.0)}})
+    assert first.resume() == {}
+    for number in range(3):
+        if number == 2:
+            first.save(model(1), "best")
+        first.save(model(number), "global")
+        first.commit(number)
+    first.save(model(7), "best")
+    first.save(model(8), "global")  # in a round that is not completed
+    second = durable(folder, tmp_path)
+    kept = second.resume()
+    assert (kept["round"], kept["state"]["seen"]) == (2, ["a"])
+    momentum = kept["state"]["momentum"]["w"]
+    momentum += 1  # it is the workflow's own
+    assert momentum.tolist() == [1, 2, 3]
+    assert second.load().params["w"][0] == 2
+    assert second.load("best").params["w"][0] == 1
+    assert (value_of(folder, "best"), value_of(folder, "global")) == (1, 0)  # the latter is updated once a second
+    second.close()
+    assert (value_of(folder, "best"), value_of(folder, "global")) == (1, 2)
+
+
+def test_a_durable_run_goes_back_to_its_last_completed_round(folder, tmp_path):
+    kept = durable(folder, tmp_path)
+    kept.save(model(1), "global")
+    kept.commit(0)
+    kept.save(model(2), "global")
+    assert kept.load().params["w"][0] == 2
+    assert kept.resume()["round"] == 0
+    assert kept.load().params["w"][0] == 1
+    kept.close()
+    assert value_of(folder, "global") == 1
+
+
+def test_a_large_model_of_a_durable_run_is_on_disk_before_the_next_round_ends(folder, tmp_path):
+    kept = durable(folder, tmp_path)
+    for number in range(3):
+        kept.save(current := model(number, 1 << 22), "global")
+        kept.save(current, "best")
+        kept.commit(number)
+        if number:
+            assert json.loads((folder.server / "state.json").read_text())["round"] >= number - 1
+    kept.close()
+    assert (value_of(folder, "best"), value_of(folder, "global")) == (2, 2)
+    assert folder.checkpoint("best").samefile(folder.checkpoint("global"))  # the same model is written once
+
+
+def test_a_durable_run_keeps_only_the_files_of_its_last_completed_round(folder, tmp_path):
+    kept = durable(folder, tmp_path, state={"momentum": {"w": np.zeros(2)}})
+    for number in range(4):
+        if number == 1:
+            kept.save(model(0.5), "best")
+        kept.save(model(number), "global")
+        kept.commit(number)
+    kept.close()
+    (folder.server / ".round-0-4.safetensors.0a1b2c3d.partial").touch()  # left by a process that is killed
+    durable(folder, tmp_path).close()
+    assert sorted(path.name for path in folder.server.iterdir()) == [
+        "best-0-1.safetensors",
+        "best_model.safetensors",
+        "global_model.safetensors",
+        "round-0-3.safetensors",
+        "state-0-3.safetensors",
+        "state.json",
+    ]
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_a_run_that_completes_no_round_keeps_the_model_that_it_began_with(folder, tmp_path, is_durable):
+    write_file(tmp_path / "initial.safetensors", {"w": np.full(4, 5.0)})
+    kept = CheckpointStore(
+        folder, SafetensorsPersistor("initial.safetensors"), CodeBundle(tmp_path), is_durable=is_durable
+    )
+    assert kept.load().params["w"][0] == 5
+    kept.close()
+    assert value_of(folder, "global") == 5
+
+
+def test_a_model_that_cannot_be_written_is_an_error_though_a_later_one_can(folder, tmp_path):
+    kept = checkpoints(folder, tmp_path)
+    kept.save(FLModel(params={"w": np.array(["text"])}), "best")
+    with pytest.raises(SafetensorsError):  # nothing large is saved while that is being written
+        kept.save(model(1, 1 << 22), "global")
+    with pytest.raises(SafetensorsError):
+        kept.close()
+
+
 def test_metrics_that_json_does_not_have(folder):
     with_file = MetricsFile(folder.metrics)
     with_file.write(
@@ -125,12 +221,3 @@ def test_a_workspace_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RecipeError, match="give workspace_root"):
         RunFolder.create(tmp_path / "file", "job")
-
-
-def test_a_file_that_is_linked_to_its_place_again_leaves_nothing_beside_it(tmp_path):
-    source, target = tmp_path / "round-0-1.safetensors", tmp_path / "global_model.safetensors"
-    source.write_bytes(b"a model")
-    for _ in range(2):
-        link(source, target)
-    assert target.read_bytes() == b"a model"
-    assert sorted(tmp_path.iterdir()) == [target, source]

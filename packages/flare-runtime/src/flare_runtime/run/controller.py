@@ -31,15 +31,15 @@ from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.endpoint.directory import SERVER
 from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.job_code import register_types
-from flare_runtime.run.checkpoints import Checkpoints, Persistor
+from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation, Waits
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.post import Logged, Warned
 from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
-from flare_runtime.run.round_store import RoundStore
 from flare_runtime.run.warnings import RunWarnings
 from flare_runtime.system import own_peak_bytes
 from flare_tensor_downloader import Downloader, DownloadError, StalledError
@@ -77,7 +77,7 @@ class RunController:
         job: what to run; its code must be importable.
         roster: the sites.
         cell: through which they are reached.
-        is_durable: keep each round on disk, and go on after the last one that is there.
+        is_durable: keep each completed round on disk, and continue after the last one that is there.
         hub: through which the job's parties talk to each other, if it had to be made before.
     Raises:
         JobError: a component of the job cannot be made.
@@ -123,15 +123,11 @@ class RunController:
 
     def prepare(self) -> None:
         """Make the federation; after this, the process has threads."""
-        self._store: RoundStore | Checkpoints
-        if self._is_durable:
-            self._store = RoundStore(self._folder, self.persistor, self._job.code)
-            self._store.state = self._state
-        else:
-            self._store = Checkpoints(self._folder, self.persistor, self._job.code)
+        self._store = CheckpointStore(
+            self._folder, self.persistor, self._job.code, is_durable=self._is_durable, state=self._state
+        )
         self._metrics = MetricsFile(self._folder.metrics)
-        if isinstance(self._store, RoundStore):
-            self._take_over(self._store.read_state())
+        self._take_over(self._store.resume())
         meta = self._job.meta
         self.federation = SitesFederation(
             job_id=self._job_id,
@@ -266,10 +262,9 @@ class RunController:
                 self.federation.warn(f"{what} was cut short; the round begins again ({error})")
 
     def _run_from_last_round(self) -> None:
-        restored: dict[str, Any] = {}
-        if isinstance(self._store, RoundStore):
-            restored = self._store.read_state()
-            self._metrics.cut(int(restored.get("metrics", 0)))  # what was recorded of a round that begins again
+        restored = self._store.resume()
+        if self._is_durable:
+            self._metrics.cut(int(restored.get("metrics", 0)))  # drop what was recorded of a round that begins again
         is_over = bool(restored.get("over"))  # the workflow has stopped in that round, though more were to come
         self._at = int(restored.get("workflow", 0)) + is_over
         workflows = _workflows(self._job)
@@ -289,11 +284,10 @@ class RunController:
             self._is_over = True
             self.federation.end_round()  # with the model of a workflow that has left the loop early
             self._is_over = False
-        if isinstance(self._store, RoundStore):
-            self._store.conclude({"workflow": len(workflows), "over": False, **self._progress(self._completed)})
+        self._store.conclude({"workflow": len(workflows), "over": False, **self._progress(self._completed)})
 
     def _state(self) -> dict[str, Any]:
-        """What the round store keeps beside the model."""
+        """Return what a durable run keeps of a completed round besides its models."""
         state = {} if self._workflow is None else dict(self._workflow.state())
         return {"workflow": self._at, "over": self._is_over, "state": state, **self._progress(self._completed + 1)}
 

@@ -1,30 +1,44 @@
-"""SafetensorsPersistor: checkpoints of models whose arrays are all that there is to keep."""
+"""Persistors: the initial model of a job, and checkpoints in the format of its framework."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from flare_core import CodeBundle, flatten, unflatten
 
-__all__ = ["SafetensorsPersistor"]
+__all__ = ["Persistor", "SafetensorsPersistor"]
+
+
+@runtime_checkable
+class Persistor(Protocol):
+    """Finds a job's initial model, and writes checkpoints in its framework's own format."""
+
+    def initial_file(self, code: CodeBundle) -> Path | None:
+        """Return the safetensors file of the initial model; None if the job has none."""
+
+    def export(self, checkpoint: Path) -> None:
+        """Write the framework's own format beside a finished safetensors checkpoint."""
+
+    def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn numpy arrays into arrays of the framework."""
 
 
 class SafetensorsPersistor:
-    """Reads the initial model from the job's code; a framework's own derives from it and adds its format.
+    """A persistor for models that consist of arrays alone; those of frameworks derive from it and add their format.
 
     Args:
-        initial: the safetensors file's place in the job's code; None starts without params.
+        initial: path of the safetensors file within the job's code; None starts without params.
     """
 
     def __init__(self, initial: str | None = None) -> None:
         self.initial = initial
 
     def initial_file(self, code: CodeBundle) -> Path | None:
-        """Where the initial model lies."""
+        """Return the path of the initial model; None if there is none."""
         return None if self.initial is None else code.locate(self.initial)
 
     def export(self, checkpoint: Path) -> None:

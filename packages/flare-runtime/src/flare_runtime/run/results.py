@@ -7,8 +7,8 @@ from typing import Any
 
 from flare_core import FlareError, JobAborted, JobFailed, RunStatus
 from flare_runtime.display import count
-from flare_runtime.run.checkpoints import Persistor
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import number_of, read_metrics, read_summary
 from flare_tensor_downloader import read_file
 

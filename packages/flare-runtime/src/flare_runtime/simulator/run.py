@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import RunStatus
-from flare_runtime.run.checkpoints import Persistor
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.results import RunResults
 
 __all__ = ["SimRun"]
