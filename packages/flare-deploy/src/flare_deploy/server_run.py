@@ -12,9 +12,9 @@ from flare_core import RunStatus
 from flare_core.events import EventBus, RoundEnded, RunStarted
 from flare_deploy.admin import Admin, AdminError
 from flare_runtime.display import Display, open_display, summary_text
-from flare_runtime.run.checkpoints import Persistor
 from flare_runtime.run.event_log import EVENTS, read_event
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import read_summary, write_summary
 from flare_runtime.run.results import RunResults
 from flare_runtime.tracking.mlflow_store import copy_run
