@@ -22,6 +22,8 @@ Each message says what was wrong, where (site, key, file, value) and what to do.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 __all__ = [
     "ClientApiError",
     "DtypeMismatchError",
@@ -133,7 +135,36 @@ class PartyError(FlareError, ConnectionError):
 
 
 class JobFailed(FlareError):
-    """A run ended without its result; the message names the cause, the site and the run's folder."""
+    """A run ended without its result.
+
+    Args:
+        message: the cause, the site and the run's folder.
+    Attributes:
+        site: the site that failed, or whose reply could not be used; None if it was no site's.
+        round: the round in which the run ended, counted from 0; None if none had begun.
+        cause: the error, without the traceback.
+        traceback: the traceback of the job's own code, or the last lines that a script printed.
+        log: path of the log of that site, or of the run.
+
+    Each attribute is None where it is not known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        site: str | None = None,
+        round: int | None = None,
+        cause: str | None = None,
+        traceback: str | None = None,
+        log: Path | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.site = site
+        self.round = round
+        self.cause = cause
+        self.traceback = traceback
+        self.log = log
 
 
 class JobAborted(FlareError):

@@ -33,7 +33,7 @@ from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.job_code import register_types
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.failure import reason_of
+from flare_runtime.run.failure import failure_of, reason_of
 from flare_runtime.run.federation import SitesFederation, Waits
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
@@ -349,10 +349,17 @@ class RunController:
             },
             "memory": {"server": {"peak_rss_bytes": own_peak_bytes()}, **crew.usage()},
             "error": reason_of(error),
+            "failure": self._failure(status, error),
             "warnings": self.federation.warnings.lines(self._roster.sites),
             "recipe": parameters_of(self._job),
             **self._folder.places(),
         }
+
+    def _failure(self, status: RunStatus, error: BaseException | None) -> dict[str, Any] | None:
+        if status is not RunStatus.FAILED or error is None:
+            return None
+        federation = self.federation
+        return failure_of(error, sites=federation.sites, round_=federation.round, reading=federation.reading)
 
     def _fate(self, site: str) -> dict[str, str]:
         if site in self._roster.failures:

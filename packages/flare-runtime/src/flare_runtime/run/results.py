@@ -39,7 +39,7 @@ class RunResults:
             JobAborted: it was stopped.
         """
         if raise_on_failure and self._status is RunStatus.FAILED:
-            raise JobFailed(self._reason())
+            raise self._failed(self._reason())
         if raise_on_failure and self._status is RunStatus.ABORTED:
             raise JobAborted(f"{self._error} (run folder: {self._folder.path})")
         return self._folder.path
@@ -56,9 +56,9 @@ class RunResults:
             raise FlareError(f"load_model() was asked for {name!r}; a run keeps the models {' and '.join(MODELS)}")
         path = self._folder.checkpoint(name)
         if raise_on_failure and self._status is not RunStatus.FINISHED:
-            wrong = JobFailed if self._status is RunStatus.FAILED else JobAborted
             kept = f"; load_model({name!r}, raise_on_failure=False) returns it" if path.is_file() else ""
-            raise wrong(f"the run {self._status.value}{self._progress(name)}{kept}\n{self._reason()}")
+            text = f"the run {self._status.value}{self._progress(name)}{kept}\n{self._reason()}"
+            raise self._failed(text) if self._status is RunStatus.FAILED else JobAborted(text)
         if not path.is_file():
             raise FlareError(
                 f"the run kept no '{name}' model: {self._why_none(name)}; its folder is {self._folder.path}"
@@ -80,6 +80,22 @@ class RunResults:
     def describe(self, kind: str, job_id: str) -> str:
         """The run in one line, for ``repr``."""
         return f"<{kind} {job_id}: {self._status.value}, {self._folder.path}>"
+
+    def _failed(self, message: str) -> JobFailed:
+        """Return the error of a failed run, with what its summary tells about the failure."""
+        try:
+            failure = self.summary().get("failure") or {}
+        except (OSError, ValueError):  # the disk was full, say; the run's failure matters more
+            failure = {}
+        log = self._folder.path / failure.get("log", "log.txt")
+        return JobFailed(
+            message,
+            site=failure.get("site"),
+            round=failure.get("round"),
+            cause=failure.get("cause") or str(self._error),
+            traceback=failure.get("traceback"),
+            log=log if log.is_file() else None,
+        )
 
     def _reason(self) -> str:
         return f"{self._error}\n(run folder: {self._folder.path})"
