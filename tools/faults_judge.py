@@ -190,9 +190,7 @@ class Judge:
         there = self._federation.kit("server") / "jobs" / id_ / "run"
         names = {path.relative_to(there) for path in there.rglob("*") if path.is_file()}
         names -= {
-            name
-            for name in names
-            if name.name == "state.json" or name.name.startswith(("round-", "state-", "best-", "initial"))
+            name for name in names if name.name == "state.json" or name.name.startswith(("round-", "state-", "best-"))
         }
         return [
             f"{name} was not downloaded unchanged"

@@ -401,5 +401,5 @@ def _meta_of(archive: Path) -> dict[str, Any]:
 
 
 def _is_kept_for_restart(path: Path) -> bool:
-    is_of_rounds = path.name == "state.json" or path.name.startswith(("round-", "state-", "best-", "initial"))
+    is_of_rounds = path.name == "state.json" or path.name.startswith(("round-", "state-", "best-"))
     return path.parts[0] == "server" and is_of_rounds
