@@ -76,7 +76,7 @@ def wait(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) 
     from flare_core.errors import JobAborted, JobFailed
 
     if found["state"] == "failed":
-        raise JobFailed(f"the job {job} failed: {found['reason']}")
+        raise JobFailed(f"the job {job} failed: {found['reason']}", cause=found["reason"])
     if found["state"] == "aborted":
         raise JobAborted(f"the job {job} was {found['reason']}")
 

@@ -13,7 +13,7 @@ import numpy as np
 from flare_core import FLModel, JobEndpoint, RecipeError, Reply, Sample, SiteError
 from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
 from flare_runtime.run.arrivals import Arrivals
-from flare_runtime.run.checkpoints import Keeper
+from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.conversation import SitesConversation
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.post import Failed
@@ -60,7 +60,7 @@ class SitesFederation(Arrivals):
         roster: Roster,
         cell: Cell,
         dispatch: Dispatch,
-        checkpoints: Keeper,
+        checkpoints: CheckpointStore,
         metrics: MetricsFile,
         waits: Waits | None = None,
         config: Mapping[str, Any] | None = None,
