@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flare_core.errors import SiteError
+from flare_core.testing.comparison import comparable
 from flare_core.testing.federation import FakeFederation, resumed
 from flare_core.workflow import Workflow
 
@@ -72,15 +73,5 @@ class WorkflowConformance:
 
 def _outcome(fed: FakeFederation) -> dict[str, Any]:
     """Return all that is left of a run."""
-    return {
-        "models": {name: _plain(model.params) for name, model in fed.saved.items()},
-        "metrics": [(each.round, each.site, each.key, each.value) for each in fed.metrics],
-        "tables": [(each.title, each.columns, each.rows) for each in fed.tables],
-        "files": fed.files,
-        "warnings": fed.warnings,
-        "completed": fed.completed,
-    }
-
-
-def _plain(params: Any) -> Any:
-    return {name: _plain(value) for name, value in params.items()} if isinstance(params, Mapping) else params
+    found = ("saved", "metrics", "tables", "files", "warnings", "completed")
+    return {name: comparable(getattr(fed, name)) for name in found}
