@@ -303,6 +303,16 @@ class Greedy(Count):
             list(fed.broadcast("number", 2.0))
 
 
+class Hoards(Count):
+    """A workflow that reads replies in a later round."""
+
+    def run(self, fed):
+        replies = []
+        for _ in fed.rounds(2):
+            self.total += sum(reply.data for reply in replies)
+            replies = list(fed.broadcast("number", 2.0))
+
+
 class Differs(Count):
     """A workflow that gives another result each time."""
 
@@ -318,14 +328,15 @@ class Differs(Count):
     [
         (Forgets, "test_it_goes_on_after_each_round_with_the_same_result", "continued after round 0"),
         (Greedy, "test_it_goes_on_without_the_sites_that_it_can_spare", "3 sites are needed, 2 were there"),
+        (Hoards, "test_it_runs_to_its_end_and_again_with_the_same_result", "were released before they were read"),
         (Differs, "test_it_runs_to_its_end_and_again_with_the_same_result", "total.txt"),
-        (Differs, "test_it_fails_without_one_site_more", "more sites than can_spare are lost"),
+        (Differs, "test_it_fails_without_one_site_more", "more sites than can_spare were lost"),
     ],
 )
 def test_the_suite_finds_workflows_that_break_a_rule(workflow, test, message):
     suite = TestCount()
     suite.make = workflow
-    with pytest.raises((AssertionError, SiteError), match=message):
+    with pytest.raises((AssertionError, FlareError), match=message):
         getattr(suite, test)()
 
 

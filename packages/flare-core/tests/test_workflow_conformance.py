@@ -127,7 +127,7 @@ def test_fedavg_that_is_continued_chooses_the_same_sites():
     def make():
         return FedAvg(min_clients=2, num_rounds=4, clients_per_round=2)
 
-    undisturbed, continued = Suite().federation(), Suite().federation()
+    undisturbed, continued = TestFedAvg().federation(), TestFedAvg().federation()
     undisturbed.run(make())
     resumed(make, continued, after_round=1)
     assert [site for site, _ in continued.tasks] == [site for site, _ in undisturbed.tasks]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -20,7 +21,7 @@ __all__ = ["LinkConformance"]
 WAIT_S = 20.0
 
 
-class LinkConformance:
+class LinkConformance(ABC):
     """Tests of a kind of link; subclass it as ``TestYours`` and define :meth:`two`.
 
     pytest explains a failed assertion in full if a ``conftest.py`` calls
@@ -32,9 +33,9 @@ class LinkConformance:
 
     refusal = ""
 
+    @abstractmethod
     def two(self) -> tuple[Cell, Cell]:
         """Return the linked cells ``server`` and ``site-1``; the subclass closes them after the test."""
-        raise NotImplementedError
 
     def with_wrong_proof(self) -> tuple[Cell, Callable[[], object]] | None:
         """Return a cell that listens, and a function that connects to it with a wrong secret or a foreign certificate.

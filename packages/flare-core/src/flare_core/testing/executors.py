@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from flare_core.testing.site import FakeSite
 __all__ = ["ExecutorConformance"]
 
 
-class ExecutorConformance:
+class ExecutorConformance(ABC):
     """Tests of an executor; subclass it as ``TestYours`` and define :meth:`make` and :meth:`tasks`.
 
     Attributes:
@@ -28,13 +29,13 @@ class ExecutorConformance:
     config: Mapping[str, Any] = {}
     stops_within_s = 10.0
 
+    @abstractmethod
     def make(self) -> Executor:
         """Return a new executor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tasks(self) -> Sequence[Task]:
         """Return a task of each kind that the executor does, in an order in which it can do them."""
-        raise NotImplementedError
 
     def travel(self, data: Any) -> Any:
         """Return what arrives when ``data`` are sent: a copy. Override it to use :mod:`flare_fobs`."""

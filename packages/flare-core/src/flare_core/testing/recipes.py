@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -15,12 +16,12 @@ from flare_core.recipe import Recipe
 __all__ = ["RecipeConformance"]
 
 
-class RecipeConformance:
+class RecipeConformance(ABC):
     """Tests of a recipe; subclass it as ``TestYours`` and define :meth:`make`."""
 
+    @abstractmethod
     def make(self, folder: Path) -> Recipe:
         """Return a recipe; ``folder`` is empty, for the script that it needs."""
-        raise NotImplementedError
 
     def test_it_takes_arguments_by_name_only(self, tmp_path: Path) -> None:
         cls: Callable[..., Recipe] = type(self.make(tmp_path))
