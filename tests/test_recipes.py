@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from flare_core import JobFailed, ParamsType, RecipeError, UnknownArgumentError, export_job, load_job
+from flare_core import JobFailed, ParamsType, RecipeError, UnknownArgumentError, load_job
 from flare_core.recipes import ScriptRecipe
 
 COMMON = [
@@ -143,8 +143,6 @@ def test_each_argument_is_checked(make, name):
         UnknownArgumentError, match=f"flare_recipes_np.{name} has no argument 'no_such_argument'; it has "
     ):
         make(name, no_such_argument=1)
-    with pytest.raises(UnknownArgumentError, match="no argument 'min_client'; did you mean min_clients"):
-        make(name, min_client=1)
 
 
 @pytest.mark.parametrize("name", NUMPY)
@@ -152,8 +150,6 @@ def test_an_exported_job_does_what_the_recipe_does(make, project, tmp_path, name
     recipe = make(name, train_args="--lr 0.1")
     exported = load_job(recipe.export(tmp_path / "jobs"))
     assert project.outcome(exported) == project.outcome(recipe) == project.outcome(recipe)
-    again = load_job(export_job(exported, tmp_path / "again"))
-    assert [each.to_json() for each in again.server.workflows] == [each.to_json() for each in exported.server.workflows]
 
 
 @pytest.mark.parametrize("name", NUMPY)

@@ -4,7 +4,7 @@ Public names are those in the ``__all__`` of the ``__init__.py`` files of packag
 such classes, and module-level names without a leading underscore; also the methods and properties of those classes.
 
 - Each has a docstring that begins with one sentence. A method needs none if a base class documents it, if one of our
-  protocols documents a method of that name, or if the class derives from a third-party class.
+  protocols documents a method of that name, if the class derives from a third-party class, or if it is a test.
 - No docstring, including those of modules and private names, begins with a word of ``NOT_FIRST``: the first line is an
   imperative or a noun phrase. Packages in ``EXEMPT`` do not follow this rule yet.
 - An exception that the body raises, ours or a built-in one, is listed below ``Raises:``, itself or by a base class. A
@@ -187,7 +187,7 @@ class Checker:
             if each.name == "__init__":
                 yield from self.check_arguments(each, parameters(each), described, node.name)
                 yield from self.check_raises(each, described, node.name)
-            elif not each.name.startswith("_"):
+            elif not each.name.startswith(("_", "test_")):
                 yield from self.check_function(each, node.name)
 
     def check_function(self, node: Function, owner: str = "") -> Problems:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flare_core import Filter, ModelTypeError, RecipeError, UnknownArgumentError
+from flare_core import Filter, ModelTypeError, RecipeError
 from flare_core.recipe import check_args
 from flare_core.recipes import BaseFedAvgRecipe
+from flare_core.testing import RecipeConformance
 
 
 class PlainRecipe(BaseFedAvgRecipe):
@@ -36,6 +37,15 @@ def recipe_with(tmp_path):
         return PlainRecipe(**{**values, **changes})
 
     return make
+
+
+class TestPlainRecipe(RecipeConformance):
+    @pytest.fixture(autouse=True)
+    def _recipe_with(self, recipe_with):
+        self.recipe_with = recipe_with
+
+    def make(self, folder):
+        return self.recipe_with(name="demo", seed=3, per_site_config={"site-1": {"train_args": "x"}})
 
 
 def executor_args(job, site="site-1"):
@@ -87,11 +97,6 @@ def test_the_job_holds_what_the_arguments_say(recipe_with):
 def test_an_unusable_argument_is_named_at_construction(recipe_with, changes, message):
     with pytest.raises(RecipeError, match=message):
         recipe_with(**changes)
-
-
-def test_arguments_have_no_positions(tmp_path):
-    with pytest.raises(UnknownArgumentError, match="takes arguments by their names only, such as name="):
-        PlainRecipe("demo", 2)
 
 
 def test_falsy_values_of_a_site_win_and_none_stands_for_the_recipes_own(recipe_with):

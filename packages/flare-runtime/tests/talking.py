@@ -173,3 +173,15 @@ class Unserializable(Executor):
 
     def execute(self, task, context):
         return {"thread": context}
+
+
+class Drift(Executor):
+    """Moves a model by what the site and the round make of it."""
+
+    def execute(self, task, context):
+        start = task.model.params["w"] if task.model.params else np.zeros(5)
+        number, round_ = int(context.party[-1]), task.round
+        context.log("drift", float(number + round_))
+        moved = start + np.random.default_rng([number, round_]).normal(size=5)
+        metrics = {"accuracy": round_ + float(np.tanh(start.mean()))}
+        return FLModel(params={"w": moved}, metrics=metrics, meta={"NUM_STEPS_CURRENT_ROUND": number})

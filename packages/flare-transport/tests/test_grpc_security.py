@@ -56,14 +56,6 @@ def test_the_listener_refuses_a_false_name_even_if_the_connector_does_not_check(
     assert server.peers == ()
 
 
-def test_a_connector_of_another_authority_is_refused(grpc_network, server):
-    stranger = issue(OTHERS, "site-1")
-    knows_ours = Credentials(stranger.certificate, stranger.private_key, AUTHORITY.certificate)
-    with pytest.raises(AuthenticationError, match="authority"):
-        connect(grpc_network, server, "site-1", knows_ours)
-    assert server.peers == ()
-
-
 def test_a_listener_of_another_authority_is_refused(grpc_network, server):
     ours = issue(OTHERS, "site-1")
     with pytest.raises(AuthenticationError, match="authority"):

@@ -5,25 +5,11 @@ from __future__ import annotations
 import threading
 from queue import SimpleQueue
 
-import numpy as np
 import pytest
 
-from flare_transport import PeerLostError, RemoteError, StreamAbortedError
+from flare_transport import RemoteError, StreamAbortedError
 
 WAIT_S = 20
-
-
-def test_bytes_arrive_in_order_with_their_metadata(network):
-    server, site = network.two()
-    got: SimpleQueue = SimpleQueue()
-    server.handle_stream("file", lambda reader: got.put((reader.meta, reader.sender, reader.read())))
-    data = np.random.default_rng(1).bytes(5_000_003)
-    with site.open_stream("server", "file", {"name": "weights.bin"}) as stream:
-        for start in range(0, len(data), 70_001):
-            stream.write(data[start : start + 70_001])
-    meta, sender, read = got.get(timeout=WAIT_S)
-    assert (meta, sender) == ({"name": "weights.bin"}, "site-1")
-    assert read == data
 
 
 def test_a_stream_can_be_read_in_pieces_of_any_size(network):
@@ -153,27 +139,6 @@ def test_an_aborted_stream_fails_at_the_reader(network):
     with pytest.raises(RuntimeError, match="the file is gone"):
         write_half()
     assert "the file is gone" in failures.get(timeout=WAIT_S)
-
-
-def test_streams_fail_at_both_ends_when_the_link_ends(network):
-    server, site = network.two()
-    failures: SimpleQueue = SimpleQueue()
-    began = threading.Event()
-
-    def read(reader):
-        began.set()
-        try:
-            reader.read()
-        except PeerLostError as error:
-            failures.put(error)
-
-    server.handle_stream("file", read)
-    stream = site.open_stream("server", "file", window_bytes=4096)
-    assert began.wait(WAIT_S)
-    site.close()
-    assert "site-1" in str(failures.get(timeout=WAIT_S))
-    with pytest.raises(PeerLostError):
-        stream.write(bytes(40_960))
 
 
 def test_a_closed_stream_refuses_bytes(network):

@@ -1,0 +1,382 @@
+"""A federation in one process, without threads or sockets, for unit tests of workflows."""
+
+from __future__ import annotations
+
+import copy
+import json
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from flare_core.errors import FlareError, RecipeError, SiteError
+from flare_core.events import (
+    EventBus,
+    MetricLogged,
+    ModelSaved,
+    RoundEnded,
+    RoundStarted,
+    SiteReplied,
+    TableMade,
+    WarningRaised,
+)
+from flare_core.executor import Executor
+from flare_core.model import OPTIMIZER_PARAMS, FLModel, flatten
+from flare_core.task import Reply, Task
+from flare_core.testing.replies import Answer, FakeConversation, Kept, reply_to
+from flare_core.testing.site import FakeSite
+from flare_core.workflow import Sample, Workflow
+
+__all__ = ["FakeFederation", "resumed"]
+
+SiteFunction: TypeAlias = Callable[[Task], Any]
+Rounds: TypeAlias = Mapping[str, Collection[int]]
+"""By site, numbers of rounds."""
+
+
+class FakeFederation:
+    """Sites that a test plays; implements :class:`~flare_core.TrainingFederation`.
+
+    Tasks are done in :meth:`ask` itself, one site after the other. What is sent, in both directions, is copied. Filters
+    are not applied, and a site is not told that its last result was not used.
+
+    Args:
+        sites: by name, an :class:`~flare_core.Executor`, or a function of the task that returns the data of the reply
+            as a training script does.
+        initial: the initial model, or its params.
+        seed: seeds ``random``.
+        config: the server's settings of the job.
+        site_config: by site, the settings that an executor finds in its context.
+        late: by site, the rounds in which it replies after the deadline: its reply is used only if the quorum needs it.
+        leaves: by site, the rounds in which it leaves when it is given a task; it is back in the next round.
+        absent: by site, the rounds in which it is not connected.
+        travel: maps what is sent to what arrives, beyond the copy. With ``lambda data: loads(dumps(data))`` of
+            :mod:`flare_fobs`, data that a real run refuses are refused.
+    Attributes:
+        saved: by name, the model that was saved last; one that is changed after it was saved raises an error.
+        metrics: all that was recorded, by the workflow and by executors.
+        warnings: each once.
+        tables: those that were shown.
+        files: by name, the text of those that were written.
+        tasks: each site that was given a task, and the task with the data as the workflow gave them.
+        completed: how many rounds were completed.
+
+    Example:
+        >>> from flare_core.workflows import FedAvg
+        >>> sites = {"site-1": lambda task: FLModel(params={"w": task.model.params["w"] + 1})}
+        >>> fed = FakeFederation(sites, initial={"w": np.zeros(2)})
+        >>> fed.run(FedAvg(min_clients=1, num_rounds=2))
+        >>> fed.saved["global"].params["w"]
+        array([2., 2.])
+    """
+
+    def __init__(
+        self,
+        sites: Mapping[str, Executor | SiteFunction],
+        *,
+        initial: FLModel | Mapping[str, Any] | None = None,
+        seed: int = 0,
+        config: Mapping[str, Any] | None = None,
+        site_config: Mapping[str, Mapping[str, Any]] | None = None,
+        late: Rounds | None = None,
+        leaves: Rounds | None = None,
+        absent: Rounds | None = None,
+        travel: Callable[[Any], Any] = lambda data: data,
+    ) -> None:
+        self.sites = tuple(sites)
+        self.job_id = "fake"
+        self.random = np.random.default_rng(seed)
+        self.events = EventBus()
+        self.round: int | None = None
+        self.total_rounds: int | None = None
+        self.config: Mapping[str, Any] = dict(config or {})
+        self.saved: dict[str, FLModel] = {}
+        self.metrics: list[MetricLogged] = []
+        self.warnings: list[str] = []
+        self.tables: list[TableMade] = []
+        self.files: dict[str, str] = {}
+        self.tasks: list[tuple[str, Task]] = []
+        self.completed = 0
+        self._executors = dict(sites)
+        self._contexts = {
+            site: FakeSite(site, config=(site_config or {}).get(site), events=self.events) for site in sites
+        }
+        self._initial = initial if isinstance(initial, FLModel) else FLModel(params=initial)
+        self._late, self._leaves, self._absent = late or {}, leaves or {}, absent or {}
+        self._travel = travel
+        self._left: set[str] = set()  # in this round
+        self._task_id = 0
+        self._is_in_round = False
+        self._means: dict[str, float] = {}
+        self._open: list[FakeConversation] = []
+        self._close_next: list[Callable[[], None]] = []  # at the next broadcast, or the end of the round
+        self._pending: dict[str, tuple[int, Answer]] = {}  # of collect(): the round of the task, and its answer
+        self._workflow: Workflow | None = None
+        self._state: dict[str, Any] = {}  # of the workflow, after the last completed round
+        self._first_round = 0
+        self._interrupt_after: int | None = None
+        self.events.subscribe(MetricLogged, self.metrics.append)
+        self.events.subscribe(TableMade, self.tables.append)
+        self.events.subscribe(WarningRaised, self._note_warning)
+
+    def run(self, workflow: Workflow) -> None:
+        """Run a workflow to its end, as the server does: with its state kept after each round.
+
+        Raises:
+            FlareError: the workflow breaks a rule, such as reading a reply that was released; or ``state()`` returns
+                what cannot be stored.
+        """
+        self._workflow = workflow
+        workflow.run(self)
+        self._end_round()  # the workflow may have left the loop
+        self._close_all()
+        self._workflow, self._first_round = None, 0
+
+    def _close_all(self) -> None:
+        self._pending.clear()
+        for conversation in self._open:
+            conversation.close()
+
+    def rounds(self, count: int) -> Iterator[int]:
+        self.total_rounds = count
+        for round_ in range(self._first_round, count):
+            self.round, self._means, self._is_in_round = round_, {}, True
+            self._left.clear()
+            self.events.emit(RoundStarted(round_, count))
+            yield round_
+            self._end_round()
+            if round_ == self._interrupt_after:
+                raise _Interrupted
+
+    def _end_round(self) -> None:
+        self._end_reading()
+        if not self._is_in_round or self.round is None:
+            return
+        self._is_in_round = False
+        if self._workflow is not None:
+            self._state = _stored(self._workflow.state())
+        self.completed += 1
+        self.events.emit(RoundEnded(self.round, self.total_rounds or 0, 0.0, self._means))
+
+    def _end_reading(self) -> None:
+        for close in self._close_next:
+            close()
+        self._close_next.clear()
+
+    def sample(self, minimum: int, *, count: int | None = None) -> Sample:
+        present = tuple(site for site in self.sites if not self._is_gone(site))
+        if len(present) < minimum:
+            gone = [site for site in self.sites if site not in present]
+            raise SiteError(
+                f"{minimum} sites are needed, {len(present)} are there (absent: {', '.join(gone) or 'none'})",
+                site=next(iter(gone), self.sites[0]),
+            )
+        if count is None or count >= len(present):
+            return Sample(present, minimum)
+        chosen = set(self.random.choice(len(present), size=max(count, minimum), replace=False).tolist())
+        return Sample((site for index, site in enumerate(present) if index in chosen), minimum)
+
+    def ask(
+        self,
+        task: str,
+        data: Any = None,
+        *,
+        to: Sequence[str] | None = None,
+        quorum: int | None = None,
+        deadline_s: float | None = None,
+        result_stays: bool = False,
+    ) -> FakeConversation:
+        targets = self.sites if to is None else to
+        if quorum is None:
+            quorum = targets.quorum if isinstance(targets, Sample) else len(targets)
+        return self._give(task, dict.fromkeys(targets, data), quorum, result_stays=result_stays)
+
+    def scatter(
+        self, task: str, data: Mapping[str, Any], *, quorum: int | None = None, deadline_s: float | None = None
+    ) -> FakeConversation:
+        return self._give(task, data, len(data) if quorum is None else quorum)
+
+    def broadcast(self, task: str, data: Any = None, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
+        self._end_reading()
+        conversation = self.ask(task, data, to=to)
+        self._close_next.append(conversation.close)
+        yield from conversation
+
+    def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
+        self._end_reading()
+        now = self.round or 0
+        under_way = {
+            site: (round_, answer)
+            for site, (round_, answer) in self._pending.items()
+            if now - round_ <= max_staleness and not self._is_gone(site)
+        }
+        idle = self._answers(task, {site: model for site in to if site not in under_way})
+        under_way |= {site: (now, answer) for site, answer in idle.items() if answer is not None}
+        if len(under_way) < min(quorum, to.quorum):
+            raise SiteError(f"{to.quorum} sites are needed, {len(under_way)} work", site=self.sites[0])
+        first = sorted(under_way, key=lambda site: (self._is_late(site), under_way[site][0], self.sites.index(site)))
+        in_time = sum(not self._is_late(site) for site in first)
+        taken = first[: max(min(quorum, in_time), min(quorum, to.quorum))]
+        self._pending = {site: answer for site, answer in under_way.items() if site not in taken}
+        conversation = FakeConversation(
+            task,
+            {site: under_way[site][1] for site in self.sites if site in taken},
+            quorum=0,
+            late=(),
+            warn=self.warn,
+        )
+        self._close_next.append(conversation.close)
+        yield from conversation
+
+    def _give(self, task: str, data: Mapping[str, Any], quorum: int, *, result_stays: bool = False) -> FakeConversation:
+        answers = self._answers(task, data, result_stays=result_stays)
+        late = [site for site in answers if self._is_late(site)]
+        conversation = FakeConversation(task, answers, quorum=quorum, late=late, warn=self.warn)
+        self._open.append(conversation)
+        return conversation
+
+    def _answers(self, name: str, data: Mapping[str, Any], *, result_stays: bool = False) -> dict[str, Answer | None]:
+        """Have sites do a task; None stands for one that is not there."""
+        for site in data:
+            if site not in self._executors:
+                raise RecipeError(f"a task '{name}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
+        self._task_id += 1
+        answers: dict[str, Answer | None] = {}
+        for site, each in data.items():
+            if self.round in self._leaves.get(site, ()):
+                self._left.add(site)
+            task = Task(name, self._stamped(each), self._task_id, round=self.round, result_stays=result_stays)
+            answers[site] = None if self._is_gone(site) else self._answer(site, task)
+            if answers[site] is not None:
+                self.events.emit(SiteReplied(site, name, self.round, len(answers), len(data)))
+        return answers
+
+    def _answer(self, site: str, task: Task) -> Answer:
+        self.tasks.append((site, task))
+        try:
+            own = replace(task, data=self._travel(copy.deepcopy(task.data)))
+        except Exception as error:
+            raise FlareError(f"the data of the task '{task.name}' cannot be sent: {error}") from error
+        executor, context = self._executors[site], self._contexts[site]
+        context.round = self.round
+        try:
+            result = executor.execute(own, context) if isinstance(executor, Executor) else _by_script(executor, own)
+            return reply_to(task, site, self._travel(copy.deepcopy(result)))
+        except Exception as error:
+            failure = SiteError(f"{site}: {type(error).__name__}: {error}", site=site, details=traceback.format_exc())
+            failure.__cause__ = error
+            return failure
+
+    def _stamped(self, data: Any) -> Any:
+        if not isinstance(data, FLModel):
+            return data
+        return replace(data, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
+
+    def _is_late(self, site: str) -> bool:
+        return self.round in self._late.get(site, ())
+
+    def _is_gone(self, site: str) -> bool:
+        return site in self._left or self.round in self._absent.get(site, ())
+
+    def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
+        if site is None:
+            self._means = metrics
+        for key, value in metrics.items():
+            self.events.emit(MetricLogged(key, value, self.round, site))
+
+    def write(self, name: str, text: str) -> None:
+        self.files[name] = text
+
+    def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        self.events.emit(TableMade(title, tuple(columns), tuple(tuple(row) for row in rows)))
+
+    def warn(self, message: str) -> None:
+        self.events.emit(WarningRaised(message))
+
+    def _note_warning(self, event: WarningRaised) -> None:
+        if event.message not in self.warnings:
+            self.warnings.append(event.message)
+
+    def release(self, model: FLModel) -> None:
+        if isinstance(model.params, Kept):
+            model.params.release()
+
+    def load(self, name: str = "global") -> FLModel:
+        model = self.saved.get(name, self._initial if name != "best" else FLModel())
+        return copy.deepcopy(model)
+
+    def in_framework(self, model: FLModel) -> Mapping[str, Any]:
+        return model.params or {}
+
+    def save(
+        self, model: FLModel, *, name: str = "global", metric: float | None = None, of_round: int | None = None
+    ) -> None:
+        for _, value in flatten(model.params or {}):
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+        self.saved[name] = copy.deepcopy(model)
+        self.events.emit(ModelSaved(name, self.round if of_round is None else of_round, metric))
+
+
+class _Interrupted(BaseException):
+    """The server was killed; no workflow handles it."""
+
+
+def resumed(make: Callable[[], Workflow], fed: FakeFederation, *, after_round: int) -> None:
+    """Run a workflow that is interrupted after a round, and continued by a new object with the stored state.
+
+    The outcome, in ``fed``, must be that of an undisturbed run.
+
+    Args:
+        make: makes the workflow; called twice.
+        fed: the federation to run in, fresh.
+        after_round: the round, from 0.
+    Raises:
+        FlareError: as :meth:`FakeFederation.run`, or the workflow ended before that round did.
+    """
+    fed._interrupt_after = after_round
+    try:
+        fed.run(make())
+    except _Interrupted:
+        fed._interrupt_after, fed._first_round = None, after_round + 1
+    else:
+        if fed.completed > after_round:  # it has left its loop in that round, and is not run again
+            return
+        raise FlareError(f"round {after_round} was not reached; the workflow ended after {fed.completed} rounds")
+    fed._close_all()
+    successor = make()
+    successor.restore(fed._state)
+    fed.run(successor)
+
+
+def _by_script(function: SiteFunction, task: Task) -> Any:
+    """Call a function with a model in the form in which a training script has it."""
+    if isinstance(task.data, FLModel) and OPTIMIZER_PARAMS in (task.data.params or {}):
+        params = dict(task.data.params or {})
+        task.data = replace(task.data, optimizer_params=params.pop(OPTIMIZER_PARAMS), params=params)
+    result = function(task)
+    if isinstance(result, FLModel) and result.optimizer_params is not None:
+        params = {**(result.params or {}), OPTIMIZER_PARAMS: result.optimizer_params}
+        return replace(result, params=params, optimizer_params=None)
+    return result
+
+
+def _stored(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a workflow's state as it is after it was written to files and read.
+
+    Raises:
+        FlareError: a value is neither JSON nor a mapping of name to numpy array; names it.
+    """
+    stored: dict[str, Any] = {}
+    for name, value in state.items():
+        leaves = [leaf for _, leaf in flatten(value)] if isinstance(value, Mapping) else []
+        try:
+            is_arrays = leaves and all(isinstance(leaf, np.ndarray) for leaf in leaves)
+            stored[name] = copy.deepcopy(value) if is_arrays else json.loads(json.dumps(value))
+        except (TypeError, ValueError) as error:
+            raise FlareError(
+                f"state()[{name!r}] can be neither JSON nor a mapping of name to numpy array: {error}"
+            ) from error
+    return stored
