@@ -1,4 +1,6 @@
-"""Serve with a kit until told to stop: ``python -m flare_deploy.serve server|client|relay <kit>``.
+"""Serve with a kit until told to stop: ``python -m flare_deploy.serve <kind> <kit>``.
+
+The kind is ``server``, or one of :mod:`flare_deploy.participants`, such as ``client`` or ``relay``.
 
 :mod:`flare_deploy.daemons` starts this in the background, and says what the two pipes are for.
 """
@@ -12,17 +14,13 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flare_core import FlareError
 from flare_deploy.daemons import LEASH_VARIABLE, READY_VARIABLE, WAITS, DaemonError
+from flare_deploy.participants import participant_kind
 from flare_deploy.provision.kit import Kit
 from flare_runtime.logs import log_to
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
-
-if TYPE_CHECKING:
-    from flare_deploy.client.daemon import ClientDaemon
-    from flare_deploy.relay.daemon import RelayDaemon
 
 __all__ = ["main", "serve"]
 
@@ -79,8 +77,8 @@ def _serve_server(folder: Path, stop: _Stop) -> None:
 
 
 def _serve_below(kind: str, folder: Path, stop: _Stop) -> None:
-    """Be a client or a relay, which connect to the server."""
-    daemon = _client(folder) if kind == "client" else _relay(folder)
+    """Serve as a participant that connects to the server."""
+    daemon = participant_kind(kind).daemon(folder)
     problem: list[BaseException] = []
 
     def run() -> None:
@@ -100,18 +98,6 @@ def _serve_below(kind: str, folder: Path, stop: _Stop) -> None:
         daemon.close()
     if problem:
         raise problem[0]
-
-
-def _client(folder: Path) -> ClientDaemon:
-    from flare_deploy.client.daemon import ClientDaemon
-
-    return ClientDaemon(folder)
-
-
-def _relay(folder: Path) -> RelayDaemon:
-    from flare_deploy.relay.daemon import RelayDaemon
-
-    return RelayDaemon(folder)
 
 
 class _Stop:
