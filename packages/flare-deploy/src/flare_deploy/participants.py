@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from flare_core.extensions import find, load, names
-
-if TYPE_CHECKING:
-    from flare_deploy.provision.kit import Kit
 
 __all__ = ["Daemon", "ParticipantKind", "forwards", "known_kinds", "participant_kind", "takes_jobs"]
 
@@ -21,13 +18,7 @@ GROUP = "flare.participants"
 
 
 class Daemon(Protocol):
-    """A process that serves with a kit; it holds the lock file ``<kit>/lock`` until :meth:`close`.
-
-    Attributes:
-        kit: the kit.
-    """
-
-    kit: Kit
+    """A process that serves with a kit; it holds the lock file ``<kit>/lock`` until :meth:`close`."""
 
     def run(self, connected: Callable[[], None], waiting: Callable[[str], Any]) -> None:
         """Connect to the server, and again whenever the connection is lost, until :meth:`stop` is called.

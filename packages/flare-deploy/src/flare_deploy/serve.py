@@ -56,13 +56,13 @@ def serve(kind: str, folder: Path) -> None:
         stop.set_by(signal.SIGHUP)  # its terminal was closed
     _watch_leash(stop)
     with log_to(folder / "log.txt", "INFO"):
-        warning = Kit.load(folder, kind=kind).warning
-        if warning is not None:
-            logger.warning("%s", warning)
+        kit = Kit.load(folder, kind=kind)
+        if kit.warning is not None:
+            logger.warning("%s", kit.warning)
         if kind == "server":
             _serve_server(folder, stop)
         else:
-            _serve_below(kind, folder, stop)
+            _serve_below(kit, stop)
 
 
 def _serve_server(folder: Path, stop: _Stop) -> None:
@@ -76,19 +76,19 @@ def _serve_server(folder: Path, stop: _Stop) -> None:
         daemon.close()
 
 
-def _serve_below(kind: str, folder: Path, stop: _Stop) -> None:
+def _serve_below(kit: Kit, stop: _Stop) -> None:
     """Serve as a participant that connects to the server."""
-    daemon = participant_kind(kind).daemon(folder)
+    daemon = participant_kind(kit.info.kind).daemon(kit.folder)
     problem: list[BaseException] = []
 
     def run() -> None:
         try:
-            daemon.run(lambda: _say(f"ready {daemon.kit.info.address}"), _say_waiting)
+            daemon.run(lambda: _say(f"ready {kit.info.address}"), _say_waiting)
         except BaseException as error:
             problem.append(error)
         stop.set()
 
-    thread = threading.Thread(target=run, name=f"flare-{kind}", daemon=True)
+    thread = threading.Thread(target=run, name=f"flare-{kit.info.kind}", daemon=True)
     thread.start()
     try:
         stop.wait()
