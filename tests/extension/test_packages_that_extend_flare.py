@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLE = Path(__file__).parent / "flare-example"
@@ -137,6 +138,27 @@ def test_the_error_for_a_model_recommends_the_recipe_of_the_package_that_takes_i
         """
     )
     assert "flare_example takes it, but has no FedAvgRecipe: it has PebbleRecipe" in printed
+
+
+def test_where_no_package_takes_a_model_the_error_says_what_to_install(tmp_path):
+    for path in Path(np.__file__).parents[1].glob("numpy*"):
+        if not path.name.endswith(".dist-info"):
+            (tmp_path / path.name).symlink_to(path)  # numpy, without the packages that are installed beside it
+    paths = [str(PACKAGES / "flare-core" / "src"), str(tmp_path)]
+    script = f"""if True:
+        import sys, types
+
+        sys.path += {paths}
+        from flare_core.recipe import wrong_model
+
+        for module in ("torch.nn", "xgboost"):
+            model = types.new_class("Model", exec_body=lambda body: body.update(__module__=module))()
+            print(wrong_model(model, "flare_recipes_np.FedAvgRecipe", "arrays"))
+    """
+    done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, check=True)
+    known, unknown = done.stdout.splitlines()
+    assert known.endswith("; pip install flare-recipes-pt, whose recipes take models of torch")
+    assert "Flare has no recipe for models of xgboost." in unknown
 
 
 def test_a_tracker_is_added_by_its_name_and_sees_the_run(python, project):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -61,6 +62,7 @@ def known_kinds() -> tuple[str, ...]:
     return ("server", "admin", *names(GROUP))
 
 
+@cache
 def participant_kind(name: str) -> ParticipantKind:
     """Return the kind of that name.
 
