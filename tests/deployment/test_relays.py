@@ -155,7 +155,7 @@ def test_a_workflow_with_large_payloads_of_its_own_passes_a_relay(grouped):
 def test_a_site_named_after_a_relay_joins_through_it(shell):
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")
-    token = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
+    token = shell.flare("invite", "hospital", "--kind", "relay", "--address", f"grpc://127.0.0.1:{gateway}").strip()
     assert "relay started, connected to grpc://127.0.0.1:" in shell.flare("join", token, "--folder", "site-relay")
     ward = shell.flare("invite", "hospital.ward").strip()
     printed = shell.flare("join", ward, "--folder", "site-ward")
@@ -176,7 +176,7 @@ def test_a_site_removed_behind_a_relay_stays_out(shell):
 
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")
-    relay = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
+    relay = shell.flare("invite", "hospital", "--kind", "relay", "--address", f"grpc://127.0.0.1:{gateway}").strip()
     shell.flare("join", relay, "--folder", "site-relay")
     shell.flare("join", shell.flare("invite", "hospital.ward").strip(), "--folder", "site-ward", "--no-start")
     kit = Kit.load(shell.folder / "site-ward")
@@ -207,7 +207,7 @@ def test_a_site_removed_behind_a_relay_stays_out(shell):
 def test_only_members_below_a_relay_can_connect_to_it(shell):
     port, gateway = shell.free_port(), shell.free_port()
     shell.flare("up", "--port", port, "--address", "127.0.0.1")
-    relay = shell.flare("invite", "hospital", "--relay", f"grpc://127.0.0.1:{gateway}").strip()
+    relay = shell.flare("invite", "hospital", "--kind", "relay", "--address", f"grpc://127.0.0.1:{gateway}").strip()
     shell.flare("join", relay, "--folder", "site-relay")
     other = shell.flare("invite", "site-9").strip()
     shell.flare("join", other, "--no-start")
@@ -221,4 +221,5 @@ def test_only_members_below_a_relay_can_connect_to_it(shell):
 
 def test_a_relay_needs_an_address(shell):
     shell.flare("up", "--port", shell.free_port(), "--address", "127.0.0.1")
-    assert "grpc://host:port" in shell.flare("invite", "hospital", "--relay", "hospital.example.org", code=1)
+    for address in (["--address", "hospital.example.org"], []):
+        assert "grpc://host:port" in shell.flare("invite", "hospital", "--kind", "relay", *address, code=1)

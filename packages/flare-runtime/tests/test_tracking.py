@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import trackers
 
-from flare_core import Component, JobError, ObservedRun, Observer, RunStatus
+from flare_core import Component, JobError, ObservedRun, Observer, RecipeError, RunStatus
 from flare_core.events import EventBus, MetricLogged, RoundEnded, RunEnded, RunStarted
+from flare_core.recipes import add_experiment_tracking
 from flare_runtime.tracking import MLflowReceiver, Receiver, TensorBoardReceiver, WandBReceiver
 from flare_runtime.tracking.mlflow_store import copy_run
 
@@ -376,6 +377,19 @@ class Stubborn(Receiver):
         self.calls.append(end.outcome)
         if self._close is not None:
             self._close()
+
+
+def test_an_unknown_tracker_is_refused_with_the_names_of_those_there_are():
+    with pytest.raises(RecipeError, match="tracking_type is 'tensorflow'; use one of mlflow, tensorboard, wandb"):
+        add_experiment_tracking(None, "tensorflow")
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_the_extra_that_brings_it():
+    class Elsewhere(Stubborn):
+        extra = "a_tracker_of_nobody"
+
+    with pytest.raises(RecipeError, match=r"pip install 'flare-runtime\[a_tracker_of_nobody\]'"):
+        Elsewhere.check_installed()
 
 
 @pytest.fixture

@@ -55,6 +55,14 @@ class Observer(ABC):
     (``recipe.add_client_component``) of what this site does.
     """
 
+    @classmethod  # noqa: B027 (most observers need no package)
+    def check_installed(cls) -> None:
+        """Refuse to be added to a recipe where a package that it needs is missing; the default never refuses.
+
+        Raises:
+            RecipeError: names what to install.
+        """
+
     @abstractmethod
     def attach(self, run: ObservedRun) -> None:
         """Subscribe to ``run.events``; called once, before the first of them.

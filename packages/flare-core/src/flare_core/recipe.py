@@ -13,30 +13,21 @@ from typing import Any, Self
 from flare_core.additions import Additions
 from flare_core.environment import ExecEnv, Run, chosen_environment, note_use
 from flare_core.errors import JobError, ModelTypeError, RecipeError, UnknownArgumentError
+from flare_core.extensions import extensions
 from flare_core.job import ALL_SITES, SERVER, Job, check_name
 from flare_core.job_folder import export_job
 from flare_core.parameters import recorded_recipe
 
 __all__ = ["Recipe"]
 
-_RECIPE_OF_FRAMEWORK = {
-    "torch": "flare_recipes_pt",
-    "tensorflow": "flare_recipes_tf",
-    "keras": "flare_recipes_tf",
-    "sklearn": "flare_recipes_sklearn",
-    "numpy": "flare_recipes_np",
+_PUBLISHED = {
+    "torch": "flare-recipes-pt",
+    "tensorflow": "flare-recipes-tf",
+    "keras": "flare-recipes-tf",
+    "sklearn": "flare-recipes-sklearn",
+    "numpy": "flare-recipes-np",
 }
-
-_EVERYWHERE = {
-    f"{name}Recipe" for name in ("CrossSiteEval", "Cyclic", "FedAvg", "FedEval", "FedOpt", "Scaffold", "SwarmLearning")
-}
-_RECIPES = {
-    "flare_recipes_np": _EVERYWHERE,
-    "flare_recipes_pt": _EVERYWHERE,
-    "flare_recipes_tf": _EVERYWHERE,
-    "flare_recipes_sklearn": {"FedAvgLrRecipe", "FedAvgRecipe", "KMeansFedAvgRecipe", "SVMFedAvgRecipe"},
-}
-"""The recipes of each package, so that messages name only recipes that exist."""
+"""What to recommend where no installed package takes a framework's models; a new package need not be added here."""
 
 _DATA = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set, Path)
 
@@ -226,9 +217,14 @@ def framework_of(value: Any) -> str | None:
     classes = value.__mro__ if isinstance(value, type) else type(value).__mro__
     for cls in classes:
         package = cls.__module__.partition(".")[0]
-        if package in _RECIPE_OF_FRAMEWORK:
+        if package in _PUBLISHED or package in _recipes_by_framework():
             return package
     return None
+
+
+def _recipes_by_framework() -> dict[str, str]:
+    """Map each framework to the installed package of recipes that takes its models."""
+    return {entry.name: entry.value for entry in extensions("flare.frameworks")}
 
 
 def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_model") -> ModelTypeError:
@@ -258,15 +254,19 @@ def _where_to(value: Any, recipe: str) -> str:
         return "; the path of a file goes into initial_ckpt"
     if isinstance(value, _DATA):
         return ""
-    package = _RECIPE_OF_FRAMEWORK.get(framework_of(value) or "")
+    framework = framework_of(value)
+    package = _recipes_by_framework().get(framework or "")
     if package == own_package:
         return ""  # of the right framework, but no model
+    if package is None and framework is not None:
+        return f"; pip install {_PUBLISHED[framework]}, whose recipes take models of {framework}"
     if package is None:
         kind = type(value).__module__.partition(".")[0]
         return (
             f"; Flare has no recipe for models of {kind}. If its parameters are arrays, give them to"
             " flare_recipes_np.FedAvgRecipe as a dict of name to numpy array"
         )
-    if name in _RECIPES[package]:
+    known = [entry.attr for entry in extensions("flare.recipes") if entry.module == package]
+    if name in known:
         return f"; use {package}.{name} for it"
-    return f"; {package} takes it, but has no {name}: it has {', '.join(sorted(_RECIPES[package]))}"
+    return f"; {package} takes it, but has no {name}: it has {', '.join(known)}"

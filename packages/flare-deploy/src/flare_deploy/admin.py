@@ -248,12 +248,12 @@ class Admin:
         Args:
             name: what the site, the relay or the administrator is to be called. Who is called ``hospital.ward`` reaches
                 the server through the relay ``hospital``.
-            kind: ``client`` for a site, ``relay`` or ``admin``.
+            kind: ``client`` for a site, ``relay``, ``admin``, or a kind that a package at the server adds.
             role: what an administrator may do; see :mod:`flare_deploy.server.rights`.
             org: the organization it belongs to.
             studies: in which studies it takes part: names with commas between them, or ``*`` for all.
             days: how long the token can be used.
-            address: of a relay: where those below it reach it, as ``grpc://host:port``.
+            address: of a relay, or another kind that forwards: where those below it reach it, as ``grpc://host:port``.
         """
         options = {"kind": kind, "role": role, "org": org, "studies": studies, "days": days, "address": address}
         token: str = self._ask("invite", name, options)

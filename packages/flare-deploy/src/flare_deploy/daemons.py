@@ -67,7 +67,7 @@ def start_daemon(
     """Start a daemon in the background and wait until it is ready.
 
     Args:
-        kind: ``server``, ``client`` or ``relay``.
+        kind: ``server``, or one of :mod:`flare_deploy.participants`, such as ``client``.
         folder: its kit.
         leashed: end it when this process ends, however that happens.
     Raises:

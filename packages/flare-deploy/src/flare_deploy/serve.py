@@ -1,4 +1,6 @@
-"""Serve with a kit until told to stop: ``python -m flare_deploy.serve server|client|relay <kit>``.
+"""Serve with a kit until told to stop: ``python -m flare_deploy.serve <kind> <kit>``.
+
+The kind is ``server``, or one of :mod:`flare_deploy.participants`, such as ``client`` or ``relay``.
 
 :mod:`flare_deploy.daemons` starts this in the background, and says what the two pipes are for.
 """
@@ -12,17 +14,13 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flare_core import FlareError
 from flare_deploy.daemons import LEASH_VARIABLE, READY_VARIABLE, WAITS, DaemonError
+from flare_deploy.participants import participant_kind
 from flare_deploy.provision.kit import Kit
 from flare_runtime.logs import log_to
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
-
-if TYPE_CHECKING:
-    from flare_deploy.client.daemon import ClientDaemon
-    from flare_deploy.relay.daemon import RelayDaemon
 
 __all__ = ["main", "serve"]
 
@@ -58,13 +56,13 @@ def serve(kind: str, folder: Path) -> None:
         stop.set_by(signal.SIGHUP)  # its terminal was closed
     _watch_leash(stop)
     with log_to(folder / "log.txt", "INFO"):
-        warning = Kit.load(folder, kind=kind).warning
-        if warning is not None:
-            logger.warning("%s", warning)
+        kit = Kit.load(folder, kind=kind)
+        if kit.warning is not None:
+            logger.warning("%s", kit.warning)
         if kind == "server":
             _serve_server(folder, stop)
         else:
-            _serve_below(kind, folder, stop)
+            _serve_below(kit, stop)
 
 
 def _serve_server(folder: Path, stop: _Stop) -> None:
@@ -78,19 +76,19 @@ def _serve_server(folder: Path, stop: _Stop) -> None:
         daemon.close()
 
 
-def _serve_below(kind: str, folder: Path, stop: _Stop) -> None:
-    """Be a client or a relay, which connect to the server."""
-    daemon = _client(folder) if kind == "client" else _relay(folder)
+def _serve_below(kit: Kit, stop: _Stop) -> None:
+    """Serve as a participant that connects to the server."""
+    daemon = participant_kind(kit.info.kind).daemon(kit.folder)
     problem: list[BaseException] = []
 
     def run() -> None:
         try:
-            daemon.run(lambda: _say(f"ready {daemon.kit.info.address}"), _say_waiting)
+            daemon.run(lambda: _say(f"ready {kit.info.address}"), _say_waiting)
         except BaseException as error:
             problem.append(error)
         stop.set()
 
-    thread = threading.Thread(target=run, name=f"flare-{kind}", daemon=True)
+    thread = threading.Thread(target=run, name=f"flare-{kit.info.kind}", daemon=True)
     thread.start()
     try:
         stop.wait()
@@ -100,18 +98,6 @@ def _serve_below(kind: str, folder: Path, stop: _Stop) -> None:
         daemon.close()
     if problem:
         raise problem[0]
-
-
-def _client(folder: Path) -> ClientDaemon:
-    from flare_deploy.client.daemon import ClientDaemon
-
-    return ClientDaemon(folder)
-
-
-def _relay(folder: Path) -> RelayDaemon:
-    from flare_deploy.relay.daemon import RelayDaemon
-
-    return RelayDaemon(folder)
 
 
 class _Stop:

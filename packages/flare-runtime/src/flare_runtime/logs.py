@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import RecipeError
+from flare_core.extensions import names
 from flare_runtime.terminal import printable
 
 __all__ = ["LogConfig", "check_log_config", "log_to"]
 
 LogConfig = str | Mapping[str, Any] | Path | None
 
-LOGGERS = ("flare_core", "flare_fobs", "flare_transport", "flare_tensor_downloader", "flare_runtime", "flare_deploy")
 FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s %(message)s"
 
 
@@ -56,10 +56,13 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def log_to(path: Path, config: str | Mapping[str, Any]) -> Iterator[None]:
-    """Send what Flare logs to ``path`` until the end of the block, then leave logging as it was."""
+    """Send what Flare logs to ``path`` until the end of the block, then leave logging as it was.
+
+    The loggers are those that installed packages declare in the entry-point group ``flare.loggers``.
+    """
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_Formatter(FORMAT))
-    before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, LOGGERS)]
+    before = [(logger, logger.level, logger.propagate) for logger in map(logging.getLogger, names("flare.loggers"))]
     for logger, _, _ in before:
         logger.addHandler(handler)
         logger.setLevel(config if isinstance(config, str) else logging.INFO)

@@ -3,6 +3,7 @@
     inproc://<name>          within this process
     unix:///<path>           a unix socket on this machine; both ends prove knowledge of a secret
     grpc://<host>:<port>     TCP with mutual TLS; on loopback addresses a shared secret may replace the certificates
+    <scheme>://<target>      a scheme of another package's (entry-point group flare.links), which checks the target
 
 Names of cells are hierarchical: ``server``, ``site-1``, ``site-1.job-7``. The identity of a cell covers the names below
 it: a certificate for ``site-1`` is also valid for ``site-1.job-7``.
@@ -15,6 +16,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from flare_core.extensions import names
 from flare_transport.errors import AddressError
 
 __all__ = ["Address", "check_name", "parse_address", "speaks_for"]
@@ -30,8 +32,8 @@ class Address:
     """An address that a cell listens at.
 
     Attributes:
-        scheme: ``inproc``, ``unix`` or ``grpc``.
-        target: a name, an absolute path or a host.
+        scheme: ``inproc``, ``unix``, ``grpc``, or one that an installed package adds.
+        target: a name, an absolute path or a host; for an added scheme, everything after ``://``.
         port: for ``grpc``; 0 requests any free port.
     """
 
@@ -62,7 +64,10 @@ def parse_address(text: str) -> Address:
         return _unix(text, rest)
     if separator and scheme == "grpc":
         return _grpc(text)
-    raise AddressError(f"{text!r} is not an address; write {_FORMS}")
+    added = [name for name in names("flare.links") if name not in ("inproc", "unix", "grpc")]
+    if scheme in added and rest:
+        return Address(scheme, rest)
+    raise AddressError(f"{text!r} is not an address; write {', '.join([*(f'{name}://…' for name in added), _FORMS])}")
 
 
 def check_name(name: str) -> str:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from flare_core.components import Component
 from flare_core.errors import JobError, RecipeError
+from flare_core.extensions import find, load, names
 from flare_core.recipe import Recipe
 
 __all__ = ["add_experiment_tracking"]
-
-_RECEIVERS = {
-    "tensorboard": "flare_runtime.tracking.TensorBoardReceiver",
-    "mlflow": "flare_runtime.tracking.MLflowReceiver",
-    "wandb": "flare_runtime.tracking.WandBReceiver",
-}
 
 
 def add_experiment_tracking(
@@ -34,8 +28,9 @@ def add_experiment_tracking(
 
     Args:
         recipe: whose runs; several trackers can be added to it.
-        tracking_type: ``tensorboard``, ``mlflow`` or ``wandb``; its package has to be installed here and wherever a
-            receiver is.
+        tracking_type: ``tensorboard``, ``mlflow``, ``wandb``, or a name that an installed package declares in the
+            entry-point group ``flare.trackers``. The tracker's package has to be installed here and wherever a receiver
+            is.
         tracking_config: arguments of :class:`flare_runtime.tracking.TensorBoardReceiver` (``folder``),
             :class:`flare_runtime.tracking.MLflowReceiver` (``tracking_uri``, ``experiment_name``, ``run_name``, …) or
             :class:`flare_runtime.tracking.WandBReceiver` (``project``, ``mode``, …).
@@ -45,19 +40,19 @@ def add_experiment_tracking(
         RecipeError: an unknown type, neither side, a configuration that the receiver does not take, a package that is
             not installed, or a tracker that the recipe has already.
     """
-    path = _RECEIVERS.get(tracking_type)
-    if path is None:
-        raise RecipeError(f"tracking_type is {tracking_type!r}; use one of {', '.join(_RECEIVERS)}")
     if not client_side and not server_side:
         raise RecipeError("client_side and server_side are both False, so nothing would be tracked; set one to True")
-    if find_spec(tracking_type) is None:
+    known = names("flare.trackers")
+    if tracking_type not in known:
         raise RecipeError(
-            f"tracking_type is {tracking_type!r}, but its package is not installed;"
-            f" pip install 'flare-runtime[{tracking_type}]'"
+            f"tracking_type is {tracking_type!r}; "
+            + (f"use one of {', '.join(known)}" if known else "no tracker is installed; pip install flare-runtime")
         )
+    entry = find("flare.trackers", tracking_type)
+    load(entry).check_installed()
     if not isinstance(tracking_config, Mapping | None):
         raise RecipeError(f"tracking_config is a {type(tracking_config).__name__}; give a dict")
-    component = Component(path, dict(tracking_config or {}))
+    component = Component(f"{entry.module}.{entry.attr}", dict(tracking_config or {}))
     try:
         component.build()  # raises now what would be wrong later
         component.to_json()

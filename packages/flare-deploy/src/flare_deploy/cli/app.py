@@ -1,14 +1,18 @@
 """The commands together, and how errors become messages and exit codes.
 
-Commands import what is slow to load when they run, so that ``--help`` and completion are quick.
+Commands import what is slow to load when they run, so that ``--help`` and completion are quick. Installed packages add
+commands in the entry-point group ``flare.commands``; a package is imported when its command runs, and until then its
+summary stands for the command's help.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from flare_deploy.cli import (
     FAILED,
@@ -26,8 +30,42 @@ from flare_deploy.cli import (
 
 __all__ = ["app", "run"]
 
+GROUP = "flare.commands"
+
+
+class _Commands(TyperGroup):
+    """The commands below, and those that packages add, which never replace one of them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        added = entry_points(group=GROUP)  # flare_core.extensions would import numpy, for which --help should not wait
+        self._added = {entry.name: entry for entry in added if entry.name not in self.commands}
+        for name, entry in sorted(self._added.items()):
+            summary = None if entry.dist is None else entry.dist.metadata["Summary"]
+            self.add_command(_command(lambda: None, name, help=summary or f"From {entry.module}."))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that is about to run, if a package adds it."""
+        if args[0] in self._added:
+            from flare_core.extensions import find, load
+
+            self.add_command(_command(load(find(GROUP, args[0])), args[0]))
+        return super().resolve_command(ctx, args)
+
+
+def _command(made_of: Any, name: str, **settings: Any) -> Any:
+    """Return the command for a function or a typer.Typer."""
+    holder = typer.Typer(add_completion=False)
+    if isinstance(made_of, typer.Typer):
+        holder.add_typer(made_of, name=name)
+        return typer.main.get_group(holder).commands[name]
+    holder.command(name, **settings)(made_of)
+    return typer.main.get_command(holder)
+
+
 app = typer.Typer(
     name="flare",
+    cls=_Commands,
     help="Federated learning: many sites train one model while their data stays home.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

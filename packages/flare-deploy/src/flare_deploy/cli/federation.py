@@ -80,11 +80,13 @@ def down(
 def invite(
     name: Annotated[str, typer.Argument(help="The site's name, or the administrator's.")],
     admin: Annotated[str, typer.Option(help="Invite an administrator with this role.", show_default=False)] = "",
-    relay: Annotated[
+    kind: Annotated[
+        str, typer.Option(help="Invite a client, a relay, or another kind that a package at the server adds.")
+    ] = "client",
+    address: Annotated[
         str,
         typer.Option(
-            help="Invite a relay that sites reach at this address, grpc://host:port. Who is called <relay>.<name>"
-            " connects through it.",
+            help="The address of a relay, grpc://host:port. Participants named <relay>.<name> connect to it.",
             show_default=False,
         ),
     ] = "",
@@ -98,8 +100,8 @@ def invite(
 ) -> None:
     """Print a token with which a site, a relay or an administrator can join, once."""
     with connect(kit) as connection:
-        kind = "admin" if admin else "relay" if relay else "client"
-        token = connection.invite(name, kind=kind, role=admin, org=org, studies=study, days=days, address=relay)
+        kind = "admin" if admin else kind
+        token = connection.invite(name, kind=kind, role=admin, org=org, studies=study, days=days, address=address)
     show(form, {"name": name, "kind": kind, "days": days, "token": token}, token)
 
 

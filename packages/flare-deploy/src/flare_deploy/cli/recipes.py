@@ -1,16 +1,12 @@
-"""``flare recipe``: what recipes there are."""
+"""``flare recipe``: the recipes that installed packages declare in the entry-point group ``flare.recipes``."""
 
 from __future__ import annotations
 
-import ast
-import importlib
-import importlib.util
 import inspect
-import pkgutil
 import re
 import textwrap
 from enum import Enum
-from pathlib import Path
+from importlib.metadata import EntryPoint
 from typing import Annotated, Any
 
 import typer
@@ -23,13 +19,11 @@ app = typer.Typer(help="The recipes that are installed here.", no_args_is_help=T
 
 EXAMPLE = "\nExample:\n"
 
-PACKAGES = ("flare_recipes_", "flare_xgb", "flare_stats", "flare_psi", "flare_flower", "flare_edge")
-
 
 @app.command("list")
 def list_recipes(form: FormOption = Form.TEXT) -> None:
     """List the recipes that are installed here."""
-    found = [{"name": name, "package": package} for package, name in installed_recipes()]
+    found = [{"name": entry.attr, "package": entry.module} for entry in installed_recipes()]
     rows = [[each["name"], each["package"], f"flare recipe show {each['package']}.{each['name']}"] for each in found]
     show(
         form,
@@ -43,15 +37,16 @@ def show_recipe(
     name: Annotated[str, typer.Argument(help="Such as flare_recipes_np.FedAvgRecipe.")], form: FormOption = Form.TEXT
 ) -> None:
     """Show a recipe's arguments."""
+    from flare_core.extensions import load
+
     package, _, class_name = name.rpartition(".")
-    found = [(each, cls) for each, cls in installed_recipes() if cls == class_name and package in ("", each)]
+    found = [each for each in installed_recipes() if each.attr == class_name and package in ("", each.module)]
     if not found:
-        known = ", ".join(f"{each}.{cls}" for each, cls in installed_recipes()) or "none"
+        known = ", ".join(f"{each.module}.{each.attr}" for each in installed_recipes()) or "none"
         raise typer.BadParameter(f"no recipe {name!r} is installed; there are: {known}")
-    package = found[0][0]
-    cls: Any = getattr(importlib.import_module(package), class_name)
+    cls = load(found[0])
     arguments = recipe_arguments(cls)
-    values = {"name": class_name, "package": package, "summary": recipe_summary(cls), "arguments": arguments}
+    values = {"name": class_name, "package": found[0].module, "summary": recipe_summary(cls), "arguments": arguments}
     show(
         form,
         values,
@@ -125,21 +120,8 @@ def _shown(value: Any) -> str:
     return repr(value.value) if isinstance(value, Enum) else repr(value)
 
 
-def installed_recipes() -> list[tuple[str, str]]:
-    """Package and class of every recipe that is installed, found without importing any framework."""
-    found = []
-    for module in pkgutil.iter_modules():
-        if module.name.startswith(PACKAGES):
-            spec = importlib.util.find_spec(module.name)
-            if spec is not None and spec.origin is not None:
-                found += [(module.name, name) for name in _public(Path(spec.origin)) if name.endswith("Recipe")]
-    return sorted(found)
+def installed_recipes() -> list[EntryPoint]:
+    """Return the entry point of every recipe that is installed, by package; no package is imported."""
+    from flare_core.extensions import extensions
 
-
-def _public(path: Path) -> list[str]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(each, ast.Name) and each.id == "__all__" for each in node.targets
-        ):
-            return [str(each) for each in ast.literal_eval(node.value)]
-    return []
+    return sorted(extensions("flare.recipes"), key=lambda entry: (entry.module, entry.attr))

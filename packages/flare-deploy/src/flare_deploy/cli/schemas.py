@@ -66,7 +66,7 @@ JOB = _object(
 SITE = _object(name=TEXT, connected=FLAG, since=MOMENT, certificate_expires=MOMENT, jobs=NAMES)
 MEMBER = _object(
     name=TEXT,
-    kind={"enum": ["client", "relay", "admin"]},
+    kind=TEXT,
     role=TEXT,
     org=TEXT,
     studies=TEXT,

@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from flare_core import FlareError
 from flare_core.job import check_name
+from flare_deploy.participants import known_kinds
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, check_credentials, verified_key
 
 __all__ = [
-    "KINDS",
     "Kit",
     "KitError",
     "KitInfo",
@@ -41,7 +41,6 @@ __all__ = [
     "write_kit",
 ]
 
-KINDS = ("server", "client", "relay", "admin")
 KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
     "kit.json",
     "certificate.pem",
@@ -73,14 +72,14 @@ class KitInfo:
 
     Attributes:
         name: of the site, the relay, the administrator or ``server``.
-        kind: ``server``, ``client``, ``relay`` or ``admin``.
+        kind: ``server``, ``admin``, or one of :mod:`flare_deploy.participants`, such as ``client`` or ``relay``.
         project: the project's name.
         address: where the server is reached, ``grpc://host:port``, or the relay that leads to it.
         server: the server's name.
         role: of an administrator.
         org: whom it belongs to.
         via: the relay's name, if one listens at ``address``.
-        listen: of a relay, where those below it reach it.
+        listen: of a relay, or another kind that forwards: where those below it reach it.
     """
 
     name: str
@@ -272,8 +271,11 @@ def _info(path: Path, content: bytes) -> KitInfo:
         raise KitError(f"{path} cannot be read ({error}); get a new kit") from error
     if not all(type(value) is str for value in asdict(info).values()):
         raise KitError(f"{path} holds something else than texts; get a new kit")
-    if info.kind not in KINDS:
-        raise KitError(f"{path} is for a {info.kind!r}; known are {', '.join(KINDS)}")
+    if info.kind not in known_kinds():
+        raise KitError(
+            f"{path} is for a participant of kind {info.kind!r}; known here are {', '.join(known_kinds())}. Install the"
+            " package that adds it"
+        )
     return info
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.job import check_name
+from flare_deploy.participants import forwards
 from flare_deploy.provision.kit import (
     Kit,
     KitError,
@@ -107,7 +108,7 @@ class Project:
         """Make a key and a kit; for a participant on this machine, or one that is handed the folder.
 
         Args:
-            listen: where a relay is reached.
+            listen: where a participant of a kind that forwards, such as a relay, is reached.
             relay: whom it reaches the server through.
         """
         address, via = (relay.listen, relay.name) if relay is not None else (self.address, "")
@@ -160,8 +161,8 @@ def is_reserved(name: str, server: str) -> bool:
 def misplaced(name: str, kind: str, others: Mapping[str, str]) -> str | None:
     """Say why nobody can have a name beside those of the other participants, or None if somebody can.
 
-    Whoever has the certificate of ``a`` speaks for all names below it, such as ``a.b``. So only relays are above
-    others, and who may do all in a project is below nobody.
+    Whoever has the certificate of ``a`` speaks for all names below it, such as ``a.b``. So only kinds that forward, as
+    relays do, are above others, and a project_admin is below nobody.
 
     Args:
         kind: of who is to be called so; of administrators with the role ``project_admin``, that.
@@ -174,11 +175,12 @@ def misplaced(name: str, kind: str, others: Mapping[str, str]) -> str | None:
             ((other, its_kind), (name, kind)),
             ((name, kind), (other, its_kind)),
         ):
-            if above != below and speaks_for(above, below) and (kind_above != "relay" or kind_below == "project_admin"):
+            refused = not forwards(kind_above) or kind_below == "project_admin"
+            if above != below and speaks_for(above, below) and refused:
                 return (
                     f"{name} cannot be the name of this {kind}: {above} ({kind_above}) could act as {below}"
-                    f" ({kind_below}), whose name begins with '{above}.'. Only relays can have others below them, and"
-                    " no project_admin; choose another name"
+                    f" ({kind_below}), whose name begins with '{above}.'. Only relays and other kinds that forward can"
+                    " have others below them, and no project_admin; choose another name"
                 )
     return None
 

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from flare_core import JobError
+from flare_deploy.participants import forwards, known_kinds, participant_kind, takes_jobs
 from flare_deploy.provision.kit import Kit, KitError, KitInfo, check_participant
 from flare_deploy.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, misplaced, participant_of
 from flare_transport import AddressError
@@ -31,8 +32,6 @@ from flare_transport.address import parse_address
 
 __all__ = ["provision"]
 
-_TYPES = ("server", "client", "relay", "admin")
-_FOLDERS = {"client": "sites", "relay": "relays", "admin": "admins"}
 _IGNORED = ("overseer",)
 MAX_FILE_BYTES = 1 << 20
 MOST_CHARACTERS = 200
@@ -46,7 +45,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     Args:
         project_file: a project.yml.
         workspace: where the project's folder is made, under its name; ``server`` is in it, ``sites/<name>``,
-            ``relays/<name>`` and ``admins/<name>`` are to be handed out.
+            ``relays/<name>``, ``admins/<name>`` and those of other kinds are to be handed out.
     Returns:
         name, kind and folder of each kit that is new.
     Raises:
@@ -58,7 +57,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     if not isinstance(entries, list):
         raise KitError(f"{project_file}: participants is {_short(entries)}; give a list")
     participants = [_participant(each, project_file) for each in entries]
-    participants = [each for each in participants if each["type"] in _TYPES]
+    participants = [each for each in participants if each["type"] not in _IGNORED]
     servers = [each for each in participants if each["type"] == "server"]
     if len(servers) != 1:
         raise KitError(f"{project_file}: {len(servers)} participants are of type 'server'; there must be one")
@@ -81,11 +80,11 @@ def _make_kits(project: Project, participants: list[dict[str, Any]], path: Path)
     """Make the kits that are not there, those of relays before those of who is below them."""
     made = []
     relays: dict[str, KitInfo] = {}
-    for each in sorted(participants, key=lambda each: (each["type"] != "relay", each["name"].count("."))):
+    for each in sorted(participants, key=lambda each: (not forwards(each["type"]), each["name"].count("."))):
         name, kind = each["name"], each["type"]
         if kind == "server":
             continue
-        place = project.folder / _FOLDERS[kind] / name
+        place = project.folder / ("admins" if kind == "admin" else participant_kind(kind).kit_folder) / name
         if not (place / "startup").is_dir():
             kit = project.make_kit(
                 place,
@@ -93,12 +92,12 @@ def _make_kits(project: Project, participants: list[dict[str, Any]], path: Path)
                 kind,
                 role=each.get("role", ""),
                 org=each.get("org", ""),
-                listen=_listening(each, path) if kind == "relay" else "",
+                listen=_listening(each, path) if forwards(kind) else "",
                 relay=_relay_above(name, relays),
             )
             project.know([participant_of(kit, studies="*" if kind == "admin" else "default")])
             made.append((name, kind, place))
-        if kind == "relay":
+        if forwards(kind):
             relays[name] = Kit.load(place).info
     return made
 
@@ -126,9 +125,9 @@ def _participant(entry: Any, path: Path) -> dict[str, Any]:
     kind = _text(values, "type", path)
     name = _text(values, "name", path) if kind in ("server", *_IGNORED) else _name(values, path)
     if kind in _IGNORED:
-        return {"name": name, "type": "ignored"}
-    if kind not in _TYPES:
-        raise KitError(f"{path}: {name} is of type {kind!r}; known are {', '.join(_TYPES)}")
+        return {"name": name, "type": kind}
+    if kind not in known_kinds():
+        raise KitError(f"{path}: {name} is of type {kind!r}; known are {', '.join(known_kinds())}")
     if kind == "admin" and values.get("role") not in ROLES:
         raise KitError(f"{path}: {name} has the role {_short(values.get('role'))}; known are {', '.join(ROLES)}")
     for key in ("org", "role"):
@@ -139,7 +138,7 @@ def _participant(entry: Any, path: Path) -> dict[str, Any]:
 
 def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
     """The participants, those that connect to a relay called after it; NVIDIA FLARE's files name relays with a map."""
-    relays = {each["name"] for each in participants if each["type"] == "relay"}
+    relays = {each["name"] for each in participants if forwards(each["type"])}
     found = []
     for each in participants:
         above = each.pop("connect_to", "")
@@ -147,7 +146,7 @@ def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[s
         if not isinstance(above, str):
             raise KitError(f"{path}: connect_to of {each['name']} is {_short(above)}; give the name of a relay")
         if above and above not in ("server", *_servers(participants)):
-            if each["type"] != "client" or above not in relays:
+            if not takes_jobs(each["type"]) or above not in relays:
                 raise KitError(
                     f"{path}: {each['name']} is to connect to {_short(above)}; sites connect to the server or a relay"
                     f" ({', '.join(sorted(relays)) or 'there is none'}), all others to the server"

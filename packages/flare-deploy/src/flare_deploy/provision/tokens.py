@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_core import JobError
-from flare_deploy.provision.kit import KINDS, KitError, check_participant
+from flare_deploy.participants import known_kinds
+from flare_deploy.provision.kit import KitError, check_participant
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, issue
 
@@ -32,7 +33,7 @@ class Invitation:
 
     Attributes:
         name: who is invited.
-        kind: ``client``, ``relay`` or ``admin``.
+        kind: ``admin``, or one of :mod:`flare_deploy.participants`, such as ``client`` or ``relay``.
         project: the project's name.
         address: the server's, or that of the relay that leads to it.
         server: the server's name.
@@ -116,8 +117,8 @@ def _check(values: dict[str, Any]) -> None:
     """Refuse what is no text, and names that are more than names: a folder is made of the site's."""
     if not all(type(values[key]) is str for key in _TEXTS):
         raise ValueError(f"{', '.join(_TEXTS)} must be texts")
-    if values["kind"] not in KINDS:
-        raise ValueError(f"it is for a {values['kind']!r}")
+    if values["kind"] not in known_kinds():
+        raise ValueError(f"it is for a {values['kind']!r}; known here are {', '.join(known_kinds())}")
     try:
         check_participant(values["name"], what="the invited one's name")
     except JobError as error:

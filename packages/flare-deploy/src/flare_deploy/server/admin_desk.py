@@ -33,6 +33,7 @@ import flare_core
 from flare_core import FlareError, JobError, RunStatus
 from flare_core.job import check_name
 from flare_deploy.archive import MAX_ARCHIVE_BYTES, read_entry, sha256_of
+from flare_deploy.participants import forwards
 from flare_deploy.server.members import MembersError
 from flare_deploy.server.rights import RightsError, check_right, check_studies
 from flare_deploy.server.scheduler import Needs, natural_order
@@ -333,14 +334,15 @@ class AdminDesk:
         return self._daemon.members.invite(name, **options)
 
     def _check_decides(self, who: Participant, name: str, kind: str = "") -> None:
-        """Refuse an administrator who decides on somebody of other studies, or on a relay, which others depend on.
+        """Refuse an administrator who decides on a participant of other studies, or on one that others depend on.
 
         Raises:
             RightsError: says why.
         """
         known = self._daemon.members.get(name)
-        if "relay" in (kind, known.kind if known is not None else ""):
-            check_studies(who, "*", f"the relay {name}")
+        for each in {kind, "" if known is None else known.kind}:
+            if forwards(each):
+                check_studies(who, "*", f"the {each} {name}")
         if known is not None:
             check_studies(who, known.studies, f"{name}")
 

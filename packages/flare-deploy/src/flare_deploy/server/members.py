@@ -12,6 +12,7 @@ from cryptography import x509
 
 from flare_core import FlareError
 from flare_core.job import check_name
+from flare_deploy.participants import forwards, known_kinds, takes_jobs
 from flare_deploy.provision.kit import KitInfo, check_participant, fingerprint, sign_kit
 from flare_deploy.provision.project import KIT_DAYS, ROLES, is_reserved, misplaced
 from flare_deploy.provision.tokens import ENROLL, make_invitation
@@ -41,10 +42,12 @@ class Members:
         self._authority = authority
         self._lock = threading.RLock()  # over what is looked at and then changed
         self._known = {each.name: each for each in store.participants()}
+        for each in self._known.values():
+            _check_kind(each)
 
     def sites(self) -> list[Participant]:
         """The sites that may take part in jobs."""
-        return [each for each in self._known.copy().values() if each.kind == "client" and each.state == "active"]
+        return [each for each in self._known.copy().values() if takes_jobs(each.kind) and each.state == "active"]
 
     def all(self) -> list[Participant]:
         """Everybody, by name."""
@@ -62,7 +65,7 @@ class Members:
             member = self._known.get(name)
             if found is None:
                 found = member
-            elif member is not None and (member.kind != "relay" or found.standing == "project_admin"):
+            elif member is not None and (not forwards(member.kind) or found.standing == "project_admin"):
                 raise MembersError(
                     f"{found.name} is not served: {member.name}, a {member.kind}, could act in its name. Put one of"
                     " them out, and invite it under another name"
@@ -101,10 +104,16 @@ class Members:
         return None
 
     def add_known(self, participants: list[dict[str, Any]]) -> None:
-        """Take in the participants of a provisioned project; those that are known already stay as they are."""
+        """Take in the participants of a provisioned project; those that are known already stay as they are.
+
+        Raises:
+            MembersError: one is of a kind that no installed package declares.
+        """
         for values in participants:
             if values["name"] not in self._known:
-                self._put(Participant(**values))
+                member = Participant(**values)
+                _check_kind(member)
+                self._put(member)
 
     def get(self, name: str) -> Participant | None:
         """The participant of that name, removed ones included; None if nobody is called so."""
@@ -114,7 +123,7 @@ class Members:
         """The relay through which a participant reaches the server: the nearest one that its name is below."""
         while name := name.rpartition(".")[0]:
             found = self._known.get(name)
-            if found is not None and found.kind == "relay":
+            if found is not None and forwards(found.kind):
                 return found
         return None
 
@@ -218,8 +227,9 @@ class Members:
         check_cell(name)
         if is_reserved(name, self._info.server):
             raise MembersError(f"nobody can be called {name!r}; the name is reserved")
-        if kind not in ("client", "relay", "admin"):
-            raise MembersError(f"nobody is invited as a {kind!r}; known are client, relay and admin")
+        if kind == "server" or kind not in known_kinds():
+            known = ", ".join(each for each in known_kinds() if each != "server")
+            raise MembersError(f"nobody is invited as a {kind!r}; the server knows {known}")
         _check_address(name, kind, address)
         if kind == "admin" and role not in ROLES:
             raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
@@ -287,19 +297,32 @@ class Members:
         return member
 
 
+def _check_kind(member: Participant) -> None:
+    """Refuse a participant about whose kind nothing is known, rather than serve without it.
+
+    Raises:
+        MembersError: names the participant.
+    """
+    if member.kind not in known_kinds():
+        raise MembersError(
+            f"{member.name} is of the kind {member.kind!r}, which no installed package declares; install at the server"
+            " the package that does"
+        )
+
+
 def _check_address(name: str, kind: str, address: str) -> None:
-    """Refuse what is no address of a relay.
+    """Refuse what is no address of a relay, or of another kind that forwards.
 
     Raises:
         MembersError: says why.
     """
-    if kind != "relay":
+    if not forwards(kind):
         if address:
-            raise MembersError(f"{name} is invited as a {kind}, which has no address; only a relay has")
+            raise MembersError(f"{name} is invited as a {kind}, which has no address")
         return
     try:
-        is_network = parse_address(address).scheme == "grpc"
+        scheme = parse_address(address).scheme
     except AddressError as error:
-        raise MembersError(f"where those below the relay {name} reach it: {error}") from error
-    if not is_network:
-        raise MembersError(f"the relay {name} cannot be reached at {address!r}; give grpc://host:port")
+        raise MembersError(f"where those below the {kind} {name} reach it: {error}") from error
+    if scheme in ("inproc", "unix"):
+        raise MembersError(f"the {kind} {name} cannot be reached at {address!r}; give grpc://host:port")

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flare_core import FlareError, JobError, RunStatus
+from flare_deploy.participants import takes_jobs
 from flare_deploy.server.running import RunningJob
 from flare_deploy.server.scheduler import Capacity
 from flare_transport import Message
@@ -116,6 +117,6 @@ class SiteDesk:
 
     def _site(self, message: Message) -> str:
         member = self._daemon.members.active_owner_of(message.sender)
-        if member.kind != "client" or member.name != message.sender:
+        if not takes_jobs(member.kind) or member.name != message.sender:
             raise FlareError(f"{message.sender} is no site, and cannot say {message.topic}")
         return member.name

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flare_core import CodeBundle, Job
+from flare_core.extensions import extensions
 from flare_runtime.simulator.pool import can_fork
 from flare_runtime.simulator.preload import mentioned
 
@@ -24,7 +25,7 @@ FORKED_BYTES = 64 << 20
 FRESH_BYTES = 512 << 20
 """The same for one that has to load its libraries itself."""
 
-LOADED_BY_EACH = frozenset(("tensorflow", "keras", "flare_recipes_tf"))  # they do not survive a fork
+LOADED_BY_EACH = frozenset(("tensorflow", "keras"))  # they do not survive a fork
 
 
 def sites_share(job: Job, sites: Sequence[str], available: int | None) -> bool:
@@ -40,7 +41,10 @@ def sites_share(job: Job, sites: Sequence[str], available: int | None) -> bool:
 
 def process_bytes(job: Job) -> int:
     """How much memory a site's process is taken to need; the files of the job, the model among them, count in full."""
-    forked = can_fork() and LOADED_BY_EACH.isdisjoint(name.partition(".")[0] for name in mentioned(job))
+    their_recipes = {each.value for each in extensions("flare.frameworks") if each.name in LOADED_BY_EACH}
+    forked = can_fork() and (LOADED_BY_EACH | their_recipes).isdisjoint(
+        name.partition(".")[0] for name in mentioned(job)
+    )
     files = max(sum(map(_size, _files(code))) for code in _bundles(job))
     return (FORKED_BYTES if forked else FRESH_BYTES) + files
 

@@ -17,9 +17,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import ClassVar, Literal
 
-from flare_core import ObservedRun, Observer
+from flare_core import ObservedRun, Observer, RecipeError
 from flare_core.client.tracking import AnalyticsDataType as Kind
 from flare_core.events import Event, MetricLogged, RoundEnded, RunEnded, RunStarted
 from flare_core.files import write_text
@@ -61,13 +62,18 @@ class Receiver(Observer):
     """The tracker's name, for messages."""
 
     extra: ClassVar[str]
-    """The extra of flare-runtime that brings its package."""
+    """The extra of flare-runtime that brings its package, and the name under which that is imported."""
 
     opens_within_s: ClassVar[float] = 15.0
     """For how long the start of a run waits for the tracker; afterwards it begins to track when that answers."""
 
     stalls_after_s: ClassVar[float] = 60.0
     """For how long a tracker may take nothing of what waits for it before it is given up."""
+
+    @classmethod
+    def check_installed(cls) -> None:
+        if find_spec(cls.extra) is None:
+            raise RecipeError(f"{cls.tracker} is not installed here; pip install 'flare-runtime[{cls.extra}]'")
 
     def attach(self, run: ObservedRun) -> None:
         self._run = run

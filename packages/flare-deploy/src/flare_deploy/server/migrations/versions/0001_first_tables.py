@@ -28,7 +28,7 @@ def upgrade() -> None:
     op.create_table(
         "participants",
         sa.Column("name", sa.String(100), primary_key=True),
-        sa.Column("kind", sa.String(10), nullable=False),
+        sa.Column("kind", sa.String(40), nullable=False),
         sa.Column("role", sa.String(30), nullable=False),
         sa.Column("org", sa.String(100), nullable=False),
         sa.Column("studies", sa.Text, nullable=False),

@@ -1,0 +1,18 @@
+"""The kind ``client``: a site, which runs jobs beside its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flare_deploy.participants import Daemon, ParticipantKind
+
+__all__ = ["CLIENT"]
+
+
+def _daemon(folder: Path) -> Daemon:
+    from flare_deploy.client.daemon import ClientDaemon  # not above: the server needs the kind, not the daemon
+
+    return ClientDaemon(folder)
+
+
+CLIENT = ParticipantKind(daemon=_daemon, kit_folder="sites", takes_jobs=True)

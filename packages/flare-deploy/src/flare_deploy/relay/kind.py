@@ -1,0 +1,18 @@
+"""The kind ``relay``: forwards the messages of a group of sites, and runs no jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flare_deploy.participants import Daemon, ParticipantKind
+
+__all__ = ["RELAY"]
+
+
+def _daemon(folder: Path) -> Daemon:
+    from flare_deploy.relay.daemon import RelayDaemon  # not above: the server needs the kind, not the daemon
+
+    return RelayDaemon(folder)
+
+
+RELAY = ParticipantKind(daemon=_daemon, kit_folder="relays", forwards=True)
