@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from flare_core.endpoint import JobEndpoint
 from flare_core.errors import FlareError, RecipeError, SiteError
 from flare_core.events import (
     EventBus,
@@ -279,6 +280,15 @@ class FakeFederation:
 
     def _is_gone(self, site: str) -> bool:
         return site in self._left or self.round in self._absent.get(site, ())
+
+    @property
+    def endpoint(self) -> JobEndpoint:
+        """Not available: endpoints need the other parties' processes.
+
+        Raises:
+            FlareError: always.
+        """
+        raise FlareError("a fake federation has no endpoint; test services in SimEnv")
 
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         if site is None:

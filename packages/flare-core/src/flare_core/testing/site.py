@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flare_core.endpoint import JobEndpoint
+from flare_core.errors import FlareError
 from flare_core.events import EventBus, MetricLogged, WarningRaised
 
 __all__ = ["FakeSite"]
@@ -60,3 +62,16 @@ class FakeSite:
     def warn(self, text: str) -> None:
         """Emit a warning as :class:`~flare_core.events.WarningRaised`, with the name of the site."""
         self.events.emit(WarningRaised(f"{self.party}: {text}"))
+
+    @property
+    def endpoint(self) -> JobEndpoint:
+        """Not available: endpoints need the other parties' processes.
+
+        Raises:
+            FlareError: always.
+        """
+        raise FlareError(f"{self.party}: a fake site has no endpoint; test services in SimEnv")
+
+    def fail(self, error: BaseException) -> None:
+        """Raise the error, which fails the test."""
+        raise error
