@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core import FLModel, Reply, TaskName, WeightedMean
+from flare_core import BestModel, EarlyStopping, FLModel, Reply, TaskName, WeightedMean
 from flare_core.optimizers import Adam
 from flare_core.testing import FakeFederation, WorkflowConformance, resumed
 from flare_core.workflows import CrossSiteEval, Cyclic, FedAvg, FedEval, FedOpt, Scaffold, Swarm
@@ -76,12 +76,16 @@ class Suite(WorkflowConformance):
 
 class TestFedAvg(Suite):
     def make(self):
-        return FedAvg(min_clients=2, num_rounds=3, key_metric="accuracy")
+        return FedAvg(min_clients=2, num_rounds=3, callbacks=[BestModel()])
 
 
 class TestFedAvgThatStopsEarly(Suite):
     def make(self):
-        return FedAvg(min_clients=2, num_rounds=9, patience=2, key_metric="accuracy", key_metric_mode="min")
+        return FedAvg(
+            min_clients=2,
+            num_rounds=9,
+            callbacks=[BestModel(key_metric_mode="min"), EarlyStopping(patience=2, key_metric_mode="min")],
+        )
 
 
 class TestFedOpt(Suite):
@@ -101,7 +105,7 @@ class TestCyclic(Suite):
 
 class TestSwarm(Suite):
     def make(self):
-        return Swarm(min_clients=2, num_rounds=3, key_metric="accuracy")
+        return Swarm(min_clients=2, num_rounds=3, callbacks=[BestModel()])
 
 
 class TestFedEval(Suite):
@@ -118,7 +122,7 @@ class TestCrossSiteEval(Suite):
 def test_fedavg_with_a_quorum_uses_the_replies_of_earlier_rounds(quorum):
     sites = {site: Trainer(number + 1) for number, site in enumerate(SITES)}
     fed = FakeFederation(sites, initial=INITIAL)
-    fed.run(FedAvg(min_clients=1, num_rounds=4, quorum=quorum, max_staleness=3, key_metric=None))
+    fed.run(FedAvg(min_clients=1, num_rounds=4, quorum=quorum, max_staleness=3))
     assert fed.completed == 4
     assert len(fed.tasks) == {1: 3 + 3, 2: 3 + 3 * 2, 3: 12}[quorum]
 
