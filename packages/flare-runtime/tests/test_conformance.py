@@ -9,6 +9,7 @@ import pytest
 from talking import Again, Drift, Half, Halves, TwoAtOnce
 
 from flare_core import FlareError, FLModel, Task
+from flare_core.callbacks import BestModel
 from flare_core.recipes import WorkflowRecipe
 from flare_core.testing import ExecutorConformance, FakeFederation, RecipeConformance, WorkflowConformance
 from flare_core.workflows import FedAvg
@@ -21,11 +22,11 @@ def travel(data):
 
 
 def test_the_fake_federation_gives_the_same_models_and_metrics_as_the_simulator(tmp_path):
-    workflow = FedAvg(min_clients=3, num_rounds=3, key_metric="accuracy")
+    workflow = FedAvg(min_clients=3, num_rounds=3, callbacks=[BestModel()])
     recipe = WorkflowRecipe(min_clients=3, workflow=workflow, executors={"*": Drift()})
     run = recipe.execute(SimEnv(num_clients=3, num_threads=1, workspace_root=tmp_path))
     fed = FakeFederation({f"site-{number}": Drift() for number in (1, 2, 3)}, travel=travel)
-    fed.run(FedAvg(min_clients=3, num_rounds=3, key_metric="accuracy"))
+    fed.run(workflow)
     for name in ("global", "best"):
         assert run.load_model(name)["w"].tobytes() == fed.saved[name].params["w"].tobytes()
     real = [(row["round"], row["site"] or "", row["key"], row["value"]) for row in run.metrics()]

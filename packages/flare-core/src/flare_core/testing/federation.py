@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -24,17 +23,14 @@ from flare_core.events import (
     WarningRaised,
 )
 from flare_core.executor import Executor
-from flare_core.model import OPTIMIZER_PARAMS, FLModel, flatten
+from flare_core.model import FLModel, flatten
 from flare_core.task import Reply, Task
-from flare_core.testing.replies import Answer, FakeConversation, Kept, reply_to
+from flare_core.testing.replies import Answer, FakeConversation, Kept
 from flare_core.testing.site import FakeSite
+from flare_core.testing.sites import FakeSites, Rounds, SiteFunction
 from flare_core.workflow import Sample, Workflow
 
 __all__ = ["FakeFederation", "resumed"]
-
-SiteFunction: TypeAlias = Callable[[Task], Any]
-Rounds: TypeAlias = Mapping[str, Collection[int]]
-"""By site, numbers of rounds."""
 
 
 class FakeFederation:
@@ -100,14 +96,16 @@ class FakeFederation:
         self.files: dict[str, str] = {}
         self.tasks: list[tuple[str, Task]] = []
         self.completed = 0
-        self._executors = dict(sites)
-        self._contexts = {
-            site: FakeSite(site, config=(site_config or {}).get(site), events=self.events) for site in sites
-        }
+        self._sites = FakeSites(
+            sites,
+            site_config or {},
+            late=late or {},
+            leaves=leaves or {},
+            absent=absent or {},
+            travel=travel,
+            events=self.events,
+        )
         self._initial = initial if isinstance(initial, FLModel) else FLModel(params=initial)
-        self._late, self._leaves, self._absent = late or {}, leaves or {}, absent or {}
-        self._travel = travel
-        self._left: set[str] = set()  # in this round
         self._task_id = 0
         self._is_in_round = False
         self._means: dict[str, float] = {}
@@ -121,6 +119,11 @@ class FakeFederation:
         self.events.subscribe(MetricLogged, self.metrics.append)
         self.events.subscribe(TableMade, self.tables.append)
         self.events.subscribe(WarningRaised, self._note_warning)
+
+    @property
+    def endpoint(self) -> JobEndpoint:
+        """The server's endpoint: there is none, as for :attr:`FakeSite.endpoint`."""
+        return FakeSite("server").endpoint
 
     def run(self, workflow: Workflow) -> None:
         """Run a workflow to its end, as the server does: with its state kept after each round.
@@ -144,7 +147,7 @@ class FakeFederation:
         self.total_rounds = count
         for round_ in range(self._first_round, count):
             self.round, self._means, self._is_in_round = round_, {}, True
-            self._left.clear()
+            self._sites.begin_round(round_)
             self.events.emit(RoundStarted(round_, count))
             yield round_
             self._end_round()
@@ -167,7 +170,7 @@ class FakeFederation:
         self._close_next.clear()
 
     def sample(self, minimum: int, *, count: int | None = None) -> Sample:
-        present = tuple(site for site in self.sites if not self._is_gone(site))
+        present = tuple(site for site in self.sites if not self._sites.is_gone(site))
         if len(present) < minimum:
             gone = [site for site in self.sites if site not in present]
             raise SiteError(
@@ -211,29 +214,25 @@ class FakeFederation:
         under_way = {
             site: (round_, answer)
             for site, (round_, answer) in self._pending.items()
-            if now - round_ <= max_staleness and not self._is_gone(site)
+            if now - round_ <= max_staleness and not self._sites.is_gone(site)
         }
         idle = self._answers(task, {site: model for site in to if site not in under_way})
         under_way |= {site: (now, answer) for site, answer in idle.items() if answer is not None}
         if len(under_way) < min(quorum, to.quorum):
             raise SiteError(f"{to.quorum} sites are needed, {len(under_way)} work", site=self.sites[0])
-        first = sorted(under_way, key=lambda site: (self._is_late(site), under_way[site][0], self.sites.index(site)))
-        in_time = sum(not self._is_late(site) for site in first)
-        taken = first[: max(min(quorum, in_time), min(quorum, to.quorum))]
+        late = {site for site in under_way if self._sites.is_late(site)}
+        here = [site for site in self.sites if site in under_way]
+        here.sort(key=lambda site: (site in late, under_way[site][0]))
+        taken = here[: max(min(quorum, len(here) - len(late)), min(quorum, to.quorum))]
         self._pending = {site: answer for site, answer in under_way.items() if site not in taken}
-        conversation = FakeConversation(
-            task,
-            {site: under_way[site][1] for site in self.sites if site in taken},
-            quorum=0,
-            late=(),
-            warn=self.warn,
-        )
+        answers = {site: under_way[site][1] for site in self.sites if site in taken}
+        conversation = FakeConversation(task, answers, quorum=0, late=(), warn=self.warn)
         self._close_next.append(conversation.close)
         yield from conversation
 
     def _give(self, task: str, data: Mapping[str, Any], quorum: int, *, result_stays: bool = False) -> FakeConversation:
         answers = self._answers(task, data, result_stays=result_stays)
-        late = [site for site in answers if self._is_late(site)]
+        late = [site for site in answers if self._sites.is_late(site)]
         conversation = FakeConversation(task, answers, quorum=quorum, late=late, warn=self.warn)
         self._open.append(conversation)
         return conversation
@@ -241,54 +240,22 @@ class FakeFederation:
     def _answers(self, name: str, data: Mapping[str, Any], *, result_stays: bool = False) -> dict[str, Answer | None]:
         """Have sites do a task; None stands for one that is not there."""
         for site in data:
-            if site not in self._executors:
+            if site not in self.sites:
                 raise RecipeError(f"a task '{name}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._task_id += 1
         answers: dict[str, Answer | None] = {}
         for site, each in data.items():
-            if self.round in self._leaves.get(site, ()):
-                self._left.add(site)
             task = Task(name, self._stamped(each), self._task_id, round=self.round, result_stays=result_stays)
-            answers[site] = None if self._is_gone(site) else self._answer(site, task)
+            answers[site] = self._sites.give(site, task)
             if answers[site] is not None:
+                self.tasks.append((site, task))
                 self.events.emit(SiteReplied(site, name, self.round, len(answers), len(data)))
         return answers
-
-    def _answer(self, site: str, task: Task) -> Answer:
-        self.tasks.append((site, task))
-        try:
-            own = replace(task, data=self._travel(copy.deepcopy(task.data)))
-        except Exception as error:
-            raise FlareError(f"the data of the task '{task.name}' cannot be sent: {error}") from error
-        executor, context = self._executors[site], self._contexts[site]
-        context.round = self.round
-        try:
-            result = executor.execute(own, context) if isinstance(executor, Executor) else _by_script(executor, own)
-            return reply_to(task, site, self._travel(copy.deepcopy(result)))
-        except Exception as error:
-            failure = SiteError(f"{site}: {type(error).__name__}: {error}", site=site, details=traceback.format_exc())
-            failure.__cause__ = error
-            return failure
 
     def _stamped(self, data: Any) -> Any:
         if not isinstance(data, FLModel):
             return data
         return replace(data, current_round=self.round, total_rounds=self.total_rounds, metrics=None)
-
-    def _is_late(self, site: str) -> bool:
-        return self.round in self._late.get(site, ())
-
-    def _is_gone(self, site: str) -> bool:
-        return site in self._left or self.round in self._absent.get(site, ())
-
-    @property
-    def endpoint(self) -> JobEndpoint:
-        """Not available: endpoints need the other parties' processes.
-
-        Raises:
-            FlareError: always.
-        """
-        raise FlareError("a fake federation has no endpoint; test services in SimEnv")
 
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         if site is None:
@@ -359,18 +326,6 @@ def resumed(make: Callable[[], Workflow], fed: FakeFederation, *, after_round: i
     successor = make()
     successor.restore(fed._state)
     fed.run(successor)
-
-
-def _by_script(function: SiteFunction, task: Task) -> Any:
-    """Call a function with a model in the form in which a training script has it."""
-    if isinstance(task.data, FLModel) and OPTIMIZER_PARAMS in (task.data.params or {}):
-        params = dict(task.data.params or {})
-        task.data = replace(task.data, optimizer_params=params.pop(OPTIMIZER_PARAMS), params=params)
-    result = function(task)
-    if isinstance(result, FLModel) and result.optimizer_params is not None:
-        params = {**(result.params or {}), OPTIMIZER_PARAMS: result.optimizer_params}
-        return replace(result, params=params, optimizer_params=None)
-    return result
 
 
 def _stored(state: Mapping[str, Any]) -> dict[str, Any]:
