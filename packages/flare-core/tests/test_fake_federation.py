@@ -163,6 +163,20 @@ def test_a_site_that_raises_fails_the_run_with_its_name_when_its_reply_is_read()
     assert "in fail" in raised.value.details
 
 
+def test_a_site_that_says_that_it_failed_fails_the_run_and_there_is_no_endpoint():
+    class Fails(Executor):
+        def execute(self, task, context):
+            with pytest.raises(FlareError, match="a fake site has no endpoint; test services in SimEnv"):
+                _ = context.endpoint
+            context.fail(ValueError("the port is closed"))
+
+    fed = FakeFederation({"site-1": Fails()})
+    with pytest.raises(SiteError, match="site-1: ValueError: the port is closed"):
+        list(fed.broadcast("work"))
+    with pytest.raises(FlareError, match="a fake federation has no endpoint"):
+        _ = fed.endpoint
+
+
 def test_what_cannot_travel_is_refused():
     with pytest.raises(FlareError, match="the data of the task 'echo' cannot be sent"):
         fed_of().ask("echo", threading.Lock())

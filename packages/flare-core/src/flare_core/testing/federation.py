@@ -26,7 +26,6 @@ from flare_core.executor import Executor
 from flare_core.model import FLModel, flatten
 from flare_core.task import Reply, Task
 from flare_core.testing.replies import Answer, FakeConversation, Kept
-from flare_core.testing.site import FakeSite
 from flare_core.testing.sites import FakeSites, Rounds, SiteFunction
 from flare_core.workflow import Sample, Workflow
 
@@ -122,8 +121,12 @@ class FakeFederation:
 
     @property
     def endpoint(self) -> JobEndpoint:
-        """The server's endpoint: there is none, as for :attr:`FakeSite.endpoint`."""
-        return FakeSite("server").endpoint
+        """Not available: endpoints need the other parties' processes.
+
+        Raises:
+            FlareError: always.
+        """
+        raise FlareError("a fake federation has no endpoint; test services in SimEnv")
 
     def run(self, workflow: Workflow) -> None:
         """Run a workflow to its end, as the server does: with its state kept after each round.

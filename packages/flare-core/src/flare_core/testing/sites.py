@@ -87,12 +87,7 @@ class FakeSites:
 
     def _result(self, site: str, task: Task) -> Any:
         executor, context = self._executors[site], self._contexts[site]
-        if not isinstance(executor, Executor):
-            return _by_script(executor, task)
-        result = executor.execute(task, context)
-        if context.failure is not None:
-            raise context.failure
-        return result
+        return executor.execute(task, context) if isinstance(executor, Executor) else _by_script(executor, task)
 
 
 def _by_script(function: SiteFunction, task: Task) -> Any:
