@@ -52,18 +52,18 @@ SCRIPT = """
 
 # In a separate process: in this one, TensorFlow would prevent all later tests from forking workers.
 DESCRIBE = """
-import importlib, inspect, json
+import inspect, json
 from flare_core import Recipe
 from flare_deploy.cli.recipes import installed_recipes, recipe_arguments, recipe_example, recipe_summary
 
 found = {}
-for package, name in installed_recipes():
+for entry in installed_recipes():
     try:
-        cls = getattr(importlib.import_module(package), name)
+        cls = entry.load()
     except ImportError:  # its framework is not installed in this environment
         continue
     parameters = inspect.signature(cls).parameters.values()
-    found[f"{package}.{name}"] = {
+    found[f"{entry.module}.{entry.attr}"] = {
         "is_recipe": issubclass(cls, Recipe),
         "summary": recipe_summary(cls),
         "example": recipe_example(cls),

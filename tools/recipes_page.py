@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 import sys
 from pathlib import Path
@@ -50,9 +49,7 @@ def main() -> int:
 
 def page() -> str:
     """Return the page's text."""
-    classes = {
-        (package, name): getattr(importlib.import_module(package), name) for package, name in installed_recipes()
-    }
+    classes = {(entry.module, entry.attr): entry.load() for entry in installed_recipes()}
     shared = sorted((name for package, name in classes if package == FIRST), key=lambda name: name != "FedAvgRecipe")
     others = [key for key in classes if key[0] not in FRAMEWORKS]
     arguments = {key: recipe_arguments(cls) for key, cls in classes.items()}
