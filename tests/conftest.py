@@ -253,7 +253,7 @@ class Hospital:
         self.gates: list[Gate] = []
 
     def start(self) -> None:
-        self.poc.start(leashed=True)
+        self.poc.start(owned=True)
 
     def admin(self):
         from flare_deploy import Admin
@@ -337,7 +337,7 @@ class Hospital:
         from flare_deploy.daemons import start_daemon
 
         kind = "server" if name == "server" else "client"
-        self.poc._daemons.append(start_daemon(kind, self.kit(name), leashed=True))
+        self.poc._daemons.append(start_daemon(kind, self.kit(name), owned=True))
 
     def end(self, name: str) -> None:
         """Kill the server or a site's client."""

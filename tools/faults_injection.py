@@ -73,7 +73,7 @@ class Federation:
         for _ in range(START_TRIES):
             try:
                 kind = "server" if name == "server" else "client"
-                self.daemons[name] = start_daemon(kind, self.kit(name), leashed=True)
+                self.daemons[name] = start_daemon(kind, self.kit(name), owned=True)
                 return
             except DaemonError as error:
                 self.say(f"{name} could not be started: {error}")
@@ -252,7 +252,7 @@ class Faults:
             daemon = self._federation.daemons[name]
             os.kill(daemon.process.pid, signal.SIGKILL if kind.startswith("kill") else signal.SIGTERM)
             daemon.process.wait(60)
-            daemon.stop()  # closes its leash
+            daemon.stop()  # also if it ignores a signal
             self._over.wait(pause_s)
             self._federation.start(name)
             self._federation.restarts += 1

@@ -47,7 +47,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="flare-soak-"))
     poc = Poc(folder / "poc")
     poc.prepare([f"site-{number}" for number in range(1, options.clients + 1)])
-    poc.start(leashed=True)
+    poc.start(owned=True)
     try:
         samples = soak(poc, folder, options.clients, options.minutes)
     finally:

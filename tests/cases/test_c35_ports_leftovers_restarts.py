@@ -55,8 +55,8 @@ def test_stop_leaves_no_process_and_no_port_and_a_new_start_works_at_once(shell)
 
 def test_a_second_start_and_a_cleanup_while_it_runs_are_refused(shell):
     shell.flare("poc", "start")
-    assert "a POC runs in" in shell.flare("poc", "start", code=1)
-    assert "'flare poc stop' first" in shell.flare("poc", "clean", code=1)
+    assert "a POC is running in" in shell.flare("poc", "start", code=1)
+    assert "stop it first with 'flare poc stop'" in shell.flare("poc", "clean", code=1)
     assert all(each["running"] for each in shell.json("poc", "status")["processes"])
     shell.flare("poc", "stop")
     shell.flare("poc", "clean")
@@ -74,7 +74,7 @@ def test_up_twice_says_that_it_is_already_running(shell):
 def test_a_second_process_with_the_same_kit_is_refused(shell):
     shell.flare("poc", "start", "--clients", "1")
     site = shell.folder / "cache" / "flare" / "poc" / "sites" / "site-1"
-    assert "runs already, as process" in shell.flare("client", site, code=1)
+    assert "is running already, as process" in shell.flare("client", site, code=1)
 
 
 def test_a_copy_of_a_kit_is_refused_while_the_first_is_connected(hospital, monkeypatch):

@@ -104,7 +104,7 @@ def test_a_missing_file_is_named(tmp_path, project):
 
 
 def test_a_kit_is_of_one_kind(tmp_path, project):
-    with pytest.raises(KitError, match="is the kit of the client site-1; one of kind 'admin' is needed"):
+    with pytest.raises(KitError, match="is the kit of the client site-1; a kit of kind 'admin' is needed"):
         Kit.load(tmp_path / "site-1", kind="admin")
 
 

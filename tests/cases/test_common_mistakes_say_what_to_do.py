@@ -97,4 +97,4 @@ def test_a_poc_that_ends_before_its_job_says_why(project):
     project.recipe(initial_model=np.zeros(2))  # writes client.py
     project.write("job.py", UNAWAITED)
     done = project.python("job.py", timeout=100)
-    assert "is ended, as nobody has waited for its result; call run.get_result()" in done.stderr
+    assert "is stopped, since its result was not fetched; call run.get_result()" in done.stderr

@@ -25,7 +25,7 @@ def test_a_job_that_requests_more_than_any_site_has_says_that_it_cannot_start(ho
     with place.admin() as admin:
         states = admin.changes(admin.submit(place.noise_job(meta=needs))["id"], timeout_s=60)
         reason = next(each["reason"] for each in states if each["state"] == "waiting")
-    assert reason.startswith("it cannot start with the sites that there are: 2 sites are needed, 0 are ready")
+    assert reason.startswith("it cannot start with the sites of this project: 2 sites are needed, 0 are ready")
     assert "site-1: 1000 GPUs are needed, it has 0" in reason
 
 
@@ -42,7 +42,7 @@ def test_a_waiting_job_says_what_it_is_waiting_for_now(hospital):
             "2 sites are needed, 0 are ready (site-1 is not connected; site-2 is not connected)"
         )
         admin.remove("site-2")
-        assert next(states)["reason"].startswith("it cannot start with the sites that there are")
+        assert next(states)["reason"].startswith("it cannot start with the sites of this project")
 
 
 def test_starting_a_client_that_cannot_connect_reports_what_it_waits_for(hospital):
@@ -51,7 +51,7 @@ def test_starting_a_client_that_cannot_connect_reports_what_it_waits_for(hospita
     place.stop("server")
     code = (
         "import sys; from pathlib import Path; from flare_deploy.daemons import start_daemon;"
-        "start_daemon('client', Path(sys.argv[1]), leashed=True).stop(); print('was ready')"
+        "start_daemon('client', Path(sys.argv[1]), owned=True).stop(); print('was ready')"
     )
     command = [sys.executable, "-c", code, str(place.kit("site-1"))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -59,5 +59,5 @@ def test_starting_a_client_that_cannot_connect_reports_what_it_waits_for(hospita
         told = process.stderr.readline()
         place.restart("server")
         said, _ = process.communicate(timeout=60)
-    assert told.startswith(f"the client of {place.kit('site-1')} waits: ")
+    assert told.startswith(f"the client of {place.kit('site-1')} is waiting: ")
     assert said == "was ready\n"

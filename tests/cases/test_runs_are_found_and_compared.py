@@ -166,14 +166,14 @@ def test_a_run_that_cannot_start_says_so_in_its_folder(project):
 
 def test_missing_runs_are_named(project):
     assert "no runs in" in flare(project, "runs")
-    assert "is no folder" in flare(project, "runs", "--workspace", "nowhere", code=2)
+    assert "is not a folder" in flare(project, "runs", "--workspace", "nowhere", code=2)
     run(project, "0.1")
     assert "there is no run 'other'" in flare(project, "runs", "show", "other", code=1)
-    assert "name two runs or more" in flare(project, "runs", "compare", "case", code=2)
+    assert "give two or more runs" in flare(project, "runs", "compare", "case", code=2)
     shutil.copytree(project.folder / "runs" / "case", project.folder / "runs" / "twin")
     (name,) = {each.folder.name for each in list_runs(project.folder / "runs")}
     assert "could be" in flare(project, "runs", "show", name, code=1)
-    assert "none of these runs has averages of 'f1'" in flare(
+    assert "none of these runs has the metric 'f1'" in flare(
         project, "runs", "compare", "case", f"twin/{name}", "--metric", "f1", code=2
     )
 
@@ -184,5 +184,5 @@ def test_runs_without_metrics_and_models_can_be_compared(project):
         project.recipe(script, train_args="0", initial_model=np.zeros(2)).execute(project.env())
     newest, oldest = list_runs(project.folder / "runs")
     text = flare(project, "runs", "compare", newest.id, oldest.id)
-    assert "the same in all parameters" in text
+    assert "equal parameters and code" in text
     assert strict(flare(project, "runs", "compare", newest.id, oldest.id, "--format", "json"))["metric"] is None

@@ -40,7 +40,7 @@ class Waiting:
         self.news = threading.Event()
         self.found: list = []
         self.problems: list[FlareError | TimeoutError] = []
-        admin.tell = self._note
+        admin.notify = self._note
         self._thread = threading.Thread(target=self._run, args=(admin, wait), daemon=True)
         self._thread.start()
 
@@ -85,7 +85,7 @@ def test_a_wait_continues_after_the_server_is_killed_and_restarted(held):
         place.end("server")
         assert waiting.news.wait(30)
         assert "is gone" in waiting.told[0]
-        assert "waiting for it to come back, for at most 600 s" in waiting.told[0]
+        assert "waiting for it for up to, for at most 600 s" in waiting.told[0]
         place.restart("server")
         go_on.set()
         waiting.end()
@@ -130,7 +130,7 @@ def test_a_wait_ends_when_the_server_does_not_come_back_in_time(held):
         place.restart("server")
     (problem,) = waiting.problems
     assert isinstance(problem, AdminError)
-    assert "has not come back within 1 s; its jobs go on when it is started again" in str(problem)
+    assert "it was not back within 1 s; its jobs continue when it is restarted" in str(problem)
 
 
 @contextmanager
@@ -227,7 +227,7 @@ def test_the_command_reports_what_it_waits_for_and_continues(held):
         assert process.stderr is not None
         assert any("(site-2 is not connected)" in line for line in process.stderr)
         place.end("server")
-        assert any("waiting for it to come back" in line for line in process.stderr)
+        assert any("waiting for it for up to" in line for line in process.stderr)
         place.restart("server")
         place.restart("site-2")
         go_on.set()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.deployed
 def daemon(tmp_path):
     project = Project.create(tmp_path / "p", name="hospitals", address="grpc://127.0.0.1:1", admin=None)
     kit = project.make_kit(tmp_path / "kit", "site-1", "client")
-    project.know([participant_of(kit, studies="*")])
+    project.register([participant_of(kit, studies="*")])
     daemon = ServerDaemon(project.folder / "server")
     yield daemon
     daemon.close()
@@ -44,7 +44,7 @@ def test_a_job_whose_folder_was_lost_can_be_aborted(daemon, tmp_path):
     row = submit(daemon, tmp_path, "first")
     shutil.rmtree(daemon.jobs_folder / row.id)
     daemon.abort(row, "admin")
-    assert daemon.unrecorded_end(row.id) is None
+    assert daemon.records.unrecorded_end(row.id) is None
     assert daemon.store.job(row.id).state == "aborted"
 
 
@@ -58,7 +58,7 @@ def test_an_unrecorded_end_is_not_replaced_by_an_abort(daemon, tmp_path):
         database.execute("DROP TRIGGER full")
         database.commit()
     with daemon.changed:
-        daemon.changed.wait_for(lambda: daemon.unrecorded_end(row.id) is None, 30)
+        daemon.changed.wait_for(lambda: daemon.records.unrecorded_end(row.id) is None, 30)
     assert daemon.store.job(row.id).reason == "aborted by first@p"
 
 

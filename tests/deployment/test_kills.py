@@ -17,7 +17,7 @@ import pytest
 
 from flare_core.components import Component
 from flare_core.job import FilterEntry
-from flare_deploy.processes.lock_file import ends_within
+from flare_deploy.processes.lock_file import exits_within
 from flare_tensor_downloader import read_file
 
 RUNS = 20 if os.environ.get("FLARE_SLOW_TESTS") else 1
@@ -105,13 +105,13 @@ def test_a_process_frozen_while_its_daemon_is_killed_leaves_the_job_to_another_o
     place.end(victim)
     if wakes:
         frozen.resume()
-        assert ends_within(frozen.pid, 20)
+        assert exits_within(frozen.pid, 20)
         assert not (place.kit(victim) / "jobs" / job / "run" / "summary.json").exists()
     place.restart(victim)
     found, after = place.result(job)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     assert after == digest
-    assert ends_within(frozen.pid, 20)
+    assert exits_within(frozen.pid, 20)
 
 
 def disturb(place, victim):

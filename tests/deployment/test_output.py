@@ -119,15 +119,15 @@ def test_ctrl_c_says_that_the_job_continues_and_how_to_stop_it(shell, tmp_path):
     shell.flare("stop", "site-1")
     command = [sys.executable, "-u", "-m", "flare_deploy.cli", "run", "job.py"]
     with subprocess.Popen(command, cwd=tmp_path, env=shell.environment, stdout=subprocess.PIPE, text=True) as waiting:
-        assert "waits: " in waiting.stdout.readline()  # its only site is away
+        assert "is waiting: " in waiting.stdout.readline()  # its only site is away
         waiting.send_signal(signal.SIGINT)
         try:
             said = waiting.communicate(timeout=60)[0]
         finally:
             waiting.kill()
     (job,) = shell.json("job", "list")
-    assert f"the job {job['id']} goes on" in said
-    assert f"'flare job abort {job['id']}' stops it" in said
+    assert f"the job {job['id']} continues" in said
+    assert f"'flare job abort {job['id']}' aborts it" in said
     assert waiting.returncode == 130
     shell.flare("job", "abort", job["id"])
 

@@ -72,11 +72,11 @@ def test_kits_of_a_project_file_form_a_federation(shell, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("api_version: 3", "api_version: 2", "api_version is 2; 3 and 4 are understood"),
+        ("api_version: 3", "api_version: 2", "api_version is 2; 3 and 4 are supported"),
         ("type: server", "type: router", "flare.example.org is of type 'router'"),
-        ("org: a}", "org: a, connect_to: hospital-c}", "hospital-a is to connect to 'hospital-c'"),
+        ("org: a}", "org: a, connect_to: hospital-c}", "hospital-a cannot connect to 'hospital-c'"),
         ("org: a}", "org: a, connect_to: [1]}", "connect_to of hospital-a is"),
-        ("type: server", "type: client", "0 participants are of type 'server'; there must be one"),
+        ("type: server", "type: client", "0 participants are of type 'server'; there must be exactly one"),
         ("role: project_admin", "role: king", "has the role 'king'"),
         ("fed_learn_port: 8102", "fed_learn_port: none", "fed_learn_port of flare.example.org is 'none'"),
         ("name: hospital-a", "nome: hospital-a", "name is None"),

@@ -50,13 +50,13 @@ def add_wards(place, behind_relay):
         address = f"grpc://127.0.0.1:{free_port()}"
         kit = project.make_kit(place.folder / "hospital", "hospital", "relay", listen=address)
         (kit.folder / "local" / "relay.json").write_text(f'{{"listen": "{address}", "link_grace_s": 3}}')
-        project.know([participant_of(kit)])
+        project.register([participant_of(kit)])
         relay = kit.info
         kinds["relay"] = [kit.folder]
     kits = [project.make_kit(place.kit(ward), ward, "client", relay=relay) for ward in WARDS]
-    project.know([participant_of(kit) for kit in kits])
+    project.register([participant_of(kit) for kit in kits])
     for kind, folders in {"server": [place.kit("server")], **kinds, "client": [kit.folder for kit in kits]}.items():
-        place.poc._daemons += [start_daemon(kind, folder, leashed=True) for folder in folders]
+        place.poc._daemons += [start_daemon(kind, folder, owned=True) for folder in folders]
 
 
 def free_port():
@@ -74,7 +74,7 @@ def kill_relay(place):
     pid = pid_of("relay", place.folder / "hospital")
     os.kill(pid, signal.SIGKILL)
     place.wait_gone(pid)
-    place.poc._daemons.append(start_daemon("relay", place.folder / "hospital", leashed=True))
+    place.poc._daemons.append(start_daemon("relay", place.folder / "hospital", owned=True))
 
 
 def three_sites(place, gate=None, **options):
@@ -193,15 +193,15 @@ def test_a_site_removed_behind_a_relay_stays_out(shell):
         shell.flare("site", "remove", "hospital.ward")
         assert lost.wait(20)
         assert shell.json("status")["sites"] == []
-    with Cell("hospital.ward") as cell, pytest.raises(RemoteError, match="does not belong to the project any more"):
+    with Cell("hospital.ward") as cell, pytest.raises(RemoteError, match="no longer belongs to the project"):
         come(cell)
-    assert "does not belong to the project any more" in shell.flare("renew", "site-ward", code=1)
+    assert "no longer belongs to the project" in shell.flare("renew", "site-ward", code=1)
 
     head = shell.flare("invite", "hospital.head", "--admin", "lead").strip()
     shell.flare("join", head, "--folder", "head")
     assert shell.json("status", "--kit", "head")["project"]  # an administrator behind it is served too
     shell.flare("site", "remove", "hospital.head")
-    assert "does not belong to the project any more" in shell.flare("status", "--kit", "head", code=1)
+    assert "no longer belongs to the project" in shell.flare("status", "--kit", "head", code=1)
 
 
 def test_only_members_below_a_relay_can_connect_to_it(shell):

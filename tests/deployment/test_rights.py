@@ -36,7 +36,7 @@ ALLOWED = {
     "members": NOT_ABOUT_JOBS,
 }
 STUDIES = {OWN: "heart", OTHERS: "heart", FOREIGN: "lung"}
-REFUSALS = ("does not allow", "there is no job", "does not take part in", "only who is in them")
+REFUSALS = ("does not allow", "there is no job", "does not take part in", "ask an administrator of those")
 
 
 class Server:
@@ -56,7 +56,7 @@ class Server:
             listen = "grpc://127.0.0.1:1" if kind == "relay" else ""
             kit = self.project.make_kit(folder / "kits" / name, name, kind, role=role, listen=listen)
             self.kits[name] = kit
-            self.project.know([participant_of(kit, studies=studies)])
+            self.project.register([participant_of(kit, studies=studies)])
         (self.project.folder / "server" / "local" / "server.json").write_text('{"listen": "grpc://127.0.0.1:0"}')
         self.daemon = ServerDaemon(self.project.folder / "server")
         self.address = self.daemon.listen()
@@ -153,18 +153,18 @@ PEOPLE = [(CHIEF, "project_admin", "*"), *((role, role, "heart") for role in (AD
 
 
 def test_each_role_has_its_own_rights_and_no_others(server):
-    from flare_deploy.server.admin_desk import VERBS
+    from flare_deploy.server.admin_requests import REQUESTS
 
-    assert set(ALLOWED) == set(VERBS), "a verb is missing here: say who may use it"
+    assert set(ALLOWED) == set(REQUESTS), "a verb is missing here: say who may use it"
     made = server(PEOPLE)
     found = {
         verb: {role: scopes for role, _, _ in PEOPLE if (scopes := {s for s in ALL if attempt(made, role, verb, s)})}
-        for verb in VERBS
+        for verb in REQUESTS
     }
     assert found == ALLOWED
     # Every request refused for lack of rights is in the audit log.
     refused = {(each["who"], each["what"]) for each in made.daemon.store.audit(1000) if each["outcome"] != "ok"}
-    assert {(role, verb) for verb in VERBS for role in EVERYBODY if role not in ALLOWED[verb]} <= refused
+    assert {(role, verb) for verb in REQUESTS for role in EVERYBODY if role not in ALLOWED[verb]} <= refused
 
 
 def acting_as(server, own, name, verb, *payload):
@@ -190,11 +190,11 @@ def test_a_prefix_of_an_administrators_name_does_not_confer_its_rights(server, l
     upper = f"{lower}.smith"
     made = server([("ann", "member", "default"), (upper, "project_admin", "*")], **options)
     own = made.kits[lower]
-    with pytest.raises(FlareError, match=rf"{upper} is not served: {lower}, a \w+, could act in its name"):
+    with pytest.raises(FlareError, match=rf"{upper} is refused: {lower}, a \w+, could act in its name"):
         acting_as(made, own, upper, *INVITES_ITSELF)
     from flare_transport.certificates import make_request
 
-    with pytest.raises(FlareError, match=f"{upper} is not served"):
+    with pytest.raises(FlareError, match=f"{upper} is refused"):
         acting_as(made, own, upper, "site.renew", make_request(upper)[1])
     assert made.daemon.store.participant("intruder") is None
 
@@ -251,7 +251,7 @@ def test_an_administrator_of_one_study_cannot_manage_members_of_another(server):
         ("admin.remove", "bob"),
         ("admin.audit", 10),
     ):
-        with pytest.raises(FlareError, match="only who is in them may do that"):
+        with pytest.raises(FlareError, match="ask an administrator of those"):
             made.ask(made.kits["ann"], verb.removeprefix("admin."), *payload)
     made.ask(made.kits["chief"], "invite", "guest", {"kind": "admin", "role": "lead", "studies": "lung"})
     with pytest.raises(FlareError, match="guest concerns the studies lung"):  # nor makes an invitation void

@@ -243,7 +243,7 @@ def test_a_site_that_announces_impossible_resources_does_not_block_the_server(pl
     with Cell("site-1") as cell, place.admin() as admin:
         cell.connect(kit.info.address, credentials=kit.credentials, peer="server")
         for announced in ({"num_of_gpus": 10**12}, {"num_of_cpus": float("nan")}, [], None, {"num_of_gpus": "x"}):
-            with pytest.raises(RemoteError, match="a site announces"):
+            with pytest.raises(RemoteError, match="a site declares"):
                 cell.request("server", "site.hello", ["1", announced], timeout_s=20)
         for topic in ("site.exited", "site.refused", "site.hello", "job.up", "job.done", "enroll"):
             with pytest.raises(RemoteError):

@@ -1,4 +1,4 @@
-"""Job archives: kept by content, the same for the same files, and unpacked nowhere but in their folder."""
+"""Job archives are stored by content, equal for equal files, and unpacked only inside the target folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def archive(tmp_path):
     return pack_folder(folder, tmp_path / "job.zip")
 
 
-def test_the_same_files_give_the_same_archive(tmp_path, archive):
+def test_equal_files_give_equal_archives(tmp_path, archive):
     assert sha256_of(pack_folder(tmp_path / "job", tmp_path / "again.zip")) == sha256_of(archive)
     unpack(archive, tmp_path / "out")
     assert (tmp_path / "out" / "app" / "model.bin").read_bytes() == bytes(3 << 20)
 
 
 @pytest.mark.parametrize("url", ["{folder}/blobs", "memory://flare-test-blobs"])
-def test_content_is_kept_once_and_checked(tmp_path, archive, url):
+def test_content_is_stored_once_and_verified(tmp_path, archive, url):
     blobs = Blobs(url.format(folder=tmp_path))
     digest = sha256_of(archive)
     for _ in range(2):
@@ -36,7 +36,7 @@ def test_content_is_kept_once_and_checked(tmp_path, archive, url):
     assert (tmp_path / "fetched.zip").read_bytes() == archive.read_bytes()
     blobs.delete(digest)
     blobs.delete(digest)
-    with pytest.raises(JobError, match=r"is not in .* any more; submit the job again"):
+    with pytest.raises(JobError, match=r"is no longer in .*; submit the job again"):
         blobs.get(digest, tmp_path / "gone.zip")
 
 
@@ -45,7 +45,7 @@ def test_damaged_content_is_noticed(tmp_path, archive):
     digest = sha256_of(archive)
     blobs.put(archive, digest)
     (tmp_path / "blobs" / digest[:2] / digest).write_bytes(b"something else")
-    with pytest.raises(JobError, match="was damaged"):
+    with pytest.raises(JobError, match="is damaged"):
         blobs.get(digest, tmp_path / "fetched.zip")
 
 
@@ -63,8 +63,8 @@ def test_an_entry_without_a_name_is_refused(tmp_path):
     path = tmp_path / "nameless.zip"
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("x", "x")
-        made.infolist()[0].filename = ""  # in the directory, which is written last
-    with pytest.raises(JobError, match="the archive holds ''"):
+        made.infolist()[0].filename = ""  # in the central directory, which is written last
+    with pytest.raises(JobError, match="the archive has the entry ''"):
         unpack(path, tmp_path / "out")
 
 
@@ -78,7 +78,7 @@ def test_a_link_is_refused(tmp_path):
         unpack(path, tmp_path / "out")
 
 
-def test_garbage_is_no_archive(tmp_path):
+def test_garbage_is_not_an_archive(tmp_path):
     path = tmp_path / "garbage.zip"
     path.write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(JobError, match="cannot be unpacked"):

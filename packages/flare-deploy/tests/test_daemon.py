@@ -1,4 +1,4 @@
-"""What a daemon's process does by itself."""
+"""Signals stop a daemon."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import os
 import signal
 import threading
 
-from flare_deploy.serve import _Stop
+from flare_deploy.serve import _StopRequest
 
-stop = _Stop()
+stop = _StopRequest()
 stop.set_by(signal.SIGTERM)
 threading.Thread(target=threading.Event().wait, daemon=True).start()
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -22,6 +22,6 @@ print("stopped")
 """
 
 
-def test_a_signal_stops_a_daemon_whichever_thread_it_is_given_to():
+def test_a_signal_stops_a_daemon_whichever_thread_receives_it():
     done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=20)
     assert done.stdout == "stopped\n", done.stderr

@@ -1,4 +1,4 @@
-"""Processes of jobs whose daemon was killed: the next daemon ends those that have not ended by themselves."""
+"""Processes of jobs whose daemon was killed: the next daemon kills those that have not exited by themselves."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from flare_deploy.processes.job_process import LOCK, end_orphans
-from flare_deploy.processes.lock_file import ends_within, holder_of
+from flare_deploy.processes.job_process import LOCK, kill_orphans
+from flare_deploy.processes.lock_file import exits_within, holder_of
 from flare_runtime.processes.scratch import remove_scratch
 
 WORKS = """
     import os, socket, sys
     from flare_runtime.processes.scratch import make_scratch
-    from flare_deploy.processes.lock_file import keep_from_children
+    from flare_deploy.processes.lock_file import close_in_children
 
     link = socket.socket(fileno=int(sys.argv[1]))
-    keep_from_children(int(sys.argv[3]))
+    close_in_children(int(sys.argv[3]))
     make_scratch()
     forked = os.fork()
     if forked == 0:
@@ -30,7 +30,7 @@ WORKS = """
         forked_twice = os.fork()
         if forked_twice:
             os._exit(os.waitstatus_to_exitcode(os.waitpid(forked_twice, 0)[1]))
-        os.open(os.devnull, os.O_RDONLY)  # gets the number of what was closed, and is not closed by one more fork
+        os.open(os.devnull, os.O_RDONLY)  # reuses the number of the closed descriptor; another fork must not close it
         if (thrice := os.fork()) == 0:
             os.fstat(int(sys.argv[3]))
             os._exit(0)
@@ -42,7 +42,7 @@ WORKS = """
         os._exit(0)
     link.recv(1)
 """
-"""Has a process of its own that outlives it, and waits for its daemon to end."""
+"""A job's process that leaves a forked process behind, and waits for its daemon to end."""
 
 DAEMON = """
     import os, sys
@@ -63,7 +63,7 @@ DAEMON = """
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Of a job, whose process says over a pipe that it has started, and leaves one that ends at the end of another."""
+    """The folder of a job. Its process reports over one pipe that it has started; its fork ends when another is closed."""
     job = tmp_path / "jobs" / "one"
     job.mkdir(parents=True)
     (job / "works.py").write_text(textwrap.dedent(WORKS))
@@ -75,17 +75,17 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def orphan(folder, request):
-    """A process of a job, whose daemon was killed; if it should be, it was frozen before that."""
+    """A process of a job whose daemon was killed, and which was frozen before that if the parameter says so."""
     command = [sys.executable, "-c", textwrap.dedent(DAEMON), str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as daemon:
         process = int(daemon.stdout.readline())
         _, code = (folder / "started").read_text().split()
-        assert code == "0", "a descriptor was closed that was another one by then"
+        assert code == "0", "a descriptor was closed whose number had been reused"
         if request.param == "frozen":
             os.kill(process, signal.SIGSTOP)
         daemon.kill()
     if request.param != "frozen":
-        assert ends_within(process, 20)
+        assert exits_within(process, 20)
     yield process
     (folder / "over").write_text("")
     remove_scratch(process)
@@ -97,31 +97,31 @@ def scratch_of(process: int) -> list[Path]:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("orphan", ["frozen"], indirect=True)
-def test_one_that_was_frozen_is_killed_and_leaves_nothing(orphan, folder):
+def test_a_frozen_process_is_killed_and_leaves_nothing(orphan, folder):
     assert holder_of(folder / LOCK) == orphan
     assert scratch_of(orphan)
-    end_orphans(folder.parent)
-    assert ends_within(orphan, 20)
+    kill_orphans(folder.parent)
+    assert exits_within(orphan, 20)
     assert not scratch_of(orphan)
     assert not (folder / LOCK).exists()
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("orphan", ["awake"], indirect=True)
-def test_one_that_has_ended_by_itself_leaves_nothing(orphan, folder):
+def test_a_process_that_has_exited_leaves_nothing(orphan, folder):
     assert holder_of(folder / LOCK) is None
     assert scratch_of(orphan)
-    end_orphans(folder.parent)
+    kill_orphans(folder.parent)
     assert not scratch_of(orphan)
     assert not (folder / LOCK).exists()
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("orphan", ["awake"], indirect=True)
-def test_a_process_that_has_the_number_of_one_that_has_ended_is_left_alone(orphan, folder):
+def test_another_process_with_a_reused_process_id_is_left_alone(orphan, folder):
     (folder / LOCK).write_text(f"{os.getpid()}\n")
     mine = Path(tempfile.mkdtemp(prefix=f"flare-{os.getpid()}-"))
-    end_orphans(folder.parent)
+    kill_orphans(folder.parent)
     assert mine.is_dir()
     assert not (folder / LOCK).exists()
     mine.rmdir()

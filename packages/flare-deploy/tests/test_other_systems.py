@@ -1,4 +1,4 @@
-"""Systems that are not Linux: what is not there."""
+"""Systems without Unix modules: flare is imported, and refuses to run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ for run in (
 """
 
 
-def test_where_unix_modules_are_missing_flare_is_imported_and_says_that_it_cannot_run(tmp_path):
+def test_without_unix_modules_flare_is_imported_and_says_that_it_cannot_run(tmp_path):
     done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

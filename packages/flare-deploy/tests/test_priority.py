@@ -1,4 +1,4 @@
-"""Processes of jobs give way to the daemons."""
+"""Processes of jobs have a lower priority than the daemons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def nice(process: int = 0) -> int:
     return os.getpriority(os.PRIO_PROCESS, process)
 
 
-def test_a_process_of_a_job_gives_way(tmp_path):
+def test_a_process_of_a_job_is_nicer_than_its_daemon(tmp_path):
     (tmp_path / "waits.py").write_text("import socket, sys; socket.socket(fileno=int(sys.argv[1])).recv(1)")
     cell = Cell("site-1")
     process = JobProcess(

@@ -1,4 +1,4 @@
-"""What the server makes of the end of a job's process at a site."""
+"""The server's reaction to the end of a job's process at a site."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
-from flare_deploy.server.running import MOST_CRASHES, RunningJob
+from flare_deploy.server.running import MAX_CRASHES, RunningJob
 from flare_deploy.server.site_archives import make_site_archives
 from flare_deploy.server.store import JobRow
 from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
@@ -20,7 +20,7 @@ from flare_transport import Cell
 
 @pytest.fixture
 def place(tmp_path):
-    """A job at the server, and what its site is sent."""
+    """A job at the server, and a queue of the cells for which its site is sent the job."""
     job = Job("job", 1, ServerApp(), ClientApp(), CodeBundle(tmp_path))
     (tmp_path / "archives").mkdir()
     make_site_archives(export_job(job, tmp_path), tmp_path / "archives")
@@ -34,7 +34,7 @@ def place(tmp_path):
             cell=server,
             downloader=downloader,
             sites=("site-1",),
-            cards={},
+            gpus={},
             lock=threading.RLock(),
             ended=lambda *_: None,
             started=lambda *_: None,
@@ -45,7 +45,7 @@ def place(tmp_path):
 
 
 def starts(place, code, most=20):
-    """How often a site is sent the job, whose process ends with a code each time."""
+    """Return how often a site is sent the job if its process always ends with a code."""
     job, sent = place
     for count in range(1, most + 1):
         job.deploy("site-1")
@@ -55,16 +55,16 @@ def starts(place, code, most=20):
 
 
 @pytest.mark.parametrize("code", [-signal.SIGKILL, KILLED_SCRIPT, NO_SERVER])
-def test_a_site_whose_process_is_killed_again_and_again_fails(place, code):
-    assert starts(place, code) == MOST_CRASHES + 1
+def test_a_site_whose_process_is_killed_repeatedly_fails(place, code):
+    assert starts(place, code) == MAX_CRASHES + 1
 
 
-def test_a_completed_round_begins_the_count_anew(place):
+def test_a_completed_round_resets_the_count(place):
     job, _ = place
-    assert starts(place, -signal.SIGKILL, most=MOST_CRASHES) == MOST_CRASHES
-    job.progressed()
-    assert starts(place, -signal.SIGKILL) == MOST_CRASHES + 1
+    assert starts(place, -signal.SIGKILL, most=MAX_CRASHES) == MAX_CRASHES
+    job.round_completed()
+    assert starts(place, -signal.SIGKILL) == MAX_CRASHES + 1
 
 
-def test_a_connection_may_be_lost_as_often_as_it_likes(place):
+def test_a_connection_may_be_lost_any_number_of_times(place):
     assert starts(place, LOST_SERVER) == 20

@@ -1,4 +1,4 @@
-"""The scheduler alone: who may start, with which cards, and why not."""
+"""The scheduler: which jobs can start, with which GPUs, and why others cannot."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ def connected(*names, **has):
 
 
 def test_a_job_starts_when_enough_sites_are_there():
-    assert grant(Needs(2), SITES, connected("site-1", "site-3")).cards == {"site-1": (), "site-3": ()}
+    assert grant(Needs(2), SITES, connected("site-1", "site-3")).gpus == {"site-1": (), "site-3": ()}
     refused = grant(Needs(2), SITES, connected("site-3"))
     assert refused.reason == "2 sites are needed, 1 are ready (site-1 is not connected; site-2 is not connected)"
 
 
 def test_named_and_mandatory_sites():
     there = connected("site-1", "site-2")
-    assert set(grant(Needs(1, sites=("site-2",)), SITES, there).cards) == {"site-2"}
+    assert set(grant(Needs(1, sites=("site-2",)), SITES, there).gpus) == {"site-2"}
     assert "site-3 must be among them" in grant(Needs(1, mandatory=("site-3",)), SITES, there).reason
     assert "site-9 does not take part in this study" in grant(Needs(2, sites=("site-9",)), SITES, there).reason
 
 
-def test_cards_are_given_once_and_come_back():
+def test_gpus_are_granted_once_until_they_are_released():
     there = connected("site-1", num_of_gpus=3, mem_per_gpu_in_GiB=16.0)
     needs = Needs(1, resources={"@ALL": {"num_of_gpus": 2, "mem_per_gpu_in_GiB": 8}})
     first = grant(needs, SITES[:1], there)
-    assert first.cards == {"site-1": (0, 1)}
-    there["site-1"].hold("a", first.cards["site-1"], needs.at("site-1"))
+    assert first.gpus == {"site-1": (0, 1)}
+    there["site-1"].reserve("a", first.gpus["site-1"], needs.at("site-1"))
     assert "2 GPUs are needed, 1 of 3 are free" in grant(needs, SITES[:1], there).reason
     there["site-1"].release("a")
-    assert grant(needs, SITES[:1], there).cards == {"site-1": (0, 1)}
+    assert grant(needs, SITES[:1], there).gpus == {"site-1": (0, 1)}
 
 
-def test_what_a_site_needs_of_its_own_counts_before_what_all_need():
+def test_the_needs_at_a_site_override_those_at_all_sites():
     needs = Needs.of({"resource_spec": {"@ALL": {"num_of_cpus": 1}, "site-1": {"num_of_cpus": 8}}})
     there = connected("site-1", "site-2", num_of_cpus=4.0)
-    assert set(grant(needs, SITES, there).cards) == {"site-2"}
+    assert set(grant(needs, SITES, there).gpus) == {"site-2"}
 
 
 @pytest.mark.parametrize("spec", [{"site-1": {"gpus": 1}}, {"site-1": {"num_of_gpus": -1}}, {"site-1": 3}, ["x"]])
@@ -52,7 +52,7 @@ def test_a_spec_that_cannot_be_read_is_refused(spec):
         Needs.of({"resource_spec": spec})
 
 
-def test_needs_are_stored_as_they_are():
+def test_needs_are_stored_unchanged():
     meta = {"min_clients": 2, "mandatory_clients": ["site-1"], "deploy_map": {"app": ["server", "site-2", "site-10"]}}
     needs = Needs.of({**meta, "resource_spec": {"site-2": {"num_of_gpus": 1}}})
     assert needs.sites == ("site-2", "site-10")
@@ -60,22 +60,22 @@ def test_needs_are_stored_as_they_are():
 
 
 @given(st.lists(st.integers(0, 400), unique=True))
-def test_sites_are_ordered_as_people_count(numbers):
+def test_sites_are_sorted_by_the_numbers_in_their_names(numbers):
     names = natural_order(f"site-{number}" for number in numbers)
     assert list(names) == [f"site-{number}" for number in sorted(numbers)]
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), max_size=30))
-def test_no_card_is_ever_held_twice(wishes):
-    """Jobs come, hold and leave at random."""
+def test_no_gpu_is_ever_reserved_twice(wishes):
+    """Jobs start and end at random."""
     site = Capacity(num_of_gpus=4)
-    held: list[str] = []
-    for number, (count, leaves) in enumerate(wishes):
-        if leaves and held:
-            site.release(held.pop(0))
-        cards = site.fit({"num_of_gpus": count})
-        if not isinstance(cards, str):
-            site.hold(f"job-{number}", cards, {"num_of_gpus": count})
-            held.append(f"job-{number}")
-        taken = [card for each in site.gpus_of.values() for card in each]
+    reserved: list[str] = []
+    for number, (count, ends) in enumerate(wishes):
+        if ends and reserved:
+            site.release(reserved.pop(0))
+        gpus = site.fit({"num_of_gpus": count})
+        if not isinstance(gpus, str):
+            site.reserve(f"job-{number}", gpus, {"num_of_gpus": count})
+            reserved.append(f"job-{number}")
+        taken = [gpu for each in site.gpus_of.values() for gpu in each]
         assert len(taken) == len(set(taken)) <= 4

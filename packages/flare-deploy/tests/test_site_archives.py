@@ -1,4 +1,4 @@
-"""What each site is sent of a job."""
+"""Each site is sent its own part of a job."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_site_is_sent_its_own_part_alone(archives, tmp_path, site, own, others
 
 
 @pytest.mark.parametrize("site", ["site-1", "site-2", "twin-3", "site-9"])
-def test_what_a_site_is_sent_is_a_job_with_the_same_part(archives, tmp_path, site):
+def test_the_archive_of_a_site_is_a_job_with_the_same_part(archives, tmp_path, site):
     found, job = load_job(received(archives, site, tmp_path)), archives[1]
     assert (found.name, found.seed) == (job.name, job.seed)
     assert found.client_app(site).executors == job.client_app(site).executors

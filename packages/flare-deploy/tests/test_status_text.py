@@ -1,16 +1,16 @@
-"""What ``flare status`` prints."""
+"""The text of ``flare status``."""
 
 from __future__ import annotations
 
 import time
 
-from flare_deploy.cli.federation import status_text
+from flare_deploy.cli.status import status_text
 
 SITE = {"certificate_expires": None, "jobs": []}
 JOB = {"id": "1", "name": "hello", "state": "running", "reason": "", "submitted": time.time() - 7000}
 
 
-def test_it_says_what_everything_waits_for_and_since_when():
+def test_it_says_what_each_job_is_waiting_for_and_since_when():
     text = status_text(
         {
             "project": "p",
@@ -44,5 +44,5 @@ def test_it_says_what_everything_waits_for_and_since_when():
     assert "site-2 not connected - 1" in lines
     assert "1 hello running 3 of 9 site-2 30 s" in lines
     assert "2 hello waiting - 2 sites are needed 2 h" in lines
-    assert "warning: the server's certificate ends in 3 days" in lines
-    assert "warning: the certificate of site-2 ends in 5 days; 'flare renew' there" in lines
+    assert "warning: the server's certificate expires in 3 days" in lines
+    assert "warning: the certificate of site-2 expires in 5 days; 'flare renew' there" in lines

@@ -1,4 +1,4 @@
-"""The server's database: what the migrations make is what the code expects, and an old one is brought up to date."""
+"""The server's database: the migrations create the tables that the code expects, and upgrade old ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path / 'flare.db'}"
 
 
-def test_the_migrations_make_the_tables_that_the_code_knows(url):
+def test_the_migrations_create_the_tables_that_the_code_declares(url):
     Store(url).close()
     engine = sa.create_engine(url)
     with engine.connect() as connection:
@@ -25,7 +25,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(url):
     engine.dispose()
 
 
-def test_what_is_kept_is_there_when_it_is_opened_again(url):
+def test_rows_are_there_when_the_database_is_reopened(url):
     store = Store(url)
     store.add_job(JobRow("1", "hello", "default", "admin", "b" * 64, needs={"min_clients": 2}))
     store.put_participant(Participant("site-1", "client", studies="heart,lung"))
@@ -46,7 +46,7 @@ def test_what_is_kept_is_there_when_it_is_opened_again(url):
     store.close()
 
 
-def test_a_database_of_an_older_version_is_brought_up_to_date(url):
+def test_a_database_of_an_older_version_is_upgraded(url):
     store = Store(url)
     store.put_participant(Participant("site-1", "client"))
     store.close()
@@ -62,7 +62,7 @@ def test_a_database_of_an_older_version_is_brought_up_to_date(url):
     store.close()
 
 
-def test_a_database_that_cannot_be_used_is_named_without_its_password():
+def test_an_error_names_the_database_without_its_password():
     with pytest.raises(StoreError, match=r"postgresql\+psycopg://flare:\*\*\*@127.0.0.1:1/flare cannot be used"):
         Store("postgresql+psycopg://flare:secret@127.0.0.1:1/flare")
     with pytest.raises(StoreError, match="nonsense"):

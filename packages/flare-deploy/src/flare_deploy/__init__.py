@@ -1,4 +1,4 @@
-"""Run jobs in a federation of processes: on this machine, or across sites. Each name is loaded when first asked for."""
+"""Run jobs in a federation of processes, on this machine or across sites. Names are imported on first use."""
 
 from typing import TYPE_CHECKING, Any
 

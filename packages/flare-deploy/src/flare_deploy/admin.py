@@ -1,4 +1,4 @@
-"""The Python admin API: what the command line does, for programs.
+"""The Python API for administrators, with the functions of the command line.
 
 with Admin.connect("flare-project/admin") as admin:
     job = admin.submit("jobs/hello-pt")
@@ -33,11 +33,11 @@ JobInfo = dict[str, Any]
 AnswerT = TypeVar("AnswerT")
 
 
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0  # between attempts to reach a server that is away
-SETTLED_S = 60.0  # a server that has kept a question for so long was there meanwhile
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
+SETTLED_S = 60.0  # a request that was open for so long means that the server was back meanwhile
 LINK_GRACE_S = 10.0
-HANDSHAKES_PART = 0.1  # of the patience, after which handshakes that fail are believed to mean another server
-_AWAY = ("StoppingError", "DatabaseError")  # kinds of answers of a server that will be able to answer later
+HANDSHAKES_PART = 0.1  # of patience_s, after which a failing handshake means that another server is there
+_RETRYABLE = ("StoppingError", "DatabaseError")  # errors of a server that can answer later
 
 
 class AdminError(FlareError):
@@ -45,32 +45,32 @@ class AdminError(FlareError):
 
 
 class ServerAwayError(AdminError):
-    """The server is away, or about to be, and may come back."""
+    """The server is unavailable, or about to stop, and may come back."""
 
 
 @dataclass(slots=True)
 class _Absence:
-    """A server's absence, for one who waits: why, since when, and how long to pause before the next attempt."""
+    """A period in which the server is unavailable: why, since when, and how long to wait before the next attempt."""
 
     error: ServerAwayError
     began: float
-    pause_s: float = FIRST_PAUSE_S
-    is_told: bool = False
+    backoff_s: float = MIN_BACKOFF_S
+    is_reported: bool = False
 
 
 class Admin:
     """A connection of an administrator to the server; closed at the end of a ``with`` block.
 
-    Every method raises :class:`AdminError` if the server refuses or cannot be reached, and says why. Those that can
-    take as long as a job does, :meth:`wait`, :meth:`changes`, :meth:`read` with ``follow`` and :meth:`download`, go on
-    when the server was away meanwhile.
+    Every method raises :class:`AdminError` with the reason if the server refuses or cannot be reached. Methods that
+    may take as long as a job, :meth:`wait`, :meth:`changes`, :meth:`read` with ``follow`` and :meth:`download`, wait
+    for a server that becomes unavailable, and continue when it is back.
 
     Args:
-        cell: connected to the server; the connection closes it.
+        cell: connected to the server; :meth:`close` closes it.
         kit: the administrator's.
     Attributes:
-        patience_s: for how many seconds they wait for the server to come back.
-        tell: told, by the thread that waits, that it waits for the server, and that the server is back.
+        patience_s: how many seconds these methods wait for the server to come back.
+        notify: called on the waiting thread with a message when the server becomes unavailable, and when it is back.
     """
 
     def __init__(self, cell: Cell, kit: Kit) -> None:
@@ -80,12 +80,15 @@ class Admin:
         self._is_closed = threading.Event()
         self.kit = kit
         self.patience_s = 600.0
-        self.tell: Callable[[str], Any] = logger.warning
+        self.notify: Callable[[str], Any] = logger.warning
 
     @classmethod
     def connect(cls, kit: str | Path | Kit, *, timeout_s: float = 10.0) -> Admin:
-        """Connect with an administrator's start-up kit.
+        """Connect with an administrator's kit.
 
+        Args:
+            kit: the kit, or its folder.
+            timeout_s: how long to wait for the server to answer.
         Raises:
             KitError: the kit cannot be used.
             AdminError: the server cannot be reached, or refuses.
@@ -101,7 +104,7 @@ class Admin:
         return cls(cell, kit)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._is_closed.set()
         self._downloader.close()
         self._cell.close()
@@ -113,20 +116,20 @@ class Admin:
         self.close()
 
     def submit(self, job: Job | str | Path, *, study: str = "default", priority: int = 0) -> JobInfo:
-        """Submit a job, or a folder that holds one.
+        """Submit a job.
 
         Args:
             job: the job, or the path of its folder.
-            study: who takes part in it runs the job and sees it.
-            priority: jobs with a higher one start first.
+            study: the study whose sites run the job and whose administrators see it.
+            priority: jobs with a higher priority start first.
         Raises:
-            AdminError: there is no job in the folder, or the server does not take it; says why.
+            AdminError: the folder has no job, or the server refuses the job; says why.
         """
         with tempfile.TemporaryDirectory(prefix="flare-submit-") as scratch:
             folder = export_job(job, Path(scratch)) if isinstance(job, Job) else Path(job)
             if not (folder / "meta.json").is_file():
                 raise AdminError(
-                    f"{folder} holds no job: there is no meta.json; give a folder that 'export' has written"
+                    f"{folder} is not a job: it has no meta.json; give a folder that 'recipe.export(...)' has written"
                 )
             archive = pack_folder(folder, Path(scratch) / "job.zip")
             reference = add_file(self._downloader, archive, [self.kit.info.server])
@@ -136,30 +139,30 @@ class Admin:
             return submitted
 
     def jobs(self, study: str | None = None) -> list[JobInfo]:
-        """All jobs, oldest first."""
+        """Return all jobs, oldest first, or those of one study."""
         found: list[JobInfo] = self._ask("jobs", study)
         return found
 
     def job(self, id_: str) -> JobInfo:
-        """One job; while it runs, with what it waits for."""
+        """Return a job; while it is running, with its round and what it is waiting for."""
         found: JobInfo = self._ask("job", id_)
         return found
 
     def wait(self, id_: str, timeout_s: float | None = None) -> JobInfo:
-        """Wait until a job has ended.
+        """Wait until a job has ended, and return it.
 
         Raises:
-            TimeoutError: it goes on after ``timeout_s`` seconds.
+            TimeoutError: it has not ended after ``timeout_s`` seconds.
         """
         for job in self.changes(id_, timeout_s):
             found = job
         return found
 
     def changes(self, id_: str, timeout_s: float | None = None) -> Iterator[JobInfo]:
-        """Yield a job now, and whenever its state or the reason for it changes, until it has ended.
+        """Yield a job now and whenever its state or reason changes, until it has ended.
 
         Raises:
-            TimeoutError: it goes on after ``timeout_s`` seconds, counted from the first.
+            TimeoutError: it has not ended ``timeout_s`` seconds after the iteration began.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         job = self._ask_until(until, "job", id_)
@@ -169,23 +172,23 @@ class Admin:
             yield job
 
     def abort(self, id_: str) -> None:
-        """End a job."""
+        """Abort a job."""
         self._ask("abort", id_)
 
     def delete(self, id_: str) -> None:
-        """Remove a job that has ended, and its results at the server."""
+        """Delete a job that has ended, with its results at the server."""
         self._ask("delete", id_)
 
     def clone(self, id_: str) -> JobInfo:
-        """Submit the same job once more."""
+        """Submit the same job again."""
         found: JobInfo = self._ask("clone", id_)
         return found
 
     def download(self, id_: str, to: str | Path) -> Path:
-        """Fetch the folder of a run that has ended into ``to``, which is made.
+        """Download the folder of a run that has ended into the folder ``to``, which is created.
 
         Raises:
-            AdminError: a file cannot be fetched, or has a place outside of ``to``.
+            AdminError: a file cannot be downloaded, or its name leads out of ``to``.
         """
         return self._persistently(lambda: self._download(id_, Path(to)))
 
@@ -193,7 +196,7 @@ class Admin:
         for name, reference in self._ask("files", id_):
             place = target / name
             if not place.resolve().is_relative_to(target.resolve()):
-                raise AdminError(f"the server sent a file called {name!r}, which leads out of {target}")
+                raise AdminError(f"the server has sent a file named {name!r}, which leads out of {target}")
             place.parent.mkdir(parents=True, exist_ok=True)
             problem, _ = download_file(self.kit.info.server, reference, None, self._cell, place.parent)
             if problem is not None:
@@ -202,14 +205,23 @@ class Admin:
         return target
 
     def logs(self, id_: str, site: str | None = None, *, follow: bool = False) -> Iterator[str]:
-        """Yield the text of a log of the job ``id_``: the server's, or a ``site``'s.
+        """Yield the text of the server's log of a job, or of a site's.
 
-        With ``follow``, what comes until the job has ended, too.
+        Args:
+            id_: the job.
+            site: the site; None for the server.
+            follow: also yield what is added until the job has ended.
         """
         return self.read(id_, f"sites/{site}/log.txt" if site else "log.txt", follow=follow)
 
     def read(self, id_: str, name: str, *, follow: bool = False) -> Iterator[str]:
-        """Yield the text of the file ``name`` of the run's folder, piece by piece; the rest as for :meth:`logs`."""
+        """Yield the text of a file in the run's folder, piece by piece.
+
+        Args:
+            id_: the job.
+            name: the path of the file in the run's folder.
+            follow: also yield what is added until the job has ended.
+        """
         offset, is_over = 0, False
         rest = b""
         while not is_over:
@@ -223,12 +235,12 @@ class Admin:
                 return
 
     def status(self) -> dict[str, Any]:
-        """The server, its sites, and every job that has not ended with what it waits for."""
+        """Return the server, its sites, and every job that has not ended, with what it is waiting for."""
         found: dict[str, Any] = self._ask("status")
         return found
 
     def members(self) -> list[dict[str, Any]]:
-        """Everybody who belongs to the project, was invited or removed."""
+        """Return all participants of the project, also the invited and the removed ones."""
         found: list[dict[str, Any]] = self._ask("members")
         return found
 
@@ -243,28 +255,27 @@ class Admin:
         days: int = 3,
         address: str = "",
     ) -> str:
-        """Return a token with which somebody can join, once.
+        """Return a token with which a site, a relay or an administrator can join the project once.
 
         Args:
-            name: what the site, the relay or the administrator is to be called. Who is called ``hospital.ward`` reaches
-                the server through the relay ``hospital``.
+            name: the name of the participant. A site named ``hospital.ward`` connects through the relay ``hospital``.
             kind: ``client`` for a site, ``relay``, ``admin``, or a kind that a package at the server adds.
-            role: what an administrator may do; see :mod:`flare_deploy.server.rights`.
-            org: the organization it belongs to.
-            studies: in which studies it takes part: names with commas between them, or ``*`` for all.
-            days: how long the token can be used.
-            address: of a relay, or another kind that forwards: where those below it reach it, as ``grpc://host:port``.
+            role: the role of an administrator; see :mod:`flare_deploy.server.rights`.
+            org: the participant's organization.
+            studies: the studies in which it takes part: comma-separated names, or ``*`` for all.
+            days: how long the token is valid.
+            address: the address at which sites reach a relay, or another kind that forwards, ``grpc://host:port``.
         """
         options = {"kind": kind, "role": role, "org": org, "studies": studies, "days": days, "address": address}
         token: str = self._ask("invite", name, options)
         return token
 
     def remove(self, name: str) -> None:
-        """Put a site or an administrator out, at once; the others are not touched."""
+        """Remove a site, a relay or an administrator from the project, at once; others are not affected."""
         self._ask("remove", name)
 
     def audit(self, count: int = 100) -> list[dict[str, Any]]:
-        """The last lines of the audit log: who did what, and whether it was allowed."""
+        """Return the last entries of the audit log: who requested what, and whether it was allowed."""
         found: list[dict[str, Any]] = self._ask("audit", count)
         return found
 
@@ -274,16 +285,18 @@ class Admin:
                 message = self._cell.request(self.kit.info.server, f"admin.{topic}", list(payload), timeout_s=timeout_s)
             return message.payload
         except RemoteError as error:
-            kind = ServerAwayError if error.kind in _AWAY else AdminError
+            kind = ServerAwayError if error.kind in _RETRYABLE else AdminError
             raise kind(str(error).removeprefix(f"{self.kit.info.server}: ")) from error
         except TransportError as error:
-            raise ServerAwayError(f"the server of the project {self.kit.info.project} is gone: {error}") from error
+            raise ServerAwayError(
+                f"the server of the project {self.kit.info.project} is unavailable: {error}"
+            ) from error
 
     def _ask_until(self, until: float | None, topic: str, *payload: Any) -> Any:
-        """Ask what the answer can take long to; while the server is away, wait for it.
+        """Make a request whose answer may take long; wait for a server that is unavailable.
 
         Raises:
-            TimeoutError: there is no answer at that time of the monotonic clock.
+            TimeoutError: there is no answer when the monotonic clock reads ``until``.
         """
 
         def ask() -> Any:
@@ -293,11 +306,11 @@ class Admin:
         return self._persistently(ask, until)
 
     def _persistently(self, ask: Callable[[], AnswerT], until: float | None = None) -> AnswerT:
-        """Ask, and while the server is away wait for it and ask again.
+        """Make a request, and again whenever the server was unavailable and is back.
 
         Raises:
-            AdminError: it does not come back in time, or not as the server of this project, or refuses.
-            TimeoutError: it is not back at ``until``.
+            AdminError: the server refuses, does not come back in time, or is another project's.
+            TimeoutError: the server is not back when the monotonic clock reads ``until``.
         """
         absence: _Absence | None = None
         while True:
@@ -310,70 +323,70 @@ class Admin:
                 self._await_server(cell, error, absence, until)
 
     def _await_server(self, lost: Cell, error: ServerAwayError, absence: _Absence, until: float | None) -> None:
-        """Wait until it makes sense to ask again: connect again if the connection was lost, or pause if it was not."""
+        """Wait until the request can be repeated: reconnect if the connection was lost, else back off."""
         if self.patience_s <= 0:
             raise error
         with attentive():
             if not self._reconnecting.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
-                raise TimeoutError(f"{error}, and not back in time")  # while another thread waits for the server
+                raise TimeoutError(f"{error}, and it was not back in time")  # another thread is reconnecting
             try:
                 self._reconnect(lost, error, absence, until)
             finally:
                 self._reconnecting.release()
 
     def _reconnect(self, lost: Cell, error: ServerAwayError, absence: _Absence, until: float | None) -> None:
-        if self._cell is not lost or self._is_closed.is_set():  # another thread has done it
+        if self._cell is not lost or self._is_closed.is_set():  # another thread has reconnected
             return self._check_not_closed(error)
-        if not absence.is_told:
-            absence.is_told = True
-            self.tell(f"{error}; waiting for it to come back, for at most {self.patience_s:g} s")
-        if isinstance(error.__cause__, RemoteError):  # it has answered that it cannot yet
-            return self._pause(absence, until)
+        if not absence.is_reported:
+            absence.is_reported = True
+            self.notify(f"{error}; waiting for it for up to {self.patience_s:g} s")
+        if isinstance(error.__cause__, RemoteError):  # it is connected, but cannot answer now
+            return self._back_off(absence, until)
         self._downloader.close()
         lost.close()
         self._cell = self._connect_again(absence, until)
         self._downloader = Downloader(self._cell)
-        self.tell(f"the server of the project {self.kit.info.project} is back")
+        self.notify(f"the server of the project {self.kit.info.project} is back")
 
     def _check_not_closed(self, error: AdminError) -> None:
         if self._is_closed.is_set():
             raise error
 
-    def _pause(self, absence: _Absence, until: float | None) -> None:
-        """Pause before the next attempt, ever longer.
+    def _back_off(self, absence: _Absence, until: float | None) -> None:
+        """Wait before the next attempt, twice as long each time.
 
         Raises:
-            AdminError: the server has been away for too long, or the connection was closed here.
-            TimeoutError: it is past ``until``.
+            AdminError: the server has been unavailable for ``patience_s``, or this connection was closed.
+            TimeoutError: the monotonic clock reads ``until``.
         """
         now, limit = time.monotonic(), absence.began + self.patience_s
         if until is not None and now >= until:
-            raise TimeoutError(f"{absence.error}, and not back in time")
+            raise TimeoutError(f"{absence.error}, and it was not back in time")
         if now >= limit:
             raise AdminError(
-                f"{absence.error}, and has not come back within {self.patience_s:g} s; its jobs go on when it is"
-                " started again, so ask once more then"
+                f"{absence.error}, and it was not back within {self.patience_s:g} s; its jobs continue when it is"
+                " restarted, so ask again then"
             )
-        if self._is_closed.wait(min(absence.pause_s, (limit if until is None else min(limit, until)) - now)):
+        if self._is_closed.wait(min(absence.backoff_s, (limit if until is None else min(limit, until)) - now)):
             raise absence.error
-        absence.pause_s = min(2 * absence.pause_s, LAST_PAUSE_S)
+        absence.backoff_s = min(2 * absence.backoff_s, MAX_BACKOFF_S)
 
     def _connect_again(self, absence: _Absence, until: float | None) -> Cell:
         while True:
-            self._pause(absence, until)
+            self._back_off(absence, until)
             try:
-                return _connected(self.kit, LAST_PAUSE_S)
+                return _connected(self.kit, MAX_BACKOFF_S)
             except AuthenticationError as error:
-                # A proxy before a server that is away cuts connections, too.
+                # A proxy cuts connections during the handshake, too, while the server behind it is down.
                 is_early = time.monotonic() < absence.began + HANDSHAKES_PART * self.patience_s
                 if not isinstance(error, HandshakeError) or not is_early:
-                    raise AdminError(f"{error}; the server does not answer {self.kit.info.name} any more") from error
+                    raise AdminError(f"{error}; the server no longer accepts {self.kit.info.name}") from error
             except TransportError as error:
                 logger.info("the server is not back yet reason=%s", error)
 
 
 def _connected(kit: Kit, timeout_s: float) -> Cell:
-    # Soon lost: those who wait are to know that the server is away, and connect again by themselves.
+    # A short grace time, so that a lost server is reported soon; requests that wait for it reconnect by themselves.
     cell = Cell(f"{kit.info.name}.{secrets.token_hex(4)}", reconnect_grace_s=LINK_GRACE_S)
     try:
         cell.connect(
@@ -386,6 +399,6 @@ def _connected(kit: Kit, timeout_s: float) -> Cell:
 
 
 def _whole_lines(content: bytes, is_last: bool) -> tuple[str, bytes]:
-    """Split off what does not end with a line, as a character could be cut through there."""
+    """Split off an incomplete last line, in which a character may be incomplete, too."""
     end = len(content) if is_last else content.rfind(b"\n") + 1
     return content[:end].decode("utf-8", "replace"), content[end:]

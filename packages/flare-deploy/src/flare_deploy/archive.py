@@ -1,4 +1,4 @@
-"""Archives of job folders: the same for the same files, and unpacked into their folder or not at all."""
+"""Archives of job folders: equal files give equal archives, and nothing is unpacked outside the target folder."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ LARGE_BYTES = 1 << 20
 MAX_FILES = 100_000
 MAX_UNPACKED_BYTES = MAX_ARCHIVE_BYTES = 1 << 34
 MAX_META_BYTES = 1 << 20
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others cannot be unpacked in pieces of bounded size
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others cannot be unpacked with bounded memory
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError)
 
 
 def sha256_of(path: Path) -> str:
-    """The digest of a file's content."""
+    """Return the digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def pack_folder(folder: Path, archive: Path) -> Path:
-    """Pack a folder; the same files give the same bytes.
+    """Pack a folder; equal files give equal bytes.
 
     Raises:
-        JobError: a file is a link that leads out of the folder, to what nobody has meant to send.
+        JobError: a file is a link that leads out of the folder, to what may be private.
     """
     return pack({path.relative_to(folder).as_posix(): path for path in files_below(folder)}, archive)
 
 
 def pack(files: Mapping[str, Path | bytes], archive: Path) -> Path:
-    """Pack files, given by their places in the archive; the same files give the same bytes.
+    """Pack files; equal files give equal bytes.
 
     Args:
-        files: by place, the path of a file or its content.
+        files: the path or the content of each file, by its name in the archive.
+        archive: the path to write.
     """
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as target:
         for place, file in files.items():
             entry = zipfile.ZipInfo(place, (1980, 1, 1, 0, 0, 0))
             size = len(file) if isinstance(file, bytes) else file.stat().st_size
-            if size < LARGE_BYTES:  # what is larger is data, which hardly gets smaller, and takes long
+            if size < LARGE_BYTES:  # larger files are data, which take long to compress and hardly shrink
                 entry.compress_type = zipfile.ZIP_DEFLATED
             with (
                 io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as source,
@@ -62,13 +63,13 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive into a folder, and nowhere else.
 
     Raises:
-        JobError: it is none, leads out of the folder, or is too large.
+        JobError: it cannot be read, has an entry that leads out of the folder, or is too large.
     """
     try:
         with zipfile.ZipFile(archive) as source:
             entries = source.infolist()
             if len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
-                raise JobError(f"{archive} holds more than {MAX_FILES} files or {MAX_UNPACKED_BYTES} bytes")
+                raise JobError(f"{archive} has more than {MAX_FILES} files or {MAX_UNPACKED_BYTES} bytes")
             for entry in entries:
                 _unpack_one(source, entry, folder)
     except _DAMAGE as error:
@@ -76,10 +77,10 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def read_entry(archive: Path, name: str) -> bytes:
-    """Return the content of one small file of an archive.
+    """Return the content of a small file in an archive.
 
     Raises:
-        JobError: the archive is none, has no such file, or the file is larger than a mebibyte.
+        JobError: the archive cannot be read or has no such file, or the file is larger than 1 MiB.
     """
     try:
         with zipfile.ZipFile(archive) as source:
@@ -89,16 +90,16 @@ def read_entry(archive: Path, name: str) -> bytes:
                 found = content.read(MAX_META_BYTES + 1)
     except (KeyError, *_DAMAGE) as error:
         raise JobError(
-            f"the archive is no job ({error}); submit a folder that 'recipe.export(...)' has written"
+            f"the archive is not a job ({error}); submit a folder that 'recipe.export(...)' has written"
         ) from error
     if len(found) > MAX_META_BYTES:
-        raise JobError(f"{name} of the archive has more than {MAX_META_BYTES} bytes; it must be small")
+        raise JobError(f"{name} of the archive has more than {MAX_META_BYTES} bytes, which is the limit")
     return found
 
 
 def _check_method(entry: zipfile.ZipInfo) -> None:
     if entry.compress_type not in _METHODS or entry.flag_bits & 1:
-        raise JobError(f"{entry.filename!r} of the archive is encrypted, or packed otherwise than with 'deflate'")
+        raise JobError(f"{entry.filename!r} of the archive is encrypted, or not compressed with 'deflate'")
 
 
 def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
@@ -112,7 +113,9 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -
         or is_link
         or ":" in entry.filename
     ):
-        raise JobError(f"the archive holds {entry.filename!r}, which leads out of the folder; nothing of it is used")
+        raise JobError(
+            f"the archive has the entry {entry.filename!r}, which leads out of the folder; the archive is not used"
+        )
     if entry.is_dir():
         return
     _check_method(entry)
@@ -123,5 +126,5 @@ def _unpack_one(source: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -
         while piece := content.read(min(1 << 20, left + 1)):
             left -= len(piece)
             if left < 0:
-                raise JobError(f"{entry.filename!r} of the archive is larger than it says; nothing of it is used")
+                raise JobError(f"{entry.filename!r} of the archive is larger than it declares; the archive is not used")
             file.write(piece)

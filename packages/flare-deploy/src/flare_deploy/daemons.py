@@ -1,8 +1,8 @@
 """Start and stop daemons: processes that run :mod:`flare_deploy.serve`.
 
-A daemon holds its kit's lock file as long as it lives, so no list of processes is needed to know if one runs. Its
-starter gives it a pipe, over which it says when it is ready, or why it cannot be; and may give it another one as a
-leash: the daemon ends when nobody holds the other end any more.
+A daemon holds its kit's lock file until it exits, so the file tells if one is running. It reports over a pipe from its
+starter when it is ready, or why it cannot start. An owned daemon has a second pipe and stops when the other end is
+closed, as it is when its owner dies.
 """
 
 from __future__ import annotations
@@ -23,36 +23,41 @@ from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 
 __all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "start_daemon", "stop_daemon"]
 
-READY_VARIABLE, LEASH_VARIABLE = "FLARE_DAEMON_READY_FD", "FLARE_DAEMON_LEASH_FD"
+READY_VARIABLE, OWNER_VARIABLE = "FLARE_DAEMON_READY_FD", "FLARE_DAEMON_OWNER_FD"
 STOP_S = 30.0
-TELL_S = 5.0  # how long a daemon may take to be ready before people are told what it waits for
+QUIET_S = 5.0  # before the reason is printed why a daemon is not ready yet
 WAITS = "waits "
 
 
 class DaemonError(FlareError):
-    """A server or a client could not be started; says what it said."""
+    """A daemon could not be started; carries its message."""
 
 
 class RunningDaemon:
-    """A daemon that was started from here."""
+    """A daemon that this process has started.
 
-    def __init__(self, process: subprocess.Popen[bytes], leash: int | None) -> None:
+    Args:
+        process: the daemon.
+        owner_pipe: the end of the pipe that an owned daemon watches.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], owner_pipe: int | None) -> None:
         self.process = process
-        self._leash = leash
-        self._is_asked = False
+        self._owner_pipe = owner_pipe
+        self._is_stopping = False
 
     def ask_to_stop(self) -> None:
-        """Have it end, without waiting for that."""
-        if self._is_asked:
+        """Ask the daemon to stop, and return at once."""
+        if self._is_stopping:
             return
-        self._is_asked = True
-        if self._leash is not None:
-            os.close(self._leash)
-            self._leash = None
+        self._is_stopping = True
+        if self._owner_pipe is not None:
+            os.close(self._owner_pipe)
+            self._owner_pipe = None
         self.process.terminate()
 
     def stop(self) -> None:
-        """End it; returns when it has ended."""
+        """Stop the daemon; return when it has ended."""
         self.ask_to_stop()
         try:
             self.process.wait(STOP_S)
@@ -62,26 +67,27 @@ class RunningDaemon:
 
 
 def start_daemon(
-    kind: str, folder: Path, *, leashed: bool = False, environment: Mapping[str, str] | None = None
+    kind: str, folder: Path, *, owned: bool = False, environment: Mapping[str, str] | None = None
 ) -> RunningDaemon:
     """Start a daemon in the background and wait until it is ready.
 
     Args:
         kind: ``server``, or one of :mod:`flare_deploy.participants`, such as ``client``.
         folder: its kit.
-        leashed: end it when this process ends, however that happens.
+        owned: stop it when this process ends, in whatever way.
+        environment: variables to set.
     Raises:
-        DaemonError: it ended before it was ready; carries its message.
+        DaemonError: it exited before it was ready; carries its message.
     """
     if not IS_UNIX:
         raise DaemonError(f"to start the {kind} of {folder} {NEEDS_UNIX}")
     ready, theirs = os.pipe()
-    leash_read, leash = os.pipe() if leashed else (None, None)
+    watched, owner_pipe = os.pipe() if owned else (None, None)
     variables = {**os.environ, **(environment or {}), READY_VARIABLE: str(theirs)}
     passed = [theirs]
-    if leash_read is not None:
-        variables[LEASH_VARIABLE] = str(leash_read)
-        passed.append(leash_read)
+    if watched is not None:
+        variables[OWNER_VARIABLE] = str(watched)
+        passed.append(watched)
     with (folder / "daemon.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "flare_deploy.serve", kind, str(folder)],
@@ -95,47 +101,47 @@ def start_daemon(
     for descriptor in passed:
         os.close(descriptor)
     with os.fdopen(ready, "rb") as pipe:
-        said = _await_ready(pipe, f"the {kind} of {folder}")
-    if said.startswith("ready"):
-        return RunningDaemon(process, leash)
+        report = _await_ready(pipe, f"the {kind} of {folder}")
+    if report.startswith("ready"):
+        return RunningDaemon(process, owner_pipe)
     code = process.wait()
-    if leash is not None:
-        os.close(leash)
-    problem = said.removeprefix("error").strip().replace("\\n", "\n")
-    raise DaemonError(problem or f"the {kind} of {folder} ended with exit code {code}; see {folder / 'daemon.log'}")
+    if owner_pipe is not None:
+        os.close(owner_pipe)
+    problem = report.removeprefix("error").strip().replace("\\n", "\n")
+    raise DaemonError(problem or f"the {kind} of {folder} exited with code {code}; see {folder / 'daemon.log'}")
 
 
-def _await_ready(pipe: IO[bytes], who: str) -> str:
-    """Read what a daemon says when it is ready, or cannot be; tell people why it is not, if that takes long."""
-    began, told = time.monotonic(), ""
-    while (said := pipe.readline().decode().strip()).startswith(WAITS):
-        if said != told and time.monotonic() > began + TELL_S:
-            told = said
-            print(f"{who} waits: {said.removeprefix(WAITS)}", file=sys.stderr, flush=True)
-    return said
+def _await_ready(pipe: IO[bytes], daemon: str) -> str:
+    """Return a daemon's report that it is ready or has failed; print what it is waiting for if that takes long."""
+    began, printed = time.monotonic(), ""
+    while (report := pipe.readline().decode().strip()).startswith(WAITS):
+        if report != printed and time.monotonic() > began + QUIET_S:
+            printed = report
+            print(f"{daemon} is waiting: {report.removeprefix(WAITS)}", file=sys.stderr, flush=True)
+    return report
 
 
 def lock_of(kind: str, folder: Path) -> Path:
-    """The lock file of a daemon."""
+    """Return the lock file of a daemon."""
     return folder / "state" / "lock" if kind == "server" else folder / "lock"
 
 
 def pid_of(kind: str, folder: Path) -> int | None:
-    """The process of a daemon that runs; None if it does not."""
+    """Return the process id of a running daemon; None if it is not running."""
     return holder_of(lock_of(kind, folder))
 
 
 def stop_daemon(kind: str, folder: Path) -> bool:
-    """End a daemon that anybody has started; false if none runs. Returns when it has ended."""
+    """Stop a daemon, whoever has started it, and wait for its end; return False if it was not running."""
     pid = pid_of(kind, folder)
     if pid is None:
         return False
-    end_process(pid)
+    _terminate(pid)
     return True
 
 
-def end_process(pid: int) -> None:
-    """Ask a process to end, and make it after a while; returns when it has ended, where the system can tell."""
+def _terminate(pid: int) -> None:
+    """Terminate a process, or kill it after a while; wait for its end where the system has ``pidfd_open``."""
     if not hasattr(os, "pidfd_open"):
         return os.kill(pid, signal.SIGTERM)
     try:
@@ -154,6 +160,6 @@ def end_process(pid: int) -> None:
 
 
 def environment_for(threads: int) -> dict[str, str]:
-    """Variables that keep the maths libraries of a daemon's jobs to so many threads."""
+    """Return variables that limit the threads of the math libraries in a daemon's jobs."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {name: os.environ.get(name, str(threads)) for name in names}

@@ -1,4 +1,4 @@
-"""Kinds of participants beside servers and administrators: how each is provisioned, and which daemon serves it.
+"""Kinds of participants other than servers and administrators: how each is provisioned, and its daemon.
 
 Packages add kinds in the entry-point group ``flare.participants``; flare-deploy adds ``client`` and ``relay``.
 """
@@ -19,16 +19,16 @@ GROUP = "flare.participants"
 
 
 class Daemon(Protocol):
-    """A process that serves with a kit; it holds the lock file ``<kit>/lock`` until :meth:`close`."""
+    """A process that runs with a kit; it holds the lock file ``<kit>/lock`` until :meth:`close`."""
 
     def run(self, connected: Callable[[], None], waiting: Callable[[str], Any]) -> None:
         """Connect to the server, and again whenever the connection is lost, until :meth:`stop` is called.
 
         Args:
-            connected: called each time there is a connection.
-            waiting: called with the reason each time that connecting fails.
+            connected: called whenever a connection is made.
+            waiting: called with the reason whenever an attempt fails.
         Raises:
-            FlareError: it cannot go on, for example as the server refuses it.
+            FlareError: it cannot continue, for example because the server refuses it.
         """
 
     def stop(self) -> None:
@@ -40,15 +40,15 @@ class Daemon(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParticipantKind:
-    """A kind of participant, as the server, provisioning and ``flare`` see it.
+    """A kind of participant, for the server, for provisioning and for the command ``flare``.
 
     Attributes:
-        daemon: makes the daemon from the folder of a kit of this kind; imports what it needs when it is called, as the
-            server loads the kind, too.
+        daemon: makes the daemon from the folder of a kit of this kind; imports the daemon's module when it is called,
+            since the server loads the kind, too.
         kit_folder: the folder of a provisioned project that holds the kits of this kind.
         takes_jobs: the scheduler may choose it for jobs; it answers the server's messages as a client does.
         forwards: it has an address of its own, at which participants whose names are below its own reach the server;
-            it handles the message ``relay.cut``. Nobody's name can be below that of other kinds.
+            it handles the message ``relay.cut``. No participant may have a name below that of another kind.
     """
 
     daemon: Callable[[Path], Daemon]
@@ -73,10 +73,10 @@ def participant_kind(name: str) -> ParticipantKind:
 
 
 def takes_jobs(kind: str) -> bool:
-    """Return whether participants of a kind, or with a role, can be chosen for jobs."""
+    """Return True if the scheduler may choose participants of a kind for jobs."""
     return kind in names(GROUP) and participant_kind(kind).takes_jobs
 
 
 def forwards(kind: str) -> bool:
-    """Return whether others can be below participants of a kind, or with a role."""
+    """Return True if other participants may connect through those of a kind."""
     return kind in names(GROUP) and participant_kind(kind).forwards

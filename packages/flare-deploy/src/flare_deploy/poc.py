@@ -1,4 +1,4 @@
-"""PocEnv: a whole federation on this machine, with the processes, kits and encryption of a real one."""
+"""PocEnv: run a job in a federation on this machine, with the processes, kits and encryption of a real one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOST = "127.0.0.1"
 
 
 def default_poc() -> Path:
-    """Where ``flare poc start`` keeps its federation: ``$FLARE_POC_WORKSPACE``, else the user's cache."""
+    """Return the folder of ``flare poc start``: ``$FLARE_POC_WORKSPACE``, else one in the user's cache."""
     chosen = os.environ.get(POC_VARIABLE)
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -41,10 +41,13 @@ def default_poc() -> Path:
 
 
 class Poc:
-    """A federation's folder on this machine, and its processes.
+    """A federation on this machine: its folder and its processes.
 
     <folder>/project/       the project, with the kits of the server and the administrator
     <folder>/sites/<name>/  the kits of the sites
+
+    Args:
+        folder: need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,15 +62,15 @@ class Poc:
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The sites' names."""
+        """The names of the sites."""
         folder = self.folder / "sites"
         return natural_order(path.name for path in folder.iterdir()) if folder.is_dir() else ()
 
     def prepare(self, sites: Sequence[str], *, port: int = 0) -> None:
-        """Make the project and everybody's kits.
+        """Make the project and all kits.
 
         Raises:
-            KitError: the folder holds a project already.
+            KitError: the folder has a project already.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         address = f"grpc://{HOST}:{port or _free_port()}"
@@ -75,28 +78,28 @@ class Poc:
         settings = self.project_folder / "server" / "local" / "server.json"
         settings.write_text(f'{{"listen": "{address}"}}\n')
         kits: list[Kit] = [project.make_kit(self.folder / "sites" / name, name, "client") for name in sites]
-        project.know([participant_of(kit) for kit in kits])
+        project.register([participant_of(kit) for kit in kits])
 
-    def start(self, *, leashed: bool, gpus: Sequence[str] = ()) -> None:
-        """Start the server, then the sites; all or none.
+    def start(self, *, owned: bool, gpus: Sequence[str] = ()) -> None:
+        """Start the server, then the sites.
 
         Args:
-            leashed: end them with this process.
-            gpus: values of ``CUDA_VISIBLE_DEVICES``, which the sites take in turn.
+            owned: stop them when this process ends.
+            gpus: values of ``CUDA_VISIBLE_DEVICES``, assigned to the sites in turn.
         Raises:
-            DaemonError: one cannot be started; the others are stopped.
+            DaemonError: a daemon cannot be started; the others are stopped again.
         """
-        environment = environment_for(1)  # the sites share the machine's cores among themselves
+        environment = environment_for(1)  # the sites share the cores of this machine
         try:
             with waiting("Starting the server"):
                 self._daemons.append(
-                    start_daemon("server", self.project_folder / "server", leashed=leashed, environment=environment)
+                    start_daemon("server", self.project_folder / "server", owned=owned, environment=environment)
                 )
 
             def start_site(name: str) -> RunningDaemon:
-                cards = {VARIABLE: gpus[self.sites.index(name) % len(gpus)]} if gpus else {}
+                visible = {VARIABLE: gpus[self.sites.index(name) % len(gpus)]} if gpus else {}
                 folder = self.folder / "sites" / name
-                return start_daemon("client", folder, leashed=leashed, environment={**environment, **cards})
+                return start_daemon("client", folder, owned=owned, environment={**environment, **visible})
 
             with waiting("Starting the clients"), ThreadPoolExecutor(8) as pool:
                 for daemon in pool.map(start_site, self.sites):
@@ -106,7 +109,7 @@ class Poc:
             raise
 
     def stop(self) -> None:
-        """End all processes, whoever has started them; returns when they are gone."""
+        """Stop all processes, whoever has started them; return when they have ended."""
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda name: stop_daemon("client", self.folder / "sites" / name), self.sites))
         stop_daemon("server", self.project_folder / "server")
@@ -115,28 +118,29 @@ class Poc:
         self._daemons = []
 
     def status(self) -> dict[str, int | None]:
-        """The process of each, by name; None for one that does not run."""
+        """Return the process id of the server and each site, or None for one that is not running."""
         found = {name: pid_of("client", self.folder / "sites" / name) for name in self.sites}
         return {"server": pid_of("server", self.project_folder / "server"), **found}
 
 
 class PocEnv:
-    """Runs each job in a federation of processes on this machine.
+    """A federation of processes on this machine, as an environment for recipes.
 
-    One that ``flare poc start`` keeps is used, if it has just these sites; else one is started for each job and stopped
-    when its result is fetched, or this process ends.
+    The federation of ``flare poc start`` is used if it is running and has exactly these sites. Otherwise one is started
+    for each job, and stopped when the job's result is fetched or this process ends.
 
     Args:
-        num_clients: how many sites, named ``site-1``, ``site-2``, …
-        clients: or their names.
-        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn.
-        workspace_root: where run folders are put; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
+        num_clients: the number of sites, which are named ``site-1``, ``site-2``, …
+        clients: the names of the sites, instead of ``num_clients``.
+        gpu_config: groups of GPUs, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn.
+        workspace_root: the folder for run folders; ``$FLARE_WORKSPACE`` by default, else ``flare-runs`` in the working
+            folder.
 
     Raises:
-        RecipeError: neither or contradictory numbers and names of sites, a bad name, or a GPU that is not there.
+        RecipeError: names and number of sites contradict each other, a name is invalid, or a GPU does not exist.
     """
 
-    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error names no argument that may be meant
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # so that an error suggests the argument meant
         check_named(cls.__name__, list(inspect.signature(cls.__init__).parameters)[1:], arguments, named)
         return super().__new__(cls)
 
@@ -154,7 +158,7 @@ class PocEnv:
         self.workspace_root = workspace_root
 
     def deploy(self, job: Job) -> ServerRun:
-        """Start the federation, and submit ``job``.
+        """Start the federation and submit ``job``.
 
         Raises:
             RecipeError: the job does not fit this environment.
@@ -169,7 +173,7 @@ class PocEnv:
         unfetched: list[str] = []
         clean_up = weakref.finalize(poc, _remove, poc.folder, poc._daemons, unfetched)
         poc.prepare(self.clients)
-        poc.start(leashed=True, gpus=self.gpu_groups)
+        poc.start(owned=True, gpus=self.gpu_groups)
         try:
             run = ProdEnv(poc.admin, workspace_root=self.workspace_root).deploy(job)
         except BaseException:
@@ -187,10 +191,10 @@ class PocEnv:
 
 def _remove(folder: Path, daemons: list[RunningDaemon], unfetched: Sequence[str]) -> None:
     for job in unfetched:
-        text = f"warning: the job {job} is ended, as nobody has waited for its result; call run.get_result()"
+        text = f"warning: the job {job} is stopped, since its result was not fetched; call run.get_result()"
         print(text, file=sys.stderr)
     sites = daemons[1:]
-    for site in sites:  # together, without threads: none can be started when the interpreter ends, which this may be
+    for site in sites:  # all before the first wait; threads cannot be started while the interpreter exits
         site.ask_to_stop()
     for daemon in [*sites, *daemons[:1]]:
         daemon.stop()

@@ -1,4 +1,4 @@
-"""ProdEnv: run a job at real sites, through a server that an administrator may submit to."""
+"""ProdEnv: run a job at the sites of a project, through its server."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from flare_runtime.terminal import one_line
 __all__ = ["ProdEnv"]
 
 KIT_VARIABLE = "FLARE_KIT"
-MOST_NAMED = 12  # files; of the others, it is said how many there are
+MAX_NAMED = 12  # files; the others are counted
 
 
 class ProdEnv:
-    """The federation of a project.
+    """The sites of a project, as an environment for recipes.
 
     Args:
-        startup_kit_location: an administrator's kit; ``$FLARE_KIT`` if left out.
-        study: who takes part in it runs the job.
-        priority: jobs with a higher one start first.
+        startup_kit_location: an administrator's kit; ``$FLARE_KIT`` by default.
+        study: the study whose sites run the job.
+        priority: jobs with a higher priority start first.
         login_timeout: seconds to wait for the server to answer.
-        workspace_root: where run folders are put; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
+        workspace_root: the folder for run folders; ``$FLARE_WORKSPACE`` by default, else ``flare-runs`` in the working
+            folder.
 
     Raises:
-        RecipeError: no kit was given.
-        KitError: it cannot be used; says why.
+        RecipeError: no kit is given.
+        KitError: the kit cannot be used; says why.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ProdEnv:
     ) -> None:
         location = startup_kit_location or os.environ.get(KIT_VARIABLE)
         if not location:
-            raise RecipeError(f"give startup_kit_location, an administrator's kit, or set {KIT_VARIABLE}")
+            raise RecipeError(f"give startup_kit_location, the folder of an administrator's kit, or set {KIT_VARIABLE}")
         self.kit = Kit.load(location, kind="admin")
         self.study = study
         self.priority = priority
@@ -56,7 +57,7 @@ class ProdEnv:
         self.workspace_root = None if workspace_root is None else Path(workspace_root).expanduser().absolute()
 
     def deploy(self, job: Job) -> ServerRun:
-        """Submit ``job``, and say on the standard error stream which files leave this machine with it.
+        """Submit ``job``; print to standard error which files leave this machine with it.
 
         Raises:
             AdminError: the server cannot be reached, or refuses the job.
@@ -64,7 +65,7 @@ class ProdEnv:
         with importable(job.code):
             persistor = persistor_of(job)
         admin = Admin.connect(self.kit, timeout_s=self.login_timeout)
-        print(files_shown(job), file=sys.stderr)
+        print(files_text(job), file=sys.stderr)
         try:
             submitted = admin.submit(job, study=self.study, priority=self.priority)
         except BaseException:
@@ -73,16 +74,16 @@ class ProdEnv:
         return ServerRun(admin, submitted, self.workspace_root or default_workspace(), persistor)
 
 
-def files_shown(job: Job) -> str:
-    """Say in one line which files leave this machine with a job, the largest first."""
+def files_text(job: Job) -> str:
+    """Return one line about the files that leave this machine with a job, the largest first."""
     codes = {"": job.code, **{f"{site}/": app.code for site, app in job.sites.items() if app.code is not None}}
     sizes = {
-        f"{whose}{place}": code.locate(str(place)).stat().st_size
-        for whose, code in codes.items()
+        f"{prefix}{place}": code.locate(str(place)).stat().st_size
+        for prefix, code in codes.items()
         for place in (*code.files, *code.extra)
     }
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
-    shown = ", ".join(f"{one_line(name)} ({size_text(sizes[name])})" for name in names[:MOST_NAMED])
-    rest = f" and {len(names) - MOST_NAMED} smaller ones" if len(names) > MOST_NAMED else ""
+    shown = ", ".join(f"{one_line(name)} ({size_text(sizes[name])})" for name in names[:MAX_NAMED])
+    rest = f" and {len(names) - MAX_NAMED} smaller ones" if len(names) > MAX_NAMED else ""
     total = f"{count(len(names), 'file')}, {size_text(sum(sizes.values()))}"
     return f"sending {total}, to the server and the sites: {shown}{rest}"

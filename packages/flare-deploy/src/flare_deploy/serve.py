@@ -1,8 +1,8 @@
-"""Serve with a kit until told to stop: ``python -m flare_deploy.serve <kind> <kit>``.
+"""Run a daemon with a kit until it is told to stop: ``python -m flare_deploy.serve <kind> <kit>``.
 
 The kind is ``server``, or one of :mod:`flare_deploy.participants`, such as ``client`` or ``relay``.
 
-:mod:`flare_deploy.daemons` starts this in the background, and says what the two pipes are for.
+:mod:`flare_deploy.daemons` starts this in the background, and describes the two pipes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flare_core import FlareError
-from flare_deploy.daemons import LEASH_VARIABLE, READY_VARIABLE, WAITS, DaemonError
+from flare_deploy.daemons import OWNER_VARIABLE, READY_VARIABLE, WAITS, DaemonError
 from flare_deploy.participants import participant_kind
 from flare_deploy.provision.kit import Kit
 from flare_runtime.logs import log_to
@@ -28,62 +28,65 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str]) -> int:
-    """Serve; the exit code is 1 if that failed."""
+    """Run the daemon; return the exit code, which is 1 if it fails."""
     kind, folder = arguments
     try:
         serve(kind, Path(folder))
     except FlareError as error:
         print(f"error: {error}", file=sys.stderr)
-        _say(f"error {error}")
+        _report(f"error {error}")
         return 1
     except Exception as error:
-        _say(f"error {type(error).__name__}: {error}")
+        _report(f"error {type(error).__name__}: {error}")
         raise
     return 0
 
 
 def serve(kind: str, folder: Path) -> None:
-    """Be a daemon until told to stop.
+    """Run a daemon in this process until it is told to stop.
 
+    Args:
+        kind: ``server``, ``client`` or ``relay``.
+        folder: its kit.
     Raises:
-        FlareError: it cannot be, or not any more; says why.
+        FlareError: it cannot start, or the server refuses it later; says why.
     """
     if not IS_UNIX:
         raise DaemonError(f"to run a {kind} {NEEDS_UNIX}")
-    stop = _Stop()
+    stop = _StopRequest()
     stop.set_by(signal.SIGTERM, signal.SIGINT)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it ignored
-        stop.set_by(signal.SIGHUP)  # its terminal was closed
-    _watch_leash(stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup sets
+        stop.set_by(signal.SIGHUP)  # the terminal was closed
+    _watch_owner(stop)
     with log_to(folder / "log.txt", "INFO"):
         kit = Kit.load(folder, kind=kind)
         if kit.warning is not None:
             logger.warning("%s", kit.warning)
         if kind == "server":
-            _serve_server(folder, stop)
+            _run_server(folder, stop)
         else:
-            _serve_below(kit, stop)
+            _run_connected(kit, stop)
 
 
-def _serve_server(folder: Path, stop: _Stop) -> None:
-    from flare_deploy.server.daemon import ServerDaemon  # not above: only the server needs the database
+def _run_server(folder: Path, stop: _StopRequest) -> None:
+    from flare_deploy.server.daemon import ServerDaemon  # not at the top: only the server needs the database
 
     daemon = ServerDaemon(folder)
     try:
-        _say(f"ready {daemon.listen()}")
+        _report(f"ready {daemon.listen()}")
         stop.wait()
     finally:
         daemon.close()
 
 
-def _serve_below(kit: Kit, stop: _Stop) -> None:
-    """Serve as a participant that connects to the server."""
+def _run_connected(kit: Kit, stop: _StopRequest) -> None:
+    """Run a participant that connects to the server, such as a client or a relay."""
     daemon = participant_kind(kit.info.kind).daemon(kit.folder)
     problem: list[BaseException] = []
 
     def run() -> None:
         try:
-            daemon.run(lambda: _say(f"ready {kit.info.address}"), _say_waiting)
+            daemon.run(lambda: _report(f"ready {kit.info.address}"), _report_waiting)
         except BaseException as error:
             problem.append(error)
         stop.set()
@@ -100,11 +103,11 @@ def _serve_below(kit: Kit, stop: _Stop) -> None:
         raise problem[0]
 
 
-class _Stop:
-    """Asked for by any thread or signal, waited for by one.
+class _StopRequest:
+    """A request to stop, made by any thread or signal, for which one thread waits.
 
-    The system may give a signal to any thread. Python runs the handler on the main thread, but does not wake it for
-    that; so signals write into the pipe themselves.
+    The system may deliver a signal to any thread. Python runs its handler on the main thread, but does not wake that
+    thread. So the wakeup descriptor is a pipe from which the waiting thread reads.
     """
 
     def __init__(self) -> None:
@@ -112,7 +115,7 @@ class _Stop:
         os.set_blocking(self._write, False)
 
     def set_by(self, *signals: signal.Signals) -> None:
-        """Have signals ask for it; called by the main thread."""
+        """Let signals make the request; call this on the main thread."""
         signal.set_wakeup_fd(self._write)
         for number in signals:
             signal.signal(number, lambda *_: None)
@@ -124,33 +127,33 @@ class _Stop:
         os.read(self._read, 1)
 
 
-def _watch_leash(stop: _Stop) -> None:
-    leash = os.environ.pop(LEASH_VARIABLE, None)
-    if leash is None:
+def _watch_owner(stop: _StopRequest) -> None:
+    pipe = os.environ.pop(OWNER_VARIABLE, None)
+    if pipe is None:
         return
 
     def watch() -> None:
-        os.read(int(leash), 1)  # nothing is ever written: it returns at the end
+        os.read(int(pipe), 1)  # nothing is written, so it returns when the owner's end is closed
         stop.set()
 
-    threading.Thread(target=watch, name="flare-leash", daemon=True).start()
+    threading.Thread(target=watch, name="flare-owner", daemon=True).start()
 
 
-def _say(text: str) -> None:
-    """Tell who has started this, once."""
+def _report(text: str) -> None:
+    """Tell the starter, once, that the daemon is ready or has failed."""
     descriptor = os.environ.pop(READY_VARIABLE, None)
     if descriptor is not None:
-        with suppress(BrokenPipeError), os.fdopen(int(descriptor), "wb") as pipe:  # who has started it may be gone
+        with suppress(BrokenPipeError), os.fdopen(int(descriptor), "wb") as pipe:  # the starter may be gone
             pipe.write(text.replace("\n", "\\n").encode() + b"\n")
 
 
-def _say_waiting(text: str) -> None:
-    """Tell who has started this that it is not ready yet, and why."""
+def _report_waiting(text: str) -> None:
+    """Tell the starter why the daemon is not ready yet."""
     descriptor = os.environ.get(READY_VARIABLE)
     if descriptor is not None:
         try:
             os.write(int(descriptor), f"{WAITS}{' '.join(text.split())}\n".encode())
-        except BrokenPipeError:  # nobody waits any more
+        except BrokenPipeError:  # the starter is gone
             os.close(int(os.environ.pop(READY_VARIABLE)))
 
 

@@ -1,4 +1,4 @@
-"""ServerRun: a run on a server, as its submitter sees it."""
+"""ServerRun: the run of a submitted job, as seen by its submitter."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["ServerRun"]
 
 
 class ServerRun:
-    """A job that was submitted.
+    """The run of a job at a server.
 
     Args:
-        admin: the connection it was submitted over; closed when the result is there.
-        job: as the server has it.
-        workspace: where the run's folder is put.
-        persistor: the job's, which turns arrays into those of the recipe's framework.
+        admin: the connection over which the job was submitted; closed when the result was downloaded.
+        job: the job, as the server describes it.
+        workspace: the folder in which the run's folder is created.
+        persistor: the job's; converts arrays to those of the recipe's framework.
     """
 
     def __init__(self, admin: Admin, job: dict[str, Any], workspace: Path, persistor: Persistor | None) -> None:
@@ -42,19 +42,19 @@ class ServerRun:
         self._results: RunResults | None = None
         self._follower: _Follower | None = None
         self._lock = threading.Lock()
-        admin.tell = self._note
+        admin.notify = self._note
 
     def _note(self, text: str) -> None:
-        """Show people what is waited for."""
+        """Print a message about the wait, without disturbing the display."""
         if self._follower is not None:
             self._follower.note(text)
         else:
             sys.stdout.write(f"{text}\n")
 
     def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
-        """Call back when nothing more is wanted of the server; until then, hold ``owner``."""
+        """Call ``callback`` when the server is no longer needed, and keep a reference to ``owner`` until then."""
         self._done, self._owner = callback, owner
-        self._admin.patience_s = 0.0  # nobody else would start that server again
+        self._admin.patience_s = 0.0  # that server belongs to this process, so it would not be restarted
 
     def __repr__(self) -> str:
         name = f"{self._job['name']}/{self.get_job_id()}"
@@ -63,40 +63,40 @@ class ServerRun:
         return f"<ServerRun {name}: {self._job['state']} when last asked>"
 
     def get_job_id(self) -> str:
-        """The id under which the server knows the run."""
+        """Return the id of the job at the server."""
         id_: str = self._job["id"]
         return id_
 
     def get_status(self) -> RunStatus:
-        """Where the run stands now."""
+        """Return the current state of the run."""
         if not RunStatus(self._job["state"]).has_ended:
             self._job = self._admin.job(self.get_job_id())
         return RunStatus(self._job["state"])
 
     def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
-        """Wait for the end, showing how it goes, and return the run's folder, which is fetched then.
+        """Wait for the end of the run while showing its progress; download its folder and return the path.
 
         Raises:
-            JobFailed: the run failed; the message carries the site's traceback.
-            JobAborted: it was stopped.
-            TimeoutError: it goes on after ``timeout`` seconds.
+            JobFailed: the run has failed; the message carries the site's traceback.
+            JobAborted: it was aborted.
+            TimeoutError: it has not ended after ``timeout`` seconds.
         """
         return self._ended(timeout).path(raise_on_failure=raise_on_failure)
 
     def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
         """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint, in the framework's form.
 
-        The global model of a run that did not finish is that of the last round that it completed; it is returned only
-        with ``raise_on_failure=False``.
+        A run that did not finish has the global model of its last completed round, which is returned only with
+        ``raise_on_failure=False``.
 
         Raises:
-            JobFailed, JobAborted: the run did not finish; the message says which round its model is of.
+            JobFailed, JobAborted: the run did not finish; the message names the round of its model.
             FlareError: there is no such checkpoint; says why.
         """
         return self._ended().load_model(name, raise_on_failure=raise_on_failure)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Wait for the end, then return every number of the run."""
+        """Wait for the end, then return all metrics of the run."""
         return self._ended().metrics()
 
     def summary(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class ServerRun:
         return self._ended().summary()
 
     def abort(self) -> None:
-        """Stop the run; does nothing once it has ended."""
+        """Abort the run; do nothing if it has ended."""
         if not self.get_status().has_ended:
             self._admin.abort(self.get_job_id())
 
@@ -112,20 +112,20 @@ class ServerRun:
         with self._lock:
             if self._results is None:
                 try:
-                    if self._follower is None:  # it goes on to show the run when this wait has ended before the run has
+                    if self._follower is None:  # kept after a timeout, so that it shows the run to its end
                         self._follower = _Follower(self._admin, self._job)
                     self._job = self._admin.wait(self.get_job_id(), timeout)
                 except KeyboardInterrupt:
-                    (self._follower.note if self._follower is not None else print)(self._what_goes_on())
+                    (self._follower.note if self._follower is not None else print)(self._interrupted_text())
                     raise
                 self._results = self._fetch(self._follower)
             return self._results
 
-    def _what_goes_on(self) -> str:
+    def _interrupted_text(self) -> str:
         id_ = self.get_job_id()
-        if self._owner is not None:  # a server of this process, which ends with it
+        if self._owner is not None:  # the server ends with this process
             return f"the wait for the job {id_} was interrupted"
-        return f"the job {id_} goes on: 'flare job wait {id_}' waits for it, 'flare job abort {id_}' stops it"
+        return f"the job {id_} continues: 'flare job wait {id_}' waits for it, 'flare job abort {id_}' aborts it"
 
     def _fetch(self, follower: _Follower) -> RunResults:
         follower.finish()
@@ -146,7 +146,7 @@ class ServerRun:
 
 
 class _Follower:
-    """Shows a run while it goes on, on a thread of its own."""
+    """A thread that shows the progress of a run."""
 
     def __init__(self, admin: Admin, job: dict[str, Any]) -> None:
         self._admin = admin
@@ -160,20 +160,20 @@ class _Follower:
         self._thread.start()
 
     def finish(self) -> None:
-        """Show what is left of a run that has ended; returns when that is done."""
+        """Show the rest of a run that has ended, and return when that is done."""
         self._thread.join()
         if self._display is not None:
             self._display.close()
 
     def note(self, text: str) -> None:
-        """Show text that is no event."""
+        """Show a message that is not an event."""
         if self._display is not None:
             self._display.note(text)
         else:
             sys.stdout.write(f"{text}\n")
 
     def curve(self, key: str | None) -> list[tuple[int, float]]:
-        """A metric by round."""
+        """Return the values of a metric, with their rounds."""
         return [(each.round, each.metrics[key]) for each in self._rounds if key in each.metrics]
 
     def _follow(self) -> None:
@@ -182,7 +182,7 @@ class _Follower:
             for job in self._admin.changes(self._job["id"]):
                 if job["state"] == RunStatus.WAITING.value and job["reason"] != shown:
                     shown = job["reason"]
-                    self.note(f"{job['name']} waits: {shown}")
+                    self.note(f"{job['name']} is waiting: {shown}")
                 if job["state"] not in (RunStatus.SUBMITTED.value, RunStatus.WAITING.value):
                     break
             rest = ""
@@ -191,7 +191,7 @@ class _Follower:
                 for line in lines:
                     self._events.emit(read_event(line))
         except (AdminError, ValueError) as error:
-            self.note(f"the run cannot be shown any more ({error}); it goes on")
+            self.note(f"the progress of the run can no longer be shown ({error}); the run continues")
 
     def _run_started(self, event: RunStarted) -> None:
         if self._display is None:

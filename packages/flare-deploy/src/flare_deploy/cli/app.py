@@ -1,8 +1,8 @@
-"""The commands together, and how errors become messages and exit codes.
+"""The commands of ``flare``, and the conversion of errors to messages and exit codes.
 
-Commands import what is slow to load when they run, so that ``--help`` and completion are quick. Installed packages add
-commands in the entry-point group ``flare.commands``; a package is imported when its command runs, and until then its
-summary stands for the command's help.
+Commands import slow modules when they run, so that ``--help`` and completion are fast. Installed packages add commands
+in the entry-point group ``flare.commands``. Such a package is imported when its command runs; until then, the package's
+summary is shown as the command's help.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 well, 1 failed, 2 wrong command line, 3 job failed, 4 job aborted, 130 interrupted.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong command line, 3 job failed, 4 job aborted, 130 interrupted.",
 )
 federation.add_to(app)
 running.add_to(app)
@@ -104,13 +104,13 @@ def run() -> int:
 
 
 def _wrong_command_line(error: Any) -> int:
-    """Show an error of the command line's library, which newer versions of typer bring themselves."""
+    """Show an error of click, which newer versions of typer contain a copy of."""
     error.show()
     return int(error.exit_code)
 
 
 def _code_of(error: Exception) -> int | None:
-    """The exit code for an error that is told by its message alone; None for one that nobody has foreseen."""
+    """Return the exit code for an error whose message is enough; None for one that needs a traceback."""
     from flare_core.errors import FlareError, JobAborted, JobFailed
 
     if isinstance(error, JobFailed):

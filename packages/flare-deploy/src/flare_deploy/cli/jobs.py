@@ -1,4 +1,4 @@
-"""``flare job``: submit jobs, watch them, and fetch what they left."""
+"""``flare job``: submit jobs, follow them and download their runs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from flare_runtime.terminal import printable
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Submit jobs, watch them, and fetch what they left.", no_args_is_help=True)
+app = typer.Typer(help="Submit jobs, follow them and download their runs.", no_args_is_help=True)
 
-JobArgument = Annotated[str, typer.Argument(help="The job's id, as 'flare job list' shows it.")]
+JobArgument = Annotated[str, typer.Argument(help="The job's id, from 'flare job list'.")]
 
 
 @app.command()
 def submit(
-    folder: Annotated[Path, typer.Argument(help="A job's folder, as 'recipe.export(...)' writes it.")],
-    study: Annotated[str, typer.Option(help="The study whose sites run it.")] = "default",
-    priority: Annotated[int, typer.Option(help="Jobs with a higher one start first.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="The folder of a job that 'recipe.export(...)' has written.")],
+    study: Annotated[str, typer.Option(help="The study whose sites run the job.")] = "default",
+    priority: Annotated[int, typer.Option(help="Jobs with a higher priority start first.")] = 0,
     kit: KitOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
@@ -34,7 +34,7 @@ def submit(
 
 @app.command("list")
 def list_jobs(
-    study: Annotated[str | None, typer.Option(help="Of one study only.", show_default=False)] = None,
+    study: Annotated[str | None, typer.Option(help="Only jobs of this study.", show_default=False)] = None,
     kit: KitOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
@@ -59,7 +59,7 @@ def list_jobs(
 
 @app.command("show")
 def show_job(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) -> None:
-    """Show one job, and what it waits for if it runs."""
+    """Show a job, and what it is waiting for while it is running."""
     with connect(kit) as connection:
         found = connection.job(job)
     show(form, found, _job_text(found))
@@ -67,11 +67,11 @@ def show_job(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TE
 
 @app.command()
 def wait(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) -> None:
-    """Wait until a job has ended; the exit code says how."""
+    """Wait until a job has ended; the exit code tells how."""
     with connect(kit) as connection:
         for found in connection.changes(job):
             if found["state"] in ("submitted", "waiting") and found["reason"]:
-                typer.echo(printable(f"{job} waits: {found['reason']}"), err=True)
+                typer.echo(printable(f"{job} is waiting: {found['reason']}"), err=True)
     show(form, found, _job_text(found))
     from flare_core.errors import JobAborted, JobFailed
 
@@ -85,7 +85,7 @@ def wait(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) 
 def logs(
     job: JobArgument,
     site: Annotated[str | None, typer.Option(help="A site's log instead of the server's.", show_default=False)] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job has ended.")] = False,
     kit: KitOption = None,
 ) -> None:
     """Print a job's log."""
@@ -96,7 +96,7 @@ def logs(
 
 @app.command()
 def abort(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) -> None:
-    """End a job that waits or runs."""
+    """Abort a waiting or running job."""
     with connect(kit) as connection:
         connection.abort(job)
         found = connection.wait(job)
@@ -105,7 +105,7 @@ def abort(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT)
 
 @app.command()
 def delete(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) -> None:
-    """Remove a job that has ended, and its results at the server."""
+    """Delete a job that has ended, with its results at the server."""
     with connect(kit) as connection:
         connection.delete(job)
     show(form, {"deleted": job}, f"{job} deleted")
@@ -113,7 +113,7 @@ def delete(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT
 
 @app.command()
 def clone(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT) -> None:
-    """Submit the same job once more and print the new id."""
+    """Submit the same job again and print the new id."""
     with connect(kit) as connection:
         found = connection.clone(job)
     show(form, found, found["id"])
@@ -123,12 +123,12 @@ def clone(job: JobArgument, kit: KitOption = None, form: FormOption = Form.TEXT)
 def download(
     job: JobArgument,
     to: Annotated[
-        Path | None, typer.Option("--to", "-o", help="The folder; ./<job> if left out.", show_default=False)
+        Path | None, typer.Option("--to", "-o", help="The folder to create; ./<job> by default.", show_default=False)
     ] = None,
     kit: KitOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
-    """Fetch the folder of a run that has ended."""
+    """Download the folder of a run that has ended."""
     with connect(kit) as connection:
         folder = connection.download(job, (to or Path(job)).absolute())
     show(form, {"job": job, "folder": str(folder)}, str(folder))
@@ -147,10 +147,10 @@ def _job_text(job: dict[str, Any]) -> str:
         ("ended", moment(job["ended"])),
         ("attempts", job["attempts"] if job["attempts"] > 1 else ""),
         ("round", "" if progress.get("round") is None else f"{progress['round']} of {progress['rounds']}"),
-        ("waits for", progress.get("waiting_for", "")),
-        ("absent", "; ".join(f"{site}: {why}" for site, why in progress.get("absent", {}).items())),
+        ("waiting for", progress.get("waiting_for", "")),
+        ("absent", "; ".join(f"{site}: {reason}" for site, reason in progress.get("absent", {}).items())),
     ]
-    return "\n".join(f"{label:<10} {value}" for label, value in lines if value != "")
+    return "\n".join(f"{label:<11} {value}" for label, value in lines if value != "")
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What commands print: tables and lines for people, one JSON document for programs."""
+"""Output of commands: tables and lines for people, or a JSON document for programs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Form", "FormOption", "ago", "moment", "show", "table"]
 
 
 class Form(StrEnum):
-    """How a command prints what it found."""
+    """The format of a command's output."""
 
     TEXT = "text"
     JSON = "json"
 
 
-FormOption = Annotated[Form, typer.Option("--format", help="For people, or as JSON that 'flare schema' describes.")]
+FormOption = Annotated[Form, typer.Option("--format", help="Text, or JSON as described by 'flare schema'.")]
 
 
 def show(form: Form, values: Mapping[str, Any] | Sequence[Any], text: str) -> None:
@@ -35,7 +35,7 @@ def show(form: Form, values: Mapping[str, Any] | Sequence[Any], text: str) -> No
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> str:
-    """Rows under columns that are as wide as they must be; ``empty`` if there are none."""
+    """Return rows as text in aligned columns; ``empty`` if there are none."""
     if not rows:
         return empty
     cells = [[str(column).upper() for column in columns], *([one_line(str(cell)) for cell in row] for row in rows)]
@@ -46,7 +46,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) 
 
 
 def ago(since: float | None) -> str:
-    """How long ago a moment was, in words."""
+    """Return the time since a moment, in its largest unit."""
     if since is None:
         return "-"
     seconds = max(0.0, time.time() - since)
@@ -57,5 +57,5 @@ def ago(since: float | None) -> str:
 
 
 def moment(at: float | None) -> str:
-    """A moment in local time."""
+    """Return a moment in local time."""
     return "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))

@@ -1,4 +1,4 @@
-"""Where commands find a project and an administrator's kit when they are not told."""
+"""The defaults for the project folder and the administrator's kit."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ KitOption = Annotated[
     Path | None,
     typer.Option(
         "--kit",
-        help="An administrator's kit; else $FLARE_KIT, ./flare-project/admin or the kept POC.",
+        help="An administrator's kit; by default $FLARE_KIT, ./flare-project/admin or the POC's.",
         show_default=False,
     ),
 ]
 
 
 def find_kit(kit: Path | None) -> Path | None:
-    """The administrator's kit to use; None if there is none."""
+    """Return the administrator's kit to use; None if there is none."""
     if kit is not None:
         return kit
     if os.environ.get("FLARE_KIT"):
@@ -41,8 +41,8 @@ def connect(kit: Path | None) -> Admin:
     """Connect to the server as an administrator.
 
     Raises:
-        typer.BadParameter: there is no kit.
-        FlareError: it cannot be used, or the server is not there.
+        typer.BadParameter: no kit is found.
+        FlareError: the kit cannot be used, or the server cannot be reached.
     """
     from flare_deploy.admin import Admin
     from flare_deploy.poc import Poc, default_poc
@@ -52,8 +52,8 @@ def connect(kit: Path | None) -> Admin:
         found = Poc(default_poc()).admin
     if found is None:
         raise typer.BadParameter(
-            "no administrator's kit was found; give --kit, set FLARE_KIT, or go to the folder where 'flare up' was run"
+            "no administrator's kit was found; give --kit, set FLARE_KIT, or change to the folder of 'flare up'"
         )
     connection = Admin.connect(found)
-    connection.tell = lambda text: typer.echo(printable(text), err=True)
+    connection.notify = lambda text: typer.echo(printable(text), err=True)
     return connection

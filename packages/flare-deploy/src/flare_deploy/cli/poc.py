@@ -1,4 +1,4 @@
-"""``flare poc``: a federation on this machine that stays, for trying things out."""
+"""``flare poc``: a federation on this machine that keeps running, for experiments."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from flare_deploy.cli.output import Form, FormOption, show, table
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="A federation of processes on this machine that stays until it is stopped.", no_args_is_help=True
-)
+app = typer.Typer(help="A federation of processes on this machine that runs until it is stopped.", no_args_is_help=True)
 
 FolderOption = Annotated[
     Path | None,
     typer.Option(
-        "--folder", help="Its folder; $FLARE_POC_WORKSPACE or the user's cache if left out.", show_default=False
+        "--folder",
+        help="The folder; by default $FLARE_POC_WORKSPACE or one in the user's cache.",
+        show_default=False,
     ),
 ]
 
 
 @app.command()
 def start(
-    clients: Annotated[int, typer.Option("--clients", "-n", help="How many sites.", min=1)] = 2,
-    port: Annotated[int, typer.Option(help="The server's port; 0 takes one that is free.", min=0, max=65535)] = 0,
+    clients: Annotated[int, typer.Option("--clients", "-n", help="The number of sites.", min=1)] = 2,
+    port: Annotated[int, typer.Option(help="The server's port; 0 for any free one.", min=0, max=65535)] = 0,
     folder: FolderOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
-    """Start a server and sites, with kits and encryption as between real sites."""
+    """Start a server and sites, with kits and encryption as across real sites."""
     from flare_core.errors import FlareError
     from flare_deploy.poc import Poc, default_poc
 
     poc = Poc((folder or default_poc()).absolute())
     if poc.project_folder.exists():
         if any(poc.status().values()):
-            raise FlareError(f"a POC runs in {poc.folder}; 'flare poc status' shows it, 'flare poc stop' ends it")
+            raise FlareError(
+                f"a POC is running in {poc.folder}; see 'flare poc status', or stop it with 'flare poc stop'"
+            )
         if len(poc.sites) != clients:
             shutil.rmtree(poc.folder)
     if not poc.project_folder.exists():
         poc.prepare([f"site-{number}" for number in range(1, clients + 1)], port=port)
-    poc.start(leashed=False)
+    poc.start(owned=False)
     _show(poc.folder, form, f"next: export FLARE_KIT={poc.admin}")
 
 
 @app.command()
 def stop(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
-    """End its processes; what it holds stays for the next start."""
+    """Stop the processes; the folder stays for the next start."""
     from flare_deploy.poc import Poc, default_poc
 
     poc = Poc((folder or default_poc()).absolute())
@@ -61,7 +63,7 @@ def stop(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
 
 @app.command()
 def status(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
-    """Show its processes."""
+    """Show the processes."""
     from flare_deploy.poc import default_poc
 
     _show((folder or default_poc()).absolute(), form, "")
@@ -69,14 +71,14 @@ def status(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
 
 @app.command()
 def clean(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
-    """Remove its folder."""
+    """Delete the folder."""
     from flare_core.errors import FlareError
     from flare_deploy.poc import Poc, default_poc
 
     poc = Poc((folder or default_poc()).absolute())
     if poc.project_folder.exists():
         if any(poc.status().values()):
-            raise FlareError(f"the POC in {poc.folder} runs; 'flare poc stop' first")
+            raise FlareError(f"the POC in {poc.folder} is running; stop it first with 'flare poc stop'")
         shutil.rmtree(poc.folder)
     show(form, {"removed": str(poc.folder)}, f"{poc.folder} removed")
 
@@ -87,7 +89,7 @@ def _show(folder: Path, form: Form, after: str) -> None:
     poc = Poc(folder)
     found = poc.status() if poc.project_folder.exists() else {}
     rows = [[name, "running" if pid else "stopped", pid or "-"] for name, pid in found.items()]
-    text = table(["name", "state", "process"], rows, empty=f"no POC in {folder}; flare poc start")
+    text = table(["name", "state", "process"], rows, empty=f"no POC in {folder}; start one with 'flare poc start'")
     values = {
         "folder": str(folder),
         "admin": str(poc.admin),

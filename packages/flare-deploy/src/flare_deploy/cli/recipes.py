@@ -15,20 +15,24 @@ from flare_deploy.cli.output import Form, FormOption, show, table
 
 __all__ = ["app", "installed_recipes"]
 
-app = typer.Typer(help="The recipes that are installed here.", no_args_is_help=True)
+app = typer.Typer(help="Show the installed recipes.", no_args_is_help=True)
 
 EXAMPLE = "\nExample:\n"
 
 
 @app.command("list")
 def list_recipes(form: FormOption = Form.TEXT) -> None:
-    """List the recipes that are installed here."""
+    """List the installed recipes."""
     found = [{"name": entry.attr, "package": entry.module} for entry in installed_recipes()]
     rows = [[each["name"], each["package"], f"flare recipe show {each['package']}.{each['name']}"] for each in found]
     show(
         form,
         found,
-        table(["recipe", "package", "more"], rows, empty="no recipe is installed; pip install flare-recipes-np"),
+        table(
+            ["recipe", "package", "more"],
+            rows,
+            empty="no recipe is installed; pip install flare-recipes-np",
+        ),
     )
 
 
@@ -43,7 +47,7 @@ def show_recipe(
     found = [each for each in installed_recipes() if each.attr == class_name and package in ("", each.module)]
     if not found:
         known = ", ".join(f"{each.module}.{each.attr}" for each in installed_recipes()) or "none"
-        raise typer.BadParameter(f"no recipe {name!r} is installed; there are: {known}")
+        raise typer.BadParameter(f"the recipe {name!r} is not installed; installed are {known}")
     cls = load(found[0])
     arguments = recipe_arguments(cls)
     values = {"name": class_name, "package": found[0].module, "summary": recipe_summary(cls), "arguments": arguments}
@@ -55,7 +59,7 @@ def show_recipe(
 
 
 def _plain(text: str) -> str:
-    """Docstrings mark code with two backticks, and name classes with a role."""
+    """Remove the markup of a docstring: roles and double backticks."""
     return re.sub(r":\w+:`~?([^`]+)`", r"\1", text).replace("``", "")
 
 
@@ -65,29 +69,29 @@ def _argument_text(argument: dict[str, Any]) -> str:
 
 
 def recipe_summary(cls: type) -> str:
-    """What a recipe is, what it is for, and the forms of its initial model: docstrings without their sections."""
+    """Return what a recipe is for and the forms of its initial model, from docstrings without their sections."""
     frameworks = [each for each in cls.__mro__ if "framework" in each.__dict__]
     return "\n\n".join(map(description, dict.fromkeys([cls, algorithm_of(cls), *frameworks])))
 
 
 def recipe_example(cls: type) -> str:
-    """The code that makes such a recipe."""
+    """Return code that makes such a recipe."""
     example = inspect.cleandoc(algorithm_of(cls).__doc__ or "").partition(EXAMPLE)[2]
     return f"from {cls.__module__.partition('.')[0]} import {cls.__name__}\n\n{textwrap.dedent(example)}"
 
 
 def algorithm_of(cls: type) -> type:
-    """The class that describes what a recipe is for: the first with an example, which the frameworks may share."""
+    """Return the class that describes the algorithm: the first with an example, which frameworks may share."""
     return next((each for each in cls.__mro__ if EXAMPLE in inspect.cleandoc(each.__dict__.get("__doc__") or "")), cls)
 
 
 def description(cls: type) -> str:
-    """A class's docstring without its sections."""
+    """Return a class's docstring without its sections."""
     return inspect.cleandoc(cls.__doc__ or "").partition(EXAMPLE)[0].partition("\n\nArgs:\n")[0].strip()
 
 
 def recipe_arguments(cls: type) -> list[dict[str, Any]]:
-    """Each argument with its default and its meaning, which the class that defines it describes."""
+    """Return each argument with its default and its meaning, which the defining class describes."""
     meanings: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         meanings |= _described_in(inspect.cleandoc(each.__dict__.get("__doc__") or ""))
@@ -103,7 +107,7 @@ def recipe_arguments(cls: type) -> list[dict[str, Any]]:
 
 
 def _described_in(text: str) -> dict[str, str]:
-    """The entries of the section Args: of a docstring."""
+    """Return the entries of the section Args of a docstring."""
     found: dict[str, str] = {}
     name = ""
     for line in text.partition("Args:\n")[2].splitlines():
@@ -121,7 +125,7 @@ def _shown(value: Any) -> str:
 
 
 def installed_recipes() -> list[EntryPoint]:
-    """Return the entry point of every recipe that is installed, by package; no package is imported."""
+    """Return the entry point of every installed recipe, sorted by package; no package is imported."""
     from flare_core.extensions import extensions
 
     return sorted(extensions("flare.recipes"), key=lambda entry: (entry.module, entry.attr))

@@ -1,4 +1,4 @@
-"""``flare run``: run a script that executes a recipe, in another environment if wanted."""
+"""``flare run``: run a script that executes a recipe, optionally in another environment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from flare_deploy.cli.places import KitOption, find_kit
 if TYPE_CHECKING:
     from flare_core import ExecEnv, Job, Run
 
-__all__ = ["Where", "add_to"]
+__all__ = ["Environment", "add_to"]
 
 
-class Where(StrEnum):
-    """Where a script's recipes run."""
+class Environment(StrEnum):
+    """The environment in which a script's recipes run."""
 
     AUTO = "auto"
     SCRIPT = "script"
@@ -29,31 +29,31 @@ class Where(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the command to the application."""
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
     app.command(context_settings=settings)(run)
 
 
 def run(
     context: typer.Context,
-    script: Annotated[Path, typer.Argument(help="A script that executes a recipe; what follows are its arguments.")],
+    script: Annotated[Path, typer.Argument(help="A script that executes a recipe, followed by its arguments.")],
     env: Annotated[
-        Where,
+        Environment,
         typer.Option(
-            help="Where: sim, poc, prod, as the script says, or auto: prod if there is a kit, else as it says."
+            help="Where to run: sim, poc, prod, or as the script says; auto is prod if there is a kit, else script."
         ),
-    ] = Where.AUTO,
-    clients: Annotated[int, typer.Option("--clients", "-n", help="How many sites, for sim and poc.", min=1)] = 2,
+    ] = Environment.AUTO,
+    clients: Annotated[int, typer.Option("--clients", "-n", help="The number of sites, for sim and poc.", min=1)] = 2,
     study: Annotated[str, typer.Option(help="The study, for prod.")] = "default",
     kit: KitOption = None,
 ) -> None:
-    """Run a script that executes a recipe, and wait for the result; one that executes none is an error."""
+    """Run a script that executes a recipe, and wait for the result; fail if it executes none."""
     from flare_core.environment import choose_environment
 
     if script.is_dir():
-        raise typer.BadParameter(f"{script} is a folder; give the script in it that executes the recipe")
+        raise typer.BadParameter(f"{script} is a folder; give a script in it that executes a recipe")
     if not script.is_file():
-        raise typer.BadParameter(f"{script} is not there; give the script that executes the recipe")
+        raise typer.BadParameter(f"{script} does not exist; give a script that executes a recipe")
     chosen = _environment(env, clients, study, kit)
     choose_environment(_Waiting(chosen) if chosen is not None else None)
     sys.argv = [str(script), *context.args]
@@ -70,21 +70,21 @@ def _check_that_it_ran(script: Path) -> None:
     from flare_core.environment import is_recipe_used
 
     if not is_recipe_used():
-        raise RecipeError(f"{script} has executed no recipe, so nothing has run; have it call recipe.execute(env)")
+        raise RecipeError(f"{script} has executed no recipe, so nothing has run; call recipe.execute(env) in it")
 
 
-def _environment(env: Where, clients: int, study: str, kit: Path | None) -> ExecEnv | None:
-    if env is Where.AUTO:
-        env = Where.PROD if find_kit(kit) is not None else Where.SCRIPT
-    if env is Where.SIM:
+def _environment(env: Environment, clients: int, study: str, kit: Path | None) -> ExecEnv | None:
+    if env is Environment.AUTO:
+        env = Environment.PROD if find_kit(kit) is not None else Environment.SCRIPT
+    if env is Environment.SIM:
         from flare_runtime import SimEnv
 
         return SimEnv(num_clients=clients)
-    if env is Where.POC:
+    if env is Environment.POC:
         from flare_deploy.poc import PocEnv
 
         return PocEnv(num_clients=clients)
-    if env is Where.PROD:
+    if env is Environment.PROD:
         from flare_deploy.prod import ProdEnv
 
         found = find_kit(kit)
@@ -95,7 +95,7 @@ def _environment(env: Where, clients: int, study: str, kit: Path | None) -> Exec
 
 
 class _Waiting:
-    """An environment whose runs have ended when they are returned, as the simulator's have."""
+    """An environment that returns runs after their end, like the simulator."""
 
     def __init__(self, env: ExecEnv) -> None:
         self._env = env

@@ -1,4 +1,4 @@
-"""``flare runs``: the runs of a workspace, what each was made with, and how they compare."""
+"""``flare runs``: list, show and compare the runs of a workspace."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List the runs of a workspace, the newest first; compare them.", invoke_without_command=True)
+app = typer.Typer(help="List, show and compare the runs of a workspace.", invoke_without_command=True)
 
-MOST_ROWS = 12  # of a table by round
-MOST_METRICS = 12
-MOST_CELL = 40
+MAX_ROWS = 12  # of a table by round
+MAX_METRICS = 12
+MAX_CELL = 40  # characters
 PLOT_WIDTH = 60
 
 WorkspaceOption = Annotated[
@@ -30,14 +30,14 @@ WorkspaceOption = Annotated[
     typer.Option(
         "--workspace",
         "-w",
-        help="The folder of the runs; $FLARE_WORKSPACE, else flare-runs in this folder, if left out.",
+        help="The folder of the runs; by default $FLARE_WORKSPACE, else ./flare-runs.",
         show_default=False,
     ),
 ]
 
 
 class Status(StrEnum):
-    """How a run stands."""
+    """The status of a run."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -57,16 +57,16 @@ def list_them(
     status: Annotated[
         Status | None,
         typer.Option(
-            help="Only runs with this status; unfinished ones are still going on, or were killed.", show_default=False
+            help="Only runs with this status; unfinished ones are still running, or were killed.", show_default=False
         ),
     ] = None,
     last: Annotated[
-        int | None, typer.Option(help="Only the newest, up to this number.", min=1, show_default=False)
+        int | None, typer.Option(help="Only this many of the newest runs.", min=1, show_default=False)
     ] = None,
     workspace: WorkspaceOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
-    """List the runs of a workspace, the newest first; compare them."""
+    """List, show and compare the runs of a workspace."""
     if context.invoked_subcommand is not None:
         return
     runs = [
@@ -89,18 +89,18 @@ def list_them(
     root = _root(workspace)
     columns = ["run", "started", "status", "rounds", "sites", "seconds", "best"]
     is_filtered = job is not None or status is not None
-    empty = f"no run in {root} matches" if is_filtered else f"no runs in {root} yet; --workspace names another"
+    empty = f"no run in {root} matches" if is_filtered else f"no runs in {root} yet; see also --workspace"
     text = table(columns, rows, empty=empty)
-    show(form, [_values(run) for run in runs], f"{text}\nbelow {root}" if rows else text)
+    show(form, [_values(run) for run in runs], f"{text}\nin {root}" if rows else text)
 
 
 @app.command("show")
 def show_run(
-    run: Annotated[str, typer.Argument(help="A run's id or folder, or a job's name for its newest run.")],
+    run: Annotated[str, typer.Argument(help="The id or folder of a run, or the name of a job for its newest run.")],
     workspace: WorkspaceOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
-    """Show what a run was made with, how it ended, and where its models are."""
+    """Show the parameters of a run, how it ended, and where its models are."""
     from flare_runtime.run.recorded import find_run
 
     found = find_run(run, _runs(workspace))
@@ -109,24 +109,24 @@ def show_run(
 
 @app.command("compare")
 def compare_runs(
-    runs: Annotated[list[str], typer.Argument(help="Two or more: ids, folders, or names of jobs.")],
+    runs: Annotated[list[str], typer.Argument(help="Two or more runs: ids, folders, or names of jobs.")],
     metric: Annotated[
         str | None, typer.Option("--metric", "-m", help="The metric to show by round.", show_default=False)
     ] = None,
     workspace: WorkspaceOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
-    """Show in which parameters runs differ, and their metrics side by side."""
+    """Show the parameters in which runs differ, and their metrics side by side."""
     from flare_runtime.run.comparison import compare
     from flare_runtime.run.recorded import find_run
 
     if len(runs) < 2:
-        raise typer.BadParameter("name two runs or more; 'flare runs' lists them")
+        raise typer.BadParameter("give two or more runs; 'flare runs' lists them")
     there = _runs(workspace)
     comparison = compare([find_run(name, there) for name in runs])
     if metric is not None and metric not in comparison.curves:
         known = ", ".join(comparison.curves) or "none"
-        raise typer.BadParameter(f"none of these runs has averages of {metric!r}; they have {known}")
+        raise typer.BadParameter(f"none of these runs has the metric {metric!r}; they have {known}")
     shown = metric or comparison.metric()
     values = {
         "runs": [_values(run) for run in comparison.runs],
@@ -147,12 +147,12 @@ def _runs(workspace: Path | None) -> list[RecordedRun]:
     from flare_runtime.run.recorded import list_runs
 
     if workspace is not None and not _root(workspace).is_dir():
-        raise typer.BadParameter(f"{workspace} is no folder; --workspace takes the one that runs are in")
+        raise typer.BadParameter(f"{workspace} is not a folder; give the folder of the runs to --workspace")
     return list_runs(_root(workspace))
 
 
 def _values(run: RecordedRun) -> dict[str, Any]:
-    """A run as JSON."""
+    """Return a run as JSON values."""
     from flare_runtime.run.record import strict
 
     values: dict[str, Any] = strict(
@@ -187,7 +187,7 @@ def _curve_values(curve: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _extremes(curve: Mapping[int, float]) -> tuple[int | None, int | None]:
-    """The rounds of the lowest and of the highest value."""
+    """Return the rounds with the lowest and the highest value."""
     return min(curve, key=lambda each: curve[each], default=None), max(
         curve, key=lambda each: curve[each], default=None
     )
@@ -198,7 +198,7 @@ def _seconds(run: RecordedRun) -> str:
 
 
 def _score(run: RecordedRun) -> str:
-    """A run's best value, or its last one."""
+    """Return a run's best value, or its last one."""
     if run.best:
         return f"{run.key_metric} {run.best['value']:.4g} (round {run.best['round']})"
     if run.key_metric in run.metrics:
@@ -212,7 +212,7 @@ def _run_text(run: RecordedRun) -> str:
     lines = [
         ("run", run.id),
         ("status", run.status),
-        ("because", (run.error or "").partition("\n")[0]),
+        ("reason", (run.error or "").partition("\n")[0]),
         ("started", moment(run.started)),
         ("seconds", _seconds(run)),
         ("rounds", run.rounds),
@@ -223,7 +223,7 @@ def _run_text(run: RecordedRun) -> str:
     ]
     about = "\n".join(f"{label:<12} {value}" for label, value in lines if value != "")
     rows = [[name, _cell(value)] for name, value in parameters(run.recipe).items()]
-    return f"{about}\n\n{table(['parameter', 'value'], rows, empty='its parameters were not recorded')}"
+    return f"{about}\n\n{table(['parameter', 'value'], rows, empty='the parameters were not recorded')}"
 
 
 def _comparison_text(comparison: Comparison, metric: str | None) -> str:
@@ -237,42 +237,42 @@ def _comparison_text(comparison: Comparison, metric: str | None) -> str:
     parts = [table(columns, about, empty="")]
     differing = [[name, *map(_cell, values)] for name, values in comparison.differences.items()]
     unknown = [label for label, run in zip(labels, runs, strict=True) if not run.recipe]
-    none = f"parameters of {', '.join(unknown)} were not recorded" if unknown else "the same in all parameters and code"
+    none = f"parameters of {', '.join(unknown)} were not recorded" if unknown else "equal parameters and code"
     parts.append(table(["parameter", *labels], differing, empty=none))
     if metric is not None:
         parts += [_metrics_table(comparison, metric, labels), _rounds_table(comparison.curves[metric], metric, labels)]
         parts.append(_plots(comparison.curves[metric], metric, labels))
     models = [[label, name, path] for label, run in zip(labels, runs, strict=True) for name, path in run.models.items()]
-    parts.append(table(["", "model", "file"], models, empty="no run has kept a model"))
+    parts.append(table(["", "model", "file"], models, empty="no run has a model"))
     return "\n\n".join(part for part in parts if part)
 
 
 def _metrics_table(comparison: Comparison, metric: str, labels: Sequence[str]) -> str:
-    """The last, the lowest and the highest value of each metric; the one that is compared by comes first."""
+    """Return a table of the last, lowest and highest value of each metric, the compared one first."""
     names = sorted(comparison.curves, key=lambda name: (name != metric, name))
     rows: list[list[str]] = []
-    for name in names[:MOST_METRICS]:
+    for name in names[:MAX_METRICS]:
         values = [_curve_values(curve) for curve in comparison.curves[name]]
         rows.append([name, "last", *(_number(each["final"]) for each in values)])
         for which in ("lowest", "highest"):
             rows.append(["", which, *(_at_round(each[which]) for each in values)])
-    more = len(names) - MOST_METRICS
+    more = len(names) - MAX_METRICS
     return table(["metric", "", *labels], rows, empty="") + (f"\nand {more} more metrics" if more > 0 else "")
 
 
 def _rounds_table(curves: Sequence[Mapping[int, float]], metric: str, labels: Sequence[str]) -> str:
     rounds = sorted({round_ for curve in curves for round_ in curve})
-    shown = [rounds[index * (len(rounds) - 1) // (MOST_ROWS - 1)] for index in range(MOST_ROWS)]
+    shown = [rounds[index * (len(rounds) - 1) // (MAX_ROWS - 1)] for index in range(MAX_ROWS)]
     rows = [
         [round_, *(_number(curve.get(round_)) for curve in curves)]
-        for round_ in (rounds if len(rounds) <= MOST_ROWS else shown)
+        for round_ in (rounds if len(rounds) <= MAX_ROWS else shown)
     ]
-    some = f", {MOST_ROWS} of {len(rounds)} rounds" if len(rounds) > MOST_ROWS else ""
+    some = f", {MAX_ROWS} of {len(rounds)} rounds" if len(rounds) > MAX_ROWS else ""
     return f"{metric} by round{some}\n" + table(["round", *labels], rows, empty="")
 
 
 def _plots(curves: Sequence[Mapping[int, float]], metric: str, labels: Sequence[str]) -> str:
-    """A plot for each run, all with the same axes."""
+    """Return a plot for each run, all with the same axes."""
     from flare_runtime.display import plot
 
     values = [value for curve in curves for value in curve.values()]
@@ -283,7 +283,7 @@ def _plots(curves: Sequence[Mapping[int, float]], metric: str, labels: Sequence[
             plot(
                 sorted(curve.items()),
                 title=f"{label}  {metric}",
-                width=max(1, PLOT_WIDTH * len(curve) // longest),  # the same for each round in all of them
+                width=max(1, PLOT_WIDTH * len(curve) // longest),  # so that a round has the same width in all plots
                 height=4,
                 bounds=bounds,
             )
@@ -304,4 +304,4 @@ def _at_round(value: Mapping[str, Any] | None) -> str:
 
 def _cell(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= MOST_CELL else f"{text[: MOST_CELL - 1]}…"
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"

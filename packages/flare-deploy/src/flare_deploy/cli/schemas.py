@@ -1,4 +1,4 @@
-"""The JSON Schemas of what commands print with ``--format json``; ``flare schema`` shows them."""
+"""The JSON Schemas of the output of ``--format json``, and ``flare schema``, which prints them."""
 
 from __future__ import annotations
 
@@ -150,12 +150,12 @@ SCHEMAS: dict[str, Schema] = {
 
 def schema(
     command: Annotated[
-        str | None, typer.Argument(help="Such as 'job list'; all of them if left out.", show_default=False)
+        str | None, typer.Argument(help="A command, such as 'job list'; all of them by default.", show_default=False)
     ] = None,
 ) -> None:
-    """Print the JSON Schema of what a command prints with --format json."""
+    """Print the JSON Schema of a command's output with --format json."""
     if command is not None and command not in SCHEMAS:
-        raise typer.BadParameter(f"there is no schema for {command!r}; there are {', '.join(SCHEMAS)}")
+        raise typer.BadParameter(f"there is no schema for {command!r}, only for {', '.join(SCHEMAS)}")
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     found = {name: {**draft, "title": f"flare {name}", **each} for name, each in SCHEMAS.items()}
     typer.echo(json.dumps(found if command is None else found[command], indent=2))

@@ -1,1 +1,1 @@
-"""A site's daemon: it connects to the server, and runs each job that it is sent in a process."""
+"""The client of a site: it connects to the server and runs each job that it is sent in a process of its own."""

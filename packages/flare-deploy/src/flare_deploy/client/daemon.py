@@ -1,4 +1,4 @@
-"""A site's daemon. Messages from the server:
+"""A site's daemon: start a process for each job that the server sends. Messages from the server:
 
 job.start   {job_id, name, study, submitter, cell, server, archive, sha256, gpus}
 job.stop    [job id]
@@ -22,7 +22,7 @@ from flare_core import FlareError, JobError
 from flare_core.job import check_name
 from flare_deploy.archive import sha256_of, unpack
 from flare_deploy.processes.attempts import Attempts
-from flare_deploy.processes.job_process import JobProcess, end_orphans, exit_reason
+from flare_deploy.processes.job_process import JobProcess, exit_reason, kill_orphans
 from flare_deploy.processes.lock_file import LockFile
 from flare_deploy.provision.kit import Kit
 from flare_runtime.run.folder import RunFolder
@@ -35,7 +35,7 @@ __all__ = ["ClientDaemon"]
 logger = logging.getLogger(__name__)
 
 CRASH_BYTES = 20_000
-REMEMBERED = 256  # jobs that are over; a start can hardly be later than so many others
+MAX_OVER = 256  # stopped jobs to remember; no start is delayed by more than so many others
 
 
 @dataclass(slots=True)
@@ -45,13 +45,13 @@ class _Started:
 
 
 class ClientDaemon:
-    """Serves a site until it is stopped, or the server refuses it.
+    """The client of a site.
 
     Args:
         folder: the site's kit.
     Raises:
         KitError: the kit cannot be used.
-        InUseError: another process serves with this kit.
+        InUseError: another process uses this kit.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,11 +61,11 @@ class ClientDaemon:
         self._server = self.kit.info.server
         self._jobs_folder = self.kit.folder / "jobs"
         self._jobs_folder.mkdir(exist_ok=True)
-        end_orphans(self._jobs_folder)
+        kill_orphans(self._jobs_folder)
         self._lock = threading.Lock()
         self._jobs: dict[str, _Started] = {}
-        self._over: deque[str] = deque(maxlen=REMEMBERED)  # which are not started, should a stop overtake a start
-        self._news = threading.Condition()
+        self._over: deque[str] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
+        self._changed = threading.Condition()
         self._is_lost = False
         self._is_stopped = False
         self._was_connected = False
@@ -76,8 +76,8 @@ class ClientDaemon:
         """Connect, and again whenever the connection is lost, until :meth:`stop` is called.
 
         Args:
-            connected: called each time there is a connection.
-            waiting: told, each time that there is none, why.
+            connected: called whenever a connection is made.
+            waiting: called with the reason whenever an attempt fails.
         Raises:
             AuthenticationError: the server refuses this site; says why.
         """
@@ -86,23 +86,23 @@ class ClientDaemon:
                 return
             if connected is not None:
                 connected()
-            with self._news:
-                self._news.wait_for(lambda: self._is_lost or self._is_stopped)
-            self._end_jobs()
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_lost or self._is_stopped)
+            self._stop_jobs()
             if not self._is_stopped:
                 logger.warning("connection to the server lost; connecting again")
                 self.cell.close()
                 self._new_cell()
 
     def stop(self) -> None:
-        """End everything; :meth:`run` returns."""
-        with self._news:
+        """Make :meth:`run` return."""
+        with self._changed:
             self._is_stopped = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Give up what is held; returns when no process of a job is left."""
-        self._end_jobs()
+        """Stop all jobs, close the connection and release the kit. Return when no process of a job is left."""
+        self._stop_jobs()
         self.cell.close()
         self._lock_file.release()
 
@@ -114,28 +114,28 @@ class ClientDaemon:
         self.cell.on_peer_lost(self._peer_lost)
 
     def _connect(self, waiting: Callable[[str], Any]) -> bool:
-        """Connect to the server, maybe through a relay, however long that takes; false if stopped."""
+        """Connect to the server, directly or through a relay; return False if stopped meanwhile."""
         attempts = Attempts(self.name, was_connected=self._was_connected)
         info = self.kit.info
         while True:
             try:
                 self.cell.connect(info.address, credentials=self.kit.credentials, peer=info.listener, uplink=True)
-                kept = self._kept_jobs()  # listed now: what comes after the server's answer is new
+                kept = self._kept_jobs()  # before the request, as the server may send new jobs right after its answer
                 hello = [flare_core.__version__, self._resources()]
                 answer = self.cell.request(self._server, "site.hello", hello).payload
-                for job in set(kept) - set(answer.get("running", kept)):  # they ended while this site was away
-                    self._forget(job)
+                for job in set(kept) - set(answer.get("running", kept)):  # ended while this site was disconnected
+                    self._delete_code(job)
                 logger.info("connected address=%s", info.address)
                 self._was_connected = True
                 return True
             except TransportError as error:
                 pause_s = attempts.failed(error)
                 waiting(str(error))
-                if not isinstance(error, UnreachableError):  # it may be connected, and not be taken in
+                if not isinstance(error, UnreachableError):  # refused over a link that is still open
                     self.cell.close()
                     self._new_cell()
-            with self._news:
-                if self._news.wait_for(lambda: self._is_stopped, pause_s):
+            with self._changed:
+                if self._changed.wait_for(lambda: self._is_stopped, pause_s):
                     return False
 
     def _resources(self) -> dict[str, Any]:
@@ -154,27 +154,27 @@ class ClientDaemon:
             with blocking():
                 self._prepare(task)
             if not self._start(task):
-                self._forget(task["job_id"])
+                self._delete_code(task["job_id"])
         except (FlareError, OSError) as error:
             logger.error("job refused job=%s reason=%s", task["job_id"], error)
-            self._say("site.refused", [task["job_id"], task["cell"], str(error)])
+            self._send("site.refused", [task["job_id"], task["cell"], str(error)])
 
     def _check_from_server(self, message: Message) -> None:
-        """Refuse what other sites send, which the server passes on while they work on the same job.
+        """Refuse messages of other sites, which the server forwards while they work on the same job.
 
         Raises:
-            JobError: it is not the server's.
+            JobError: the sender is not the server.
         """
         if message.sender != self._server:
-            raise JobError(f"{message.sender} is not the server, and may not send '{message.topic}'")
+            raise JobError(f"{message.sender} is not the server and may not send '{message.topic}'")
 
     def _prepare(self, task: dict[str, Any]) -> None:
-        """Fetch the job's archive and unpack it, if it is not here yet."""
+        """Download the job's archive and unpack it, unless that is done already."""
         folder = self._folder(task["job_id"])
         RunFolder(folder / "run").path.mkdir(parents=True, exist_ok=True)
         (folder / "run" / "sites").mkdir(exist_ok=True)
         if (folder / "app").is_dir():
-            self._say("tensor.release", [task["archive"]])
+            self._send("tensor.release", [task["archive"]])
             return
         problem, path = download_file(self._server, task["archive"], None, self.cell, folder)
         if path is None or sha256_of(path) != task["sha256"]:
@@ -191,7 +191,7 @@ class ClientDaemon:
         return folder
 
     def _start(self, task: dict[str, Any]) -> bool:
-        """Start a job's process; false if the job is over by now."""
+        """Start a job's process; return False if the job was stopped meanwhile."""
         job, cell = task["job_id"], task["cell"]
         if job in self._over:
             return False
@@ -210,7 +210,7 @@ class ClientDaemon:
         }
         with self._lock:
             former = self._jobs.pop(job, None)
-        if former is not None:  # the server has forgotten it
+        if former is not None:  # the server has restarted the job
             former.process.stop()
         crash_file.unlink(missing_ok=True)
         process = JobProcess(
@@ -242,7 +242,7 @@ class ClientDaemon:
                 del self._jobs[job]
         logger.info("job process ended job=%s cell=%s %s", job, cell, exit_reason(code))
         details = crash_file.read_text(errors="replace")[-CRASH_BYTES:].strip() if crash_file.is_file() else ""
-        self._say("site.exited", [job, cell, code, details])
+        self._send("site.exited", [job, cell, code, details])
 
     def _on_stop(self, message: Message) -> None:
         self._check_from_server(message)
@@ -253,31 +253,31 @@ class ClientDaemon:
         if started is not None:
             with blocking():
                 started.process.stop()
-        self._forget(job)
+        self._delete_code(job)
 
     def _kept_jobs(self) -> list[str]:
-        """The jobs whose code is here."""
+        """Return the jobs whose code is here."""
         return [path.name for path in self._jobs_folder.iterdir() if any(path.glob("app*"))]
 
-    def _forget(self, job: str) -> None:
-        """Remove the code of a job that is over; what its script has written stays."""
+    def _delete_code(self, job: str) -> None:
+        """Delete the code of a job that has ended; the files that its script has written stay."""
         for name in ("app", "app.partial"):
             shutil.rmtree(self._folder(job) / name, ignore_errors=True)
 
-    def _end_jobs(self) -> None:
+    def _stop_jobs(self) -> None:
         with self._lock:
             jobs, self._jobs = self._jobs, {}
         for started in jobs.values():
             started.process.stop()
 
-    def _say(self, topic: str, payload: Any) -> None:
+    def _send(self, topic: str, payload: Any) -> None:
         try:
             self.cell.send(self._server, topic, payload)
         except TransportError as error:
-            logger.debug("the server is not there topic=%s reason=%s", topic, error)
+            logger.debug("the server cannot be reached topic=%s reason=%s", topic, error)
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         if peer in (self._server, self.kit.info.listener):
-            with self._news:
+            with self._changed:
                 self._is_lost = True
-                self._news.notify_all()
+                self._changed.notify_all()

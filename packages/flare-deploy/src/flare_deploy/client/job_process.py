@@ -1,6 +1,6 @@
 """A job's process at a site: ``python -m flare_deploy.client.job_process <descriptor> <plan> <lock>``.
 
-It is a worker like those of the simulator, with one site. What its script prints goes to the server as well.
+It is a worker like those of the simulator, with one site. The output of its script is sent to the server as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from flare_core import load_job
-from flare_deploy.processes.lock_file import keep_from_children
+from flare_deploy.processes.lock_file import close_in_children
 from flare_deploy.provision.kit import Kit
 from flare_runtime.processes.exit_codes import NO_SERVER
 from flare_runtime.site.plan import WorkerPlan
@@ -28,19 +28,19 @@ logger = logging.getLogger(__name__)
 
 
 def _connect(folder: Path, cell: Cell) -> None:
-    """Connect to the server with the site's kit: what is large would take twice as long through the site's daemon."""
+    """Connect to the server with the site's kit: through the site's daemon, models would be sent twice."""
     kit = Kit.load(folder, kind="client")
     try:
-        cell.seal_with(kit.credentials)  # what goes to other sites passes through the server
+        cell.seal_with(kit.credentials)  # messages to other sites pass through the server
         cell.connect(kit.info.address, credentials=kit.credentials, peer=kit.info.listener, uplink=True)
     except TransportError:
         logger.exception("no connection to the server")
-        os._exit(NO_SERVER)  # which is no failure of the script's
+        os._exit(NO_SERVER)  # so that the job does not fail as if its script had
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Serve the site of a plan."""
-    keep_from_children(int(arguments[2]))
+    """Run the script of a job's site, as its plan says."""
+    close_in_children(int(arguments[2]))
     plan = json.loads(Path(arguments[1]).read_text())
     worker = WorkerPlan(
         index=1,

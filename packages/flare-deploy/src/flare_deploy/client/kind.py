@@ -1,4 +1,4 @@
-"""The kind ``client``: a site, which runs jobs beside its data."""
+"""The kind ``client``: a site, which runs jobs where its data is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["CLIENT"]
 
 
 def _daemon(folder: Path) -> Daemon:
-    from flare_deploy.client.daemon import ClientDaemon  # not above: the server needs the kind, not the daemon
+    from flare_deploy.client.daemon import ClientDaemon  # not at the top: the server needs the kind, not the daemon
 
     return ClientDaemon(folder)
 

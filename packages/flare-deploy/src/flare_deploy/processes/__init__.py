@@ -1,1 +1,1 @@
-"""Processes: daemons, and those that a daemon starts for a job."""
+"""Daemons, and the processes that a daemon starts for a job."""

@@ -1,4 +1,4 @@
-"""Attempts to reach the server, or the relay that leads to it: how long to pause between them, and when to give up."""
+"""Attempts to connect to the server or a relay: how long to back off between them, and when to give up."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ __all__ = ["Attempts"]
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.2, 5.0
-DEAD_LINK_S = 45.0  # within which a server has noticed that the former connection of this participant is dead
-HANDSHAKES = 3  # that fail before it is believed that the certificates do not match
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
+DEAD_LINK_S = 45.0  # after which a server has noticed that this participant's former connection is dead
+MAX_HANDSHAKES = 3  # failures in a row that mean that the certificates do not match
 
 
 class Attempts:
-    """Those of one participant, until one succeeds.
+    """The failed attempts of a participant to connect, until one succeeds.
 
     Args:
         name: the participant's.
-        was_connected: whether its certificate was good before.
+        was_connected: it has connected with this certificate before, so a failing handshake is a matter of time.
     """
 
     def __init__(self, name: str, *, was_connected: bool) -> None:
         self._name = name
         self._was_connected = was_connected
-        self._pause_s = FIRST_PAUSE_S
+        self._backoff_s = MIN_BACKOFF_S
         self._waited_s = 0.0
         self._handshakes = 0
 
     def failed(self, error: TransportError) -> float:
-        """Take note that one has failed; return how many seconds to pause before the next.
+        """Return how many seconds to wait after a failed attempt before the next.
 
         Raises:
-            AuthenticationError: no other would succeed; says why.
+            AuthenticationError: no attempt would succeed; says why.
         """
-        if isinstance(error, HandshakeError):  # as happens if the server is just being stopped
+        if isinstance(error, HandshakeError):  # also if the server is just being stopped
             self._handshakes += 1
-            if not self._was_connected and self._handshakes == HANDSHAKES:
+            if not self._was_connected and self._handshakes == MAX_HANDSHAKES:
                 raise error
-            logger.warning("the connection was cut while it was made reason=%s", error)
+            logger.warning("the connection was cut during the handshake reason=%s", error)
         elif isinstance(error, AuthenticationError):
             raise error
         elif isinstance(error, UnreachableError):
             if isinstance(error, NameTakenError) and self._waited_s > DEAD_LINK_S:
                 raise AuthenticationError(
-                    f"{self._name} is connected already, from another machine or folder; a kit serves one process"
-                    " at a time, so stop the other, or invite this machine under a name of its own"
+                    f"{self._name} is connected already, from another machine or folder; only one process at a time may"
+                    " use a kit, so stop the other, or invite this machine under a name of its own"
                 ) from error
             logger.info("cannot connect yet reason=%s", error)
         else:
-            logger.warning("not taken in reason=%s", error)
-        pause_s = self._pause_s
-        self._waited_s += pause_s
-        self._pause_s = min(2 * pause_s, LAST_PAUSE_S)
-        return pause_s
+            logger.warning("refused for now reason=%s", error)
+        backoff_s = self._backoff_s
+        self._waited_s += backoff_s
+        self._backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+        return backoff_s

@@ -1,4 +1,9 @@
-"""Processes that a daemon starts for a job: linked to it by a socket, noticed when they end, gone when it is gone."""
+"""Processes that a daemon starts for a job.
+
+Each is connected to its daemon by a socket pair, and exits when the other end is closed, so it does not outlive its
+daemon; one that was frozen when its daemon was killed is killed by the next daemon. A thread waits for the exit of each
+process, and kills what that has left running.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from flare_core.files import naming
-from flare_deploy.processes.lock_file import ChildLock, end_holder
+from flare_deploy.processes.lock_file import ChildLock, kill_holder
 from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
 from flare_runtime.processes.priority import give_way
 from flare_runtime.processes.scratch import remove_scratch
 from flare_transport import Cell, SocketLink
 
-__all__ = ["JobProcess", "end_orphans", "exit_reason"]
+__all__ = ["JobProcess", "exit_reason", "kill_orphans"]
 
 logger = logging.getLogger(__name__)
 
-ENDS = {
-    LOST_SERVER: "ended, as it lost its connection to the server",
-    KILLED_SCRIPT: "ended, as its script was killed by SIGKILL",
-    NO_SERVER: "ended, as it could not connect to the server",
+_REASONS = {
+    LOST_SERVER: "exited because it lost its connection to the server",
+    KILLED_SCRIPT: "exited because its script was killed by SIGKILL",
+    NO_SERVER: "exited because it could not connect to the server",
 }
 
-GRACE_S = 10.0
+GRACE_S = 10.0  # within which a process exits by itself, before it is killed
 
 NICE = 10
-"""How far a job's processes give way to its daemon and whatever else runs on the machine."""
+"""The niceness of a job's processes relative to their daemon, which must answer the network in time."""
 
 LOCK = "process.lock"
 
@@ -44,14 +49,14 @@ class JobProcess:
     """One process of a job.
 
     Args:
-        module: what it runs, ``python -m <module> <descriptor> <file> <lock descriptor>``.
-        plan: what it is told; values that JSON has.
-        plan_file: where that is written; beside it lies the process's lock file, by which :func:`end_orphans` finds it.
+        module: the module to run: ``python -m <module> <descriptor> <file> <lock descriptor>``.
+        plan: the process's instructions, as JSON values.
+        plan_file: where they are written. The process's lock file is beside it, and :func:`kill_orphans` looks there.
         cell: the daemon's.
         peer: the name of the process's cell.
         environment: variables to set.
-        log: what the process prints before it has a log of its own.
-        ended: told the exit code, negative for a signal, on a thread of its own.
+        log: receives what the process prints before it opens a log of its own.
+        ended: called with the exit code, negative for a signal, on a thread of its own.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class JobProcess:
         passed = (theirs.fileno(), self._lock.descriptor)
         try:
             with log.open("ab") as output:
-                self._process = subprocess.Popen(  # "-P": what lies where the daemon was started is no part of the job
+                self._process = subprocess.Popen(  # "-P": no imports from the daemon's working folder
                     [sys.executable, "-P", "-m", module, str(passed[0]), str(plan_file), str(passed[1])],
                     pass_fds=passed,
                     stdin=subprocess.DEVNULL,
@@ -84,72 +89,72 @@ class JobProcess:
                 )
         except BaseException:
             ours.close()
-            self._lock.give_up()
+            self._lock.discard()
             raise
         finally:
             theirs.close()
-        self._lock.hand_to(self._process.pid)
+        self._lock.hold_for(self._process.pid)
         give_way(self._process.pid, NICE)
         self.peer = peer
         self._ended = ended
         self._gone = threading.Event()
         self._cell = cell
         self._link = SocketLink(peer, ours)
-        threading.Thread(target=self._await_end, name=f"flare-process-{peer}", daemon=True).start()
+        threading.Thread(target=self._await_exit, name=f"flare-process-{peer}", daemon=True).start()
 
     def attach(self) -> None:
-        """Begin to hear from the process."""
+        """Start to receive messages from the process."""
         self._cell.attach(self._link)
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """The process id."""
         return self._process.pid
 
     def stop(self) -> None:
-        """Cut the process off, which ends it, or else by force; returns when it is gone."""
+        """Close the connection to the process, so that it exits; kill it if it does not. Return when it is gone."""
         self._link.close()
-        self.end_within(GRACE_S)
+        self.stop_within(GRACE_S)
 
-    def end_within(self, grace_s: float) -> None:
-        """Let the process end by itself, or else by force; returns when it is gone."""
+    def stop_within(self, grace_s: float) -> None:
+        """Give the process time to exit, then kill it. Return when it is gone."""
         if not self._gone.wait(grace_s):
             self.kill()
             self._gone.wait()
 
     def kill(self) -> None:
-        """End the process and all that it started at once."""
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
+        """Kill the process and its process group at once."""
+        with contextlib.suppress(ProcessLookupError):  # it has exited already
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _await_end(self) -> None:
+    def _await_exit(self) -> None:
         code = self._process.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # of another user, if started by sudo, say
-            os.killpg(self._process.pid, signal.SIGKILL)  # what it has left behind
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's, if started with sudo
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it has started and not stopped
         try:
             remove_scratch(self._process.pid)
             self._lock.remove()
         except OSError as error:
-            logger.warning("what a process has left cannot be removed pid=%s reason=%s", self._process.pid, error)
+            logger.warning("files of a process cannot be removed pid=%s reason=%s", self._process.pid, error)
         self._link.close()
         self._gone.set()
         self._ended(code)
 
 
-def end_orphans(jobs_folder: Path) -> None:
-    """End what an earlier daemon, which was killed, has left of jobs in this folder, before they are begun again.
+def kill_orphans(jobs_folder: Path) -> None:
+    """Kill the processes that a killed daemon has left of the jobs in this folder, before the jobs are restarted.
 
-    A process ends by itself when its daemon is gone; but one that is frozen just then would go on later, beside the one
-    that was started in its place, and both would write the same files.
+    A process exits by itself when its daemon is gone. But one that was frozen at that time would continue later, beside
+    the one that has replaced it, and both would write the same files.
     """
     for path in jobs_folder.glob(f"*/{LOCK}"):
-        pid = end_holder(path)
+        pid = kill_holder(path)
         if pid is not None:
             remove_scratch(pid)
 
 
 def exit_reason(code: int) -> str:
-    """How a process ended, as people say it."""
-    if code in ENDS:
-        return ENDS[code]
+    """Describe how a process ended, for messages."""
+    if code in _REASONS:
+        return _REASONS[code]
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

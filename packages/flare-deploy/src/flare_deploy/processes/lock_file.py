@@ -1,4 +1,8 @@
-"""Lock files: one process at a time, and the next one is told which."""
+"""Lock files: let one process at a time hold a file, and name it to others.
+
+``flock`` is released by the system when its holder dies in whatever way, so no stale lock is left. The file holds the
+process id, which counts only while the lock is held, or else until the id is used for another process.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,24 @@ from pathlib import Path
 from flare_core import FlareError
 from flare_runtime.system import IS_UNIX
 
-if IS_UNIX:  # elsewhere, the port, and the server, refuse a second process
+if IS_UNIX:  # elsewhere, no daemon can be started
     import fcntl
 
-__all__ = ["ChildLock", "InUseError", "LockFile", "end_holder", "ends_within", "holder_of", "keep_from_children"]
+__all__ = ["ChildLock", "InUseError", "LockFile", "close_in_children", "exits_within", "holder_of", "kill_holder"]
 
 
 class InUseError(FlareError):
-    """Another process does this already."""
+    """Another process holds the lock file."""
 
 
 class LockFile:
-    """Held from when it is made until it is released, or the process ends, however that happens.
+    """A lock file that this process holds until it calls :meth:`release` or ends.
 
+    Args:
+        path: the lock file.
+        what: the subject of the error message, such as ``the server of …``.
     Raises:
-        InUseError: another process holds it; names it.
+        InUseError: another process holds the file; names it.
     """
 
     def __init__(self, path: Path, what: str) -> None:
@@ -37,23 +44,23 @@ class LockFile:
                 holder = os.read(self._descriptor, 20).decode(errors="replace").strip()
                 os.close(self._descriptor)
                 raise InUseError(
-                    f"{what} runs already, as process {holder or 'unknown'}; stop that one first"
+                    f"{what} is running already, as process {holder or 'unknown'}; stop that one first"
                 ) from None
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let another process have it."""
+        """Release the lock, so that another process can take it."""
         os.close(self._descriptor)
 
 
 class ChildLock:
-    """A lock file that a process which is about to be started holds from then on, until it ends, however that happens.
+    """A lock file for a process that is about to be started, which then holds it until it ends.
 
-    Its starter may end before it. Then :func:`end_holder` finds it, however long it is frozen.
+    If the starter is killed, :func:`kill_holder` finds the process, even one that was frozen meanwhile.
 
     Attributes:
-        descriptor: what the process must be given; it calls :func:`keep_from_children` with it.
+        descriptor: to pass to the process, which calls :func:`close_in_children` with it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,25 +68,25 @@ class ChildLock:
         path.unlink(missing_ok=True)
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
-    def hand_to(self, pid: int) -> None:
-        """Lock the file in the name of the process that was started with the descriptor."""
+    def hold_for(self, pid: int) -> None:
+        """Lock the file for the process that was started with the descriptor."""
         os.write(self.descriptor, f"{pid}\n".encode())
         if IS_UNIX:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)  # held by the open file, which the process shares
         os.close(self.descriptor)
 
-    def give_up(self) -> None:
-        """No process could be started."""
+    def discard(self) -> None:
+        """Remove the file because no process could be started."""
         os.close(self.descriptor)
         self.remove()
 
     def remove(self) -> None:
-        """The process has ended."""
+        """Remove the file after the process has ended."""
         self._path.unlink(missing_ok=True)
 
 
-def keep_from_children(descriptor: int) -> None:
-    """Have the processes that this one starts not hold the lock file as well, which would outlive it in them."""
+def close_in_children(descriptor: int) -> None:
+    """Close a lock file in the processes that this one starts or forks, which would hold the lock after its end."""
     os.set_inheritable(descriptor, False)
     is_open = True
 
@@ -93,31 +100,31 @@ def keep_from_children(descriptor: int) -> None:
         os.register_at_fork(after_in_child=close)
 
 
-def end_holder(path: Path) -> int | None:
-    """Kill the process that holds a lock file, with its process group; returns when it has ended.
+def kill_holder(path: Path) -> int | None:
+    """Kill the process that holds a lock file, with its process group, and remove the file.
 
     Returns:
-        The process, also one that has ended without removing the file, and whose number nobody has now; else None.
+        The id of the process, which has ended, also if it had before; None if that id is another process's now.
     """
     if not IS_UNIX or not path.is_file():
         return None
     with path.open("r+") as file:
         text = file.read().strip()
-        pid = int(text) if text.isdigit() else None  # whoever started it was killed just then
+        pid = int(text) if text.isdigit() else None  # empty if its starter was killed before it wrote the id
         if pid is not None and holder_of(path) == pid:
-            with contextlib.suppress(ProcessLookupError):  # it has ended by now
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(pid, signal.SIGKILL)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        elif pid is not None and not ends_within(pid, 0):
+            fcntl.flock(file, fcntl.LOCK_EX)  # granted when it has ended
+        elif pid is not None and not exits_within(pid, 0):
             pid = None
     path.unlink()
     return pid
 
 
-def ends_within(pid: int, seconds: float) -> bool:
-    """Whether a process, which need not be this one's child, has ended before so many seconds are over.
+def exits_within(pid: int, seconds: float) -> bool:
+    """Wait for a process, which need not be a child of this one, to exit; return False if it does not in time.
 
-    One that only waits to be asked how it ended has. Where the system cannot wait for it, says whether it has by now.
+    A zombie counts as exited. Where the system has no ``pidfd_open``, there is no wait.
     """
     try:
         if not hasattr(os, "pidfd_open"):
@@ -126,7 +133,7 @@ def ends_within(pid: int, seconds: float) -> bool:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it is another user's
+    except PermissionError:  # another user's process
         return False
     try:
         return bool(select.select([descriptor], [], [], seconds)[0])
@@ -135,7 +142,7 @@ def ends_within(pid: int, seconds: float) -> bool:
 
 
 def holder_of(path: Path) -> int | None:
-    """The process that holds a lock file; None if none does."""
+    """Return the id of the process that holds a lock file; None if none does."""
     if not IS_UNIX or not path.is_file():
         return None
     with path.open("r+") as file:

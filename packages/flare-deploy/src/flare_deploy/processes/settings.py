@@ -1,4 +1,4 @@
-"""What the owner of a daemon decides: settings in a file of its kit."""
+"""Settings of a daemon, in a file of its kit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ __all__ = ["read_settings"]
 
 
 def read_settings(path: Path, **defaults: str | int | float) -> dict[str, Any]:
-    """Return the settings in a file, which need not be there, each of the type of its default.
+    """Return the settings in a JSON file, each converted to the type of its default.
 
+    Args:
+        path: the file; all settings have their defaults if it is missing.
+        **defaults: the known settings.
     Raises:
-        FlareError: the file cannot be read, or holds an unknown setting; names both.
+        FlareError: the file cannot be read, or has an unknown setting; names both.
     """
     try:
         values = json.loads(path.read_text()) if path.is_file() else {}

@@ -1,1 +1,1 @@
-"""Projects, start-up kits and invitations: who takes part, and how each proves it."""
+"""Projects, start-up kits and invitations."""

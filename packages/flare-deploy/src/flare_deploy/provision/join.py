@@ -1,4 +1,4 @@
-"""Joining: a machine makes its own key, has it certified with an invitation, and pins the server."""
+"""Join a project: make a key on this machine, have it certified with an invitation, and pin the authority."""
 
 from __future__ import annotations
 
@@ -16,42 +16,44 @@ __all__ = ["join", "renew"]
 
 
 def join(token: str, folder: Path | None = None) -> Kit:
-    """Use an invitation, once; return the kit that was made.
+    """Use an invitation, which is possible once, and return the new kit.
 
     Args:
-        folder: where the kit goes; a folder of the site's name in the working folder if left out.
+        token: the invitation.
+        folder: the folder for the kit; by default one in the working folder, with the name of the participant.
     Raises:
-        KitError: the invitation is damaged, used, too old; or the folder holds a kit; or the server is not there.
+        KitError: the invitation is damaged, used or expired, the folder has a kit already, or the server cannot be
+            reached.
     """
     invitation = Invitation.read(token)
     folder = (folder or Path.cwd() / invitation.name).absolute()
     if (folder / "startup" / "kit.json").exists():
-        raise KitError(f"{folder} holds a kit already; start it with 'flare client {folder}', or choose another folder")
+        raise KitError(f"{folder} has a kit already; start it with 'flare client {folder}', or choose another folder")
     check_time(invitation.credentials.certificate, f"the invitation of {invitation.name}")
     private_key, request = make_request(invitation.name)
     with Cell(invitation.guest) as cell:
         answer = _ask(cell, invitation, invitation.credentials, "enroll", request)
     info = _info(answer, invitation)
     if (info.name, info.kind) != (invitation.name, invitation.kind):
-        raise KitError(f"the server answers for the {info.kind} {info.name}, and {invitation.name} was invited")
-    return _written(folder, info, private_key, answer, invitation.credentials.authority)
+        raise KitError(f"the server has certified the {info.kind} {info.name}, but {invitation.name} was invited")
+    return _write(folder, info, private_key, answer, invitation.credentials.authority)
 
 
 def renew(folder: Path, reached: Callable[[], None] = lambda: None) -> Kit:
-    """Make a new key for a kit and have it certified; the former certificate is not valid any more.
+    """Make a new key for a kit and have it certified; the server then revokes the former certificate.
 
     Args:
         folder: the kit.
-        reached: called when the server is reached, before the kit changes; it has to end a daemon that uses the kit.
+        reached: called when the server is reached, before the kit changes, to stop a daemon that uses the kit.
     Raises:
-        KitError: the server is not there, and nothing was changed; or it refuses the request.
+        KitError: the server cannot be reached, or refuses the request; the kit is unchanged.
     """
     kit = Kit.load(folder)
     private_key, request = make_request(kit.info.name)
     with Cell(f"{kit.info.name}.{secrets.token_hex(4)}") as cell:
         answer = _ask(cell, kit.info, kit.credentials, "site.renew", request, reached)
     info = _info(answer, kit.info)
-    return _written(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
+    return _write(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
 
 
 def _ask(
@@ -67,11 +69,11 @@ def _ask(
         reached()
         answer: dict[str, Any] = cell.request(known.server, topic, [request]).payload
         return answer
-    except (AuthenticationError, RemoteError) as error:  # it is there, and its reason says what to do
+    except (AuthenticationError, RemoteError) as error:  # the server's reason says what to do
         raise KitError(str(error)) from error
     except TransportError as error:
-        what = f"the relay {known.via}" if known.via else "the server"
-        raise KitError(f"{error}; is {what} at {known.address} running, and reachable from here?") from error
+        listener = f"the relay {known.via}" if known.via else "the server"
+        raise KitError(f"{error}; is {listener} at {known.address} running, and reachable from here?") from error
 
 
 def _info(answer: dict[str, Any], known: Invitation | KitInfo) -> KitInfo:
@@ -82,7 +84,7 @@ def _info(answer: dict[str, Any], known: Invitation | KitInfo) -> KitInfo:
         raise KitError(f"the server's answer cannot be read ({error}); does it run the same version?") from error
 
 
-def _written(
+def _write(
     folder: Path,
     info: KitInfo,
     private_key: bytes,
@@ -92,7 +94,7 @@ def _written(
     replace_kit: bool = False,
 ) -> Kit:
     if answer["authority"] != authority:
-        raise KitError("the server answers for another authority than the one that is trusted here; nothing was kept")
+        raise KitError("the server has another authority than the invitation or kit; the answer is not used")
     credentials = Credentials(answer["certificate"], private_key, authority)
     write_kit(folder, info, credentials, answer["signature"], replace=replace_kit)
     return Kit.load(folder)

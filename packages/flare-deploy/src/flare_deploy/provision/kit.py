@@ -1,11 +1,11 @@
-"""Start-up kits: what a server, a site or an administrator needs to take part in a project.
+"""Start-up kits: the files with which a server, a site, a relay or an administrator takes part in a project.
 
-<kit>/startup/kit.json         who it is for, and where the server is
+<kit>/startup/kit.json         the participant, and the address of the server
 <kit>/startup/certificate.pem  its certificate
-<kit>/startup/private.key      its key, on the curve P-256; made where the kit lies, if that machine joined by a token
-<kit>/startup/authority.pem    the project's authority, the only one that is trusted
-<kit>/startup/signature.json   digests of the other files but the key, signed by the authority
-<kit>/local/                   what the machine's owner decides
+<kit>/startup/private.key      its key, on the curve P-256; never leaves the machine if that has joined with a token
+<kit>/startup/authority.pem    the certificate of the project's authority, the only one that is trusted
+<kit>/startup/signature.json   digests of the other files except the key, signed by the authority
+<kit>/local/                   settings that the machine's owner may change
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from flare_core import FlareError
+from flare_core.files import replacing
 from flare_core.job import check_name
 from flare_deploy.participants import known_kinds
 from flare_transport import Credentials
@@ -54,11 +55,11 @@ MAX_FILE_BYTES = 1 << 20
 
 
 class KitError(FlareError):
-    """A start-up kit is incomplete, was changed, has expired, or is not of this project."""
+    """A start-up kit or an invitation is incomplete, was changed, has expired, or belongs to another project."""
 
 
 def check_participant(name: str, *, what: str = "a participant's name") -> None:
-    """Refuse what nobody can be called: a participant's name is a folder's, too, and may hold ``@``.
+    """Check a participant's name, which is also the name of a folder, and may contain ``@``.
 
     Raises:
         JobError: names the value and the rule.
@@ -68,18 +69,18 @@ def check_participant(name: str, *, what: str = "a participant's name") -> None:
 
 @dataclass(frozen=True, slots=True)
 class KitInfo:
-    """What kit.json holds.
+    """The content of kit.json.
 
     Attributes:
-        name: of the site, the relay, the administrator or ``server``.
+        name: the name of the participant; ``server`` for the server.
         kind: ``server``, ``admin``, or one of :mod:`flare_deploy.participants`, such as ``client`` or ``relay``.
         project: the project's name.
-        address: where the server is reached, ``grpc://host:port``, or the relay that leads to it.
+        address: the address to connect to, ``grpc://host:port``: the server's or a relay's.
         server: the server's name.
-        role: of an administrator.
-        org: whom it belongs to.
-        via: the relay's name, if one listens at ``address``.
-        listen: of a relay, or another kind that forwards: where those below it reach it.
+        role: the role of an administrator.
+        org: the participant's organization.
+        via: the name of the relay at ``address``; empty if it is the server's.
+        listen: the address at which sites reach a relay, or another kind that forwards.
     """
 
     name: str
@@ -94,23 +95,23 @@ class KitInfo:
 
     @property
     def listener(self) -> str:
-        """The cell to expect at ``address``."""
+        """The name of the cell at ``address``."""
         return self.via or self.server
 
     def to_json(self) -> bytes:
-        """The file's content."""
+        """Return the content of kit.json."""
         return (json.dumps({"format": 1, **asdict(self)}, indent=2) + "\n").encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """A kit that was checked.
+    """A kit whose files were checked.
 
     Attributes:
-        folder: where it lies.
-        info: who it is for.
-        credentials: what it proves that with.
-        expires: when the certificate ends.
+        folder: its folder.
+        info: the participant it is for.
+        credentials: the participant's.
+        expires: when the certificate expires.
     """
 
     folder: Path
@@ -124,9 +125,9 @@ class Kit:
 
         Args:
             folder: the kit, or its ``startup`` folder.
-            kind: what it must be for; None takes any.
+            kind: the kind of participant that is needed; None for any.
         Raises:
-            KitError: it cannot be used; says which file, and why.
+            KitError: it cannot be used; names the file and the reason.
         """
         folder = Path(folder).expanduser().absolute()
         if folder.name == "startup":
@@ -135,7 +136,7 @@ class Kit:
         _check_signature(folder / "startup", content)
         info = _info(folder / "startup" / KIT, content[KIT])
         if kind is not None and info.kind != kind:
-            raise KitError(f"{folder} is the kit of the {info.kind} {info.name}; one of kind '{kind}' is needed here")
+            raise KitError(f"{folder} is the kit of the {info.kind} {info.name}; a kit of kind '{kind}' is needed")
         credentials = Credentials(content[CERTIFICATE], content[KEY], content[AUTHORITY])
         expires = check_time(content[CERTIFICATE], f"the certificate of {info.name} ({folder})")
         try:
@@ -147,12 +148,12 @@ class Kit:
 
     @property
     def days_left(self) -> float:
-        """How long the certificate is still valid."""
+        """For how many days the certificate is still valid."""
         return (self.expires - datetime.now(UTC)).total_seconds() / 86400
 
     @property
     def warning(self) -> str | None:
-        """What to say about the certificate's end, if it is near."""
+        """A warning if the certificate expires soon, else None."""
         if self.days_left > WARN_DAYS:
             return None
         return (
@@ -162,10 +163,10 @@ class Kit:
 
 
 def kit_info(folder: Path) -> KitInfo:
-    """Return who a kit is for, even if its certificate has ended.
+    """Read which participant a kit is for, even if its certificate has expired.
 
     Raises:
-        KitError: it is incomplete, or was changed.
+        KitError: the kit is incomplete, or was changed.
     """
     content = {name: _read(folder / "startup" / name) for name in (*SIGNED, SIGNATURE)}
     _check_signature(folder / "startup", content)
@@ -175,14 +176,20 @@ def kit_info(folder: Path) -> KitInfo:
 def write_kit(
     folder: Path, info: KitInfo, credentials: Credentials, signature: bytes, *, replace: bool = False
 ) -> Path:
-    """Write a kit; the key is readable by its owner only.
+    """Write a kit; only the owner of the folder can read the key.
 
+    Args:
+        folder: the kit's folder, created if needed.
+        info: the content of kit.json.
+        credentials: the participant's.
+        signature: the content of signature.json.
+        replace: replace the files of a kit that is there.
     Raises:
-        KitError: there is one already, and it is not to be replaced.
+        KitError: there is a kit already, and ``replace`` is False.
     """
     startup = folder / "startup"
     if (startup / KIT).exists() and not replace:
-        raise KitError(f"{folder} holds a kit already; choose another folder, or remove it")
+        raise KitError(f"{folder} has a kit already; choose another folder, or remove it")
     startup.mkdir(parents=True, exist_ok=True)
     (folder / "local").mkdir(exist_ok=True)
     os.chmod(folder, 0o700)
@@ -193,7 +200,8 @@ def write_kit(
         (AUTHORITY, credentials.authority),
         (SIGNATURE, signature),
     ):
-        _write(startup / name, content)
+        with replacing(startup / name) as partial:
+            partial.write_bytes(content)
     return folder
 
 
@@ -210,30 +218,32 @@ def sign_kit(authority: Authority, info: KitInfo, certificate: bytes) -> bytes:
 
 
 def fingerprint(certificate: bytes) -> str:
-    """The SHA-256 of a certificate in PEM, in hexadecimal."""
+    """Return the SHA-256 of a certificate in PEM, in hexadecimal."""
     return x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex()
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    """Write a file that only its owner can read, atomically."""
+    with (
+        replacing(path) as partial,
+        open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file,
+    ):
         file.write(content)
-    partial.replace(path)
 
 
 def check_time(certificate: bytes, what: str) -> datetime:
-    """Return when a certificate ends.
+    """Return when a certificate expires.
 
+    Args:
+        certificate: in PEM.
+        what: the subject of the error message.
     Raises:
-        KitError: it has ended, or has not begun, by this machine's clock.
+        KitError: by this machine's clock, it has expired or is not valid yet.
     """
     try:
         loaded = x509.load_pem_x509_certificate(certificate)
     except ValueError as error:
-        raise KitError(f"{what} is no certificate in PEM ({error})") from error
+        raise KitError(f"{what} is not a certificate in PEM ({error})") from error
     now = datetime.now(UTC)
     if now > loaded.not_valid_after_utc:
         raise KitError(f"{what} expired on {loaded.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; ask for a new invitation")
@@ -245,12 +255,6 @@ def check_time(certificate: bytes, what: str) -> datetime:
     return loaded.not_valid_after_utc
 
 
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
-
-
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -258,7 +262,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise KitError(f"{path}: {error.strerror}; is {path.parent.parent} a start-up kit?") from error
     if len(content) > MAX_FILE_BYTES:
-        raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, as no file of a kit has; get a new kit")
+        raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, which no file of a kit has; get a new kit")
     return content
 
 
@@ -270,7 +274,7 @@ def _info(path: Path, content: bytes) -> KitInfo:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise KitError(f"{path} cannot be read ({error}); get a new kit") from error
     if not all(type(value) is str for value in asdict(info).values()):
-        raise KitError(f"{path} holds something else than texts; get a new kit")
+        raise KitError(f"{path} has values that are not strings; get a new kit")
     if info.kind not in known_kinds():
         raise KitError(
             f"{path} is for a participant of kind {info.kind!r}; known here are {', '.join(known_kinds())}. Install the"
@@ -285,12 +289,12 @@ def _check_signature(startup: Path, content: dict[str, bytes]) -> None:
         digests, signature = signed["sha256"], base64.b64decode(signed["signature"])
         key = x509.load_pem_x509_certificate(content[AUTHORITY]).public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(digests, dict):
-            raise TypeError("the authority's key or the digests are of another kind")
+            raise TypeError("the authority's key or the digests are of another type")
         key.verify(signature, _signed_text(digests), ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
         raise KitError(
-            f"{startup / SIGNATURE} or {startup / AUTHORITY} was changed since the kit was made, or they are of two"
-            " projects; get a new kit"
+            f"{startup / SIGNATURE} or {startup / AUTHORITY} was changed since the kit was made, or they belong to"
+            " two projects; get a new kit"
         ) from None
     except (ValueError, KeyError, TypeError, RecursionError, UnsupportedAlgorithm) as error:
         raise KitError(

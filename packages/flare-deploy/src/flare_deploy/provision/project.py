@@ -1,4 +1,4 @@
-"""Projects: one authority, one server, its sites and administrators."""
+"""Projects: an authority, a server, its sites and administrators."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flare_core.files import write_text
 from flare_core.job import check_name
 from flare_deploy.participants import forwards
 from flare_deploy.provision.kit import (
@@ -26,7 +27,7 @@ from flare_transport import Credentials
 from flare_transport.address import speaks_for
 from flare_transport.certificates import Authority, issue, make_authority
 
-__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "misplaced", "own_address", "participant_of"]
+__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "name_conflict", "own_address", "participant_of"]
 
 DEFAULT_PORT = 8002
 ROLES = ("project_admin", "org_admin", "lead", "member")
@@ -35,17 +36,18 @@ KIT_DAYS = 365
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project's folder, where its authority lives.
+    """A project, with its folder and its authority.
 
         <project>/project.json
         <project>/authority/{certificate.pem,private.key}
-        <project>/server/   the server's kit, and all that the server keeps
+        <project>/server/   the server's kit and data
         <project>/admin/    the first administrator's kit
 
     Attributes:
-        folder: the project's.
-        name: of the project.
-        address: where sites reach the server.
+        folder: the project's folder.
+        name: the project's name.
+        address: the address at which sites reach the server.
+        authority: the authority that signs all certificates of the project.
     """
 
     folder: Path
@@ -55,14 +57,14 @@ class Project:
 
     @classmethod
     def create(cls, folder: Path, *, name: str, address: str, admin: str | None = "admin") -> Project:
-        """Make a project with a server and, if one is named, an administrator.
+        """Make a project with a server and, unless its name is None, an administrator.
 
         Raises:
-            KitError: the folder holds one already.
+            KitError: the folder has a project already.
         """
         check_name(name, what="a project's name")
         if (folder / "project.json").exists():
-            raise KitError(f"{folder} holds a project already")
+            raise KitError(f"{folder} has a project already; choose another folder")
         authority = make_authority(f"{name} authority")
         (folder / "authority").mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -72,8 +74,8 @@ class Project:
         project.make_kit(folder / "server", "server", "server")
         if admin is not None:
             kit = project.make_kit(folder / "admin", admin, "admin", role="project_admin")
-            project.know([participant_of(kit, studies="*")])
-        (folder / "project.json").write_text(json.dumps({"format": 1, "name": name, "address": address}, indent=2))
+            project.register([participant_of(kit, studies="*")])
+        write_text(folder / "project.json", json.dumps({"format": 1, "name": name, "address": address}, indent=2))
         return project
 
     @classmethod
@@ -81,7 +83,7 @@ class Project:
         """Read a project.
 
         Raises:
-            KitError: there is none.
+            KitError: the folder has no project that can be read.
         """
         try:
             values = json.loads((folder / "project.json").read_text())
@@ -91,7 +93,7 @@ class Project:
             )
             return cls(folder, values["name"], values["address"], authority)
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise KitError(f"{folder} holds no project ({error}); make one with 'flare up'") from error
+            raise KitError(f"{folder} is not a project ({error}); make one with 'flare up'") from error
 
     def make_kit(
         self,
@@ -105,11 +107,17 @@ class Project:
         relay: KitInfo | None = None,
         valid_days: int = KIT_DAYS,
     ) -> Kit:
-        """Make a key and a kit; for a participant on this machine, or one that is handed the folder.
+        """Make a key and a kit for a participant on this machine, or one that is given the folder.
 
         Args:
-            listen: where a participant of a kind that forwards, such as a relay, is reached.
-            relay: whom it reaches the server through.
+            folder: the kit's folder.
+            name: the participant's name.
+            kind: ``server``, ``admin``, or one of :mod:`flare_deploy.participants`.
+            role: the role of an administrator.
+            org: the participant's organization.
+            listen: the address at which sites reach a relay, or another kind that forwards.
+            relay: the relay that the participant connects to instead of the server.
+            valid_days: how long the certificate is valid.
         """
         address, via = (relay.listen, relay.name) if relay is not None else (self.address, "")
         info = KitInfo(name, kind, self.name, address, role=role, org=org, via=via, listen=listen)
@@ -118,10 +126,10 @@ class Project:
         return Kit.load(folder)
 
     def renew_server(self) -> Kit:
-        """Replace the server's key and certificate, which may have ended; its daemon must not run.
+        """Replace the server's key and certificate, which may have expired; its daemon must be stopped.
 
         Raises:
-            KitError: there is no kit of a server.
+            KitError: the server's kit is missing or was changed.
         """
         folder = self.folder / "server"
         info = kit_info(folder)
@@ -129,16 +137,16 @@ class Project:
         write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate), replace=True)
         return Kit.load(folder, kind="server")
 
-    def know(self, participants: list[dict[str, Any]]) -> None:
-        """Have the server know participants whose kits were made here, from when it is started next."""
+    def register(self, participants: list[dict[str, Any]]) -> None:
+        """Register participants whose kits were made here; the server reads them when it starts."""
         path = self.folder / "server" / "startup" / "participants.json"
         known = json.loads(path.read_text()) if path.is_file() else []
         names = {each["name"] for each in participants}
-        path.write_text(json.dumps([*(each for each in known if each["name"] not in names), *participants], indent=2))
+        write_text(path, json.dumps([*(each for each in known if each["name"] not in names), *participants], indent=2))
 
 
 def participant_of(kit: Kit, *, studies: str = "default") -> dict[str, Any]:
-    """What a server needs to know of who holds a kit."""
+    """Return the entry with which the server registers the participant of a kit."""
     return {
         "name": kit.info.name,
         "kind": kit.info.kind,
@@ -152,25 +160,26 @@ def participant_of(kit: Kit, *, studies: str = "default") -> dict[str, Any]:
 
 
 def is_reserved(name: str, server: str) -> bool:
-    """Whether no participant can be called so: as the server, as what runs below it, or as who uses an invitation."""
+    """Return True for names that no participant may have: the server's, those below it, and those of guests."""
     return any(speaks_for(taken, name) for taken in (server, "server", "@ALL")) or any(
         part.startswith(ENROLL) for part in name.split(".")
     )
 
 
-def misplaced(name: str, kind: str, others: Mapping[str, str]) -> str | None:
-    """Say why nobody can have a name beside those of the other participants, or None if somebody can.
+def name_conflict(name: str, kind: str, others: Mapping[str, str]) -> str | None:
+    """Describe the conflict of a name with those of other participants; None if it has none.
 
-    Whoever has the certificate of ``a`` speaks for all names below it, such as ``a.b``. So only kinds that forward, as
-    relays do, are above others, and a project_admin is below nobody.
+    The certificate of ``a`` may act as every name below it, such as ``a.b``. So only kinds that forward, such as relays,
+    may have names below their own, and a project_admin, who may do everything, must not be below one.
 
     Args:
-        kind: of who is to be called so; of administrators with the role ``project_admin``, that.
-        others: the same of each other participant by name.
+        name: the name in question.
+        kind: the participant's kind, or ``project_admin`` for an administrator with that role.
+        others: the kinds of the other participants, by name.
     """
     for other, its_kind in others.items():
         if other != name and other.casefold() == name.casefold():
-            return f"{name} differs from {other} in nothing but capital letters; choose another name"
+            return f"{name} differs from {other} only in capital letters; choose another name"
         for (above, kind_above), (below, kind_below) in (
             ((other, its_kind), (name, kind)),
             ((name, kind), (other, its_kind)),
@@ -179,17 +188,17 @@ def misplaced(name: str, kind: str, others: Mapping[str, str]) -> str | None:
             if above != below and speaks_for(above, below) and refused:
                 return (
                     f"{name} cannot be the name of this {kind}: {above} ({kind_above}) could act as {below}"
-                    f" ({kind_below}), whose name begins with '{above}.'. Only relays and other kinds that forward can"
-                    " have others below them, and no project_admin; choose another name"
+                    f" ({kind_below}), whose name begins with '{above}.'. Only relays and other kinds that forward may"
+                    " have names below their own, but not a project_admin's; choose another name"
                 )
     return None
 
 
 def own_address() -> str:
-    """The address under which others in the network probably reach this machine."""
+    """Return the address at which other machines in the network probably reach this one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks which way it would go
+            probe.connect(("192.0.2.1", 9))  # sends nothing; only selects the network interface
             return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"

@@ -1,4 +1,4 @@
-"""project.yml: who belongs to a project, and the kits that are made from it.
+"""Provisioning: make the kits of all participants that a project.yml lists.
 
     api_version: 3
     name: hospitals
@@ -9,9 +9,9 @@
       - {name: ward-1, type: client, connect_to: hospital-b}
       - {name: admin@example.org, type: admin, org: hub, role: project_admin}
 
-Files as NVIDIA FLARE writes them are accepted. Of what they can say, host names and ports of the server and of relays,
-names, organizations, roles and the relay to connect to are used; builders, a second port for administrators and
-overseers have no meaning here. Who connects to a relay is called after it: ``hospital-b.ward-1``.
+Project files of NVIDIA FLARE are accepted. The names, organizations and roles of participants, the host names and ports
+of the server and of relays, and the relay to connect to are used; builders, overseers and the second port for
+administrators are ignored. A site that connects to a relay is named after it: ``hospital-b.ward-1``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import yaml
 from flare_core import JobError
 from flare_deploy.participants import forwards, known_kinds, participant_kind, takes_jobs
 from flare_deploy.provision.kit import Kit, KitError, KitInfo, check_participant
-from flare_deploy.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, misplaced, participant_of
+from flare_deploy.provision.project import DEFAULT_PORT, ROLES, Project, is_reserved, name_conflict, participant_of
 from flare_transport import AddressError
 from flare_transport.address import parse_address
 
@@ -34,20 +34,20 @@ __all__ = ["provision"]
 
 _IGNORED = ("overseer",)
 MAX_FILE_BYTES = 1 << 20
-MOST_CHARACTERS = 200
+MAX_CHARACTERS = 200
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
 
 
 def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]]:
-    """Make the kits of a project's participants; those that have one keep it.
+    """Make the kits of a project's participants, except for those that are there already.
 
     Args:
         project_file: a project.yml.
-        workspace: where the project's folder is made, under its name; ``server`` is in it, ``sites/<name>``,
-            ``relays/<name>``, ``admins/<name>`` and those of other kinds are to be handed out.
+        workspace: the folder in which the project's folder is made, with the project's name. The folders in
+            ``sites``, ``relays``, ``admins`` and those of other kinds are to be given to the participants.
     Returns:
-        name, kind and folder of each kit that is new.
+        Name, kind and folder of each new kit.
     Raises:
         KitError: the file cannot be used; names the entry.
     """
@@ -60,10 +60,10 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
     participants = [each for each in participants if each["type"] not in _IGNORED]
     servers = [each for each in participants if each["type"] == "server"]
     if len(servers) != 1:
-        raise KitError(f"{project_file}: {len(servers)} participants are of type 'server'; there must be one")
+        raise KitError(f"{project_file}: {len(servers)} participants are of type 'server'; there must be exactly one")
     admins = [each for each in participants if each["type"] == "admin"]
     if not admins:
-        raise KitError(f"{project_file}: no participant is of type 'admin'; somebody must submit jobs")
+        raise KitError(f"{project_file}: no participant is of type 'admin'; add one, who can submit jobs")
     participants = _below_relays(participants, project_file)
     _check_names(participants, project_file)
     folder = workspace.absolute() / name
@@ -77,7 +77,7 @@ def provision(project_file: Path, workspace: Path) -> list[tuple[str, str, Path]
 
 
 def _make_kits(project: Project, participants: list[dict[str, Any]], path: Path) -> list[tuple[str, str, Path]]:
-    """Make the kits that are not there, those of relays before those of who is below them."""
+    """Make the missing kits, those of relays before those of the sites below them."""
     made = []
     relays: dict[str, KitInfo] = {}
     for each in sorted(participants, key=lambda each: (not forwards(each["type"]), each["name"].count("."))):
@@ -95,7 +95,7 @@ def _make_kits(project: Project, participants: list[dict[str, Any]], path: Path)
                 listen=_listening(each, path) if forwards(kind) else "",
                 relay=_relay_above(name, relays),
             )
-            project.know([participant_of(kit, studies="*" if kind == "admin" else "default")])
+            project.register([participant_of(kit, studies="*" if kind == "admin" else "default")])
             made.append((name, kind, place))
         if forwards(kind):
             relays[name] = Kit.load(place).info
@@ -107,14 +107,14 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             text = file.read(MAX_FILE_BYTES + 1)
         if len(text) > MAX_FILE_BYTES:
-            raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, which is too much for a project")
+            raise KitError(f"{path} has more than {MAX_FILE_BYTES} bytes, which is the limit for a project file")
         values = yaml.safe_load(text.decode("utf-8"))
     except (OSError, yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise KitError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise KitError(f"{path} holds no project; it must have a name and participants")
+        raise KitError(f"{path} is not a project file; it must have a name and participants")
     if values.get("api_version") not in (3, 4):
-        raise KitError(f"{path}: api_version is {_short(values.get('api_version'))}; 3 and 4 are understood")
+        raise KitError(f"{path}: api_version is {_short(values.get('api_version'))}; 3 and 4 are supported")
     return values
 
 
@@ -127,17 +127,20 @@ def _participant(entry: Any, path: Path) -> dict[str, Any]:
     if kind in _IGNORED:
         return {"name": name, "type": kind}
     if kind not in known_kinds():
-        raise KitError(f"{path}: {name} is of type {kind!r}; known are {', '.join(known_kinds())}")
+        raise KitError(f"{path}: {name} is of type {kind!r}; choose one of {', '.join(known_kinds())}")
     if kind == "admin" and values.get("role") not in ROLES:
-        raise KitError(f"{path}: {name} has the role {_short(values.get('role'))}; known are {', '.join(ROLES)}")
+        raise KitError(f"{path}: {name} has the role {_short(values.get('role'))}; choose one of {', '.join(ROLES)}")
     for key in ("org", "role"):
         if not isinstance(values.get(key, ""), str):
-            raise KitError(f"{path}: {key} of {name} is {_short(values[key])}; give a text")
+            raise KitError(f"{path}: {key} of {name} is {_short(values[key])}; give a string")
     return values
 
 
 def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
-    """The participants, those that connect to a relay called after it; NVIDIA FLARE's files name relays with a map."""
+    """Return the participants, with the names of relays before those of the sites that connect to them.
+
+    ``connect_to`` is a name, or as in NVIDIA FLARE's files a mapping that has one.
+    """
     relays = {each["name"] for each in participants if forwards(each["type"])}
     found = []
     for each in participants:
@@ -148,7 +151,7 @@ def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[s
         if above and above not in ("server", *_servers(participants)):
             if not takes_jobs(each["type"]) or above not in relays:
                 raise KitError(
-                    f"{path}: {each['name']} is to connect to {_short(above)}; sites connect to the server or a relay"
+                    f"{path}: {each['name']} cannot connect to {_short(above)}; sites connect to the server or a relay"
                     f" ({', '.join(sorted(relays)) or 'there is none'}), all others to the server"
                 )
             each = {**each, "name": f"{above}.{each['name'].removeprefix(f'{above}.')}"}
@@ -157,7 +160,7 @@ def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[s
 
 
 def _relay_above(name: str, relays: Mapping[str, KitInfo]) -> KitInfo | None:
-    """The nearest relay that a name is below."""
+    """Return the nearest relay whose name is a prefix of ``name``."""
     while name := name.rpartition(".")[0]:
         if name in relays:
             return relays[name]
@@ -169,7 +172,7 @@ def _servers(participants: list[dict[str, Any]]) -> list[str]:
 
 
 def _listening(relay: Mapping[str, Any], path: Path) -> str:
-    """Where those below a relay reach it."""
+    """Return the address at which sites reach a relay."""
     host = relay.get("listening_host") or {}
     values = host if isinstance(host, Mapping) else {"default_host": host}
     return _address({"fed_learn_port": values.get("port", DEFAULT_PORT), **values, "name": relay["name"]}, path)
@@ -179,7 +182,7 @@ def _address(server: Mapping[str, Any], path: Path) -> str:
     hosts = server.get("host_names") or [server["name"]]
     host = server.get("default_host") or (hosts[0] if isinstance(hosts, list) else hosts)
     if not isinstance(host, str):
-        raise KitError(f"{path}: the host of {server['name']} is {_short(host)}; give a text")
+        raise KitError(f"{path}: the host of {server['name']} is {_short(host)}; give a string")
     port = server.get("fed_learn_port", DEFAULT_PORT)
     if not isinstance(port, int) or not 0 < port < 65536:
         raise KitError(f"{path}: fed_learn_port of {server['name']} is {_short(port)}; give a port from 1 to 65535")
@@ -192,19 +195,19 @@ def _address(server: Mapping[str, Any], path: Path) -> str:
 def _text(values: Mapping[str, Any], key: str, path: Path) -> str:
     value = values.get(key)
     if not isinstance(value, str) or not value:
-        raise KitError(f"{path}: {key} is {_short(value)}; give a text")
+        raise KitError(f"{path}: {key} is {_short(value)}; give a string")
     return value
 
 
 def _name(values: Mapping[str, Any], path: Path) -> str:
-    """A name that becomes a folder's, and a participant's; that of the server, and those below it, are taken."""
+    """Return the name of a project or a participant, which is also the name of a folder."""
     name = _text(values, "name", path)
     try:
         check_participant(name, what="a name")
     except JobError as error:
         raise KitError(f"{path}: {error}") from error
     if is_reserved(name, "server"):
-        raise KitError(f"{path}: nobody can be called {name!r}; the name is reserved")
+        raise KitError(f"{path}: the name {name!r} is reserved; choose another")
     return name
 
 
@@ -215,14 +218,14 @@ def _check_names(participants: list[dict[str, Any]], path: Path) -> None:
         if each.get("role") == "project_admin":
             kind = "project_admin"
         if name in kinds:
-            raise KitError(f"{path}: {_short(name)} is there more than once; give every participant a name of its own")
-        problem = None if kind == "server" else misplaced(name, kind, kinds)
+            raise KitError(f"{path}: the name {_short(name)} occurs more than once; names must be unique")
+        problem = None if kind == "server" else name_conflict(name, kind, kinds)
         if problem is not None:
             raise KitError(f"{path}: {problem}")
-        if kind != "server":  # which is called 'server', whatever its host's name is
+        if kind != "server":  # its name in the file is its host's; in the project, it is 'server'
             kinds[name] = kind
 
 
 def _short(value: Any) -> str:
-    """A value in a message; however much it holds, as a small file can hold the same list a billion times over."""
-    return _REPR.repr(value)[:MOST_CHARACTERS]
+    """Return a value for a message, shortened: with aliases, a small file may contain a list a billion times."""
+    return _REPR.repr(value)[:MAX_CHARACTERS]

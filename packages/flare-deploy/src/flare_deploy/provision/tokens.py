@@ -1,7 +1,7 @@
-"""Invitation tokens: all that a machine needs to make a key of its own and have it certified, once.
+"""Invitation tokens: with one, a machine can have a key of its own certified, once.
 
-A token holds the project's authority, the server's address, and a certificate with its key that is good for one
-purpose and a short time: to ask the server to certify the key of the invited site or administrator.
+A token contains the certificate of the project's authority, the server's address, and credentials of a guest, which are
+valid for a short time and for one request: to certify the key of the invited participant.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ __all__ = ["ENROLL", "Invitation", "make_invitation"]
 
 ENROLL = "enroll@"
 PREFIX = "flare1-"
-MAX_BYTES = 1 << 16  # of a token, and of what it unpacks to; a good one has some 2,000
+MAX_BYTES = 1 << 16  # of a token, packed and unpacked; a valid one has about 2,000
 _TEXTS = ("name", "kind", "project", "address", "server", "via", "guest")
 
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """What a token says.
+    """The content of a token.
 
     Attributes:
-        name: who is invited.
+        name: the invited participant.
         kind: ``admin``, or one of :mod:`flare_deploy.participants`, such as ``client`` or ``relay``.
         project: the project's name.
-        address: the server's, or that of the relay that leads to it.
+        address: the address to connect to: the server's or a relay's.
         server: the server's name.
-        via: the relay's, if there is one.
-        guest: the name under which the invited one asks.
-        credentials: for that.
+        via: the name of the relay at ``address``; empty if it is the server's.
+        guest: the name under which the participant connects until its key is certified.
+        credentials: the guest's.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Invitation:
     credentials: Credentials
 
     def token(self) -> str:
-        """The token as text."""
+        """Return the invitation as text."""
         values = {
             "name": self.name,
             "kind": self.kind,
@@ -72,14 +72,14 @@ class Invitation:
 
     @classmethod
     def read(cls, token: str) -> Invitation:
-        """Read a token; spaces and line breaks, as mail programs add them, do no harm.
+        """Read a token; spaces and line breaks, which mail programs may add, are ignored.
 
         Raises:
-            KitError: it is none, or incomplete.
+            KitError: it is not a token, or is damaged.
         """
         text = "".join(token.split())
         if not text.startswith(PREFIX):
-            raise KitError(f"this is no invitation: it begins with {text[:10]!r} instead of {PREFIX!r}")
+            raise KitError(f"this is not an invitation: it begins with {text[:10]!r} instead of {PREFIX!r}")
         text = text.removeprefix(PREFIX)
         try:
             values = _unpacked(text)
@@ -96,7 +96,7 @@ class Invitation:
 def make_invitation(
     authority: Authority, *, name: str, kind: str, project: str, address: str, server: str, via: str, valid_days: int
 ) -> Invitation:
-    """Invite somebody. A guest of a relay is called so that the relay may speak for it."""
+    """Make an invitation. The guest's name begins with that of its relay, which may then speak for it."""
     guest = (f"{via}." if via else "") + ENROLL + secrets.token_hex(8)
     credentials = issue(authority, guest, valid_days=valid_days)
     return Invitation(name, kind, project, address, server, via, guest, credentials)
@@ -108,19 +108,19 @@ def _unpacked(text: str) -> dict[str, Any]:
         raise ValueError(f"it has {len(text)} characters")
     content = unpacker.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), MAX_BYTES)
     if not unpacker.eof:
-        raise ValueError("it is cut short, or larger than an invitation can be")
+        raise ValueError("it is truncated, or larger than an invitation can be")
     values: dict[str, Any] = json.loads(content)
     return values
 
 
 def _check(values: dict[str, Any]) -> None:
-    """Refuse what is no text, and names that are more than names: a folder is made of the site's."""
+    """Check the types of all values, and the participant's name, which becomes the name of a folder."""
     if not all(type(values[key]) is str for key in _TEXTS):
-        raise ValueError(f"{', '.join(_TEXTS)} must be texts")
+        raise ValueError(f"{', '.join(_TEXTS)} must be strings")
     if values["kind"] not in known_kinds():
         raise ValueError(f"it is for a {values['kind']!r}; known here are {', '.join(known_kinds())}")
     try:
-        check_participant(values["name"], what="the invited one's name")
+        check_participant(values["name"], what="the invited participant's name")
     except JobError as error:
         raise ValueError(str(error)) from error
 

@@ -1,1 +1,1 @@
-"""The relay of a group of sites: its daemon."""
+"""The relay of a group of sites."""

@@ -1,8 +1,8 @@
-"""A relay's daemon: sites that do not reach the server themselves, as those behind a group's gateway, connect here.
+"""A relay's daemon: sites that cannot reach the server directly, as those behind a group's gateway, connect to it.
 
-It passes on what they and the server send to each other, without reading it. Messages from the server:
+It forwards messages between them and the server without reading them. Messages from the server:
 
-relay.cut   [name]   end what a participant, or a process of a job, has open here
+relay.cut   [name]   close the connections of a participant, or of a job's process
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 
 class RelayDaemon:
-    """Serves the sites whose names are below the relay's until it is stopped, or the server refuses it.
+    """A relay for the sites whose names begin with its own and a dot.
 
     Args:
         folder: the relay's kit.
     Raises:
         KitError: the kit cannot be used.
-        InUseError: another process serves with this kit.
+        InUseError: another process uses this kit.
         FlareError: its settings cannot be read.
     """
 
@@ -46,7 +46,7 @@ class RelayDaemon:
         )
         self._listen = settings["listen"]
         self._lock_file = LockFile(self.kit.folder / "lock", f"the relay of {self.kit.folder}")
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._is_connected = self._was_connected = self._is_stopped = False
         self.cell = Cell(self.name, threads=16, reconnect_grace_s=settings["link_grace_s"], admits=self._refusal)
         self.cell.handle("relay.cut", self._cut)
@@ -56,8 +56,8 @@ class RelayDaemon:
         """Connect to the server, and again whenever the connection is lost, until :meth:`stop` is called.
 
         Args:
-            connected: called each time there is a connection.
-            waiting: told, each time that there is none, why.
+            connected: called whenever a connection is made.
+            waiting: called with the reason whenever an attempt fails.
         Raises:
             AddressError: the port is in use; names it.
             AuthenticationError: the server refuses this relay; says why.
@@ -66,28 +66,28 @@ class RelayDaemon:
         logger.info("listening address=%s", address)
         while self._connect(waiting):
             connected()
-            with self._news:
-                self._news.wait_for(lambda: self._is_stopped or not self._is_connected)
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_stopped or not self._is_connected)
             if not self._is_stopped:
                 logger.warning("connection to the server lost; connecting again")
 
     def stop(self) -> None:
-        """End everything; :meth:`run` returns."""
-        with self._news:
+        """Make :meth:`run` return."""
+        with self._changed:
             self._is_stopped = True
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Give up what is held."""
+        """Close all connections and release the kit."""
         self.cell.close()
         self._lock_file.release()
 
     def _connect(self, waiting: Callable[[str], Any]) -> bool:
-        """Connect to the server, or the relay above this one, however long that takes; false if stopped."""
+        """Connect to the server or the relay above this one; return False if stopped meanwhile."""
         attempts = Attempts(self.name, was_connected=self._was_connected)
         info = self.kit.info
         while not self._is_stopped:
-            self._is_connected = True  # until the link is lost, which it may be at once
+            self._is_connected = True  # before the attempt, since the link may be lost at once
             try:
                 self.cell.connect(info.address, credentials=self.kit.credentials, peer=info.listener, uplink=True)
                 logger.info("connected address=%s", info.address)
@@ -96,15 +96,15 @@ class RelayDaemon:
             except TransportError as error:
                 pause_s = attempts.failed(error)
                 waiting(str(error))
-            with self._news:
-                self._news.wait_for(lambda: self._is_stopped, pause_s)
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_stopped, pause_s)
         return False
 
     def _refusal(self, peer: str, certificate: bytes | None) -> str | None:
-        """Say why a cell may not connect; whether it was removed from the project, only the server knows."""
+        """Return the reason why a cell may not connect, or None; only the server knows who was removed."""
         if peer != self.name and speaks_for(self.name, peer):
             return None
-        return f"{peer} does not belong to the relay {self.name}, as only names that begin with '{self.name}.' do"
+        return f"{peer} does not belong to the relay {self.name}; only names that begin with '{self.name}.' do"
 
     def _cut(self, message: Message) -> None:
         if message.sender != self.kit.info.server:
@@ -116,6 +116,6 @@ class RelayDaemon:
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         if peer == self.kit.info.listener:
-            with self._news:
+            with self._changed:
                 self._is_connected = False
-                self._news.notify_all()
+                self._changed.notify_all()

@@ -10,7 +10,7 @@ __all__ = ["RELAY"]
 
 
 def _daemon(folder: Path) -> Daemon:
-    from flare_deploy.relay.daemon import RelayDaemon  # not above: the server needs the kind, not the daemon
+    from flare_deploy.relay.daemon import RelayDaemon  # not at the top: the server needs the kind, not the daemon
 
     return RelayDaemon(folder)
 

@@ -1,4 +1,4 @@
-"""Blobs: job archives, kept under the SHA-256 of their content, in a folder or wherever fsspec reaches."""
+"""Blobs: job archives, stored under the SHA-256 of their content in a folder or at any URL that fsspec opens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Blobs"]
 
 
 class Blobs:
-    """Content-addressed files.
+    """A store of content-addressed files.
 
     Args:
         url: a folder, or any URL that fsspec opens, such as ``s3://bucket/flare``.
@@ -24,7 +24,7 @@ class Blobs:
         self._files, self._root = fsspec.core.url_to_fs(url)
 
     def put(self, path: Path, digest: str) -> None:
-        """Keep a file's content under its digest; content that is there already is not written again."""
+        """Store a file under the digest of its content, unless the content is stored already."""
         place = self._place(digest)
         if not self._files.exists(place):
             self._files.makedirs(place.rpartition("/")[0], exist_ok=True)
@@ -33,20 +33,20 @@ class Blobs:
             self._files.mv(partial, place)
 
     def get(self, digest: str, path: Path) -> None:
-        """Write the content to ``path``.
+        """Write stored content to ``path``.
 
         Raises:
-            JobError: it is not there, or was damaged.
+            JobError: the content is missing or damaged.
         """
         try:
             self._files.get_file(self._place(digest), str(path))
         except FileNotFoundError:
-            raise JobError(f"the archive {digest} is not in {self._root} any more; submit the job again") from None
+            raise JobError(f"the archive {digest} is no longer in {self._root}; submit the job again") from None
         if sha256_of(path) != digest:
-            raise JobError(f"the archive {digest} in {self._root} was damaged; submit the job again")
+            raise JobError(f"the archive {digest} in {self._root} is damaged; submit the job again")
 
     def delete(self, digest: str) -> None:
-        """Remove content; does nothing if it is not there."""
+        """Delete stored content; do nothing if it is not there."""
         if self._files.exists(self._place(digest)):
             self._files.rm_file(self._place(digest))
 

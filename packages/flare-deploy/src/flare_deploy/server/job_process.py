@@ -1,18 +1,24 @@
 """A job's process at the server: ``python -m flare_deploy.server.job_process <descriptor> <plan> <lock>``.
 
-It runs the same controller as the simulator. Messages to and from its daemon:
+It runs the same controller as the simulator. Messages to its daemon:
 
-    job.up       [job id]                  (request) it can be talked to
-    job.round    [job id, round]           rounds were completed
-    job.done     [job id, status, error]   (request) it has ended and is about to exit
-    site.left    [cell, reason]            what served a site is gone; it may come back
-    site.removed [site, reason]            a site does not belong to the project any more
-    site.ended   [cell, site or nil]       what served a site has ended, in order, or as that site's script ended it
-    site.failed  [site, message, details]  a site is lost for good
-    job.abort    [reason]                  end now
-    job.status   []                        (request) -> {round, rounds, waiting_for, since, sites}
-    job.growth   [file, size]              (request) answered when a file of the run is longer, or the run over
-    site.log     [site, bytes]             (from a site) what was written to its log
+    job.up       [job id]                  (request) it can receive messages
+    job.round    [job id, round]           a round was completed; some rounds are skipped
+    job.done     [job id, status, error]   (request) the run has ended, and the process is about to exit
+
+Messages from its daemon:
+
+    site.left    [cell, reason]            a site's process is gone; it may come back
+    site.removed [site, reason]            a site no longer belongs to the project
+    site.ended   [cell, site or nil]       a site's process has exited as intended; the site, if its script returned
+    site.failed  [site, message, details]  a site cannot take part any more
+    job.abort    [reason]                  end the run now
+    job.status   []                        (request) -> {round, rounds, waiting_for, since, present, absent}
+    job.growth   [file, size]              (request) answered when a file of the run is longer, or the run has ended
+
+Messages from a site:
+
+    site.log     [site, bytes]             an addition to its log
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from typing import Any, BinaryIO
 
 from flare_core import JobError, load_job
 from flare_core.events import Event, RoundEnded
-from flare_deploy.processes.lock_file import keep_from_children
+from flare_deploy.processes.lock_file import close_in_children
 from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
@@ -49,8 +55,8 @@ __all__ = ["main"]
 logger = logging.getLogger(__name__)
 
 
-GATHER_S = 0.1  # for so long, what a file grows by is gathered before it is told
-PROGRESS_S = 1.0  # how often the daemon is told that rounds are completed
+GATHER_S = 0.1  # how long additions to a file are gathered before they are reported
+PROGRESS_S = 1.0  # between reports of completed rounds to the daemon
 
 
 class _JobProcess:
@@ -63,7 +69,7 @@ class _JobProcess:
         self._controller: RunController | None = None
         self._hub = ServerHub(self._cell)  # before sites, whose processes may be quicker, ask for it
         self._lock = threading.Lock()
-        self._early: list[Callable[[SitesFederation], None]] = []  # what came before the federation was made
+        self._early: list[Callable[[SitesFederation], None]] = []  # messages that came before the federation existed
         self._growth = threading.Condition()
         self._over = False
         self._told = 0.0
@@ -116,7 +122,7 @@ class _JobProcess:
             return "failed", reason_of(error) or ""  # the daemon writes the summary, as soon as there is room for it
 
     def start(self) -> None:
-        """The workflow itself waits for as many sites as it needs."""
+        """Do nothing: the workflow waits for the sites that it needs."""
 
     def wait(self) -> None:
         """Wait until the sites' scripts have ended."""
@@ -124,23 +130,23 @@ class _JobProcess:
         self._controller.federation.wait_ended()
 
     def stop(self) -> None:
-        """The daemon has the sites end what is left.
+        """Leave it to the daemon to stop the sites.
 
-        If it is gone, that is why the run has ended; another daemon goes on with it, and what it ended with here is
-        nobody's concern.
+        If the daemon is gone, the run has ended because of that, and the restarted daemon continues it. So the process
+        exits before it could report or record an outcome.
         """
         if self._daemon not in self._cell.peers:
             os._exit(LOST_SERVER)
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """Not known here: the sites' processes are elsewhere."""
+        """Return nothing, as the sites' processes are on other machines."""
         return {}
 
     def _from_daemon(self, note: Callable[..., None]) -> Callable[[Message], None]:
         return self._only_daemon(lambda message: self._tell(lambda fed: note(fed, *message.payload)))
 
     def _only_daemon(self, handler: Callable[[Message], Any]) -> Callable[[Message], Any]:
-        """Refuse what sites and administrators send, who can reach this process as well."""
+        """Refuse messages of other senders: sites and administrators can reach this process as well."""
 
         def checked(message: Message) -> Any:
             if message.sender != self._daemon:
@@ -150,7 +156,7 @@ class _JobProcess:
         return checked
 
     def _tell(self, note: Callable[[SitesFederation], None]) -> None:
-        """Tell the federation, now or when it is made."""
+        """Pass a message to the federation, now or as soon as it exists."""
         with self._lock:
             if self._controller is None:
                 self._early.append(note)
@@ -162,16 +168,16 @@ class _JobProcess:
         if site not in self._plan["sites"] or not speaks_for(site, message.sender):
             raise JobError(f"{message.sender} may not write the log of {site!r}")
         if not isinstance(content, bytes):
-            raise JobError(f"{message.sender} sends a {type(content).__name__} for the log of {site}")
+            raise JobError(f"{message.sender} has sent a {type(content).__name__}, not bytes, for the log of {site}")
         log = self._logs.get(site)
         if log is None:
             path = self._folder.site(site) / "log.txt"
             log = self._logs[site] = path.open("ab", buffering=0)
         try:
-            while content:  # of what a full disk has room for, the system says no error, but writes less
+            while content:  # an unbuffered write to an almost full disk writes a part and raises no error
                 content = content[log.write(content) :]
         except OSError as error:
-            logger.warning("log of a site cut short site=%s bytes=%s reason=%s", site, len(content), error)
+            logger.warning("log of a site truncated site=%s bytes=%s reason=%s", site, len(content), error)
         self._grew()
 
     def _status(self) -> dict[str, Any]:
@@ -194,7 +200,7 @@ class _JobProcess:
         path = self._folder.path / name
         with blocking(), self._growth:
             self._growth.wait_for(lambda: self._over or (path.is_file() and path.stat().st_size > size))
-            self._growth.wait_for(lambda: self._over, GATHER_S)  # rounds can be quicker than anybody reads
+            self._growth.wait_for(lambda: self._over, GATHER_S)  # rounds may be faster than a reader
             return not self._over
 
     def _grew(self) -> None:
@@ -217,7 +223,7 @@ class _JobProcess:
 
 def main(arguments: list[str]) -> None:
     """Run the job of a plan."""
-    keep_from_children(int(arguments[2]))
+    close_in_children(int(arguments[2]))
     plan = json.loads(Path(arguments[1]).read_text())
     with log_to(Path(plan["run_folder"]) / "log.txt", "INFO"):
         _JobProcess(plan, socket.socket(fileno=int(arguments[0]))).run()

@@ -1,4 +1,4 @@
-"""Members: who belongs to the project, who may connect, and how somebody joins, is renewed or put out."""
+"""Members: the participants of a project, their invitations and certificates, and who may connect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flare_core import FlareError
 from flare_core.job import check_name
 from flare_deploy.participants import forwards, known_kinds, takes_jobs
 from flare_deploy.provision.kit import KitInfo, check_participant, fingerprint, sign_kit
-from flare_deploy.provision.project import KIT_DAYS, ROLES, is_reserved, misplaced
+from flare_deploy.provision.project import KIT_DAYS, ROLES, is_reserved, name_conflict
 from flare_deploy.provision.tokens import ENROLL, make_invitation
 from flare_deploy.server.store import Participant, Store
 from flare_transport import AddressError
@@ -26,38 +26,43 @@ __all__ = ["Members", "MembersError"]
 
 
 class MembersError(FlareError):
-    """Somebody cannot be invited, admitted or removed."""
+    """A participant cannot be invited, admitted or removed."""
 
 
 class Members:
     """The participants of the project.
 
+    They are kept in memory, since :meth:`refusal` is called on the thread that serves all links and must not wait for
+    the database. A change replaces the dict, so readers need no lock.
+
     Args:
-        authority: with its key, if it lies at the server: without it nobody can be invited or renewed here.
+        store: the server's database.
+        info: the server's own description.
+        authority: the project's; None if its key is elsewhere, and nobody can be invited or renewed here.
     """
 
     def __init__(self, store: Store, info: KitInfo, authority: Authority | None) -> None:
         self._store = store
         self._info = info
         self._authority = authority
-        self._lock = threading.RLock()  # over what is looked at and then changed
+        self._lock = threading.RLock()  # held by whoever reads and then changes
         self._known = {each.name: each for each in store.participants()}
         for each in self._known.values():
             _check_kind(each)
 
     def sites(self) -> list[Participant]:
-        """The sites that may take part in jobs."""
-        return [each for each in self._known.copy().values() if takes_jobs(each.kind) and each.state == "active"]
+        """Return the sites that may take part in jobs."""
+        return [each for each in self._known.values() if takes_jobs(each.kind) and each.state == "active"]
 
     def all(self) -> list[Participant]:
-        """Everybody, by name."""
-        return [each for _, each in sorted(self._known.copy().items())]
+        """Return all participants, sorted by name; also the invited and the revoked."""
+        return [each for _, each in sorted(self._known.items())]
 
     def owner_of(self, cell: str) -> Participant:
-        """Return the participant whose cell this is.
+        """Return the participant to whom a cell belongs: the nearest whose name is the cell's or a prefix of it.
 
         Raises:
-            MembersError: it is nobody's, or of somebody for whom another participant could speak.
+            MembersError: no participant owns it, or another participant's certificate could act in the owner's name.
         """
         found: Participant | None = None
         name = cell
@@ -65,32 +70,32 @@ class Members:
             member = self._known.get(name)
             if found is None:
                 found = member
-            elif member is not None and (not forwards(member.kind) or found.standing == "project_admin"):
+            elif member is not None and (not forwards(member.kind) or found.effective_kind == "project_admin"):
                 raise MembersError(
-                    f"{found.name} is not served: {member.name}, a {member.kind}, could act in its name. Put one of"
-                    " them out, and invite it under another name"
+                    f"{found.name} is refused: {member.name}, a {member.kind}, could act in its name. Remove one of"
+                    " them, and invite it under another name"
                 )
             name = name.rpartition(".")[0]
         if found is None:
-            raise MembersError(f"{cell} is no participant of the project {self._info.project}")
+            raise MembersError(f"{cell} is not a participant of the project {self._info.project}")
         return found
 
     def active_owner_of(self, cell: str) -> Participant:
-        """Return the participant whose cell this is, if it still belongs to the project, which a relay does not know.
+        """Return the participant to whom a cell belongs, if it was not removed; relays do not know who was.
 
         Raises:
-            MembersError: it is nobody's, or of somebody who was removed.
+            MembersError: no participant owns it, or the owner was removed.
         """
         member = self.owner_of(cell)
         if member.state != "active":
-            raise MembersError(f"{member.name} does not belong to the project any more; ask for a new invitation")
+            raise MembersError(f"{member.name} no longer belongs to the project; ask for a new invitation")
         return member
 
     def refusal(self, cell: str, certificate: bytes | None) -> str | None:
-        """Say why a cell may not connect, or None if it may; called on the thread of all links, so it only looks."""
+        """Return the reason why a cell may not connect, or None if it may."""
         if cell.startswith(ENROLL):
             invited = self._invited(cell)
-            return None if invited else "this invitation was used, withdrawn or is too old; ask for a new one"
+            return None if invited else "this invitation was used or revoked, or has expired; ask for a new one"
         try:
             member = self.owner_of(cell)
         except MembersError as error:
@@ -98,16 +103,16 @@ class Members:
         if member.state == "revoked":
             return f"{member.name} was removed from the project {self._info.project}; ask for a new invitation"
         if member.state == "invited":
-            return f"{member.name} was invited but has not joined; run 'flare join' with the token"
+            return f"{member.name} was invited but has not joined yet; run 'flare join' with the token"
         if member.fingerprint and (certificate is None or fingerprint(certificate) != member.fingerprint):
-            return f"{member.name} has a newer certificate than this one, which is not valid any more"
+            return f"this certificate of {member.name} was replaced by a newer one and is no longer valid"
         return None
 
-    def add_known(self, participants: list[dict[str, Any]]) -> None:
-        """Take in the participants of a provisioned project; those that are known already stay as they are.
+    def add_provisioned(self, participants: list[dict[str, Any]]) -> None:
+        """Add the participants for whom kits were made beside the server; those known already stay unchanged.
 
         Raises:
-            MembersError: one is of a kind that no installed package declares.
+            MembersError: a participant is of a kind that no installed package declares.
         """
         for values in participants:
             if values["name"] not in self._known:
@@ -116,11 +121,11 @@ class Members:
                 self._put(member)
 
     def get(self, name: str) -> Participant | None:
-        """The participant of that name, removed ones included; None if nobody is called so."""
+        """Return the participant of that name, also if it was removed, or None."""
         return self._known.get(name)
 
     def relay_of(self, name: str) -> Participant | None:
-        """The relay through which a participant reaches the server: the nearest one that its name is below."""
+        """Return the relay that a participant connects to: the nearest whose name is a prefix of its own."""
         while name := name.rpartition(".")[0]:
             found = self._known.get(name)
             if found is not None and forwards(found.kind):
@@ -138,21 +143,24 @@ class Members:
         days: int = 3,
         address: str = "",
     ) -> str:
-        """Return a token with which a site, a relay or an administrator can join, once; a former one becomes void.
+        """Return a token with which a site, a relay or an administrator can join once; it replaces any former token.
+
+        The arguments are those of :meth:`flare_deploy.Admin.invite`.
 
         Raises:
-            MembersError: the name is taken, reserved, cannot be one, or is above or below another's; a relay has no
-                address; or there is no authority here.
+            MembersError: the name is taken or reserved, or is a prefix of another's; a relay has no address; or the
+                authority is elsewhere.
+            JobError: the name or a study has characters that are not allowed.
         """
         authority = self._signer()
         self._check_invited(name, kind, role, studies, days, address)
         with self._lock:
             known = self._known.get(name)
-            self._check_place(Participant(name, kind, role))
+            self._check_conflicts(Participant(name, kind, role))
             if known is not None and known.state == "active":
                 raise MembersError(
-                    f"{name} belongs to the project already; 'flare site remove {name}' puts it out, after which it can"
-                    " be invited again"
+                    f"{name} belongs to the project already; to invite it again, remove it first with"
+                    f" 'flare site remove {name}'"
                 )
             where = self._where(name)
             invitation = make_invitation(
@@ -171,20 +179,20 @@ class Members:
         return invitation.token()
 
     def enroll(self, guest: str, request: bytes) -> dict[str, Any]:
-        """Certify the key of who was invited, whose invitation is used up by that.
+        """Certify the key of an invited participant; this uses up the invitation.
 
         Raises:
-            MembersError: the invitation is not good any more.
-            AuthenticationError: the request is none.
+            MembersError: the invitation is no longer valid.
+            AuthenticationError: the request cannot be read.
         """
         with self._lock:
             member = self._invited(guest)
             if member is None:
-                raise MembersError("this invitation was used, withdrawn or is too old; ask for a new one")
+                raise MembersError("this invitation was used or revoked, or has expired; ask for a new one")
             return self._certified(member, request)
 
     def renew(self, name: str, request: bytes) -> dict[str, Any]:
-        """Certify a new key of a participant; its former certificate is not valid any more.
+        """Certify a new key of a participant and revoke its former certificate.
 
         Raises:
             MembersError: it was removed in the meantime.
@@ -192,33 +200,33 @@ class Members:
         with self._lock:
             member = self._known[name]
             if member.state != "active":
-                raise MembersError(f"{name} does not belong to the project any more; ask for a new invitation")
+                raise MembersError(f"{name} no longer belongs to the project; ask for a new invitation")
             return self._certified(member, request)
 
     def remove(self, name: str) -> Participant:
-        """Put a participant out: neither its certificate nor its invitation is good any more.
+        """Revoke the certificate or the invitation of a participant.
 
         Raises:
-            MembersError: nobody is called so.
+            MembersError: no participant has that name.
         """
         with self._lock:
             member = self._known.get(name)
             if member is None:
-                raise MembersError(f"nobody is called {name!r}; see 'flare site list'")
+                raise MembersError(f"there is no participant {name!r}; see 'flare site list'")
             return self._put(replace(member, state="revoked", guest=""))
 
-    def _check_place(self, invited: Participant) -> None:
+    def _check_conflicts(self, invited: Participant) -> None:
         """Refuse a name by which one participant could act as another.
 
-        Who was removed still counts if the name is below its own: a relay does not know of the removal.
+        A removed participant still counts if the new name is below its own, since relays do not know of the removal.
         """
         name = invited.name
         others = {
-            each.name: each.standing
+            each.name: each.effective_kind
             for each in self.all()
             if each.name != name and (each.state != "revoked" or speaks_for(each.name, name))
         }
-        problem = misplaced(name, invited.standing, others)
+        problem = name_conflict(name, invited.effective_kind, others)
         if problem is not None:
             raise MembersError(problem)
 
@@ -226,18 +234,18 @@ class Members:
         check_participant(name)
         check_cell(name)
         if is_reserved(name, self._info.server):
-            raise MembersError(f"nobody can be called {name!r}; the name is reserved")
+            raise MembersError(f"the name {name!r} is reserved; choose another")
         if kind == "server" or kind not in known_kinds():
             known = ", ".join(each for each in known_kinds() if each != "server")
-            raise MembersError(f"nobody is invited as a {kind!r}; the server knows {known}")
+            raise MembersError(f"nobody can be invited as a {kind!r}; the server knows {known}")
         _check_address(name, kind, address)
         if kind == "admin" and role not in ROLES:
-            raise MembersError(f"the role is {role!r}; known are {', '.join(ROLES)}")
+            raise MembersError(f"the role is {role!r}; choose one of {', '.join(ROLES)}")
         for study in studies.split(","):
             if study != "*":
                 check_name(study, what=f"a study of {name}")
         if not 0 < days <= KIT_DAYS:
-            raise MembersError(f"an invitation cannot be good for {days} days; give 1 to {KIT_DAYS}")
+            raise MembersError(f"an invitation cannot be valid for {days} days; give 1 to {KIT_DAYS}")
 
     def _certified(self, member: Participant, request: bytes) -> dict[str, Any]:
         authority = self._signer()
@@ -274,12 +282,12 @@ class Members:
         }
 
     def _where(self, name: str) -> KitInfo:
-        """The server's own description, with the address at which a participant finds it, or a relay to it."""
+        """Return the server's description, with the address and relay that a participant connects to."""
         relay = self.relay_of(name)
         return self._info if relay is None else replace(self._info, address=relay.address, via=relay.name)
 
     def _invited(self, guest: str) -> Participant | None:
-        for member in self._known.copy().values():
+        for member in self._known.values():
             if member.guest == guest and member.state == "invited" and member.expires > time.time():
                 return member
         return None
@@ -287,13 +295,13 @@ class Members:
     def _signer(self) -> Authority:
         if self._authority is None:
             raise MembersError(
-                "the project's authority does not lie at this server; make kits where 'flare provision' was run"
+                "the key of the project's authority is not at this server; make kits where 'flare provision' was run"
             )
         return self._authority
 
     def _put(self, member: Participant) -> Participant:
         self._store.put_participant(member)
-        self._known = {**self._known, member.name: member}  # a new dict: readers take no lock
+        self._known = {**self._known, member.name: member}
         return member
 
 
@@ -311,10 +319,10 @@ def _check_kind(member: Participant) -> None:
 
 
 def _check_address(name: str, kind: str, address: str) -> None:
-    """Refuse what is no address of a relay, or of another kind that forwards.
+    """Check the address of an invited participant.
 
     Raises:
-        MembersError: says why.
+        MembersError: a relay has none, or an address that sites cannot connect to; or another participant has one.
     """
     if not forwards(kind):
         if address:
@@ -323,6 +331,6 @@ def _check_address(name: str, kind: str, address: str) -> None:
     try:
         scheme = parse_address(address).scheme
     except AddressError as error:
-        raise MembersError(f"where those below the {kind} {name} reach it: {error}") from error
+        raise MembersError(f"the address of the {kind} {name}: {error}") from error
     if scheme in ("inproc", "unix"):
         raise MembersError(f"the {kind} {name} cannot be reached at {address!r}; give grpc://host:port")

@@ -1,4 +1,4 @@
-"""What each role of an administrator may do."""
+"""The rights of each administrator role."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ _RIGHTS = {
 
 
 class RightsError(FlareError):
-    """An administrator's role does not allow this."""
+    """An administrator's role or studies do not allow a request."""
 
 
-def check_right(who: Participant, right: str, job: JobRow | None = None) -> None:
-    """Check that an administrator may do something.
+def check_right(admin: Participant, right: str, job: JobRow | None = None) -> None:
+    """Check that an administrator has a right.
 
     Args:
         right: ``view``, ``submit``, ``manage`` (abort, delete), ``download`` or ``members`` (invite, remove).
-        job: with which job; before it is known, who may with some passes.
+        job: the job concerned. As long as it is unknown, a right over own jobs is enough.
     Raises:
-        RightsError: it may not; names the role.
+        RightsError: it has not; names the role.
     """
-    rights = _RIGHTS.get(who.role, set())
+    rights = _RIGHTS.get(admin.role, set())
     if right in rights:
         return
-    if f"{right} own" in rights and (job is None or job.submitter == who.name):
+    if f"{right} own" in rights and (job is None or job.submitter == admin.name):
         return
     whose = f", and the job is {job.submitter}'s" if job is not None and f"{right} own" in rights else ""
-    raise RightsError(f"{who.name} has the role '{who.role}', which does not allow '{right}'{whose}")
+    raise RightsError(f"{admin.name} has the role '{admin.role}', which does not allow '{right}'{whose}")
 
 
-def check_studies(who: Participant, studies: str, what: str) -> None:
-    """Check that an administrator takes part in all of some studies, as it decides on them.
+def check_studies(admin: Participant, studies: str, what: str) -> None:
+    """Check that an administrator takes part in all studies that a request concerns.
 
     Args:
-        studies: names with commas between them; ``*`` is all.
-        what: it is about to do, for the message.
+        studies: comma-separated names; ``*`` stands for all.
+        what: the subject of the request, for the message.
     Raises:
-        RightsError: it does not.
+        RightsError: it does not take part in one of them.
     """
-    if all(who.is_in(study) for study in studies.split(",")):
+    if all(admin.is_in(study) for study in studies.split(",")):
         return
-    own = "all studies" if "*" in who.studies.split(",") else f"the studies {who.studies}"
+    own = "all studies" if "*" in admin.studies.split(",") else f"the studies {admin.studies}"
     wanted = "all studies" if "*" in studies.split(",") else f"the studies {studies}"
-    raise RightsError(f"{who.name} takes part in {own}; {what} concerns {wanted}, and only who is in them may do that")
+    raise RightsError(f"{admin.name} takes part in {own}, but {what} concerns {wanted}; ask an administrator of those")

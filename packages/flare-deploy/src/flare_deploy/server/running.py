@@ -1,11 +1,21 @@
-"""RunningJob: one job while it runs; its process here, and what serves it at the sites."""
+"""RunningJob: the processes of one running job, here and at its sites.
+
+Processes may be killed at any time, so each has a cell name of its own that counts its starts: a late message about an
+earlier process is told apart by that name and ignored.
+
+    server.<job>-<attempt>                the job's process at the server
+    <site>.<job>-<attempt>-<number>       its process at a site; a new number whenever the job is sent there again
+
+When the process at the server is killed, the next attempt restarts the sites' processes as well, since they hold
+connections to the old one. A process is restarted up to MAX_CRASHES times in a row without a completed round between.
+"""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +31,29 @@ __all__ = ["RunningJob"]
 
 logger = logging.getLogger(__name__)
 
-MOST_CRASHES = 3  # in a row, without a round completed in between
-ABORT_S = 10.0
+MAX_CRASHES = 3
+ABORT_S = 10.0  # within which an aborted job's process ends, before it is killed
 REMOVED = "it was removed from the project"
 
 
 class RunningJob:
-    """Starts a job's process, sends the job to its sites, and starts both again when they are killed.
+    """A job's process at the server, and the job's distribution to its sites; both are restarted when they are killed.
 
-    Its methods are called with the daemon's lock held, or on threads of its own, which take it.
+    The caller of a method holds the daemon's lock, except for :meth:`serves` and :meth:`close`.
 
     Args:
         row: the job.
         folder: the job's folder at the server, with the sites' archives and the run's folder.
-        sites: who takes part, in order.
-        cards: by site that is there, the GPUs it may use.
-        ended: told how the job ended, and why.
-        started: told each time the job's process is started, and for which time.
-        connected: says which sites are there.
+        cell: the daemon's.
+        downloader: serves the archives to the sites.
+        sites: the sites of the job, in order.
+        gpus: the GPUs that the job may use, by site; only of connected sites at first.
+        lock: the daemon's.
+        ended: called with the job's id, and how and why it ended.
+        started: called with the job's id and the number of the attempt before each start of the job's process.
+        connected: returns the sites that are connected.
     Attributes:
-        is_up: whether the job's process can be talked to.
+        is_up: the job's process can receive messages.
     """
 
     def __init__(
@@ -51,7 +64,7 @@ class RunningJob:
         cell: Cell,
         downloader: Downloader,
         sites: tuple[str, ...],
-        cards: Mapping[str, tuple[int, ...]],
+        gpus: Mapping[str, Sequence[int]],
         lock: threading.RLock,
         ended: Callable[[str, RunStatus, str], None],
         started: Callable[[str, int], None],
@@ -59,7 +72,7 @@ class RunningJob:
     ) -> None:
         self.row = row
         self.sites = sites
-        self.cards = dict(cards)
+        self.gpus = dict(gpus)
         self._folder = folder
         self._cell = cell
         self._downloader = downloader
@@ -69,9 +82,9 @@ class RunningJob:
         self._connected = connected
         self._attempt = row.attempts
         self._crashes = 0
-        self._starts: dict[str, int] = {}  # by site, how often the job was started there
-        self._kills: dict[str, int] = {}  # by site, how often in a row what served it was killed
-        self._hosts: dict[str, str] = {}
+        self._starts: dict[str, int] = {}  # by site
+        self._kills: dict[str, int] = {}  # by site, in a row
+        self._hosts: dict[str, str] = {}  # the cell of the current process at each site
         self._outcome: tuple[RunStatus, str] | None = None
         self._aborting = ""
         self._is_closing = False
@@ -82,15 +95,15 @@ class RunningJob:
 
     @property
     def cell_name(self) -> str:
-        """The cell of the job's process here; a new one each time."""
+        """The cell name of the job's current process at the server."""
         return f"{self._cell.name}.{self.row.id}-{self._attempt}"
 
     def serves(self, cell: str) -> bool:
-        """Whether a cell serves a site of this job; callable from any thread."""
+        """Return True if a cell is the job's process at a site; may be called on any thread."""
         return cell in self._hosts.copy().values()
 
     def start(self, connected: list[str]) -> None:
-        """Start the job's process, for the first time or once more; it waits for the sites that are there."""
+        """Start or restart the job's process, which then waits for the connected sites."""
         self._attempt += 1
         self._starting = [site for site in self.sites if site in connected]
         self.is_up = False
@@ -120,7 +133,7 @@ class RunningJob:
         self.process.attach()
 
     def process_is_up(self, connected: list[str]) -> None:
-        """The job's process can be talked to: send the job to the sites that are there."""
+        """Send the job to the connected sites, as its process can receive messages now."""
         self.is_up = True
         for site in self._removed:
             self._tell("site.removed", [site, REMOVED])
@@ -130,7 +143,7 @@ class RunningJob:
             self._tell("site.left", [site, "its connection ended"])
 
     def deploy(self, site: str) -> None:
-        """Send the job to a site, for the first time or once more."""
+        """Send the job to a site, unless its process runs there already."""
         if site not in self.sites or not self.is_up or site in self._hosts:
             return
         number = self._starts[site] = self._starts.get(site, 0) + 1
@@ -146,7 +159,7 @@ class RunningJob:
             "server": self.cell_name,
             "archive": reference,
             "sha256": digest,
-            "gpus": list(self.cards.get(site, ())),
+            "gpus": list(self.gpus.get(site, ())),
         }
         logger.info("job sent job=%s site=%s number=%s", self.row.id, site, number)
         try:
@@ -155,78 +168,78 @@ class RunningJob:
             self.site_left(site, f"it cannot be reached ({error})")
 
     def site_left(self, site: str, reason: str) -> None:
-        """A site is not connected any more."""
+        """Note that a site has disconnected; it is waited for as the job's settings say."""
         host = self._hosts.pop(site, None)
         if host is not None:
             self._tell("site.left", [host, reason])
 
     def site_removed(self, site: str) -> None:
-        """A site does not belong to the project, or to the job's study, any more."""
+        """Continue without a site that was removed from the project or the job's study."""
         self.sites = tuple(each for each in self.sites if each != site)
         self._hosts.pop(site, None)
         self._removed.append(site)
         self._tell("site.removed", [site, REMOVED])
 
     def site_exited(self, site: str, host: str, code: int, details: str) -> bool:
-        """What served a site has ended; true if the job should be sent there again."""
+        """Handle the end of a process at a site; return True if the job should be sent there again."""
         if self._hosts.get(site) != host:
-            return False  # of an earlier start
+            return False  # an earlier process
         if code in (0, IN_ORDER):
             self._tell("site.ended", [host, site if code == 0 else None])
             return False
         del self._hosts[site]
         if self._outcome is not None:
-            return False  # the run is over, and the process of the job is about to exit
+            return False  # the run is over, and the job's process is about to exit
         if code in (-signal.SIGKILL, LOST_SERVER, KILLED_SCRIPT, NO_SERVER):
             self._tell("site.left", [host, f"its process {exit_reason(code)}"])
-            if code == LOST_SERVER:  # it was well, and a network may fail as often as it likes
+            if code == LOST_SERVER:  # the process was healthy, and a network may fail any number of times
                 return True
             self._kills[site] = self._kills.get(site, 0) + 1
-            if self._kills[site] <= MOST_CRASHES:
+            if self._kills[site] <= MAX_CRASHES:
                 return True
             details = f"{details}\nIt was started {self._kills[site]} times; does it need more memory than there is?"
         self._tell("site.failed", [site, f"{site}: its script's process {exit_reason(code)}", details.strip()])
         return False
 
     def site_refused(self, site: str, host: str, reason: str) -> None:
-        """A site will not, or cannot, run the job."""
+        """Fail the job because a site cannot run it."""
         if self._hosts.get(site) == host:
             self._tell("site.failed", [site, f"{site} cannot run the job: {reason}", ""])
 
-    def progressed(self) -> None:
-        """A round was completed."""
+    def round_completed(self) -> None:
+        """Reset the counts of crashes."""
         self._crashes = 0
         self._kills.clear()
 
     def done(self, status: RunStatus, error: str) -> None:
-        """The job's process says how it ended; it is about to exit, and made to if a component's thread hinders it."""
+        """Note the outcome that the process reports; kill the process if a component's thread keeps it alive."""
         self._outcome = (status, error)
         self._end_soon()
 
     def abort(self, reason: str) -> None:
-        """End the job."""
+        """Ask the job's process to end the run; kill it if it does not."""
         self._aborting = reason
         self._tell("job.abort", [reason])
         self._end_soon()
 
-    def _end_soon(self) -> None:
+    def _end_soon(self) -> None:  # on a thread, since the daemon's lock is held here
         process = self.process
         if process is not None:
-            threading.Thread(target=process.end_within, args=(ABORT_S,), name="flare-end", daemon=True).start()
+            threading.Thread(target=process.stop_within, args=(ABORT_S,), name="flare-stop", daemon=True).start()
 
     def close(self) -> None:
-        """End the job's process for now: the server is being stopped, and goes on with the job when it is started."""
+        """Stop the job's process because the server is being stopped; a restarted server continues the job."""
         self._is_closing = True
         if self.process is not None:
             self.process.stop()
 
     def stop_sites(self) -> None:
-        """Have the sites end what is left of the job."""
+        """Tell the sites to stop the job's processes and delete its code."""
         for site in self._starts:
             try:
                 self._cell.send(site, "job.stop", [self.row.id])
             except TransportError:
-                logger.debug("site not told that the job is over site=%s", site)
+                logger.debug("site cannot be reached site=%s", site)
 
     def _tell(self, topic: str, payload: Any) -> None:
         try:
@@ -240,16 +253,16 @@ class RunningJob:
                 return
             self.is_up = False
             logger.info("job process ended job=%s attempt=%s code=%s", self.row.id, attempt, code)
-            if self._outcome is not None:  # it may have ended before it was aborted; how it then exits changes nothing
+            if self._outcome is not None:  # the run had ended, whatever happened to the process after that
                 return self._ended(self.row.id, *self._outcome)
             if self._aborting:
                 return self._ended(self.row.id, RunStatus.ABORTED, self._aborting)
             self._crashes += 1
             reason = f"the job's process at the server {exit_reason(code)}"
-            if self._crashes > MOST_CRASHES:
+            if self._crashes > MAX_CRASHES:
                 return self._ended(self.row.id, RunStatus.FAILED, f"{reason}, {self._crashes} times without a round")
-            logger.warning("%s; it is started again job=%s", reason, self.row.id)
+            logger.warning("%s; restarting it job=%s", reason, self.row.id)
             try:
                 self.start(self._connected())
-            except (OSError, RuntimeError) as error:  # no room, no descriptors, no threads
-                self._ended(self.row.id, RunStatus.FAILED, f"{reason}, and cannot be started again ({error})")
+            except (OSError, RuntimeError) as error:  # no disk space, descriptors or threads left
+                self._ended(self.row.id, RunStatus.FAILED, f"{reason} and cannot be restarted ({error})")

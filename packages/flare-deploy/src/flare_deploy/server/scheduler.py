@@ -1,7 +1,8 @@
-"""The scheduler: which waiting job may start now, with what, and why the others may not.
+"""The scheduler: decide whether a job can start now, on which sites and GPUs, and else what it is waiting for.
 
-A job's ``resource_spec`` says what it needs at a site (or at ``@ALL``): ``num_of_gpus``, ``mem_per_gpu_in_GiB``,
-``num_of_cpus``. A site says what it has in ``local/resources.json``, under the same names.
+A job's ``resource_spec`` declares what it needs at a site, or at ``@ALL``: ``num_of_gpus``, ``mem_per_gpu_in_GiB``,
+``num_of_cpus``. A site declares what it has in ``local/resources.json``, under the same names. Neither is measured: a
+job is trusted to use no more than it has asked for.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ __all__ = ["Capacity", "Grant", "Needs", "grant", "natural_order"]
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a job needs, as its meta.json says."""
+    """The sites and resources that a job needs, from its meta.json."""
 
     min_clients: int = 1
     mandatory: tuple[str, ...] = ()
-    sites: tuple[str, ...] = ()  # none stands for all
+    sites: tuple[str, ...] = ()  # empty for all
     resources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, meta: Mapping[str, Any]) -> Needs:
-        """Read them.
+        """Read the content of a meta.json.
 
         Raises:
-            JobError: a value is of the wrong kind; names the key.
+            JobError: a value is of the wrong type or out of range; names the key.
         """
         deploy_map = meta.get("deploy_map") or {"": [ALL_SITES]}
         if not isinstance(deploy_map, Mapping) or not all(map(are_texts, deploy_map.values())):
-            raise JobError("meta.json: deploy_map must be an object of lists of sites' names")
+            raise JobError("meta.json: deploy_map must be an object of lists of site names")
         named = {site for sites in deploy_map.values() for site in sites}
         mandatory, min_clients = meta.get("mandatory_clients") or [], meta.get("min_clients", 1)
         if not are_texts(mandatory) or not are_texts(meta.get("server_files") or []):
-            raise JobError("meta.json: mandatory_clients and server_files must be lists of texts")
-        if type(min_clients) is not int or not 0 <= min_clients <= MOST:
-            raise JobError(f"meta.json: min_clients is {min_clients!r}; give a whole number")
+            raise JobError("meta.json: mandatory_clients and server_files must be lists of strings")
+        if type(min_clients) is not int or not 0 <= min_clients <= MAX_AMOUNT:
+            raise JobError(f"meta.json: min_clients is {min_clients!r}; give a whole number from 0 to {MAX_AMOUNT}")
         resources = meta.get("resource_spec") or {}
         if not isinstance(resources, Mapping) or not all(isinstance(each, Mapping) for each in resources.values()):
             raise JobError("meta.json: resource_spec must be an object of objects, by site or @ALL")
@@ -58,7 +59,7 @@ class Needs:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored."""
+        """Return the form that is stored in the database."""
         return {
             "min_clients": self.min_clients,
             "mandatory": list(self.mandatory),
@@ -68,25 +69,25 @@ class Needs:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Needs:
-        """What :meth:`to_json` returned."""
+        """Read the form that :meth:`to_json` has returned."""
         return cls(values["min_clients"], tuple(values["mandatory"]), tuple(values["sites"]), values["resources"])
 
     def at(self, site: str) -> Mapping[str, float]:
-        """What is needed at a site."""
+        """Return the resources that the job needs at a site."""
         return self.resources.get(site, self.resources.get(ALL_SITES, {}))
 
 
 _KEYS = ("num_of_gpus", "mem_per_gpu_in_GiB", "num_of_cpus")
-MOST = 1 << 20  # of anything that is counted
+MAX_AMOUNT = 1 << 20  # of GPUs, processors, GiB or sites; each GPU is listed, so it must be a small number
 
 
 def _is_amount(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= MOST
+    return isinstance(value, int | float) and 0 <= value <= MAX_AMOUNT
 
 
 @dataclass(slots=True)
 class Capacity:
-    """What a site has, and which jobs hold how much of it."""
+    """The resources of a connected site, and how much of them is reserved for which jobs."""
 
     num_of_gpus: int = 0
     mem_per_gpu_in_GiB: float = 0.0
@@ -96,20 +97,20 @@ class Capacity:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Capacity:
-        """Read what a site announces; what it does not say, it does not have.
+        """Read the resources that a site declares; those that it leaves out count as 0.
 
         Raises:
-            JobError: it announces what cannot be, such as a billion cards, each of which would be looked at.
+            JobError: an amount is impossible, such as a billion GPUs.
         """
         amounts = [values.get(key, 0) for key in _KEYS] if isinstance(values, Mapping) else [None]
         if not all(map(_is_amount, amounts)):
             raise JobError(
-                f"a site announces {reprlib.repr(values)}; give numbers from 0 to {MOST}: {', '.join(_KEYS)}"
+                f"a site declares {reprlib.repr(values)}; give numbers from 0 to {MAX_AMOUNT}: {', '.join(_KEYS)}"
             )
         return cls(int(amounts[0]), float(amounts[1]), float(amounts[2]))
 
     def fit(self, wanted: Mapping[str, float]) -> tuple[int, ...] | str:
-        """Return the cards that the job would get, or what is missing."""
+        """Return the GPUs that a job would get, or a message about what is missing."""
         if (lack := self.lacks(wanted)) is not None:
             return lack
         cpus = float(wanted.get("num_of_cpus", 0))
@@ -117,49 +118,51 @@ class Capacity:
         if cpus > free_cpus:
             return f"{cpus:g} processors are needed, {free_cpus:g} of {self.num_of_cpus:g} are free"
         count = int(wanted.get("num_of_gpus", 0))
-        taken = {card for cards in self.gpus_of.values() for card in cards}
-        free = [card for card in range(self.num_of_gpus) if card not in taken]
+        taken = {gpu for gpus in self.gpus_of.values() for gpu in gpus}
+        free = [gpu for gpu in range(self.num_of_gpus) if gpu not in taken]
         if count > len(free):
             return f"{count} GPUs are needed, {len(free)} of {self.num_of_gpus} are free"
         return tuple(free[:count])
 
     def lacks(self, wanted: Mapping[str, float]) -> str | None:
-        """What is wanted that the site does not have even when no job runs; None if it has all."""
+        """Describe what the site lacks even when no job runs there; None if it has everything."""
         cpus, count = float(wanted.get("num_of_cpus", 0)), int(wanted.get("num_of_gpus", 0))
         if cpus > self.num_of_cpus:
             return f"{cpus:g} processors are needed, it has {self.num_of_cpus:g}"
         if count > self.num_of_gpus:
             return f"{count} GPUs are needed, it has {self.num_of_gpus}"
         if count and wanted.get("mem_per_gpu_in_GiB", 0) > self.mem_per_gpu_in_GiB:
-            return f"{wanted['mem_per_gpu_in_GiB']:g} GiB a GPU are needed, its have {self.mem_per_gpu_in_GiB:g}"
+            return f"{wanted['mem_per_gpu_in_GiB']:g} GiB per GPU are needed, it has {self.mem_per_gpu_in_GiB:g}"
         return None
 
-    def hold(self, job: str, cards: tuple[int, ...], wanted: Mapping[str, float]) -> None:
-        """Give a job what it needs."""
-        self.gpus_of[job] = cards
+    def reserve(self, job: str, gpus: tuple[int, ...], wanted: Mapping[str, float]) -> None:
+        """Reserve GPUs and processors for a job."""
+        self.gpus_of[job] = gpus
         self.cpus_of[job] = float(wanted.get("num_of_cpus", 0))
 
     def release(self, job: str) -> None:
-        """Take it back."""
+        """Free what is reserved for a job."""
         self.gpus_of.pop(job, None)
         self.cpus_of.pop(job, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a job gets: by site, its cards; or why it must wait."""
+    """The decision about a job: its GPUs by site if it can start, else the reason why it has to wait."""
 
-    cards: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    gpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     reason: str = ""
 
 
 def grant(needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacity]) -> Grant:
-    """Decide whether a job may start now.
+    """Decide whether a job can start now.
+
+    The reason for waiting says whether more sites would have to join, or it is only a matter of time.
 
     Args:
-        needs: what it needs.
-        eligible: the sites that may take part in it.
-        connected: those that are there, and what they have.
+        needs: the job's.
+        eligible: the sites that take part in the job's study.
+        connected: the connected sites and their resources.
     """
     sites = [site for site in eligible if not needs.sites or site in needs.sites]
     fits: dict[str, tuple[int, ...]] = {}
@@ -182,13 +185,13 @@ def grant(needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacit
             wanted += f"; {', '.join(missing)} must be among them"
         never = {site for site in sites if site in connected and connected[site].lacks(needs.at(site)) is not None}
         if len(sites) - len(never) < needs.min_clients or {*never, *unknown} & set(needs.mandatory):
-            wanted = f"it cannot start with the sites that there are: {wanted}"
-        return Grant(reason=f"{wanted} ({'; '.join(refusals) or 'nobody else takes part in this study'})")
-    return Grant(cards=fits)
+            wanted = f"it cannot start with the sites of this project: {wanted}"
+        return Grant(reason=f"{wanted} ({'; '.join(refusals) or 'no other site takes part in this study'})")
+    return Grant(gpus=fits)
 
 
 def natural_order(names: Any) -> tuple[str, ...]:
-    """Sort names as people do: site-2 before site-10."""
+    """Sort names with numbers by value: site-2 before site-10."""
 
     def key(name: str) -> list[tuple[int, int, str]]:
         parts: list[tuple[int, int, str]] = []

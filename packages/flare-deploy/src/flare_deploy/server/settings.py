@@ -1,4 +1,4 @@
-"""What the server's owner decides."""
+"""Settings of the server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class ServerSettings:
     """The settings in ``local/server.json`` of the server's kit.
 
     Attributes:
-        database: its URL; SQLite in the kit's ``state`` folder if left out.
-        blobs: where job archives are kept: a folder, or any URL of fsspec.
+        database: the URL of the database; SQLite in the kit's ``state`` folder by default.
+        blobs: where job archives are stored: a folder, or any URL that fsspec opens.
         max_jobs: how many jobs run at the same time.
-        listen: the address to listen at, if it is not the port of the kit's address on all interfaces.
-        link_grace_s: how long a broken connection may take to come back, with nothing lost, before its site counts as
-            gone.
+        listen: the address to listen on; the port of the kit's address on all interfaces by default.
+        link_grace_s: seconds within which a broken connection may resume without loss, before its site counts as
+            disconnected.
     Raises:
-        FlareError: the file cannot be read, or holds an unknown setting; names both.
+        FlareError: the file cannot be read, or has an unknown setting; names both.
     """
 
     def __init__(self, kit: Kit) -> None:

@@ -1,7 +1,7 @@
-"""Store: what the server must remember, in SQLite or PostgreSQL.
+"""Store: the jobs, participants and audit log of a server, in SQLite or PostgreSQL.
 
-The tables are made and changed by the migrations beside this module, so a database of an older version is brought up to
-date when the server starts.
+Only the migrations beside this module create and change tables, so a database of an older version is upgraded when the
+server starts. A test compares them with the tables declared here.
 """
 
 from __future__ import annotations
@@ -71,24 +71,25 @@ audit = sa.Table(
 
 
 class StoreError(FlareError):
-    """The database cannot be used, or holds no such thing."""
+    """The database cannot be used, or does not have what was asked for."""
 
 
 class DatabaseError(StoreError):
-    """The database cannot be used now: its disk is full, another process has locked it, or its server is away."""
+    """The database cannot be used now: its disk is full, another process holds a lock, or its server is unavailable."""
 
 
 @dataclass(slots=True)
 class JobRow:
-    """One job.
+    """A job, as the database records it.
 
     Attributes:
-        state: one of :class:`~flare_core.RunStatus`.
-        reason: why it is in that state.
+        state: a value of :class:`~flare_core.RunStatus`.
+        reason: why the job is in that state.
         blob: the SHA-256 of the job's archive.
-        needs: what the scheduler looks at: min_clients, mandatory_clients, sites, resources.
-        submitted, started, ended: seconds of the epoch.
-        attempts: how often it was started.
+        needs: :class:`~flare_deploy.server.scheduler.Needs` as JSON; once the job has started, also ``cards``, the GPUs
+            it uses by site.
+        submitted, started, ended: seconds since the epoch.
+        attempts: how often the job's process was started.
     """
 
     id: str
@@ -107,7 +108,7 @@ class JobRow:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it will not change any more."""
+        """Return True if the job's state is final."""
         return RunStatus(self.state).has_ended
 
 
@@ -116,12 +117,13 @@ class Participant:
     """A site, a relay or an administrator.
 
     Attributes:
-        studies: those it takes part in, with commas between them; ``*`` is all.
+        studies: the studies it takes part in, comma-separated; ``*`` stands for all.
         state: ``invited``, ``active`` or ``revoked``.
-        fingerprint: SHA-256 of the certificate that is valid now; empty while invited, or if any of the authority's is.
-        expires: when that certificate, or the invitation, ends, in seconds of the epoch.
-        guest: the name under which the invited one may ask, once.
-        address: of a relay, where those below it reach it.
+        fingerprint: SHA-256 of the only certificate that is accepted; empty while invited, or if any certificate of
+            the authority is accepted.
+        expires: when that certificate or the invitation expires, in seconds since the epoch.
+        guest: the name under which an invited participant may connect, once, to have its key certified.
+        address: where the sites below a relay reach it.
     """
 
     name: str
@@ -137,12 +139,12 @@ class Participant:
     address: str = ""
 
     @property
-    def standing(self) -> str:
-        """``project_admin``, if that is its role, else its kind."""
+    def effective_kind(self) -> str:
+        """``project_admin`` if that is its role, else its kind."""
         return "project_admin" if self.kind == "admin" and self.role == "project_admin" else self.kind
 
     def is_in(self, study: str) -> bool:
-        """Whether it takes part in a study."""
+        """Return True if it takes part in a study."""
         return "*" in (names := self.studies.split(",")) or study in names
 
 
@@ -152,7 +154,7 @@ class Store:
     Args:
         url: such as ``sqlite:////var/lib/flare/flare.db`` or ``postgresql+psycopg://user:password@host/flare``.
     Raises:
-        StoreError: it cannot be opened; names it.
+        StoreError: the database cannot be opened; names it.
 
     Every method raises :class:`DatabaseError` while the database cannot be used.
     """
@@ -169,7 +171,7 @@ class Store:
             raise StoreError(f"the database {self._shown} cannot be used: {error}") from error
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
     @contextmanager
@@ -189,11 +191,11 @@ class Store:
             raise self._unusable(error) from error
 
     def _unusable(self, error: sa.exc.SQLAlchemyError) -> DatabaseError:
-        reason = getattr(error, "orig", None) or error  # without the statement and its values
+        reason = getattr(error, "orig", None) or error  # the driver's error, without the statement and its values
         return DatabaseError(f"the database {self._shown} cannot be used now: {str(reason).strip()}")
 
     def add_job(self, job: JobRow) -> None:
-        """Keep a new job."""
+        """Add a new job."""
         values = asdict(job) | {"needs": json.dumps(job.needs)}
         with self._writing() as connection:
             connection.execute(jobs.insert().values(values))
@@ -202,7 +204,7 @@ class Store:
         """Return a job.
 
         Raises:
-            StoreError: there is none with that id.
+            StoreError: no job has that id.
         """
         with self._reading() as connection:
             row = connection.execute(jobs.select().where(jobs.c.id == id_)).mappings().first()
@@ -211,7 +213,7 @@ class Store:
         return _job(dict(row))
 
     def jobs(self, *, study: str | None = None, states: tuple[str, ...] = ()) -> list[JobRow]:
-        """Return jobs, oldest first."""
+        """Return the jobs of a study in some states, or of all; oldest first."""
         query = jobs.select().order_by(jobs.c.submitted, jobs.c.id)
         if study is not None:
             query = query.where(jobs.c.study == study)
@@ -221,28 +223,28 @@ class Store:
             return [_job(dict(row)) for row in connection.execute(query).mappings()]
 
     def has_blob(self, digest: str) -> bool:
-        """Whether a job has this content."""
+        """Return True if a job has this content."""
         with self._reading() as connection:
             return connection.execute(sa.select(jobs.c.id).where(jobs.c.blob == digest).limit(1)).first() is not None
 
     def update_job(self, id_: str, **changes: Any) -> None:
-        """Change some values of a job; nothing happens if it was deleted."""
+        """Change some values of a job; do nothing if it was deleted."""
         with self._writing() as connection:
             connection.execute(jobs.update().where(jobs.c.id == id_).values(changes))
 
     def delete_job(self, id_: str) -> None:
-        """Forget a job."""
+        """Delete a job."""
         with self._writing() as connection:
             connection.execute(jobs.delete().where(jobs.c.id == id_))
 
     def participant(self, name: str) -> Participant | None:
-        """Return a site or an administrator; None if nobody is called so."""
+        """Return the participant of that name, or None."""
         with self._reading() as connection:
             row = connection.execute(participants.select().where(participants.c.name == name)).mappings().first()
         return None if row is None else Participant(**row)
 
     def participants(self, kind: str | None = None) -> list[Participant]:
-        """Return all of them, or those of one kind, by name."""
+        """Return all participants, or those of one kind, sorted by name."""
         query = participants.select().order_by(participants.c.name)
         if kind is not None:
             query = query.where(participants.c.kind == kind)
@@ -250,20 +252,20 @@ class Store:
             return [Participant(**row) for row in connection.execute(query).mappings()]
 
     def put_participant(self, participant: Participant) -> None:
-        """Keep a participant in the place of who was called so before."""
+        """Add a participant, or replace the one of that name."""
         participant.changed = time.time()
         with self._writing() as connection:
             connection.execute(participants.delete().where(participants.c.name == participant.name))
             connection.execute(participants.insert().values(asdict(participant)))
 
-    def note(self, who: str, what: str, target: str, outcome: str = "ok") -> None:
-        """Write a line of the audit log."""
+    def record(self, who: str, what: str, target: str, outcome: str = "ok") -> None:
+        """Add an entry to the audit log."""
         values = {"time": time.time(), "who": who, "what": what, "target": target, "outcome": outcome}
         with self._writing() as connection:
             connection.execute(audit.insert().values(values))
 
     def audit(self, last: int = 100) -> list[dict[str, Any]]:
-        """Return the last lines of the audit log, oldest first."""
+        """Return the last entries of the audit log, oldest first."""
         query = audit.select().order_by(audit.c.id.desc()).limit(last)
         with self._reading() as connection:
             rows = list(connection.execute(query).mappings())
@@ -277,14 +279,14 @@ def _job(row: Mapping[str, Any]) -> JobRow:
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
+    cursor.execute("PRAGMA synchronous=NORMAL")  # with a WAL, a power cut loses the last writes but corrupts nothing
+    cursor.execute("PRAGMA busy_timeout=10000")  # ms
     cursor.close()
 
 
 def migrations(connection: sa.Connection) -> Config:
-    """What changes the tables of a database, for commands of Alembic."""
+    """Return the configuration with which Alembic migrates a database."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection

@@ -1,1 +1,1 @@
-"""How the server's tables came to be, step by step; run by alembic."""
+"""Migrations of the server's database, run by Alembic."""

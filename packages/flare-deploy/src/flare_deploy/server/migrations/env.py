@@ -1,4 +1,4 @@
-"""Runs migrations over the connection that the store hands over."""
+"""Run the migrations over the connection that the store has opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The first tables: jobs, participants, audit log."""
+"""The first tables: jobs, participants and the audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -50,6 +50,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Remove the tables."""
+    """Drop the tables."""
     for table in ("audit", "participants", "jobs"):
         op.drop_table(table)

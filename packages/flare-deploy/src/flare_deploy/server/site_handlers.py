@@ -1,10 +1,10 @@
-"""What sites, and the processes of jobs, tell the server. Topics:
+"""SiteHandlers: answer the messages of sites and of jobs' processes.
 
-enroll        [request]                      from who was invited: certify this key
+enroll        [request]                      from an invited participant: certify this key
 site.hello    [version, resources]           (request) from a site that has connected -> {project, running: job ids}
 site.exited   [job, cell, code, details]     from a site: a job's process there has ended
-site.refused  [job, cell, reason]            from a site: it will not run a job
-site.renew    [request]                      certify a new key
+site.refused  [job, cell, reason]            from a site: it cannot run a job
+site.renew    [request]                      from any participant: certify a new key
 job.up, job.round, job.done                  from a job's process, see job_process.py
 """
 
@@ -24,13 +24,13 @@ from flare_transport.address import speaks_for
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
 
-__all__ = ["SiteDesk"]
+__all__ = ["SiteHandlers"]
 
 logger = logging.getLogger(__name__)
 
 
-class SiteDesk:
-    """Takes what sites and jobs' processes say, each only for itself."""
+class SiteHandlers:
+    """The handlers of messages from sites and jobs' processes; each checks that the sender speaks only for itself."""
 
     def __init__(self, daemon: ServerDaemon) -> None:
         self._daemon = daemon
@@ -49,13 +49,13 @@ class SiteDesk:
     def _enroll(self, message: Message) -> dict[str, Any]:
         (request,) = message.payload
         kit = self._daemon.members.enroll(message.sender, request)
-        self._daemon.store.note(message.sender, "enroll", kit["info"]["name"])
+        self._daemon.store.record(message.sender, "enroll", kit["info"]["name"])
         return kit
 
     def _renew(self, message: Message) -> dict[str, Any]:
         (request,) = message.payload
         member = self._daemon.members.owner_of(message.sender)
-        self._daemon.store.note(member.name, "renew", member.name)
+        self._daemon.store.record(member.name, "renew", member.name)
         return self._daemon.members.renew(member.name, request)
 
     def _hello(self, message: Message) -> dict[str, Any]:
@@ -66,8 +66,8 @@ class SiteDesk:
             self._daemon.since[site] = time.time()
             logger.info("site connected site=%s", site)
             for job in self._daemon.running.values():
-                job.site_left(site, "its client was started again")
-                if self._daemon.hold(job, site):
+                job.site_left(site, "its client was restarted")
+                if self._daemon.reserve(job, site):
                     job.deploy(site)
             self._daemon.schedule()
             self._daemon.changed.notify_all()
@@ -78,7 +78,7 @@ class SiteDesk:
         job_id, host, code, details = message.payload
         site = self._site(message)
         if speaks_for(site, host):
-            self._daemon.put_out(host)  # it will not come back, so nobody need wait for what it owes
+            self._daemon.disconnect(host)  # it will not come back, so its connection need not wait out its grace time
         with self._daemon.lock:
             job = self._daemon.running.get(job_id)
             if job is not None and job.site_exited(site, host, code, details) and site in self._daemon.connected:
@@ -95,13 +95,13 @@ class SiteDesk:
     def _job_up(self, message: Message) -> None:
         job = self._job(message)
         with self._daemon.lock:
-            job.process_is_up([site for site in job.cards if site in self._daemon.connected])
+            job.process_is_up([site for site in job.gpus if site in self._daemon.connected])
             self._daemon.changed.notify_all()
 
     def _job_round(self, message: Message) -> None:
         job = self._job(message)
         with self._daemon.lock:
-            job.progressed()
+            job.round_completed()
 
     def _job_done(self, message: Message) -> None:
         job = self._job(message)
@@ -110,13 +110,15 @@ class SiteDesk:
             job.done(RunStatus(status), error)
 
     def _job(self, message: Message) -> RunningJob:
+        """Return the job whose current process has sent a message."""
         job = self._daemon.running.get(message.payload[0])
         if job is None or message.sender != job.cell_name:
-            raise JobError(f"{message.sender} is not the process of a job that runs")
+            raise JobError(f"{message.sender} is not the process of a running job")
         return job
 
     def _site(self, message: Message) -> str:
+        """Return the site that has sent a message."""
         member = self._daemon.members.active_owner_of(message.sender)
         if not takes_jobs(member.kind) or member.name != message.sender:
-            raise FlareError(f"{message.sender} is no site, and cannot say {message.topic}")
+            raise FlareError(f"{message.sender} is not a site and may not send '{message.topic}'")
         return member.name
