@@ -63,7 +63,7 @@ DAEMON = """
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder of a job. Its process reports over one pipe that it has started; its fork ends when another is closed."""
+    """The folder of a job, whose process reports its start over one pipe; its fork ends when another is closed."""
     job = tmp_path / "jobs" / "one"
     job.mkdir(parents=True)
     (job / "works.py").write_text(textwrap.dedent(WORKS))
