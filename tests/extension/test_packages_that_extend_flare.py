@@ -224,7 +224,7 @@ def test_a_participant_of_an_added_kind_joins_serves_and_is_stopped(shell, insta
     assert shell.json("status")["sites"] == []  # it takes no jobs
     assert "edge.phone cannot be the name" in shell.flare("invite", "edge.phone", code=1)  # and forwards for nobody
     assert shell.flare("stop", "site-edge") == "edge stopped\n"
-    assert "nobody is invited as a 'dam'" in shell.flare("invite", "edge-2", "--kind", "dam", code=1)
+    assert "nobody can be invited as a 'dam'" in shell.flare("invite", "edge-2", "--kind", "dam", code=1)
     shell.flare("down")
     del shell.environment["PYTHONPATH"]
     assert "edge is of the kind 'gateway', which no installed package declares" in shell.flare("up", code=1)

@@ -169,8 +169,8 @@ def is_reserved(name: str, server: str) -> bool:
 def name_conflict(name: str, kind: str, others: Mapping[str, str]) -> str | None:
     """Describe the conflict of a name with those of other participants; None if it has none.
 
-    The certificate of ``a`` may act as every name below it, such as ``a.b``. So only kinds that forward, such as relays,
-    may have names below their own, and a project_admin, who may do everything, must not be below one.
+    The certificate of ``a`` may act as every name below it, such as ``a.b``. So only kinds that forward, such as
+    relays, may have names below their own, and a project_admin, who may do everything, must not be below one.
 
     Args:
         name: the name in question.
