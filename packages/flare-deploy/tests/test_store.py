@@ -35,8 +35,8 @@ def test_rows_are_there_when_the_database_is_reopened(url):
     assert store.job("1").needs == {"min_clients": 2}
     assert [each.id for each in store.jobs(states=("running",))] == ["1"]
     assert store.has_blob("b" * 64)
-    site = store.participant("site-1")
-    assert site is not None
+    (site,) = store.participants()
+    assert site.name == "site-1"
     assert site.is_in("lung")
     assert not site.is_in("default")
     store.delete_job("1")
@@ -56,8 +56,8 @@ def test_a_database_of_an_older_version_is_upgraded(url):
         assert "address" not in {each["name"] for each in sa.inspect(connection).get_columns("participants")}
     engine.dispose()
     store = Store(url)
-    site = store.participant("site-1")
-    assert site is not None
+    (site,) = store.participants()
+    assert site.name == "site-1"
     assert site.address == ""
     store.close()
 

@@ -34,12 +34,7 @@ class DaemonError(FlareError):
 
 
 class RunningDaemon:
-    """A daemon that this process has started.
-
-    Args:
-        process: the daemon.
-        owner_pipe: the end of the pipe that an owned daemon watches.
-    """
+    """A daemon that this process has started."""
 
     def __init__(self, process: subprocess.Popen[bytes], owner_pipe: int | None) -> None:
         self.process = process

@@ -45,9 +45,6 @@ class Poc:
 
     <folder>/project/       the project, with the kits of the server and the administrator
     <folder>/sites/<name>/  the kits of the sites
-
-    Args:
-        folder: need not exist.
     """
 
     def __init__(self, folder: Path) -> None:

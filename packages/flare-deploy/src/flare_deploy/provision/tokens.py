@@ -53,22 +53,11 @@ class Invitation:
 
     def token(self) -> str:
         """Return the invitation as text."""
-        values = {
-            "name": self.name,
-            "kind": self.kind,
-            "project": self.project,
-            "address": self.address,
-            "server": self.server,
-            "via": self.via,
-            "guest": self.guest,
-            "credentials": [_body(each) for each in self._parts],
-        }
+        parts = self.credentials.certificate, self.credentials.private_key, self.credentials.authority
+        values: dict[str, Any] = {name: getattr(self, name) for name in _TEXTS}
+        values["credentials"] = [_body(each) for each in parts]
         packed = zlib.compress(json.dumps(values, separators=(",", ":")).encode(), 9)
         return PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
-
-    @property
-    def _parts(self) -> tuple[bytes, bytes, bytes]:
-        return self.credentials.certificate, self.credentials.private_key, self.credentials.authority
 
     @classmethod
     def read(cls, token: str) -> Invitation:

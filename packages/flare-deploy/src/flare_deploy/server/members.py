@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC
 from typing import Any
 
 from cryptography import x509
@@ -250,35 +249,15 @@ class Members:
     def _certified(self, member: Participant, request: bytes) -> dict[str, Any]:
         authority = self._signer()
         certificate = sign_request(authority, request, name=member.name, valid_days=KIT_DAYS)
-        info = replace(
-            self._where(member.name),
-            name=member.name,
-            kind=member.kind,
-            role=member.role,
-            org=member.org,
-            listen=member.address,
-        )
-        until = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
-        self._put(
-            replace(
-                member,
-                state="active",
-                guest="",
-                fingerprint=fingerprint(certificate),
-                expires=until.astimezone(UTC).timestamp(),
-            )
-        )
+        own = {name: getattr(member, name) for name in ("name", "kind", "role", "org")} | {"listen": member.address}
+        info = replace(self._where(member.name), **own)
+        expires = x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
+        self._put(replace(member, state="active", guest="", fingerprint=fingerprint(certificate), expires=expires))
         return {
             "certificate": certificate,
             "authority": authority.certificate,
             "signature": sign_kit(authority, info, certificate),
-            "info": {
-                "name": info.name,
-                "kind": info.kind,
-                "role": info.role,
-                "org": info.org,
-                "listen": info.listen,
-            },
+            "info": own,
         }
 
     def _where(self, name: str) -> KitInfo:

@@ -7,6 +7,7 @@ job is trusted to use no more than it has asked for.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -194,16 +195,7 @@ def natural_order(names: Any) -> tuple[str, ...]:
     """Sort names with numbers by value: site-2 before site-10."""
 
     def key(name: str) -> list[tuple[int, int, str]]:
-        parts: list[tuple[int, int, str]] = []
-        digits = ""
-        for character in name + " ":
-            if "0" <= character <= "9":
-                digits += character
-                continue
-            if digits:
-                parts.append((0, int(digits), ""))
-                digits = ""
-            parts.append((1, 0, character))
-        return parts
+        parts = re.findall(r"([0-9]+)|([^0-9])", name + " ")
+        return [(0, int(digits), "") if digits else (1, 0, character) for digits, character in parts]
 
     return tuple(sorted(names, key=key))

@@ -175,29 +175,18 @@ class Store:
         self._engine.dispose()
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            raise self._unusable(error) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
+    def _transaction(self) -> Iterator[sa.Connection]:
         try:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: sa.exc.SQLAlchemyError) -> DatabaseError:
-        reason = getattr(error, "orig", None) or error  # the driver's error, without the statement and its values
-        return DatabaseError(f"the database {self._shown} cannot be used now: {str(reason).strip()}")
+            reason = getattr(error, "orig", None) or error  # the driver's error, without the statement and its values
+            raise DatabaseError(f"the database {self._shown} cannot be used now: {str(reason).strip()}") from error
 
     def add_job(self, job: JobRow) -> None:
         """Add a new job."""
         values = asdict(job) | {"needs": json.dumps(job.needs)}
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(jobs.insert().values(values))
 
     def job(self, id_: str) -> JobRow:
@@ -206,7 +195,7 @@ class Store:
         Raises:
             StoreError: no job has that id.
         """
-        with self._reading() as connection:
+        with self._transaction() as connection:
             row = connection.execute(jobs.select().where(jobs.c.id == id_)).mappings().first()
         if row is None:
             raise StoreError(f"there is no job {id_!r}; see 'flare job list'")
@@ -219,55 +208,47 @@ class Store:
             query = query.where(jobs.c.study == study)
         if states:
             query = query.where(jobs.c.state.in_(states))
-        with self._reading() as connection:
+        with self._transaction() as connection:
             return [_job(dict(row)) for row in connection.execute(query).mappings()]
 
     def has_blob(self, digest: str) -> bool:
         """Return True if a job has this content."""
-        with self._reading() as connection:
+        with self._transaction() as connection:
             return connection.execute(sa.select(jobs.c.id).where(jobs.c.blob == digest).limit(1)).first() is not None
 
     def update_job(self, id_: str, **changes: Any) -> None:
         """Change some values of a job; do nothing if it was deleted."""
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(jobs.update().where(jobs.c.id == id_).values(changes))
 
     def delete_job(self, id_: str) -> None:
         """Delete a job."""
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(jobs.delete().where(jobs.c.id == id_))
 
-    def participant(self, name: str) -> Participant | None:
-        """Return the participant of that name, or None."""
-        with self._reading() as connection:
-            row = connection.execute(participants.select().where(participants.c.name == name)).mappings().first()
-        return None if row is None else Participant(**row)
-
-    def participants(self, kind: str | None = None) -> list[Participant]:
-        """Return all participants, or those of one kind, sorted by name."""
-        query = participants.select().order_by(participants.c.name)
-        if kind is not None:
-            query = query.where(participants.c.kind == kind)
-        with self._reading() as connection:
+    def participants(self) -> list[Participant]:
+        """Return all participants, sorted by name."""
+        with self._transaction() as connection:
+            query = participants.select().order_by(participants.c.name)
             return [Participant(**row) for row in connection.execute(query).mappings()]
 
     def put_participant(self, participant: Participant) -> None:
         """Add a participant, or replace the one of that name."""
         participant.changed = time.time()
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(participants.delete().where(participants.c.name == participant.name))
             connection.execute(participants.insert().values(asdict(participant)))
 
     def record(self, who: str, what: str, target: str, outcome: str = "ok") -> None:
         """Add an entry to the audit log."""
         values = {"time": time.time(), "who": who, "what": what, "target": target, "outcome": outcome}
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(audit.insert().values(values))
 
     def audit(self, last: int = 100) -> list[dict[str, Any]]:
         """Return the last entries of the audit log, oldest first."""
         query = audit.select().order_by(audit.c.id.desc()).limit(last)
-        with self._reading() as connection:
+        with self._transaction() as connection:
             rows = list(connection.execute(query).mappings())
         return [{str(key): value for key, value in row.items()} for row in reversed(rows)]
 
