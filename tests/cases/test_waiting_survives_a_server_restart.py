@@ -84,8 +84,8 @@ def test_a_wait_continues_after_the_server_is_killed_and_restarted(held):
         waiting = Waiting(admin, lambda each: each.wait(id_))
         place.end("server")
         assert waiting.news.wait(30)
-        assert "is gone" in waiting.told[0]
-        assert "waiting for it for up to, for at most 600 s" in waiting.told[0]
+        assert "is unavailable" in waiting.told[0]
+        assert "waiting for it for up to 600 s" in waiting.told[0]
         place.restart("server")
         go_on.set()
         waiting.end()

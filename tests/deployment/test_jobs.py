@@ -246,7 +246,7 @@ def test_roles_and_studies_separate_members(place):
             "other@example.org": admin.invite("other@example.org", kind="admin", role="lead", studies="other"),
         }
         kits = {name: join(token, place.folder / name) for name, token in tokens.items()}
-        with pytest.raises(FlareError, match=r"used or revoked or is too old; ask for a new one$"):
+        with pytest.raises(FlareError, match=r"used or revoked, or has expired; ask for a new one$"):
             join(tokens["lead@example.org"], place.folder / "again")
         with Admin.connect(kits["lead@example.org"]) as lead:
             mine = lead.submit(place.noise_job())["id"]

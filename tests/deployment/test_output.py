@@ -103,7 +103,7 @@ def test_exit_codes(shell, tmp_path):
     assert "RuntimeError: no data here" in said
     assert "no such" in shell.flare("job", "list", "--kit", "nowhere", code=1).lower()
     assert "no administrator's kit" in shell.flare("job", "list", code=2)
-    assert "is not there" in shell.flare("run", "nothing.py", code=2)
+    assert "nothing.py does not exist" in shell.flare("run", "nothing.py", code=2)
     shell.flare("job", "fly", code=2)
     port = str(shell.free_port())
     shell.flare("up", "--port", port)
