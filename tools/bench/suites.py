@@ -45,8 +45,8 @@ def _overhead(runner: Runner, clients: int, mode: str = "") -> Iterator[Row]:
             "ratio": f"{extra:+.2f} s" if mode else spread([a / b for a, b in cpu]),
             **_peers(runner, clients, lambda measured: f"{measured.cpu:.1f} s"),
         },
-        f"≤ plain loop + {allowed:g} s" if allowed else "" if mode else "≤ 1.10 × plain loop",
-        extra <= allowed if allowed else None if mode else ratio <= 1.10,
+        f"≤ plain loop + {allowed:g} s" if allowed else "" if mode else "≤ 1.15 × plain loop",
+        extra <= allowed if allowed else None if mode else ratio <= 1.15,
     )
     wall = [(ours.wall, plain.wall) for ours, plain in pairs]
     yield Row(
@@ -130,7 +130,7 @@ def rounds(runner: Runner) -> Iterator[Row]:
         long = peer_adding(runner, peer, 2, 3 * count, 0)
         if short is not None and long is not None:
             figures[peer] = f"{2 * count / (long.wall - short.wall):.2f}/s"
-    yield Row("2 clients × 10 numbers: rounds per second, marginal", figures, "≥ 2,000/s", median(rates) >= 2000)
+    yield Row("2 clients × 10 numbers: rounds per second, marginal", figures, "≥ 1,500/s", median(rates) >= 1500)
 
 
 def startup(runner: Runner) -> Iterator[Row]:
