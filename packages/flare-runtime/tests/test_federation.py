@@ -112,7 +112,7 @@ def test_a_site_whose_result_is_not_read_to_its_end_goes_on_when_the_round_begin
     assert isinstance(errors[0], DigestError)
     assert table.federation.is_reading
     assert not released.is_set()
-    table.federation.go_on(None, 0)
+    table.federation.continue_from(None, 0)
     assert released.wait(20)
     assert not table.federation.is_reading
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from flare_runtime.interrupts import attentive
+from flare_runtime.interrupts import interruptible
 
 
 def wait_for_ever():
@@ -42,13 +42,13 @@ def nothing_is_left():
 @pytest.mark.timeout(30)
 def test_ctrl_c_ends_a_wait_that_nothing_else_ends():
     for _ in range(3):  # no trace of one is left for the next
-        with pytest.raises(KeyboardInterrupt), attentive():
+        with pytest.raises(KeyboardInterrupt), interruptible():
             wait_for_ever()
 
 
 @pytest.mark.timeout(30)
 def test_each_ctrl_c_ends_a_wait_and_no_later_one():
-    with attentive():
+    with interruptible():
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 wait_for_ever()
@@ -56,9 +56,9 @@ def test_each_ctrl_c_ends_a_wait_and_no_later_one():
 
 
 def test_what_is_waited_for_comes_through():
-    with attentive(), attentive():
+    with interruptible(), interruptible():
         assert threading.Lock().acquire()
-    with pytest.raises(ValueError, match="not this"), attentive():
+    with pytest.raises(ValueError, match="not this"), interruptible():
         int("not this")
 
 
@@ -66,7 +66,7 @@ def test_on_other_threads_nothing_happens():
     found = []
 
     def run():
-        with attentive():
+        with interruptible():
             found.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=run)
@@ -81,7 +81,7 @@ def test_an_event_loop_of_the_caller_learns_of_its_signals():
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
     signal.set_wakeup_fd(write)
     try:
-        with attentive():
+        with interruptible():
             os.kill(os.getpid(), signal.SIGUSR1)
             assert os.read(read, 64) == bytes([signal.SIGUSR1])
     finally:

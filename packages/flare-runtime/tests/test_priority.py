@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_runtime.processes.priority import give_way
+from flare_runtime.processes.priority import lower_priority
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def nice(process: int = 0) -> int:
 
 @pytest.mark.parametrize(("by", "found"), [(0, 0), (7, 7), (30, 19)])
 def test_a_process_and_its_session_give_way(process, by, found):
-    give_way(process.pid, by)
+    lower_priority(process.pid, by)
     assert nice(process.pid) == min(19, nice() + found)
     autogroup = Path(f"/proc/{process.pid}/autogroup")
     if autogroup.exists() and os.geteuid() == 0:  # others may set one in a tenth of a second, on the whole machine
@@ -34,4 +34,4 @@ def test_a_process_and_its_session_give_way(process, by, found):
 def test_a_process_that_has_ended_is_no_error(process):
     process.kill()
     process.wait()
-    give_way(process.pid, 7)
+    lower_priority(process.pid, 7)

@@ -14,11 +14,11 @@ import pytest
 from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
 from flare_runtime.endpoint.at_site import SiteHub
 from flare_runtime.scripts.external import end_external_processes, run_external
+from flare_runtime.scripts.task_queue import TaskQueue
 from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
-from flare_runtime.site.task_queue import TaskQueue
 from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError, send_params
 from flare_transport import Cell
 
@@ -142,5 +142,5 @@ def test_any_number_of_tasks_can_be_withdrawn_from_a_script_in_a_process_of_its_
 
 def test_a_model_that_cannot_be_fetched_otherwise_is_an_error(place):
     place.queue.take()
-    assert not place.queue.leaves_out(DownloadError("the bytes are not those that were sent"))
+    assert not place.queue.drop_if_withdrawn(DownloadError("the bytes are not those that were sent"))
     assert place.queue.owes_reply()

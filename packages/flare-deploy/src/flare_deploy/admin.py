@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from flare_core import FlareError, Job, RunStatus, export_job
 from flare_deploy.archive import pack_folder, sha256_of
 from flare_deploy.provision.kit import Kit
-from flare_runtime.interrupts import attentive
+from flare_runtime.interrupts import interruptible
 from flare_tensor_downloader import Downloader, add_file, download_file
 from flare_transport import AuthenticationError, Cell, HandshakeError, RemoteError, TransportError
 
@@ -281,7 +281,7 @@ class Admin:
 
     def _ask(self, topic: str, *payload: Any, timeout_s: float | None = None) -> Any:
         try:
-            with attentive():
+            with interruptible():
                 message = self._cell.request(self.kit.info.server, f"admin.{topic}", list(payload), timeout_s=timeout_s)
             return message.payload
         except RemoteError as error:
@@ -326,7 +326,7 @@ class Admin:
         """Wait until the request can be repeated: reconnect if the connection was lost, else back off."""
         if self.patience_s <= 0:
             raise error
-        with attentive():
+        with interruptible():
             if not self._reconnecting.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
                 raise TimeoutError(f"{error}, and it was not back in time")  # another thread is reconnecting
             try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-__all__ = ["attentive"]
+__all__ = ["interruptible"]
 
 _HANDLED, _DONE = b"\xfe", b"\xff"  # the numbers of no signals
 _AGAIN_MS = 20
@@ -19,7 +19,7 @@ _watched = threading.Lock()
 
 
 @contextmanager
-def attentive() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Within the block, Ctrl-C ends whatever the main thread waits for, if its handler raises, as Python's own does.
 
     Python runs the handlers of signals when its main thread runs code, and when a system call of that thread ends

@@ -26,7 +26,7 @@ from flare_deploy.processes.job_process import JobProcess, exit_reason, kill_orp
 from flare_deploy.processes.lock_file import LockFile
 from flare_deploy.provision.kit import Kit
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.simulator.gpus import VARIABLE, cards_text, visible_gpus
+from flare_runtime.simulator.gpus import VARIABLE, visible_devices, visible_gpus
 from flare_tensor_downloader import download_file
 from flare_transport import Cell, Message, TransportError, UnreachableError, blocking
 
@@ -197,7 +197,7 @@ class ClientDaemon:
             return False
         folder = self._folder(job)
         crash_file = folder / "run" / ".workers" / "1.crash"
-        environment = {VARIABLE: cards_text(task["gpus"])} if task["gpus"] else {}
+        environment = {VARIABLE: visible_devices(task["gpus"])} if task["gpus"] else {}
         plan = {
             "app": str(folder / "app"),
             "job_id": job,

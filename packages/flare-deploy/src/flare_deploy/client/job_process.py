@@ -19,7 +19,7 @@ from flare_deploy.processes.lock_file import close_in_children
 from flare_deploy.provision.kit import Kit
 from flare_runtime.processes.exit_codes import NO_SERVER
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.worker import run_worker
+from flare_runtime.worker import run_worker
 from flare_transport import Cell, TransportError
 
 __all__ = ["main"]

@@ -23,7 +23,7 @@ from typing import Any
 from flare_core.files import naming
 from flare_deploy.processes.lock_file import ChildLock, kill_holder
 from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
-from flare_runtime.processes.priority import give_way
+from flare_runtime.processes.priority import lower_priority
 from flare_runtime.processes.scratch import remove_scratch
 from flare_transport import Cell, SocketLink
 
@@ -94,7 +94,7 @@ class JobProcess:
         finally:
             theirs.close()
         self._lock.hold_for(self._process.pid)
-        give_way(self._process.pid, NICE)
+        lower_priority(self._process.pid, NICE)
         self.peer = peer
         self._ended = ended
         self._gone = threading.Event()

@@ -23,7 +23,7 @@ from flare_core import RunStatus
 from flare_deploy.processes.job_process import JobProcess, exit_reason
 from flare_deploy.server.site_archives import ARCHIVES, site_archive
 from flare_deploy.server.store import JobRow
-from flare_runtime.processes.exit_codes import IN_ORDER, KILLED_SCRIPT, LOST_SERVER, NO_SERVER
+from flare_runtime.processes.exit_codes import COMPLETED, KILLED_SCRIPT, LOST_SERVER, NO_SERVER
 from flare_tensor_downloader import Downloader, add_file
 from flare_transport import Cell, TransportError
 
@@ -184,7 +184,7 @@ class RunningJob:
         """Handle the end of a process at a site; return True if the job should be sent there again."""
         if self._hosts.get(site) != host:
             return False  # an earlier process
-        if code in (0, IN_ORDER):
+        if code in (0, COMPLETED):
             self._tell("site.ended", [host, site if code == 0 else None])
             return False
         del self._hosts[site]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["IN_ORDER", "KILLED_SCRIPT", "LOST_SERVER", "NO_SERVER"]
+__all__ = ["COMPLETED", "KILLED_SCRIPT", "LOST_SERVER", "NO_SERVER"]
 
 LOST_SERVER = 75
 """The process lost the connection to whom it worked for; nothing went wrong in it."""
@@ -13,5 +13,5 @@ KILLED_SCRIPT = 76
 NO_SERVER = 77
 """The process could not connect to the server."""
 
-IN_ORDER = 78
+COMPLETED = 78
 """The process served its sites to the end; 0 is the exit code of a script that calls ``os._exit(0)``."""

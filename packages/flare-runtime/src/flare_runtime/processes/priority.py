@@ -9,12 +9,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["give_way"]
+__all__ = ["lower_priority"]
 
 LAST = 19
 
 
-def give_way(process: int, by: int) -> None:
+def lower_priority(process: int, by: int) -> None:
     """Have a process that this one has just started, in a session of its own, give way to others; it may have ended.
 
     Where Linux shares the processors among sessions first, a process gives way to those of its own session only, unless

@@ -22,7 +22,7 @@ from flare_core.events import (
 from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.run.conversation import Answer, OpenConversations, SitesConversation
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.post import Ended, Failed, Left, Logged, Post, Ready, Removed, Result, Warned
+from flare_runtime.run.incoming import Ended, Failed, Incoming, Left, Logged, Ready, Removed, Result, Warned
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
@@ -65,7 +65,7 @@ class Arrivals:
         self._metrics = metrics
         self._dispatch = dispatch
         self._open = OpenConversations()
-        self._inbox: queue.SimpleQueue[Post] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
         self._waiting_for: tuple[str | SitesConversation, float] = ("its start", time.time())
         self.notice_s = NOTICE_S
         self.hub: ServerHub | None = None
@@ -173,13 +173,13 @@ class Arrivals:
             self._handle(item)
         return item is not None
 
-    def _next_item(self, timeout_s: float = 0.0) -> Post | None:
+    def _next_item(self, timeout_s: float = 0.0) -> Incoming | None:
         try:
             return self._inbox.get(timeout=timeout_s)
         except queue.Empty:
             return None
 
-    def _await_item(self, limit: float | None) -> Post | None:
+    def _await_item(self, limit: float | None) -> Incoming | None:
         """Return the next item, or None if none has come by ``limit``.
 
         If that takes far longer than any wait before, announce what the run waits for, at ever longer intervals.
@@ -198,7 +198,7 @@ class Arrivals:
                 self.events.emit(StillWaiting(self.waiting_for[0], round(waited)))
                 notice_s *= 2
 
-    def _handle(self, item: Post) -> Post:
+    def _handle(self, item: Incoming) -> Incoming:
         match item:
             case Result():
                 self._take_result(*self._content_of(item))

@@ -36,8 +36,8 @@ from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.failure import failure_of, reason_of
 from flare_runtime.run.federation import SitesFederation, Waits
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.incoming import Logged, Warned
 from flare_runtime.run.persistor import Persistor
-from flare_runtime.run.post import Logged, Warned
 from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
@@ -274,12 +274,12 @@ class RunController:
                 continue
             self._at, self._workflow = index, workflow
             if restored:
-                self.federation.go_on(restored["federation"], 0 if is_over else int(restored["round"]) + 1)
+                self.federation.continue_from(restored["federation"], 0 if is_over else int(restored["round"]) + 1)
                 if not is_over:
                     workflow.restore(restored["state"])
                 restored = {}
             else:
-                self.federation.go_on(self._first_state if index == 0 else None, 0)
+                self.federation.continue_from(self._first_state if index == 0 else None, 0)
             workflow.run(self.federation)
             self._is_over = True
             self.federation.end_round()  # with the model of a workflow that has left the loop early

@@ -59,7 +59,7 @@ class SitesConversation:
         is_overdue: whether the deadline is over.
         sent: by site, what is held for it while it may fetch the data.
         is_given: whether it was sent to anybody.
-        is_again: whether sites were given a task of this id before, in a round that begins again.
+        is_repeat: whether sites were given a task of this id before, in a round that begins again.
         outlives_round: whether replies are still awaited when a later round has begun.
         is_closed: whether nothing is expected or held any more.
         unused_since: by site, the round of its first result of such a task that was not used, if its last one was not.
@@ -95,7 +95,7 @@ class SitesConversation:
         self.is_overdue = False
         self.sent: dict[str, Sent] = {}
         self.is_given = False
-        self.is_again = False
+        self.is_repeat = False
         self.outlives_round = False
         self.is_stopped = False
         self.is_closed = False

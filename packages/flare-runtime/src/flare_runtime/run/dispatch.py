@@ -64,7 +64,7 @@ class Dispatch:
         """Give a task to sites, once more if they were given it before."""
         if not conversation.is_given:
             conversation.is_given = True
-            conversation.is_again = conversation.number <= self._highest
+            conversation.is_repeat = conversation.number <= self._highest
             self._highest = max(self._highest, conversation.number)
         known, self._unchanged = self._unchanged, set()
         filters = filters_for(self._task_filters, conversation.task)
@@ -184,7 +184,7 @@ class Dispatch:
         """Await no more replies: withdraw the task from sites that may still look at it, and drop what was offered."""
         if conversation.is_stopped:
             return
-        if conversation.is_again or len(conversation.read) < len(conversation.sites):
+        if conversation.is_repeat or len(conversation.read) < len(conversation.sites):
             self._withdraw(conversation)
         conversation.is_stopped = True
         sent, conversation.sent = conversation.sent, {}
@@ -202,7 +202,7 @@ class Dispatch:
 
     def _withdraw(self, conversation: SitesConversation) -> None:
         there = [site for site in conversation.sites if site not in self._roster.absent]
-        if not conversation.is_again:  # else a site may still work on the task of before
+        if not conversation.is_repeat:  # else a site may still work on the task of before
             there = [site for site in there if site not in conversation.read]
         for host, sites in self._roster.by_host(there).items():
             try:

@@ -16,7 +16,7 @@ from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.conversation import SitesConversation
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.post import Failed
+from flare_runtime.run.incoming import Failed
 from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
 from flare_transport import Cell
@@ -108,7 +108,7 @@ class SitesFederation(Arrivals):
             "unused_since": copy.deepcopy(self._unused_since),
         }
 
-    def go_on(self, state: Mapping[str, Any] | None, first_round: int) -> None:
+    def continue_from(self, state: Mapping[str, Any] | None, first_round: int) -> None:
         """Go on as after the round with that state; a task that is given again has the id that it had before.
 
         Args:

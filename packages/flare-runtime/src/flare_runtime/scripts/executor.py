@@ -18,7 +18,7 @@ from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import run_external
 
 if TYPE_CHECKING:
-    from flare_runtime.site.task_queue import TaskQueue
+    from flare_runtime.scripts.task_queue import TaskQueue
 
 __all__ = ["ScriptExecutor"]
 

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError, ScriptKilledError
-from flare_runtime.processes.priority import give_way
+from flare_runtime.processes.priority import lower_priority
 from flare_runtime.processes.scratch import make_scratch
 from flare_runtime.site.log import SiteLog
 from flare_tensor_downloader import (
@@ -50,7 +50,7 @@ from flare_tensor_downloader import (
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:
-    from flare_runtime.site.task_queue import TaskQueue
+    from flare_runtime.scripts.task_queue import TaskQueue
 
 __all__ = ["ScriptHost", "end_external_processes", "run_external"]
 
@@ -111,7 +111,7 @@ class ScriptHost:
         _, is_gone, reason = message.payload
         error = UnknownReferenceError(reason) if is_gone else DownloadError(reason)
         with blocking():
-            return self._of(message).leaves_out(error)
+            return self._of(message).may_drop_task(error)
 
     def _of(self, message: Message) -> _Script:
         site = message.payload[0]
@@ -219,7 +219,7 @@ class _Script:
                     " the PATH of this process?",
                     site=self.queue.site,
                 ) from error
-        give_way(self._process.pid, 0)  # a session of its own knows nothing of this one's
+        lower_priority(self._process.pid, 0)  # a session of its own knows nothing of this one's
         if is_sent:
             self._pump = threading.Thread(target=self._copy_output, name=f"flare-output-{self.queue.site}", daemon=True)
             self._pump.start()
@@ -275,9 +275,9 @@ class _Script:
             **self.settings,
         }
 
-    def leaves_out(self, error: DownloadError) -> bool:
+    def may_drop_task(self, error: DownloadError) -> bool:
         """Whether the script may leave the task that it was given; if it has several ranks, they have begun it."""
-        return len(self._ranks) == 1 and self.queue.leaves_out(error)
+        return len(self._ranks) == 1 and self.queue.drop_if_withdrawn(error)
 
     def asked(self, message: Message) -> None:
         rank = message.payload[1]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from flare_core import RecipeError
 
-__all__ = ["VARIABLE", "cards_text", "gpu_groups", "visible_gpus"]
+__all__ = ["VARIABLE", "gpu_groups", "visible_devices", "visible_gpus"]
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -40,7 +40,7 @@ def gpu_groups(config: str | None, environment: Mapping[str, str] = os.environ) 
     return [",".join(cards[int(card)] for card in group) for group in groups]
 
 
-def cards_text(ids: Sequence[int], environment: Mapping[str, str] = os.environ) -> str:
+def visible_devices(ids: Sequence[int], environment: Mapping[str, str] = os.environ) -> str:
     """Return the value of ``CUDA_VISIBLE_DEVICES`` for cards that are counted among those that this process sees."""
     cards = visible_gpus(environment)
     return ",".join(cards[each] if each < len(cards) else str(each) for each in ids)

@@ -19,8 +19,8 @@ from flare_core import JobError, export_job
 from flare_runtime.processes.scratch import remove_scratch
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.worker import run_worker
 from flare_runtime.system import peak_bytes
+from flare_runtime.worker import run_worker
 from flare_transport import Cell, SocketLink
 
 __all__ = ["WorkerDeath", "WorkerPool"]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from flare_core import Job, RunStatus
 from flare_runtime.display import Display, open_display, summary_text
-from flare_runtime.interrupts import attentive
+from flare_runtime.interrupts import interruptible
 from flare_runtime.job_code import importable
-from flare_runtime.processes.exit_codes import IN_ORDER
+from flare_runtime.processes.exit_codes import COMPLETED
 from flare_runtime.run.controller import RunController
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.roster import Roster
@@ -51,7 +51,7 @@ class Simulation:
             self._controller = RunController(self._job, job_id, self._folder, roster, self._cell)
             preload(self._job)
             self._pool = WorkerPool(self._plans, self._cell, self._worker_ended)  # from here on, threads are allowed
-            with attentive():
+            with interruptible():
                 try:
                     status, error = self._drive()
                 finally:
@@ -109,7 +109,7 @@ class Simulation:
         if self._stopping:
             return
         federation = self._controller.federation
-        if death.status in (0, IN_ORDER):
+        if death.status in (0, COMPLETED):
             return federation.site_ended(death.plan.name, death.site if death.status == 0 else None)
         federation.fail(death.site, f"{death.site}: its script {death.reason}", death.details)
         for site in death.plan.sites:

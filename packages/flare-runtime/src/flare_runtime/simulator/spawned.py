@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from flare_core import load_job
 from flare_runtime.site.plan import WorkerPlan
-from flare_runtime.site.worker import run_worker
+from flare_runtime.worker import run_worker
 
 __all__ = ["main"]
 

@@ -39,7 +39,7 @@ class Peers:
             model = replace(model, params=_copied(model.params))
         return keep_params(model, self._downloader, self._server)
 
-    def look_at(self, params: Params) -> Params:
+    def resolve(self, params: Params) -> Params:
         """Params that some site keeps, fetched when they are read; they must not be changed."""
         if not isinstance(params, OfferedParams):
             return params
@@ -58,7 +58,7 @@ class Peers:
         problems = []
         for params in places:
             try:
-                found = None if params is None else self.look_at(params)
+                found = None if params is None else self.resolve(params)
                 if isinstance(found, RemoteParams):
                     return found.materialize()
                 return None if found is None else _copied(found)

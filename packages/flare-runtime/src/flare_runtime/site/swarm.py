@@ -53,7 +53,7 @@ class SwarmExecutor(SiteExecutor):
         for name, model in task.model.meta["contributions"]:
             try:
                 kind = model.params_type
-                model.params = site.peers.look_at(model.params)
+                model.params = site.peers.resolve(model.params)
                 self.aggregator.add(Reply(name, TaskName.TRAIN, model, task.round))
             except DownloadError as error:
                 return FLModel(meta={"lost": str(error), "site": name})

@@ -30,7 +30,7 @@ from flare_runtime.errors import ScriptKilledError
 from flare_runtime.job_code import importable, register_types
 from flare_runtime.logs import log_to
 from flare_runtime.processes.cores import keep_to_core
-from flare_runtime.processes.exit_codes import IN_ORDER, KILLED_SCRIPT, LOST_SERVER
+from flare_runtime.processes.exit_codes import COMPLETED, KILLED_SCRIPT, LOST_SERVER
 from flare_runtime.processes.scratch import make_scratch
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.scripts.executor import ScriptExecutor
@@ -38,13 +38,13 @@ from flare_runtime.scripts.external import end_external_processes
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.lanes import Lane
 from flare_runtime.scripts.process_state import ProcessState
+from flare_runtime.scripts.task_queue import TaskQueue
 from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.log import SiteLog
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
 from flare_runtime.site.site_executor import SiteExecutor
-from flare_runtime.site.task_queue import TaskQueue
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
@@ -178,7 +178,7 @@ class _Worker:
         for log in self._logs:
             log.close()
         self._cell.close()
-        return LOST_SERVER if self._is_cut_off else IN_ORDER
+        return LOST_SERVER if self._is_cut_off else COMPLETED
 
     def _prepare(self) -> None:
         for name in self._plan.sites:

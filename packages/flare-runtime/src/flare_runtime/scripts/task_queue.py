@@ -142,7 +142,7 @@ class TaskQueue(SiteChannel):
                     delivery.is_withdrawn = True
             self._told.notify_all()
 
-    def leaves_out(self, error: DownloadError) -> bool:
+    def drop_if_withdrawn(self, error: DownloadError) -> bool:
         """Drop the current task, whose data cannot be fetched, if it was withdrawn; return whether it was.
 
         If the server has dropped the data, it has withdrawn the task, or is about to; but that message comes over
@@ -198,7 +198,7 @@ class TaskQueue(SiteChannel):
                     self._materialize(task)
                     break
             except DownloadError as error:
-                if not self.leaves_out(error):
+                if not self.drop_if_withdrawn(error):
                     raise
                 continue
             if self._over or (until is not None and time.monotonic() >= until):

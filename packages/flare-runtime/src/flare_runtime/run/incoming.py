@@ -11,7 +11,7 @@ from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import Payload
 from flare_transport import Message
 
-__all__ = ["Ended", "Failed", "Left", "Logged", "Post", "Ready", "Removed", "Result", "Warned"]
+__all__ = ["Ended", "Failed", "Incoming", "Left", "Logged", "Ready", "Removed", "Result", "Warned"]
 
 MOST_CHARACTERS = 1 << 16  # of a text that people are shown
 
@@ -160,7 +160,7 @@ class Ended:
     ended_by: str | None
 
 
-Post: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Removed | Ended | BaseException
+Incoming: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Removed | Ended | BaseException
 
 
 def _fields(message: Message, *types: Any) -> Any:
