@@ -1,4 +1,4 @@
-"""What reaches the server's side of a run, and what it changes: who is there, what was answered, what was recorded."""
+"""The server's inbox: messages from the sites and notifications about them, and the changes that they cause."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ __all__ = ["Arrivals"]
 
 logger = logging.getLogger(__name__)
 
-NOTICE_S = 60.0  # after which people are told what the run waits for
-NOTICE_FACTOR = 3.0  # or after so many times the longest wait before, if that is more: rounds can take hours
+NOTICE_S = 60.0  # after which the display says what the run waits for
+NOTICE_FACTOR = 3.0  # or after this many times the longest wait so far, if that is longer: rounds can take hours
 
 
 class Arrivals:
-    """Takes what the sites send, and what is told about them.
+    """Receives messages from the sites, and notifications about them.
 
-    Everything that arrives goes through one queue, which the workflow's thread empties while it waits; so workflows,
-    aggregators and event handlers need no locks.
+    Everything that arrives goes through one queue, which the workflow's thread empties while it waits. So workflows,
+    aggregators and event handlers need no locks, and events are emitted in the order of arrival.
 
     Attributes:
-        notice_s: for how long nothing may come before people are told what the run waits for.
-        hub: through which the job's parties talk to each other; told which of them are gone.
+        notice_s: seconds without news after which the display says what the run waits for.
+        hub: connects the parties of the job; it is told which of them are lost.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Arrivals:
         self._last_means: dict[str, float] = {}
         self._ended: set[str] = set()
         self._is_finishing = False
+        # Inline, on the link's thread: the messages of a cell enter the inbox in the order in which they were sent.
         cell.handle("result", lambda message: self._inbox.put(Result.read(message, roster)), inline=True)
         cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
         cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
@@ -81,7 +82,7 @@ class Arrivals:
 
     @property
     def waiting_for(self) -> tuple[str, float]:
-        """What the run waits for, and since when in seconds of the epoch; readable from any thread."""
+        """The cause of the current wait, and its start in seconds since the epoch; thread-safe."""
         what, since = self._waiting_for
         if isinstance(what, SitesConversation):
             in_round = "" if what.round is None else f" in round {what.round}"
@@ -89,53 +90,54 @@ class Arrivals:
         return what, since
 
     def fail(self, site: str, message: str, details: str = "") -> None:
-        """Take note, from any thread, that a site is lost for good."""
+        """Report that a site's script failed; thread-safe."""
         self._inbox.put(Failed(site, message, details))
 
     def leave(self, host: str, reason: str) -> None:
-        """Take note, from any thread, that a cell is gone, and with it the sites that it serves; they may come back."""
+        """Report the loss of a cell and the sites that it serves, which may return; thread-safe."""
         self._inbox.put(Left(host, reason))
         if self.hub is not None:
             self.hub.leave(host, reason)
 
     def remove(self, site: str, reason: str) -> None:
-        """Take note, from any thread, that a site is gone and will not come back."""
+        """Report that a site was removed and will not return; thread-safe."""
         self._inbox.put(Removed(site, reason))
         if self.hub is not None:
             self.hub.remove(site, reason)
 
     def leave_below(self, peer: str, reason: str) -> None:
-        """Take note, from any thread, that all cells below a peer are gone, and it itself."""
+        """Report the loss of a peer and of all cells below it; thread-safe."""
         for host in self.roster.hosts.copy().values():
             if speaks_for(peer, host):
                 self.leave(host, reason)
 
     def site_ended(self, host: str, ended_by: str | None = None) -> None:
-        """Take note, from any thread, that what served a site has ended with nothing wrong.
+        """Report that a cell has ended without an error; thread-safe.
 
         Args:
-            ended_by: the site whose script ended it with ``os._exit(0)``; None if it has served to the end.
+            host: the cell.
+            ended_by: the site whose script ended the process with ``os._exit(0)``; None if it served to the end.
         """
         self._inbox.put(Ended(host, ended_by))
 
     def abort(self, reason: str) -> None:
-        """End the run from another thread."""
+        """Abort the run; thread-safe."""
         self._inbox.put(JobAborted(reason))
 
     def end_with(self, error: FlareError) -> None:
-        """Fail the run from another thread."""
+        """Fail the run; thread-safe."""
         self._inbox.put(error)
 
     def report(self, item: Logged | Warned) -> None:
-        """Record, from any thread, something that the server itself reports."""
+        """Record a value or a warning of the server's own; thread-safe."""
         self._inbox.put(item)
 
     def take_ready(self, message: Message) -> None:
-        """Take a site's word that it is ready, which came before this federation was made."""
+        """Handle a ``ready`` message that arrived before this object existed."""
         self._inbox.put(Ready.read(message, self.roster))
 
     def wait_ready(self, hosts: int) -> None:
-        """Wait until so many hosts have said that their sites are ready.
+        """Wait until this many hosts have announced that their sites are ready.
 
         Raises:
             SiteError: a site could not be prepared.
@@ -145,7 +147,7 @@ class Arrivals:
             ready += isinstance(self._handle(self._inbox.get()), Ready)
 
     def drain(self) -> None:
-        """Take what has arrived without waiting for more; failures are noted, not raised."""
+        """Handle what has arrived without waiting for more; failures are recorded, not raised."""
         while (item := self._next_item()) is not None:
             if isinstance(item, Failed):
                 self._note_failure(item)
@@ -166,7 +168,7 @@ class Arrivals:
             self.events.emit(WarningRaised(whole))
 
     def _take_until(self, limit: float | None, what: str | SitesConversation) -> bool:
-        """Wait for one item and handle it; return false if none has come by ``limit``."""
+        """Wait for one item and handle it; return False if none has arrived by ``limit``."""
         self._waiting_for = (what, time.time())
         item = self._await_item(limit)
         if item is not None:
@@ -180,9 +182,9 @@ class Arrivals:
             return None
 
     def _await_item(self, limit: float | None) -> Incoming | None:
-        """Return the next item, or None if none has come by ``limit``.
+        """Return the next item, or None if none has arrived by ``limit``.
 
-        If that takes far longer than any wait before, announce what the run waits for, at ever longer intervals.
+        A wait far longer than all before it is announced, at intervals that double.
         """
         began = time.monotonic()
         notice_s = max(self.notice_s, NOTICE_FACTOR * self._longest_wait_s)
@@ -224,23 +226,24 @@ class Arrivals:
         try:
             return item.content(self.roster)
         except SiteError as error:
-            if error.site in self.roster.hosts:  # it is known whose reply it is
+            if error.site in self.roster.hosts:  # only one site can have sent the reply, so that one has failed
                 raise self._note_failure(Failed(error.site, str(error), "")) from error
             raise
 
     def _take_result(self, sender: str, task_id: int, site: str, answer: Answer) -> None:
         conversation = self._open.find(task_id)
         if not self.roster.speaks_for(sender, site):
-            logger.error("%s spoke for the site %r, which is not its own; ignored", sender, site)
+            # One process of a project must not be able to end another site's part in the run.
+            logger.error("reply ignored: %s spoke for the site %r, which it does not serve", sender, site)
         elif conversation is None or not conversation.accept(site, answer):
             logger.warning("late result ignored site=%s task_id=%s", site, task_id)
-            self._dispatch.release(answer)
+            self._dispatch.release(answer)  # else the site would hold its arrays until the end of the run
         else:
             done, expected = conversation.answered, len(conversation.sites)
             self.events.emit(SiteReplied(site, conversation.task, self.round, done, expected))
 
     def _note_ready(self, item: Ready) -> None:
-        if self._is_finishing and self.roster.can_leave:  # it came too late
+        if self._is_finishing and self.roster.can_leave:  # it has missed the announcement of the end
             self._cell.send(item.host, "end")
         for site in item.sites:
             if not self.roster.can_leave or not self.roster.arrive(site, item.host):
@@ -248,11 +251,11 @@ class Arrivals:
             self._ended.discard(site)
             self.events.emit(SiteReturned(site))
             for conversation in self._open:
-                if site in conversation.awaited:  # it was given the task before, and has lost it
+                if site in conversation.awaited:  # its new process knows nothing of the task
                     self._dispatch.send(conversation, (site,))
 
     def _note_left(self, item: Left) -> None:
-        if self._is_finishing:  # nothing is wanted of it any more
+        if self._is_finishing:  # no task is left, so the loss costs the run nothing
             self._ended.update(self.roster.sites_of(item.host))
             return
         self.roster.will_not_come(item.host, item.reason)
@@ -264,7 +267,7 @@ class Arrivals:
             self._open.leave(site)
 
     def _note_removed(self, item: Removed) -> None:
-        if self._is_finishing:  # nothing is wanted of it any more
+        if self._is_finishing:
             self._ended.add(item.site)
         elif item.site in self.roster.hosts:
             if self.roster.remove(item.site, item.reason):
@@ -278,8 +281,8 @@ class Arrivals:
             self._ended.update(sites)
             return
         text = (
-            f"{item.ended_by}: its script ended its process with exit code 0, as os._exit(0) does, although the run"
-            " goes on; keep it in its 'while flare.is_running():' loop until that is false"
+            f"{item.ended_by}: its script ended its process with exit code 0, as os._exit(0) does, before the run was"
+            " over; keep it in its 'while flare.is_running():' loop until that is false"
         )
         error = self._note_failure(Failed(item.ended_by, text, ""))
         for site in sites:
@@ -290,7 +293,7 @@ class Arrivals:
 
     def _note_failure(self, failure: Failed) -> SiteError:
         error = SiteError(failure.message, site=failure.site, details=failure.details)
-        if failure.site not in self.roster.failures:
+        if failure.site not in self.roster.failures:  # the first failure is the cause; later ones may follow from it
             self.roster.failures[failure.site] = error
             logger.error("site failed site=%s\n%s", failure.site, error)
             self.events.emit(SiteFailed(failure.site, str(error)))

@@ -1,4 +1,4 @@
-"""What tells runs apart: the parameters that differ, and their metrics side by side."""
+"""Comparison of runs: the parameters that differ, and their metrics side by side."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from flare_runtime.run.recorded import RecordedRun
 __all__ = ["ABSENT", "Comparison", "compare", "parameters"]
 
 ABSENT = "(none)"
-"""In a list of differences: the run has no such parameter."""
+"""Stands in a list of differences for a parameter that a run does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two or more runs beside each other; every list is in their order.
+    """Two or more runs side by side; every list is in the order of the runs.
 
     Attributes:
-        runs: which.
-        differences: by parameter, such as ``num_rounds`` or ``per_site_config.site-1.lr``, its value in each run.
-        curves: by metric, the averages by round in each run.
+        runs: the runs.
+        differences: the values in each run of every parameter that differs, such as ``per_site_config.site-1.lr``.
+        curves: for each metric, the averages by round in each run.
     """
 
     runs: tuple[RecordedRun, ...]
@@ -29,7 +29,7 @@ class Comparison:
     curves: dict[str, list[dict[int, float]]]
 
     def metric(self) -> str | None:
-        """The metric to compare by: the first run's key metric, if others have it; else one that most runs have."""
+        """Return the metric to compare by: the first key metric that two runs have, else the most common metric."""
         counts = {key: sum(bool(curve) for curve in curves) for key, curves in self.curves.items()}
         for run in self.runs:
             if run.key_metric in counts and counts[run.key_metric] > 1:
@@ -52,8 +52,10 @@ def compare(runs: Sequence[RecordedRun]) -> Comparison:
 
 
 def parameters(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's parameters by name, such as ``per_site_config.site-1.lr``; its class is called ``recipe``, and the
-    digest of a file of its code ``code client.py``."""
+    """Return a recipe's parameters by name, such as ``per_site_config.site-1.lr``.
+
+    The recipe's class is named ``recipe``, and the digest of a file of its code is named like ``code client.py``.
+    """
     found = {"recipe": recipe["class"]} if "class" in recipe else {}
     code = recipe.get("code")
     files = {f"code {name}": digest for name, digest in code.items()} if isinstance(code, Mapping) else {}

@@ -1,4 +1,4 @@
-"""The server's part of a run, from its first round to the summary; the same in every environment."""
+"""The server's part of a run, from the first round to the summary; the same in every environment."""
 
 from __future__ import annotations
 
@@ -53,34 +53,34 @@ MOST_INTERRUPTIONS = 5  # of one round, by sites that are lost while their resul
 
 
 class Crew(Protocol):
-    """Those who serve the sites, as the controller of the run sees them."""
+    """The processes that serve the sites, as the controller sees them."""
 
     def start(self) -> None:
-        """Begin to hear from them; return when the run can begin."""
+        """Connect to the processes; return when the run can begin."""
 
     def wait(self) -> None:
         """Wait until the sites' scripts have ended."""
 
     def stop(self) -> None:
-        """End what has not ended."""
+        """End the processes that still run."""
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """Peak memory and processor seconds, by process."""
+        """Return peak memory and CPU seconds by process."""
 
 
 class RunController:
     """Runs the workflows of one job; for one use.
 
-    What can be wrong with the job itself is found when this is made, before anything starts.
+    The constructor builds the job's components, so errors in the job are found before any process starts.
 
     Args:
-        job: what to run; its code must be importable.
+        job: the job to run; its code must be importable.
         roster: the sites.
-        cell: through which they are reached.
+        cell: the server's cell.
         is_durable: keep each completed round on disk, and continue after the last one that is there.
-        hub: through which the job's parties talk to each other, if it had to be made before.
+        hub: the server's hub for endpoints, if it had to exist before.
     Raises:
-        JobError: a component of the job cannot be made.
+        JobError: a component of the job cannot be built.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class RunController:
         self.federation: SitesFederation
 
     def prepare(self) -> None:
-        """Make the federation; after this, the process has threads."""
+        """Make the federation. Afterwards the process has threads, so it must not be forked any more."""
         self._store = CheckpointStore(
             self._folder, self.persistor, self._job.code, is_durable=self._is_durable, state=self._state
         )
@@ -160,7 +160,7 @@ class RunController:
             raise
 
     def run(self, crew: Crew) -> tuple[RunStatus, BaseException | None, dict[str, Any]]:
-        """Run to the end, whatever it is; return how it ended, and the summary that was written."""
+        """Run to the end, whatever it is; return the status, the error and the summary that was written."""
         federation = self.federation
         status: RunStatus = RunStatus.FINISHED
         error: BaseException | None = None
@@ -175,29 +175,29 @@ class RunController:
             federation.drain()
         except (KeyboardInterrupt, JobAborted) as problem:
             status, error = RunStatus.ABORTED, problem
-        except SystemExit as problem:  # of a component, as scripts run elsewhere; it is no success of the run's
+        except SystemExit as problem:  # raised by a component; the run did not get to its end
             status = RunStatus.FAILED
-            error = JobError(f"a component of the server's called sys.exit({problem.code!r})")
+            error = JobError(f"a component on the server called sys.exit({problem.code!r})")
             logger.error("run failed\n%s", traceback.format_exc())
         except Exception as problem:
             status, error = RunStatus.FAILED, self._with_its_site(problem)
             logger.error("run failed\n%s", traceback.format_exc())
         self.stop_services("the run is over" if error is None else f"the run has ended: {reason_of(error)}")
         crew.stop()
-        federation.drain()
+        federation.drain()  # a process may have failed after its last reply, which must not pass for success
         if self._roster.failures and status is not RunStatus.ABORTED:
             status, error = RunStatus.FAILED, next(iter(self._roster.failures.values()))
         for close in (self._store.close, self._metrics.close):
             try:
                 close()
             except Exception as problem:  # a full disk, or a component that writes its framework's format
-                logger.exception("what the run leaves cannot be written")
+                logger.exception("results of the run cannot be written")
                 status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
         try:
             write_summary(self._folder.summary, self._summary(status, error, crew))
             self.emit(RunEnded(status, reason_of(error) or ""))
         except Exception as problem:  # a full disk, or an observer
-            logger.exception("the end of the run cannot be told")
+            logger.exception("end of the run cannot be recorded or announced")
             status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
             with suppress(OSError):  # then whoever has started the run tells how it ended
                 write_summary(self._folder.summary, self._summary(status, error, crew))
@@ -220,7 +220,7 @@ class RunController:
         self._services = Services(self._service_parts, context)
 
     def _with_its_site(self, error: Exception) -> Exception:
-        """An error that came up while a reply was used, with the site whose reply it was if it does not name it."""
+        """Add the site to an error raised while its reply was used, unless the error names it already."""
         site, text = self.federation.reading, str(error)
         if site is None or isinstance(error, SiteError) or site in text:
             return error
@@ -229,13 +229,13 @@ class RunController:
         return named
 
     def stop_services(self, reason: str) -> None:
-        """End the server's services and whatever they have under way with sites; once."""
+        """Stop the server's services and end their requests and streams; further calls do nothing."""
         self._services.cancel()
         self._hub.close(reason)
         self._services.stop()
 
     def emit(self, event: Event) -> None:
-        """Tell those who follow the run."""
+        """Announce an event to the observers of the run."""
         self.federation.events.emit(event)
 
     @property
@@ -302,7 +302,7 @@ class RunController:
         }
 
     def _take_over(self, restored: dict[str, Any]) -> None:
-        """Go on from what was recorded up to the last completed round; forget what came after it."""
+        """Restore the record up to the last completed round, and drop what was recorded after it."""
         self._metrics.cut(int(restored.get("metrics", 0)))
         self._completed = int(restored.get("completed", 0))
         of_all = (row for row in read_metrics(self._folder.metrics) if row["site"] is None and row["round"] is not None)
@@ -370,7 +370,7 @@ class RunController:
 
 
 def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
-    """What the server sent and received in each round, from the totals after each."""
+    """Return the bytes sent and received in each round, given the totals after each round."""
     before = [(0, 0), *totals]
     return [
         {"sent": after[0] - start[0], "received": after[1] - start[1]}
@@ -379,17 +379,17 @@ def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
 
 
 def persistor_of(job: Job) -> Persistor | None:
-    """Make the component that reads a job's initial model and writes its framework's format; None if it has none.
+    """Build the component that reads a job's initial model and writes its framework's format; None if it has none.
 
     Raises:
-        JobError: it cannot be made, or keeps no checkpoints.
+        JobError: it cannot be built, or is not a persistor.
     """
     component = job.server.components.get("persistor")
     if component is None:
         return None
     persistor = component.build()
     if not isinstance(persistor, Persistor):
-        raise JobError(f"the component 'persistor' is a {type(persistor).__name__}, which keeps no checkpoints")
+        raise JobError(f"the component 'persistor' is a {type(persistor).__name__}, which is not a Persistor")
     return persistor
 
 
@@ -397,7 +397,7 @@ def _workflows(job: Job) -> list[Workflow]:
     workflows = [component.build() for component in job.server.workflows]
     for workflow in workflows:
         if not isinstance(workflow, Workflow):
-            raise JobError(f"{type(workflow).__name__} is no Workflow; derive it from flare_core.Workflow")
+            raise JobError(f"{type(workflow).__name__} is not a Workflow; derive it from flare_core.Workflow")
     if not workflows:
         raise JobError(f"the job {job.name} has no workflow, so there is nothing to run")
     return workflows

@@ -1,4 +1,4 @@
-"""Conversations: tasks that sites were given, who has answered, and who is still waited for."""
+"""Conversations: tasks sent to sites, the replies that have arrived, and the sites that have yet to answer."""
 
 from __future__ import annotations
 
@@ -14,56 +14,59 @@ from flare_tensor_downloader import Offer, Payload
 __all__ = ["Answer", "OpenConversations", "SitesConversation"]
 
 Answer = FLModel | Payload
-"""The data of a reply as they arrive."""
+"""The data of a reply as it arrives."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The offer from which a site fetches its task's arrays, and the tensors that it may send back as references."""
+    """The offer from which a site fetches its task's arrays, and the tensors that it may return as references."""
 
     offer: Offer
-    arrays: dict[Key, Any]  # noted before anything is sent, since the offer drops them once they were fetched
+    arrays: dict[Key, Any]  # taken before the task is sent, since the offer drops them once they were fetched
 
 
 class Host(Protocol):
     """The federation, as its conversations use it."""
 
     def await_reply(self, conversation: SitesConversation) -> None:
-        """Handle the next item while replies are awaited; may pass over late sites."""
+        """Handle the next incoming item while replies are awaited; may give up late sites."""
 
     def take(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
-        """Yield the reply of a site that has arrived; resumed when the next is taken."""
+        """Yield a site's reply that has arrived; resumes when the caller asks for the next one."""
 
     def close(self, conversation: SitesConversation) -> None:
         """End a conversation."""
 
 
 class SitesConversation:
-    """One task for several sites.
+    """One task for several sites; used on the workflow's thread only.
+
+    Each site is in one state: awaited, then ``arrived``, then ``read``; or ``passed_over``, from which none returns.
 
     Args:
         host: the federation.
-        number: the task's id; a reply to another one is late.
+        number: the task's id; a reply that names another task is late.
         task: the task's name.
-        data: by site, the data that it is given, before any filter.
+        data: the data for each site, before any filter.
         quorum: how many of the sites must answer.
         round_: the current round.
-        deadline_s: seconds after which late sites may be passed over; None waits for all.
+        deadline_s: seconds after which the quorum suffices; None waits for all sites.
     Attributes:
-        may_restart: whether the round may begin again without a site whose result stops arriving.
-        result_stays: whether the params of replies stay at the sites.
-        is_shared: whether all sites are given the same object.
-        arrived: replies that nobody has looked at yet.
-        read: sites whose replies were looked at.
+        may_restart: the round may begin again without a site whose transfer stalls.
+        result_stays: the params of replies stay at the sites.
+        is_shared: all sites get the same object.
+        arrived: replies that were not read yet, by site.
+        read: sites whose replies were read.
         passed_over: sites that are no longer waited for.
-        is_overdue: whether the deadline is over.
-        sent: by site, what is held for it while it may fetch the data.
-        is_given: whether it was sent to anybody.
-        is_repeat: whether sites were given a task of this id before, in a round that begins again.
-        outlives_round: whether replies are still awaited when a later round has begun.
-        is_closed: whether nothing is expected or held any more.
-        unused_since: by site, the round of its first result of such a task that was not used, if its last one was not.
-        held: by site, what lets it drop what it holds for a reply that was taken.
+        is_overdue: the deadline has passed.
+        sent: the offer held for each site while it may fetch the data.
+        is_given: the task was sent.
+        is_repeat: sites were sent a task with this id before, in a round that begins again.
+        outlives_round: replies are still awaited when a later round has begun.
+        is_stopped: no more replies are expected.
+        is_closed: no replies are expected, and none is held.
+        unused_since: for each site whose last result of such a task was not used, the round of the first such result.
+        held: for each site, a function that lets it drop what it holds for a reply.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class SitesConversation:
                 yield from self._host.take(self, site)
 
     def as_completed(self) -> Iterator[Reply]:
-        """Yield the replies in the order in which they come."""
+        """Yield the replies in the order in which they arrive."""
         while self.arrived or self.awaited:
             if not self.arrived:
                 self._host.await_reply(self)
@@ -118,7 +121,7 @@ class SitesConversation:
                 yield from self._host.take(self, next(iter(self.arrived)))
 
     def close(self) -> None:
-        """Withdraw the task from sites that have not answered, and give up what was not read of the replies."""
+        """Withdraw the task from sites that have not answered, and discard unread replies."""
         self._host.close(self)
 
     def __enter__(self) -> Self:
@@ -129,38 +132,39 @@ class SitesConversation:
 
     @property
     def awaited(self) -> tuple[str, ...]:
-        """The sites that must still answer."""
+        """The sites that have yet to answer."""
         return tuple(site for site in self.sites if self._is_open(site) and site not in self.arrived)
 
     @property
     def answered(self) -> int:
-        """How many sites have answered, or are no longer waited for."""
+        """The number of sites that have answered or are no longer waited for."""
         return len(self.read) + len(self.passed_over) + len(self.arrived)
 
     def _is_open(self, site: str) -> bool:
         return not self.is_stopped and site not in self.read and site not in self.passed_over
 
     def accept(self, site: str, answer: Answer) -> bool:
-        """Keep a reply; false if none of that site is expected."""
+        """Keep a reply; return False if no reply of that site is expected."""
         if site not in self.data or not self._is_open(site) or site in self.arrived:
             return False
         self.arrived[site] = answer
         return True
 
     def leave(self, site: str) -> None:
-        """Drop a site that has left: pass over it if the quorum allows that, else it is waited for."""
+        """Handle the loss of a site: give it up if the quorum allows that, otherwise wait for its return."""
+        # Its arrays are gone with it, so a reply that was not read is of no use.
         self.arrived.pop(site, None)
         can_spare = len(self.sites) - len(self.passed_over) - 1 >= self.quorum
         if site in self.data and site not in self.read and can_spare:
             self.passed_over.add(site)
 
     def release_held(self) -> None:
-        """Let the sites drop what they hold for the replies that were taken."""
+        """Let the sites drop what they hold for replies that were read."""
         for release in list(self.held.values()):
             release()
 
     def pass_over_late(self) -> list[str]:
-        """Give up the sites that have not answered, if enough others have; return them."""
+        """Give up the sites that have not answered, if the quorum has; return them."""
         if len(self.read) + len(self.arrived) < self.quorum:
             return []
         late = list(self.awaited)
@@ -168,14 +172,14 @@ class SitesConversation:
         return late
 
     def for_site(self, site: str, data: Any) -> Any:
-        """The data for one site, which is told if its last results were not used."""
+        """Return the data for one site, with a note in ``meta`` if its last results were not used."""
         if site in self.unused_since and isinstance(data, FLModel):
             return replace(data, meta={**data.meta, MetaKey.NOT_USED_SINCE: self.unused_since[site]})
         return data
 
 
 class OpenConversations:
-    """The conversations of a run that are open, the oldest first."""
+    """The open conversations of a run, oldest first."""
 
     def __init__(self) -> None:
         self._open: dict[int, SitesConversation] = {}
@@ -184,23 +188,23 @@ class OpenConversations:
         return iter(list(self._open.values()))
 
     def add(self, conversation: SitesConversation) -> None:
-        """Begin to await replies."""
+        """Start to expect replies."""
         self._open[conversation.number] = conversation
 
     def drop(self, conversation: SitesConversation) -> None:
-        """Await no more replies."""
-        if self._open.get(conversation.number) is conversation:  # and not its successor in a round that began again
+        """Stop expecting replies."""
+        if self._open.get(conversation.number) is conversation:  # a round that began again has one of the same number
             del self._open[conversation.number]
 
     def find(self, number: int) -> SitesConversation | None:
-        """The conversation whose task has that id, if it is open."""
+        """Return the open conversation whose task has that id; None if there is none."""
         return self._open.get(number)
 
     def where(self, wanted: Callable[[SitesConversation], bool]) -> list[SitesConversation]:
-        """The open conversations that fulfil a condition, the oldest first."""
+        """Return the open conversations that match a condition, oldest first."""
         return [each for each in self._open.values() if wanted(each)]
 
     def leave(self, site: str) -> None:
-        """Drop a site that has left from all of them."""
+        """Handle the loss of a site in all of them."""
         for each in self._open.values():
             each.leave(site)

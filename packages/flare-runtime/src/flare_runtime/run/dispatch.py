@@ -1,4 +1,4 @@
-"""Dispatch: sends tasks to the sites, reads their replies, and holds what both need while they are under way."""
+"""Dispatch: sends tasks to the sites and reads their replies."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 
 class Dispatch:
-    """Sends tasks and receives replies, through the filters of the server's side.
+    """Sends tasks and receives replies, applying the server's filters.
 
     Args:
-        cell: the server's.
-        downloader: of that cell.
-        roster: tells through which cell a site is reached.
-        task_filters: for tasks that leave the server.
-        result_filters: for replies that reach it.
+        cell: the server's cell.
+        downloader: serves the arrays of tasks to the sites.
+        roster: maps each site to the cell that serves it.
+        task_filters: applied to tasks before they leave the server.
+        result_filters: applied to replies that arrive.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Dispatch:
         self._roster = roster
         self._task_filters = task_filters
         self._result_filters = result_filters
-        self._highest = 0  # id of a task that was given
-        self._unchanged: set[Key] = set()
+        self._highest = 0  # the highest task id sent; a lower one is a repeat, in a round that begins again
+        self._unchanged: set[Key] = set()  # tensors that came back unchanged, so the next task carries their digests
 
     def send(self, conversation: SitesConversation, targets: Sequence[str]) -> None:
-        """Give a task to sites, once more if they were given it before."""
+        """Send a task to sites; sites that have received it before receive it again."""
         if not conversation.is_given:
             conversation.is_given = True
             conversation.is_repeat = conversation.number <= self._highest
@@ -69,7 +69,7 @@ class Dispatch:
         known, self._unchanged = self._unchanged, set()
         filters = filters_for(self._task_filters, conversation.task)
         if conversation.is_shared and all(each.same_for_all_sites for each in filters):
-            self._send_the_same(conversation, targets, known)
+            self._send_to_all(conversation, targets, known)
             return
         for site in targets:
             outgoing, offer = self._packed(self._filtered_task(conversation, site), known)
@@ -77,18 +77,20 @@ class Dispatch:
                 conversation.sent[site] = Sent(offer, offer.arrays())
             self._cell.send(self._roster.hosts[site], "task", self._message(conversation, [site], outgoing))
 
-    def _send_the_same(self, conversation: SitesConversation, targets: Sequence[str], known: set[Key]) -> None:
+    def _send_to_all(self, conversation: SitesConversation, targets: Sequence[str], known: set[Key]) -> None:
+        """Send one task to all targets, filtered and serialized once."""
         by_host = self._roster.by_host(targets)
         receivers = {host: len(sites) for host, sites in by_host.items()}
         outgoing, offer = self._packed(self._filtered_task(conversation, "*"), known, receivers)
         if offer is not None:
             conversation.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
-        to_all = encode(self._message(conversation, None, outgoing))  # serialized once for all cells
+        to_all = encode(self._message(conversation, None, outgoing))
         for host, sites in by_host.items():
-            told = [site for site in sites if site in conversation.unused_since]
-            for site in told:
+            # Sites with unused results get messages of their own: the message says since which round.
+            single = [site for site in sites if site in conversation.unused_since]
+            for site in single:
                 self._cell.send(host, "task", self._message(conversation, [site], outgoing))
-            if others := [site for site in sites if site not in told]:
+            if others := [site for site in sites if site not in single]:
                 is_all = self._roster.are_all_of(host, others)
                 self._cell.send(host, "task", to_all if is_all else self._message(conversation, others, outgoing))
 
@@ -100,7 +102,7 @@ class Dispatch:
         return pack_payload(data, self._downloader, receivers=receivers)
 
     def _message(self, conversation: SitesConversation, sites: Sequence[str] | None, data: Answer) -> list[Any]:
-        """The message to a cell that serves sites; None stands for all of its sites."""
+        """Build the message for a cell that serves sites; None stands for all of its sites."""
         if sites is not None and len(sites) == 1:
             data = conversation.for_site(sites[0], data)
         return [
@@ -113,17 +115,19 @@ class Dispatch:
         ]
 
     def reply(self, conversation: SitesConversation, site: str, *, patience_s: float | None = None) -> Reply:
-        """Return a reply that has arrived, whose arrays are fetched when they are read.
+        """Return a reply that has arrived; its arrays are fetched when they are read.
 
         Args:
-            conversation: the one that it belongs to.
-            site: whose reply.
-            patience_s: for how long nothing may arrive of it; None waits as long as its link lasts.
+            conversation: the conversation that it belongs to.
+            site: the site that sent it.
+            patience_s: how long the transfer of its arrays may stall; None waits as long as the link lasts.
         Raises:
-            SiteError: the site says that its arrays lie at another one, or that it sends back what it was not sent.
+            SiteError: the reply names another site as the holder of its arrays, or refers to arrays that the site was
+                not sent.
         """
         answer = conversation.arrived.pop(site)
         offered = answer.params if isinstance(answer, FLModel) else answer
+        # Otherwise a site could make the server fetch, and release, what another site holds.
         if isinstance(offered, OfferedParams | Payload) and not self._roster.speaks_for(offered.owner, site):
             raise SiteError(f"{site}: its reply names {offered.owner} as the holder of its arrays", site=site)
         if isinstance(answer, Payload):
@@ -147,22 +151,22 @@ class Dispatch:
         return _reply(conversation, site, self._filtered(model, site, conversation), release=release)
 
     def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
-        """Return the data of a reply as the job's filters leave them."""
+        """Apply the server's filters to the data of a reply."""
         if not self._result_filters or conversation.result_stays:
             return data
         context = FilterContext(FilterPoint.SERVER_INPUT, site, conversation.task, conversation.round)
         return apply_filters(self._result_filters, data, context)
 
     def _read(self, payload: Payload, site: str, conversation: SitesConversation, patience_s: float | None) -> Any:
-        """Return the data of a reply that is no model.
+        """Return the data of a reply that is not a model.
 
         Raises:
             DownloadError: an array cannot be fetched, or the reply was released.
-            SiteError: they cannot be decoded here; names the site.
+            SiteError: the data cannot be decoded here; names the site.
         """
         if site not in conversation.held:
             raise DownloadError(
-                f"the reply of {site} to '{conversation.task}' was released before its data were read; read them while"
+                f"the reply of {site} to '{conversation.task}' was released before its data was read; read it while"
                 " the conversation is open"
             )
         try:
@@ -174,16 +178,17 @@ class Dispatch:
         return self._filtered(data, site, conversation)
 
     def release(self, answer: Answer) -> None:
-        """Let a site drop the arrays of a reply that nobody wants, or that stayed there."""
+        """Let a site drop the arrays of a reply that is not used, or whose arrays stayed there."""
         if isinstance(answer, Payload):
             answer.release(self._cell)
         else:
             release_params(answer, self._cell)
 
     def stop(self, conversation: SitesConversation) -> None:
-        """Await no more replies: withdraw the task from sites that may still look at it, and drop what was offered."""
+        """Expect no more replies: withdraw the task from sites that may still work on it, and drop its arrays."""
         if conversation.is_stopped:
             return
+        # Before the offers are closed: a site that finds its arrays gone waits for the withdrawal.
         if conversation.is_repeat or len(conversation.read) < len(conversation.sites):
             self._withdraw(conversation)
         conversation.is_stopped = True
@@ -195,14 +200,14 @@ class Dispatch:
             self.release(answer)
 
     def close(self, conversation: SitesConversation) -> None:
-        """Stop a conversation, and let the sites drop what is left of their replies."""
+        """Stop a conversation, and let the sites drop the rest of their replies."""
         self.stop(conversation)
         conversation.is_closed = True
         conversation.release_held()
 
     def _withdraw(self, conversation: SitesConversation) -> None:
         there = [site for site in conversation.sites if site not in self._roster.absent]
-        if not conversation.is_repeat:  # else a site may still work on the task of before
+        if not conversation.is_repeat:  # of a repeat, a site that replied may still work on the earlier copy
             there = [site for site in there if site not in conversation.read]
         for host, sites in self._roster.by_host(there).items():
             try:
@@ -230,12 +235,12 @@ def _reply(
     return Reply(site, conversation.task, data, conversation.round, sent, read=read, release=release)
 
 
-def _holding(conversation: SitesConversation, site: str, let_go: Callable[[], None]) -> Callable[[], None]:
-    """Note that a site holds something for its reply; return what has it dropped, once."""
+def _holding(conversation: SitesConversation, site: str, drop: Callable[[], None]) -> Callable[[], None]:
+    """Record that a site holds arrays for its reply; return a function that has them dropped, once."""
 
     def release() -> None:
         if conversation.held.pop(site, None) is not None:
-            let_go()
+            drop()
 
     conversation.held[site] = release
     return release

@@ -1,4 +1,4 @@
-"""The server's side of a run: gives tasks to the sites, yields their replies in order, and notices who is lost."""
+"""The server's side of a run: sends tasks to the sites, yields their replies in order, and handles lost sites."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["SitesFederation", "Waits"]
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What the server waits for.
+    """Limits on the server's waits.
 
     Attributes:
-        reconnect_grace_s: how long it waits for sites while there are too few.
-        round_deadline_s: when a round goes on without those that have not answered, if enough have.
+        reconnect_grace_s: how long the server waits for sites while too few are connected.
+        round_deadline_s: when a round continues without the sites that have not answered, if enough have.
     """
 
     reconnect_grace_s: float = 600.0
@@ -38,18 +38,18 @@ class Waits:
 
 
 class SitesFederation(Arrivals):
-    """A federation of sites that are reached through cells.
+    """A federation whose sites are served by cells; used on the workflow's thread, but for what says thread-safe.
 
     Args:
         roster: the sites.
-        dispatch: what brings tasks to them, and results back.
-        checkpoints: where models are kept.
+        dispatch: sends tasks and receives replies.
+        checkpoints: stores the models.
         metrics: where numbers are recorded.
-        waits: for whom, and how long.
-        config: the server's settings of the job.
-        to_framework: brings params into the form of the job's framework.
+        waits: limits on the waits for sites.
+        config: the job's settings for the server.
+        to_framework: converts params to arrays of the job's framework.
     Attributes:
-        reading: the site whose reply was taken last; its tensors may still be at the site.
+        reading: the site whose reply the workflow is using; its tensors may still be at the site.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SitesFederation(Arrivals):
         self.config: Mapping[str, Any] = dict(config or {})
         self.total_rounds: int | None = None
         self.reading: str | None = None
-        self._read_out: list[SitesConversation] = []  # no reply is awaited, but those that came can be read
+        self._finished: list[SitesConversation] = []  # no reply is awaited, but the sites still hold read ones
         self._to_framework = to_framework
         self._first_round = 0
         self._checkpoints = checkpoints
@@ -81,7 +81,7 @@ class SitesFederation(Arrivals):
         self._round_started: float | None = None
         self._endpoint: JobEndpoint | None = None
         self._stalled: set[str] = set()  # in this round
-        # By task, and site whose last result of it was not used: the round of the first such result.
+        # By task and site: the round of its first result in a row that was not used. Filters with a state need it.
         self._unused_since: dict[str, dict[str, int]] = {}
 
     @property
@@ -96,12 +96,12 @@ class SitesFederation(Arrivals):
 
     @property
     def is_reading(self) -> bool:
-        """Whether arrays of replies may be read now, which can lie at their sites."""
+        """True while arrays of replies that are still at their sites may be read."""
         return self.reading is not None or any(each.held for each in self._open)
 
     @property
     def state(self) -> dict[str, Any]:
-        """What must be kept of a completed round, besides its model and what the workflow says."""
+        """The part of a completed round's state that is neither in its model nor in the workflow's state."""
         return {
             "tasks": self._task_id,
             "random": self.random.bit_generator.state,
@@ -109,11 +109,11 @@ class SitesFederation(Arrivals):
         }
 
     def continue_from(self, state: Mapping[str, Any] | None, first_round: int) -> None:
-        """Go on as after the round with that state; a task that is given again has the id that it had before.
+        """Continue after the round that left this state; tasks sent again get the ids that they had before.
 
         Args:
-            state: what :attr:`state` was; None leaves all as it is.
-            first_round: the round that comes next.
+            state: an earlier value of :attr:`state`; None keeps the current one.
+            first_round: the next round.
         """
         self._first_round = first_round
         self._close_all()
@@ -121,11 +121,11 @@ class SitesFederation(Arrivals):
             self._task_id = int(state["tasks"])
             self._unused_since = copy.deepcopy(state.get("unused_since", {}))
             self.random.bit_generator.state = state["random"]
-        if first_round == 0:  # of a workflow that has nothing to do with the results of the one before
+        if first_round == 0:  # a new workflow, which does not build on the results of the one before
             self._unused_since = {}
 
     def leave_out(self, host: str) -> None:
-        """Do without the sites that a cell serves, if the others are enough, when this round begins again."""
+        """Leave the sites of a cell out when this round begins again, if the others are enough."""
         self._stalled.update(self.roster.sites_of(host))
 
     def rounds(self, count: int) -> Iterator[int]:
@@ -139,12 +139,13 @@ class SitesFederation(Arrivals):
             self.end_round()
 
     def end_round(self) -> None:
-        """Announce the end of the round that is open, if one is; a round that failed has none."""
+        """Announce the end of the open round, if there is one; a round that fails does not end."""
         self._end_reading()
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
             self._stalled.clear()
             self._metrics.flush()
+            # Durable before it is announced: after a restart, no observer has seen a round that is run again.
             self._checkpoints.commit(self.round)
             self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))
 
@@ -160,8 +161,9 @@ class SitesFederation(Arrivals):
         return Sample((site for index, site in enumerate(present) if index in chosen), minimum)
 
     def _await_present(self, minimum: int) -> None:
-        """Wait until enough sites are there."""
+        """Wait until enough sites are connected."""
         until = time.monotonic() + self._waits.reconnect_grace_s
+        # Sites that are just starting take part in the first round, which would otherwise go to whoever is fastest.
         while self.roster.starting and self._take_until(until, f"{', '.join(sorted(self.roster.starting))} to start"):
             pass
         while (there := len(self.roster.present)) < minimum:
@@ -169,9 +171,9 @@ class SitesFederation(Arrivals):
                 raise self._too_few_left(minimum)
             if not self.roster.can_leave:
                 raise SiteError(
-                    f"a round needs {minimum} sites, {there} are there ({self.roster.missing()})", site=self.sites[0]
+                    f"a round needs {minimum} sites, {there} are left ({self.roster.missing()})", site=self.sites[0]
                 )
-            if not self._take_until(until, f"{minimum - there} more of {', '.join(self.roster.absent)} to come"):
+            if not self._take_until(until, f"{minimum - there} more of {', '.join(self.roster.absent)} to connect"):
                 raise self._too_few(minimum, there)
 
     def ask(
@@ -191,18 +193,18 @@ class SitesFederation(Arrivals):
         conversation = self._conversation(task, dict.fromkeys(targets, data), quorum, deadline_s)
         conversation.may_restart = isinstance(to, Sample)
         conversation.result_stays = result_stays
-        return self._give(conversation)
+        return self._send(conversation)
 
     def scatter(
         self, task: str, data: Mapping[str, Any], *, quorum: int | None = None, deadline_s: float | None = None
     ) -> SitesConversation:
         stamped = {site: self._stamped(each) for site, each in data.items()}
-        return self._give(self._conversation(task, stamped, len(data) if quorum is None else quorum, deadline_s))
+        return self._send(self._conversation(task, stamped, len(data) if quorum is None else quorum, deadline_s))
 
     def broadcast(self, task: str, data: Any = None, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
         self._end_reading()
         conversation = self.ask(task, data, to=to)
-        self._read_out.append(conversation)
+        self._finished.append(conversation)
         try:
             yield from conversation
         finally:
@@ -214,12 +216,12 @@ class SitesFederation(Arrivals):
             if self._age(old) > max_staleness:
                 self.close(old)
         started = time.monotonic()
-        self._give_to_idle(task, model, to)
+        self._send_to_idle(task, model, to)
         if quorum >= len(self._under_way()) and (yield from self._collect_all(to, started)):
             return
         while (there := self._count_arrived()) < (wanted := self._wanted(to, quorum, started)) or not there:
-            if not there and not any(each.awaited for each in self._lasting()):  # all that worked have left
-                self._give_to_idle(task, model, self.sample(to.quorum))
+            if not there and not any(each.awaited for each in self._lasting()):  # every working site was lost
+                self._send_to_idle(task, model, self.sample(to.quorum))
                 continue
             self._await_any(wanted - there, started)
         for site, conversation in self._in_order(lambda each: each.arrived):
@@ -227,7 +229,10 @@ class SitesFederation(Arrivals):
         self._close_answered()
 
     def _collect_all(self, to: Sample, started: float) -> Generator[Reply, None, bool]:
-        """Yield the replies of all sites that work, while the others still do; false if none has come."""
+        """Yield the replies of all working sites as they are ready, in the run's order; return False if none came.
+
+        Reading begins while later sites still train; the fixed order keeps the bits of a sum the same.
+        """
         taken = 0
         for site, conversation in self._in_order(lambda each: (*each.awaited, *each.arrived)):
             while site in conversation.awaited:
@@ -241,26 +246,27 @@ class SitesFederation(Arrivals):
         return taken > 0
 
     def _lasting(self) -> list[SitesConversation]:
+        """Return the conversations that outlive their round and still await replies."""
         return self._open.where(lambda each: each.outlives_round and not each.is_stopped)
 
     def _in_order(self, of: Callable[[SitesConversation], Iterable[str]]) -> list[tuple[str, SitesConversation]]:
-        """Some sites of the conversations that outlive their round, in the order of the run's sites."""
+        """Return sites of the lasting conversations with their conversation, in the order of the run's sites."""
         found = [(site, each) for each in self._lasting() for site in of(each)]
         return sorted(found, key=lambda item: self.sites.index(item[0]))
 
     def _under_way(self) -> set[str]:
-        """The sites that work, or whose replies nobody has looked at yet."""
+        """Return the sites that work on a task, or whose replies were not read yet."""
         return {site for site, _ in self._in_order(lambda each: (*each.awaited, *each.arrived))}
 
     def _count_arrived(self) -> int:
         return sum(len(each.arrived) for each in self._lasting())
 
     def _close_answered(self) -> None:
-        """Close conversations in which no reply is awaited any more."""
+        """Stop the conversations in which no reply is awaited any more."""
         for conversation in self._lasting():
             if not conversation.awaited and not conversation.arrived:
                 self._stop(conversation)
-                self._read_out.append(conversation)
+                self._finished.append(conversation)
 
     def _conversation(
         self, task: str, data: Mapping[str, Any], quorum: int, deadline_s: float | None
@@ -276,26 +282,26 @@ class SitesFederation(Arrivals):
         conversation.unused_since = dict(self._unused_since.get(task, {}))
         return conversation
 
-    def _give(self, conversation: SitesConversation) -> SitesConversation:
-        """Give a task to those of its sites that are connected."""
+    def _send(self, conversation: SitesConversation) -> SitesConversation:
+        """Send a task to those of its sites that are connected."""
         self._open.add(conversation)
         for site in conversation.sites:
-            if site in self.roster.absent:  # it left while the workflow did something else
+            if site in self.roster.absent:  # it was lost after the workflow had chosen it
                 conversation.leave(site)
         if there := [site for site in conversation.sites if site not in conversation.passed_over]:
             self._dispatch.send(conversation, there)
         return conversation
 
-    def _give_to_idle(self, task: str, model: FLModel, sites: Sequence[str]) -> None:
-        """Give a task that outlives its round to those of the sites that work on none."""
+    def _send_to_idle(self, task: str, model: FLModel, sites: Sequence[str]) -> None:
+        """Send a task that outlives its round to those of the sites that are not working on one."""
         busy = self._under_way()
         if idle := [site for site in sites if site not in busy]:
             conversation = self._conversation(task, dict.fromkeys(idle, self._stamped(model)), 0, None)
             conversation.outlives_round = conversation.may_restart = True
-            self._give(conversation)
+            self._send(conversation)
 
     def take(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
-        """Yield a reply that has arrived."""
+        """Yield a reply that has arrived; ``reading`` names its site until the caller asks for the next one."""
         try:
             reply = self._dispatch.reply(conversation, site, patience_s=self._patience_s(conversation, site))
         except SiteError as error:
@@ -307,14 +313,14 @@ class SitesFederation(Arrivals):
         self.reading = None
 
     def _patience_s(self, conversation: SitesConversation, site: str) -> float | None:
-        """For how long nothing may come of a site's result, if the round can begin again without the site."""
+        """Return how long the transfer of a site's result may stall, if the round can begin again without the site."""
         if conversation.deadline_s is None or not self.roster.can_leave or not conversation.may_restart:
             return None
         others = set(self.roster.present) - self._stalled - {site}
         return conversation.deadline_s if len(others) >= conversation.quorum else None
 
     def _stop(self, conversation: SitesConversation) -> None:
-        """Await no more replies of a conversation."""
+        """Stop expecting replies in a conversation."""
         if not conversation.is_stopped and conversation.round is not None:
             unused_since = self._unused_since.setdefault(conversation.task, {})
             for site in set(conversation.sites) - conversation.read:
@@ -323,52 +329,56 @@ class SitesFederation(Arrivals):
         self._waiting_for = ("the workflow's own work on the server", time.time())
 
     def close(self, conversation: SitesConversation) -> None:
-        """End a conversation, and have the sites drop what is left of their replies."""
+        """End a conversation, and let the sites drop the rest of their replies."""
         self._stop(conversation)
         self._dispatch.close(conversation)
         self._open.drop(conversation)
 
     def _end_reading(self) -> None:
-        """Have the sites drop what was not read of the replies to broadcasts, and of those that were collected."""
+        """Let the sites drop their replies to broadcasts, and those that were collected."""
         self.reading = None
-        read_out, self._read_out = self._read_out, []
-        for conversation in read_out:
+        finished, self._finished = self._finished, []
+        for conversation in finished:
             self.close(conversation)
         for conversation in self._lasting():
             conversation.release_held()
 
     def _close_all(self) -> None:
-        """Close what an earlier round, or the workflow, has left open."""
+        """Close the conversations that an earlier round or the workflow has left open."""
         self._end_reading()
         for conversation in self._open:
             self.close(conversation)
 
     def _age(self, conversation: SitesConversation) -> int:
-        """How many rounds ago the sites were given a task."""
+        """Return how many rounds ago a task was sent."""
         return (self.round or 0) - (conversation.round or 0)
 
     def _wanted(self, to: Sample, quorum: int, started: float) -> int:
-        """How many replies the round takes: all, if no more are under way; after its deadline, as few as can be."""
+        """Return how many replies the round takes: at most those under way, and after its deadline only the quorum."""
         if self._is_overdue(started):
             quorum = min(quorum, to.quorum)
         return min(quorum, len(self._under_way()))
 
     def _is_overdue(self, started: float) -> bool:
-        """Whether the deadline of a round is over."""
+        """Return True if the deadline of a round that began at ``started`` has passed."""
         deadline = self._waits.round_deadline_s
         return deadline is not None and time.monotonic() >= started + deadline
 
     def _await_any(self, wanted: int, started: float) -> None:
-        """Handle the next item; a round's deadline ends the wait once."""
+        """Handle the next item; the deadline of the round ends the wait, the first time that it is reached."""
         deadline = self._waits.round_deadline_s
         limit = None if deadline is None or self._is_overdue(started) else started + deadline
         awaited = ", ".join(site for each in self._lasting() for site in each.awaited)
         self._take_until(limit, f"{wanted} more results in round {self.round} from {awaited}")
 
     def await_reply(self, conversation: SitesConversation) -> None:
-        """Handle the next item while a conversation waits for replies, and check whether the wait must end."""
+        """Handle the next item while a conversation awaits replies, and end the wait when a limit is reached.
+
+        The deadline lets the quorum suffice. If awaited sites are absent, the run fails ``reconnect_grace_s`` after the
+        last of them was lost: each loss starts the grace period anew, as the network may be unstable for a while.
+        """
         awaited = conversation.awaited
-        if self.roster.removed.intersection(awaited):  # without whom there are not enough
+        if self.roster.removed.intersection(awaited):  # it is awaited since the quorum cannot do without it
             raise self._too_few_left(conversation.quorum)
         deadline = conversation.deadline_s
         limit = None if deadline is None or conversation.is_overdue else conversation.started + deadline
@@ -384,13 +394,14 @@ class SitesFederation(Arrivals):
         if conversation.is_overdue:
             for late in conversation.pass_over_late():
                 where = f"'{conversation.task}'" if conversation.round is None else f"round {conversation.round}"
-                self.warn(f"{where}: {late} has not answered within {deadline} s; the run goes on without")
+                self.warn(f"{where}: {late} has not answered within {deadline} s; the run continues without it")
 
     def _too_few(self, needed: int, there: int) -> SiteError:
         first = next(iter(self.roster.absent), self.sites[0])
         return SiteError(
-            f"{needed} sites are needed, {there} were there, and nobody came within {self._waits.reconnect_grace_s:g} s"
-            f" ({self.roster.missing()}); start the sites that are missing, or allow more time with reconnect_grace_s",
+            f"{needed} sites are needed, {there} were connected, and no other connected within"
+            f" {self._waits.reconnect_grace_s:g} s ({self.roster.missing()}); start the missing sites, or allow more"
+            " time with reconnect_grace_s",
             site=first,
         )
 
@@ -421,23 +432,23 @@ class SitesFederation(Arrivals):
         self.events.emit(TableMade(title, tuple(columns), tuple(tuple(row) for row in rows)))
 
     def finish(self) -> None:
-        """Tell all sites that no task will come any more."""
-        self.end_round()  # the workflow may have left the loop
+        """Tell all sites that no task will follow."""
+        self.end_round()  # the workflow may have left its loop early
         self._close_all()
         self._is_finishing = True
         for host in self.roster.by_host(self.roster.present):
             self._cell.send(host, "end")
 
     def wait_ended(self) -> None:
-        """Wait until what serves the sites has ended: what a script does after the last round is its own.
+        """Wait until the processes of all sites have ended; a script may do more work after the last round.
 
-        A reply that comes now is not wanted any more, and its script is told so; until then it would wait for that.
+        Late replies are released meanwhile: a script waits until its reply was read or refused.
         """
         while running := [site for site in self.roster.present if site not in self._ended]:
             self._take_until(None, f"the scripts of {', '.join(running)} to end")
 
     def _stamped(self, data: Any) -> Any:
-        """A model with the current round; anything else as it is."""
+        """Return a model with the current round set; return other data unchanged."""
         if not isinstance(data, FLModel):
             return data
         return replace(data, current_round=self.round, total_rounds=self.total_rounds, metrics=None)

@@ -23,8 +23,11 @@ WORKSPACE_VARIABLE = "FLARE_WORKSPACE"
 
 
 def default_workspace() -> Path:
-    """Where runs are kept if nothing is said: ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder, else,
-    where that cannot be written, the user's cache."""
+    """Return the default folder for runs.
+
+    That is ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder, or in the user's cache if the working
+    folder is not writable.
+    """
     chosen = os.environ.get(WORKSPACE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -36,10 +39,10 @@ def default_workspace() -> Path:
 
 
 def make_stamped(parent: Path) -> Path:
-    """Make a folder named for the time, such as ``20260102-101500``; however many ask at once, each gets its own.
+    """Make a folder named after the time, such as ``20260102-101500``; concurrent callers get different ones.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be made.
     """
     return _make_numbered(parent, datetime.now().astimezone().strftime("%Y%m%d-%H%M%S"))
 
@@ -56,11 +59,11 @@ def _make_numbered(parent: Path, name: str) -> Path:
 
 
 class RunFolder:
-    """Paths of one run.
+    """The paths of one run.
 
     Args:
-        path: the folder.
-        workspace: the folder of this run and others, if it is in one.
+        path: the run's folder.
+        workspace: the workspace that contains it, if it is in one.
     """
 
     def __init__(self, path: Path, workspace: Path | None = None) -> None:
@@ -73,19 +76,19 @@ class RunFolder:
 
     @classmethod
     def create(cls, workspace: Path, job_name: str) -> RunFolder:
-        """Make the folder of a new run, named for the time at which it starts.
+        """Make the folder of a new run, named after the current time.
 
         Raises:
-            RecipeError: the workspace cannot be written; names it.
+            RecipeError: the workspace is not writable; names it.
         """
         return cls._made(workspace, job_name, make_stamped)
 
     @classmethod
     def create_as(cls, workspace: Path, job_name: str, name: str) -> RunFolder:
-        """Make the folder for a run that has a name already, or its name and a number if another run has that folder.
+        """Make the folder of a run that has a name; a number is added if another run has a folder of that name.
 
         Raises:
-            RecipeError: the workspace cannot be written; names it.
+            RecipeError: the workspace is not writable; names it.
         """
         return cls._made(workspace, job_name, lambda parent: _make_numbered(parent, name))
 
@@ -110,18 +113,17 @@ class RunFolder:
         return self.path.name
 
     def checkpoint(self, name: str) -> Path:
-        """The safetensors file of the ``global`` or ``best`` model."""
+        """Return the path of the safetensors file of the ``global`` or ``best`` model."""
         return self.server / f"{name}_model.safetensors"
 
     def places(self) -> dict[str, Any]:
-        """The entries of a summary that say where things are: the models, None for those that are not there, and the
-        folder."""
+        """Return the summary's entries for the folder and the models' paths, None for missing models."""
         kept = {name: self.checkpoint(name) for name in ("global", "best")}
         models = {f"{name}_model": str(path) if path.is_file() else None for name, path in kept.items()}
         return {**models, "folder": str(self.path)}
 
     def site(self, name: str) -> Path:
-        """A site's working folder; made when it is asked for."""
+        """Return a site's working folder, which is created if necessary."""
         path = self.path / "sites" / name
         path.mkdir(exist_ok=True)
         return path

@@ -1,4 +1,7 @@
-"""What reaches the server's side of a run, from its sites and from those that look after them."""
+"""Messages from the sites, and notifications about them, as the server's side of a run handles them.
+
+Everything in a message is checked when it is read, on the thread of its link: a site can send anything.
+"""
 
 from __future__ import annotations
 
@@ -13,56 +16,58 @@ from flare_transport import Message
 
 __all__ = ["Ended", "Failed", "Incoming", "Left", "Logged", "Ready", "Removed", "Result", "Warned"]
 
-MOST_CHARACTERS = 1 << 16  # of a text that people are shown
+MOST_CHARACTERS = 1 << 16  # of a text that is shown to people
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A reply to a task, not decoded yet."""
+    """A reply to a task; it is decoded on the workflow's thread, so that large ones do not hold up the link."""
 
     message: Message
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Result:
-        """Take a message of one of the run's sites; others that are connected to the server cannot end the run.
+        """Accept a message from a site of this run; other cells that are connected to the server cannot end the run.
 
         Raises:
-            SiteError: the sender serves no site of this run.
+            SiteError: the sender does not serve a site of this run.
         """
         if not roster.knows(message.sender):
-            raise SiteError(f"{message.sender} serves no site of this run, and cannot reply", site=message.sender)
+            raise SiteError(
+                f"{message.sender} does not serve a site of this run; its reply is refused", site=message.sender
+            )
         return cls(message)
 
     def content(self, roster: Roster) -> tuple[str, int, str, Answer]:
         """Return the sender, the task's id, the site and the answer.
 
         Raises:
-            SiteError: it cannot be decoded here, or is no reply.
+            SiteError: the message cannot be decoded here, or is not a reply.
         """
         sender = self.message.sender
         try:
             task_id, site, answer = _fields(self.message, int, str, (FLModel, Payload))
         except FlareError as error:
             sites = self._sites(roster)
+            whose = ", ".join(sites) or "a lost site"
             raise SiteError(
-                f"{', '.join(sites) or 'no site any more'} (served by {sender}) sent a reply that cannot be read here:"
-                f" {error}",
+                f"{whose} (served by {sender}) sent a reply that cannot be read here: {error}",
                 site=sites[0] if len(sites) == 1 else sender,
             ) from error
         return sender, task_id, site, answer
 
     def _sites(self, roster: Roster) -> list[str]:
-        """The site whose reply it says it is, or all whose it can be."""
+        """Return the site that the reply names, or all sites that the sender serves if it names none of them."""
         served = [site for site in roster.sites if roster.speaks_for(self.message.sender, site)]
         try:
             return [site for site in served if site == self.message.payload[1]] or served
-        except (FlareError, TypeError, LookupError):  # of what cannot be decoded, or is no list
+        except (FlareError, TypeError, LookupError):  # the payload cannot be decoded, or is not a list
             return served
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A site's script failed, so the site is lost."""
+    """A site's script failed, so the run has lost the site."""
 
     site: str
     message: str
@@ -70,16 +75,16 @@ class Failed:
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Failed:
-        """Read it from a message of the site's."""
+        """Read a failure from a site's message."""
         site, text, details = _fields(message, str, str, str)
         return cls(_own(site, message, roster), text[:MOST_CHARACTERS], details[-MOST_CHARACTERS:])
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A number that a site reports, or a service of the server's, whose site is None.
+    """A value reported by a site, or by a service on the server (``site`` is None).
 
-    ``round`` is that of the task that the site was given last.
+    ``round`` is the round of the last task that the site was given.
     """
 
     site: str | None
@@ -91,7 +96,7 @@ class Logged:
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Logged:
-        """Read it from a message of the site's."""
+        """Read a logged value from a site's message."""
         number = (int, type(None))
         site, key, value, kind, step, round_ = _fields(message, str, str, object, str, number, number)
         return cls(_own(site, message, roster), key, value, kind, step, round_)
@@ -99,46 +104,44 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something at a site, or at the server if that is None, that people should see although the run goes on."""
+    """A warning from a site, or from the server if ``site`` is None; the run continues."""
 
     site: str | None
     text: str
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Warned:
-        """Read it from a message of the site's."""
+        """Read a warning from a site's message."""
         site, text = _fields(message, str, str)
         return cls(_own(site, message, roster), text[:MOST_CHARACTERS])
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A cell is ready to serve sites."""
+    """A cell is ready to serve its sites."""
 
     host: str
     sites: list[str]
 
     @classmethod
     def read(cls, message: Message, roster: Roster) -> Ready:
-        """Read it from a message of that cell's.
+        """Read the sites that a cell serves from its message.
 
         Raises:
-            SiteError: it says something else, or the cell may not serve a site that it names.
+            SiteError: the message is malformed, or the cell may not serve a site that it names.
         """
         sites = message.payload
         if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
-            raise SiteError(f"{message.sender} does not say which sites it serves", site=message.sender)
+            raise SiteError(f"{message.sender} did not list the sites that it serves", site=message.sender)
         for site in sites:
             if not roster.may_serve(message.sender, site):
-                raise SiteError(
-                    f"{message.sender} cannot serve the site {site!r}, which is not its own", site=str(site)
-                )
+                raise SiteError(f"{message.sender} may not serve the site {site!r}", site=str(site))
         return cls(message.sender, sites)
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A cell that serves sites is gone."""
+    """A cell that serves sites was lost; its sites may return."""
 
     host: str
     reason: str
@@ -146,7 +149,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A site does not belong to the project any more, and will not come back."""
+    """A site was removed from the project and will not return."""
 
     site: str
     reason: str
@@ -154,7 +157,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A cell that serves sites has ended: in order, or because the script of ``ended_by`` called ``os._exit(0)``."""
+    """A cell that serves sites has ended: regularly, or because the script of ``ended_by`` called ``os._exit(0)``."""
 
     host: str
     ended_by: str | None
@@ -164,10 +167,10 @@ Incoming: TypeAlias = Result | Failed | Logged | Warned | Ready | Left | Removed
 
 
 def _fields(message: Message, *types: Any) -> Any:
-    """The parts of a site's message, which may hold anything.
+    """Return the fields of a site's message, after checking their number and types.
 
     Raises:
-        SiteError: they are others than there should be.
+        SiteError: the payload has other fields.
     """
     payload = message.payload
     if not isinstance(payload, list | tuple) or len(payload) != len(types) or not all(map(isinstance, payload, types)):
@@ -177,5 +180,5 @@ def _fields(message: Message, *types: Any) -> Any:
 
 def _own(site: str, message: Message, roster: Roster) -> str:
     if not roster.speaks_for(message.sender, site):
-        raise SiteError(f"{message.sender} spoke for the site {site!r}, which is not its own", site=str(site))
+        raise SiteError(f"{message.sender} spoke for the site {site!r}, which it does not serve", site=str(site))
     return site

@@ -1,4 +1,4 @@
-"""Runs that a workspace holds: found by their folders, whatever environment they ran in, and after they were moved."""
+"""The runs in a workspace: found by their folders, whatever environment they ran in, even after a move."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from flare_runtime.run.record import number_of, read_metrics, read_summary
 __all__ = ["RecordedRun", "find_run", "list_runs"]
 
 UNFINISHED = "unfinished"
-"""The status of a run without a summary: it goes on, or its process was killed."""
+"""The status of a run without a summary: it is still running, or its process was killed."""
 
-_OTHERS = ("log.txt", "metrics.jsonl", "server")  # what the folder of a run holds from its start
+_OTHERS = ("log.txt", "metrics.jsonl", "server")  # in the folder of a run from its start
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """What is recorded of a run.
+    """The record of a run.
 
     Attributes:
-        id: the name of its job and of its folder, as ``hello-pt/20260102-101500``.
+        id: the names of its job and its folder, such as ``hello-pt/20260102-101500``.
         job: the job's name.
-        folder: where it is now.
-        status: ``finished``, ``failed`` or ``aborted``; ``unfinished`` if it goes on, or its process was killed.
-        started: when it began, in seconds of the epoch.
-        seconds: how long it took; None if it has not ended.
-        rounds: how many were completed.
+        folder: its current folder.
+        status: ``finished``, ``failed`` or ``aborted``; ``unfinished`` if it is running or its process was killed.
+        started: its start, in seconds since the epoch.
+        seconds: its duration; None if it has not ended.
+        rounds: the number of completed rounds.
         sites: the names of its sites.
-        key_metric: the metric that its models are compared by, or the first that it has; None if it has none.
+        key_metric: the metric by which its models are compared, or its first metric; None if it has none.
         best: ``round`` and ``value`` of the best model; None if none was chosen.
         metrics: the averages of the last round, by name.
         recipe: ``class``, ``arguments``, ``added`` and ``code``, as in ``summary.json``; empty if not recorded.
-        error: what ended it, if it did not finish.
+        error: the error that ended it, if it did not finish.
     """
 
     id: str
@@ -57,13 +57,15 @@ class RecordedRun:
 
     @property
     def models(self) -> dict[str, Path]:
-        """The checkpoints that it has kept, ``global`` and ``best``, by name."""
+        """The checkpoints that exist, by name: ``global`` and ``best``."""
         kept = {name: RunFolder(self.folder).checkpoint(name) for name in ("global", "best")}
         return {name: path for name, path in kept.items() if path.is_file()}
 
     def curves(self) -> dict[str, dict[int, float]]:
-        """The averages over the sites by metric and round, of what is a finite number; of a round that was recorded
-        more than once, the last."""
+        """Return the averages over the sites, by metric and round.
+
+        Values that are not finite numbers are left out; of a round that was recorded twice, the last value counts.
+        """
         found: dict[str, dict[int, float]] = {}
         for row in read_metrics(RunFolder(self.folder).metrics):
             value = number_of(row["value"])
@@ -74,10 +76,10 @@ class RecordedRun:
 
 
 def list_runs(workspace: str | Path | None = None) -> list[RecordedRun]:
-    """Return the runs of a workspace, the newest first.
+    """Return the runs of a workspace, newest first.
 
     Args:
-        workspace: ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder, if left out.
+        workspace: the folder; by default ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
     """
     root = default_workspace() if workspace is None else Path(workspace).expanduser().absolute()
     found = [_read(path) for path in root.glob("*/*") if _is_run(path)]
@@ -85,13 +87,13 @@ def list_runs(workspace: str | Path | None = None) -> list[RecordedRun]:
 
 
 def find_run(name: str, runs: Sequence[RecordedRun]) -> RecordedRun:
-    """Return the run that somebody means.
+    """Find a run by name.
 
     Args:
-        name: the folder of a run, its id or the last part of it, or the name of a job, which is its newest run.
-        runs: of the workspace, the newest first.
+        name: the folder of a run, its id or the last part of it, or the name of a job, for its newest run.
+        runs: the runs of the workspace, newest first.
     Raises:
-        FlareError: there is no such run, or more than one.
+        FlareError: no run matches, or more than one does.
     """
     path = Path(name).expanduser()
     if _is_run(path):
@@ -142,13 +144,13 @@ def _read(path: Path) -> RecordedRun:
 def _started(summary: Mapping[str, Any], folder: RunFolder) -> float:
     try:
         return datetime.fromisoformat(summary["started"]).timestamp()
-    except (KeyError, TypeError, ValueError):  # of a run that has not ended, or of an earlier version
+    except (KeyError, TypeError, ValueError):  # the run has not ended, or is of an earlier version
         ended = (folder.summary if folder.summary.is_file() else folder.path).stat().st_mtime
         return ended - float(summary.get("seconds") or 0.0)
 
 
 def _rounds(folder: RunFolder) -> int:
-    """How many rounds have averages by now."""
+    """Return the number of rounds that have averages."""
     return len({row["round"] for row in read_metrics(folder.metrics) if row["site"] is None} - {None})
 
 

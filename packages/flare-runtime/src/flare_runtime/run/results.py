@@ -1,4 +1,4 @@
-"""What is left of a run that has ended; read the same way wherever it ran."""
+"""The results of a run that has ended, read from its folder in the same way wherever it ran."""
 
 from __future__ import annotations
 

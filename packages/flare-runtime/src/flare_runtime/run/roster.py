@@ -1,4 +1,4 @@
-"""Which sites of a run are there, through which cell each is reached, and what became of the others."""
+"""Roster: the sites of a run, the cells that serve them, and the reasons why others are absent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Absence", "Roster"]
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Why a site is not there, and since when on the monotonic clock."""
+    """The reason why a site is absent, and since when (on the monotonic clock)."""
 
     reason: str
     since: float
@@ -25,13 +25,13 @@ class Roster:
     """The sites of a run, in their fixed order.
 
     Args:
-        hosts: by site, the name of the cell that serves it.
-        can_leave: whether sites come and go by themselves, as those of other machines do. Then none is there yet, and
-            what serves a site is a cell below it, a new one each time it comes.
-        starting: those that are about to come; a run begins when they have, or will not.
+        hosts: the name of the cell that serves each site.
+        can_leave: whether sites connect and disconnect by themselves, as those on other machines do. Then all are
+            absent at first, and each is served by a cell below its own name, a new one whenever it connects.
+        starting: sites that are about to connect; the run begins when they have, or cannot.
     Attributes:
-        failures: by site, what its script failed with; such a site is lost to the run.
-        removed: those that are absent and will not come back.
+        failures: the error of each site whose script failed; the run does without these sites.
+        removed: absent sites that will not return.
     """
 
     def __init__(self, hosts: Mapping[str, str], *, can_leave: bool, starting: Iterable[str] = ()) -> None:
@@ -43,41 +43,44 @@ class Roster:
         self.starting = set(starting)
         self.removed: set[str] = set()
         self._per_host = Counter(hosts.values())
-        self._known_hosts = set(hosts.values())
+        self._known_hosts = set(hosts.values())  # only ever grows, so other threads may read it without a lock
         if can_leave:
-            self.absent = dict.fromkeys(hosts, Absence("it has not come yet", time.monotonic()))
+            self.absent = dict.fromkeys(hosts, Absence("it has not connected yet", time.monotonic()))
 
     @property
     def present(self) -> tuple[str, ...]:
-        """The sites that are there and have not failed."""
+        """The connected sites that have not failed."""
         return tuple(site for site in self.sites if site not in self.failures and site not in self.absent)
 
     def arrive(self, site: str, host: str) -> bool:
-        """Take note that a site is there; false if it was already."""
+        """Record that a site is connected; return False if it was already."""
         self.hosts[site] = host
         self._known_hosts.add(host)
         self.starting.discard(site)
         return self.absent.pop(site, None) is not None
 
     def leave(self, site: str, host: str | None, reason: str) -> bool:
-        """Take note that a site is gone; false if it was already, or has come again through another cell.
+        """Record that a site is absent; return False if it was already, or has reconnected through another cell.
 
         Args:
-            host: the cell through which it was reached; None stands for any.
+            site: the site.
+            host: the cell that was lost; None stands for any.
+            reason: why it is absent, for messages.
         """
+        # The loss of an old cell can be noticed after the site has come back through a new one.
         if site not in self.hosts or site in self.absent or (host is not None and self.hosts[site] != host):
             return False
         self.absent[site] = Absence(reason, time.monotonic())
         return True
 
     def will_not_come(self, host: str, reason: str) -> None:
-        """Take note that a cell is gone before it could say that it serves a site."""
+        """Record that a cell was lost before it could announce the site that it serves."""
         for site in [each for each in self.starting if speaks_for(each, host)]:
             self.starting.discard(site)
             self.absent[site] = Absence(reason, time.monotonic())
 
     def remove(self, site: str, reason: str) -> bool:
-        """Take note that a site is gone for good; false if it was absent already."""
+        """Record that a site will not return; return False if it was absent already."""
         was_there = site not in self.absent
         self.starting.discard(site)
         self.removed.add(site)
@@ -86,27 +89,27 @@ class Roster:
 
     @property
     def possible(self) -> int:
-        """How many sites are there, or may come."""
+        """The number of sites that are connected or may still connect."""
         return sum(site not in self.failures and site not in self.removed for site in self.sites)
 
     def speaks_for(self, sender: str, site: str) -> bool:
-        """Whether a cell is the one that serves a site, or is below it."""
+        """Return True if a cell serves a site, or is below the cell that does."""
         host = self.hosts.get(site)
         return host is not None and speaks_for(host, sender)
 
     def knows(self, sender: str) -> bool:
-        """Whether a cell serves, or has served, a site of this run, or is below one that does; from any thread."""
+        """Return True if a cell serves or has served a site of this run, or is below one that does; thread-safe."""
         name = sender
         while name and name not in self._known_hosts:
             name = name.rpartition(".")[0]
         return bool(name)
 
     def may_serve(self, sender: str, site: str) -> bool:
-        """Whether a cell may say that it serves a site from now on."""
+        """Return True if a cell may announce that it serves a site."""
         return self.speaks_for(sender, site) if not self.can_leave else site in self.hosts and speaks_for(site, sender)
 
     def sites_of(self, host: str) -> list[str]:
-        """The sites that a cell serves."""
+        """Return the sites that a cell serves."""
         return [site for site, each in self.hosts.items() if each == host]
 
     def by_host(self, sites: Iterable[str]) -> dict[str, list[str]]:
@@ -117,11 +120,11 @@ class Roster:
         return grouped
 
     def are_all_of(self, host: str, sites: list[str]) -> bool:
-        """Whether these are all the sites that a cell serves."""
+        """Return True if these are all the sites that a cell serves."""
         return self.can_leave or len(sites) == self._per_host[host]
 
     def missing(self) -> str:
-        """Who is not there, and why, for messages."""
+        """Name the missing sites and the reasons, for messages."""
         parts = [f"{site} failed" for site in self.failures]
         parts += [f"{site}: {absence.reason}" for site, absence in self.absent.items() if site not in self.failures]
-        return "; ".join(parts) or "nobody is missing"
+        return "; ".join(parts) or "no site is missing"
