@@ -1,4 +1,4 @@
-"""A worker: the process in which a part of the sites lives."""
+"""The worker: a process that serves one or more sites."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ __all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
-_TELL_S = 10.0
+_REPORT_S = 10.0  # for the server to acknowledge a failure
 
 
 def run_worker(
@@ -62,10 +62,10 @@ def run_worker(
     """Serve the plan's sites until their scripts end, then end the process.
 
     Args:
-        plan: the sites, and what they run.
-        connection: to the server.
+        plan: the sites and their job.
+        connection: the socket to the server.
         loaded: modules of the job's code that the parent had loaded.
-        lanes: the file of the lanes, if the plan names one.
+        lanes: the descriptor of the lanes' file, if the plan names a lane.
     """
     code = 1
     try:
@@ -80,15 +80,15 @@ def run_worker(
         for stream in (sys.__stdout__, sys.__stderr__):
             if stream is not None:
                 stream.flush()
-        os._exit(code)  # neither the parent's exit handlers nor threads of the scripts may hold the process up
+        os._exit(code)  # neither the parent's exit handlers nor the scripts' threads may delay the end
 
 
 def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which ends the workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if plan.connect is None and hasattr(os, "setsid"):
-        # So that what a script has started can be ended with the process, however that ends. A group alone would not
-        # do: the system stops a process that asks a terminal for something from the background.
+        # So that a script's children can be killed with the process, however it ends. A process group alone would not
+        # do: the system stops a background process that reads from a terminal.
         os.setsid()
     keep_to_core(plan.core)
     os.environ.update(plan.environment)
@@ -96,13 +96,13 @@ def _prepare_process(plan: WorkerPlan, loaded: Sequence[str]) -> None:
     faulthandler.enable(plan.crash_file.open("w"), all_threads=False)
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.set_num_threads(1)  # workers share the cores among themselves; and the sums do not depend on how many
+        torch.set_num_threads(1)  # workers share the cores, and sums must not depend on how many each gets
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # the same for TensorFlow, which no worker has loaded yet
     ProcessState.prepare(plan.code_roots, loaded)
 
 
 def _redirect_output(log: Path) -> None:
-    """Send what C code prints to the run's log; the scripts' own output goes to their sites' logs."""
+    """Redirect the output of C code to the run's log; what scripts print goes to their sites' logs."""
     target = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -114,7 +114,7 @@ def _redirect_output(log: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """An executor and its tasks."""
+    """An executor with its task queue."""
 
     executor: Executor | SiteExecutor | ScriptExecutor
     queue: TaskQueue
@@ -130,19 +130,20 @@ class _Worker:
         self._lock = threading.Lock()
         self._finished = threading.Event()
         self._is_lost = False
-        self._is_cut_off = False  # a site could not reach the server, so it has not served to the end
-        self._note = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
+        self._is_cut_off = False  # a site could not reach the server, so the worker has not served to the end
+        self._turn = mmap.mmap(os.open(plan.turn_file, os.O_RDWR), 0)
         self._index = {name: index for index, name in enumerate(plan.sites)}
         self._turns = Turns(self._announce, lane)
         self._sites: dict[str, Site] = {}
         self._parts: dict[str, list[_Part]] = {name: [] for name in plan.sites}
         self._logs: list[SiteLog] = []
         self._link = SocketLink(plan.link_to, connection)
-        # The sites of a simulation share a machine, so each has a place of its own for temporary files.
+        # Simulated sites share a machine, so each has a folder of its own for temporary files.
         self._scratch = make_scratch() if plan.connect is None else None
 
     def run(self) -> int:
         """Serve until all scripts have ended; return the exit code of the process."""
+        # Inline handlers run on the link's thread, so messages take effect in the order in which the server sent them.
         for topic, handler in (("task", self._on_task), ("withdraw", self._on_withdraw), ("end", self._on_end)):
             self._cell.handle(topic, self._from_server(handler), inline=True)
         self._cell.on_peer_lost(self._peer_lost)
@@ -152,7 +153,7 @@ class _Worker:
             self._downloader.seals = self._hub.seals = True
         try:
             self._prepare()
-        except (PeerLostError, UnreachableError):  # the link's thread may not have noticed yet
+        except (PeerLostError, UnreachableError):  # before the link's thread has noticed the loss
             logger.exception("server lost before the sites were ready")
             self._stop_services("the server is gone")
             return LOST_SERVER
@@ -162,7 +163,7 @@ class _Worker:
             threading.Thread(target=self._serve, args=(part,), name=f"flare-site-{part.queue.site}", daemon=True)
             for part in parts
         ]
-        for part in parts:
+        for part in parts:  # all of them, before any starts: the first turns are in the order of the sites
             if part.queue.turns is self._turns:
                 part.queue.turns.join(part.queue.seat)
         for site in self._sites.values():
@@ -189,15 +190,15 @@ class _Worker:
         self._hub.open()
 
     def _do_or_report(self, name: str, prepare: Callable[[str], None]) -> None:
-        """Do a part of what comes before a site's first task; if it fails, so does the run."""
+        """Do one step of a site's preparation; if it fails, report that to the server, which fails the run."""
         try:
             with importable(self._plan.job.client_code(name)):
                 prepare(name)
         except Exception as error:
             why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
             failure = [name, f"{name} could not be prepared: {why}", ""]
-            # A request, so that the end of this process, which follows, is not known before its reason.
-            self._cell.request(self._plan.server, "failed", failure, timeout_s=_TELL_S)
+            # A request, so that the server gets the reason before it notices the end of this process.
+            self._cell.request(self._plan.server, "failed", failure, timeout_s=_REPORT_S)
             raise
 
     def _stop_services(self, reason: str) -> None:
@@ -218,19 +219,19 @@ class _Worker:
         register_types(job)
         temporary = None
         if self._scratch is not None:
-            temporary = self._scratch / str(self._index[name])  # a short path, as those of sockets must be
+            temporary = self._scratch / str(self._index[name])  # short, since the path of a socket is limited
             temporary.mkdir()
         journal = None
         log: TextIO
         if self._plan.connect is None:
             log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        else:  # the server cannot read the file
+        else:  # the server is elsewhere and cannot read the file
             log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
             self._logs.append(log)
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
         filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
         if not app.executors:
-            raise JobError(f"the job has no executor for {name}, so nobody would do its tasks")
+            raise JobError(f"the job has no executor for {name}, which could do no task; add one to its client app")
         site = self._sites[name] = Site(
             name,
             self._plan,
@@ -288,13 +289,13 @@ class _Worker:
             outcome, problem = RunStatus.ABORTED, str(error)
         except ScriptKilledError as error:
             problem = str(error)
-            if self._plan.connect is None:  # nobody starts it again
+            if self._plan.connect is None:  # a simulation does not restart it
                 self._report(site, str(error.args[0]), error.details)
             elif not self._is_lost:
                 self._leave(site, str(error.args[0]))
         except SiteError as error:
             problem = str(error)
-            if isinstance(error.__cause__, PeerLostError | UnreachableError):  # that a script has met
+            if isinstance(error.__cause__, PeerLostError | UnreachableError):  # raised by a call in the script
                 outcome = RunStatus.ABORTED
             self._report(site, str(error.args[0]), error.details)
         except BaseException as error:
@@ -311,24 +312,24 @@ class _Worker:
                     self._finished.set()
 
     def _leave(self, site: Site, reason: str) -> None:
-        """End this process as if it had been killed itself; the site's daemon has the server send the job again."""
+        """End this process as if it had been killed itself, so that the site's daemon asks for the job again."""
         logger.error("%s", reason)
         site.note(reason)
         end_external_processes()
         os._exit(KILLED_SCRIPT)
 
     def _report(self, site: Site, message: str, details: str) -> None:
-        if self._is_lost:  # then it was ended from here
+        if self._is_lost:  # the script failed because this process is ending it
             return
         site.note(details or message)
         self._cell.send(self._plan.server, "failed", [site.name, message, details])
 
     def _announce(self, seat: Seat) -> None:
-        struct.pack_into("<i", self._note, 0, self._index[seat.name])
+        struct.pack_into("<i", self._turn, 0, self._index[seat.name])  # survives any death of the process
 
     def _from_server(self, handler: Callable[[Message], None]) -> Callable[[Message], None]:
         def checked(message: Message) -> None:
-            if message.sender != self._plan.server:  # other sites of the job can reach this one, too
+            if message.sender != self._plan.server:  # other sites of the job can reach this cell as well
                 raise SiteError(f"{message.sender} may not send {message.topic!r}", site=message.sender)
             handler(message)
 
@@ -347,6 +348,7 @@ class _Worker:
     def _refuse(self, name: str, task: str) -> None:
         known = ", ".join(f"'{each}'" for part in self._parts[name] for each in part.queue.tasks)
         text = f"{name}: no executor of the job does the task '{task}'; it has executors for {known}"
+        # On another thread: this one reads the link, and must not wait until it can send.
         threading.Thread(target=self._report, args=(self._sites[name], text, ""), daemon=True).start()
 
     def _on_withdraw(self, message: Message) -> None:
@@ -360,30 +362,30 @@ class _Worker:
             part.queue.end()
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
-        """End the process with its server: nobody is left to whom anything could be told."""
-        # Others are scripts, whose end is noticed elsewhere.
+        """End the process if its server is lost; nobody would use its results."""
+        # Other peers are scripts, whose end their hosts notice.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
-            self._is_lost = True  # before its script is ended, which would look like a failure
+            self._is_lost = True  # first, so that the end of the scripts does not look like a failure
             for site in self._sites.values():
                 site.end(RunStatus.ABORTED, f"{peer} is gone")
             self._stop_services("the server is gone")
             end_external_processes()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
-                if os.getpgrp() == os.getpid():  # what its scripts have started ends with it; the parent may be gone
+                if os.getpgrp() == os.getpid():  # kills the scripts' children; the parent, which would, may be gone
                     os.killpg(0, signal.SIGKILL)
             os._exit(LOST_SERVER)
 
 
 def _task_of(message: Message) -> Task:
-    """Decode a task message, which can be for several sites, into arrays that share no memory with earlier ones."""
+    """Decode a task message, which may be for several sites, from a copy: each site gets arrays of its own."""
     header = [message.kind, message.to, message.sender, message.topic, message.id, message.lengths, message.extra]
     number, _, name, round_, data, stays = Message(header, bytearray(message.body)).payload
     return Task(name, data, number, round=round_, result_stays=stays)
 
 
 def _execute(part: _Part) -> None:
-    """Have an executor do its tasks until the run is over."""
+    """Let an executor do its tasks until the run is over."""
     executor, queue = part.executor, part.queue
     if isinstance(executor, ScriptExecutor):
         executor.run(queue)
@@ -399,5 +401,5 @@ def _execute(part: _Part) -> None:
 def _built(entry: ExecutorEntry) -> Executor | SiteExecutor | ScriptExecutor:
     executor = entry.executor.build()
     if not isinstance(executor, Executor | SiteExecutor | ScriptExecutor):
-        raise JobError(f"{type(executor).__name__} is no Executor; derive it from flare_core.Executor")
+        raise JobError(f"{type(executor).__name__} is not an Executor; derive it from flare_core.Executor")
     return executor

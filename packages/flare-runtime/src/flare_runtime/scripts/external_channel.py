@@ -1,4 +1,4 @@
-"""The other end of :mod:`flare_runtime.scripts.external`: the channel inside a script's own process."""
+"""The script's end of :mod:`flare_runtime.scripts.external`: the channel inside a script's own process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
 from flare_runtime.job_code import register
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
-from flare_runtime.site.folder import RECEIVED
+from flare_runtime.site.folder import fetch_params
 from flare_tensor_downloader import (
     Downloader,
     DownloadError,
@@ -36,20 +36,20 @@ def connect(rank: int) -> ExternalChannel:
     """Connect this process to the site that started it.
 
     Raises:
-        ClientApiError: the environment does not say where the site is.
+        ClientApiError: the environment lacks the site's address.
     """
     try:
         names = (ADDRESS_VARIABLE, SECRET_VARIABLE, HOST_VARIABLE, SITE_VARIABLE)
         address, secret, host, site = (os.environ[name] for name in names)
     except KeyError as error:
         raise ClientApiError(
-            f"the environment variable {error} is missing: pass the environment on to the process that calls init()"
+            f"the environment variable {error} is missing; pass the environment on to the process that calls init()"
         ) from None
     return ExternalChannel(address, bytes.fromhex(secret), host, site, rank)
 
 
 class ExternalChannel(SiteChannel):
-    """A script's end of the run, over a link to its site."""
+    """A script's channel to its site, over a link."""
 
     def __init__(self, address: str, secret: bytes, host: str, site: str, rank: int) -> None:
         self.site = site
@@ -58,7 +58,7 @@ class ExternalChannel(SiteChannel):
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._asked = False
         self._over = False
-        self._unread: tuple[Offer, threading.Event] | None = None  # the last reply, which the server has yet to read
+        self._unread: tuple[Offer, threading.Event] | None = None  # the last reply, until the server has read it
         self._cell.handle("script.task", self._on_task, inline=True)
         self._cell.handle("script.copy", self._on_copy)
         self._cell.on_peer_lost(_site_lost)
@@ -68,18 +68,18 @@ class ExternalChannel(SiteChannel):
         self.job_id: str = settings["job_id"]
         self.config: dict[str, Any] = settings["config"]
         register(settings["decomposers"])
-        # What a filter at the site looks at must travel as far as there.
+        # Filters at the site need all tensors, so unchanged ones may be skipped only if there are no filters.
         skips = settings["passes_tensors_on"] and self._downloader.settings.skip_unchanged
         self._memory = TensorMemory() if skips else None
         self._folder = Path(settings["folder"])
         self._taker = threading.main_thread()
-        self._watched: set[threading.Thread] = set()  # those that have taken tasks, and have not ended
+        self._watched: set[threading.Thread] = set()  # running threads that have taken tasks
         self._watch(self._taker)
         self._exchange = Exchange(settings["exchange_format"], ParamsType(settings["params_transfer_type"]), self._warn)
 
     @property
     def ended(self) -> bool:
-        """Whether the run is over."""
+        """True if the run is over."""
         return self._over
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
@@ -103,7 +103,7 @@ class ExternalChannel(SiteChannel):
         """Return the next task, or None if the run is over or ``until`` has passed."""
         if self._over:
             return None
-        if not self._asked:  # after a timeout, the earlier question still stands
+        if not self._asked:  # after a timeout, the earlier request is still pending
             self._asked = True
             self._cell.send(self._host, "script.next", [self.site, self._rank])
         try:
@@ -119,10 +119,9 @@ class ExternalChannel(SiteChannel):
         if self._memory is not None:
             self._memory.begin()
         if isinstance(model.params, RemoteParams):
-            lazy, limit = model.params, self._downloader.settings.spill_bytes
-            spill = self._folder / RECEIVED if limit is not None and lazy.nbytes > limit else None
+            lazy = model.params
             try:
-                model.params = lazy.materialize(self._memory, spill)
+                model.params = fetch_params(lazy, self._downloader, self._memory, self._folder)
             finally:
                 lazy.release()
         return model
@@ -132,7 +131,7 @@ class ExternalChannel(SiteChannel):
         outgoing, offer = send_params(model, self._downloader, memory=self._memory)
         done = threading.Event()
         if offer is not None:
-            self._unread = offer, done  # before the site can ask for it to be copied
+            self._unread = offer, done  # before the reply is sent: the site may ask for a copy at once
             offer.when_released(done.set)
         self._cell.send(self._host, "script.reply", [self.site, outgoing])
         if offer is not None:
@@ -146,7 +145,7 @@ class ExternalChannel(SiteChannel):
         self._cell.send(self._host, "script.warn", [self.site, text])
 
     def _watch(self, taker: threading.Thread) -> None:
-        """Say when the thread that takes the tasks has ended, as others, or children, can keep the process alive."""
+        """Report the end of the thread that takes tasks, since other threads or children may keep the process alive."""
         if taker in self._watched:
             return
         self._watched.add(taker)
@@ -154,14 +153,14 @@ class ExternalChannel(SiteChannel):
         def wait() -> None:
             taker.join()
             self._watched.discard(taker)
-            if self._taker is taker:  # else another thread takes the tasks now
-                with contextlib.suppress(TransportError):  # the process ends just now
+            if self._taker is taker:  # otherwise another thread takes the tasks now
+                with contextlib.suppress(TransportError):  # the process is ending, which the site notices
                     self._cell.send(self._host, "script.left", [self.site, self._rank])
 
         threading.Thread(target=wait, name="flare-taker", daemon=True).start()
 
     def _on_copy(self, message: Message) -> None:
-        """Let the script go on before its reply is read: another task waits for it."""
+        """Let the script continue before its reply is read, since another task waits."""
         if (unread := self._unread) is not None:
             offer, done = unread
             offer.copy_arrays()
@@ -177,10 +176,10 @@ class ExternalChannel(SiteChannel):
 
 
 def _site_lost(peer: str, error: BaseException | None) -> None:
-    """End this process and all that it has started: the site is gone, so nobody would take its results."""
-    with contextlib.suppress(OSError):  # in a deployment, it is the site's process that would have read this
+    """Kill this process and its children: the site is gone, so their results cannot be used."""
+    with contextlib.suppress(OSError):  # in a deployment, stderr is a pipe to the process that is gone
         sys.stderr.write(f"flare: the site's process has ended ({error or 'closed'}); this script ends too\n")
         sys.stderr.flush()
     if sys.platform != "win32":
-        os.killpg(0, signal.SIGKILL)  # the group is that of the command that the site has started
+        os.killpg(0, signal.SIGKILL)  # the group of the command that the site has started
     os._exit(1)

@@ -1,4 +1,4 @@
-"""TaskQueue: the tasks of a site that one executor does, one after the other."""
+"""TaskQueue: the tasks for one executor of a site, which are done one after the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
-from flare_runtime.site.folder import RECEIVED
+from flare_runtime.site.folder import fetch_params
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import (
     DownloadError,
@@ -35,12 +35,12 @@ __all__ = ["TaskQueue"]
 
 @dataclass(slots=True, eq=False)
 class _Delivery:
-    """A task that has come.
+    """A task that has arrived.
 
     Attributes:
         number: the task's id.
-        decode: makes the task, with arrays of its own.
-        is_withdrawn: whether its result is no longer wanted.
+        decode: decodes the task, into arrays of its own.
+        is_withdrawn: its result is no longer wanted.
     """
 
     number: int
@@ -49,18 +49,19 @@ class _Delivery:
 
 
 class TaskQueue(SiteChannel):
-    """One executor's end of a site: it takes a task, does it, and replies, before it takes the next.
+    """One executor's channel to the server: it takes a task, does it and replies, before it takes the next.
 
-    One thread works with a queue at a time, and it holds the turn of its process while it does.
+    The executor's thread calls these methods while it holds the turn; :meth:`deliver`, :meth:`withdraw` and
+    :meth:`end` are called by the thread that reads the link, and never block.
 
     Args:
         context: the site.
-        tasks: the names of the tasks that it takes; ``*`` stands for all others.
-        turns: the scripts with which its script takes turns.
-        shares_process: whether its process has scripts of other sites.
-        journal: remembers, after the process has died, which tasks were begun; None if the run then ends, too.
-        is_filtered: whether the site's filters apply. Only Flare's own executors, which pass on models that have been
-            filtered before, go without.
+        tasks: the names of the tasks for this queue; ``*`` stands for all others.
+        turns: the turns that its executor takes with others.
+        shares_process: the process runs scripts of several sites.
+        journal: lets a restarted script continue as if it had not been killed; None if the run then fails.
+        is_filtered: the site's filters apply. Only Flare's own executors, whose models were filtered before, go
+            without.
     """
 
     def __init__(
@@ -93,31 +94,33 @@ class TaskQueue(SiteChannel):
         self._exchange: Exchange | None = None
         self._inbox: deque[_Delivery] = deque()
         self._current: _Delivery | None = None
-        self._told = threading.Condition()  # that tasks are withdrawn, or the run is over
+        self._changed = threading.Condition()  # notified when a task is withdrawn and when the run is over
         self._over = False
         self._task: Task | None = None
         self._replied = 0
-        self._lazy: RemoteParams | Payload | None = None  # where the arrays of the current task are fetched
+        self._lazy: RemoteParams | Payload | None = (
+            None  # the arrays of the current task, as long as the server holds them
+        )
         self._journal = journal
         self._memory = TensorMemory() if context.downloader.settings.skip_unchanged else None
 
     def takes(self, task: str) -> bool:
-        """Whether tasks of that name are for this queue."""
+        """Return True if tasks of this name are for this queue."""
         return task in self.tasks or "*" in self.tasks
 
     @property
     def ended(self) -> bool:
-        """Whether the server has said that the run is over, and every task was taken."""
+        """True if the run is over and every task was taken."""
         return self._over and not self._inbox
 
     @property
     def passes_tensors_on(self) -> bool:
-        """Whether no filter here looks at what the script receives and sends."""
+        """True if tensors pass between server and script unfiltered."""
         return not self._is_filtered or not self.context.has_filters
 
     @property
     def progress(self) -> str:
-        """How far the site has come, for messages."""
+        """The executor's progress, for messages."""
         if self._task is not None:
             round_ = self._task.round
             return f"in the task '{self._task.name}'" if round_ is None else f"in round {round_}"
@@ -126,70 +129,70 @@ class TaskQueue(SiteChannel):
         return f"after {self._replied} task{'s' if self._replied > 1 else ''}"
 
     def use(self, exchange: Exchange) -> None:
-        """Convert the models of tasks and replies."""
+        """Convert the models of tasks and replies with ``exchange``."""
         self._exchange = exchange
 
     def deliver(self, number: int, decode: Callable[[], Task]) -> None:
-        """Add a task that has come; called by the thread that reads the link."""
+        """Add a task that has arrived; called by the thread that reads the link."""
         self._inbox.append(_Delivery(number, decode))
         self.turns.wake(self.seat)
 
     def withdraw(self, number: int) -> None:
         """Drop a task whose result is no longer wanted; called by the thread that reads the link."""
-        with self._told:
+        with self._changed:
             for delivery in (*self._inbox, self._current):
                 if delivery is not None and delivery.number == number:
                     delivery.is_withdrawn = True
-            self._told.notify_all()
+            self._changed.notify_all()
 
     def drop_if_withdrawn(self, error: DownloadError) -> bool:
-        """Drop the current task, whose data cannot be fetched, if it was withdrawn; return whether it was.
+        """Drop the current task, whose data cannot be fetched, if it was withdrawn; return True if it was.
 
-        If the server has dropped the data, it has withdrawn the task, or is about to; but that message comes over
-        another lane, maybe later. So this waits for it.
+        A server that has dropped the data has withdrawn the task first. But that message takes another lane of the
+        link and may arrive later, so this waits for it.
         """
         current, task = self._current, self._task
         is_gone = isinstance(error, UnknownReferenceError) and task is not None and not task.result_stays
-        with self._told:
+        with self._changed:
             if is_gone:
-                self._told.wait_for(lambda: self._over or (current is not None and current.is_withdrawn))
+                self._changed.wait_for(lambda: self._over or (current is not None and current.is_withdrawn))
             if not (current is not None and current.is_withdrawn) and not (is_gone and self._over):
                 return False
         self._task = None
         return True
 
     def end(self) -> None:
-        """Announce that no task will come any more."""
-        with self._told:
+        """Mark the run as over: no task follows. Called by the thread that reads the link."""
+        with self._changed:
             self._over = True
-            self._told.notify_all()
+            self._changed.notify_all()
         self.turns.wake(self.seat)
 
     @property
     def has_waiting_task(self) -> bool:
-        """Whether a task has come that was not taken."""
+        """True if a task has arrived that was not taken."""
         return bool(self._inbox)
 
     def has_news(self) -> bool:
-        """Whether a task has come, or the run is over."""
+        """Return True if a task has arrived or the run is over."""
         return bool(self._inbox) or self._over
 
     def owes_task(self) -> bool:
-        """Whether a task has come that was not answered, or not even taken."""
+        """Return True if a task has arrived that was not answered or not even taken."""
         return self._task is not None or any(not each.is_withdrawn for each in self._inbox)
 
     def owes_reply(self) -> bool:
-        """Whether a task that was taken is unanswered, or one comes before the run is over."""
+        """Wait for a task or the end of the run; return True if a task is unanswered."""
         while self._task is None:
             self.turns.wait(self.seat, self.has_news)
             if self._over or self.owes_task():
                 break
-            self._inbox.clear()  # withdrawn, all of them
+            self._inbox.clear()  # all of them were withdrawn
         return self.owes_task()
 
     def next_task(self, timeout_s: float | None = None) -> Task | None:
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:  # past tasks that are withdrawn before their data are here
+        while True:  # skips tasks that are withdrawn before their data has arrived
             if not self._inbox:
                 self.turns.wait(self.seat, self.has_news, None if until is None else until - time.monotonic())
             try:
@@ -210,13 +213,13 @@ class TaskQueue(SiteChannel):
         return task
 
     def take(self) -> Task | None:
-        """Take a task that has come, with arrays that are fetched when they are read; None if there is none.
+        """Take a task that has arrived, with arrays that are fetched when they are read; None if there is none.
 
-        If the result stays here and the model cannot be fetched, the server is told in ``meta["lost"]`` of a reply, and
-        may find it elsewhere; the task is done with.
+        If the result stays at the site and the model cannot be fetched, the reply says so in ``meta["lost"]``, and the
+        task is done: the server may find the model elsewhere.
         """
         delivery = None
-        with self._told:
+        with self._changed:  # so that a task is never withdrawn between being taken and being current
             while self._inbox and (delivery is None or delivery.is_withdrawn):
                 delivery = self._inbox.popleft()
             if delivery is None or delivery.is_withdrawn:
@@ -228,7 +231,7 @@ class TaskQueue(SiteChannel):
             self._lazy = task.data
             return task
         model = task.model
-        if task.result_stays:  # then the model may be at other sites, which can be lost
+        if task.result_stays:  # then the model may be kept at other sites, which can be lost
             try:
                 model.params = self.context.peers.fetch([model.params, *model.meta.pop(MetaKey.ALSO_AT, [])])
             except DownloadError as error:
@@ -244,13 +247,13 @@ class TaskQueue(SiteChannel):
     def reply(self, data: Any) -> None:
         """Answer the current task; return when the script may change its arrays again.
 
-        That is when the server has read them. If another task is waiting by then, the arrays are copied instead: the
-        server may read this reply only after the next one.
+        That is when the server has read them. If another task arrives before that, the arrays are copied instead: the
+        server may read this reply only after the reply to that task.
         """
         if self._exchange is not None:
             data = self._exchange.from_script(data, self.site)
         if self._journal is not None and self._task is not None:
-            self._journal.end(self._task.id)
+            self._journal.end(self._task.id)  # before the reply is sent, so that a restart knows of every task used
         offer = self.send_reply(data)
         if offer is not None:
             fetched = threading.Event()
@@ -265,9 +268,9 @@ class TaskQueue(SiteChannel):
                 offer.copy_arrays()
 
     def send_reply(self, data: Any) -> Offer | None:
-        """Answer the current task; the returned offer is released when the server has read all arrays."""
+        """Answer the current task; the offer that is returned is released when the server has read all arrays."""
         task = self._task
-        assert task is not None, "a reply without a task"
+        assert task is not None, "there is no task to reply to"
         if isinstance(data, FLModel) and data.metrics:
             self.context.note_metrics(data.metrics)
         if self._is_filtered:
@@ -297,32 +300,31 @@ class TaskQueue(SiteChannel):
             lazy.release()
 
     def _materialize(self, task: Task) -> None:
-        """Fetch the data of a task into memory of its own."""
+        """Fetch the data of a task into memory that belongs to the script."""
         if isinstance(task.data, Payload):
             data = task.data.read(self.context.cell)
             task.data = self.context.filtered_task(task, data) if self._is_filtered else data
         else:
             params = task.model.params
             if isinstance(params, RemoteParams):
-                limit = self.context.downloader.settings.spill_bytes
-                spill = self.context.files.path / RECEIVED if limit is not None and params.nbytes > limit else None
-                task.model.params = params.materialize(self._memory, spill)
+                context = self.context
+                task.model.params = fetch_params(params, context.downloader, self._memory, context.files.path)
             elif params is not None and type(params) is not dict:
                 task.model.params = unflatten(dict(flatten(params)))
         self.release_task()
 
 
 def _variables(context: Site) -> dict[str, str]:
-    """The variables that a script finds in its environment, beside those of the process."""
+    """Return a script's environment variables in addition to those of the process."""
     variables = {}
     plan = context.plan
-    if context.files.temporary is not None and len(plan.sites) == 1:  # to change it at each turn would take too long
+    if context.files.temporary is not None and len(plan.sites) == 1:  # switching it at each turn would take too long
         variables["TMPDIR"] = str(context.files.temporary)
     if plan.connect is None:
-        # Simulated sites share the cores among themselves, and sums must not depend on how many each happens to get.
+        # Simulated sites share the cores, and sums must not depend on how many each of them happens to get.
         variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
     return variables
 
 
 def _nothing() -> None:
-    """A script in a process of its own has its own process-wide state."""
+    """Do nothing: a script that has a process to itself needs no switch of process-wide state."""

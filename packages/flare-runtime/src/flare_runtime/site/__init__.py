@@ -1,1 +1,1 @@
-"""A site's part of a run: what takes tasks from the server, has them done, and returns the replies."""
+"""A site's part of a run: its settings, folder, log, filters and executors."""

@@ -1,4 +1,4 @@
-"""FilterStates: what the filters of a site's results remember from one result to the next."""
+"""FilterStates: the memory of a site's result filters, which must match the results that the server has used."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from flare_tensor_downloader import read_file, write_file
 __all__ = ["FilterStates"]
 
 States: TypeAlias = list[Mapping[Key, Any]]
-"""One for each filter."""
+"""One state for each filter."""
 
 _FILE = re.compile(r"filters-(\d+)-(\d+)\.safetensors")
 
 
 class _Moment(NamedTuple):
-    """The end of a task: its number, and its round. Moments are in order."""
+    """The end of a task, by its number and round; sorts in the order of the tasks."""
 
     task: int
     round: int
@@ -31,14 +31,14 @@ class _Moment(NamedTuple):
 
 
 class FilterStates:
-    """The states of a site's filters, as they were after the last result that the server has used.
+    """The states of a site's filters after the last result that the server has used.
 
-    What came after that is kept as well until more is known of it: a task may be given again, and the server may not
-    use a result that was sent.
+    The states after later results are kept too until their fate is known: a task may be sent again, and the server may
+    discard a result.
 
     Args:
-        filters: of results; those without a state cost nothing.
-        folder: where the states outlive the process, made when it is needed; None keeps them in memory.
+        filters: the result filters; those without a state cost nothing.
+        folder: where the states survive the process, created when needed; None keeps them in memory.
     """
 
     def __init__(self, filters: Sequence[Filter], folder: Path | None) -> None:
@@ -51,9 +51,10 @@ class FilterStates:
                 self._kept[_Moment(int(match[1]), int(match[2]))] = None
 
     def begin(self, task: Task) -> None:
-        """Have the filters begin as after the last result before that of ``task`` which the server has used."""
+        """Restore the filters to their states after the last result before ``task`` that the server has used."""
         if not self._filters:
             return
+        # The server says since which round it has used no result: only it knows which ones arrived in time.
         unused_since = task.model.meta.get(MetaKey.NOT_USED_SINCE)
         used = (
             each for each in self._kept if each.task < task.id and (unused_since is None or each.round < unused_since)
@@ -64,7 +65,10 @@ class FilterStates:
             each.restore(state)
 
     def end(self, task: Task) -> None:
-        """Take note of what the filters remember of a result; called before anybody else learns of it."""
+        """Record the filters' states after a result; called before the result is sent.
+
+        If the process dies in between, the task is done again from the states before it.
+        """
         if not self._filters:
             return
         now = _Moment(task.id, task.model.current_round or 0)
@@ -80,6 +84,7 @@ class FilterStates:
             }
             write_file(self._folder / now.file, unflatten(named))
             self._kept[now] = None
+        # The server decides between these two: whether it uses this result is known when the next task comes.
         for each in self._kept.keys() - {now, self._before}:
             del self._kept[each]
             if self._folder is not None:

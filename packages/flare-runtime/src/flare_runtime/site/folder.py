@@ -1,26 +1,45 @@
-"""The folder in which a site works."""
+"""A site's folder, and the arrays that are received into it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-__all__ = ["RECEIVED", "SiteFolder"]
+from flare_tensor_downloader import Downloader, RemoteParams, TensorMemory
 
-RECEIVED = "received.safetensors"  # in a site's folder, a model that is too large for its memory
+__all__ = ["SiteFolder", "fetch_params"]
+
+RECEIVED = "received.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class SiteFolder:
-    """Where a site works and writes.
+    """A site's folder and log.
 
     Attributes:
-        temporary: where it puts temporary files; None if where the system does.
-        is_durable: whether the run is continued when its processes have died.
+        path: the folder.
+        log: the site's log.
+        temporary: its folder for temporary files; None for the system's.
+        is_durable: the run continues if the site's process dies.
     """
 
     path: Path
     log: TextIO
     temporary: Path | None = None
     is_durable: bool = False
+
+
+def fetch_params(
+    params: RemoteParams, downloader: Downloader, memory: TensorMemory | None, folder: Path
+) -> dict[str, Any]:
+    """Fetch arrays into memory, or into a file that is mapped if they exceed the downloader's ``spill_bytes``.
+
+    Args:
+        params: the arrays.
+        downloader: holds the settings.
+        memory: remembers the arrays, so that unchanged ones need not be sent back.
+        folder: the site's folder, where the file is created.
+    """
+    limit = downloader.settings.spill_bytes
+    return params.materialize(memory, folder / RECEIVED if limit is not None and params.nbytes > limit else None)

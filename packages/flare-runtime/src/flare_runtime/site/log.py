@@ -1,4 +1,4 @@
-"""SiteLog: a site's log that is written here and sent to the server, for those who watch the run."""
+"""SiteLog: a site's log, written to a local file and sent to the server, where it is shown."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["SiteLog"]
 
 logger = logging.getLogger(__name__)
 
-PIECE_BYTES = 1 << 16  # that are sent at once
-MOST_WAITING_BYTES = 1 << 22  # that wait to be sent; of what is more, the file here has all
+PIECE_BYTES = 1 << 16  # sent in one message
+MOST_WAITING_BYTES = 1 << 22  # waiting to be sent; beyond that, only the local file is complete
 
 
 class SiteLog(io.TextIOWrapper):
-    """A text file whose bytes are also sent, on a thread of their own, as fast as they are taken.
+    """A text file whose bytes are also sent to the server, by a thread, so that a slow network never delays a script.
 
     Args:
-        path: of the file.
+        path: the file.
         send: sends ``[site, bytes]``.
-        site: whose log it is.
+        site: the site.
     """
 
     def __init__(self, path: Path, send: Callable[[list[Any]], None], site: str) -> None:
@@ -40,7 +40,7 @@ class _Tee(io.RawIOBase):
         self._send = send
         self._site = site
         self._waiting = bytearray()
-        self._left_out = False
+        self._is_cut = False
         self._lost, self._problem = 0, ""
         self._over = False
         self._changed = threading.Condition()
@@ -53,17 +53,17 @@ class _Tee(io.RawIOBase):
     def write(self, content: Any) -> int:
         piece = bytes(content)
         self._keep(piece)
-        with self._changed:
+        with self._changed:  # after the file, which is complete whatever becomes of the network
             if len(self._waiting) < MOST_WAITING_BYTES:
                 self._waiting += piece
-            elif not self._left_out:
-                self._left_out = True
-                self._waiting += b"\n[more than could be sent; the rest is in the log at the site]\n"
+            elif not self._is_cut:
+                self._is_cut = True
+                self._waiting += b"\n[output was left out here; the log at the site is complete]\n"
             self._changed.notify()
         return len(piece)
 
     def _keep(self, piece: bytes) -> None:
-        """Write into the file here; a full disk costs its part of the log, which says so, and not the script's work."""
+        """Write to the local file; on a full disk, bytes are lost and counted, and the script continues."""
         try:
             if self._lost:
                 self._write_all(f"\n[{self._lost} bytes are missing here: {self._problem}]\n".encode())
@@ -77,7 +77,7 @@ class _Tee(io.RawIOBase):
             piece = piece[self._file.write(piece) :]
 
     def close(self) -> None:
-        """Send what waits, and close the file."""
+        """Send the rest, and close the file."""
         if not self.closed:
             with self._changed:
                 self._over = True
@@ -90,9 +90,9 @@ class _Tee(io.RawIOBase):
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._over)
-                content, self._waiting, self._left_out = bytes(self._waiting), bytearray(), False
+                content, self._waiting, self._is_cut = bytes(self._waiting), bytearray(), False
                 is_last = self._over
-            try:
+            try:  # without the lock: sending can take long, and scripts go on printing
                 for start in range(0, len(content), PIECE_BYTES):
                     self._send([self._site, content[start : start + PIECE_BYTES]])
             except TransportError as error:

@@ -1,4 +1,4 @@
-"""Peers: what sites give to each other, without the server having it."""
+"""Peers: params that sites hand to each other, which the server does not get to see."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ __all__ = ["Peers"]
 
 
 class Peers:
-    """Keeps params at one site, and fetches those that others keep.
+    """Keeps params for other sites, and fetches those that other sites keep.
 
     Args:
-        server: the cell that says when what is kept can go, and must not read it.
+        cell: the cell of this process.
+        downloader: the downloader of that cell.
+        server: the server's cell, which may release params that are kept here, but not read them.
     """
 
     def __init__(self, cell: Cell, downloader: Downloader, server: str) -> None:
@@ -30,22 +32,24 @@ class Peers:
         self._server = server
 
     def keep(self, model: FLModel, *, copies: bool) -> FLModel:
-        """Keep a model's params until the server releases them; return what tells others where they are.
+        """Keep a model's params until the server releases them; return a model that refers to them.
 
         Args:
-            copies: keep copies, as whoever has made the arrays may change them.
+            model: the model.
+            copies: keep copies, since a script may change its arrays after it has sent them.
         """
         if model.params is not None and (copies or isinstance(model.params, RemoteParams)):
             model = replace(model, params=_copied(model.params))
         return keep_params(model, self._downloader, self._server)
 
     def resolve(self, params: Params) -> Params:
-        """Params that some site keeps, fetched when they are read; they must not be changed."""
+        """Return params that a site keeps; they are fetched when they are read, and must not be changed."""
         if not isinstance(params, OfferedParams):
             return params
         if params.owner == self._cell.name:
             return unflatten(self._downloader.own(params.ref_id))
-        is_sites = not speaks_for(self._server.partition(".")[0], params.owner)  # and passes through the server
+        # What another site keeps passes through the server on its way, which must not be able to read it.
+        is_sites = not speaks_for(self._server.partition(".")[0], params.owner)
         offered = RemoteOffer(self._cell, params.owner, params.ref_id, sealed=self._downloader.seals and is_sites)
         return RemoteParams(offered, params.entries)
 
@@ -53,7 +57,7 @@ class Peers:
         """Fetch params from the first of several sites that can be reached.
 
         Raises:
-            DownloadError: none can; says of each why not.
+            DownloadError: no site can be reached; gives the reason for each.
         """
         problems = []
         for params in places:

@@ -1,4 +1,4 @@
-"""What a worker process is told: which sites it serves, and where."""
+"""WorkerPlan: the sites that a worker process serves, and their job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVER = "server"
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What one worker serves, and where.
+    """The plan of one worker.
 
     Args:
         index: the worker's number, from 1.
@@ -29,7 +29,7 @@ class WorkerPlan:
         log_config: a level's name, or a dict for ``logging.config``.
         environment: variables to set before any script runs.
         core: the only processor core to use; None for all.
-        lane: which other workers it takes turns with, those of the same number; None if it may always run.
+        lane: the lane on which it takes turns with other workers; None if it may always run.
         cell: the worker's own cell.
         server: the cell that gives the tasks.
         link_to: the cell at the other end of the worker's socket, if that is not the server: with it the worker ends.

@@ -28,21 +28,23 @@ logger = logging.getLogger(__name__)
 
 
 class Site:
-    """One site of a job: its settings, files, filters and observers, whichever executors work there.
+    """One site of a job: its settings, files, filters and observers, shared by its executors.
+
+    Executors run on threads of their own; observers and filters may therefore be called on any of them.
 
     Args:
-        name: the site's.
-        plan: the plan of its process.
-        cell: of its process.
-        downloader: of that cell.
-        files: the site's folder, and what belongs to it.
-        task_filters: for tasks that come from the server.
-        result_filters: for results that go to it.
-        states_folder: where the states of filters outlive the process; None keeps them in memory.
-        endpoint: its access to the other parties of the job.
+        name: the site's name.
+        plan: the plan of the worker process.
+        cell: the worker's cell.
+        downloader: the downloader of that cell.
+        files: the site's folder and log.
+        task_filters: applied to tasks that come from the server.
+        result_filters: applied to results before they leave.
+        states_folder: where the states of filters survive the process; None keeps them in memory.
+        endpoint: the site's access to the other parties of the job.
         fail: fails the run with a message and details.
     Attributes:
-        cancelled: set when the run is over, aborted, or without its server.
+        cancelled: set when the run is over or aborted, or the server is lost.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class Site:
         self.name = name
         self.plan = plan
         self.job_id = plan.job_id
-        self.config: dict[str, Any] = copy.deepcopy(plan.job.client_app(name).config)  # sites of one process share it
+        # Sites that share a process share the job object, so a script that changes its config gets a copy.
+        self.config: dict[str, Any] = copy.deepcopy(plan.job.client_app(name).config)
         self.code = plan.job.client_code(name)
         self.decomposers = decomposers_of(plan.job)
         self.files = files
@@ -73,18 +76,18 @@ class Site:
         self.peers = Peers(cell, downloader, plan.server)
         self.cancelled = threading.Event()
         self.events = EventBus()
-        self.round: int | None = None  # of the task taken last
+        self.round: int | None = None  # the round of the last task
         self._task_filters = list(task_filters)
         self._result_filters = list(result_filters)
         filters = [each for chain in self._result_filters for each in chain.filters]
         self._filter_states = FilterStates(filters, states_folder)
-        self._filtering = threading.Lock()  # a filter with a state handles one result at a time
+        self._filtering = threading.Lock()  # a filter's state belongs to one result at a time
         self._ending = threading.Lock()
-        self._has_ended = False  # whether the observers know of the end
+        self._has_ended = False  # the observers were told
 
     @property
     def party(self) -> str:
-        """The site's name, among those of the parties of the job."""
+        """The site's name as a party of the job."""
         return self.name
 
     @property
@@ -94,15 +97,15 @@ class Site:
 
     @property
     def has_filters(self) -> bool:
-        """Whether a filter here may look at tasks or results."""
+        """True if tasks or results pass through filters at this site."""
         return bool(self._task_filters or self._result_filters)
 
     def observe(self, observers: Iterable[Observer], recipe: Mapping[str, Any]) -> None:
-        """Attach observers before anything happens.
+        """Attach the site's observers, before the first event.
 
         Args:
-            observers: of this site.
-            recipe: what the run was made with.
+            observers: the observers.
+            recipe: the parameters of the recipe that made the job.
         """
         run = ObservedRun(self.plan.job.name, self.job_id, self.name, self.folder, self.events, self.warn, recipe)
         attach_observers(list(observers), run)
@@ -114,22 +117,22 @@ class Site:
     def end(self, outcome: RunStatus, error: str) -> None:
         """Announce the end of the run to the observers, once; return when they have handled it."""
         self.cancelled.set()
-        with self._ending:
+        with self._ending:  # the script's thread and the link's can come here at the same time; both must wait
             if not self._has_ended:
                 self._has_ended = True
                 self.events.emit(RunEnded(outcome, error))
 
     def filtered_task(self, task: Task, data: Any) -> Any:
-        """Return the data of a task as the site's filters leave them."""
+        """Apply the site's filters to the data of a task."""
         return apply_filters(self._task_filters, data, self._context(FilterPoint.CLIENT_INPUT, task))
 
     def filtered_result(self, task: Task, data: Any) -> Any:
-        """Return the data of a result as the site's filters leave them."""
+        """Apply the site's filters to the data of a result."""
         if not self._result_filters:
             return data
         context = self._context(FilterPoint.CLIENT_OUTPUT, task)
         with self._filtering:
-            if not isinstance(data, FLModel) or data.params is None:  # nothing that a filter's state depends on
+            if not isinstance(data, FLModel) or data.params is None:  # states are about params only
                 return apply_filters(self._result_filters, data, context)
             self._filter_states.begin(task)
             data = apply_filters(self._result_filters, data, context)
@@ -140,17 +143,17 @@ class Site:
         return FilterContext(point, self.name, task.name, task.round)
 
     def log(self, key: str, value: Any, *, kind: str = "METRIC", step: int | None = None) -> None:
-        """Report a number, or something else that can be serialized, to the run's record."""
+        """Send a number, or another value that can be serialized, to the run's record."""
         self.cell.send(self.plan.server, "log", [self.name, key, value, kind, step, self.round])
         self.events.emit(MetricLogged(key, value, self.round, self.name, step, kind))
 
     def note_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Announce the metrics of a result to the observers; the server learns them with the result."""
+        """Announce the metrics of a result to the site's observers; the server gets them with the result."""
         for key, value in metrics.items():
             self.events.emit(MetricLogged(key, value, self.round, self.name))
 
     def warn(self, text: str) -> None:
-        """Show a warning to the people who watch the run."""
+        """Write a warning to the site's log, and have it shown where the run is watched."""
         self.note(f"warning: {text}")
         try:
             self.cell.send(self.plan.server, "warning", [self.name, text])
@@ -164,9 +167,9 @@ class Site:
             self._fail(f"{self.name}: {type(error).__name__}: {error}", details)
 
     def note(self, text: str) -> None:
-        """Write a line into the site's log; a full disk does not stop the run."""
+        """Write a line to the site's log; a full disk does not stop the run."""
         try:
             self.files.log.write(f"{text}\n")
             self.files.log.flush()
         except OSError as error:
-            logger.warning("not written into the log of the site site=%s text=%s reason=%s", self.name, text, error)
+            logger.warning("site log not written site=%s text=%s reason=%s", self.name, text, error)

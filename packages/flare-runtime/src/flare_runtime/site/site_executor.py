@@ -1,4 +1,4 @@
-"""Flare's own executors, which work with the models that the server and the sites hold."""
+"""Executors of Flare's own workflows, which handle models that passed the filters before."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["KeepModelExecutor", "SiteExecutor"]
 
 
 class SiteExecutor(ABC):
-    """Does tasks of Flare's own workflows, on models that have passed the filters of the sites that made them."""
+    """An executor of Flare's own workflows; filters do not apply, since its models have passed them before."""
 
     @abstractmethod
     def execute(self, task: Task, site: Site) -> Any:
-        """Do one task, and return the reply."""
+        """Do one task and return the reply."""
 
     def finish(self, site: Site) -> None:  # noqa: B027 - most have nothing to clean up
         """Clean up when the run is over."""
 
 
 class KeepModelExecutor(SiteExecutor):
-    """Writes the models that the site is given into its folder, as safetensors; answers with the file's digest."""
+    """Writes models to the site's folder, as safetensors; replies with the file's name and digest."""
 
     def execute(self, task: Task, site: Site) -> FLModel:
         """Write one model."""

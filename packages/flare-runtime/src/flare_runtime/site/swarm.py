@@ -1,4 +1,4 @@
-"""A site's part in a swarm, beside its script: it holds global models, and aggregates when it is its turn."""
+"""SwarmExecutor: a site's part in a swarm besides training, which is to hold global models and to aggregate."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["SwarmExecutor"]
 class SwarmExecutor(SiteExecutor):
     """Does the tasks of :class:`flare_core.workflows.Swarm` other than training.
 
-    In a run that is continued after its processes have died, each model that is held lies in the site's folder, too, as
-    ``swarm-<round>.safetensors``, until later rounds make it superfluous or the run is over.
+    In a durable run, each model that is held is also written to ``swarm-<round>.safetensors`` in the site's folder. It
+    is deleted when later rounds no longer need it, or when the run is over.
 
     Args:
         aggregator, aggregation_weights, exclude_vars: as for :class:`flare_core.workflows.FedAvg`.
@@ -64,7 +64,8 @@ class SwarmExecutor(SiteExecutor):
         params = task.model.params or {}
         if site.files.is_durable:
             round_ = task.model.meta["round"]
-            write_file(_file(site, round_), params)
+            write_file(_file(site, round_), params)  # before the reply: the server then counts on this copy
+            # The previous round's model stays, since a restarted server may begin that round again.
             needed = {_file(site, each) for each in (round_, round_ - 1, *task.model.meta.get("keep", ()))}
             for path in set(site.folder.glob("swarm-*.safetensors")) - needed:
                 path.unlink()
