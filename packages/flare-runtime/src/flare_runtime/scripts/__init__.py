@@ -1,4 +1,4 @@
-"""Training scripts: run inside a process that several share by turns, or as processes of their own."""
+"""Training scripts: their tasks, and how they run, taking turns in a shared process or in processes of their own."""
 
 from flare_runtime.scripts.executor import ScriptExecutor
 

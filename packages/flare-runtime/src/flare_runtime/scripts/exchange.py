@@ -1,4 +1,4 @@
-"""The form of the arrays that a script receives and sends, the difference that DIFF sends, and checks of replies."""
+"""Conversion of models between the wire and a script: array types, differences (DIFF), and checks of replies."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ __all__ = ["Exchange"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-# TensorFlow copies what it is given, so numpy arrays serve its scripts as they are.
+# TensorFlow copies its inputs, so its scripts get numpy arrays.
 _FORMS: dict[str, Callable[[Array], Any] | None] = {"numpy": None, "pytorch": to_torch, "tensorflow": None}
 
 SAMPLE = 1024
-"""How many values of an array are remembered, evenly spaced, to see whether a script has changed any."""
+"""The number of values of an array, evenly spaced, that are kept to check whether a script has changed it."""
 
 LEAST_VALUES = 8
-"""Of fewer values, a model and a difference can look alike by chance."""
+"""A model of fewer values can resemble a difference by chance, so it is not checked."""
 
 
 class Exchange:
-    """Turns numpy arrays, which is what travels, into what a script works with, and back.
+    """Converts numpy arrays, as received, to the arrays that a script works with, and back.
 
     Args:
-        form: ``numpy``, ``pytorch`` or ``tensorflow``, which is numpy.
-        transfer: DIFF turns a whole model that the script sends into its difference to the one received.
-        warn: shows a warning to the people who watch the run.
+        form: ``numpy``, ``pytorch`` or ``tensorflow`` (whose scripts get numpy arrays).
+        transfer: DIFF turns a whole model from the script into its difference to the model received.
+        warn: shows a warning where the run is watched.
     Raises:
-        RecipeError: ``form`` is another.
+        RecipeError: ``form`` is unknown.
     """
 
     def __init__(self, form: str, transfer: ParamsType, warn: Callable[[str], None]) -> None:
@@ -56,17 +56,18 @@ class Exchange:
         self._transfer = transfer
         self._warn = warn
         self._received: dict[Key, _Received] = {}
-        self._is_whole = False  # whether the task taken last asks for a whole model
+        self._wants_whole = False  # the current task asks for a whole model
         self._round: int | None = None
         self._is_training = False
-        self._is_first = True  # reply with data; what is wrong with a script shows in it, later it may have converged
+        # Only the first reply with data is checked: mistakes show in it, and later a model may have converged.
+        self._is_first = True
 
     def to_script(self, task: Task) -> FLModel:
-        """Return the task's model with arrays of the script's own, in its form."""
+        """Return the task's model with arrays in the script's form, which the script owns and may change."""
         model = task.model
         self._round = model.current_round
         self._is_training = task.name not in (TaskName.VALIDATE, TaskName.SUBMIT_MODEL)
-        self._received, self._is_whole = {}, task.name == TaskName.SUBMIT_MODEL
+        self._received, self._wants_whole = {}, task.name == TaskName.SUBMIT_MODEL
         if model.params is None:
             return model
         if OPTIMIZER_PARAMS in model.params:
@@ -74,8 +75,8 @@ class Exchange:
             optimizer_params = params.pop(OPTIMIZER_PARAMS)
             model.params = params
             model.optimizer_params = _mapped(optimizer_params, self._convert or np.asarray)
-        # The script may change what it received, so what is kept of it is a copy.
-        keep = np.array if self._transfer is ParamsType.DIFF else _sample if self._is_looked_at else _nothing
+        # Copies, since the script may change the arrays in place: DIFF needs all values, the checks a sample.
+        keep = np.array if self._transfer is ParamsType.DIFF else _sample if self._is_checked else _nothing
         self._received = {key: _Received(value.dtype, value.shape, keep(value)) for key, value in flatten(model.params)}
         if self._convert is not None:
             model.params = _mapped(model.params, self._convert)
@@ -85,55 +86,46 @@ class Exchange:
         """Return ``model`` with numpy arrays that share the script's memory.
 
         Raises:
-            EncodeError: a value is no array that can travel; names its key.
-            DtypeMismatchError: a value of a whole model has another kind of numbers than the model received, and
-            cannot be converted without loss.
-            ModelError: a difference is wanted, and no model was received.
-            UnknownKeyError, ShapeMismatchError: a difference is wanted, and a key or a shape is not that of the model
-            received.
+            EncodeError: a value is not an array that can be sent; names its key.
+            DtypeMismatchError: a value of a whole model has another kind of dtype than the model received, and
+                cannot be converted without loss.
+            ModelError: a difference is required, but no model was received.
+            UnknownKeyError, ShapeMismatchError: a difference is required, and a key or a shape differs from the model
+                received.
         """
         if model.params is None:
             return model
-        arrays = {key: to_numpy(value, key=key_text(key)) for key, value in flatten(model.params)}
-        along = (
-            {
-                OPTIMIZER_PARAMS: unflatten(
-                    {
-                        key: to_numpy(value, key=f"optimizer_params.{key_text(key)}")
-                        for key, value in flatten(model.optimizer_params)
-                    }
-                )
-            }
-            if model.optimizer_params
-            else {}
-        )
+        arrays = _to_arrays(model.params)
+        extra = {}
+        if model.optimizer_params:
+            extra[OPTIMIZER_PARAMS] = unflatten(_to_arrays(model.optimizer_params, "optimizer_params."))
         received, is_diff = self._received, model.params_type is ParamsType.DIFF
-        has_learned = model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND) != 0  # else it has no data, and says so
+        has_trained = model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND) != 0  # 0 is how a site without data replies
         if not is_diff:
-            arrays = {key: _of_kind(key, value, received.get(key), site) for key, value in arrays.items()}
-        if self._is_looked_at:
-            self._look_at_type(arrays, received, is_diff=is_diff)
-        if self._transfer is ParamsType.DIFF and not is_diff and not self._is_whole:
+            arrays = {key: _as_kind(key, value, received.get(key), site) for key, value in arrays.items()}
+        if self._is_checked:
+            self._check_type(arrays, received, is_diff=is_diff)
+        if self._transfer is ParamsType.DIFF and not is_diff and not self._wants_whole:
             if not received:
-                raise ModelError(f"{site}: a difference is to be sent, but no model was received to take it from")
+                raise ModelError(f"{site}: a difference must be sent, but no model was received to compare with")
             check_known(arrays, received, whose=site)
             arrays = {key: _difference(key, value, received[key], site) for key, value in arrays.items()}
             is_diff = True
-        if self._is_looked_at and has_learned:
-            self._look_at_change(arrays, received, is_diff=is_diff)
+        if self._is_checked and has_trained:
+            self._check_change(arrays, received, is_diff=is_diff)
             self._is_first = False
         self._received = {}
         kind = ParamsType.DIFF if is_diff else ParamsType.FULL
-        return replace(model, params=unflatten(arrays) | along, optimizer_params=None, params_type=kind)
+        return replace(model, params=unflatten(arrays) | extra, optimizer_params=None, params_type=kind)
 
     @property
-    def _is_looked_at(self) -> bool:
-        """Whether the reply to the task taken last is checked for common mistakes."""
+    def _is_checked(self) -> bool:
+        """True if the reply to the current task is checked for common mistakes."""
         return self._is_first and self._is_training
 
-    def _look_at_type(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
-        """Warn if a whole model is near zero, as a difference is, or a difference is near the model received."""
-        before, apart, count = 0.0, 0.0, 0
+    def _check_type(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
+        """Warn of a whole model that is near zero, as differences are, and of a difference near the model received."""
+        before, apart, count = 0.0, 0.0, 0  # squared norms of the model received and of what is suspiciously small
         for key, value in arrays.items():
             there = received.get(key)
             if there is None or value.shape != there.shape or kind_of(value.dtype) != "float":
@@ -144,18 +136,14 @@ class Exchange:
             apart += float((new - old) @ (new - old)) if is_diff else float(new @ new)
         if count < LEAST_VALUES or not apart < before / 100:  # below a tenth of the norm of the model received
             return
-        if is_diff:
-            text = (
-                "sent as a difference (params_type DIFF) what is nearly the model received; send a whole model as FULL"
-            )
-        else:
-            text = (
-                "sent a whole model that is nearly zero beside the one received; send a difference as params_type DIFF"
-            )
-        self._warn(text)
+        self._warn(
+            "sent as a difference (params_type DIFF) what is nearly the model received; send a whole model as FULL"
+            if is_diff
+            else "sent a whole model that is nearly zero beside the one received; send a difference as params_type DIFF"
+        )
 
-    def _look_at_change(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
-        """Warn of a model that comes back in part or unchanged, unless its keys are others, as in another protocol."""
+    def _check_change(self, arrays: dict[Key, Array], received: dict[Key, _Received], *, is_diff: bool) -> None:
+        """Warn of a model that comes back in part or unchanged, unless it has other keys, as in another protocol."""
         if any(key not in received for key in arrays):
             return
         if missing := [key for key in received if key not in arrays]:
@@ -170,21 +158,21 @@ class Exchange:
         if is_same and any(value.size for value in arrays.values()):
             when = "" if self._round is None else f" in round {self._round}"
             self._warn(
-                f"returned the model unchanged{when}; unless nothing was to be learned, its script sends what it"
-                " received and not what it has trained"
+                f"returned the model unchanged{when}; unless there was nothing to learn, its script sends the model"
+                " that it received instead of the one that it trained"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class _Received:
-    """What is kept of an array that the script received: for DIFF all values, else a sample, or none."""
+    """A record of an array that the script received, with all of its values (for DIFF), a sample, or none."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     values: Array
 
     def equals(self, value: Array) -> bool:
-        """Whether an array seems to be the one received."""
+        """Return True if an array seems to be the one received, as far as the sample tells."""
         return value.shape == self.shape and np.array_equal(_sample(value), self.values)
 
 
@@ -193,10 +181,15 @@ def _nothing(array: Array) -> Array:
 
 
 def _sample(array: Array) -> Array:
-    """Return a copy of some of an array's values, as a flat array."""
+    """Return a flat copy of evenly spaced values of an array."""
     if array.size <= SAMPLE:
         return array.flatten()
     return np.array(array.flat[:: -(-array.size // SAMPLE)])
+
+
+def _to_arrays(params: Params, prefix: str = "") -> dict[Key, Array]:
+    """Return params as numpy arrays by key; errors name the key with a prefix."""
+    return {key: to_numpy(value, key=f"{prefix}{key_text(key)}") for key, value in flatten(params)}
 
 
 def _mapped(params: Params, convert: Callable[[Array], Any]) -> dict[str, Any]:
@@ -212,16 +205,16 @@ _CONVERTED = {
     ("integer", "boolean"),
     ("float", "boolean"),
 }
-"""From which kind of numbers to which values are converted: a script may send all tensors as float32, for example."""
+"""Conversions from one kind of dtype to another: a script may send all tensors as float32, for example."""
 
 
-def _of_kind(key: Key, value: Array, received: _Received | None, site: str) -> Array:
-    """Return a value in the kind of numbers that the model has there, if nothing is lost by that.
+def _as_kind(key: Key, value: Array, received: _Received | None, site: str) -> Array:
+    """Convert a value to the kind of dtype that the model received has, if that loses nothing.
 
-    Otherwise the mean of integers would be rounded, or that of a counter would be no integer.
+    Without this, a mean of integers would be rounded, and the mean of a counter would not be an integer.
 
     Raises:
-        DtypeMismatchError: something would be lost.
+        DtypeMismatchError: the conversion would lose something.
     """
     if received is None or value.dtype == received.dtype:
         return value
@@ -244,6 +237,6 @@ def _difference(key: Key, value: Array, received: _Received, site: str) -> Array
         raise ShapeMismatchError(
             f"{site}: '{key_text(key)}' has shape {value.shape}, the model received has {received.shape}"
         )
-    if value.dtype.kind in "iub":  # the difference of counters can be negative, and that of flags is one of -1, 0, 1
+    if value.dtype.kind in "iub":  # differences of counters can be negative, and those of flags are -1, 0 or 1
         return value.astype(np.int64) - received.values.astype(np.int64)
     return np.asarray(value - received.values)

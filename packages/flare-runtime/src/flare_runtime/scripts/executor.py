@@ -1,4 +1,4 @@
-"""ScriptExecutor: a training script does the tasks, by calling the Client API."""
+"""ScriptExecutor: runs a training script, which does the tasks by calling the Client API."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = ["ScriptExecutor"]
 
 
 class ScriptExecutor:
-    """Runs one script for the whole run; what the script receives and sends are the tasks and the replies.
+    """Runs one script for the whole run; the script receives the tasks and sends the replies.
 
     Args:
-        script: the script's place in the job's code, or the absolute path of one that is installed at the site.
-        args: its command line.
-        launch_external_process: run it as a process of its own.
-        command: what starts such a process.
+        script: the script's path within the job's code, or the absolute path of a script installed at the site.
+        args: its command-line arguments.
+        launch_external_process: run it in a process of its own.
+        command: the command that starts such a process.
         params_transfer_type: FULL or DIFF.
-        exchange_format: the form of the arrays that the script gets, ``numpy``, ``pytorch`` or ``tensorflow``.
+        exchange_format: the type of the script's arrays: ``numpy``, ``pytorch`` or ``tensorflow``.
 
     Raises:
-        RecipeError: ``args`` or ``command`` is one text.
+        RecipeError: ``args`` or ``command`` is a string instead of a list.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ScriptExecutor:
         exchange_format: str = "numpy",
     ) -> None:
         if isinstance(args, str) or isinstance(command, str):
-            raise RecipeError("args and command of a ScriptExecutor are lists of text, one entry an argument")
+            raise RecipeError("args and command of a ScriptExecutor are lists of strings, one for each argument")
         self.script = script
         self.args = list(args)
         self.launch_external_process = launch_external_process
@@ -61,7 +61,7 @@ class ScriptExecutor:
         """Run the script until it ends.
 
         Raises:
-            ScriptError: it did not end with the run; carries its traceback or exit code.
+            ScriptError: it failed, or ended before the run; carries its traceback or exit code.
         """
         path = self._locate(queue)
         if self.launch_external_process:
@@ -75,7 +75,7 @@ class ScriptExecutor:
             self._run_here(queue, path)
         if queue.owes_reply():
             raise ScriptError(
-                f"{queue.site}: {self.script} returned {queue.progress} although the run goes on; keep it in its"
+                f"{queue.site}: {self.script} returned {queue.progress} before the run was over; keep it in its"
                 " 'while flare.is_running():' loop until that is false",
                 site=queue.site,
             )
@@ -86,14 +86,14 @@ class ScriptExecutor:
             return queue.context.code.locate(self.script)
         if not path.is_file():
             raise ScriptError(
-                f"{queue.site}: {path} is not installed here; the job expects it at every site, so install it, or have"
-                " the recipe take a local file, which travels with the job",
+                f"{queue.site}: {path} is not installed here; the job expects it at every site, so install it, or give"
+                " the recipe a local file, which is sent with the job",
                 site=queue.site,
             )
         return path
 
     def _program(self, path: Path) -> list[str]:
-        """What the command is to run: the file, or its module if it imports its neighbours relatively."""
+        """Return the command's arguments for the script: its file, or ``-m`` and its module if it needs a package."""
         place = PurePosixPath(self.script)
         if len(place.parts) > 1 and not place.is_absolute() and place.suffix == ".py" and _imports_relatively(path):
             return ["-m", ".".join(place.with_suffix("").parts)]
@@ -120,7 +120,7 @@ class ScriptExecutor:
     def _check_exit(self, queue: TaskQueue, error: SystemExit) -> None:
         code = error.code
         if code is None or code == 0:
-            return  # as if it had returned
+            return  # equivalent to returning
         if queue.ended and isinstance(code, int):
             raise ScriptError(f"{queue.site}: {self.script} ended with exit code {code} after the run", site=queue.site)
         raise ScriptError(
@@ -158,25 +158,25 @@ def _main_module(path: Path, script: str) -> types.ModuleType:
 
 
 def _remedy(error: BaseException, queue: TaskQueue) -> str:
-    """What helps against an error that newcomers meet."""
+    """Return advice for common errors."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return (
-            f". Install it at {queue.site}, if it is a package; a module of the job's own travels if it lies beside the"
-            " script, or by recipe.add_client_file(…)"
+            f". Install it at {queue.site}, if it is a package; a module of the job's own is sent along if it is beside"
+            " the script, or added with recipe.add_client_file(…)"
         )
     name = error.filename if isinstance(error, FileNotFoundError) else None
     if isinstance(name, str) and name and not PurePosixPath(name).is_absolute():
         return (
-            f". Scripts run in the folder of their site, {queue.context.folder}; give the whole path of data at the"
+            f". Scripts run in the folder of their site, {queue.context.folder}; give absolute paths for data at the"
             " site, and find files beside the script with Path(__file__).parent"
         )
     if isinstance(error, EOFError) and "reading a line" in str(error):
-        return ". Scripts have no terminal to ask; give them values with train_args"
+        return ". Scripts have no terminal for input; pass values with train_args"
     return ""
 
 
 def _traceback_of(error: BaseException) -> str:
-    """The traceback as the script's author expects it: without the frames that started the script."""
+    """Return the traceback without the frames that started the script."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next

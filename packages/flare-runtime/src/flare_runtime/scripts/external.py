@@ -1,18 +1,18 @@
-"""Scripts as processes of their own: started by any command, connected back over a unix socket.
+"""Scripts in processes of their own: started by any command, connected to their site over a Unix socket.
 
-The site relays: a task's tensors go from the server's cell to the script's range by range, and those of its reply the
-other way, so the model is never held here. Messages, each addressed to the site's process or the script's:
+The site relays: the tensors of a task go from the server's cell to the script's range by range, and those of the reply
+the other way, so this process never holds the model. Messages between the site's process and the script's:
 
     script.hello   [site, rank]          ->  {job_id, config, decomposers, folder,
                                               passes_tensors_on, exchange_format, params_transfer_type}
     script.next    [site, rank]              the script asks for its next task
-    script.lost    [site, gone, reason]  ->  whether to leave the task out whose model could not be fetched
     script.task    [task or null]            the answer: name, id and model; null when the run is over
+    script.lost    [site, gone, reason]  ->  true if the task, whose model cannot be fetched, was withdrawn
     script.reply   [site, model]             the script's reply
-    script.copy    [site]                    the script is to copy the arrays of its reply, as another task waits
+    script.copy    [site]                    asks the script to copy the arrays of its reply, as another task waits
     script.log     [site, key, value, kind, step]
-    script.warn    [site, text]              a warning for the people who watch the run
-    script.left    [site, rank]              the thread that took the tasks has ended; others can keep the process alive
+    script.warn    [site, text]              a warning, which is shown where the run is watched
+    script.left    [site, rank]              the thread that took the tasks has ended; others may keep the process alive
 """
 
 from __future__ import annotations
@@ -62,16 +62,16 @@ HOST_VARIABLE = "FLARE_CHANNEL_HOST"
 SITE_VARIABLE = "FLARE_SITE"
 
 LINGER_S = 5.0
-"""How long a link of a script may outlive its process, which some library's child may hold open."""
+"""How long a script's link may outlive its process: a child that a library has started may hold it open."""
 
 EXIT_S = 30.0
-"""How long a process may live on when nobody in it takes tasks any more; a launcher of ranks ends the others first."""
+"""How long a process may outlive the thread that took tasks: a launcher of several ranks ends the others first."""
 
 TAIL_BYTES = 4000
 
 
 class ScriptHost:
-    """Serves the scripts that a process of sites has started; one for each cell."""
+    """Serves the scripts that a worker process has started; one for each cell."""
 
     _by_cell: ClassVar[dict[Cell, ScriptHost]] = {}
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -93,15 +93,15 @@ class ScriptHost:
 
     @classmethod
     def of(cls, cell: Cell) -> ScriptHost:
-        """The host of a cell; made when it is first asked for."""
-        with cls._lock:  # the threads of several sites ask at the same time
+        """Return the host of a cell, which is created by the first call."""
+        with cls._lock:  # the threads of several sites call this at the same time
             if cell not in cls._by_cell:
                 cls._by_cell[cell] = cls(cell)
             return cls._by_cell[cell]
 
     @classmethod
     def end_all(cls) -> None:
-        """End all scripts of this process."""
+        """Kill all scripts of this process."""
         for host in cls._by_cell.values():
             for script in list(host.scripts.values()):
                 script.kill()
@@ -117,7 +117,7 @@ class ScriptHost:
         site = message.payload[0]
         script = self.scripts.get(site)
         if script is None or not message.sender.startswith(f"{self.cell.name}.{site}."):
-            raise UnreachableError(f"{message.sender} is no script of {site!r}")
+            raise UnreachableError(f"{message.sender} is not a script of {site!r}")
         return script
 
     def _lost(self, peer: str, error: BaseException | None) -> None:
@@ -129,20 +129,20 @@ class ScriptHost:
 
 
 def end_external_processes() -> None:
-    """End every script that this process has started."""
+    """Kill every script that this process has started."""
     ScriptHost.end_all()
 
 
 def run_external(queue: TaskQueue, command: list[str], settings: dict[str, str], import_from: list[Path]) -> None:
-    """Run a script as its own process until it ends.
+    """Run a script in its own process until it ends; the calling thread relays its tasks and replies.
 
     Args:
-        queue: the tasks of the script's site; the calling thread serves it.
-        command: the whole command line.
-        settings: how the script gets its arrays; told to it when it connects.
-        import_from: folders of modules, before the job's code.
+        queue: the tasks of the script's site.
+        command: the command line.
+        settings: the script's array format and transfer type, which it gets when it connects.
+        import_from: folders of modules that precede the job's code on the import path.
     Raises:
-        ScriptError: it could not be started, or ended with another code than 0.
+        ScriptError: it could not be started, or ended with an exit code other than 0.
         ScriptKilledError: it was killed by SIGKILL.
     """
     host = ScriptHost.of(queue.context.cell)
@@ -159,12 +159,12 @@ def run_external(queue: TaskQueue, command: list[str], settings: dict[str, str],
 class _Rank:
     peer: str
     taken: int = 0
-    waits: bool = False
+    is_waiting: bool = False
 
 
 @dataclass(slots=True)
 class _Script:
-    """One script's process. Handlers only note what came; the site's thread does the work."""
+    """One script's process. Handlers run on the link's thread and queue events for the site's thread."""
 
     queue: TaskQueue
     host: ScriptHost
@@ -173,16 +173,16 @@ class _Script:
     _events: deque[tuple[str, Any]] = field(default_factory=deque)
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _tasks: list[Task] = field(default_factory=list)
-    _unread: Offer | None = None  # of the last reply, until the server has read it
+    _unread: Offer | None = None  # the arrays of the last reply, until the server has read them
     _process: subprocess.Popen[bytes] | None = None
     _exit: threading.Event = field(default_factory=threading.Event)
-    _left_at: float | None = None  # when rank 0 left, which takes the tasks
+    _left_at: float | None = None  # when rank 0, which takes the tasks, stopped doing so
     _log_start: int = 0
     _pump: threading.Thread | None = None
 
     @property
     def prefix(self) -> str:
-        """What the names of the script's cells begin with, one for each of its ranks."""
+        """The beginning of the names of the script's cells; it has one for each rank."""
         return f"{self.host.cell.name}.{self.queue.site}."
 
     def start(self, command: list[str]) -> None:
@@ -195,13 +195,13 @@ class _Script:
             SECRET_VARIABLE: self.host.secret.hex(),
             HOST_VARIABLE: self.host.cell.name,
             SITE_VARIABLE: self.queue.site,
-            # python3 and torchrun are those of the environment that this process runs in, activated or not.
+            # So that python3 and torchrun are those of this process's environment, activated or not.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(self._python_path()),
         }
         if self.queue.context.files.temporary is not None:
             environment["TMPDIR"] = str(self.queue.context.files.temporary)
-        is_sent = isinstance(self.queue.context.files.log, SiteLog)  # which has to see what is printed
+        is_sent = isinstance(self.queue.context.files.log, SiteLog)  # then the output must pass through the log object
         with log.open("ab") as output:
             try:
                 self._process = subprocess.Popen(
@@ -211,15 +211,15 @@ class _Script:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE if is_sent else output,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # so that all that it starts can be ended with it
+                    start_new_session=True,  # so that its children can be killed with it
                 )
             except OSError as error:
                 raise ScriptError(
-                    f"{self.queue.site}: {command[0]!r} cannot be started ({error.strerror}); is it installed, and on"
-                    " the PATH of this process?",
+                    f"{self.queue.site}: {command[0]!r} cannot be started ({error.strerror}); check that it is"
+                    " installed and on the PATH of this process",
                     site=self.queue.site,
                 ) from error
-        lower_priority(self._process.pid, 0)  # a session of its own knows nothing of this one's
+        lower_priority(self._process.pid, 0)  # to the same level: a new session does not inherit this one's
         if is_sent:
             self._pump = threading.Thread(target=self._copy_output, name=f"flare-output-{self.queue.site}", daemon=True)
             self._pump.start()
@@ -230,15 +230,15 @@ class _Script:
         assert self._process.stdout is not None
         log = self.queue.context.files.log.buffer
         with self._process.stdout as output:
-            while piece := os.read(output.fileno(), 1 << 16):  # whatever happens: a full pipe would stop the script
+            while piece := os.read(output.fileno(), 1 << 16):  # also after an error: a full pipe would block the script
                 try:
                     log.write(piece)
                     log.flush()
-                except (OSError, ValueError) as error:  # a full disk; or it is closed, and a child prints on
+                except (OSError, ValueError) as error:  # the disk is full, or the log is closed and a child prints on
                     logger.warning("output lost site=%s bytes=%s reason=%s", self.queue.site, len(piece), error)
 
     def serve(self) -> None:
-        """Relay until the process has ended and nothing of it is left to read."""
+        """Relay until the process has ended and its links are closed, so that its last reply is not lost."""
         while True:
             self.queue.turns.wait(self.queue.seat, self._has_work, self._patience_s())
             while self._events:
@@ -248,9 +248,9 @@ class _Script:
             self._free_script()
             if self._exit.is_set() and not self._events and not self._is_linked():
                 break
-            if self._is_forsaken():
+            if self._is_stuck():
                 raise ScriptError(
-                    f"{self.queue.site}: its script has left {self.queue.progress} although the run goes on, and its"
+                    f"{self.queue.site}: its script has left {self.queue.progress} before the run was over, and its"
                     f" process, which {self._why_alive()}, does not end; keep it in its 'while flare.is_running():'"
                     " loop until that is false",
                     site=self.queue.site,
@@ -276,7 +276,7 @@ class _Script:
         }
 
     def may_drop_task(self, error: DownloadError) -> bool:
-        """Whether the script may leave the task that it was given; if it has several ranks, they have begun it."""
+        """Return True if the script may drop its task; with several ranks it may not, as the others have begun it."""
         return len(self._ranks) == 1 and self.queue.drop_if_withdrawn(error)
 
     def asked(self, message: Message) -> None:
@@ -284,7 +284,7 @@ class _Script:
         self.note(("next", (rank, message.sender)))
 
     def left(self, rank: int) -> None:
-        """Take note that nobody in a rank's process asks for tasks any more."""
+        """Handle the end of the thread that asked for tasks in a rank's process."""
         if rank == 0:
             self.note(("left", time.monotonic()))
 
@@ -296,7 +296,7 @@ class _Script:
         self.queue.turns.wake(self.queue.seat)
 
     def kill(self) -> None:
-        """End the process and what it started: with a request first, then by force."""
+        """End the process and its children: with SIGTERM, then with SIGKILL."""
         process = self._process
         if process is None:
             return
@@ -306,24 +306,24 @@ class _Script:
             except ProcessLookupError:
                 return  # the whole group is gone
             if self._exit.wait(1.0) and number == signal.SIGTERM:
-                continue  # children that outlived it get the second signal at once
+                continue  # children that ignored the first signal get the second at once
 
     def _has_work(self) -> bool:
-        if self._events or (self._exit.is_set() and not self._is_linked()) or self._is_forsaken():
+        if self._events or (self._exit.is_set() and not self._is_linked()) or self._is_stuck():
             return True
         if self._unread is not None and self.queue.has_waiting_task:
             return True
-        return any(rank.waits and self._is_due(number, rank) for number, rank in self._ranks.items())
+        return any(rank.is_waiting and self._is_due(number, rank) for number, rank in self._ranks.items())
 
     def _patience_s(self) -> float | None:
-        """For how long to wait for what comes next: when rank 0 has left, its process is given a while to end."""
-        left_s = EXIT_S if self._left_at is None else self._left_at + EXIT_S - time.monotonic()
-        return left_s if self._left_at is not None and left_s > 0 else None
+        """Return how long to wait for news: until EXIT_S after rank 0 has left, otherwise without limit (None)."""
+        left_s = 0.0 if self._left_at is None else self._left_at + EXIT_S - time.monotonic()
+        return left_s if left_s > 0 else None
 
-    def _is_forsaken(self) -> bool:
-        """Whether there is a task that nobody will take, although the process does not end."""
-        is_patient = self._left_at is None or time.monotonic() < self._left_at + EXIT_S
-        return not is_patient and not self._exit.is_set() and not self.queue.ended and self.queue.owes_task()
+    def _is_stuck(self) -> bool:
+        """Return True if there is a task that nobody will take, because the process does not end."""
+        is_late = self._left_at is not None and time.monotonic() >= self._left_at + EXIT_S
+        return is_late and not self._exit.is_set() and not self.queue.ended and self.queue.owes_task()
 
     def _why_alive(self) -> str:
         return "other ranks keep alive" if len(self._ranks) > 1 else "a thread or a child of it keeps alive"
@@ -351,9 +351,9 @@ class _Script:
     def _on_next(self, value: tuple[int, str]) -> None:
         number, peer = value
         rank = self._ranks.setdefault(number, _Rank(peer))
-        rank.peer, rank.waits = peer, True
+        rank.peer, rank.is_waiting = peer, True
         if number == 0:
-            self._left_at = None  # another thread takes the tasks, or a launcher has started the rank again
+            self._left_at = None  # another thread takes tasks now, or a launcher has restarted the rank
 
     def _on_reply(self, model: FLModel) -> None:
         model = receive_params(model, self.host.cell)
@@ -362,7 +362,7 @@ class _Script:
             offer = self.queue.send_reply(model)
         except DownloadError as error:
             if self._has_died(error):
-                return  # which is said in the end
+                return  # serve() reports how it died
             raise
         if isinstance(theirs, RemoteParams):
             if offer is None:
@@ -377,13 +377,13 @@ class _Script:
         theirs.release()
 
     def _free_script(self) -> None:
-        """Have the script copy the arrays of its reply if another task waits, which may have to be done first."""
+        """Ask the script to copy the arrays of its reply if another task waits, which the server may need first."""
         if self._unread is not None and self.queue.has_waiting_task and 0 in self._ranks:
             self._unread = None
             self._send(self._ranks[0], "script.copy", [self.queue.site])
 
     def _has_died(self, error: DownloadError) -> bool:
-        """Whether a reply could not be read as its process was killed, or failed."""
+        """Return True if a reply could not be read because the script's process was killed or failed."""
         is_cut = isinstance(error.__cause__, PeerLostError | UnreachableError)
         return is_cut and self._exit.wait(EXIT_S) and self._process is not None and self._process.returncode != 0
 
@@ -393,13 +393,12 @@ class _Script:
 
     def _give_tasks(self) -> None:
         for number, rank in sorted(self._ranks.items()):
-            if not rank.waits or not self._is_due(number, rank):
+            if not rank.is_waiting or not self._is_due(number, rank):
                 continue
-            rank.waits = False
             task = self._task_for(number, rank)
             if task is None and number == 0 and not self.queue.ended:  # it was withdrawn a moment ago
-                rank.waits = True
                 continue
+            rank.is_waiting = False
             rank.taken += 1
             if task is None:
                 self._send_task(rank, None)
@@ -417,11 +416,11 @@ class _Script:
     def _send(self, rank: _Rank, topic: str, payload: list[Any]) -> None:
         try:
             self.host.cell.send(rank.peer, topic, payload)
-        except (PeerLostError, UnreachableError) as error:  # it has just died; how its process ended tells why
+        except (PeerLostError, UnreachableError) as error:  # it has just died; serve() reports its exit code
             logger.info("message not sent peer=%s topic=%s reason=%s", rank.peer, topic, error)
 
     def _task_for(self, number: int, rank: _Rank) -> Task | None:
-        if number != 0:  # the other ranks learn what rank 0 was given, without the model
+        if number != 0:  # the other ranks get the tasks that rank 0 was given, without the model
             return self._tasks[rank.taken] if rank.taken < len(self._tasks) else None
         task = self.queue.take()
         if task is not None:
@@ -438,22 +437,22 @@ class _Script:
         assert self._process is not None
         self._process.wait()
         if self._pump is not None:
-            self._pump.join(LINGER_S)  # a child that it has left behind may hold the pipe open
+            self._pump.join(LINGER_S)  # a child that it left behind may hold the pipe open
         self._exit.set()
         self.wake()
-        cut = threading.Timer(LINGER_S, self._cut)
-        cut.daemon = True
-        cut.start()
+        timer = threading.Timer(LINGER_S, self._disconnect)
+        timer.daemon = True
+        timer.start()
 
-    def _cut(self) -> None:
-        """End the links that children of the process, which has ended, hold open."""
+    def _disconnect(self) -> None:
+        """Close the links that children of the ended process hold open."""
         for peer in self.host.cell.peers:
             if peer.startswith(self.prefix):
                 self.host.cell.disconnect(peer)
         self.wake()
 
     def _tail(self) -> str:
-        """The last lines that the script printed."""
+        """Return the last lines that the script printed."""
         path: Path = self.queue.context.files.path / "log.txt"
         with path.open("rb") as file:
             file.seek(max(self._log_start, path.stat().st_size - TAIL_BYTES))

@@ -1,4 +1,4 @@
-"""The random generators that all code of a process shares: those of ``random``, ``numpy.random``, torch and TensorFlow.
+"""The global random generators of a process: those of ``random``, ``numpy.random``, torch and TensorFlow.
 
 Keras takes its seeds from ``random``; TensorFlow's own generator shuffles the batches of ``model.fit``.
 """
@@ -124,4 +124,4 @@ SEEDED = {
     "tensorflow": _seed_tensorflow,
     "keras": _seed_keras,
 }
-"""The function that seeds the generator of a module that has just been imported."""
+"""Functions that seed the generator of a module that was just imported, by module."""

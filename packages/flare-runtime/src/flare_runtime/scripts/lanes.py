@@ -1,26 +1,26 @@
-"""Lanes: of the processes that share one, a single one runs its script at a time.
+"""Lanes: of the processes that share a lane, one runs its script at a time.
 
-A lane is one byte of a file that all of them have open, and whoever has the turn holds the lock on it. The system wakes
-one of those that wait for a lock when it is let go, and takes it back from a process that ends, however that happens.
-Children that a script forks do not hold it.
+A lane is one byte of a file that all of these processes have open; the process whose script runs holds a lock on it.
+The kernel wakes a waiting process when the lock is released, and releases it when its holder ends, in whatever way.
+Children that a script forks do not inherit it.
 """
 
 from __future__ import annotations
 
 from flare_runtime.system import IS_UNIX
 
-if IS_UNIX:  # elsewhere no simulation runs
+if IS_UNIX:  # simulations run nowhere else
     import fcntl
 
 __all__ = ["Lane"]
 
 
 class Lane:
-    """One process's place in a lane.
+    """One process's lock on a lane.
 
     Args:
-        file: the descriptor of the file; it stays open.
-        number: which of its bytes.
+        file: the descriptor of the file, which stays open.
+        number: the lane's byte in it.
     """
 
     def __init__(self, file: int, number: int) -> None:
@@ -28,11 +28,11 @@ class Lane:
         self._number = number
 
     def take(self) -> None:
-        """Wait until no other process has the lane, and have it; no wait if this one has it already."""
+        """Wait until no other process holds the lane, and acquire it; return at once if this one holds it."""
         if IS_UNIX:
             fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._number)
 
     def give(self) -> None:
-        """Let another process have the lane; nothing happens if this one does not have it."""
+        """Release the lane; does nothing if this process does not hold it."""
         if IS_UNIX:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._number)

@@ -1,4 +1,4 @@
-"""A script's process-wide state: what one script may change that the next one in the same process must not see."""
+"""ProcessState: process-wide state that a script may change and that others in its process must not see."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ __all__ = ["ProcessState", "modules_below"]
 
 
 class ProcessState:
-    """argv, working folder, import path, environment, modules beside the script, output, logging, random generators,
-    settings, folder for temporary files and the Client API's session of one script.
+    """The process-wide state of one script.
 
-    :meth:`enter` puts them in force and keeps those of the script before. What scripts change inside installed packages
-    beyond that, and what lies in C libraries, stays shared; so sites have processes of their own where possible.
+    That is argv, the working folder, import path, environment, modules beside the script, output, logging, random
+    generators, settings, folder for temporary files, and the Client API's session.
+
+    :meth:`enter` saves the state of the script that ran before and applies this one. Other changes inside installed
+    packages and C libraries remain shared, so sites have processes of their own where possible.
 
     Args:
         folder: the working folder.
-        variables: of the environment, beside those of this process.
-        temporary: where :mod:`tempfile` makes files; None for the system's.
-        roots: folders whose modules are the script's own; they come first on its import path.
+        variables: environment variables in addition to those of this process.
+        temporary: where :mod:`tempfile` makes files; None for the system's folder.
+        roots: folders whose modules belong to the script; they come first on its import path.
         output: where ``print`` writes.
-        seed: start of the generators of ``random``, ``numpy.random``, torch and TensorFlow.
-        channel: the script's end of the run.
+        seed: seed of the generators of ``random``, ``numpy.random``, torch and TensorFlow.
+        channel: the script's connection to its site.
     """
 
     active: ClassVar[ProcessState | None] = None
@@ -70,7 +72,7 @@ class ProcessState:
         self._session: Session | None = None
 
     def start_script(self, path: Path, arguments: Sequence[str], main: types.ModuleType) -> None:
-        """Set what a script finds when it starts: its command line, ``__main__``, and its own folder to import from."""
+        """Set the command line and ``__main__`` of a script that starts, and make its folder importable."""
         self.argv = sys.argv = [str(path), *arguments]
         self.main = sys.modules["__main__"] = main
         folder = str(path.parent)
@@ -79,7 +81,7 @@ class ProcessState:
             sys.path.insert(0, folder)
 
     def enter(self) -> None:
-        """Put this state in force, after keeping that of the script before."""
+        """Apply this state, after saving that of the script that ran before."""
         before = ProcessState.active
         if before is self:
             return
@@ -90,11 +92,11 @@ class ProcessState:
 
     @classmethod
     def prepare(cls, own_roots: Sequence[Path], loaded: Sequence[str]) -> None:
-        """Make this process ready for scripts: drop modules that came from their folders, watch what they import.
+        """Prepare this process for scripts: unload modules that came from their folders, and hook into imports.
 
         Args:
-            own_roots: the folders.
-            loaded: what :func:`modules_below` found there.
+            own_roots: the scripts' folders.
+            loaded: the modules that :func:`modules_below` found there.
         """
         cls._base_path = [entry for entry in sys.path if entry and not _is_below(entry, own_roots)]
         for name in loaded:
@@ -134,16 +136,16 @@ class ProcessState:
 
 
 def modules_below(roots: Sequence[Path]) -> list[str]:
-    """Return the names of the loaded modules that lie in ``roots``.
+    """Return the names of the loaded modules below ``roots``.
 
-    Called once in the parent process: in each forked worker it would unshare the memory of all loaded modules.
+    Called once, in the parent process: touching all modules in each forked worker would unshare their memory.
     """
     files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items()]
     return [name for name, file in files if file and _is_project_file(file, roots)]
 
 
 class _OwnModules:
-    """Finds modules beside the running script, and notes them as its own."""
+    """An import hook that finds modules beside the running script, and records them as its own."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -160,13 +162,13 @@ class _OwnModules:
             return _OwnLoader.use(PathFinder.find_spec(name, path))
         spec = PathFinder.find_spec(name, state.roots)
         if spec is None or (spec.loader is None and PathFinder.find_spec(name, ProcessState._base_path) is not None):
-            return None  # a plain folder does not hide an installed package of its name
+            return None  # a folder without __init__.py does not hide an installed package of the same name
         state.own_modules.add(name)
         return _OwnLoader.use(spec)
 
 
 class _OwnLoader(SourceFileLoader):
-    """Loads the code of a module once for all sites of the process, so that hundreds of sites hold a single copy."""
+    """A loader that compiles a module once for all sites of the process, so that hundreds of sites share the code."""
 
     _codes: ClassVar[dict[tuple[str, int, int], types.CodeType | None]] = {}
 
@@ -189,7 +191,7 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
     """Return the spec with a loader that seeds the module's generator for the script that imports it first.
 
     The state of ``random`` is restored after the import, which may draw from it: scripts that import the module later
-    find it loaded, and draw nothing.
+    find it loaded and draw nothing, and all must see the same numbers.
     """
     loader = spec.loader if spec is not None else None
     if loader is not None:

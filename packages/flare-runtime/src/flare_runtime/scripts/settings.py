@@ -1,8 +1,8 @@
-"""Settings of the system and of libraries that hold for a whole process: each script that shares one has its own.
+"""Process-wide settings of the system and of libraries, saved and restored for each script that shares a process.
 
-The list holds settings that decide what a script computes or writes. numpy's error handling, torch's gradient mode and
-autocast, decimal's precision and scikit-learn's configuration are not in it: they belong to a thread, and each script
-has a thread of its own.
+The list holds settings that affect what a script computes or writes. numpy's error handling, torch's gradient mode and
+autocast, decimal's precision and scikit-learn's configuration are not in it: they are per thread, and each script has a
+thread of its own.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 __all__ = ["Values", "keep", "note_initial", "restore"]
 
 Values: TypeAlias = dict[str, Any]
-"""By name, a setting's value; what is missing has its initial value."""
+"""The values of settings by name; a setting without an entry has its initial value."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """How to read and write one setting; both are given the module."""
+    """Functions that read and write one setting, given its module."""
 
     module: str
     read: Callable[[Any], Any]
@@ -35,7 +35,7 @@ def _umask(system: Any) -> int:
 
 def _write_filters(module: Any, filters: list[Any]) -> None:
     with module.catch_warnings():
-        pass  # leaving it tells the interpreter to forget which filter applies where
+        pass  # leaving the block resets the interpreter's cache of which filter applies where
     module.filters[:] = filters
 
 
@@ -72,7 +72,7 @@ _initial: Values = {}
 
 
 def note_initial(module: str | None = None) -> None:
-    """Remember the values that every script starts with: those of the modules that are loaded, or of one, right now."""
+    """Record the current values, of all loaded modules or of one, as those that every script starts with."""
     for name, setting in _SETTINGS.items():
         if name in _initial or setting.module not in sys.modules:
             continue
@@ -81,7 +81,7 @@ def note_initial(module: str | None = None) -> None:
 
 
 def keep() -> Values:
-    """Return the values in force."""
+    """Return the current values."""
     return {
         name: setting.read(sys.modules[setting.module])
         for name, setting in _SETTINGS.items()
@@ -90,10 +90,11 @@ def keep() -> Values:
 
 
 def restore(values: Mapping[str, Any], in_force: Mapping[str, Any]) -> None:
-    """Put values in force.
+    """Apply saved values.
 
     Args:
-        in_force: what :func:`keep` has just found.
+        values: the values.
+        in_force: the current values, as :func:`keep` returns them.
     """
     for name, value in in_force.items():
         wanted = values.get(name, _initial.get(name, value))

@@ -1,10 +1,11 @@
-"""Turns: scripts that share a process run one at a time, each until it waits for something.
+"""Turns: cooperative scheduling of the scripts that share a process. One runs at a time, until it waits.
 
-A script holds the turn while it runs, and gives it away in the calls of the Client API that wait. So scripts need no
-locks, never see each other's process-wide state, and a run does not depend on how threads are scheduled.
+Each script has a thread and a seat. It holds the turn while it runs, and passes it on in those calls of the Client API
+that wait. So scripts need no locks, never see each other's process-wide state, and a run does not depend on how threads
+are scheduled.
 
-Scripts in processes of their own take turns as well where there are more of them than may run at a time: then the
-process also needs its lane (:mod:`flare_runtime.scripts.lanes`).
+Processes take turns as well where there are more of them than may run at a time: then a process also needs its lane
+(:mod:`flare_runtime.scripts.lanes`).
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ __all__ = ["Seat", "Turns"]
 
 
 class _Place(Enum):
-    RUNNING = auto()  # has the turn
-    QUEUED = auto()  # could run
-    WAITING = auto()  # waits for something other than the turn
+    RUNNING = auto()  # holds the turn
+    QUEUED = auto()  # waits for the turn
+    WAITING = auto()  # waits for something else, until it is woken
     GONE = auto()
 
 
 class Seat:
     """One script's place among those that take turns.
 
+    ``baton`` is a lock that the seat's thread waits for; whoever passes the turn to the seat releases it.
+
     Args:
-        name: the site, for messages.
-        switched: called on the script's own thread when it gets the turn after another seat had it.
+        name: the site's name.
+        switched: called on the script's thread when it gets the turn after another seat had it.
     """
 
     __slots__ = ("baton", "name", "place", "switched")
@@ -46,11 +49,11 @@ class Seat:
 
 
 class Turns:
-    """Hands one turn around, first come first served.
+    """Passes one turn from seat to seat, first come, first served.
 
     Args:
-        announce: told the seat that is about to run, before it does.
-        lane: taken while a seat of this process runs; None if this process need not ask others.
+        announce: called with the seat that is about to run.
+        lane: held while a seat of this process runs; None if the process may always run.
     """
 
     def __init__(self, announce: Callable[[Seat], None] = lambda seat: None, lane: Lane | None = None) -> None:
@@ -62,26 +65,26 @@ class Turns:
         self._lane = lane
 
     def join(self, seat: Seat) -> None:
-        """Ask for the turn, for a thread that will then :meth:`begin`."""
+        """Queue a seat for the turn, before its thread starts: the order of turns is that of these calls."""
         with self._mutex:
             self._enqueue(seat)
 
     def begin(self, seat: Seat) -> None:
-        """Wait for the turn that was asked for with :meth:`join`."""
+        """Wait for the turn after :meth:`join`; called on the seat's own thread."""
         seat.baton.acquire()
         self._began(seat)
 
     def leave(self, seat: Seat) -> None:
-        """Give the turn away without wanting it back."""
+        """Pass the turn on for good."""
         with self._mutex:
             seat.place = _Place.GONE
             self._pass_on()
 
     def wait(self, seat: Seat, ready: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Give the turn away until :meth:`wake` finds ``ready()`` true or the time is over, then wait for the turn.
+        """Pass the turn on until ``ready()`` is true at a :meth:`wake` or the timeout expires, then wait for the turn.
 
         Returns:
-            What ``ready()`` says in the end: true, unless the time is over.
+            The last value of ``ready()``: False only after a timeout.
         """
         until = None if timeout_s is None else time.monotonic() + timeout_s
         is_over = False
@@ -95,14 +98,14 @@ class Turns:
                 self._pass_on()
             if not seat.baton.acquire(timeout=-1 if until is None else max(0.0, until - time.monotonic())):
                 with self._mutex:
-                    if seat.place is _Place.WAITING:
+                    if seat.place is _Place.WAITING:  # not woken meanwhile, so it has to queue by itself
                         self._enqueue(seat)
                 seat.baton.acquire()
-            self._began(seat)  # woken for this, or for something else that the seat will look at later
+            self._began(seat)  # it may have been woken for something else, hence the loop
             is_over = until is not None and time.monotonic() >= until
 
     def wake(self, seat: Seat) -> None:
-        """Queue a seat that waits; called, by any thread, after something that it may wait for has come true."""
+        """Queue a waiting seat; called, from any thread, after a condition that it may wait for has become true."""
         with self._mutex:
             if seat.place is _Place.WAITING:
                 self._enqueue(seat)
