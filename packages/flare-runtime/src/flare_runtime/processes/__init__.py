@@ -1,1 +1,1 @@
-"""What the processes of a job have in common, in the simulator and elsewhere."""
+"""Processes of jobs: exit codes, priority, cores and temporary folders, in the simulator and elsewhere."""

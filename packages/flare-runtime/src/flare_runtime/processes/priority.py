@@ -1,6 +1,6 @@
-"""Who runs first where processors are short: daemons, which answer the network, before the processes of jobs.
+"""Scheduling priority: daemons, which answer the network, run before the processes of jobs where CPUs are short.
 
-A daemon that has to wait behind training is slow to take connections, and seems dead to the other side.
+A daemon that waits behind training accepts connections late, and seems dead to the other side.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ LAST = 19
 
 
 def lower_priority(process: int, by: int) -> None:
-    """Have a process that this one has just started, in a session of its own, give way to others; it may have ended.
+    """Lower the priority of a process that was just started in a session of its own; it may have ended already.
 
-    Where Linux shares the processors among sessions first, a process gives way to those of its own session only, unless
-    the session does, too: see sched(7), "The autogroup feature".
+    Where Linux divides CPU time among sessions first, niceness counts within a session only, so the session's own is
+    set too: see sched(7), "The autogroup feature".
 
     Args:
-        process: its id.
-        by: how much more than this one, in steps of nice(1).
+        process: the process id.
+        by: the difference in niceness to this process.
     """
     nice = min(LAST, os.getpriority(os.PRIO_PROCESS, 0) + by)
     with suppress(ProcessLookupError):
         os.setpriority(os.PRIO_PROCESS, process, nice)
-    with suppress(OSError):  # not all systems have it, nor let everybody set it at any time
+    with suppress(OSError):  # not every system has it, and setting it is rate-limited
         Path(f"/proc/{process}/autogroup").write_text(str(nice))

@@ -1,4 +1,4 @@
-"""Temporary folders that are removed even if the process that made them is killed."""
+"""Temporary folders that are removed even if the process that created them is killed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["make_scratch", "remove_scratch"]
 
 
 def make_scratch() -> Path:
-    """Make a temporary folder, which :func:`remove_scratch` finds if this process is killed before it can remove it.
+    """Create a temporary folder that :func:`remove_scratch` finds if this process is killed before it removes it.
 
-    Its path is short, as that of a socket has at most about 100 bytes.
+    Its path is short, since the path of a Unix socket is limited to about 100 bytes.
     """
     return Path(tempfile.mkdtemp(prefix=_prefix(os.getpid())))
 
 
 def remove_scratch(pid: int) -> None:
-    """Remove the temporary folders that a process which has ended has left."""
+    """Remove the temporary folders of a process that has ended."""
     for path in Path(tempfile.gettempdir()).glob(f"{_prefix(pid)}*"):
-        shutil.rmtree(path, ignore_errors=True)  # one of another user's process of that number is not ours to remove
+        shutil.rmtree(path, ignore_errors=True)  # it may belong to another user's process with the same pid
 
 
 def _prefix(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""The simulator: a whole federation in one machine's processes."""
+"""The simulator: a whole federation in processes of one machine."""
 
 from flare_runtime.simulator.environment import SimEnv
 from flare_runtime.simulator.run import SimRun

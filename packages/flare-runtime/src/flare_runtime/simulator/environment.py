@@ -1,4 +1,4 @@
-"""SimEnv: run a job on this machine, with as many sites as wanted."""
+"""SimEnv: runs a job on this machine, with any number of sites."""
 
 from __future__ import annotations
 
@@ -30,34 +30,37 @@ __all__ = ["SimEnv", "check_clients", "check_fits"]
 class SimEnv:
     """Simulates a federation on this machine.
 
-    Each site has a process of its own, a working folder and a temporary folder, so what its script changes there, such
-    as settings of libraries, does not reach other sites. At most ``num_threads`` scripts run at a time; a script that
-    waits in the Client API lets another one run. The model does not depend on ``num_threads``.
+    Each site has a process, a working folder and a temporary folder of its own, so changes by its script, such as
+    settings of libraries, do not reach other sites. At most ``num_threads`` scripts run at a time; a script that waits
+    in the Client API lets another one run. The model does not depend on ``num_threads``.
 
-    With more than 64 sites, or with more than half of the available memory holds (64 MiB and the job's files for each;
-    512 MiB where a process has to load its libraries itself), the sites share ``num_threads`` processes, and the end
-    of the run says so. Then scripts also share whatever lies inside installed packages; docs/architecture.md says what
-    is kept apart.
+    With more than 64 sites, or if the sites would need more than half of the available memory (64 MiB and the job's
+    files for each; 512 MiB where each process must load its libraries itself), the sites share ``num_threads``
+    processes, and the display says so at the end of the run. Scripts then also share the state of installed packages;
+    docs/architecture.md lists what is kept apart.
 
     Args:
-        num_clients: how many sites, named ``site-1``, ``site-2``, …
-        clients: or their names.
-        num_threads: how many scripts run at a time; one for each core if left out. With at least as many as cores,
-            and scripts in this Python, each keeps to a core; give fewer to scripts that use several. Scripts with
+        num_clients: the number of sites, which are named ``site-1``, ``site-2``, …
+        clients: the names of the sites, instead of a number.
+        num_threads: how many scripts run at a time; by default one for each core. With at least as many as cores, each
+            script in this Python is pinned to a core; give a smaller number to scripts that use several. Scripts with
             ``launch_external_process`` all run at the same time.
-        share_processes: True has the sites share ``num_threads`` processes, which need less memory; False gives each
-            its own, however many; left out, it depends on their number and the memory, as above.
-        gpu_config: cards by group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites take the groups in turn. A
-            process that uses a card keeps some of its memory, so many sites may have to share processes.
-        workspace_root: where run folders are made; ``$FLARE_WORKSPACE``, else ``flare-runs`` in the working folder.
-        log_config: a level for the run's log file (``"debug"``), or a dict for :func:`logging.config.dictConfig`, or
-            the path of a JSON file that holds one.
+        share_processes: True lets the sites share ``num_threads`` processes, which need less memory; False gives each
+            site a process; None decides by their number and the memory, as above.
+        gpu_config: the GPUs for each group of sites, such as ``"0,1"`` or ``"[0,1],[2]"``; sites are assigned to the
+            groups in turn. Each process that uses a GPU occupies some of its memory, so many sites may have to share
+            processes.
+        workspace_root: where run folders are created; by default ``$FLARE_WORKSPACE``, else ``flare-runs`` in the
+            working folder.
+        log_config: a level for the run's log file (``"debug"``), a dict for :func:`logging.config.dictConfig`, or the
+            path of a JSON file that contains one.
 
     Raises:
-        RecipeError: neither or contradictory numbers and names of sites, a bad name, a GPU that is not there.
+        RecipeError: the number or names of sites are missing or contradictory, a name is invalid, or a GPU does not
+            exist.
     """
 
-    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error names no argument that may be meant
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # suggests names, unlike Python
         check_named(cls.__name__, list(inspect.signature(cls.__init__).parameters)[1:], arguments, named)
         return super().__new__(cls)
 
@@ -81,8 +84,8 @@ class SimEnv:
         )
         if wanted < len(self.gpu_groups):
             raise RecipeError(
-                f"num_threads is {wanted}, but gpu_config has {len(self.gpu_groups)} groups, which are to compute at"
-                " the same time"
+                f"num_threads is {wanted}, but the {len(self.gpu_groups)} groups of gpu_config compute at the same"
+                " time; give at least as many threads"
             )
         self.num_threads = min(wanted, len(self.clients))
         if share_processes not in (None, True, False):
@@ -92,7 +95,7 @@ class SimEnv:
         self.log_config = check_log_config(log_config)
 
     def deploy(self, job: Job) -> SimRun:
-        """Run ``job`` to its end.
+        """Run a job to its end.
 
         Raises:
             RecipeError: the job does not fit this environment.
@@ -112,29 +115,27 @@ class SimEnv:
         if share is None:
             share = sites_share(job, self.clients, available_bytes())
         processes = self.num_threads if share else len(self.clients)
-        dealt: list[list[str]] = [[] for _ in range(processes)]
-        for index, site in enumerate(self.clients):
-            dealt[index % processes].append(site)
-        free = self.gpu_groups or any(_starts_processes(job, site) for site in self.clients)
-        cores = [None] * self.num_threads if free else list(share_cores(self.num_threads))
+        # Scripts that start processes or feed a GPU use more than one core, so they are not pinned.
+        is_unpinned = self.gpu_groups or any(_starts_processes(job, site) for site in self.clients)
+        cores = [None] * self.num_threads if is_unpinned else list(share_cores(self.num_threads))
         return [
             WorkerPlan(
                 index=index + 1,
                 job=job,
                 job_id=f"{job.name}/{folder.run_id}",
-                sites=tuple(sites),
+                sites=self.clients[index::processes],
                 run_folder=folder.path,
                 log_config=self.log_config,
                 environment={VARIABLE: groups[index % len(groups)]} if self.gpu_groups else {},
                 core=cores[index % self.num_threads],
                 lane=index % self.num_threads if processes > self.num_threads else None,
             )
-            for index, sites in enumerate(dealt)
+            for index in range(processes)
         ]
 
 
 def _record_end(job: Job, folder: RunFolder, error: BaseException) -> None:
-    """Let the folder of a run that could not even begin say why."""
+    """Write the summary of a run that could not start, with the reason."""
     if folder.summary.is_file():
         return
     aborted = isinstance(error, KeyboardInterrupt)
@@ -146,50 +147,50 @@ def _record_end(job: Job, folder: RunFolder, error: BaseException) -> None:
         "recipe": parameters_of(job),
         **folder.places(),
     }
-    with suppress(OSError):  # such as a full disk, which may be why it could not begin
+    with suppress(OSError):  # such as a full disk, which may be the reason
         write_summary(folder.summary, record)
 
 
 def check_fits(job: Job, clients: Sequence[str]) -> None:
-    """Refuse a job that needs more sites of this machine than there are, or others, or scripts that are not here.
+    """Refuse a job that needs more or other sites than there are, or scripts that do not exist here.
 
     Raises:
-        RecipeError: says which; or that no job runs on this system.
+        RecipeError: the job does not fit, or no job can run on this system.
     """
     if not IS_UNIX:
         raise RecipeError(f"to run a job here {NEEDS_UNIX}")
     if job.min_clients > len(clients):
         raise RecipeError(
             f"the job needs min_clients={job.min_clients}, but the environment has {len(clients)} sites;"
-            " give it more, or the job fewer"
+            " add sites, or lower min_clients"
         )
     if job.preinstalled:
         raise RecipeError(
-            f"train_script {job.preinstalled[0]!r} is no file of this machine; SimEnv and PocEnv need one, which"
-            " travels with the job. Scripts that are installed at the sites are for ProdEnv"
+            f"train_script {job.preinstalled[0]!r} does not exist on this machine; SimEnv and PocEnv need a local file,"
+            " which is sent with the job. Only ProdEnv runs scripts that are installed at the sites"
         )
     for site in _named_sites(job):
         if site not in clients:
             raise RecipeError(
-                f"the job names the site {site!r}, which is not there; the sites are {', '.join(clients[:10])}"
+                f"the job names the site {site!r}, which does not exist; the sites are {', '.join(clients[:10])}"
             )
 
 
 def check_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the sites' names, given how many there are, or which.
+    """Return the sites' names, given their number or their names.
 
     Raises:
-        RecipeError: neither or contradictory numbers and names, or a bad name.
+        RecipeError: both are missing or contradict each other, or a name is invalid.
     """
     if names is not None and isinstance(names, str):
-        raise RecipeError(f"clients is the text {names!r}; give a list of names")
+        raise RecipeError(f"clients is the string {names!r}; give a list of names")
     if names is not None and not isinstance(names, Sequence | Set):
         raise RecipeError(f"clients is {names!r}; give a list of names, or num_clients=… for a number of sites")
     if isinstance(names, Set):
         names = sorted(names)
     if not names:
         if count < 1:
-            raise RecipeError("give num_clients (from 1), or clients with the sites' names")
+            raise RecipeError("give num_clients (at least 1), or clients with the sites' names")
         return tuple(f"site-{number}" for number in range(1, count + 1))
     if count and count != len(names):
         raise RecipeError(f"num_clients is {count}, but clients has {len(names)} names; leave num_clients out")
@@ -199,7 +200,7 @@ def check_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
         except JobError as error:
             raise RecipeError(str(error)) from None
         if name in ("server", "@ALL"):
-            raise RecipeError(f"a site cannot be called {name!r}; the name is reserved")
+            raise RecipeError(f"a site cannot be named {name!r}; the name is reserved")
     if len(set(names)) != len(names):
         raise RecipeError(f"clients names a site twice: {', '.join(names)}")
     return tuple(names)

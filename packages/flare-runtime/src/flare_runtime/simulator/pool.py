@@ -1,4 +1,4 @@
-"""The parent's side of the workers: starts them, learns of their end, and leaves none behind."""
+"""WorkerPool: starts the workers of a simulation, notices their end, and leaves none behind."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ from flare_transport import Cell, SocketLink
 
 __all__ = ["WorkerDeath", "WorkerPool"]
 
-TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # processes, or files for them
+TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # errors for too many processes or files
 GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerDeath:
-    """How a worker ended.
+    """The end of a worker.
 
     Attributes:
-        site: the site whose script had the turn at that moment.
-        reason: exit code or signal, as people say it.
-        details: the traceback that a fatal error in C code left, if it did.
+        plan: the worker's plan.
+        status: its exit code; negative for a signal.
+        site: the site whose script was running.
+        reason: the exit code or signal in words.
+        details: the traceback of a fatal error in C code, if there was one.
     """
 
     plan: WorkerPlan
@@ -61,11 +63,13 @@ class _Worker:
 class WorkerPool:
     """The worker processes of one simulation.
 
-    Workers are forked from this process, which has everything loaded, if that is safe: nothing else may run in it.
-    Otherwise they are started afresh, and read the job from a folder.
+    Workers are forked from this process, whose loaded modules they share, if that is safe: it must have one thread
+    only. Otherwise they are started as new processes, and read the job from a folder.
 
     Args:
-        ended: told, on a thread of the pool's, how each worker ended.
+        plans: the plans of the workers.
+        cell: the server's cell.
+        ended: called with the end of each worker, on a thread of the pool.
     """
 
     def __init__(self, plans: Sequence[WorkerPlan], cell: Cell, ended: Callable[[WorkerDeath], None]) -> None:
@@ -77,14 +81,14 @@ class WorkerPool:
         self._start(plans)
 
     def connect(self) -> None:
-        """Begin to hear from the workers; after this, this process has threads."""
+        """Connect to the workers. Afterwards this process has threads, so it must not be forked any more."""
         for worker in self._workers:
             self._watch(worker)
             worker.link = SocketLink(worker.plan.name, worker.connection)
             self._cell.attach(worker.link)
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """Peak memory (resident bytes) and processor seconds by worker, of those that have ended."""
+        """Return the peak memory (resident bytes) and CPU seconds of each worker that has ended."""
         return {
             worker.plan.name: {"peak_rss_bytes": worker.peak_bytes, "cpu_s": round(worker.cpu_s, 3)}
             for worker in self._workers
@@ -92,10 +96,10 @@ class WorkerPool:
         }
 
     def stop(self) -> None:
-        """End all workers and everything that they started, if need be by force; returns when they are gone."""
-        self._cell.close()  # which ends a worker and its children, unless its process is stuck
+        """End all workers and their children, by force if necessary; return when they are gone."""
+        self._cell.close()  # a worker ends with its link, unless it is stuck
         for worker in self._workers:
-            if worker.waiter is None:  # something was wrong before it was connected
+            if worker.waiter is None:  # the start of the run failed before connect()
                 worker.connection.close()
                 self._watch(worker)
         if not self._all_gone.wait(GRACE_S):
@@ -106,11 +110,11 @@ class WorkerPool:
         for worker in self._workers:
             if worker.waiter is not None:
                 worker.waiter.join()
-            if worker.link is not None:  # a thread that has not quite ended would keep the next run from forking
+            if worker.link is not None:  # a thread that is still ending would prevent the next run from forking
                 worker.link.join()
 
     def _watch(self, worker: _Worker) -> None:
-        """Learn of the end of a worker."""
+        """Wait for the end of a worker on a thread."""
         worker.waiter = threading.Thread(target=self._await_end, args=(worker,), name="flare-waiter", daemon=True)
         worker.waiter.start()
 
@@ -124,11 +128,11 @@ class WorkerPool:
                     plan.turn_file.write_bytes(bytes(4))
                     self._workers.append(self._started(start, plan, lanes.fileno()))
         except BaseException as error:
-            self._end_those_that_started()
+            self._kill_all()
             if isinstance(error, OSError) and error.errno in TOO_MANY:
                 raise JobError(
-                    f"{len(self._workers)} of {len(plans)} processes could be started, then the system refused one more"
-                    f" ({error}); SimEnv(share_processes=True) needs fewer"
+                    f"only {len(self._workers)} of {len(plans)} processes could be started ({error});"
+                    " SimEnv(share_processes=True) needs fewer"
                 ) from error
             raise
 
@@ -142,7 +146,7 @@ class WorkerPool:
         finally:
             theirs.close()
 
-    def _end_those_that_started(self) -> None:
+    def _kill_all(self) -> None:
         for worker in self._workers:
             worker.connection.close()
             os.kill(worker.pid, signal.SIGKILL)
@@ -154,7 +158,7 @@ class WorkerPool:
             stream.flush()
         pid = os.fork()
         if pid == 0:
-            for connection in ours:  # else this worker would keep its siblings' links open
+            for connection in ours:  # otherwise this worker would keep its siblings' links open
                 connection.close()
             run_worker(plan, theirs, self._loaded, lanes)
         return pid
@@ -172,7 +176,7 @@ class WorkerPool:
             str(lanes),
         ]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno(), lanes], stdin=subprocess.DEVNULL)
-        process.returncode = 0  # the pool itself waits for the process, by its id
+        process.returncode = 0  # keeps Popen from waiting for the process, which the pool does by its pid
         return process.pid
 
     def _await_end(self, worker: _Worker) -> None:
@@ -191,19 +195,19 @@ class WorkerPool:
 
 
 def can_fork() -> bool:
-    """Whether this process can be forked: one thread, and no library loaded whose state does not survive it."""
+    """Return True if this process can be forked: it has one thread, and no library that does not survive a fork."""
     if not hasattr(os, "fork") or sys.platform == "darwin" or threading.active_count() > 1:
         return False
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return False
-    # Both have threads that are not Python's, and a fork would wait for the locks that these hold.
+    # Both have threads of their own, and a forked process would wait for locks that these held.
     return not {"grpc", "tensorflow"} & sys.modules.keys()
 
 
 def _end_group(worker: int) -> None:
-    """End what the scripts of a worker have left behind."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # of another user, if started by sudo, say
+    """Kill the processes that a worker's scripts have left behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left, or it runs as another user
         os.killpg(worker, signal.SIGKILL)
 
 
@@ -230,6 +234,6 @@ def _death(plan: WorkerPlan, code: int) -> WorkerDeath:
     site = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]
     reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
     if code == -signal.SIGKILL:
-        reason += ", as systems do when memory is full; fewer num_threads, or share_processes=True, need less of it"
+        reason += ", as happens when memory is full; a lower num_threads, or share_processes=True, needs less memory"
     details = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
     return WorkerDeath(plan, code, site, reason, details)

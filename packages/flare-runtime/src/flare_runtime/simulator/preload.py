@@ -1,4 +1,4 @@
-"""Import slow packages once, before the workers are forked, so that they share them."""
+"""Preloading: slow packages are imported once, before the workers are forked, which then share them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["mentioned", "preload"]
 logger = logging.getLogger(__name__)
 
 SLOW = ("torch", "scipy", "sklearn", "pandas")
-"""Packages that take long to import and keep working after a fork."""
+"""Packages that are slow to import and work after a fork."""
 
 LOADED_LATER = {"torch.optim": "torch._dynamo"}
-"""Modules that another one imports when it is first used; creating the first optimizer takes most of a second."""
+"""Modules that another one imports at its first use, which takes most of a second for the first optimizer."""
 
 
 def preload(job: Job) -> None:
     """Import the modules of slow packages that the job's code mentions.
 
-    An import that fails is left to the site whose script needs it, which reports the error.
+    An import that fails is ignored: the site whose script needs it reports the error.
     """
     for name in sorted(each for each in mentioned(job) if each.partition(".")[0] in SLOW):
         for module in (name, LOADED_LATER.get(name)):
@@ -53,7 +53,7 @@ def _mentioned(path: Path) -> Iterator[str]:
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
-        return  # the site that runs it reports the error
+        return  # the site that runs the file reports the error
     for node in ast.walk(tree):
         yield from _names(node)
 

@@ -1,4 +1,4 @@
-"""A simulated run: what is left of it."""
+"""SimRun: the results of a simulated run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SimRun"]
 
 
 class SimRun:
-    """A run, made by :class:`SimEnv`; it has ended by then."""
+    """A run that has ended, made by :class:`SimEnv`."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class SimRun:
         return self._results.describe("SimRun", self._job_id)
 
     def get_job_id(self) -> str:
-        """The run's id: its job's name and the time of its start."""
+        """Return the run's id: the job's name and the time of its start."""
         return self._job_id
 
     def get_status(self) -> RunStatus:
-        """Finished, failed or aborted."""
+        """Return the status: finished, failed or aborted."""
         return self._status
 
     def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
@@ -52,21 +52,21 @@ class SimRun:
     def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
         """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
 
-        The global model of a run that did not finish is that of the last round that it completed; it is returned only
-        with ``raise_on_failure=False``.
+        The global model of a run that did not finish is that of its last completed round; it is returned only with
+        ``raise_on_failure=False``.
 
         Raises:
-            JobFailed, JobAborted: the run did not finish; the message says which round its model is of.
-            FlareError: there is no such checkpoint; says why.
+            JobFailed, JobAborted: the run did not finish; the message names the round of its model.
+            FlareError: there is no such checkpoint; gives the reason.
         """
         return self._results.load_model(name, raise_on_failure=raise_on_failure)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every number of the run: rows with round, site (None for the federation), key and value."""
+        """Return every number of the run: rows with round, site (None for the federation), key and value."""
         return self._results.metrics()
 
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json."""
+        """Return the content of summary.json."""
         return self._results.summary()
 
     def abort(self) -> None:

@@ -1,7 +1,7 @@
-"""Which sites of a simulation share processes: none, if they are few and memory bears a process for each.
+"""The decision whether the sites of a simulation share processes; they do if they are many or memory is short.
 
-A process of its own is the only place where nothing that one script changes reaches another. It costs start-up time and
-memory, though, which a thousand of them would not get.
+Only a process of its own isolates a script completely. But it costs start-up time and memory, too much of both for a
+thousand sites.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ __all__ = ["available_bytes", "process_bytes", "sites_share"]
 MOST_PROCESSES = 64
 
 FORKED_BYTES = 64 << 20
-"""For a process beside the model: one with PyTorch was measured to need 17 MiB, as it shares what is loaded already."""
+"""Memory of a forked process without the model; with PyTorch, 17 MiB were measured, since loaded modules are shared."""
 
 FRESH_BYTES = 512 << 20
-"""The same for one that has to load its libraries itself."""
+"""Memory of a process that must load its libraries itself, without the model."""
 
 LOADED_BY_EACH = frozenset(("tensorflow", "keras"))  # they do not survive a fork
 
 
 def sites_share(job: Job, sites: Sequence[str], available: int | None) -> bool:
-    """Whether there are too many sites for a process each: over 64, or more than half of the memory bears.
+    """Return True if the sites should share processes: there are over 64, or they would need over half of the memory.
 
     Args:
-        available: how many bytes of memory there are, by :func:`available_bytes`; None if nobody knows.
+        job: the job.
+        sites: the sites.
+        available: the bytes of available memory, as :func:`available_bytes` returns it; None if unknown.
     """
     if len(sites) > MOST_PROCESSES:
         return True
@@ -40,7 +42,7 @@ def sites_share(job: Job, sites: Sequence[str], available: int | None) -> bool:
 
 
 def process_bytes(job: Job) -> int:
-    """How much memory a site's process is taken to need; the files of the job, the model among them, count in full."""
+    """Estimate the memory of a site's process; the job's files, which include the model, count in full."""
     their_recipes = {each.value for each in extensions("flare.frameworks") if each.name in LOADED_BY_EACH}
     forked = can_fork() and (LOADED_BY_EACH | their_recipes).isdisjoint(
         name.partition(".")[0] for name in mentioned(job)
@@ -50,12 +52,12 @@ def process_bytes(job: Job) -> int:
 
 
 def available_bytes(system: Path = Path("/")) -> int | None:
-    """How much memory is available to this process: the machine's, or what its control group leaves it if that is less.
+    """Return the memory available to this process: the machine's, or that of its control group if it is less.
 
     Args:
-        system: where ``proc`` and ``sys`` are.
+        system: the parent folder of ``proc`` and ``sys``.
     Returns:
-        None if the system does not say.
+        The number of bytes; None if unknown.
     """
     found = [*_of_machine(system), *_of_control_groups(system)]
     return min(found) if found else None
@@ -64,7 +66,7 @@ def available_bytes(system: Path = Path("/")) -> int | None:
 def _of_machine(system: Path) -> Iterator[int]:
     try:
         lines = (system / "proc/meminfo").read_text().splitlines()
-    except OSError:  # not Linux, which has another name for the whole only
+    except OSError:  # not Linux; elsewhere, only the total memory is known
         if "SC_PHYS_PAGES" in os.sysconf_names:
             yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return
@@ -74,13 +76,13 @@ def _of_machine(system: Path) -> Iterator[int]:
 
 
 def _of_control_groups(system: Path) -> Iterator[int]:
-    """What the limits of this process's group, and of those above it, leave; files in memory can be dropped."""
+    """Yield the memory that the limits of this process's control group, and of its parents, leave."""
     try:
         groups = (system / "proc/self/cgroup").read_text().splitlines()
     except OSError:
         return
     for group in groups:
-        if not group.startswith("0::/"):  # of the first version, whose limits are elsewhere
+        if not group.startswith("0::/"):  # a group of version 1, whose limits are elsewhere
             continue
         place = Path(group.removeprefix("0::/"))
         for path in (place, *place.parents):
@@ -91,7 +93,7 @@ def _of_control_groups(system: Path) -> Iterator[int]:
                 kept = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
             except OSError:  # the topmost group has no limit
                 continue
-            if limit != "max":
+            if limit != "max":  # pages of inactive files count as used, but can be dropped
                 yield max(0, int(limit) - used + int(kept.get("inactive_file", 0)))
 
 

@@ -1,4 +1,4 @@
-"""One simulated run, from the start of the workers to the summary."""
+"""Simulation: one simulated run, from the start of the workers to the summary."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ __all__ = ["Simulation"]
 
 logger = logging.getLogger(__name__)
 
-NOTICE_S = 10.0  # after which people are told what a run that has no rounds left waits for
+NOTICE_S = 10.0  # after which the display says that the run, whose rounds are done, waits for scripts to end
 
 
 class Simulation:
-    """Runs a job with workers of this machine, who are its crew; for one use."""
+    """Runs a job with workers on this machine, as the run's crew; for one use."""
 
     def __init__(self, job: Job, folder: RunFolder, plans: Sequence[WorkerPlan]) -> None:
         self._job = job
         self._folder = folder
         self._plans = plans
         self._stopping = False
-        self._cell = Cell(SERVER, forwards=lambda sender, to: True)  # sites of different workers are peers
+        self._cell = Cell(SERVER, forwards=lambda sender, to: True)  # sites of different workers reach each other
         self._display: Display
 
     def run(self) -> SimRun:
-        """Run to the end, whatever it is, and return what is left.
+        """Run to the end, whatever it is, and return the results.
 
         Raises:
-            JobError: a component of the job cannot be made; nothing was started.
-            KeyboardInterrupt: the user asked for the end; all is cleaned up.
+            JobError: a component of the job cannot be built; no process was started.
+            KeyboardInterrupt: the user pressed Ctrl-C; all processes have ended.
         """
         job_id = self._plans[0].job_id
         with importable(self._job.code):
             roster = Roster(self._hosts(), can_leave=False)
             self._controller = RunController(self._job, job_id, self._folder, roster, self._cell)
             preload(self._job)
-            self._pool = WorkerPool(self._plans, self._cell, self._worker_ended)  # from here on, threads are allowed
+            self._pool = WorkerPool(self._plans, self._cell, self._worker_ended)  # forks, so no thread may exist before
             with interruptible():
                 try:
                     status, error = self._drive()
                 finally:
                     self.stop()
         if isinstance(error, KeyboardInterrupt):
-            raise error.with_traceback(None)  # where in here it struck tells nobody anything
+            raise error.with_traceback(None)  # the place where it interrupted the runtime helps nobody
         return SimRun(self._folder, job_id, status, error, self._controller.persistor)
 
     def _drive(self) -> tuple[RunStatus, BaseException | None]:
@@ -78,7 +78,7 @@ class Simulation:
         self._controller.federation.wait_ready(len(self._plans))
 
     def wait(self) -> None:
-        """Wait until every script has ended: what it does after the last round is its own."""
+        """Wait until every script has ended; scripts may do more work after the last round."""
         what = "all rounds are done; waiting for the sites' scripts to end"
         notice = threading.Timer(NOTICE_S, self._display.note, [what])
         notice.start()
@@ -94,18 +94,18 @@ class Simulation:
         self._pool.stop()
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """Peak memory and processor seconds by worker."""
+        """Return peak memory and CPU seconds by worker."""
         return self._pool.usage()
 
     def _hosts(self) -> dict[str, str]:
-        """Site to worker, in the order in which the sites are numbered."""
+        """Return the worker of each site, in the order of the sites' numbers."""
         longest = max(len(plan.sites) for plan in self._plans)
         return {
             plan.sites[index]: plan.name for index in range(longest) for plan in self._plans if index < len(plan.sites)
         }
 
     def _worker_ended(self, death: WorkerDeath) -> None:
-        """Learn, on a thread of the pool's, how a worker ended."""
+        """Report the end of a worker to the federation; called on a thread of the pool."""
         if self._stopping:
             return
         federation = self._controller.federation
@@ -120,6 +120,6 @@ class Simulation:
 def _sharing_text(sites: int, processes: int) -> str:
     where = "one process" if processes == 1 else f"{processes} processes"
     return (
-        f"{sites} sites shared {where}: what a script changes inside an installed package can reach the others there;"
-        " see SimEnv's share_processes"
+        f"{sites} sites shared {where}: changes that a script makes inside an installed package can affect other sites;"
+        " see share_processes of SimEnv"
     )
