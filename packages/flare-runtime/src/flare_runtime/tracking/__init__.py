@@ -1,6 +1,6 @@
-"""Receivers: observers that write the numbers of a run where experiment trackers show them.
+"""Receivers: observers that write the metrics of a run to experiment trackers.
 
-Each needs its tracker's package, an extra of flare-runtime, and imports it where it writes and nowhere else.
+Each needs the package of its tracker, which is an extra of flare-runtime and is imported only where the receiver runs.
 """
 
 from flare_runtime.tracking.mlflow import MLflowReceiver

@@ -1,4 +1,4 @@
-"""MLflowReceiver: numbers, parameters, tags and texts in one run of MLflow's, at a server or in a local file."""
+"""MLflowReceiver: writes metrics, parameters, tags and texts to an MLflow run, on a server or in a local file."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from flare_runtime.tracking.receiver import Entry, Receiver
 
 __all__ = ["MLflowReceiver"]
 
-REACH_S = 10.0  # MLflow itself would try for minutes whether a server is there
+REACH_S = 10.0  # MLflow itself would retry for minutes
 JOB_ID, SITE, IDENTITY = "flare.job_id", "flare.site", "flare.identity"
-MOST_PARAMETERS = 100  # that MLflow takes at once
+MOST_PARAMETERS = 100  # MLflow's limit for one request
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
 
 
 class MLflowReceiver(Receiver):
-    """Writes into one run of MLflow's; a job that goes on in a new process goes on in the same one.
+    """Writes to one MLflow run; a job that continues in a new process continues the same MLflow run.
 
-    Metrics, parameters, tags and the files of texts are named ``site-1/loss``; the recipe's own parameters have their
-    names alone, such as ``num_rounds``. MLflow keeps the first value of a parameter; a site that logs another is told
-    so.
+    Metrics, parameters, tags and the files of texts are named like ``site-1/loss``; the recipe's own parameters have no
+    prefix, as in ``num_rounds``. MLflow keeps the first value of a parameter; a site that logs another value gets a
+    warning.
 
     Args:
-        tracking_uri: of the server or the store. If left out, ``mlflow.db`` in the workspace, for all of its runs,
-            into which what a server has recorded is copied when the run's folder is fetched; at a site, one of its own.
-        experiment_name: the experiment, made if it is not there; the job's name if left out.
-        run_name: the run's name; its id, such as ``job/20260102-101500``, with the site's name at a site, if left out.
-        experiment_tags: tags of an experiment that is made.
+        tracking_uri: URI of the server or store. By default ``mlflow.db`` in the workspace, for all of its runs; what a
+            server has recorded is copied into it when the run's folder is downloaded. At a site, a store of its own.
+        experiment_name: the experiment, which is created if necessary; by default the job's name.
+        run_name: the run's name; by default its id, such as ``job/20260102-101500``, with the site's name at a site.
+        experiment_tags: tags of a new experiment.
         run_tags: tags of the run.
-        artifact_location: where an experiment that is made keeps its texts.
+        artifact_location: where a new experiment keeps its texts.
     Raises:
-        RecipeError: an argument is of another type; names it.
+        RecipeError: an argument has the wrong type; names it.
     """
 
     tracker = "MLflow"
@@ -61,7 +61,7 @@ class MLflowReceiver(Receiver):
         texts = {"tracking_uri": tracking_uri, "experiment_name": experiment_name, "run_name": run_name}
         for name, text in {**texts, "artifact_location": artifact_location}.items():
             if text is not None and (not isinstance(text, str) or not text):
-                raise RecipeError(f"{name} is {text!r}; give a text, or leave it out")
+                raise RecipeError(f"{name} is {text!r}; give a string, or leave it out")
         for name, tags in {"experiment_tags": experiment_tags, "run_tags": run_tags}.items():
             if tags is not None and not isinstance(tags, Mapping):
                 raise RecipeError(f"{name} is {tags!r}; give a dict of names and values")
@@ -77,11 +77,11 @@ class MLflowReceiver(Receiver):
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells that it makes its tables
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports each table that it creates
         self._metric: Any = Metric
         self._refusal: type[Exception] = MlflowException
         self._names: dict[str, str] = {}
-        self._refused: set[tuple[str, str]] = set()  # of which it was said
+        self._refused: set[tuple[str, str]] = set()  # for which a warning was shown
         self._written: dict[tuple[str, str], bool | int | float | str] = {}
         self._client: Any
         self._run_id: str
@@ -102,7 +102,7 @@ class MLflowReceiver(Receiver):
                 batch = parameters[start : start + MOST_PARAMETERS]
                 fit = [Param(self._name(each.name), str(each.value)) for each in batch]
                 self._client.log_batch(self._run_id, params=fit)
-        except MlflowException:  # one is not as MLflow takes it: all but that one
+        except MlflowException:  # MLflow refuses one of them; write() leaves only that one out
             self.write(parameters)
 
     def write(self, entries: Sequence[Entry]) -> None:
@@ -125,7 +125,7 @@ class MLflowReceiver(Receiver):
         self._client.set_terminated(self._run_id, _STATUS.get(end.outcome, "FAILED"))
 
     def _write_text(self, entry: Entry, write: Callable[[str, str], Any]) -> None:
-        """Write one parameter, tag or text; what MLflow refuses for what it is, such as its length, is left out."""
+        """Write one parameter, tag or text; a value that MLflow refuses, such as one that is too long, is left out."""
         try:
             write(self._name(entry.name), str(entry.value))
         except self._refusal as error:
@@ -153,30 +153,30 @@ class MLflowReceiver(Receiver):
         return str(made.info.run_id)
 
     def _name(self, name: str) -> str:
-        """The name in MLflow, which takes letters, digits, ``_ - . : /`` and spaces."""
+        """Return a name that MLflow accepts: letters, digits, ``_ - . : /`` and spaces."""
         if name not in self._names:
             fit = "/".join(re.sub(r"[^\w\-. :]", "_", part).strip(".") or "_" for part in name.split("/"))
             self._names[name] = fit
             if fit != name:
-                self.warn(f"'{name}' is called '{fit}' there, which takes no other characters")
+                self.warn(f"'{name}' is renamed '{fit}', since other characters are not allowed")
         return self._names[name]
 
 
 def _reach(uri: str) -> None:
-    """See whether a tracking server is there.
+    """Check that a tracking server accepts connections.
 
     Raises:
-        FlareError: nothing listens.
+        FlareError: it does not.
     """
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or parts.hostname is None:
         return
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
-        return  # it need not be reached from here
+        return  # the proxy reaches it, not this process
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         socket.create_connection((parts.hostname, port), REACH_S).close()
     except OSError as error:
         raise FlareError(
-            f"nothing answers at {uri} ({error}); is it running, and can it be reached from here?"
+            f"no tracking server answers at {uri} ({error}); check that it is running and reachable from here"
         ) from error

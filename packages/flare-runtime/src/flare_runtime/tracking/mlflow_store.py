@@ -1,4 +1,4 @@
-"""Stores of MLflow's that are files: that of a workspace, and what a server recorded of one run, copied into it."""
+"""MLflow stores in files: the store of a workspace, and the copying of a server's store of one run into it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FOLDER = "flare.folder"
 """The tag with the run's folder."""
 
 WAIT_S = 60  # for other runs that write to the same database
-MOST_METRICS = 1000  # that MLflow takes at once
+MOST_METRICS = 1000  # MLflow's limit for one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class MlflowStore:
     """A database with a folder for files.
 
     Attributes:
-        database: its file.
-        files: where texts are kept.
+        database: the database file.
+        files: the folder for texts.
     """
 
     database: Path
@@ -40,24 +40,24 @@ class MlflowStore:
 
     @classmethod
     def of_workspace(cls, workspace: Path) -> MlflowStore:
-        """The store of all runs of a workspace."""
+        """Return the store for all runs of a workspace."""
         return cls(workspace / "mlflow.db", workspace / "mlflow-files")
 
     @classmethod
     def of_run(cls, folder: Path) -> MlflowStore:
-        """The store of one run, in its ``server`` folder or a site's."""
+        """Return the store of one run, in its ``server`` folder or a site's folder."""
         return cls(folder / "mlflow" / "mlflow.db", folder / "mlflow" / "artifacts")
 
     @property
     def uri(self) -> str:
-        """For MLflow."""
+        """The tracking URI."""
         return f"sqlite:///{self.database}?timeout={WAIT_S}"
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
-        """Yield MLflow's client; within the block no other process opens the store.
+        """Yield MLflow's client; no other process opens the store within the block.
 
-        Whoever opens it first makes its tables, and MLflow fails if two processes do so at the same time.
+        The first process to open it creates the tables, and MLflow fails if two do so at the same time.
         """
         from mlflow import MlflowClient
 
@@ -70,7 +70,7 @@ class MlflowStore:
 
 
 def experiment_id(client: Any, name: str, artifacts: str | None, tags: Mapping[str, str] | None = None) -> str:
-    """Return the id of an experiment, which is made if it is not there."""
+    """Return the id of an experiment, which is created if necessary."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
@@ -80,27 +80,27 @@ def experiment_id(client: Any, name: str, artifacts: str | None, tags: Mapping[s
         except MlflowException:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
-                raise  # it was not another run that has made it meanwhile
+                raise  # otherwise another run has created it meanwhile
     return str(experiment.experiment_id)
 
 
 def copy_run(folder: Path, workspace: Path) -> str | None:
-    """Copy what a server has recorded of a run into the store of the workspace to which its folder was fetched.
+    """Copy a server's record of a run into the store of the workspace to which the run's folder was downloaded.
 
     Args:
-        folder: the run's.
-        workspace: where the store is, or will be.
+        folder: the run's folder.
+        workspace: the workspace, whose store is created if necessary.
     Returns:
-        What kept it from being copied, for people; None if it was, or there is nothing.
+        A message if the record could not be copied; None if it was, or if there is none.
     """
     source, target = MlflowStore.of_run(folder / "server"), MlflowStore.of_workspace(workspace)
     if not source.database.is_file():
         return None
     if find_spec("mlflow") is None:
-        return f"MLflow: its record is in {source.database} alone, as mlflow is not installed here"
+        return f"MLflow: the record stays in {source.database}, since mlflow is not installed here"
     try:
         _copy(source, target, folder)
-    except Exception as error:  # the run's own results are there in any case
+    except Exception as error:  # the run's own results are complete in any case
         logger.warning("run not copied folder=%s", folder, exc_info=error)
         first = next(iter(str(error).strip().splitlines()), "")
         return f"MLflow: the record in {source.database} cannot be copied to {target.database} ({first})"
@@ -110,10 +110,10 @@ def copy_run(folder: Path, workspace: Path) -> str | None:
 def _copy(source: MlflowStore, target: MlflowStore, folder: Path) -> None:
     from mlflow.entities import Param
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells that it makes its tables
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports each table that it creates
     with source.opened() as old, target.opened() as new:
         experiments = old.search_experiments()
-        new.search_experiments()  # which makes the tables
+        new.search_experiments()  # creates the tables
     for experiment in experiments:
         for run in old.search_runs([experiment.experiment_id]):
             to = experiment_id(new, experiment.name, target.files.as_uri())

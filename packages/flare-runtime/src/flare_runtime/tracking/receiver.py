@@ -1,8 +1,8 @@
-"""Receiver: hands what is logged in a run to a tracker; neither a slow tracker nor one that fails disturbs the run.
+"""Receiver: the base class that passes logged values to a tracker, without letting a slow or failing one harm the run.
 
-A thread of the receiver's own does all that can take long, so that rounds do not wait for a network or a disk. The
-first failure ends the tracking, with a warning, and never the run: ``metrics.jsonl`` has every number in any case. A
-tracker that has taken nothing for a while is given up likewise, and the end of a run waits no longer.
+A thread does everything that can be slow, so that rounds do not wait for a network or a disk. The first failure ends
+the tracking with a warning, but never the run: ``metrics.jsonl`` has every number in any case. A tracker that accepts
+nothing for a while is given up in the same way, and the end of the run does not wait for it.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ logger = logging.getLogger(__name__)
 
 _naming = threading.Lock()
 
-MOST_WAITING = 10_000  # entries, before whoever logs waits for the tracker
+MOST_WAITING = 10_000  # queued events; beyond that, whoever logs waits for the tracker
 MOST_AT_ONCE = 500
-PATIENCE_S = 5.0  # at the end of the run, before it says what it waits for
-MOST_S = 300.0  # at the end of the run, however much there is to write
+PATIENCE_S = 5.0  # at the end of the run, before a warning says that it waits for the tracker
+MOST_S = 300.0  # at the end of the run, however much is left to write
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing to write.
+    """One value to write.
 
     Attributes:
-        kind: which of what trackers tell apart.
-        name: ``site-1/accuracy`` for what a site reports, ``accuracy`` for the average over the sites.
-        value: a float for a number, a text for a text; what a parameter or a tag is set to.
+        kind: its kind.
+        name: ``site-1/accuracy`` for a site's value, ``accuracy`` for the average over the sites.
+        value: a float for a number, a string for a text, or the value of a parameter or tag.
         step: the script's ``global_step``, else the round.
     """
 
@@ -56,19 +56,19 @@ class Entry:
 
 
 class Receiver(Observer):
-    """What the receivers of all trackers share."""
+    """The base class of the receivers for all trackers."""
 
     tracker: ClassVar[str]
     """The tracker's name, for messages."""
 
     extra: ClassVar[str]
-    """The extra of flare-runtime that brings its package, and the name under which that is imported."""
+    """The extra of flare-runtime that installs its package, which is imported by the same name."""
 
     opens_within_s: ClassVar[float] = 15.0
-    """For how long the start of a run waits for the tracker; afterwards it begins to track when that answers."""
+    """How long the start of a run waits for the tracker; tracking starts later if it answers later."""
 
     stalls_after_s: ClassVar[float] = 60.0
-    """For how long a tracker may take nothing of what waits for it before it is given up."""
+    """How long a tracker may accept nothing, while events are queued, before it is given up."""
 
     @classmethod
     def check_installed(cls) -> None:
@@ -84,12 +84,13 @@ class Receiver(Observer):
         self._end_of_run: RunEnded | None = None
         self._queue: queue.Queue[MetricLogged | RunEnded] = queue.Queue(MOST_WAITING)
         self._is_open = False
-        self._opened = threading.Event()  # or failed to
-        self._moved = time.monotonic()  # when the tracker has last taken something
+        self._opened = threading.Event()  # open() has returned or failed
+        self._moved = time.monotonic()  # the time of the last progress
         self._thread = threading.Thread(target=self._work, name=f"flare-{self.tracker}", daemon=True)
         self._thread.start()
-        if not self._opened.wait(self.opens_within_s):  # so that no script is there yet that imports the same modules
-            self.warn(f"it has not answered for {self.opens_within_s:g} s; the run goes on, and tells it when it does")
+        # Before scripts start, which may import the same modules on other threads.
+        if not self._opened.wait(self.opens_within_s):
+            self.warn(f"no answer for {self.opens_within_s:g} s; the run starts, and tracking begins when it answers")
         run.events.subscribe(MetricLogged, self._take)
         for kind in (RunStarted, RoundEnded):
             run.events.subscribe(kind, self._tell)
@@ -97,27 +98,27 @@ class Receiver(Observer):
 
     @abstractmethod
     def open(self, run: ObservedRun) -> None:
-        """Import what is needed and begin to track; as all of these, on the receiver's own thread."""
+        """Import the tracker's package and start tracking. Called, like the others, on the receiver's thread."""
 
     @abstractmethod
     def write(self, entries: Sequence[Entry]) -> None:
-        """Write what has come since the last call, in its order, so that it can be seen soon."""
+        """Write entries in their order, and flush them, so that they are visible soon."""
 
     @abstractmethod
     def close(self, end: RunEnded) -> None:
-        """Write what is left and let go of everything."""
+        """Write everything that is left, and release all resources."""
 
     def warn(self, text: str) -> None:
-        """Have the people who watch the run see a warning; from any thread."""
+        """Show a warning where the run is watched; thread-safe."""
         self._warnings.append(text)
 
     def identity(self) -> str:
-        """A name that no other run has, anywhere, and that this one keeps when it goes on in a new process.
+        """Return a globally unique name of the run, which it keeps when it continues in a new process.
 
-        Ids of jobs are times, which runs of different workspaces and servers can share.
+        Job ids contain only a time, so runs in different workspaces or on different servers can share one.
         """
         path = self._run.folder / ".tracked-as"
-        with _naming:  # several trackers of a run ask at the same time
+        with _naming:  # the threads of several receivers call this at the same time
             if not path.is_file():
                 write_text(path, f"{uuid.uuid4().hex}\n")
             return path.read_text(encoding="ascii").strip()
@@ -127,18 +128,18 @@ class Receiver(Observer):
             self._put(event)
 
     def _put(self, event: MetricLogged | RunEnded) -> None:
-        """Hand over what is to be written; if there is no room for it, and none comes, give the tracker up."""
+        """Queue an event; if the queue stays full for too long, give the tracker up."""
         try:
             self._queue.put(event, timeout=self.stalls_after_s)
         except queue.Full:
-            self._give_up(f"it has taken nothing for {self.stalls_after_s:g} s")
+            self._give_up(f"it has accepted nothing for {self.stalls_after_s:g} s")
 
     def _give_up(self, why: str) -> None:
         self._is_given_up = True
-        self.warn(f"{why}, and is given up; the run goes on without it, and metrics.jsonl has all numbers")
+        self.warn(f"{why}, and is given up; the run continues without it, and metrics.jsonl has all numbers")
 
     def _tell(self, event: Event) -> None:
-        """Show warnings on the thread on which the run does."""
+        """Show pending warnings, on the thread of the run, which may emit events."""
         while self._warnings:
             self._run.warn(f"{self.tracker}: {self._warnings.popleft()}")
 
@@ -146,22 +147,22 @@ class Receiver(Observer):
         until = time.monotonic() + MOST_S
         if self._is_given_up:
             with suppress(queue.Full):
-                self._queue.put_nowait(event)  # so that the thread ends if the tracker ever goes on
+                self._queue.put_nowait(event)  # so that the thread ends if the tracker ever recovers
         else:
             self._put(event)
         if not self._is_given_up:
             self._thread.join(PATIENCE_S)
         if not self._is_given_up and self._thread.is_alive() and self._is_open:
-            self.warn("the run is over and waits for it to take what was logged")
+            self.warn("the run is over and waits until everything is written")
             self._tell(event)
             while (left_s := self._left_s(until)) > 0 and self._thread.is_alive():
                 self._thread.join(left_s)
         if self._thread.is_alive() and not self._is_given_up:
-            self._give_up("it has not taken all that was logged in the run")
+            self._give_up("it has not accepted everything that was logged")
         self._tell(event)
 
     def _left_s(self, until: float) -> float:
-        """How much longer the end of the run waits: while something is taken now and then, and never for ever."""
+        """Return how much longer the end of the run waits: as long as there is progress, up to a limit."""
         return min(until, self._moved + self.stalls_after_s) - time.monotonic()
 
     def _work(self) -> None:
@@ -175,7 +176,7 @@ class Receiver(Observer):
                 self.write([entry for event in batch if (entry := self._entry(event)) is not None])
         except Exception as error:
             self._fail(error)
-            for _ in self._batches():  # nobody may wait for room in the queue
+            for _ in self._batches():  # drain the queue, so that nobody waits for room in it
                 pass
         if self._is_open and self._end_of_run is not None:
             try:
@@ -184,7 +185,7 @@ class Receiver(Observer):
                 self._fail(error)
 
     def _batches(self) -> Iterator[list[MetricLogged]]:
-        """What has come, as much at once as is there; ends with the run."""
+        """Yield queued events in batches, until the end of the run."""
         while self._end_of_run is None:
             batch: list[MetricLogged] = []
             while not batch or (len(batch) < MOST_AT_ONCE and not self._queue.empty()):
@@ -211,14 +212,14 @@ class Receiver(Observer):
                 return Entry("text", name, str(event.value), step)
         if event.kind not in self._ignored:
             self._ignored.add(event.kind)
-            self.warn(f"'{name}' is left out; things of the kind {event.kind} are not written there")
+            self.warn(f"'{name}' is left out; values of the kind {event.kind} are not supported")
         return None
 
     def _fail(self, error: Exception) -> None:
         logger.warning("tracking failed tracker=%s", self.tracker, exc_info=error)
-        if self._has_failed:  # and it was said
+        if self._has_failed:  # the first failure was shown, and later ones follow from it
             return
         self._has_failed = True
         first = next(iter(str(error).strip().splitlines()), "")
         remedy = f"; pip install 'flare-runtime[{self.extra}]' there" if isinstance(error, ImportError) else ""
-        self.warn(f"it cannot be written to ({type(error).__name__}: {first}){remedy}; the run goes on without it")
+        self.warn(f"tracking failed ({type(error).__name__}: {first}){remedy}; the run continues without it")

@@ -1,4 +1,4 @@
-"""TensorBoardReceiver: event files, which ``tensorboard --logdir`` shows while the run goes on."""
+"""TensorBoardReceiver: writes event files, which ``tensorboard --logdir`` shows during the run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["TensorBoardReceiver"]
 
 
 class TensorBoardReceiver(Receiver):
-    """Writes numbers as scalars (float32, as TensorBoard's are), everything else as text.
+    """Writes numbers as scalars (float32, like all of TensorBoard's), everything else as text.
 
-    The recipe's parameters become hyperparameters, which ``tensorboard --logdir WORKSPACE`` compares for all its runs.
+    The recipe's parameters become hyperparameters, which ``tensorboard --logdir WORKSPACE`` compares across runs.
 
-    A run that goes on in a new process has one event file more; TensorBoard shows them as one.
+    A run that continues in a new process has another event file; TensorBoard shows them as one run.
 
     Args:
-        folder: where the event files are written, below the run's ``server`` folder or the site's.
+        folder: the folder for event files, within the run's ``server`` folder or the site's folder.
     Raises:
-        RecipeError: ``folder`` leads elsewhere.
+        RecipeError: ``folder`` is not a relative path below that.
     """
 
     tracker = "TensorBoard"
@@ -36,11 +36,11 @@ class TensorBoardReceiver(Receiver):
     def __init__(self, *, folder: str = "tensorboard") -> None:
         place = PurePath(folder) if isinstance(folder, str) else PurePath()
         if not place.parts or place.is_absolute() or ".." in place.parts:
-            raise RecipeError(f"folder is {folder!r}; give the name of a folder, which is made in that of the run")
+            raise RecipeError(f"folder is {folder!r}; give the name of a folder, which is created in that of the run")
         self.folder = folder
 
     def open(self, run: ObservedRun) -> None:
-        # Not TensorBoard's EventFileWriter: it has a thread of its own, and here is one already.
+        # Not TensorBoard's EventFileWriter: it would start another thread.
         from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
         from tensorboard.plugins.text.metadata import create_summary_metadata
         from tensorboard.summary.writer.record_writer import RecordWriter
@@ -71,7 +71,7 @@ class TensorBoardReceiver(Receiver):
         self._records.close()
 
     def _begin(self, run: ObservedRun) -> None:
-        """Write the recipe's parameters, by which TensorBoard's HPARAMS compares runs."""
+        """Write the recipe's parameters, for the HPARAMS tab of TensorBoard."""
         from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
         info = plugin_data_pb2.SessionStartInfo(group_name=run.name, start_time_secs=time.time())

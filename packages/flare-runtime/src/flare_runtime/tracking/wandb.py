@@ -1,4 +1,4 @@
-"""WandBReceiver: one run of Weights & Biases', offline unless it is told otherwise."""
+"""WandBReceiver: writes to a Weights & Biases run, which is offline by default."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ STEP = "step"
 
 
 class WandBReceiver(Receiver):
-    """Writes into one run of W&B's; ``step`` is its x-axis, parameters and tags become the run's config.
+    """Writes to one W&B run; ``step`` is its x-axis, and parameters and tags become its config.
 
-    Offline, the run is written to ``wandb/`` in the run's ``server`` folder or the site's, and ``wandb sync`` sends it.
-    Online, the key is what W&B finds where the receiver runs (``WANDB_API_KEY``, ``wandb login``); it is no part of a
-    job.
+    Offline, the run is written to ``wandb/`` in the run's ``server`` folder or the site's folder, and ``wandb sync``
+    uploads it. Online, the API key is the one that W&B finds where the receiver runs (``WANDB_API_KEY``, ``wandb
+    login``); it is never part of a job.
 
     Args:
-        project: the project; the job's name if left out.
+        project: the project; by default the job's name.
         entity: the user or team.
-        group: groups runs; at sites, those of one run are a group if it is left out.
-        run_name: the run's name; its id, such as ``job/20260102-101500``, with the site's name at a site, if left out.
+        group: the group of the run; by default, the sites of one run form a group.
+        run_name: the run's name; by default its id, such as ``job/20260102-101500``, with the site's name at a site.
         run_tags: labels of the run.
-        config: settings to keep with the run, beside the recipe's parameters.
-        mode: ``offline``, ``online``, ``shared`` or ``disabled``; where the receiver runs, ``WANDB_MODE`` if left out,
+        config: settings to keep with the run, in addition to the recipe's parameters.
+        mode: ``offline``, ``online``, ``shared`` or ``disabled``; by default ``WANDB_MODE`` where the receiver runs,
             else ``offline``.
     Raises:
-        RecipeError: an argument is unusable; names it.
+        RecipeError: an argument is invalid; names it.
     """
 
     tracker = "Weights & Biases"
@@ -56,11 +56,11 @@ class WandBReceiver(Receiver):
     ) -> None:
         for name, text in {"project": project, "entity": entity, "group": group, "run_name": run_name}.items():
             if text is not None and (not isinstance(text, str) or not text):
-                raise RecipeError(f"{name} is {text!r}; give a text, or leave it out")
+                raise RecipeError(f"{name} is {text!r}; give a string, or leave it out")
         if mode is not None and mode not in MODES:
             raise RecipeError(f"mode is {mode!r}; use one of {', '.join(MODES)}")
         if run_tags is not None and (isinstance(run_tags, str) or not all(isinstance(each, str) for each in run_tags)):
-            raise RecipeError(f"run_tags is {run_tags!r}; give a list of texts")
+            raise RecipeError(f"run_tags is {run_tags!r}; give a list of strings")
         if config is not None and not isinstance(config, Mapping):
             raise RecipeError(f"config is {config!r}; give a dict of names and values")
         self.project = project
@@ -82,8 +82,8 @@ class WandBReceiver(Receiver):
             group=self.group or (None if run.site is None else run.name.removesuffix(f" {run.site}")),
             name=self.run_name or run.name,
             id=self.identity()[:16],
-            resume="allow",  # a job that goes on in a new process goes on in the same run
-            reinit="create_new",  # sites that share a process have a run each
+            resume="allow",  # a job that continues in a new process continues the same run
+            reinit="create_new",  # sites that share a process have separate runs
             tags=self.run_tags,
             config={**flat_parameters(run.recipe), "job_id": run.job_id, **(self.config or {})},
             mode=mode,
@@ -91,7 +91,7 @@ class WandBReceiver(Receiver):
             settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, save_code=False),
         )
         self._run_there.define_metric(STEP)
-        self._run_there.define_metric("*", step_metric=STEP)  # W&B's own steps cannot go back, those of sites do
+        self._run_there.define_metric("*", step_metric=STEP)  # W&B's own steps only increase
 
     def write(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -101,12 +101,12 @@ class WandBReceiver(Receiver):
                 self._run_there.log({self._name(entry.name): entry.value, STEP: entry.step})
 
     def _name(self, name: str) -> str:
-        """The name in W&B, where ``step`` is the axis and a leading underscore is for its own."""
+        """Return a name that W&B accepts: ``step`` is the axis, and a leading underscore is reserved."""
         if name not in self._names:
             fit = f"{name}_" if name == STEP else name.lstrip("_") or "value" if name.startswith("_") else name
             self._names[name] = fit
             if fit != name:
-                self.warn(f"'{name}' is called '{fit}' there, where that name is taken")
+                self.warn(f"'{name}' is renamed '{fit}', since the name is reserved")
         return self._names[name]
 
     def close(self, end: RunEnded) -> None:
@@ -117,6 +117,6 @@ class WandBReceiver(Receiver):
             if wandb.setup().most_recent_active_run is not None:
                 return
             try:
-                wandb.teardown()  # finish() returns before the run's file is whole; this waits for who writes it
+                wandb.teardown()  # finish() returns before the run's file is complete; this waits for its writer
             except SystemExit as error:
-                raise FlareError(f"the process that writes its files ended with exit code {error.code}") from error
+                raise FlareError(f"the process that writes the files ended with exit code {error.code}") from error
