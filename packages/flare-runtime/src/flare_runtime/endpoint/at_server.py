@@ -1,5 +1,7 @@
-"""The hub of the server's part of a job, which says where each party is; :mod:`flare_runtime.endpoint.at_site` lists
-its topics."""
+"""ServerHub: the server's hub, which tells the sites of a job where each party is.
+
+:mod:`flare_runtime.endpoint.at_site` lists its topics.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,15 @@ logger = logging.getLogger(__name__)
 class ServerHub(Hub):
     """Connects the server with the sites of a job, and tells each site where the others are.
 
-    It is made before its cell has links; what sites ask before :meth:`begin` is answered after that.
+    It is created before its cell has links; requests that arrive before :meth:`begin` are answered after it.
     """
 
     def __init__(self, cell: Cell) -> None:
-        super().__init__(cell, lambda party: None)  # all are known
+        super().__init__(cell, lambda party: None)  # there is nobody to ask: this hub knows all parties
         self._has_begun = threading.Event()
         self._may_serve: Callable[[str, str], bool]
         self._can_leave = False
-        self._watchers: dict[str, set[str]] = defaultdict(set)  # by party, the cells that are told of changes
+        self._watchers: dict[str, set[str]] = defaultdict(set)  # by party, the cells that are notified of changes
         self._watching = threading.Lock()
         self.endpoint(SERVER)
         cell.handle("endpoint.join", self._on_join)
@@ -41,12 +43,12 @@ class ServerHub(Hub):
         cell.on_peer_lost(lambda peer, error: self.leave(peer, f"its connection ended ({error or 'closed'})"))
 
     def begin(self, sites: Sequence[str], may_serve: Callable[[str, str], bool], *, can_leave: bool) -> None:
-        """Learn of the job.
+        """Set the parties of the job.
 
         Args:
-            sites: in their order.
-            may_serve: given a cell and a site, whether the cell may say that it serves the site.
-            can_leave: whether a site that is lost may come back.
+            sites: the sites, in their order.
+            may_serve: returns True if a cell may announce that it serves a site.
+            can_leave: a lost site may come back.
         """
         self._may_serve = may_serve
         self._can_leave = can_leave
@@ -56,11 +58,11 @@ class ServerHub(Hub):
         self._has_begun.set()
 
     def open(self) -> None:
-        """Let the sites reach the server: its services have started."""
+        """Make the server reachable, after its services have started."""
         self._change([SERVER], is_open=True)
 
     def leave(self, cell: str, reason: str) -> None:
-        """Note, from any thread, that a cell is lost, and those below it."""
+        """Handle the loss of a cell and of all cells below it; thread-safe."""
         lost = [party for party in self.directory.at(cell) if party != SERVER]
         if lost:
             with self._watching:
@@ -70,7 +72,7 @@ class ServerHub(Hub):
             self._change_elsewhere(lost, reason, at=cell, cell=None, is_open=False, **gone)
 
     def remove(self, site: str, reason: str) -> None:
-        """Note, from any thread, that a site will not come back."""
+        """Mark a site as gone for good; thread-safe."""
         if site in self.directory.parties:
             self._change_elsewhere([site], reason, cell=None, is_open=False, gone=reason)
 
@@ -95,10 +97,10 @@ class ServerHub(Hub):
         self._tell(party, [message.sender])
 
     def _own_sites(self, message: Message) -> list[str]:
-        """The sites that a cell says it serves.
+        """Return the sites that a cell announces.
 
         Raises:
-            PartyError: it may not serve one of them.
+            PartyError: the cell may not serve one of them.
         """
         with blocking():
             self._has_begun.wait()
@@ -109,13 +111,13 @@ class ServerHub(Hub):
         return list(sites)
 
     def _change_elsewhere(self, parties: Sequence[str], reason: str, **changes: Any) -> None:
-        """Change places on a thread that may send, which a link's may not."""
+        """Change places on a new thread, since a link's thread must not send."""
         threading.Thread(
             target=self._change, args=(parties, reason), kwargs=changes, name="flare-parties", daemon=True
         ).start()
 
     def _change(self, parties: Sequence[str], reason: str = "", *, at: str = "", **changes: Any) -> None:
-        """Change where parties are, unless they are no longer ``at`` a cell, and tell the cells that have asked."""
+        """Change the places of parties, unless they have moved away from ``at``, and notify the cells that asked."""
         for party in parties:
             with self._watching:
                 place = self.directory.get(party)
@@ -133,4 +135,4 @@ class ServerHub(Hub):
                 where = [party, place.version, place.cell, place.is_open, place.gone, reason]
                 self.cell.send(watcher, "endpoint.at", where)
             except TransportError as error:
-                logger.info("not told where a party is party=%s watcher=%s reason=%s", party, watcher, error)
+                logger.info("place not sent party=%s watcher=%s reason=%s", party, watcher, error)

@@ -1,7 +1,7 @@
-"""Directory: which cell serves which party of a job, as one process knows it.
+"""Directory: the cells that serve the parties of a job, as one process knows them.
 
-The server's process knows it first (:mod:`flare_runtime.endpoint.parties`); a site's process asks the server about a
-party when it is needed first, and is told of every change from then on.
+The server's process is the authority (:mod:`flare_runtime.endpoint.at_server`). A site's process asks it about a party
+at the first use, and is notified of every change from then on.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ SERVER = "server"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a party is.
+    """The place of a party.
 
     Attributes:
-        version: counts the changes; a lower one is out of date.
+        version: counts the changes; a lower version is outdated.
         cell: the cell that serves the party; None while there is none.
-        is_open: whether its services have started, so that it can be reached.
+        is_open: its services have started, so it can be reached.
         gone: why the party is gone for good; empty if it is not.
     """
 
@@ -38,15 +38,15 @@ class Place:
 
 
 class Directory:
-    """Finds parties; safe from any thread.
+    """Finds parties; thread-safe.
 
     Args:
-        ask: requests an answer about a party that is not known yet; it comes through :meth:`put`.
-        moved: called with a party whose cell was replaced or lost, that cell, and the reason.
+        ask: requests the place of an unknown party; the answer arrives through :meth:`put`.
+        moved: called when the cell of a party was replaced or lost, with the party, that cell and the reason.
 
     Attributes:
-        parties: of the job; empty until known.
-        starting: the thread that starts services. It must not wait for parties that start after them.
+        parties: the parties of the job; empty until known.
+        starting: the thread that starts services, which must not wait for parties whose services start later.
     """
 
     def __init__(self, ask: Callable[[str], None], moved: Callable[[str, str, str], None]) -> None:
@@ -60,7 +60,7 @@ class Directory:
         self._closed: str | None = None
 
     def put(self, party: str, place: Place, reason: str = "") -> None:
-        """Record where a party is."""
+        """Record the place of a party, unless a newer one is known."""
         with self._changed:
             before = self._places.get(party)
             if before is not None and place.version < before.version:
@@ -72,15 +72,15 @@ class Directory:
             self._moved(party, before.cell, place.gone or reason)
 
     def get(self, party: str) -> Place | None:
-        """Where a party is, if that is known."""
+        """Return the place of a party; None if unknown."""
         return self._places.get(party)
 
     def at(self, cell: str) -> list[str]:
-        """The parties that a cell, or one below it, serves as far as is known."""
+        """Return the parties known to be served by a cell or one below it."""
         return [party for party, place in self._places.copy().items() if place.cell and speaks_for(cell, place.cell)]
 
     def forget(self, party: str) -> None:
-        """Ask again about a party, as its cell cannot be reached."""
+        """Forget the place of a party whose cell cannot be reached, so that it is asked for again."""
         with self._changed:
             self._places.pop(party, None)
             self._asked.discard(party)
@@ -91,7 +91,7 @@ class Directory:
 
         Raises:
             PartyError: there is no such party, it is gone for good, or the run is over.
-            TimeoutError: it is not there before ``deadline``, on the monotonic clock.
+            TimeoutError: it cannot be reached before ``deadline``, on the monotonic clock.
         """
         self._check_may_wait(party)
         place = self._wait(party, lambda place: place.is_open and place.cell is not None, deadline)
@@ -102,8 +102,8 @@ class Directory:
         """Refuse a cell that does not serve the party for which it speaks.
 
         Raises:
-            PartyError: it does not; names both.
-            TimeoutError: the server has not said within ``within_s`` seconds which cell does.
+            PartyError: the cell does not serve the party; names both.
+            TimeoutError: the server has not answered within ``within_s`` seconds which cell does.
         """
         self._check_known(party)
         place = self._wait(party, lambda place: True, time.monotonic() + within_s)
@@ -111,16 +111,16 @@ class Directory:
             raise PartyError(f"{cell} spoke for {party}, which it does not serve", party=party)
 
     def close(self, reason: str) -> None:
-        """End all waits, now and later, with an error."""
+        """End all current and future waits with an error."""
         with self._changed:
             self._closed = self._closed or reason
             self._changed.notify_all()
 
     def check_open(self, party: str) -> None:
-        """Refuse to go on after the end of the run.
+        """Refuse to continue after the end of the run.
 
         Raises:
-            PartyError: it is over.
+            PartyError: the run is over.
         """
         if self._closed is not None:
             raise PartyError(f"{party} cannot be reached any more: {self._closed}", party=party)
@@ -135,7 +135,7 @@ class Directory:
         self._check_known(party)
         if threading.current_thread() is self.starting and party != SERVER:
             raise PartyError(
-                f"a service's start() cannot reach {party}, whose services may start later; do that on a thread",
+                f"a service's start() cannot reach {party}, whose services may start later; use a thread for that",
                 party=party,
             )
 
@@ -155,7 +155,7 @@ class Directory:
                 if place is not None and is_enough(place):
                     return place
                 if party in self._asked and deadline is not None and time.monotonic() >= deadline:
-                    raise TimeoutError(f"{party} was not there in time")
+                    raise TimeoutError(f"{party} could not be reached in time")
 
     def _is_settled(self, party: str, is_enough: Callable[[Place], bool]) -> bool:
         place = self._places.get(party)
@@ -164,5 +164,5 @@ class Directory:
 
 
 def remaining(deadline: float | None) -> float | None:
-    """Seconds until a deadline on the monotonic clock, not below 0; None if there is none."""
+    """Return the seconds until a deadline on the monotonic clock, at least 0; None for no deadline."""
     return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -16,7 +16,7 @@ __all__ = ["Endpoint"]
 
 
 class Endpoint:
-    """One party's endpoint, as :class:`flare_core.JobEndpoint` describes it; made by :meth:`Hub.endpoint`."""
+    """One party's endpoint, as :class:`flare_core.JobEndpoint` describes it; created by :meth:`Hub.endpoint`."""
 
     def __init__(self, hub: Hub, party: str) -> None:
         self.party = party
@@ -30,7 +30,7 @@ class Endpoint:
 
     @property
     def directory(self) -> Directory:
-        """Where the parties are, as this process knows it."""
+        """The directory of the parties in this process."""
         return self._hub.directory
 
     def send(self, to: str, topic: str, data: Any = None) -> None:
@@ -52,10 +52,10 @@ class Endpoint:
         self._stream_handlers[topic] = handler
 
     def handler(self, topic: str) -> RequestHandler:
-        """Return what handles requests and messages of a topic.
+        """Return the handler for requests and messages of a topic.
 
         Raises:
-            PartyError: nothing does.
+            PartyError: there is none.
         """
         found = self._handlers.get(topic)
         if found is None:
@@ -63,10 +63,10 @@ class Endpoint:
         return found
 
     def stream_handler(self, topic: str) -> StreamHandler:
-        """Return what handles streams of a topic.
+        """Return the handler for streams of a topic.
 
         Raises:
-            PartyError: nothing does.
+            PartyError: there is none.
         """
         found = self._stream_handlers.get(topic)
         if found is None:
@@ -75,4 +75,4 @@ class Endpoint:
 
     def _check_other(self, to: str) -> None:
         if to == self.party:
-            raise PartyError(f"{to} is this party itself; call what handles the topic here", party=to)
+            raise PartyError(f"{to} is this party itself; call the handler directly", party=to)

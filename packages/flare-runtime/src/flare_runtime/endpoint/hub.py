@@ -1,8 +1,8 @@
-"""Hub: what one cell sends and receives for the parties that its process serves.
+"""Hub: sends and receives for the parties that one process serves, through its cell.
 
-A cell serves the server, one site, or several sites of a simulation. So every frame names the party that sends and the
-one that it is for, and the receiver checks that the sender's cell serves the party for which it speaks. Topics of the
-cell, whose payloads docs/wire.md describes:
+A cell serves the server, one site, or several sites of a simulation. So every frame names its sending and its receiving
+party, and the receiver checks that the sender's cell serves the party for which it speaks. The topics, whose payloads
+are described in docs/wire.md:
 
     endpoint.call     (request) a request to a party
     endpoint.open     (request) a stream that another party opens
@@ -33,20 +33,20 @@ __all__ = ["Hub"]
 
 logger = logging.getLogger(__name__)
 
-CHECK_S = 30.0  # how long the server may take to say where the sender of a frame is
-MOST_STREAMS = 1024  # that one cell may have open at another
+CHECK_S = 30.0  # how long the server may take to answer where the sender of a frame is
+MOST_STREAMS = 1024  # open between one cell and another
 
-_Key = tuple[str, int, bool]  # the other end's cell, the stream's number, and whether it was opened here
+_Key = tuple[str, int, bool]  # the cell at the other end, the stream's number, and True if it was opened here
 
 
 class Hub:
-    """Connects the endpoints of one process with those elsewhere; made before its cell has links.
+    """Connects the endpoints of one process with those in others; created before its cell has links.
 
     Args:
-        cell: of the process.
-        ask: requests an answer about a party that is not known yet; see :class:`Directory`.
+        cell: the cell of the process.
+        ask: requests the place of an unknown party; see :class:`Directory`.
     Attributes:
-        seals: whether what sites send to each other is sealed, and must be.
+        seals: messages between sites are sealed, and unsealed ones are refused.
     """
 
     def __init__(self, cell: Cell, ask: Callable[[str], None]) -> None:
@@ -57,13 +57,13 @@ class Hub:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._streams: dict[_Key, PartyStream] = {}
-        self._pending: dict[PendingReply, tuple[str, str]] = {}  # the party that is asked, and its cell
-        self._aborted: deque[_Key] = deque(maxlen=MOST_STREAMS)  # of streams that were over, or not yet opened
-        self._loop: Cell | None = None  # a second cell, for what parties of this process send to each other
+        self._pending: dict[PendingReply, tuple[str, str]] = {}  # requests, with the receiving party and its cell
+        self._aborted: deque[_Key] = deque(maxlen=MOST_STREAMS)  # aborted when they were over, or not yet opened here
+        self._loop: Cell | None = None  # a second cell, for traffic between parties of this process
         self._serve(cell)
 
     def endpoint(self, party: str) -> Endpoint:
-        """The endpoint of a party that this process serves."""
+        """Return the endpoint of a party that this process serves."""
         found = self._endpoints.get(party)
         if found is None:
             found = self._endpoints[party] = Endpoint(self, party)
@@ -99,7 +99,7 @@ class Hub:
             return stream
 
     def close(self, reason: str) -> None:
-        """End everything that is under way, and let nothing more begin; the other ends of streams are told."""
+        """End all requests and streams, and refuse new ones; streams are aborted at their other ends, too."""
         self.directory.close(reason)
         with self._lock:
             loop = self._loop
@@ -112,12 +112,12 @@ class Hub:
             loop.close(wait=False)
 
     def fail_below(self, peer: str, reason: str) -> None:
-        """Fail what is under way with a cell that is lost, and with those below it."""
+        """Fail requests and streams with a lost cell and all cells below it."""
         for party in self.directory.at(peer):
             self._fail(party, peer, reason)
 
     def _moved(self, party: str, cell: str, reason: str) -> None:
-        """Fail what is under way with the cell that served a party until now."""
+        """Fail requests and streams with the cell that served a party until now."""
         self._fail(party, cell, reason or f"it is no longer served by {cell}")
 
     def _fail(self, party: str, cell: str, reason: str) -> None:
@@ -140,7 +140,7 @@ class Hub:
         cell.handle("endpoint.stream", self._on_stream)
 
     def _cell_to(self, place: str) -> Cell:
-        """The cell that sends to another; one cannot send to itself."""
+        """Return the cell for sending to another one: a cell cannot send to itself, so that takes a second cell."""
         if place != self.cell.name:
             return self.cell
         with self._lock:
@@ -172,7 +172,7 @@ class Hub:
                 del self._pending[pending]
 
     def _check_still_at(self, party: str, place: str) -> None:
-        """Notice a loss that came between a party was found, and something began with it."""
+        """Detect a loss between the moment when a party was located and the registration of a request to it."""
         self.directory.check_open(party)
         found = self.directory.get(party)
         if found is not None and found.cell != place:
@@ -184,17 +184,17 @@ class Hub:
         key = (place, number, opened_here)
         cell, sealed = self._cell_to(place), self._is_sealed(party, peer)
 
-        def send(said: dict[str, Any], body: bytes | memoryview) -> None:
+        def send(header: dict[str, Any], body: bytes | memoryview) -> None:
             with _naming(peer):
-                extra = {"id": number, "opener": opened_here, **said}
+                extra = {"id": number, "opener": opened_here, **header}
                 cell.send(place, "endpoint.stream", Raw(body, extra), sealed=sealed)
 
         stream = PartyStream(peer, topic, meta, send=send, forget=lambda: self._forget(key))
         with self._lock:
-            if key in self._aborted:  # by an opener that did not wait until this end had taken it
+            if key in self._aborted:  # the opener has given up before its request was handled here
                 raise PartyError(f"{peer} has aborted the stream '{topic}' already", party=peer)
             if key in self._streams or sum(each[0] == place for each in self._streams) >= MOST_STREAMS:
-                raise PartyError(f"{peer} has {MOST_STREAMS} streams with {party}, as many as it may", party=peer)
+                raise PartyError(f"{peer} has {MOST_STREAMS} streams with {party}, which is the limit", party=peer)
             self._streams[key] = stream
         return stream
 
@@ -203,23 +203,24 @@ class Hub:
             self._streams.pop(key, None)
 
     def _receiver(self, message: Message, sender: Any, to: Any) -> Endpoint:
-        """Return the endpoint that a frame is for, when its sender is proved.
+        """Return the endpoint that a frame is for, after checking its sender.
 
         Raises:
-            PartyError: another cell serves the party that it names as its sender, or this one does not serve the other.
+            PartyError: another cell serves the party that the frame names as its sender, or this cell does not serve
+                the receiver.
         """
         found = self._endpoints.get(to)
         if found is None:
             raise PartyError(f"{self.cell.name} does not serve {to!r}", party=str(to))
         if self._is_sealed(sender, to) and not message.was_sealed:
-            raise PartyError(f"{message.sender} spoke for {sender} in a message that is not sealed", party=str(sender))
+            raise PartyError(f"{message.sender} spoke for {sender} in an unsealed message", party=str(sender))
         self.directory.check_sender(sender, message.sender, CHECK_S)
         return found
 
     def _on_call(self, message: Message) -> Any:
         sender, to, topic, data = _fields(message, 4)
         handler = self._receiver(message, sender, to).handler(topic)
-        with blocking():  # it is the user's, and may wait for whatever it likes
+        with blocking():  # the user's handler may wait for anything
             return handler(sender, data)
 
     def _on_open(self, message: Message) -> None:
@@ -232,33 +233,33 @@ class Hub:
         ).start()
 
     def _on_stream(self, message: Message) -> None:
-        said = dict(message.extra or {})
-        number, is_openers = said.pop("id", None), bool(said.pop("opener", False))
+        header = dict(message.extra or {})
+        number, is_openers = header.pop("id", None), bool(header.pop("opener", False))
         stream = self._streams.get((message.sender, number, not is_openers))
         if stream is None:
-            if is_openers and "abort" in said:
+            if is_openers and "abort" in header:
                 with self._lock:
                     self._aborted.append((message.sender, number, False))
-            return  # it is over here
+            return  # this end has forgotten the stream
         if self.seals and stream.peer != SERVER and not message.was_sealed:
-            raise PartyError(f"{message.sender} sent a frame that is not sealed", party=stream.peer)
-        stream.receive(said, message.body)
+            raise PartyError(f"{message.sender} sent an unsealed frame", party=stream.peer)
+        stream.receive(header, message.body)
 
 
 def _handle_stream(handler: StreamHandler, stream: PartyStream) -> None:
-    """Run the user's handler of a stream; the stream ends with it."""
+    """Run the user's handler of a stream, and close the stream when it returns."""
     try:
         with stream:
             handler(stream)
-    except PartyError as error:  # the other end's doing, who knows of it
+    except PartyError as error:  # caused by the other end
         logger.info("stream ended topic=%r peer=%s reason=%s", stream.topic, stream.peer, error)
     except Exception:
-        logger.exception("handler of a stream failed topic=%r peer=%s", stream.topic, stream.peer)
+        logger.exception("stream handler failed topic=%r peer=%s", stream.topic, stream.peer)
 
 
 @contextmanager
 def _naming(party: str, timeout_s: float | None = None, what: str = "") -> Iterator[None]:
-    """Name the party in whatever goes wrong with it, and what it did not do in time."""
+    """Turn errors into ones that name the party, and what it did not do in time."""
     try:
         yield
     except TimeoutError as error:
@@ -274,10 +275,10 @@ def _naming(party: str, timeout_s: float | None = None, what: str = "") -> Itera
 
 
 def _fields(message: Message, count: int) -> Any:
-    """The parts of a payload, which may be anything; the first three are texts.
+    """Return the fields of a payload, of which the first three must be strings.
 
     Raises:
-        PartyError: it is something else.
+        PartyError: the payload is malformed.
     """
     payload = message.payload
     if not isinstance(payload, list) or len(payload) != count or not all(isinstance(each, str) for each in payload[:3]):

@@ -26,9 +26,9 @@ class Context:
     """A service's view of the run, as :class:`flare_core.JobContext` describes it.
 
     Args:
-        send_warning, send_number: how the party reports these; callable from any thread.
-        end_run: fails the run; callable from any thread.
-        service: the class of the service that this is for.
+        send_warning, send_number: report a warning or a number of the party; thread-safe.
+        end_run: fails the run; thread-safe.
+        service: the class name of the service.
     """
 
     party: str
@@ -54,7 +54,7 @@ class Context:
             self.end_run(self.failure("failed", error))
 
     def failure(self, what: str, error: BaseException) -> JobError:
-        """Return the error for what the service raised, which names the service and the party."""
+        """Wrap an error that the service raised in one that names the service and the party."""
         where = "at the server" if self.party == SERVER else f"at {self.party}"
         failed = JobError(f"the service {self.service} {where} {what}: {type(error).__name__}: {error}")
         failed.__cause__ = error
@@ -62,11 +62,11 @@ class Context:
 
 
 class Services:
-    """Starts and stops the services of one party, in this order and in reverse; for one use.
+    """Starts the services of one party in order, and stops them in reverse order; for one use.
 
     Args:
-        services: the party's.
-        context: what they get, apart from their own names.
+        services: the services.
+        context: their context, apart from ``service``.
     """
 
     def __init__(self, services: Sequence[Service], context: Context) -> None:
@@ -77,15 +77,15 @@ class Services:
         self._stopping = threading.Lock()
 
     def start(self) -> None:
-        """Start them.
+        """Start all services.
 
         Raises:
-            JobError: one cannot be started; names it and the party.
+            JobError: a service cannot be started; names it and the party.
         """
         self._directory.starting = threading.current_thread()
         try:
             for service, context in self._services:
-                self._started.append((service, context))  # one that fails half-way is stopped, too
+                self._started.append((service, context))  # before it starts: one that fails half-way is stopped, too
                 try:
                     service.start(context)
                 except Exception as error:
@@ -94,12 +94,12 @@ class Services:
             self._directory.starting = None
 
     def cancel(self) -> None:
-        """Let the services know that they must end."""
+        """Tell the services to end, through ``cancelled`` of their contexts."""
         self._cancelled.set()
 
     def stop(self) -> None:
-        """Stop those that were started, after :meth:`cancel`; leave behind what takes too long."""
-        with self._stopping:  # whoever comes second, such as a link that ends, waits until they have stopped
+        """Stop the services that were started, after :meth:`cancel`; abandon those that take too long."""
+        with self._stopping:  # a second caller, such as the thread of a lost link, waits until they have stopped
             if not self._started:
                 return
             thread = threading.Thread(target=self._stop, name="flare-stop", daemon=True)

@@ -1,8 +1,9 @@
 """One end of a byte stream between two parties.
 
-The frames of a stream are messages of the topic ``endpoint.stream`` with raw bytes; docs/wire.md says what they hold.
-Each end may send chunks that cost ``WINDOW_BYTES`` at first, and as many more as it gets credit for; a chunk costs its
-length, or 256 if it is shorter. An end gives credit for what was read, so a slow reader holds one window of memory.
+The frames of a stream are messages of the topic ``endpoint.stream`` with raw bytes; docs/wire.md describes them.
+Backpressure works by credit: each end may send chunks that cost ``WINDOW_BYTES`` at first, and more as it is granted
+credit. A chunk costs its length, or 256 if it is shorter. Credit is granted for what was read, so a slow reader buffers
+at most one window.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ __all__ = ["PartyStream", "SendFrame"]
 
 WINDOW_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 18
-MIN_COST = 256  # a tiny chunk takes more memory than its bytes
-MOST_CHARACTERS = 4000  # of a reason
+MIN_COST = 256  # a tiny chunk occupies more memory than its bytes
+MOST_CHARACTERS = 4000  # of the reason of an abort
 
 SendFrame: TypeAlias = Callable[[dict[str, Any], "bytes | memoryview"], None]
 
@@ -31,8 +32,10 @@ class PartyStream:
 
     Args:
         peer: the party at the other end.
+        topic: the stream's topic.
+        meta: the value that the opener gave.
         send: sends a frame to the other end.
-        forget: called once, when nothing more can come for this end.
+        forget: called when no more frames can arrive for this end.
     """
 
     def __init__(
@@ -43,12 +46,12 @@ class PartyStream:
         self.meta = meta
         self._send = send
         self._forget = forget
-        self._writing = threading.Lock()  # one chunk at a time, so that they are sent in the order of their claims
+        self._writing = threading.Lock()  # held from the claim of credit to the sending of a chunk, to keep the order
         self._changed = threading.Condition()
         self._chunks: deque[memoryview] = deque()
-        self._credit = WINDOW_BYTES  # what this end may send
-        self._granted = WINDOW_BYTES  # what the other end may send
-        self._read_cost = 0  # of what was read and not granted anew
+        self._credit = WINDOW_BYTES  # the cost that this end may still send
+        self._granted = WINDOW_BYTES  # the cost that the other end may still send
+        self._read_cost = 0  # the cost of what was read, for which no credit was granted yet
         self._has_ended = False  # the other end writes no more
         self._is_closed = False  # this end reads no more
         self._write_error: FlareError | None = None  # why this end writes no more
@@ -90,7 +93,7 @@ class PartyStream:
                 return
             self._write_error = PartyError(f"{self._name} is closed for writing", party=self.peer)
             self._changed.notify_all()
-        with self._writing:  # after the chunk that another thread may be sending
+        with self._writing:  # after a chunk that another thread is sending
             self._send_if_up({"end": True})
         self._forget_if_over()
 
@@ -110,25 +113,25 @@ class PartyStream:
             self._send_if_up({"abort": reason})
 
     def fail(self, error: FlareError) -> bool:
-        """End the stream with an error, without a word to the other end; false if it was over."""
+        """End the stream with an error, without notifying the other end; return False if it was over."""
         with self._changed:
             is_over = self._failure is not None or (self._write_error is not None and self._reads_no_more)
             if not is_over:
                 self._failure = error
                 self._write_error = self._write_error or error
-                if not self._has_ended:  # else what has come can still be read
+                if not self._has_ended:  # otherwise the data is complete and can still be read
                     self._chunks.clear()
                 self._changed.notify_all()
         self._forget()
         return not is_over
 
-    def receive(self, said: dict[str, Any], body: bytes | bytearray | memoryview) -> None:
-        """Take a frame of the other end's.
+    def receive(self, header: dict[str, Any], body: bytes | bytearray | memoryview) -> None:
+        """Handle a frame from the other end.
 
         Raises:
-            PartyError: it makes no sense, or breaks the bound; the stream has failed then.
+            PartyError: the frame is malformed or exceeds the credit; the stream has failed then.
         """
-        match said:
+        match header:
             case {"data": True}:
                 self._receive_chunk(body)
             case {"credit": int(credit)} if credit > 0:
@@ -145,7 +148,7 @@ class PartyStream:
             case {"abort": str(reason)}:
                 self.fail(PartyError(f"{self.peer} aborted {self._name}: {reason}", party=self.peer))
             case _:
-                self._refuse(f"{self.peer} sent a frame of {self._name} that cannot be understood")
+                self._refuse(f"{self.peer} sent a malformed frame of {self._name}")
 
     def __enter__(self) -> Self:
         return self
@@ -205,7 +208,7 @@ class PartyStream:
                 self._chunks.append(memoryview(body))
                 self._changed.notify_all()
         if is_too_much:
-            self._refuse(f"{self.peer} sent more of {self._name} than it may")
+            self._refuse(f"{self.peer} sent more of {self._name} than its credit allows")
 
     def _stop_writing(self, error: FlareError) -> None:
         with self._changed:
@@ -218,10 +221,10 @@ class PartyStream:
             self._send_if_up({"abort": reason[:MOST_CHARACTERS]})
         raise error
 
-    def _send_if_up(self, said: dict[str, Any]) -> None:
-        """Send a frame that nobody waits for; if the other end is lost, that ends the stream anyway."""
+    def _send_if_up(self, header: dict[str, Any]) -> None:
+        """Send a frame without data; if the other end is lost, the stream fails instead of the caller."""
         try:
-            self._send(said, b"")
+            self._send(header, b"")
         except FlareError as error:
             self.fail(error)
 
