@@ -1,4 +1,4 @@
-"""What people see of a run: a live display on a terminal, one line a round elsewhere, and a summary at the end."""
+"""The display of a run: live on a terminal, one line per round elsewhere, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ MAX_WARNINGS = 5
 
 
 class Display:
-    """Prints one line a round."""
+    """A display that prints one line per round."""
 
     def __init__(self, job_name: str, sites: int, stream: TextIO) -> None:
         self._stream = stream
         self._say(f"{job_name}: {count(sites, 'site')}")
 
     def attach(self, events: EventBus) -> None:
-        """Show what happens from now on."""
+        """Show the events of a run from now on."""
         events.subscribe(RoundEnded, self.round_ended)
         events.subscribe(TableMade, lambda event: self._say(table_text(event)))
         events.subscribe(StillWaiting, self._still_waiting)
         events.subscribe(WarningRaised, lambda event: self._say(f"warning: {event.message}"))
 
     def round_ended(self, event: RoundEnded) -> None:
-        """Show one round."""
+        """Show the end of a round."""
         self._say(round_line(event))
 
     def _still_waiting(self, event: StillWaiting) -> None:
         self._say(f"still waiting after {event.seconds:.0f} s for {event.what}")
 
     def note(self, text: str) -> None:
-        """Show a line that is no event."""
+        """Show a line of text."""
         self._say(text)
 
     def close(self) -> None:
-        """Take down what moves."""
+        """Remove everything that is redrawn."""
 
     def _say(self, text: str) -> None:
         self._stream.write(f"{printable(text)}\n")
@@ -53,7 +53,7 @@ class Display:
 
 
 class LiveDisplay(Display):
-    """A bar of rounds, the sites of the current one and the latest metrics; finished rounds do not scroll."""
+    """A progress bar of rounds with the sites that have replied and the latest metrics; rounds do not scroll by."""
 
     def __init__(self, job_name: str, sites: int, stream: TextIO) -> None:
         from rich.console import Console
@@ -100,14 +100,14 @@ class LiveDisplay(Display):
 
 
 def open_display(job_name: str, sites: int, stream: TextIO | None = None) -> Display:
-    """Return the display that fits where the output goes."""
+    """Return a display that suits the stream, which is stdout by default."""
     stream = stream or sys.stdout
     return (LiveDisplay if stream.isatty() else Display)(job_name, sites, stream)
 
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show what is waited for as long as it takes; on a terminal only."""
+    """Show a spinner with a text during the block, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -118,19 +118,19 @@ def waiting(text: str) -> Iterator[None]:
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
-    """The first few metrics as text."""
+    """Format the first few metrics."""
     shown = [f"{key} {value:.4g}" for key, value in list(metrics.items())[:MAX_METRICS]]
     return "  ".join(shown + (["…"] if len(metrics) > MAX_METRICS else []))
 
 
 def round_line(event: RoundEnded) -> str:
-    """One round as text."""
+    """Format the end of a round as one line."""
     text = f"round {event.round} ({event.round + 1} of {event.total_rounds})  {metrics_text(event.metrics)}"
     return f"{text.rstrip()}  {event.seconds:.2f} s"
 
 
 def table_text(table: TableMade) -> str:
-    """A table in columns: names to the left, numbers to the right."""
+    """Format a table, with names aligned left and numbers aligned right."""
     rows = [table.columns, *table.rows]
     widths = [max(len(row[index]) for row in rows) for index in range(len(table.columns))]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
@@ -138,7 +138,7 @@ def table_text(table: TableMade) -> str:
 
 
 def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]]) -> str:
-    """A run's end on one screen: outcome, best round, a plot of the metric, where everything is."""
+    """Format the end of a run on one screen: outcome, best round, a plot of the metric, and the paths of results."""
     best = summary.get("best")
     lines = [
         f"{summary['outcome'].upper()}  {summary['job']}: {count(summary['rounds'], 'round')}"
@@ -160,17 +160,17 @@ def summary_text(summary: Mapping[str, Any], curve: Sequence[tuple[int, float]])
         lines.append(f"traffic   a round: {size_text(sent)} to the sites, {size_text(received)} from them")
     for label, key in (("model", "global_model"), ("best", "best_model"), ("folder", "folder")):
         if summary.get(key):
-            lines.append(f"{label:<9} {_from_here(summary[key])}")
+            lines.append(f"{label:<9} {_short_path(summary[key])}")
     return "\n".join(lines)
 
 
 def _headline(error: str) -> str:
-    """The first line: the rest is a traceback, which the site's log.txt and the caller's exception carry."""
+    """Return the first line; the rest is a traceback, which is in the site's log.txt and in the exception."""
     return error.strip().partition("\n")[0]
 
 
 def size_text(count: float) -> str:
-    """A number of bytes, as people read it."""
+    """Format a number of bytes for people."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1000 or unit == "GiB":
             break
@@ -179,12 +179,12 @@ def size_text(count: float) -> str:
 
 
 def count(number: int, thing: str) -> str:
-    """A number of things, in words."""
+    """Format a number with its noun, in singular or plural."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _from_here(path: str) -> str:
-    """A path as short as it can be given: relative, if it leads down from the working folder."""
+def _short_path(path: str) -> str:
+    """Return a path relative to the working folder, if it is below it."""
     place, here = Path(path), Path.cwd()
     return str(place.relative_to(here)) if place.is_relative_to(here) else path
 
@@ -197,14 +197,14 @@ def plot(
     height: int = 6,
     bounds: tuple[float, float] | None = None,
 ) -> list[str]:
-    """Draw a curve with block characters: one column a point, or the mean of several.
+    """Draw a curve with block characters; one column is a point, or the mean of several.
 
     Args:
-        curve: rounds and values; values that are not finite are left out, and counted below the title.
-        title: stands above it.
-        width: the most columns.
-        height: in lines.
-        bounds: the lowest and the highest value of the axis; those of the curve if left out.
+        curve: rounds and values; values that are not finite are left out, and counted in the title.
+        title: the title.
+        width: the maximal number of columns.
+        height: the number of lines.
+        bounds: the lowest and highest value of the axis; by default those of the curve.
     """
     finite = [(round_, value) for round_, value in curve if math.isfinite(value)]
     left_out = len(curve) - len(finite)
@@ -222,7 +222,7 @@ def plot(
         cells = "".join(" ▁▂▃▄▅▆▇█"[max(0, min(8, level - row * 8))] for level in levels)
         label = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
         if high == low and row == height - 1:
-            label = ""  # one value has one label
+            label = ""  # a flat curve needs one label only
         rows.append(f"{label:>9} ┤{cells}")
     first, last = finite[0][0], finite[-1][0]
     return [

@@ -1,9 +1,9 @@
-"""What can go wrong in a run, beyond what flare-core names.
+"""Errors of a run, in addition to those of flare-core.
 
 FlareError
 └── SiteError (flare-core)
     └── ScriptError      a training script raised, exited, or returned too early; carries its traceback
-        └── ScriptKilledError   its own process was killed from outside, such as for want of memory
+        └── ScriptKilledError   its own process was killed from outside, for example because memory was full
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ __all__ = ["ScriptError", "ScriptKilledError"]
 
 
 class ScriptError(SiteError):
-    """A training script ended in another way than with the run."""
+    """A training script failed, or ended before the run."""
 
 
 class ScriptKilledError(ScriptError):
-    """A script's own process was killed from outside: not its failure, if somebody can start it again."""
+    """A script's own process was killed from outside; it has not failed if it can be started again."""

@@ -1,4 +1,4 @@
-"""Waits of the main thread that Ctrl-C ends for certain."""
+"""Interruptible waits: Ctrl-C reliably ends whatever the main thread waits for."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from types import FrameType
 
 __all__ = ["interruptible"]
 
-_HANDLED, _DONE = b"\xfe", b"\xff"  # the numbers of no signals
+_HANDLED, _DONE = b"\xfe", b"\xff"  # not numbers of signals
 _AGAIN_MS = 20
 _watched = threading.Lock()
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block, Ctrl-C ends whatever the main thread waits for, if its handler raises, as Python's own does.
+    """Let Ctrl-C end any wait of the main thread within the block, if its handler raises, as Python's own does.
 
-    Python runs the handlers of signals when its main thread runs code, and when a system call of that thread ends
-    early. A signal that comes just before the thread waits for a lock, or that the system gives to another thread, is
-    seen only after the wait, which may be never. So signals also write to a pipe, and a thread that reads it sends the
-    main one SIGURG, which does nothing else than end a system call, until the handler of Ctrl-C has run.
+    Python runs signal handlers when its main thread executes code, or when a system call of that thread is interrupted.
+    A signal that arrives just before the thread waits for a lock, or that the kernel delivers to another thread, is
+    handled only after the wait, which may be never. So signals are also written to a pipe, and a thread that reads it
+    sends SIGURG to the main thread, which only interrupts a system call, until the handler of Ctrl-C has run.
 
-    On another thread, within another such block, and on Windows, the block just runs.
+    On other threads, inside another such block, and on Windows, the block just runs.
     """
     original = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()
@@ -39,7 +39,7 @@ def interruptible() -> Iterator[None]:
         os.write(write, _HANDLED)
         original(number, frame)
 
-    with ExitStack() as undo:  # all of it, even if Ctrl-C is pressed in here
+    with ExitStack() as undo:  # undoes everything, even if Ctrl-C is pressed between these lines
         undo.callback(_watched.release)
         read, write = os.pipe()
         undo.callback(os.close, read)
@@ -60,9 +60,11 @@ def interruptible() -> Iterator[None]:
 
 
 def _watch(read: int, wakeup: int) -> None:
-    """Read what signals write, and wake the main thread while it has not seen a SIGINT.
+    """Read the numbers of signals, and interrupt the main thread until it has handled SIGINT.
 
-    ``wakeup`` is what the caller's signals were written to before, by an event loop, say, which wants to know of them.
+    Args:
+        read: the pipe.
+        wakeup: the previous wakeup descriptor, such as an event loop's, to which signals are passed on; -1 for none.
     """
     poll = select.poll()
     poll.register(read, select.POLLIN)

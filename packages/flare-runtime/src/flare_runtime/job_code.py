@@ -1,4 +1,4 @@
-"""What a process that runs a part of a job takes over from the job's code: modules, and types that travel."""
+"""Use of a job's code in a process: its modules, and the types that it registers for serialization."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["decomposers_of", "importable", "register", "register_types"]
 
 @contextmanager
 def importable(code: CodeBundle) -> Iterator[None]:
-    """Let class paths find modules in a job's code."""
+    """Make the modules of a job's code importable during the block."""
     root = str(code.root)
     added = root not in sys.path
     if added:
@@ -30,10 +30,10 @@ def importable(code: CodeBundle) -> Iterator[None]:
 
 
 def decomposers_of(job: Job) -> list[str]:
-    """Class paths of what a job wants registered.
+    """Return the class paths that a job registers for serialization.
 
     Raises:
-        JobError: its ``meta.json`` has something else there.
+        JobError: ``decomposers`` in its ``meta.json`` is not a list of strings.
     """
     paths = job.meta.get("decomposers", [])
     if not isinstance(paths, list) or not all(isinstance(each, str) for each in paths):
@@ -42,7 +42,7 @@ def decomposers_of(job: Job) -> list[str]:
 
 
 def register_types(job: Job) -> None:
-    """Let the types travel that the job wants to; see ``recipe.add_decomposers``.
+    """Register a job's types for serialization; see ``recipe.add_decomposers``.
 
     Raises:
         JobError: see :func:`register`.
@@ -52,10 +52,10 @@ def register_types(job: Job) -> None:
 
 
 def register(paths: Iterable[str]) -> None:
-    """Register types by class path, under which name they travel, or call functions that register some.
+    """Register types by class path, which is also their name on the wire, or call functions that register types.
 
     Raises:
-        JobError: one cannot be imported or registered; names it.
+        JobError: a path cannot be imported or registered; names it.
     """
     for path in paths:
         found = import_class(path)

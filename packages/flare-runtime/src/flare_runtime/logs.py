@@ -1,4 +1,4 @@
-"""Logging of a run: everything that Flare's packages log goes to the run's log file, and nothing to the terminal."""
+"""Logging of a run: Flare's packages log to the run's log file and never to the terminal."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s %(message)s"
 
 
 def check_log_config(config: LogConfig) -> str | Mapping[str, Any]:
-    """Return a level's name, or a dict for :func:`logging.config.dictConfig`.
+    """Return the name of a level, or a dict for :func:`logging.config.dictConfig`.
 
     Args:
-        config: a level (``"debug"``), such a dict, or the path of a JSON file that holds one; None means ``"info"``.
+        config: a level (``"debug"``), such a dict, or the path of a JSON file that contains one; None means ``"info"``.
     Raises:
-        RecipeError: it is none of these.
+        RecipeError: ``config`` is none of these.
     """
     if config is None:
         return "INFO"
@@ -41,14 +41,14 @@ def check_log_config(config: LogConfig) -> str | Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RecipeError(f"log_config {path} is no JSON: {error}") from error
+        raise RecipeError(f"log_config {path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"log_config {path} holds a {type(content).__name__}; it must hold an object")
+        raise RecipeError(f"log_config {path} contains a {type(content).__name__}; it must contain an object")
     return content
 
 
 class _Formatter(logging.Formatter):
-    """Indents what follows the first line of a record, so that no text from elsewhere can pass for a record."""
+    """A formatter that indents all but the first line of a record, so that no text from outside looks like a record."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record)).replace("\n", "\n    ")
@@ -56,7 +56,7 @@ class _Formatter(logging.Formatter):
 
 @contextmanager
 def log_to(path: Path, config: str | Mapping[str, Any]) -> Iterator[None]:
-    """Send what Flare logs to ``path`` until the end of the block, then leave logging as it was.
+    """Send Flare's log records to ``path`` during the block, then restore the logging configuration.
 
     The loggers are those that installed packages declare in the entry-point group ``flare.loggers``.
     """

@@ -1,4 +1,4 @@
-"""What only Unix systems have: file locks, process groups, and how much memory a process has used."""
+"""Features of Unix systems: file locks, process groups, and the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["IS_UNIX", "NEEDS_UNIX", "own_peak_bytes", "peak_bytes"]
 def _exists(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ValueError:  # it was imported as None, which keeps others from importing it
+    except ValueError:  # sys.modules has None for it, which blocks its import
         return False
 
 
 IS_UNIX = _exists("fcntl") and _exists("resource")
-"""Whether jobs can run here; where they cannot, they can still be submitted to a server elsewhere."""
+"""True if jobs can run here; elsewhere, jobs can still be submitted to a server."""
 
 NEEDS_UNIX = "needs file locks, process groups and Unix sockets, which this system does not have; on Windows, use WSL 2"
 
 
 def own_peak_bytes() -> int:
-    """The most memory that this process has had at a time; 0 where nobody knows."""
+    """Return the peak memory of this process in bytes; 0 if unknown."""
     if not IS_UNIX:
         return 0
     import resource
@@ -35,10 +35,10 @@ def own_peak_bytes() -> int:
 
 
 def peak_bytes(usage: resource.struct_rusage, system: str = sys.platform) -> int:
-    """The most memory that a process has had at a time.
+    """Return the peak memory of a process in bytes.
 
     Args:
-        usage: what the system says of the process.
-        system: which system says it; macOS counts in bytes, the others in KiB.
+        usage: the resource usage of the process.
+        system: the operating system, as in ``sys.platform``: macOS counts in bytes, others in KiB.
     """
     return usage.ru_maxrss * (1 if system == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""Text from others, made fit for a terminal and for a log: sites and scripts can send anything."""
+"""Text made safe for a terminal or a log: sites and scripts can send anything."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 __all__ = ["one_line", "printable"]
 
-# Control characters but tab and newline, and those that change the direction in which text is read.
+# Control characters other than tab and newline, characters that change the text direction, and surrogates.
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """Return the text with escape sequences and the like made visible, so that a terminal does not obey them.
+    """Return the text with control characters made visible, so that a terminal does not execute escape sequences.
 
-    A carriage return becomes a newline: what was written is not written over.
+    A carriage return becomes a newline, so that it does not overwrite text.
 
     Example:
         >>> printable("a\\x1b[2Jb\\rc")
