@@ -261,7 +261,7 @@ def _difference(found: Any, expected: Any) -> str:
 def _flaw_problems(plan: Plan, job: Mapping[str, Any]) -> list[str]:
     site = f"site-{plan.flawed_site}"
     signs = {"raises": "planned to fail", "exits": "3", "NaN": "finite", "shape": "shape"}
-    signs |= dict.fromkeys(("leaves", "exits with 0"), "although the run goes on")
+    signs |= dict.fromkeys(("leaves", "exits with 0"), "before the run was over")
     if job["state"] == "failed" and site in job["reason"] and signs[plan.flaw] in job["reason"]:
         return []
     return [f"{site} {plan.flaw} in round {plan.flawed_round}, but it {job['state']}: {job['reason']}"]

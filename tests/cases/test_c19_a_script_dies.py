@@ -68,8 +68,8 @@ WAYS = {
     "os._exit": "exit code 9",
     "segfault": "SIGSEGV",
     "killed": "SIGKILL",
-    "returns": "returned in round 1 although the run goes on",
-    "returns after send": "returned after 2 tasks although the run goes on",
+    "returns": "returned in round 1 before the run was over",
+    "returns after send": "returned after 2 tasks before the run was over",
     "syntax error": "SyntaxError",
 }
 
@@ -103,7 +103,7 @@ def test_the_run_ends_and_says_why(project, way, mode, workers):
 def test_a_script_without_a_loop_gets_its_one_task(project):
     done = run(project, "no loop", "in-process", "2")
     assert done.returncode != 0
-    assert "site-2: client.py returned after 1 task although the run goes on" in done.stderr
+    assert "site-2: client.py returned after 1 task before the run was over" in done.stderr
 
 
 @pytest.mark.parametrize("workers", ["2", "0"], ids=["SimEnv", "PocEnv"])

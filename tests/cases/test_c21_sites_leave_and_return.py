@@ -343,6 +343,6 @@ def test_without_enough_sites_the_job_waits_for_the_configured_time_and_says_who
         job_id = admin.submit(job)["id"]
         found = admin.wait(job_id, timeout_s=60)
     assert found["state"] == "failed"
-    assert "nobody came within 2 s" in found["reason"]
+    assert "no other connected within 2 s" in found["reason"]
     assert "site-1:" in found["reason"]
     assert "site-2:" in found["reason"]

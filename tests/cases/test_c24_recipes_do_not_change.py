@@ -63,7 +63,7 @@ def test_an_initial_checkpoint_is_used_alone_or_with_a_model(project):
 def test_settings_that_do_not_fit_the_environment_are_refused_before_anything_starts(project):
     with pytest.raises(RecipeError, match="needs min_clients=3, but the environment has 2 sites"):
         project.recipe(min_clients=3).execute(project.env(2))
-    with pytest.raises(RecipeError, match="the job names the site 'site-9', which is not there"):
+    with pytest.raises(RecipeError, match="the job names the site 'site-9', which does not exist"):
         project.recipe(per_site_config={"site-9": {}}).execute(project.env(2))
     with pytest.raises(RecipeError, match="the job names the site 'site-8'"):
         project.recipe(aggregation_weights={"site-8": 2.0}).execute(project.env(2))

@@ -35,7 +35,7 @@ def test_unreadable_flags_are_refused_before_anything_starts(env, config):
 @pytest.mark.parametrize(("config", "visible"), [("0,1", ""), ("7", "0,1"), ("[0,1],[2]", "3,5"), ("0", "-1")])
 def test_a_missing_gpu_is_named(env, config, visible, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(RecipeError, match=r"GPU \d is not there: this process sees"):
+    with pytest.raises(RecipeError, match=r"GPU \d does not exist: this process sees"):
         env(num_clients=2, gpu_config=config)
 
 

@@ -49,10 +49,10 @@ def test_a_class_instead_of_an_object_is_explained(project):
     ("script", "message"),
     [
         ("import no_such_package", r"No module named 'no_such_package'\. Install it at site-\d"),
-        ("open('data.csv')", r"'data.csv'\. Scripts run in the folder of their site, .*/sites/site-\d; give the whole"),
+        ("open('data.csv')", r"'data.csv'\. Scripts run in the folder of their site, .*/sites/site-\d; give absolute"),
         (
             "import sys\nsys.stdin = open('/dev/null')\ninput('go on?')",
-            r"EOF when reading a line\. Scripts have no terminal to ask; .* train_args",
+            r"EOF when reading a line\. Scripts have no terminal for input; .* train_args",
         ),
         ("open('/nowhere/data.csv')", r"No such file or directory: '/nowhere/data.csv'\n"),
     ],

@@ -48,7 +48,7 @@ def test_sys_exit_in_an_aggregator_fails_the_run(project, env):
     project.write("quits.py", QUITS)
     done = project.python(str(project.write("job.py", JOB)), env, "Quits")
     assert done.returncode == 1
-    assert "JobFailed: a component of the server's called sys.exit(0)" in done.stderr
+    assert "JobFailed: a component on the server called sys.exit(0)" in done.stderr
     assert "THE END" not in done.stdout
 
 

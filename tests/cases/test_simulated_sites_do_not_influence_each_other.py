@@ -328,7 +328,7 @@ def test_the_end_of_a_run_reports_shared_processes(project, capsys, sites, optio
     project.recipe(min_clients=sites).execute(project.env(sites, **options))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "shared" in line]
     assert line.startswith(f"{sites} sites shared ")
-    assert "what a script changes inside an installed package can reach the others there" in line
+    assert "changes that a script makes inside an installed package can affect other sites" in line
 
 
 def test_nothing_is_reported_if_no_process_is_shared(project, capsys):

@@ -29,7 +29,7 @@ def recipe(tmp_path):
 @pytest.mark.parametrize("env", [SimEnv, PocEnv])
 def test_installed_scripts_are_refused_where_scripts_must_be_local(recipe, env):
     path, made = recipe
-    with pytest.raises(RecipeError, match=f"'{path}' is no file of this machine.*are for ProdEnv"):
+    with pytest.raises(RecipeError, match=f"'{path}' does not exist on this machine.*Only ProdEnv"):
         made.execute(env(num_clients=2))
 
 

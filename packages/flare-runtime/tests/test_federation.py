@@ -66,7 +66,7 @@ def test_nobody_speaks_for_another_site(table, caplog):
         table.reply(site, model_of(site, 0))
     thread.join(20)
     assert not errors
-    assert "spoke for the site 'site-1', which is not its own" in caplog.text
+    assert "spoke for the site 'site-1', which it does not serve" in caplog.text
 
 
 def test_a_reply_that_cannot_be_read_ends_the_run_and_says_whose_it_was(table):

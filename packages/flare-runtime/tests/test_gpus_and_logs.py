@@ -33,7 +33,7 @@ def test_what_cannot_be_read(config):
         gpu_groups(config, FOUR)
 
 
-@pytest.mark.parametrize(("config", "there"), [("4", "this process sees 4 GPUs"), ("[0,9]", "GPU 9 is not there")])
+@pytest.mark.parametrize(("config", "there"), [("4", "this process sees 4 GPUs"), ("[0,9]", "GPU 9 does not exist")])
 def test_cards_that_are_not_there(config, there):
     with pytest.raises(RecipeError, match=there):
         gpu_groups(config, FOUR)
@@ -77,7 +77,7 @@ def test_log_configs(tmp_path):
     path.write_text(json.dumps({"version": 1}))
     assert check_log_config(str(path)) == {"version": 1}
     path.write_text("[]")
-    with pytest.raises(RecipeError, match="holds a list"):
+    with pytest.raises(RecipeError, match="contains a list"):
         check_log_config(path)
     path.write_text("{")
     with pytest.raises(RecipeError, match="no JSON"):

@@ -334,7 +334,7 @@ def test_a_tracking_server_that_is_not_there_is_one_warning(project, quiet_mlflo
     assert run.get_status() is RunStatus.FINISHED
     printed = capsys.readouterr().out
     assert printed.count("warning: ") == 1
-    assert f"warning: MLflow: it cannot be written to (FlareError: nothing answers at {uri}" in printed
+    assert f"warning: MLflow: tracking failed (FlareError: no tracking server answers at {uri}" in printed
     assert len(run.metrics()) == 26
 
 
@@ -346,7 +346,7 @@ def test_a_tracker_that_fails_at_a_site_is_a_warning_of_that_site(project, capsy
     assert run.get_status() is RunStatus.FINISHED
     printed = capsys.readouterr().out
     for site in ("site-1", "site-2"):
-        assert printed.count(f"warning: {site}: TensorBoard: it cannot be written to (FileExistsError") == 1
+        assert printed.count(f"warning: {site}: TensorBoard: tracking failed (FileExistsError") == 1
 
 
 def test_what_is_not_installed_at_the_server_is_a_warning(project, capsys, monkeypatch):
@@ -421,7 +421,7 @@ def test_after_a_failure_nothing_is_written_any_more_and_nobody_waits(observed, 
     assert len(receiver.calls) == 3
     assert receiver.calls[-1] == "finished"
     assert observed.warnings == [
-        "Stubborn: it cannot be written to (OSError: disk full); the run goes on without it",
+        "Stubborn: tracking failed (OSError: disk full); the run continues without it",
     ]
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.WARNING]
 
@@ -455,7 +455,7 @@ def test_a_slow_tracker_gets_all_before_the_run_ends_and_people_are_told(observe
     events.emit(RunEnded("finished"))
     written = [entry for batch in receiver.calls[1:-1] for entry in batch]
     assert [step for *_, step in written] == list(range(50))
-    assert observed.warnings == ["Stubborn: the run is over and waits for it to take what was logged"]
+    assert observed.warnings == ["Stubborn: the run is over and waits until everything is written"]
 
 
 def test_entries_have_a_kind_a_name_and_a_step(observed):
@@ -485,7 +485,7 @@ def test_entries_have_a_kind_a_name_and_a_step(observed):
         ("tag", "site-1/who", "me", 3),
         ("text", "site-1/line", "a", 3),
     ]
-    assert observed.warnings == ["Stubborn: 'site-1/scan' is left out; things of the kind IMAGE are not written there"]
+    assert observed.warnings == ["Stubborn: 'site-1/scan' is left out; values of the kind IMAGE are not supported"]
 
 
 def test_mlflow_keeps_the_first_value_of_a_parameter_and_says_so(observed, quiet_mlflow, tmp_path):
@@ -500,7 +500,7 @@ def test_mlflow_keeps_the_first_value_of_a_parameter_and_says_so(observed, quiet
     assert found.run.info.status == "KILLED"
     refused, renamed = sorted(observed.warnings, reverse=True)
     assert refused.startswith("MLflow: the parameter 'site-1/lr' is left out (Changing param values is not")
-    assert renamed.startswith("MLflow: 'site-1/acc@1 (%)' is called 'site-1/acc_1 ___' there")
+    assert renamed.startswith("MLflow: 'site-1/acc@1 (%)' is renamed 'site-1/acc_1 ___'")
 
 
 def test_a_run_that_goes_on_in_another_process_goes_on_in_mlflow(observed, quiet_mlflow, tmp_path):
@@ -563,8 +563,8 @@ def test_a_tracker_that_never_opens_holds_up_neither_the_start_nor_the_end_of_a_
     events.emit(MetricLogged("loss", 1.0, 0, "site-1"))
     events.emit(RunEnded("finished"))
     assert observed.warnings == [
-        "Stubborn: it has not answered for 0.1 s; the run goes on, and tells it when it does",
-        "Stubborn: it has not taken all that was logged in the run, and is given up; the run goes on without it, and"
+        "Stubborn: no answer for 0.1 s; the run starts, and tracking begins when it answers",
+        "Stubborn: it has not accepted everything that was logged, and is given up; the run continues without it, and"
         " metrics.jsonl has all numbers",
     ]
 
@@ -577,8 +577,8 @@ def test_a_tracker_that_stalls_is_given_up_with_one_warning(observed, never, mon
     events.emit(RoundEnded(0, 2, 0.1))
     events.emit(RunEnded("finished"))
     assert observed.warnings == [
-        "Stubborn: it has taken nothing for 0.1 s, and is given up; the run goes on without it, and metrics.jsonl has"
-        " all numbers",
+        "Stubborn: it has accepted nothing for 0.1 s, and is given up; the run continues without it, and metrics.jsonl"
+        " has all numbers",
     ]
 
 
@@ -591,9 +591,7 @@ def test_a_tracker_that_does_not_close_is_left(observed, never, monkeypatch):
 
     events = observed(Unclosed())
     events.emit(RunEnded("finished"))
-    assert observed.warnings[-1].startswith(
-        "Stubborn: it has not taken all that was logged in the run, and is given up"
-    )
+    assert observed.warnings[-1].startswith("Stubborn: it has not accepted everything that was logged, and is given up")
 
 
 @pytest.mark.timeout(120)
@@ -603,7 +601,7 @@ def test_an_mlflow_server_that_accepts_and_never_answers_costs_a_run_seconds_onl
         uri = f"http://127.0.0.1:{server.getsockname()[1]}"
         folder = project.env().deploy(tracked(project, "MLflowReceiver", args={"tracking_uri": uri})).get_result()
     assert (folder / "metrics.jsonl").read_text().count("loss") == 8
-    assert "warning: MLflow: it has not answered for 15 s; the run goes on" in capfd.readouterr().out
+    assert "warning: MLflow: no answer for 15 s; the run starts" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -265,7 +265,7 @@ def test_a_cell_that_sends_more_than_it_may_loses_its_stream(job):
     greedy.request("worker-2", "endpoint.open", ["site-1", "site-2", "any", 7, None], timeout_s=S)
     for _ in range(WINDOW_BYTES // CHUNK_BYTES + 1):
         greedy.send("worker-2", "endpoint.stream", Raw(bytes(CHUNK_BYTES), {"id": 7, "opener": True, "data": True}))
-    assert "site-1 sent more of the stream 'any' with site-1 than it may" in errors.get(timeout=S)
+    assert "site-1 sent more of the stream 'any' with site-1 than its credit allows" in errors.get(timeout=S)
 
 
 def test_the_streams_of_others_cannot_be_written_to(job):
@@ -308,7 +308,7 @@ def test_at_most_so_many_streams_are_open_between_two_cells(job):
     go = threading.Event()
     made["site-2"].handle_stream("any", lambda stream: go.wait(S))
     streams = [made["site-1"].open_stream("site-2", "any", timeout_s=S) for _ in range(MOST_STREAMS)]
-    with pytest.raises(PartyError, match=f"site-2 has {MOST_STREAMS} streams with site-1, as many as it may"):
+    with pytest.raises(PartyError, match=f"site-2 has {MOST_STREAMS} streams with site-1, which is the limit"):
         made["site-1"].open_stream("site-2", "any", timeout_s=S)
     for stream in streams:
         stream.close()
