@@ -25,20 +25,20 @@ ADD_ONE = """
 
 
 class InitialModel:
-    """A job's initial model, and no format beside safetensors."""
+    """A persistor for a job's initial model, without a framework's format."""
 
     def initial_file(self, code):
         return code.locate("initial.safetensors")
 
     def export(self, checkpoint):
-        """Safetensors is all."""
+        """Do nothing: safetensors is the only format."""
 
     def to_framework(self, params):
         return dict(params)
 
 
 class Project:
-    """A folder with a script, and jobs that run it; without a recipe, which is another package's."""
+    """A folder with a script, and jobs that run it, made without a recipe, since recipes are in other packages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The server's side alone, with sites that the test plays."""
+"""The server's side alone, with sites that are simulated by the test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SITES = ("site-1", "site-2", "site-3", "site-4")
 
 
 class Table:
-    """A federation, and its sites as cells that the test plays."""
+    """A federation whose sites are cells of the test."""
 
     def __init__(self, folder: RunFolder, sites: Sequence[str] = SITES) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Table:
         self.all_have_a_task.wait(20)
 
     def reply(self, site: str, model: FLModel) -> None:
-        """Send a reply, and return when the server has it."""
+        """Send a reply, and return when the server has received it."""
         task_id = self.tasks[site][-1][0]
         self.cells[site].send("server", "result", [task_id, site, model])
         self.cells[site].request("server", "sync", timeout_s=20)

@@ -1,4 +1,4 @@
-"""Workflows and executors that send other things than models, for test_conversations.py."""
+"""Workflows and executors that exchange data other than models, for test_conversations.py."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from flare_fobs import register_dataclass
 @register_dataclass(name="tests.Part")
 @dataclass
 class Part:
-    """A registered type with an array inside."""
+    """A registered type that contains an array."""
 
     values: np.ndarray
     note: str
 
 
 class Half(Executor):
-    """Returns half of what it is given, whatever its form."""
+    """Returns half of its data, whatever its type."""
 
     def execute(self, task, context):
         return halved(task.data)
@@ -43,7 +43,7 @@ def halved(data: Any) -> Any:
 
 
 class Halves(Workflow):
-    """Sends one payload to all sites, and expects half of it."""
+    """Sends one payload to all sites, and expects half of it back."""
 
     def __init__(self, kind, size):
         self.kind = kind
@@ -84,7 +84,7 @@ def plain(data: Any) -> Any:
 
 
 class TwoAtOnce(Workflow):
-    """Scatters parts and asks a question at the same time, and reads the answers of both in turn."""
+    """Holds two conversations at the same time, and reads their replies alternately."""
 
     def __init__(self, size):
         self.size = size
@@ -102,7 +102,7 @@ class TwoAtOnce(Workflow):
 
 
 class Kept(Workflow):
-    """Keeps replies and reads them when the conversation is over."""
+    """Keeps replies, and reads them after the conversation."""
 
     def __init__(self, size):
         self.size = size
@@ -117,7 +117,7 @@ class Kept(Workflow):
 
 
 class Interleaved(Workflow):
-    """Reads the replies to a task only after those to a later one, for which the scripts must be free."""
+    """Reads the replies to a task only after those to a later one."""
 
     def __init__(self, size):
         self.size = size
@@ -133,7 +133,7 @@ class Interleaved(Workflow):
 
 
 class Ones(Workflow):
-    """Asks each site for ones, whatever the filters make of them."""
+    """Asks each site for ones, which filters may change."""
 
     def run(self, fed: TrainingFederation) -> None:
         for _ in fed.rounds(1):
@@ -144,7 +144,7 @@ class Ones(Workflow):
 
 
 class Doubled(Filter):
-    """Doubles the arrays of dicts, and leaves models alone."""
+    """Doubles the arrays in dicts, and does not change models."""
 
     data_type = dict
 
@@ -153,14 +153,14 @@ class Doubled(Filter):
 
 
 class Again(Executor):
-    """Returns what it is given."""
+    """Returns its data unchanged."""
 
     def execute(self, task, context):
         return task.data
 
 
 class Fails(Executor):
-    """Raises at one site."""
+    """Raises an error at one site."""
 
     def execute(self, task, context):
         if context.party == "site-2":
@@ -169,7 +169,7 @@ class Fails(Executor):
 
 
 class Unserializable(Executor):
-    """Returns what cannot travel."""
+    """Returns an object that cannot be serialized."""
 
     def execute(self, task, context):
         return {"thread": context}

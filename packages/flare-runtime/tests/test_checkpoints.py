@@ -1,4 +1,4 @@
-"""What is kept of a run's models, and when."""
+"""Checkpoints of a run's models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flare_tensor_downloader.errors import SafetensorsError
 
 
 class Exporting:
-    """Writes the mean beside each checkpoint."""
+    """A persistor that writes the mean beside each checkpoint."""
 
     def initial_file(self, code):
         return None
@@ -47,7 +47,7 @@ def value_of(folder, name: str) -> float:
     return float(read_file(folder.checkpoint(name))["w"][0])
 
 
-def test_the_last_model_is_kept_whatever_the_pace(folder, tmp_path):
+def test_the_last_model_is_kept_even_of_fast_rounds(folder, tmp_path):
     kept = checkpoints(folder, tmp_path)
     for number in range(1000):
         kept.save(model(number), "global")
@@ -68,7 +68,7 @@ def test_the_best_model_is_the_one_of_its_round(folder, tmp_path, size):
     assert value_of(folder, "global") == 5
 
 
-def test_every_checkpoint_has_the_frameworks_own_format_beside_it(folder, tmp_path):
+def test_every_checkpoint_is_also_written_in_the_frameworks_format(folder, tmp_path):
     kept = checkpoints(folder, tmp_path, Exporting())
     kept.save(model(2.5), "global")
     kept.close()
@@ -178,7 +178,7 @@ def test_a_model_that_cannot_be_written_is_an_error_though_a_later_one_can(folde
         kept.close()
 
 
-def test_metrics_that_json_does_not_have(folder):
+def test_metrics_without_a_json_form_are_recorded(folder):
     with_file = MetricsFile(folder.metrics)
     with_file.write(
         0, "site-1", {"loss": np.float32(0.5), "bad": float("nan"), "odd": object, "flag": True, "none": None}
@@ -193,7 +193,7 @@ def test_metrics_that_json_does_not_have(folder):
         json.loads(line, parse_constant=pytest.fail)
 
 
-def test_a_line_that_a_crash_cut_short_is_left_out(folder):
+def test_a_truncated_line_is_skipped(folder):
     folder.metrics.write_text('{"round": 0, "site": null, "key": "a", "value": 1}\n{"round": 1, "si')
     assert [row["value"] for row in read_metrics(folder.metrics)] == [1]
 
@@ -204,7 +204,7 @@ def test_a_summary_is_written_whole(folder):
     assert not list(folder.path.glob(".*.partial"))
 
 
-def test_where_runs_are_kept(tmp_path, monkeypatch):
+def test_the_default_workspace(tmp_path, monkeypatch):
     monkeypatch.delenv("FLARE_WORKSPACE", raising=False)
     monkeypatch.chdir(tmp_path)
     assert default_workspace() == tmp_path / "flare-runs"

@@ -1,4 +1,4 @@
-"""Tasks with any data, several conversations at once, and how long replies can be read."""
+"""Conversations: tasks with any data, several at once, and the lifetime of replies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_two_conversations_are_open_at_once(tmp_path, size, share):
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
-def test_replies_can_be_read_until_the_next_broadcast_whatever_their_size(project, size):
+def test_replies_of_any_size_can_be_read_until_the_next_broadcast(project, size):
     job = project.job(workflow=Component.of(Kept(size), what="workflow"))
     with pytest.raises(JobFailed, match=r"the params of .* were released before they were read"):
         project.env(2).deploy(job).get_result()
@@ -66,17 +66,17 @@ def test_an_executor_that_raises_fails_the_run_with_the_sites_name_and_its_trace
         run(tmp_path, Ones(), {"*": Fails()})
 
 
-def test_a_reply_that_cannot_travel_is_named(tmp_path):
+def test_a_reply_that_cannot_be_sent_names_its_site(tmp_path):
     with pytest.raises(JobFailed, match=r"site-\d: EncodeError: \['thread'\]: cannot serialize"):
         run(tmp_path, Ones(), {"*": Unserializable()})
 
 
-def test_a_task_that_no_executor_does_is_named(tmp_path):
+def test_a_task_without_an_executor_is_named(tmp_path):
     with pytest.raises(JobFailed, match="no executor of the job does the task 'half'; it has executors for 'again'"):
         run(tmp_path, Halves("array", SMALL), {"again": Again()})
 
 
-def test_a_script_that_is_given_other_data_than_a_model_says_so(project):
+def test_a_script_that_receives_data_other_than_a_model_fails_with_advice(project):
     job = project.job(workflow=Component.of(Ones(), what="workflow"))
     with pytest.raises(JobFailed, match="the task 'again' carries a dict where an FLModel is expected"):
         project.env(2).deploy(job).get_result()

@@ -1,4 +1,4 @@
-"""What people see of a run."""
+"""The display of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def events_of_a_run(bus: EventBus) -> None:
     bus.emit(WarningRaised("site-1 reported no accuracy"))
 
 
-def test_one_line_a_round_where_there_is_no_terminal():
+def test_without_a_terminal_each_round_is_one_line():
     stream, bus = io.StringIO(), EventBus()
     display = open_display("hello", 1, stream)
     display.attach(bus)
@@ -39,7 +39,7 @@ def test_one_line_a_round_where_there_is_no_terminal():
 
 
 def on_a_terminal(show: Callable[[TextIO], None]) -> str:
-    """What is shown on a terminal, without its control sequences."""
+    """Return the text shown on a terminal, without control sequences."""
     ours, theirs = pty.openpty()
     with open(theirs, "w") as terminal:
         show(terminal)
@@ -52,7 +52,7 @@ def on_a_terminal(show: Callable[[TextIO], None]) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
 
 
-def test_a_bar_on_a_terminal(monkeypatch):
+def test_a_terminal_shows_a_progress_bar(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "110")
 
@@ -71,7 +71,7 @@ def test_a_bar_on_a_terminal(monkeypatch):
     assert text.rstrip().endswith("FINISHED  hello")
 
 
-def test_a_plot_has_a_column_a_point_and_its_bounds():
+def test_a_plot_has_one_column_per_point_and_shows_its_bounds():
     lines = plot([(0, 0.1), (1, 0.5), (2, 0.9)], title="accuracy", width=60, height=3)
     assert lines[0].strip() == "accuracy by round"
     assert "0.9 ┤" in lines[1]
@@ -84,16 +84,16 @@ def test_a_plot_has_a_column_a_point_and_its_bounds():
 
 
 @pytest.mark.parametrize("points", [2, 59, 60, 61, 1000])
-def test_a_plot_is_never_wider_than_it_may_be(points):
+def test_a_plot_is_never_wider_than_its_limit(points):
     lines = plot([(number, float(number % 7)) for number in range(points)], title="loss", width=60)
     assert max(len(line) for line in lines) <= 60 + 12
 
 
-def test_a_flat_curve_can_be_drawn():
+def test_a_flat_curve_can_be_plotted():
     assert len(plot([(0, 1.0), (1, 1.0)], title="loss")) == 9
 
 
-def test_the_summary_says_what_matters():
+def test_the_summary_shows_outcome_warnings_and_paths():
     summary = {
         "outcome": "failed", "job": "hello", "rounds": 2, "seconds": 1.5, "key_metric": "accuracy",
         "best": {"round": 1, "value": 0.75}, "error": "site-2: client.py failed\n  line 3",
@@ -111,7 +111,7 @@ def test_the_summary_says_what_matters():
     assert text.splitlines()[-1] == "folder    /runs"
 
 
-def test_what_is_waited_for_is_shown_on_a_terminal_only(monkeypatch):
+def test_a_wait_is_shown_on_a_terminal_only(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
 
     def show(stream):

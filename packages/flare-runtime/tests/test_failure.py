@@ -8,7 +8,7 @@ from flare_core.files import link
 from flare_runtime.run.failure import reason_of
 
 
-def test_an_error_that_python_raises_for_flare_is_not_told_as_one_of_the_jobs_code(tmp_path):
+def test_an_error_raised_in_flare_is_not_attributed_to_the_jobs_code(tmp_path):
     with pytest.raises(FileNotFoundError) as raised:
         link(tmp_path / "absent", tmp_path / "target")
     trace = raised.value.__traceback__

@@ -1,4 +1,4 @@
-"""The server's side alone, with sites that reply when the test says so."""
+"""The server's side alone, with sites that are simulated by the test."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_site_that_fails_ends_the_round_with_its_name(table):
     assert errors[0].site == "site-3"
 
 
-def test_nobody_speaks_for_another_site(table, caplog):
+def test_a_site_cannot_reply_for_another_site(table, caplog):
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
     table.all_have_a_task.wait(20)
     table.cells["site-2"].send("server", "result", [1, "site-1", model_of("site-1", 0)])
@@ -69,7 +69,7 @@ def test_nobody_speaks_for_another_site(table, caplog):
     assert "spoke for the site 'site-1', which it does not serve" in caplog.text
 
 
-def test_a_reply_that_cannot_be_read_ends_the_run_and_says_whose_it_was(table):
+def test_an_unreadable_reply_ends_the_run_and_names_its_site(table):
     thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
     table.all_have_a_task.wait(20)
     table.cells["site-2"].send("server", "result", ["not", "three things"])
@@ -93,7 +93,7 @@ def test_a_late_reply_is_ignored(table, caplog):
 
 
 class Damaged(Workflow):
-    """Finds the first reply of a round damaged."""
+    """Finds the first reply of a round damaged, once."""
 
     def run(self, federation):
         for _ in federation.rounds(1):
@@ -101,7 +101,7 @@ class Damaged(Workflow):
                 raise DigestError("the bytes are not those that were sent")
 
 
-def test_a_site_whose_result_is_not_read_to_its_end_goes_on_when_the_round_begins_again(table):
+def test_a_site_whose_result_was_not_read_completely_continues_when_the_round_restarts(table):
     thread, errors = run(table, Damaged())
     table.all_have_a_task.wait(20)
     outgoing, offer = send_params(FLModel(params={"w": np.zeros(1 << 20)}), table.downloaders["site-1"])
@@ -117,7 +117,7 @@ def test_a_site_whose_result_is_not_read_to_its_end_goes_on_when_the_round_begin
     assert not table.federation.is_reading
 
 
-def test_of_a_long_wait_people_are_told_what_it_is_for(table):
+def test_a_long_wait_is_announced_with_its_cause(table):
     told: queue.SimpleQueue[StillWaiting] = queue.SimpleQueue()
     table.federation.notice_s = 0.05
     table.federation.events.subscribe(StillWaiting, told.put)

@@ -1,4 +1,4 @@
-"""Messages of a run, and texts and values that are shown or written, tampered with.
+"""Fuzzing of a run's messages, and of texts and values that are shown or written.
 
 Each ends in a FlareError or is as good as before, and nothing hangs.
 """
@@ -37,7 +37,7 @@ def test_fuzz_no_text_reaches_a_terminal_that_obeys_it(text):
     assert "\n" not in one_line(text)
 
 
-def test_escape_sequences_of_a_site_are_shown_and_do_nothing():
+def test_escape_sequences_from_a_site_are_shown_and_not_executed():
     assert printable("\x1b]0;owned\x07 \x1b[2Jok\rFINISHED \u202egnp") == (
         "\\x1b]0;owned\\x07 \\x1b[2Jok\nFINISHED \\u202egnp"
     )
@@ -65,7 +65,7 @@ def model_of(site: str) -> FLModel:
 
 
 def run_with(tmp_path, disturb):
-    """One round of four sites, disturbed while it waits; return what it failed with."""
+    """Run one round of four sites, disturbed while it waits; return the errors."""
     table = Table(RunFolder.create(tmp_path, "job"))
     try:
         thread, errors = run(table, FedAvg(min_clients=4, num_rounds=1))
@@ -85,7 +85,7 @@ def run_with(tmp_path, disturb):
     extra=st.lists(values, max_size=6),
 )
 @FEW
-def test_fuzz_garbage_of_a_site_does_not_end_the_run(tmp_path, messages, extra):
+def test_fuzz_garbage_from_a_site_does_not_end_the_run(tmp_path, messages, extra):
     def disturb(table):
         for topic, payload in messages:
             table.cells["site-2"].send("server", topic, payload)
@@ -100,7 +100,7 @@ def test_fuzz_garbage_of_a_site_does_not_end_the_run(tmp_path, messages, extra):
 
 @given(task_id=values, site=values, payload=values | st.builds(lambda each: {"w": each}, values))
 @FEW
-def test_fuzz_a_reply_that_is_none_ends_the_run_with_a_flare_error(tmp_path, task_id, site, payload):
+def test_fuzz_a_malformed_reply_ends_the_run_with_a_flare_error(tmp_path, task_id, site, payload):
     def disturb(table):
         table.cells["site-2"].send("server", "result", [table.tasks["site-2"][-1][0], "site-2", payload])
         table.cells["site-2"].send("server", "result", [task_id, site, model_of("site-2")])
@@ -117,7 +117,7 @@ def test_fuzz_a_reply_that_is_none_ends_the_run_with_a_flare_error(tmp_path, tas
     steps=values,
 )
 @FEW
-def test_fuzz_a_model_of_nonsense_ends_in_a_flare_error_or_counts(tmp_path, params, metrics, steps):
+def test_fuzz_a_nonsensical_model_is_a_flare_error_or_counts(tmp_path, params, metrics, steps):
     try:
         model = FLModel(params=params, metrics=metrics, meta={"NUM_STEPS_CURRENT_ROUND": steps})
     except FlareError:
@@ -130,7 +130,7 @@ def test_fuzz_a_model_of_nonsense_ends_in_a_flare_error_or_counts(tmp_path, para
         assert isinstance(error, FlareError), repr(error)
 
 
-def test_who_serves_no_site_of_the_run_cannot_end_it(tmp_path, caplog):
+def test_a_cell_that_serves_no_site_of_the_run_cannot_end_it(tmp_path, caplog):
     from flare_transport import Cell, InprocLink
 
     def disturb(table):
@@ -142,4 +142,4 @@ def test_who_serves_no_site_of_the_run_cannot_end_it(tmp_path, caplog):
             stranger.request("server", "sync", timeout_s=20)
 
     assert run_with(tmp_path, disturb) == []
-    assert "site-9 serves no site of this run" in caplog.text
+    assert "site-9 does not serve a site of this run" in caplog.text

@@ -23,25 +23,25 @@ FOUR = {"CUDA_VISIBLE_DEVICES": "4,5,GPU-abc,7"}
         ("0,0", ["4", "4"]),
     ],
 )
-def test_groups_of_cards(config, groups):
+def test_gpu_config_is_parsed_into_groups(config, groups):
     assert gpu_groups(config, FOUR) == groups
 
 
 @pytest.mark.parametrize("config", ["", "a", "0,", "[0", "[[0]]", "0;1", "-1", 0, ["0"]])
-def test_what_cannot_be_read(config):
+def test_a_malformed_gpu_config_is_refused(config):
     with pytest.raises(RecipeError, match="gpu_config is"):
         gpu_groups(config, FOUR)
 
 
 @pytest.mark.parametrize(("config", "there"), [("4", "this process sees 4 GPUs"), ("[0,9]", "GPU 9 does not exist")])
-def test_cards_that_are_not_there(config, there):
+def test_gpus_that_do_not_exist_are_refused(config, there):
     with pytest.raises(RecipeError, match=there):
         gpu_groups(config, FOUR)
     with pytest.raises(RecipeError, match="no GPU"):
         gpu_groups(config, {"CUDA_VISIBLE_DEVICES": ""})
 
 
-def test_sites_of_a_group_see_its_cards(project, monkeypatch):
+def test_sites_of_a_group_see_its_gpus(project, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     script = """
         import os
@@ -57,7 +57,7 @@ def test_sites_of_a_group_see_its_cards(project, monkeypatch):
     assert cards == {"site-1": 2, "site-2": 3, "site-3": 2, "site-4": 3}
 
 
-def test_flares_log_goes_to_the_file_and_logging_is_left_as_it_was(tmp_path, caplog):
+def test_flare_logs_to_the_file_and_logging_is_restored(tmp_path, caplog):
     logger = logging.getLogger("flare_runtime.something")
     before = logging.getLogger("flare_runtime")
     state = (before.level, before.propagate, list(before.handlers))
@@ -70,7 +70,7 @@ def test_flares_log_goes_to_the_file_and_logging_is_left_as_it_was(tmp_path, cap
     assert "not ours" not in text
 
 
-def test_log_configs(tmp_path):
+def test_log_config_is_a_level_a_dict_or_a_file(tmp_path):
     assert check_log_config(None) == "INFO"
     assert check_log_config("debug") == "DEBUG"
     path = tmp_path / "log.json"
@@ -80,5 +80,5 @@ def test_log_configs(tmp_path):
     with pytest.raises(RecipeError, match="contains a list"):
         check_log_config(path)
     path.write_text("{")
-    with pytest.raises(RecipeError, match="no JSON"):
+    with pytest.raises(RecipeError, match="not valid JSON"):
         check_log_config(path)

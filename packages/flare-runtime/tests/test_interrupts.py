@@ -1,4 +1,4 @@
-"""Ctrl-C ends a wait, whichever thread the system gives the signal to."""
+"""Ctrl-C ends a wait, whichever thread the kernel delivers the signal to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flare_runtime.interrupts import interruptible
 
 
 def wait_for_ever():
-    """Wait for a lock, while Ctrl-C is given to another thread, which main threads are not woken by."""
+    """Wait for a lock while Ctrl-C is delivered to another thread, which does not wake the main thread."""
     waits, lock = threading.Event(), threading.Lock()
     lock.acquire()
 
@@ -40,14 +40,14 @@ def nothing_is_left():
 
 
 @pytest.mark.timeout(30)
-def test_ctrl_c_ends_a_wait_that_nothing_else_ends():
+def test_ctrl_c_ends_an_endless_wait():
     for _ in range(3):  # no trace of one is left for the next
         with pytest.raises(KeyboardInterrupt), interruptible():
             wait_for_ever()
 
 
 @pytest.mark.timeout(30)
-def test_each_ctrl_c_ends_a_wait_and_no_later_one():
+def test_each_ctrl_c_ends_exactly_one_wait():
     with interruptible():
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
@@ -55,14 +55,14 @@ def test_each_ctrl_c_ends_a_wait_and_no_later_one():
         assert not threading.Event().wait(0.1)
 
 
-def test_what_is_waited_for_comes_through():
+def test_results_of_the_block_are_not_disturbed():
     with interruptible(), interruptible():
         assert threading.Lock().acquire()
     with pytest.raises(ValueError, match="not this"), interruptible():
         int("not this")
 
 
-def test_on_other_threads_nothing_happens():
+def test_on_other_threads_the_block_just_runs():
     found = []
 
     def run():
@@ -75,7 +75,7 @@ def test_on_other_threads_nothing_happens():
     assert found == [signal.getsignal(signal.SIGINT)]
 
 
-def test_an_event_loop_of_the_caller_learns_of_its_signals():
+def test_the_callers_event_loop_still_receives_its_signals():
     read, write = os.pipe()
     os.set_blocking(write, False)
     before = signal.signal(signal.SIGUSR1, lambda *_: None)

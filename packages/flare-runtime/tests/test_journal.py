@@ -1,4 +1,4 @@
-"""The journal of a script's random generators: whenever it is started anew, it draws what it would have drawn."""
+"""The journal of a script's random generators: a restarted script draws the numbers that it would have drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def generator_is_given_back():
 
 
 class Script:
-    """One process of a script that draws a number in each task."""
+    """One process of a script that draws a random number in each task."""
 
     def __init__(self, folder):
         random.seed(7)
@@ -39,24 +39,24 @@ def undisturbed(tmp_path):
     return [script.do(task) for task in range(1, 40)]
 
 
-def test_a_script_killed_between_two_tasks_goes_on(tmp_path, undisturbed):
+def test_a_script_killed_between_two_tasks_continues(tmp_path, undisturbed):
     drawn = [Script(tmp_path / "journal").do(task) for task in range(1, 40)]  # a new process for each
     assert drawn == undisturbed
 
 
-def test_a_script_killed_in_a_task_does_it_again_alike(tmp_path, undisturbed):
+def test_a_script_killed_during_a_task_repeats_it_identically(tmp_path, undisturbed):
     for task in range(1, 40):
         assert Script(tmp_path / "journal").begin(task) == undisturbed[task - 1]
         assert Script(tmp_path / "journal").do(task) == undisturbed[task - 1]
 
 
-def test_a_task_that_is_given_again_begins_as_it_did(tmp_path, undisturbed):
+def test_a_repeated_task_starts_from_the_same_state(tmp_path, undisturbed):
     script = Script(tmp_path / "journal")
     for task in range(1, 20):
         assert script.do(task) == script.begin(task) == script.do(task) == undisturbed[task - 1]
 
 
-def test_a_round_that_was_lost_is_done_again_by_old_and_new_processes(tmp_path, undisturbed):
+def test_a_lost_round_is_repeated_by_old_and_new_processes(tmp_path, undisturbed):
     script = Script(tmp_path / "journal")
     for task in (1, 2, 3):
         script.do(task)
@@ -69,7 +69,7 @@ def test_tasks_that_are_not_for_this_site_draw_nothing(tmp_path, undisturbed):
     assert drawn == undisturbed[: len(drawn)]
 
 
-def test_what_is_drawn_between_two_tasks_counts_once_the_next_has_begun(tmp_path):
+def test_draws_between_two_tasks_are_recorded_when_the_next_begins(tmp_path):
     script = Script(tmp_path / "journal")
     script.do(1)
     random.random()
@@ -77,7 +77,7 @@ def test_what_is_drawn_between_two_tasks_counts_once_the_next_has_begun(tmp_path
     assert Script(tmp_path / "journal").begin(2) == first
 
 
-def test_an_entry_that_was_cut_short_is_passed_over(tmp_path, undisturbed):
+def test_a_truncated_entry_is_skipped(tmp_path, undisturbed):
     folder = tmp_path / "journal"
     script = Script(folder)
     script.do(1)

@@ -1,4 +1,4 @@
-"""Of the processes that share a lane, one has it; the system takes it back from one that ends."""
+"""One of the processes that share a lane holds it; the kernel releases it when that process ends."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ HOLDER = """
     from flare_runtime.scripts.lanes import Lane
 
     lane = Lane(int(sys.argv[1]), 0)
-    lane.take()
-    lane.take()  # it has it already
+    lane.acquire()
+    lane.acquire()  # a second call does nothing
     if sys.argv[2] == "with a child" and os.fork() == 0:
         os.close(0)
         os.read(int(sys.argv[3]), 1)  # lives on until the test is over
         os._exit(0)
     print("held", flush=True)
     sys.stdin.read(1)
-    lane.give()
+    lane.release()
     print("given", flush=True)
     sys.stdin.read()
 """
@@ -34,14 +34,14 @@ WAITER = """
     import sys
     from flare_runtime.scripts.lanes import Lane
 
-    Lane(int(sys.argv[1]), int(sys.argv[2])).take()
+    Lane(int(sys.argv[1]), int(sys.argv[2])).acquire()
     print("taken", flush=True)
 """
 
 
 @pytest.fixture
 def start():
-    """Starts a program that is given the lanes' file; all are ended with the test."""
+    """Start programs with the descriptor of the lanes' file; all are killed at the end of the test."""
     over, end = os.pipe()
     processes = []
     with tempfile.TemporaryFile() as file:
@@ -62,7 +62,7 @@ def start():
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("child", ["alone", "with a child"])
-def test_a_process_that_is_killed_has_the_lane_no_more(start, child):
+def test_a_killed_process_releases_its_lane(start, child):
     holder = start(HOLDER, child)
     assert holder.stdout.readline() == "held\n"
     waiter = start(WAITER, "0")
@@ -72,7 +72,7 @@ def test_a_process_that_is_killed_has_the_lane_no_more(start, child):
 
 
 @pytest.mark.timeout(60)
-def test_the_next_one_has_it_when_it_is_given_and_not_before(start):
+def test_the_next_process_acquires_the_lane_only_after_its_release(start):
     holder = start(HOLDER, "alone")
     assert holder.stdout.readline() == "held\n"
     waiter = start(WAITER, "0")
@@ -85,6 +85,6 @@ def test_the_next_one_has_it_when_it_is_given_and_not_before(start):
     assert holder.stdout.readline() == "given\n"
 
 
-def test_to_give_what_one_does_not_have_does_nothing():
+def test_releasing_a_lane_that_is_not_held_does_nothing():
     with tempfile.TemporaryFile() as file:
-        Lane(file.fileno(), 0).give()
+        Lane(file.fileno(), 0).release()

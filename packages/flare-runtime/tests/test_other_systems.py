@@ -1,4 +1,4 @@
-"""Systems that are not Linux: what is not there, and what counts in other units."""
+"""Systems other than Linux: missing modules and other units."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ except FlareError as error:
 """
 
 
-def test_where_unix_modules_are_missing_flare_is_imported_and_says_that_it_cannot_run(tmp_path):
+def test_flare_can_be_imported_without_unix_modules_and_refuses_to_run(tmp_path):
     done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
@@ -45,7 +45,7 @@ def test_where_unix_modules_are_missing_flare_is_imported_and_says_that_it_canno
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_is_in_bytes_whatever_the_system_counts_in():
+def test_memory_is_in_bytes_on_every_system():
     usage = SimpleNamespace(ru_maxrss=4096)
     assert peak_bytes(usage, "darwin") == 4096
     assert peak_bytes(usage, "linux") == 4096 * 1024

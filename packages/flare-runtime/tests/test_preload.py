@@ -12,7 +12,7 @@ from flare_runtime.simulator.preload import preload
 
 @pytest.fixture
 def job(project, tmp_path, monkeypatch):
-    """A job whose script imports a package that counts as slow."""
+    """A job whose script imports a package on the list of slow ones."""
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "slow_package.py").write_text("loaded = True\n")
     monkeypatch.syspath_prepend(str(tmp_path / "installed"))

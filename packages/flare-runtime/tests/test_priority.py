@@ -1,4 +1,4 @@
-"""A process that is started for a job gives way to others."""
+"""A process that is started for a job has a lower priority."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def nice(process: int = 0) -> int:
 
 
 @pytest.mark.parametrize(("by", "found"), [(0, 0), (7, 7), (30, 19)])
-def test_a_process_and_its_session_give_way(process, by, found):
+def test_a_process_and_its_session_get_a_lower_priority(process, by, found):
     lower_priority(process.pid, by)
     assert nice(process.pid) == min(19, nice() + found)
     autogroup = Path(f"/proc/{process.pid}/autogroup")
@@ -31,7 +31,7 @@ def test_a_process_and_its_session_give_way(process, by, found):
         assert autogroup.read_text().split()[-1] == str(nice(process.pid))
 
 
-def test_a_process_that_has_ended_is_no_error(process):
+def test_a_process_that_has_ended_is_not_an_error(process):
     process.kill()
     process.wait()
     lower_priority(process.pid, 7)

@@ -1,4 +1,4 @@
-"""Which modules belong to a script, and which to everybody."""
+"""Modules and random generators of scripts that share a process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TWO_SCRIPTS = """
 """
 
 
-def test_modules_of_the_same_name_are_each_scripts_own(tmp_path):
+def test_scripts_have_separate_modules_of_the_same_name(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "helper.py").write_text(f"NAME = {name!r}\n")
@@ -68,7 +68,7 @@ def test_installed_packages_are_shared_and_not_hidden_by_folders(tmp_path):
     assert output.split() == ["1", "1", "True"]
 
 
-def test_generators_start_from_the_seed_and_go_on_where_they_were(tmp_path):
+def test_generators_start_from_the_seed_and_continue_where_they_were(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     output = run(
@@ -89,7 +89,7 @@ def test_generators_start_from_the_seed_and_go_on_where_they_were(tmp_path):
 
 
 def test_interleaved_scripts_draw_what_each_would_draw_alone(tmp_path):
-    """Whatever a script draws, and however often others run in between: half a pair of normal numbers included."""
+    """Scripts may be interleaved anywhere, even after the first of a pair of normally distributed numbers."""
     for name in "ab":
         (tmp_path / name).mkdir()
     output = run(
@@ -139,7 +139,7 @@ def test_interleaved_scripts_draw_from_random_what_each_would_draw_alone(tmp_pat
     assert output.split() == ["True", "True"]
 
 
-def test_another_kind_of_generator_stays_with_the_script_that_chose_it(tmp_path):
+def test_a_generator_of_another_kind_belongs_to_the_script_that_chose_it(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
     output = run(

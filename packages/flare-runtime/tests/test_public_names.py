@@ -11,5 +11,5 @@ def test_a_name_of_flare_deploy_says_what_to_install_and_to_import(name):
         exec(f"from flare_runtime import {name}")
 
 
-def test_a_name_that_is_nowhere_is_missing():
+def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(flare_runtime, "Simulator")

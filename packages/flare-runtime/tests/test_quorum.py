@@ -1,4 +1,4 @@
-"""Rounds that end when a quorum of the sites has replied; the sites are played by the test."""
+"""Rounds that end when a quorum of the sites has replied; the sites are simulated by the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flare_tensor_downloader import read_file
 
 
 class Devices(Table):
-    """Sites that are given tasks at different times."""
+    """A table whose sites get tasks at different times."""
 
     def __init__(self, folder, sites=SITES) -> None:
         self.given = {site: queue.Queue() for site in sites}
@@ -27,12 +27,12 @@ class Devices(Table):
         self.given[message.to].put(message.payload)
 
     def next_task(self, site: str):
-        """The next task that a site is given: its id and model."""
+        """Return the id and the model of a site's next task."""
         task_id, _, _, _, model, _ = self.given[site].get(timeout=20)
         return task_id, model
 
     def answer(self, site: str, task_id: int, value: float, *, kind=ParamsType.DIFF, **rest) -> None:
-        """Reply, and return when the server has it."""
+        """Reply, and return when the server has received the reply."""
         model = FLModel(params={"w": np.full(3, value)}, params_type=kind, **rest)
         self.cells[site].send("server", "result", [task_id, site, model])
         self.cells[site].request("server", "sync", timeout_s=20)
@@ -53,7 +53,7 @@ def devices(tmp_path):
 
 
 def start(devices: Devices, workflow: FedAvg):
-    """Begin with a model of zeros."""
+    """Start a workflow with a model of zeros."""
     fed = devices.federation
     fed.load = lambda name="global": FLModel(params={"w": np.zeros(3)})
     return run(devices, workflow)
@@ -76,7 +76,7 @@ class TenThenEleven(FedAvg):
     [(0.0, 20 / 11), (0.5, (10 / np.sqrt(2) + 10) / 11), (1.0, 15 / 11)],
 )
 def test_c32_versions_are_not_what_is_weighed(devices, kind, exponent, expected):
-    """One device has added 10 to the version before, ten have added 1 to this one: 20/11, not 11 or 5.5."""
+    """One device has added 10 to the previous version, ten have added 1 to this one: 20/11, not 11 or 5.5."""
     table = devices(11)
     workflow = TenThenEleven(min_clients=1, num_rounds=2, quorum=10, staleness_exponent=exponent)
     thread, errors = start(table, workflow)
@@ -118,7 +118,7 @@ def test_c32_what_is_too_old_or_twice_or_anothers_counts_not(devices, caplog):
     assert "site-2 spoke for the site 'site-3'" in caplog.text
 
 
-def test_a_slow_site_is_not_waited_for_and_its_work_is_not_lost(devices):
+def test_a_slow_site_is_not_awaited_and_its_work_is_used_later(devices):
     table = devices(2)
     thread, errors = start(table, FedAvg(min_clients=2, num_rounds=5, quorum=1, staleness_exponent=1))
     slow, first = table.next_task("site-1")
@@ -132,7 +132,7 @@ def test_a_slow_site_is_not_waited_for_and_its_work_is_not_lost(devices):
     np.testing.assert_allclose(saved(table), 4 * 1.0 + 5.0 / 5)
 
 
-def test_the_optimizer_of_the_server_sees_the_same(devices):
+def test_the_server_optimizer_gets_the_same_update(devices):
     table = devices(2)
     thread, errors = start(table, FedOpt(min_clients=2, num_rounds=2, quorum=1, staleness_exponent=0))
     slow, _ = table.next_task("site-1")
@@ -162,7 +162,7 @@ def test_the_best_model_is_one_that_a_quorum_has_measured(devices):
     np.testing.assert_allclose(saved(table, "best"), 1.0)  # what round 1 sent out
 
 
-def test_a_site_that_leaves_is_not_waited_for(devices):
+def test_a_lost_site_is_not_awaited(devices):
     table = devices(3)
     table.federation.roster.can_leave = True
     thread, errors = start(table, FedAvg(min_clients=1, num_rounds=2, quorum=2, staleness_exponent=0))

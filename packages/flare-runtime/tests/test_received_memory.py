@@ -1,4 +1,4 @@
-"""A received model is the script's own: it is freed when the script drops it, and never changed by a later one."""
+"""A received model belongs to the script: it is freed when the script drops it, and never changed by a later one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KEEPS = """
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_a_model_that_the_script_drops_is_freed_before_the_next_is_there(project, external):
+def test_a_model_that_the_script_drops_is_freed_before_the_next_arrives(project, external):
     job = project.job(DROPS, rounds=ROUNDS, model={"w": np.zeros(100_000)}, launch_external_process=external)
     run = project.env(2, num_threads=2).deploy(job)
     assert (run.load_model()["w"] == ROUNDS).all()
@@ -46,7 +46,7 @@ def test_a_model_that_the_script_drops_is_freed_before_the_next_is_there(project
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_what_a_script_keeps_stays_what_it_was(project, workers, external):
+def test_a_model_that_the_script_keeps_does_not_change(project, workers, external):
     job = project.job(KEEPS, rounds=ROUNDS, sites=3, model={"w": np.zeros(100_000)}, launch_external_process=external)
     run = project.env(3, num_threads=workers, share_processes=workers == 1).deploy(job)
     assert (run.load_model()["w"] == ROUNDS).all()

@@ -1,4 +1,4 @@
-"""Which simulated sites share processes: it depends on how many they are, and on the memory that is there."""
+"""Simulated sites share processes if they are many or memory is short."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sites(count):
     return [f"site-{number}" for number in range(count)]
 
 
-def test_up_to_64_sites_have_a_process_each_where_memory_bears_it(project):
+def test_up_to_64_sites_have_a_process_each_if_memory_suffices(project):
     job = project.job()
     enough = 2 * 64 * process_bytes(job)
     assert not sites_share(job, sites(64), enough)
@@ -32,12 +32,12 @@ def test_a_large_model_counts_for_each_site(project):
     assert process_bytes(project.job(model={"w": np.zeros(1 << 20)})) - small == pytest.approx(8 << 20, abs=1000)
 
 
-def test_processes_that_load_their_libraries_themselves_count_for_more(project):
+def test_processes_that_load_their_own_libraries_need_more_memory(project):
     assert process_bytes(project.job("import keras\n")) > 512 << 20
     assert (process_bytes(project.job("import numpy\n")) < 128 << 20) == can_fork()
 
 
-def test_the_memory_is_that_of_the_machine(tmp_path):
+def test_the_available_memory_is_that_of_the_machine(tmp_path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 4096 kB\n")
     assert available_bytes(tmp_path) == 4 << 20
@@ -52,7 +52,7 @@ def test_the_memory_is_that_of_the_machine(tmp_path):
         ({"a/b": str(GIB // 2)}, 0),
     ],
 )
-def test_the_memory_is_what_control_groups_leave_of_it(tmp_path, limits, available):
+def test_the_available_memory_is_limited_by_control_groups(tmp_path, limits, available):
     (tmp_path / "proc" / "self").mkdir(parents=True)
     (tmp_path / "proc" / "meminfo").write_text(f"MemAvailable: {8 * GIB >> 10} kB\n")
     (tmp_path / "proc" / "self" / "cgroup").write_text("0::/a/b\n")
@@ -65,6 +65,6 @@ def test_the_memory_is_what_control_groups_leave_of_it(tmp_path, limits, availab
     assert available_bytes(tmp_path) == available
 
 
-def test_what_is_no_choice_is_refused():
+def test_an_invalid_share_processes_is_refused():
     with pytest.raises(RecipeError, match="share_processes is 'yes'"):
         SimEnv(num_clients=2, share_processes="yes")

@@ -1,4 +1,4 @@
-"""SimEnv runs jobs: in forked workers, in fresh ones, in-process and external scripts."""
+"""SimEnv runs jobs: in forked and in new workers, with in-process and external scripts."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_a_job_runs_to_its_end(project, capsys, workers, external):
     assert ("3 sites shared 2 processes" in "".join(lines)) == (workers == 2)
 
 
-def test_workers_are_started_afresh_where_forking_is_not_safe(project, tmp_path):
-    """A thread that runs in the launching process may hold a lock that would never be released in a fork."""
+def test_workers_are_new_processes_where_forking_is_not_safe(project, tmp_path):
+    """Another thread of the launching process may hold a lock, which would never be released in a fork."""
     stop = threading.Event()
     threading.Thread(target=stop.wait, daemon=True).start()
     try:
@@ -93,7 +93,7 @@ def test_a_later_run_never_overwrites_an_earlier_one(project):
 
 
 def test_a_run_that_has_ended_holds_no_model(project):
-    """Without waiting for the garbage collector: two models would have to fit where one does."""
+    """Not even until the garbage collector runs: memory may hold one model, but not two."""
     gc.collect()
     gc.disable()
     try:
@@ -105,7 +105,7 @@ def test_a_run_that_has_ended_holds_no_model(project):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not let a process choose its cores")
-def test_scripts_keep_to_a_core_where_none_is_left_over(project):
+def test_scripts_are_pinned_where_no_core_is_left_over(project):
     script = """
         import os
         import flare_core.client as flare
@@ -211,7 +211,7 @@ def test_what_a_script_does_to_a_model_that_it_has_sent_does_not_change_it(proje
 
 
 def test_a_reply_arrives_while_other_scripts_of_its_process_work(project, tmp_path):
-    """Which script gets its task first is not defined: one that starts late may find its task waiting."""
+    """The order of scripts is undefined: one that starts late may find its task waiting."""
     os.mkfifo(tmp_path / "first_arrived")
     script = f"""
         from pathlib import Path
@@ -234,7 +234,7 @@ def test_a_reply_arrives_while_other_scripts_of_its_process_work(project, tmp_pa
 
 
 class SaysWhatArrived(Workflow):
-    """Opens a pipe for writing, which lets its reader go on, when the first reply has arrived."""
+    """Opens a pipe for writing when the first reply has arrived, which unblocks its reader."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -314,7 +314,7 @@ class Wrong(Workflow):
         list(fed.broadcast("train", FLModel(), to=["site-9"]))
 
 
-def test_a_task_for_a_site_that_is_not_there(project):
+def test_a_task_for_an_unknown_site_is_refused(project):
     run = project.env().deploy(project.job(workflow=Component.of(Wrong(), what="workflow")))
     with pytest.raises(JobFailed, match="addressed to 'site-9'; the sites are site-1, site-2"):
         run.get_result()
@@ -348,17 +348,17 @@ def test_a_model_that_was_not_kept_is_explained(project):
         ({"num_clients": 2, "gpu_config": "x"}, "gpu_config is 'x'"),
     ],
 )
-def test_arguments_that_make_no_sense(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(RecipeError, match=message):
         SimEnv(**arguments)
 
 
-def test_fewer_sites_than_the_job_needs(project):
+def test_a_job_that_needs_more_sites_is_refused(project):
     with pytest.raises(RecipeError, match="min_clients=3, but the environment has 2 sites"):
         project.env().deploy(project.job(sites=3))
 
 
-def test_a_component_that_cannot_be_made_starts_nothing(project):
+def test_a_component_that_cannot_be_built_starts_no_process(project):
     job = project.job(workflow=Component("flare_core.workflows.Missing", {}))
     with pytest.raises(FlareError, match="has no 'Missing'"):
         project.env().deploy(job)
@@ -421,7 +421,7 @@ def test_ctrl_c_returns_to_the_shell_and_leaves_nothing(project, external):
 
 
 class PressedElsewhere(Workflow):
-    """Waits for ever, while Ctrl-C is given to another thread than the one that waits."""
+    """Waits for ever while Ctrl-C is delivered to another thread."""
 
     def run(self, fed):
         waits, forever = threading.Event(), threading.Lock()
@@ -437,7 +437,7 @@ class PressedElsewhere(Workflow):
 
 
 @pytest.mark.timeout(30)
-def test_ctrl_c_that_another_thread_gets_ends_the_run(project):
+def test_ctrl_c_delivered_to_another_thread_ends_the_run(project):
     job = project.job(workflow=Component.of(PressedElsewhere(), what="workflow"))
     with pytest.raises(KeyboardInterrupt):
         project.env().deploy(job)
@@ -478,15 +478,15 @@ class FirstOnly(Workflow):
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_a_workflow_may_leave_a_round_before_it_has_read_what_came(project, external):
-    """The scripts whose models it has not read go on."""
+def test_a_workflow_may_leave_a_round_with_unread_replies(project, external):
+    """The scripts whose models were not read continue."""
     (project.code / "workflow.py").write_text(FIRST_ONLY)
     job = project.job(workflow=Component("workflow.FirstOnly", {}), launch_external_process=external)
     assert project.env(2).deploy(job).summary()["rounds"] == 3
 
 
 class TwoTasks(Workflow):
-    """Trains and validates in each round, and does not use what the second site has made of one of the tasks."""
+    """Trains and validates in each round, and does not use the second site's result of one of the tasks."""
 
     def __init__(self, broken_off):
         self.broken_off = broken_off
@@ -502,7 +502,7 @@ class TwoTasks(Workflow):
 
 
 @pytest.mark.parametrize(("broken_off", "since"), [("train", 0), ("validate", -1)])
-def test_what_a_site_is_told_about_unused_results_concerns_those_of_the_same_task(project, broken_off, since):
+def test_unused_results_are_announced_by_task(project, broken_off, since):
     script = """
         import flare_core.client as flare
 

@@ -1,4 +1,4 @@
-"""Receivers write what a run logs where its tracker shows it; and a tracker that fails never ends a run."""
+"""Receivers write the values of a run to trackers, and a tracker that fails never ends a run."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_each_site_can_have_its_own_files(project, external):
         assert {**found, **of_site(LOGGED, site)} == found
 
 
-def test_with_both_sides_both_happen(project):
+def test_receivers_can_run_at_the_server_and_the_sites(project):
     pytest.importorskip("tensorboard")
     folder = project.env().deploy(tracked(project, "TensorBoardReceiver", client=True)).get_result()
     for place in ("server", "sites/site-1", "sites/site-2"):
@@ -152,7 +152,7 @@ def test_mlflow_at_the_sites_writes_to_a_store_of_each(project, quiet_mlflow):
         assert (found.run.info.status, found.run.info.run_name) == ("FINISHED", f"job/{folder.name} {site}")
 
 
-def test_several_runs_can_go_to_one_store_of_mlflow(project, quiet_mlflow, tmp_path):
+def test_several_runs_can_use_one_mlflow_store(project, quiet_mlflow, tmp_path):
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/shared.db"
@@ -164,7 +164,7 @@ def test_several_runs_can_go_to_one_store_of_mlflow(project, quiet_mlflow, tmp_p
     assert [each.data.metrics["site-2/accuracy"] for each in found] == [3.0, 3.0]
 
 
-def test_runs_of_a_workspace_are_in_one_store_of_mlflow_and_told_apart(project, quiet_mlflow):
+def test_runs_of_a_workspace_are_distinct_in_one_mlflow_store(project, quiet_mlflow):
     from mlflow import MlflowClient
 
     folders = [
@@ -182,7 +182,7 @@ def test_runs_of_a_workspace_are_in_one_store_of_mlflow_and_told_apart(project, 
     assert {each.data.tags["flare.folder"] for each in found.values()} == {str(folder) for folder in folders}
 
 
-def test_runs_that_share_an_id_are_runs_of_their_own_in_mlflow(quiet_mlflow, tmp_path):
+def test_runs_that_share_an_id_are_distinct_in_mlflow(quiet_mlflow, tmp_path):
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/shared.db"
@@ -198,7 +198,7 @@ def test_runs_that_share_an_id_are_runs_of_their_own_in_mlflow(quiet_mlflow, tmp
     assert len(client.search_runs([client.get_experiment_by_name("job").experiment_id])) == 2
 
 
-def test_two_runs_write_to_one_store_of_mlflow_at_once(quiet_mlflow, tmp_path):
+def test_two_runs_write_to_one_mlflow_store_at_once(quiet_mlflow, tmp_path):
     from mlflow import MlflowClient
 
     warnings, buses = [], []
@@ -220,7 +220,7 @@ def test_two_runs_write_to_one_store_of_mlflow_at_once(quiet_mlflow, tmp_path):
     assert warnings == []
 
 
-def test_what_a_server_has_recorded_is_copied_to_the_store_of_the_workspace(observed, quiet_mlflow, tmp_path):
+def test_a_servers_record_is_copied_to_the_store_of_the_workspace(observed, quiet_mlflow, tmp_path):
     from mlflow import MlflowClient
 
     for number in range(2):
@@ -326,7 +326,7 @@ def test_a_run_that_fails_has_failed_in_wandb_too(project, wandb):
     assert (found.exit_code, found.values["accuracy"]) == (1, MEANS["accuracy"][:1])
 
 
-def test_a_tracking_server_that_is_not_there_is_one_warning(project, quiet_mlflow, capsys):
+def test_an_unreachable_tracking_server_causes_one_warning(project, quiet_mlflow, capsys):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -338,7 +338,7 @@ def test_a_tracking_server_that_is_not_there_is_one_warning(project, quiet_mlflo
     assert len(run.metrics()) == 26
 
 
-def test_a_tracker_that_fails_at_a_site_is_a_warning_of_that_site(project, capsys):
+def test_a_tracker_that_fails_at_a_site_causes_a_warning_of_that_site(project, capsys):
     pytest.importorskip("tensorboard")
     job = project.job(TRACKED)
     job.client.components["tracking"] = Component("flare_runtime.tracking.TensorBoardReceiver", {"folder": "log.txt"})
@@ -349,7 +349,7 @@ def test_a_tracker_that_fails_at_a_site_is_a_warning_of_that_site(project, capsy
         assert printed.count(f"warning: {site}: TensorBoard: tracking failed (FileExistsError") == 1
 
 
-def test_what_is_not_installed_at_the_server_is_a_warning(project, capsys, monkeypatch):
+def test_a_package_that_is_not_installed_at_the_server_causes_a_warning(project, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
     run = project.env().deploy(tracked(project, "TensorBoardReceiver"))
     assert run.get_status() is RunStatus.FINISHED
@@ -357,7 +357,7 @@ def test_what_is_not_installed_at_the_server_is_a_warning(project, capsys, monke
 
 
 class Stubborn(Receiver):
-    """A tracker whose writes the test holds up or lets fail."""
+    """A tracker whose writes are delayed or fail as the test demands."""
 
     tracker, extra = "Stubborn", "none"
 
@@ -394,7 +394,7 @@ def test_a_tracker_that_is_not_installed_is_named_with_the_extra_that_brings_it(
 
 @pytest.fixture
 def observed(tmp_path):
-    """Attaches a receiver to a run of the test's own; what it warns of is in the list."""
+    """Attach a receiver to a run of the test, which collects its warnings."""
     warnings: list[str] = []
 
     def attach(receiver: Observer) -> EventBus:
@@ -411,7 +411,7 @@ def fail() -> None:
     raise OSError("disk full\nand more")
 
 
-def test_after_a_failure_nothing_is_written_any_more_and_nobody_waits(observed, caplog, monkeypatch):
+def test_after_a_failure_nothing_is_written_and_nothing_waits(observed, caplog, monkeypatch):
     monkeypatch.setattr("flare_runtime.tracking.receiver.MOST_WAITING", 2)
     receiver = Stubborn(fail, fail)
     events = observed(receiver)
@@ -444,7 +444,7 @@ def test_a_failure_is_shown_when_the_round_ends(observed):
     assert len(observed.warnings) == 1
 
 
-def test_a_slow_tracker_gets_all_before_the_run_ends_and_people_are_told(observed, monkeypatch):
+def test_the_run_waits_for_a_slow_tracker_and_says_so(observed, monkeypatch):
     monkeypatch.setattr("flare_runtime.tracking.receiver.PATIENCE_S", 0.01)
     gate = threading.Event()
     receiver = Stubborn(lambda: gate.wait(10))
@@ -488,7 +488,7 @@ def test_entries_have_a_kind_a_name_and_a_step(observed):
     assert observed.warnings == ["Stubborn: 'site-1/scan' is left out; values of the kind IMAGE are not supported"]
 
 
-def test_mlflow_keeps_the_first_value_of_a_parameter_and_says_so(observed, quiet_mlflow, tmp_path):
+def test_mlflow_keeps_the_first_value_of_a_parameter_and_warns(observed, quiet_mlflow, tmp_path):
     events = observed(MLflowReceiver())
     for value in (0.1, 0.1, 0.2, 0.3):
         events.emit(MetricLogged("lr", value, 0, "site-1", None, "PARAMETER"))
@@ -503,7 +503,7 @@ def test_mlflow_keeps_the_first_value_of_a_parameter_and_says_so(observed, quiet
     assert renamed.startswith("MLflow: 'site-1/acc@1 (%)' is renamed 'site-1/acc_1 ___'")
 
 
-def test_a_run_that_goes_on_in_another_process_goes_on_in_mlflow(observed, quiet_mlflow, tmp_path):
+def test_a_run_that_continues_in_another_process_continues_in_mlflow(observed, quiet_mlflow, tmp_path):
     for round_ in range(2):
         events = observed(MLflowReceiver())
         events.emit(MetricLogged("accuracy", 0.5 + round_, round_, None))
@@ -538,7 +538,7 @@ def test_receivers_can_be_read_back_into_a_job_folder():
 
 
 class Silent(Stubborn):
-    """A tracker that stops answering, of which not more than a moment is expected."""
+    """A tracker that stops answering and is given little time."""
 
     opens_within_s = 0.1
     stalls_after_s = 0.1
@@ -546,13 +546,13 @@ class Silent(Stubborn):
 
 @pytest.fixture
 def never():
-    """What a tracker waits for that does not answer; set when the test is over."""
+    """An event for which a tracker waits instead of answering; set at the end of the test."""
     event = threading.Event()
     yield event
     event.set()
 
 
-def test_a_tracker_that_never_opens_holds_up_neither_the_start_nor_the_end_of_a_run(observed, never, monkeypatch):
+def test_a_tracker_that_never_opens_delays_neither_start_nor_end_of_a_run(observed, never, monkeypatch):
     monkeypatch.setattr("flare_runtime.tracking.receiver.PATIENCE_S", 0.01)
 
     class Unopened(Silent):
@@ -582,7 +582,7 @@ def test_a_tracker_that_stalls_is_given_up_with_one_warning(observed, never, mon
     ]
 
 
-def test_a_tracker_that_does_not_close_is_left(observed, never, monkeypatch):
+def test_a_tracker_that_does_not_close_is_abandoned(observed, never, monkeypatch):
     monkeypatch.setattr("flare_runtime.tracking.receiver.PATIENCE_S", 0.01)
 
     class Unclosed(Silent):
@@ -606,7 +606,7 @@ def test_an_mlflow_server_that_accepts_and_never_answers_costs_a_run_seconds_onl
 
 @pytest.mark.slow
 def test_runs_that_begin_at_once_share_the_store_of_a_new_workspace(tmp_path):
-    """MLflow makes the tables of a new database, and fails if two processes do so at the same time."""
+    """MLflow creates the tables of a new database, and fails if two processes do so at the same time."""
     script = f"""
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Scripts of one process take turns: one runs, in the order in which they became ready."""
+"""Scripts of one process take turns: one runs at a time, in the order in which they became ready."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAIT_S = 20
 
 
 class Player:
-    """A thread with a seat, which takes numbers that are put before it."""
+    """A thread with a seat that consumes numbers."""
 
     def __init__(self, turns: Turns, name: str, log: list[str]) -> None:
         self.turns = turns
@@ -52,7 +52,7 @@ def end(*players: Player) -> None:
         assert not player.thread.is_alive()
 
 
-def test_each_gets_what_is_put_before_it():
+def test_each_seat_gets_its_own_input():
     log: list[str] = []
     turns = Turns()
     players = [Player(turns, name, log) for name in "abc"]
@@ -66,7 +66,7 @@ def test_each_gets_what_is_put_before_it():
         assert taken == [f"{player.seat.name}: {number}" for number in range(50)]
 
 
-def test_no_two_run_at_the_same_time():
+def test_only_one_seat_runs_at_a_time():
     turns = Turns()
     running: set[str] = set()
     overlaps: list[set[str]] = []
@@ -104,7 +104,7 @@ def test_the_state_is_switched_only_when_another_had_the_turn():
     assert log == ["switch to one", "one: 0", "one: 1", "one: 2"]
 
 
-def test_who_is_about_to_run_is_announced():
+def test_the_next_seat_is_announced():
     announced: list[str] = []
     turns = Turns(lambda seat: announced.append(seat.name))
     log: list[str] = []
@@ -158,8 +158,8 @@ def test_a_wait_that_times_out_while_another_runs_waits_for_its_turn():
     assert order == ["first waits", "second runs", "second done", "first again"]
 
 
-def test_who_is_woken_for_something_else_waits_on():
-    """A task may come while a reply is still being fetched: the script goes on when that is over, and not before."""
+def test_a_seat_woken_for_something_else_keeps_waiting():
+    """A task may arrive while a reply is still being fetched: the script continues only after that."""
     turns = Turns()
     seat = Seat("a", lambda: None)
     fetched, task, done = threading.Event(), threading.Event(), threading.Event()
@@ -191,7 +191,7 @@ def test_who_is_woken_for_something_else_waits_on():
 
 
 @pytest.mark.parametrize("timeout_s", [0, 0.01])
-def test_a_wait_that_is_over_has_let_others_run(timeout_s):
+def test_a_wait_lets_others_run_before_it_ends(timeout_s):
     turns = Turns()
     first, second = Seat("a", lambda: None), Seat("b", lambda: None)
     order: list[str] = []

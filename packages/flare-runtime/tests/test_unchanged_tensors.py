@@ -1,4 +1,4 @@
-"""Tensors that do not change need not travel: not to the server, and from the second round on not to the sites."""
+"""Unchanged tensors are not sent to the server, and from the second round on not to the sites either."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 class Halve(TensorFilter):
-    """What a server may do to a model on its way out."""
+    """A filter of the server that changes the model before it is sent."""
 
     def process_tensor(self, key, array, context):
         return array / 2
@@ -69,15 +69,15 @@ def test_a_frozen_backbone_travels_once(project, external):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_site_that_changes_it_afterwards_is_sent_it_again(project, workers):
-    """The script may do what it likes with arrays that it has sent, even those that the site would use again."""
+    """The script may change arrays that it has sent, even those that the site would use again."""
     model, found, traffic = run_adapter(project, workers=workers, after="params['backbone']['w'][:] = 7.0")
     assert found["backbone"]["w"].tobytes() == model["backbone"]["w"].tobytes()
     assert found["adapter"].tolist() == [4.0] * found["adapter"].size
     assert all(sent > 3 * 5 for sent, _ in traffic)
 
 
-def test_what_the_script_keeps_is_not_handed_out_again(project):
-    """An array of an earlier round stays what it was when the next model is changed in place."""
+def test_arrays_that_the_script_keeps_are_never_reused(project):
+    """An array of an earlier round does not change when the next model is changed in place."""
     keep = "kept = [*globals().get('kept', []), model.params['backbone']['w']]"
     change = (
         "assert all(each is not kept[-1] or n == len(kept) - 1 for n, each in enumerate(kept)), 'the same array twice'"
@@ -86,8 +86,8 @@ def test_what_the_script_keeps_is_not_handed_out_again(project):
     assert found["adapter"].tolist() == [4.0] * found["adapter"].size
 
 
-def test_one_site_that_trains_all_of_it_is_averaged_with_the_others(project):
-    """Sites that send a tensor back as it was count as if they had sent it."""
+def test_a_site_that_trains_all_tensors_is_averaged_with_the_others(project):
+    """Sites that return a tensor unchanged count as if they had sent it."""
     script = """
         import flare_core.client as flare
 
@@ -103,8 +103,8 @@ def test_one_site_that_trains_all_of_it_is_averaged_with_the_others(project):
     np.testing.assert_allclose(run.load_model()["w"], start + 2.0, rtol=1e-15)
 
 
-def test_in_the_average_equals_stay_exactly_equal(project):
-    """With weights whose sum rounds, the average of equal tensors would drift."""
+def test_the_average_of_equal_tensors_is_exactly_equal(project):
+    """Otherwise, with weights whose sum is rounded, the average of equal tensors would drift."""
     script = """
         import flare_core.client as flare
 
@@ -121,7 +121,7 @@ def test_in_the_average_equals_stay_exactly_equal(project):
 
 
 @pytest.mark.parametrize("external", [False, True], ids=["in-process", "external"])
-def test_it_can_be_switched_off(project, monkeypatch, external):
+def test_skipping_unchanged_tensors_can_be_switched_off(project, monkeypatch, external):
     monkeypatch.setenv("FLARE_SKIP_UNCHANGED", "0")
     _, found, traffic = run_adapter(project, launch_external_process=external)
     assert found["adapter"].tolist() == [4.0] * found["adapter"].size
@@ -137,14 +137,14 @@ def test_a_model_that_is_too_large_for_a_site_is_received_into_a_file(project, m
     assert found["adapter"].tolist() == [4.0] * found["adapter"].size
 
 
-def test_tensors_of_a_size_to_choose_travel_inside_messages(project, monkeypatch):
+def test_tensors_below_a_configurable_size_are_sent_inside_messages(project, monkeypatch):
     monkeypatch.setenv("FLARE_INLINE_BYTES", "1K")
     _, found, _ = run_adapter(project)
     assert found["adapter"].tolist() == [4.0] * found["adapter"].size
 
 
-def test_what_a_server_filter_made_can_come_back_unchanged(project):
-    """The server takes for unchanged what it has sent, which is what its filter made of the model."""
+def test_tensors_changed_by_a_server_filter_can_come_back_unchanged(project):
+    """Unchanged means equal to what the server has sent, which is the output of its filter."""
     script = """
         import flare_core.client as flare
 
@@ -159,8 +159,8 @@ def test_what_a_server_filter_made_can_come_back_unchanged(project):
     assert set(run.load_model()["w"]) == {0.75}
 
 
-def test_a_site_may_have_fetched_the_model_before_the_server_looks_again(project, monkeypatch):
-    """What the server takes for unchanged does not hang on which of two threads is quicker."""
+def test_a_site_may_fetch_the_model_before_the_server_continues(project, monkeypatch):
+    """The tensors that count as unchanged do not depend on which of two threads is faster."""
     script = """
         import flare_core.client as flare
 

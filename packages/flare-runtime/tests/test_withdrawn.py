@@ -1,4 +1,4 @@
-"""A task is withdrawn while its model is fetched: the site leaves it out, whichever of the two it hears of first."""
+"""A task is withdrawn while its model is fetched: the site skips it, whichever of the two it notices first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = {"exchange_format": "numpy", "params_transfer_type": "FULL"}
 
 
 class Place:
-    """A site that was given a task, whose model the server has let go of."""
+    """A site with a task whose model the server has released."""
 
     def __init__(self, folder, server, worker, offers):
         (folder / "client.py").write_text(SCRIPT)
@@ -85,7 +85,7 @@ def place(tmp_path):
 
 
 def outcome_of(function):
-    """Call a function on a thread; return what it returns, or raises, when asked."""
+    """Call a function on a thread; return a function that waits for its result."""
     outcome = queue.Queue()
 
     def call():
@@ -105,7 +105,7 @@ def tells(place, *news):
 
 
 @pytest.mark.parametrize("news", [["withdraw", "end"], ["end"]])
-def test_a_script_in_a_process_of_its_own_leaves_it_out(place, news):
+def test_a_script_in_its_own_process_skips_a_withdrawn_task(place, news):
     command = [sys.executable, str(place.site.code.locate("client.py"))]
     ended = outcome_of(lambda: run_external(place.queue, command, SETTINGS, []))
     tells(place, *news)
@@ -114,7 +114,7 @@ def test_a_script_in_a_process_of_its_own_leaves_it_out(place, news):
 
 
 @pytest.mark.parametrize("news", [["withdraw", "end"], ["end"]])
-def test_a_script_in_the_sites_process_leaves_it_out(place, news):
+def test_a_script_in_the_sites_process_skips_a_withdrawn_task(place, news):
     taken = outcome_of(place.queue.next_task)
     tells(place, *news)
     assert taken() is None
@@ -130,7 +130,7 @@ def test_any_number_of_tasks_can_be_withdrawn_while_a_script_waits_for_the_next(
     assert taken() is None
 
 
-def test_any_number_of_tasks_can_be_withdrawn_from_a_script_in_a_process_of_its_own(place):
+def test_any_number_of_tasks_can_be_withdrawn_from_a_script_in_its_own_process(place):
     command = [sys.executable, str(place.site.code.locate("client.py"))]
     ended = outcome_of(lambda: run_external(place.queue, command, SETTINGS, []))
     for number in range(2, 2 * sys.getrecursionlimit()):
@@ -140,7 +140,7 @@ def test_any_number_of_tasks_can_be_withdrawn_from_a_script_in_a_process_of_its_
     assert ended() is None
 
 
-def test_a_model_that_cannot_be_fetched_otherwise_is_an_error(place):
+def test_a_model_that_cannot_be_fetched_for_another_reason_is_an_error(place):
     place.queue.take()
     assert not place.queue.drop_if_withdrawn(DownloadError("the bytes are not those that were sent"))
     assert place.queue.owes_reply()

@@ -1,4 +1,4 @@
-"""What trackers have on disk, read back with their own packages; W&B's with the layout of its file."""
+"""Readers of trackers' files, which use the trackers' own packages, or for W&B the layout of its file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ BLOCK_BYTES = 32768
 
 
 def tensorboard(folder: Path) -> dict[str, list[tuple[int, float | str]]]:
-    """Steps and values by tag."""
+    """Return steps and values by tag."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     files = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
@@ -25,7 +25,7 @@ def tensorboard(folder: Path) -> dict[str, list[tuple[int, float | str]]]:
 
 
 def hyperparameters(folder: Path) -> tuple[str, dict[str, object], str]:
-    """The name, the hyperparameters and the outcome of the only session."""
+    """Return the name, the hyperparameters and the outcome of the only session."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import api_pb2, metadata
 
@@ -39,7 +39,7 @@ def hyperparameters(folder: Path) -> tuple[str, dict[str, object], str]:
 
 
 class MLflow:
-    """The only run of the only experiment in a store that is a file."""
+    """The only run of the only experiment in a file store."""
 
     def __init__(self, folder: Path, experiment: str = "job") -> None:
         from mlflow import MlflowClient
@@ -49,17 +49,17 @@ class MLflow:
         (self.run,) = self.client.search_runs([found.experiment_id])
 
     def metric(self, name: str) -> list[tuple[int, float]]:
-        """Steps and values."""
+        """Return steps and values."""
         history = self.client.get_metric_history(self.run.info.run_id, name)
         return sorted((each.step, each.value) for each in history)
 
     def text(self, name: str) -> str:
-        """The content of an artefact."""
+        """Return the content of an artifact."""
         return Path(self.client.download_artifacts(self.run.info.run_id, name)).read_text()
 
 
 class WandB:
-    """The only run that was written below a folder."""
+    """The only run below a folder."""
 
     def __init__(self, folder: Path) -> None:
         from wandb.proto import wandb_internal_pb2

@@ -11,7 +11,7 @@ from flare_transport import Cell, SocketLink
 
 
 class Job:
-    """The parties of a job in cells that socket pairs link, as a simulation has them.
+    """The parties of a job in cells that are linked by socket pairs, as in a simulation.
 
     Args:
         hosts: by site, the cell that serves it.
@@ -27,7 +27,7 @@ class Job:
         self.closing: list[SiteHub | ServerHub] = [self.server]
 
     def cell(self, name: str) -> Cell:
-        """A cell that is linked to the server."""
+        """Return a cell that is linked to the server."""
         ours, theirs = socket.socketpair()
         cell = Cell(name)
         self.server.cell.attach(SocketLink(name, ours))
@@ -35,7 +35,7 @@ class Job:
         return cell
 
     def host(self, name: str, sites: list[str]) -> SiteHub:
-        """Start the process of some sites; they cannot be reached yet."""
+        """Start the hub of some sites, which cannot be reached yet."""
         ours, theirs = socket.socketpair()
         hub = SiteHub(Cell(name), "server", sites)
         self.server.cell.attach(SocketLink(name, ours))
@@ -46,7 +46,7 @@ class Job:
         return hub
 
     def begin(self) -> Job:
-        """Start all sites, and let all parties be reached."""
+        """Start all sites, and make all parties reachable."""
         self.server.open()
         for name in dict.fromkeys(self.hosts.values()):
             self.host(name, [site for site, host in self.hosts.items() if host == name]).open()
@@ -76,6 +76,6 @@ def job():
 
 @pytest.fixture(params=["own processes", "one process"])
 def two_sites(request, job):
-    """Two sites and the server, all there; the sites share a cell or do not."""
+    """Two sites and the server, all reachable; the sites share a cell or do not."""
     second = "worker-2" if request.param == "own processes" else "worker-1"
     return job({"site-1": "worker-1", "site-2": second}).begin()

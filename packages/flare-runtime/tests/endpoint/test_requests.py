@@ -16,7 +16,7 @@ S = 20.0
 @pytest.mark.parametrize(
     ("sender", "to"), [("site-1", "site-2"), ("site-1", "server"), ("server", "site-1"), ("site-2", "site-1")]
 )
-def test_a_request_reaches_its_party_and_says_who_asks(two_sites, sender, to):
+def test_a_request_reaches_its_party_with_the_name_of_the_sender(two_sites, sender, to):
     for party in two_sites.server.directory.parties:
         two_sites[party].handle("who", lambda asker, data, party=party: [party, asker, data])
     array = np.arange(6.0).reshape(2, 3)
@@ -61,7 +61,7 @@ def test_an_unknown_topic_or_party_is_an_error(two_sites):
         two_sites["site-1"].request("site-1", "nothing")
 
 
-def test_a_request_waits_until_its_party_is_there(job):
+def test_a_request_waits_until_its_party_is_connected(job):
     made = job()
     made.server.open()
     made.host("worker-1", ["site-1"]).open()
@@ -77,7 +77,7 @@ def test_a_request_waits_until_its_party_is_there(job):
     asking.join()
 
 
-def test_a_party_that_was_removed_is_an_error_also_for_those_who_wait(job):
+def test_the_removal_of_a_party_is_an_error_for_waiting_requests_too(job):
     made = job({"site-1": "site-1.job", "site-2": "site-2.job"}, can_leave=True)
     made.server.open()
     made.host("site-1.job", ["site-1"]).open()
@@ -111,7 +111,7 @@ def test_a_party_that_comes_back_through_another_cell_is_found(job):
     assert made["site-1"].request("site-2", "where", timeout_s=S) == ["second", "site-1"]
 
 
-def test_a_request_ends_when_the_server_says_that_its_party_is_gone(job):
+def test_a_request_ends_when_the_server_announces_the_loss_of_its_party(job):
     made = job({"site-1": "site-1.job", "site-2": "site-2.job"}, can_leave=True).begin()
     asked, done = threading.Event(), threading.Event()
 
@@ -137,7 +137,7 @@ def test_a_request_ends_when_the_server_says_that_its_party_is_gone(job):
     asking.join()
 
 
-def test_what_waits_ends_with_the_run(job):
+def test_waits_end_with_the_run(job):
     made = job()
     made.server.open()
     made.host("worker-1", ["site-1"]).open()
@@ -158,7 +158,7 @@ def test_what_waits_ends_with_the_run(job):
         made["site-1"].send("server", "hello")
 
 
-def test_who_asks_before_the_server_knows_its_job_is_answered_after_that(job):
+def test_requests_before_the_server_knows_its_job_are_answered_later(job):
     from flare_runtime.endpoint.at_server import ServerHub
     from flare_runtime.endpoint.at_site import SiteHub
     from flare_transport import Cell, InprocLink
@@ -180,7 +180,7 @@ def test_who_asks_before_the_server_knows_its_job_is_answered_after_that(job):
 @pytest.mark.parametrize("topic", ["endpoint.call", "endpoint.open", "endpoint.message"])
 @pytest.mark.parametrize("at", ["server", "worker-2"])
 def test_a_site_that_speaks_for_another_is_refused(job, topic, at):
-    """The error, or the line in the log of what has no reply, names both."""
+    """The error, or the log line for a message without reply, names both."""
     from flare_transport import RemoteError
 
     made = job({"site-1": "worker-1", "site-2": "worker-2", "site-3": "worker-3"}).begin()
@@ -214,7 +214,7 @@ def test_a_site_cannot_take_the_place_of_another(job):
     assert made["server"].request("site-1", "who", timeout_s=S) == "site-1 itself"
 
 
-def test_another_site_cannot_say_where_a_party_is(job):
+def test_a_site_cannot_announce_the_place_of_a_party(job):
     made = job({"site-1": "worker-1", "site-2": "worker-2", "site-3": "worker-3"}).begin()
     made["site-2"].handle("who", lambda sender, data: "site-2 itself")
     made.hubs["site-3"].cell.send("worker-1", "endpoint.at", ["site-2", 99, "worker-3", True, "", ""])
@@ -224,8 +224,8 @@ def test_another_site_cannot_say_where_a_party_is(job):
     assert made["site-1"].request("site-2", "who", timeout_s=S) == "site-2 itself"
 
 
-def test_handlers_that_wait_for_each_other_do_not_hold_up_those_that_do_not(two_sites):
-    """As many handlers wait as a cell has no threads for; they still let others run, and the last one lets them go."""
+def test_handlers_that_wait_do_not_block_others(two_sites):
+    """More handlers wait than the cell has threads; others still run, and the last one releases them."""
     go = threading.Event()
     waiting = threading.Semaphore(0)
 
@@ -252,7 +252,7 @@ def test_handlers_that_wait_for_each_other_do_not_hold_up_those_that_do_not(two_
         thread.join()
 
 
-def test_streams_are_streams(two_sites):
+def test_party_streams_satisfy_the_stream_protocol(two_sites):
     two_sites["site-2"].handle_stream("any", lambda stream: None)
     with two_sites["site-1"].open_stream("site-2", "any", timeout_s=S) as stream:
         assert isinstance(stream, Stream)

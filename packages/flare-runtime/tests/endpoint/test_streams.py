@@ -37,7 +37,7 @@ def test_both_ends_of_a_stream_read_and_write(two_sites, opener, to):
         assert stream.read() == b""
 
 
-def test_the_handler_knows_who_has_opened_a_stream_and_with_what(two_sites):
+def test_the_handler_gets_the_opener_and_the_meta_of_a_stream(two_sites):
     known = queue.Queue()
     two_sites["site-2"].handle_stream("echo", lambda stream: known.put((stream.peer, stream.topic, stream.meta)))
     with two_sites["site-1"].open_stream("site-2", "echo", {"port": 7}, timeout_s=S) as stream:
@@ -70,7 +70,7 @@ def test_fifty_megabytes_arrive_as_they_were_sent(two_sites):
         assert read_all(stream) == b"done"
 
 
-def test_a_slow_reader_holds_no_more_than_a_window(job):
+def test_a_slow_reader_buffers_at_most_one_window(job):
     made = job().begin()
     go, total = threading.Event(), 64 * WINDOW_BYTES
     found = queue.Queue()
@@ -108,7 +108,7 @@ def test_a_slow_reader_holds_no_more_than_a_window(job):
 
 
 def wait_until_stuck(thread, written) -> bool:
-    """Whether the thread has written nothing for a while."""
+    """Return True if the thread has written nothing for a while."""
     before = written[0]
     thread.join(0.2)
     return written[0] == before > 0
@@ -176,7 +176,7 @@ def test_a_handler_that_raises_aborts_its_stream(two_sites):
         stream.read()
 
 
-def test_what_was_written_before_a_close_is_read_and_what_the_other_end_writes_fails(two_sites):
+def test_data_written_before_a_close_is_read_and_later_writes_of_the_other_end_fail(two_sites):
     found, errors = queue.Queue(), queue.Queue()
 
     def read_then_write(stream):
@@ -198,7 +198,7 @@ def test_what_was_written_before_a_close_is_read_and_what_the_other_end_writes_f
             use()
 
 
-def test_streams_that_are_over_are_forgotten(two_sites):
+def test_finished_streams_are_forgotten(two_sites):
     two_sites["site-2"].handle_stream("echo", echo)
     over = queue.Queue()
     two_sites["server"].handle_stream("echo", lambda stream: (echo(stream), over.put(True)))
@@ -247,7 +247,7 @@ def test_the_end_of_the_run_ends_streams_at_both_ends(two_sites):
         stream.read()
 
 
-def test_a_cell_that_sends_more_than_it_may_loses_its_stream(job):
+def test_a_cell_that_exceeds_its_credit_loses_its_stream(job):
     made = job().begin()
     errors = queue.Queue()
 
@@ -268,7 +268,7 @@ def test_a_cell_that_sends_more_than_it_may_loses_its_stream(job):
     assert "site-1 sent more of the stream 'any' with site-1 than its credit allows" in errors.get(timeout=S)
 
 
-def test_the_streams_of_others_cannot_be_written_to(job):
+def test_a_cell_cannot_write_to_the_streams_of_others(job):
     made = job({"site-1": "worker-1", "site-2": "worker-2", "site-3": "worker-3"}).begin()
     made["site-2"].handle_stream("echo", echo)
     made["site-2"].handle("ping", lambda sender, data: None)
@@ -285,7 +285,7 @@ def test_the_streams_of_others_cannot_be_written_to(job):
         assert stream.read() == b"two"
 
 
-def test_a_stream_that_was_given_up_before_it_was_taken_is_not_taken(job):
+def test_a_stream_aborted_before_it_was_handled_is_not_handled(job):
     from flare_transport import RemoteError
 
     made = job().begin()
@@ -301,7 +301,7 @@ def test_a_stream_that_was_given_up_before_it_was_taken_is_not_taken(job):
         cell.request("worker-2", "endpoint.open", ["site-1", "site-2", "any", 7, None], timeout_s=S)
 
 
-def test_at_most_so_many_streams_are_open_between_two_cells(job):
+def test_the_number_of_streams_between_two_cells_is_limited(job):
     from flare_runtime.endpoint.hub import MOST_STREAMS
 
     made = job().begin()

@@ -33,9 +33,7 @@ class Result:
             SiteError: the sender does not serve a site of this run.
         """
         if not roster.knows(message.sender):
-            raise SiteError(
-                f"{message.sender} does not serve a site of this run; its reply is refused", site=message.sender
-            )
+            raise SiteError(f"{message.sender} does not serve a site of this run", site=message.sender)
         return cls(message)
 
     def content(self, roster: Roster) -> tuple[str, int, str, Answer]:

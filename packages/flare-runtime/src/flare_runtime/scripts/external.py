@@ -84,11 +84,11 @@ class ScriptHost:
         self.address = cell.listen(f"unix://{self._folder}/scripts", secret=self.secret)
         cell.handle("script.hello", lambda message: self._of(message).hello())
         cell.handle("script.lost", self._on_lost)
-        cell.handle("script.next", lambda message: self._of(message).asked(message), inline=True)
-        cell.handle("script.reply", lambda message: self._of(message).note(("reply", message.payload[1])), inline=True)
-        cell.handle("script.warn", lambda message: self._of(message).note(("warn", message.payload[1])), inline=True)
-        cell.handle("script.left", lambda message: self._of(message).left(message.payload[1]), inline=True)
-        cell.handle("script.log", lambda message: self._of(message).note(("log", message.payload[1:])), inline=True)
+        self._queue("script.next", _Script.on_next)
+        self._queue("script.reply", _Script.on_reply)
+        self._queue("script.warn", _Script.on_warn)
+        self._queue("script.left", _Script.on_left)
+        self._queue("script.log", _Script.on_log)
         cell.on_peer_lost(self._lost)
 
     @classmethod
@@ -107,6 +107,15 @@ class ScriptHost:
                 script.kill()
             shutil.rmtree(host._folder, ignore_errors=True)
 
+    def _queue(self, topic: str, handler: Callable[[_Script, Message], None]) -> None:
+        """Have the site's thread handle a topic; inline, so that messages are queued in the order of arrival."""
+
+        def put(message: Message) -> None:
+            script = self._of(message)
+            script.put(partial(handler, script, message))
+
+        self.cell.handle(topic, put, inline=True)
+
     def _on_lost(self, message: Message) -> bool:
         _, is_gone, reason = message.payload
         error = UnknownReferenceError(reason) if is_gone else DownloadError(reason)
@@ -123,7 +132,7 @@ class ScriptHost:
     def _lost(self, peer: str, error: BaseException | None) -> None:
         for script in list(self.scripts.values()):
             if peer == f"{script.prefix}rank-0":
-                script.left(0)
+                script.put(script.note_left)
             elif peer.startswith(script.prefix):
                 script.wake()
 
@@ -164,13 +173,13 @@ class _Rank:
 
 @dataclass(slots=True)
 class _Script:
-    """One script's process. Handlers run on the link's thread and queue events for the site's thread."""
+    """One script's process. The link's thread queues events, which the site's thread handles in :meth:`serve`."""
 
     queue: TaskQueue
     host: ScriptHost
     settings: dict[str, str]
     import_from: list[Path]
-    _events: deque[tuple[str, Any]] = field(default_factory=deque)
+    _events: deque[Callable[[], None]] = field(default_factory=deque)
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _tasks: list[Task] = field(default_factory=list)
     _unread: Offer | None = None  # the arrays of the last reply, until the server has read them
@@ -242,8 +251,7 @@ class _Script:
         while True:
             self.queue.turns.wait(self.queue.seat, self._has_work, self._patience_s())
             while self._events:
-                kind, value = self._events.popleft()
-                self._handlers()[kind](value)
+                self._events.popleft()()
             self._give_tasks()
             self._free_script()
             if self._exit.is_set() and not self._events and not self._is_linked():
@@ -279,16 +287,8 @@ class _Script:
         """Return True if the script may drop its task; with several ranks it may not, as the others have begun it."""
         return len(self._ranks) == 1 and self.queue.drop_if_withdrawn(error)
 
-    def asked(self, message: Message) -> None:
-        rank = message.payload[1]
-        self.note(("next", (rank, message.sender)))
-
-    def left(self, rank: int) -> None:
-        """Handle the end of the thread that asked for tasks in a rank's process."""
-        if rank == 0:
-            self.note(("left", time.monotonic()))
-
-    def note(self, event: tuple[str, Any]) -> None:
+    def put(self, event: Callable[[], None]) -> None:
+        """Queue an event; thread-safe."""
         self._events.append(event)
         self.wake()
 
@@ -336,27 +336,26 @@ class _Script:
     def _is_linked(self) -> bool:
         return any(peer.startswith(self.prefix) for peer in self.host.cell.peers)
 
-    def _handlers(self) -> dict[str, Callable[[Any], None]]:
-        return {
-            "next": self._on_next,
-            "reply": self._on_reply,
-            "log": self._on_log,
-            "warn": self.queue.context.warn,
-            "left": self._on_left,
-        }
+    def on_warn(self, message: Message) -> None:
+        self.queue.context.warn(message.payload[1])
 
-    def _on_left(self, when: float) -> None:
-        self._left_at = self._left_at or when
+    def on_left(self, message: Message) -> None:
+        if message.payload[1] == 0:
+            self.note_left()
 
-    def _on_next(self, value: tuple[int, str]) -> None:
-        number, peer = value
-        rank = self._ranks.setdefault(number, _Rank(peer))
-        rank.peer, rank.is_waiting = peer, True
+    def note_left(self) -> None:
+        """Record that nothing in the process of rank 0 asks for tasks any more."""
+        self._left_at = self._left_at or time.monotonic()
+
+    def on_next(self, message: Message) -> None:
+        number = message.payload[1]
+        rank = self._ranks.setdefault(number, _Rank(message.sender))
+        rank.peer, rank.is_waiting = message.sender, True
         if number == 0:
             self._left_at = None  # another thread takes tasks now, or a launcher has restarted the rank
 
-    def _on_reply(self, model: FLModel) -> None:
-        model = receive_params(model, self.host.cell)
+    def on_reply(self, message: Message) -> None:
+        model = receive_params(message.payload[1], self.host.cell)
         theirs = model.params
         try:
             offer = self.queue.send_reply(model)
@@ -387,9 +386,9 @@ class _Script:
         is_cut = isinstance(error.__cause__, PeerLostError | UnreachableError)
         return is_cut and self._exit.wait(EXIT_S) and self._process is not None and self._process.returncode != 0
 
-    def _on_log(self, value: list[Any]) -> None:
-        key, content, kind, step = value
-        self.queue.log(key, content, kind=kind, step=step)
+    def on_log(self, message: Message) -> None:
+        _, key, value, kind, step = message.payload
+        self.queue.log(key, value, kind=kind, step=step)
 
     def _give_tasks(self) -> None:
         for number, rank in sorted(self._ranks.items()):

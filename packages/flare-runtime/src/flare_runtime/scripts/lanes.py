@@ -27,12 +27,12 @@ class Lane:
         self._file = file
         self._number = number
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Wait until no other process holds the lane, and acquire it; return at once if this one holds it."""
         if IS_UNIX:
             fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._number)
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Release the lane; does nothing if this process does not hold it."""
         if IS_UNIX:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._number)

@@ -112,7 +112,7 @@ class Turns:
 
     def _began(self, seat: Seat) -> None:
         if self._lane is not None:
-            self._lane.take()
+            self._lane.acquire()
         if self._last is not seat:
             self._last = seat
             seat.switched()
@@ -130,4 +130,4 @@ class Turns:
             self._announce(self._holder)
             self._holder.baton.release()
         elif self._lane is not None:
-            self._lane.give()
+            self._lane.release()
