@@ -13,7 +13,7 @@ import pytest
 
 from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
 from flare_runtime.endpoint.at_site import SiteHub
-from flare_runtime.scripts.external import end_external_processes, run_external
+from flare_runtime.scripts.external import ScriptHost, run_external
 from flare_runtime.scripts.task_queue import TaskQueue
 from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
@@ -79,7 +79,7 @@ def place(tmp_path):
         worker.connect(server.listen(f"inproc://{tmp_path.name}"))
         place = Place(tmp_path, server, worker, offers)
         yield place
-        end_external_processes()  # and remove where they were reached
+        ScriptHost.end_all()  # and remove where they were reached
         place.site.downloader.close()
         place.site.files.log.close()
 

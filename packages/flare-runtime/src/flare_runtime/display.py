@@ -24,30 +24,27 @@ class Display:
 
     def __init__(self, job_name: str, sites: int, stream: TextIO) -> None:
         self._stream = stream
-        self._say(f"{job_name}: {count(sites, 'site')}")
+        self.note(f"{job_name}: {count(sites, 'site')}")
 
     def attach(self, events: EventBus) -> None:
         """Show the events of a run from now on."""
         events.subscribe(RoundEnded, self.round_ended)
-        events.subscribe(TableMade, lambda event: self._say(table_text(event)))
+        events.subscribe(TableMade, lambda event: self.note(table_text(event)))
         events.subscribe(StillWaiting, self._still_waiting)
-        events.subscribe(WarningRaised, lambda event: self._say(f"warning: {event.message}"))
+        events.subscribe(WarningRaised, lambda event: self.note(f"warning: {event.message}"))
 
     def round_ended(self, event: RoundEnded) -> None:
         """Show the end of a round."""
-        self._say(round_line(event))
+        self.note(round_line(event))
 
     def _still_waiting(self, event: StillWaiting) -> None:
-        self._say(f"still waiting after {event.seconds:.0f} s for {event.what}")
-
-    def note(self, text: str) -> None:
-        """Show a line of text."""
-        self._say(text)
+        self.note(f"still waiting after {event.seconds:.0f} s for {event.what}")
 
     def close(self) -> None:
         """Remove everything that is redrawn."""
 
-    def _say(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Show a line of text."""
         self._stream.write(f"{printable(text)}\n")
         self._stream.flush()
 
@@ -95,7 +92,7 @@ class LiveDisplay(Display):
     def _site_replied(self, event: SiteReplied) -> None:
         self._progress.update(self._bar, sites=f"{event.done}/{event.expected} sites")
 
-    def _say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self._console.print(printable(text), highlight=False, markup=False)
 
 

@@ -34,7 +34,7 @@ from flare_runtime.processes.exit_codes import COMPLETED, KILLED_SCRIPT, LOST_SE
 from flare_runtime.processes.scratch import make_scratch
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.scripts.executor import ScriptExecutor
-from flare_runtime.scripts.external import end_external_processes
+from flare_runtime.scripts.external import ScriptHost
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.lanes import Lane
 from flare_runtime.scripts.process_state import ProcessState
@@ -175,7 +175,7 @@ class _Worker:
         self._stop_services("the run is over")
         for site in self._sites.values():
             site.end(RunStatus.FINISHED, "")
-        end_external_processes()
+        ScriptHost.end_all()
         for log in self._logs:
             log.close()
         self._cell.close()
@@ -315,7 +315,7 @@ class _Worker:
         """End this process as if it had been killed itself, so that the site's daemon asks for the job again."""
         logger.error("%s", reason)
         site.note(reason)
-        end_external_processes()
+        ScriptHost.end_all()
         os._exit(KILLED_SCRIPT)
 
     def _report(self, site: Site, message: str, details: str) -> None:
@@ -362,14 +362,14 @@ class _Worker:
             part.queue.end()
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
-        """End the process if its server is lost; nobody would use its results."""
+        """End the process if its server is lost, since its results could not be used."""
         # Other peers are scripts, whose end their hosts notice.
         if speaks_for(peer, self._plan.server) or peer == self._plan.link_to:
             self._is_lost = True  # first, so that the end of the scripts does not look like a failure
             for site in self._sites.values():
                 site.end(RunStatus.ABORTED, f"{peer} is gone")
             self._stop_services("the server is gone")
-            end_external_processes()
+            ScriptHost.end_all()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
                 if os.getpgrp() == os.getpid():  # kills the scripts' children; the parent, which would, may be gone

@@ -20,7 +20,7 @@ from flare_core.events import (
     WarningRaised,
 )
 from flare_runtime.endpoint.at_server import ServerHub
-from flare_runtime.run.conversation import Answer, OpenConversations, SitesConversation
+from flare_runtime.run.conversation import Answer, SitesConversation
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.incoming import Ended, Failed, Incoming, Left, Logged, Ready, Removed, Result, Warned
 from flare_runtime.run.record import MetricsFile
@@ -64,7 +64,7 @@ class Arrivals:
         self._cell = cell
         self._metrics = metrics
         self._dispatch = dispatch
-        self._open = OpenConversations()
+        self._open: list[SitesConversation] = []  # oldest first
         self._inbox: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
         self._waiting_for: tuple[str | SitesConversation, float] = ("its start", time.time())
         self.notice_s = NOTICE_S
@@ -231,7 +231,7 @@ class Arrivals:
             raise
 
     def _take_result(self, sender: str, task_id: int, site: str, answer: Answer) -> None:
-        conversation = self._open.find(task_id)
+        conversation = next((each for each in self._open if each.number == task_id), None)
         if not self.roster.speaks_for(sender, site):
             # One process of a project must not be able to end another site's part in the run.
             logger.error("reply ignored: %s spoke for the site %r, which it does not serve", sender, site)
@@ -264,7 +264,7 @@ class Arrivals:
                 continue
             logger.warning("site left site=%s reason=%s", site, item.reason)
             self.events.emit(SiteLeft(site, item.reason))
-            self._open.leave(site)
+            self._leave_all(site)
 
     def _note_removed(self, item: Removed) -> None:
         if self._is_finishing:
@@ -273,7 +273,11 @@ class Arrivals:
             if self.roster.remove(item.site, item.reason):
                 self.events.emit(SiteLeft(item.site, item.reason))
             logger.warning("site removed site=%s reason=%s", item.site, item.reason)
-            self._open.leave(item.site)
+            self._leave_all(item.site)
+
+    def _leave_all(self, site: str) -> None:
+        for conversation in self._open:
+            conversation.leave(site)
 
     def _note_ended(self, item: Ended) -> None:
         sites = self.roster.sites_of(item.host)

@@ -199,7 +199,7 @@ class RunController:
         except Exception as problem:  # a full disk, or an observer
             logger.exception("end of the run cannot be recorded or announced")
             status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
-            with suppress(OSError):  # then whoever has started the run tells how it ended
+            with suppress(OSError):  # if this fails too, the launcher of the run reports the status
                 write_summary(self._folder.summary, self._summary(status, error, crew))
         return status, error, self._summary(status, error, crew)
 

@@ -11,7 +11,7 @@ from flare_core import FLModel, Reply
 from flare_core.model import Key, MetaKey
 from flare_tensor_downloader import Offer, Payload
 
-__all__ = ["Answer", "OpenConversations", "SitesConversation"]
+__all__ = ["Answer", "SitesConversation"]
 
 Answer = FLModel | Payload
 """The data of a reply as it arrives."""
@@ -64,7 +64,6 @@ class SitesConversation:
         is_repeat: sites were sent a task with this id before, in a round that begins again.
         outlives_round: replies are still awaited when a later round has begun.
         is_stopped: no more replies are expected.
-        is_closed: no replies are expected, and none is held.
         unused_since: for each site whose last result of such a task was not used, the round of the first such result.
         held: for each site, a function that lets it drop what it holds for a reply.
     """
@@ -101,7 +100,6 @@ class SitesConversation:
         self.is_repeat = False
         self.outlives_round = False
         self.is_stopped = False
-        self.is_closed = False
         self.unused_since: dict[str, int] = {}
         self.held: dict[str, Callable[[], None]] = {}
 
@@ -176,35 +174,3 @@ class SitesConversation:
         if site in self.unused_since and isinstance(data, FLModel):
             return replace(data, meta={**data.meta, MetaKey.NOT_USED_SINCE: self.unused_since[site]})
         return data
-
-
-class OpenConversations:
-    """The open conversations of a run, oldest first."""
-
-    def __init__(self) -> None:
-        self._open: dict[int, SitesConversation] = {}
-
-    def __iter__(self) -> Iterator[SitesConversation]:
-        return iter(list(self._open.values()))
-
-    def add(self, conversation: SitesConversation) -> None:
-        """Start to expect replies."""
-        self._open[conversation.number] = conversation
-
-    def drop(self, conversation: SitesConversation) -> None:
-        """Stop expecting replies."""
-        if self._open.get(conversation.number) is conversation:  # a round that began again has one of the same number
-            del self._open[conversation.number]
-
-    def find(self, number: int) -> SitesConversation | None:
-        """Return the open conversation whose task has that id; None if there is none."""
-        return self._open.get(number)
-
-    def where(self, wanted: Callable[[SitesConversation], bool]) -> list[SitesConversation]:
-        """Return the open conversations that match a condition, oldest first."""
-        return [each for each in self._open.values() if wanted(each)]
-
-    def leave(self, site: str) -> None:
-        """Handle the loss of a site in all of them."""
-        for each in self._open.values():
-            each.leave(site)

@@ -130,25 +130,26 @@ class Dispatch:
         # Otherwise a site could make the server fetch, and release, what another site holds.
         if isinstance(offered, OfferedParams | Payload) and not self._roster.speaks_for(offered.owner, site):
             raise SiteError(f"{site}: its reply names {offered.owner} as the holder of its arrays", site=site)
+        data: Any = answer
+        read: Callable[[], Any] | None = None
+        release: Callable[[], None] | None = None
         if isinstance(answer, Payload):
+            data, read = None, partial(self._read, answer, site, conversation, patience_s)
             release = _holding(conversation, site, partial(answer.release, self._cell))
-            read = partial(self._read, answer, site, conversation, patience_s)
-            return _reply(conversation, site, read=read, release=release)
-        if conversation.result_stays:
-            return _reply(conversation, site, answer)
-        arrays = conversation.sent[site].arrays if site in conversation.sent else {}
-        try:
-            model = receive_params(answer, self._cell, arrays, timeout_s=patience_s)
-            if model.params is not None and not isinstance(model.params, RemoteParams):
-                model.params = leased_params(model.params, site)
-        except DownloadError as error:
-            raise SiteError(f"{site}: its reply cannot be used: {error}", site=site) from error
-        params = model.params
-        if not isinstance(params, RemoteParams):
-            return _reply(conversation, site, self._filtered(model, site, conversation))
-        self._unchanged.update(key for key, leaf in params.leaves() if leaf.entry.same)
-        release = _holding(conversation, site, params.release)
-        return _reply(conversation, site, self._filtered(model, site, conversation), release=release)
+        elif not conversation.result_stays:
+            arrays = conversation.sent[site].arrays if site in conversation.sent else {}
+            try:
+                model = receive_params(answer, self._cell, arrays, timeout_s=patience_s)
+                if model.params is not None and not isinstance(model.params, RemoteParams):
+                    model.params = leased_params(model.params, site)
+            except DownloadError as error:
+                raise SiteError(f"{site}: its reply cannot be used: {error}", site=site) from error
+            if isinstance(model.params, RemoteParams):
+                self._unchanged.update(key for key, leaf in model.params.leaves() if leaf.entry.same)
+                release = _holding(conversation, site, model.params.release)
+            data = self._filtered(model, site, conversation)
+        sent = conversation.data[site]
+        return Reply(site, conversation.task, data, conversation.round, sent, read=read, release=release)
 
     def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
         """Apply the server's filters to the data of a reply."""
@@ -202,7 +203,6 @@ class Dispatch:
     def close(self, conversation: SitesConversation) -> None:
         """Stop a conversation, and let the sites drop the rest of their replies."""
         self.stop(conversation)
-        conversation.is_closed = True
         conversation.release_held()
 
     def _withdraw(self, conversation: SitesConversation) -> None:
@@ -221,18 +221,6 @@ class Dispatch:
             return data
         context = FilterContext(FilterPoint.SERVER_OUTPUT, site, conversation.task, conversation.round)
         return apply_filters(self._task_filters, data, context)
-
-
-def _reply(
-    conversation: SitesConversation,
-    site: str,
-    data: Any = None,
-    *,
-    read: Callable[[], Any] | None = None,
-    release: Callable[[], None] | None = None,
-) -> Reply:
-    sent = conversation.data[site]
-    return Reply(site, conversation.task, data, conversation.round, sent, read=read, release=release)
 
 
 def _holding(conversation: SitesConversation, site: str, drop: Callable[[], None]) -> Callable[[], None]:

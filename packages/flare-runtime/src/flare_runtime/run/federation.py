@@ -50,6 +50,7 @@ class SitesFederation(Arrivals):
         to_framework: converts params to arrays of the job's framework.
     Attributes:
         reading: the site whose reply the workflow is using; its tensors may still be at the site.
+        endpoint: the server's access to the endpoints of the sites; set before the run begins.
     """
 
     def __init__(
@@ -79,20 +80,10 @@ class SitesFederation(Arrivals):
         self._waits = waits or Waits()
         self._task_id = 0
         self._round_started: float | None = None
-        self._endpoint: JobEndpoint | None = None
+        self.endpoint: JobEndpoint
         self._stalled: set[str] = set()  # in this round
         # By task and site: the round of its first result in a row that was not used. Filters with a state need it.
         self._unused_since: dict[str, dict[str, int]] = {}
-
-    @property
-    def endpoint(self) -> JobEndpoint:
-        """The server's access to the endpoints of the sites."""
-        assert self._endpoint is not None, "a federation outside a run has no endpoint"
-        return self._endpoint
-
-    @endpoint.setter
-    def endpoint(self, endpoint: JobEndpoint) -> None:
-        self._endpoint = endpoint
 
     @property
     def is_reading(self) -> bool:
@@ -247,7 +238,7 @@ class SitesFederation(Arrivals):
 
     def _lasting(self) -> list[SitesConversation]:
         """Return the conversations that outlive their round and still await replies."""
-        return self._open.where(lambda each: each.outlives_round and not each.is_stopped)
+        return [each for each in self._open if each.outlives_round and not each.is_stopped]
 
     def _in_order(self, of: Callable[[SitesConversation], Iterable[str]]) -> list[tuple[str, SitesConversation]]:
         """Return sites of the lasting conversations with their conversation, in the order of the run's sites."""
@@ -284,7 +275,7 @@ class SitesFederation(Arrivals):
 
     def _send(self, conversation: SitesConversation) -> SitesConversation:
         """Send a task to those of its sites that are connected."""
-        self._open.add(conversation)
+        self._open.append(conversation)
         for site in conversation.sites:
             if site in self.roster.absent:  # it was lost after the workflow had chosen it
                 conversation.leave(site)
@@ -332,7 +323,8 @@ class SitesFederation(Arrivals):
         """End a conversation, and let the sites drop the rest of their replies."""
         self._stop(conversation)
         self._dispatch.close(conversation)
-        self._open.drop(conversation)
+        if conversation in self._open:
+            self._open.remove(conversation)
 
     def _end_reading(self) -> None:
         """Let the sites drop their replies to broadcasts, and those that were collected."""
@@ -346,7 +338,7 @@ class SitesFederation(Arrivals):
     def _close_all(self) -> None:
         """Close the conversations that an earlier round or the workflow has left open."""
         self._end_reading()
-        for conversation in self._open:
+        for conversation in self._open.copy():
             self.close(conversation)
 
     def _age(self, conversation: SitesConversation) -> int:

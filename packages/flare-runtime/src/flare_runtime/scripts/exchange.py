@@ -76,7 +76,7 @@ class Exchange:
             model.params = params
             model.optimizer_params = _mapped(optimizer_params, self._convert or np.asarray)
         # Copies, since the script may change the arrays in place: DIFF needs all values, the checks a sample.
-        keep = np.array if self._transfer is ParamsType.DIFF else _sample if self._is_checked else _nothing
+        keep = np.array if self._transfer is ParamsType.DIFF else _sample if self._is_checked else lambda _: np.empty(0)
         self._received = {key: _Received(value.dtype, value.shape, keep(value)) for key, value in flatten(model.params)}
         if self._convert is not None:
             model.params = _mapped(model.params, self._convert)
@@ -174,10 +174,6 @@ class _Received:
     def equals(self, value: Array) -> bool:
         """Return True if an array seems to be the one received, as far as the sample tells."""
         return value.shape == self.shape and np.array_equal(_sample(value), self.values)
-
-
-def _nothing(array: Array) -> Array:
-    return np.empty(0, array.dtype)
 
 
 def _sample(array: Array) -> Array:

@@ -52,7 +52,7 @@ from flare_transport import Cell, Message, PeerLostError, UnreachableError, bloc
 if TYPE_CHECKING:
     from flare_runtime.scripts.task_queue import TaskQueue
 
-__all__ = ["ScriptHost", "end_external_processes", "run_external"]
+__all__ = ["ScriptHost", "run_external"]
 
 logger = logging.getLogger(__name__)
 
@@ -137,11 +137,6 @@ class ScriptHost:
                 script.wake()
 
 
-def end_external_processes() -> None:
-    """Kill every script that this process has started."""
-    ScriptHost.end_all()
-
-
 def run_external(queue: TaskQueue, command: list[str], settings: dict[str, str], import_from: list[Path]) -> None:
     """Run a script in its own process until it ends; the calling thread relays its tasks and replies.
 
@@ -197,6 +192,8 @@ class _Script:
     def start(self, command: list[str]) -> None:
         log = self.queue.context.files.path / "log.txt"
         self._log_start = log.stat().st_size if log.exists() else 0
+        given = os.environ.get("PYTHONPATH")
+        path = [*map(str, self.import_from), str(self.queue.context.code.root), *([given] if given else [])]
         environment = {
             **os.environ,
             CHANNEL_VARIABLE: "flare_runtime.scripts.external_channel:connect",
@@ -206,7 +203,7 @@ class _Script:
             SITE_VARIABLE: self.queue.site,
             # So that python3 and torchrun are those of this process's environment, activated or not.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-            "PYTHONPATH": os.pathsep.join(self._python_path()),
+            "PYTHONPATH": os.pathsep.join(path),
         }
         if self.queue.context.files.temporary is not None:
             environment["TMPDIR"] = str(self.queue.context.files.temporary)
@@ -257,10 +254,11 @@ class _Script:
             if self._exit.is_set() and not self._events and not self._is_linked():
                 break
             if self._is_stuck():
+                cause = "other ranks keep" if len(self._ranks) > 1 else "a thread or a child of it keeps"
                 raise ScriptError(
                     f"{self.queue.site}: its script has left {self.queue.progress} before the run was over, and its"
-                    f" process, which {self._why_alive()}, does not end; keep it in its 'while flare.is_running():'"
-                    " loop until that is false",
+                    f" process, which {cause} alive, does not end; keep it in its 'while flare.is_running():' loop"
+                    " until that is false",
                     site=self.queue.site,
                     details=self._tail(),
                 )
@@ -321,12 +319,9 @@ class _Script:
         return left_s if left_s > 0 else None
 
     def _is_stuck(self) -> bool:
-        """Return True if there is a task that nobody will take, because the process does not end."""
+        """Return True if a task will never be taken, because the process neither takes tasks nor ends."""
         is_late = self._left_at is not None and time.monotonic() >= self._left_at + EXIT_S
         return is_late and not self._exit.is_set() and not self.queue.ended and self.queue.owes_task()
-
-    def _why_alive(self) -> str:
-        return "other ranks keep alive" if len(self._ranks) > 1 else "a thread or a child of it keeps alive"
 
     def _is_due(self, number: int, rank: _Rank) -> bool:
         if number == 0:
@@ -400,17 +395,14 @@ class _Script:
             rank.is_waiting = False
             rank.taken += 1
             if task is None:
-                self._send_task(rank, None)
+                self._send(rank, "script.task", [None])
                 continue
             outgoing, offer = send_params(task.model, self.queue.context.downloader)
             if offer is None:
                 self.queue.release_task()
             else:
                 offer.when_released(self.queue.release_task)
-            self._send_task(rank, [task.name, task.id, outgoing])
-
-    def _send_task(self, rank: _Rank, task: list[Any] | None) -> None:
-        self._send(rank, "script.task", [task])
+            self._send(rank, "script.task", [[task.name, task.id, outgoing]])
 
     def _send(self, rank: _Rank, topic: str, payload: list[Any]) -> None:
         try:
@@ -427,10 +419,6 @@ class _Script:
             known = FLModel(current_round=model.current_round, total_rounds=model.total_rounds)
             self._tasks.append(Task(task.name, known, task.id))
         return task
-
-    def _python_path(self) -> list[str]:
-        given = os.environ.get("PYTHONPATH")
-        return [*map(str, self.import_from), str(self.queue.context.code.root), *([given] if given else [])]
 
     def _await_exit(self) -> None:
         assert self._process is not None

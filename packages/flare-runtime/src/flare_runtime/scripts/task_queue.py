@@ -89,7 +89,8 @@ class TaskQueue(SiteChannel):
             variables=_variables(context),
             temporary=context.files.temporary,
         )
-        self.seat = Seat(context.name, self.state.enter if shares_process else _nothing)
+        # A script that has a process to itself needs no switch of process-wide state.
+        self.seat = Seat(context.name, self.state.enter if shares_process else lambda: None)
         self._is_filtered = is_filtered
         self._exchange: Exchange | None = None
         self._inbox: deque[_Delivery] = deque()
@@ -324,7 +325,3 @@ def _variables(context: Site) -> dict[str, str]:
         # Simulated sites share the cores, and sums must not depend on how many each of them happens to get.
         variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
     return variables
-
-
-def _nothing() -> None:
-    """Do nothing: a script that has a process to itself needs no switch of process-wide state."""

@@ -57,7 +57,7 @@ class Simulation:
                 finally:
                     self.stop()
         if isinstance(error, KeyboardInterrupt):
-            raise error.with_traceback(None)  # the place where it interrupted the runtime helps nobody
+            raise error.with_traceback(None)  # the interrupted place in the runtime is of no interest
         return SimRun(self._folder, job_id, status, error, self._controller.persistor)
 
     def _drive(self) -> tuple[RunStatus, BaseException | None]:

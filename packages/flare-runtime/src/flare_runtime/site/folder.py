@@ -33,13 +33,6 @@ class SiteFolder:
 def fetch_params(
     params: RemoteParams, downloader: Downloader, memory: TensorMemory | None, folder: Path
 ) -> dict[str, Any]:
-    """Fetch arrays into memory, or into a file that is mapped if they exceed the downloader's ``spill_bytes``.
-
-    Args:
-        params: the arrays.
-        downloader: holds the settings.
-        memory: remembers the arrays, so that unchanged ones need not be sent back.
-        folder: the site's folder, where the file is created.
-    """
+    """Fetch arrays into memory, or into a mapped file in the site's folder if they exceed ``spill_bytes``."""
     limit = downloader.settings.spill_bytes
     return params.materialize(memory, folder / RECEIVED if limit is not None and params.nbytes > limit else None)

@@ -33,7 +33,7 @@ class WorkerPlan:
         cell: the worker's own cell.
         server: the cell that gives the tasks.
         link_to: the cell at the other end of the worker's socket, if that is not the server: with it the worker ends.
-        connect: how the worker reaches the server then; told the worker's cell.
+        connect: connects the worker's cell to the server; None if ``link_to`` is the server.
     """
 
     index: int
@@ -63,15 +63,15 @@ class WorkerPlan:
 
     @property
     def turn_file(self) -> Path:
-        """Where the worker notes the index of the site whose script runs, for whoever finds it dead."""
+        """The file with the index of the site whose script runs, which is read if the worker dies."""
         return self.run_folder / ".workers" / f"{self.index}.turn"
 
     @property
     def crash_file(self) -> Path:
-        """Where a fatal error in C code leaves its traceback."""
+        """The file for the traceback of a fatal error in C code."""
         return self.run_folder / ".workers" / f"{self.index}.crash"
 
     def seed(self, site: str) -> int:
-        """A site's own seed, the same in every environment and process."""
+        """Return a site's seed, which is the same in every environment and process."""
         digest = hashlib.blake2b(f"{self.job.seed}/{site}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "little") >> 1

@@ -161,7 +161,7 @@ class Site:
             logger.warning("warning not sent site=%s text=%s reason=%s", self.name, text, error)
 
     def fail(self, error: BaseException) -> None:
-        """Fail the run, for a background thread that cannot go on; ignored once ``cancelled`` is set."""
+        """Fail the run, for a background thread that cannot continue; does nothing once ``cancelled`` is set."""
         if not self.cancelled.is_set():
             details = "".join(traceback.format_exception(error)).rstrip()
             self._fail(f"{self.name}: {type(error).__name__}: {error}", details)
