@@ -1,4 +1,4 @@
-"""What the weighted mean promises."""
+"""The weighted mean: weights, dtypes, exclusions and errors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_sums_of_half_precision_run_in_single_precision():
     assert mean_of(*replies).result().params["w"].tolist() == [60000.0]
 
 
-def test_large_tensors_are_summed_in_blocks_without_a_seam():
+def test_large_tensors_are_summed_in_blocks():
     generator = np.random.default_rng(1)
     arrays = [generator.normal(size=200_001) for _ in range(3)]
     result = mean_of(*(reply(str(index), {"w": array}, steps=index + 1) for index, array in enumerate(arrays))).result()
@@ -70,7 +70,7 @@ def test_large_tensors_are_summed_in_blocks_without_a_seam():
     np.testing.assert_allclose(result.params["w"], expected, rtol=1e-15, atol=1e-15)
 
 
-def test_arrays_of_a_contribution_are_not_changed():
+def test_the_arrays_of_a_contribution_are_not_changed():
     array = np.arange(4.0)
     mean = mean_of(reply("a", {"w": array}), reply("b", {"w": array}))
     mean.update(FLModel(params={"w": np.zeros(4)}))
@@ -91,13 +91,13 @@ def test_nested_params_come_back_nested():
 
 
 @pytest.mark.parametrize("exclude", ["running_.*", ["bn.running_mean"]])
-def test_excluded_keys_stay_the_servers_own(exclude):
+def test_the_server_keeps_its_values_of_excluded_keys(exclude):
     mean = mean_of(reply("a", {"w": np.ones(1), "bn.running_mean": np.ones(1)}), exclude=exclude)
     updated = mean.update(FLModel(params={"w": np.zeros(1), "bn.running_mean": np.zeros(1)}))
     assert (updated.params["w"].item(), updated.params["bn.running_mean"].item()) == (1.0, 0.0)
 
 
-def test_booleans_are_true_from_one_half_up():
+def test_means_of_booleans_are_true_from_one_half():
     params = [{"flag": np.array([True, True, False])}, {"flag": np.array([True, False, False])}]
     result = mean_of(*(reply(str(index), each) for index, each in enumerate(params))).result().params["flag"]
     assert result.dtype == np.bool_
@@ -117,17 +117,17 @@ def test_no_contribution_is_an_error():
 
 def test_whole_models_and_differences_do_not_mix():
     mean = mean_of(reply("site-1", {"w": np.ones(1)}))
-    with pytest.raises(ModelError, match="site-2 sent params_type DIFF where site-1 sent FULL"):
+    with pytest.raises(ModelError, match="site-2 sent params_type DIFF, but site-1 sent FULL"):
         mean.add(reply("site-2", {"w": np.ones(1)}, params_type="DIFF"))
 
 
-def test_shapes_that_disagree_name_both_sites_and_shapes():
+def test_the_error_for_different_shapes_names_both_sites():
     mean = mean_of(reply("site-1", {"lora_A": np.ones((8, 16))}))
     with pytest.raises(ShapeMismatchError, match=r"'lora_A': site-2 sent shape \(4, 16\), site-1 sent \(8, 16\)"):
         mean.add(reply("site-2", {"lora_A": np.ones((4, 16))}))
 
 
-def test_kinds_of_numbers_that_disagree_are_refused():
+def test_different_kinds_of_numbers_are_rejected():
     mean = mean_of(reply("site-1", {"n": np.ones(1, np.int64)}))
     with pytest.raises(DtypeMismatchError, match="'n': site-2 sent float64, site-1 sent int64"):
         mean.add(reply("site-2", {"n": np.ones(1)}))
@@ -140,7 +140,7 @@ def test_text_has_no_mean():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])
-def test_values_that_are_not_finite_name_site_and_key(value, dtype):
+def test_errors_about_values_that_are_not_finite_name_site_and_key(value, dtype):
     array = np.ones(100_000, dtype)
     array[-1] = value
     with pytest.raises(NonFiniteError, match=r"site-2: 'w' holds.* 1 that are NaN or infinite"):
@@ -153,14 +153,14 @@ def test_a_block_whose_sum_overflows_is_still_finite():
 
 
 @pytest.mark.parametrize("steps", [-1, float("nan"), float("inf"), "many", None])
-def test_a_weight_that_is_none_names_the_site(steps):
+def test_the_error_for_an_invalid_weight_names_the_site(steps):
     with pytest.raises(WeightError, match=r"site-3: meta\[\"NUM_STEPS_CURRENT_ROUND\"\] is"):
         WeightedMean().add(reply("site-3", {"w": np.ones(1)}, steps=steps))
 
 
-def test_an_unknown_key_is_refused_and_names_who_sent_it():
+def test_the_error_for_an_unknown_key_names_its_sender():
     mean = mean_of(reply("site-1", {"w": np.ones(1)}), reply("site-2", {"w": np.ones(1), "v": np.ones(1)}))
-    with pytest.raises(UnknownKeyError, match="site-2 holds 1 of 2 keys that the global model does not: 'v'"):
+    with pytest.raises(UnknownKeyError, match="site-2 has 1 of 2 keys that the global model does not have: 'v'"):
         mean.update(FLModel(params={"w": np.zeros(1)}))
 
 
@@ -172,7 +172,7 @@ def test_reset_forgets_everything():
 
 
 class InBlocks(LazyParams):
-    """Params that arrive block by block; of those under ``same`` it is known that the site was sent them."""
+    """Params that arrive block by block; those under ``same`` were returned unchanged."""
 
     def __init__(self, params, *, block_items=2, same=()):
         self.params = params
@@ -206,14 +206,14 @@ def test_blocks_of_any_size_make_the_same_sum():
     assert mean.result().params["w"].tolist() == (np.add(*values) / 2).tolist()
 
 
-def test_what_all_sites_send_back_unchanged_is_not_rounded():
+def test_tensors_that_all_sites_return_unchanged_are_not_rounded():
     sent = np.array([0.1, 1 / 3], np.float32)
     mean = mean_of(*(reply(site, InBlocks({"w": sent}, same={"w"}), steps=0.1) for site in "abc"))
     assert mean.result().params["w"] is sent
 
 
 @pytest.mark.parametrize("order", ["ssc", "scs", "css"])
-def test_what_some_sites_send_back_unchanged_counts_with_its_weight(order):
+def test_a_tensor_that_one_site_returns_unchanged_counts_with_its_weight(order):
     sent = {"s": np.array([1.0, 2.0, 4.0]), "c": np.array([8.0, 16.0, 32.0])}
     replies = [
         reply(f"{index}", InBlocks({"w": sent[each]}, same={"w"} if each == "s" else ()), steps=index + 1)
@@ -223,19 +223,19 @@ def test_what_some_sites_send_back_unchanged_counts_with_its_weight(order):
     np.testing.assert_allclose(mean_of(*replies).result().params["w"], expected, rtol=1e-15)
 
 
-def test_sites_that_were_sent_different_tensors_and_return_them_are_averaged():
+def test_different_tensors_that_sites_return_unchanged_are_averaged():
     replies = [reply(str(value), InBlocks({"w": np.full(3, value)}, same={"w"})) for value in (1.0, 2.0)]
     assert mean_of(*replies).result().params["w"].tolist() == [1.5] * 3
 
 
-def test_differences_that_equal_what_was_sent_are_averaged_like_others():
+def test_differences_equal_to_the_sent_tensor_are_averaged():
     one = np.array([1, 2])
     replies = [reply(site, InBlocks({"w": one}, same={"w"}), params_type="DIFF") for site in "ab"]
     result = mean_of(*replies).result()
     assert (result.params["w"].dtype, result.params["w"].tolist(), str(result.params_type)) == (float, [1, 2], "DIFF")
 
 
-def test_a_model_that_was_sent_with_nan_is_refused_when_it_comes_back():
+def test_a_returned_model_with_nan_is_rejected():
     sent = np.array([1.0, np.nan])
     with pytest.raises(NonFiniteError, match=r"site-1: 'w' holds 1 that are NaN or infinite"):
         mean_of(reply("site-1", InBlocks({"w": sent}, same={"w"})))
@@ -302,29 +302,29 @@ def test_signed_and_unsigned_integers_are_averaged():
     assert mean.result().params["n"].tolist() == [2]
 
 
-def test_a_weight_that_overflows_is_said_to_be_the_reason():
+def test_the_error_for_an_overflow_names_the_weight_as_the_reason():
     with pytest.raises(NonFiniteError, match=r"a: 'w' overflows when it is weighted"):
         mean_of(reply("a", {"w": np.array([3e38], np.float32)}, steps=10))
 
 
-def test_the_first_block_with_nan_is_counted():
+def test_the_error_counts_the_values_of_the_first_block_with_nan():
     array = np.ones(200_000)
     array[[3, 5, 199_999]] = np.nan
     with pytest.raises(NonFiniteError, match=r"a: 'layer.w' holds, among 65536 values looked at, 2 that are NaN"):
         mean_of(reply("a", {"layer": {"w": array}}))
 
 
-def test_a_contribution_without_params_is_refused():
+def test_a_contribution_without_params_is_rejected():
     with pytest.raises(ModelError, match="site-1: the reply to 'train' holds no params"):
         WeightedMean().add(Reply("site-1", "train", FLModel(metrics={"loss": 1.0})))
 
 
-def test_weights_that_are_all_zero_name_the_sites():
+def test_the_error_for_a_total_weight_of_zero_names_the_sites():
     with pytest.raises(EmptyRoundError, match="the total weight of a, b is zero"):
         mean_of(reply("a", {"w": np.ones(1)}, steps=0), reply("b", {"w": np.ones(1)}, steps=0)).result()
 
 
-def test_a_site_weight_that_is_none_names_site_and_setting():
+def test_the_error_for_an_invalid_site_weight_names_site_and_setting():
     with pytest.raises(WeightError, match="site-2: its entry in aggregation_weights is -1"):
         WeightedMean(site_weights={"site-1": 1, "site-2": -1})
 
@@ -340,8 +340,8 @@ def test_exclude_searches_and_a_list_names_whole_keys():
     assert mean.exclude == ["bn.mean", "w"]
 
 
-def test_an_expression_that_is_none_is_refused():
-    with pytest.raises(ModelError, match=r"exclude_vars is '\[', no regular expression: unterminated"):
+def test_an_invalid_regular_expression_is_rejected():
+    with pytest.raises(ModelError, match=r"exclude_vars is '\[', not a valid regular expression: unterminated"):
         WeightedMean(exclude="[")
 
 
@@ -349,7 +349,7 @@ def test_an_update_without_a_model_is_the_mean():
     assert mean_of(reply("a", {"w": np.ones(1)})).update(FLModel()).params["w"].tolist() == [1.0]
 
 
-def test_numbers_of_other_types_than_arrays_are_averaged():
+def test_array_likes_are_averaged():
     assert mean_of(reply("a", {"w": 1.0}), reply("b", {"w": 2.0})).result().params["w"] == 1.5
 
 

@@ -1,4 +1,4 @@
-"""Compression: each codec's error is what it says, and what is left out comes later."""
+"""Compression: error bounds of the codecs, and error feedback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def through(codec: str, values: np.ndarray) -> np.ndarray:
 
 @settings(max_examples=60)
 @given(floats)
-def test_half_precision_is_as_near_as_it_can_be(values):
+def test_half_precision_rounds_to_nearest(values):
     np.testing.assert_array_equal(through("fp16", values), values.astype(np.float16).astype(np.float32))
     ml_dtypes = pytest.importorskip("ml_dtypes")
     np.testing.assert_array_equal(through("bf16", values), values.astype(ml_dtypes.bfloat16).astype(np.float32))
@@ -81,7 +81,7 @@ def test_sizes_on_the_wire(codec, size):
 
 
 @pytest.mark.parametrize("text", ["", "fp8", "topk", "topk:0", "topk:2", "fp16:3", "zstd+zstd", "int8+lz4", "none"])
-def test_codecs_that_there_are_not(text):
+def test_unknown_codecs_are_rejected(text):
     with pytest.raises(RecipeError, match="compression"):
         parse_codec(text)
 
@@ -109,7 +109,7 @@ def test_a_compressed_bomb_takes_no_memory():
 
 
 @pytest.mark.parametrize("size", [1, 10, 63, 65, 257])
-def test_small_arrays_pass_too(size):
+def test_codecs_handle_small_arrays(size):
     values = np.linspace(-1, 1, size, dtype=np.float32)
     for codec in ("int8+zstd", "int4+zstd", "topk:1.0+zstd"):
         assert through(codec, values).shape == (size,)
@@ -128,10 +128,10 @@ HUGE = b'{"codec": "topk:1e-9", "dtype": "float32", "shape": [99999999999, 99999
         len(HUGE).to_bytes(4, "little") + HUGE,
     ],
 )
-def test_what_is_no_compressed_tensor_is_named(header):
+def test_the_error_for_malformed_bytes_names_site_and_key(header):
     model = FLModel(params={"w": np.frombuffer(header, np.uint8)}, meta={"flare.compressed": "int8"})
     restored = DecompressTensors().process(model, CONTEXT)
-    with pytest.raises(ModelError, match="site-1: 'w' is no compressed tensor"):
+    with pytest.raises(ModelError, match="site-1: 'w' is not a compressed tensor"):
         _ = restored.params["w"]
 
 
@@ -162,8 +162,8 @@ def test_models_pass_through_both_filters(codec):
     np.testing.assert_allclose(weight, sent.params["layer"]["weight"], rtol=0, atol=tolerance)
 
 
-def test_what_topk_leaves_out_comes_later():
-    """The sum of what arrives differs from the sum of what was meant by no more than what is left out now."""
+def test_values_that_topk_omits_are_sent_later():
+    """The sum of the received values differs from the sum of the original ones only by the current residual."""
     generator = np.random.default_rng(2)
     compress, restore = CompressTensors("topk:0.05"), DecompressTensors()
     meant = np.zeros(4000)
@@ -178,18 +178,18 @@ def test_what_topk_leaves_out_comes_later():
     assert np.abs(left).max() < 60
 
 
-def test_a_whole_model_cannot_be_sent_by_its_largest_values():
+def test_topk_rejects_whole_models():
     whole = FLModel(params={"w": np.ones(2000, np.float32)})
     with pytest.raises(ModelError, match="DIFF"):
         CompressTensors("topk:0.1").process(whole, CONTEXT)
 
 
-def test_a_model_that_was_not_compressed_stays_as_it_is():
+def test_an_uncompressed_model_passes_unchanged():
     model = model_of(w=np.arange(5000, dtype=np.uint8))
     assert DecompressTensors().process(model, CONTEXT) is model
 
 
-def test_a_diverged_model_is_named():
+def test_the_error_for_a_diverged_model_names_site_and_key():
     bad = np.ones(2000, np.float32)
     bad[7] = np.nan
     with pytest.raises(ModelError, match="site-1: 'w'"):

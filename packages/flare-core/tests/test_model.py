@@ -30,7 +30,7 @@ def test_a_type_may_be_given_as_text():
         {"start_round": True},
     ],
 )
-def test_what_is_no_model_is_refused(arguments):
+def test_invalid_model_fields_are_rejected(arguments):
     with pytest.raises(ModelError):
         FLModel(**arguments)
 
@@ -74,7 +74,7 @@ def test_an_empty_model_takes_the_first_keys():
     assert list(updated(FLModel(params={}), FLModel(params={"w": np.ones(1)})).params) == ["w"]
 
 
-def test_a_prefix_that_a_wrapper_added_is_pointed_out():
+def test_the_error_for_unknown_keys_names_a_wrappers_prefix():
     base = {f"fc{index}.weight": np.ones(1) for index in range(3)}
     wrapped = {f"_module.{key}": value for key, value in base.items()}
     with pytest.raises(UnknownKeyError, match=r"prefix '_module\.'") as caught:
@@ -83,7 +83,7 @@ def test_a_prefix_that_a_wrapper_added_is_pointed_out():
     assert "'fc0.weight'" in str(caught.value)
 
 
-def test_a_shape_that_changed_names_key_and_shapes():
+def test_the_error_for_a_changed_shape_names_key_and_shapes():
     with pytest.raises(ShapeMismatchError, match=r"'w': the update has shape \(3,\), the global model has \(2,\)"):
         updated(FLModel(params={"w": np.ones(2)}), FLModel(params={"w": np.ones(3)}))
 

@@ -1,4 +1,4 @@
-"""Server optimizers, number by number against their formulas; the recipes' tests compare them with torch's."""
+"""Server optimizers against their formulas; the recipes' tests compare them with those of torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY = [SGD, lambda: SGD(0.5, 0.9), Adam, Yogi, Adagrad]
 
 
 def path_of(optimizer, start=1.0, **options):
-    """Where one number goes."""
+    """Return the value of a single parameter after steps with the given gradients."""
     params = {"w": np.array([start])}
     for gradient in GRADIENTS:
         params = optimizer.step(params, {"w": np.array([gradient])}, **options)
@@ -93,19 +93,19 @@ def test_dtype_and_shape_stay_and_no_argument_is_changed(make, dtype):
     assert np.all(gradients["w"] == 0.5)
 
 
-def test_half_precision_is_computed_with_in_single_precision():
-    gradient = np.array([300.0], np.float16)  # whose square is above the largest number of half precision
+def test_half_precision_parameters_are_updated_in_single_precision():
+    gradient = np.array([300.0], np.float16)  # its square exceeds the range of half precision
     after = Adagrad(1.0, 0).step({"w": np.ones(1, np.float16)}, {"w": gradient})["w"]
     assert after.tolist() == [0.0]  # the first step of Adagrad is the learning rate
 
 
-def test_double_precision_is_computed_with_in_double_precision():
+def test_double_precision_parameters_are_updated_in_double_precision():
     value = SGD(0.1).step({"w": np.array([1.0])}, {"w": np.array([1.0 + 2.0**-40])})["w"].item()
     assert value == pytest.approx(float(Fraction(1) - Fraction(0.1) * (1 + Fraction(1, 2**40))), rel=1e-15)
 
 
 @pytest.mark.parametrize("make", EVERY)
-def test_a_restored_optimizer_goes_on_where_it_was(make):
+def test_a_restored_optimizer_continues(make):
     whole = [*path_of(make())]
     params = {"w": np.array([1.0])}
     optimizer = make()
@@ -139,43 +139,43 @@ def test_an_empty_state_is_that_of_a_new_optimizer():
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: SGD(-0.1), r"^lr of .* is -0.1; give a number from 0$"),
-        (lambda: SGD(True), r"^lr of .* is True; give a number from 0$"),
-        (lambda: SGD(math.inf), r"^lr of .* is inf; give a number from 0$"),
-        (lambda: SGD(math.nan), r"^lr of .* is nan; give a number from 0$"),
-        (lambda: SGD("fast"), r"^lr of .* is 'fast'; give a number from 0$"),
-        (lambda: SGD(1, 1.0), r"^momentum of .* is 1.0; give a number from 0 and below 1$"),
-        (lambda: SGD(1, -0.5), r"^momentum of .* is -0.5; give a number from 0 and below 1$"),
-        (lambda: Adam(1, (1.0, 0.5)), r"^betas of .* is 1.0; give a number from 0 and below 1$"),
-        (lambda: Adam(1, (0.5, 1)), r"^betas of .* is 1; give a number from 0 and below 1$"),
-        (lambda: Adam(1, (-0.5, 0.5)), r"^betas of .* is -0.5; give a number from 0 and below 1$"),
-        (lambda: Adam(1, (0.5, -0.5)), r"^betas of .* is -0.5; give a number from 0 and below 1$"),
+        (lambda: SGD(-0.1), r"^lr of .* is -0.1; give a number of at least 0$"),
+        (lambda: SGD(True), r"^lr of .* is True; give a number of at least 0$"),
+        (lambda: SGD(math.inf), r"^lr of .* is inf; give a number of at least 0$"),
+        (lambda: SGD(math.nan), r"^lr of .* is nan; give a number of at least 0$"),
+        (lambda: SGD("fast"), r"^lr of .* is 'fast'; give a number of at least 0$"),
+        (lambda: SGD(1, 1.0), r"^momentum of .* is 1.0; give a number from 0 to below 1$"),
+        (lambda: SGD(1, -0.5), r"^momentum of .* is -0.5; give a number from 0 to below 1$"),
+        (lambda: Adam(1, (1.0, 0.5)), r"^betas of .* is 1.0; give a number from 0 to below 1$"),
+        (lambda: Adam(1, (0.5, 1)), r"^betas of .* is 1; give a number from 0 to below 1$"),
+        (lambda: Adam(1, (-0.5, 0.5)), r"^betas of .* is -0.5; give a number from 0 to below 1$"),
+        (lambda: Adam(1, (0.5, -0.5)), r"^betas of .* is -0.5; give a number from 0 to below 1$"),
         (lambda: Adam(1, 0.5), r"^betas of .* is 0.5; give two numbers"),
         (lambda: Adam(1, (0.5, 0.5, 0.5)), r"^betas of .* is \(0.5, 0.5, 0.5\); give two numbers"),
-        (lambda: Yogi(eps=-1), r"^eps of .* is -1; give a number from 0$"),
-        (lambda: Adagrad(eps=-1), r"^eps of .* is -1; give a number from 0$"),
+        (lambda: Yogi(eps=-1), r"^eps of .* is -1; give a number of at least 0$"),
+        (lambda: Adagrad(eps=-1), r"^eps of .* is -1; give a number of at least 0$"),
     ],
 )
-def test_a_number_that_cannot_be_is_refused_by_name(make, named):
+def test_invalid_hyperparameters_are_rejected_by_name(make, named):
     with pytest.raises(RecipeError, match=named):
         make()
 
 
-def test_the_least_numbers_are_taken():
+def test_the_smallest_valid_hyperparameters_are_accepted():
     assert [*path_of(SGD(0))] == [1.0] * 4
     assert [*path_of(Adam(0.5, (0, 0), 0))] == pytest.approx([*adam(0.5, 0, 0, 0)])
     assert [*path_of(Adagrad(0.5, 0))] == pytest.approx([*adagrad(0.5, 0)])
 
 
-def test_a_class_of_a_framework_is_made_with_params_and_arguments():
+def test_a_framework_optimizer_gets_params_and_arguments():
     fraction = framework_optimizer("fractions.Fraction", Fraction, {"denominator": 4}, 3)
     assert fraction == Fraction(3, 4)
 
 
-def test_a_framework_that_refuses_names_class_and_arguments():
-    with pytest.raises(RecipeError, match=r"fractions.Fraction refuses the arguments \{'lr': 1\}: .*lr"):
+def test_the_error_for_rejected_arguments_names_class_and_arguments():
+    with pytest.raises(RecipeError, match=r"fractions.Fraction rejects the arguments \{'lr': 1\}: .*lr"):
         framework_optimizer("fractions.Fraction", Fraction, {"lr": 1})
-    with pytest.raises(RecipeError, match=r"fractions.Fraction refuses the arguments \{\}: .*'x'"):
+    with pytest.raises(RecipeError, match=r"fractions.Fraction rejects the arguments \{\}: .*'x'"):
         framework_optimizer("fractions.Fraction", Fraction, {}, "x")
-    with pytest.raises(RecipeError, match=r"fractions.Fraction is no builtins.dict"):
+    with pytest.raises(RecipeError, match=r"fractions.Fraction is not a builtins.dict"):
         framework_optimizer("fractions.Fraction", dict, {})

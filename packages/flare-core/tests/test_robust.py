@@ -1,4 +1,4 @@
-"""Robust aggregators: against their definitions, and with a fifth of the sites wrong."""
+"""Robust aggregators: their definitions, and results with a fifth of the sites wrong."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_nested_params_are_combined_and_come_back_nested():
 
 
 @given(arrays.arrays(np.float64, (6, 4), elements=FINITE))
-def test_the_trimmed_mean_leaves_out_both_ends(values):
+def test_the_trimmed_mean_trims_both_ends(values):
     expected = np.sort(values, axis=0)[1:5].mean(axis=0)
     assert np.allclose(combined(TrimmedMean(0.2), [{"w": row} for row in values])["w"], expected)
     assert np.allclose(combined(TrimmedMean(0.0), [{"w": row} for row in values])["w"], values.mean(axis=0))
@@ -60,7 +60,7 @@ def test_the_trimmed_mean_leaves_out_both_ends(values):
 def test_krum_chooses_by_its_definition(values):
     scores = []
     for row in values:
-        distances = np.sort(((values - row) ** 2).sum(axis=1))[1:]  # without that to itself
+        distances = np.sort(((values - row) ** 2).sum(axis=1))[1:]  # without the distance to itself
         scores.append(distances[: 7 - 2 - 2].sum())
     chosen = combined(Krum(attackers=2), [{"a": row[:1], "b": row[1:]} for row in values])
     score = scores[next(i for i, row in enumerate(values) if np.array_equal(np.r_[chosen["a"], chosen["b"]], row))]
@@ -78,7 +78,7 @@ def test_the_update_is_the_global_model_with_the_result_applied():
 
 @pytest.mark.parametrize("attack", [1e6, -1e30, np.nan, np.inf])
 @pytest.mark.parametrize("aggregator", [CoordinateMedian(), TrimmedMean(0.2), Krum(2), Krum(2, keep=5)])
-def test_a_fifth_of_the_sites_cannot_carry_the_model_away(aggregator, attack):
+def test_a_fifth_of_the_sites_cannot_control_the_result(aggregator, attack):
     generator = np.random.default_rng(0)
     honest = [{"w": generator.normal(1.0, 0.1, 50).astype(np.float32)} for _ in range(8)]
     wrong = [{"w": np.full(50, attack, np.float32)} for _ in range(2)]
@@ -87,7 +87,7 @@ def test_a_fifth_of_the_sites_cannot_carry_the_model_away(aggregator, attack):
     assert np.abs(result - 1.0).max() < 0.5
     with np.errstate(all="ignore"):
         mean = np.mean([each["w"] for each in [*honest, *wrong]], axis=0)
-    assert not np.abs(mean - 1.0).max() < 0.5  # which the plain mean does not stand
+    assert not np.abs(mean - 1.0).max() < 0.5  # the plain mean is not robust
 
 
 def test_counters_stay_integers_and_differences_stay_real():
@@ -102,10 +102,10 @@ def test_each_key_is_combined_over_the_sites_that_sent_it():
     assert (result["a"].tolist(), result["b"].tolist()) == ([2.0], [1.0, 1.0])
 
 
-def test_what_cannot_be_combined_is_refused():
+def test_contributions_that_cannot_be_combined_are_rejected():
     with pytest.raises(ShapeMismatchError, match=r"'w': site-2 sent shape \(2,\), site-1 sent \(3,\)"):
         combined(CoordinateMedian(), [{"w": np.ones(3)}, {"w": np.ones(2)}])
-    with pytest.raises(EmptyRoundError, match="needs 5 sites in a round, 4 answered"):
+    with pytest.raises(EmptyRoundError, match="needs 5 sites in a round, but 4 replied"):
         combined(Krum(1), [{"w": np.ones(1)}] * 4)
     with pytest.raises(EmptyRoundError, match="keeps 5 of 5 sites"):
         combined(Krum(1, keep=5), [{"w": np.ones(1)}] * 5)
@@ -124,7 +124,7 @@ def test_without_attackers_keeping_all_is_the_mean():
 
 
 class Fetched(LazyParams):
-    """Params that are fetched one after the other, ahead of their use; counts what is read out of turn."""
+    """Params that are prefetched in order; counts the tensors that are read out of order."""
 
     out_of_turn = 0
 
@@ -148,7 +148,7 @@ class Fetched(LazyParams):
         return self._params[name]
 
 
-def test_what_is_fetched_is_read_in_the_order_in_which_it_was_sent():
+def test_tensors_are_read_in_the_order_in_which_they_were_sent():
     first = Fetched(a=np.array([1.0]), b={"w": np.array([2.0])}, c=np.array([3.0]))
     second = Fetched(a=np.array([3.0]), c=np.array([5.0]))
     result = combined(CoordinateMedian(), [first, second])
@@ -163,7 +163,7 @@ def test_another_order_is_read_by_key():
     assert (result["a"].item(), result["b"].item()) == (2.0, 3.0)
 
 
-def test_krum_fetches_a_second_time_only_what_it_has_chosen():
+def test_krum_fetches_only_the_chosen_contributions_twice():
     class Counted(Fetched):
         times = 0
 
@@ -192,14 +192,16 @@ def test_multi_krum_is_the_mean_of_the_lowest_scores(attackers, keep):
     np.testing.assert_allclose(np.r_[result["a"], result["b"].ravel()], values[best].mean(axis=0), rtol=1e-12)
 
 
-def test_of_equal_scores_the_first_site_is_chosen():
+def test_krum_chooses_the_first_site_of_equal_scores():
     assert combined(Krum(0), [{"w": np.array([value])} for value in (1.0, -1.0, 0.0)])["w"].item() == 1.0
     assert combined(Krum(0), [{"w": np.array([value])} for value in (1.0, 1.0, 5.0, 5.0)])["w"].item() == 1.0
 
 
-def test_krum_by_itself_stands_one_wrong_site_and_keeps_one():
+def test_krum_defaults_to_one_attacker_and_keeps_one_contribution():
     assert combined(Krum(), [{"w": np.array([value])} for value in (0.0, 3.0, 4.0, 4.5, 99.0)])["w"].item() == 4.0
-    with pytest.raises(EmptyRoundError, match=r"Krum with 1 attackers needs 5 sites .*, 4 answered \(site-1, site-2"):
+    with pytest.raises(
+        EmptyRoundError, match=r"Krum with 1 attackers needs 5 sites .*, but 4 replied \(site-1, site-2"
+    ):
         combined(Krum(), [{"w": np.ones(1)}] * 4)
     with pytest.raises(EmptyRoundError, match="no site contributed"):
         Krum().result()
@@ -210,7 +212,7 @@ def test_far_values_are_compared_in_double_precision():
     assert combined(Krum(1), sites)["w"].item() == np.float32(2e20)
 
 
-def test_the_next_round_has_dtypes_of_its_own():
+def test_the_next_round_determines_its_own_dtypes():
     aggregator = CoordinateMedian()
     combined(aggregator, [{"w": np.array([1])}] * 3)
     result = combined(aggregator, [{"w": np.array([1.5])}] * 3)["w"]
@@ -251,7 +253,7 @@ def test_each_robust_mean_averages_differences_of_integers_as_real_numbers():
     assert (result.dtype, result.tolist()) == (np.float64, [1.5])
 
 
-def test_the_trimmed_mean_leaves_out_a_fifth_by_itself():
+def test_the_trimmed_mean_trims_a_fifth_by_default():
     sites = [{"w": np.array([value])} for value in (-100.0, 1.0, 2.0, 6.0, 100.0)]
     assert combined(TrimmedMean(), sites)["w"].item() == 3.0
     assert combined(TrimmedMean(), sites[1:])["w"].item() == (1 + 2 + 6 + 100) / 4
@@ -263,19 +265,19 @@ def test_nan_is_larger_than_every_number():
     assert combined(TrimmedMean(0.4), sites)["w"].item() == 3.0
 
 
-def test_what_is_sent_is_not_changed():
+def test_robust_aggregators_do_not_change_contributions():
     sent = np.array([np.nan, 3.0, 1.0])
     for aggregator in (CoordinateMedian(), TrimmedMean(), Krum(0)):
         combined(aggregator, [{"w": sent}, {"w": sent[::-1]}, {"w": sent}])
     assert np.array_equal(sent, [np.nan, 3.0, 1.0], equal_nan=True)
 
 
-def test_contributions_that_do_not_fit_are_refused_by_name():
+def test_errors_for_contributions_that_do_not_match_name_site_and_key():
     aggregator = CoordinateMedian()
     with pytest.raises(ModelError, match="site-1: the reply to 'train' holds no params"):
         aggregator.add(Reply("site-1", "train", FLModel(metrics={"loss": 1.0})))
     aggregator.add(Reply("site-1", "train", FLModel(params={"n": np.ones(1, int)})))
-    with pytest.raises(ModelError, match="site-2 sent params_type DIFF where others sent FULL"):
+    with pytest.raises(ModelError, match="site-2 sent params_type DIFF, but site-1 sent FULL"):
         aggregator.add(Reply("site-2", "train", FLModel(params={"n": np.ones(1, int)}, params_type="DIFF")))
     aggregator.add(Reply("site-2", "train", FLModel(params={"n": np.ones(1)})))
     with pytest.raises(DtypeMismatchError, match="'n': site-2 sent float64, site-1 int64"):
@@ -283,23 +285,23 @@ def test_contributions_that_do_not_fit_are_refused_by_name():
 
 
 @pytest.mark.parametrize("fraction", [0.5, -0.1, True, "0.1", None, np.nan])
-def test_a_fraction_that_cannot_be_is_refused(fraction):
+def test_invalid_fractions_are_rejected(fraction):
     with pytest.raises(RecipeError, match=f"fraction of the trimmed mean is {fraction!r}; give a number from 0"):
         TrimmedMean(fraction)
 
 
 @pytest.mark.parametrize("value", [-1, True, 1.0, "1"])
-def test_numbers_of_krum_that_cannot_be_are_refused(value):
-    with pytest.raises(RecipeError, match=f"attackers of Krum is {value!r}; give an integer from 0"):
+def test_invalid_arguments_of_krum_are_rejected(value):
+    with pytest.raises(RecipeError, match=f"attackers of Krum is {value!r}; give an integer of at least 0"):
         Krum(value)
-    with pytest.raises(RecipeError, match=f"keep of Krum is {value!r}; give an integer from 1"):
+    with pytest.raises(RecipeError, match=f"keep of Krum is {value!r}; give an integer of at least 1"):
         Krum(1, value)
     with pytest.raises(RecipeError, match="keep of Krum is 0"):
         Krum(1, 0)
     assert TrimmedMean(0).fraction == 0.0
 
 
-# Sites that lie in every way at once: a fifth of them, among 5 to 12, the first or the last.
+# A fifth of 5 to 12 sites lies, the first or the last ones, in every way.
 
 AGGREGATORS = {
     "median": lambda wrong: CoordinateMedian(),
@@ -325,7 +327,7 @@ LIES = {
 @pytest.mark.parametrize("are_first", [True, False])
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
-def test_a_fifth_of_the_sites_carries_nothing_away_or_is_named(aggregator, lie, are_first):
+def test_a_fifth_of_lying_sites_has_no_effect_or_is_named(aggregator, lie, are_first):
     generator = np.random.default_rng(0)
     before = {"w": np.zeros(5, np.float32), "frozen": np.zeros(2, np.float32)}
     for count in range(5, 13):
@@ -354,7 +356,7 @@ def test_the_error_names_the_site_that_differs_from_the_others():
         combined(CoordinateMedian(), [{"w": np.ones(2)}, ones, ones])
     with pytest.raises(DtypeMismatchError, match="'w': site-1 sent int64, site-2 float64"):
         combined(CoordinateMedian(), [{"w": np.ones(3, int)}, ones, ones])
-    with pytest.raises(DtypeMismatchError, match="'w': site-2 sent <U1, which holds no numbers"):
+    with pytest.raises(DtypeMismatchError, match="'w': site-2 sent <U1, which is not numeric"):
         combined(CoordinateMedian(), [ones, {"w": np.array(["a"] * 3)}, ones])
     with pytest.raises(ModelError, match="not all sites sent 'b': only site-2 did"):
         combined(Krum(0), [ones, {**ones, "b": np.ones(1)}, ones])
@@ -362,13 +364,13 @@ def test_the_error_names_the_site_that_differs_from_the_others():
         combined(Krum(0), [ones, {**ones, "b": np.ones(1)}, {**ones, "b": np.ones(1)}])
     aggregator = CoordinateMedian()
     aggregator.add(Reply("site-1", "train", FLModel(params=ones, params_type="FULL")))
-    with pytest.raises(ModelError, match=r"site-2 sent params_type DIFF where others sent FULL \(site-1\)"):
+    with pytest.raises(ModelError, match=r"site-2 sent params_type DIFF, but site-1 sent FULL"):
         aggregator.add(Reply("site-2", "train", FLModel(params=ones, params_type="DIFF")))
 
 
 @pytest.mark.parametrize("count", range(3, 13))
-def test_how_many_sites_may_be_wrong_is_what_is_said(count):
-    """The table at the head of the module: so many carry nothing away, one more does."""
+def test_as_many_sites_may_be_wrong_as_documented(count):
+    """As in the table of the module's docstring: this many cannot control the result, but one more can."""
     for aggregator, bears in (
         (CoordinateMedian(), (count - 1) // 2),
         (TrimmedMean(0.2), count // 5),
@@ -395,4 +397,7 @@ def test_a_trimmed_mean_of_too_few_says_so(caplog):
     combined(TrimmedMean(0.2), [{"w": np.ones(1)}] * 5)
     assert not caplog.text
     combined(TrimmedMean(0.2), [{"w": np.ones(1), "b": np.ones(1)}] * 4)
-    assert caplog.text.count("leaves nobody out, so one site can control it fraction=0.2 sites=4") == 1
+    assert (
+        caplog.text.count("the trimmed mean trims no site; use more sites or a larger fraction fraction=0.2 sites=4")
+        == 1
+    )

@@ -33,7 +33,7 @@ def test_nan_does_not_enter_an_average_and_is_reported():
     metrics.add(reply("a", {"acc": float("nan")}))
     metrics.add(reply("b", {"acc": 0.7}))
     assert metrics.means() == {"acc": 0.7}
-    assert metrics.problems == ["a: metric 'acc' is nan; the other sites decide"]
+    assert metrics.problems == ["a: metric 'acc' is nan and is ignored"]
 
 
 def test_what_is_no_number_is_not_averaged():

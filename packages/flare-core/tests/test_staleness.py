@@ -1,4 +1,4 @@
-"""Contributions that were made from an older model."""
+"""Contributions that were trained from an older model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_whole_models_and_differences_are_moved_alike(old, step, now, factor):
         np.testing.assert_allclose(value, now + factor * step, atol=1e-9)
     for _, value in flatten(changed):
         np.testing.assert_allclose(value, factor * step, atol=1e-9)
-    mean = WeightedMean()  # which reads block by block
+    mean = WeightedMean()  # reads block by block
     mean.add(whole)
     np.testing.assert_array_equal(mean.result().params["a"]["w"], whole.model.params["a"]["w"])
 

@@ -1,7 +1,7 @@
-"""Aggregators: how the contributions of one round become one update.
+"""Aggregators: combine the contributions of one round into one update.
 
-An aggregator is fed while replies arrive and reads each contribution tensor by tensor, so the server never holds a
-site's whole model. It is reset before each round, and a run always starts with a fresh copy of it.
+An aggregator receives replies as they arrive and reads each contribution tensor by tensor, so the server never holds a
+site's whole model. It is reset before each round, and every run starts with a fresh copy of it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from flare_core.tensor_blocks import Array, TensorBlocks, kind_of, non_finite_er
 
 __all__ = ["Aggregator", "WeightedMean", "checked_result"]
 
-BLOCK_ITEMS = 1 << 16  # tensors are summed in parts of this size, so that weighted values take little memory
+BLOCK_ITEMS = 1 << 16  # tensors are summed in blocks, so that the weighted copy of a block stays small
 
 
 class Aggregator(ABC):
     """Turn the contributions of one round into one update of the global model.
 
     Attributes:
-        takes_sparse: whether contributions may leave most values out, as ``topk`` does; only an aggregator that sums
-            recovers these over the rounds.
-        keeps_replies: whether :meth:`result` reads contributions again; else they are released when :meth:`add` has
-            returned, and their sites go on.
-        least_sites: the number of sites that must contribute to a round.
-        is_robust: whether a minority of wrong contributions cannot control the result. Then the sites' metrics are
-            combined by their median, too, and all sites count alike.
+        takes_sparse: accept contributions that omit most values, as ``topk`` does. Only a sum recovers the omitted
+            values over the rounds.
+        keeps_replies: read contributions again in :meth:`result`. Otherwise a contribution is released as soon as
+            :meth:`add` returns, and its site continues.
+        least_sites: minimum number of sites that must contribute to a round.
+        is_robust: a minority of wrong contributions cannot control the result. The sites' metrics are then combined by
+            their median as well, and every site counts the same.
     """
 
     takes_sparse: ClassVar[bool] = True
@@ -44,19 +44,19 @@ class Aggregator(ABC):
 
     @abstractmethod
     def add(self, reply: Reply) -> None:
-        """Take one site's contribution; read what is needed of ``reply.model.params`` before returning."""
+        """Add one site's contribution; unless ``keeps_replies`` is set, read its params before returning."""
 
     @abstractmethod
     def result(self) -> FLModel:
-        """Return the update: FULL (replaces) or DIFF (is added to the global model).
+        """Return the update: FULL replaces the global model, DIFF is added to it.
 
         Raises:
-            EmptyRoundError: nothing was added, or nothing with weight.
+            EmptyRoundError: there are no contributions, or their total weight is zero.
         """
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget the round; called before each one."""
+        """Discard all contributions; called before each round."""
 
     def update(self, model: FLModel) -> FLModel:
         """Return the next global model: ``model`` with :meth:`result` applied.
@@ -68,7 +68,7 @@ class Aggregator(ABC):
 
 
 def checked_result(aggregator: Aggregator) -> FLModel:
-    """Return the result of an aggregator, which may be the user's own.
+    """Return the result of an aggregator, which may be user code.
 
     Raises:
         ModelError: it is not a model with params; names the class.
@@ -86,30 +86,30 @@ def checked_result(aggregator: Aggregator) -> FLModel:
 class _Sum:
     """The running weighted sum under one key."""
 
-    total: Array  # empty until the first tensor was added
+    total: Array  # uninitialized until the first tensor is added
     weight: float
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    site: str  # who sent the key first: named when another site disagrees
-    unchanged: Array | None  # what the sites were sent, as long as all have returned it unchanged
+    site: str  # the first site to send the key, named in errors about later ones
+    unchanged: Array | None  # the tensor that was sent out, as long as every site has returned it unchanged
 
 
 class WeightedMean(Aggregator):
     """Average each key over the sites that sent it, weighted by their number of steps.
 
-    A contribution's weight is ``meta["NUM_STEPS_CURRENT_ROUND"]`` (else 1) times its site's entry in ``site_weights``
-    (else 1). Sums run in float32 for floating-point inputs of up to 32 bits (bfloat16 and float8 included), in float64
-    for float64, integers and booleans, and in the input's own precision for complex numbers; the mean has the dtype
-    and shape of the first contribution that held the key. Integers are rounded to the nearest, ties to even; booleans
-    are true from one half up. The mean of integer *differences* stays real until it is added to the model. A tensor
-    that every site has returned as it was sent keeps its bits.
+    A contribution's weight is ``meta["NUM_STEPS_CURRENT_ROUND"]`` times its site's entry in ``site_weights``; either
+    defaults to 1. Sums accumulate in float32 for floating-point inputs of up to 32 bits (including bfloat16 and
+    float8), in float64 for float64, integers and booleans, and in the input's own precision for complex numbers. The
+    mean has the dtype and shape of the first contribution with that key. Integers are rounded to nearest, ties to
+    even; booleans are true from 0.5. The mean of integer *differences* stays real until it is added to the model. A
+    tensor that every site returned unchanged keeps its exact bits.
 
     Args:
         site_weights: extra factor by site name.
-        exclude: a regular expression searched for in each key, or a list of names; what matches is left out of the
-            mean, and the server keeps its own.
+        exclude: a regular expression searched for in each key, or a list of names; the server keeps its own values for
+            matching keys.
 
-    Source: McMahan et al. 2017, arXiv:1602.05629, algorithm 1; we weight over the sites that answered, not over all.
+    Source: McMahan et al. 2017, arXiv:1602.05629, algorithm 1, with weights normalized over the sites that replied.
 
     Example:
         >>> from flare_core import FLModel, Reply
@@ -150,9 +150,9 @@ class WeightedMean(Aggregator):
 
         Raises:
             WeightError: the weight is negative, NaN or infinite.
-            NonFiniteError: an array holds NaN or infinity; the round cannot be used any more.
+            NonFiniteError: an array holds NaN or infinity; the sums of the round are unusable afterwards.
             ShapeMismatchError, DtypeMismatchError: the site disagrees with an earlier one about a key.
-            ModelError: it holds no params, or differences where others sent whole models.
+            ModelError: it holds no params, or its params_type differs from that of the other sites.
         """
         site, model = reply.site, reply.model
         weight = self.weight(reply)
@@ -162,51 +162,48 @@ class WeightedMean(Aggregator):
             self._type, self._type_site = model.params_type, site
         elif model.params_type is not self._type:
             raise ModelError(
-                f"{site} sent params_type {model.params_type} where {self._type_site} sent {self._type};"
-                " all sites of a round must send the same kind"
+                f"{site} sent params_type {model.params_type}, but {self._type_site} sent {self._type}; send the same"
             )
         self._sites.append(site)
         self._round = reply.round
         self._weight += weight
         if weight == 0:
             return
-        with np.errstate(over="ignore", invalid="ignore"):  # _add_tensor finds what is not finite, and names it
+        with np.errstate(over="ignore", invalid="ignore"):  # _add_tensor raises an error that names the tensor
             for key, tensor in tensors_of(model.params):
                 if not self.excludes(key):
                     self._add_tensor(key, tensor, weight, site)
 
     def weight(self, reply: Reply) -> float:
-        """The factor with which a reply enters the mean."""
+        """Return the weight of a reply in the mean."""
         return reply.num_steps * self.site_weights.get(reply.site, 1.0)
 
     def excludes(self, key: Key) -> bool:
-        """Return whether a key is left out of the mean, so that the server keeps its own value."""
+        """Return True if the mean leaves a key out, so that the server keeps its own value."""
         return self._excluded(key)
 
     def result(self) -> FLModel:
         return self._result(keep_sums=True)
 
     def update(self, model: FLModel) -> FLModel:
-        """Return ``model`` with the mean applied; gives up the sums, so call it once a round.
+        """Return ``model`` with the mean applied. This consumes the sums, so call it once per round.
 
         Raises:
             UnknownKeyError: the sites sent keys that the global model does not have.
         """
         if model.params:
             known = dict(flatten(model.params))
-            check_known(self._sums, known, whose=self._first_stranger(known))
+            sender = next((entry.site for key, entry in self._sums.items() if key not in known), "the update")
+            check_known(self._sums, known, whose=sender)
         return updated(model, self._result(keep_sums=False), reuse=True)
-
-    def _first_stranger(self, known: Mapping[Key, Any]) -> str:
-        return next((entry.site for key, entry in self._sums.items() if key not in known), "the update")
 
     def _result(self, *, keep_sums: bool) -> FLModel:
         if not self._sites:
-            raise EmptyRoundError("no site contributed to this round; the global model stays as it was")
+            raise EmptyRoundError("no site contributed to this round; the global model is unchanged")
         if self._weight == 0:
             raise EmptyRoundError(
-                f"the total weight of {', '.join(self._sites)} is zero, so there is no mean; the global model stays as"
-                ' it was. Check what the scripts put into meta["NUM_STEPS_CURRENT_ROUND"]'
+                f"the total weight of {', '.join(self._sites)} is zero, so there is no mean and the global model is"
+                ' unchanged; check meta["NUM_STEPS_CURRENT_ROUND"] in the scripts'
             )
         means = {key: self._mean(entry, keep=keep_sums) for key, entry in self._sums.items()}
         if not keep_sums:
@@ -215,7 +212,7 @@ class WeightedMean(Aggregator):
 
     def _mean(self, entry: _Sum, *, keep: bool) -> Array:
         if entry.unchanged is not None and self._type is not ParamsType.DIFF:
-            return entry.unchanged  # exactly: a weighted sum of equal values rounds, and a frozen tensor would drift
+            return entry.unchanged  # a weighted sum of equal values is rounded, so a frozen tensor would drift
         is_integer = entry.dtype.kind in "iub"
         out = None if keep else entry.total
         mean: Array = np.divide(entry.total, entry.weight, out=out)
@@ -236,11 +233,9 @@ class WeightedMean(Aggregator):
                 " the sites run different versions of the model"
             )
         elif kind_of(tensor.dtype) != kind_of(entry.dtype):
-            raise DtypeMismatchError(
-                f"'{key_text(key)}': {site} sent {tensor.dtype}, {entry.site} sent {entry.dtype}; send the dtype of the"
-                " model that was received"
-            )
-        if tensor.unchanged is not entry.unchanged:  # also where filters have sent each site another model
+            what = f"'{key_text(key)}': {site} sent {tensor.dtype}, {entry.site} sent {entry.dtype}"
+            raise DtypeMismatchError(f"{what}; send the dtype of the received model")
+        if tensor.unchanged is not entry.unchanged:  # identity: filters may have sent each site a different tensor
             entry.unchanged = None
         flat, start = entry.total.reshape(-1), 0
         for block in tensor.blocks:
@@ -277,7 +272,7 @@ def _matcher(exclude: str | list[str] | None) -> Callable[[Key], bool]:
         try:
             pattern = re.compile(exclude)
         except re.error as error:
-            raise ModelError(f"exclude_vars is {exclude!r}, no regular expression: {error}") from error
+            raise ModelError(f"exclude_vars is {exclude!r}, not a valid regular expression: {error}") from error
         return lambda key: pattern.search(key_text(key)) is not None
     names = set(exclude)
     return lambda key: key_text(key) in names

@@ -1,4 +1,4 @@
-"""Evaluators: measure the global model on data that the server has."""
+"""Evaluators, which measure the global model on the server's own data."""
 
 from __future__ import annotations
 
@@ -13,29 +13,26 @@ __all__ = ["Evaluator", "measured"]
 
 
 class Evaluator(ABC):
-    """Measures each new global model at the server."""
+    """An evaluation of each new global model at the server."""
 
     @abstractmethod
     def evaluate(self, model: Mapping[str, Any]) -> Mapping[str, float]:
-        """Return numbers by name.
+        """Return metrics by name.
 
         Args:
-            model: in the form of the recipe's framework, as ``run.load_model()`` returns it: numpy arrays by name, a
-                state dict of torch tensors, Keras weights by name.
+            model: the params in the form of the recipe's framework, as ``run.load_model()`` returns them: numpy arrays
+                by name, a state dict of torch tensors, or Keras weights by name.
         """
 
 
 def measured(evaluator: Any, *arguments: Any) -> dict[str, float]:
-    """Return the metrics that ``evaluator.evaluate`` returns for its arguments.
+    """Return the metrics from ``evaluator.evaluate(*arguments)``, checked.
 
     Raises:
-        ModelError: it returns something else than a mapping of names to numbers.
+        ModelError: they are not a mapping of names to numbers.
     """
     found = evaluator.evaluate(*arguments)
     numbers = {key: as_number(value) for key, value in found.items()} if isinstance(found, Mapping) else {"": None}
     if any(not isinstance(key, str) or value is None for key, value in numbers.items()):
-        raise ModelError(
-            f"{type(evaluator).__name__}.evaluate() returned {found!r}; return a dict of name to number, such as"
-            " {'accuracy': 0.9}"
-        )
+        raise ModelError(f"{type(evaluator).__name__}.evaluate() returned {found!r}; return a dict of names to numbers")
     return {key: value for key, value in numbers.items() if value is not None}

@@ -1,4 +1,4 @@
-"""FLModel: what travels between the server and the sites, and how an update is applied to a model."""
+"""FLModel, the model that the server and the sites exchange, and how to apply an update to it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from flare_core.errors import DtypeMismatchError, ModelError, NonFiniteError, Sh
 __all__ = ["FLModel", "Key", "MetaKey", "Params", "ParamsType", "flatten", "key_text", "unflatten", "updated"]
 
 Params: TypeAlias = Mapping[str, Any]
-"""Name to array; an array is numpy, torch or tensorflow, and a value may itself be such a mapping."""
+"""Arrays by name; an array is numpy, torch or tensorflow, and mappings may be nested."""
 
 Key: TypeAlias = str | tuple[str, ...]
 """A name at the top level, or the path to a value in nested mappings."""
 
-
 OPTIMIZER_PARAMS = "optimizer_params"
-"""Where :attr:`FLModel.optimizer_params` lie in the params on their way, as one more mapping among the arrays: so they
-travel, and are compressed and summed, as the params are."""
+"""The name under which :attr:`FLModel.optimizer_params` are nested in the params on the wire, so that they are
+transferred, compressed and summed in the same way."""
 
 
 class ParamsType(StrEnum):
-    """Whether ``params`` is a whole model or the difference to the model that was received."""
+    """The meaning of ``params``: a whole model, or the difference to the received model."""
 
     FULL = "FULL"
     DIFF = "DIFF"
@@ -40,27 +39,27 @@ class MetaKey(StrEnum):
     JOB_ID = "job_id"
     ALSO_AT = "also_at"
     NOT_USED_SINCE = "not_used_since"
-    """In the model that a site is given, if the server did not use the site's last result: the round of the first
-    unused one. State that a script keeps from round to round has to go back to what it was before that round."""
+    """Set in the model that a site receives if the server did not use the site's last results: the round of the first
+    unused one. A script that keeps state between rounds must restore the state from before that round."""
 
 
 @dataclass(slots=True)
 class FLModel:
-    """A model, or a part of one, with its metrics and the round it belongs to.
+    """A model, or part of one, with its metrics and round.
 
     Args:
-        params_type: FULL or DIFF; FULL if left out and ``params`` is given.
-        params: arrays by name, nested mappings allowed; may be lazy (an array is fetched when it is read).
+        params_type: FULL or DIFF; FULL by default if ``params`` is given.
+        params: arrays by name, optionally nested; may be lazy (an array is fetched when it is read).
         optimizer_params: arrays by name that an algorithm sends along with the params, such as SCAFFOLD's control
             variates.
         metrics: numbers by name, measured on the model *as received*.
         start_round: the first round of the run, counted from 0.
         current_round: the round that this model belongs to, counted from 0.
-        total_rounds: how many rounds the run has.
-        meta: anything else that can be serialized; ``NUM_STEPS_CURRENT_ROUND`` weighs the contribution.
+        total_rounds: the number of rounds of the run.
+        meta: any other serializable values; ``NUM_STEPS_CURRENT_ROUND`` is the weight of the contribution.
 
     Raises:
-        ModelError: a type without params, params or metrics that are no mapping, a negative round.
+        ModelError: a type without params, params or metrics that are not a mapping, or a negative round.
     """
 
     params_type: ParamsType | None = None
@@ -74,13 +73,11 @@ class FLModel:
 
     def __post_init__(self) -> None:
         if self.params_type is not None:
-            if type(self.params_type) is not ParamsType:  # asking the class for it costs as much as all the rest
-                try:
-                    self.params_type = ParamsType(self.params_type)
-                except ValueError:
-                    raise ModelError(
-                        f"params_type is {self.params_type!r}; use ParamsType.FULL or ParamsType.DIFF"
-                    ) from None
+            try:
+                self.params_type = ParamsType(self.params_type)
+            except ValueError:
+                text = f"params_type is {self.params_type!r}; use ParamsType.FULL or ParamsType.DIFF"
+                raise ModelError(text) from None
             if self.params is None:
                 raise ModelError(f"params_type is {self.params_type} but there are no params; give params, or no type")
         elif self.params is not None:
@@ -89,17 +86,16 @@ class FLModel:
             self.meta = {}
         for name in ("params", "optimizer_params", "metrics", "meta"):
             value = getattr(self, name)
-            if value is not None and type(value) is not dict and not isinstance(value, Mapping):
-                raise ModelError(f"FLModel.{name} is a {type(value).__name__}; give a mapping of name to value")
+            if not isinstance(value, Mapping | None):
+                raise ModelError(f"FLModel.{name} is a {type(value).__name__}; give a mapping of names to values")
         for name in ("start_round", "current_round", "total_rounds"):
             value = getattr(self, name)
-            if value is None or (type(value) is int and value >= 0):
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-                raise ModelError(f"FLModel.{name} is {value!r}; a round is an integer from 0")
+            is_round = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
+            if value is not None and not is_round:
+                raise ModelError(f"FLModel.{name} is {value!r}; a round is an integer of at least 0")
 
     def summary(self) -> dict[str, Any]:
-        """Describe the model without its values: number of keys, types, rounds, names of metrics and meta."""
+        """Describe the model without its values: number of keys, type, rounds, names of metrics and meta."""
         return {
             "params": None if self.params is None else len(self.params),
             "optimizer_params": None if self.optimizer_params is None else len(self.optimizer_params),
@@ -118,9 +114,7 @@ class FLModel:
 def flatten(params: Params) -> Iterator[tuple[Key, Any]]:
     """Yield ``(key, array)`` for every leaf, in order: a plain name, or a tuple of names where mappings are nested."""
     for name, value in params.items():
-        if type(value) is np.ndarray:  # the usual case, told faster
-            yield name, value
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             for key, leaf in flatten(value):
                 yield (name, *((key,) if isinstance(key, str) else key)), leaf
         else:
@@ -128,24 +122,22 @@ def flatten(params: Params) -> Iterator[tuple[Key, Any]]:
 
 
 def unflatten(items: Mapping[Key, Any]) -> dict[str, Any]:
-    """Rebuild what :func:`flatten` took apart."""
+    """Rebuild nested mappings from keys of :func:`flatten`."""
     params: dict[str, Any] = {}
     for key, value in items.items():
-        if isinstance(key, str):
-            params[key] = value
-            continue
+        *path, name = (key,) if isinstance(key, str) else key
         inner = params
-        for name in key[:-1]:
-            inner = inner.setdefault(name, {})
-        inner[key[-1]] = value
+        for each in path:
+            inner = inner.setdefault(each, {})
+        inner[name] = value
     return params
 
 
 def key_text(key: Key) -> str:
-    """Write a key as people do: ``encoder.weight``.
+    """Return a key with dots, such as ``encoder.weight``.
 
     Raises:
-        ModelError: it is neither a string nor made of strings.
+        ModelError: it is neither a string nor a tuple of strings.
     """
     if isinstance(key, str):
         return key
@@ -156,17 +148,20 @@ def key_text(key: Key) -> str:
 
 
 def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str = "the update") -> FLModel:
-    """Return ``model`` with ``update`` applied; with ``reuse``, arrays of the update may be changed, else neither is.
+    """Return ``model`` with ``update`` applied.
 
-    ``whose`` is what messages call the update.
+    FULL values replace, DIFF values are added. Keys that are missing from the update keep the model's own arrays. Every
+    array keeps the model's dtype: for integer and boolean arrays the real-valued sum is rounded to nearest, ties to
+    even (booleans: true from 0.5), so that averaging whole models and averaging differences give the same counters.
 
-    FULL values replace, DIFF values are added. Keys that the update does not hold keep the model's own arrays. Every
-    array keeps its dtype, whatever that of the update is: for integer and boolean arrays the real-valued sum is rounded
-    to the nearest, ties to even (booleans: true from one half up), so that averaging whole models and averaging
-    differences give the same counters.
+    Args:
+        model: the model; never changed.
+        update: whole values or differences.
+        reuse: allow changing the update's arrays in place.
+        whose: the name of the update in errors.
 
     Raises:
-        UnknownKeyError: the update holds keys that the model does not; an empty model takes any.
+        UnknownKeyError: the update has keys that the model does not have; an empty model accepts any.
         ShapeMismatchError: names the key and both shapes.
         DtypeMismatchError: the update holds complex numbers where the model has real ones; names the key.
         NonFiniteError: a floating-point value of the new model is beyond the range of its dtype; names the key.
@@ -186,7 +181,7 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
         if np.shape(old) != np.shape(value):
             raise ShapeMismatchError(
                 f"'{key_text(key)}': {whose} has shape {np.shape(value)}, the global model has {np.shape(old)};"
-                " the sites run another version of the model"
+                " the sites run a different version of the model"
             )
         is_diff = update.params_type is ParamsType.DIFF
         before, given = np.asarray(old), np.asarray(value)
@@ -201,8 +196,8 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
             merged[key] = _applied(before, given, is_diff=is_diff, reuse=reuse)
         except FloatingPointError:
             raise NonFiniteError(
-                f"'{key_text(key)}': {whose} leads beyond the range of {before.dtype}; train in a wider dtype, or lower"
-                " the learning rate. The global model stays as it was"
+                f"'{key_text(key)}': {whose} exceeds the range of {before.dtype}; train in a wider dtype, or lower the"
+                " learning rate. The global model is unchanged"
             ) from None
     return FLModel(
         params=unflatten(merged),
@@ -215,14 +210,14 @@ def updated(model: FLModel, update: FLModel, *, reuse: bool = False, whose: str 
 
 
 def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose: str) -> None:
-    """Refuse keys that are not ``known``, showing samples of both sides and a prefix if that is the difference.
+    """Check that the keys of ``incoming`` are among those of ``known``; values are ignored.
 
     Args:
-        incoming: what was sent, by key; values are not looked at.
-        known: by the keys that may be sent.
-        whose: who sent it, for the error.
+        incoming: the values that were sent.
+        known: the values of the global model.
+        whose: the sender, for the error.
     Raises:
-        UnknownKeyError: always names ``whose`` keys they are.
+        UnknownKeyError: shows sample keys of both sides, and the prefix if they differ only by one.
     """
     unknown = [key for key in incoming if key not in known]
     if not unknown:
@@ -231,49 +226,43 @@ def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose:
     local = ", ".join(repr(key_text(key)) for key in list(known)[:3])
     prefix = _common_prefix(unknown, known)
     hint = (
-        f"every one of them is a known key behind the prefix {prefix!r}: remove it before sending, wrappers such as"
-        " DataParallel, Opacus or Lightning add it"
+        f"each of them is a known key with the prefix {prefix!r}, which wrappers such as DataParallel, Opacus or"
+        " Lightning add; remove it before sending"
         if prefix
-        else "send the keys of the model that was received"
+        else "send the keys of the received model"
     )
     raise UnknownKeyError(
-        f"{whose} holds {len(unknown)} of {len(incoming)} keys that the global model does not: {samples}."
+        f"{whose} has {len(unknown)} of {len(incoming)} keys that the global model does not have: {samples}."
         f" The global model has {len(known)} keys: {local}. Remedy: {hint}."
     )
 
 
 def _common_prefix(unknown: list[Key], known: Mapping[Key, Any]) -> str:
-    first = key_text(unknown[0])
-    names = {key_text(key) for key in known}
-    for name in names:
-        prefix = first.removesuffix(name)
-        if prefix != first and prefix and all(key_text(key).removeprefix(prefix) in names for key in unknown):
+    first, names = key_text(unknown[0]), {key_text(key) for key in known}
+    for prefix in {first.removesuffix(name) for name in names} - {first, ""}:
+        if all(key_text(key).removeprefix(prefix) in names for key in unknown):
             return prefix
     return ""
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """In what real numbers of ``dtype`` are computed with: float64, or float32 for what has no more bits than that."""
+    """Return the dtype for arithmetic on real numbers of ``dtype``: float64 for float64, else float32."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
 def is_trained(key: Key, value: Any, trainable: Collection[Key] | None) -> bool:
-    """Whether a value is one of the ``trainable``; if they are not known, whether it holds real numbers.
+    """Return True if a parameter is trained.
 
     Args:
-        key: the value's.
-        value: an array, or what numpy makes one of.
-        trainable: the keys of what is trained; None if they are not known.
+        key: the key of the parameter.
+        value: the parameter, array-like.
+        trainable: the keys of trained parameters; if None, every parameter of real numbers counts as trained.
     """
     return np.asarray(value).dtype.kind not in "iubc" if trainable is None else key in trainable
 
 
 def _applied(old: np.ndarray[Any, Any], value: np.ndarray[Any, Any], *, is_diff: bool, reuse: bool) -> Any:
-    """Return the new value of an array of the model, in its dtype.
-
-    Raises:
-        FloatingPointError: a finite number is beyond the range of that dtype.
-    """
+    """Return the new value of an array in its dtype; raise FloatingPointError if a value is beyond the range."""
     with np.errstate(over="raise"):
         if not is_diff:
             return _fitted(value, old.dtype)
@@ -287,20 +276,20 @@ def _fitted(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[An
     if dtype.kind in "iub":
         return rounded(values, dtype)
     fitted = values.astype(dtype, copy=False)
-    if dtype.kind == "V" and not np.isfinite(fitted.astype(np.float32)).all():  # bfloat16 and float8 raise nothing
+    if dtype.kind == "V" and not np.isfinite(fitted.astype(np.float32)).all():  # errstate ignores bfloat16 and float8
         raise FloatingPointError
     return fitted
 
 
 def rounded(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Round to the nearest integer of ``dtype``, ties to even; booleans are true from one half up.
+    """Round to the nearest integer of ``dtype``, ties to even; booleans are true from 0.5.
 
-    Values beyond the range of ``dtype`` are clipped to it and do not wrap around.
+    Values beyond the range of ``dtype`` are clipped instead of wrapping around.
     """
     if dtype == np.bool_:
         return np.asarray(values >= 0.5)
     limits = np.iinfo(dtype)
-    nearest = np.rint(values.astype(np.float64, copy=False))  # half precision does not reach the limits
+    nearest = np.rint(values.astype(np.float64, copy=False))  # half precision cannot represent the limits
     above, below = nearest >= limits.max, nearest <= limits.min
     within = np.where(above | below, 0, nearest).astype(dtype)
     return np.where(above, dtype.type(limits.max), np.where(below, dtype.type(limits.min), within))

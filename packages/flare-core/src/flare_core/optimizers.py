@@ -1,32 +1,30 @@
-"""Server optimizers: what is done with the difference that a round makes, instead of just adding it.
+"""Server optimizers, which apply the change of a round instead of just adding it.
 
-The difference between the model that was sent and the mean of what came back is taken as a gradient (Reddi et al. 2021,
-"Adaptive Federated Optimization", arXiv:2003.00295, algorithm 2).
+The difference between the model that was sent and the mean of the returned ones serves as the gradient (Reddi et al.
+2021, "Adaptive Federated Optimization", arXiv:2003.00295, algorithm 2).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from flare_core.components import import_class
 from flare_core.errors import RecipeError
 from flare_core.model import Key, flatten, unflatten, working_dtype
+from flare_core.tensor_blocks import Array
 
 __all__ = ["SGD", "Adagrad", "Adam", "ServerOptimizer", "Yogi", "framework_optimizer"]
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
 
 class ServerOptimizer(ABC):
-    """Takes one step a round; its state survives a restart of the server.
+    """An optimizer that takes one step per round; its state survives a restart of the server.
 
     Attributes:
-        is_adaptive: whether a small gradient can make as long a step as a large one. Then what a codec loses of a model
-            can, too.
+        is_adaptive: a small gradient, such as the error of a lossy codec, can cause as long a step as a large one.
     """
 
     is_adaptive: bool = False
@@ -35,32 +33,28 @@ class ServerOptimizer(ABC):
     def step(
         self, params: Mapping[Key, Array], gradients: Mapping[Key, Array], *, scale: float = 1.0
     ) -> dict[Key, Array]:
-        """Return new values for ``params``, with their dtypes and shapes; none of the arguments is changed.
+        """Return new values for ``params``, with their dtypes and shapes, without changing any argument.
 
         Args:
             params: floating-point arrays by key.
-            gradients: one for each of them, of the same shape.
-            scale: factor on the learning rate, as a schedule gives it.
+            gradients: an array of the same shape for each of them.
+            scale: factor on the learning rate, from a schedule.
         """
 
     @abstractmethod
     def state(self) -> Mapping[str, Any]:
-        """What must survive: values that JSON has, and mappings of name to array, which do not change afterwards."""
+        """Return the state to keep: JSON values, and mappings of names to arrays, which must not change afterwards."""
 
     @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state` returned."""
+        """Restore a state that :meth:`state` returned."""
 
 
 class _Elementwise(ServerOptimizer):
-    """An optimizer that treats every number alike, with a few numbers of its own for each.
-
-    Args:
-        lr: learning rate.
-    """
+    """An optimizer that updates every value independently."""
 
     slots: tuple[str, ...] = ()
-    """Names of the arrays that are kept for each of the params."""
+    """Names of the state arrays of each parameter."""
 
     def __init__(self, lr: float) -> None:
         self.lr = _checked(lr, "lr", at_least=0.0)
@@ -69,12 +63,7 @@ class _Elementwise(ServerOptimizer):
 
     @abstractmethod
     def change(self, gradient: Array, kept: dict[str, Array]) -> Array:
-        """Return the direction of the step, which is scaled by the learning rate and subtracted.
-
-        Args:
-            gradient: in float32, or in float64 for parameters of that kind.
-            kept: the parameter's own arrays by slot; replaced, never changed in place.
-        """
+        """Return the direction of the step; replace the state arrays in ``kept``, but never change them in place."""
 
     def step(
         self, params: Mapping[Key, Array], gradients: Mapping[Key, Array], *, scale: float = 1.0
@@ -89,7 +78,7 @@ class _Elementwise(ServerOptimizer):
             }
             change = self.change(np.asarray(gradients[key], dtype), kept)
             for name in self.slots:
-                self._kept[name][key] = np.asarray(kept[name])  # numpy makes scalars of arrays of shape ()
+                self._kept[name][key] = np.asarray(kept[name])  # numpy turns arrays of shape () into scalars
             result[key] = np.asarray(value.astype(dtype) - dtype.type(self.lr * scale) * change).astype(value.dtype)
         return result
 
@@ -106,8 +95,8 @@ class SGD(_Elementwise):
 
     Args:
         lr: learning rate; 1 without momentum is plain federated averaging.
-        momentum: share of the last step's direction that is kept.
-        nesterov: look ahead by one step of the momentum.
+        momentum: momentum factor.
+        nesterov: use Nesterov momentum.
     """
 
     def __init__(self, lr: float = 1.0, momentum: float = 0.0, nesterov: bool = False) -> None:
@@ -124,12 +113,12 @@ class SGD(_Elementwise):
 
 
 class _TwoMoments(_Elementwise):
-    """An optimizer that keeps a mean of the gradients, and one of their squares.
+    """An optimizer that keeps running means of the gradients and of their squares.
 
     Args:
         lr: learning rate.
-        betas: decay of the mean of the gradients, and of that of their squares.
-        eps: added to the root of the latter; the default is that of FedAdam and FedYogi.
+        betas: decay rates of the two means.
+        eps: added to the root of the mean of the squares; the default is that of FedAdam and FedYogi.
     """
 
     is_adaptive = True
@@ -142,7 +131,7 @@ class _TwoMoments(_Elementwise):
 
 
 class Adam(_TwoMoments):
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980), with the bias correction that FedAdam leaves out."""
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980), with the bias correction that FedAdam omits."""
 
     def change(self, gradient: Array, kept: dict[str, Array]) -> Array:
         first, second = self.betas
@@ -153,7 +142,7 @@ class Adam(_TwoMoments):
 
 
 class Yogi(_TwoMoments):
-    """FedYogi (Reddi et al. 2021, arXiv:2003.00295, algorithm 2); the squares begin with that of ``eps``."""
+    """FedYogi (Reddi et al. 2021, arXiv:2003.00295, algorithm 2); the mean of the squares starts at ``eps`` squared."""
 
     def change(self, gradient: Array, kept: dict[str, Array]) -> Array:
         first, second = self.betas
@@ -186,29 +175,29 @@ class Adagrad(_Elementwise):
 
 
 def framework_optimizer(class_path: str, base: type, args: Mapping[str, Any], *params: Any) -> Any:
-    """Make an optimizer of a framework, with ``params`` before its other arguments.
+    """Create an optimizer of a framework.
 
     Args:
-        class_path: its class, as ``module.Name``.
+        class_path: the class, as ``module.Name``.
         base: the class that it must derive from.
-        args: its arguments by name.
-        params: its positional arguments.
+        args: the keyword arguments.
+        params: the positional arguments.
     Raises:
-        RecipeError: it refuses the arguments, or does not derive from ``base``.
+        RecipeError: the class rejects the arguments, or does not derive from ``base``.
     """
     try:
         optimizer = import_class(class_path)(*params, **args)
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"{class_path} refuses the arguments {dict(args)}: {error}") from error
+        raise RecipeError(f"{class_path} rejects the arguments {dict(args)}: {error}") from error
     if not isinstance(optimizer, base):
-        raise RecipeError(f"{class_path} is no {base.__module__}.{base.__qualname__}")
+        raise RecipeError(f"{class_path} is not a {base.__module__}.{base.__qualname__}")
     return optimizer
 
 
 def _checked(value: Any, name: str, *, at_least: float, below: float = np.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not at_least <= value < below:
-        limit = "" if below == np.inf else f" and below {below:g}"
-        raise RecipeError(f"{name} of the server's optimizer is {value!r}; give a number from {at_least:g}{limit}")
+        limit = f"of at least {at_least:g}" if below == np.inf else f"from {at_least:g} to below {below:g}"
+        raise RecipeError(f"{name} of the server's optimizer is {value!r}; give a number {limit}")
     return float(value)
 
 
@@ -216,7 +205,5 @@ def _checked_betas(betas: Any) -> tuple[float, float]:
     try:
         first, second = betas
     except (TypeError, ValueError):
-        raise RecipeError(
-            f"betas of the server's optimizer is {betas!r}; give two numbers, from 0 and below 1"
-        ) from None
+        raise RecipeError(f"betas of the server's optimizer is {betas!r}; give two numbers from 0 to below 1") from None
     return _checked(first, "betas", at_least=0.0, below=1.0), _checked(second, "betas", at_least=0.0, below=1.0)

@@ -1,10 +1,9 @@
-"""Aggregators that a minority of wrong contributions cannot control: median, trimmed mean, Krum.
+"""Robust aggregators, which a minority of wrong contributions cannot control: median, trimmed mean, Krum.
 
-They compare the contributions of all sites with each other, one tensor at a time: the server holds no more than that
-tensor of every site, and what is fetched ahead. The sites count alike, whatever their number of steps; so do the
-metrics that they report.
+They compare the contributions of all sites one tensor at a time: the server holds that tensor of every site, and
+prefetched data. Every site counts the same, whatever its number of steps, and so do the metrics that it reports.
 
-How many of n sites may be wrong, so that every number of the result lies among those of the others:
+The number of n sites that may be wrong while every value of the result stays within the range of the others:
 
 =========================  ====================================================================
 CoordinateMedian           fewer than n / 2
@@ -12,13 +11,13 @@ TrimmedMean(fraction)      fraction * n, rounded down: with 0.2, none of 3 or 4,
 Krum(attackers)            ``attackers``, if n is at least 2 * attackers + 3
 =========================  ====================================================================
 
-Krum bounds the distance of what it chooses, not each number: in a model of a million numbers, one of them can be wrong
-by about a thousand times the usual spread, and the whole still be as close to the others as they are to each other.
-Wrong contributions that stay among the others' pass everywhere. Of three sites or more, a key counts if more than half
-have sent it, so that a few cannot decide on it alone; else the global model keeps its own.
+Krum bounds the distance of the chosen contribution, not each value: in a model of a million values, one can be wrong by
+about a thousand times the usual spread while the whole is as close to the others as they are to each other. None of the
+aggregators detects wrong values within the range of the others. With three or more sites, a key counts only if more
+than half of the sites sent it, so that a few cannot decide on it alone; otherwise the global model keeps its own value.
 
-A result has the shape of the contributions. Of floating-point numbers and whole models it has the dtype that most
-contributions have, integers rounded to the nearest; the differences of integers stay real.
+The result has the most frequent dtype of the contributions; integers of whole models are rounded to nearest, and
+differences of integers stay real.
 """
 
 from __future__ import annotations
@@ -50,10 +49,9 @@ logger = logging.getLogger(__name__)
 
 
 class _AllAtOnce(Aggregator):
-    """Keeps the replies of a round readable, and combines them tensor by tensor at its end.
+    """An aggregator that combines all contributions at the end of the round, tensor by tensor.
 
-    A site may leave keys out; a key is combined over the sites that sent it, if they are not the minority. Values are
-    combined in at least float32; integers are rounded to the nearest.
+    A site may leave keys out; a key is combined over the sites that sent it, in at least float32.
     """
 
     takes_sparse: ClassVar[bool] = False
@@ -67,40 +65,37 @@ class _AllAtOnce(Aggregator):
         self._params: dict[str, Params] = {}
         self._type: ParamsType | None = None
         self._round: int | None = None
-        self._dtypes: dict[Key, np.dtype[Any]] = {}  # by key, the most frequent one of the round
-        self._counted: list[str] | None = None  # the sites whose values are combined; all if None
+        self._dtypes: dict[Key, np.dtype[Any]] = {}  # the most frequent dtype of each key in the round
+        self._counted: list[str] | None = None  # the sites whose values are combined; None for all
 
     def add(self, reply: Reply) -> None:
-        """Take one contribution; its tensors are read at the end of the round.
-
-        Raises:
-            ModelError: it holds no params, or differences where others sent whole models.
-        """
+        """Add one contribution; its tensors are read at the end of the round."""
         model = reply.model
         if model.params is None:
             raise ModelError(f"{reply.site}: the reply to '{reply.task}' holds no params; send FLModel(params=...)")
         if self._params and model.params_type is not self._type:
-            raise ModelError(
-                f"{reply.site} sent params_type {model.params_type} where others sent {self._type}"
-                f" ({', '.join(self._params)})"
-            )
+            others = ", ".join(self._params)
+            raise ModelError(f"{reply.site} sent params_type {model.params_type}, but {others} sent {self._type}")
         self._type, self._round = model.params_type, reply.round
         self._params[reply.site] = model.params
 
     def result(self) -> FLModel:
         if not self._params:
-            raise EmptyRoundError("no site contributed to this round; the global model stays as it was")
+            raise EmptyRoundError("no site contributed to this round; the global model is unchanged")
         combined = {}
         for key, stack, dtype in self._stacks(self._counted):
-            with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite may be left out
+            with np.errstate(over="ignore", invalid="ignore"):  # non-finite values may be trimmed
                 value = self._combine(stack, key)
-            is_counter = dtype.kind in "iub" and self._type is not ParamsType.DIFF
-            combined[key] = rounded(value, dtype) if is_counter else value.astype(_result_dtype(dtype), copy=False)
+            if dtype.kind in "iub":
+                is_diff = self._type is ParamsType.DIFF
+                combined[key] = value.astype(np.float64, copy=False) if is_diff else rounded(value, dtype)
+            else:
+                combined[key] = value.astype(dtype, copy=False)
         return FLModel(params_type=self._type, params=unflatten(combined), current_round=self._round)
 
     @abstractmethod
     def _combine(self, stack: Array, key: Key) -> Array:
-        """Combine the values of one tensor: one row a site, in float32 or float64; they may be changed."""
+        """Combine the values of one tensor: one row per site, in float32 or float64, which may be changed in place."""
 
     def _senders(self) -> dict[Key, list[str]]:
         """Return the sites that sent each key."""
@@ -111,18 +106,14 @@ class _AllAtOnce(Aggregator):
         return found
 
     def _stacks(self, sites: Iterable[str] | None = None) -> Iterator[tuple[Key, Array, np.dtype[Any]]]:
-        """Yield every key that counts, the values that the ``sites`` sent, one row each, and the usual dtype."""
+        """Yield each key that counts, the values from ``sites`` with one row each, and the most frequent dtype."""
         readers = {site: _Reader(site, self._params[site]) for site in (self._params if sites is None else sites)}
         for key, senders in self._senders().items():
             found = {site: value for site, reader in readers.items() if (value := reader.take(key)) is not None}
             if len(self._params) > 2 and 2 * len(senders) <= len(self._params):
-                logger.warning(
-                    "key left out, only a minority of the sites sent it key=%r sites=%s of=%s",
-                    key_text(key),
-                    ",".join(senders),
-                    len(self._params),
-                )
-            elif found:  # else only sites that do not count sent it
+                text = "key ignored because only a minority of the sites sent it key=%r sites=%s of=%s"
+                logger.warning(text, key_text(key), ",".join(senders), len(self._params))
+            elif found:  # Krum may have chosen none of the senders
                 yield key, *self._stack(key, found)
 
     def _stack(self, key: Key, found: Mapping[str, Array]) -> tuple[Array, np.dtype[Any]]:
@@ -139,80 +130,77 @@ class _AllAtOnce(Aggregator):
                 raise DtypeMismatchError(f"'{key_text(key)}': {site} sent {value.dtype}, {first_site} {first.dtype}")
         dtype = self._dtypes.setdefault(key, _usual(found, lambda value: value.dtype)[1].dtype)
         wide = np.dtype(np.float64) if dtype.kind in "iub" else working_dtype(dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # values beyond its range may be left out
+        with np.errstate(over="ignore", invalid="ignore"):  # non-finite values may be trimmed
             return np.stack([value.astype(wide, copy=False) for value in found.values()]), dtype
 
 
 class CoordinateMedian(_AllAtOnce):
-    """The median of every number over the sites; NaN counts as the largest number.
+    """The median of each value over the sites; NaN counts as the largest number.
 
     Source: Yin et al. 2018, arXiv:1803.01498, option I.
     """
 
     def _combine(self, stack: Array, key: Key) -> Array:
-        return np.asarray(np.median(_ordered(stack), axis=0, overwrite_input=True))
+        stack[np.isnan(stack)] = np.inf
+        return np.asarray(np.median(stack, axis=0, overwrite_input=True))
 
 
 class TrimmedMean(_AllAtOnce):
-    """The mean of every number over the sites, without the highest and the lowest; NaN counts as the largest number.
+    """The mean of each value over the sites, without the highest and the lowest; NaN counts as the largest number.
 
     Args:
-        fraction: of the sites of the round that are left out at each end, rounded down; below one half. Of fewer than
-            1 / fraction sites nobody is left out, and the result is the plain mean; the log says so.
+        fraction: share of the sites to trim at each end, rounded down; at least 0 and below 0.5. With fewer than
+            1 / fraction sites no site is trimmed, so the result is the plain mean, and a warning is logged.
     Raises:
-        RecipeError: ``fraction`` is not from 0 and below 0.5.
+        RecipeError: ``fraction`` is out of range.
 
     Source: Yin et al. 2018, arXiv:1803.01498, option II.
     """
 
     def __init__(self, fraction: float = 0.2) -> None:
         if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 0.5:
-            raise RecipeError(f"fraction of the trimmed mean is {fraction!r}; give a number from 0 and below 0.5")
+            raise RecipeError(f"fraction of the trimmed mean is {fraction!r}; give a number from 0 to below 0.5")
         self.fraction = float(fraction)
         super().__init__()
 
     def result(self) -> FLModel:
-        if self.fraction and self._params and not self._left_out():
-            logger.warning(
-                "the trimmed mean leaves nobody out, so one site can control it fraction=%s sites=%s;"
-                " use more sites or a larger fraction",
-                self.fraction,
-                len(self._params),
-            )
+        if self.fraction and self._params and not self._trimmed():
+            text = "the trimmed mean trims no site; use more sites or a larger fraction fraction=%s sites=%s"
+            logger.warning(text, self.fraction, len(self._params))
         return super().result()
 
-    def _left_out(self) -> int:
-        """Return the number of sites that are left out at each end."""
-        return int(self.fraction * len(self._params) + 1e-9)  # 0.29 * 100 is a little less than 29
+    def _trimmed(self) -> int:
+        """Return the number of sites to trim at each end."""
+        return int(self.fraction * len(self._params) + 1e-9)  # 0.29 * 100 is slightly below 29
 
     def _combine(self, stack: Array, key: Key) -> Array:
-        left_out = min(self._left_out(), (len(stack) - 1) // 2)  # not all have sent every key
-        stack = _ordered(stack)
+        trimmed = min(self._trimmed(), (len(stack) - 1) // 2)  # the sites may have sent different keys
+        stack[np.isnan(stack)] = np.inf
         stack.sort(axis=0)
-        return np.asarray(stack[left_out : len(stack) - left_out].mean(axis=0))
+        return np.asarray(stack[trimmed : len(stack) - trimmed].mean(axis=0))
 
 
 class Krum(_AllAtOnce):
     """The contribution that is closest to its neighbours, or the mean of the ``keep`` best (Multi-Krum).
 
-    With n sites and ``attackers`` of them wrong, a contribution's score is the sum of its squared distances to the
-    n - attackers - 2 nearest others. All sites must send the same keys. One that holds NaN is never chosen. A wrong
-    contribution can be chosen if it is as close to its neighbours as the others are to theirs.
+    With n sites of which ``attackers`` are wrong, a contribution's score is the sum of its squared distances to the
+    n - attackers - 2 nearest others. All sites must send the same keys. A contribution with NaN is never chosen. A
+    wrong contribution can be chosen if it is as close to its neighbours as the others are to theirs.
 
     Args:
         attackers: how many sites may be wrong; a round needs at least 2 * attackers + 3 sites.
         keep: how many contributions are averaged.
     Raises:
-        RecipeError: ``attackers`` is no integer from 0, or ``keep`` none from 1.
+        RecipeError: ``attackers`` is not an integer of at least 0, or ``keep`` not one of at least 1.
 
     Source: Blanchard et al. 2017, "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent".
     """
 
     def __init__(self, attackers: int = 1, keep: int = 1) -> None:
         if isinstance(attackers, bool) or not isinstance(attackers, int) or attackers < 0:
-            raise RecipeError(f"attackers of Krum is {attackers!r}; give an integer from 0")
+            raise RecipeError(f"attackers of Krum is {attackers!r}; give an integer of at least 0")
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-            raise RecipeError(f"keep of Krum is {keep!r}; give an integer from 1")
+            raise RecipeError(f"keep of Krum is {keep!r}; give an integer of at least 1")
         self.attackers = attackers
         self.keep = keep
         self.least_sites = max(2 * attackers + 3, keep + attackers)
@@ -220,20 +208,20 @@ class Krum(_AllAtOnce):
 
     def result(self) -> FLModel:
         if self._params:
-            self._counted = self._choose()  # the others' values need not be fetched a second time
+            self._counted = self._choose()  # so that only the chosen contributions are fetched a second time
         return super().result()
 
     def _combine(self, stack: Array, key: Key) -> Array:
         return np.asarray(stack.mean(axis=0))
 
     def _choose(self) -> list[str]:
-        """The sites with the lowest scores, in their order."""
+        """Return the sites with the lowest scores, in the order of their replies."""
         sites = list(self._params)
         count = len(sites)
         if count < 2 * self.attackers + 3:
             raise EmptyRoundError(
-                f"Krum with {self.attackers} attackers needs {2 * self.attackers + 3} sites in a round,"
-                f" {count} answered ({', '.join(sites)}); lower attackers, or raise min_clients"
+                f"Krum with {self.attackers} attackers needs {2 * self.attackers + 3} sites in a round, but"
+                f" {count} replied ({', '.join(sites)}); lower attackers, or raise min_clients"
             )
         if self.keep > count - self.attackers:
             raise EmptyRoundError(
@@ -251,7 +239,7 @@ class Krum(_AllAtOnce):
                 for row in range(count):
                     for other in range(row):
                         difference = flat[other] - flat[row]
-                        # Squared in place, and once for both directions: what takes the time is to move the numbers.
+                        # Squared in place, and only once for each pair: memory bandwidth is the bottleneck.
                         distances[row, other] += np.multiply(difference, difference, out=difference).sum()
         distances += distances.T
         distances[~np.isfinite(distances)] = np.inf
@@ -261,36 +249,27 @@ class Krum(_AllAtOnce):
 
 
 class _Reader:
-    """Reads the tensors of one site by key: ahead, as long as they are asked for in the order in which they were sent.
-
-    Args:
-        site: whose they are.
-        params: what it has sent.
-    """
+    """A reader of one site's tensors by key, which prefetches while they are read in the order they were sent."""
 
     def __init__(self, site: str, params: Params) -> None:
         self._site = site
         self._params = params
         self._ahead = params.arrays() if isinstance(params, LazyParams) else flatten(params)
-        self._order = deque(keys_of(params))  # of what comes next
+        self._order = deque(keys_of(params))  # keys not yet taken from _ahead
 
     def take(self, key: Key) -> Array | None:
-        """The array under a key; None if there is none.
-
-        Raises:
-            FlareError: it cannot be fetched, or is no array of numbers; names the site.
-        """
+        """Return the array of a key, or None."""
         try:
             value = self._next(key)
             array = None if value is None else np.asarray(value)
         except FlareError as error:
-            if self._site not in str(error):  # it names a cell, which may serve several sites
+            if self._site not in str(error):  # the error names a connection, which several sites may share
                 error.args = (f"{self._site}: {error}", *error.args[1:])
             raise
         except (TypeError, ValueError) as error:
             raise ModelError(f"{self._site}: '{key_text(key)}' is not an array ({error})") from error
         if array is not None and not _are_numbers(array.dtype):
-            raise DtypeMismatchError(f"'{key_text(key)}': {self._site} sent {array.dtype}, which holds no numbers")
+            raise DtypeMismatchError(f"'{key_text(key)}': {self._site} sent {array.dtype}, which is not numeric")
         return array
 
     def _next(self, key: Key) -> Any:
@@ -301,7 +280,7 @@ class _Reader:
 
 
 def at(params: Params, key: Key) -> Any:
-    """The array under a key; None if there is none."""
+    """Return the array of a key, or None."""
     value: Any = params
     for name in (key,) if isinstance(key, str) else key:
         if not isinstance(value, Mapping) or name not in value:
@@ -311,22 +290,11 @@ def at(params: Params, key: Key) -> Any:
 
 
 def _usual(found: Mapping[str, Array], of: Callable[[Array], Any]) -> tuple[str, Array]:
-    """Return the first site whose array has the most frequent value of ``of``, and its array."""
+    """Return the first site, and its array, for which ``of`` has its most frequent value."""
     [(most, _)] = Counter(of(value) for value in found.values()).most_common(1)
     return next((site, value) for site, value in found.items() if of(value) == most)
 
 
 def _are_numbers(dtype: np.dtype[Any]) -> bool:
-    """Return whether a dtype is one of numbers; bfloat16 and float8 are of numpy's kind "V"."""
+    """Return True if a dtype is numeric; bfloat16 and float8 are of numpy's kind "V"."""
     return dtype.kind in "iubfc" or np.can_cast(dtype, np.float32)
-
-
-def _ordered(stack: Array) -> Array:
-    wrong = np.isnan(stack)
-    if wrong.any():
-        stack[wrong] = np.inf
-    return stack
-
-
-def _result_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(np.float64) if dtype.kind in "iub" else dtype

@@ -1,4 +1,4 @@
-"""Learning-rate schedules over rounds: a factor for each round, for the server's optimizer and for scripts.
+"""Learning-rate schedules: a factor for each round, for the server's optimizer and for scripts.
 
 rate = 0.1 * Cosine(model.total_rounds)(model.current_round)
 """
@@ -14,11 +14,11 @@ __all__ = ["Cosine", "Exponential", "Schedule", "Step"]
 
 
 class Schedule(ABC):
-    """A factor on the learning rate by round, counted from 0."""
+    """A factor on the learning rate for each round, counted from 0."""
 
     @abstractmethod
     def __call__(self, round_: int) -> float:
-        """The factor of that round."""
+        """Return the factor of a round."""
 
 
 class Exponential(Schedule):
@@ -36,10 +36,10 @@ class Exponential(Schedule):
 
 
 class Step(Schedule):
-    """One more ``factor`` after every ``every`` rounds.
+    """``factor`` to the power of the number of completed periods of ``every`` rounds.
 
     Args:
-        every: rounds between two changes.
+        every: number of rounds between changes.
         factor: above 0.
     """
 
@@ -52,12 +52,13 @@ class Step(Schedule):
 
 
 class Cosine(Schedule):
-    """From 1 to ``minimum`` along half a cosine over ``rounds``, then ``minimum`` (Loshchilov and Hutter 2017,
-    arXiv:1608.03983, without restarts).
+    """Half a cosine from 1 to ``minimum`` over ``rounds``, and constant afterwards.
 
     Args:
-        rounds: how many; the factor of round ``rounds`` is the first that is ``minimum``.
+        rounds: the first round whose factor is ``minimum``.
         minimum: the last factor.
+
+    Source: Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts.
     """
 
     def __init__(self, rounds: int, minimum: float = 0.0) -> None:

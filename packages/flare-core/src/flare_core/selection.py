@@ -1,4 +1,4 @@
-"""Choosing by metrics: averages over the sites, the best round, and when to stop."""
+"""Selection by metrics: averages over the sites, the best round, and conditions to stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import operator
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,24 +17,23 @@ from flare_core.task import Reply
 __all__ = ["BestScore", "MeasuredModel", "MeasuredModels", "MetricMean", "StopCondition"]
 
 MeasuredModel: TypeAlias = tuple[FLModel, int, dict[str, float]]
-"""A model, the round in which sites were given it, and the averages of what they measured."""
+"""A model, the round in which it was sent out, and the sites' averaged metrics of it."""
 
 MODES = ("max", "min")
 _OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq}
 
 
 class MetricMean:
-    """Weighted average of each metric over the sites that reported a finite number for it.
+    """The weighted average of each metric over the sites that reported a finite number for it.
 
-    Metrics belong to the model that the sites *received*. A site that reports NaN, or leaves a key out, does not take
-    part in that key's average, nor do values that are not numbers.
+    Metrics belong to the model that the sites *received*. NaN, infinity and values that are not numbers are left out.
 
     Args:
-        robust: take the median over the sites instead, all of which count alike, and only of metrics that more than
-            half of them reported, since a few may report anything.
+        robust: use the unweighted median over the sites instead, and only of metrics that more than half of them
+            reported, because a minority may report anything.
 
     Attributes:
-        problems: messages about values that were left out of this round's averages.
+        problems: messages about values that were left out.
         not_numbers: by key, a message about the first value that is not a number.
     """
 
@@ -48,7 +47,7 @@ class MetricMean:
         self.not_numbers: dict[str, str] = {}
 
     def add(self, reply: Reply, weight: float | None = None) -> dict[str, float]:
-        """Take one reply's metrics; return those of them that are finite numbers."""
+        """Add the metrics of a reply, and return the ones that are finite numbers."""
         weight = reply.num_steps if weight is None else weight
         self._sites.append(reply.site)
         numbers: dict[str, float] = {}
@@ -56,12 +55,12 @@ class MetricMean:
             number = as_number(value)
             if number is None:
                 shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
-                text = f"metric '{key}' is {shown[:60]}, not a number, and left out; flare.log() records text"
+                text = f"metric '{key}' is {shown[:60]}, not a number, and is ignored; use flare.log() to record text"
                 self.not_numbers.setdefault(key, f"{reply.site}: {text}")
                 continue
             self._reported.setdefault(key, set()).add(reply.site)
             if not math.isfinite(number):
-                self.problems.append(f"{reply.site}: metric '{key}' is {number}; the other sites decide")
+                self.problems.append(f"{reply.site}: metric '{key}' is {number} and is ignored")
                 continue
             numbers[key] = number
             total, weights = self._sums.get(key, (0.0, 0.0))
@@ -71,26 +70,26 @@ class MetricMean:
         return numbers
 
     def means(self) -> dict[str, float]:
-        """The averages by key; a key without weight is left out."""
+        """Return the averages by key, without keys whose total weight is zero."""
         if self._robust:
             most = {key: values for key, values in self._values.items() if 2 * len(values) > len(self._sites)}
             return {key: median(values) for key, values in most.items()}
         return {key: total / weights for key, (total, weights) in self._sums.items() if weights > 0}
 
     def missing(self, key: str) -> list[str]:
-        """Sites that did not report ``key``."""
+        """Return the sites that did not report ``key``."""
         return [site for site in self._sites if site not in self._reported.get(key, ())]
 
     def reported(self) -> list[str]:
-        """All keys that any site reported as a number."""
+        """Return all keys for which any site reported a number."""
         return sorted(self._reported)
 
 
 class MeasuredModels:
-    """Models that several sites measure in whichever rounds, each until enough of them have.
+    """Models that are waiting until enough sites have measured them, in whichever rounds.
 
     Args:
-        max_age: after how many rounds a model is given up.
+        max_age: the number of rounds after which a model is discarded.
         robust: as for :class:`MetricMean`.
     """
 
@@ -100,17 +99,17 @@ class MeasuredModels:
         self._open: dict[int, tuple[FLModel | None, MetricMean, set[str]]] = {}
 
     def add(self, reply: Reply, weight: float) -> None:
-        """Take the metrics that a site measured on the model that it was given."""
+        """Add the metrics that a site measured on the model that it received."""
         _, means, sites = self._open.setdefault(reply.round or 0, (reply.sent, MetricMean(robust=self._robust), set()))
         means.add(reply, weight)
         sites.add(reply.site)
 
     def take(self, *, needed: int, round_: int) -> list[MeasuredModel]:
-        """Return the models that ``needed`` sites have measured by now, each once, in the order of their rounds.
+        """Remove and return the models that ``needed`` sites have measured, in the order of their rounds.
 
         Args:
             needed: how many sites are enough.
-            round_: the present round, which decides which models are given up.
+            round_: the current round, by which old models are discarded.
         """
         taken: list[MeasuredModel] = []
         for number, (model, means, sites) in sorted(self._open.items()):
@@ -122,7 +121,7 @@ class MeasuredModels:
 
 
 def as_number(value: Any) -> float | None:
-    """A real number of Python or numpy, or an array or tensor of one element, as a float; None for anything else."""
+    """Return a real number, or an array or tensor of one element, as a float; None for anything else."""
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, np.ndarray) and value.size == 1:
@@ -137,13 +136,13 @@ def as_number(value: Any) -> float | None:
 
 @dataclass(slots=True)
 class BestScore:
-    """The best value of one metric so far, and the round whose received model it belongs to.
+    """The best value of one metric so far, and its round.
 
     Attributes:
-        key: the metric's name.
-        mode: ``max`` where higher is better, ``min`` where lower is.
-        value: None until there is one.
-        round: None until there is one.
+        key: the name of the metric.
+        mode: ``max`` if higher is better, ``min`` if lower is.
+        value: the best value; None before the first.
+        round: the round of the best value; None before the first.
     Raises:
         RecipeError: ``mode`` is neither.
     """
@@ -155,12 +154,10 @@ class BestScore:
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
-            raise RecipeError(
-                f"key_metric_mode is {self.mode!r}; use 'max' where higher is better, 'min' where lower is"
-            )
+            raise RecipeError(f"key_metric_mode is {self.mode!r}; use 'max' if higher is better, 'min' if lower is")
 
     def improves(self, value: float | None, round_: int) -> bool:
-        """Take note of a round's value; true if it is the best so far. NaN and None never are."""
+        """Record the value of a round, and return True if it is the best so far; NaN and None never are."""
         if value is None or not math.isfinite(value):
             return False
         if self.value is not None and (value <= self.value if self.mode == "max" else value >= self.value):
@@ -171,12 +168,12 @@ class BestScore:
 
 @dataclass(frozen=True, slots=True)
 class StopCondition:
-    """A condition like ``accuracy >= 0.9`` that ends a run before its last round.
+    """A condition such as ``accuracy >= 0.9`` that ends a run before its last round.
 
     Attributes:
-        key: the metric's name.
+        key: the name of the metric.
         symbol: one of >=, <=, >, < and =.
-        target: what it is compared with.
+        target: the value to compare with.
     """
 
     key: str
@@ -185,32 +182,29 @@ class StopCondition:
 
     @classmethod
     def parse(cls, text: str) -> StopCondition:
-        """Read ``"<metric> <operator> <number>"``; operators are >=, <=, >, < and =.
+        """Parse ``"<metric> <operator> <number>"``; operators are >=, <=, >, < and =.
 
         Raises:
-            RecipeError: anything else.
+            RecipeError: the text has a different form.
         """
-        parts = text.split() if isinstance(text, str) else []
         try:
-            key, symbol, number = parts
-            target = float(number)
-            return cls(key, symbol, target) if symbol in _OPERATORS and math.isfinite(target) else _refuse()
+            key, symbol, number = str(text).split()
+            found = cls(key, symbol, float(number))
         except ValueError:
+            found = None
+        if found is None or found.symbol not in _OPERATORS or not math.isfinite(found.target):
             raise RecipeError(
                 f"stop_cond is {text!r}; write '<metric> <operator> <number>' with one of {' '.join(_OPERATORS)},"
                 " for example 'accuracy >= 0.9'"
-            ) from None
+            )
+        return found
 
     def met(self, metrics: dict[str, float]) -> bool:
-        """Whether a round's averages fulfil the condition; not, if the metric was not reported."""
+        """Return True if the averages of a round fulfil the condition; False without the metric."""
         value = metrics.get(self.key)
         return value is not None and bool(_OPERATORS[self.symbol](value, self.target))
 
     @property
     def mode(self) -> str:
-        """The direction in which the metric improves, as the operator implies it."""
+        """The direction in which the metric improves, as implied by the operator."""
         return "min" if self.symbol in ("<", "<=") else "max"
-
-
-def _refuse() -> NoReturn:
-    raise ValueError

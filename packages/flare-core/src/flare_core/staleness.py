@@ -1,14 +1,14 @@
-"""Staleness: contributions that sites made from an older model than the one that they are to change.
+"""Staleness: contributions that were trained from an older model than the current one.
 
-What counts of such a contribution is its difference to the model that it was made from. So it is *rebased*: it becomes
+Only the change that such a contribution makes to its own base model counts, so it is *rebased* to
 
-    current + (1 + age)^-exponent * (contribution - model it was made from)
+    current + (1 + age)^-exponent * (contribution - base model)
 
-after which it is aggregated like any other. The discount is not part of the weights by which a mean is divided: an old
-contribution moves the model less, instead of making the others count for more.
+and then aggregated like any other. The discount is not part of the weights by which a mean is divided: a stale
+contribution moves the model less, rather than giving the others more weight.
 
-Source: Nguyen et al. 2022, "Federated Learning with Buffered Asynchronous Aggregation", arXiv:2106.06639, algorithm 1;
-the discount is the polynomial one of Xie et al. 2019, "Asynchronous Federated Optimization", arXiv:1903.03934.
+Source: Nguyen et al. 2022, "Federated Learning with Buffered Asynchronous Aggregation", arXiv:2106.06639, algorithm 1,
+with the polynomial discount of Xie et al. 2019, "Asynchronous Federated Optimization", arXiv:1903.03934.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = ["discount", "rebased"]
 
 
 def discount(age: int, exponent: float) -> float:
-    """The factor for a contribution that is ``age`` rounds old: ``(1 + age)^-exponent``."""
+    """Return the factor for a contribution that is ``age`` rounds old: ``(1 + age)^-exponent``."""
     return float((1 + age) ** -exponent)
 
 
 def rebased(reply: Reply, current: FLModel, factor: float) -> Reply:
-    """Return a reply as if its site had been given ``current``.
+    """Rebase a reply, as if its site had received the current model.
 
     Args:
-        reply: with the model that the site was given in ``reply.sent``.
+        reply: the reply, with the model that the site received in ``reply.sent``.
         current: the global model.
-        factor: on the difference that the site has made.
+        factor: the factor on the site's change.
     """
     params = reply.model.params
     if params is None:
@@ -54,13 +54,7 @@ def rebased(reply: Reply, current: FLModel, factor: float) -> Reply:
 
 
 class _Moved(LazyParams):
-    """Params whose values are moved as they are read, so that no more of them is held than before.
-
-    Args:
-        params: what a site has sent.
-        current: the global model; None if the params are differences, which only need the factor.
-        sent: the model that the site was given.
-    """
+    """Params that are rebased block by block as they are read; ``current`` is None for differences."""
 
     def __init__(
         self, params: Params, current: Mapping[Key, Any] | None, sent: Mapping[Key, Any], factor: float
@@ -94,13 +88,13 @@ class _Moved(LazyParams):
             yield key, TensorBlocks(tensor.dtype, tensor.shape, mover(tensor.blocks))
 
     def _mover(self, key: Key, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Callable[..., Iterator[Array]]:
-        """What moves the blocks of one tensor."""
+        """Return the function that rebases the blocks of one tensor."""
         work = np.dtype(np.float64) if dtype.kind in "iub" else dtype if dtype.kind == "c" else working_dtype(dtype)
         if self._current is None:
             return lambda blocks: (_as(self._factor * block.astype(work), dtype) for block in blocks)
         current, sent = self._current.get(key), self._sent.get(key)
         if current is None or sent is None or not np.shape(current) == np.shape(sent) == shape:
-            return iter  # the aggregator says what is wrong with it, if anything is
+            return iter  # unchanged, so that the aggregator reports the mismatch, if it is one
         new, old = np.asarray(current).reshape(-1), np.asarray(sent).reshape(-1)
         return lambda blocks: self._moved(blocks, new, old, work, dtype)
 
@@ -120,9 +114,6 @@ def _as(values: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _below(values: Mapping[Key, Any], name: str) -> dict[Key, Any]:
-    """What lies below a name of nested params, by what is left of its keys."""
-    found: dict[Key, Any] = {}
-    for key, value in values.items():
-        if not isinstance(key, str) and key[0] == name:
-            found[key[1] if len(key) == 2 else key[1:]] = value
-    return found
+    """Return the values nested under a name, by their keys without that name."""
+    nested = {key[1:]: value for key, value in values.items() if not isinstance(key, str) and key[0] == name}
+    return {key[0] if len(key) == 1 else key: value for key, value in nested.items()}

@@ -1,7 +1,7 @@
-"""Filters that compress a model's tensors where it leaves one end, and restore them where it reaches the other.
+"""Filters that compress the tensors of a model before it is sent, and decompress them on arrival.
 
 A compressed tensor is an array of bytes: the length of a header (4 bytes, little-endian), the header in JSON (codec,
-dtype, shape), and what the codec made of the values. Which keys are compressed stands in the model's ``meta``.
+dtype, shape), and the encoded values. The model's ``meta`` says that it is compressed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -19,27 +19,26 @@ from flare_core.errors import FlareError, ModelError
 from flare_core.filters import FilterContext, FilterPoint, TensorFilter
 from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, ParamsType, flatten, key_text, unflatten
 from flare_core.task import TaskName
+from flare_core.tensor_blocks import Array
 
 __all__ = ["CompressTensors", "DecompressTensors"]
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
 COMPRESSED = "flare.compressed"
-MIN_VALUES = 1024  # smaller tensors, such as biases and batch statistics, stay as they are
+MIN_VALUES = 1024  # smaller tensors, such as biases and batch statistics, are not compressed
 _DTYPES = ("float32", "float64")
 _RAW = "raw"
 
 
 class CompressTensors(TensorFilter):
-    """Compress tensors of real numbers; counters, flags and small tensors stay as they are.
+    """Compress tensors of real numbers; integer, boolean and small tensors are unchanged.
 
-    With ``topk``, what is left out of a difference is added to the next one of the same site (error feedback), so that
-    nothing is lost for good. ``topk`` refuses whole models, except that a model which a site is asked to submit is sent
-    uncompressed. Arrays that an algorithm sends along and sums over the rounds, such as SCAFFOLD's controls, have error
+    With ``topk``, the values omitted from a difference are added to the site's next one (error feedback), so that none
+    is lost for good. ``topk`` rejects whole models, except for the task ``submit_model``, whose reply is sent
+    uncompressed. ``optimizer_params``, such as SCAFFOLD's controls, are summed over the rounds and therefore have error
     feedback with every codec.
 
     Args:
-        codec: as for :func:`~flare_core.compression.parse_codec`.
+        codec: the name of a codec, as for :func:`~flare_core.compression.parse_codec`.
     Raises:
         RecipeError: there is no such codec.
     """
@@ -58,12 +57,11 @@ class CompressTensors(TensorFilter):
             return model
         if is_topk and model.params_type is not ParamsType.DIFF:
             raise ModelError(
-                f"{context.site}: compression {self.codec!r} leaves values out, which only a difference allows; use"
-                " params_transfer_type='DIFF'"
+                f"{context.site}: compression {self.codec!r} needs differences; use params_transfer_type='DIFF'"
             )
         compressed = replace(super().process(model, context), meta={**model.meta, COMPRESSED: self._codec.text})
         if context.point is FilterPoint.CLIENT_OUTPUT and (is_topk or OPTIMIZER_PARAMS in model.params):
-            # Compress all of them now, not when each is read: state() must include what is left out.
+            # Compress eagerly: state(), which is called next, must include the omitted values of all tensors.
             compressed.params = unflatten(dict(flatten(compressed.params or {})))
         return compressed
 
@@ -75,7 +73,7 @@ class CompressTensors(TensorFilter):
 
     def process_tensor(self, key: Key, array: Any, context: FilterContext) -> Any:
         array = np.asarray(array)
-        if array.dtype == np.uint8 and array.ndim == 1:  # or it would be taken for a compressed one
+        if array.dtype == np.uint8 and array.ndim == 1:  # looks like a compressed tensor, so wrap it
             return _packed(_RAW, array, array.tobytes())
         if array.dtype.name not in _DTYPES or array.size < MIN_VALUES:
             return array
@@ -86,7 +84,7 @@ class CompressTensors(TensorFilter):
         if array.dtype == np.float64 and np.isinf(values).any() and np.isfinite(array).all():
             raise ModelError(
                 f"{context.site}: '{key_text(key)}' holds values beyond the range of float32, which {self.codec!r}"
-                " works in; use compression='zstd', which keeps float64"
+                " uses; use compression='zstd', which keeps float64"
             )
         is_fed_back = self._is_fed_back(key, context)
         if is_fed_back and (left := self._left_out.get(key)) is not None:
@@ -100,13 +98,13 @@ class CompressTensors(TensorFilter):
         return _packed(self._codec.text, array, data)
 
     def _is_fed_back(self, key: Key, context: FilterContext) -> bool:
-        """Return whether a tensor has error feedback."""
+        """Return True if a tensor has error feedback."""
         is_summed = not isinstance(key, str) and key[0] == OPTIMIZER_PARAMS
         return context.point is FilterPoint.CLIENT_OUTPUT and (is_summed or self._codec.name == "topk")
 
 
 class DecompressTensors(TensorFilter):
-    """Restore what :class:`CompressTensors` has compressed; models that it has not stay as they are."""
+    """Decompress models from :class:`CompressTensors`; other models are unchanged."""
 
     same_for_all_sites = True
 
@@ -123,7 +121,7 @@ class DecompressTensors(TensorFilter):
         try:
             return _unpacked(array)
         except (FlareError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
-            raise ModelError(f"{context.site}: '{key_text(key)}' is no compressed tensor: {error}") from error
+            raise ModelError(f"{context.site}: '{key_text(key)}' is not a compressed tensor: {error}") from error
 
 
 def _packed(codec: str, array: Array, data: bytes) -> Array:
@@ -139,7 +137,7 @@ def _unpacked(array: Array) -> Array:
     if header["codec"] == _RAW:
         return np.frombuffer(data[4 + size :], np.uint8)
     if header["dtype"] not in _DTYPES or any(length < 0 for length in shape):
-        raise ModelError(f"its header says dtype {header['dtype']!r} and shape {shape}")
+        raise ModelError(f"its header has dtype {header['dtype']!r} and shape {shape}")
     codec, count = parse_codec(header["codec"]), math.prod(shape)
     if codec.is_exact:
         dtype = np.dtype(header["dtype"])
@@ -150,5 +148,5 @@ def _unpacked(array: Array) -> Array:
 
 
 def _bits_of(array: Array) -> Array:
-    """Reinterpret an array of float32 or float64 as flat float32, which only carries the bits."""
+    """Reinterpret the bits of a float32 or float64 array as flat float32."""
     return np.ascontiguousarray(array).reshape(-1).view(np.float32)
