@@ -1,4 +1,4 @@
-"""What a recipe is given besides its arguments: it is in every job, also in one that was exported and loaded."""
+"""Additions to a recipe: they are in every job, including one that was exported and loaded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from flare_core.service import components_of
 
 
 class PlainRecipe(BaseFedAvgRecipe):
-    """A recipe of no framework: its initial model is text."""
+    """A recipe without a framework, whose initial model is text."""
 
     framework = "numpy"
     persistor = "flare_core.WeightedMean"
@@ -37,7 +37,7 @@ class Watching(Observer):
         self.name = name
 
     def attach(self, run: ObservedRun) -> None:
-        """Not needed here."""
+        """Do nothing."""
 
 
 class Passing(Filter):
@@ -56,7 +56,7 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def loaded(tmp_path):
-    """What is left of a recipe's job after export and load."""
+    """Return a recipe's job after export and load."""
     return lambda recipe: load_job(export_job(recipe.job(), tmp_path / "jobs"))
 
 
@@ -78,10 +78,10 @@ def test_components_go_to_the_server_to_all_sites_or_to_some(recipe, loaded):
     ("first", "second"),
     [(None, None), (None, ["site-1"]), (["site-1"], None), (["site-1", "site-2"], ["site-2"])],
 )
-def test_two_components_of_one_place_have_two_names(recipe, first, second):
+def test_components_of_one_party_need_different_names(recipe, first, second):
     recipe.add_client_component("one", watching(), clients=first)
     recipe.add_server_component("one", watching())
-    with pytest.raises(RecipeError, match="has a component 'one' already"):
+    with pytest.raises(RecipeError, match="already has a component 'one'"):
         recipe.add_client_component("one", watching(), clients=second)
     recipe.add_client_component("two", watching(), clients=second)
 
@@ -108,7 +108,7 @@ def test_components_are_observers_or_services():
     assert [type(each) for each in found] == [Watching, Serving]
 
 
-def test_a_component_that_nothing_would_use_is_an_error():
+def test_a_component_of_an_unknown_kind_is_an_error():
     with pytest.raises(JobError, match="the component 'mean' is a WeightedMean, which is neither"):
         components_of({"mean": Component("flare_core.WeightedMean")})
 
@@ -123,14 +123,14 @@ def test_settings_are_those_of_the_job_and_of_the_sites(recipe, loaded):
         assert job.server.config == {"tries": 3}
 
 
-def test_files_are_beside_the_script_where_they_are_wanted(recipe, loaded, tmp_path):
+def test_added_files_are_next_to_the_script_at_their_sites(recipe, loaded, tmp_path):
     for name in ("all.csv", "some.csv", "server.csv"):
         (tmp_path / name).write_text(name)
     recipe.add_client_file(str(tmp_path / "some.csv"), clients=["site-2"])
     recipe.add_client_file(tmp_path / "all.csv")
     recipe.add_server_file(tmp_path / "server.csv")
     for job in (recipe.job(), loaded(recipe)):
-        gc.collect()  # what holds the files is the job, not the recipe's call
+        gc.collect()  # the job keeps the files alive, not the call of the recipe
         code = ["all.csv", "client.py", "helper.py"]
         others = [str(place) for place in job.code.files if str(place) != "initial_model.safetensors"]
         assert others == sorted([*code, "server.csv"])
@@ -141,19 +141,19 @@ def test_files_are_beside_the_script_where_they_are_wanted(recipe, loaded, tmp_p
         assert (job.client_code("site-2").root / "some.csv").read_text() == "some.csv"
 
 
-def test_a_path_of_a_file_is_relative_to_who_adds_it(recipe):
+def test_the_path_of_a_file_is_relative_to_the_caller(recipe):
     recipe.add_client_file("test_additions.py")
     assert (recipe.job().code.root / "test_additions.py").is_file()
 
 
-def test_a_file_does_not_replace_another_of_its_name(recipe, tmp_path):
+def test_a_file_does_not_replace_another_of_the_same_name(recipe, tmp_path):
     (tmp_path / "helper.py").write_text("another")
     recipe.add_client_file(tmp_path / "helper.py")
-    with pytest.raises(RecipeError, match=r"has a file 'helper\.py' already"):
+    with pytest.raises(RecipeError, match=r"already has a file 'helper\.py'"):
         recipe.job()
 
 
-def test_types_that_travel_are_named_in_the_job(recipe, loaded):
+def test_the_job_lists_the_types_to_register(recipe, loaded):
     recipe.add_decomposers(["shapes.Point", FLModel])
     recipe.add_decomposers([add_experiment_tracking])
     for job in (recipe.job(), loaded(recipe)):
@@ -164,7 +164,7 @@ def test_types_that_travel_are_named_in_the_job(recipe, loaded):
         ]
 
 
-def test_additions_do_not_pile_up_from_job_to_job(recipe, tmp_path):
+def test_additions_do_not_accumulate_over_jobs(recipe, tmp_path):
     (tmp_path / "all.csv").write_text("")
     recipe.add_client_file(tmp_path / "all.csv")
     recipe.add_server_output_filter(Passing())
@@ -179,15 +179,18 @@ def test_additions_do_not_pile_up_from_job_to_job(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("add", "message"),
     [
-        (lambda recipe: recipe.add_server_component("persistor", watching()), "the server has a component 'persistor'"),
+        (
+            lambda recipe: recipe.add_server_component("persistor", watching()),
+            "the server already has a component 'persistor'",
+        ),
         (lambda recipe: recipe.add_server_component("", watching()), "the id of a component is ''"),
         (lambda recipe: recipe.add_server_component("one", Watching), "is the class Watching itself"),
         (lambda recipe: recipe.add_client_config(["lr"]), r"config is \['lr'\]; give a dict"),
         (lambda recipe: recipe.add_client_config({"executors": []}), "the name 'executors', which"),
         (lambda recipe: recipe.add_server_config({"workflows": []}), "the name 'workflows', which"),
         (lambda recipe: recipe.add_server_config({"a": {1, 2}}), "which has no JSON form"),
-        (lambda recipe: recipe.add_client_config({}, clients="site-1"), "clients is the text 'site-1'"),
-        (lambda recipe: recipe.add_client_config({}, clients=["server"]), "clients names 'server', which is no site"),
+        (lambda recipe: recipe.add_client_config({}, clients="site-1"), "clients is the string 'site-1'"),
+        (lambda recipe: recipe.add_client_config({}, clients=["server"]), "clients has the reserved name 'server'"),
         (lambda recipe: recipe.add_client_config({}, clients=["a b"]), "a site in clients is 'a b'"),
         (lambda recipe: recipe.add_client_file(5), "path is 5; give the path"),
         (lambda recipe: recipe.add_server_file("nowhere.csv"), r"there is no file .*nowhere\.csv"),
@@ -197,7 +200,7 @@ def test_additions_do_not_pile_up_from_job_to_job(recipe, tmp_path):
         (lambda recipe: recipe.add_decomposers(["__main__.Point"]), "defined in the launching script"),
     ],
 )
-def test_what_is_unusable_is_refused_when_it_is_added(recipe, add, message):
+def test_unusable_additions_are_rejected_immediately(recipe, add, message):
     with pytest.raises(RecipeError, match=message):
         add(recipe)
 
@@ -210,6 +213,6 @@ def test_what_is_unusable_is_refused_when_it_is_added(recipe, add, message):
         ({"tracking_type": "mlflow", "server_side": False}, "both False"),
     ],
 )
-def test_tracking_that_cannot_be_is_refused(recipe, arguments, message):
+def test_unusable_tracking_settings_are_rejected(recipe, arguments, message):
     with pytest.raises(RecipeError, match=message):
         add_experiment_tracking(recipe, **arguments)

@@ -1,4 +1,4 @@
-"""Which files travel with a script."""
+"""Collection of the files that a script needs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def names(bundle):
     return [str(place) for place in bundle.files]
 
 
-def test_imports_are_followed_beside_the_script_and_from_the_root(project):
+def test_imports_are_resolved_next_to_the_script_and_from_the_root(project):
     bundle = collect_code([project / "src/client.py"], project)
     assert bundle.root == project
     assert names(bundle) == [
@@ -61,12 +61,12 @@ def test_a_script_elsewhere_has_its_own_folder_as_root(project, tmp_path_factory
     assert (bundle.root, names(bundle)) == (folder, ["client.py", "tool.py"])
 
 
-def test_large_data_stays_where_it_is(project):
+def test_large_data_is_not_collected(project):
     (project / "src/table.csv").write_bytes(b"0" * (MAX_DATA_BYTES + 1))
     assert "src/table.csv" not in names(collect_code([project / "src/client.py"], project))
 
 
-def test_a_script_that_cannot_be_parsed_travels_as_it_is(project):
+def test_a_script_with_a_syntax_error_is_collected(project):
     (project / "src/client.py").write_text("def f(:\n")
     assert "src/client.py" in names(collect_code([project / "src/client.py"], project))
 
@@ -76,7 +76,7 @@ def test_an_import_cycle_ends(project):
     assert "src/x.py" in names(collect_code([project / "src/client.py"], project))
 
 
-def test_a_script_is_found_beside_the_recipe_before_the_working_folder(project, tmp_path_factory, monkeypatch):
+def test_the_folder_of_the_recipe_is_searched_before_the_working_directory(project, tmp_path_factory, monkeypatch):
     elsewhere = tmp_path_factory.mktemp("cwd")
     (elsewhere / "client.py").write_text("")
     monkeypatch.chdir(elsewhere)
@@ -84,8 +84,8 @@ def test_a_script_is_found_beside_the_recipe_before_the_working_folder(project, 
     assert find_script("client.py", project) == elsewhere / "client.py"
 
 
-def test_a_script_that_is_not_there_lists_where_it_was_looked_for(project):
-    with pytest.raises(RecipeError, match=r"train_script 'no.py' is not there; looked for .*no\.py and .*no\.py"):
+def test_the_error_for_a_missing_script_lists_the_paths_tried(project):
+    with pytest.raises(RecipeError, match=r"train_script 'no.py' does not exist; looked for .*no\.py and .*no\.py"):
         find_script("no.py", project)
 
 
@@ -93,7 +93,7 @@ SECRETS = ["server.key", "id_rsa", "my_credentials.json", "secrets.yaml", "prod.
 HARMLESS = ["tokenizer.json", "keys.csv", "secretary.txt", "labels.txt"]
 
 
-def test_what_looks_like_a_secret_stays_where_it_is_and_is_named(project, caplog):
+def test_files_that_look_like_secrets_are_left_out_with_a_warning(project, caplog):
     for name in (*SECRETS, *HARMLESS):
         (project / "src" / name).write_text("x")
     (project / "src/login").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n")
@@ -105,14 +105,14 @@ def test_what_looks_like_a_secret_stays_where_it_is_and_is_named(project, caplog
         assert f"src/{name} looks like a secret" in caplog.text
 
 
-def test_notebooks_and_hidden_files_do_not_travel(project):
+def test_notebooks_and_hidden_files_are_left_out(project):
     for name in (".env", ".netrc", "_cache.txt", "explore.ipynb", "notes.txt~", "old.txt.bak"):
         (project / "src" / name).write_text("x")
     assert "src/labels.txt" in names(collect_code([project / "src/client.py"], project))
     assert len(names(collect_code([project / "src/client.py"], project))) == 9  # as without them
 
 
-def test_a_link_that_leads_out_does_not_travel_but_a_module_does(project, tmp_path_factory):
+def test_a_link_out_of_the_root_is_left_out_unless_it_is_imported(project, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "patients.csv").write_text("a,b")
     (elsewhere / "shared.py").write_text("import x\n")
@@ -124,7 +124,7 @@ def test_a_link_that_leads_out_does_not_travel_but_a_module_does(project, tmp_pa
     assert {"src/net2.py", "src/x.py"} <= set(found)
 
 
-def test_beside_a_script_in_the_home_folder_nothing_travels(project, monkeypatch):
+def test_files_next_to_a_script_in_the_home_folder_are_left_out(project, monkeypatch):
     (project / "client.py").write_text("import unrelated\n")
     (project / "taxes.txt").write_text("x")
     assert "taxes.txt" in names(collect_code([project / "client.py"], project))
@@ -133,10 +133,10 @@ def test_beside_a_script_in_the_home_folder_nothing_travels(project, monkeypatch
         assert names(collect_code([project / "client.py"], project)) == ["client.py", "unrelated.py"]
 
 
-def test_a_folder_full_of_files_is_refused(project):
+def test_a_folder_with_too_many_files_is_rejected(project):
     for number in range(65):
         (project / f"src/{number}.bin").write_bytes(bytes(MAX_DATA_BYTES))
     with pytest.raises(
-        RecipeError, match=r"66 files of 65 MiB lie beside .*client\.py, and would be sent to the server"
+        RecipeError, match=r"66 files of 65 MiB in total are next to .*client\.py and would be sent to the server"
     ):
         collect_code([project / "src/client.py"], project)

@@ -1,4 +1,4 @@
-"""Components: class paths with arguments, and live objects that stand for them."""
+"""Components: class paths with arguments, and live objects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flare_core.parameters import plain
 
 
 class Keeper:
-    """Keeps its arguments where they can be read back."""
+    """A class that stores its arguments in attributes of their names."""
 
     def __init__(self, size, *, mode="mean", inner=None):
         self.size = size
@@ -20,7 +20,7 @@ class Keeper:
 
 
 class Counted:
-    """Counts how often it is made."""
+    """A class that counts its objects."""
 
     made = 0
 
@@ -53,7 +53,7 @@ def test_nested_components_are_built_first():
     assert component.build().aggregator.exclude == "bn"
 
 
-def test_every_build_of_a_live_object_is_a_copy_of_its_own():
+def test_every_build_copies_the_live_object():
     original = Keeper(3)
     component = Component.of(original, what="keeper")
     first, second = component.build(), component.build()
@@ -84,7 +84,7 @@ def test_enums_and_paths_become_plain_values(tmp_path):
         ({"class_path": "a.B", "arguments": {}}, "unknown key 'arguments'"),
     ],
 )
-def test_what_is_no_component_is_refused(value, message):
+def test_values_that_are_not_components_are_rejected(value, message):
     with pytest.raises(JobError, match=message):
         Component.of(value, what="aggregator")
 
@@ -96,13 +96,13 @@ def test_what_is_no_component_is_refused(value, message):
         ("flare_core.NoSuchThing", "has no 'NoSuchThing'"),
     ],
 )
-def test_a_class_that_is_not_there_is_named(path, message):
+def test_the_error_for_a_missing_class_names_it(path, message):
     with pytest.raises(JobError, match=message):
         Component(path).build()
 
 
-def test_arguments_that_a_class_refuses_are_reported_with_the_cause():
-    with pytest.raises(JobError, match=r"flare_core.WeightedMean cannot be made .*TypeError") as caught:
+def test_arguments_that_a_class_rejects_are_reported_with_the_cause():
+    with pytest.raises(JobError, match=r"flare_core.WeightedMean cannot be created .*TypeError") as caught:
         Component("flare_core.WeightedMean", {"colour": "red"}).build()
     assert isinstance(caught.value.__cause__, TypeError)
 
@@ -112,7 +112,7 @@ def test_an_argument_that_cannot_be_read_back_says_what_to_do():
         Component.of(Forgetful(3), what="x").to_json()
 
 
-def test_arrays_do_not_fit_into_a_job_folder():
+def test_a_job_folder_cannot_hold_arrays():
     with pytest.raises(JobError, match="is a ndarray, which a job folder cannot hold"):
         Component("a.B", {"weights": np.ones(2)}).to_json()
 
@@ -123,14 +123,14 @@ def test_a_class_of_the_launching_script_cannot_travel():
         Component.of(local(), what="x").to_json()
 
 
-def test_an_array_in_the_place_of_nothing_is_a_difference():
+def test_an_array_instead_of_none_is_a_difference():
     counted = Counted()
     counted.cache = np.zeros(2)
     with pytest.raises(JobError, match="its attribute 'cache' would be None, not array"):
         Component.of(counted, what="counted").to_json()
 
 
-def test_the_record_of_an_object_makes_no_other():
+def test_describing_an_object_creates_no_other():
     counted = Counted("other.csv")
     before = Counted.made
     assert plain(counted)["args"] == {"path": "other.csv"}

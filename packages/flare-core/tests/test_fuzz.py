@@ -1,4 +1,4 @@
-"""Job folders that were tampered with: a job or a JobError comes out, and nothing is imported."""
+"""Job folders that were tampered with: loading gives a job or a JobError, and imports nothing."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ values = st.recursive(
 
 
 def places(value, path=()):
-    """Every place of a JSON document."""
+    """Yield the path of every value in a JSON document."""
     yield path
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from places(inner, (*path, key))
 
 
 def changed(document, path, value):
-    """A document with another value at one place."""
+    """Return a document with the value at one path replaced."""
     if not path:
         return value
     document = copy.deepcopy(document)

@@ -1,4 +1,4 @@
-"""Jobs as folders: what is written is what is read, and what cannot be read is named."""
+"""Job folders: export, loading, and errors about invalid files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_layout_is_the_one_of_the_format(project, tmp_path):
     assert client["executors"][0]["tasks"] == ["*"]
 
 
-def test_what_is_read_equals_what_was_written(project, tmp_path):
+def test_a_loaded_job_equals_the_exported_one(project, tmp_path):
     job = make_job(project)
     loaded = load_job(export_job(job, tmp_path / "out"))
     for name in ("name", "min_clients", "server", "client", "sites", "seed", "meta"):
@@ -78,7 +78,7 @@ def test_what_is_read_equals_what_was_written(project, tmp_path):
     assert loaded.code.locate("initial.bin").read_bytes() == b"\0\1"
 
 
-def test_text_with_braces_quotes_and_percent_signs_is_kept_as_it_is(project, tmp_path):
+def test_braces_quotes_and_percent_signs_are_kept(project, tmp_path):
     loaded = load_job(export_job(make_job(project), tmp_path / "out"))
     assert loaded.client.executors[0].executor.args["args"][1] == '{"lr": 0.1}'
     assert loaded.client.executors[0].executor.args["args"][3] == "{site}"
@@ -90,11 +90,11 @@ def test_an_older_export_is_replaced_and_a_foreign_folder_is_not(project, tmp_pa
     export_job(make_job(project, seed=8), root)
     assert load_job(root / "demo").seed == 8
     (root / "demo" / "meta.json").unlink()
-    with pytest.raises(JobError, match="holds no job"):
+    with pytest.raises(JobError, match="is not a job folder"):
         export_job(make_job(project), root)
 
 
-def test_a_site_of_its_own_part_runs_that_part(project):
+def test_a_site_with_its_own_app_runs_it(project):
     job = make_job(project)
     assert job.client_app("site-2").executors[0].executor.class_path == "a.Other"
     assert job.client_app("site-1") is job.client
@@ -104,19 +104,19 @@ def test_a_site_of_its_own_part_runs_that_part(project):
     ("file", "content", "message"),
     [
         ("meta.json", None, "meta.json: No such file"),
-        ("meta.json", "{", "meta.json: no JSON"),
-        ("meta.json", "[]", "holds a list where an object is expected"),
+        ("meta.json", "{", "meta.json: not JSON"),
+        ("meta.json", "[]", "holds a list instead of an object"),
         ("meta.json", '{"min_clients": 1}', "'name' is missing"),
         ("meta.json", '{"name": "../x"}', "a job's name is '../x'"),
         ("meta.json", '{"name": "x", "deploy_map": {"../app": ["@ALL"]}}', "an app in"),
-        ("meta.json", '{"name": "x", "deploy_map": {"app": ["site-1"]}}', "gives no app to the server"),
+        ("meta.json", '{"name": "x", "deploy_map": {"app": ["site-1"]}}', "has no app for the server"),
         ("app/config/config_fed_client.json", '{"executors": {}}', "'executors' must be a list"),
         ("app/config/config_fed_client.json", '{"executors": [{"tasks": "train"}]}', "must be a list of task names"),
         ("app/config/config_fed_client.json", '{"executors": [{"executor": {"args": {}}}]}', "class_path"),
         ("app/config/config_fed_server.json", None, "config_fed_server.json: No such file"),
     ],
 )
-def test_a_folder_that_is_no_job_names_file_and_key(project, tmp_path, file, content, message):
+def test_the_error_for_an_invalid_job_folder_names_file_and_key(project, tmp_path, file, content, message):
     folder = export_job(make_job(project), tmp_path / "out")
     path = folder / file
     path.unlink() if content is None else path.write_text(content)
@@ -134,12 +134,12 @@ def test_disabled_entries_are_left_out(project, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../secret", "missing.py"])
-def test_files_outside_of_the_code_cannot_be_reached(project, name):
+def test_names_cannot_lead_out_of_the_code_folder(project, name):
     with pytest.raises(JobError):
         make_job(project).code.locate(name)
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a/b", "a b", "x" * 101, None])
-def test_a_name_that_cannot_be_a_folder_is_refused(project, name):
+def test_names_that_cannot_be_folders_are_rejected(project, name):
     with pytest.raises(JobError, match="a job's name is"):
         make_job(project, name=name)

@@ -11,7 +11,7 @@ from flare_core.testing import RecipeConformance
 
 
 class PlainRecipe(BaseFedAvgRecipe):
-    """A recipe of no framework: its initial model is text."""
+    """A recipe without a framework, whose initial model is text."""
 
     framework = "numpy"
     persistor = "flare_core.WeightedMean"
@@ -52,7 +52,7 @@ def executor_args(job, site="site-1"):
     return job.client_app(site).executors[0].executor.args
 
 
-def test_the_job_holds_what_the_arguments_say(recipe_with):
+def test_the_job_reflects_the_arguments(recipe_with):
     job = recipe_with(name="demo", num_rounds=4, train_args="--lr 0.1", seed=3).job()
     assert (job.name, job.min_clients, job.seed) == ("demo", 2, 3)
     assert job.server.workflows[0].args["num_rounds"] == 4
@@ -72,7 +72,7 @@ def test_the_job_holds_what_the_arguments_say(recipe_with):
         ({"patience": 0}, "patience is 0"),
         ({"stop_cond": "accuracy"}, "stop_cond is 'accuracy'"),
         ({"key_metric_mode": "up"}, "key_metric_mode is 'up'"),
-        ({"train_script": "nowhere.py"}, "train_script 'nowhere.py' is not there"),
+        ({"train_script": "nowhere.py"}, "train_script 'nowhere.py' does not exist"),
         ({"train_script": None}, "train_script is None; give the path"),
         ({"train_args": "--x 'open"}, "close the quotes"),
         ({"train_args": 5}, "train_args is 5"),
@@ -81,25 +81,28 @@ def test_the_job_holds_what_the_arguments_say(recipe_with):
         ({"launch_external_process": "yes"}, "launch_external_process is 'yes'"),
         ({"exclude_vars": "("}, r"exclude_vars is '\('"),
         ({"aggregation_weights": {"site-1": -1}}, "site-1: its entry in aggregation_weights is -1"),
-        ({"aggregation_weights": {"@ALL": 1}}, "'@ALL', which is reserved"),
+        ({"aggregation_weights": {"@ALL": 1}}, "has the reserved name '@ALL'"),
         ({"aggregator": Passing()}, "aggregator is a Passing"),
         ({"aggregator": {"class_path": "no.such.Thing"}}, "cannot import"),
         ({"initial_model": None}, "give initial_model or initial_ckpt"),
-        ({"initial_ckpt": "nowhere.pt"}, "initial_ckpt 'nowhere.pt' is not there"),
-        ({"per_site_config": {"server": {}}}, "'server', which is reserved"),
-        ({"per_site_config": {"@ALL": {}}}, "'@ALL', which is reserved"),
+        ({"initial_ckpt": "nowhere.pt"}, "initial_ckpt 'nowhere.pt' does not exist"),
+        ({"per_site_config": {"server": {}}}, "has the reserved name 'server'"),
+        ({"per_site_config": {"@ALL": {}}}, "has the reserved name '@ALL'"),
         ({"per_site_config": {"site 1": {}}}, "a site in per_site_config is 'site 1'"),
         ({"per_site_config": {"site-1": 5}}, r"per_site_config\['site-1'\]: is a int"),
-        ({"per_site_config": {"site-1": {"train_arg": ""}}}, "unknown setting 'train_arg'; known are train_script"),
+        (
+            {"per_site_config": {"site-1": {"train_arg": ""}}},
+            "unknown setting 'train_arg'; known settings are train_script",
+        ),
         ({"per_site_config": {"site-1": {"train_script": "x.py"}}}, r"per_site_config\['site-1'\]: train_script"),
     ],
 )
-def test_an_unusable_argument_is_named_at_construction(recipe_with, changes, message):
+def test_unusable_arguments_are_rejected_at_construction(recipe_with, changes, message):
     with pytest.raises(RecipeError, match=message):
         recipe_with(**changes)
 
 
-def test_falsy_values_of_a_site_win_and_none_stands_for_the_recipes_own(recipe_with):
+def test_falsy_values_of_a_site_replace_the_recipes_and_none_does_not(recipe_with):
     job = recipe_with(
         train_args="--lr 0.1",
         launch_external_process=True,
@@ -151,14 +154,14 @@ def test_filters_go_to_their_chain(recipe_with):
         recipe.add_server_input_filter(lambda model: model)
 
 
-def test_the_initial_model_is_kept_as_it_was(recipe_with):
+def test_later_changes_of_the_initial_model_have_no_effect(recipe_with):
     model = ["before"]
     recipe = recipe_with(initial_model=model)
     model[0] = "after"
     assert "before" in recipe.job().code.locate("initial_model.safetensors").read_text()
 
 
-def test_its_file_goes_with_the_recipe(recipe_with):
+def test_the_file_of_the_initial_model_is_deleted_with_the_recipe(recipe_with):
     recipe = recipe_with()
     path = recipe.job().code.locate("initial_model.safetensors")
     assert path.is_file()
@@ -173,7 +176,7 @@ def test_arguments_are_split_as_a_shell_does_and_lists_are_not():
     assert check_args(["--a", "b c"], "x") == ["--a", "b c"]
 
 
-def test_an_aggregator_of_ones_own_takes_its_own_options(recipe_with):
+def test_options_of_the_default_aggregator_need_the_default_aggregator(recipe_with):
     with pytest.raises(RecipeError, match="arguments of the default aggregator"):
         recipe_with(aggregator={"class_path": "flare_core.WeightedMean"}, exclude_vars="bn")
 

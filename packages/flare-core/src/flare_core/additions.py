@@ -1,9 +1,11 @@
-"""What a recipe can be given besides its arguments: filters, components, settings, files, types that travel."""
+"""Additions to a recipe besides its arguments: filters, components, settings, files, serializable types."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,19 +17,19 @@ from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, Serve
 from flare_core.job_folder import CLIENT_KEYS, SERVER_KEYS, misspelt
 from flare_core.task import TaskName
 
-__all__ = ["Additions", "checked_config", "copy_of"]
+__all__ = ["Additions", "check_sites", "checked_config"]
 
 
 class Additions:
-    """What every recipe can be given; kept in the order in which it comes, and added to each job that is made.
+    """Methods that add to every job of a recipe, in the order of the calls.
 
-    ``clients`` names the sites that something is for; all, if it is left out. All methods raise :class:`RecipeError`
-    for what is unusable.
+    They apply to the sites that ``clients`` names, by default to all, and raise :class:`RecipeError` for unusable
+    arguments.
     """
 
     def __init__(self) -> None:
         self._additions: list[Callable[[Job], None]] = []
-        self._files: list[tuple[Path, tuple[str, ...] | None]] = []  # with the sites, or the server, for which they are
+        self._files: list[tuple[Path, tuple[str, ...] | None]] = []  # with their sites; None for all
         self._component_ids: dict[str, set[str]] = {"persistor": {SERVER}}
 
     def add_client_input_filter(
@@ -36,22 +38,16 @@ class Additions:
         """Filter tasks when they reach the sites.
 
         Args:
-            filter: what changes the model.
-            tasks: names of those that it is for; all, if left out.
-            clients: names of the sites that it is for; all, if left out.
+            filter: the filter.
+            tasks: names of the tasks that it applies to; all by default.
+            clients: names of the sites that it applies to; all by default.
         """
         self._add_filter("task_data_filters", filter, tasks, _sites(clients))
 
     def add_client_output_filter(
         self, filter: Filter, tasks: Sequence[str] | None = None, clients: Sequence[str] | None = None
     ) -> None:
-        """Filter results before they leave the sites.
-
-        Args:
-            filter: what changes the model.
-            tasks: names of those that it is for; all, if left out.
-            clients: names of the sites that it is for; all, if left out.
-        """
+        """Filter results before they leave the sites; arguments as for :meth:`add_client_input_filter`."""
         self._add_filter("task_result_filters", filter, tasks, _sites(clients))
 
     def add_server_input_filter(self, filter: Filter, tasks: Sequence[str] | None = None) -> None:
@@ -66,54 +62,46 @@ class Additions:
         """Add an :class:`~flare_core.Observer` or a :class:`~flare_core.Service` at the server.
 
         Args:
-            id: its name; each has one.
+            id: a unique name.
             component: an object, of which each run gets a copy, or ``{"class_path", "args"}``.
         """
         self._add_component(id, component, (SERVER,))
 
     def add_client_component(self, id: str, component: Any, clients: Sequence[str] | None = None) -> None:
-        """Add an observer or a service at sites; see :meth:`add_server_component`.
-
-        Args:
-            id: its name; each has one.
-            component: an object, of which each run gets a copy, or ``{"class_path", "args"}``.
-            clients: names of the sites that get it; all, if left out.
-        """
+        """Add an observer or a service at the sites; ``id`` and ``component`` as for :meth:`add_server_component`."""
         self._add_component(id, component, _sites(clients))
 
     def add_client_config(self, config: Mapping[str, Any], clients: Sequence[str] | None = None) -> None:
-        """Give sites settings, which scripts read with ``flare.get_config()``; they replace those of the same name."""
+        """Set values that the sites' scripts read with ``flare.get_config()``; later calls replace earlier values."""
         self._add_config(config, _sites(clients), CLIENT_KEYS)
 
     def add_server_config(self, config: Mapping[str, Any]) -> None:
-        """Give the server settings, which workflows read from ``fed.config``; else as :meth:`add_client_config`."""
+        """Set values that workflows read from ``fed.config``; later calls replace earlier values."""
         self._add_config(config, (SERVER,), SERVER_KEYS)
 
     def add_client_file(self, path: str | Path, clients: Sequence[str] | None = None) -> None:
-        """Have a file travel to sites: a script finds it beside itself, or imports it if it is a module.
+        """Send a file to the sites, next to their scripts, which can also import it if it is a module.
 
-        With files added, scripts run from a copy of the job's code, in the simulator too. A file that is for all sites
-        is at the server as well.
+        Scripts then run from a copy of the job's code, in the simulator too. A file for all sites is also sent to the
+        server.
 
         Args:
-            path: relative to the file that calls this.
+            path: the path, relative to the file that calls this.
         """
         self._add_file(path, _sites(clients))
 
     def add_server_file(self, path: str | Path) -> None:
-        """Have a file travel to the server alone, where class paths can name what it holds; see also
-        :meth:`add_client_file`."""
+        """Send a file to the server only, so that class paths can refer to it; see :meth:`add_client_file`."""
         self._add_file(path, (SERVER,))
 
     def add_decomposers(self, decomposers: Sequence[str | Any]) -> None:
-        """Let more types travel, such as one of values in ``FLModel.meta``; the server and all scripts register them.
+        """Register more types for serialization at the server and the sites, such as for values in ``FLModel.meta``.
 
         Args:
-            decomposers: each a dataclass, an Enum, or a function without arguments that calls
-                ``flare_fobs.register``; or the class path of one. Its module must be part of the job's code, or
-                installed everywhere.
+            decomposers: dataclasses, Enums, or functions without arguments that call ``flare_fobs.register``; or their
+                class paths. Their modules must be part of the job's code, or installed everywhere.
         Raises:
-            RecipeError: it is no list, or one has no class path, or one is defined in the launching script.
+            RecipeError: it is not a list, or an entry has no class path, or is defined in the launching script.
         """
         if isinstance(decomposers, str) or not isinstance(decomposers, Sequence):
             raise RecipeError(f"decomposers is {decomposers!r}; give a list of classes, functions or class paths")
@@ -121,11 +109,7 @@ class Additions:
         self._additions.append(lambda job: job.meta.setdefault("decomposers", []).extend(paths))
 
     def _add_to(self, job: Job) -> None:
-        """Add everything to a new job.
-
-        Raises:
-            RecipeError: two files have one name, or a filter is for a task that does not exist.
-        """
+        """Apply all additions to a new job."""
         for add in self._additions:
             add(job)
         _check_tasks(job)
@@ -140,55 +124,47 @@ class Additions:
         if not isinstance(filter, Filter):
             raise RecipeError(f"a filter is a {type(filter).__name__}; give an object whose class derives from Filter")
         entry = FilterEntry(tuple(tasks or ("*",)), (Component.of(filter, what="a filter"),))
-
-        def add(job: Job) -> None:
-            for app in _apps(job, sites):
-                getattr(app, chain).append(entry)
-
-        self._additions.append(add)
+        self._add_to_apps(sites, lambda app: getattr(app, chain).append(entry))
 
     def _add_component(self, id: str, component: Any, sites: tuple[str, ...] | None) -> None:
         if not isinstance(id, str) or not id:
-            raise RecipeError(f"the id of a component is {id!r}; give a text")
+            raise RecipeError(f"the id of a component is {id!r}; give a string")
         try:
             made = Component.of(component, what=f"the component {id!r}")
         except JobError as error:
             raise RecipeError(str(error)) from None
-        have = self._component_ids.setdefault(id, set())
+        taken = self._component_ids.setdefault(id, set())
         wanted = {ALL_SITES} if sites is None else set(sites)
-        if have & wanted or (wanted | have) - {SERVER} > {ALL_SITES}:
+        if taken & wanted or (wanted | taken) - {SERVER} > {ALL_SITES}:
             where = "the server" if wanted == {SERVER} else f"a site ({', '.join(sorted(wanted))})"
-            raise RecipeError(f"{where} has a component {id!r} already; use another id")
-        have |= wanted
-
-        def add(job: Job) -> None:
-            for app in _apps(job, sites):
-                app.components[id] = made
-
-        self._additions.append(add)
+            raise RecipeError(f"{where} already has a component {id!r}; use another id")
+        taken |= wanted
+        self._add_to_apps(sites, lambda app: app.components.update({id: made}))
 
     def _add_config(self, config: Mapping[str, Any], sites: tuple[str, ...] | None, reserved: set[str]) -> None:
-        kept = checked_config(config, reserved)
+        values = checked_config(config, reserved)
+        self._add_to_apps(sites, lambda app: app.config.update(values))
 
-        def add(job: Job) -> None:
+    def _add_to_apps(self, sites: tuple[str, ...] | None, add: Callable[[ServerApp | ClientApp], None]) -> None:
+        """Call ``add`` with the apps of ``sites`` in every job."""
+
+        def add_to_all(job: Job) -> None:
             for app in _apps(job, sites):
-                app.config.update(kept)
+                add(app)
 
-        self._additions.append(add)
+        self._additions.append(add_to_all)
 
     def _add_file(self, path: str | Path, sites: tuple[str, ...] | None) -> None:
         if not isinstance(path, str | Path):
             raise RecipeError(f"path is {path!r}; give the path of a file")
         found = (calling_folder() / Path(path).expanduser()).resolve()
         if not found.is_file():
-            raise RecipeError(
-                f"path is {str(path)!r}: there is no file {found}; a path is relative to its caller's folder"
-            )
+            raise RecipeError(f"path is {str(path)!r}: there is no file {found}; give a path relative to the caller")
         self._files.append((found, sites))
 
 
 def _check_tasks(job: Job) -> None:
-    """Refuse filters that would never run, unless a workflow is the user's own, whose tasks are not known here."""
+    """Reject filters that would never run, unless the job has a custom workflow, whose tasks are unknown."""
     if any(not each.class_path.startswith("flare_core.") or "task_name" in each.args for each in job.server.workflows):
         return
     known = {value for name, value in vars(TaskName).items() if not name.startswith("_")}
@@ -197,28 +173,28 @@ def _check_tasks(job: Job) -> None:
         for entry in (*app.task_data_filters, *app.task_result_filters):
             if unknown := sorted({*entry.tasks} - known - {"*"}):
                 raise RecipeError(
-                    f"a filter is for the task {unknown[0]!r}, which does not exist; the tasks of scripts are"
-                    f" {TaskName.TRAIN!r}, {TaskName.VALIDATE!r} and {TaskName.SUBMIT_MODEL!r}"
+                    f"a filter applies to the task {unknown[0]!r}, which does not exist; use 'train', 'validate' or"
+                    " 'submit_model'"
                 )
 
 
 def checked_config(config: Any, reserved: set[str]) -> dict[str, Any]:
-    """Return a copy of settings, as they would be read from a job's folder.
+    """Return a copy of settings, as they would be read from a job folder.
 
     Raises:
-        RecipeError: they are not a dict, have no JSON form, or a name is one of the ``reserved`` or nearly one.
+        RecipeError: they are not a dict, have no JSON form, or a name equals or resembles one of the ``reserved``.
     """
     if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
         raise RecipeError(f"config is {config!r}; give a dict of names and values")
     if taken := sorted(reserved & config.keys()):
-        raise RecipeError(f"config has the name {taken[0]!r}, which is reserved in a job's folder; rename it")
+        raise RecipeError(f"config has the name {taken[0]!r}, which is reserved in a job folder; rename it")
     if slip := misspelt(config, reserved):
-        raise RecipeError(f"config has the name {slip[0]!r}, too similar to {slip[1]!r}, which is reserved; rename it")
+        raise RecipeError(f"config has the name {slip[0]!r}, too similar to the reserved {slip[1]!r}; rename it")
     try:
-        kept: dict[str, Any] = json.loads(json.dumps(dict(config)))
+        values: dict[str, Any] = json.loads(json.dumps(dict(config)))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"config is {config!r}, which has no JSON form ({error}); use plain values") from None
-    return kept
+    return values
 
 
 def _add_file(job: Job, path: Path, sites: tuple[str, ...] | None) -> None:
@@ -237,19 +213,28 @@ def _add_file(job: Job, path: Path, sites: tuple[str, ...] | None) -> None:
 
 def _sites(clients: Sequence[str] | None) -> tuple[str, ...] | None:
     if isinstance(clients, str):
-        raise RecipeError(f"clients is the text {clients!r}; give a list of names")
-    for site in clients or ():
-        if site in (SERVER, ALL_SITES):
-            raise RecipeError(f"clients names {site!r}, which is no site; leave clients out for all of them")
-        try:
-            check_name(site, what="a site in clients")
-        except JobError as error:
-            raise RecipeError(str(error)) from None
+        raise RecipeError(f"clients is the string {clients!r}; give a list of names")
+    check_sites(clients or (), "clients")
     return tuple(clients) if clients else None
 
 
+def check_sites(names: Iterable[str], argument: str) -> None:
+    """Check that the ``names`` in an argument can be names of sites.
+
+    Raises:
+        RecipeError: a name is reserved or malformed.
+    """
+    for site in names:
+        if site in (SERVER, ALL_SITES):
+            raise RecipeError(f"{argument} has the reserved name {site!r}; use names of sites")
+        try:
+            check_name(site, what=f"a site in {argument}")
+        except JobError as error:
+            raise RecipeError(str(error)) from None
+
+
 def _apps(job: Job, sites: tuple[str, ...] | None) -> list[ServerApp] | list[ClientApp]:
-    """The parts of a job that are meant: the server's, all sites' (None), or those of some, made if need be."""
+    """Return the apps of the server, of all sites (None) or of some sites, which are created if necessary."""
     if sites == (SERVER,):
         return [job.server]
     if sites is None:
@@ -261,15 +246,8 @@ def _apps(job: Job, sites: tuple[str, ...] | None) -> list[ServerApp] | list[Cli
 
 
 def copy_of(app: ClientApp) -> ClientApp:
-    """A site's part that starts as the others' and can then differ."""
-    return ClientApp(
-        executors=list(app.executors),
-        components=dict(app.components),
-        task_data_filters=list(app.task_data_filters),
-        task_result_filters=list(app.task_result_filters),
-        config=dict(app.config),
-        code=app.code,
-    )
+    """Return a copy of an app whose lists and dicts can be changed independently."""
+    return ClientApp(**{each.name: copy.copy(getattr(app, each.name)) for each in fields(app)})
 
 
 def _import_path(value: str | Any) -> str:
@@ -278,7 +256,7 @@ def _import_path(value: str | Any) -> str:
         raise RecipeError(f"a decomposer is {value!r}; give a class, a function without arguments, or the path of one")
     if path.startswith("__main__."):
         raise RecipeError(
-            f"{path.rpartition('.')[2]} is defined in the launching script, which is not part of the job; move it into"
-            " a module of its own beside the script"
+            f"{path.rpartition('.')[2]} is defined in the launching script, which is not part of the job; move it to a"
+            " module of its own next to the script"
         )
     return path

@@ -1,4 +1,4 @@
-"""Which files a training script needs: the modules it imports from its own project, and small data beside them."""
+"""Collection of the files that a training script needs: the project's modules that it imports, and small data."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from flare_core.job import CodeBundle
 __all__ = ["TemporaryFolder", "calling_folder", "collect_code", "find_script", "with_files"]
 
 MAX_DATA_BYTES = 1 << 20
-"""A file beside a script that is no larger travels with the job; what is larger belongs to the site."""
+"""Size up to which a file next to a script travels with the job; larger files belong at the sites."""
 
 MAX_DATA_FILES = 1000
 MAX_DATA_TOTAL = 64 << 20
-"""Beyond that, the folder of a script holds more than the script and its small files."""
+"""Limits beyond which the script's folder evidently holds more than the script's own files."""
 
 _NOT_DATA = {".pyc", ".pt", ".pth", ".ckpt", ".safetensors", ".log", ".lock", ".ipynb", ".bak", ".orig"}
 
-# Common names of files with secrets, and what such files contain: private keys, and invitations to a project.
+# Common names of files with secrets, and typical contents: private keys, and invitations to a Flare project.
 _SECRET_NAME = re.compile(
     r"(^|[._-])(secrets?|credentials?|passwords?|passwd|htpasswd|api[_-]?keys?|kubeconfig|id_(rsa|dsa|ecdsa|ed25519))"
     r"([._-]|$)|\.(key|pem|p12|pfx|jks|keystore|kdbx|ppk|env)$",
@@ -40,25 +40,22 @@ logger = logging.getLogger(__name__)
 
 
 def calling_folder() -> Path:
-    """Return the folder of the file that is using Flare: the first caller that is no part of Flare.
+    """Return the folder of the file that uses Flare, the first caller outside of it.
 
-    In a notebook or an interactive session, which have no file, it is the working folder.
+    In a notebook or an interactive session, which have no file, it is the working directory.
     """
     frame = inspect.currentframe()
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "").partition(".")[0]
-        file = frame.f_globals.get("__file__")
-        if not name.startswith("flare_"):
-            return Path(file).resolve().parent if file and Path(file).is_file() else Path.cwd()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("flare_"):
         frame = frame.f_back
-    return Path.cwd()
+    file = None if frame is None else frame.f_globals.get("__file__")
+    return Path(file).resolve().parent if file and Path(file).is_file() else Path.cwd()
 
 
 def find_script(script: str | Path, folder: Path) -> Path:
-    """Find a script by its path: absolute, or relative to ``folder``, or else to the working folder.
+    """Find a script by its path: absolute, relative to ``folder``, or relative to the working directory.
 
     Raises:
-        RecipeError: it is nowhere, or no file; lists where it was looked for.
+        RecipeError: there is no such file; lists the paths that were tried.
     """
     path = Path(script).expanduser()
     places = [path] if path.is_absolute() else list(dict.fromkeys((folder / path, Path.cwd() / path)))
@@ -66,47 +63,48 @@ def find_script(script: str | Path, folder: Path) -> Path:
         if place.is_file():
             return place.resolve()
     raise RecipeError(
-        f"train_script {str(script)!r} is not there; looked for {' and '.join(map(str, places))}."
-        " Give a path relative to the file that makes the recipe, or an absolute one"
+        f"train_script {str(script)!r} does not exist; looked for {' and '.join(map(str, places))}."
+        " Give a path relative to the file that creates the recipe, or an absolute one"
     )
 
 
 def collect_code(scripts: list[Path], folder: Path) -> CodeBundle:
-    """Return the code that ``scripts`` need, below one root.
+    """Collect the files that ``scripts`` need, below one root.
 
-    The root is ``folder`` where the scripts lie in it, else the scripts' own folder. Imports are followed through all
-    modules that lie below the root; installed packages are expected to be installed at the sites. A file that cannot be
-    parsed travels as it is: the site that runs it reports the error.
+    The root is ``folder`` if it contains all scripts, else their common parent. Imports are followed through all
+    modules below the root; other packages must be installed at the sites. A file that cannot be parsed is included
+    anyway: the site that runs it reports the error.
 
-    Of what lies beside a script, files travel that are no larger than a mebibyte, except for hidden ones, models,
-    notebooks, links that lead out of the root, and what looks like a secret, which the log names. Beside a script in
-    the user's home folder, or above it, nothing does.
+    Files of up to 1 MiB next to a script are included, except for hidden files, models, notebooks, links that lead out
+    of the root, and files that look like secrets, about which a warning is logged. Next to a script in the user's home
+    folder or above it, no such files are included.
 
     Raises:
-        RecipeError: there are too many, or they are too large together.
+        RecipeError: the files are too many, or too large in total.
     """
-    root = folder if all(script.is_relative_to(folder) for script in scripts) else _common_root(scripts)
-    found: dict[Path, None] = {}
+    root = folder
+    if not all(script.is_relative_to(folder) for script in scripts):
+        root = Path(os.path.commonpath([script.parent for script in scripts]))
+    found: set[Path] = set()
     queue = list(scripts)
     while queue:
         path = queue.pop()
-        if path in found:
-            continue
-        found[path] = None
-        queue.extend(_local_imports(path, root))
+        if path not in found:
+            found.add(path)
+            queue.extend(_local_imports(path, root))
     data = {file for script in scripts for file in _small_data(script.parent, root)}
     size = sum(path.stat().st_size for path in data)
     if len(data) > MAX_DATA_FILES or size > MAX_DATA_TOTAL:
         raise RecipeError(
-            f"{len(data)} files of {size >> 20} MiB lie beside {', '.join(map(str, scripts))}, and would be sent to"
-            " the server and every site; put the script into a folder of its own, with only the files that it needs"
+            f"{len(data)} files of {size >> 20} MiB in total are next to {', '.join(map(str, scripts))} and would be"
+            " sent to the server and every site; move the script to a folder with only the files that it needs"
         )
     files = sorted({PurePosixPath(path.relative_to(root).as_posix()) for path in (*found, *data)})
     return CodeBundle(root, tuple(files))
 
 
 class TemporaryFolder:
-    """A folder that is there as long as this object is."""
+    """A temporary folder that is deleted along with this object."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="flare-recipe-"))
@@ -114,21 +112,21 @@ class TemporaryFolder:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked process has the object too, but the folder is not its own
+    if os.getpid() == owner:  # a forked process inherits the object, but does not own the folder
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def with_files(code: CodeBundle, added: Sequence[Path], *, without: Collection[PurePosixPath] = ()) -> CodeBundle:
-    """Return a copy of ``code``, in a folder of its own, with more files at its top, and some left out.
+    """Return a copy of ``code`` in a new folder, with files added at its top level and others removed.
 
-    What lies elsewhere (``code.extra``) is not copied: it can be large, and is found where it is.
+    The files in ``code.extra`` can be large and are not copied, only referred to.
 
     Args:
-        code: stays as it is.
-        added: paths of files, each of which keeps its name.
-        without: places in ``code.files`` and ``code.extra`` that are left out.
+        code: the bundle; it is not changed.
+        added: paths of files to add under their own names.
+        without: paths in ``code.files`` and ``code.extra`` to leave out.
     Raises:
-        RecipeError: there is another file of that name.
+        RecipeError: there is a different file of that name.
     """
     copy = TemporaryFolder()
     kept = [place for place in code.files if place not in without]
@@ -141,19 +139,12 @@ def with_files(code: CodeBundle, added: Sequence[Path], *, without: Collection[P
         is_taken = target.exists() or PurePosixPath(path.name) in code.extra
         if is_taken and not (target.is_file() and target.read_bytes() == path.read_bytes()):
             raise RecipeError(
-                f"the job has a file {path.name!r} already, which is another than {path}; rename one of them"
+                f"the job already has a file {path.name!r}, which differs from {path}; rename one of them"
             )
         shutil.copy2(path, target)
     files = sorted({*kept, *(PurePosixPath(path.name) for path in added)})
     extra = {place: path for place, path in code.extra.items() if place not in without}
     return CodeBundle(copy.folder.resolve(), tuple(files), extra, owner=(copy, code.owner))
-
-
-def _common_root(scripts: list[Path]) -> Path:
-    root = scripts[0].parent
-    while not all(script.is_relative_to(root) for script in scripts):
-        root = root.parent
-    return root
 
 
 def _local_imports(path: Path, root: Path) -> Iterator[Path]:
@@ -177,19 +168,13 @@ def _local_imports(path: Path, root: Path) -> Iterator[Path]:
 
 
 def _resolve(module: str, places: list[Path]) -> Iterator[Path]:
-    """Yield the files that ``import module`` would run, in the first of ``places`` that has them."""
+    """Yield the files that ``import module`` would run, from the first of ``places`` that has any."""
     parts = [part for part in module.split(".") if part]
-    if not parts or parts[0] in sys.stdlib_module_names:
-        return
-    for place in places:
-        found = list(_walk(place, parts))
-        if found:
-            yield from found
-            return
+    if parts and parts[0] not in sys.stdlib_module_names:
+        yield from next((found for place in places if (found := list(_walk(place, parts)))), ())
 
 
-def _walk(place: Path, parts: list[str]) -> Iterator[Path]:
-    here = place
+def _walk(here: Path, parts: list[str]) -> Iterator[Path]:
     for part in parts:
         module, package = here / f"{part}.py", here / part
         if module.is_file():
@@ -203,20 +188,15 @@ def _walk(place: Path, parts: list[str]) -> Iterator[Path]:
 
 
 def _small_data(folder: Path, root: Path) -> Iterator[Path]:
-    home = Path(os.path.expanduser("~"))  # unchanged, and so not absolute, if there is none
+    home = Path(os.path.expanduser("~"))  # stays "~", which is not absolute, if there is no home folder
     if home.is_absolute() and home.resolve().is_relative_to(folder):
         return
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", "_")) or path.suffix in _NOT_DATA or path.suffix == ".py" or not path.is_file():
+        if path.name.startswith((".", "_")) or path.name.endswith("~") or path.suffix in {*_NOT_DATA, ".py"}:
             continue
-        if path.name.endswith("~") or not path.resolve().is_relative_to(root):
-            continue
-        if path.stat().st_size > MAX_DATA_BYTES:
+        if not path.is_file() or not path.resolve().is_relative_to(root) or path.stat().st_size > MAX_DATA_BYTES:
             continue
         if _SECRET_NAME.search(path.name) or _SECRET_CONTENT.search(path.read_bytes()):
-            logger.warning(
-                "%s looks like a secret and does not travel with the script; if sites need it, give it to each of them",
-                path,
-            )
+            logger.warning("%s looks like a secret and is not sent to the sites; if they need it, copy it there", path)
         else:
             yield path

@@ -1,4 +1,4 @@
-"""Comparison of an object with another that was made from the same arguments."""
+"""Comparison of two objects that were made from the same arguments."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PLAIN = (int, float, complex, str, bytes, type(None), set, frozenset, Enum, np.
 
 
 def differences(left: Any, right: Any) -> dict[str, tuple[Any, Any]]:
-    """Return the attributes in which two objects differ: both values, by the path of each attribute.
+    """Return both values of each attribute in which two objects differ, by the path of the attribute.
 
-    A list equals the tuple with its items, and text equals the path that it names, as JSON has neither tuples nor
-    paths. Functions are compared by name. Objects without attributes, such as generators and locks, are not compared.
+    JSON has neither tuples nor paths, so a list equals a tuple with its items, and a string the path that it names.
+    Functions are compared by name. Objects without attributes, such as generators and locks, are not compared.
     """
     return dict(_differences(left, right, "", set()))
 
@@ -49,7 +49,7 @@ def _differences(left: Any, right: Any, where: str, seen: set[int]) -> Iterator[
 
 
 def _are_alike(left: Any, right: Any) -> bool:
-    """Return whether two values are the same, apart from their attributes."""
+    """Return True if two values are equal, apart from their attributes."""
     if isinstance(left, _PLAIN) and isinstance(right, _PLAIN):
         return bool(left == right or (left != left and right != right))
     if type(left) is not type(right) or isinstance(left, Mapping | list | tuple):

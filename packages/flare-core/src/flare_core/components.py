@@ -1,4 +1,4 @@
-"""Components: parts of a job that are named by class path and arguments, so that a folder of JSON can hold them."""
+"""Components: parts of a job, described by a class path and arguments so that a job folder can hold them as JSON."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _JSON_SCALARS = (str, int, float, bool, type(None))
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A class path with arguments, or a live object that stands for it until the job leaves this process.
+    """A class path with arguments, or a live object until the job leaves this process.
 
     Args:
         class_path: ``package.module.Class``.
         args: keyword arguments; a nested ``{"path": ..., "args": ...}`` is built first.
-        instance: a live object; every run gets a deep copy of it, so no run can change the next.
+        instance: a live object; every run gets a deep copy of it, so that no run affects the next.
     """
 
     class_path: str
@@ -36,12 +36,12 @@ class Component:
 
     @classmethod
     def of(cls, value: Any, *, what: str) -> Component:
-        """Read what a user gave: a component, a dict with ``class_path`` (or ``path``) and ``args``, or an object.
+        """Create a component from an object, or from a dict with ``class_path`` (or ``path``) and ``args``.
 
-        It is copied, if it can be, so what happens to it later does not change the component.
+        The value is copied if possible, so that later changes to it have no effect. A component is returned as it is.
 
         Raises:
-            JobError: a class instead of an object, or a dict of another form; names ``what`` it is for.
+            JobError: the value is a class instead of an object, or a dict of another form; names ``what`` it is for.
         """
         if isinstance(value, Component):
             return value
@@ -49,29 +49,23 @@ class Component:
             raise JobError(f"{what} is the class {value.__name__} itself; give an object, {value.__name__}(...)")
         try:
             kept = copy.deepcopy(value)
-        except Exception:  # it holds a lock, for example; a job folder can describe it all the same
+        except Exception:  # for example, it holds a lock; a job folder can still describe it
             kept = value
-        if isinstance(kept, Mapping):
-            return cls._from_mapping(kept, what=what)
-        return cls(_path_of(type(kept)), {}, kept)
-
-    @classmethod
-    def _from_mapping(cls, value: Mapping[str, Any], *, what: str) -> Component:
-        path = value.get("class_path", value.get("path"))
-        args = value.get("args") or {}
+        if not isinstance(kept, Mapping):
+            return cls(_path_of(type(kept)), {}, kept)
+        path, args = kept.get("class_path", kept.get("path")), kept.get("args") or {}
         if not isinstance(path, str) or "." not in path or not isinstance(args, Mapping):
-            raise JobError(
-                f"{what} is {dict(value)!r}; write {{'class_path': 'package.module.Class', 'args': {{...}}}}"
-            )
-        if unknown := sorted(set(value) - {"class_path", "path", "args", "id", "config_type", "disabled"}):
-            raise JobError(f"{what} has the unknown key {unknown[0]!r}; known are class_path and args")
+            text = f"{what} is {dict(kept)!r}; write {{'class_path': 'package.module.Class', 'args': {{...}}}}"
+            raise JobError(text)
+        if unknown := sorted(set(kept) - {"class_path", "path", "args", "id", "config_type", "disabled"}):
+            raise JobError(f"{what} has the unknown key {unknown[0]!r}; use class_path and args")
         return cls(path, dict(args))
 
     def build(self) -> Any:
-        """Make the object.
+        """Create the object.
 
         Raises:
-            JobError: the class cannot be imported or refuses the arguments; the cause is attached.
+            JobError: the class cannot be imported or rejects the arguments; the cause is attached.
         """
         if self.instance is not None:
             return copy.deepcopy(self.instance)
@@ -80,16 +74,15 @@ class Component:
         try:
             return target(**args)
         except Exception as error:
-            raise JobError(
-                f"{self.class_path} cannot be made with the arguments {sorted(args)}: {type(error).__name__}: {error}"
-            ) from error
+            text = f"{self.class_path} cannot be created with arguments {sorted(args)}: {type(error).__name__}: {error}"
+            raise JobError(text) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the component for a job folder, and check the description by making an object from it.
+        """Describe the component for a job folder, and check the description by creating an object from it.
 
         Raises:
-            JobError: the class lives in the launching script or in a function, an argument has no JSON form, or what
-                is made from the description is another object.
+            JobError: the class is defined in the launching script or in a function, an argument has no JSON form, or
+                the object created from the description differs.
         """
         description = self.description()
         if self.instance is not None:
@@ -97,10 +90,10 @@ class Component:
         return description
 
     def description(self) -> dict[str, Any]:
-        """Describe the component as :meth:`to_json` does, but make nothing: constructors can be slow or do something.
+        """Describe the component without creating an object, since constructors can be slow or have side effects.
 
         Raises:
-            JobError: the class lives in the launching script or in a function, or an argument has no JSON form.
+            JobError: the class is defined in the launching script or in a function, or an argument has no JSON form.
         """
         if self.instance is None:
             return {"path": self.class_path, "args": _plain(self.args, self.class_path)}
@@ -111,7 +104,7 @@ def import_class(path: str) -> Any:
     """Import ``package.module.Class``.
 
     Raises:
-        JobError: names the part that is missing, or a file that has changed since this process has imported it.
+        JobError: names the part that is missing, or the file that was changed after this process imported it.
     """
     module_name, _, name = path.rpartition(".")
     try:
@@ -119,8 +112,8 @@ def import_class(path: str) -> Any:
         _check_current(module)
     except ImportError as error:
         raise JobError(
-            f"class path {path!r}: cannot import '{module_name}' ({error}); add its file to the recipe,"
-            " with add_server_file or add_client_file, or install its package here"
+            f"class path {path!r}: cannot import '{module_name}' ({error}); add its file to the recipe with"
+            " add_server_file or add_client_file, or install its package here"
         ) from error
     try:
         return getattr(module, name)
@@ -128,15 +121,11 @@ def import_class(path: str) -> Any:
         raise JobError(f"class path {path!r}: '{module_name}' ({module.__file__}) has no '{name}'") from None
 
 
-_imported: dict[str, tuple[Any, bytes]] = {}  # by module: its spec, which a reload replaces, and its source
+_imported: dict[str, tuple[Any, bytes]] = {}  # each module's spec, which a reload replaces, and its source
 
 
 def _check_current(module: types.ModuleType) -> None:
-    """Refuse a module of the user's whose file was edited since it was imported, as in a notebook between two runs.
-
-    Raises:
-        JobError: it was; names the file.
-    """
+    """Check that the file of a user's module was not edited since its import, as between two runs in a notebook."""
     file = getattr(module, "__file__", None) or ""
     if not file.endswith(".py") or "site-packages" in file or module.__name__.startswith("flare_"):
         return
@@ -146,8 +135,8 @@ def _check_current(module: types.ModuleType) -> None:
         _imported[module.__name__] = module.__spec__, current
     elif current != source:
         raise JobError(
-            f"{file} was changed after this process had imported it, so the run would use the old"
-            f" {module.__name__}; restart the process, or call importlib.reload({module.__name__})"
+            f"{file} was changed after this process imported it, so the run would use the old {module.__name__};"
+            f" restart the process, or call importlib.reload({module.__name__})"
         )
 
 
@@ -172,8 +161,8 @@ def _described(value: Any) -> dict[str, Any]:
     path = _path_of(cls)
     if cls.__module__ == "__main__" or "<locals>" in path:
         raise JobError(
-            f"{cls.__name__} is defined in the launching script, which is not part of the job; move it into a module of"
-            " its own beside the script"
+            f"{cls.__name__} is defined in the launching script, which is not part of the job; move it to a module of"
+            " its own next to the script"
         )
     args = {}
     for parameter in inspect.signature(cls).parameters.values():
@@ -182,7 +171,7 @@ def _described(value: Any) -> dict[str, Any]:
         attribute = next((name for name in (parameter.name, f"_{parameter.name}") if hasattr(value, name)), None)
         if attribute is None:
             raise JobError(
-                f"{path}: the argument '{parameter.name}' cannot be read back from the object; keep it in an attribute"
+                f"{path}: the argument '{parameter.name}' cannot be read back from the object; store it in an attribute"
                 f" '{parameter.name}', or give {{'class_path': {path!r}, 'args': {{...}}}}"
             )
         current = getattr(value, attribute)
@@ -192,20 +181,16 @@ def _described(value: Any) -> dict[str, Any]:
 
 
 def _check_same(instance: Any, description: dict[str, Any]) -> None:
-    """Make an object from its description, and compare.
-
-    Raises:
-        JobError: it is another; names an attribute that differs.
-    """
-    made, again = (Component.of(description, what=description["path"]).build() for _ in range(2))
-    by_chance = differences(made, again)  # the time, for example, or random weights
-    for name, (ours, theirs) in differences(instance, made).items():
+    """Check that an object equals one created from its description."""
+    path = description["path"]
+    created, again = (Component.of(description, what=path).build() for _ in range(2))
+    by_chance = differences(created, again)  # the time, for example, or random weights
+    for name, (ours, theirs) in differences(instance, created).items():
         if name not in by_chance:
             raise JobError(
-                f"{description['path']}: in an exported job its attribute '{name}' would be {theirs!r}, not {ours!r},"
-                " as it is made anew there, from the attributes that have its arguments' names. Keep each argument"
-                " as it was given in the attribute of its name, or give"
-                f" {{'class_path': {description['path']!r}, 'args': {{...}}}} instead of the object"
+                f"{path}: in an exported job its attribute '{name}' would be {theirs!r}, not {ours!r}; store each"
+                " argument unchanged in the attribute of its name, from which the object is created there, or give"
+                f" {{'class_path': {path!r}, 'args': {{...}}}} instead of the object"
             )
 
 
@@ -222,7 +207,7 @@ def _plain(value: Any, where: str) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         if other := [name for name in value if not isinstance(name, str)]:
-            raise JobError(f"{where} has the key {other[0]!r}, which JSON would turn into text; use text for keys")
+            raise JobError(f"{where} has the key {other[0]!r}, which JSON would turn into a string; use string keys")
         return {name: _plain(inner, f"{where}.{name}") for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner, f"{where}[{index}]") for index, inner in enumerate(value)]
@@ -230,6 +215,6 @@ def _plain(value: Any, where: str) -> Any:
         return value.to_json()
     if type(value).__module__ in ("builtins", "numpy"):
         raise JobError(
-            f"{where} is a {type(value).__name__}, which a job folder cannot hold; use numbers, text and lists"
+            f"{where} is a {type(value).__name__}, which a job folder cannot hold; use numbers, strings and lists"
         )
     return _described(value)

@@ -1,6 +1,6 @@
-"""Job: a plain description of a run — components, code, files — that an environment can deploy.
+"""Job: a plain description of a run (components, code, files) that an environment can deploy.
 
-How a job becomes a folder, and a folder a job, is in :mod:`flare_core.job_folder`.
+:mod:`flare_core.job_folder` reads and writes jobs as folders.
 """
 
 from __future__ import annotations
@@ -20,12 +20,7 @@ SERVER = "server"
 
 @dataclass(frozen=True, slots=True)
 class FilterEntry:
-    """Filters for some tasks.
-
-    Attributes:
-        tasks: their names; ``*`` stands for all.
-        filters: in the order in which they run.
-    """
+    """The ``filters`` for some ``tasks`` (``*`` means all), in the order in which they run."""
 
     tasks: tuple[str, ...]
     filters: tuple[Component, ...]
@@ -33,12 +28,7 @@ class FilterEntry:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorEntry:
-    """The executor for some tasks; ``*`` stands for all.
-
-    Attributes:
-        tasks: their names.
-        executor: described by its class path and arguments.
-    """
+    """The ``executor`` for some ``tasks``; ``*`` means all."""
 
     tasks: tuple[str, ...]
     executor: Component
@@ -46,13 +36,13 @@ class ExecutorEntry:
 
 @dataclass(frozen=True, slots=True)
 class CodeBundle:
-    """The files that a job needs: scripts, the modules they import, small data beside them, initial weights.
+    """The files that a job needs: scripts, the modules they import, small data next to them, initial weights.
 
     Args:
-        root: the folder below which they lie; it is on the scripts' import path.
-        files: their places below ``root``.
-        extra: further files by their place in the bundle, from anywhere.
-        owner: kept as long as the bundle is, such as what removes temporary files among ``extra``.
+        root: the folder of the files; it is on the scripts' import path.
+        files: paths relative to ``root``.
+        extra: further files from anywhere, by their path in the bundle.
+        owner: an object to keep alive with the bundle, such as one that deletes temporary files.
     """
 
     root: Path
@@ -64,11 +54,11 @@ class CodeBundle:
         """Return the path of a file of the bundle.
 
         Raises:
-            JobError: the bundle has no such file, or the name leads out of it.
+            JobError: the bundle has no such file, or the name leads outside of it.
         """
         place = PurePosixPath(name)
         if place.is_absolute() or ".." in place.parts:
-            raise JobError(f"the job names the file {name!r}, which leads out of its code folder")
+            raise JobError(f"the job names the file {name!r}, which is outside of its code folder")
         path = self.extra.get(place, self.root / place)
         if not path.is_file():
             raise JobError(f"the job's code has no file {name!r} (looked for {path})")
@@ -80,11 +70,11 @@ class ServerApp:
     """The server's part of a job.
 
     Attributes:
-        workflows: run one after the other.
-        components: what else there is, by id: ``persistor`` reads and writes models; observers and services.
-        task_data_filters: for tasks that leave the server.
-        task_result_filters: for results that reach it.
-        config: what workflows find in ``fed.config``.
+        workflows: the workflows, in the order in which they run.
+        components: observers and services by id, and the ``persistor``, which reads and writes models.
+        task_data_filters: filters for tasks that leave the server.
+        task_result_filters: filters for results that reach the server.
+        config: the settings in ``fed.config``.
     """
 
     workflows: list[Component] = field(default_factory=list)
@@ -99,12 +89,12 @@ class ClientApp:
     """A site's part of a job.
 
     Attributes:
-        executors: who does which tasks; the last is for all that are left.
-        components: observers and services, by id.
-        task_data_filters: for tasks that reach the site.
-        task_result_filters: for results that leave it.
-        config: what the script finds with ``flare.get_config()``.
-        code: the files that the site runs, if not the job's.
+        executors: the executors; the first that matches a task executes it.
+        components: observers and services by id.
+        task_data_filters: filters for tasks that reach the site.
+        task_result_filters: filters for results that leave the site.
+        config: the settings that a script reads with ``flare.get_config()``.
+        code: the files of the site, if they differ from the job's.
     """
 
     executors: list[ExecutorEntry] = field(default_factory=list)
@@ -117,17 +107,17 @@ class ClientApp:
 
 @dataclass(slots=True)
 class Job:
-    """What to run: one part for the server, one for the sites, code for both.
+    """A job: one app for the server, one for the sites, and code for both.
 
     Args:
-        name: letters, digits, ``-``, ``_`` and ``.``; names the run's folder.
-        min_clients: how many sites the job needs at least.
-        server: the server's part.
-        client: the part of every site that has none of its own.
-        sites: parts of single sites.
-        code: files that travel with the job.
-        seed: start of every random choice that Flare makes, and of the scripts' generators.
-        meta: further entries of the folder's ``meta.json``.
+        name: the name of the run's folder: letters, digits, ``-``, ``_`` and ``.``.
+        min_clients: minimum number of sites.
+        server: the server's app.
+        client: the app of every site that has none in ``sites``.
+        sites: apps of individual sites.
+        code: the files of the job.
+        seed: seeds every random choice of Flare, and the scripts' generators.
+        meta: further entries of ``meta.json``.
     """
 
     name: str
@@ -144,7 +134,7 @@ class Job:
 
     @property
     def preinstalled(self) -> tuple[str, ...]:
-        """Scripts that do not travel with the job: their absolute paths at the sites."""
+        """The absolute paths of scripts that are installed at the sites instead of travelling with the job."""
         scripts = [
             str(entry.executor.args.get("script", ""))
             for app in (self.client, *self.sites.values())
@@ -153,22 +143,22 @@ class Job:
         return tuple(dict.fromkeys(script for script in scripts if PurePosixPath(script).is_absolute()))
 
     def client_app(self, site: str) -> ClientApp:
-        """The part that ``site`` runs."""
+        """Return the app of ``site``."""
         return self.sites.get(site, self.client)
 
     def client_code(self, site: str) -> CodeBundle:
-        """The code that ``site`` runs."""
+        """Return the code of ``site``."""
         return self.client_app(site).code or self.code
 
 
 def check_name(name: str, *, what: str) -> None:
-    """Refuse a name that cannot be a folder or an address.
+    """Check that a name can serve as a folder and an address.
 
     Raises:
-        JobError: names the value and the rule.
+        JobError: it cannot; names the value and the rule.
     """
     allowed = isinstance(name, str) and name and name[0] not in ".-" and len(name) <= 100
     if not allowed or not all(character.isalnum() or character in "-_." for character in name):
         raise JobError(
-            f"{what} is {name!r}; use up to 100 letters, digits, '-', '_' and '.', starting with neither a dot nor '-'"
+            f"{what} is {name!r}; use up to 100 letters, digits, '-', '_' and '.', not starting with '.' or '-'"
         )

@@ -1,13 +1,13 @@
-"""Jobs as folders of readable JSON and code: one format for export, submission and by hand.
+"""Job folders of readable JSON and code, the format for exported, submitted and handwritten jobs.
 
     <root>/<job name>/meta.json                                name, min_clients, deploy_map, seed, …
-    <root>/<job name>/app/config/config_fed_server.json        the server's part
-    <root>/<job name>/app/config/config_fed_client.json        the part of every site without one of its own
+    <root>/<job name>/app/config/config_fed_server.json        the server's app
+    <root>/<job name>/app/config/config_fed_client.json        the app of every site that has none of its own
     <root>/<job name>/app/custom/…                             code and files
-    <root>/<job name>/app_<site>/config/config_fed_client.json the part of one site
-    <root>/<job name>/app_<site>/custom/…                      its code, if it is not the job's
+    <root>/<job name>/app_<site>/config/config_fed_client.json the app of one site
+    <root>/<job name>/app_<site>/custom/…                      its code, if it differs from the job's
 
-Strings are taken as they are: no part of a value is a template, so braces, quotes and percent signs are safe.
+Strings are literal: values are never treated as templates, so braces, quotes and percent signs are safe.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,27 +39,26 @@ FORMAT_VERSION = 2
 _META_KEYS = {"name", "min_clients", "deploy_map", "seed"}
 _PLACE_KEYS = {"resource_spec", "mandatory_clients", "server_files"}
 _RUN_KEYS = {"decomposers", "round_deadline_s", "reconnect_grace_s"}
-"""Further keys of meta.json that Flare reads; all others are kept as they are."""
+"""Further keys of meta.json that Flare reads; all others are kept unchanged."""
 
 _COMMON_KEYS = {"format_version", "components", "task_data_filters", "task_result_filters"}
 CLIENT_KEYS = {*_COMMON_KEYS, "executors"}
 SERVER_KEYS = {*_COMMON_KEYS, "workflows"}
-"""Keys of the parts' files that hold no settings."""
+"""Reserved keys of the apps' files; all others are settings."""
 
 
 def export_job(job: Job, root: Path) -> Path:
-    """Write ``job`` below ``root`` and return its folder; an older export of the same job is replaced.
+    """Write ``job`` below ``root`` and return its folder, which replaces an older export of the job.
 
     Raises:
-        JobError: a component has no JSON form, or the folder exists and is no job.
+        JobError: a component has no JSON form, or the folder exists and is not a job.
     """
     folder = Path(root) / job.name
     if folder.exists():
         if not (folder / "meta.json").is_file():
-            raise JobError(f"{folder} exists and holds no job; choose another folder, nothing was changed")
+            raise JobError(f"{folder} exists and is not a job folder; choose another one, nothing was changed")
         shutil.rmtree(folder)
-    files = _render(job)
-    for place, content in files.items():
+    for place, content in _render(job).items():
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -75,7 +73,7 @@ def load_job(folder: Path) -> Job:
     """Read a job folder.
 
     Raises:
-        JobError: a file is missing, is no JSON or holds something else than it should; names the file and the key.
+        JobError: a file is missing, is not JSON or has an unexpected value; names the file and the key.
     """
     folder = Path(folder)
     meta = read_meta(folder)
@@ -83,7 +81,7 @@ def load_job(folder: Path) -> Job:
     default = apps.get(ALL_SITES)
     main = apps.get(SERVER, default)
     if main is None:
-        raise JobError(f'{folder / "meta.json"}: deploy_map gives no app to the server; add ["@ALL"] or ["server"]')
+        raise JobError(f'{folder / "meta.json"}: deploy_map has no app for the server; add ["@ALL"] or ["server"]')
     sites = {
         site: _client_app(folder / app, own_code=app != main)
         for site, app in apps.items()
@@ -104,14 +102,14 @@ def load_job(folder: Path) -> Job:
             meta=more,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise JobError(f"{folder / 'meta.json'}: {error} is missing or of the wrong kind") from error
+        raise JobError(f"{folder / 'meta.json'}: {error} is missing or has the wrong type") from error
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read the ``meta.json`` of a job folder.
 
     Raises:
-        JobError: it is missing, is no JSON object, or has a misspelt key.
+        JobError: it is missing, is not a JSON object, or has a misspelt key.
     """
     meta = _read(folder / "meta.json")
     _check_spelling(meta, _META_KEYS | _PLACE_KEYS | _RUN_KEYS, folder / "meta.json")
@@ -119,26 +117,26 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def deployed_apps(folder: Path) -> dict[str, str]:
-    """Return which app of a job folder goes to whom: to the server, to a site by its name, or to all other sites.
+    """Return the apps of a job folder for the server, for individual sites, and for all other sites.
 
     Raises:
-        JobError: ``deploy_map`` in ``meta.json`` is of the wrong kind, or gives a site two apps.
+        JobError: ``deploy_map`` in ``meta.json`` has the wrong type, or assigns two apps to a site.
     """
     path = folder / "meta.json"
     deploy_map = read_meta(folder).get("deploy_map") or {"app": [ALL_SITES]}
     if not isinstance(deploy_map, dict) or not all(map(are_texts, deploy_map.values())):
-        raise JobError(f"{path}: 'deploy_map' must be an object of lists of sites' names")
+        raise JobError(f"{path}: 'deploy_map' must be an object of lists of site names")
     apps: dict[str, str] = {}
     for app, names in deploy_map.items():
         check_name(app, what=f"an app in {path}")
         for site in names:
             if apps.setdefault(site, app) != app:
-                raise JobError(f"{path}: deploy_map gives {site} both {apps[site]!r} and {app!r}")
+                raise JobError(f"{path}: deploy_map assigns both {apps[site]!r} and {app!r} to {site}")
     return apps
 
 
 def misspelt(names: Iterable[str], known: Collection[str]) -> tuple[str, str] | None:
-    """Return the first of ``names`` that is nearly one of the ``known`` names, and that one; None if there is none."""
+    """Return the first of ``names`` that resembles a ``known`` name without being one, and that name; else None."""
     for name in names:
         if name not in known and (near := get_close_matches(name.lower(), known, n=1, cutoff=0.85)):
             return name, near[0]
@@ -158,13 +156,12 @@ def _count(meta: Mapping[str, Any], key: str, least: int) -> int:
 
 
 def _render(job: Job) -> dict[str, dict[str, Any]]:
-    deploy_map = {"app": [ALL_SITES], **{f"app_{site}": [site] for site in job.sites}}
     files: dict[str, dict[str, Any]] = {
         "meta.json": {
             "name": job.name,
-            "resource_spec": {},  # for people to fill in
+            "resource_spec": {},  # a placeholder for the user
             "min_clients": job.min_clients,
-            "deploy_map": deploy_map,
+            "deploy_map": {"app": [ALL_SITES], **{f"app_{site}": [site] for site in job.sites}},
             "seed": job.seed,
             **job.meta,
         },
@@ -210,21 +207,21 @@ def _copy_code(code: CodeBundle, target: Path) -> None:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files below a folder that is a job's, or is to become one, in order; none if it is not there.
+    """Return the files of a job folder in order; none if the folder does not exist.
 
     Raises:
-        JobError: one is a link that leads out of the folder, to what nobody has meant to send.
+        JobError: one is a link that leads out of the folder, to a file that was not meant to be sent.
     """
     root = folder.resolve()
     found = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     for path in found:
         if path.is_symlink() and not path.resolve().is_relative_to(root):
-            raise JobError(f"{path} is a link that leads out of the job's folder; put a copy of the file in its place")
+            raise JobError(f"{path} is a link that leads out of the job folder; replace it with a copy of the file")
     return found
 
 
 def are_texts(values: Any) -> bool:
-    """Whether a value of a job's JSON is a list of texts."""
+    """Return True if a value is a list of strings."""
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
@@ -232,11 +229,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise JobError(f"{path}: {error.strerror}; is its folder a job, as 'recipe.export(...)' writes it?") from error
+        raise JobError(f"{path}: {error.strerror}; is its folder a job, as written by 'recipe.export(...)'?") from error
     except (ValueError, RecursionError) as error:
-        raise JobError(f"{path}: no JSON ({error})") from error
+        raise JobError(f"{path}: not JSON ({error})") from error
     if not isinstance(content, dict):
-        raise JobError(f"{path}: holds a {type(content).__name__} where an object is expected")
+        raise JobError(f"{path}: holds a {type(content).__name__} instead of an object")
     return content
 
 
@@ -245,7 +242,7 @@ def _server_app(folder: Path) -> ServerApp:
     content = _read(path)
     _check_spelling(content, SERVER_KEYS, path)
     workflows = [_component(each, path, "workflows") for each in _entries(content, "workflows", path)]
-    return replace(ServerApp(workflows=workflows), **_common(content, path), config=_rest(content, SERVER_KEYS))
+    return ServerApp(workflows, **_common(content, path), config=_rest(content, SERVER_KEYS))
 
 
 def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
@@ -257,12 +254,8 @@ def _client_app(folder: Path, *, own_code: bool) -> ClientApp:
         for each in _entries(content, "executors", path)
     ]
     has_code = own_code and (folder / "custom").is_dir()
-    return replace(
-        ClientApp(executors=executors),
-        **_common(content, path),
-        config=_rest(content, CLIENT_KEYS),
-        code=_code(folder / "custom") if has_code else None,
-    )
+    code = _code(folder / "custom") if has_code else None
+    return ClientApp(executors, **_common(content, path), config=_rest(content, CLIENT_KEYS), code=code)
 
 
 def _code(folder: Path) -> CodeBundle:
@@ -309,7 +302,7 @@ def _tasks(entry: Mapping[str, Any], path: Path, key: str) -> tuple[str, ...]:
 
 def _component(entry: Any, path: Path, key: str) -> Component:
     if not isinstance(entry, Mapping):
-        raise JobError(f'{path}: an entry of \'{key}\' is no component; write {{"path": ..., "args": ...}}')
+        raise JobError(f'{path}: an entry of \'{key}\' is not a component; write {{"path": ..., "args": ...}}')
     return Component.of(entry, what=f"{path}: an entry of '{key}'")
 
 

@@ -1,4 +1,4 @@
-"""The parameters of a recipe as plain values, so that a run can say what it was made with; secrets are masked."""
+"""The parameters of a recipe as plain values for the record of its runs, with secrets masked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["parameters_of", "plain", "recorded_model", "recorded_recipe"]
 
 MASK = "***"
-MOST_TEXT = 1000  # characters of a value that is recorded whole
+MOST_TEXT = 1000  # characters and entries up to which a value is recorded in full
 MOST_ENTRIES = 200
 
 _SECRET = r"(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
@@ -36,16 +36,15 @@ _IN_TEXT = (
 
 
 def recorded_recipe(recipe: Recipe, job: Job) -> dict[str, Any]:
-    """Describe a recipe for the record of its runs: its class, its arguments, and what was added to it.
+    """Describe a recipe for the record of its runs.
 
-    The entries are ``class``, ``arguments``, ``added`` (filters and components by the place where they work) and
-    ``code`` (a digest of each Python file that travels with the job). All values have a JSON form. An object is
-    described by its class and arguments, an array by its shape and a digest; what looks like a password, a token or a
-    key is masked.
+    The entries are ``class``, ``arguments``, ``added`` (filters and components by the app that runs them) and ``code``
+    (a digest of each Python file of the job). All values are JSON values. An object is described by its class and
+    arguments, an array by its shape and a digest; values that look like a password, a token or a key are masked.
 
     Args:
-        recipe: whose arguments are described.
-        job: what the recipe has become, with all that was added.
+        recipe: the recipe.
+        job: the job that it built, with everything that was added to it.
     """
     arguments = {each.name: recipe.recorded(each.name) for each in fields(recipe) if each.init}
     return {
@@ -57,14 +56,15 @@ def recorded_recipe(recipe: Recipe, job: Job) -> dict[str, Any]:
 
 
 def parameters_of(job: Job) -> dict[str, Any]:
-    """Return the description of a job's recipe that :func:`recorded_recipe` has made; for a job that was not made by a
-    recipe, describe its first workflow."""
+    """Return the description of a job's recipe from :func:`recorded_recipe`.
+
+    A job that no recipe made is described by its first workflow.
+    """
     found = job.meta.get("recipe")
     if isinstance(found, Mapping) and isinstance(found.get("arguments"), Mapping):
-        arguments = {str(name): plain(value, str(name)) for name, value in found["arguments"].items()}
         return {
             "class": str(found.get("class")),
-            "arguments": arguments,
+            "arguments": {str(name): plain(value, str(name)) for name, value in found["arguments"].items()},
             "added": plain(found.get("added") or {}),
             "code": plain(found.get("code") or {}),
         }
@@ -75,18 +75,18 @@ def parameters_of(job: Job) -> dict[str, Any]:
 
 
 def recorded_model(model: Any) -> Any:
-    """Return the entry for an initial model: its class, or the description that was given; None for none."""
+    """Return the record of an initial model: its class or, if it was given as one, its description."""
     if model is None or (isinstance(model, Mapping) and {"class_path", "path"} & set(model)):
         return plain(model)
     return _path_of(model if isinstance(model, type) else type(model))
 
 
 def plain(value: Any, name: str = "") -> Any:
-    """Return a value in a JSON form, with secrets masked; describe it if it has none.
+    """Return a value as a JSON value or, if it cannot be one, a description; secrets are masked.
 
     Args:
         value: anything.
-        name: its name; a value with a name such as ``password`` is masked.
+        name: the name of the value; if it is a name such as ``password``, the value is masked.
     """
     if name and value is not None and _SECRET_NAME.search(name):
         return MASK
@@ -124,13 +124,13 @@ def _path_of(cls: type) -> str:
 def _component(component: Component) -> Any:
     try:
         described = component.description()
-    except (JobError, TypeError, ValueError, RecursionError):  # its arguments cannot be read; its class can
+    except (JobError, TypeError, ValueError, RecursionError):  # its arguments cannot be read back
         return {"path": component.class_path, "args": {}}
     return {"path": described["path"], "args": plain(described["args"])}
 
 
 def _added(job: Job) -> dict[str, Any]:
-    """Filters and components of a job, by where they work."""
+    """Describe the filters and components of a job by the app that runs them."""
     found: dict[str, Any] = {}
     apps: dict[str, ServerApp | ClientApp] = {"server": job.server, "sites": job.client, **job.sites}
     for where, app in apps.items():
@@ -143,7 +143,7 @@ def _added(job: Job) -> dict[str, Any]:
 
 
 def _code(job: Job) -> Any:
-    """Digests of a job's Python files: a run can differ from another one by nothing but a line of its script."""
+    """Return digests of a job's Python files: two runs may differ only in a line of their script."""
     bundles = {"": job.code} | {f"{name}/": app.code for name, app in job.sites.items() if app.code is not None}
     files = {
         f"{where}{place}": bundle.locate(str(place))
@@ -161,7 +161,7 @@ def _masked(text: str) -> str:
 
 
 def _masked_words(values: list[Any]) -> list[Any]:
-    """Mask the word after an option such as ``--password``, as in a command line given as a list."""
+    """Mask the word after an option such as ``--password`` in a command line given as a list."""
     words = [each if isinstance(each, str) else "" for each in values]
     return [
         MASK if index and words[index - 1].startswith("-") and _SECRET_NAME.search(words[index - 1]) else value
@@ -174,7 +174,7 @@ def _short(text: str) -> str:
 
 
 def _limited(values: Any) -> Any:
-    """Return a dict or a list, or for a very long one its length and a digest, which still can be compared."""
+    """Return a dict or a list or, if it is very long, its length and a digest, which can still be compared."""
     if len(values) <= MOST_ENTRIES:
         return values
     return f"{len(values)} entries, {_digest(json.dumps(values, sort_keys=True).encode())}"

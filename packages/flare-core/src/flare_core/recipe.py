@@ -1,20 +1,21 @@
-"""Recipe: named arguments that become a job, and the checks that every recipe's arguments go through."""
+"""Recipe: named arguments that build a job, and the checks that all recipes share."""
 
 from __future__ import annotations
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 from flare_core.additions import Additions
+from flare_core.components import Component
 from flare_core.environment import ExecEnv, Run, chosen_environment, note_use
 from flare_core.errors import JobError, ModelTypeError, RecipeError, UnknownArgumentError
 from flare_core.extensions import extensions
-from flare_core.job import ALL_SITES, SERVER, Job, check_name
+from flare_core.job import Job, check_name
 from flare_core.job_folder import export_job
 from flare_core.parameters import recorded_recipe
 
@@ -29,15 +30,16 @@ _PUBLISHED = {
 }
 """What to recommend where no installed package takes a framework's models; a new package need not be added here."""
 
+_TIMES = ("round_deadline_s", "reconnect_grace_s")  # arguments of most recipes
 _DATA = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set, Path)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Recipe(Additions, ABC):
-    """An algorithm with its arguments; executing it, in whatever environment, never changes it.
+    """An algorithm with its arguments, which can be executed in any environment, repeatedly.
 
-    A recipe's fields are its arguments, which stay as they are when it is made: a subclass is a dataclass too, adds its
-    own, and checks them in ``_check``.
+    The arguments are the fields of the recipe and cannot be changed afterwards. A subclass is also a dataclass, adds
+    its own fields, and checks them in ``_check``.
 
     Args:
         name: name of the job and of its folder.
@@ -47,14 +49,14 @@ class Recipe(Additions, ABC):
     name: str
     min_clients: int
 
-    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # Python's own error would name a base class
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:  # before __init__, whose error would name a base class
         known = [field.name for field in fields(cls) if field.init]
         check_named(cls.public_name(), known, arguments, named)
         for field in fields(cls):
             if field.default is not MISSING and getattr(cls, field.name, field.default) is not field.default:
                 raise RecipeError(
-                    f"{cls.public_name()} sets {field.name} and is no dataclass, so the value would not count; put"
-                    f" @dataclass(kw_only=True) before the class, and write '{field.name}: <its type> = …' in it"
+                    f"{cls.public_name()} sets {field.name} but is not a dataclass, so the value would have no effect;"
+                    f" decorate the class with @dataclass(kw_only=True), and declare '{field.name}: <its type> = …'"
                 )
         return super().__new__(cls)
 
@@ -64,59 +66,58 @@ class Recipe(Additions, ABC):
         self._is_made = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute.
-
-        Raises:
-            RecipeError: it is, or is nearly, one of the arguments, which have been read already.
-        """
+        """Set an attribute, unless its name resembles an argument, which was read when the recipe was created."""
         if getattr(self, "_is_made", False) and not name.startswith("_"):
             known = [field.name for field in fields(self)]
             if meant := get_close_matches(name, known, n=1, cutoff=0.85):
                 raise RecipeError(
-                    f"{name} cannot be set on a {type(self).__name__}, whose arguments are read when it is made; make"
-                    f" another with {meant[0]}=…"
+                    f"{name} cannot be set on an existing {type(self).__name__}; create another one with {meant[0]}=…"
                 )
         super().__setattr__(name, value)
 
     def _check(self) -> None:
-        """Check the arguments, and bring them into one form.
-
-        Raises:
-            RecipeError: an argument is unusable; names it, its value and the remedy.
-        """
+        """Check and normalize the arguments."""
         try:
             check_name(self.name, what="name")
         except JobError as error:
             raise RecipeError(str(error)) from None
         self.min_clients = check_count(self.min_clients, "min_clients")
+        if hasattr(self, "seed"):
+            self.seed: int = check_count(self.seed, "seed", minimum=0)
+        for name in _TIMES:
+            if hasattr(self, name):
+                setattr(self, name, check_seconds(getattr(self, name), name))
 
     @classmethod
     def public_name(cls) -> str:
-        """Where users import it from: package and class."""
+        """Return the package that users import the recipe from, and the class."""
         return f"{cls.__module__.partition('.')[0]}.{cls.__name__}"
 
     @abstractmethod
     def build(self) -> Job:
-        """Return the job that the arguments describe, without what was added to the recipe."""
+        """Return the job that the arguments describe, without additions to the recipe."""
 
     def job(self) -> Job:
-        """Return a new job for this recipe, with all that was added to it."""
+        """Return a new job for this recipe, with all additions."""
         job = self.build()
         self._add_to(job)
         job.meta["recipe"] = recorded_recipe(self, job)
+        for name in _TIMES:
+            if (seconds := getattr(self, name, None)) is not None:
+                job.meta[name] = seconds
         return job
 
     def recorded(self, argument: str) -> Any:
-        """Return the value that a run's record has for an argument; see :mod:`flare_core.parameters`."""
+        """Return the value of an argument for the record of a run; see :mod:`flare_core.parameters`."""
         return getattr(self, argument)
 
     def execute(self, env: ExecEnv, *, raise_on_failure: bool = True) -> Run:
-        """Run the job in ``env`` and return its run; in the simulator it has ended by then.
+        """Run the job in ``env`` and return the run; the simulator returns when it has ended.
 
-        ``flare run`` can put another environment in the place of ``env``.
+        ``flare run`` can replace ``env`` with another environment.
 
         Raises:
-            RecipeError: ``env`` is no environment, or the job does not fit it.
+            RecipeError: ``env`` is not an environment, or the job cannot run in it.
             JobFailed: the run failed, unless ``raise_on_failure`` is false.
         """
         if isinstance(env, type):
@@ -130,13 +131,13 @@ class Recipe(Additions, ABC):
         return run
 
     def export(self, job_dir: str | Path) -> Path:
-        """Write the job as a folder below ``job_dir`` and return that folder."""
+        """Write the job to a folder below ``job_dir``, and return that folder."""
         note_use()
         return export_job(self.job(), Path(job_dir))
 
 
 def check_named(what: str, known: Sequence[str], arguments: Sequence[Any], named: Iterable[str]) -> None:
-    """Refuse arguments without a name, and names that are none of the ``known`` arguments of ``what``.
+    """Reject positional arguments and unknown keyword arguments.
 
     Args:
         what: the recipe or environment, for the message.
@@ -144,12 +145,10 @@ def check_named(what: str, known: Sequence[str], arguments: Sequence[Any], named
         arguments: the positional arguments that were given.
         named: the names of the keyword arguments that were given.
     Raises:
-        UnknownArgumentError: names the first, and the argument that may be meant.
+        UnknownArgumentError: names the first, and a similar argument.
     """
     if arguments:
-        raise UnknownArgumentError(
-            f"{what} takes arguments by their names only, such as {known[0]}=…; its first is not named"
-        )
+        raise UnknownArgumentError(f"{what} takes keyword arguments only; write {known[0]}=…")
     for name in named:
         if name not in known:
             close = get_close_matches(name, known, n=1)
@@ -161,10 +160,10 @@ def check_count(value: Any, name: str, *, minimum: int = 1) -> int:
     """Return ``value`` as an integer of at least ``minimum``.
 
     Raises:
-        RecipeError: it is none; calls it ``name``.
+        RecipeError: it is not one; calls it ``name``.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < minimum:
-        raise RecipeError(f"{name} is {value!r}; give an integer from {minimum}")
+        raise RecipeError(f"{name} is {value!r}; give an integer of at least {minimum}")
     return int(value)
 
 
@@ -181,11 +180,33 @@ def check_seconds(value: Any, name: str) -> float | None:
     return float(value)
 
 
+def check_component(value: Any, name: str, base: type, methods: str = "") -> tuple[Component, Any]:
+    """Return an object, or the description of one, as a component, along with the object.
+
+    Args:
+        value: the object or its description.
+        name: the argument, for the message.
+        base: the class that its class must derive from.
+        methods: the methods to implement, for the message.
+    Raises:
+        RecipeError: it cannot be created, or has another class.
+    """
+    try:
+        component = Component.of(value, what=name)
+        built = component.build()
+    except JobError as error:
+        raise RecipeError(str(error)) from error
+    if not isinstance(built, base):
+        hint = f"flare_core.{base.__name__}" + (f" ({methods})" if methods else "")
+        raise RecipeError(f"{name} is a {type(built).__name__}; give an object whose class derives from {hint}")
+    return component, built
+
+
 def check_args(value: str | Sequence[str], name: str) -> list[str]:
-    """Split a command line as a POSIX shell does, with nothing substituted; a list is taken as it is.
+    """Split a command line as a POSIX shell does, but without substitutions; a list is copied.
 
     Raises:
-        RecipeError: quotes do not match, or it is neither text nor a list of text.
+        RecipeError: quotes do not match, or it is neither a string nor a list of strings.
     """
     if isinstance(value, str):
         try:
@@ -197,29 +218,11 @@ def check_args(value: str | Sequence[str], name: str) -> list[str]:
     raise RecipeError(f"{name} is {value!r}; give one string, or a list of strings")
 
 
-def check_sites(value: Mapping[str, Any], name: str) -> None:
-    """Refuse site names that are reserved or cannot be names.
-
-    Raises:
-        RecipeError: names the entry.
-    """
-    for site in value:
-        if site in (SERVER, ALL_SITES):
-            raise RecipeError(f"{name} has an entry {site!r}, which is reserved; its keys are names of sites")
-        try:
-            check_name(site, what=f"a site in {name}")
-        except JobError as error:
-            raise RecipeError(str(error)) from None
-
-
 def framework_of(value: Any) -> str | None:
-    """The framework that a model or an array belongs to, told by the modules of its classes; None if unknown."""
+    """Return the framework of a model or an array, judging by the modules of its classes; None if unknown."""
     classes = value.__mro__ if isinstance(value, type) else type(value).__mro__
-    for cls in classes:
-        package = cls.__module__.partition(".")[0]
-        if package in _PUBLISHED or package in _recipes_by_framework():
-            return package
-    return None
+    packages = (cls.__module__.partition(".")[0] for cls in classes)
+    return next((each for each in packages if each in _PUBLISHED or each in _recipes_by_framework()), None)
 
 
 def _recipes_by_framework() -> dict[str, str]:
@@ -228,13 +231,13 @@ def _recipes_by_framework() -> dict[str, str]:
 
 
 def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_model") -> ModelTypeError:
-    """The error for a model, or a part of one, that ``recipe`` cannot take; names the package whose recipe can.
+    """Return the error for a model, or a part of one, that ``recipe`` does not accept; names the recipe to use.
 
     Args:
-        value: what was given.
-        recipe: the name of the recipe's class.
-        wanted: what it takes, for people.
-        what: the argument for which the value was given.
+        value: the value that was given.
+        recipe: the class name of the recipe.
+        wanted: a description of the values that it accepts.
+        what: the name of the argument.
     """
     if isinstance(value, type):
         return ModelTypeError(
@@ -248,25 +251,25 @@ def wrong_model(value: Any, recipe: str, wanted: str, *, what: str = "initial_mo
 
 
 def _where_to(value: Any, recipe: str) -> str:
-    """Return the end of a message about a model that ``recipe`` cannot take: which recipe can, if any."""
+    """Return the end of a message about a model that ``recipe`` does not accept: the recipe to use, if any."""
     own_package, _, name = recipe.rpartition(".")
     if isinstance(value, str | Path):
-        return "; the path of a file goes into initial_ckpt"
+        return "; give the path of a file as initial_ckpt"
     if isinstance(value, _DATA):
         return ""
     framework = framework_of(value)
     package = _recipes_by_framework().get(framework or "")
     if package == own_package:
-        return ""  # of the right framework, but no model
+        return ""  # an object of the right framework, but not a model
     if package is None and framework is not None:
-        return f"; pip install {_PUBLISHED[framework]}, whose recipes take models of {framework}"
+        return f"; pip install {_PUBLISHED[framework]}, whose recipes accept models of {framework}"
     if package is None:
         kind = type(value).__module__.partition(".")[0]
         return (
-            f"; Flare has no recipe for models of {kind}. If its parameters are arrays, give them to"
-            " flare_recipes_np.FedAvgRecipe as a dict of name to numpy array"
+            f"; Flare has no recipe for models of {kind}. If its parameters are arrays, pass them to"
+            " flare_recipes_np.FedAvgRecipe as a dict of numpy arrays by name"
         )
     known = [entry.attr for entry in extensions("flare.recipes") if entry.module == package]
     if name in known:
-        return f"; use {package}.{name} for it"
-    return f"; {package} takes it, but has no {name}: it has {', '.join(known)}"
+        return f"; use {package}.{name} instead"
+    return f"; {package} accepts it, but has no {name}: it has {', '.join(known)}"

@@ -1,5 +1,4 @@
-"""Recipes without a framework, to which each framework's package adds how it reads an initial model; and what recipes
-can be given besides their arguments."""
+"""Framework-independent base classes of the recipes, and functions that extend a recipe."""
 
 from flare_core.recipes.cyclic import BaseCyclicRecipe
 from flare_core.recipes.distribution import add_model_distribution

@@ -1,4 +1,4 @@
-"""The cyclic recipe without a framework."""
+"""Framework-independent base of the cyclic recipe."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["BaseCyclicRecipe"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseCyclicRecipe(ScriptRecipe):
-    """Pass one model from site to site; each trains on what the one before has made of it.
+    """Pass one model from site to site; each continues training it.
 
-    A round is one pass through all sites. Nothing is averaged, so weights have no effect, and the site that comes last
-    has the last word. No best model is chosen, as each site measures another one.
+    A round is one pass through all sites. Nothing is averaged, so weights have no effect, and the last site of a round
+    has the most influence. No best model is chosen, because each site measures a different one.
 
     Args:
         order: ``fixed`` is the order in which the run lists the sites; ``random`` is drawn for each round; a list of
-            names leaves out all others.
+            names excludes all others.
 
     Example:
         recipe = CyclicRecipe(

@@ -1,4 +1,4 @@
-"""What a recipe can be given so that the sites keep the models that were trained."""
+"""An extension of recipes that stores the trained models at the sites."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ KEEPS_MODELS = ExecutorEntry((TaskName.KEEP_MODEL,), Component("flare_runtime.si
 
 
 def add_model_distribution(recipe: ScriptRecipe) -> None:
-    """After ``recipe``'s training, give the global model and the best one to all sites that are there.
+    """Send the global model and the best one to all connected sites after the training of ``recipe``.
 
-    Each site finds them in its folder of the run, as ``global_model.safetensors`` and ``best_model.safetensors``; the
-    run ends with a table of who has which. A swarm does so anyway. Scripts need do nothing.
+    Each site stores them in its folder of the run, as ``global_model.safetensors`` and ``best_model.safetensors``; the
+    run ends with a table of the files. A swarm always does this. Scripts need no change.
 
     Raises:
-        RecipeError: ``recipe`` runs no script, or does so already.
+        RecipeError: ``recipe`` runs no script, or already distributes its models.
     """
     if not isinstance(recipe, ScriptRecipe):
-        raise RecipeError(f"{type(recipe).__name__} runs no training script, so there is no model to give to its sites")
+        raise RecipeError(f"{type(recipe).__name__} runs no training script, so there is no model to distribute")
     recipe.add_workflow(Component("flare_core.workflows.Distribution"))
     recipe.add_executor(KEEPS_MODELS)

@@ -1,4 +1,4 @@
-"""Recipes that evaluate and do not train, without a framework."""
+"""Framework-independent base of the recipes that evaluate without training."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class _EvaluationRecipe(ScriptRecipe):
 class BaseFedEvalRecipe(_EvaluationRecipe):
     """Measure an existing model at every site, without training.
 
-    The script is given the model with ``flare.is_evaluate()`` and sends metrics. The record has those of every site,
-    and their mean.
+    The script receives the model with ``flare.is_evaluate()`` and sends metrics. The run records the metrics of every
+    site, and their mean.
 
     Example:
         recipe = FedEvalRecipe(
@@ -47,9 +47,9 @@ class BaseFedEvalRecipe(_EvaluationRecipe):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseCrossSiteEvalRecipe(_EvaluationRecipe):
-    """Measure the given model, and a model of every site's own, at every site.
+    """Measure the initial model, and every site's own model, at every site.
 
-    The script is asked for its own model with ``flare.is_submit_model()``, and for metrics of one that it is given with
+    The script sends its own model if ``flare.is_submit_model()``, and metrics of the received model if
     ``flare.is_evaluate()``. The result is a table, and ``server/cross_site_evaluation.json`` in the run's folder.
 
     Args:
@@ -71,16 +71,13 @@ class BaseCrossSiteEvalRecipe(_EvaluationRecipe):
 
 
 def add_cross_site_evaluation(recipe: ScriptRecipe, *, participating_clients: Sequence[str] | None = None) -> None:
-    """After ``recipe``'s training, evaluate the global, the best and every site's model at every site.
+    """Evaluate the global, the best and every site's model at every site after the training of ``recipe``.
 
-    The script must answer the tasks ``submit_model`` (its own model) and ``validate`` (metrics), too. The result is
-    ``server/cross_site_evaluation.json`` in the run's folder, and a table.
+    The script must also reply to the tasks ``submit_model`` (its own model) and ``validate`` (metrics). The result is
+    a table, and ``server/cross_site_evaluation.json`` in the run's folder.
 
-    Args:
-        recipe: one that trains with a script.
-        participating_clients: names of the sites that take part, if not all.
     Raises:
-        RecipeError: ``recipe`` runs no script, or evaluates already.
+        RecipeError: ``recipe`` runs no script, or already evaluates across sites.
     """
     if not isinstance(recipe, ScriptRecipe):
         raise RecipeError(f"{type(recipe).__name__} runs no training script, so there are no models to evaluate")

@@ -1,4 +1,4 @@
-"""The FedOpt recipe without a framework."""
+"""Framework-independent base of the FedOpt recipe."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ __all__ = ["BaseFedOptRecipe"]
 logger = logging.getLogger(__name__)
 
 COARSE = ("int8", "int4")
-"""Codecs whose errors are as large as what a round changes."""
+"""Codecs whose errors are as large as the changes of a round."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseFedOptRecipe(BaseFedAvgRecipe):
     """Federated averaging whose server applies the sites' mean change with an optimizer, such as SGD with momentum.
 
-    The negative mean change of a round is taken as a gradient, so the server can have momentum or adaptive learning
-    rates. Running statistics, counters and frozen parameters become the sites' mean, as in federated averaging. Takes
-    the arguments of ``FedAvgRecipe`` too.
+    The negative mean change of a round serves as the gradient, so the server can use momentum or adaptive learning
+    rates. Running statistics, counters and frozen parameters become the sites' mean, as in federated averaging. Also
+    takes the arguments of ``FedAvgRecipe``.
 
     Args:
         optimizer_args: the server's optimizer as ``{"class_path": ..., "args": {...}}``: one of
             :mod:`flare_core.optimizers` (SGD, Adam, Yogi, Adagrad) or of the framework, such as ``torch.optim.SGD``.
             SGD with a learning rate of 1 and a momentum of 0.6 by default.
-        lr_scheduler_args: a factor on its learning rate for each round, in the same form: one of
-            :mod:`flare_core.schedules` (Cosine, Step, Exponential). Constant by default.
+        lr_scheduler_args: the schedule of its learning rate, in the same form: one of :mod:`flare_core.schedules`
+            (Cosine, Step, Exponential). Constant by default.
 
     Example:
         recipe = FedOptRecipe(
@@ -54,10 +54,8 @@ class BaseFedOptRecipe(BaseFedAvgRecipe):
 
     def _check(self) -> None:
         super()._check()
-        self._check_errors(self._workflows[0].build().optimizer)
-
-    def _check_errors(self, optimizer: ServerOptimizer) -> None:
-        """Refuse whole models that lose much on the way, if the optimizer takes long steps for what was lost."""
+        # Reject lossy compression of whole models if the optimizer turns small errors into long steps.
+        optimizer: ServerOptimizer = self._workflows[0].build().optimizer
         lossy = [text for text in self._codecs.values() if not parse_codec(text).is_exact]
         sites = [self._defaults, *self._sites.values()]
         if not optimizer.is_adaptive or not lossy or all(each.transfer is ParamsType.DIFF for each in sites):
@@ -65,8 +63,8 @@ class BaseFedOptRecipe(BaseFedAvgRecipe):
         args = self.optimizer_args
         named = type(optimizer).__name__ if args is None else described(args, "optimizer_args").class_path
         text = (
-            f"compression is {lossy[0]!r}, and sites send whole models: what the codec loses is a gradient to {named},"
-            " whose steps do not become shorter with their gradients, so parameters that no site has changed move, too;"
+            f"compression is {lossy[0]!r}, and sites send whole models: its errors are gradients to {named}, whose"
+            " steps do not shrink with the gradients, so that even parameters that no site changed would move;"
             " give params_transfer_type='DIFF'"
         )
         if any(parse_codec(each).name in COARSE for each in lossy):
@@ -92,16 +90,16 @@ class BaseFedOptRecipe(BaseFedAvgRecipe):
         if self.optimizers is not None and isinstance(cls, type) and issubclass(cls, self.optimizers[0]):
             return Component(self.optimizers[1], {"class_path": component.class_path, "args": component.args})
         raise RecipeError(
-            f"optimizer_args names {component.class_path}, which is no optimizer that {self.public_name()} can use; use"
-            " one of flare_core.optimizers, or of the framework's own if it has some"
+            f"optimizer_args names {component.class_path}, which {self.public_name()} cannot use; give an optimizer of"
+            " flare_core.optimizers or of the recipe's framework"
         )
 
 
 def described(value: Any, name: str) -> Component:
-    """Read a component from ``{"class_path": ..., "args": {...}}``.
+    """Return a component from ``{"class_path": ..., "args": {...}}``.
 
     Raises:
-        RecipeError: it has another form.
+        RecipeError: the value has a different form.
     """
     if not isinstance(value, Mapping):
         raise RecipeError(f"{name} is {value!r}; write {{'class_path': 'package.module.Class', 'args': {{...}}}}")

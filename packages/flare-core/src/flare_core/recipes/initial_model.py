@@ -1,4 +1,4 @@
-"""What frameworks' packages share in reading an initial model, whatever its form."""
+"""Helpers of the frameworks' packages for reading an initial model."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["check_fits", "find_checkpoint", "made_model"]
 
 
 def made_model(model: Any) -> Any:
-    """Return the model itself, made if it is only described as ``{"class_path": ..., "args": {...}}``.
+    """Return the model, created first if it is a description ``{"class_path": ..., "args": {...}}``.
 
     Raises:
-        RecipeError: it cannot be made.
+        RecipeError: it cannot be created.
     """
     if not isinstance(model, Mapping) or not {"class_path", "path"} & set(model):
         return model
@@ -32,7 +32,7 @@ def find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
     """Find a checkpoint as :func:`~flare_core.code.find_script` finds a script.
 
     Raises:
-        RecipeError: it is not there; names ``initial_ckpt``.
+        RecipeError: it does not exist.
     """
     try:
         return find_script(checkpoint, folder)
@@ -41,37 +41,31 @@ def find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
 
 
 def check_fits(saved: Mapping[str, Any], model: Mapping[str, Any], path: Path) -> None:
-    """Check that a checkpoint holds what its model does: the same keys, shapes and kinds of numbers.
+    """Check that a checkpoint matches a model: the same keys, shapes and kinds of numbers.
 
-    How many bits a number has may differ; the caller then gives it those of the model.
+    The precision of the numbers may differ; the caller converts them.
 
     Args:
-        saved: arrays or tensors by name, nested mappings allowed.
-        model: the same of the model.
-        path: of the checkpoint, for messages.
+        saved: arrays or tensors of the checkpoint by name, nested mappings allowed.
+        model: arrays or tensors of the model.
+        path: the path of the checkpoint, for messages.
     Raises:
-        RecipeError: names the first key that differs.
+        RecipeError: they differ; names the first key.
     """
+    problem = f"initial_ckpt {path} does not fit initial_model"
     found, wanted = dict(flatten(saved)), dict(flatten(model))
     for key in sorted(wanted.keys() ^ found.keys(), key=key_text):
         side = "initial_model" if key in wanted else "the checkpoint"
-        raise RecipeError(f"initial_ckpt {path} does not fit initial_model: only {side} has '{key_text(key)}'")
+        raise RecipeError(f"{problem}: only {side} has '{key_text(key)}'")
     for key, value in wanted.items():
         there, here = tuple(found[key].shape), tuple(value.shape)
         if there != here:
-            raise RecipeError(
-                f"initial_ckpt {path} does not fit initial_model: '{key_text(key)}' has shape {there} there and {here}"
-                " here"
-            )
-        kind_there, kind_here = _kind(found[key].dtype), _kind(value.dtype)
-        if kind_there != kind_here:
-            raise RecipeError(
-                f"initial_ckpt {path} does not fit initial_model: '{key_text(key)}' holds {kind_there} numbers there"
-                f" ({found[key].dtype}) and {kind_here} ones here ({value.dtype})"
-            )
+            raise RecipeError(f"{problem}: '{key_text(key)}' has shape {there} there and {here} here")
+        if _kind(found[key].dtype) != _kind(value.dtype):
+            raise RecipeError(f"{problem}: '{key_text(key)}' has dtype {found[key].dtype} there and {value.dtype} here")
 
 
 def _kind(dtype: Any) -> str:
-    """The kind of numbers of a dtype of numpy or torch, told by its name."""
+    """Return the kind of numbers of a numpy or torch dtype, judging by its name."""
     name = str(dtype)
     return next((kind for kind in ("bool", "complex", "float") if kind in name), "integer")

@@ -1,4 +1,4 @@
-"""The SCAFFOLD recipe without a framework."""
+"""Framework-independent base of the SCAFFOLD recipe."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["BaseScaffoldRecipe"]
 class BaseScaffoldRecipe(BaseFedAvgRecipe):
     """Federated averaging with control variates, which correct the drift of sites that have different data.
 
-    The script uses ``Scaffold`` of its framework's package; with NumPy it computes the controls itself. Takes the
-    arguments of ``FedAvgRecipe`` too, except ``aggregator``, since the controls belong to the weighted mean, and
-    ``quorum``, since all controls of a round must come from the same model. A model and its controls travel together,
+    The script uses ``Scaffold`` from its framework's package; with NumPy it computes the controls itself. Also takes
+    the arguments of ``FedAvgRecipe`` except ``aggregator``, since the controls require the weighted mean, and
+    ``quorum``, since all controls of a round must come from the same model. A model is sent along with its controls,
     so traffic doubles.
 
     Example:
@@ -35,7 +35,7 @@ class BaseScaffoldRecipe(BaseFedAvgRecipe):
     def _workflow(self) -> Component:
         args = self._workflow_args()
         if args.pop("aggregator", None) is not None:
-            raise RecipeError("aggregator cannot be chosen for SCAFFOLD, whose controls belong to the weighted mean")
+            raise RecipeError("aggregator cannot be chosen for SCAFFOLD, whose controls require the weighted mean")
         if self.quorum is not None:
             raise RecipeError("quorum cannot be chosen for SCAFFOLD, whose controls belong to the model of their round")
         return Component("flare_core.workflows.Scaffold", {**args, "trainable": self._trainable})

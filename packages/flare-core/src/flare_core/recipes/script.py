@@ -1,4 +1,4 @@
-"""ScriptRecipe: what all recipes share in which a script works on a model at each site."""
+"""ScriptRecipe: the base class of recipes in which a script trains or evaluates a model at each site."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from flare_core.additions import copy_of
+from flare_core.additions import check_sites
 from flare_core.code import TemporaryFolder, calling_folder, collect_code
 from flare_core.components import Component
 from flare_core.compression.codecs import parse_codec
@@ -17,7 +17,7 @@ from flare_core.errors import JobError, RecipeError
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
 from flare_core.model import ParamsType
 from flare_core.parameters import recorded_model
-from flare_core.recipe import Recipe, check_count, check_seconds, check_sites
+from flare_core.recipe import Recipe, check_count
 from flare_core.recipes.initial_model import find_checkpoint
 from flare_core.recipes.site_settings import SiteSettings, check_script
 
@@ -30,28 +30,28 @@ _COMPRESS, _RESTORE = "flare_core.compression.CompressTensors", "flare_core.comp
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ScriptRecipe(Recipe):
-    """A recipe in which a script works on a model at each site.
+    """A recipe in which a script trains or evaluates a model at each site.
 
     Args:
         num_rounds: number of rounds.
-        initial_model: the model to start from, in one of the framework's forms. It is copied when the recipe is made;
-            later changes to the object have no effect.
+        initial_model: the model to start from, in one of the framework's forms. It is copied when the recipe is
+            created; later changes to the object have no effect.
         initial_ckpt: a checkpoint file to start from, alone or with ``initial_model``, whose values it replaces. The
-            path is relative to the file that makes the recipe.
-        train_script: the script that the sites run; the path is relative to the file that makes the recipe. It travels
-            with the job. Only for ProdEnv, an absolute path that does not exist on this machine names a script that is
-            installed at the sites.
+            path is relative to the file that creates the recipe.
+        train_script: the script that the sites run; the path is relative to the file that creates the recipe. It is
+            sent with the job. Only for ProdEnv, an absolute path that does not exist on this machine names a script
+            that is installed at the sites.
         train_args: the script's arguments: one string, split as a POSIX shell does but without substitution, or a list.
-        launch_external_process: run the script as a process of its own instead of inside the site's process.
+        launch_external_process: run the script in its own process instead of inside the site's process.
         command: the command that starts such a process; the script and its arguments are appended.
-        params_transfer_type: ``FULL`` sends whole models back, ``DIFF`` their difference to the model received.
+        params_transfer_type: ``FULL`` sends whole models back, ``DIFF`` their difference to the received model.
         per_site_config: settings by site name that replace ``train_script``, ``train_args``,
             ``launch_external_process``, ``command`` or ``params_transfer_type`` at that site, and ``config``, a dict
             that its script reads with ``flare.get_config()``. None means the recipe's own value.
-        compression: a codec that makes models smaller on the wire: ``fp16``, ``bf16``, ``int8``, ``int4`` or ``zstd``
+        compression: a codec that compresses models on the wire: ``fp16``, ``bf16``, ``int8``, ``int4`` or ``zstd``
             in both directions, ``topk:0.01`` (with DIFF only) for results; or a dict with ``task`` and ``result``.
             A codec followed by ``+zstd`` compresses further. All but ``zstd`` lose precision.
-        round_deadline_s: seconds after which a round goes on without sites that have not replied, if ``min_clients``
+        round_deadline_s: seconds after which a round continues without sites that have not replied, if ``min_clients``
             have, and without a site whose reply stops arriving for that long. None waits for all connected sites.
         reconnect_grace_s: seconds to wait while fewer than ``min_clients`` sites are connected before the run fails.
         seed: seeds every random choice of the run, and the global generators (``random``, ``numpy.random``, torch) of
@@ -63,13 +63,13 @@ class ScriptRecipe(Recipe):
     """
 
     framework: ClassVar[str]
-    """The form in which scripts get arrays: ``numpy``, ``pytorch`` or ``tensorflow``."""
+    """The form of the scripts' arrays: ``numpy``, ``pytorch`` or ``tensorflow``."""
 
     persistor: ClassVar[str]
-    """Class path of what reads the initial model and writes the framework's own checkpoint format."""
+    """Class path of the persistor, which reads the initial model and writes the framework's checkpoint format."""
 
     optimizers: ClassVar[tuple[type, str] | None] = None
-    """The class that the framework's own optimizers derive from, and the class path of what makes one the server's."""
+    """The base class of the framework's optimizers, and the class path of their adapter to a server optimizer."""
 
     num_rounds: int = 2
     initial_model: Any = None
@@ -88,12 +88,9 @@ class ScriptRecipe(Recipe):
     def _check(self) -> None:
         super()._check()
         self.num_rounds = check_count(self.num_rounds, "num_rounds")
-        self.seed = check_count(self.seed, "seed", minimum=0)
         self._codecs = check_compression(self.compression)
-        self.round_deadline_s = check_seconds(self.round_deadline_s, "round_deadline_s")
-        self.reconnect_grace_s = check_seconds(self.reconnect_grace_s, "reconnect_grace_s")
         self._folder = calling_folder()
-        check_script(self.train_script)  # here, as None means "as it was" below
+        check_script(self.train_script)  # changed() would ignore None
         self._defaults = SiteSettings(self._folder).changed(
             {
                 "train_script": self.train_script,
@@ -107,47 +104,49 @@ class ScriptRecipe(Recipe):
         self._sites = self._checked_sites(self.per_site_config or {})
         self._check_topk()
         self._trainable: list[str] | None = None
-        self._beside: list[ExecutorEntry] = []
+        self._executors: list[ExecutorEntry] = []
         model = self._read_model(self.initial_model)
-        self._initial = self._snapshot(model, self.initial_ckpt)
-        self._workflows = [_checked(self._workflow())]  # which may ask what is trained of that
+        if model is None and self.initial_ckpt is None:
+            raise RecipeError("give initial_model or initial_ckpt: the sites need a model to start from")
+        checkpoint = None if self.initial_ckpt is None else find_checkpoint(self.initial_ckpt, self._folder)
+        self._initial = _Snapshot()
+        self._write_initial(model, checkpoint, self._initial.path)
+        self._workflows = [_checked(self._workflow())]  # after the snapshot, which sets _trainable
         self._model_text = recorded_model(self.initial_model)
-        self.initial_model = None  # it is in the snapshot; a large one need not stay in memory
+        self.initial_model = None  # it is in the snapshot; free the memory of a large one
 
     @abstractmethod
     def _write_initial(self, model: Any, checkpoint: Path | None, target: Path) -> None:
-        """Write the initial model, read from either argument or both, as safetensors to ``target``; take note of what
-        is trained of it if :meth:`_read_model` could not.
+        """Write the initial model, read from one or both arguments, to ``target`` as safetensors.
 
-        Raises:
-            ModelTypeError: the model is of another framework.
-            RecipeError: the checkpoint does not fit.
+        Also set ``_trainable`` if :meth:`_read_model` could not. Raise ``ModelTypeError`` for a model of another
+        framework, and ``RecipeError`` if the checkpoint does not match the model.
         """
 
     def _read_model(self, model: Any) -> Any:
-        """Return the initial model, made if it was only described; take note of what is trained of it."""
+        """Return the initial model, created first if it is a description; set ``_trainable`` if known."""
         return model
 
     @abstractmethod
     def _workflow(self) -> Component:
-        """The server's side of the algorithm, with its arguments."""
+        """Return the workflow with its arguments."""
 
     def _persistor(self) -> Component:
         return Component(self.persistor, {"initial": INITIAL_MODEL})
 
     def add_workflow(self, workflow: Component) -> None:
-        """Run one more workflow, after those that there are.
+        """Run another workflow after the existing ones.
 
         Raises:
-            RecipeError: there is one of its kind already, or its arguments are wrong.
+            RecipeError: there already is one of its class, or its arguments are unusable.
         """
         if any(each.class_path == workflow.class_path for each in self._workflows):
-            raise RecipeError(f"{type(self).__name__} has a {workflow.class_path.rpartition('.')[2]} already")
+            raise RecipeError(f"{type(self).__name__} already has a {workflow.class_path.rpartition('.')[2]}")
         self._workflows.append(_checked(workflow))
 
     def add_executor(self, entry: ExecutorEntry) -> None:
-        """Have tasks of some names done beside the script, at every site."""
-        self._beside.append(entry)
+        """Add an executor at every site, for tasks that the script does not handle."""
+        self._executors.append(entry)
 
     def build(self) -> Job:
         settings = [self._defaults, *self._sites.values()]
@@ -163,34 +162,27 @@ class ScriptRecipe(Recipe):
             sites={site: self._client_app(each, code) for site, each in self._sites.items()},
             code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial.path}, owner=self._initial),
             seed=self.seed,
-            meta={"server_files": [INITIAL_MODEL]},  # the sites are sent the model when a round begins
+            meta={"server_files": [INITIAL_MODEL]},  # the sites receive the model in the first round
         )
 
     def job(self) -> Job:
         job = super().job()
         self._compress(job)
-        for name in ("round_deadline_s", "reconnect_grace_s"):
-            if getattr(self, name) is not None:
-                job.meta[name] = getattr(self, name)
         return job
 
     def recorded(self, argument: str) -> Any:
         return self._model_text if argument == "initial_model" else super().recorded(argument)
 
     def _compress(self, job: Job) -> None:
-        """Add the filters for compression: last where a model leaves one end, first where it reaches the other."""
+        """Add the filters for compression: compress after all other filters, decompress before them."""
+        clients = [job.client, *job.sites.values()]
         for what, codec in self._codecs.items():
-            compress = FilterEntry(("*",), (Component(_COMPRESS, {"codec": codec}),))
-            restore = FilterEntry(("*",), (Component(_RESTORE),))
-            for client in (job.client, *job.sites.values()):
-                if what == "task":
-                    client.task_data_filters.insert(0, restore)
-                else:
-                    client.task_result_filters.append(compress)
-            if what == "task":
-                job.server.task_data_filters.append(compress)
-            else:
-                job.server.task_result_filters.insert(0, restore)
+            chain = "task_data_filters" if what == "task" else "task_result_filters"
+            senders, receivers = ([job.server], clients) if what == "task" else (clients, [job.server])
+            for app in senders:
+                getattr(app, chain).append(FilterEntry(("*",), (Component(_COMPRESS, {"codec": codec}),)))
+            for app in receivers:
+                getattr(app, chain).insert(0, FilterEntry(("*",), (Component(_RESTORE),)))
 
     def _client_app(self, settings: SiteSettings, shared: CodeBundle) -> ClientApp:
         own = None
@@ -209,12 +201,12 @@ class ScriptRecipe(Recipe):
                 "exchange_format": self.framework,
             },
         )
-        executors = [*self._beside, ExecutorEntry(("*",), executor)]
-        return copy_of(ClientApp(executors=executors, config=copy.deepcopy(settings.config), code=own))
+        executors = [*self._executors, ExecutorEntry(("*",), executor)]
+        return ClientApp(executors=executors, config=copy.deepcopy(settings.config), code=own)
 
     def _checked_sites(self, per_site: Mapping[str, Mapping[str, Any]]) -> dict[str, SiteSettings]:
         if not isinstance(per_site, Mapping):
-            raise RecipeError(f"per_site_config is a {type(per_site).__name__}; give a dict of site name to dict")
+            raise RecipeError(f"per_site_config is a {type(per_site).__name__}; give a dict of dicts by site name")
         check_sites(per_site, "per_site_config")
         return {
             site: self._defaults.changed(values, where=f"per_site_config[{site!r}]: ")
@@ -222,26 +214,13 @@ class ScriptRecipe(Recipe):
         }
 
     def _check_topk(self) -> None:
-        settings = [self._defaults, *self._sites.values()]
-        if self._codecs.get("result", "").startswith("topk") and any(
-            each.transfer is not ParamsType.DIFF for each in settings
-        ):
-            raise RecipeError(
-                f"compression of results is {self._codecs['result']!r}, which leaves values out; only a difference"
-                " allows that, so give params_transfer_type='DIFF' too"
-            )
-
-    def _snapshot(self, model: Any, checkpoint: str | Path | None) -> _Snapshot:
-        if model is None and checkpoint is None:
-            raise RecipeError("give initial_model or initial_ckpt: the sites need a model to start from")
-        path = None if checkpoint is None else find_checkpoint(checkpoint, self._folder)
-        snapshot = _Snapshot()
-        self._write_initial(model, path, snapshot.path)
-        return snapshot
+        codec, settings = self._codecs.get("result", ""), [self._defaults, *self._sites.values()]
+        if codec.startswith("topk") and any(each.transfer is not ParamsType.DIFF for each in settings):
+            raise RecipeError(f"compression {codec!r} of results needs differences; give params_transfer_type='DIFF'")
 
 
 def _checked(workflow: Component) -> Component:
-    """Raise now what would be wrong with a workflow later."""
+    """Return a workflow after building it once, so that errors appear early."""
     try:
         workflow.build()
     except JobError as error:
@@ -250,7 +229,7 @@ def _checked(workflow: Component) -> Component:
 
 
 class _Snapshot(TemporaryFolder):
-    """A file for the initial model, which is there as long as a recipe or a job needs it."""
+    """The file of the initial model, which exists as long as a recipe or a job needs it."""
 
     @property
     def path(self) -> Path:
@@ -259,7 +238,7 @@ class _Snapshot(TemporaryFolder):
 
 
 def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:
-    """Return the codecs by what they are for, ``task`` or ``result``.
+    """Return the names of the codecs for ``task`` and ``result``.
 
     Raises:
         RecipeError: a codec is unknown, or cannot be used for tasks.
@@ -273,7 +252,6 @@ def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:
     codecs = {what: parse_codec(codec) for what, codec in value.items()}
     if "task" in codecs and codecs["task"].name == "topk":
         raise RecipeError(
-            "compression of tasks is 'topk', which leaves values out; sites need whole models, so use it"
-            " for results: {'result': 'topk:0.01'}"
+            "compression of tasks is 'topk', but sites need whole models; use it for results: {'result': 'topk:0.01'}"
         )
     return {what: codec.text for what, codec in codecs.items()}

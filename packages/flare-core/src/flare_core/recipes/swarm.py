@@ -1,14 +1,14 @@
-"""The swarm recipe without a framework."""
+"""Framework-independent base of the swarm recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flare_core.additions import check_sites
 from flare_core.components import Component
 from flare_core.errors import RecipeError
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job
-from flare_core.recipe import check_sites
 from flare_core.recipes.distribution import KEEPS_MODELS
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.recipes.site_settings import SiteSettings
@@ -23,9 +23,9 @@ _TASKS = (TaskName.SWARM_AGGREGATE, TaskName.SWARM_HOLD, TaskName.SWARM_RECALL)
 class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
     """Federated averaging in which the sites take turns at aggregating, so that the server never has a trained model.
 
-    The results are at the sites: ``global_model.safetensors`` and ``best_model.safetensors`` in their folders. Takes
-    the arguments of ``FedAvgRecipe`` too, except ``quorum``, ``evaluator`` and ``compression``; filters at the server
-    are refused, as it sees no model.
+    The results are at the sites: ``global_model.safetensors`` and ``best_model.safetensors`` in their folders. Also
+    takes the arguments of ``FedAvgRecipe`` except ``quorum``, ``evaluator`` and ``compression``; filters at the server
+    are rejected, since it sees no model.
 
     Args:
         aggregator_sites: names of the sites that aggregate, in turn; all by default.
@@ -45,14 +45,19 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
     aggregator_sites: Sequence[str] | None = None
 
     def _check(self) -> None:
-        if self.quorum is not None:
-            raise RecipeError("quorum cannot be chosen for a swarm, whose aggregator is the site of one round")
-        if self.evaluator is not None:
-            raise RecipeError("evaluator cannot be chosen for a swarm, whose server has no model to measure")
-        if self.compression is not None:
-            raise RecipeError("compression cannot be chosen for a swarm, whose models go from site to site")
-        if self.aggregator_sites is not None:
-            self.aggregator_sites = _checked_names(self.aggregator_sites)
+        for name, reason in (
+            ("quorum", "aggregator is a different site in each round"),
+            ("evaluator", "server has no model to measure"),
+            ("compression", "models are sent from site to site"),
+        ):
+            if getattr(self, name) is not None:
+                raise RecipeError(f"{name} cannot be chosen for a swarm, whose {reason}")
+        sites = self.aggregator_sites
+        if sites is not None:
+            if isinstance(sites, str) or not isinstance(sites, Sequence) or not sites:
+                raise RecipeError(f"aggregator_sites is {sites!r}; give a list of site names, or omit it")
+            check_sites(sites, "aggregator_sites")
+            self.aggregator_sites = list(sites)
         super()._check()
 
     def _workflow(self) -> Component:
@@ -69,10 +74,7 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
 
     def add_workflow(self, workflow: Component) -> None:
         name = workflow.class_path.rpartition(".")[2]
-        raise RecipeError(
-            f"{name} needs the server's model, and a swarm's server has none; evaluate what the sites were given with a"
-            " recipe of its own"
-        )
+        raise RecipeError(f"{name} needs the server's model, but a swarm's server has none; run it separately")
 
     def job(self) -> Job:
         job = super().job()
@@ -82,10 +84,3 @@ class BaseSwarmLearningRecipe(BaseFedAvgRecipe):
                 " (add_client_output_filter, add_client_input_filter)"
             )
         return job
-
-
-def _checked_names(value: Sequence[str]) -> list[str]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
-        raise RecipeError(f"aggregator_sites is {value!r}; give a list of names of sites, or leave it out")
-    check_sites(dict.fromkeys(value), "aggregator_sites")
-    return list(value)

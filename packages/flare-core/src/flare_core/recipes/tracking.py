@@ -1,4 +1,4 @@
-"""add_experiment_tracking: the numbers of a run in TensorBoard, MLflow or Weights & Biases."""
+"""add_experiment_tracking: the metrics of a run in TensorBoard, MLflow or Weights & Biases."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def add_experiment_tracking(
     client_side: bool = False,
     server_side: bool = True,
 ) -> None:
-    """Have the numbers of the recipe's runs written where an experiment tracker shows them.
+    """Send the metrics of the recipe's runs to an experiment tracker.
 
-    These are what scripts log (``flare.log`` and the writers of :mod:`flare_core.client.tracking`), the metrics of
-    replies, and their averages. A site's are called ``site-1/accuracy``, the average ``accuracy``; the step is the
-    script's ``global_step``, else the round. A tracker that fails is a warning, and the run goes on.
+    They are the values that scripts log (``flare.log`` and the writers of :mod:`flare_core.client.tracking`), the
+    metrics of replies, and their averages. A site's metric is called ``site-1/accuracy``, the average ``accuracy``; the
+    step is the script's ``global_step``, else the round. If a tracker fails, the run continues with a warning.
 
     Args:
-        recipe: whose runs; several trackers can be added to it.
+        recipe: the recipe; several trackers can be added to it.
         tracking_type: ``tensorboard``, ``mlflow``, ``wandb``, or a name that an installed package declares in the
-            entry-point group ``flare.trackers``. The tracker's package has to be installed here and wherever a receiver
-            is.
+            entry-point group ``flare.trackers``. The tracker's package must be installed here, and at the server or the
+            sites that write to it.
         tracking_config: arguments of :class:`flare_runtime.tracking.TensorBoardReceiver` (``folder``),
             :class:`flare_runtime.tracking.MLflowReceiver` (``tracking_uri``, ``experiment_name``, ``run_name``, …) or
             :class:`flare_runtime.tracking.WandBReceiver` (``project``, ``mode``, …).
-        client_side: each site writes its own numbers, with a receiver of its own.
-        server_side: the server writes the numbers of all sites and the averages.
+        client_side: each site writes its own metrics.
+        server_side: the server writes the metrics of all sites and the averages.
     Raises:
-        RecipeError: an unknown type, neither side, a configuration that the receiver does not take, a package that is
-            not installed, or a tracker that the recipe has already.
+        RecipeError: an unknown type, neither side, a configuration that the receiver rejects, a package that is not
+            installed, or a tracker that the recipe already has.
     """
     if not client_side and not server_side:
         raise RecipeError("client_side and server_side are both False, so nothing would be tracked; set one to True")
@@ -54,7 +54,7 @@ def add_experiment_tracking(
         raise RecipeError(f"tracking_config is a {type(tracking_config).__name__}; give a dict")
     component = Component(f"{entry.module}.{entry.attr}", dict(tracking_config or {}))
     try:
-        component.build()  # raises now what would be wrong later
+        component.build()  # so that errors appear early
         component.to_json()
     except JobError as error:
         raise RecipeError(f"tracking_config: {error.__cause__ or error}") from error

@@ -1,4 +1,4 @@
-"""WorkflowRecipe: a job made of one's own workflow and executors."""
+"""WorkflowRecipe: a job with a custom workflow and custom executors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from flare_core.code import calling_folder, collect_code
 from flare_core.components import Component, import_class
-from flare_core.errors import JobError, RecipeError
+from flare_core.errors import RecipeError
 from flare_core.executor import Executor
 from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
-from flare_core.recipe import Recipe, check_count, check_seconds
+from flare_core.recipe import Recipe, check_component
 from flare_core.workflow import Workflow
 
 __all__ = ["WorkflowRecipe"]
@@ -21,17 +21,17 @@ __all__ = ["WorkflowRecipe"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class WorkflowRecipe(Recipe):
-    """A job of your own workflow at the server and your own executors at the sites.
+    """A job with your own workflow at the server and your own executors at the sites.
 
-    The modules of their classes travel with the job, with what they import, if they lie in the folder of the file that
-    makes the recipe or below it; others must be installed everywhere. Outside the simulator, they cannot be defined in
-    that file itself.
+    The modules of their classes, and the modules that these import, are sent with the job if they are in the folder of
+    the file that creates the recipe or below it; others must be installed everywhere. Outside the simulator, the
+    classes cannot be defined in that file itself.
 
     Args:
         workflow: an object, of which each run gets a copy, or ``{"class_path", "args"}``.
-        executors: by the name of a task, what does it at every site; ``*`` stands for all other tasks.
-        round_deadline_s: seconds after which a conversation goes on without sites that have not replied, if its quorum
-            has. None waits for all.
+        executors: the executors of every site, by the name of the task; ``*`` means all other tasks.
+        round_deadline_s: seconds after which a conversation continues without sites that have not replied, if its
+            quorum has. None waits for all.
         reconnect_grace_s: seconds to wait while too few sites are connected before the run fails.
         seed: seeds ``fed.random``.
 
@@ -55,14 +55,14 @@ class WorkflowRecipe(Recipe):
 
     def _check(self) -> None:
         super()._check()
-        self.seed = check_count(self.seed, "seed", minimum=0)
-        self.round_deadline_s = check_seconds(self.round_deadline_s, "round_deadline_s")
-        self.reconnect_grace_s = check_seconds(self.reconnect_grace_s, "reconnect_grace_s")
         self._folder = calling_folder()
-        self._workflow = _part(self.workflow, "workflow", Workflow)
+        self._workflow, _ = check_component(self.workflow, "workflow", Workflow)
         if not isinstance(self.executors, Mapping) or not self.executors:
-            raise RecipeError(f"executors is {self.executors!r}; give a dict of a task's name to an Executor")
-        made = {id(each): _part(each, f"executors[{task!r}]", Executor) for task, each in self.executors.items()}
+            raise RecipeError(f"executors is {self.executors!r}; give a dict of Executors by task name")
+        made = {
+            id(each): check_component(each, f"executors[{task!r}]", Executor)[0]
+            for task, each in self.executors.items()
+        }
         self._entries = [
             ExecutorEntry(tuple(task for task, each in self.executors.items() if id(each) == identity), component)
             for identity, component in made.items()
@@ -72,7 +72,7 @@ class WorkflowRecipe(Recipe):
     def build(self) -> Job:
         parts = [self._workflow, *(entry.executor for entry in self._entries)]
         files = list(dict.fromkeys(file for part in parts if (file := _file_of(part, self._folder)) is not None))
-        job = Job(
+        return Job(
             name=self.name,
             min_clients=self.min_clients,
             server=ServerApp(workflows=[self._workflow]),
@@ -80,27 +80,10 @@ class WorkflowRecipe(Recipe):
             code=collect_code(files, self._folder) if files else CodeBundle(self._folder),
             seed=self.seed,
         )
-        for name in ("round_deadline_s", "reconnect_grace_s"):
-            if getattr(self, name) is not None:
-                job.meta[name] = getattr(self, name)
-        return job
-
-
-def _part(value: Any, name: str, cls: type) -> Component:
-    try:
-        component = Component.of(value, what=name)
-        built = component.build()
-    except JobError as error:
-        raise RecipeError(str(error)) from error
-    if not isinstance(built, cls):
-        raise RecipeError(
-            f"{name} is a {type(built).__name__}; give an object whose class derives from flare_core.{cls.__name__}"
-        )
-    return component
 
 
 def _file_of(part: Component, folder: Path) -> Path | None:
-    """Return the file of a component's module, if it lies in a folder and is not the file that runs."""
+    """Return the file of a component's module if it is below ``folder`` and not the file that runs."""
     cls = type(part.instance) if part.instance is not None else import_class(part.class_path)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     path = None if file is None or cls.__module__ == "__main__" else Path(file).resolve()
