@@ -163,7 +163,7 @@ class Federation(Protocol):
         """
 
     def broadcast(self, task: str, data: Any = None, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
-        """Give a task to several sites and yield their replies in the order of ``to``: the simple case of :meth:`ask`.
+        """Give a task to several sites and yield their replies in the order of ``to``; arguments as for :meth:`ask`.
 
         The replies can be read until the next broadcast, or the end of the round. A late result is never used. A site
         whose result stops arriving for as long as the round's deadline is left out, and the round begins again.
@@ -275,7 +275,7 @@ class Workflow(ABC):
         """Take over what :meth:`state` returned after the last completed round.
 
         Raises:
-            JobError: there is something to take over, and the workflow does not say how.
+            JobError: the workflow overrides only ``state``.
         """
         if state:
             raise JobError(f"{type(self).__name__} has a state(), so it needs a restore(state) as well")

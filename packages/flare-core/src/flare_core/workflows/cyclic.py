@@ -1,4 +1,4 @@
-"""Cyclic learning: the model goes from site to site, and each trains on what the one before has made of it."""
+"""Cyclic learning: the model is passed from site to site, and each continues training it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ ORDERS = ("fixed", "random")
 
 
 class Cyclic(Workflow):
-    """Pass the model through all sites, once a round.
+    """Pass the model through all sites, once per round.
 
-    A site that is not there, or leaves while it has the model, is left out of the round; the next goes on from the
-    model of the one before.
+    A site that is disconnected, or leaves while it has the model, is skipped; the next site continues from the last
+    model that was returned.
 
     Args:
-        min_clients: how many sites must have trained in each round.
-        num_rounds: how often the model goes around.
-        order: ``fixed``, by the sites' names as the run lists them; ``random``, drawn anew for each round; or a list of
-            names, others taking no part.
-        task_name: the task that the sites are given.
+        min_clients: how many sites must train in each round.
+        num_rounds: number of rounds.
+        order: ``fixed``, the order in which the run lists the sites; ``random``, drawn for each round; or a list of
+            names, which excludes other sites.
+        task_name: the task to send.
 
     Raises:
-        RecipeError: ``order`` is neither a word that is known nor a list.
+        RecipeError: ``order`` is an unknown word.
 
     Source: Chang et al. 2018, "Distributed deep learning networks among institutions for medical imaging", cyclical
     weight transfer.
@@ -45,7 +45,7 @@ class Cyclic(Workflow):
         task_name: str = TaskName.TRAIN,
     ) -> None:
         if isinstance(order, str) and order not in ORDERS:
-            raise RecipeError(f"order is {order!r}; use 'fixed', 'random', or a list of names of sites")
+            raise RecipeError(f"order is {order!r}; use 'fixed', 'random', or a list of site names")
         self.min_clients = min_clients
         self.num_rounds = num_rounds
         self.order = order if isinstance(order, str) else list(order)
@@ -65,8 +65,8 @@ class Cyclic(Workflow):
                     trained.append(reply.site)
             if len(trained) < self.min_clients:
                 raise SiteError(
-                    f"{self.min_clients} sites must train in each round, {len(trained)} did"
-                    f" ({', '.join(trained) or 'none'}); start those that are missing, or lower min_clients",
+                    f"{self.min_clients} sites must train in each round, but {len(trained)} did"
+                    f" ({', '.join(trained) or 'none'}); start the missing sites, or lower min_clients",
                     site=next(site for site in fed.sites if site not in trained),
                 )
             fed.record(metrics.means())

@@ -1,4 +1,4 @@
-"""Giving models to the sites, as files in their folders."""
+"""Distribution of models to the sites, as files in their folders."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Distribution", "distribute"]
 
 
 class Distribution(Workflow):
-    """Give the global model and the best one, if there is one, to all sites that are there.
+    """Send the global model, and the best one if there is one, to all connected sites.
 
-    Each site finds ``global_model.safetensors`` and ``best_model.safetensors`` in its folder of the run.
+    Each site stores them in its folder of the run, as ``global_model.safetensors`` and ``best_model.safetensors``.
     """
 
     def run(self, fed: TrainingFederation) -> None:
@@ -26,13 +26,13 @@ class Distribution(Workflow):
 def distribute(
     fed: TrainingFederation, models: Mapping[str, FLModel], search: Callable[[str, str], FLModel | None] | None = None
 ) -> None:
-    """Give models to all sites that are there, and show who has what; a site that leaves meanwhile is named.
+    """Send models to all connected sites, show a table of the files, and warn about sites that are missing.
 
     Args:
-        fed: the sites.
-        models: by name, as it is part of the files' names.
-        search: called with a name and a reason when nobody could fetch that model; returns it anew, None if
-            it is not to be had, or raises.
+        fed: the federation.
+        models: the models by name, which is part of the file names.
+        search: called with the name of a model that no site could fetch, and the reason; returns the model from
+            another source, or None if there is none.
     """
     rows: list[tuple[str, ...]] = []
     for name, model in models.items():
@@ -44,12 +44,12 @@ def distribute(
             if lost:
                 fed.warn(f"{site} could not fetch the {name} model: {lost}")
         if absent := [site for site in fed.sites if site not in given]:
-            fed.warn(f"{', '.join(absent)} did not get the {name} model: not there when it was given out")
+            fed.warn(f"{', '.join(absent)} did not receive the {name} model: not connected when it was sent")
     fed.show("The models at the sites", ("model", "site", "file", "SHA-256"), rows)
 
 
 def _give(fed: TrainingFederation, name: str, model: FLModel, rows: list[tuple[str, ...]]) -> dict[str, str]:
-    """Give a model to all who are there; return why each of them could not fetch it, which is empty if it could."""
+    """Send a model to all connected sites; return by site why it could not fetch the model, or an empty string."""
     task = replace(model, meta={**model.meta, "name": name})
     given = {}
     with fed.ask(TaskName.KEEP_MODEL, task, to=Sample(fed.sample(1), 0), result_stays=True) as conversation:

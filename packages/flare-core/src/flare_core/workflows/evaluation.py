@@ -1,4 +1,4 @@
-"""Evaluation without training: of one model at every site, and of every site's model at every site."""
+"""Evaluation without training: of one model, or of every site's model, at every site."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SERVER_MODELS = ("global", "best")
 RESULTS = "cross_site_evaluation.json"
 
 Results: TypeAlias = dict[str, dict[str, dict[str, float]]]
-"""By site whose data it is, by model, the metrics."""
+"""Metrics by the site whose data were used, then by model."""
 
 
 class FedEval(Workflow):
-    """Have every site evaluate the model; record its metrics and their mean, weighted by the sites' steps.
+    """Evaluate the model at every site; record its metrics and their mean, weighted by the sites' steps.
 
     Args:
-        min_clients: how many sites must answer.
+        min_clients: how many sites must reply.
     """
 
     def __init__(self, *, min_clients: int) -> None:
@@ -40,19 +40,19 @@ class FedEval(Workflow):
 
 
 class CrossSiteEval(Workflow):
-    """Have every site evaluate the server's models and the model of every site.
+    """Evaluate the server's models and every site's own model at every site.
 
-    A site is asked for its own model with the task ``submit_model``, and to evaluate one with ``validate``. The result
-    is the file ``cross_site_evaluation.json`` in the server's part of the run's folder: by site whose data it is, by
-    model (``global``, ``best``, or the name of the site that made it), the metrics. A table of it is shown at the end.
+    A site submits its own model for the task ``submit_model``, and evaluates one for the task ``validate``. The result
+    is shown as a table, and written to ``cross_site_evaluation.json`` in the server's folder of the run: metrics by the
+    site whose data were used, then by model (``global``, ``best``, or the site that trained it).
 
     Args:
         min_clients: how many sites must take part.
-        models: which models: ``global``, ``best``, ``sites``.
-        participating_clients: names of those that do, if not all.
+        models: the models to evaluate: ``global``, ``best``, ``sites``.
+        participating_clients: names of the sites that take part; all by default.
 
     Raises:
-        RecipeError: ``models`` names something else.
+        RecipeError: ``models`` has an unknown name.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class CrossSiteEval(Workflow):
             _show(fed, results)
 
     def _candidates(self, fed: TrainingFederation, sites: Sample) -> Iterator[tuple[str, FLModel]]:
-        """Each model with its name; one at a time is in memory."""
+        """Yield the models with their names, so that only one is in memory at a time."""
         for name in SERVER_MODELS:
             if name in self.models and (model := fed.load(name)).params:
                 yield name, model
@@ -95,15 +95,12 @@ class CrossSiteEval(Workflow):
             for reply in fed.broadcast(TaskName.SUBMIT_MODEL, model, to=turn):
                 model = received(reply)
                 if model.params_type is ParamsType.DIFF:
-                    raise ModelError(
-                        f"{owner} answered 'submit_model' with a difference; send its whole model,"
-                        " FLModel(params=...) without params_type"
-                    )
+                    raise ModelError(f"{owner} replied to 'submit_model' with a difference; send the whole model")
             if model.params:
                 submitted += 1
                 yield owner, model
             else:
-                fed.warn(f"{owner} left before it had submitted its model, which is not evaluated")
+                fed.warn(f"{owner} left before it submitted its model, which is not evaluated")
 
     def _participants(self, fed: TrainingFederation) -> Sample:
         present = fed.sample(self.min_clients)
@@ -118,7 +115,7 @@ class CrossSiteEval(Workflow):
 def _evaluated(
     fed: TrainingFederation, model: FLModel, sites: Sample, prefix: str = ""
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Have sites evaluate a model; return their metrics by site, and the means over them."""
+    """Evaluate a model at some sites; return the metrics by site, and their means."""
     metrics = MetricMean()
     by_site = {}
     trained = []
@@ -131,8 +128,8 @@ def _evaluated(
         fed.warn(problem)
     if trained:
         fed.warn(
-            f"{', '.join(trained)} sent params for the task '{TaskName.VALIDATE}', which asks for metrics of the model"
-            " received; if the script trained before it measured, have it ask flare.is_evaluate()"
+            f"{', '.join(trained)} sent params for the task '{TaskName.VALIDATE}', which asks for metrics of the"
+            " received model; if the script trained before it evaluated, check flare.is_evaluate() in it"
         )
     if silent := [site for site, values in by_site.items() if not values]:
         fed.warn(f"{', '.join(silent)} sent no metrics for the task 'validate'; send FLModel(metrics=...)")
@@ -140,7 +137,7 @@ def _evaluated(
 
 
 def _show(fed: TrainingFederation, results: Results) -> None:
-    """One table for each metric."""
+    """Show a table for each metric."""
     models = list(dict.fromkeys(name for by_model in results.values() for name in by_model))
     keys = dict.fromkeys(key for by_model in results.values() for metrics in by_model.values() for key in metrics)
     for key in keys:

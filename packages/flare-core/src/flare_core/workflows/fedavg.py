@@ -23,32 +23,30 @@ logger = logging.getLogger(__name__)
 
 
 class FedAvg(Workflow):
-    """Send the global model to the sites, average what they return, repeat.
+    """Send the global model to the sites, average the models that they return, and repeat.
 
     Args:
-        min_clients: number of sites that a round needs; all that are there take part.
+        min_clients: number of sites that a round needs; all connected sites take part.
         num_rounds: number of rounds.
-        aggregator: makes an update from the contributions; :class:`WeightedMean` by default. Reset before each round.
+        aggregator: combines the contributions of a round; :class:`WeightedMean` by default.
         aggregation_weights: extra weight by site name, for the default aggregator.
         exclude_vars: keys that are not aggregated (expression or names), for the default aggregator.
-        clients_per_round: number of sites that take part in a round, drawn anew for each; all that are there by
-            default.
-        quorum: number of replies that end a round; the other sites go on with the model that they have, and their
-            replies count in a later round. By default, all that take part must reply; a quorum of all is the same.
-        staleness_exponent: a reply that is so many rounds old counts ``(1 + rounds)^-exponent`` of its difference to
-            the model that its site was given; 0 counts all of it. See :mod:`flare_core.staleness`.
-        max_staleness: replies that are more rounds old are dropped.
+        clients_per_round: number of sites that take part in a round, drawn for each; all connected sites by default.
+        quorum: number of replies that end a round; the other sites continue training, and their replies count in a
+            later round. By default, all sites of the round must reply.
+        staleness_exponent: a reply that is ``age`` rounds old counts ``(1 + age)^-exponent`` of its difference to the
+            model that its site received; 0 counts all of it. See :mod:`flare_core.staleness`.
+        max_staleness: older replies, in rounds, are dropped.
         callbacks: choose the best model, measure models at the server, end the run early, or follow the rounds; see
             :mod:`flare_core.callbacks`. They are called in this order.
-        task_name: the task that the sites are given.
+        task_name: the task to send.
 
     Raises:
-        RecipeError: arguments of the default aggregator are given besides another one.
+        RecipeError: arguments of the default aggregator are given along with another one.
 
-    A round's metrics belong to the model that was sent out in it. With a robust aggregator, the median over the sites
-    counts, of metrics that more than half of them reported. With a quorum, a round's metrics are those of the replies
-    that ended it, whatever model they measured; a model can become the best when ``quorum`` sites have measured it, in
-    whichever rounds.
+    The metrics of a round belong to the model that was sent out in it. With a robust aggregator, they are medians over
+    the sites, of metrics that more than half of them reported. With a quorum, they are those of the replies that ended
+    the round, whichever models were measured; a model can become the best once ``quorum`` sites have measured it.
 
     Source: McMahan et al. 2017, arXiv:1602.05629, algorithm 1. With a quorum: Nguyen et al. 2022, arXiv:2106.06639,
     algorithm 1, with contributions weighted as in the former.
@@ -71,8 +69,7 @@ class FedAvg(Workflow):
     ) -> None:
         if aggregator is not None and (aggregation_weights or exclude_vars):
             raise RecipeError(
-                "aggregation_weights and exclude_vars are arguments of the default aggregator; with an aggregator of"
-                " your own, give them to it"
+                "aggregation_weights and exclude_vars are arguments of the default aggregator; pass them to yours"
             )
         self.min_clients = min_clients
         self.num_rounds = num_rounds
@@ -83,12 +80,12 @@ class FedAvg(Workflow):
         self.max_staleness = max_staleness
         self.callbacks = list(callbacks)
         self.task_name = task_name
-        oldest = None if quorum is None else max_staleness
-        self._monitor = Monitor(self.callbacks, robust=self.aggregator.is_robust, max_age=oldest)
-        self._needed = 0  # replies of a round
+        max_age = None if quorum is None else max_staleness
+        self._monitor = Monitor(self.callbacks, robust=self.aggregator.is_robust, max_age=max_age)
+        self._needed = 0  # number of replies that end the round
         self._weights = WeightsSeen()
-        self._kind: ParamsType | None = None  # of the round's contributions
-        self._warn: Callable[[str], None] = logger.warning  # the run's own, once there is one
+        self._kind: ParamsType | None = None  # the type of the round's contributions
+        self._warn: Callable[[str], None] = logger.warning  # replaced by fed.warn in a run
 
     def run(self, fed: TrainingFederation) -> None:
         model = fed.load()
@@ -120,15 +117,11 @@ class FedAvg(Workflow):
         self._monitor.restore(state)
 
     def _begin(self, fed: TrainingFederation, model: FLModel) -> None:
-        """Start the callbacks, and warn of settings that have no effect in this run.
-
-        Raises:
-            RecipeError: nothing of the model would be aggregated.
-        """
+        """Start the callbacks, and warn about settings that have no effect in this run."""
         self._warn = fed.warn
         for name, count in (("clients_per_round", self.clients_per_round), ("quorum", self.quorum)):
             if count is not None and count > len(fed.sites):
-                fed.warn(f"{name} is {count}, but the run has {len(fed.sites)} sites; all of them are taken")
+                fed.warn(f"{name} is {count}, but the run has {len(fed.sites)} sites; using all of them")
         self._monitor.started(fed, model)
         if isinstance(self.aggregator, WeightedMean):
             for text in mean_warnings(self.aggregator, model):
@@ -138,7 +131,7 @@ class FedAvg(Workflow):
         return fed.sample(self.min_clients, count=self.clients_per_round)
 
     def _replies(self, model: FLModel, fed: TrainingFederation) -> Iterator[Reply]:
-        """Yield the round's replies, each as if its site had been given the global model."""
+        """Yield the round's replies, with stale ones rebased to the global model."""
         outgoing, sample = self._outgoing(model, fed), self._sample(fed)
         self._needed = min(self.quorum or len(sample), len(sample))
         if self.quorum is None:
@@ -151,13 +144,13 @@ class FedAvg(Workflow):
             yield reply if age == 0 else rebased(reply, model, discount(age, self.staleness_exponent))
 
     def _outgoing(self, model: FLModel, fed: TrainingFederation) -> FLModel:
-        """Return what the sites are sent for the global model."""
+        """Return the model to send for the global model."""
         return model
 
     def _record(self, fed: TrainingFederation, reply: Reply) -> None:
-        """Record a reply's metrics, and warn if it seems that its weight was forgotten."""
+        """Record the metrics of a reply, and warn if its weight seems to be missing."""
         self._kind, weight = reply.model.params_type, reply.num_steps
-        if isinstance(self.aggregator, WeightedMean):  # others may read other entries of meta, or none
+        if isinstance(self.aggregator, WeightedMean):  # other aggregators may not read the weight
             weight = self.aggregator.weight(reply)
             for text in self._weights.warnings(reply):
                 fed.warn(text)
@@ -169,18 +162,18 @@ class FedAvg(Workflow):
 
 
 def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, warn: Callable[[str], None]) -> FLModel:
-    """Return the next global model: ``model`` with what an aggregator was given.
+    """Return the next global model: ``model`` with the result of an aggregator applied.
 
     Args:
-        aggregator: has been given the contributions of a round.
+        aggregator: the aggregator, after the contributions of a round were added.
         model: the global model.
-        kind: what the contributions were.
-        warn: is called if the result seems to be a difference, but is declared as a whole model.
+        kind: the type of the contributions.
+        warn: called if the result seems to be a difference, but is declared as a whole model.
     Raises:
         NonFiniteError: the next model would hold NaN or infinity.
         ModelError: the aggregator's result is not a model with params.
     """
-    if isinstance(aggregator, WeightedMean):  # it looks at every contribution itself
+    if isinstance(aggregator, WeightedMean):  # it has checked every contribution itself
         return aggregator.update(model)
     name = type(aggregator).__name__
     if type(aggregator).update is not Aggregator.update:
@@ -189,8 +182,8 @@ def applied(aggregator: Aggregator, model: FLModel, kind: ParamsType | None, war
         result = checked_result(aggregator)
         if kind is ParamsType.DIFF and result.params_type is ParamsType.FULL:
             warn(
-                f"{name}.result() returned a whole model (params_type FULL) where sites sent differences; if it is a"
-                " difference, have it return FLModel(params_type='DIFF', params=...)"
+                f"{name}.result() returned a whole model (params_type FULL) although the sites sent differences; if it"
+                " is a difference, return FLModel(params_type='DIFF', params=...)"
             )
         model = updated(model, result)
     check_finite(model, source=f"the result of {name}")

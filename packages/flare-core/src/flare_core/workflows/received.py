@@ -1,4 +1,4 @@
-"""A site's model that the server keeps for longer than until the next reply."""
+"""Models of sites that the server keeps beyond the next reply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["received"]
 
 
 def received(reply: Reply) -> FLModel:
-    """A reply's model with arrays that stay when the next reply is taken.
+    """Return a reply's model with copies of its arrays, which stay valid after the next reply.
 
     Raises:
         SiteError: it holds no params.

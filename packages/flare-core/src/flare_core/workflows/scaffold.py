@@ -1,4 +1,4 @@
-"""SCAFFOLD: federated averaging with control variates, which undo the drift of sites with different data."""
+"""SCAFFOLD: federated averaging with control variates, which correct the drift of sites with different data."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ __all__ = ["Scaffold"]
 
 
 class Scaffold(FedAvg):
-    """Send the global model with the server's control variates; average models and control differences.
+    """Send the global model with the server's control variates; average models and sum up changes of the controls.
 
-    A script finds the server's controls in ``received.optimizer_params`` and sends there the difference that its own
-    made; the frameworks' packages have helpers for both. The controls of a site that does not take part in a round stay
-    as they are: with N sites in all, the server's move by 1/N of the sum of the differences. So do those of a site
-    whose reply was not used, as it came too late: the helpers go back to the ones before that round, which is
-    ``meta["not_used_since"]`` of what the site receives next. The server's controls are thus always the mean of the
-    sites' own, whatever their models weigh and whichever keys are excluded.
+    A script receives the server's controls as ``received.optimizer_params``, and returns the change of its own controls
+    in the same field; the frameworks' packages have helpers for both. With N sites in total, the server's controls
+    change by 1/N of the sum. The controls of a site that takes no part in a round do not change. If a reply came too
+    late, the helpers restore the controls from before that round, which the site receives as
+    ``meta["not_used_since"]``. The server's controls are thus always the mean of the sites' controls, regardless of
+    weights and excluded keys.
 
     Args:
-        trainable: keys of the parameters that have controls; every floating-point array if left out.
-        aggregation_weights, exclude_vars, arguments: those of :class:`FedAvg`, but for the aggregator.
+        trainable: keys of the parameters that have controls; every floating-point array by default.
+        aggregation_weights, exclude_vars, arguments: those of :class:`FedAvg`, except for the aggregator.
 
     Source: Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, with a global step size of 1; models are weighted by
     steps as in :class:`FedAvg`, controls are not.
@@ -47,8 +47,8 @@ class Scaffold(FedAvg):
         self._mean = _MeanWithControls(site_weights=aggregation_weights, exclude=exclude_vars)
         super().__init__(aggregator=self._mean, **arguments)
         self.trainable = None if trainable is None else frozenset(trainable)
-        self._controls: dict[Key, Array] | None = None  # in at least float32, however the model is kept
-        self._sites = 0
+        self._controls: dict[Key, Array] | None = None  # in at least float32, whatever the dtype of the model
+        self._sites = 0  # of the run
 
     def _outgoing(self, model: FLModel, fed: TrainingFederation) -> FLModel:
         self._sites = len(fed.sites)
@@ -69,7 +69,7 @@ class Scaffold(FedAvg):
         for key in sums:
             if key not in controls:
                 raise UnknownKeyError(
-                    f"a site sent a control difference for '{key_text(key)}', which is no trained parameter of the"
+                    f"a site sent a control difference for '{key_text(key)}', which is not a trained parameter of the"
                     f" global model; send those of {', '.join(map(key_text, list(controls)[:3]))}, …"
                 )
         moved = {key: (total / self._sites).astype(controls[key].dtype, copy=False) for key, total in sums.items()}
@@ -85,7 +85,7 @@ class Scaffold(FedAvg):
 
 
 class _MeanWithControls(WeightedMean):
-    """A weighted mean of models beside a plain sum of control differences, read from one stream."""
+    """A weighted mean of models together with an unweighted sum of control differences, read from one stream."""
 
     def reset(self) -> None:
         super().reset()
@@ -93,18 +93,18 @@ class _MeanWithControls(WeightedMean):
 
     def add(self, reply: Reply) -> None:
         super().add(reply)
-        if not self.weight(reply):  # the model does not count, but the site has moved its controls
+        if not self.weight(reply):  # the model has no weight, but the site has changed its controls
             for key, tensor in tensors_of(reply.model.params or {}):
                 if _is_control(key):
                     self._add_tensor(key, tensor, 1.0, reply.site)
         if reply.site not in self._senders and self.weight(reply):
             raise ModelError(
-                f"{reply.site}: its reply holds no control differences; send"
-                " FLModel(params=..., optimizer_params=...) with what the Scaffold helper's finish() returned"
+                f"{reply.site}: the reply holds no control differences; send"
+                " FLModel(params=..., optimizer_params=...) with the result of the Scaffold helper's finish()"
             )
 
     def take_controls(self) -> dict[Key, Array]:
-        """Return the sums of the control differences by the parameters' keys, and forget them."""
+        """Remove and return the sums of the control differences, by the keys of the parameters."""
         sums = {}
         for key in [key for key in self._sums if _is_control(key)]:
             inner = key[1:]
