@@ -1,4 +1,4 @@
-"""The order of calls of the Client API: the same rules whatever carries the tasks."""
+"""The call order that the Client API enforces over any channel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flare_core.client import session as sessions
 
 
 class ListChannel:
-    """A channel with tasks that were put in beforehand."""
+    """A channel with a fixed list of tasks."""
 
     site, job_id, config = "site-1", "job-1", {"lr": 0}
 
@@ -76,14 +76,14 @@ def test_receive_gives_the_same_model_until_send(channel):
     assert flare.receive() is flare.receive()
 
 
-def test_a_loop_that_forgets_to_send_is_refused_in_its_third_pass(channel):
+def test_a_loop_that_never_sends_fails_in_its_third_iteration(channel):
     flare.init()
     for _ in range(2):
         assert flare.is_running()
         flare.receive()
     assert flare.is_running()
     with pytest.raises(
-        ClientApiError, match=r"'train' was received twice and not answered.*end each pass .* flare\.send"
+        ClientApiError, match=r"'train' was received twice and not answered.*end each iteration .* flare\.send"
     ):
         flare.receive()
 
@@ -95,14 +95,14 @@ def test_receive_alone_drives_the_loop(channel):
     assert len(channel.replies) == 3
 
 
-def test_send_without_receive_is_refused_even_after_is_running(channel):
+def test_send_without_receive_fails_even_after_is_running(channel):
     flare.init()
     assert flare.is_running()
     with pytest.raises(ClientApiError, match="send without a received model"):
         flare.send(FLModel(metrics={"acc": 1}))
 
 
-def test_a_second_send_is_refused(channel):
+def test_a_second_send_fails(channel):
     flare.init()
     flare.receive()
     flare.send(FLModel(metrics={"acc": 1}))
@@ -118,7 +118,7 @@ def test_a_receive_that_times_out_gives_none_and_still_guards_send(channel):
         flare.send(FLModel(metrics={"acc": 1}))
 
 
-def test_send_takes_only_models_with_content(channel):
+def test_send_rejects_other_types_and_empty_models(channel):
     flare.init()
     flare.receive()
     with pytest.raises(TypeError, match="takes an FLModel, not a dict"):
@@ -139,7 +139,7 @@ def test_send_drops_the_arrays_unless_told_otherwise(channel):
     assert kept.params is not None
 
 
-def test_is_running_is_false_for_ever_after_the_last_round(channel):
+def test_is_running_stays_false_after_the_last_round(channel):
     flare.init()
     channel.tasks.clear()
     assert not flare.is_running()
@@ -188,14 +188,14 @@ def test_the_rank_comes_from_the_environment(channel, monkeypatch):
     assert flare.init().rank == 2
 
 
-def test_a_launch_of_several_processes_without_ranks_is_refused(channel, monkeypatch):
+def test_init_fails_without_ranks_if_there_are_several_processes(channel, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ClientApiError, match="WORLD_SIZE is 2 but RANK is not set"):
         flare.init()
 
 
 @pytest.mark.parametrize("rank", [1.5, "one", True, -1])
-def test_a_rank_that_is_none_is_refused(channel, rank):
+def test_invalid_ranks_are_rejected(channel, rank):
     with pytest.raises(ValueError, match="rank is"):
         flare.init(rank=rank)
 
@@ -217,7 +217,7 @@ def test_metrics_and_writers_reach_the_channel(channel):
     ]
 
 
-def test_what_is_logged_together_arrives_one_by_one_as_plain_numbers(channel):
+def test_values_logged_together_arrive_one_by_one_as_plain_numbers(channel):
     flare.init()
     kinds = flare.AnalyticsDataType
     flare.log("train", {"loss": np.float32(0.5), "rows": np.int64(3)}, kinds.SCALARS, global_step=np.int64(2))
@@ -234,19 +234,19 @@ def test_what_is_logged_together_arrives_one_by_one_as_plain_numbers(channel):
 
 
 @pytest.mark.parametrize("step", [1.5, "3", True])
-def test_a_step_that_is_no_integer_is_refused(channel, step):
+def test_a_step_that_is_not_an_integer_is_rejected(channel, step):
     flare.init()
     with pytest.raises(TypeError, match="global_step of 'loss' is"):
         flare.log("loss", 0.5, global_step=step)
 
 
-def test_what_nobody_would_read_is_no_argument_of_log(channel):
+def test_log_rejects_unknown_arguments(channel):
     flare.init()
-    with pytest.raises(TypeError, match="log of 'loss' has the argument 'path', which nobody reads"):
+    with pytest.raises(TypeError, match="log of 'loss' has the unknown argument 'path'"):
         flare.log("loss", 0.5, "SCALAR", path="curves")
 
 
-def test_a_kind_that_takes_a_dict_gets_one(channel):
+def test_plural_kinds_require_a_dict(channel):
     flare.init()
     with pytest.raises(TypeError, match="'loss' of kind SCALARS is a float; give a dict"):
         flare.log("loss", 0.5, flare.AnalyticsDataType.SCALARS)
@@ -259,7 +259,7 @@ def test_writers_need_init(channel):
         SummaryWriter().add_scalar("loss", 0.5)
 
 
-def test_the_module_state_belongs_to_whoever_is_attached(channel):
+def test_the_module_state_belongs_to_the_attached_script(channel):
     first = flare.init()
     other = ListChannel()
     kept = flare.attach(other)

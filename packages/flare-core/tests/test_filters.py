@@ -1,4 +1,4 @@
-"""Filters transform models on their way, whole or tensor by tensor."""
+"""Filters transform models in transit, as a whole or tensor by tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environments and runs: where a job runs, and what is left of it."""
+"""Environments, in which jobs run, and the runs that they return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "chosen_environm
 
 
 class RunStatus(StrEnum):
-    """Where a run stands; the same words in every environment."""
+    """The status of a run, with the same values in every environment."""
 
     SUBMITTED = "submitted"
     WAITING = "waiting"
@@ -23,56 +23,56 @@ class RunStatus(StrEnum):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it stays so."""
+        """True if the status is final."""
         return self in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.ABORTED)
 
 
 @runtime_checkable
 class Run(Protocol):
-    """A job that was deployed."""
+    """A deployed job."""
 
     def get_job_id(self) -> str:
-        """The id under which the environment knows the run."""
+        """Return the environment's id of the run."""
 
     def get_status(self) -> RunStatus:
-        """Where the run stands now."""
+        """Return the current status."""
 
     def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
-        """Wait for the end and return the run's folder.
+        """Wait until the run ends and return its folder.
 
         Raises:
-            JobFailed: the run failed; its message carries the site's traceback and the folder.
+            JobFailed: the run failed; the message includes the site's traceback and the folder.
             JobAborted: the run was stopped.
-            TimeoutError: it goes on after ``timeout`` seconds (None waits as long as it takes).
+            TimeoutError: the run has not ended after ``timeout`` seconds; None means no limit.
         """
 
     def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
         """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
 
-        The global model of a run that did not finish is that of the last round that it completed; it is returned only
-        with ``raise_on_failure=False``.
+        The global model of an unfinished run is that of its last completed round; it is returned only with
+        ``raise_on_failure=False``.
 
         Raises:
-            JobFailed, JobAborted: the run did not finish; the message says which round its model is of.
+            JobFailed, JobAborted: the run did not finish; the message names the round of its model.
             FlareError: there is no such checkpoint; says why.
         """
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every number of the run: rows with round, site (None for the federation), key and value."""
+        """Return the metrics of the run: rows with round, site (None for the federation), key and value."""
 
     def abort(self) -> None:
-        """Stop the run; does nothing once it has ended."""
+        """Stop the run; do nothing if it has ended."""
 
 
 @runtime_checkable
 class ExecEnv(Protocol):
-    """A place where jobs run."""
+    """An environment in which jobs run."""
 
     def deploy(self, job: Job) -> Run:
         """Start ``job`` and return its run.
 
         Raises:
-            RecipeError: the job cannot run here; says why and what would.
+            RecipeError: the job cannot run in this environment; says why, and which one to use.
         """
 
 
@@ -81,22 +81,22 @@ _is_recipe_used = False
 
 
 def choose_environment(env: ExecEnv | None) -> None:
-    """Have every recipe of this process run in ``env``, whatever its script says; None leaves it to the script."""
+    """Run every recipe of this process in ``env`` instead of the environment that its script names, unless None."""
     global _chosen, _is_recipe_used
     _chosen, _is_recipe_used = env, False
 
 
 def chosen_environment() -> ExecEnv | None:
-    """The environment chosen for this process, if one was."""
+    """Return the environment chosen for this process, if any."""
     return _chosen
 
 
 def note_use() -> None:
-    """Take note that a recipe is executed or exported."""
+    """Record that a recipe is executed or exported."""
     global _is_recipe_used
     _is_recipe_used = True
 
 
 def is_recipe_used() -> bool:
-    """Whether a recipe was executed or exported since an environment was chosen."""
+    """Return True if a recipe was executed or exported since an environment was chosen."""
     return _is_recipe_used

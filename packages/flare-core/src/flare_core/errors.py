@@ -1,7 +1,7 @@
-"""What can go wrong, as one tree that follows what a caller would do about it.
+"""Exceptions, in a hierarchy that reflects how a caller would handle them.
 
     FlareError
-    ├── ModelError               a model does not fit: shapes, keys, dtypes, weights, values
+    ├── ModelError               a model does not match: shapes, keys, dtypes, weights, values
     │   ├── ShapeMismatchError
     │   ├── DtypeMismatchError
     │   ├── UnknownKeyError
@@ -12,59 +12,40 @@
     ├── RecipeError              an argument of a recipe or of an environment is unusable
     │   └── ModelTypeError       a model of another framework; names the recipe that takes it
     ├── JobError                 a job description, its folder or one of its components is unusable
-    ├── SiteError                one site failed: its script died, its process is gone
-    ├── PartyError               a party of a job cannot be reached, refused something, or gave it up
+    ├── SiteError                one site failed: its script or its process died
+    ├── PartyError               a party of a job is unreachable, refused a request, or aborted
     ├── JobFailed                the run as a whole ended without its result
     └── JobAborted               the run was stopped on request
 
-Each message says what was wrong, where (site, key, file, value) and what to do.
+Each message states the problem, where it is (site, key, file, value) and the remedy.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = [
-    "ClientApiError",
-    "DtypeMismatchError",
-    "EmptyRoundError",
-    "FlareError",
-    "JobAborted",
-    "JobError",
-    "JobFailed",
-    "ModelError",
-    "ModelTypeError",
-    "NonFiniteError",
-    "PartyError",
-    "RecipeError",
-    "ShapeMismatchError",
-    "SiteError",
-    "UnknownKeyError",
-    "WeightError",
-]
-
 
 class FlareError(Exception):
-    """Any error that Flare raises on purpose."""
+    """Base class of the errors that Flare raises."""
 
 
 class ModelError(FlareError, ValueError):
-    """A model or a contribution does not fit what the round expects."""
+    """A model or a contribution does not match what the round expects."""
 
 
 class ShapeMismatchError(ModelError):
-    """Two arrays under one key have different shapes."""
+    """Two arrays with the same key have different shapes."""
 
 
 class DtypeMismatchError(ModelError):
-    """Two arrays under one key have kinds of numbers that cannot be averaged together."""
+    """Two arrays with the same key hold different kinds of numbers, which cannot be averaged."""
 
 
 class UnknownKeyError(ModelError, KeyError):
-    """A contribution holds keys that the global model does not have."""
+    """A contribution has keys that the global model does not have."""
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""  # KeyError would print the message as a repr
+        return str(self.args[0]) if self.args else ""  # KeyError would show the repr of the message
 
 
 class NonFiniteError(ModelError):
@@ -103,11 +84,9 @@ class SiteError(FlareError):
     """One site failed.
 
     Args:
-        message: what went wrong, with the site's name.
-
-    Attributes:
+        message: the message, which names the site.
         site: the name of the site.
-        details: the last lines that its script left, a traceback or its exit code; may be empty.
+        details: the traceback, exit code or last output of its script; may be empty.
     """
 
     def __init__(self, message: str, *, site: str, details: str = "") -> None:
@@ -120,12 +99,10 @@ class SiteError(FlareError):
 
 
 class PartyError(FlareError, ConnectionError):
-    """A party of a job cannot be reached, refused something, or gave it up.
+    """A party of a job is unreachable, refused a request, or aborted.
 
     Args:
-        message: what went wrong, with the party's name.
-
-    Attributes:
+        message: the message, which names the party.
         party: the name of the party.
     """
 

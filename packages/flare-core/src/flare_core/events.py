@@ -1,4 +1,4 @@
-"""Typed events: what happens in a run, for whoever wants to show, store or react to it."""
+"""Typed events of a run, for observers that display, store or react to them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-
-__all__ = [
-    "Event",
-    "EventBus",
-    "MetricLogged",
-    "ModelSaved",
-    "RoundEnded",
-    "RoundStarted",
-    "RunEnded",
-    "RunStarted",
-    "SiteFailed",
-    "SiteLeft",
-    "SiteReplied",
-    "SiteReturned",
-    "StillWaiting",
-    "TableMade",
-    "WarningRaised",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +15,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """All sites are there and the workflow begins.
-
-    Attributes:
-        job_name: the job's, not the run's.
-        sites: the names of those that take part.
-    """
+    """The workflow of the job ``job_name`` starts, with ``sites`` taking part."""
 
     job_name: str
     sites: tuple[str, ...]
@@ -46,12 +23,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundStarted(Event):
-    """A round begins; rounds count from 0.
-
-    Attributes:
-        round: its number.
-        total_rounds: how many the workflow plans.
-    """
+    """A ``round``, counted from 0, starts; the workflow plans ``total_rounds``."""
 
     round: int
     total_rounds: int
@@ -59,14 +31,14 @@ class RoundStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteReplied(Event):
-    """One site's reply is there; its tensors may still be at the site.
+    """A reply of a site has arrived; its tensors may still be at the site.
 
     Attributes:
-        site: who replied.
+        site: the site.
         task: the name of the task.
-        round: the run's present round; None outside of rounds.
-        done: how many sites have replied to it, this one included.
-        expected: how many were given it.
+        round: the current round of the run; None outside of rounds.
+        done: number of sites that have replied to the task, including this one.
+        expected: number of sites that received the task.
     """
 
     site: str
@@ -78,13 +50,13 @@ class SiteReplied(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundEnded(Event):
-    """A round is over; ``metrics`` are the averages over its sites.
+    """A round has ended.
 
     Attributes:
-        round: its number, from 0.
-        total_rounds: how many the workflow plans.
-        seconds: how long it took.
-        metrics: by name.
+        round: its number, counted from 0.
+        total_rounds: number of rounds that the workflow plans.
+        seconds: its duration.
+        metrics: averages over the sites, by name.
     """
 
     round: int
@@ -95,18 +67,15 @@ class RoundEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class MetricLogged(Event):
-    """A number was reported: by a site, or for all of them (``site`` is None).
-
-    Those that a script logs come when it does, those of its replies with the reply, the averages with the round's end.
-    ``kind`` is one of :class:`~flare_core.client.tracking.AnalyticsDataType`; what is logged may also be a text.
+    """A value was logged by a script, or reported in a reply, or averaged at the end of a round.
 
     Attributes:
-        key: the metric's name.
-        value: a float for a number.
+        key: the name of the metric.
+        value: a float for a number; scripts may also log text and other values.
         round: the round in which it was reported; None outside of rounds.
-        site: who reported it; None for an average.
-        step: the script's own count, if it gave one.
-        kind: what it is.
+        site: the site that reported it; None for an average.
+        step: the script's own step, if it gave one.
+        kind: a member of :class:`~flare_core.client.tracking.AnalyticsDataType`.
     """
 
     key: str
@@ -119,12 +88,12 @@ class MetricLogged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ModelSaved(Event):
-    """A checkpoint was chosen: ``name`` is ``global`` or ``best``.
+    """A checkpoint was saved.
 
     Attributes:
-        name: which checkpoint.
+        name: ``global`` or ``best``.
         round: the round that the model belongs to; None outside of rounds.
-        metric: its value of the metric that models are chosen by, if it has one.
+        metric: its value of the metric that selects the best model, if any.
     """
 
     name: str
@@ -134,12 +103,7 @@ class ModelSaved(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteFailed(Event):
-    """A site is lost to the run.
-
-    Attributes:
-        site: its name.
-        error: why, for people.
-    """
+    """A ``site`` failed for good; ``error`` is the message."""
 
     site: str
     error: str
@@ -147,12 +111,7 @@ class SiteFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteLeft(Event):
-    """A site is not there any more, and may come back.
-
-    Attributes:
-        site: its name.
-        reason: why, for people.
-    """
+    """A ``site`` disconnected and may come back; ``reason`` is a message."""
 
     site: str
     reason: str
@@ -160,24 +119,14 @@ class SiteLeft(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteReturned(Event):
-    """A site that was not there has come.
-
-    Attributes:
-        site: its name.
-    """
+    """A ``site`` that had left, or was missing at the start, connected."""
 
     site: str
 
 
 @dataclass(frozen=True, slots=True)
 class TableMade(Event):
-    """A result that people should see as a table; all cells are text.
-
-    Attributes:
-        title: stands above it.
-        columns: their heads.
-        rows: each with one cell a column.
-    """
+    """A result to display as a table: a ``title``, headers of the ``columns``, and ``rows`` of as many strings."""
 
     title: str
     columns: tuple[str, ...]
@@ -186,23 +135,14 @@ class TableMade(Event):
 
 @dataclass(frozen=True, slots=True)
 class WarningRaised(Event):
-    """Something that people should see although the run goes on.
-
-    Attributes:
-        message: whole, as it is shown.
-    """
+    """A ``message`` to display; the run continues."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class StillWaiting(Event):
-    """The run waits for something, for longer than it ever did before.
-
-    Attributes:
-        what: what it waits for.
-        seconds: for how long by now.
-    """
+    """The run has waited ``seconds``, longer than ever before, for ``what``."""
 
     what: str
     seconds: float
@@ -210,7 +150,7 @@ class StillWaiting(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunEnded(Event):
-    """The run is over; ``outcome`` is a status, ``error`` what ended it."""
+    """The run has ended; ``outcome`` is its status, ``error`` the message if it failed."""
 
     outcome: str
     error: str = ""
@@ -220,21 +160,19 @@ EventT = TypeVar("EventT", bound=Event)
 
 
 class EventBus:
-    """Hands each event to those who asked for its type, in the order of asking, on the thread that emits.
+    """A bus that calls the handlers of each event's type, in the order of subscription, on the emitting thread.
 
-    A handler's exception reaches the emitter: an event that could not be handled is never lost silently.
+    An exception in a handler propagates to the emitter, so that it is never lost silently.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = defaultdict(list)
 
     def subscribe(self, kind: type[EventT], handler: Callable[[EventT], None]) -> None:
-        """Call ``handler`` with every event of ``kind``; ``Event`` stands for all."""
+        """Call ``handler`` with every event of ``kind``; ``Event`` means all events."""
         self._handlers[kind].append(handler)
 
     def emit(self, event: Event) -> None:
-        """Tell all subscribers."""
-        for handler in self._handlers.get(type(event), ()):
-            handler(event)
-        for handler in self._handlers.get(Event, ()):
+        """Call the handlers of the event's own type, then those of all events."""
+        for handler in (*self._handlers.get(type(event), ()), *self._handlers.get(Event, ())):
             handler(event)

@@ -60,7 +60,7 @@ class SiteChannel(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether the run is over, so that no task will come any more."""
+        """True once the run is over, so that no more tasks will come."""
 
     def reply(self, model: FLModel) -> None:
         """Answer the current task. Returns when the model's arrays may be changed again."""

@@ -1,15 +1,15 @@
-"""Extensions: what installed packages add to Flare, declared as entry points in their ``pyproject.toml``.
+"""Extensions of Flare by installed packages, declared as entry points in their ``pyproject.toml``.
 
     group               name                                value
-    flare.recipes       the class's name                    package:Class, a Recipe; one name can be in many packages
-    flare.frameworks    a framework's top-level package     the package whose recipes take its models
+    flare.recipes       name of the class                   package:Class, a Recipe; packages may share a name
+    flare.frameworks    top-level package of a framework    the package whose recipes accept its models
     flare.trackers      a tracking_type                     package:Class, an Observer
-    flare.links         a scheme of addresses               module that has listen() and connect()
+    flare.links         a scheme of addresses               module with listen() and connect()
     flare.participants  a kind of participant               module:object, a ParticipantKind of flare-deploy
     flare.commands      a verb of the command flare         module:object, a function or a typer.Typer
     flare.loggers       the name of a logger                the package that logs with it; never imported
 
-Listing reads the metadata of the installed distributions, once in a process, and imports nothing; :func:`load` does.
+The metadata of installed distributions are read once per process; only :func:`load` imports anything.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class ExtensionError(FlareError):
 
 @cache
 def extensions(group: str) -> tuple[EntryPoint, ...]:
-    """Return the entry points of a group, by name; nothing is imported."""
+    """Return the entry points of a group in the order of their names, without importing them."""
     return tuple(sorted(_declared().select(group=group), key=lambda entry: (entry.name, entry.value)))
 
 
 def names(group: str) -> tuple[str, ...]:
-    """Return the names that a group's entry points have, each once."""
+    """Return the distinct names of the entry points of a group."""
     return tuple(dict.fromkeys(entry.name for entry in extensions(group)))
 
 
 def find(group: str, name: str) -> EntryPoint:
-    """Return the only entry point of that name; nothing is imported.
+    """Return the only entry point of a name, without importing it.
 
     Raises:
         ExtensionError: no distribution declares it, or several do.
@@ -60,10 +60,10 @@ def find(group: str, name: str) -> EntryPoint:
 
 
 def load(entry: EntryPoint) -> Any:
-    """Import what an entry point refers to.
+    """Import the object of an entry point.
 
     Raises:
-        ExtensionError: that failed; names the distribution and the entry point.
+        ExtensionError: the import failed; names the distribution and the entry point.
     """
     try:
         return entry.load()

@@ -1,4 +1,4 @@
-"""Atomic replacement of files: whoever reads one finds the old content or the new, also after a crash."""
+"""Atomic replacement of files: a reader sees the old or the new content, even after a crash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["PARTIAL", "link", "naming", "replacing", "write_text"]
 
 PARTIAL = ".*.partial"
-"""The pattern that unfinished files match; a process that is killed can leave one behind."""
+"""The pattern of unfinished files, which a killed process can leave behind."""
 
 
 @contextmanager
@@ -32,10 +32,10 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of a new file beside ``path``, which takes its place when the block ends.
+    """Yield the path of a new file in the same folder, which replaces ``path`` at the end of the block.
 
-    If the block raises, the new file is removed and ``path`` stays as it was. The new file's name is drawn for each
-    call, so two threads or processes can write the same file; the last to finish wins.
+    If the block raises, the new file is removed and ``path`` is unchanged. The new file has a random name, so several
+    threads or processes can write the same file; the last to finish wins.
 
     Raises:
         OSError: the file cannot be written; names it.
@@ -46,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield partial
         partial.replace(path)
     except BaseException:
-        with suppress(OSError):  # the error of the block says more
+        with suppress(OSError):  # the error of the block is more useful
             partial.unlink()
         raise
 
@@ -58,9 +58,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, which it keeps when another file takes the first.
-
-    Where links are not possible, the file is copied.
+    """Hard-link a file to a second name, so that replacing the first does not affect it; copy it if that fails.
 
     Raises:
         OSError: ``source`` cannot be read, or ``target`` not written.

@@ -1,8 +1,8 @@
-"""Filters: transformations of tasks and results on their way, at either end of the link.
+"""Filters: transformations of tasks and results in transit, at either end of the connection.
 
-There are four chains: tasks and results, each on the server's and on the sites' side. A filter runs exactly once for
-each task or result and site, whatever happens on the link, and returns data rather than changing what it was given. It
-applies to data of its own type, whichever executor or script handles them.
+There are four chains: for tasks and for results, at the server and at the sites. A filter runs exactly once for each
+task or result and site, even if the connection is lost, and returns new data rather than changing its input. It applies
+to data of its own type, whichever executor or script handles them.
 """
 
 from __future__ import annotations
@@ -18,20 +18,11 @@ from flare_core.job import FilterEntry
 from flare_core.model import FLModel, Key, MetaKey, Params, ParamsType, key_text
 from flare_core.tensor_blocks import LazyParams, keys_of
 
-__all__ = [
-    "Filter",
-    "FilterChain",
-    "FilterContext",
-    "FilterPoint",
-    "TensorFilter",
-    "apply_filters",
-    "chains",
-    "filters_for",
-]
+__all__ = ["Filter", "FilterChain", "FilterContext", "FilterPoint", "TensorFilter", "apply_filters", "chains"]
 
 
 class FilterPoint(StrEnum):
-    """The place in the round at which a chain of filters works."""
+    """The point in a round at which a chain of filters runs."""
 
     SERVER_OUTPUT = "server_output"  # a task leaves the server
     CLIENT_INPUT = "client_input"  # a task reaches the site
@@ -44,13 +35,13 @@ _OF_TASKS = (FilterPoint.SERVER_OUTPUT, FilterPoint.CLIENT_INPUT)
 
 @dataclass(frozen=True, slots=True)
 class FilterContext:
-    """Where a filter works.
+    """The context of a filter call.
 
     Attributes:
-        point: which of the four chains it belongs to.
-        site: the site at the other end, or this one; ``*`` where one run serves all.
+        point: the chain that the filter belongs to.
+        site: the site that sends or receives the data; ``*`` if one call serves all sites.
         task: the name of the task.
-        round: the task's round; None outside of one.
+        round: the round of the task; None outside of rounds.
     """
 
     point: FilterPoint
@@ -60,11 +51,11 @@ class FilterContext:
 
 
 class Filter(ABC):
-    """Transform the data of a task or a result, as a whole.
+    """Transform the data of a task or a result as a whole.
 
     Attributes:
-        data_type: the type of the data that it transforms, a model by default; other data pass unchanged.
-        same_for_all_sites: whether what comes out depends on the model only, so that one run serves all sites.
+        data_type: the type of data to transform, a model by default; other data pass unchanged.
+        same_for_all_sites: the output depends only on the data, so that one call serves all sites.
     """
 
     data_type: ClassVar[type] = FLModel
@@ -72,34 +63,39 @@ class Filter(ABC):
 
     @abstractmethod
     def process(self, data: Any, context: FilterContext) -> Any:
-        """Return the data that go on; never change ``data`` or its arrays in place."""
+        """Return the transformed data; never change ``data`` or its arrays in place."""
 
     def state(self) -> Mapping[Key, Any]:
-        """Return what a filter of a site's results remembers from one result to the next: arrays by key, which must
-        not be changed in place later. Nothing by default.
+        """Return the state that a filter of a site's results keeps between results; empty by default.
 
-        It is called when :meth:`process` has returned, and what it returns survives the site's process. If the server
-        did not use a result, because it came too late or its round began again, the filter is restored to its state
-        before that result.
+        The values are arrays by key, which must not be changed in place later. It is called after :meth:`process`, and
+        survives the site's process. If the server did not use a result, because it was late or its round was repeated,
+        the filter is restored to its state before that result.
         """
         return {}
 
     def restore(self, state: Mapping[Key, Any]) -> None:
-        """Continue from what :meth:`state` returned; from an empty mapping, as before the first result.
+        """Restore a state that :meth:`state` returned; an empty mapping is the initial state.
 
         Raises:
-            JobError: the filter overrides ``state`` only.
+            JobError: the filter overrides only ``state``.
         """
         if state:
             raise JobError(f"{type(self).__name__} has a state(), so it needs a restore(state) as well")
 
 
 class TensorFilter(Filter):
-    """Transform a model tensor by tensor, so that a large one keeps streaming: each is filtered when it is read."""
+    """Transform a model tensor by tensor, each when it is read, so that large models are still streamed."""
 
     @abstractmethod
     def process_tensor(self, key: Key, array: Any, context: FilterContext) -> Any:
-        """Return the array that goes on under ``key`` in place of ``array``; ``context`` says where."""
+        """Return the array to send under ``key`` instead of ``array``; never change ``array`` in place.
+
+        Args:
+            key: the key of the tensor.
+            array: the tensor.
+            context: the site, the task and the chain.
+        """
 
     def process(self, model: FLModel, context: FilterContext) -> FLModel:
         if model.params is None:
@@ -124,10 +120,8 @@ class _FilteredParams(LazyParams):
         key = path if len(path) > 1 else name
         found = self._filter.process_tensor(key, value, self._context)
         if found is None:
-            raise ModelError(
-                f"{_named(self._filter, self._context)} returned None for '{key_text(key)}'; its process_tensor() must"
-                " return the array that goes on, the same one if it is not to change"
-            )
+            name = _named(self._filter, self._context)
+            raise ModelError(f"{name} returned None for '{key_text(key)}'; its process_tensor() must return an array")
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -142,29 +136,24 @@ class _FilteredParams(LazyParams):
 
 @dataclass(frozen=True, slots=True)
 class FilterChain:
-    """Filters for some tasks (``*`` stands for all), in the order in which they run.
-
-    Attributes:
-        tasks: their names.
-        filters: each gets what the one before returned.
-    """
+    """The ``filters`` for some ``tasks`` (``*`` means all), in the order in which they run."""
 
     tasks: tuple[str, ...]
     filters: tuple[Filter, ...]
 
 
 def chains(entries: Sequence[FilterEntry]) -> list[FilterChain]:
-    """Make the filters that a job describes."""
+    """Create the filters that a job describes."""
     return [FilterChain(entry.tasks, tuple(each.build() for each in entry.filters)) for entry in entries]
 
 
 def apply_filters(chains: Sequence[FilterChain], data: Any, context: FilterContext) -> Any:
-    """Run every filter that is meant for the context's task and for data of that type.
+    """Run every filter that applies to the task and the type of the data.
 
     Args:
-        chains: in the order in which they run.
-        data: the first filter's input.
-        context: names the task.
+        chains: the filters, in the order in which they run.
+        data: the input of the first filter.
+        context: the context, which names the task.
     Raises:
         ModelError: a filter returned data of another type, or a model without its ``params_type`` or number of steps,
             or raised an error that is not a ``FlareError``; names the filter.
@@ -186,9 +175,9 @@ def _processed(each: Filter, data: Any, context: FilterContext) -> Any:
     if not isinstance(found, each.data_type):
         name = each.data_type.__name__
         example = ", such as dataclasses.replace(model, params=…)" if each.data_type is FLModel else ""
+        kind = "None" if found is None else f"a {type(found).__name__}"
         raise ModelError(
-            f"{_named(each, context)} returned {_described(found)}; its process() must return the {name} that goes"
-            f" on{example}"
+            f"{_named(each, context)} returned {kind}; its process() must return the transformed {name}{example}"
         )
     if isinstance(data, FLModel) and isinstance(found, FLModel):
         _check_kept(data, found, each, context)
@@ -196,14 +185,14 @@ def _processed(each: Filter, data: Any, context: FilterContext) -> Any:
 
 
 def _check_kept(model: FLModel, found: FLModel, each: Filter, context: FilterContext) -> None:
-    """Refuse a result that has lost what gives its params their meaning, as ``FLModel(params=...)`` does."""
+    """Reject a model that lost what gives its params their meaning, such as one made by ``FLModel(params=...)``."""
     lost = ""
     if model.params_type is ParamsType.DIFF and found.params_type is ParamsType.FULL:
         lost = "params_type DIFF, so a difference would count as a whole model"
     elif (steps := MetaKey.NUM_STEPS_CURRENT_ROUND) in model.meta and steps not in found.meta:
-        lost = f"meta['{steps}'], so the contribution would count as 1 step (set it to 1 if that is meant)"
+        lost = f"meta['{steps}'], so the contribution would count as 1 step (set it to 1 if this is intended)"
     elif context.point in _OF_TASKS and model.current_round is not None and found.current_round is None:
-        lost = "current_round and whatever else its fields and meta said of the task"
+        lost = "current_round and the other fields and meta of the task"
     if lost:
         raise ModelError(
             f"{_named(each, context)} returned a model without {lost}; return dataclasses.replace(model, params=…)"
@@ -211,19 +200,15 @@ def _check_kept(model: FLModel, found: FLModel, each: Filter, context: FilterCon
 
 
 def _named(each: Filter, context: FilterContext) -> str:
-    """Describe a filter and where it works, for messages."""
-    what = "task" if context.point in _OF_TASKS else "result"
+    """Describe a filter and its context, for messages."""
+    data = "task" if context.point in _OF_TASKS else "result"
     at_server = context.point in (FilterPoint.SERVER_OUTPUT, FilterPoint.SERVER_INPUT)
-    where = f"at {context.site}" if not at_server else "at the server"
+    where = "the server" if at_server else context.site
     if context.point is FilterPoint.SERVER_INPUT:
-        where += f", applied to what {context.site} sent,"
-    return f"the filter {type(each).__name__} of the {what} '{context.task}' {where}"
-
-
-def _described(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+        where += f", applied to the reply of {context.site},"
+    return f"the filter {type(each).__name__} of the {data} '{context.task}' at {where}"
 
 
 def filters_for(chains: Sequence[FilterChain], task: str) -> list[Filter]:
-    """The filters that are meant for a task, in order."""
+    """Return the filters that apply to a task, in order."""
     return [each for chain in chains if task in chain.tasks or "*" in chain.tasks for each in chain.filters]

@@ -1,4 +1,4 @@
-"""Observers: components of a job that are told what happens in its run, at the server or at a site."""
+"""Observers: components of a job that receive the events of its run, at the server or at a site."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class ObservedRun:
     """A run as an observer sees it.
 
     Attributes:
-        job_name: the job's name.
-        job_id: the run's own id.
-        site: the site at which the observer is; None at the server.
-        folder: where it may write: the run's ``server`` folder, or the site's own. An absolute path, as the working
-            folder of a process in which scripts take turns changes.
-        events: what happens. :class:`~flare_core.events.RunStarted` comes first,
-            :class:`~flare_core.events.RunEnded` last, however the run ends; in between, at a site, come the numbers
-            of this site, at the server everything.
-        warn: shows a warning to the people who watch the run; for the thread that emits.
-        recipe: what the run was made with, as ``summary.json`` has it: ``class``, ``arguments`` and ``added``.
-        workspace: the folder of this run and others, where that is on this machine; None at a real server or site.
+        job_name: the name of the job.
+        job_id: the id of the run.
+        site: the site of the observer; None at the server.
+        folder: an absolute path where it may write: the run's ``server`` folder, or the site's own. The working
+            directory can change when scripts take turns in one process.
+        events: the events. :class:`~flare_core.events.RunStarted` is the first,
+            :class:`~flare_core.events.RunEnded` the last, however the run ends. In between, the server has all events,
+            and a site those of its own metrics.
+        warn: shows a warning to the users who watch the run; call it on the emitting thread.
+        recipe: the recipe of the run, as in ``summary.json``: ``class``, ``arguments`` and ``added``.
+        workspace: the folder of this run and others in a simulation; None at a real server or site.
     """
 
     job_name: str
@@ -43,16 +43,16 @@ class ObservedRun:
 
     @property
     def name(self) -> str:
-        """Name of the run among others: those of the job, of the run and, at a site, of the site."""
+        """The unique name of the run: job, run id and, at a site, the site."""
         run = self.job_id if self.job_id.startswith(f"{self.job_name}/") else f"{self.job_name}/{self.job_id}"
         return run if self.site is None else f"{run} {self.site}"
 
 
 class Observer(ABC):
-    """A component of a job that is told what happens in its run.
+    """A component of a job that receives the events of its run.
 
-    One at the server (``recipe.add_server_component``) learns of the whole run, one at a site
-    (``recipe.add_client_component``) of what this site does.
+    At the server (``recipe.add_server_component``) it receives the events of the whole run, at a site
+    (``recipe.add_client_component``) those of the site.
     """
 
     @classmethod  # noqa: B027 (most observers need no package)
@@ -65,9 +65,9 @@ class Observer(ABC):
 
     @abstractmethod
     def attach(self, run: ObservedRun) -> None:
-        """Subscribe to ``run.events``; called once, before the first of them.
+        """Subscribe to ``run.events``; called once, before the first event.
 
-        Handlers run on the thread that emits, which waits for them; an exception of theirs ends the run.
+        Handlers run on the emitting thread and block it; an exception in a handler ends the run.
         """
 
 
@@ -75,7 +75,7 @@ def attach_observers(observers: Sequence[Observer], run: ObservedRun) -> None:
     """Attach observers to a run.
 
     Raises:
-        JobError: one of them cannot begin; names it, and where it is.
+        JobError: an observer raised an exception; names it and its site.
     """
     for observer in observers:
         try:

@@ -262,7 +262,7 @@ def _where_to(value: Any, recipe: str) -> str:
     if package == own_package:
         return ""  # an object of the right framework, but not a model
     if package is None and framework is not None:
-        return f"; pip install {_PUBLISHED[framework]}, whose recipes accept models of {framework}"
+        return f"; pip install {_PUBLISHED[framework]}, whose recipes take models of {framework}"
     if package is None:
         kind = type(value).__module__.partition(".")[0]
         return (

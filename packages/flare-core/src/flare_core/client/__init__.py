@@ -1,4 +1,4 @@
-"""The Client API: what a training script calls to take part in a federation.
+"""The Client API, with which a training script takes part in a federation.
 
     import flare_core.client as flare
 
@@ -8,12 +8,12 @@
         ...
         flare.send(flare.FLModel(params=..., metrics=...))
 
-The rules are the same in every environment. :func:`is_running` waits for the next task and is false when the run is
+The behaviour is the same in every environment. :func:`is_running` waits for the next task and is false when the run is
 over. :func:`receive` returns the model of the current task; further calls return the same one. :func:`send` replies to
-the task, once. A loop that passes :func:`receive` a third time without :func:`send` is an error. The script may change
+the task, once. A loop that calls :func:`receive` a third time without :func:`send` is an error. The script may change
 a received model in place, and the arrays that it sent as soon as :func:`send` has returned.
 
-In a launch of several processes (``torchrun``), the process of rank 0 speaks for the site. The others see the same
+With several processes (``torchrun``), only rank 0 communicates for the site. The others see the same
 :func:`is_running`, receive None, and their :func:`send` does nothing.
 """
 
@@ -53,13 +53,13 @@ def init(rank: int | str | None = None, config_file: str | None = None) -> Sessi
     """Join the run; call it once, before anything else.
 
     Args:
-        rank: rank of this process in a launch of several; by default the environment variable ``RANK``, else 0.
-        config_file: ignored, since a script finds its run by itself; accepted so that existing scripts run.
+        rank: rank of this process if there are several; by default the environment variable ``RANK``, else 0.
+        config_file: ignored; accepted so that existing scripts run.
     Returns:
         The session, which is also a context manager that calls :func:`shutdown` at its end.
     Raises:
-        ClientApiError: there is no run to join, or a launch of several processes does not say which rank this is.
-        ValueError: ``rank`` is neither an integer nor text of one.
+        ClientApiError: there is no run to join, or the rank of one of several processes is unknown.
+        ValueError: ``rank`` is neither an integer nor a string of one.
     """
     return open_session(rank)
 
@@ -71,8 +71,7 @@ def receive(timeout: float | None = None) -> FLModel | None:
         The model, with ``params``, ``current_round`` and ``total_rounds``; None when the run is over, after ``timeout``
         seconds without a task, or on a rank other than 0.
     Raises:
-        ClientApiError: ``init`` was not called, or the model was received in the two passes of the loop before and not
-            answered.
+        ClientApiError: ``init`` was not called, or the loop has received the model twice without a ``send``.
     """
     return current_session().receive(timeout)
 
@@ -83,32 +82,32 @@ def send(model: FLModel, clear_cache: bool = True) -> None:
     Args:
         model: params (a whole model or a difference), metrics, or both. ``metrics`` describe the model as it was
             received; ``meta["NUM_STEPS_CURRENT_ROUND"]`` weighs the contribution.
-        clear_cache: afterwards set ``params`` of the sent and the received model to None, which frees their memory
+        clear_cache: set ``params`` of the sent and the received model to None afterwards, which frees their memory
             before the next model arrives.
     Raises:
-        TypeError: ``model`` is no :class:`FLModel`.
+        TypeError: ``model`` is not an :class:`FLModel`.
         ClientApiError: no model was received since the last ``send``, or the model is empty.
     """
     current_session().send(model, clear_cache=clear_cache)
 
 
 def is_running() -> bool:
-    """Wait for the next task; false when the run is over. True at once while a task is unanswered."""
+    """Wait for the next task; false when the run is over. Returns true immediately while a task is unanswered."""
     return current_session().is_running()
 
 
 def is_train() -> bool:
-    """Return whether the current task is to train."""
+    """Return True if the current task is to train."""
     return current_session().is_task("train")
 
 
 def is_evaluate() -> bool:
-    """Return whether the current task is to evaluate the received model; reply with metrics alone."""
+    """Return True if the current task is to evaluate the received model; reply with metrics only."""
     return current_session().is_task("validate")
 
 
 def is_submit_model() -> bool:
-    """Return whether the current task is to submit a model of the site's own; reply with params."""
+    """Return True if the current task is to submit the site's own model; reply with params."""
     return current_session().is_task("submit_model")
 
 
@@ -138,18 +137,18 @@ def get_config() -> dict[str, Any]:
 
 
 def log(key: str, value: Any, data_type: AnalyticsDataType | str = AnalyticsDataType.METRIC, **kwargs: Any) -> None:
-    """Record a number, or another value, in ``metrics.jsonl`` of the run and in its experiment trackers.
+    """Record a number, or another value, in the run's ``metrics.jsonl`` and in its experiment trackers.
 
     Args:
         key: name of the value.
-        value: a number, a text, or, for the types ``SCALARS``, ``METRICS``, ``PARAMETERS`` and ``TAGS``, a dict of
-            names and values; ``SCALARS`` puts ``key/`` before each name.
+        value: a number or a string or, for the types ``SCALARS``, ``METRICS``, ``PARAMETERS`` and ``TAGS``, a dict of
+            values by name; ``SCALARS`` adds the prefix ``key/`` to each name.
         data_type: type of the value.
         kwargs: ``global_step``, an integer, is the step of the value; the current round by default.
     Raises:
         ClientApiError: ``init`` was not called.
-        TypeError: ``global_step`` is no integer, there are other arguments, or a kind that takes a dict got something
-            else.
+        TypeError: ``global_step`` is not an integer, there are other arguments, or ``value`` is not a dict where
+            ``data_type`` requires one.
     """
     current_session().log(key, value, data_type, **kwargs)
 
@@ -160,5 +159,5 @@ def clear() -> None:
 
 
 def shutdown() -> None:
-    """End the session: :func:`is_running` is false from now on."""
+    """End the session; :func:`is_running` is false from then on."""
     current_session().shutdown()

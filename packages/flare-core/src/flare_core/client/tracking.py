@@ -1,8 +1,8 @@
 """Writers with the interfaces of experiment trackers.
 
-Whichever writer a script uses, values go to the record of the run (``metrics.jsonl``) and to the trackers that
-:func:`flare_core.recipes.add_experiment_tracking` added. All need ``flare.init()`` first; in a launch of several
-processes, only that of rank 0 is heard.
+Whichever writer a script uses, its values are written to the run's ``metrics.jsonl`` and to the trackers that
+:func:`flare_core.recipes.add_experiment_tracking` added. Call ``flare.init()`` first; if a site has several processes,
+only the values of rank 0 count.
 """
 
 from __future__ import annotations
@@ -50,36 +50,29 @@ class SummaryWriter:
             tag: its name.
             scalar: the number.
             global_step: its step; the current round by default.
-            kwargs: what TensorBoard's writer takes besides, such as ``walltime``; without effect.
+            kwargs: further arguments of TensorBoard's writer, such as ``walltime``; ignored.
         """
         _log(tag, scalar, AnalyticsDataType.SCALAR, global_step=global_step)
 
     def add_scalars(
         self, tag: str, scalars: Mapping[str, float], global_step: int | None = None, **kwargs: Any
     ) -> None:
-        """Log several numbers under ``tag/name``.
-
-        Args:
-            tag: prefix of the names.
-            scalars: the numbers by name.
-            global_step: their step; the current round by default.
-            kwargs: as for :meth:`add_scalar`.
-        """
+        """Log several ``scalars`` under ``tag/name``; other arguments as for :meth:`add_scalar`."""
         _log(tag, scalars, AnalyticsDataType.SCALARS, global_step=global_step)
 
     def flush(self) -> None:
-        """Do nothing; every value is sent when it is logged."""
+        """Do nothing, since every value is sent immediately."""
 
 
 class MLflowWriter:
     """Log with the interface of MLflow's client."""
 
     def log_param(self, key: str, value: Any) -> None:
-        """Log one setting."""
+        """Log one parameter."""
         _log(key, value, AnalyticsDataType.PARAMETER)
 
     def log_params(self, values: Mapping[str, Any]) -> None:
-        """Log several settings."""
+        """Log several parameters."""
         _log("params", values, AnalyticsDataType.PARAMETERS)
 
     def log_metric(self, key: str, value: float, step: int | None = None) -> None:
@@ -97,7 +90,7 @@ class MLflowWriter:
         _log("metrics", metrics, AnalyticsDataType.METRICS, global_step=step)
 
     def log_text(self, text: str, artifact_file_path: str) -> None:
-        """Log a text under a file name."""
+        """Log text under a file name."""
         _log(artifact_file_path, text, AnalyticsDataType.TEXT)
 
     def set_tag(self, key: str, value: Any) -> None:
@@ -110,29 +103,29 @@ class MLflowWriter:
 
 
 class WandBWriter:
-    """Log with the interface of a run of Weights & Biases."""
+    """Log with the interface of a Weights & Biases run."""
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log several numbers; their step is the current round by default."""
+        """Log several numbers; ``step`` is the current round by default."""
         _log("metrics", metrics, AnalyticsDataType.METRICS, global_step=step)
 
 
 def single_values(key: str, value: Any, kind: AnalyticsDataType) -> Iterator[tuple[str, Any, AnalyticsDataType]]:
-    """Yield name, value and kind of each thing that one call logs; a number of numpy's or a tensor's is a plain one.
+    """Yield the name, value and kind of each single value in one call of a logging function.
 
     Args:
-        key: the name; what comes before the names of several scalars.
-        value: what was logged; a dict of names and values for the kinds of several.
-        kind: of the whole.
+        key: the name of the value, or the prefix of the names of several scalars.
+        value: the value; a dict of values by name if ``kind`` is plural. Scalars of numpy or of tensors become plain.
+        kind: the kind of the value.
     Raises:
-        TypeError: ``kind`` takes a dict, and ``value`` is none.
+        TypeError: ``kind`` is plural, and ``value`` is not a dict.
     """
     single = _SINGLE.get(kind)
     if single is None:
         yield key, _plain(value), kind
         return
     if not isinstance(value, Mapping):
-        raise TypeError(f"'{key}' of kind {kind.value} is a {type(value).__name__}; give a dict of names and values")
+        raise TypeError(f"'{key}' of kind {kind.value} is a {type(value).__name__}; give a dict of values by name")
     prefix = f"{key}/" if kind is AnalyticsDataType.SCALARS else ""
     for name, one in value.items():
         yield f"{prefix}{name}", _plain(one), single
