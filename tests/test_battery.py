@@ -72,8 +72,8 @@ NO_TOPK = ("codec", "topk", "topk.*aggregator")
 NO_QUORUM = ("part", "quorum", "quorum cannot be chosen")
 NOT_FOR_KRUM = (
     ("part", "deadline", "Krum with 0 attackers needs 3 sites in a round, 2 answered"),
-    ("part", "quorum", "quorum is 2 and aggregator is a Krum"),
-    ("part", "clients_per_round", "clients_per_round is 2 and aggregator is a Krum"),
+    ("part", "quorum", "quorum is 2, but the aggregator, a Krum, needs"),
+    ("part", "clients_per_round", "clients_per_round is 2, but the aggregator, a Krum, needs"),
 )
 NOT_FOR_CYCLIC = (
     ("part", "quorum", "no argument 'quorum'"),

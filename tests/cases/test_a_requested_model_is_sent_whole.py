@@ -63,8 +63,11 @@ def test_the_model_of_a_site_is_evaluated_whole(project, trains, transfer, compr
     ("arguments", "match"),
     [
         ({"aggregator": CoordinateMedian(), "compression": "topk:0.1"}, "compression .*topk.* aggregator .*Median"),
-        ({"aggregator": Krum(1), "quorum": 4}, "quorum is 4 and aggregator is a Krum that needs 5"),
-        ({"aggregator": Krum(1), "clients_per_round": 4}, "clients_per_round is 4 and aggregator is a Krum"),
+        ({"aggregator": Krum(1), "quorum": 4}, "quorum is 4, but the aggregator, a Krum, needs 5"),
+        (
+            {"aggregator": Krum(1), "clients_per_round": 4},
+            "clients_per_round is 4, but the aggregator, a Krum, needs 5",
+        ),
     ],
 )
 def test_an_aggregator_that_gets_partial_models_is_refused(project, arguments, match):

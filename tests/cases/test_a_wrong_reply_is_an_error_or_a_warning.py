@@ -222,8 +222,8 @@ def test_a_difference_sent_as_a_model_or_a_model_sent_as_a_difference_is_a_warni
     ("meta", "message"),
     [
         ('{"NUM_STEPS_CURRENT_ROUND": 60000} if number == 1 else {}', "site-2 sends no meta"),
-        ('{"num_steps_current_round": 10 * number}', "meta['num_steps_current_round'] of the replies is not read"),
-        ('{"num_samples": 10 * number}', "meta['num_samples'] of the replies is not read"),
+        ('{"num_steps_current_round": 10 * number}', "meta['num_steps_current_round'] of the replies is ignored"),
+        ('{"num_samples": 10 * number}', "meta['num_samples'] of the replies is ignored"),
     ],
 )
 def test_weights_missing_from_some_sites_are_a_warning(project, meta, message):
@@ -328,7 +328,7 @@ def test_numbers_in_an_array_of_one_count(project, value):
 
 def test_names_that_are_not_text_are_refused_where_they_are_sent(project):
     run = run_with(project, send("values + 1", ", metrics={1: 0.5}"))
-    with pytest.raises(JobFailed, match="a metric is called 1, a int"):
+    with pytest.raises(JobFailed, match="the name of a metric is 1, a int"):
         run.get_result()
     run = run_with(project, "flare.send(flare.FLModel(params={0: values}))")
     with pytest.raises(JobFailed, match="0 cannot be the name of an array"):
@@ -382,7 +382,7 @@ def test_a_difference_cannot_be_evaluated_by_others(project, transfer):
         LOOP.replace("{body}", SUBMIT.replace("{kind}", ', params_type="DIFF"')), params_transfer_type=transfer
     )
     add_cross_site_evaluation(recipe)
-    with pytest.raises(JobFailed, match="site-1 answered 'submit_model' with a difference"):
+    with pytest.raises(JobFailed, match="site-1 replied to 'submit_model' with a difference"):
         recipe.execute(project.env())
 
 

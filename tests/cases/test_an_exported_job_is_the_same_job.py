@@ -120,7 +120,7 @@ def changed(value, **attributes):
         (Several(3.0), r"attribute 'factors' would be \(\), not \(3.0,\)"),
         (changed(Set(), factor=3.0), "attribute 'factor' would be 1.0, not 3.0"),
         (Kept(Mode.FAST), "attribute 'value' would be 'fast', not <Mode.FAST"),
-        (Kept({1: "a"}), "has the key 1, which JSON would turn into text"),
+        (Kept({1: "a"}), "has the key 1, which JSON would turn into a string"),
         (Kept({"path": "a.b"}), "class path 'a.b'"),
     ],
 )
@@ -168,7 +168,7 @@ def edited(project, file, change):
             [{"task": ["train"], "filters": []}],
             "an entry of 'task_result_filters' has the unknown key 'task'",
         ),
-        ("meta.json", "deploy_map", {"app": ["@ALL", "site-1"], "b": ["site-1"]}, "gives site-1 both 'app' and 'b'"),
+        ("meta.json", "deploy_map", {"app": ["@ALL", "site-1"], "b": ["site-1"]}, "deploy_map assigns both 'app' and 'b' to site-1"),
     ],
 )
 def test_a_typo_in_a_jobs_files_is_not_ignored(project, file, key, value, message):

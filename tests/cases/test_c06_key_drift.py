@@ -66,6 +66,6 @@ def test_an_empty_model_adopts_the_first_keys_and_no_others_later(project):
     body = """first = not params
         params = {"w": np.ones(2)} if first else {"w": np.ones(2), "v": np.ones(2)}"""
     run = run_with(project, body, {}, num_rounds=2)
-    with pytest.raises(JobFailed, match="site-1 holds 1 of 2 keys that the global model does not: 'v'"):
+    with pytest.raises(JobFailed, match="site-1 has 1 of 2 keys that the global model does not have: 'v'"):
         run.get_result()
     assert run.load_model(raise_on_failure=False)["w"].tolist() == [1.0, 1.0]

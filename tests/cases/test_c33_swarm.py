@@ -325,7 +325,7 @@ def test_lost_contributions_are_recomputed_if_too_few_are_left(hospital):
     assert found["state"] == "finished", found["reason"]
     assert len(set(models.values())) == 1
     assert models["site-1"] == pytest.approx(expected(folder, {}), rel=1e-12)
-    again = "3 contributions are needed, 2 are left (site-1, site-2); site-3 train for it again"
+    again = "3 contributions are needed, 2 are left (site-1, site-2); site-3 train again"
     assert again in (folder / "events.jsonl").read_text()
 
 
@@ -367,7 +367,7 @@ def test_both_holders_of_the_model_are_killed_before_others_fetch_it(hospital, h
     assert len(set(models.values())) == 1
     (other,) = {"site-1", "site-2", "site-3"}.difference(holders)
     assert models[other] == pytest.approx(expected(folder, {}), rel=1e-12)
-    assert "came back and read it from a file" in (folder / "events.jsonl").read_text()
+    assert "returned and read it from a file" in (folder / "events.jsonl").read_text()
 
 
 def test_both_holders_of_the_model_are_killed_while_one_of_them_aggregates(hospital):
@@ -382,7 +382,7 @@ def test_both_holders_of_the_model_are_killed_while_one_of_them_aggregates(hospi
     assert len(set(models.values())) == 1
     possible = [expected(folder, {2: site}) for site in ("nobody", "site-2", "site-3")]  # who was not back in time
     assert models["site-1"] in [pytest.approx(each, rel=1e-12) for each in possible]
-    assert "came back and read it from a file" in (folder / "events.jsonl").read_text()
+    assert "returned and read it from a file" in (folder / "events.jsonl").read_text()
 
 
 def test_the_server_is_killed_and_the_sites_have_the_model(hospital):

@@ -200,7 +200,7 @@ def test_what_is_no_callback_is_refused_when_the_recipe_is_made(project, callbac
 
 def test_a_swarm_refuses_a_callback_that_measures_models(project):
     with pytest.raises(
-        RecipeError, match="ServerEvaluation measures models at the server, and a swarm's server has no"
+        RecipeError, match="ServerEvaluation evaluates models at the server, but a swarm's server has no"
     ):
         SwarmLearningRecipe(
             name="case",

@@ -21,7 +21,7 @@ class Passes(Filter):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SimEnv(2), "SimEnv takes arguments by their names only, such as num_clients=…"),
+        (lambda: SimEnv(2), "SimEnv takes keyword arguments only; write num_clients=…"),
         (lambda: SimEnv(num_client=2), "SimEnv has no argument 'num_client'; did you mean num_clients?"),
         (lambda: PocEnv(num_client=2), "PocEnv has no argument 'num_client'; did you mean num_clients?"),
     ],

@@ -31,5 +31,5 @@ def test_a_late_count_does_not_wrap_around(dtype, transfer):
 def test_a_difference_that_exceeds_half_precision_is_named():
     model = FLModel(params={"w": np.array([60000, 1], np.float16)})
     difference = FLModel(params={"w": np.array([10000, 1], np.float16)}, params_type=ParamsType.DIFF)
-    with pytest.raises(NonFiniteError, match="'w': the update leads beyond the range of float16"):
+    with pytest.raises(NonFiniteError, match="'w': the update exceeds the range of float16"):
         updated(model, difference)

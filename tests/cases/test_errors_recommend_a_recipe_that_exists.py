@@ -50,18 +50,18 @@ def test_a_model_of_a_framework_without_a_recipe(refusal, recipe, package):
 @pytest.mark.parametrize(
     ("recipe", "model", "remedy"),
     [
-        (np_recipes.FedAvgRecipe, TORCH, "use flare_recipes_pt.FedAvgRecipe for it"),
-        (np_recipes.FedAvgRecipe, {"w": torch.ones(1)}, "use flare_recipes_pt.FedAvgRecipe for it"),
+        (np_recipes.FedAvgRecipe, TORCH, "use flare_recipes_pt.FedAvgRecipe instead"),
+        (np_recipes.FedAvgRecipe, {"w": torch.ones(1)}, "use flare_recipes_pt.FedAvgRecipe instead"),
         (
             sklearn_recipes.KMeansFedAvgRecipe,
             TORCH,
-            "flare_recipes_pt takes it, but has no KMeansFedAvgRecipe: it has ",
+            "flare_recipes_pt accepts it, but has no KMeansFedAvgRecipe: it has ",
         ),
-        (pt_recipes.SwarmLearningRecipe, NUMPY, "use flare_recipes_np.SwarmLearningRecipe for it"),
-        (pt_recipes.FedAvgRecipe, SKLEARN, "use flare_recipes_sklearn.FedAvgRecipe for it"),
-        (pt_recipes.ScaffoldRecipe, SKLEARN, "flare_recipes_sklearn takes it, but has no ScaffoldRecipe: it has"),
-        (pt_recipes.FedAvgRecipe, "model.pt", "the path of a file goes into initial_ckpt"),
-        (pt_recipes.FedAvgRecipe, Path("model.pt"), "the path of a file goes into initial_ckpt"),
+        (pt_recipes.SwarmLearningRecipe, NUMPY, "use flare_recipes_np.SwarmLearningRecipe instead"),
+        (pt_recipes.FedAvgRecipe, SKLEARN, "use flare_recipes_sklearn.FedAvgRecipe instead"),
+        (pt_recipes.ScaffoldRecipe, SKLEARN, "flare_recipes_sklearn accepts it, but has no ScaffoldRecipe: it has"),
+        (pt_recipes.FedAvgRecipe, "model.pt", "give the path of a file as initial_ckpt"),
+        (pt_recipes.FedAvgRecipe, Path("model.pt"), "give the path of a file as initial_ckpt"),
     ],
 )
 def test_a_model_of_another_framework(refusal, recipe, model, remedy):

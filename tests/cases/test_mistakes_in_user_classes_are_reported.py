@@ -83,7 +83,7 @@ def failure(project, recipe) -> str:
 CHAINS = {
     "client_input": r"of the task 'train' at site-\d",
     "client_output": r"of the result 'train' at site-\d",
-    "server_input": r"of the result 'train' at the server, applied to what site-1 sent,",
+    "server_input": r"of the result 'train' at the server, applied to the reply of site-1,",
     "server_output": r"of the task 'train' at the server",
 }
 
@@ -92,10 +92,10 @@ CHAINS = {
 @pytest.mark.parametrize(
     ("filter_", "what"),
     [
-        (Forgets, r"returned None; its process\(\) must return the FLModel"),
-        (ReturnsParams, r"returned a .*; its process\(\) must return the FLModel"),
+        (Forgets, r"returned None; its process\(\) must return the transformed FLModel"),
+        (ReturnsParams, r"returned a .*; its process\(\) must return the transformed FLModel"),
         (RaisesKey, r"raised KeyError: 'w'"),
-        (ForgetsTensor, r"returned None for 'numpy_key'; its process_tensor\(\) must return the array"),
+        (ForgetsTensor, r"returned None for 'numpy_key'; its process_tensor\(\) must return an array"),
     ],
 )
 def test_a_filter_is_named_with_what_it_filters(project, chain, filter_, what):

@@ -106,7 +106,10 @@ def test_numbers_of_any_kind_and_name_are_recorded_and_other_values_are_named(pr
     lines = capsys.readouterr().out.splitlines()
     printed = "\n".join(line for line in lines if line.startswith("warning: "))  # the summary has them once more
     assert printed.count("site-1: metric 'bad' is nan") == printed.count("site-1: metric 'big' is -inf") == 1
-    assert printed.count("site-1: metric 'note' is 'fine', not a number, and left out; flare.log() records text") == 1
+    assert (
+        printed.count("site-1: metric 'note' is 'fine', not a number, and is ignored; use flare.log() to record text")
+        == 1
+    )
 
 
 def test_logged_values_that_are_not_finite_come_back_as_they_were(project):

@@ -32,13 +32,17 @@ def run_with(project, metrics="None", **arguments):
 @pytest.mark.parametrize(
     ("metrics", "arguments", "message"),
     [
-        ('{"loss": 1.0}', {"key_metric": "loss"}, "key_metric_mode='max' takes higher values of 'loss' to be better"),
-        ('{"valLoss": 1.0}', {"key_metric": "valLoss"}, "takes higher values of 'valLoss' to be better"),
-        ('{"accuracy": 1.0}', {"key_metric_mode": "min"}, "takes lower values of 'accuracy' to be better"),
+        (
+            '{"loss": 1.0}',
+            {"key_metric": "loss"},
+            "key_metric_mode='max' means that higher values of 'loss' are better",
+        ),
+        ('{"valLoss": 1.0}', {"key_metric": "valLoss"}, "means that higher values of 'valLoss' are better"),
+        ('{"accuracy": 1.0}', {"key_metric_mode": "min"}, "means that lower values of 'accuracy' are better"),
         (
             '{"accuracy": 1.0}',
             {"stop_cond": "loss > 0.3"},
-            "stop_cond with > takes higher values of 'loss' to be better",
+            "stop_cond with > means that higher values of 'loss' are better",
         ),
         ("None", {"key_metric": "auc"}, "no site ever reported the metric 'auc'"),
         ("None", {"patience": 1}, "no site ever reported the metric 'accuracy'"),
@@ -50,7 +54,7 @@ def run_with(project, metrics="None", **arguments):
         ("None", {"exclude_vars": "bias"}, "exclude_vars has 'bias', which excludes nothing; the model's keys are"),
         ("None", {"exclude_vars": ["numpy_key2"]}, "exclude_vars has 'numpy_key2', which excludes nothing"),
         ("None", {"clients_per_round": 3}, "clients_per_round is 3, but the run has 2 sites"),
-        ("None", {"initial_model": np.zeros(2, np.int64)}, "the model holds integers only, so every mean is rounded"),
+        ("None", {"initial_model": np.zeros(2, np.int64)}, "the model holds only integers, so every mean is rounded"),
         ("None", {"quorum": 3}, "quorum is 3, but the run has 2 sites"),
     ],
 )
@@ -91,7 +95,7 @@ def test_excluding_everything_ends_the_run_before_training(project):
         ({"per_site_config": {"site-1": {"config": {"executors": []}}}}, "config has the name 'executors'"),
         (
             {"per_site_config": {"site-1": {"config": {"task_result_filter": []}}}},
-            "too similar to 'task_result_filters'",
+            "too similar to the reserved 'task_result_filters'",
         ),
         ({"per_site_config": {"site-1": {"config": {"a": {1, 2}}}}}, "which has no JSON form"),
         ({"initial_model": np.ma.masked_array([1.0, 2.0], [True, False])}, "is a masked array"),
@@ -110,7 +114,7 @@ def test_impossible_settings_are_refused_when_the_recipe_is_created(project, arg
 @pytest.mark.parametrize("name", ["num_rounds", "initial_model", "train_args", "key_metric", "num_round"])
 def test_an_argument_cannot_be_changed_after_the_recipe_is_created(project, name):
     recipe = project.recipe()
-    with pytest.raises(RecipeError, match=f"{name} cannot be set on a FedAvgRecipe"):
+    with pytest.raises(RecipeError, match=f"{name} cannot be set on an existing FedAvgRecipe"):
         setattr(recipe, name, 4)
 
 
@@ -124,7 +128,7 @@ def test_a_subclass_changes_a_default_or_an_error_says_how(project):
 
     script = project.write("client.py", ADD.replace("{metrics}", "None"))
     arguments = {"min_clients": 2, "initial_model": np.zeros(1), "train_script": script}
-    with pytest.raises(RecipeError, match="Plain sets num_rounds and is no dataclass"):
+    with pytest.raises(RecipeError, match="Plain sets num_rounds but is not a dataclass"):
         Plain(**arguments)
     assert Longer(**arguments).execute(project.env()).summary()["rounds"] == 3
 
@@ -144,7 +148,7 @@ class Scaled(Filter):
 def test_a_filter_for_a_task_that_is_never_given_is_refused(project, add):
     recipe = project.recipe()
     getattr(recipe, add)(Scaled(), tasks=["train", "evaluate"])
-    with pytest.raises(RecipeError, match="a filter is for the task 'evaluate', which does not exist"):
+    with pytest.raises(RecipeError, match="a filter applies to the task 'evaluate', which does not exist"):
         recipe.execute(project.env())
 
 
@@ -181,7 +185,7 @@ def test_a_module_edited_between_two_runs_of_a_process_is_not_used_in_its_old_ve
         return recipe.execute(project.env()).load_model()["numpy_key"].tolist()
 
     assert run(1.0) == [1.5, 1.5]
-    with pytest.raises(RecipeError, match=r"my_aggregator\.py was changed after this process had imported it"):
+    with pytest.raises(RecipeError, match=r"my_aggregator\.py was changed after this process imported it"):
         run(3)  # a file of another size, or Python may reuse the old bytecode
     importlib.reload(sys.modules["my_aggregator"])
     assert run(3) == [1.25, 1.25]

@@ -34,7 +34,7 @@ def test_installed_scripts_are_refused_where_scripts_must_be_local(recipe, env):
 
 
 def test_a_relative_path_must_exist(tmp_path):
-    with pytest.raises(RecipeError, match=r"train_script 'no/train\.py' is not there; looked for"):
+    with pytest.raises(RecipeError, match=r"train_script 'no/train\.py' does not exist; looked for"):
         FedAvgRecipe(min_clients=2, num_rounds=2, initial_model=np.zeros(2), train_script="no/train.py")
 
 

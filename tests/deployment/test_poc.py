@@ -47,4 +47,4 @@ def test_the_files_that_leave_the_machine_are_listed(project):
     assert "client.py (" in line
     assert "initial_model.safetensors (" in line
     assert "server.key" not in line
-    assert "server.key looks like a secret and does not travel" in printed
+    assert "server.key looks like a secret and is not sent" in printed

@@ -134,7 +134,7 @@ def test_each_round_of_scaffold_matches_the_paper(script, run, transfer):
 
 def test_scaffold_names_a_site_that_sends_no_control_differences(script, run):
     recipe = ScaffoldRecipe(min_clients=2, initial_model=np.zeros(2), train_script=script(HALVES))
-    with pytest.raises(JobFailed, match="site-1: its reply holds no control differences"):
+    with pytest.raises(JobFailed, match="site-1: the reply holds no control differences"):
         run(recipe, 2)
     with pytest.raises(RecipeError, match="aggregator cannot be chosen for SCAFFOLD"):
         ScaffoldRecipe(
@@ -307,7 +307,7 @@ def test_clients_per_round_samples_sites_in_each_round(script, run):
     assert {len(sites) for sites in by_round.values()} == {2}
     assert len({tuple(sites) for sites in by_round.values()}) == 3
     assert first.load_model()["numpy_key"].tolist() == run(recipe).load_model()["numpy_key"].tolist()
-    with pytest.raises(FlareError, match="clients_per_round is 1; give an integer from 2"):
+    with pytest.raises(FlareError, match="clients_per_round is 1; give an integer of at least 2"):
         FedAvgRecipe(min_clients=2, initial_model=np.zeros(1), train_script=script(HALVES), clients_per_round=1)
 
 

@@ -77,7 +77,7 @@ def test_the_error_for_a_model_of_another_framework_names_its_package(tmp_path):
     torch = pytest.importorskip("torch")
     (tmp_path / "client.py").write_text("")
     for cls, remedy in (
-        (KMeansFedAvgRecipe, "flare_recipes_pt takes it, but has no KMeansFedAvgRecipe"),
+        (KMeansFedAvgRecipe, "flare_recipes_pt accepts it, but has no KMeansFedAvgRecipe"),
         (FedAvgRecipe, r"use flare_recipes_pt\.FedAvgRecipe"),
     ):
         with pytest.raises(ModelTypeError, match=remedy):

@@ -146,7 +146,7 @@ def test_fedopt_and_scaffold_train_a_network_with_batch_normalization(tmp_path):
 
 def test_a_class_that_is_not_an_optimizer_is_refused(tmp_path):
     (tmp_path / "client.py").touch()
-    with pytest.raises(RecipeError, match=r"keras\.layers\.Dense, which is no optimizer"):
+    with pytest.raises(RecipeError, match=r"keras\.layers\.Dense, which flare_recipes_tf\.FedOptRecipe cannot use"):
         FedOptRecipe(
             min_clients=2, initial_model=network(), train_script=tmp_path / "client.py",
             optimizer_args={"class_path": "keras.layers.Dense"},
