@@ -187,7 +187,7 @@ def test_a_sum_beyond_the_dtype_ends_the_run_and_keeps_the_previous_model(projec
         send(f'np.full(2, {difference}, "{np.dtype(dtype).name}")', ', params_type="DIFF"'),
         initial_model=np.full(2, start, dtype),
     )
-    with pytest.raises(JobFailed, match=f"'numpy_key': .* beyond the range of {np.dtype(dtype)}"):
+    with pytest.raises(JobFailed, match=f"'numpy_key': .* exceeds the range of {np.dtype(dtype)}"):
         run.get_result()
     kept = run.load_model(raise_on_failure=False)["numpy_key"]
     assert kept.tolist() == np.full(2, start, dtype).tolist()

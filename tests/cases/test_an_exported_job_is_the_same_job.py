@@ -168,7 +168,12 @@ def edited(project, file, change):
             [{"task": ["train"], "filters": []}],
             "an entry of 'task_result_filters' has the unknown key 'task'",
         ),
-        ("meta.json", "deploy_map", {"app": ["@ALL", "site-1"], "b": ["site-1"]}, "deploy_map assigns both 'app' and 'b' to site-1"),
+        (
+            "meta.json",
+            "deploy_map",
+            {"app": ["@ALL", "site-1"], "b": ["site-1"]},
+            "deploy_map assigns both 'app' and 'b' to site-1",
+        ),
     ],
 )
 def test_a_typo_in_a_jobs_files_is_not_ignored(project, file, key, value, message):

@@ -147,7 +147,10 @@ def test_invalid_optimizers_and_schedules_are_refused(tmp_path):
 
     for arguments, message in (
         ({"optimizer_args": "adam"}, "optimizer_args is 'adam'; write"),
-        ({"optimizer_args": {"class_path": "torch.nn.Linear"}}, "torch.nn.Linear, which flare_recipes_pt.FedOptRecipe cannot use"),
+        (
+            {"optimizer_args": {"class_path": "torch.nn.Linear"}},
+            "torch.nn.Linear, which flare_recipes_pt.FedOptRecipe cannot use",
+        ),
         ({"optimizer_args": {"class_path": "no.such.Thing"}}, "cannot import"),
         ({"optimizer_args": {"class_path": "torch.optim.SGD", "args": {"lr": -1}}}, "Invalid learning rate"),
         ({"optimizer_args": {"class_path": "flare_core.optimizers.SGD", "args": {"lr": -1}}}, "lr of the server's"),

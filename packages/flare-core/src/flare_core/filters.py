@@ -89,13 +89,7 @@ class TensorFilter(Filter):
 
     @abstractmethod
     def process_tensor(self, key: Key, array: Any, context: FilterContext) -> Any:
-        """Return the array to send under ``key`` instead of ``array``; never change ``array`` in place.
-
-        Args:
-            key: the key of the tensor.
-            array: the tensor.
-            context: the site, the task and the chain.
-        """
+        """Return the array to send under ``key`` instead of ``array``; ``context`` has the site and the task."""
 
     def process(self, model: FLModel, context: FilterContext) -> FLModel:
         if model.params is None:
@@ -103,14 +97,12 @@ class TensorFilter(Filter):
         return replace(model, params=_FilteredParams(model.params, self, context, ()))
 
 
+@dataclass(eq=False, repr=False)
 class _FilteredParams(LazyParams):
-    def __init__(
-        self, inner: Params, tensor_filter: TensorFilter, context: FilterContext, path: tuple[str, ...]
-    ) -> None:
-        self._inner = inner
-        self._filter = tensor_filter
-        self._context = context
-        self._path = path
+    _inner: Params
+    _filter: TensorFilter
+    _context: FilterContext
+    _path: tuple[str, ...]
 
     def __getitem__(self, name: str) -> Any:
         value = self._inner[name]

@@ -14,7 +14,7 @@ with the polynomial discount of Xie et al. 2019, "Asynchronous Federated Optimiz
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,16 +53,14 @@ def rebased(reply: Reply, current: FLModel, factor: float) -> Reply:
     return reply.with_model(replace(reply.model, params=moved))
 
 
+@dataclass(eq=False, repr=False)
 class _Moved(LazyParams):
-    """Params that are rebased block by block as they are read; ``current`` is None for differences."""
+    """Params that are rebased block by block as they are read; ``_current`` is None for differences."""
 
-    def __init__(
-        self, params: Params, current: Mapping[Key, Any] | None, sent: Mapping[Key, Any], factor: float
-    ) -> None:
-        self._params = params
-        self._current = current
-        self._sent = sent
-        self._factor = factor
+    _params: Params
+    _current: Mapping[Key, Any] | None
+    _sent: Mapping[Key, Any]
+    _factor: float
 
     def __getitem__(self, name: str) -> Any:
         value = self._params[name]

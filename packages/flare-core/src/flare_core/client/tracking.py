@@ -76,13 +76,7 @@ class MLflowWriter:
         _log("params", values, AnalyticsDataType.PARAMETERS)
 
     def log_metric(self, key: str, value: float, step: int | None = None) -> None:
-        """Log one number.
-
-        Args:
-            key: its name.
-            value: the number.
-            step: its step; the current round by default.
-        """
+        """Log the number ``value`` as ``key``; ``step`` is the current round by default."""
         _log(key, value, AnalyticsDataType.METRIC, global_step=step)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -241,7 +241,7 @@ class FakeFederation:
         return conversation
 
     def _answers(self, name: str, data: Mapping[str, Any], *, result_stays: bool = False) -> dict[str, Answer | None]:
-        """Have sites do a task; None stands for one that is not there."""
+        """Execute a task at sites and return their answers; None for a site that is not connected."""
         for site in data:
             if site not in self.sites:
                 raise RecipeError(f"a task '{name}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")

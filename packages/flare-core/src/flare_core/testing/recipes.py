@@ -21,13 +21,13 @@ class RecipeConformance(ABC):
 
     @abstractmethod
     def make(self, folder: Path) -> Recipe:
-        """Return a recipe; ``folder`` is empty, for the script that it needs."""
+        """Return a recipe; write the script that it needs to ``folder``, which is empty."""
 
     def test_it_takes_arguments_by_name_only(self, tmp_path: Path) -> None:
         cls: Callable[..., Recipe] = type(self.make(tmp_path))
-        assert "by their names only" in str(_raised(UnknownArgumentError, lambda: cls("demo")))
+        assert "takes keyword arguments only" in str(_raised(UnknownArgumentError, lambda: cls("demo")))
 
-    def test_an_unknown_argument_is_refused_with_the_name_that_may_be_meant(self, tmp_path: Path) -> None:
+    def test_the_error_for_an_unknown_argument_suggests_a_similar_name(self, tmp_path: Path) -> None:
         recipe = self.make(tmp_path)
         cls: Callable[..., Recipe] = type(recipe)
         for name in [each.name for each in fields(recipe) if each.init]:
@@ -64,6 +64,6 @@ def _raised(kind: type[Exception], call: Callable[[], object]) -> Exception:
 
 
 def _exported(job: Job, root: Path) -> dict[str, bytes]:
-    """Export a job; return its files by their places."""
+    """Export a job and return its files by their relative paths."""
     folder = export_job(job, root)
     return {str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()}

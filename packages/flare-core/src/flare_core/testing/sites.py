@@ -1,4 +1,4 @@
-"""The sites of a fake federation: who is there, and the tasks that they do."""
+"""The sites of a fake federation, their presence and their tasks."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ class FakeSites:
         self._left: set[str] = set()  # in this round
 
     def begin_round(self, round_: int) -> None:
-        """Begin a round, in which those that left are back."""
+        """Start a round; sites that left return."""
         self._round = round_
         self._left.clear()
         for context in self._contexts.values():
             context.round = round_
 
     def is_late(self, site: str) -> bool:
-        """Return whether a site replies after the deadline, in this round."""
+        """Return True if a site replies after the deadline in this round."""
         return self._round in self._late.get(site, ())
 
     def is_gone(self, site: str) -> bool:
-        """Return whether a site is not connected, in this round."""
+        """Return True if a site is not connected in this round."""
         return site in self._left or self._round in self._absent.get(site, ())
 
     def give(self, site: str, task: Task) -> Answer | None:
-        """Have a site do a task; None if it is gone, or leaves now.
+        """Execute a task at a site and return its answer; None if the site is gone, or leaves now.
 
         Raises:
             FlareError: the data of the task cannot be sent.
@@ -91,7 +91,7 @@ class FakeSites:
 
 
 def _by_script(function: SiteFunction, task: Task) -> Any:
-    """Call a function with a model in the form in which a training script has it."""
+    """Call a function with a model in the form that a training script receives."""
     if isinstance(task.data, FLModel) and OPTIMIZER_PARAMS in (task.data.params or {}):
         params = dict(task.data.params or {})
         task.data = replace(task.data, optimizer_params=params.pop(OPTIMIZER_PARAMS), params=params)
