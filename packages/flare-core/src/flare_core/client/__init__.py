@@ -8,7 +8,7 @@
         ...
         flare.send(flare.FLModel(params=..., metrics=...))
 
-The behaviour is the same in every environment. :func:`is_running` waits for the next task and is false when the run is
+The rules are the same in every environment. :func:`is_running` waits for the next task and is false when the run is
 over. :func:`receive` returns the model of the current task; further calls return the same one. :func:`send` replies to
 the task, once. A loop that calls :func:`receive` a third time without :func:`send` is an error. The script may change
 a received model in place, and the arrays that it sent as soon as :func:`send` has returned.
