@@ -276,14 +276,14 @@ SPIES = """
 
 
     class Spies(Swarm):
-        def _aggregated(self, fed, held, made):
-            for model in [*held.at.values(), *made.values()]:
+        def _aggregate(self, fed, held, contributions):
+            for model in [*held.at.values(), *contributions.values()]:
                 spied = receive_params(type(model)(params=model.params), fed._cell)
                 try:
                     print("SAW", dict(spied.params.items()))
                 except Exception as error:
                     fed.warn(f"the server saw nothing: {error}")
-            return super()._aggregated(fed, held, made)
+            return super()._aggregate(fed, held, contributions)
 """
 
 
