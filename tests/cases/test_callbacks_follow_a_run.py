@@ -187,7 +187,7 @@ def test_what_a_callback_measures_is_checked(project):
 @pytest.mark.parametrize(
     ("callbacks", "message"),
     [
-        (BestModel(), r"callbacks is BestModel\(.*\); give a list of objects"),
+        (BestModel(), r"callbacks is BestModel\(.*\); give a list of flare_core.Callback objects"),
         ([BestModel], "one of callbacks is the class BestModel itself"),
         ([Measures()], "one of callbacks is a Measures; give an object whose class derives from flare_core.Callback"),
         ([{"class_path": "flare_core.EarlyStopping", "args": {"stop_cond": "acc"}}], "stop_cond is 'acc'"),

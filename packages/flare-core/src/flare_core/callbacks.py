@@ -93,7 +93,7 @@ class Callback:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state` returned after the last completed round; called before :meth:`started`.
+        """Restore the :meth:`state` after the last completed round; called before :meth:`started`.
 
         Raises:
             JobError: the callback has a ``state`` method, but no ``restore``.

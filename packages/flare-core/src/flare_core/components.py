@@ -38,7 +38,7 @@ class Component:
     def of(cls, value: Any, *, what: str) -> Component:
         """Create a component from an object, or from a dict with ``class_path`` (or ``path``) and ``args``.
 
-        The value is copied if possible, so that later changes to it have no effect. A component is returned as it is.
+        The value is copied if possible, so that later changes to it have no effect. A component is returned unchanged.
 
         Raises:
             JobError: the value is a class instead of an object, or a dict of another form; names ``what`` it is for.

@@ -45,7 +45,7 @@ class Stream(Protocol):
         """
 
     def close_write(self) -> None:
-        """Tell the other end that no more bytes follow; reading goes on."""
+        """Tell the other end that no more bytes follow; reading is still possible."""
 
     def close(self) -> None:
         """Write and read no more. The other end still reads what was written; its own writes fail."""
@@ -61,10 +61,10 @@ class Stream(Protocol):
 
 
 RequestHandler: TypeAlias = Callable[[str, Any], Any]
-"""Given the party that sends and its data; what it returns is the reply to a request."""
+"""A function of the sending party and its data; the return value is the reply to a request."""
 
 StreamHandler: TypeAlias = Callable[[Stream], None]
-"""Given a stream that another party has opened; runs on a thread of its own, and the stream ends with it."""
+"""A function of a stream that another party opened; it runs on its own thread, and the stream ends when it returns."""
 
 
 @runtime_checkable

@@ -22,15 +22,15 @@ class SiteContext(JobContext, Protocol):
             key: its name.
             value: a float for a number; what trackers take for other kinds.
             kind: of :class:`flare_core.client.tracking.AnalyticsDataType`.
-            step: the executor's own count; None stands for the round.
+            step: the executor's own step; None means the round.
         """
 
 
 class Executor(ABC):
-    """Does tasks at a site: those whose names it was added for, one after the other, on a thread of its own.
+    """A component that executes tasks of certain names at a site, one after the other, on its own thread.
 
-    The site's filters apply to what it receives and returns, as to what a script does. An error that it raises fails
-    the site, whose name the run's error has.
+    The site's filters apply to the data that it receives and returns, as for a script. An exception fails the site; the
+    run's error names it.
     """
 
     @abstractmethod

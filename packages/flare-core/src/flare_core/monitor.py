@@ -117,7 +117,7 @@ class Monitor:
         return {"seen": sorted(self._seen), "callbacks": [each.state() for each in self._callbacks]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state` returned; other entries are ignored."""
+        """Restore a state that :meth:`state` returned; other entries are ignored."""
         self._seen = set(state["seen"])
         for each, kept in zip(self._callbacks, state["callbacks"], strict=True):
             each.restore(kept)

@@ -1,4 +1,4 @@
-"""Services: components of a job that run beside its workflow or scripts, at the server or at sites."""
+"""Services: components of a job that run alongside its workflow or scripts, at the server or at sites."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class JobContext(Protocol):
         """Access to the other parties."""
 
     def warn(self, text: str) -> None:
-        """Show a warning to the people who watch the run."""
+        """Show a warning to the users who watch the run."""
 
     def log(self, key: str, value: float) -> None:
         """Report a number to the run's metrics."""
 
     def fail(self, error: BaseException) -> None:
-        """Fail the run, for a background thread that cannot go on; ignored once ``cancelled`` is set.
+        """Fail the run, for a background thread that cannot continue; ignored once ``cancelled`` is set.
 
         The run's error names the party and, for a service, its class.
         """

@@ -70,8 +70,8 @@ class Reply:
 
     The arrays of ``data`` are fetched from the site when they are read. They can be read while the conversation is
     open: with :meth:`Federation.broadcast` until the next broadcast or the end of the round, else until the
-    conversation is closed. :meth:`release` ends that sooner, and lets the site's script go on. This does not depend on
-    the size of the arrays. An array that was read belongs to the reader.
+    conversation is closed. :meth:`release` ends that sooner, and lets the site's script continue. This does not depend
+    on the size of the arrays. An array that was read belongs to the reader.
 
     Args:
         site: the site that answered.
@@ -80,7 +80,7 @@ class Reply:
         round: the round in which the site was given the task; None outside of rounds.
         sent: the data that the site was given, before any filter.
         read: returns the data when they are first asked for; then ``data`` is not looked at.
-        release: lets the site drop what it holds for the reply; may be called several times.
+        release: tells the site to drop the arrays that it holds for the reply; may be called several times.
     """
 
     __slots__ = ("_data", "_read", "_release", "round", "sent", "site", "task")
@@ -131,20 +131,20 @@ class Reply:
         )
 
     def with_model(self, model: FLModel) -> Reply:
-        """Return a reply with another model in place of its own, which is released with it."""
+        """Return a copy of the reply with another model; releasing the copy releases this reply."""
         return Reply(self.site, self.task, model, self.round, self.sent, release=self._release)
 
     def release(self) -> None:
-        """Give up the arrays that were not read, and let the site's script go on."""
+        """Discard the arrays that were not read, and let the site's script continue."""
         if self._release is not None:
             self._release()
 
     @property
     def num_steps(self) -> float:
-        """How much work stands behind the contribution: ``meta["NUM_STEPS_CURRENT_ROUND"]``, else 1.
+        """The number of steps behind the contribution: ``meta["NUM_STEPS_CURRENT_ROUND"]``, by default 1.
 
         Raises:
-            WeightError: it is no finite number from 0.
+            WeightError: it is not a finite number of at least 0.
         """
         return checked_weight(self.model.meta.get(MetaKey.NUM_STEPS_CURRENT_ROUND, 1), self.site, _NUM_STEPS)
 
@@ -156,16 +156,16 @@ def checked_weight(value: Any, site: str, source: str) -> float:
     """Return ``value`` as the weight of a site's contribution.
 
     Args:
-        value: what the site, or a setting, says.
-        site: whose contribution it is.
-        source: where the value came from.
+        value: the value from the site or a setting.
+        site: the site.
+        source: the source of the value, for the message.
     Raises:
-        WeightError: it is no finite number from 0; names the site and where the value came from.
+        WeightError: it is not a finite number of at least 0; names the site and the source.
     """
     try:
         weight = math.nan if isinstance(value, str | bytes | bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         weight = math.nan
     if not math.isfinite(weight) or weight < 0:
-        raise WeightError(f"{site}: {source} is {value!r}; a weight is a finite number from 0")
+        raise WeightError(f"{site}: {source} is {value!r}; a weight is a finite number of at least 0")
     return weight

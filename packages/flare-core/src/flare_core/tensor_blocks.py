@@ -64,7 +64,7 @@ class LazyParams(Mapping[str, Any], ABC):
         yield from flatten(self)
 
     def tensors(self) -> Iterator[tuple[Key, TensorBlocks]]:
-        """Yield every key and its tensor; what is not read of one is passed over when the next is taken.
+        """Yield every key and its tensor; blocks that were not read are skipped when the next tensor is taken.
 
         Raises:
             ModelError: a value is not an array.
@@ -73,7 +73,7 @@ class LazyParams(Mapping[str, Any], ABC):
 
 
 def keys_of(params: Params) -> list[Key]:
-    """Return the key of every tensor of ``params``, without reading what is lazy."""
+    """Return the key of every tensor of ``params`` without reading lazy ones."""
     return params.tensor_keys() if isinstance(params, LazyParams) else [key for key, _ in flatten(params)]
 
 
@@ -130,7 +130,7 @@ def non_finite_error(part: Array, shape: tuple[int, ...], key: Key, source: str)
     )
     return NonFiniteError(
         f"{source}: '{key_text(key)}' {problem}; its training diverged (lower the learning rate, clip gradients)."
-        " The global model stays as it was"
+        " The global model is unchanged"
     )
 
 

@@ -29,8 +29,8 @@ class Sample(tuple[str, ...]):
     """The sites of a round.
 
     Attributes:
-        quorum: how many of them must answer; the round goes on without those that leave or are late, as long as so many
-            are left.
+        quorum: how many of them must answer; the round continues without sites that leave or are late as long as so
+            many are left.
     """
 
     quorum: int
@@ -58,8 +58,8 @@ class Conversation(Protocol):
     """A task that several sites were given, and their replies.
 
     It stays open, beside others, until it is closed: by :meth:`close`, at the end of a ``with`` block, or at the end of
-    the workflow. Closing it withdraws the task from the sites that have not answered, and gives up what was not read of
-    the replies.
+    the workflow. Closing it withdraws the task from the sites that have not answered, and discards the parts of replies
+    that were not read.
     """
 
     task: str
@@ -154,7 +154,7 @@ class Federation(Protocol):
     def scatter(
         self, task: str, data: Mapping[str, Any], *, quorum: int | None = None, deadline_s: float | None = None
     ) -> Conversation:
-        """Give a task to several sites, with data of its own for each; else as :meth:`ask`.
+        """Give a task to several sites, with different data for each; otherwise as :meth:`ask`.
 
         Args:
             task: the task's name.
@@ -178,13 +178,13 @@ class Federation(Protocol):
         """Write metrics of the current round into the run's record; without a site they are the federation's."""
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of results beside the checkpoints, in place of one that has its name."""
+        """Write a file of results next to the checkpoints, replacing one of the same name."""
 
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Show a table to the people who watch the run: a ``title``, the heads of the ``columns``, the ``rows``."""
+        """Show a table to the users who watch the run: ``title``, headers of the ``columns``, and ``rows``."""
 
     def warn(self, message: str) -> None:
-        """Show a warning to the people who watch the run, and log it."""
+        """Show a warning to the users who watch the run, and log it."""
 
 
 class TrainingFederation(Federation, Protocol):
@@ -213,8 +213,8 @@ class TrainingFederation(Federation, Protocol):
     def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
         """Give a task to the sites that work on none, and yield the first ``quorum`` replies, whatever their round.
 
-        The other sites go on, and their replies come in a later round. With a quorum of all, this is as
-        :meth:`broadcast`, the order included. ``reply.round`` and ``reply.sent`` tell what a reply was made from.
+        The other sites continue, and their replies come in a later round. With a quorum of all, this equals
+        :meth:`broadcast`, including the order. ``reply.round`` and ``reply.sent`` identify the model of a reply.
 
         Args:
             task: the task's name.
@@ -272,7 +272,7 @@ class Workflow(ABC):
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state` returned after the last completed round.
+        """Restore the :meth:`state` after the last completed round.
 
         Raises:
             JobError: the workflow overrides only ``state``.

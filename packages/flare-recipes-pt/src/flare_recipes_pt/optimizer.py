@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from flare_core.model import Key, key_text
-from flare_core.optimizers import Array, ServerOptimizer, framework_optimizer
+from flare_core.optimizers import ServerOptimizer, framework_optimizer
+from flare_core.tensor_blocks import Array
 from flare_fobs.tensors import to_numpy, to_torch
 
 __all__ = ["TorchOptimizer"]

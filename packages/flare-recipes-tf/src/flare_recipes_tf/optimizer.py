@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from flare_core.model import Key
-from flare_core.optimizers import Array, ServerOptimizer, framework_optimizer
+from flare_core.optimizers import ServerOptimizer, framework_optimizer
+from flare_core.tensor_blocks import Array
 from flare_recipes_tf.params import value_of
 
 __all__ = ["KerasOptimizer"]
