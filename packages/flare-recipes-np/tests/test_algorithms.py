@@ -192,7 +192,7 @@ def test_invalid_orders_are_refused(script, run):
         run(CyclicRecipe(order=["site-9"], **arguments))
     with pytest.raises(RecipeError, match="order is 'sorted'"):
         CyclicRecipe(order="sorted", **arguments)
-    with pytest.raises(JobFailed, match="3 sites must train in each round, 1 did"):
+    with pytest.raises(JobFailed, match="3 sites must train in each round, but 1 did"):
         run(CyclicRecipe(order=["site-2"], **{**arguments, "min_clients": 3}))
 
 
@@ -233,7 +233,7 @@ def test_every_model_is_evaluated_at_every_site(script, run, capsys):
         min_clients=3, num_rounds=2, initial_model=np.zeros(2), train_script=script(ALL_TASKS), key_metric="sum"
     )
     add_cross_site_evaluation(recipe)
-    with pytest.raises(RecipeError, match="has a CrossSiteEval already"):
+    with pytest.raises(RecipeError, match="already has a CrossSiteEval"):
         add_cross_site_evaluation(recipe)
     found = run(recipe)
     # Rounds: 0 -> 1, 2, 3, mean 2 -> 3, 4, 5, mean 4. The best model is the first mean, which scored 2 * 2 + 2.
@@ -437,7 +437,7 @@ def test_invalid_evaluators_and_their_results_are_refused(script, run):
 def test_model_distribution_gives_sites_the_trained_models(script, run):
     recipe = quadratic(FedAvgRecipe, script, 4)
     add_model_distribution(recipe)
-    with pytest.raises(RecipeError, match="Distribution already"):
+    with pytest.raises(RecipeError, match="already has a Distribution"):
         add_model_distribution(recipe)
     folder = run(recipe).get_result()
     for name in ("global", "best"):

@@ -257,7 +257,7 @@ def test_invalid_checkpoints_are_refused(script, tmp_path):
         model = None if name == "start.keras" else network()
         with pytest.raises(RecipeError, match=message):
             recipe(script, initial_ckpt=tmp_path / name, initial_model=model)
-    with pytest.raises(RecipeError, match=r"initial_ckpt .*is not there"):
+    with pytest.raises(RecipeError, match=r"initial_ckpt .*does not exist"):
         recipe(script, initial_ckpt=tmp_path / "missing.keras")
     save_file({"kernel": np.ones(2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(RecipeError, match="the key 'kernel'"):
