@@ -23,6 +23,7 @@ ALLOWED = {
     "job": EVERYBODY,
     "wait": EVERYBODY,
     "read": EVERYBODY,
+    "follow": EVERYBODY,
     "abort": {CHIEF: ALL, ADMIN: IN_STUDY, ORG: {OWN}, LEAD: {OWN}},
     "delete": {CHIEF: ALL, ADMIN: IN_STUDY, ORG: {OWN}, LEAD: {OWN}},
     "clone": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: IN_STUDY},
@@ -124,8 +125,9 @@ def attempt(server, role, verb, scope):
     with server.cell(who) as cell:
         payload = {
             "wait": [job, "x", "x"],
-            "read": [job, "log.txt", 0, False],
-            "jobs": [study],
+            "read": [job, "log.txt", 0],
+            "follow": [job, "log.txt", 0, 1],
+            "jobs": [{"study": study}],
             "status": [],
             "members": [],
             "audit": [10],
@@ -266,7 +268,7 @@ def test_a_link_that_a_job_leaves_in_its_folder_is_not_downloaded(server):
     (run / "key.txt").symlink_to(made.project.folder / "authority" / "private.key")
     assert [name for name, _ in made.ask(made.kits["ann"], "files", job)] == ["log.txt"]
     with pytest.raises(FlareError, match="no log or record"):
-        made.ask(made.kits["ann"], "read", job, "key.txt", 0, False)
+        made.ask(made.kits["ann"], "read", job, "key.txt", 0)
 
 
 def test_a_project_file_allows_only_relays_above_other_names_and_no_project_admin_below_them(tmp_path):
