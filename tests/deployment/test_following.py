@@ -156,6 +156,7 @@ def test_a_job_that_never_began_has_an_end(hospital):
         aborting.join()
 
 
+@pytest.mark.deployed
 def test_the_events_of_a_simulation_and_of_a_deployment_are_the_same(tmp_path):
     from flare_recipes_np import FedAvgRecipe
 
