@@ -287,3 +287,23 @@ def test_a_project_file_allows_only_relays_above_other_names_and_no_project_admi
     with pytest.raises(KitError, match=r"hub \(relay\) could act as hub\.ann \(project_admin\)"):
         provision(path, tmp_path / "workspace")
     assert not (tmp_path / "workspace").exists()
+
+
+def test_jobs_are_listed_in_pages_of_those_that_one_may_see(server):
+    made = server([("ann", "lead", "heart,liver")])
+    ann = made.kits["ann"]
+    studies = ["heart", "lung", "heart", "liver", "heart"]
+    ids = [made.add_job("somebody", study, "finished") for study in studies]
+    visible = [id_ for id_, study in zip(ids, studies, strict=True) if study != "lung"]
+
+    def page(**options):
+        return [job["id"] for job in made.ask(ann, "jobs", options)]
+
+    assert page() == visible
+    assert page(limit=3) == visible[:3]
+    assert page(limit=3, after=visible[2]) == visible[3:]
+    assert page(after=visible[3]) == page(study="lung") == []
+    assert page(study="heart", limit=2) == [ids[0], ids[2]]
+    for options, problem in (({"limit": 0}, "page of 0 jobs"), ({"after": ids[1]}, "there is no job")):
+        with pytest.raises(FlareError, match=problem):
+            page(**options)
