@@ -293,6 +293,8 @@ class Admin:
             raise AdminError(f"{self.kit.info.name} waits for no such stream")
         self._lent.add(incoming)
         try:
+            if self._is_closed.is_set():
+                incoming.release()
             incoming.lend(reader)
         finally:
             self._lent.discard(incoming)
