@@ -23,6 +23,7 @@ ALLOWED = {
     "job": EVERYBODY,
     "wait": EVERYBODY,
     "read": EVERYBODY,
+    "follow": EVERYBODY,
     "abort": {CHIEF: ALL, ADMIN: IN_STUDY, ORG: {OWN}, LEAD: {OWN}},
     "delete": {CHIEF: ALL, ADMIN: IN_STUDY, ORG: {OWN}, LEAD: {OWN}},
     "clone": {CHIEF: ALL, ADMIN: IN_STUDY, LEAD: IN_STUDY},
@@ -124,8 +125,9 @@ def attempt(server, role, verb, scope):
     with server.cell(who) as cell:
         payload = {
             "wait": [job, "x", "x"],
-            "read": [job, "log.txt", 0, False],
-            "jobs": [study],
+            "read": [job, "log.txt", 0],
+            "follow": [job, "log.txt", 0, 1],
+            "jobs": [{"study": study}],
             "status": [],
             "members": [],
             "audit": [10],
@@ -266,7 +268,7 @@ def test_a_link_that_a_job_leaves_in_its_folder_is_not_downloaded(server):
     (run / "key.txt").symlink_to(made.project.folder / "authority" / "private.key")
     assert [name for name, _ in made.ask(made.kits["ann"], "files", job)] == ["log.txt"]
     with pytest.raises(FlareError, match="no log or record"):
-        made.ask(made.kits["ann"], "read", job, "key.txt", 0, False)
+        made.ask(made.kits["ann"], "read", job, "key.txt", 0)
 
 
 def test_a_project_file_allows_only_relays_above_other_names_and_no_project_admin_below_them(tmp_path):
@@ -285,3 +287,23 @@ def test_a_project_file_allows_only_relays_above_other_names_and_no_project_admi
     with pytest.raises(KitError, match=r"hub \(relay\) could act as hub\.ann \(project_admin\)"):
         provision(path, tmp_path / "workspace")
     assert not (tmp_path / "workspace").exists()
+
+
+def test_jobs_are_listed_in_pages_of_those_that_one_may_see(server):
+    made = server([("ann", "lead", "heart,liver")])
+    ann = made.kits["ann"]
+    studies = ["heart", "lung", "heart", "liver", "heart"]
+    ids = [made.add_job("somebody", study, "finished") for study in studies]
+    visible = [id_ for id_, study in zip(ids, studies, strict=True) if study != "lung"]
+
+    def page(**options):
+        return [job["id"] for job in made.ask(ann, "jobs", options)]
+
+    assert page() == visible
+    assert page(limit=3) == visible[:3]
+    assert page(limit=3, after=visible[2]) == visible[3:]
+    assert page(after=visible[3]) == page(study="lung") == []
+    assert page(study="heart", limit=2) == [ids[0], ids[2]]
+    for options, problem in (({"limit": 0}, "page of 0 jobs"), ({"after": ids[1]}, "there is no job")):
+        with pytest.raises(FlareError, match=problem):
+            page(**options)

@@ -35,6 +35,7 @@ VERBS = [
     "clone",
     "files",
     "read",
+    "follow",
     "status",
     "members",
     "invite",
@@ -42,7 +43,7 @@ VERBS = [
     "audit",
     "nothing",
 ]
-LENGTHS = {"jobs": 1, "job": 1, "wait": 3, "read": 4, "submit": 3, "invite": 2, "audit": 1}
+LENGTHS = {"jobs": 1, "job": 1, "wait": 3, "read": 3, "follow": 4, "submit": 3, "invite": 2, "audit": 1}
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_an_administrator_cannot_hold_all_threads(place):
             for _ in range(400):
                 cell.start_request("server", "admin.wait", [job, row["state"], row["reason"]])
             with pytest.raises(FlareError, match=r"requests of member@example\.org are open"):
-                cell.request("server", "admin.jobs", [None], timeout_s=20)
+                cell.request("server", "admin.jobs", [{}], timeout_s=20)
             assert len(admin.jobs()) == 1  # others are served
         go_on.set()
         assert admin.wait(job, timeout_s=60)["state"] == "finished"
@@ -158,7 +159,7 @@ def test_other_members_cannot_disturb_or_query_a_running_job(place):
         job, go_on = running(place, admin)
         process = f"server.{job}-1"
         with connected(place, member, "spy") as cell:
-            for topic, payload in (("job.growth", ["../../../startup/private.key", 0]), ("job.status", [])):
+            for topic, payload in (("job.watch", []), ("job.status", [])):
                 with pytest.raises(RemoteError, match="may not send"):
                     cell.request(process, topic, payload, timeout_s=20)
             for topic in ("result", "failed", "ready", "log", "warning", "site.log", "job.abort", "site.failed"):
@@ -261,7 +262,7 @@ def test_an_invitation_is_valid_once_for_its_name_and_for_nothing_else(place):
         invitation = Invitation.read(admin.invite("site-3"))
         with Cell(invitation.guest) as cell:
             cell.connect(invitation.address, credentials=invitation.credentials, peer="server")
-            for topic, payload in (("admin.jobs", [None]), ("site.hello", ["1", {}]), ("site.renew", [b""])):
+            for topic, payload in (("admin.jobs", [{}]), ("site.hello", ["1", {}]), ("site.renew", [b""])):
                 with pytest.raises(RemoteError):
                     cell.request("server", topic, payload, timeout_s=20)
         for name in ("site-3", "site-1", "admin"):

@@ -46,6 +46,21 @@ def test_rows_are_there_when_the_database_is_reopened(url):
     store.close()
 
 
+def test_jobs_come_in_pages_oldest_first(url):
+    store = Store(url)
+    for number, submitted in enumerate((3.0, 1.0, 2.0, 2.0, 5.0)):
+        study = "lung" if number == 4 else "heart"
+        store.add_job(JobRow(str(number), "job", study, "admin", "b" * 64, submitted=submitted))
+    pages, after = [], None
+    while page := store.jobs(studies=["heart"], limit=3, after=after):
+        pages.append([each.id for each in page])
+        after = page[-1]
+    assert pages == [["1", "2", "3"], ["0"]]
+    assert [each.id for each in store.jobs(limit=1)] == ["1"]
+    assert store.jobs(studies=[]) == []
+    store.close()
+
+
 def test_a_database_of_an_older_version_is_upgraded(url):
     store = Store(url)
     store.put_participant(Participant("site-1", "client"))

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Sequence
 
 from flare_core import CodeBundle, FLModel, Workflow
+from flare_core.events import Event
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
+from flare_runtime.run.event_log import EventLog
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, InprocLink
@@ -38,7 +39,7 @@ class Table:
             cell.handle("task", self._on_task)
             cell.handle("end", lambda message: None)
         self.checkpoints = CheckpointStore(folder, None, CodeBundle(folder.path))
-        self.metrics = MetricsFile(folder.metrics)
+        self.log = EventLog(folder)
         roster = Roster({site: site for site in sites}, can_leave=False)
         self.federation = SitesFederation(
             job_id="job/1",
@@ -47,8 +48,8 @@ class Table:
             cell=self.server,
             dispatch=Dispatch(self.server, Downloader(self.server), roster, [], []),
             checkpoints=self.checkpoints,
-            metrics=self.metrics,
         )
+        self.federation.events.subscribe(Event, self.log.write)
 
     def _on_task(self, message) -> None:
         self.tasks[message.to].append(message.payload)
@@ -62,7 +63,7 @@ class Table:
 
     def close(self) -> None:
         self.checkpoints.close()
-        self.metrics.close()
+        self.log.close()
         for cell in (self.server, *self.cells.values()):
             cell.close()
 

@@ -11,13 +11,22 @@ import sys
 import textwrap
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flare_core import Component, FlareError, FLModel, JobFailed, RecipeError, RunStatus, Workflow
-from flare_core.events import SiteReplied
+from flare_core.events import (
+    MetricLogged,
+    RoundEnded,
+    RoundStarted,
+    RunEnded,
+    RunStarted,
+    SiteFailed,
+    SiteReplied,
+)
 from flare_runtime import SimEnv
 from flare_runtime.simulator import pool
 
@@ -84,6 +93,29 @@ def test_the_folder_holds_the_record_of_the_run(project):
     ]
     assert sorted(path.name for path in (folder / "sites").iterdir()) == ["site-1", "site-2"]
     assert run.load_model("best")["w"].tolist() == [2.0, 2.0, 2.0]  # the model that round 2 began with, and measured
+
+
+def test_the_events_of_a_run_are_in_its_folder(project):
+    run = project.env().deploy(project.job(rounds=3))
+    events = list(run.events())
+    assert (events[0], events[-1]) == (RunStarted("job", ("site-1", "site-2")), RunEnded("finished"))
+    assert list(run.events(follow=True)) == events
+    for kind, count in ((RoundStarted, 3), (RoundEnded, 3), (SiteReplied, 6), (MetricLogged, len(run.metrics()))):
+        assert sum(isinstance(event, kind) for event in events) == count
+    lines = [json.loads(line) for line in (run.get_result() / "events.jsonl").read_text().splitlines()]
+    assert [line["event"] for line in lines] == [type(event).__name__ for event in events]
+    assert all(line["time"] <= following["time"] for line, following in pairwise(lines))
+    assert {line["round"] for line in lines if line["event"] == "SiteReplied"} == {0, 1, 2}
+
+
+def test_a_run_that_fails_says_so_in_its_events(project):
+    job = project.job(rounds=3)
+    (project.code / "client.py").write_text("raise RuntimeError('no data here')")
+    run = project.env().deploy(job)
+    *_, failed, ended = run.events()
+    assert isinstance(failed, SiteFailed)
+    assert ended.outcome == "failed"
+    assert "no data here" in ended.error
 
 
 def test_a_later_run_never_overwrites_an_earlier_one(project):

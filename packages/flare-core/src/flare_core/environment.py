@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from flare_core.events import Event
 from flare_core.job import Job
 
 __all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "chosen_environment", "is_recipe_used", "note_use"]
@@ -59,6 +61,14 @@ class Run(Protocol):
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the metrics of the run: rows with round, site (None for the federation), key and value."""
+
+    def events(self, *, follow: bool = False) -> Iterator[Event]:
+        """Wait for the end, then yield every event of the run, in order.
+
+        Args:
+            follow: do not wait: yield what has happened so far, then each event as it happens, up to ``RunEnded``. A
+                round that begins again after a crash of the server has its events twice then.
+        """
 
     def abort(self) -> None:
         """Stop the run; do nothing if it has ended."""

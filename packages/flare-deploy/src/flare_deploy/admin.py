@@ -7,6 +7,7 @@ with Admin.connect("flare-project/admin") as admin:
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import tempfile
@@ -19,11 +20,14 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from flare_core import FlareError, Job, RunStatus, export_job
+from flare_core.events import Event, RunEnded
 from flare_deploy.archive import pack_folder, sha256_of
+from flare_deploy.following import FollowedFile, Incoming
 from flare_deploy.provision.kit import Kit
 from flare_runtime.interrupts import interruptible
+from flare_runtime.run.event_log import EVENTS, read_event
 from flare_tensor_downloader import Downloader, add_file, download_file
-from flare_transport import AuthenticationError, Cell, HandshakeError, RemoteError, TransportError
+from flare_transport import AuthenticationError, Cell, HandshakeError, RemoteError, StreamReader, TransportError
 
 __all__ = ["Admin", "AdminError", "ServerAwayError"]
 
@@ -62,8 +66,8 @@ class Admin:
     """A connection of an administrator to the server; closed at the end of a ``with`` block.
 
     Every method raises :class:`AdminError` with the reason if the server refuses or cannot be reached. Methods that
-    may take as long as a job, :meth:`wait`, :meth:`changes`, :meth:`read` with ``follow`` and :meth:`download`, wait
-    for a server that becomes unavailable, and continue when it is back.
+    may take as long as a job, :meth:`wait`, :meth:`changes`, :meth:`follow`, :meth:`read` with ``follow`` and
+    :meth:`download`, wait for a server that becomes unavailable, and continue when it is back.
 
     Args:
         cell: connected to the server; :meth:`close` closes it.
@@ -74,13 +78,20 @@ class Admin:
     """
 
     def __init__(self, cell: Cell, kit: Kit) -> None:
-        self._cell = cell
-        self._downloader = Downloader(cell)
+        self._incoming: dict[int, Incoming] = {}
+        self._lent: set[Incoming] = set()  # streams that are being read
+        self._numbers = itertools.count(1)
+        self._use(cell)
         self._reconnecting = threading.Lock()
         self._is_closed = threading.Event()
         self.kit = kit
         self.patience_s = 600.0
         self.notify: Callable[[str], Any] = logger.warning
+
+    def _use(self, cell: Cell) -> None:
+        self._cell = cell
+        self._downloader = Downloader(cell)
+        cell.handle_stream("follow", self._on_stream)
 
     @classmethod
     def connect(cls, kit: str | Path | Kit, *, timeout_s: float = 10.0) -> Admin:
@@ -106,6 +117,7 @@ class Admin:
     def close(self) -> None:
         """Close the connection."""
         self._is_closed.set()
+        self._release_streams()
         self._downloader.close()
         self._cell.close()
 
@@ -138,9 +150,15 @@ class Admin:
             )
             return submitted
 
-    def jobs(self, study: str | None = None) -> list[JobInfo]:
-        """Return all jobs, oldest first, or those of one study."""
-        found: list[JobInfo] = self._ask("jobs", study)
+    def jobs(self, study: str | None = None, *, limit: int = 1000, after: str | None = None) -> list[JobInfo]:
+        """Return one page of jobs, oldest first.
+
+        Args:
+            study: only jobs of this study.
+            limit: how many at most, from 1 to 1000.
+            after: the id of a job; the page begins with the next one. Give the last id of a page to get the next page.
+        """
+        found: list[JobInfo] = self._ask("jobs", {"study": study, "limit": limit, "after": after})
         return found
 
     def job(self, id_: str) -> JobInfo:
@@ -222,17 +240,68 @@ class Admin:
             name: the path of the file in the run's folder.
             follow: also yield what is added until the job has ended.
         """
-        offset, is_over = 0, False
-        rest = b""
-        while not is_over:
-            question = ("read", id_, name, offset, follow)
-            piece, is_over = self._ask_until(None, *question) if follow else self._ask(*question)
+        if follow:
+            for lines in self._follow(id_, name):
+                yield lines.decode("utf-8", "replace")
+            return
+        offset, rest = 0, b""
+        while piece := bytes(self._ask("read", id_, name, offset)):
             offset += len(piece)
-            text, rest = _whole_lines(rest + bytes(piece), is_over or not follow)
-            if text:
-                yield text
-            if not piece and not follow:
-                return
+            lines, newline, rest = (rest + piece).rpartition(b"\n")
+            yield (lines + newline).decode("utf-8", "replace")
+        if rest:
+            yield rest.decode("utf-8", "replace")
+
+    def follow(self, id_: str) -> Iterator[Event]:
+        """Yield the events of a run: those so far, then each as it happens, up to ``RunEnded``.
+
+        A round that begins again after a crash of the job's process has its events twice.
+        """
+        for lines in self._follow(id_, EVENTS):
+            for line in lines.splitlines():
+                event = read_event(line)
+                yield event
+                if isinstance(event, RunEnded):
+                    return
+        job = self._persistently(lambda: self.job(id_))
+        yield RunEnded(job["state"], job["reason"])  # its process has not come so far, or was killed
+
+    def _follow(self, id_: str, name: str) -> Iterator[bytes]:
+        """Yield whole lines of a file of a run until the job has ended."""
+        file = FollowedFile(name, lambda position: self._open_stream(id_, name, position))
+        try:
+            while (lines := self._persistently(file.next)) is not None:
+                yield lines
+        finally:
+            file.close()
+
+    def _open_stream(self, id_: str, name: str, position: int) -> tuple[Incoming, StreamReader]:
+        number = next(self._numbers)
+        incoming = self._incoming[number] = Incoming()
+        try:
+            self._ask("follow", id_, name, position, number)
+            return incoming, incoming.await_reader(LINK_GRACE_S)
+        except TimeoutError as error:
+            incoming.release()
+            raise ServerAwayError(str(error)) from error
+        finally:
+            del self._incoming[number]
+
+    def _on_stream(self, reader: StreamReader) -> None:
+        incoming = self._incoming.get(reader.meta) if reader.sender == self.kit.info.server else None
+        if incoming is None:
+            raise AdminError(f"{self.kit.info.name} waits for no such stream")
+        self._lent.add(incoming)
+        try:
+            if self._is_closed.is_set():
+                incoming.release()
+            incoming.lend(reader)
+        finally:
+            self._lent.discard(incoming)
+
+    def _release_streams(self) -> None:
+        for each in self._lent.copy():
+            each.release()
 
     def status(self) -> dict[str, Any]:
         """Return the server, its sites, and every job that has not ended, with what it is waiting for."""
@@ -342,10 +411,10 @@ class Admin:
             self.notify(f"{error}; waiting for it for up to {self.patience_s:g} s")
         if isinstance(error.__cause__, RemoteError):  # it is connected, but cannot answer now
             return self._back_off(absence, until)
+        self._release_streams()
         self._downloader.close()
         lost.close()
-        self._cell = self._connect_again(absence, until)
-        self._downloader = Downloader(self._cell)
+        self._use(self._connect_again(absence, until))
         self.notify(f"the server of the project {self.kit.info.project} is back")
 
     def _check_not_closed(self, error: AdminError) -> None:
@@ -396,9 +465,3 @@ def _connected(kit: Kit, timeout_s: float) -> Cell:
         cell.close()
         raise
     return cell
-
-
-def _whole_lines(content: bytes, is_last: bool) -> tuple[str, bytes]:
-    """Split off an incomplete last line, in which a character may be incomplete, too."""
-    end = len(content) if is_last else content.rfind(b"\n") + 1
-    return content[:end].decode("utf-8", "replace"), content[end:]

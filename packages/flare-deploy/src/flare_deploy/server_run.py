@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from flare_core import RunStatus
-from flare_core.events import EventBus, RoundEnded, RunStarted
+from flare_core.events import Event, EventBus, RoundEnded, RunStarted
 from flare_deploy.admin import Admin, AdminError
 from flare_runtime.display import Display, open_display, summary_text
-from flare_runtime.run.event_log import EVENTS, read_event
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import read_summary, write_summary
@@ -98,6 +97,17 @@ class ServerRun:
     def metrics(self) -> list[dict[str, Any]]:
         """Wait for the end, then return all metrics of the run."""
         return self._ended().metrics()
+
+    def events(self, *, follow: bool = False) -> Iterator[Event]:
+        """Wait for the end, then yield every event of the run, in order.
+
+        Args:
+            follow: do not wait: yield what has happened so far, then each event as it happens, up to ``RunEnded``. A
+                round that begins again after a crash of the server has its events twice then.
+        """
+        if follow and self._results is None:
+            return self._admin.follow(self.get_job_id())
+        return self._ended().events()
 
     def summary(self) -> dict[str, Any]:
         """Wait for the end, then return the content of summary.json."""
@@ -185,11 +195,8 @@ class _Follower:
                     self.note(f"{job['name']} is waiting: {shown}")
                 if job["state"] not in (RunStatus.SUBMITTED.value, RunStatus.WAITING.value):
                     break
-            rest = ""
-            for text in self._admin.read(self._job["id"], EVENTS, follow=True):
-                *lines, rest = (rest + text).split("\n")
-                for line in lines:
-                    self._events.emit(read_event(line))
+            for event in self._admin.follow(self._job["id"]):
+                self._events.emit(event)
         except (AdminError, ValueError) as error:
             self.note(f"the progress of the run can no longer be shown ({error}); the run continues")
 

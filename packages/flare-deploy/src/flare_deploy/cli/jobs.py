@@ -35,12 +35,16 @@ def submit(
 @app.command("list")
 def list_jobs(
     study: Annotated[str | None, typer.Option(help="Only jobs of this study.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="At most this number of jobs.", min=1, max=1000)] = 1000,
+    after: Annotated[
+        str | None, typer.Option(help="Only jobs that come after this one, for the next page.", show_default=False)
+    ] = None,
     kit: KitOption = None,
     form: FormOption = Form.TEXT,
 ) -> None:
     """List jobs, oldest first."""
     with connect(kit) as connection:
-        jobs = connection.jobs(study)
+        jobs = connection.jobs(study, limit=limit, after=after)
     rows = [
         [
             each["id"],
@@ -54,7 +58,9 @@ def list_jobs(
         for each in jobs
     ]
     columns = ["job", "name", "study", "state", "submitter", "submitted", "reason"]
-    show(form, jobs, table(columns, rows, empty="no jobs yet; flare job submit FOLDER"))
+    text = table(columns, rows, empty="no jobs yet; flare job submit FOLDER" if after is None else "no more jobs")
+    more = f"\nmaybe more: --after {jobs[-1]['id']}" if len(jobs) == limit else ""
+    show(form, jobs, f"{text}{more}")
 
 
 @app.command("show")

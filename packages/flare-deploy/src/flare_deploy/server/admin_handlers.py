@@ -19,6 +19,7 @@ from flare_core.job import check_name
 from flare_deploy.archive import MAX_ARCHIVE_BYTES, sha256_of
 from flare_deploy.participants import forwards
 from flare_deploy.server.admin_requests import AUDITED, REQUESTS, check_request
+from flare_deploy.server.followers import WINDOW_BYTES
 from flare_deploy.server.members import MembersError
 from flare_deploy.server.rights import RightsError, check_right, check_studies
 from flare_deploy.server.scheduler import Needs
@@ -26,7 +27,7 @@ from flare_deploy.server.store import DatabaseError, JobRow, Participant
 from flare_deploy.server.submissions import check_possible, read_meta_json
 from flare_runtime.terminal import one_line
 from flare_tensor_downloader import add_file, download_file
-from flare_transport import Message, TransportError, blocking
+from flare_transport import Message, StreamWriter, TransportError, blocking
 
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 PIECE_BYTES = 1 << 18
 MAX_REQUESTS = 32  # open at the same time, by administrator; each that waits occupies a thread
 MAX_AUDIT_ENTRIES = 10_000
+MAX_JOBS = 1000  # in one page
 STATUS_S = 5.0  # how long a job's process may take to report its progress
 
 
@@ -119,8 +121,16 @@ class AdminHandlers:
             shutil.rmtree(folder, ignore_errors=True)
         return _plain(self._store.job(row.id))
 
-    def _jobs(self, admin: Participant, message: Message, study: str | None = None) -> list[dict[str, Any]]:
-        return [_plain(row) for row in self._store.jobs(study=study) if admin.is_in(row.study)]
+    def _jobs(self, admin: Participant, message: Message, options: dict[str, Any]) -> list[dict[str, Any]]:
+        limit = options.get("limit", MAX_JOBS)
+        if not 0 < limit <= MAX_JOBS:
+            raise JobError(f"a page of {limit} jobs is not available; request 1 to {MAX_JOBS}")
+        studies = None if "*" in admin.studies.split(",") else admin.studies.split(",")
+        if (study := options.get("study")) is not None:
+            studies = [study] if admin.is_in(study) else []
+        after = options.get("after")
+        last = None if after is None else self._visible(admin, after)
+        return [_plain(row) for row in self._store.jobs(studies=studies, limit=limit, after=last)]
 
     def _visible(self, admin: Participant, id_: str) -> JobRow:
         row = self._store.job(id_)
@@ -197,9 +207,30 @@ class AdminHandlers:
             and not _is_kept_for_restart(path.relative_to(run))
         ]
 
-    def _read(
-        self, admin: Participant, message: Message, id_: str, name: str, offset: int, follow: bool
-    ) -> tuple[bytes, bool]:
+    def _read(self, admin: Participant, message: Message, id_: str, name: str, offset: int) -> bytes:
+        path = self._text_file(admin, id_, name, offset)
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(PIECE_BYTES)
+
+    def _follow(self, admin: Participant, message: Message, id_: str, name: str, position: int, number: int) -> None:
+        daemon = self._daemon
+        daemon.check_open()
+        path = self._text_file(admin, id_, name, position)
+
+        def open_stream() -> StreamWriter:
+            return daemon.cell.open_stream(message.sender, "follow", number, window_bytes=WINDOW_BYTES)
+
+        daemon.followers.add(admin.name, id_, path, position, open_stream)
+
+    def _text_file(self, admin: Participant, id_: str, name: str, offset: int) -> Path:
+        """Return the path of a log or record of a run.
+
+        Raises:
+            JobError: it is another file, or the administrator sees no such job.
+        """
         self._visible(admin, id_)
         run = self._daemon.jobs_folder / id_ / "run"
         if "\0" in name or not 0 <= offset <= MAX_ARCHIVE_BYTES:
@@ -208,37 +239,7 @@ class AdminHandlers:
         is_record = path.is_relative_to(run.resolve()) and path.suffix in (".txt", ".jsonl", ".json")
         if not is_record or path.name.startswith(".") or _is_kept_for_restart(path.relative_to(run.resolve())):
             raise JobError(f"{name!r} is no log or record of a run")
-        while True:
-            is_over = self._store.job(id_).has_ended  # before the file is read, so that nothing is missed
-            piece = b""
-            if path.is_file():
-                with path.open("rb") as file:
-                    file.seek(offset)
-                    piece = file.read(PIECE_BYTES)
-            if piece or is_over or not follow:
-                return piece, is_over and not piece
-            self._await_growth(id_, name, offset)
-
-    def _await_growth(self, id_: str, name: str, size: int) -> None:
-        """Wait until a file of a running job is longer, or the job's process has ended or was restarted."""
-        daemon = self._daemon
-        with blocking(), daemon.changed:
-            while not ((running := daemon.running.get(id_)) and running.is_up):
-                daemon.check_open()
-                if self._store.job(id_).has_ended:
-                    return
-                daemon.changed.wait()
-            cell = running.cell_name
-        try:
-            with blocking():
-                is_running = daemon.cell.request(cell, "job.growth", [name, size]).payload
-        except TransportError as error:
-            logger.debug("the job's process is gone job=%s reason=%s", id_, error)
-            is_running = False
-        with blocking(), daemon.changed:
-            while not is_running and running.is_up and running.cell_name == cell:  # until the daemon notices, too
-                daemon.check_open()
-                daemon.changed.wait()
+        return path
 
     def _status(self, admin: Participant, message: Message) -> dict[str, Any]:
         daemon = self._daemon

@@ -3,14 +3,15 @@
 The topic of a request is ``admin.`` and its name; its payload is a list:
 
 submit    [archive, sha256, {study, priority}]  -> a job
-jobs      [study or nil]                        -> jobs
+jobs      [{study, limit, after}]               -> a page of jobs, oldest first
 job       [job]                                 -> a job, with what it is waiting for while it runs
 wait      [job, state, reason]                  -> a job, as soon as its state or reason is another
 abort     [job]
 delete    [job]
 clone     [job]                                 -> a job
 files     [job]                                 -> [[name, reference], …] of the run's folder
-read      [job, name, offset, follow]           -> [bytes, is over]
+read      [job, name, offset]                   -> bytes
+follow    [job, name, position, number]         opens the stream "follow" to the sender; see followers.py
 status    []                                    -> the server, its sites and jobs
 members   []                                    -> participants
 invite    [name, {kind, role, org, studies, days, address}] -> a token
@@ -28,14 +29,15 @@ __all__ = ["AUDITED", "REQUESTS", "check_request"]
 
 REQUESTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "submit": ("submit", (str, str, dict)),
-    "jobs": ("view", (str | None,)),
+    "jobs": ("view", (dict,)),
     "job": ("view", (str,)),
     "wait": ("view", (str, str, str)),
     "abort": ("manage", (str,)),
     "delete": ("manage", (str,)),
     "clone": ("submit", (str,)),
     "files": ("download", (str,)),
-    "read": ("view", (str, str, int, bool)),
+    "read": ("view", (str, str, int)),
+    "follow": ("view", (str, str, int, int)),
     "status": ("view", ()),
     "members": ("view", ()),
     "invite": ("members", (str, dict)),
@@ -49,6 +51,7 @@ AUDITED = ("submit", "abort", "delete", "clone", "files", "invite", "remove")
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     "submit": {"study": str | None, "priority": int | None},
+    "jobs": {"study": str | None, "limit": int, "after": str | None},
     "invite": {"kind": str, "role": str, "org": str, "studies": str, "days": int, "address": str},
 }
 _MAX_OPTION_CHARACTERS = 100  # the width of a database column

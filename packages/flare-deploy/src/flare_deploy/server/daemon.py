@@ -20,6 +20,7 @@ from flare_deploy.provision.kit import Kit
 from flare_deploy.provision.project import Project
 from flare_deploy.server.admin_handlers import AdminHandlers
 from flare_deploy.server.blobs import Blobs
+from flare_deploy.server.followers import Followers
 from flare_deploy.server.job_records import JobRecords
 from flare_deploy.server.members import Members
 from flare_deploy.server.running import RunningJob
@@ -74,7 +75,9 @@ class ServerDaemon:
         kill_orphans(self.jobs_folder)
         self.members = Members(self.store, self.kit.info, _authority_of(self.kit))
         self._add_provisioned()
-        self.records = JobRecords(self.store, self.jobs_folder, self.changed, self._schedule)
+        self.records = JobRecords(
+            self.store, self.jobs_folder, self.changed, self._schedule, lambda job: self.followers.wake(job)
+        )
         self.connected: dict[str, Capacity] = {}
         self.since: dict[str, float] = {}
         self.running: dict[str, RunningJob] = {}
@@ -86,6 +89,7 @@ class ServerDaemon:
             forwards=self._may_forward,
         )
         self.downloader = Downloader(self.cell)
+        self.followers = Followers(self)
         self.cell.on_peer_lost(self._peer_lost)
         AdminHandlers(self)
         SiteHandlers(self)
@@ -118,6 +122,7 @@ class ServerDaemon:
         for job in running:
             job.close()
         self.cell.close()
+        self.followers.close()
         self.store.close()
         self._lock_file.release()
 

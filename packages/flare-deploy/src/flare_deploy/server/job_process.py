@@ -4,6 +4,7 @@ It runs the same controller as the simulator. Messages to its daemon:
 
     job.up       [job id]                  (request) it can receive messages
     job.round    [job id, round]           a round was completed; some rounds are skipped
+    job.grew     [job id]                  the answer to job.watch: files of the run have grown
     job.done     [job id, status, error]   (request) the run has ended, and the process is about to exit
 
 Messages from its daemon:
@@ -14,7 +15,7 @@ Messages from its daemon:
     site.failed  [site, message, details]  a site cannot take part any more
     job.abort    [reason]                  end the run now
     job.status   []                        (request) -> {round, rounds, waiting_for, since, present, absent}
-    job.growth   [file, size]              (request) answered when a file of the run is longer, or the run has ended
+    job.watch    []                        the run is followed: report once when its files have grown
 
 Messages from a site:
 
@@ -35,19 +36,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flare_core import JobError, load_job
-from flare_core.events import Event, RoundEnded
+from flare_core.events import RoundEnded
 from flare_deploy.processes.lock_file import close_in_children
 from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.job_code import importable
 from flare_runtime.logs import log_to
 from flare_runtime.processes.exit_codes import LOST_SERVER
 from flare_runtime.run.controller import RunController
-from flare_runtime.run.event_log import EVENTS, EventLog
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.roster import Roster
-from flare_transport import Cell, Message, SocketLink, blocking
+from flare_transport import Cell, Message, SocketLink, TransportError
 from flare_transport.address import speaks_for
 
 __all__ = ["main"]
@@ -55,7 +55,7 @@ __all__ = ["main"]
 logger = logging.getLogger(__name__)
 
 
-GATHER_S = 0.1  # how long additions to a file are gathered before they are reported
+GATHER_S = 0.1  # between two reports of additions to the run's files
 PROGRESS_S = 1.0  # between reports of completed rounds to the daemon
 
 
@@ -71,7 +71,8 @@ class _JobProcess:
         self._lock = threading.Lock()
         self._early: list[Callable[[SitesFederation], None]] = []  # messages that came before the federation existed
         self._growth = threading.Condition()
-        self._over = False
+        self._is_watched = self._has_grown = False
+        self._watcher: threading.Thread | None = None
         self._told = 0.0
         self._logs: dict[str, BinaryIO] = {}
 
@@ -88,13 +89,10 @@ class _JobProcess:
         self._cell.handle("ready", lambda message: self._tell(lambda fed: fed.take_ready(message)), inline=True)
         self._cell.handle("site.log", self._on_log)
         self._cell.handle("job.status", self._only_daemon(lambda message: self._status()))
-        self._cell.handle("job.growth", self._only_daemon(self._on_growth))
+        self._cell.handle("job.watch", self._only_daemon(self._on_watch))
         self._cell.attach(self._link, uplink=True)
         self._cell.request(self._daemon, "job.up", [self._plan["job_id"]])
         status, error = self._run()
-        with self._growth:
-            self._over = True
-            self._growth.notify_all()
         self._cell.request(self._daemon, "job.done", [self._plan["job_id"], status, error])
         self._cell.close()
 
@@ -109,7 +107,7 @@ class _JobProcess:
                     job, self._plan["job_id"], self._folder, roster, self._cell, is_durable=True, hub=self._hub
                 )
                 controller.prepare()
-                controller.federation.events.subscribe(Event, EventLog(self._folder.path / EVENTS, self._grew).write)
+                controller.log.grew = self._grew
                 controller.federation.events.subscribe(RoundEnded, self._round_ended)
                 with self._lock:
                     self._controller = controller
@@ -195,17 +193,35 @@ class _JobProcess:
             "absent": {site: absence.reason for site, absence in roster.absent.copy().items()},
         }
 
-    def _on_growth(self, message: Message) -> bool:
-        name, size = message.payload
-        path = self._folder.path / name
-        with blocking(), self._growth:
-            self._growth.wait_for(lambda: self._over or (path.is_file() and path.stat().st_size > size))
-            self._growth.wait_for(lambda: self._over, GATHER_S)  # rounds may be faster than a reader
-            return not self._over
+    def _on_watch(self, message: Message) -> None:
+        with self._growth:
+            self._is_watched = True
+            self._growth.notify_all()
+            if self._watcher is None:
+                self._watcher = threading.Thread(target=self._report_growth, name="flare-growth", daemon=True)
+                self._watcher.start()
+
+    def _report_growth(self) -> None:
+        """Write out buffered events and report growth to the daemon, once for each request of it."""
+        while True:
+            with self._growth:
+                self._growth.wait_for(lambda: self._is_watched and self._has_grown)
+                self._is_watched = self._has_grown = False
+            try:
+                if self._controller is not None:
+                    self._controller.log.flush()
+                self._cell.send(self._daemon, "job.grew", [self._plan["job_id"]])
+            except OSError as error:  # a full disk, which the run itself reports
+                logger.warning("events not written yet reason=%s", error)
+            except TransportError:
+                return  # the daemon is gone, and its followers with it
+            time.sleep(GATHER_S)  # rounds may be faster than a reader
 
     def _grew(self) -> None:
-        with self._growth:
-            self._growth.notify_all()
+        if not self._has_grown:
+            with self._growth:
+                self._has_grown = True
+                self._growth.notify_all()
 
     def _round_ended(self, event: RoundEnded) -> None:
         if time.monotonic() - self._told > PROGRESS_S:

@@ -44,15 +44,22 @@ class JobRecords:
         jobs_folder: holds a folder for each job; the outcome is also written to the run's summary.json there.
         changed: notified after each write; its lock guards this object.
         schedule: starts the jobs that can run. It reads the database, so it is called before the retries end.
+        ended: called with the id of a job whose end is recorded.
     """
 
     def __init__(
-        self, store: Store, jobs_folder: Path, changed: threading.Condition, schedule: Callable[[], None]
+        self,
+        store: Store,
+        jobs_folder: Path,
+        changed: threading.Condition,
+        schedule: Callable[[], None],
+        ended: Callable[[str], None],
     ) -> None:
         self._store = store
         self._jobs_folder = jobs_folder
         self._changed = changed
         self._schedule = schedule
+        self._ended = ended
         self._unsaved: dict[str, dict[str, Any]] = {}  # changes by job
         self._unrecorded: dict[str, _Outcome] = {}  # by job
         self._is_retrying = False
@@ -105,6 +112,7 @@ class JobRecords:
                 del self._unrecorded[id_]
                 self._unsaved.pop(id_, None)
                 self._changed.notify_all()
+                self._ended(id_)
 
     def _save(self) -> None:
         for id_, changes in list(self._unsaved.items()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -201,13 +201,29 @@ class Store:
             raise StoreError(f"there is no job {id_!r}; see 'flare job list'")
         return _job(dict(row))
 
-    def jobs(self, *, study: str | None = None, states: tuple[str, ...] = ()) -> list[JobRow]:
-        """Return the jobs of a study in some states, or of all; oldest first."""
-        query = jobs.select().order_by(jobs.c.submitted, jobs.c.id)
-        if study is not None:
-            query = query.where(jobs.c.study == study)
+    def jobs(
+        self,
+        *,
+        studies: Sequence[str] | None = None,
+        states: tuple[str, ...] = (),
+        limit: int | None = None,
+        after: JobRow | None = None,
+    ) -> list[JobRow]:
+        """Return jobs, oldest first.
+
+        Args:
+            studies: only of these; None stands for all.
+            states: only in these; none stands for all.
+            limit: how many at most.
+            after: only those that come after this one.
+        """
+        query = jobs.select().order_by(jobs.c.submitted, jobs.c.id).limit(limit)
+        if studies is not None:
+            query = query.where(jobs.c.study.in_(studies))
         if states:
             query = query.where(jobs.c.state.in_(states))
+        if after is not None:
+            query = query.where(sa.tuple_(jobs.c.submitted, jobs.c.id) > sa.tuple_(after.submitted, after.id))
         with self._transaction() as connection:
             return [_job(dict(row)) for row in connection.execute(query).mappings()]
 

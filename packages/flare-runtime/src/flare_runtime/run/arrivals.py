@@ -23,7 +23,6 @@ from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.run.conversation import Answer, SitesConversation
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.incoming import Ended, Failed, Incoming, Left, Logged, Ready, Removed, Result, Warned
-from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
 from flare_transport import Cell, Message
@@ -54,7 +53,6 @@ class Arrivals:
         roster: Roster,
         cell: Cell,
         dispatch: Dispatch,
-        metrics: MetricsFile,
     ) -> None:
         self.sites = roster.sites
         self.roster = roster
@@ -62,7 +60,6 @@ class Arrivals:
         self.round: int | None = None
         self.warnings = RunWarnings()
         self._cell = cell
-        self._metrics = metrics
         self._dispatch = dispatch
         self._open: list[SitesConversation] = []  # oldest first
         self._inbox: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
@@ -246,10 +243,12 @@ class Arrivals:
         if self._is_finishing and self.roster.can_leave:  # it has missed the announcement of the end
             self._cell.send(item.host, "end")
         for site in item.sites:
+            is_awaited = site in self.roster.starting  # the run has begun with it in mind
             if not self.roster.can_leave or not self.roster.arrive(site, item.host):
                 continue
             self._ended.discard(site)
-            self.events.emit(SiteReturned(site))
+            if not is_awaited:
+                self.events.emit(SiteReturned(site))
             for conversation in self._open:
                 if site in conversation.awaited:  # its new process knows nothing of the task
                     self._dispatch.send(conversation, (site,))
@@ -315,7 +314,6 @@ class Arrivals:
         step: int | None = None,
         kind: str = "METRIC",
     ) -> None:
-        """Write metrics into the run's record and emit an event for each."""
-        self._metrics.write(round_, site, metrics, **({} if step is None else {"step": step}))
+        """Emit an event for each metric, which is how it gets into the run's record."""
         for key, value in metrics.items():
             self.events.emit(MetricLogged(key, value, round_, site, step, kind))

@@ -33,12 +33,13 @@ from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.job_code import register_types
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
+from flare_runtime.run.event_log import EventLog
 from flare_runtime.run.failure import failure_of, reason_of
 from flare_runtime.run.federation import SitesFederation, Waits
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.incoming import Logged, Warned
 from flare_runtime.run.persistor import Persistor
-from flare_runtime.run.record import MetricsFile, number_of, read_metrics, write_summary
+from flare_runtime.run.record import number_of, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
 from flare_runtime.system import own_peak_bytes
@@ -126,7 +127,7 @@ class RunController:
         self._store = CheckpointStore(
             self._folder, self.persistor, self._job.code, is_durable=self._is_durable, state=self._state
         )
-        self._metrics = MetricsFile(self._folder.metrics)
+        self.log = EventLog(self._folder)
         self._take_over(self._store.resume())
         meta = self._job.meta
         self.federation = SitesFederation(
@@ -136,7 +137,6 @@ class RunController:
             cell=self._cell,
             dispatch=Dispatch(self._cell, Downloader(self._cell), self._roster, *self._filters),
             checkpoints=self._store,
-            metrics=self._metrics,
             config=self._job.server.config,
             **({} if self.persistor is None else {"to_framework": self.persistor.to_framework}),
             waits=Waits(
@@ -146,6 +146,7 @@ class RunController:
         self._first_state = self.federation.state
         self._prepare_services()
         self.federation.warnings = RunWarnings(self._kept_warnings)
+        self.federation.events.subscribe(Event, self.log.write)
         self.federation.events.subscribe(RoundEnded, self._round_ended)
         self.federation.events.subscribe(ModelSaved, self._model_saved)
         folder = self._folder.server.absolute()
@@ -156,7 +157,7 @@ class RunController:
             attach_observers(self._observers, run)
         except JobError:
             self._store.close()
-            self._metrics.close()
+            self.log.close()
             raise
 
     def run(self, crew: Crew) -> tuple[RunStatus, BaseException | None, dict[str, Any]]:
@@ -187,7 +188,7 @@ class RunController:
         federation.drain()  # a process may have failed after its last reply, which must not pass for success
         if self._roster.failures and status is not RunStatus.ABORTED:
             status, error = RunStatus.FAILED, next(iter(self._roster.failures.values()))
-        for close in (self._store.close, self._metrics.close):
+        for close in (self._store.close, self.log.flush):
             try:
                 close()
             except Exception as problem:  # a full disk, or a component that writes its framework's format
@@ -196,9 +197,13 @@ class RunController:
         try:
             write_summary(self._folder.summary, self._summary(status, error, crew))
             self.emit(RunEnded(status, reason_of(error) or ""))
+            self.log.close()
         except Exception as problem:  # a full disk, or an observer
             logger.exception("end of the run cannot be recorded or announced")
             status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
+            with suppress(OSError):
+                self.log.write(RunEnded(status, reason_of(error) or ""))
+                self.log.close()
             with suppress(OSError):  # if this fails too, the launcher of the run reports the status
                 write_summary(self._folder.summary, self._summary(status, error, crew))
         return status, error, self._summary(status, error, crew)
@@ -258,13 +263,12 @@ class RunController:
                     raise
                 if isinstance(error, StalledError):
                     self.federation.leave_out(error.owner)
+                self.log.cut_metrics(self._store.resume())
                 what = f"the result of {self.federation.reading or 'a site'}"
                 self.federation.warn(f"{what} was cut short; the round begins again ({error})")
 
     def _run_from_last_round(self) -> None:
         restored = self._store.resume()
-        if self._is_durable:
-            self._metrics.cut(int(restored.get("metrics", 0)))  # drop what was recorded of a round that begins again
         is_over = bool(restored.get("over"))  # the workflow has stopped in that round, though more were to come
         self._at = int(restored.get("workflow", 0)) + is_over
         workflows = _workflows(self._job)
@@ -294,7 +298,7 @@ class RunController:
     def _progress(self, completed: int) -> dict[str, Any]:
         return {
             "federation": self.federation.state,
-            "metrics": self._metrics.flush(),
+            **self.log.flush(),
             "completed": completed,
             "best": self._best,
             "warnings": self.federation.warnings.state(),
@@ -303,7 +307,7 @@ class RunController:
 
     def _take_over(self, restored: dict[str, Any]) -> None:
         """Restore the record up to the last completed round, and drop what was recorded after it."""
-        self._metrics.cut(int(restored.get("metrics", 0)))
+        self.log.cut(restored)
         self._completed = int(restored.get("completed", 0))
         of_all = (row for row in read_metrics(self._folder.metrics) if row["site"] is None and row["round"] is not None)
         for round_, rows in groupby(of_all, key=itemgetter("round")):

@@ -1,55 +1,227 @@
-"""The events of a run as lines of JSON, for those who follow it from elsewhere."""
+"""The record of a run while it goes on: events.jsonl has every event, metrics.jsonl the numbers alone.
+
+Each line of events.jsonl is a JSON object: ``seq``, ``time`` in seconds of the epoch, ``event`` (the name of its class
+in :mod:`flare_core.events`), ``round`` (null outside of rounds) and the event's own values. Sequence numbers grow from
+line to line, and one is never used twice in a run: lines that are cut off take theirs with them. So a reader who knows
+the last number it has seen can go on from there, whatever happened to the file meanwhile.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from flare_core import events as known
-from flare_core.events import Event, MetricLogged, SiteReplied
+from flare_core.events import (
+    Event,
+    MetricLogged,
+    RoundEnded,
+    RoundStarted,
+    RunEnded,
+    RunStarted,
+    SiteFailed,
+    SiteLeft,
+)
 from flare_core.files import naming
+from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.record import MetricsFile, encode, number_of
 
-__all__ = ["EVENTS", "EventLog", "read_event"]
+__all__ = ["EVENTS", "EventLog", "read_event", "read_events", "read_lines", "seq_of"]
 
 EVENTS = "events.jsonl"
-_NOT_KEPT = (MetricLogged, SiteReplied)  # there can be thousands a second; metrics.jsonl has the numbers
+_WRITTEN_OUT = (RunStarted, RoundEnded, SiteFailed, SiteLeft, RunEnded)  # the others stay in the buffer until then
+_SEQ = b'{"seq": '
 
 
 class EventLog:
-    """Appends each event to a file.
+    """Writes events.jsonl and metrics.jsonl of one run.
 
-    Args:
-        grew: called after each line.
+    Lines are buffered, and written out at the ends of rounds, when a site is lost, and by :meth:`flush`. Thread-safe.
+
+    Attributes:
+        grew: called after each event.
     """
 
-    def __init__(self, path: Path, grew: Callable[[], None]) -> None:
-        self._path = path
-        self._file = path.open("a", encoding="utf-8")
-        self._grew = grew
+    def __init__(self, folder: RunFolder) -> None:
+        self.grew: Callable[[], None] = lambda: None
+        self._path = folder.path / EVENTS
+        self._file = self._path.open("ab")
+        self._metrics = MetricsFile(folder.metrics)
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._round: int | None = None
+        self._is_over = False
 
     def write(self, event: Event) -> None:
-        """Append one event."""
-        if not isinstance(event, _NOT_KEPT):
+        """Append one event; after the end of the run, nothing."""
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_over = isinstance(event, RunEnded)
+            if isinstance(event, MetricLogged):
+                step = {} if event.step is None else {"step": event.step}
+                self._metrics.write(event.round, event.site, {event.key: event.value}, **step)
+            if isinstance(event, RoundStarted):
+                self._round = event.round
+            self._append(event, time.time())
+            if isinstance(event, RoundEnded):
+                self._round = None
+        if isinstance(event, _WRITTEN_OUT):
+            self.flush()
+        self.grew()
+
+    def _append(self, event: Event, moment: float) -> None:
+        self._seq += 1
+        kind = type(event)
+        row = {"seq": self._seq, "time": moment, "event": kind.__name__, "round": self._round}
+        for name in _names(kind):
+            row[name] = getattr(event, name)
+        with naming(self._path):
+            self._file.write(f"{encode(row)}\n".encode())
+
+    def flush(self) -> dict[str, int]:
+        """Hand what was written to the operating system; return the lengths of both files, for :meth:`cut`."""
+        with self._lock:
+            if self._file.closed:
+                return {}
             with naming(self._path):
-                self._file.write(json.dumps({"event": type(event).__name__, **asdict(event)}) + "\n")
                 self._file.flush()
-            self._grew()
+            return {"events": os.fstat(self._file.fileno()).st_size, "metrics": self._metrics.flush()}
+
+    def cut(self, lengths: Mapping[str, Any]) -> None:
+        """Forget what came after the last completed round, in a run that is continued after a crash.
+
+        Args:
+            lengths: what :meth:`flush` returned before that round was kept; without them, all is forgotten. The
+                round's end, which is announced afterwards, stays, or is added if the crash came between.
+        """
+        self.cut_metrics(lengths)
+        kept, position = int(lengths.get("events", 0)), 0
+        begun: RoundStarted | None = None
+        means: dict[str, float] = {}
+        moment = 0.0
+        for line in _complete_lines(self._path):
+            self._seq = seq_of(line)
+            is_kept = position + len(line) <= kept
+            if is_kept or position == kept:
+                event = read_event(line)
+                if isinstance(event, RoundEnded) and begun is not None:
+                    begun, kept, is_kept = None, max(kept, position + len(line)), True
+                elif is_kept and isinstance(event, RoundStarted):
+                    begun, means = event, {}
+                elif is_kept and isinstance(event, MetricLogged) and event.site is None:
+                    means[event.key] = event.value
+            moment = json.loads(line)["time"] if is_kept else moment
+            position += len(line)
+        os.ftruncate(self._file.fileno(), kept)
+        if begun is not None:
+            self._append(RoundEnded(begun.round, begun.total_rounds, 0.0, means), moment)
+
+    def cut_metrics(self, lengths: Mapping[str, Any]) -> None:
+        """Forget the numbers of a round that begins again; that it does is part of the run's events."""
+        self._metrics.cut(int(lengths.get("metrics", 0)))
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        with self._lock:
+            self._is_over = True
+            try:
+                with naming(self._path):
+                    self._file.close()
+            finally:
+                self._metrics.close()
 
 
-def read_event(line: str) -> Event:
+def read_event(line: str | bytes) -> Event:
     """Read a line that :class:`EventLog` has written.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no event.
     """
     values: dict[str, Any] = json.loads(line)
-    kind = getattr(known, str(values.pop("event", "")), None)
+    kind = getattr(known, str(values.get("event", "")), None)
     if not (isinstance(kind, type) and issubclass(kind, Event)):
         raise ValueError(f"no event: {line!r}")
     try:
-        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except TypeError as error:
+        return kind(**{name: _restored(values[name]) for name in _names(kind)})
+    except KeyError as error:
         raise ValueError(f"no {kind.__name__}: {line!r}") from error
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the events of a file; a line that a crash cut short is left out."""
+    return map(read_event, _complete_lines(path))
+
+
+def seq_of(line: bytes) -> int:
+    """The sequence number of a line; 0 if it is none of an :class:`EventLog`."""
+    digits = line[len(_SEQ) : line.find(b",")]
+    return int(digits) if line.startswith(_SEQ) and digits.isdigit() else 0
+
+
+def read_lines(path: Path, after: int, offset: int, size: int) -> tuple[bytes, int]:
+    """Read whole lines of a file that may be cut and written to meanwhile.
+
+    Args:
+        path: of events.jsonl.
+        after: the last sequence number that the reader has seen.
+        offset: where the following line is if the file was not cut.
+        size: how many bytes to read at most; more only for a single line that is longer.
+    Returns:
+        The lines that follow, empty if there are none yet, and the offset after them.
+    """
+    if not path.is_file():
+        return b"", 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        first = file.readline()
+        if seq_of(first) != after + 1:
+            offset = _find(file, after)
+            file.seek(offset)
+            first = file.readline()
+        content = first + file.read(max(0, size - len(first)))
+    content = content[: content.rfind(b"\n") + 1]
+    return content, offset + len(content)
+
+
+def _find(file: BinaryIO, after: int) -> int:
+    """Return the offset of the first line with a higher sequence number than ``after``, by bisection."""
+    low, high = 0, file.seek(0, os.SEEK_END)
+    while low < high:
+        middle = (low + high) // 2
+        file.seek(max(0, middle - 1))
+        start = middle and file.tell() + len(file.readline())  # of the first line from the middle on
+        line = file.readline()
+        if line.endswith(b"\n") and seq_of(line) <= after:
+            low = start + len(line)
+        else:
+            high = middle
+    return low
+
+
+def _complete_lines(path: Path) -> Iterator[bytes]:
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _names(kind: type[Event]) -> tuple[str, ...]:
+    """The names of an event's values."""
+    return kind.__match_args__
+
+
+def _restored(value: Any) -> Any:
+    """A value as it was before it became JSON."""
+    if isinstance(value, list):
+        return tuple(map(_restored, value))
+    if isinstance(value, dict):
+        return {key: _restored(each) for key, each in value.items()}
+    return number_of(value)

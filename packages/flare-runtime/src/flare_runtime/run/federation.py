@@ -17,7 +17,6 @@ from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.conversation import SitesConversation
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.incoming import Failed
-from flare_runtime.run.record import MetricsFile
 from flare_runtime.run.roster import Roster
 from flare_transport import Cell
 
@@ -44,7 +43,6 @@ class SitesFederation(Arrivals):
         roster: the sites.
         dispatch: sends tasks and receives replies.
         checkpoints: stores the models.
-        metrics: where numbers are recorded.
         waits: limits on the waits for sites.
         config: the job's settings for the server.
         to_framework: converts params to arrays of the job's framework.
@@ -62,12 +60,11 @@ class SitesFederation(Arrivals):
         cell: Cell,
         dispatch: Dispatch,
         checkpoints: CheckpointStore,
-        metrics: MetricsFile,
         waits: Waits | None = None,
         config: Mapping[str, Any] | None = None,
         to_framework: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        super().__init__(roster=roster, cell=cell, dispatch=dispatch, metrics=metrics)
+        super().__init__(roster=roster, cell=cell, dispatch=dispatch)
         self.job_id = job_id
         self.random = np.random.default_rng(seed)
         self.config: Mapping[str, Any] = dict(config or {})
@@ -135,7 +132,6 @@ class SitesFederation(Arrivals):
         if self._round_started is not None and self.round is not None and self.total_rounds is not None:
             seconds, self._round_started = time.monotonic() - self._round_started, None
             self._stalled.clear()
-            self._metrics.flush()
             # Durable before it is announced: after a restart, no observer has seen a round that is run again.
             self._checkpoints.commit(self.round)
             self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))

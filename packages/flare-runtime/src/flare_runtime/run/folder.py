@@ -1,6 +1,7 @@
 """The folder of a run: the same in every environment.
 
 <workspace>/<job name>/<run>/summary.json   outcome, rounds, best round, metrics, bytes, memory, sites, error
+                             events.jsonl   one line an event, with its time and its round
                              metrics.jsonl  one line a (round, site or global, key, value)
                              log.txt        what the runtime has to say
                              server/        checkpoints

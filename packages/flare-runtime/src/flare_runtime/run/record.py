@@ -12,11 +12,12 @@ from typing import Any
 from flare_core.files import naming, write_text
 from flare_runtime.run.folder import RunFolder
 
-__all__ = ["MetricsFile", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
+__all__ = ["MetricsFile", "encode", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
 
 
 _MOST_BITS = 4096  # Python does not write integers that are much longer
 _NOT_FINITE = {"nan", "inf", "-inf"}
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 class MetricsFile:
@@ -29,9 +30,9 @@ class MetricsFile:
     def write(self, round_: int | None, site: str | None, metrics: Mapping[str, Any], **extra: Any) -> None:
         """Append one line for each metric."""
         for key, value in metrics.items():
-            row = {"round": round_, "site": site, "key": key, "value": _plain(value), **extra}
+            row = encode({"round": round_, "site": site, "key": key, "value": value, **extra})
             with naming(self._path):
-                self._file.write(json.dumps(row, allow_nan=False) + "\n")
+                self._file.write(f"{row}\n")
 
     def flush(self) -> int:
         """Hand what was written to the operating system; return the file's length."""
@@ -91,6 +92,14 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise ValueError(f"{folder.summary} holds a {type(summary).__name__} where an object is expected")
     return {**summary, **folder.places()}
+
+
+def encode(row: Mapping[str, Any]) -> str:
+    """One line of JSON; what JSON has no form for becomes text."""
+    try:
+        return _encode(row)
+    except (TypeError, ValueError):
+        return _encode(strict(row))
 
 
 def strict(value: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flare_core import FlareError, JobAborted, JobFailed, RunStatus
+from flare_core.events import Event
 from flare_runtime.display import count
+from flare_runtime.run.event_log import EVENTS, read_events
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import number_of, read_metrics, read_summary
@@ -72,6 +75,10 @@ class RunResults:
         Values are as the sites reported them: numbers, which may be NaN or infinite, or text.
         """
         return [{**row, "value": number_of(row["value"])} for row in read_metrics(self._folder.metrics)]
+
+    def events(self) -> Iterator[Event]:
+        """Every event of the run, in order."""
+        return read_events(self._folder.path / EVENTS)
 
     def summary(self) -> dict[str, Any]:
         """The content of summary.json, with the paths at which the files are now."""

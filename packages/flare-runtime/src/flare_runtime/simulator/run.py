@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from flare_core import RunStatus
+from flare_core.events import Event
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
@@ -64,6 +66,14 @@ class SimRun:
     def metrics(self) -> list[dict[str, Any]]:
         """Return every number of the run: rows with round, site (None for the federation), key and value."""
         return self._results.metrics()
+
+    def events(self, *, follow: bool = False) -> Iterator[Event]:
+        """Yield every event of the run, in order.
+
+        Args:
+            follow: makes no difference: the run has ended by the time that :meth:`SimEnv.deploy` returns it.
+        """
+        return self._results.events()
 
     def summary(self) -> dict[str, Any]:
         """Return the content of summary.json."""
