@@ -70,7 +70,7 @@ def cli(project, *words: str, code: int) -> str:
 
 def test_the_command_line_names_the_invalid_value(project):
     (project.folder / "src").mkdir()
-    assert "src is a folder; give the script in it" in cli(project, "run", "src", code=2)
+    assert "src is a folder; give a script in it" in cli(project, "run", "src", code=2)
     assert "'--port'" in cli(project, "up", "--port", "99999", code=2)
     assert not (project.folder / "flare-project").exists()  # which would need manual repair
     project.write("job.py", "def main():\n    recipe.execute(env)\n")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(120)
 def test_a_job_that_names_an_unknown_site_is_refused(hospital):
     place = hospital()
     job = place.noise_job(meta={"mandatory_clients": ["site-9"]})
-    with place.admin() as admin, pytest.raises(AdminError, match=r"the job names site-9.*is site-\d meant\?"):
+    with place.admin() as admin, pytest.raises(AdminError, match=r"the job names site-9.*did you mean site-\d\?"):
         admin.submit(job)
 
 

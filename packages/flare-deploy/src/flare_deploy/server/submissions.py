@@ -54,7 +54,7 @@ def check_possible(needs: Needs, study: str, sites: Sequence[str]) -> None:
     if wanted > len(named) or set(unknown) & set(needs.mandatory):
         raise JobError(
             f"the job names {', '.join(unknown) or 'too few sites'}, and needs {wanted} of the sites that take part in"
-            f" {in_study}{_suggestion(unknown, sites)}; correct the names, or invite these sites first"
+            f" {in_study}; correct the names, or invite these sites first{_suggestion(unknown, sites)}"
         )
 
 
