@@ -108,7 +108,7 @@ class ScriptHost:
             shutil.rmtree(host._folder, ignore_errors=True)
 
     def _queue(self, topic: str, handler: Callable[[_Script, Message], None]) -> None:
-        """Have the site's thread handle a topic; inline, so that messages are queued in the order of arrival."""
+        """Queue the messages of a topic for the site's thread; inline, to keep the order of arrival."""
 
         def put(message: Message) -> None:
             script = self._of(message)
