@@ -71,7 +71,7 @@ WEIGHTS_BY_NUMBER = {1: 0.5, 2: 0.0}
 NO_TOPK = ("codec", "topk", "topk.*aggregator")
 NO_QUORUM = ("part", "quorum", "quorum cannot be chosen")
 NOT_FOR_KRUM = (
-    ("part", "deadline", "Krum with 0 attackers needs 3 sites in a round, 2 answered"),
+    ("part", "deadline", "Krum with 0 attackers needs 3 sites in a round, but 2 replied"),
     ("part", "quorum", "quorum is 2, but the aggregator, a Krum, needs"),
     ("part", "clients_per_round", "clients_per_round is 2, but the aggregator, a Krum, needs"),
 )
