@@ -97,7 +97,7 @@ def test_the_run_ends_and_says_why(project, way, mode, workers):
         assert "client.py" in text
         assert "Traceback (most recent call last)" in text
     if way == "killed" and mode == "in-process" and workers != "0":
-        assert "memory is full; fewer num_threads" in text
+        assert "memory is full; a lower num_threads" in text
 
 
 def test_a_script_without_a_loop_gets_its_one_task(project):
