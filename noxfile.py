@@ -166,7 +166,8 @@ def prepare(
     isolation = ["--no-build-isolation"] if packages else []
     own_constraints = location / "constraints.txt"
     own_constraints.write_text("".join(f"{pin}\n" for pin in pins))
-    session.install(*isolation, "-c", str(CONSTRAINTS), "-c", str(own_constraints), *editable, *requirements)
+    others = [line for line in requirements if canonicalize_name(line) not in packages]  # pip would ask the index
+    session.install(*isolation, "-c", str(CONSTRAINTS), "-c", str(own_constraints), *editable, *others)
     if alone:
         session.install("--no-deps", *alone)
     stamp.write_text(digest)

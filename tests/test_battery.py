@@ -254,7 +254,7 @@ def test_a_run_matches_its_plain_loop_or_is_refused(project, row):
         os.mkfifo(project.folder / name)
     if (text := refusal(row)) is not None:
         with pytest.raises(FlareError, match=text):
-            recipe(project, row, plan, **arguments).execute(project.env(len(sites.SITES)))
+            recipe(project, row, plan, **arguments).execute(project.env(len(sites.SITES), num_threads=len(sites.SITES)))
         return
     made = recipe(project, row, plan, **arguments)
     run = made.execute(project.env(len(sites.SITES), num_threads=len(sites.SITES)))

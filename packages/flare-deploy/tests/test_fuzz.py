@@ -125,7 +125,7 @@ def test_a_link_that_leads_out_is_not_packed(tmp_path):
     (tmp_path / "secret").write_text("key")
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "data").symlink_to(tmp_path / "secret")
-    with pytest.raises(JobError, match=r"is a link that leads out of the job.s folder"):
+    with pytest.raises(JobError, match=r"is a link that leads out of the job folder"):
         pack_folder(tmp_path / "job", tmp_path / "job.zip")
 
 
