@@ -41,7 +41,7 @@ class ServerRun:
         self._results: RunResults | None = None
         self._follower: _Follower | None = None
         self._lock = threading.Lock()
-        admin.notify = self._note
+        admin.connection.notify = self._note
 
     def _note(self, text: str) -> None:
         """Print a message about the wait, without disturbing the display."""
@@ -53,7 +53,7 @@ class ServerRun:
     def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
         """Call ``callback`` when the server is no longer needed, and keep a reference to ``owner`` until then."""
         self._done, self._owner = callback, owner
-        self._admin.patience_s = 0.0  # that server belongs to this process, so it would not be restarted
+        self._admin.connection.patience_s = 0.0  # that server belongs to this process, so it would not be restarted
 
     def __repr__(self) -> str:
         name = f"{self._job['name']}/{self.get_job_id()}"

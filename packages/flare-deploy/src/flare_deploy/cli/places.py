@@ -54,6 +54,6 @@ def connect(kit: Path | None) -> Admin:
         raise typer.BadParameter(
             "no administrator's kit was found; give --kit, set FLARE_KIT, or change to the folder of 'flare up'"
         )
-    connection = Admin.connect(found)
-    connection.notify = lambda text: typer.echo(printable(text), err=True)
-    return connection
+    admin = Admin.connect(found)
+    admin.connection.notify = lambda text: typer.echo(printable(text), err=True)
+    return admin
