@@ -13,7 +13,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from flare_core import JobError, export_job
 from flare_runtime.processes.scratch import remove_scratch
@@ -172,7 +171,7 @@ class WorkerPool:
             "-m",
             "flare_runtime.simulator.spawned",
             str(theirs.fileno()),
-            _described(plan, folder),
+            plan.to_json(folder / plan.job.name),
             str(lanes),
         ]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno(), lanes], stdin=subprocess.DEVNULL)
@@ -209,24 +208,6 @@ def _end_group(worker: int) -> None:
     """Kill the processes that a worker's scripts have left behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left, or it runs as another user
         os.killpg(worker, signal.SIGKILL)
-
-
-def _described(plan: WorkerPlan, folder: Path) -> str:
-    import json
-
-    return json.dumps(
-        {
-            "index": plan.index,
-            "job": str(folder / plan.job.name),
-            "job_id": plan.job_id,
-            "sites": list(plan.sites),
-            "run_folder": str(plan.run_folder),
-            "log_config": plan.log_config if isinstance(plan.log_config, str) else dict(plan.log_config),
-            "environment": plan.environment,
-            "core": plan.core,
-            "lane": plan.lane,
-        }
-    )
 
 
 def _death(plan: WorkerPlan, code: int) -> WorkerDeath:

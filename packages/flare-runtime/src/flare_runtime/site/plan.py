@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flare_core import Job
+from flare_core import Job, load_job
 from flare_transport import Cell
 
 __all__ = ["SERVER", "WorkerPlan"]
 
 SERVER = "server"
+_WRITTEN = ("index", "job_id", "sites", "log_config", "environment", "core", "lane")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,22 @@ class WorkerPlan:
     server: str = SERVER
     link_to: str = SERVER
     connect: Callable[[Cell], None] | None = None
+
+    def to_json(self, job_folder: Path) -> str:
+        """Describe the plan of a worker that is connected to the server by its socket, for :meth:`from_json`.
+
+        Args:
+            job_folder: where the job was exported.
+        """
+        values = {name: getattr(self, name) for name in _WRITTEN}
+        return json.dumps(values | {"job": str(job_folder), "run_folder": str(self.run_folder)}, default=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerPlan:
+        """Read a plan in another process, with the job from its folder."""
+        values = json.loads(text)
+        job, run_folder = load_job(Path(values.pop("job"))), Path(values.pop("run_folder"))
+        return cls(**values | {"job": job, "run_folder": run_folder, "sites": tuple(values["sites"])})
 
     @property
     def name(self) -> str:
