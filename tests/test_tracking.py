@@ -91,7 +91,7 @@ def test_a_configuration_that_the_receiver_does_not_accept_is_refused(tracked, o
 
 def test_the_same_tracker_twice_is_refused(tracked):
     recipe = tracked()
-    with pytest.raises(RecipeError, match="the server has a component 'tensorboard' already"):
+    with pytest.raises(RecipeError, match="the server already has a component 'tensorboard'; use another id"):
         add_experiment_tracking(recipe, "tensorboard")
     add_experiment_tracking(recipe, "tensorboard", client_side=True, server_side=False)
 

@@ -137,7 +137,7 @@ def test_the_error_for_a_model_recommends_the_recipe_of_the_package_that_takes_i
             print(error)
         """
     )
-    assert "flare_example takes it, but has no FedAvgRecipe: it has PebbleRecipe" in printed
+    assert "flare_example accepts it, but has no FedAvgRecipe: it has PebbleRecipe" in printed
 
 
 def test_where_no_package_takes_a_model_the_error_says_what_to_install(tmp_path):
