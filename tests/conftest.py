@@ -221,7 +221,9 @@ class Gate:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:
-            site, pid = connection.recv(200).decode().split()
+            if not (asked := connection.recv(200).decode()):
+                return  # its process was killed
+            site, pid = asked.split()
             self._asked[site] = self._asked.get(site, 0) + 1
             self._decide(site, int(pid), self._asked[site])
             try:

@@ -221,7 +221,7 @@ class Judge:
         while True:
             try:
                 with Admin.connect(self._federation.poc.admin) as admin:
-                    admin.notify = self._say
+                    admin.connection.notify = self._say
                     return question(admin)
             except AdminError as error:
                 if isinstance(error.__cause__, RemoteError) and not _is_temporary(error):

@@ -40,7 +40,7 @@ class Waiting:
         self.news = threading.Event()
         self.found: list = []
         self.problems: list[FlareError | TimeoutError] = []
-        admin.notify = self._note
+        admin.connection.notify = self._note
         self._thread = threading.Thread(target=self._run, args=(admin, wait), daemon=True)
         self._thread.start()
 
@@ -123,7 +123,7 @@ def test_waiting_for_a_result_survives_a_restart(held, tmp_path):
 def test_a_wait_ends_when_the_server_does_not_come_back_in_time(held):
     place, id_, _ = held
     with place.admin() as admin:
-        admin.patience_s = 1.0
+        admin.connection.patience_s = 1.0
         waiting = Waiting(admin, lambda each: each.wait(id_))
         place.end("server")
         waiting.end()
@@ -158,7 +158,7 @@ def test_a_wait_continues_when_the_database_is_available_again(held):
 def test_a_wait_ends_when_the_database_is_unavailable_for_too_long(held):
     place, id_, _ = held
     with place.admin() as admin, without_its_jobs(place):
-        admin.patience_s = 1.0
+        admin.connection.patience_s = 1.0
         waiting = Waiting(admin, lambda each: each.wait(id_)).end()
     (problem,) = waiting.problems
     assert "it was not back within 1 s" in str(problem)
@@ -206,7 +206,7 @@ def test_a_wait_ends_when_the_administrator_was_removed_meanwhile(held):
 def test_a_wait_ends_when_another_projects_server_is_there_instead(held, hospital):
     place, id_, _ = held
     with place.admin() as admin:
-        admin.patience_s = 20.0  # of which a tenth is for handshakes
+        admin.connection.patience_s = 20.0  # of which a tenth is for handshakes
         waiting = Waiting(admin, lambda each: each.wait(id_))
         place.end("server")
         port = int(admin.kit.info.address.rpartition(":")[2])

@@ -100,7 +100,7 @@ def test_a_follower_survives_a_restart_of_the_server(held):
     with place.admin() as admin:
         id_ = admin.submit(job)["id"]
         told = []
-        admin.notify = told.append
+        admin.connection.notify = told.append
         events = admin.follow(id_)
         seen = []
         while not (seen and isinstance(seen[-1], RoundStarted) and seen[-1].round == 2):

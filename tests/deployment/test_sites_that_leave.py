@@ -119,7 +119,7 @@ def test_a_job_that_ended_before_a_site_could_start_it_is_not_started_there(hosp
     try:
         with place.admin() as admin:
             job_id = admin.submit(place.noise_job())["id"]
-            place.wait_for_events(job_id, {"event": "SiteReturned", "site": "site-1"})
+            place.wait_for_events(job_id, {"event": "RunStarted"})
             admin.abort(job_id)
             assert admin.wait(job_id, timeout_s=30)["state"] == "aborted"
     finally:
