@@ -37,10 +37,13 @@ class Admin:
     :meth:`download`, wait for a server that becomes unavailable, and continue when it is back.
 
     Attributes:
-        connection: to the server; says how long these methods wait and how they report that, and :meth:`close` closes
-            it.
+        connection: to the server; ``connection.patience_s`` is how many seconds these methods wait for the server to
+            come back, and ``connection.notify`` is called with a message when it becomes unavailable and when it is
+            back.
         kit: the administrator's.
     """
+
+    __slots__ = ("_ask", "connection", "kit")  # a setting by any other name is an error, not without effect
 
     def __init__(self, connection: ServerConnection) -> None:
         self.connection = connection
