@@ -6,7 +6,7 @@ such classes, and module-level names without a leading underscore; also the meth
 - Each has a docstring that begins with one sentence. A method needs none if a base class documents it, if one of our
   protocols documents a method of that name, if the class derives from a third-party class, or if it is a test.
 - No docstring, including those of modules and private names, begins with a word of ``NOT_FIRST``: the first line is an
-  imperative or a noun phrase. Packages in ``EXEMPT`` do not follow this rule yet.
+  imperative or a noun phrase.
 - An exception that the body raises, ours or a built-in one, is listed below ``Raises:``, itself or by a base class. A
   command's docstring is its help text and lists no exceptions.
 - Public API lists its arguments in the docstring, in backticks or before a colon as in ``Args:``. That is everything
@@ -34,7 +34,6 @@ ROOT = Path(__file__).resolve().parent.parent
 FEW = 2  # arguments that need no list
 DOCUMENTED_IN_FULL = ("flare-core", "flare-recipes-")
 NOT_FIRST = re.compile(r"(What|Whether|Those|Have|Takes note|Who|Which)\b")
-EXEMPT = {"flare-fobs", "flare-tensor-downloader", "flare-transport"}
 MARKERS = ("Protocol", "ABC", "Generic")  # bases that document no methods
 IGNORED_WITH_REASON = re.compile(r"# type: ignore\[[\w, -]+\]\s+# \w")
 IN_BACKTICKS = re.compile(r"`\*{0,2}(\w+)`")
@@ -145,7 +144,7 @@ def check_ignores(path: Path) -> Problems:
 
 
 def check_first_words(tree: ast.Module, path: Path) -> Problems:
-    for node in ast.walk(tree) if package_of(path) not in EXEMPT else ():
+    for node in ast.walk(tree):
         text = ast.get_docstring(node) if isinstance(node, ast.Module | ast.ClassDef | Function) else None
         if match := NOT_FIRST.match(text or ""):
             yield getattr(node, "lineno", 1), f"the docstring begins with {match[0]!r}; use an imperative or a noun"

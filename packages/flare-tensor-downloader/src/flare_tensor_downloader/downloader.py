@@ -79,12 +79,12 @@ class Offer(Transaction):
 
     @property
     def is_inline(self) -> bool:
-        """Whether the entries hold all values themselves."""
+        """True if the entries hold all values themselves."""
         return not self.needs_fetching and not any(entry.same for entry in self.entries)
 
     @property
     def needs_fetching(self) -> bool:
-        """Whether any tensor has to be fetched."""
+        """True if any tensor has to be fetched."""
         return any(source is not None for source in self._sources)
 
     def source(self, index: int) -> TensorSource:

@@ -37,7 +37,7 @@ class Payload:
 
     @property
     def needs_fetching(self) -> bool:
-        """Whether the owner holds a part of it."""
+        """True if the owner holds a part of it."""
         return bool(self.entries)
 
     def read(self, cell: Cell, *, timeout_s: float | None = None) -> Any:

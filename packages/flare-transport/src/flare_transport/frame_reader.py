@@ -21,7 +21,7 @@ class Receiver(Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether no more should be read from the link for now (backpressure)."""
+        """True if no more should be read from the link for now (backpressure)."""
 
     def wait_until_clear(self) -> None:
         """Wait until the receiver is not :attr:`congested` any more."""

@@ -70,7 +70,7 @@ class Inbound:
 
     @property
     def congested(self) -> bool:
-        """Whether too many bytes that came over the link wait to be forwarded."""
+        """True if too many bytes that came over the link wait to be forwarded."""
         return self._forwarder.is_stuck(self._link)
 
     def wait_until_clear(self) -> None:

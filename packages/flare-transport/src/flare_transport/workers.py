@@ -126,7 +126,7 @@ class Strand:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no job is running or queued."""
+        """True if no job is running or queued."""
         return not self._running
 
     def submit(self, job: Job) -> None:

@@ -52,7 +52,7 @@ class EventLoop:
 
     @property
     def is_current(self) -> bool:
-        """Whether the calling thread is the loop's."""
+        """True if the calling thread is the loop's."""
         return threading.get_ident() == self._ident
 
     def call(self, function: Callable[..., object], *args: Any) -> None:

@@ -52,7 +52,7 @@ class GrpcLink(Link):
 
     @property
     def interrupted(self) -> bool:
-        """Whether a lane has lost its connection and waits for another."""
+        """True if a lane has lost its connection and waits for another."""
         return any(lane.interrupted for lane in self.lanes.values())
 
     def start(self, receiver: Receiver, on_end: OnEnd) -> None:

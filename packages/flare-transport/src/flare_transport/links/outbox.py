@@ -93,7 +93,7 @@ class Outbox:
 
     @property
     def end_sent(self) -> bool:
-        """Whether the end was sent, so that nothing will follow."""
+        """True if the end was sent, so that nothing will follow."""
         return self._end_sent and not self._unsent
 
     def note_received(self, size: int) -> None:
