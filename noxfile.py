@@ -63,7 +63,7 @@ PEERS = {
 
 
 def sibling_requirements(package: str) -> list[Requirement]:
-    """What ``package`` asks of other packages of this repository, extras included."""
+    """The requirements of ``package`` for other packages of this repository, extras included."""
     project = PROJECTS[package]["project"]
     extras = project.get("optional-dependencies", {}).values()
     lines = [*project.get("dependencies", []), *(line for extra in extras for line in extra)]
@@ -79,7 +79,7 @@ def closure(package: str) -> list[str]:
 
 
 def depends_on_torch(package: str) -> bool:
-    """Whether ``package`` cannot be installed without torch."""
+    """True if ``package`` cannot be installed without torch."""
     lines = [line for name in closure(package) for line in PROJECTS[name]["project"].get("dependencies", [])]
     return any(Requirement(line).name == "torch" for line in lines)
 

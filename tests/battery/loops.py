@@ -12,7 +12,7 @@ import numpy as np
 from sites import FLOATS, RATE, SITES, STEPS, TRAINED, Model, accuracy, initial, trained
 
 Round = Sequence[tuple[int, int]]
-"""Who contributed to a round, in the order of the sites: a site's number, and the round whose model it was given."""
+"""The contributors of a round, in the order of the sites: a site's number, and the round whose model it was given."""
 
 LARGE = 1024  # tensors with fewer values are not compressed
 

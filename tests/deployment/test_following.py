@@ -194,7 +194,7 @@ while flare.is_running():
 
 
 def replied(event):
-    """What is known of a reply: which site is first depends on their speed."""
+    """The known fields of a reply; which site is first depends on their speed."""
     return (event.round, event.site, event.task, event.expected) if isinstance(event, SiteReplied) else (-1,)
 
 
