@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--jobs", nargs="*", help="only these kinds of jobs")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which a job counts as hanging")
     options = parser.parse_args()
+    options.plot.touch()  # fails now, not after an hour, where it cannot be written
     folder = Path(tempfile.mkdtemp(prefix="flare-faults-"))
     (folder / "tmp").mkdir()
     os.environ.update({**environment_for(1), "TMPDIR": str(folder / "tmp")})
