@@ -119,7 +119,7 @@ class SiteLeft(Event):
 
 @dataclass(frozen=True, slots=True)
 class SiteReturned(Event):
-    """A ``site`` that had left, or was missing at the start, connected."""
+    """A ``site`` that had left, or that the run began without, connected; a first start that it waits for is none."""
 
     site: str
 
