@@ -292,6 +292,62 @@ def test_a_state_that_cannot_be_stored_is_named():
         fed_of().run(Count(np.array))
 
 
+class CountInParts(Count):
+    """Makes a checkpoint after each of the two parts of a round."""
+
+    part = 0
+
+    def run(self, fed):
+        for _ in fed.rounds(3):
+            while self.part < 2:
+                self.total += sum(reply.data for reply in fed.broadcast("number", 1.0, to=fed.sample(2)))
+                self.part += 1
+                fed.checkpoint()
+            self.part = 0
+        fed.write("total.txt", str(self.total))
+
+    def state(self):
+        return {"total": self.total, "part": self.part}
+
+    def restore(self, state):
+        super().restore(state)
+        self.part = state["part"]
+
+
+def test_a_workflow_continues_with_the_state_of_a_checkpoint_within_a_round():
+    for number in range(1, 7):
+        fed = fed_of()
+        resumed(CountInParts, fed, after_checkpoint=number)
+        assert fed.files == {"total.txt": "18.0"}
+        assert (len(fed.tasks), fed.completed) == (18, 3)
+    with pytest.raises(FlareError, match="checkpoint 7 was not reached"):
+        resumed(CountInParts, fed_of(), after_checkpoint=7)
+
+
+class TestCountInParts(WorkflowConformance):
+    can_spare = 1
+
+    def make(self):
+        return CountInParts()
+
+    def federation(self, **faults):
+        return fed_of(**faults)
+
+
+class Loses(CountInParts):
+    """A workflow whose state lacks the part."""
+
+    def state(self):
+        return super().state() | {"part": 0}
+
+
+def test_the_suite_finds_a_workflow_that_forgets_where_in_a_round_it_was():
+    suite = TestCountInParts()
+    suite.make = Loses
+    with pytest.raises(AssertionError, match="continued after checkpoint 1"):
+        suite.test_it_goes_on_after_each_checkpoint_within_a_round_with_the_same_result()
+
+
 class TestCount(WorkflowConformance):
     can_spare = 1
 

@@ -125,6 +125,40 @@ def test_a_durable_run_goes_back_to_its_last_completed_round(folder, tmp_path):
     assert value_of(folder, "global") == 1
 
 
+def test_a_durable_run_is_continued_within_a_round_from_its_last_checkpoint(folder, tmp_path):
+    state = {"step": 0, "sums": {"w": np.zeros(2)}}
+    first = durable(folder, tmp_path, state=state)
+    first.commit_within(0)
+    assert durable(folder, tmp_path).resume()["round"] == -1
+    first.save(model(1), "global")
+    first.commit(0)
+    state |= {"step": 3, "sums": {"w": np.ones(2)}}
+    first._next_within = 0.0  # as if more time had passed
+    first.commit_within(1)
+    second = durable(folder, tmp_path)
+    kept = second.resume()
+    assert (kept["round"], kept["state"]["step"], kept["state"]["sums"]["w"].tolist()) == (0, 3, [1, 1])
+    assert second.load().params["w"][0] == 1
+    files = sorted(path.name for path in folder.server.iterdir() if path.name.startswith("state-"))
+    assert files == ["state-0-0+.safetensors"]  # beside that of the completed round until state.json was replaced
+    for each in (first, second):
+        each.close()
+
+
+def test_checkpoints_within_a_round_take_little_of_the_time(folder, tmp_path):
+    made = []
+
+    def state():
+        made.append(1)
+        return {"workflow": 0, "state": {}}
+
+    kept = CheckpointStore(folder, None, CodeBundle(tmp_path), is_durable=True, state=state)
+    for _ in range(1000):
+        kept.commit_within(0)
+    assert 1 <= len(made) < 100
+    kept.close()
+
+
 def test_a_large_model_of_a_durable_run_is_on_disk_before_the_next_round_ends(folder, tmp_path):
     kept = durable(folder, tmp_path)
     for number in range(3):

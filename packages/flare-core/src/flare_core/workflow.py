@@ -174,6 +174,15 @@ class Federation(Protocol):
             SiteError: a site's script failed; names it and carries its traceback. Or sites did not come back in time.
         """
 
+    def checkpoint(self) -> None:
+        """Keep the workflow's :meth:`~Workflow.state` in the middle of a round, for rounds that take long.
+
+        A run that is continued begins the round again, with that state, from which the workflow must see how far it
+        was. What it had recorded is kept; a model that was saved in the round is part of it. Call it when no
+        conversation is open whose replies are still needed. Nothing is written where runs are not continued, and
+        otherwise so seldom that it takes at most a tenth of the time.
+        """
+
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         """Write metrics of the current round into the run's record; without a site they are the federation's."""
 
@@ -260,7 +269,7 @@ class Workflow(ABC):
         """Run the algorithm to its end; an exception fails the run.
 
         A workflow that trains no model can take its argument as a :class:`Federation`. After a crash, a new object is
-        made: :meth:`restore` is called with the state of the last completed round, then this. So take the model from
+        made: :meth:`restore` is called with the state that was kept last, then this. So take the model from
         ``fed.load()`` and the rounds from ``fed.rounds()``.
         """
 
@@ -272,7 +281,7 @@ class Workflow(ABC):
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore the :meth:`state` after the last completed round.
+        """Restore the :meth:`state` after the last completed round, or of the last checkpoint in the round after it.
 
         Raises:
             JobError: the workflow overrides only ``state``.

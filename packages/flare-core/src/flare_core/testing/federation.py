@@ -58,6 +58,7 @@ class FakeFederation:
         files: by name, the text of those that were written.
         tasks: each site that was given a task, and the task with the data as the workflow gave them.
         completed: how many rounds were completed.
+        checkpoints: how many checkpoints were made in the middle of rounds.
 
     Example:
         >>> from flare_core.workflows import FedAvg
@@ -95,6 +96,7 @@ class FakeFederation:
         self.files: dict[str, str] = {}
         self.tasks: list[tuple[str, Task]] = []
         self.completed = 0
+        self.checkpoints = 0
         self._sites = FakeSites(
             sites,
             site_config or {},
@@ -115,6 +117,7 @@ class FakeFederation:
         self._state: dict[str, Any] = {}  # of the workflow, after the last completed round
         self._first_round = 0
         self._interrupt_after: int | None = None
+        self._interrupt_at: int | None = None  # a checkpoint
         self.events.subscribe(MetricLogged, self.metrics.append)
         self.events.subscribe(TableMade, self.tables.append)
         self.events.subscribe(WarningRaised, self._note_warning)
@@ -166,6 +169,13 @@ class FakeFederation:
             self._state = _stored(self._workflow.state())
         self.completed += 1
         self.events.emit(RoundEnded(self.round, self.total_rounds or 0, 0.0, self._means))
+
+    def checkpoint(self) -> None:
+        if self._is_in_round and self.round is not None and self._workflow is not None:
+            self._state = _stored(self._workflow.state())
+            self.checkpoints += 1
+            if self.checkpoints == self._interrupt_at:
+                raise _Interrupted
 
     def _end_reading(self) -> None:
         for close in self._close_next:
@@ -304,27 +314,39 @@ class _Interrupted(BaseException):
     """The server was killed; no workflow handles it."""
 
 
-def resumed(make: Callable[[], Workflow], fed: FakeFederation, *, after_round: int) -> None:
-    """Run a workflow that is interrupted after a round, and continued by a new object with the stored state.
+def resumed(
+    make: Callable[[], Workflow],
+    fed: FakeFederation,
+    *,
+    after_round: int | None = None,
+    after_checkpoint: int | None = None,
+) -> None:
+    """Run a workflow that is interrupted, and continued by a new object with the stored state.
 
     The outcome, in ``fed``, must be that of an undisturbed run.
 
     Args:
         make: makes the workflow; called twice.
         fed: the federation to run in, fresh.
-        after_round: the round, from 0.
+        after_round: interrupt it after this round, from 0.
+        after_checkpoint: interrupt it after this many checkpoints in the middle of rounds instead.
     Raises:
-        FlareError: as :meth:`FakeFederation.run`, or the workflow ended before that round did.
+        FlareError: as :meth:`FakeFederation.run`, or the workflow ended before that.
     """
-    fed._interrupt_after = after_round
+    fed._interrupt_after, fed._interrupt_at = after_round, after_checkpoint
     try:
         fed.run(make())
     except _Interrupted:
-        fed._interrupt_after, fed._first_round = None, after_round + 1
+        round_ = fed.round or 0
+        fed._first_round = round_ if after_round is None else round_ + 1
+        fed._interrupt_after = fed._interrupt_at = None
     else:
-        if fed.completed > after_round:  # it has left its loop in that round, and is not run again
+        if after_round is not None and fed.completed > after_round:  # it has left its loop, and is not run again
             return
-        raise FlareError(f"round {after_round} was not reached; the workflow ended after {fed.completed} rounds")
+        where = f"checkpoint {after_checkpoint}" if after_round is None else f"round {after_round}"
+        raise FlareError(f"{where} was not reached; the workflow ended after {fed.completed} rounds")
+    fed._end_reading()
+    fed._is_in_round = False
     fed._close_all()
     successor = make()
     successor.restore(fed._state)

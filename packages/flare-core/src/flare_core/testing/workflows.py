@@ -51,6 +51,14 @@ class WorkflowConformance(ABC):
             resumed(self.make, fed, after_round=round_)
             np.testing.assert_equal(_outcome(fed), undisturbed, f"continued after round {round_}")
 
+    def test_it_goes_on_after_each_checkpoint_within_a_round_with_the_same_result(self) -> None:
+        undisturbed = self.federation()
+        undisturbed.run(self.make())
+        for number in range(1, undisturbed.checkpoints + 1):
+            fed = self.federation()
+            resumed(self.make, fed, after_checkpoint=number)
+            np.testing.assert_equal(_outcome(fed), _outcome(undisturbed), f"continued after checkpoint {number}")
+
     def test_it_goes_on_without_the_sites_that_it_can_spare(self) -> None:
         sites = self.federation().sites
         rounds = self._run()["completed"]

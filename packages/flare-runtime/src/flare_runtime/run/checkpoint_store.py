@@ -11,7 +11,8 @@ A durable run also has the files of its last completed round, of which the two a
     server/state-<n>.safetensors        the arrays of the workflow's state, if it has any
 
 state.json is replaced when the other files of its round are complete, so they always belong together. ``<n>`` is the
-index of the workflow and its round.
+index of the workflow and its round. A workflow may also have a part of a round kept; such a state carries the number of
+the round before, with which the files end in ``+`` where their name is taken.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class CheckpointStore:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="flare-checkpoints")
         self._writing: Future[None] | None = None
         self._next_write = 0.0
+        self._next_within = 0.0
         if is_durable:
             self._files = self._read_state().get("files", {})
             for path in folder.server.glob(PARTIAL):  # of a process that was killed
@@ -154,6 +156,17 @@ class CheckpointStore:
         else:
             self._write_round(models, state)
 
+    def commit_within(self, round_: int) -> None:
+        """Record what was done so far of a round of a durable run; does nothing if that takes too much of the time.
+
+        Raises:
+            OSError: this or the previous round could not be written.
+        """
+        started = time.monotonic()
+        if self._is_durable and started >= self._next_within:
+            self.commit(round_ - 1)
+            self._next_within = time.monotonic() + COST_FACTOR * (time.monotonic() - started)
+
     def conclude(self, progress: Mapping[str, Any]) -> None:
         """Record that no round of a durable run is to come, before the sites learn it.
 
@@ -221,12 +234,12 @@ class CheckpointStore:
 
     def _write_round(self, models: dict[str, FLModel], state: dict[str, Any]) -> None:
         number = f"{state['workflow']}-{state['round']}"
-        files = self._files | {name: f"{PREFIXES[name]}-{number}.safetensors" for name in models}
+        files = self._files | {name: self._new_file(f"{PREFIXES[name]}-{number}") for name in models}
         self._write(models, {name: self._folder.server / files[name] for name in models})
         arrays = {name: value for name, value in state["state"].items() if _holds_arrays(value)}
         files.pop("arrays", None)
         if arrays:
-            files["arrays"] = f"state-{number}.safetensors"
+            files["arrays"] = self._new_file(f"state-{number}")
             write_file(self._folder.server / files["arrays"], arrays)
         plain = {name: value for name, value in state["state"].items() if name not in arrays}
         write_text(self._state_file, json.dumps({**state, "state": plain, "files": files}))
@@ -238,6 +251,12 @@ class CheckpointStore:
             self._next_write = time.monotonic() + PUBLISH_INTERVAL_S
         for file in superseded:
             (self._folder.server / file).unlink(missing_ok=True)
+
+    def _new_file(self, stem: str) -> str:
+        """Return a name that no file of the last state has, which must stay complete until it is replaced."""
+        while f"{stem}.safetensors" in self._files.values():
+            stem += "+"
+        return f"{stem}.safetensors"
 
     def _write(self, models: Mapping[str, FLModel], targets: Mapping[str, Path]) -> None:
         """Write models, or link them to files that hold them already."""

@@ -291,9 +291,10 @@ class RunController:
         self._store.conclude({"workflow": len(workflows), "over": False, **self._progress(self._completed)})
 
     def _state(self) -> dict[str, Any]:
-        """Return what a durable run keeps of a completed round besides its models."""
+        """Return what a durable run keeps of a completed round, or of a part of one, besides its models."""
         state = {} if self._workflow is None else dict(self._workflow.state())
-        return {"workflow": self._at, "over": self._is_over, "state": state, **self._progress(self._completed + 1)}
+        completed = self._completed + (not self.federation.is_in_round)
+        return {"workflow": self._at, "over": self._is_over, "state": state, **self._progress(completed)}
 
     def _progress(self, completed: int) -> dict[str, Any]:
         return {

@@ -136,6 +136,15 @@ class SitesFederation(Arrivals):
             self._checkpoints.commit(self.round)
             self.events.emit(RoundEnded(self.round, self.total_rounds, seconds, self._last_means))
 
+    @property
+    def is_in_round(self) -> bool:
+        """True between the start of a round and its end."""
+        return self._round_started is not None
+
+    def checkpoint(self) -> None:
+        if self.round is not None and self.is_in_round:
+            self._checkpoints.commit_within(self.round)
+
     def sample(self, minimum: int, *, count: int | None = None) -> Sample:
         self._await_present(minimum)
         present = self.roster.present
