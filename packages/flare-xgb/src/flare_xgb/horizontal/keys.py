@@ -1,0 +1,71 @@
+"""Keys: float32 numbers as unsigned integers of the same order, and counts of them by their leading bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["KEY_BITS", "count_keys", "keys_of", "values_of"]
+
+KEY_BITS = 32
+_SIGN = np.uint32(1 << 31)
+
+
+def keys_of(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Return the key of each number: a smaller number has a smaller key, and zero has one key whatever its sign.
+
+    NaN has a key, too, which means nothing.
+    """
+    bits = (np.ascontiguousarray(values, np.float32) + np.float32(0)).view(np.uint32)  # -0 + 0 is +0
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+
+
+def values_of(keys: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Return the numbers that have these keys, as float32."""
+    keys = np.ascontiguousarray(keys, np.uint32)
+    return np.where(keys & _SIGN, keys ^ _SIGN, ~keys).view(np.float32)
+
+
+def count_keys(
+    keys: NDArray[np.uint32],
+    groups: NDArray[np.int32],
+    weights: NDArray[np.int64],
+    wanted: dict[str, Any],
+    counts: NDArray[np.int64],
+) -> None:
+    """Add the weights of keys to the counts of the prefixes that they begin with, by the bits that follow.
+
+    Args:
+        keys: [rows] of uint32.
+        groups: [rows], the group of each key; those below 0 are not counted.
+        weights: [rows]; or one number, for all rows.
+        wanted: ``prefixes`` [n] of uint32, sorted within each group, and ``pointers`` [groups + 1] of int64, where each
+            group's begin; ``depth``, how many bits a prefix has; ``bits``, how many of the following are told apart.
+        counts: [n, 2**bits], is added to.
+    """
+    _count(keys, groups, weights, wanted["prefixes"], wanted["pointers"], wanted["depth"], wanted["bits"], counts)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _count(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
+    keys, groups, weights, prefixes, pointers, depth, bits, counts
+):
+    last = (1 << bits) - 1
+    for row in range(len(keys)):
+        group = groups[row]
+        if group < 0:
+            continue
+        key = np.int64(keys[row])
+        prefix = key >> (32 - depth)
+        low, high = pointers[group], pointers[group + 1]
+        while low < high:
+            middle = (low + high) >> 1
+            if np.int64(prefixes[middle]) < prefix:
+                low = middle + 1
+            else:
+                high = middle
+        if low < pointers[group + 1] and np.int64(prefixes[low]) == prefix:
+            counts[low, (key >> (32 - depth - bits)) & last] += weights[row if len(weights) > 1 else 0]
