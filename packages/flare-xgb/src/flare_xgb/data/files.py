@@ -42,6 +42,10 @@ def read_table(path: str | Path, columns: Columns | None = None) -> Table:
 def read_csv(path: str | Path, columns: Columns | None = None, *, separator: str = ",") -> Table:
     """Read a CSV file whose first line names the columns; empty fields are missing values.
 
+    Args:
+        path: of the file.
+        columns: the parts that the columns play.
+        separator: one character.
     Raises:
         DataError: the file does not exist or cannot be used; names it.
     """

@@ -16,7 +16,7 @@ __all__ = ["Columns", "from_arrow", "from_pandas"]
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """What the columns of a file or of a data frame are.
+    """The parts that the columns of a file or of a data frame play.
 
     Args:
         label: the name of the column with the labels, which are numbers: of classes, 0, 1, …
@@ -93,6 +93,9 @@ def from_arrow(arrow: Any, columns: Columns | None = None) -> Table:
 
     Columns of dictionaries are categories. Columns are converted one at a time, so that no second copy of the whole is
     made.
+
+    Raises:
+        DataError: as there.
     """
     columns = columns or Columns()
     present = list(arrow.schema.names)

@@ -1,4 +1,4 @@
-"""What the tables of all sites must have in common, and agreement on it before training.
+"""Agreement of all sites on the columns of their tables, before training.
 
 Each site sends :meth:`Schema.of` its tables; :func:`agree` makes one schema of them or names the site and the column
 that does not fit; each site then brings its tables into that form with :func:`conform`. Of the rows only the names of

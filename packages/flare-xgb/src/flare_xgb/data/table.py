@@ -98,6 +98,7 @@ class Table:
 
     @property
     def num_features(self) -> int:
+        """The number of features."""
         return int(self.features.shape[1])
 
     def name(self, feature: int) -> str:
