@@ -1,0 +1,95 @@
+"""Elementary functions of arrays, with the bits of the C library's.
+
+XGBoost calls the C library for each element, and NumPy has implementations of its own, which differ in the last bit.
+Results have the argument's dtype: float32 is computed by ``expf``, and so on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["erf", "exp", "kernel", "lgamma", "log", "log1p"]
+
+Floats = TypeVar("Floats", NDArray[np.float32], NDArray[np.float64])
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function of arrays that runs without the interpreter's lock and divides by zero as IEEE 754 says."""
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def exp(x: Floats) -> Floats:
+    """Return e to the power of each element."""
+    return _of_flat(_exp, x)
+
+
+def log(x: Floats) -> Floats:
+    """Return the natural logarithm of each element: −infinity of zero, NaN of negative numbers."""
+    return _of_flat(_log, x)
+
+
+def log1p(x: Floats) -> Floats:
+    """Return the natural logarithm of one plus each element."""
+    return _of_flat(_log1p, x)
+
+
+def erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the error function of each element."""
+    return _of_flat(_erf, x)
+
+
+def lgamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logarithm of the absolute value of the gamma function of each element."""
+    return _of_flat(_lgamma, x)
+
+
+def _of_flat(function: Any, x: Floats) -> Floats:
+    return cast(Floats, function(np.ravel(x)).reshape(np.shape(x)))
+
+
+@kernel
+def _exp(x: Any) -> Any:
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = math.exp(x[i])
+    return out
+
+
+@kernel
+def _log(x: Any) -> Any:
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = np.log(x[i])
+    return out
+
+
+@kernel
+def _log1p(x: Any) -> Any:
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = np.log1p(x[i])
+    return out
+
+
+@kernel
+def _erf(x: Any) -> Any:
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = math.erf(x[i])
+    return out
+
+
+@kernel
+def _lgamma(x: Any) -> Any:
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = math.lgamma(x[i])
+    return out
