@@ -16,7 +16,7 @@ from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
 from flare_core.recipe import Recipe, check_component
 from flare_core.workflow import Workflow
 
-__all__ = ["WorkflowRecipe"]
+__all__ = ["WorkflowRecipe", "module_file"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -71,7 +71,7 @@ class WorkflowRecipe(Recipe):
 
     def build(self) -> Job:
         parts = [self._workflow, *(entry.executor for entry in self._entries)]
-        files = list(dict.fromkeys(file for part in parts if (file := _file_of(part, self._folder)) is not None))
+        files = list(dict.fromkeys(file for part in parts if (file := module_file(part, self._folder)) is not None))
         return Job(
             name=self.name,
             min_clients=self.min_clients,
@@ -82,8 +82,13 @@ class WorkflowRecipe(Recipe):
         )
 
 
-def _file_of(part: Component, folder: Path) -> Path | None:
-    """Return the file of a component's module if it is below ``folder`` and not the file that runs."""
+def module_file(part: Component, folder: Path) -> Path | None:
+    """Return the file of a component's module if it is below ``folder`` and not the file that runs.
+
+    Args:
+        part: the component.
+        folder: the folder of the file that makes the recipe.
+    """
     cls = type(part.instance) if part.instance is not None else import_class(part.class_path)
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     path = None if file is None or cls.__module__ == "__main__" else Path(file).resolve()

@@ -79,7 +79,7 @@ class FileLoader(DataLoader):
         self.label = label
         self.validation = None if validation is None else str(validation)
         self.features = features
-        self.categorical = categorical
+        self.categorical = list(categorical)
         self.weight = weight
         self.base_margin = base_margin
         self.qid = qid
@@ -141,6 +141,8 @@ def load(loader: Any, site: str, rank: int) -> tuple[Table, Table | None]:
     Raises:
         DataError: the data cannot be used; names the site and the column or the file.
     """
+    if loader is None:
+        raise DataError(f"{site}: there is no data_loader; name the site in per_site_config, or give one for all sites")
     if not callable(getattr(loader, "load_data", None)):
         raise DataError(f"{site}: {type(loader).__name__} has no load_data(); derive the class from DataLoader")
     try:
