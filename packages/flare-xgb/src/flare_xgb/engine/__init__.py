@@ -1,0 +1,1 @@
+"""Histogram boosting by XGBoost's rules. Nothing here knows of sites."""

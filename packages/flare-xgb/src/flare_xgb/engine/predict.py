@@ -1,0 +1,161 @@
+"""Predictions from trees: margins and leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_xgb._jit import kernel
+from flare_xgb.engine.threads import Threads
+from flare_xgb.engine.tree import Tree
+
+__all__ = ["Forest"]
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """Trees one after the other in the same arrays, for fast prediction.
+
+    Args:
+        trees: the trees.
+        outputs: for each the output to which it adds.
+    """
+
+    trees: Sequence[Tree]
+    outputs: Sequence[int]
+
+    def __post_init__(self) -> None:
+        sizes = np.array([tree.nodes for tree in self.trees], np.int64)
+        roots = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+        def joined(name: str, kind: str) -> npt.NDArray[np.generic]:
+            return np.concatenate([np.empty(0, kind), *(getattr(tree, name) for tree in self.trees)]).astype(kind)
+
+        starts = np.full(int(roots[-1]) + 1, -1, np.int64)  # of the node's categories in ``sets``; -1: numeric
+        sets: list[npt.NDArray[np.bool_]] = []
+        ends = np.zeros(int(roots[-1]) + 1, np.int64)
+        at = 0
+        for root, tree in zip(roots, self.trees, strict=False):
+            for node, categories in tree.categories.items():
+                right = np.zeros(int(categories.max(initial=0)) + 1, bool)
+                right[categories] = True
+                starts[root + node], ends[root + node] = at, at + len(right)
+                at += len(right)
+                sets.append(right)
+        object.__setattr__(
+            self,
+            "_arrays",
+            (
+                roots,
+                np.asarray(self.outputs, np.int64),
+                joined("left", "i4"),
+                joined("right", "i4"),
+                joined("feature", "i4"),
+                joined("threshold", "f4"),
+                joined("default_left", "?"),
+                starts,
+                ends,
+                np.concatenate([np.zeros(0, bool), *sets]),
+            ),
+        )
+
+    def add_margins(
+        self, data: npt.NDArray[np.float32], margins: npt.NDArray[np.float32], threads: Threads | None = None
+    ) -> None:
+        """Add all trees to margins, in float32, tree after tree.
+
+        Args:
+            data: float32 [rows, features], NaN missing.
+            margins: float32 [rows, outputs], changed.
+            threads: shares the rows.
+        """
+        arrays = self._arrays  # type: ignore[attr-defined]  # set above: the class is frozen
+        (threads or Threads(1)).map(
+            lambda at: _add(data[at : at + _BLOCK], margins[at : at + _BLOCK], *arrays), range(0, len(data), _BLOCK)
+        )
+
+    def leaves(self, data: npt.NDArray[np.float32], threads: Threads | None = None) -> npt.NDArray[np.int32]:
+        """Return the leaf of each row in each tree, int32 [rows, trees]."""
+        out = np.empty((len(data), len(self.trees)), np.int32)
+        roots, _, *rest = self._arrays  # type: ignore[attr-defined]  # set above: the class is frozen
+        (threads or Threads(1)).map(
+            lambda at: _leaves(data[at : at + _BLOCK], out[at : at + _BLOCK], roots, *rest),
+            range(0, len(data), _BLOCK),
+        )
+        return out
+
+
+@kernel
+def _leaf(
+    data: npt.NDArray[np.float32],
+    row: int,
+    root: int,
+    left: npt.NDArray[np.int32],
+    right: npt.NDArray[np.int32],
+    feature: npt.NDArray[np.int32],
+    threshold: npt.NDArray[np.float32],
+    default_left: npt.NDArray[np.bool_],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    sets: npt.NDArray[np.bool_],
+) -> int:
+    node = root
+    while left[node] >= 0:
+        value = data[row, feature[node]]
+        if np.isnan(value):
+            to_left = default_left[node]
+        elif starts[node] < 0:
+            to_left = value < threshold[node]
+        else:  # a category that no training row had goes left
+            size = ends[node] - starts[node]
+            to_left = not (value >= 0 and value < size and sets[starts[node] + np.int64(value)])
+        node = root + (left[node] if to_left else right[node])
+    return node
+
+
+@kernel
+def _add(
+    data: npt.NDArray[np.float32],
+    margins: npt.NDArray[np.float32],
+    roots: npt.NDArray[np.int64],
+    outputs: npt.NDArray[np.int64],
+    left: npt.NDArray[np.int32],
+    right: npt.NDArray[np.int32],
+    feature: npt.NDArray[np.int32],
+    threshold: npt.NDArray[np.float32],
+    default_left: npt.NDArray[np.bool_],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    sets: npt.NDArray[np.bool_],
+) -> None:
+    for tree in range(len(outputs)):
+        for row in range(len(data)):
+            leaf = _leaf(data, row, roots[tree], left, right, feature, threshold, default_left, starts, ends, sets)
+            margins[row, outputs[tree]] += threshold[leaf]
+
+
+@kernel
+def _leaves(
+    data: npt.NDArray[np.float32],
+    out: npt.NDArray[np.int32],
+    roots: npt.NDArray[np.int64],
+    left: npt.NDArray[np.int32],
+    right: npt.NDArray[np.int32],
+    feature: npt.NDArray[np.int32],
+    threshold: npt.NDArray[np.float32],
+    default_left: npt.NDArray[np.bool_],
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    sets: npt.NDArray[np.bool_],
+) -> None:
+    for tree in range(len(roots) - 1):
+        for row in range(len(data)):
+            out[row, tree] = (
+                _leaf(data, row, roots[tree], left, right, feature, threshold, default_left, starts, ends, sets)
+                - roots[tree]
+            )

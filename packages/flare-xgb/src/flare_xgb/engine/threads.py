@@ -1,0 +1,37 @@
+"""A pool of threads for kernels, which run without the interpreter's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Threads:
+    """Runs a function over items, several at once.
+
+    The threads start with the first use, and a forked process starts its own. Several threads may share one object.
+
+    Args:
+        count: how many; 0: one for each core that this process may use.
+    """
+
+    def __init__(self, count: int = 0) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.count = count or cores
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+
+    def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+        """Return the function's results in the order of the items."""
+        todo = list(items)
+        if self.count == 1 or len(todo) < 2:
+            return [function(item) for item in todo]
+        if self._pool is None or self._process != os.getpid():
+            self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="flare-xgb")
+            self._process = os.getpid()
+        return list(self._pool.map(function, todo))
