@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 import xgboost
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flare_xgb.engine.binned import BinnedMatrix
@@ -139,3 +138,37 @@ def test_trees_of_squared_error_are_xgboosts_bit_for_bit(seed: int) -> None:
     cuts = Cuts.from_xgboost(*data.get_quantile_cut(), drawn.categorical)
     for ours, theirs in zip(grown(drawn, cuts, 3, Threads(1)), xgboost_trees(booster), strict=True):
         assert_same(ours, theirs)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_deal_of_the_rows_and_any_number_of_threads_grow_the_same_tree(seed: int, sites: int) -> None:
+    drawn = problem(seed)
+    params = parse(drawn.params).tree
+    cuts = Cuts.from_data(drawn.features, params.max_bin, drawn.categorical)
+    gradients, hessians = -drawn.label, np.ones_like(drawn.label)
+    scale = FixedPoint.fit(float(abs(gradients).max()), 1, len(gradients))
+    pairs = scale.encode(gradients, hessians)
+    whole, _ = grow_tree(
+        params, cuts, BinnedMatrix.of(cuts, drawn.features), gradients, hessians, scale, threads=Threads(3)
+    )
+    deal = np.random.default_rng(seed).integers(0, sites, len(gradients))
+    parts = [np.flatnonzero(deal == site) for site in range(sites)]
+    binned = [BinnedMatrix.of(cuts, drawn.features[part]) for part in parts]
+    rows = [RowPartition(len(part)) for part in parts]
+    grower = TreeGrower(params, cuts, pairs.sum(axis=0), scale)
+    while not grower.done:
+        grower = TreeGrower.restore(params, cuts, grower.state())  # as if it had been lost and resumed
+        wanted = grower.wanted()
+        sums = {
+            node: sum(
+                histograms(binned[at], pairs[parts[at]], [rows[at].rows_of(node)], Threads(1))[0] for at in range(sites)
+            )
+            for node in wanted
+        }
+        splits = [Split.from_plain(split.to_plain()) for split in grower.grow(sums)]
+        for at in range(sites):
+            rows[at].apply(splits, binned[at])
+    tree = grower.tree()
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(tree, name), getattr(whole, name))

@@ -40,7 +40,7 @@ class TreeParams:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveParams:
-    """What objectives take besides their name. Names and defaults are those of XGBoost 3.2."""
+    """Parameters of the objectives. Names and defaults are those of XGBoost 3.2."""
 
     num_class: int = 0
     scale_pos_weight: float = 1.0

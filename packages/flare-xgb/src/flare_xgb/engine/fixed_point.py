@@ -59,4 +59,7 @@ class FixedPoint:
 
     def decode(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return the float64 of integers [..., 2]: the nearest to each exact sum."""
-        return np.multiply(sums, np.array([2.0**-self.gradient_bits, 2.0**-self.hessian_bits]))
+        numbers = np.array(sums, np.float64)
+        numbers[..., 0] *= 2.0**-self.gradient_bits
+        numbers[..., 1] *= 2.0**-self.hessian_bits
+        return numbers

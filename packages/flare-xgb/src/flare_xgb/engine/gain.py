@@ -51,8 +51,8 @@ def _shrunk(gradient: float, alpha: np.float32) -> Any:
 
 
 @kernel
-def weight_of(gradient: float, hessian: float, lower: np.float32, upper: np.float32, rules: Rules) -> np.float32:
-    """Return the best weight of rows with these sums, within bounds if there are monotone constraints."""
+def weight_of(gradient: float, hessian: float, lower: np.float32, upper: np.float32, rules: Rules) -> Any:
+    """Return the best weight, float32, of rows with these sums, within bounds if there are monotone constraints."""
     if hessian < rules.min_child_weight or hessian <= 0.0:
         weight: Any = np.float32(0.0)
     else:

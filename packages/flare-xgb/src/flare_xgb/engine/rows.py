@@ -1,4 +1,4 @@
-"""Which node each row is in."""
+"""The rows of each node of a growing tree."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _Found = tuple[Any, ...]  # the loss change, where it is, and the sums of the ro
 
 @dataclass(frozen=True)
 class NodeSums:
-    """What the search knows of a node besides its histogram.
+    """A node as the search knows it, besides its histogram.
 
     Args:
         gradient: sum of its rows' integer gradients.
