@@ -7,14 +7,29 @@ federation must add up or agree on (base score, bounds, quantiles of leaves) is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from flare_core import FlareError
 from flare_xgb.objectives.base import Bounds, LabelError, Objective, Rows, Targets
+from flare_xgb.objectives.counts import Poisson, Tweedie
+from flare_xgb.objectives.custom import Custom
 from flare_xgb.objectives.multiclass import Softmax, Softprob
-from flare_xgb.objectives.regression import Gamma, Logistic, LogisticOfNumbers, LogisticRaw, SquaredError
+from flare_xgb.objectives.quantile import AbsoluteError, QuantileError
+from flare_xgb.objectives.ranking import RankMAP, RankNDCG, RankPairwise
+from flare_xgb.objectives.regression import (
+    Gamma,
+    Hinge,
+    Logistic,
+    LogisticOfNumbers,
+    LogisticRaw,
+    PseudoHuber,
+    SquaredError,
+    SquaredLogError,
+)
+from flare_xgb.objectives.survival import AFT, Cox
 
-__all__ = ["NAMES", "Bounds", "LabelError", "Objective", "Rows", "Targets", "objective"]
+__all__ = ["NAMES", "Bounds", "Custom", "LabelError", "Objective", "Rows", "Targets", "objective"]
 
 
 def objective(name: str, parameters: Mapping[str, Any] | None = None) -> Objective:
@@ -26,33 +41,51 @@ def objective(name: str, parameters: Mapping[str, Any] | None = None) -> Objecti
     Raises:
         FlareError: there is no such objective, or a parameter that it needs is missing; names it.
     """
-    if name not in _MADE_BY:
+    kind = _KINDS.get(name)
+    if kind is None:
         raise FlareError(f"there is no objective {name!r}; choose one of {', '.join(NAMES)}")
-    return _MADE_BY[name](parameters or {})
+    given = parameters or {}
+    made: dict[str, Any] = {}
+    known = fields(kind) if is_dataclass(kind) else ()
+    for each in known:
+        if each.name in _PARAMETERS and given.get(each.name) is not None:
+            made[each.name] = _PARAMETERS[each.name](given[each.name])
+        elif each.name in _PARAMETERS and each.default is MISSING:
+            raise FlareError(f"the objective {name} needs the parameter {each.name}; give it")
+    return kind(**made)
 
 
-def _with_positives(kind: Callable[..., Objective]) -> Callable[[Mapping[str, Any]], Objective]:
-    return lambda parameters: kind(scale_pos_weight=float(parameters.get("scale_pos_weight", 1)))
+def _alphas(value: Any) -> tuple[float, ...]:
+    return (float(value),) if isinstance(value, int | float) else tuple(float(each) for each in value)
 
 
-def _classes(kind: Callable[..., Objective]) -> Callable[[Mapping[str, Any]], Objective]:
-    def make(parameters: Mapping[str, Any]) -> Objective:
-        if int(parameters.get("num_class", 0)) < 1:
-            raise FlareError("multi:softprob and multi:softmax need the parameter num_class, the number of classes")
-        return kind(num_class=int(parameters["num_class"]))
-
-    return make
-
-
-_MADE_BY: Mapping[str, Callable[[Mapping[str, Any]], Objective]] = {
-    "reg:squarederror": _with_positives(SquaredError),
-    "reg:logistic": _with_positives(LogisticOfNumbers),
-    "binary:logistic": _with_positives(Logistic),
-    "binary:logitraw": _with_positives(LogisticRaw),
-    "reg:gamma": _with_positives(Gamma),
-    "multi:softmax": _classes(Softmax),
-    "multi:softprob": _classes(Softprob),
+_PARAMETERS: Mapping[str, Callable[[Any], Any]] = {
+    "aft_loss_distribution": str,
+    "aft_loss_distribution_scale": float,
+    "huber_slope": float,
+    "lambdarank_normalization": bool,
+    "lambdarank_num_pair_per_sample": int,
+    "lambdarank_pair_method": str,
+    "lambdarank_score_normalization": bool,
+    "lambdarank_unbiased": bool,
+    "max_delta_step": float,
+    "ndcg_exp_gain": bool,
+    "num_class": int,
+    "quantile_alpha": _alphas,
+    "scale_pos_weight": float,
+    "tweedie_variance_power": float,
 }
 
-NAMES: tuple[str, ...] = tuple(_MADE_BY)
+_KINDS: Mapping[str, type[Objective]] = {
+    kind.name: kind
+    for kind in (
+        *(SquaredError, AbsoluteError, PseudoHuber, SquaredLogError, QuantileError),
+        *(LogisticOfNumbers, Logistic, LogisticRaw, Hinge, Softmax, Softprob),
+        *(Poisson, Gamma, Tweedie),
+        *(Cox, AFT),
+        *(RankPairwise, RankNDCG, RankMAP),
+    )
+}
+
+NAMES: tuple[str, ...] = tuple(_KINDS)
 """The names of all objectives."""

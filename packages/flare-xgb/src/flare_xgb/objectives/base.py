@@ -173,6 +173,13 @@ class Objective(ABC):
         if not np.isfinite(label).all():
             raise LabelError(f"{self.name}: a label is NaN or infinite; remove its row")
 
+    def agreed(self, sums: Sums) -> Objective:
+        """Return this objective with what its gradients need of all rows: here nothing, so itself.
+
+        Call it once, before the first gradients, with the same sums over all rows as :meth:`base_score`.
+        """
+        return self
+
     def base_sums(self, rows: Rows) -> Sums:
         """Return the sums over these rows that the base score of all rows is made of; add them up over the sites."""
         return stump_sums(self, rows)
@@ -232,9 +239,18 @@ def labels_of(rows: Rows) -> Float32s:
 
 
 def weights_of(rows: Rows) -> Float32s:
-    """Return the weights of the rows, (n, 1)."""
+    """Return the weights of the rows, (n, 1).
+
+    Raises:
+        LabelError: weights are of groups, which only rankings can use.
+    """
+    n = int(rows.group_starts[-1])
     if rows.weight is None:
-        return np.ones((int(rows.group_starts[-1]), 1), np.float32)
+        return np.ones((n, 1), np.float32)
+    if len(rows.weight) != n:
+        raise LabelError(
+            f"{len(rows.weight)} weights are given for {n} rows; weights of groups need an objective rank:…"
+        )
     return rows.weight[:, None]
 
 
@@ -262,6 +278,11 @@ def stump(sums: Sums) -> Float32s:
     """Return the margins of a tree without splits, of sums of gradients: (outputs,)."""
     gradient, hessian = np.split(total(sums), 2)
     return (-gradient / np.maximum(hessian, EPSILON)).astype(np.float32)
+
+
+def text(number: float) -> str:
+    """Return a parameter as XGBoost writes it in a model: a float32 with nine digits."""
+    return f"{np.float32(number):.9g}"
 
 
 EPSILON = float(np.float32(1e-6))

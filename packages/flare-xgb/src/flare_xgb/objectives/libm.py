@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["erf", "exp", "kernel", "lgamma", "log", "log1p"]
+__all__ = ["erf", "exp", "kernel", "lgamma", "log", "log1p", "log2"]
 
 Floats = TypeVar("Floats", NDArray[np.float32], NDArray[np.float64])
 
@@ -39,6 +39,11 @@ def log(x: Floats) -> Floats:
 def log1p(x: Floats) -> Floats:
     """Return the natural logarithm of one plus each element."""
     return _of_flat(_log1p, x)
+
+
+def log2(x: Floats) -> Floats:
+    """Return the logarithm to base 2 of each element."""
+    return _of_flat(_log2, x)
 
 
 def erf(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,6 +81,14 @@ def _log1p(x: Any) -> Any:
     out = np.empty_like(x)
     for i in range(x.size):
         out[i] = np.log1p(x[i])
+    return out
+
+
+@kernel
+def _log2(x: Any) -> Any:
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = math.log2(x[i])
     return out
 
 
