@@ -7,7 +7,7 @@ federation must add up or agree on (base score, bounds, quantiles of leaves) is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from flare_core import FlareError
@@ -46,7 +46,7 @@ def objective(name: str, parameters: Mapping[str, Any] | None = None) -> Objecti
         raise FlareError(f"there is no objective {name!r}; choose one of {', '.join(NAMES)}")
     given = parameters or {}
     made: dict[str, Any] = {}
-    known = fields(kind) if is_dataclass(kind) else ()
+    known: tuple[Field[Any], ...] = fields(kind) if is_dataclass(kind) else ()
     for each in known:
         if each.name in _PARAMETERS and given.get(each.name) is not None:
             made[each.name] = _PARAMETERS[each.name](given[each.name])
