@@ -29,7 +29,7 @@ from flare_xgb.objectives.regression import (
 )
 from flare_xgb.objectives.survival import AFT, Cox
 
-__all__ = ["NAMES", "Bounds", "Custom", "LabelError", "Objective", "Rows", "Targets", "objective"]
+__all__ = ["NAMES", "Bounds", "Custom", "LabelError", "Objective", "Rows", "Targets", "alphas_of", "objective"]
 
 
 def objective(name: str, parameters: Mapping[str, Any] | None = None) -> Objective:
@@ -55,7 +55,8 @@ def objective(name: str, parameters: Mapping[str, Any] | None = None) -> Objecti
     return kind(**made)
 
 
-def _alphas(value: Any) -> tuple[float, ...]:
+def alphas_of(value: Any) -> tuple[float, ...]:
+    """Return the quantiles that ``quantile_alpha`` gives, which is one or several numbers."""
     return (float(value),) if isinstance(value, int | float) else tuple(float(each) for each in value)
 
 
@@ -71,7 +72,7 @@ _PARAMETERS: Mapping[str, Callable[[Any], Any]] = {
     "max_delta_step": float,
     "ndcg_exp_gain": bool,
     "num_class": int,
-    "quantile_alpha": _alphas,
+    "quantile_alpha": alphas_of,
     "scale_pos_weight": float,
     "tweedie_variance_power": float,
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flare_core import FlareError
 from flare_xgb.objectives.base import (
     EPSILON,
     Bounds,
@@ -29,12 +30,22 @@ __all__ = ["Softmax", "Softprob"]
 
 @dataclass(frozen=True)
 class Softprob(Objective):
-    """Cross entropy of classes 0, 1, …; predictions are probabilities, (n, classes)."""
+    """Cross entropy of classes 0, 1, …; predictions are probabilities, (n, classes).
+
+    Raises:
+        FlareError: there is no class.
+    """
 
     name = "multi:softprob"
     default_metric = "mlogloss"
 
     num_class: int
+
+    def __post_init__(self) -> None:
+        if self.num_class < 1:
+            raise FlareError(
+                f"{self.name} needs the parameter num_class, the number of classes; it is {self.num_class}"
+            )
 
     @property
     def outputs(self) -> int:

@@ -27,7 +27,17 @@ from flare_xgb.objectives.libm import log2
 from flare_xgb.objectives.pairs import MAP, NDCG, PAIRWISE, lambda_gradients
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["RankMAP", "RankNDCG", "RankPairwise", "check_binary", "check_grades", "discounts", "gains"]
+__all__ = [
+    "RankMAP",
+    "RankNDCG",
+    "RankPairwise",
+    "check_binary",
+    "check_grades",
+    "discounts",
+    "gains",
+    "group_weights",
+    "inverse_ideal",
+]
 
 TOP, SAMPLED = "topk", "mean"
 _NOT_SET = 2**32 - 1
@@ -146,7 +156,8 @@ class Ranking(Objective):
         return {"name": self.name, "lambdarank_param": parameters}
 
     def metric_parameters(self) -> Mapping[str, Any]:
-        return {"ndcg_exp_gain": self.ndcg_exp_gain}
+        """Return the kind of gain, and ``ndcg_top``, the places that NDCG counts: None, all, if pairs are drawn."""
+        return {"ndcg_exp_gain": self.ndcg_exp_gain, "ndcg_top": self.top}
 
 
 class RankPairwise(Ranking):
