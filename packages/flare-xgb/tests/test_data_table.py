@@ -96,3 +96,9 @@ def test_an_unknown_category_counts_only_if_a_row_has_it():
     assert table.with_categories({0: ("x",)}).categories == {0: ("x",)}
     with pytest.raises(DataError, match="'town' has the unknown category 'x'"):
         table.with_categories({0: ("y",)})
+
+
+def test_the_weight_of_a_row_is_that_of_its_group():
+    assert Table.of(np.zeros((3, 1)), qid=[1, 1, 2], weight=[2.0, 3.0]).row_weight.tolist() == [2, 2, 3]
+    assert Table.of(np.zeros((2, 1)), weight=[2.0, 3.0]).row_weight.tolist() == [2, 3]
+    assert Table.of(np.zeros((2, 1))).row_weight is None

@@ -7,6 +7,7 @@ the categories leave a site.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,6 +98,16 @@ class Schema:
         return cls(
             rows=plain["rows"], width=plain["width"], categories=categories, outputs=plain["outputs"], **sequences
         )
+
+    def to_text(self) -> str:
+        """Return the schema as text, to keep with a model, without what only training rows have."""
+        kept = {name: value for name, value in self.to_dict().items() if name not in ("rows", "empty", "columns")}
+        return json.dumps(kept)
+
+    @classmethod
+    def from_text(cls, text: str) -> Schema:
+        """Return the schema that :meth:`to_text` described, of 0 rows."""
+        return cls.from_dict({"rows": 0, "empty": (), "columns": (), **json.loads(text)})
 
 
 def agree(sites: Mapping[str, Schema]) -> Schema:

@@ -114,6 +114,13 @@ class Table:
         starts = np.concatenate(([0], changes, [len(self)])) if len(self) else np.zeros(1)
         return starts.astype(np.int64)
 
+    @property
+    def row_weight(self) -> Floats | None:
+        """The weight of each row, in a ranking that of its group; None if there are no weights."""
+        if self.weight is None or self.qid is None:
+            return self.weight
+        return np.repeat(self.weight, np.diff(self.group_starts))
+
     def take(self, rows: Any) -> Table:
         """Return a table of some of the rows, given as a slice, as indices or as a mask.
 
