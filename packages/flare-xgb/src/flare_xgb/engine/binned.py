@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from flare_core import ModelError
 from flare_xgb.engine.cuts import Cuts
+from flare_xgb.engine.threads import Threads
 
 __all__ = ["BinnedMatrix"]
 
@@ -20,10 +21,12 @@ class BinnedMatrix:
     Args:
         codes: uint8, uint16 or uint32 [rows, features], C order. The number of bins of the feature means missing.
         sizes: int64 [features], the number of bins of each feature.
+        any_missing: a value may be missing.
     """
 
     codes: npt.NDArray[np.unsignedinteger]
     sizes: npt.NDArray[np.int64]
+    any_missing: bool = True
 
     @property
     def rows(self) -> int:
@@ -31,12 +34,13 @@ class BinnedMatrix:
         return len(self.codes)
 
     @classmethod
-    def of(cls, cuts: Cuts, data: npt.NDArray[np.float32]) -> BinnedMatrix:
+    def of(cls, cuts: Cuts, data: npt.NDArray[np.float32], threads: Threads | None = None) -> BinnedMatrix:
         """Look up the bins of a table.
 
         Args:
             cuts: the edges.
             data: float32 [rows, features], NaN missing.
+            threads: shares the features.
         Raises:
             ModelError: the table has another number of features, an infinite value or an unknown category.
         """
@@ -46,11 +50,14 @@ class BinnedMatrix:
         missing = np.isnan(data).any(axis=0)
         largest = int((sizes - 1 + missing).max(initial=0))
         codes = np.empty(data.shape, np.min_scalar_type(largest))
-        for feature in range(cuts.features):
+
+        def look_up(feature: int) -> None:
             column = np.ascontiguousarray(data[:, feature], np.float32)
             if bool(np.isinf(column).any()):
                 raise ModelError(f"feature {feature} has an infinite value; replace it by a number or NaN")
             bins = cuts.search(feature, column)
             bins[bins < 0] = sizes[feature]
             codes[:, feature] = bins
-        return cls(codes, sizes)
+
+        (threads or Threads(1)).map(look_up, range(cuts.features))
+        return cls(codes, sizes, bool(missing.any()))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from flare_core import ModelError
+from flare_xgb.engine.threads import Threads
 
 __all__ = ["Cuts", "numeric_edges"]
 
@@ -67,6 +69,11 @@ class Cuts:
     def bins(self) -> int:
         """Number of bins of all features together: the length of a histogram."""
         return len(self.values)
+
+    @cached_property
+    def most_categories(self) -> int:
+        """The largest number of categories of a feature; 0 if none is categorical."""
+        return int(np.diff(self.pointers)[self.categorical].max(initial=0))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Cuts):
@@ -151,6 +158,7 @@ class Cuts:
         max_bin: int,
         categorical: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
         weights: npt.NDArray[np.float32] | None = None,
+        threads: Threads | None = None,
     ) -> Cuts:
         """Make cuts from all rows.
 
@@ -162,30 +170,41 @@ class Cuts:
             max_bin: the most bins of a numeric feature.
             categorical: which features are categorical; none: no feature is.
             weights: float32 [rows]; quantiles are of the weight.
+            threads: shares the features.
         Raises:
             ModelError: a value is infinite, or a category is negative or no integer.
         """
         features = data.shape[1]
         flags = np.zeros(features, bool) if categorical is None else np.asarray(categorical, bool)
-        edges: list[tuple[npt.ArrayLike, float] | int] = []
-        for feature in range(features):
+
+        def of_feature(feature: int) -> tuple[npt.ArrayLike, float] | int:
             column = np.asarray(data[:, feature], np.float32)
             present = ~np.isnan(column)
             column = column[present]
             if bool(np.isinf(column).any()):
                 raise ModelError(f"feature {feature} has an infinite value; replace it by a number or NaN")
             if not flags[feature]:
-                distinct, which = np.unique(column, return_inverse=True)
-                amount = np.bincount(which, None if weights is None else weights[present], len(distinct))
-                edges.append(numeric_edges(distinct, amount.astype(np.float64), max_bin))
-                continue
-            top = float(column.max()) if len(column) else 0.0
-            if len(column) and (column.min() < 0 or top >= _MOST_CATEGORIES or bool((column % 1).any())):
+                distinct, amount = _amounts(column, None if weights is None else weights[present])
+                return numeric_edges(distinct, amount, max_bin)
+            top = float(column.max(initial=0))
+            if bool((column < 0).any()) or top >= _MOST_CATEGORIES or bool((column % 1).any()):
                 raise ModelError(
                     f"categories are integers from 0 to {_MOST_CATEGORIES - 1}; feature {feature} has others"
                 )
-            edges.append(int(top) + 1)
-        return cls.from_edges(edges)
+            return int(top) + 1
+
+        return cls.from_edges((threads or Threads(1)).map(of_feature, range(features)))
+
+
+def _amounts(
+    column: npt.NDArray[np.float32], weights: npt.NDArray[np.float32] | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Return the distinct values, ascending, and the number or weight of the rows of each."""
+    if weights is None:
+        distinct, counts = np.unique(column, return_counts=True)
+        return distinct, counts.astype(np.float64)
+    distinct, which = np.unique(column, return_inverse=True)
+    return distinct, np.bincount(which, weights, len(distinct)).astype(np.float64)
 
 
 def numeric_edges(

@@ -35,7 +35,8 @@ def histograms(
         where a feature is missing are in none of its bins.
     """
     features = len(binned.sizes)
-    starts = np.concatenate([[0], np.cumsum(binned.sizes + 1)])  # one more place for the missing
+    ends = np.concatenate([[0], np.cumsum(binned.sizes)])
+    starts = ends + np.arange(features + 1) if binned.any_missing else ends  # one more place for the missing
     wide = [np.zeros((int(starts[-1]), 2), np.int64) for _ in nodes]
     total = sum(len(rows) for rows in nodes)
     tasks = []
@@ -47,9 +48,9 @@ def histograms(
         tasks += [(rows, out, int(low), int(high)) for low, high in pairwise(edges)]
     tasks.sort(key=lambda task: -len(task[0]) * (task[3] - task[2]))
     threads.map(lambda task: _add(binned.codes, pairs, task[0], starts, task[2], task[3], task[1]), tasks)
-    present = np.ones(int(starts[-1]), bool)
-    present[starts[1:] - 1] = False
-    return [one[present] for one in wide]
+    if not binned.any_missing:
+        return wide
+    return threads.map(lambda one: _without_missing(one, starts, ends), wide)
 
 
 @kernel
@@ -69,3 +70,14 @@ def _add(
             slot = starts[feature] + codes[row, feature]
             out[slot, 0] += gradient
             out[slot, 1] += hessian
+
+
+@kernel
+def _without_missing(
+    wide: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    out = np.empty((ends[-1], 2), np.int64)
+    for feature in range(len(ends) - 1):
+        size = ends[feature + 1] - ends[feature]
+        out[ends[feature] : ends[feature + 1]] = wide[starts[feature] : starts[feature] + size]
+    return out

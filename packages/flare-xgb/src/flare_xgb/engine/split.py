@@ -115,7 +115,7 @@ def best_split(
         rules: regularisation.
         monotone: int64 [features of the cuts], 1, -1 or 0.
     """
-    right = np.zeros(int(np.diff(cuts.pointers)[cuts.categorical].max(initial=0)), bool)
+    right = np.zeros(cuts.most_categories, bool)
     change, feature, at, default_left, gradient, hessian = _search(
         histogram,
         cuts.pointers,

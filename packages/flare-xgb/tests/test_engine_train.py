@@ -1,0 +1,243 @@
+"""Central training and model files against XGBoost's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flare_core import FlareError, ModelError
+from flare_xgb.data import Table
+from flare_xgb.engine.cuts import Cuts
+from flare_xgb.engine.model import IMPORTANCES, Model
+from flare_xgb.engine.threads import Threads
+from flare_xgb.engine.train import Trainer, train
+
+SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FIXED = {"tree_method": "hist", "nthread": 1, "verbosity": 0}
+LOSSES = ("reg:squarederror", "binary:logistic", "reg:logistic", "multi:softprob", "multi:softmax", "reg:gamma")
+
+
+def rows_for(loss: str, seed: int, rows: int = 300) -> tuple[Table, xgboost.DMatrix, dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rows, 4)).astype(np.float32)
+    features[:, 1] = np.round(features[:, 1] * 3)
+    features[:, 2] = rng.integers(0, 9, rows)
+    features[rng.random(features.shape) < 0.1] = np.nan
+    signal = np.nan_to_num(features[:, 0]) + 0.3 * np.nan_to_num(features[:, 2]) + rng.normal(size=rows)
+    params: dict[str, Any] = {"objective": loss, "max_depth": 4, **FIXED}
+    if loss.startswith("multi"):
+        label, params["num_class"] = np.clip(np.round(signal), 0, 2), 3
+    elif "logistic" in loss:
+        label = (signal > 1) * 1.0
+    elif loss in ("reg:gamma", "count:poisson", "reg:tweedie"):
+        label = np.exp(signal / 2)
+    else:
+        label = signal
+    weight = rng.uniform(0.5, 2, rows).astype(np.float32) if seed % 2 else None
+    types = ["float", "float", "c", "float"]
+    table = Table.of(features, label, types=types, weight=weight, categories={2: list(range(9))})
+    data = xgboost.DMatrix(features, label, weight=weight, feature_types=types, enable_categorical=True)
+    return table, data, params
+
+
+def cuts_of(data: xgboost.DMatrix, params: dict[str, Any]) -> Cuts:
+    xgboost.train(params, data, 1)
+    return Cuts.from_xgboost(*data.get_quantile_cut(), [one == "c" for one in data.feature_types])
+
+
+def trees_of(booster: xgboost.Booster) -> list[dict[str, Any]]:
+    return json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"]
+
+
+def assert_close(ours: Model, theirs: xgboost.Booster, exact: bool) -> None:
+    mine = json.loads(ours.to_json())["learner"]["gradient_booster"]["model"]["trees"]
+    other = trees_of(theirs)
+    assert len(mine) == len(other)
+    for one, two in zip(mine, other, strict=True):
+        for name in two:
+            if isinstance(two[name], list):
+                tolerance = 0 if exact or name not in ("split_conditions", "base_weights") else 1e-6
+                if name in ("loss_changes", "sum_hessian") and not exact:
+                    np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5)
+                else:
+                    np.testing.assert_allclose(one[name], two[name], rtol=tolerance, atol=tolerance, err_msg=name)
+            else:
+                assert one[name] == two[name]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_trained_trees_are_xgboosts(loss: str, seed: int) -> None:
+    table, data, params = rows_for(loss, seed)
+    cuts = cuts_of(data, params)
+    theirs = xgboost.train(params, data, 4)
+    ours, _ = train(params, table, 4, cuts=cuts)
+    score = json.loads(bytes(theirs.save_raw("json")))["learner"]["learner_model_param"]["base_score"]
+    np.testing.assert_allclose(ours.base_score, np.atleast_1d(json.loads(score)), rtol=1e-6)
+    assert_close(ours, theirs, exact=False)
+    np.testing.assert_allclose(ours.predict(table.features), theirs.predict(data), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_stock_xgboost_opens_our_files_with_equal_predictions_and_shap_values(loss: str, tmp_path: Path) -> None:
+    table, data, params = rows_for(loss, 1)
+    ours, _ = train({**params, "num_parallel_tree": 2, "subsample": 0.7}, table, 3)
+    for name in ("model.json", "model.ubj"):
+        ours.save(tmp_path / name)
+        booster = xgboost.Booster(model_file=tmp_path / name)
+        assert booster.num_boosted_rounds() == 3
+        np.testing.assert_array_equal(
+            booster.predict(data, output_margin=True).reshape(len(table), -1), ours.predict_margins(table.features)
+        )
+        np.testing.assert_allclose(booster.predict(data), ours.predict(table.features), rtol=1e-6)
+        np.testing.assert_array_equal(booster.predict(data, pred_leaf=True), ours.predict_leaves(table.features))
+        shap = booster.predict(data, pred_contribs=True).reshape(len(table), -1, 5)
+        np.testing.assert_allclose(shap.sum(axis=2), ours.predict_margins(table.features), rtol=1e-4, atol=1e-4)
+        # What it saves in turn is the same model.
+        again = Model.from_bytes(bytes(booster.save_raw(name[-4:].strip("."))))
+        assert (
+            json.loads(again.to_json())["learner"]["gradient_booster"]
+            == json.loads(ours.to_json())["learner"]["gradient_booster"]
+        )
+        assert Model.load(tmp_path / name).to_json() == ours.to_json()
+
+
+@pytest.mark.parametrize("form", ["json", "ubj"])
+def test_a_file_of_xgboosts_opens_with_equal_predictions(form: str) -> None:
+    for loss in LOSSES:
+        table, data, params = rows_for(loss, 0)
+        theirs = xgboost.train(params, data, 3)
+        ours = Model.from_bytes(bytes(theirs.save_raw(form)))
+        np.testing.assert_array_equal(
+            ours.predict_margins(table.features), theirs.predict(data, output_margin=True).reshape(len(table), -1)
+        )
+        for kind in IMPORTANCES:
+            expected = theirs.get_score(importance_type=kind)
+            found = ours.importance(kind)
+            assert found.keys() == expected.keys()
+            np.testing.assert_allclose([found[one] for one in expected], list(expected.values()), rtol=1e-6)
+
+
+def test_training_goes_on_from_a_model_as_xgboosts_does() -> None:
+    table, data, params = rows_for("binary:logistic", 1)
+    params = {**params, "subsample": 0.8, "colsample_bytree": 0.5, "seed": 7}
+    cuts = cuts_of(data, params)
+    first = xgboost.train(params, data, 2)
+    theirs = xgboost.train(params, data, 2, xgb_model=first.save_raw())
+    ours, _ = train(params, table, 2, cuts=cuts)
+    ours, _ = train(params, table, 2, cuts=cuts, model=ours)
+    assert_close(ours, theirs, exact=False)
+    assert ours.num_rounds == 4
+
+
+@pytest.mark.parametrize("seed_per_iteration", [False, True])
+def test_forests_of_several_classes_draw_rows_and_columns_as_xgboosts_do(seed_per_iteration: bool) -> None:
+    table, data, params = rows_for("multi:softprob", 0)
+    params = {
+        **params,
+        "num_parallel_tree": 3,
+        "subsample": 0.5,
+        "colsample_bynode": 0.5,
+        "seed": 3,
+        "seed_per_iteration": seed_per_iteration,
+    }
+    cuts = cuts_of(data, params)
+    theirs = xgboost.train(params, data, 3)
+    ours, _ = train(params, table, 3, cuts=cuts)
+    assert_close(ours, theirs, exact=False)
+
+
+def test_early_stopping_ends_where_xgboosts_does_and_notes_the_best_round() -> None:
+    table, data, params = rows_for("binary:logistic", 0)
+    other, validation, _ = rows_for("binary:logistic", 10)
+    params = {**params, "eta": 1, "eval_metric": ["error", "logloss"]}
+    cuts = cuts_of(data, params)
+    expected: dict[str, Any] = {}
+    theirs = xgboost.train(
+        params,
+        data,
+        60,
+        evals=[(data, "train"), (validation, "valid")],
+        early_stopping_rounds=4,
+        evals_result=expected,
+        verbose_eval=False,
+    )
+    ours, history = train(params, table, 60, cuts=cuts, evals={"train": table, "valid": other}, early_stopping_rounds=4)
+    assert ours.num_rounds == theirs.num_boosted_rounds() < 60
+    assert int(ours.attributes["best_iteration"]) == theirs.best_iteration
+    for name, values in expected.items():
+        for metric, series in values.items():
+            np.testing.assert_allclose(history[name][metric], series, rtol=1e-5)
+
+
+def test_a_loss_of_ones_own_trains_as_in_xgboost() -> None:
+    table, data, params = rows_for("reg:squarederror", 0)
+    cuts = cuts_of(data, params)
+
+    def squares(margins: Any, target: Any) -> tuple[Any, Any]:
+        label = target.label if isinstance(target, Table) else target.get_label()
+        gradient = margins.reshape(-1) - label
+        return gradient, np.ones_like(gradient)
+
+    theirs = xgboost.train(params, data, 3, obj=squares)
+    ours, _ = train(params, table, 3, cuts=cuts, gradients=squares)
+    assert_close(ours, theirs, exact=True)
+
+
+def test_base_margins_stand_in_for_the_base_score() -> None:
+    table, data, params = rows_for("reg:squarederror", 0)
+    margin = np.random.default_rng(1).normal(size=len(table)).astype(np.float32)
+    data.set_base_margin(margin)
+    table = table.with_columns(base_margin=margin)
+    cuts = cuts_of(data, params)
+    ours, _ = train(params, table, 3, cuts=cuts)
+    theirs = xgboost.train(params, data, 3)
+    assert_close(ours, theirs, exact=True)
+    np.testing.assert_array_equal(ours.predict(table.features, margin), theirs.predict(data))
+
+
+def test_slices_of_a_model_join_to_the_whole() -> None:
+    table, _, params = rows_for("multi:softprob", 0)
+    whole, _ = train(params, table, 4)
+    parts = whole.slice(0, 1).joined(whole.slice(1, 4))
+    assert parts.to_ubj() == whole.to_ubj()
+    with pytest.raises(ModelError, match="rounds 2 to 5"):
+        whole.slice(2, 5)
+    with pytest.raises(ModelError, match="cannot be joined"):
+        whole.joined(train({**params, "base_score": 0.1}, table, 1)[0])
+
+
+def test_a_trainer_goes_on_from_another_model() -> None:
+    table, _, params = rows_for("reg:squarederror", 0)
+    whole, _ = train(params, table, 3)
+    trainer = Trainer(params, table)
+    trainer.continue_from(whole.slice(0, 2))
+    trainer.round()
+    assert trainer.model.to_json() == whole.to_json()
+
+
+@given(st.integers(1, 4))
+@SLOW
+def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
+    table, _, params = rows_for("binary:logistic", 1, rows=9000)
+    ours, _ = train(params, table, 2, threads=Threads(threads))
+    once, _ = train(params, table, 2, threads=Threads(1))
+    assert ours.to_json() == once.to_json()
+
+
+@given(st.binary(max_size=200), st.integers(0, 2000), st.integers(0, 255))
+@SLOW
+def test_a_damaged_file_is_an_error_and_never_another_model(junk: bytes, at: int, byte: int) -> None:
+    with pytest.raises(FlareError):
+        Model.from_bytes(junk)
+    table, _, params = rows_for("reg:squarederror", 0, rows=30)
+    good = train(params, table, 1)[0].to_ubj()
+    with pytest.raises(FlareError):
+        Model.from_bytes(good[: at % len(good)])
