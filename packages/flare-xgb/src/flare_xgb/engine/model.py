@@ -21,6 +21,7 @@ __all__ = ["IMPORTANCES", "Model"]
 
 IMPORTANCES = ("weight", "gain", "cover", "total_gain", "total_cover")
 
+_NOT_SET = str(2**32 - 1)  # stands in XGBoost's files for a parameter without a value
 _VERSION = [3, 2, 0]  # of XGBoost, whose form of files this is
 _ARRAYS = {
     "left": ("left_children", "i4"),
@@ -318,13 +319,20 @@ def parameters_of(loss: Mapping[str, Any]) -> dict[str, Any]:
     for value in loss.values():
         if isinstance(value, Mapping):
             found.update(value)
-    return {name: _unpacked(value) for name, value in found.items()}
+    return {name: _number_of(value) for name, value in found.items() if value != _NOT_SET}
 
 
-def _unpacked(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("["):
+def _number_of(value: Any) -> Any:
+    """Return the number or numbers that a text stands for; other text as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
         return tuple(float(one) for one in value.strip("[]").split(",") if one)
-    return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def _tree_plain(tree: Tree, at: int, features: int) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from flare_xgb.engine.sampling import ColumnSampler, Draws, sample_rows
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import Tree
 from flare_xgb.metrics import Metric, metric
-from flare_xgb.objectives import Bounds, Objective, objective
+from flare_xgb.objectives import Bounds, Custom, Objective, Rows, objective
 from flare_xgb.objectives.quantiles import quantiles_by_group
+from flare_xgb.objectives.sums import Sums
 from flare_xgb.params import ObjectiveParams, Params, TreeParams, parse
 
 __all__ = [
@@ -39,8 +40,8 @@ __all__ = [
     "tree_params",
 ]
 
-Gradients = Callable[[npt.NDArray[np.float32], Table], tuple[npt.ArrayLike, npt.ArrayLike]]
-"""A loss of one's own: margins float32 [rows, outputs] and their table to gradients and Hessians of the same shape."""
+Gradients = Callable[[npt.NDArray[np.float32], Rows], tuple[Any, Any]]
+"""A loss of one's own; see ``objectives.Custom``."""
 
 History = dict[str, dict[str, list[float]]]
 """The values of each metric after each round, by the name of the table and of the metric."""
@@ -137,30 +138,29 @@ class Trainer:
             params = parse(params, table.names or table.num_features)
         if not len(table):
             raise ModelError("the table has no rows to train on")
-        self.params, self.table, self._custom = params, table, gradients
+        self.params, self.table = params, table
         self.threads = threads or Threads(params.nthread)
-        self.loss = loss_of(params)
-        if gradients is None:
-            self.loss.check(table)
+        loss = loss_of(params) if gradients is None else Custom(gradients, loss_of(params))
+        loss.check(table)
+        sums = loss.base_sums(table)
+        self.loss = loss.agreed(sums)
         self._tree_params = tree_params(params)
         self.cuts = cuts or cuts_of(table, params.tree.max_bin, self.threads)
         self.binned = BinnedMatrix.of(self.cuts, table.features, self.threads)
         self._draws = Draws(params.seed)
         self._columns: ColumnSampler | None = None
         self._done = 0
-        self.model = self._first_model() if model is None else model
+        self.model = self._first_model(sums) if model is None else model
         if self.model.loss["name"] != self.loss.name or self.model.num_outputs != self.loss.outputs:
             raise ModelError(f"the model's objective is {self.model.loss['name']}, the parameters' {self.loss.name}")
         self.margins = self.model.predict_margins(table.features, table.base_margin, self.threads)
 
-    def _first_model(self) -> Model:
+    def _first_model(self, sums: Sums) -> Model:
         params, table = self.params, self.table
-        if params.base_score is not None:
-            score = np.array(params.base_score, np.float32)
-        elif self._custom is not None:
-            score = np.full(1, 0.5, np.float32)
+        if params.base_score is None:
+            score = self.loss.base_score(sums, _label_quantiles(self.loss, table))
         else:
-            score = self.loss.base_score(self.loss.base_sums(table), _label_quantiles(self.loss, table))
+            score = np.array(params.base_score, np.float32)
         if len(score) not in (1, self.loss.outputs):
             raise ModelError(f"base_score has {len(score)} values for {self.loss.outputs} outputs")
         return Model(
@@ -179,10 +179,8 @@ class Trainer:
             self._draws = Draws(self.params.seed * 127 + self._done)
         if self._columns is None:
             self._columns = ColumnSampler(self.params.tree, self.cuts.features, self._draws.next())
-        gradients, hessians = self._gradients()
-        bounds = (self.loss.bounds(self.table) if self._custom is None else None) or Bounds.measured(
-            (gradients, hessians)
-        )
+        gradients, hessians = self.loss.gradients(self.margins, self.table, self._done)
+        bounds = self.loss.bounds(self.table) or Bounds.measured((gradients, hessians))
         scale = FixedPoint.fit(bounds.gradient, bounds.hessian, len(self.table))
         before = self.margins.copy() if self.params.num_parallel_tree > 1 else self.margins
         trees, outputs = [], []
@@ -192,7 +190,7 @@ class Trainer:
                 tree, partition = grow_tree(
                     self._tree_params, self.cuts, self.binned, gradient, hessian, scale, self._columns, self.threads
                 )
-                if self.loss.leaf_quantiles and self._custom is None:
+                if self.loss.leaf_quantiles:
                     tree = self._adapted(tree, partition, before[:, output], hessian, output)
                 partition.add_values(tree.values, self.margins[:, output])
                 trees.append(tree)
@@ -205,17 +203,6 @@ class Trainer:
         """Go on with another model, such as one that others have added trees to."""
         self.model = model
         self.margins = model.predict_margins(self.table.features, self.table.base_margin, self.threads)
-
-    def _gradients(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        if self._custom is None:
-            return self.loss.gradients(self.margins, self.table, self._done)
-        found = [np.asarray(one, np.float32) for one in self._custom(self.margins.copy(), self.table)]
-        if any(one.size != self.margins.size for one in found):
-            raise ModelError(
-                f"the gradients have shapes {found[0].shape} and {found[1].shape}; give one for each of"
-                f" {self.margins.shape} margins"
-            )
-        return found[0].reshape(self.margins.shape), found[1].reshape(self.margins.shape)
 
     def _sampled(
         self, gradient: npt.NDArray[np.float32], hessian: npt.NDArray[np.float32]
