@@ -12,10 +12,12 @@ from flare_core import Executor, FlareError
 from flare_core.task import Task
 from flare_core.testing import ExecutorConformance, FakeFederation, WorkflowConformance
 from flare_fobs import dumps, loads
+from flare_xgb import objectives
 from flare_xgb.bagging.executor import TreeExecutor
 from flare_xgb.bagging.workflow import TreeBoosting
 from flare_xgb.data import DataLoader, Table
 from flare_xgb.engine.model import Model
+from flare_xgb.engine.train import train as train_central
 
 LOGISTIC = {"objective": "binary:logistic", "max_depth": 3, "eta": 0.3, "nthread": 1}
 SOFTPROB = {"objective": "multi:softprob", "num_class": 4, "max_depth": 3, "eta": 0.5, "nthread": 1}
@@ -84,6 +86,50 @@ def test_one_site_alone_grows_the_trees_of_xgboost(params, classes, mode):
     expected = central.predict(xgboost.DMatrix(features), output_margin=True).reshape(500, -1)
     np.testing.assert_allclose(model.predict_margins(features), expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(margins_by_xgboost(fed, features), expected, rtol=0, atol=1e-5)
+
+
+def table_for(objective):
+    """Return rows whose labels an objective is defined for, with weights, margins, categories and missing values."""
+    features, label = rows_of(300, classes=20)
+    generator = np.random.default_rng(1)
+    features[:, 4] %= 6
+    columns = {"weight": generator.integers(1, 4, 300), "label": (label + 1) / 4}
+    match objective.partition(":")[0]:
+        case "binary":
+            columns["label"] = label > 9
+        case "multi" | "count":
+            columns["label"] = label % 4
+        case "survival":
+            columns |= {"label_lower_bound": label + 1, "label_upper_bound": np.where(label > 15, np.inf, label + 2)}
+            columns["label"] = np.where(label > 15, -1, 1) * (label + 1)
+        case "rank":
+            columns |= {"label": label > 12, "qid": np.arange(300) // 20, "weight": generator.integers(1, 4, 15)}
+    if objective == "reg:logistic":
+        columns["label"] = label / 20
+    if not objective.startswith("multi"):
+        columns["base_margin"] = generator.integers(0, 2, 300) / 4
+    kinds = ["float", "float", "int", "float", "c"]
+    return Table.of(features, columns.pop("label"), types=kinds, **columns)
+
+
+PARAMETERS = {
+    "multi:softmax": {"num_class": 4},
+    "multi:softprob": {"num_class": 4},
+    "reg:absoluteerror": {"base_score": 2.5},
+    "reg:quantileerror": {"quantile_alpha": [0.2, 0.7], "base_score": 2.5},
+    "survival:aft": {"aft_loss_distribution": "logistic"},
+}
+
+
+@pytest.mark.parametrize("name", objectives.NAMES)
+def test_one_site_alone_grows_the_trees_of_central_training_for_every_objective(name):
+    table = table_for(name)
+    params = {"objective": name, "max_depth": 3, "nthread": 1} | PARAMETERS.get(name, {})
+
+    _, model = train([table], params)
+
+    central, _ = train_central(params, table, 3)
+    np.testing.assert_equal([each.to_plain() for each in model.trees], [each.to_plain() for each in central.trees])
 
 
 @pytest.mark.parametrize("lr_mode", ["uniform", "scaled"])
@@ -197,6 +243,19 @@ def test_sites_without_rows_or_with_one_class_take_part():
     assert len(model.trees) == 6
     assert not [each for each in fed.metrics if not np.isfinite(each.value)]
     assert np.isfinite(model.predict_margins(features)).all()
+
+
+def test_columns_that_are_constant_or_missing_at_a_site_take_part():
+    features, label = rows_of(400)
+    constant, missing = features[:200].copy(), features[200:].copy()
+    constant[:, 1] = 7
+    missing[:, 0] = np.nan
+    parts = [Table.of(constant, label[:200]), Table.of(missing, label[200:])]
+
+    fed, model = train(parts, LOGISTIC)
+
+    assert len(model.trees) == 6
+    np.testing.assert_allclose(margins_by_xgboost(fed, features), model.predict_margins(features), rtol=0, atol=1e-5)
 
 
 def test_shares_that_are_given_count_in_place_of_the_rows():

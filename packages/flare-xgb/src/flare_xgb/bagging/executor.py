@@ -63,7 +63,7 @@ class TreeExecutor(Executor):
         }
         if len(train):
             loss.check(train)
-            described["base"] = loss.base_sums(train)
+            described["sums"] = loss.base_sums(train)
         return described
 
     def _caught_up(
@@ -72,7 +72,7 @@ class TreeExecutor(Executor):
         """Return the site's state after the rounds that the task brings; None if earlier ones are missing."""
         if (common := data["common"]) is not None:
             schema, base = Schema.from_dict(common["schema"]), np.asarray(common["base"], np.float32)
-            self._forest = SiteForest(train, validation, self.xgb_params, schema, base, context.party)
+            self._forest = SiteForest(train, validation, self.xgb_params, schema, common["sums"], base, context.party)
         forest = self._forest
         if forest is None or forest.rounds < data["since"]:
             return None

@@ -35,6 +35,7 @@ class SiteForest:
         validation: those to validate with.
         parameters: XGBoost's, by its names.
         schema: what the sites agreed on.
+        sums: the objective's, over the rows of all sites.
         base: the margin before the first tree, (outputs,).
         site: the name of the site, for messages.
     Attributes:
@@ -47,11 +48,12 @@ class SiteForest:
         validation: Table | None,
         parameters: Mapping[str, Any],
         schema: Schema,
+        sums: Sums,
         base: Floats,
         site: str,
     ) -> None:
         self._params = parse(parameters, schema.names or schema.width)
-        self._loss = loss_of(self._params)
+        self._loss = loss_of(self._params).agreed(sums)
         self._metrics = metrics_of(self._params, self._loss)
         self._threads = Threads(self._params.nthread)
         self._table = conform(table, schema, site=site)

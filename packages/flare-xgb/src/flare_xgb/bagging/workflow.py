@@ -27,6 +27,7 @@ from flare_xgb.engine.train import EarlyStopping, loss_of, metrics_of
 from flare_xgb.engine.tree import Tree
 from flare_xgb.metrics import Metric
 from flare_xgb.objectives import Objective
+from flare_xgb.objectives.sums import Sums
 from flare_xgb.params import Params, parse
 
 __all__ = ["TreeBoosting"]
@@ -87,6 +88,7 @@ class TreeBoosting(Workflow):
         self.early_stopping_rounds = early_stopping_rounds
         self.save_name = save_name
         self._schema: Schema | None = None
+        self._sums: Sums = np.zeros((0, 0), np.int64)  # over all rows, of what the objective needs of them
         self._model: Model | None = None
         self._stopping: EarlyStopping | None = None
         self._ends: list[int] = []  # how many rounds the model has after each of the run's
@@ -110,6 +112,7 @@ class TreeBoosting(Workflow):
         model = np.frombuffer(self._model.to_ubj(), np.uint8)
         return {
             "model": {"ubj": model},
+            "sums": {"all": self._sums},
             "schema": self._schema.to_dict(),
             "stopping": None if self._stopping is None else asdict(self._stopping),
             "ends": self._ends,
@@ -118,6 +121,7 @@ class TreeBoosting(Workflow):
     def restore(self, state: Mapping[str, Any]) -> None:
         if state:
             self._model = Model.from_bytes(state["model"]["ubj"].tobytes())
+            self._sums = state["sums"]["all"]
             self._schema = Schema.from_dict(state["schema"])
             self._stopping = None if state["stopping"] is None else EarlyStopping(**state["stopping"])
             self._ends = list(state["ends"])
@@ -130,9 +134,9 @@ class TreeBoosting(Workflow):
         schema = agree({site: Schema.from_dict(each["schema"]) for site, each in replies.items()})
         params = self._params(schema)
         objective, score = loss_of(params), params.base_score
+        self._sums = np.sum([each["sums"] for each in replies.values() if "sums" in each], axis=0)
         if score is None:
-            sums = sum(each["base"] for each in replies.values() if "base" in each)
-            base = objective.base_score(sums, self._label_quantiles(fed, replies, objective))
+            base = objective.base_score(self._sums, self._label_quantiles(fed, replies, objective))
         else:
             base = np.broadcast_to(np.array(score, np.float32), (objective.outputs,)).copy()
         objective.to_margin(base)  # refuses one that has none
@@ -195,6 +199,7 @@ class TreeBoosting(Workflow):
             since = 0
             common = {
                 "schema": self._schema.to_dict(),
+                "sums": self._sums,
                 "base": np.asarray(model.objective.to_margin(model.base_score), np.float32),
             }
         rounds = [model.slice(each, each + 1) for each in range(since, model.num_rounds)]
