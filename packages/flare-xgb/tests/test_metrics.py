@@ -291,6 +291,15 @@ def test_labels_that_a_metric_cannot_use_are_refused(name, label):
         metric(name)(predictions, Targets(label=np.array([1, label], np.float32), qid=np.zeros(2, np.int64)))
 
 
+@pytest.mark.parametrize(("name", "parameters", "labels"), ALL, ids=names(ALL))
+def test_a_site_without_rows_adds_nothing(name, parameters, labels):
+    made, none = objective(parameters["objective"], parameters), np.zeros(0, np.float32)
+    ids = np.zeros(0, np.int64) if parameters is PAIRWISE else None
+    rows = Targets(label=none, qid=ids, label_lower_bound=none, label_upper_bound=none)
+    predictions = made.transform_for_metrics(np.zeros((0, made.outputs), np.float32))
+    assert not metric(name, parameters).sums(predictions, rows).any()
+
+
 def test_an_unknown_metric_is_refused_by_name():
     with pytest.raises(FlareError, match="rmsx"):
         metric("rmsx")

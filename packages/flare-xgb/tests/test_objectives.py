@@ -265,6 +265,24 @@ def test_the_gradients_of_cox_regression_are_xgboosts_in_every_round(weighted):
     assert_rounds_equal_xgboosts("survival:cox", {}, rows, rng.normal(size=(150, 1)).astype(np.float32), 3, 1.0)
 
 
+@pytest.mark.parametrize("name", ["survival:cox", "survival:aft", "rank:ndcg", "rank:pairwise", "rank:map"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_estimated_base_score_of_rows_that_belong_together_is_xgboosts(name, weighted):
+    rng = np.random.default_rng(11)
+    if name.startswith("rank"):
+        rows, _ = rankings(rng, name, 200, 9, weighted)
+    else:
+        times = {"label": cox_labels(rng, 200)}
+        if name == "survival:aft":
+            times = dict.fromkeys(("label_lower_bound", "label_upper_bound"), rng.exponential(size=200))
+        weight = rng.uniform(0.5, 3, 200).astype(np.float32) if weighted else None
+        rows = Targets(weight=weight, **{each: column.astype(np.float32) for each, column in times.items()})
+    booster = xgboost.train({"objective": name, "nthread": 1}, matrix(rows), 1)
+    made, expected = objective(name), base_score_of(booster)
+    sums = made.base_sums(rows)
+    np.testing.assert_allclose(made.agreed(sums).base_score(sums), expected, rtol=1e-6, atol=1e-8)
+
+
 def test_the_gradient_of_cox_regression_is_that_of_the_partial_likelihood():
     rng = np.random.default_rng(7)
     label = rng.permutation(np.arange(1.0, 41)) * rng.choice([-1, 1], 40)  # of ties XGBoost counts a part
@@ -405,6 +423,63 @@ def test_what_a_model_says_of_its_objective_is_what_xgboost_says(name):
 def test_a_label_outside_of_the_domain_is_refused(name, parameters, label):
     with pytest.raises(LabelError, match=name):
         objective(name, parameters).check(Targets(label=np.array([1.0, label], np.float32)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_site_without_rows_has_no_gradients_and_adds_nothing(name):
+    made = objective(name, {"quantile_alpha": [0.1, 0.5], "num_class": 3})
+    none, ids = np.zeros(0, np.float32), np.zeros(0, np.int64) if name.startswith("rank") else None
+    rows = Targets(label=none, weight=none, qid=ids, label_lower_bound=none, label_upper_bound=none)
+    made.check(rows)
+    for part in made.gradients(np.zeros((0, made.outputs), np.float32), rows):
+        assert part.shape == (0, made.outputs)
+    assert not made.base_sums(rows).any()
+    assert (made.bounds(rows) or Bounds(0, 0)).gradient < 1e-30
+    assert len(made.transform(np.zeros((0, made.outputs), np.float32))) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_that_are_missing_are_asked_for(name):
+    made = objective(name, {"quantile_alpha": [0.1, 0.5], "num_class": 3})
+    with pytest.raises(LabelError, match="needs the column label"):
+        made.check(Targets())
+
+
+@pytest.mark.parametrize("weights", [2, 4])
+def test_weights_must_be_of_rows_or_of_groups(weights):
+    weight, label = np.ones(weights, np.float32), np.ones(3, np.float32)
+    with pytest.raises(LabelError, match=f"{weights} weights are given for 3 rows"):
+        objective("reg:squarederror").base_sums(Targets(label=label, weight=weight))
+    with pytest.raises(LabelError, match=f"{weights} weights are given for 1 groups"):
+        objective("rank:ndcg").base_sums(Targets(label=label, weight=weight, qid=np.zeros(3, np.int64)))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("multi:softprob", {}, "num_class"),
+        ("multi:softmax", {"num_class": 0}, "num_class"),
+        ("reg:quantileerror", {}, "quantile_alpha"),
+        ("reg:quantileerror", {"quantile_alpha": [0.5, 2]}, "quantile_alpha"),
+        ("reg:tweedie", {"tweedie_variance_power": 2}, "tweedie_variance_power"),
+        ("reg:pseudohubererror", {"huber_slope": 0}, "huber_slope"),
+        ("survival:aft", {"aft_loss_distribution": "uniform"}, "aft_loss_distribution"),
+        ("survival:aft", {"aft_loss_distribution_scale": 0}, "aft_loss_distribution_scale"),
+        ("rank:ndcg", {"lambdarank_unbiased": True}, "lambdarank_unbiased"),
+        ("rank:ndcg", {"lambdarank_pair_method": "all"}, "lambdarank_pair_method"),
+        ("rank:ndcg", {"lambdarank_num_pair_per_sample": 0}, "lambdarank_num_pair_per_sample"),
+    ],
+)
+def test_parameters_that_an_objective_cannot_use_are_refused_by_name(name, parameters, message):
+    with pytest.raises(FlareError, match=message):
+        objective(name, parameters)
+
+
+def test_gradients_that_are_not_finite_have_no_finite_bound():
+    measured = Bounds.measured((np.array([1, np.nan], np.float32), np.array([np.inf, 0], np.float32)))
+    joined = Bounds(1, 1) | measured
+    assert np.isnan(joined.gradient)
+    assert np.isinf(joined.hessian)
 
 
 def test_an_unknown_objective_is_refused_by_name():

@@ -98,7 +98,8 @@ class Bounds:
 
     def __or__(self, other: Bounds) -> Bounds:
         """Return bounds of the rows of both."""
-        return Bounds(max(self.gradient, other.gradient), max(self.hessian, other.hessian))
+        pairs = ((self.gradient, other.gradient), (self.hessian, other.hessian))
+        return Bounds(*(float(np.maximum(*pair)) for pair in pairs))  # NaN if one is
 
 
 class Objective(ABC):
