@@ -1,6 +1,15 @@
 """Federated gradient-boosted trees that equal XGBoost's."""
 
 from flare_xgb.data import Columns, DataError, DataLoader, FileLoader, LibsvmLoader, Table
-from flare_xgb.recipes import XGBBaggingRecipe
+from flare_xgb.recipes import XGBBaggingRecipe, XGBVerticalRecipe
 
-__all__ = ["Columns", "DataError", "DataLoader", "FileLoader", "LibsvmLoader", "Table", "XGBBaggingRecipe"]
+__all__ = [
+    "Columns",
+    "DataError",
+    "DataLoader",
+    "FileLoader",
+    "LibsvmLoader",
+    "Table",
+    "XGBBaggingRecipe",
+    "XGBVerticalRecipe",
+]

@@ -1,0 +1,109 @@
+"""XGBVerticalRecipe: sites with different columns of the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flare_core import RecipeError
+from flare_core.components import Component
+from flare_xgb.params import parse
+from flare_xgb.recipe import XGBRecipe
+from flare_xgb.vertical import SECURE
+
+__all__ = ["XGBVerticalRecipe"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class XGBVerticalRecipe(XGBRecipe):
+    """Trees of the columns of all sites, of which one alone has the labels.
+
+    All sites need the same rows: in the same order, or with ids in ``id_column``. The trees equal those of training on
+    the joined table, whose columns are those of the sites, side by side in the order in which the run lists them.
+    Thresholds stay with the owners of the features, unless ``joined_model`` is set: each site writes its part of the
+    model into its folder, and the parts predict together (:class:`~flare_xgb.vertical.part.ModelPart`). All sites take
+    part in all rounds; if one is started again, or the server is, the run continues after the last tree.
+
+    Args:
+        label_owner: the name of the site with the labels; it may have features as well.
+        early_stopping_rounds: as for other recipes of this package; 3 by default.
+        model_file_name: the name of the file of the model: of each site's part, or of the joined model at the server.
+        secure: ``plain``, where the sites without labels see the gradients, or ``masked``, where they do not, and the
+            server sees uniform random numbers. Both give the same model. See the documentation for what each party
+            learns.
+        joined_model: the sites give their thresholds to the label owner and the server, which writes one model, that
+            XGBoost opens, in place of the parts.
+        id_column: the name of the column with the ids of the rows, at all sites. It is not a feature, but the loader
+            returns it as one: name it in its ``categorical``, unless all ids are integers below 2**24. None if the rows
+            are in the same order at all sites.
+
+    Example:
+        from flare_xgb import FileLoader
+
+        recipe = XGBVerticalRecipe(
+            min_clients=2,
+            label_owner="site-1",
+            num_rounds=20,
+            xgb_params={"objective": "binary:logistic"},
+            per_site_config={
+                "site-1": {"data_loader": FileLoader("/data/bank.csv", label="default")},
+                "site-2": {"data_loader": FileLoader("/data/shop.csv")},
+            },
+        )
+    """
+
+    name: str = "xgb_vertical"
+    label_owner: str
+    early_stopping_rounds: int | None = 3
+    model_file_name: str = "model.json"
+    secure: str = "plain"
+    joined_model: bool = False
+    id_column: str | None = None
+
+    def _check(self) -> None:
+        super()._check()
+        if self.secure not in SECURE:
+            raise RecipeError(f"secure is {self.secure!r}; use 'plain' or 'masked'")
+        if not isinstance(self.label_owner, str) or not self.label_owner:
+            raise RecipeError(f"label_owner is {self.label_owner!r}; give the name of the site with the labels")
+        if self._loader is None and self.label_owner not in self._sites:
+            raise RecipeError(
+                f"label_owner is {self.label_owner!r}, which is not in per_site_config; it has {', '.join(self._sites)}"
+            )
+        name = self.model_file_name
+        if not isinstance(name, str) or "/" in name or not name.endswith(".json"):
+            raise RecipeError(f"model_file_name is {name!r}; give the name of a file that ends in .json")
+        if self.id_column is not None and not isinstance(self.id_column, str):
+            raise RecipeError(f"id_column is {self.id_column!r}; give the name of a column")
+        if self.min_clients < 2:
+            raise RecipeError(f"min_clients is {self.min_clients}; columns of at least 2 sites are needed")
+        from flare_xgb.engine.train import (  # takes a second, and only those who make a recipe need it
+            loss_of,
+            metrics_of,
+        )
+
+        # Refuse what cannot be trained here already; constraints may use names of columns, which only the sites know.
+        params = parse({name: value for name, value in self._params.items() if not name.endswith("_constraints")})
+        metrics_of(params, loss_of(params))
+
+    def _workflow(self) -> Component:
+        args: dict[str, Any] = {
+            "label_owner": self.label_owner,
+            "xgb_params": self._params,
+            "num_rounds": self.num_rounds,
+            "early_stopping_rounds": self.early_stopping_rounds,
+            "model_file_name": self.model_file_name,
+        }
+        return Component("flare_xgb.vertical.workflow.Vertical", args)
+
+    def _executor(self, loader: Component | None, settings: Mapping[str, Any]) -> Component:
+        args: dict[str, Any] = {
+            "data_loader": loader,
+            "xgb_params": self._params,
+            "secure": self.secure,
+            "joined_model": self.joined_model,
+            "id_column": self.id_column,
+            "model_file_name": self.model_file_name,
+        }
+        return Component("flare_xgb.vertical.executor.VerticalExecutor", args)

@@ -1,0 +1,197 @@
+"""The executor of a site, whichever it is: the tasks of the server become questions, answers and orders.
+
+Tasks and their replies:
+
+    xgb.describe  {"rank"}           -> {"description", "key"}: the site's columns, and a public key
+    xgb.begin     {"session", "layout", "keys", "chunks"?}
+                                     -> {}
+    xgb.lead      {"session", "number", "order" or "answers" or neither}
+                                     -> {"question", "step", "data", "masked"}, {"chunk"} or {"result"}
+    xgb.answer    {"session", "question", "step", "data"}
+                                     -> {"data", "groups"?, "sizes"?, "seed"?}
+
+``data`` are sealed for the site, by the name of the site where there are several. ``xgb.begin`` brings the label owner
+the trees so far, sealed by itself. A site that was started again has no session, and replies {"is_behind": True}. The
+last reply is kept, and given again if the same task comes again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+
+from flare_core import Executor, ModelError, SiteContext, Task
+from flare_xgb.data import DataError, Table, load
+from flare_xgb.vertical.layout import Layout, aligned, described
+from flare_xgb.vertical.leader import LabelOwner
+from flare_xgb.vertical.learning import Learning
+from flare_xgb.vertical.owner import FeatureOwner
+from flare_xgb.vertical.questions import Grown, Leading, Order, Question
+from flare_xgb.vertical.sealing import KEY_BYTES, Bytes, SiteKeys, opened, sealed
+
+__all__ = ["VerticalExecutor"]
+
+_BEHIND = {"is_behind": True}
+
+
+class VerticalExecutor(Executor):
+    """Does a site's part of vertical training with its columns.
+
+    Args:
+        data_loader: reads the rows.
+        xgb_params: XGBoost's parameters, by its names.
+        secure: ``plain`` or ``masked``.
+        joined_model: the sites agree to give the server their thresholds.
+        id_column: the column by which the rows are aligned.
+        model_file_name: the name of the file of the site's part of the model.
+    """
+
+    def __init__(
+        self,
+        data_loader: Any,
+        xgb_params: Mapping[str, Any],
+        *,
+        secure: str = "plain",
+        joined_model: bool = False,
+        id_column: str | None = None,
+        model_file_name: str = "model.json",
+    ) -> None:
+        self.data_loader = data_loader
+        self.xgb_params = dict(xgb_params)
+        self.secure = secure
+        self.joined_model = joined_model
+        self.id_column = id_column
+        self.model_file_name = model_file_name
+        self._tables: tuple[Table, Table | None] | None = None
+        self._keys: SiteKeys | None = None
+        self._session: bytes | None = None
+        self._owner: FeatureOwner | None = None
+        self._leading: Leading | None = None
+        self._last: tuple[int, dict[str, Any]] = (0, {})
+
+    def execute(self, task: Task, context: SiteContext) -> Any:
+        match task.name:
+            case "xgb.describe":
+                return self._describe(context.party, task.data["rank"])
+            case "xgb.begin":
+                return self._begin(context, **task.data)
+        if task.data["session"] != self._session:
+            return _BEHIND
+        number = task.data["number" if task.name == "xgb.lead" else "step"]
+        if number != self._last[0]:
+            if number < self._last[0]:
+                return _BEHIND
+            made = self._lead(context, task.data) if task.name == "xgb.lead" else self._answer(task.data)
+            self._last = (number, made)
+        return self._last[1]
+
+    def _describe(self, site: str, rank: int) -> dict[str, Any]:
+        if self._tables is None:
+            train, validation = load(self.data_loader, site, rank)
+            train, ids = aligned(train, self.id_column, what=f"{site}: ")
+            other = None
+            if validation is not None:
+                validation, other = aligned(validation, self.id_column, what=f"{site}: in the rows to validate with, ")
+            try:
+                self._description = described(train, validation, [ids, other])
+            except DataError as error:
+                raise DataError(f"{site}: {error}") from None
+            self._tables = train, validation
+        self._keys = SiteKeys(site)
+        return {"description": self._description, "key": self._keys.public_key}
+
+    def _begin(
+        self,
+        context: SiteContext,
+        session: bytes,
+        layout: Mapping[str, Any],
+        keys: Mapping[str, bytes],
+        chunks: Mapping[str, Bytes] | None = None,
+    ) -> dict[str, Any]:
+        if self._tables is None or self._keys is None or keys[context.party] != self._keys.public_key:
+            return _BEHIND  # it was started again since it described its columns
+        made, site = Layout.from_dict(layout), context.party
+        learning = Learning(self.xgb_params, made.names or made.width)
+        channels = {
+            other: self._keys.channel(other, keys[other], session)
+            for other in (made.feature_owners if site == made.label_owner else [made.label_owner])
+        }
+        path = context.folder / self.model_file_name
+        self._session, self._channels, self._last = bytes(session), channels, (0, {})
+        if site != made.label_owner:
+            channel = channels[made.label_owner]
+            self._owner = FeatureOwner(site, *self._tables, made, learning, channel, lambda part: part.save(path))
+            return {}
+        self._leading = LabelOwner(
+            *self._tables,
+            made,
+            learning,
+            chunks=_opened_chunks(context, chunks or {}),
+            channels=channels,
+            is_masked=self.secure == "masked",
+            is_joined=self.joined_model,
+            write=lambda part: part.save(path),
+        ).lead()
+        self._step, self._grown = 0, len(chunks or {})
+        return {}
+
+    def _lead(self, context: SiteContext, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on to the next question, tree or result."""
+        assert self._leading is not None
+        sent: Any = None
+        if "order" in data:
+            sent = Order(**data["order"])
+        elif "answers" in data:
+            sent = {site: self._opened(site, each) for site, each in data["answers"].items()}
+        found = self._leading.send(sent)
+        if isinstance(found, Question):
+            self._step += 1
+            sealed_data = {site: self._channels[site].seal(self._step, each) for site, each in found.data.items()}
+            masked = dict(found.masked)
+            return {"question": found.name, "step": self._step, "data": sealed_data, "masked": masked}
+        if isinstance(found, Grown):
+            self._grown += 1
+            return {"chunk": sealed(_own_key(context), found.chunk, _chunk(context, self._grown - 1))}
+        return {"result": dict(found.result)}
+
+    def _opened(self, site: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = self._channels[site].open(self._step, answer["data"])
+        return found | ({"masked": answer["masked"]} if "masked" in answer else {})
+
+    def _answer(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._owner is not None
+        (channel,) = self._channels.values()
+        answer, for_server = self._owner.answer(data["question"], channel.open(data["step"], data["data"]))
+        return {"data": channel.seal(data["step"], answer), **for_server}
+
+
+def _own_key(context: SiteContext) -> bytes:
+    """Return the key that the label owner keeps in its folder, to seal what the server keeps for it."""
+    path: Path = context.folder / "vertical.key"
+    if not path.exists():
+        new = path.with_suffix(".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        new.rename(path)
+    return path.read_bytes()
+
+
+def _chunk(context: SiteContext, number: int) -> bytes:
+    return f"tree {number} of {context.job_id}".encode()
+
+
+def _opened_chunks(context: SiteContext, chunks: Mapping[str, Bytes]) -> list[Any]:
+    key = _own_key(context)
+    try:
+        return [opened(key, chunks[str(at)], _chunk(context, at)) for at in range(len(chunks))]
+    except InvalidTag:
+        raise ModelError(
+            f"{context.party}: the trees so far cannot be opened, as they were not sealed with the vertical.key in the"
+            " site's folder; start the job anew"
+        ) from None
