@@ -106,7 +106,7 @@ def table_for(objective):
             columns |= {"label": label > 12, "qid": np.arange(300) // 20, "weight": generator.integers(1, 4, 15)}
     if objective == "reg:logistic":
         columns["label"] = label / 20
-    if not objective.startswith("multi"):
+    if not objective.startswith(("multi", "reg:quantile")):
         columns["base_margin"] = generator.integers(0, 2, 300) / 4
     kinds = ["float", "float", "int", "float", "c"]
     return Table.of(features, columns.pop("label"), types=kinds, **columns)
@@ -270,6 +270,13 @@ def test_shares_that_are_given_count_in_place_of_the_rows():
     np.testing.assert_array_equal(model.predict_margins(features), alone.predict_margins(features))
     with pytest.raises(FlareError, match=r"site-1, site-2 add up to 0\.0"):
         train(parts, LOGISTIC, lr_mode="scaled", lr_scales={"site-1": 0.0, "site-2": 0.0})
+
+
+def test_too_few_margins_are_named_with_their_site():
+    features, label = rows_of(60, classes=4)
+
+    with pytest.raises(FlareError, match=r"site-1: base_margin has shape \(60,\), but multi:softprob has 4 outputs"):
+        train([Table.of(features, label, base_margin=np.zeros(60))], SOFTPROB)
 
 
 class Restarts(Executor):

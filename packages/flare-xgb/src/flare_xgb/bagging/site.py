@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flare_xgb.data import Schema, Table, conform
+from flare_xgb.data import DataError, Schema, Table, conform
 from flare_xgb.engine.binned import BinnedMatrix
 from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.fixed_point import FixedPoint
@@ -52,6 +52,7 @@ class SiteForest:
         base: Floats,
         site: str,
     ) -> None:
+        self._site = site
         self._params = parse(parameters, schema.names or schema.width)
         self._loss = loss_of(self._params).agreed(sums)
         self._metrics = metrics_of(self._params, self._loss)
@@ -76,7 +77,12 @@ class SiteForest:
         shape = (len(table), self._loss.outputs)
         if table.base_margin is None:
             return np.array(np.broadcast_to(base, shape))
-        return np.array(np.broadcast_to(table.base_margin.reshape(len(table), -1), shape))
+        if table.base_margin.size != shape[0] * shape[1]:
+            raise DataError(
+                f"{self._site}: base_margin has shape {table.base_margin.shape}, but {self._loss.name} has {shape[1]}"
+                " outputs; give one margin for each"
+            )
+        return table.base_margin.reshape(shape).copy()
 
     def add(self, trees: Sequence[Tree], outputs: Sequence[int]) -> None:
         """Add the trees of one round to the margins."""
