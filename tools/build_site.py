@@ -38,7 +38,7 @@ PAGES = (
     "comparing-runs",
     "operating",
 )
-GUIDES = ("deployment", "security", "recipes", "performance", "architecture", "wire", "mutants")
+GUIDES = ("deployment", "security", "recipes", "xgboost", "performance", "architecture", "wire", "mutants")
 REFERENCE = {
     "flare_core": ("flare_core", "flare_core.client", "flare_core.workflows", "flare_core.recipes"),
     "flare_fobs": ("flare_fobs",),
@@ -50,6 +50,7 @@ REFERENCE = {
     "flare_recipes_pt": ("flare_recipes_pt",),
     "flare_recipes_sklearn": ("flare_recipes_sklearn",),
     "flare_recipes_tf": ("flare_recipes_tf",),
+    "flare_xgb": ("flare_xgb", "flare_xgb.data"),
 }
 
 

@@ -91,18 +91,22 @@ class TreeBoosting(Workflow):
         self._sums: Sums = np.zeros((0, 0), np.int64)  # over all rows, of what the objective needs of them
         self._model: Model | None = None
         self._stopping: EarlyStopping | None = None
+        self._is_over = False
         self._ends: list[int] = []  # how many rounds the model has after each of the run's
         self._held: dict[str, int] = {}  # by site, how many of the model's rounds it has
 
     def run(self, fed: TrainingFederation) -> None:
         for _ in fed.rounds(self.num_rounds):
+            if self._is_over:  # the run was stopped after the last round, and is continued
+                break
             if self._model is None:
                 self._begin(fed)
             if self.mode == "bagging":
                 self._bag(fed)
             else:
                 self._take_turns(fed)
-            if self._stops(self._measure(fed)):
+            self._is_over = self._stops(self._measure(fed))
+            if self._is_over:
                 break
         self._conclude(fed)
 
@@ -115,6 +119,7 @@ class TreeBoosting(Workflow):
             "sums": {"all": self._sums},
             "schema": self._schema.to_dict(),
             "stopping": None if self._stopping is None else asdict(self._stopping),
+            "is_over": self._is_over,
             "ends": self._ends,
         }
 
@@ -124,6 +129,7 @@ class TreeBoosting(Workflow):
             self._sums = state["sums"]["all"]
             self._schema = Schema.from_dict(state["schema"])
             self._stopping = None if state["stopping"] is None else EarlyStopping(**state["stopping"])
+            self._is_over = state["is_over"]
             self._ends = list(state["ends"])
 
     def _begin(self, fed: Federation) -> None:
