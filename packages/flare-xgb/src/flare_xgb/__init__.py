@@ -1,7 +1,7 @@
 """Federated gradient-boosted trees that equal XGBoost's."""
 
 from flare_xgb.data import Columns, DataError, DataLoader, FileLoader, LibsvmLoader, Table
-from flare_xgb.recipes import XGBBaggingRecipe, XGBVerticalRecipe
+from flare_xgb.recipes import XGBBaggingRecipe, XGBHorizontalRecipe, XGBVerticalRecipe
 
 __all__ = [
     "Columns",
@@ -11,5 +11,6 @@ __all__ = [
     "LibsvmLoader",
     "Table",
     "XGBBaggingRecipe",
+    "XGBHorizontalRecipe",
     "XGBVerticalRecipe",
 ]

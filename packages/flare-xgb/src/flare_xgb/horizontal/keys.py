@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from flare_xgb._jit import kernel
 
 __all__ = ["KEY_BITS", "count_keys", "keys_of", "values_of"]
 
@@ -49,10 +50,17 @@ def count_keys(
     _count(keys, groups, weights, wanted["prefixes"], wanted["pointers"], wanted["depth"], wanted["bits"], counts)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count(  # type: ignore[no-untyped-def] # pragma: no cover - compiled
-    keys, groups, weights, prefixes, pointers, depth, bits, counts
-):
+@kernel
+def _count(
+    keys: NDArray[np.uint32],
+    groups: NDArray[np.int32],
+    weights: NDArray[np.int64],
+    prefixes: NDArray[np.uint32],
+    pointers: NDArray[np.int64],
+    depth: int,
+    bits: int,
+    counts: NDArray[np.int64],
+) -> None:
     last = (1 << bits) - 1
     for row in range(len(keys)):
         group = groups[row]

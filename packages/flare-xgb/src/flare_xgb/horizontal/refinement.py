@@ -10,7 +10,7 @@ Source: the multi-pass selection of Munro and Paterson 1980, "Selection and sort
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -54,28 +54,33 @@ class Refinement:
 
     Args:
         ranks: for each group, ranks counted from 0 as weight; None for those of the smallest and the largest number,
-            whose weights are found with them. A rank beyond the group's weight is not found.
+            whose weights are found with them. A rank beyond the group's weight is not found. Or a function of the
+            weights of the groups, int64 [groups], that returns this.
+        groups: how many there are, if ``ranks`` is a function.
         most_distinct: find all distinct numbers of a group if there are no more; 0 finds those at the ranks alone.
         steps: how many bits to find with each question; 32 in total.
     """
 
     def __init__(
         self,
-        ranks: Sequence[Counts | None],
+        ranks: Sequence[Counts | None] | Callable[[Counts], Sequence[Counts | None]],
+        groups: int | None = None,
         *,
         most_distinct: int = 0,
         steps: Sequence[int] = (12, 5, 5, 5, 5),
     ) -> None:
-        self._ranks = ranks
+        self._find_ranks = ranks if callable(ranks) else None
+        self._ranks: Sequence[Counts | None] = [] if callable(ranks) else ranks
+        self._groups = len(self._ranks) if groups is None else groups
         self._steps = steps
         self._step = 0
         self._depth = 0
         self._most = most_distinct
-        self._is_all = np.full(len(ranks), most_distinct > 0)
-        self._group = np.arange(len(ranks))  # of each prefix
-        self._prefix = np.zeros(len(ranks), np.int64)
-        self._below = np.zeros(len(ranks), np.int64)
-        self._weight: Counts = np.zeros(len(ranks), np.int64)
+        self._is_all = np.full(self._groups, most_distinct > 0)
+        self._group = np.arange(self._groups)  # of each prefix
+        self._prefix = np.zeros(self._groups, np.int64)
+        self._below = np.zeros(self._groups, np.int64)
+        self._weight: Counts = np.zeros(self._groups, np.int64)
 
     @property
     def is_done(self) -> bool:
@@ -86,22 +91,24 @@ class Refinement:
         """Return the next question, as :func:`~flare_xgb.horizontal.keys.count_keys` takes it."""
         return {
             "prefixes": self._prefix.astype(np.uint32),
-            "pointers": np.searchsorted(self._group, np.arange(len(self._ranks) + 1)),
+            "pointers": np.searchsorted(self._group, np.arange(self._groups + 1)),
             "depth": self._depth,
             "bits": self._steps[self._step],
         }
 
     def refine(self, counts: Counts) -> None:
         """Take the sum of all sites' counts, [prefixes, 2**bits]."""
+        if self._find_ranks is not None and self._depth == 0:
+            self._ranks = self._find_ranks(counts.sum(axis=1))
         bits = self._steps[self._step]
         below = self._below[:, np.newaxis] + np.cumsum(counts, axis=1) - counts
         parent, child = np.nonzero(counts)
         self._group, self._weight = self._group[parent], counts[parent, child]
         self._prefix, self._below = (self._prefix[parent] << bits) | child, below[parent, child]
         self._step, self._depth = self._step + 1, self._depth + bits
-        self._is_all &= np.bincount(self._group, minlength=len(self._ranks)) <= self._most
+        self._is_all &= np.bincount(self._group, minlength=self._groups) <= self._most
         kept = self._is_all[self._group]
-        pointers = np.searchsorted(self._group, np.arange(len(self._ranks) + 1))
+        pointers = np.searchsorted(self._group, np.arange(self._groups + 1))
         for group, (low, high) in enumerate(pairwise(pointers)):
             if low < high and not self._is_all[group]:
                 kept[low + self._places(self._ranks[group], low, high)] = True
@@ -118,7 +125,7 @@ class Refinement:
 
     def result(self) -> list[Distinct]:
         """Return what was found, by group; nothing for a group without numbers."""
-        pointers = np.searchsorted(self._group, np.arange(len(self._ranks) + 1))
+        pointers = np.searchsorted(self._group, np.arange(self._groups + 1))
         values = values_of(self._prefix.astype(np.uint32))
         return [
             Distinct(values[low:high], self._below[low:high], self._weight[low:high], bool(self._is_all[group]))

@@ -3,6 +3,6 @@
 This package depends on numpy and cryptography only, and on nothing else of flare-xgb.
 """
 
-from flare_xgb.masking.masks import MaskedParty, MaskingError, masked_total
+from flare_xgb.masking.masks import MaskedParty, MaskingError, add_masked
 
-__all__ = ["MaskedParty", "MaskingError", "masked_total"]
+__all__ = ["MaskedParty", "MaskingError", "add_masked"]

@@ -7,13 +7,12 @@ parties every stream cancels, and the total is exact: integers have no rounding.
 
     secret   = X25519(own private key, the other's public key)
     pair     = HKDF-SHA256(secret, info = "flare masking 1", session, all names and public keys)
-    key      = HKDF-Expand-SHA256(pair, info = "message", label)
+    key      = HKDF-Expand-SHA256(pair, info = "message", number of the message as 8 bytes, little-endian)
     stream   = AES-256-CTR(key, counter 0), as little-endian unsigned 64-bit integers
 
-A stream must hide one message only: two different messages under one stream would reveal their difference. So ``label``
-must determine the numbers, given the party's data: it is a digest of everything that the message depends on. The same
-message may be sent again. A party makes a new key pair in each process and never stores it, so a party that was started
-again, perhaps with other data, uses other streams.
+A stream must hide one message only: two messages under one stream would reveal their difference. So each party
+counts its messages, and agrees on secrets once with each key pair. If parties are no longer in step, because one was
+started again or a message was lost, all of them begin anew with fresh key pairs.
 
 Security: against a server that follows the protocol but looks at what it gets (honest but curious), also together with
 all but two of the parties. A server that replaces public keys by its own could read all numbers.
@@ -34,7 +33,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from numpy.typing import NDArray
 
-__all__ = ["MaskedParty", "MaskingError", "masked_total"]
+__all__ = ["MaskedParty", "MaskingError", "add_masked"]
 
 KEY_BYTES = 32
 _BLOCK_BYTES = 1 << 20  # of a stream at once: it stays in the cache
@@ -45,7 +44,7 @@ class MaskingError(ValueError):
 
 
 class MaskedParty:
-    """One party's side: its key pair, and the secrets that it shares with the others.
+    """One party's side of sums with the same parties: its key pair, and the secrets that it shares with the others.
 
     Args:
         name: the party's name.
@@ -58,16 +57,20 @@ class MaskedParty:
         self._private = X25519PrivateKey.generate()
         self.public_key = self._private.public_key().public_bytes_raw()
         self._pairs: dict[str, bytes] = {}
+        self._messages = 0
 
     def agree(self, public_keys: Mapping[str, bytes], session: bytes) -> None:
-        """Derive the secrets that are shared with the other parties of a sum; replaces those of earlier parties.
+        """Derive the secrets that are shared with the other parties; for once only.
 
         Args:
             public_keys: of all parties, this one included, by name.
-            session: separates uses of the same keys from each other, such as the runs of a job.
+            session: what the sums are for, such as the id of a run; the same at all parties.
         Raises:
-            MaskingError: there is no other party, this one's own key is another, or a key is not one.
+            MaskingError: there is no other party, this one's own key is another, a key is not one, or the party has
+                agreed before.
         """
+        if self._pairs:
+            raise MaskingError(f"{self.name}: it has agreed before, and would use streams twice; make another party")
         if len(public_keys) < 2:
             raise MaskingError(f"{self.name}: a sum over fewer than two parties would reveal the party's own numbers")
         if public_keys.get(self.name) != self.public_key:
@@ -82,43 +85,38 @@ class MaskedParty:
             raise MaskingError(f"{self.name}: the public key of {name} is unusable: {error}") from error
         return HKDF(SHA256(), KEY_BYTES, salt=None, info=hashlib.sha256(info).digest()).derive(secret)
 
-    def mask(self, numbers: NDArray[np.int64], label: bytes) -> NDArray[np.uint64]:
-        """Return numbers with all masks added, modulo 2**64; they can be sent.
+    def mask(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return numbers with the masks of the next message added, modulo 2**64; they can be sent.
 
         Args:
-            numbers: int64, of any shape; they are not changed. All parties give arrays of one shape.
-            label: a digest of everything that the numbers depend on, besides the party's data; the same at all parties.
+            numbers: int64, of any shape; they are not changed. All parties give arrays of the same shapes in the same
+                order.
         Raises:
             MaskingError: the party has not agreed with others.
         """
         if not self._pairs:
             raise MaskingError(f"{self.name}: there are no parties to mask with; call agree first")
+        info = b"message" + self._messages.to_bytes(8, "little")
+        self._messages += 1
         masked = np.array(numbers, np.int64, order="C").view(np.uint64)
         flat = masked.reshape(-1)
         for name, pair in self._pairs.items():
-            _add_stream(flat, HKDFExpand(SHA256(), KEY_BYTES, b"message" + label).derive(pair), self.name < name)
+            _add_stream(flat, HKDFExpand(SHA256(), KEY_BYTES, info).derive(pair), self.name < name)
         return masked
 
 
-def masked_total(parts: Iterable[NDArray[np.uint64]]) -> NDArray[np.int64]:
-    """Return the sum of the masked numbers of all parties, which is that of the numbers themselves.
+def add_masked(total: NDArray[np.int64], part: NDArray[np.uint64]) -> None:
+    """Add a party's masked numbers to a total, in place; it means something when those of all parties were added.
 
     Args:
-        parts: each party's masked numbers, of one shape; consumed once.
+        total: int64; zeros at first.
+        part: of the same shape.
     Raises:
-        MaskingError: there are none, or their shapes differ.
+        MaskingError: the shapes differ.
     """
-    total: NDArray[np.uint64] | None = None
-    for part in parts:
-        if total is None:
-            total = np.array(part, np.uint64)
-        elif total.shape != part.shape:
-            raise MaskingError(f"masked numbers have the shapes {total.shape} and {part.shape}; all need the same")
-        else:
-            total += part
-    if total is None:
-        raise MaskingError("there are no masked numbers to add")
-    return total.view(np.int64)
+    if total.shape != part.shape:
+        raise MaskingError(f"masked numbers have shape {part.shape}, but those before have {total.shape}")
+    total += part.view(np.int64)  # modulo 2**64, as masks are
 
 
 def _add_stream(flat: NDArray[np.uint64], key: bytes, is_added: bool) -> None:
