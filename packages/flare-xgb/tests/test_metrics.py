@@ -173,14 +173,14 @@ def parts(rows, cuts, order):
 
 @pytest.mark.parametrize(("name", "parameters", "labels"), ALL, ids=names(ALL))
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_metric_has_the_value_of_xgboosts(name, parameters, labels, data):
     assert_equals_xgboosts(name, parameters, data.draw(problems(parameters, labels)))
 
 
 @pytest.mark.parametrize(("name", "parameters", "labels"), ROWWISE, ids=names(ROWWISE))
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_mean_over_rows_has_the_same_bits_for_any_deal_of_the_rows(name, parameters, labels, data):
     made, margins, rows = data.draw(problems(parameters, labels))
     n = len(margins)
@@ -214,7 +214,7 @@ def test_the_auc_of_sites_is_the_share_of_their_own_pairs_in_the_right_order(dat
 
 @pytest.mark.parametrize(("name", "parameters", "labels"), GROUPWISE, ids=names(GROUPWISE))
 @given(data=st.data())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_mean_over_groups_has_the_same_bits_for_any_deal_of_the_groups(name, parameters, labels, data):
     made, margins, rows = data.draw(problems(parameters, labels))
     starts = rows.group_starts

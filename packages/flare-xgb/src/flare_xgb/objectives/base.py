@@ -119,12 +119,10 @@ class Objective(ABC):
         name: XGBoost's.
         together: the rows that must be in one place for the gradients to be right: ``nothing`` if a row's gradient
             depends on the row alone, ``groups`` if rows of a ranking's group, ``site`` if all rows of a site.
-        max_delta_step: XGBoost's default of the parameter of that name if this objective is used.
     """
 
     name: ClassVar[str]
     together: Together = "nothing"
-    max_delta_step: float = 0.0
 
     @property
     @abstractmethod

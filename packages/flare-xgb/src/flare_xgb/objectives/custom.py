@@ -18,9 +18,9 @@ __all__ = ["Custom"]
 
 @dataclass(frozen=True)
 class Custom(Objective):
-    """Gradients by a function; everything else as another objective has it.
+    """Gradients by a function; everything else as another objective has it, the quantiles of leaves included.
 
-    The base score is 0.5 if none is given, as in XGBoost.
+    The base score is 0.5 if none is given. In both it follows XGBoost.
 
     Args:
         function: is called with margins, (n,) or (n, outputs), and with rows, of which it reads labels and weights, and
@@ -45,6 +45,10 @@ class Custom(Objective):
     @property
     def outputs(self) -> int:
         return self.base.outputs
+
+    @property
+    def leaf_quantiles(self) -> tuple[float, ...]:
+        return self.base.leaf_quantiles
 
     def gradients(self, margins: Float32s, rows: Rows, round: int = 0) -> Gradients:
         """Return what the function returns, as float32.

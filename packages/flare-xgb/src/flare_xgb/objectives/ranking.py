@@ -156,8 +156,8 @@ class Ranking(Objective):
         return {"name": self.name, "lambdarank_param": parameters}
 
     def metric_parameters(self) -> Mapping[str, Any]:
-        """Return the kind of gain, and ``ndcg_top``, the places that NDCG counts: None, all, if pairs are drawn."""
-        return {"ndcg_exp_gain": self.ndcg_exp_gain, "ndcg_top": self.top}
+        """Return the kind of gain, and ``ndcg_top`` if pairs are drawn: the default metric counts all places then."""
+        return {"ndcg_exp_gain": self.ndcg_exp_gain, **({} if self.top is not None else {"ndcg_top": None})}
 
 
 class RankPairwise(Ranking):
