@@ -14,6 +14,7 @@ from flare_core.testing import FakeFederation
 from flare_fobs import dumps, loads
 from flare_xgb.data import Table
 from flare_xgb.engine.cuts import Cuts
+from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import cuts_of, train
 from flare_xgb.horizontal import Horizontal, HorizontalExecutor
@@ -178,6 +179,14 @@ def test_metrics_are_recorded_and_early_stopping_ends_as_in_one_place(secure):
             assert recorded == history[name][metric]
     best = Model.from_bytes(fed.saved["best"].params["model"].tobytes())
     assert best.num_rounds == int(model.attributes["best_iteration"]) + 1
+
+
+@pytest.mark.parametrize("rows", [1, 273, 100_000])
+def test_the_scale_of_gradients_depends_on_the_power_of_two_of_their_bound_alone(rows):
+    """Else one place, which knows the bound, would have another scale than the server, which knows its exponent."""
+    for low, high in ((7.5, 8.0), (4.0001, 8.0), (0.3, 0.5), (1e-9, 2.0**-29)):
+        assert FixedPoint.fit(low, 1.0, rows) == FixedPoint.fit(high, 1.0, rows)
+    assert FixedPoint.fit(8.0, 1.0, rows) != FixedPoint.fit(8.0001, 1.0, rows)
 
 
 def test_the_result_opens_in_xgboost_with_equal_predictions():

@@ -46,7 +46,9 @@ class FixedPoint:
         for name, bound in (("gradient", gradient), ("Hessian", hessian)):
             if not 0 <= bound < math.inf:
                 raise ModelError(f"the largest {name} is {bound}; check labels, weights and the objective")
-            _, exponent = math.frexp(bound * max(rows, 1))  # bound * rows <= 2 ** exponent
+            # A power of two, which is all that the sites of a federation tell of their bounds.
+            _, above = math.frexp(math.nextafter(bound, 0)) if bound else (0, 0)  # bound <= 2 ** above
+            _, exponent = math.frexp(math.ldexp(max(rows, 1), above))  # bound * rows <= 2 ** exponent
             bits.append(min(_TOP - 1 - exponent, _FINEST) if bound else 0)
         return cls(*bits)
 

@@ -1,4 +1,4 @@
-"""What the sites agree on before the first tree: columns, bins and base score, found from sums."""
+"""Agreement of the sites before the first tree, on columns, bins and base score, which are found from sums."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FEATURES_AT_ONCE = 128  # whose values are counted in one message of up to some
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What was agreed on.
+    """Columns, bins and base score of all sites.
 
     Attributes:
         schema: the columns.

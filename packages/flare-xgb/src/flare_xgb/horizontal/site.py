@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flare_xgb.data import Schema, Table, conform
+from flare_xgb.data import DataError, Schema, Table, conform
 from flare_xgb.engine.binned import BinnedMatrix
 from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.fixed_point import FixedPoint
@@ -73,9 +73,10 @@ class SiteRows:
 
         Raises:
             Behind: the site is not at the point where the action belongs.
+            DataError: there is no such action, or the rows do not fit; names the site.
         """
         if action not in ACTIONS:
-            raise ValueError(f"there is no action {action!r}")
+            raise DataError(f"{self._site}: there is no action {action!r}; all need the same version of flare-xgb")
         if self._table is None and action != "conform":
             raise Behind
         found: Numbers | None = getattr(self, f"do_{action}")(**arguments)
@@ -127,6 +128,7 @@ class SiteRows:
         return {"counts": counts}
 
     def do_base(self) -> Numbers:
+        """Return the sums that the base score is made of."""
         return {"base": self._objective.base_sums(self._rows)}
 
     def do_begin(self, cuts: Mapping[str, Any], base: NDArray[np.float32], first: int) -> None:

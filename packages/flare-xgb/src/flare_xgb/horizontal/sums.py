@@ -100,17 +100,18 @@ class SiteSums:
         return {site: reply["schema"] for site, reply in self._scatter("xgb.describe", data).items()}
 
     def later(self, actions: Actions) -> None:
-        """Have all sites do some actions without numbers before those of the next total."""
+        """Put off actions without numbers: all sites do them before those of the next total."""
         self._pending += actions
 
     def total(self, actions: Actions) -> dict[str, NDArray[np.int64]]:
-        """Have all sites do some actions, and return the sums of the numbers that they answer, by name.
+        """Return the sums of the numbers, by name, that all sites answer when they do some actions.
 
         A site that is not at the point where the actions belong is brought there first. It must be possible to do the
         actions twice.
 
         Raises:
             Lost: a site did not answer.
+            SiteError: an answer is unusable, or a site was started again too often; names the site.
         """
         actions = [*self._pending, *actions]
         total: dict[str, NDArray[np.int64]] = {}
@@ -125,7 +126,7 @@ class SiteSums:
             self.restore(behind)
             asked = behind
             if self._is_masked:  # the sites must mask with keys of all
-                total, asked, self._has_keys = {}, self.sites, False
+                total, asked = {}, self.sites
         raise SiteError(f"{behind[0]} was started again {_MOST_RETURNS} times while one task was done", site=behind[0])
 
     def restore(self, sites: Sequence[str] | None = None) -> None:
@@ -134,6 +135,7 @@ class SiteSums:
         Raises:
             Lost: a site did not answer.
         """
+        self._has_keys = False  # a site forgets them
         tasks = {
             site: {"actions": [list(each) for each in self._restore(site)], "start": self._start(site)}
             for site in sites or self.sites

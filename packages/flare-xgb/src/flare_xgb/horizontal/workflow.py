@@ -185,7 +185,7 @@ class Horizontal(Workflow):
                 self._growth = None
 
     def _find_scale(self, sums: SiteSums, round_: int) -> None:
-        """Have the sites compute the gradients of a round, unless they have, and find the scale for their sum.
+        """Let the sites compute the gradients of a round, unless they have, and find the scale for their sum.
 
         If these are not the sites with which a tree began to grow, it begins again.
         """
