@@ -1,20 +1,21 @@
 """Histograms that the server adds up without seeing a gradient, and whose rows the label owner cannot tell.
 
 The label owner L has a pair of int64 for each row; a feature owner F knows the bin of each row; the server S adds up.
-For each tree L draws 32 bytes and sends them to F, sealed. Both derive from them, and from the secret that they share,
-for each feature of F: a permutation of the rows, and two uniform uint64 for each row, its masks. Then, modulo 2**64:
+For each tree L draws 32 bytes and sends them to F, sealed. From them, and from the secret that they share, both derive
+for each step of the tree and each feature of F: a permutation of the rows of the nodes that are counted, two uniform
+uint64 for each of these rows, its masks, and a permutation of the groups. A group is a node and a bin, or a node and
+missing. Then, modulo 2**64:
 
     L -> S   for each feature, the pairs in the order of the permutation, plus the masks
-    F -> S   for each feature, in the same order, the number of the group of each row; and a seed
+    F -> S   for each feature, in the same order, the permuted number of the group of each row; and a seed
     F -> L   the sums of the masks of each group, plus numbers that the seed determines (sealed: S cannot read it)
     S -> L   the sums of what L sent, by group, plus the same numbers
 
-A group is a node and a bin, or a node and missing. Groups are renumbered by a permutation of their own in each step. L
-subtracts and has the sums of pairs by node and bin.
+L subtracts, and has the sums of pairs by node and bin.
 
-Masks and permutations differ between features: with the same masks, S would find the rows of one feature in the other.
-The seed's numbers, which L does not know, hide the sums of masks: L knows each mask, so from their sum it could find
-out which rows are in a group, for a small one by trying, for all by solving linear equations from several trees.
+Masks and permutations are new in each step and for each feature: with the same masks, S would find a row of one feature
+again in another. The seed's numbers, which L does not know, hide the sums of masks: L knows each mask, so from their
+sum it could find out which rows are in a group, of a small one by trying, of all by linear equations.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ class GroupedRows:
     """The groups of a feature owner's rows in one step.
 
     Args:
-        groups: of each feature, the group of each row in the order of the permutation; its number of groups where the
-            row is in none.
+        groups: of each feature, the group of each row in the order of the permutation.
         sizes: the number of groups of each feature.
         sums: uint64 [groups of all features, 2], sums of masks, hidden by the seed's numbers.
         seed: 32 bytes, for the server alone.
@@ -64,38 +64,44 @@ class TreeSecrets:
     Args:
         channel: between the two.
         seed: 32 bytes of the tree, never used for another.
-        rows: the number of rows to train on.
         bins: the number of bins of each feature.
         threads: shares the features.
     """
 
-    def __init__(self, channel: Channel, seed: bytes, rows: int, bins: Sequence[int], threads: Threads) -> None:
+    def __init__(self, channel: Channel, seed: bytes, bins: Sequence[int], threads: Threads) -> None:
         self._key = channel.key(b"tree" + seed)
         self._bins = [int(size) for size in bins]
         self._threads = threads
-        drawn = threads.map(
-            lambda at: (
-                _permutation(stream(self._derived("rows", at), rows)),
-                stream(self._derived("masks", at), 2 * rows).reshape(rows, 2),
-            ),
-            range(len(self._bins)),
-        )
-        self._orders = [order for order, _ in drawn]
-        self._masks = [masks for _, masks in drawn]
 
     def _derived(self, *label: Any) -> bytes:
         return HKDFExpand(SHA256(), SEED_BYTES, " ".join(map(str, label)).encode()).derive(self._key)
+
+    def _order(self, step: int, feature: int, rows: int) -> NDArray[np.int64]:
+        return _permutation(stream(self._derived("rows", step, feature), rows))
+
+    def _masks(self, step: int, feature: int, rows: int) -> Words:
+        return stream(self._derived("masks", step, feature), 2 * rows).reshape(rows, 2)
 
     def _numbers(self, step: int, feature: int, nodes: int) -> NDArray[np.int64]:
         """Return the group of each node and bin, and of each node and missing, [nodes * (bins + 1)]."""
         return _permutation(stream(self._derived("groups", step, feature), nodes * (self._bins[feature] + 1)))
 
-    def mask(self, pairs: NDArray[np.int64]) -> Words:
-        """Return for the server, for each feature, the pairs in its order, masked; uint64 [features, rows, 2]."""
-        out = np.empty((len(self._bins), *pairs.shape), np.uint64)
+    def mask(self, step: int, nodes: Sequence[NDArray[np.int32]], pairs: NDArray[np.int64]) -> Words:
+        """Return for the server, for each feature, the pairs in its order, masked.
+
+        Args:
+            step: the number of the step, never used twice for one tree.
+            nodes: the rows of each node that is counted.
+            pairs: int64 [all rows, 2].
+        Returns:
+            uint64 [features, rows of these nodes, 2].
+        """
+        rows = np.concatenate(nodes)
+        wanted = pairs.view(np.uint64)[rows]
+        out = np.empty((len(self._bins), len(rows), 2), np.uint64)
 
         def add(at: int) -> None:
-            np.add(pairs.view(np.uint64)[self._orders[at]], self._masks[at], out=out[at])
+            np.add(wanted[self._order(step, at, len(rows))], self._masks(step, at, len(rows)), out=out[at])
 
         self._threads.map(add, range(len(self._bins)))
         return out
@@ -104,20 +110,19 @@ class TreeSecrets:
         """Return the groups of the rows of some nodes.
 
         Args:
-            step: the number of the step, never used twice for one tree.
-            nodes: the rows of each node.
+            step, nodes: as for :meth:`mask`.
             binned: the bins of all rows.
         """
-        place = np.full(binned.rows, -1, np.int32)
-        for number, rows in enumerate(nodes):
-            place[rows] = number
+        rows = np.concatenate(nodes)
+        places = np.repeat(np.arange(len(nodes)), [len(each) for each in nodes])
 
         def of_feature(at: int) -> tuple[NDArray[np.unsignedinteger], Words]:
             numbers = self._numbers(step, at, len(nodes))
-            groups = np.empty(binned.rows, np.min_scalar_type(len(numbers)))
-            sums = np.zeros((len(numbers) + 1, 2), np.uint64)
-            _group(self._orders[at], place, binned.codes, at, self._bins[at], numbers, self._masks[at], groups, sums)
-            return groups, sums[:-1]
+            order, masks = self._order(step, at, len(rows)), self._masks(step, at, len(rows))
+            groups = np.empty(len(rows), np.min_scalar_type(len(numbers) - 1))
+            sums = np.zeros((len(numbers), 2), np.uint64)
+            _group(order, rows, places, binned.codes, at, self._bins[at], numbers, masks, groups, sums)
+            return groups, sums
 
         found = self._threads.map(of_feature, range(len(self._bins)))
         seed = secrets.token_bytes(SEED_BYTES)
@@ -129,7 +134,7 @@ class TreeSecrets:
 
         Args:
             step: the number of the step.
-            nodes: how many nodes.
+            nodes: how many nodes were counted.
             masked: the server's sums.
             masks: the feature owner's.
         Returns:
@@ -161,13 +166,13 @@ def add_groups(
     if not len(masked) == len(groups) == len(sizes):
         raise ValueError(f"it grouped {len(groups)} features where {len(masked)} are masked")
     for each, size in zip(groups, sizes, strict=True):
-        if each.shape != masked.shape[1:2] or each.dtype.kind != "u" or each.max(initial=0) > size or size < 0:
+        if each.shape != masked.shape[1:2] or each.dtype.kind != "u" or each.max(initial=0) >= size:
             raise ValueError(f"its groups have shape {each.shape}; {masked.shape[1]} rows in {size} groups are needed")
 
     def of_feature(at: int) -> Words:
-        sums = np.zeros((int(sizes[at]) + 1, 2), np.uint64)
+        sums = np.zeros((int(sizes[at]), 2), np.uint64)
         _add(np.ascontiguousarray(masked[at]), groups[at], sums)
-        return sums[:-1]
+        return sums
 
     return _hide(np.concatenate(threads.map(of_feature, range(len(sizes)))), seed)
 
@@ -189,7 +194,8 @@ def _permutation(words: Words) -> NDArray[np.int64]:
 @kernel
 def _group(
     order: NDArray[np.int64],
-    place: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    places: NDArray[np.int64],
     codes: NDArray[np.unsignedinteger],
     feature: int,
     bins: int,
@@ -199,10 +205,8 @@ def _group(
     sums: Words,
 ) -> None:
     for at in range(len(order)):
-        row = order[at]
-        group = np.int64(len(numbers))
-        if place[row] >= 0:
-            group = numbers[np.int64(place[row]) * (bins + 1) + np.int64(codes[row, feature])]
+        place = order[at]
+        group = numbers[places[place] * (bins + 1) + np.int64(codes[rows[place], feature])]
         groups[at] = group
         sums[group, 0] += masks[at, 0]
         sums[group, 1] += masks[at, 1]

@@ -119,7 +119,7 @@ class FeatureOwner:
         if "seed" in data:
             self._begin_tree()
             self._secrets = TreeSecrets(
-                self._channel, data["seed"], self._layout.rows, np.diff(self._own.cuts.pointers).tolist(), self._threads
+                self._channel, data["seed"], np.diff(self._own.cuts.pointers).tolist(), self._threads
             )
         self._divide_rows(data)
         families = [(int(above), int(left), int(right)) for above, left, right in data["families"]]

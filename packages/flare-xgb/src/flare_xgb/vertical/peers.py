@@ -89,13 +89,12 @@ class MaskedPeers:
     def begin(self, pairs: NDArray[np.int64], scale: FixedPoint) -> None:
         """Begin a tree, as :meth:`PlainPeers.begin`."""
         seeds = {site: secrets.token_bytes(SEED_BYTES) for site in self._proposers}
-        self._scale = scale
+        self._pairs, self._scale = pairs, scale
         self._seeds: dict[str, dict[str, bytes]] = {site: {"seed": seed} for site, seed in seeds.items()}
         self._secrets = {
-            site: TreeSecrets(self._channels[site], seed, len(pairs), _bins(self._proposers[site]), self._threads)
+            site: TreeSecrets(self._channels[site], seed, _bins(self._proposers[site]), self._threads)
             for site, seed in seeds.items()
         }
-        self._masked = {site: each.mask(pairs) for site, each in self._secrets.items()}
         self._histograms = {site: Histograms() for site in self._proposers}
         self._number = 0
 
@@ -112,12 +111,12 @@ class MaskedPeers:
             "divisions": [each.to_plain() for each in divisions],
             "families": [list(each) for each in families],
         }
-        question = Question(
-            "group", {site: {**common, **self._seeds.get(site, {})} for site in self._proposers}, self._masked
-        )
-        self._seeds, self._masked = {}, {}
-        answers = yield question
         wanted = Histograms.wanted(families, rows)
+        training = [rows.training_of(node) for node in wanted]
+        masked = {site: each.mask(self._number, training, self._pairs) for site, each in self._secrets.items()}
+        data = {site: {**common, **self._seeds.get(site, {})} for site in self._proposers}
+        self._seeds = {}
+        answers = yield Question("group", data, masked)
         found = {}
         for site, answer in answers.items():
             counted = self._secrets[site].histograms(self._number, len(wanted), answer["masked"], answer["sums"])

@@ -19,7 +19,7 @@ class Question:
     Args:
         name: of the question; see the module ``owner``.
         data: by site.
-        masked: by site, what the server needs for the answers to this and the following questions, in the clear.
+        masked: by site, what the server needs for the answers.
     """
 
     name: str

@@ -59,6 +59,8 @@ def opened(key: bytes, message: Bytes, context: bytes) -> Any:
         InvalidTag: it was sealed with another key or context, or was changed.
     """
     given = np.ascontiguousarray(message, np.uint8).tobytes()
+    if len(given) < _NONCE_BYTES:
+        raise InvalidTag
     return loads(AESGCM(key).decrypt(given[:_NONCE_BYTES], given[_NONCE_BYTES:], context))
 
 

@@ -124,7 +124,6 @@ class Vertical(Workflow):
             if any(reply.data.get("is_behind") for reply in asked):
                 raise _Behind
         self._number = 0
-        self._masked: dict[str, NDArray[np.uint64]] = {}
         self._session = session
         self._lead(fed, {})
 
@@ -142,7 +141,6 @@ class Vertical(Workflow):
                 self._chunks.append(found["chunk"])
                 fed.checkpoint()
             else:
-                self._masked |= found["masked"]
                 sent = {"answers": self._answers(fed, found)}
 
     def _answers(self, fed: Federation, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +152,7 @@ class Vertical(Workflow):
             if "groups" in reply:
                 try:
                     answers[site]["masked"] = add_groups(
-                        self._masked[site], reply["groups"], reply["sizes"], reply["seed"], self._threads
+                        found["masked"][site], reply["groups"], reply["sizes"], reply["seed"], self._threads
                     )
                 except ValueError as error:
                     raise SiteError(f"{site}: {error}", site=site) from error
