@@ -16,7 +16,7 @@ from flare_xgb.engine.threads import Threads
 __all__ = ["Cuts", "numeric_edges"]
 
 _MOST_CATEGORIES = 1 << 24  # of one feature: larger numbers are not exact in float32
-_GAP = np.float32(1e-5)
+_GAP = float(np.float32(1e-5))
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,15 +221,15 @@ def numeric_edges(
         max_bin: the most bins.
     """
     if not len(distinct):
-        minimum = _GAP
-        return np.array([minimum + (abs(minimum) + _GAP)], np.float32), float(minimum)
+        return np.array([3 * _GAP], np.float32), _GAP
     distinct = distinct + np.float32(0)  # -0.0 becomes 0.0
     if len(distinct) > max_bin:
         distinct = distinct[_pruned(amount, max_bin + 1)]
-    minimum = distinct[0] - abs(distinct[0]) - _GAP
-    last = distinct[-1] + (abs(distinct[-1]) + _GAP)
-    inner = distinct[1:max_bin]
-    return np.append(inner, last).astype(np.float32), float(minimum)
+    smallest, largest = float(distinct[0]), float(distinct[-1])  # what follows is rounded once
+    with np.errstate(over="ignore"):
+        minimum = np.float32(smallest - abs(smallest) - _GAP)
+        last = np.float32(largest + (abs(largest) + _GAP))
+    return np.append(distinct[1:max_bin], last), float(minimum)
 
 
 def _pruned(amount: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.int64]:
