@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
+from engine_problems import FIXED, problem, trees_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.train import Trainer, train
 
 SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-FIXED = {"tree_method": "hist", "nthread": 1, "verbosity": 0}
 LOSSES = (
     "reg:squarederror",
     "reg:absoluteerror",
@@ -87,10 +87,6 @@ def cuts_of(data: xgboost.DMatrix, params: dict[str, Any]) -> Cuts:
     return Cuts.from_xgboost(*data.get_quantile_cut(), [one == "c" for one in data.feature_types])
 
 
-def trees_of(booster: xgboost.Booster) -> list[dict[str, Any]]:
-    return json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"]
-
-
 def assert_close(ours: Model, theirs: xgboost.Booster, exact: bool) -> None:
     mine = json.loads(ours.to_json())["learner"]["gradient_booster"]["model"]["trees"]
     other = trees_of(theirs)
@@ -121,6 +117,30 @@ def test_trained_trees_are_xgboosts(loss: str, seed: int) -> None:
     )
     assert_close(ours, theirs, exact=False)
     np.testing.assert_allclose(ours.predict(table.features), theirs.predict(data), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "reg:squarederror",
+        "reg:absoluteerror",
+        "binary:logistic",
+        "multi:softprob",
+        "count:poisson",
+        "reg:gamma",
+        "reg:tweedie",
+        "reg:quantileerror",
+    ],
+)
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_trees_of_random_rows_and_parameters_are_xgboosts(loss: str, seed: int) -> None:
+    drawn = problem(seed).with_loss(loss)
+    data = drawn.matrix()
+    theirs = xgboost.train(drawn.params, data, 3)
+    cuts = drawn.cuts(data)
+    ours, _ = train(drawn.params, drawn.table(cuts), 3, cuts=cuts)
+    assert_close(ours, theirs, exact=loss == "reg:squarederror")
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xgboost
+from engine_problems import Problem, problem, trees_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,66 +33,6 @@ ARRAYS = {
     "loss_change": "loss_changes",
     "hessian": "sum_hessian",
 }
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Rows and parameters drawn at random."""
-
-    features: npt.NDArray[np.float32]
-    label: npt.NDArray[np.float32]
-    weight: npt.NDArray[np.float32] | None
-    categorical: npt.NDArray[np.bool_]
-    params: dict[str, Any]
-
-
-def problem(seed: int) -> Problem:
-    rng = np.random.default_rng(seed)
-    rows, width = int(rng.integers(1, 400)), int(rng.integers(1, 7))
-    features = rng.normal(size=(rows, width)).astype(np.float32)
-    for at in range(width):
-        if rng.random() < 0.5:
-            features[:, at] = np.round(features[:, at] * rng.integers(1, 20))
-    categorical = rng.random(width) < rng.choice([0, 0.4])
-    for at in np.flatnonzero(categorical):
-        features[:, at] = rng.integers(0, rng.integers(1, 30), rows)
-    features[rng.random(features.shape) < rng.choice([0, 0.2, 0.9])] = np.nan
-    label = (rng.normal(size=rows) * rng.choice([0.01, 1, 100]) + np.nan_to_num(features[:, 0])).astype(np.float32)
-    weight = rng.choice(np.float32([0, 0.5, 1, 3]), rows) if rng.random() < 0.3 else None
-    params: dict[str, Any] = {
-        "max_depth": int(rng.integers(0, 7)),
-        "min_child_weight": float(rng.choice([0, 1, 3])),
-        "reg_lambda": float(rng.choice([0, 1, 0.3])),
-        "alpha": float(rng.choice([0, 0, 0.7])),
-        "gamma": float(rng.choice([0, 0, 0.5])),
-        "max_delta_step": float(rng.choice([0, 0, 0.1])),
-        "max_bin": int(rng.choice([2, 4, 16, 256])),
-        "grow_policy": str(rng.choice(["depthwise", "lossguide"])),
-        "max_leaves": int(rng.choice([0, 2, 5, 9])),
-        "max_cat_to_onehot": int(rng.choice([1, 4, 12])),
-        "max_cat_threshold": int(rng.choice([1, 3, 64])),
-        "eta": float(rng.choice([0.3, 1, 0.05])),
-        "seed": int(rng.integers(0, 1000)),
-    }
-    if rng.random() < 0.3:
-        params["monotone_constraints"] = str(tuple(int(sign) for sign in rng.integers(-1, 2, width)))
-    if rng.random() < 0.3 and width > 2:
-        params["interaction_constraints"] = "[[0, 1], [1, 2]]"
-    for name in ("subsample", "colsample_bytree", "colsample_bylevel", "colsample_bynode"):
-        if rng.random() < 0.2:
-            params[name] = float(rng.choice([0.3, 0.6, 0.9]))
-    return Problem(features, label, weight, categorical, params)
-
-
-def matrix(drawn: Problem) -> xgboost.DMatrix:
-    types = ["c" if one else "q" for one in drawn.categorical]
-    return xgboost.DMatrix(
-        drawn.features, drawn.label, weight=drawn.weight, feature_types=types, enable_categorical=True
-    )
-
-
-def xgboost_trees(booster: xgboost.Booster) -> list[dict[str, Any]]:
-    return json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]["model"]["trees"]
 
 
 def assert_same(ours: Tree, theirs: dict[str, Any]) -> None:
@@ -132,11 +70,9 @@ def grown(drawn: Problem, cuts: Cuts, rounds: int, threads: Threads) -> list[Tre
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_trees_of_squared_error_are_xgboosts_bit_for_bit(seed: int) -> None:
     drawn = problem(seed)
-    data = matrix(drawn)
-    params = {"tree_method": "hist", "nthread": 1, "base_score": 0.5, "verbosity": 0, **drawn.params}
-    booster = xgboost.train(params, data, 3)
-    cuts = Cuts.from_xgboost(*data.get_quantile_cut(), drawn.categorical)
-    for ours, theirs in zip(grown(drawn, cuts, 3, Threads(1)), xgboost_trees(booster), strict=True):
+    data = drawn.matrix()
+    booster = xgboost.train({**drawn.params, "base_score": 0.5}, data, 3)
+    for ours, theirs in zip(grown(drawn, drawn.cuts(data), 3, Threads(1)), trees_of(booster), strict=True):
         assert_same(ours, theirs)
 
 
