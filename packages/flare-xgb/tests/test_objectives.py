@@ -252,6 +252,12 @@ def test_the_gradients_of_whole_groups_do_not_depend_on_their_site(weighted):
         np.testing.assert_array_equal(agreed.gradients(margins[some], site)[1], whole[1][some])
 
 
+def test_weights_of_groups_must_be_agreed_on_before_they_are_used():
+    rows, margins = rankings(np.random.default_rng(5), "rank:ndcg", 50, 3, True)
+    with pytest.raises(FlareError, match="mean over all sites"):
+        objective("rank:ndcg").gradients(margins, rows)
+
+
 def cox_labels(rng, n):
     return np.ceil(rng.exponential(8, n)) * rng.choice([-1, 1], n)  # with many ties
 
@@ -445,6 +451,7 @@ def test_a_site_without_rows_has_no_gradients_and_adds_nothing(name):
     none, ids = np.zeros(0, np.float32), np.zeros(0, np.int64) if name.startswith("rank") else None
     rows = Targets(label=none, weight=none, qid=ids, label_lower_bound=none, label_upper_bound=none)
     made.check(rows)
+    made = made.agreed(made.base_sums(rows))
     for part in made.gradients(np.zeros((0, made.outputs), np.float32), rows):
         assert part.shape == (0, made.outputs)
     assert not made.base_sums(rows).any()

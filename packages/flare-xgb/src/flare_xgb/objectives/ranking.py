@@ -59,7 +59,7 @@ class Ranking(Objective):
         lambdarank_score_normalization: divide the weight of a pair by the difference of the margins.
         lambdarank_unbiased: must be False.
         ndcg_exp_gain: a grade r gains 2^r − 1, and not r.
-        mean_weight: of all groups.
+        mean_weight: of all groups; None if it is not agreed yet, and then groups cannot have weights.
     Raises:
         FlareError: a parameter has a value that it cannot have; names it.
     """
@@ -72,7 +72,7 @@ class Ranking(Objective):
     lambdarank_score_normalization: bool = True
     lambdarank_unbiased: bool = False
     ndcg_exp_gain: bool = True
-    mean_weight: float = 1.0
+    mean_weight: float | None = None
 
     def __post_init__(self) -> None:
         if self.lambdarank_pair_method not in (TOP, SAMPLED):
@@ -103,6 +103,11 @@ class Ranking(Objective):
 
     def gradients(self, margins: Float32s, rows: Rows, round: int = 0) -> Gradients:
         label = needed(rows.label, "label", self.name)
+        if self.mean_weight is None and rows.weight is not None:
+            raise FlareError(
+                f"{self.name} scales weights of groups by their mean over all sites, which is not known here; leave the"
+                " weights out"
+            )
         starts, weights = rows.group_starts, group_weights(rows)
         kind, gain, scale_of_group = self.weighing(label, starts)
         gradient, hessian = lambda_gradients(
@@ -110,7 +115,7 @@ class Ranking(Objective):
             label,
             starts,
             weights,
-            np.float32(1 / self.mean_weight),
+            np.float32(1 / (self.mean_weight or 1)),
             kind,
             gain,
             discounts(starts),
@@ -136,7 +141,8 @@ class Ranking(Objective):
 
     def base_sums(self, rows: Rows) -> Sums:
         weights = group_weights(rows)
-        return np.concatenate([stump_sums(self, rows), exact_sums(float(len(weights)), weights)])
+        whatever_the_mean = replace(self, mean_weight=1.0)
+        return np.concatenate([stump_sums(whatever_the_mean, rows), exact_sums(float(len(weights)), weights)])
 
     def base_score(self, sums: Sums, quantiles: Float32s | None = None) -> Float32s:
         """Return what a tree without splits gives: 0, but for rounding."""
