@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_xgb.horizontal.keys import count_keys, keys_of, values_of
+from flare_xgb.horizontal.keys import SortedKeys, count_keys, keys_of, values_of
 from flare_xgb.horizontal.refinement import Refinement
 
 ONE = np.ones(1, np.int64)
@@ -91,3 +91,21 @@ def test_groups_without_numbers_have_no_result_and_ranks_beyond_the_last_are_not
     assert (len(nothing.values), some.values.tolist()) == (0, [1.0, 3.0])
     refinement = Refinement([None, None], most_distinct=5)
     assert [len(each.values) for each in found(refinement, values[:0], np.ones(0, np.int32))] == [0, 0]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.floats(width=32, allow_infinity=False), st.integers(0, 9)), max_size=60),
+    st.booleans(),
+    st.sampled_from([(0, 12), (12, 5), (27, 5), (31, 1), (0, 1)]),
+)
+def test_numbers_that_are_sorted_once_have_the_same_counts(pairs, is_weighted, place):
+    values = np.array([value for value, _ in pairs], np.float32)
+    weights = np.array([weight for _, weight in pairs], np.int64)
+    depth, bits = place
+    prefixes = np.unique(np.append(keys_of(values) >> np.uint32(32 - depth) if depth else [0], [0])).astype(np.uint32)
+    wanted = {"prefixes": prefixes, "pointers": np.array([0, len(prefixes)]), "depth": depth, "bits": bits}
+    groups = np.where(np.isnan(values), -1, 0).astype(np.int32)
+    counted = counts_of(wanted, values, groups, weights if is_weighted and len(pairs) > 1 else ONE)
+    kept = SortedKeys(values, weights if is_weighted and len(pairs) > 1 else None)
+    np.testing.assert_array_equal(kept.counts(prefixes, depth, bits), counted)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from flare_xgb._jit import kernel
 
-__all__ = ["KEY_BITS", "count_keys", "keys_of", "values_of"]
+__all__ = ["KEY_BITS", "SortedKeys", "count_keys", "keys_of", "values_of"]
 
 KEY_BITS = 32
 _SIGN = np.uint32(1 << 31)
@@ -28,6 +28,37 @@ def values_of(keys: NDArray[np.uint32]) -> NDArray[np.float32]:
     """Return the numbers that have these keys, as float32."""
     keys = np.ascontiguousarray(keys, np.uint32)
     return np.where(keys & _SIGN, keys ^ _SIGN, ~keys).view(np.float32)
+
+
+class SortedKeys:
+    """Numbers to count several times: sorted once.
+
+    Args:
+        values: float32; NaN is not counted.
+        weights: int64, of the numbers; None if all are 1.
+    """
+
+    def __init__(self, values: NDArray[np.float32], weights: NDArray[np.int64] | None = None) -> None:
+        present = ~np.isnan(values)
+        keys = keys_of(values[present])
+        self._sums: NDArray[np.int64] | None = None  # the weights of as many keys, from the first on
+        if weights is None:
+            self._keys = np.sort(keys)
+        else:
+            order = np.argsort(keys)
+            self._keys = keys[order]
+            self._sums = np.concatenate(([0], np.cumsum(weights[present][order])))
+
+    def counts(self, prefixes: NDArray[np.uint32], depth: int, bits: int) -> NDArray[np.int64]:
+        """Return the counts of some prefixes, int64 [prefixes, 2**bits]; see :func:`count_keys`."""
+        rest = KEY_BITS - depth - bits
+        first = prefixes.astype(np.int64)[:, np.newaxis] << (bits + rest)
+        starts = first + (np.arange(1 << bits) << rest)
+        places = np.empty((len(prefixes), (1 << bits) + 1), np.int64)
+        places[:, :-1] = np.searchsorted(self._keys, starts.astype(np.uint32))
+        last = first[:, 0] + (1 << (bits + rest)) - 1
+        places[:, -1] = np.searchsorted(self._keys, last.astype(np.uint32), side="right")
+        return np.diff(places if self._sums is None else self._sums[places], axis=1)
 
 
 def count_keys(

@@ -23,7 +23,7 @@ from flare_xgb.engine.sampling import sample_rows
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import Tree
 from flare_xgb.horizontal.exponents import exponent_counts, power_of_two_above
-from flare_xgb.horizontal.keys import count_keys, keys_of
+from flare_xgb.horizontal.keys import SortedKeys, count_keys, keys_of
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.objectives import Bounds, Objective
 from flare_xgb.objectives.quantiles import in_units
@@ -64,6 +64,7 @@ class SiteRows:
         self._site = site
         self._table: Table | None = None
         self._validation: Table | None = None
+        self._sorted: dict[int, SortedKeys] = {}  # features whose values were counted last
         self._finished = 0
         self._number = -1
         self._partition: RowPartition | None = None
@@ -111,13 +112,20 @@ class SiteRows:
 
     def do_values(self, question: dict[str, Any], features: Sequence[int], unit: float | None) -> Numbers:
         """Count the values of some features, each a group of the question."""
-        counts = _zeros(question)
-        weights = self._weights(unit)
-        for group, feature in enumerate(features):
-            column = np.ascontiguousarray(self._rows.features[:, feature])
-            groups = np.where(np.isnan(column), np.int32(-1), np.int32(group))
-            count_keys(keys_of(column), groups, weights, question, counts)
-        return {"counts": counts}
+        if missing := [feature for feature in features if feature not in self._sorted]:
+            weights = None if unit is None or self._rows.weight is None else self._weights(unit)
+            columns = (np.ascontiguousarray(self._rows.features[:, feature]) for feature in missing)
+            made = self._threads.map(lambda column: SortedKeys(column, weights), columns)
+            kept = {feature: each for feature, each in self._sorted.items() if feature in features}
+            self._sorted = kept | dict(zip(missing, made, strict=True))
+        pointers = question["pointers"]
+        parts = self._threads.map(
+            lambda group: self._sorted[features[group]].counts(
+                question["prefixes"][pointers[group] : pointers[group + 1]], question["depth"], question["bits"]
+            ),
+            range(len(features)),
+        )
+        return {"counts": np.concatenate([_zeros(question)[:0], *parts])}
 
     def do_labels(self, question: dict[str, Any], unit: float | None) -> Numbers:
         """Count the labels."""
@@ -134,6 +142,7 @@ class SiteRows:
     def do_begin(self, cuts: Mapping[str, Any], base: NDArray[np.float32], first: int) -> None:
         """Begin to train with these bins and margins; ``first`` is the number of rows that other sites have before."""
         self._finished, self._number, self._partition, self._first = 0, -1, None, first
+        self._sorted = {}
         self._binned = BinnedMatrix.of(Cuts(**cuts), self._rows.features)
         self._margins = self._first_margins(self._rows, base)
         self._validation_margins = None if self._validation is None else self._first_margins(self._validation, base)
