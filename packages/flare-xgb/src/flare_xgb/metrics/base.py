@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import numpy as np
-
-from flare_xgb.objectives.base import Float32s, LabelError, Rows
+from flare_xgb.objectives.base import Float32s, LabelError, Rows, weights_of
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
 __all__ = ["MeanOfRows", "Metric", "labels_for", "row_weights"]
@@ -83,5 +81,9 @@ def labels_for(predictions: Float32s, rows: Rows, metric: str) -> Float32s:
 
 
 def row_weights(rows: Rows) -> Float32s:
-    """Return the weights of the rows, (n,)."""
-    return np.ones(int(rows.group_starts[-1]), np.float32) if rows.weight is None else rows.weight
+    """Return the weights of the rows, (n,).
+
+    Raises:
+        LabelError: weights are of groups, which only metrics of rankings can use.
+    """
+    return weights_of(rows)[:, 0]

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flare_xgb._jit import kernel
 from flare_xgb.metrics.base import Metric, row_weights
 from flare_xgb.objectives.base import Float32s, LabelError, Rows
-from flare_xgb.objectives.libm import kernel, log
+from flare_xgb.objectives.libm import log
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
 __all__ = ["AUC", "AUCPR"]

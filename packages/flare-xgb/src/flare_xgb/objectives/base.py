@@ -247,9 +247,7 @@ def weights_of(rows: Rows) -> Float32s:
     if rows.weight is None:
         return np.ones((n, 1), np.float32)
     if len(rows.weight) != n:
-        raise LabelError(
-            f"{len(rows.weight)} weights are given for {n} rows; weights of groups need an objective rank:…"
-        )
+        raise LabelError(f"{len(rows.weight)} weights are given for {n} rows; weights of groups are for rankings")
     return rows.weight[:, None]
 
 

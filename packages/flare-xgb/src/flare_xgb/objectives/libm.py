@@ -7,23 +7,16 @@ Results have the argument's dtype: float32 is computed by ``expf``, and so on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["erf", "exp", "kernel", "lgamma", "log", "log1p", "log2"]
+from flare_xgb._jit import kernel
+
+__all__ = ["erf", "exp", "lgamma", "log", "log1p", "log2"]
 
 Floats = TypeVar("Floats", NDArray[np.float32], NDArray[np.float64])
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def kernel(function: Function) -> Function:
-    """Compile a function of arrays that runs without the interpreter's lock and divides by zero as IEEE 754 says."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def exp(x: Floats) -> Floats:

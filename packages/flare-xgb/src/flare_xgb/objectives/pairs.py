@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_xgb.objectives.libm import kernel
+from flare_xgb._jit import kernel
 
 __all__ = ["MAP", "NDCG", "PAIRWISE", "lambda_gradients"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flare_xgb.objectives.libm import kernel
+from flare_xgb._jit import kernel
 
 __all__ = ["LENGTH", "Sums", "exact_sums", "total"]
 

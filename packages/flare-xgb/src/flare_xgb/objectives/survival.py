@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flare_core import FlareError
+from flare_xgb._jit import kernel
 from flare_xgb.objectives.base import (
     Bounds,
     Float32s,
@@ -31,7 +32,7 @@ from flare_xgb.objectives.distributions import (
     Distribution,
     Limits,
 )
-from flare_xgb.objectives.libm import exp, kernel, log
+from flare_xgb.objectives.libm import exp, log
 from flare_xgb.objectives.sums import Sums, exact_sums
 
 __all__ = ["AFT", "Cox", "censored", "times_of"]
