@@ -204,6 +204,35 @@ def test_the_result_opens_in_xgboost_with_equal_predictions():
     assert {row[0]: row[1] for row in importance.rows} == {name: f"{gain:.4g}" for name, gain in gains.items()}
 
 
+def test_margins_and_base_scores_that_are_given_are_used():
+    table = rows()
+    margins = np.random.default_rng(1).normal(size=len(table)).astype(np.float32)
+    with_margins = table.with_columns(base_margin=margins)
+    params = {"objective": "binary:logistic"}
+    assert trained(dealt(with_margins, 3), params)[1] == train(params, with_margins, ROUNDS)[0].to_json()
+    params |= {"base_score": 0.3}
+    assert trained(dealt(table, 3), params)[1] == train(params, table, ROUNDS)[0].to_json()
+
+
+def test_bins_of_many_values_cost_no_accuracy_against_xgboosts_own_sketch():
+    xgboost = pytest.importorskip("xgboost")
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(0)
+    features = random.normal(size=(30_000, 6)).astype(np.float32)
+    label = (features[:, 0] * features[:, 1] + features[:, 2] > random.normal(size=30_000)).astype(np.float32)
+    table, held_out = Table.of(features[:20_000], label[:20_000]), features[20_000:]
+    params = {"objective": "binary:logistic", "max_bin": 64, "tree_method": "hist"}
+    _, found = trained(dealt(table, 3), params, rounds=20)
+    theirs = xgboost.train(params, xgboost.DMatrix(table.features, table.label), 20)
+    areas = [
+        roc_auc_score(label[20_000:], predicted)
+        for predicted in (Model.from_bytes(found).predict(held_out), theirs.predict(xgboost.DMatrix(held_out)))
+    ]
+    assert areas[1] > 0.8
+    assert abs(areas[0] - areas[1]) < 0.001
+
+
 def test_sites_with_no_rows_one_class_or_empty_columns_change_nothing():
     table = rows(count=200)
     order = np.argsort(table.label, kind="stable")
