@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.feather
 import pytest
 import xgboost
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from flare_xgb.data import (
     Columns,
@@ -158,6 +160,33 @@ def test_libsvm_lines_are_read_as_xgboost_reads_them(tmp_path):
         read_libsvm(path)
 
 
+KINDS = {"float": "float64", "int": "int64", "i": "bool", "c": "category"}
+VALUES = {
+    "float": st.one_of(st.floats(-1e30, 1e30), st.just(NAN)),
+    "int": st.integers(-(2**40), 2**40),
+    "i": st.booleans(),
+    "c": st.sampled_from(["a", "b", "Z", "10", None]),
+}
+
+
+@given(st.data(), st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=5), st.integers(1, 8))
+def test_any_data_frame_becomes_the_numbers_that_xgboost_makes_of_it(data, kinds, rows):
+    columns = {
+        f"x{at}": pd.Series(data.draw(st.lists(VALUES[kind], min_size=rows, max_size=rows)), dtype=KINDS[kind])
+        for at, kind in enumerate(kinds)
+    }
+    frame = pd.DataFrame(columns)
+    assume(all(frame[name].notna().any() for name in frame.select_dtypes("category")))  # which XGBoost refuses
+
+    table, arrow = from_pandas(frame), from_arrow(pa.Table.from_pandas(frame))
+    by_xgboost = to_table(xgboost.DMatrix(frame, np.zeros(rows), enable_categorical=True))
+
+    np.testing.assert_array_equal(table.features, by_xgboost.features)
+    np.testing.assert_array_equal(arrow.features, by_xgboost.features)
+    assert table.types == arrow.types == by_xgboost.types
+    assert table.names == arrow.names == by_xgboost.names
+
+
 class Fixed(DataLoader):
     def __init__(self, data):
         self.data = data
@@ -193,6 +222,20 @@ def test_a_dmatrix_keeps_groups_bounds_and_the_names_of_its_categories():
     assert table.label_lower_bound.tolist() == [1, 1, 1, 1]
     with pytest.raises(DataError, match="QuantileDMatrix no longer holds"):
         to_table(xgboost.QuantileDMatrix(np.ones((3, 1)), [0, 1, 0]))
+
+
+def test_names_of_categories_that_xgboost_garbles_are_refused():
+    frame = pd.DataFrame({"town": pd.Categorical(["ä", "b"])})
+
+    with pytest.raises(DataError, match="return a data frame or a Table instead"):
+        to_table(xgboost.DMatrix(frame, [0, 1], enable_categorical=True))
+    assert from_pandas(frame).categories == {0: ("b", "ä")}
+
+
+def test_a_dmatrix_of_numbers_has_them_as_categories():
+    matrix = xgboost.DMatrix(np.array([[0.0], [2.0]]), [0, 1], feature_types=["c"], enable_categorical=True)
+
+    assert to_table(matrix).categories == {0: (0, 1, 2)}
 
 
 def test_file_loaders_find_the_file_of_their_site(tmp_path):

@@ -202,14 +202,17 @@ def _from_dmatrix(matrix: Any) -> Table:
 
 
 def _dmatrix_categories(matrix: Any) -> dict[int, tuple[Any, ...]]:
-    """Return the categories' names if this version of XGBoost keeps them, else none: then codes are the names."""
-    if "c" not in (matrix.feature_types or ()) or not hasattr(matrix, "get_categories"):
+    """Return the names of categories; nothing for a feature whose codes were given as numbers."""
+    if "c" not in (matrix.feature_types or ()):
         return {}
     try:
         found = matrix.get_categories(export_to_arrow=True).to_arrow()
-    except (AttributeError, ImportError, TypeError):
-        return {}
-    return {} if found is None else {at: tuple(each.to_pylist()) for at, (_, each) in enumerate(found) if each}
+        return {at: tuple(each.to_pylist()) for at, (_, each) in enumerate(found or ()) if each is not None}
+    except (AttributeError, ImportError, UnicodeError) as error:  # before 3.1, without pyarrow, and not in ASCII
+        raise DataError(
+            f"XGBoost does not return the names of the categories of a DMatrix ({type(error).__name__}: {error});"
+            " return a data frame or a Table instead"
+        ) from error
 
 
 def _path(pattern: str | None, site: str) -> Path | None:
