@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -15,7 +16,7 @@ from flare_fobs import dumps, loads
 from flare_xgb import objectives
 from flare_xgb.bagging.executor import TreeExecutor
 from flare_xgb.bagging.workflow import TreeBoosting
-from flare_xgb.data import DataLoader, Table
+from flare_xgb.data import ROW_COLUMNS, DataLoader, Table
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import train as train_central
 
@@ -115,8 +116,7 @@ def table_for(objective):
 PARAMETERS = {
     "multi:softmax": {"num_class": 4},
     "multi:softprob": {"num_class": 4},
-    "reg:absoluteerror": {"base_score": 2.5},
-    "reg:quantileerror": {"quantile_alpha": [0.2, 0.7], "base_score": 2.5},
+    "reg:quantileerror": {"quantile_alpha": [0.2, 0.7]},
     "survival:aft": {"aft_loss_distribution": "logistic"},
 }
 
@@ -165,6 +165,26 @@ def test_a_round_of_cyclic_boosting_continues_at_each_site():
     assert model.num_rounds == 6
     expected = booster.predict(xgboost.DMatrix(features), output_margin=True)
     np.testing.assert_allclose(model.predict_margins(features)[:, 0], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["reg:absoluteerror", "reg:quantileerror", "reg:gamma", "rank:ndcg", "survival:aft"])
+def test_the_base_score_is_that_of_the_rows_of_all_sites(name):
+    table = table_for(name)
+    starts = table.group_starts if table.qid is not None else np.array([0, 100, 220, 300])
+    ends = [0, int(starts[len(starts) // 3]), int(starts[len(starts) // 2]), len(table)]
+    parts = []
+    for low, high in itertools.pairwise(ends):
+        columns = {each: getattr(table, each) for each in ROW_COLUMNS if getattr(table, each) is not None}
+        columns = {each: value[low:high] if len(value) == len(table) else value for each, value in columns.items()}
+        if table.qid is not None:
+            columns["weight"] = table.weight[np.unique(table.qid[low:high])]
+        parts.append(Table.of(table.features[low:high], types=table.types, **columns))
+    params = {"objective": name, "max_depth": 2, "nthread": 1} | PARAMETERS.get(name, {})
+
+    _, model = train(parts, params, rounds=1)
+
+    central, _ = train_central(params, table, 1)
+    np.testing.assert_array_equal(model.base_score, central.base_score)
 
 
 def test_several_classes_and_parallel_trees_lose_no_tree():

@@ -25,8 +25,11 @@ from flare_xgb.data import Schema, agree
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import EarlyStopping, loss_of, metrics_of
 from flare_xgb.engine.tree import Tree
+from flare_xgb.horizontal.refinement import Distinct, Refinement
+from flare_xgb.horizontal.setup import find_quantiles
 from flare_xgb.metrics import Metric
 from flare_xgb.objectives import Objective
+from flare_xgb.objectives.quantiles import unit_of
 from flare_xgb.objectives.sums import Sums
 from flare_xgb.params import Params, parse
 
@@ -162,7 +165,18 @@ class TreeBoosting(Workflow):
         """Find the quantiles of all labels from counts, if the base score is made of them; all sites must answer."""
         if not objective.label_quantiles:
             return None
-        raise RecipeError(f"{objective.name} needs base_score in xgb_params")
+        largest = max(each["largest_weight"] for each in described.values())
+        rows = sum(each["schema"]["rows"] for each in described.values())
+        unit = None if math.isnan(largest) else unit_of(largest, rows)
+
+        def ask(refinement: Refinement) -> list[Distinct]:
+            while not refinement.is_done:
+                question = {"question": refinement.wanted(), "unit": unit}
+                with fed.scatter("count", {site: self._rank(fed, site) | question for site in described}) as asked:
+                    refinement.refine(np.sum([reply.data["counts"] for reply in asked], axis=0))
+            return refinement.result()
+
+        return np.array([find_quantiles(ask, 1, alpha, unit)[0] for alpha in objective.label_quantiles])
 
     def _params(self, schema: Schema) -> Params:
         return parse(self.xgb_params, schema.names or schema.width)
