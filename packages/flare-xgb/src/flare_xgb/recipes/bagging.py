@@ -22,7 +22,7 @@ class XGBBaggingRecipe(XGBRecipe):
 
     In a round of bagging, each site grows ``num_parallel_tree`` trees for each class from the model of all sites, and
     the server appends them, scaled. In a round of cyclic boosting, the sites take turns, and each goes on with the
-    trees of those before it. A round is one message to each site and one back, so this needs far less traffic than
+    trees of those before it. A round takes two messages to each site and back, so this needs far less traffic than
     ``XGBHorizontalRecipe``, and gives up its equality with training on all rows in one place: bins, splits and leaves
     are those of one site's rows. The model is ``server/model.json`` in the run's folder, which XGBoost opens.
 
