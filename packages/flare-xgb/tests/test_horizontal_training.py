@@ -204,6 +204,42 @@ def test_the_result_opens_in_xgboost_with_equal_predictions():
     assert {row[0]: row[1] for row in importance.rows} == {name: f"{gain:.4g}" for name, gain in gains.items()}
 
 
+@pytest.mark.parametrize("objective", ["rank:pairwise", "rank:ndcg"])
+def test_rankings_whose_groups_are_dealt_whole_are_trained_as_in_one_place(objective):
+    random = np.random.default_rng(0)
+    qid = np.sort(random.integers(0, 30, 300))
+    features = random.normal(size=(300, 4)).astype(np.float32)
+    label = np.digitize(features[:, 0] + random.normal(size=300), [-1, 0, 1])
+    weight = random.choice([0.5, 1, 3], len(np.unique(qid)))
+    params = {"objective": objective, "max_depth": 3, "lambdarank_num_pair_per_sample": 8}
+    executors = {}
+    for number, groups in enumerate(np.array_split(np.unique(qid), 3)):
+        part = np.isin(qid, groups)
+        columns = {"qid": qid[part], "weight": weight[np.isin(np.unique(qid), groups)]}
+        executors[f"site-{number}"] = HorizontalExecutor(Rows(Table.of(features[part], label[part], **columns)))
+    whole = Table.of(features, label, qid=qid, weight=weight)
+    assert trained(executors, params)[1] == train(params, whole, ROUNDS)[0].to_json()
+
+
+@pytest.mark.parametrize("params", [{"objective": "survival:aft"}, {"objective": "survival:cox"}])
+def test_survival_is_trained(params):
+    """Accelerated failure times as in one place; Cox's order of the rows is that of each site."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(200, 3)).astype(np.float32)
+    time = np.exp(features[:, 0] + random.normal(size=200))
+    upper = np.where(random.random(200) < 0.3, np.inf, time)
+    if params["objective"] == "survival:aft":
+        table = Table.of(features, None, label_lower_bound=time, label_upper_bound=upper)
+    else:
+        table = Table.of(features, np.where(np.isinf(upper), -time, time))
+    found = trained(dealt(table, 2), params)[1]
+    wanted = train(params, table, ROUNDS)[0]
+    if params["objective"] == "survival:aft":
+        assert found == wanted.to_json()
+    else:
+        assert trained(dealt(table, 1), params)[1] == wanted.to_json() != found
+
+
 def test_margins_and_base_scores_that_are_given_are_used():
     table = rows()
     margins = np.random.default_rng(1).normal(size=len(table)).astype(np.float32)

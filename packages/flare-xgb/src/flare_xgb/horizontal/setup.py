@@ -10,13 +10,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from flare_core import ModelError
 from flare_xgb.data import DataError, Schema, agree
 from flare_xgb.engine.cuts import Cuts, numeric_edges
 from flare_xgb.horizontal.exponents import largest_powers
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.horizontal.refinement import Distinct, Refinement
 from flare_xgb.horizontal.sums import Actions, SiteSums
+from flare_xgb.objectives import Objective
 from flare_xgb.objectives.quantiles import between, ranks_of, unit_of, weighted_rank
+from flare_xgb.objectives.sums import Sums
 
 __all__ = ["Setup", "answer", "describe", "find_quantiles", "find_setup"]
 
@@ -33,6 +36,7 @@ class Setup:
         unit: of weights, which are counted as integers; None if all weights are 1.
         has_validation: there are rows to validate with.
         cuts: the bins.
+        sums: what the objective must know of all rows.
         score: float32 [outputs], the base score as a prediction.
         base: float32 [outputs], the base score as a margin.
     """
@@ -42,6 +46,7 @@ class Setup:
     unit: float | None
     has_validation: bool
     cuts: Cuts
+    sums: Sums
     score: NDArray[np.float32]
     base: NDArray[np.float32]
 
@@ -49,7 +54,10 @@ class Setup:
         """Return the actions with which a site begins."""
         return [
             ("conform", {"schema": self.schema.to_dict()}),
-            ("begin", {"cuts": asdict(self.cuts), "base": self.base, "first": self.firsts[site]}),
+            (
+                "begin",
+                {"cuts": asdict(self.cuts), "sums": self.sums, "base": self.base, "first": self.firsts[site]},
+            ),
         ]
 
     def to_plain(self) -> dict[str, Any]:
@@ -91,15 +99,18 @@ def find_setup(sums: SiteSums, schema: Schema, firsts: Mapping[str, int], learni
     rows, validation = counts["rows"].tolist()
     (largest,) = largest_powers(counts["weight"])
     unit = unit_of(largest, rows) if "weight" in schema.columns else None
-    score = _base_score(sums, learning, unit)
+    of_all = sums.total([("base", {})])["base"]
+    objective = learning.objective.agreed(of_all)
+    score = _base_score(sums, learning.params.base_score, objective, of_all, unit)
     return Setup(
         schema=schema,
         firsts=firsts,
         unit=unit,
         has_validation=validation > 0,
         cuts=find_cuts(sums, schema, learning.params.tree.max_bin, unit),
+        sums=of_all,
         score=score,
-        base=learning.objective.to_margin(score),
+        base=objective.to_margin(score),
     )
 
 
@@ -143,15 +154,18 @@ def _equal_parts(ends: Distinct, max_bin: int) -> NDArray[np.int64]:
     return np.floor(np.arange(1, max_bin) * (last - first) / max_bin + first).astype(np.int64)
 
 
-def _base_score(sums: SiteSums, learning: Learning, unit: float | None) -> NDArray[np.float32]:
-    given, objective = learning.params.base_score, learning.objective
+def _base_score(
+    sums: SiteSums, given: tuple[float, ...] | None, objective: Objective, of_all: Sums, unit: float | None
+) -> NDArray[np.float32]:
     if given is not None:
+        if len(given) not in (1, objective.outputs):
+            raise ModelError(f"base_score has {len(given)} values for {objective.outputs} outputs")
         return np.broadcast_to(np.array(given, np.float32), (objective.outputs,)).copy()
     quantiles = None
     if objective.label_quantiles:
         ask = partial(answer, sums, action="labels", arguments={"unit": unit})
         quantiles = np.array([find_quantiles(ask, 1, alpha, unit)[0] for alpha in objective.label_quantiles])
-    return objective.base_score(sums.total([("base", {})])["base"], quantiles)
+    return objective.base_score(of_all, quantiles)
 
 
 def find_quantiles(

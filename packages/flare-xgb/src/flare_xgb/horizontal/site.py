@@ -27,6 +27,7 @@ from flare_xgb.horizontal.keys import SortedKeys, count_keys, keys_of
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.objectives import Bounds, Objective
 from flare_xgb.objectives.quantiles import in_units
+from flare_xgb.objectives.sums import Sums
 
 __all__ = ["ACTIONS", "Behind", "Numbers", "SiteRows"]
 
@@ -139,8 +140,16 @@ class SiteRows:
         """Return the sums that the base score is made of."""
         return {"base": self._objective.base_sums(self._rows)}
 
-    def do_begin(self, cuts: Mapping[str, Any], base: NDArray[np.float32], first: int) -> None:
-        """Begin to train with these bins and margins; ``first`` is the number of rows that other sites have before."""
+    def do_begin(self, cuts: Mapping[str, Any], sums: Sums, base: NDArray[np.float32], first: int) -> None:
+        """Begin to train.
+
+        Args:
+            cuts: the bins.
+            sums: those of ``base`` over all sites.
+            base: float32 [outputs], the first margins.
+            first: the number of rows that other sites have before.
+        """
+        self._objective = self._learning.objective.agreed(sums)
         self._finished, self._number, self._partition, self._first = 0, -1, None, first
         self._sorted = {}
         self._binned = BinnedMatrix.of(Cuts(**cuts), self._rows.features)
