@@ -200,7 +200,11 @@ class ServerDaemon:
         return natural_order(each.name for each in self.members.sites() if each.is_in(study))
 
     def abort(self, row: JobRow, admin: str) -> None:
-        """End a running or waiting job on behalf of an administrator."""
+        """End a running or waiting job on behalf of an administrator.
+
+        Raises:
+            JobError: the job is being ended, but that could not be written down, so a restarted server would run it.
+        """
         with self.lock:
             running = self.running.get(row.id)
             reason = ABORTED_BY + admin
@@ -209,6 +213,11 @@ class ServerDaemon:
                 running.abort(reason)
             elif self.records.unrecorded_end(row.id) is None and not self.store.job(row.id).has_ended:
                 self.records.record_end(row, RunStatus.ABORTED, reason)
+            if not self.records.is_written(row.id):
+                raise JobError(
+                    f"the job {row.id} is being aborted, but the server's disk or database cannot be used now, so it "
+                    "would run again if the server were restarted before its end is recorded; abort it again later"
+                )
 
     def disconnect(self, name: str) -> None:
         """Close the connections of a participant, or of a job's process, here and at its relay."""

@@ -77,6 +77,10 @@ class JobRecords:
             self._unsaved[job] = {**self._unsaved.get(job, {}), **changes}
             self._save()
 
+    def is_written(self, job: str) -> bool:
+        """Return True if the database holds all that is known of a job."""
+        return job not in self._unsaved and job not in self._unrecorded
+
     def record_end(self, row: JobRow, status: RunStatus, reason: str) -> None:
         """Record how a job ended, in its summary.json and in the database."""
         with self._changed:
