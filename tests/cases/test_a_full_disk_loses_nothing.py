@@ -81,3 +81,18 @@ def test_an_abort_that_cannot_be_written_is_not_acknowledged(held):
     place.kill("server")
     found = place.wait(id_)
     assert (found["state"], found["reason"]) == ("aborted", "aborted by admin")
+
+
+@pytest.mark.timeout(120)
+def test_a_job_whose_end_could_not_be_recorded_before_a_kill_runs_again_at_the_same_sites(held):
+    place, id_, go_on = held
+    limit_files(place, 0)
+    with place.admin() as admin:
+        with pytest.raises(AdminError, match="is being aborted"):
+            admin.abort(id_)
+        while "to be recorded" not in str(admin.job(id_)):
+            threading.Event().wait(0.1)
+    place.kill("server")
+    go_on.set()
+    found, _ = place.result(id_)
+    assert found["state"] == "finished"

@@ -1,7 +1,7 @@
 """A site's daemon: start a process for each job that the server sends. Messages from the server:
 
-job.start   {job_id, name, study, submitter, cell, server, archive, sha256, gpus}
-job.stop    [job id]
+job.start   {job_id, attempt, name, study, submitter, cell, server, archive, sha256, gpus}
+job.stop    [job id, attempt]
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ClientDaemon:
         kill_orphans(self._jobs_folder)
         self._lock = threading.Lock()
         self._jobs: dict[str, _Started] = {}
-        self._over: deque[str] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
+        self._over: deque[tuple[str, int]] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
         self._changed = threading.Condition()
         self._is_lost = False
         self._is_stopped = False
@@ -193,8 +193,9 @@ class ClientDaemon:
     def _start(self, task: dict[str, Any]) -> bool:
         """Start a job's process; return False if the job was stopped meanwhile."""
         job, cell = task["job_id"], task["cell"]
-        if job in self._over:
-            return False
+        with self._lock:
+            if self._is_over(job, task["attempt"]):
+                return False
         folder = self._folder(job)
         crash_file = folder / "run" / ".workers" / "1.crash"
         environment = {VARIABLE: visible_devices(task["gpus"])} if task["gpus"] else {}
@@ -224,7 +225,7 @@ class ClientDaemon:
             ended=lambda code: self._ended(job, cell, code, crash_file),
         )
         with self._lock:
-            is_over = job in self._over
+            is_over = self._is_over(job, task["attempt"])
             if not is_over:
                 self._jobs[job] = _Started(cell, process)
         if is_over:
@@ -246,14 +247,18 @@ class ClientDaemon:
 
     def _on_stop(self, message: Message) -> None:
         self._check_from_server(message)
-        (job,) = message.payload
+        job, attempt = message.payload
         with self._lock:
-            self._over.append(job)
+            self._over.append((job, attempt))
             started = self._jobs.pop(job, None)
         if started is not None:
             with blocking():
                 started.process.stop()
         self._delete_code(job)
+
+    def _is_over(self, job: str, attempt: int) -> bool:
+        """Return True if this attempt of a job was stopped; a server that has no record of that begins another one."""
+        return any(stopped == job and attempt <= last for stopped, last in self._over)
 
     def _kept_jobs(self) -> list[str]:
         """Return the jobs whose code is here."""

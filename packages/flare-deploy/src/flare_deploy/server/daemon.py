@@ -75,9 +75,8 @@ class ServerDaemon:
         kill_orphans(self.jobs_folder)
         self.members = Members(self.store, self.kit.info, _authority_of(self.kit))
         self._add_provisioned()
-        self.records = JobRecords(
-            self.store, self.jobs_folder, self.changed, self._schedule, lambda job: self.followers.wake(job)
-        )
+        self.records = JobRecords(self.store, self.jobs_folder, self.changed, self._schedule, self._end_recorded)
+        self._ended: dict[str, RunningJob] = {}  # their ends are not recorded yet
         self.connected: dict[str, Capacity] = {}
         self.since: dict[str, float] = {}
         self.running: dict[str, RunningJob] = {}
@@ -302,11 +301,16 @@ class ServerDaemon:
     def _finish(self, job: str, status: RunStatus, reason: str) -> None:
         """Release what a job has reserved, and record how it ended."""
         logger.info("job ended job=%s status=%s reason=%s", job, status, reason)
-        running = self.running.pop(job)
-        running.stop_sites()
+        running = self._ended[job] = self.running.pop(job)
         for capacity in self.connected.values():
             capacity.release(job)
         self.records.record_end(running.row, status, reason)
+
+    def _end_recorded(self, job: str) -> None:
+        ended = self._ended.pop(job, None)
+        if ended is not None:  # only now, since a server that is killed before this runs the job again
+            ended.stop_sites()
+        self.followers.wake(job)
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         self._sites_lost(peer, f"its connection ended ({error or 'closed'})")

@@ -152,6 +152,7 @@ class RunningJob:
         reference = add_file(self._downloader, archive, [site])
         task = {
             "job_id": self.row.id,
+            "attempt": self._attempt,
             "name": self.row.name,
             "study": self.row.study,
             "submitter": self.row.submitter,
@@ -237,7 +238,7 @@ class RunningJob:
         """Tell the sites to stop the job's processes and delete its code."""
         for site in self._starts:
             try:
-                self._cell.send(site, "job.stop", [self.row.id])
+                self._cell.send(site, "job.stop", [self.row.id, self._attempt])
             except TransportError:
                 logger.debug("site cannot be reached site=%s", site)
 
