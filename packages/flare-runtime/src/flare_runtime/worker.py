@@ -337,8 +337,7 @@ class _Worker:
 
     def _on_task(self, message: Message) -> None:
         number, names, task, *_ = message.payload
-        names = names or self._plan.sites
-        for name in names:
+        for name in names or self._plan.sites:
             part = next((each for each in self._parts[name] if each.queue.takes(task)), None)
             if part is not None:
                 part.queue.deliver(number, partial(_task_of, message))

@@ -35,9 +35,8 @@ from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.event_log import EventLog
 from flare_runtime.run.failure import failure_of, reason_of
-from flare_runtime.run.federation import SitesFederation, Waits
+from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.incoming import Logged, Warned
 from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import number_of, read_metrics, write_summary
 from flare_runtime.run.roster import Roster
@@ -130,6 +129,9 @@ class RunController:
         self.log = EventLog(self._folder)
         self._take_over(self._store.resume())
         meta = self._job.meta
+        waits: dict[str, Any] = {
+            key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None
+        }
         self.federation = SitesFederation(
             job_id=self._job_id,
             seed=self._job.seed,
@@ -138,10 +140,8 @@ class RunController:
             dispatch=Dispatch(self._cell, Downloader(self._cell), self._roster, *self._filters),
             checkpoints=self._store,
             config=self._job.server.config,
-            **({} if self.persistor is None else {"to_framework": self.persistor.to_framework}),
-            waits=Waits(
-                **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
-            ),
+            to_framework=dict if self.persistor is None else self.persistor.to_framework,
+            **waits,
         )
         self._first_state = self.federation.state
         self._prepare_services()
@@ -218,8 +218,8 @@ class RunController:
             config=self._job.server.config,
             folder=self._folder.server.absolute(),
             endpoint=self._hub.endpoint(SERVER),
-            send_warning=lambda text: federation.report(Warned(None, text)),
-            send_number=lambda key, value: federation.report(Logged(None, key, value, "METRIC", None, None)),
+            send_warning=federation.report_warning,
+            send_number=federation.report_value,
             end_run=federation.end_with,
         )
         self._services = Services(self._service_parts, context)

@@ -26,7 +26,7 @@ from flare_tensor_downloader import (
     release_params,
     send_params,
 )
-from flare_transport import Cell, TransportError, encode
+from flare_transport import Cell, TransportError
 
 __all__ = ["Dispatch"]
 
@@ -68,7 +68,8 @@ class Dispatch:
             self._highest = max(self._highest, conversation.number)
         known, self._unchanged = self._unchanged, set()
         filters = filters_for(self._task_filters, conversation.task)
-        if conversation.is_shared and all(each.same_for_all_sites for each in filters):
+        is_same = len({id(each) for each in conversation.data.values()}) <= 1
+        if is_same and all(each.same_for_all_sites for each in filters):
             self._send_to_all(conversation, targets, known)
             return
         for site in targets:
@@ -84,15 +85,13 @@ class Dispatch:
         outgoing, offer = self._packed(self._filtered_task(conversation, "*"), known, receivers)
         if offer is not None:
             conversation.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
-        to_all = encode(self._message(conversation, None, outgoing))
         for host, sites in by_host.items():
             # Sites with unused results get messages of their own: the message says since which round.
             single = [site for site in sites if site in conversation.unused_since]
-            for site in single:
-                self._cell.send(host, "task", self._message(conversation, [site], outgoing))
-            if others := [site for site in sites if site not in single]:
-                is_all = self._roster.are_all_of(host, others)
-                self._cell.send(host, "task", to_all if is_all else self._message(conversation, others, outgoing))
+            others = [site for site in sites if site not in single]
+            for group in (*([site] for site in single), others):
+                if group:
+                    self._cell.send(host, "task", self._message(conversation, group, outgoing))
 
     def _packed(
         self, data: Any, known: set[Key], receivers: Mapping[str, int] | None = None
@@ -101,18 +100,11 @@ class Dispatch:
             return send_params(data, self._downloader, receivers=receivers, with_digest=known)
         return pack_payload(data, self._downloader, receivers=receivers)
 
-    def _message(self, conversation: SitesConversation, sites: Sequence[str] | None, data: Answer) -> list[Any]:
-        """Build the message for a cell that serves sites; None stands for all of its sites."""
-        if sites is not None and len(sites) == 1:
+    def _message(self, conversation: SitesConversation, sites: Sequence[str], data: Answer) -> list[Any]:
+        """Build the message for a cell that serves sites."""
+        if len(sites) == 1:
             data = conversation.for_site(sites[0], data)
-        return [
-            conversation.number,
-            sites,
-            conversation.task,
-            conversation.round,
-            data,
-            conversation.result_stays,
-        ]
+        return [conversation.number, sites, conversation.task, conversation.round, data, conversation.result_stays]
 
     def reply(self, conversation: SitesConversation, site: str, *, patience_s: float | None = None) -> Reply:
         """Return a reply that has arrived; its arrays are fetched when they are read.
@@ -199,11 +191,6 @@ class Dispatch:
         arrived, conversation.arrived = conversation.arrived, {}
         for answer in arrived.values():
             self.release(answer)
-
-    def close(self, conversation: SitesConversation) -> None:
-        """Stop a conversation, and let the sites drop the rest of their replies."""
-        self.stop(conversation)
-        conversation.release_held()
 
     def _withdraw(self, conversation: SitesConversation) -> None:
         there = [site for site in conversation.sites if site not in self._roster.absent]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -42,7 +42,6 @@ class Roster:
         self.absent: dict[str, Absence] = {}
         self.starting = set(starting)
         self.removed: set[str] = set()
-        self._per_host = Counter(hosts.values())
         self._known_hosts = set(hosts.values())  # only ever grows, so other threads may read it without a lock
         if can_leave:
             self.absent = dict.fromkeys(hosts, Absence("it has not connected yet", time.monotonic()))
@@ -59,16 +58,9 @@ class Roster:
         self.starting.discard(site)
         return self.absent.pop(site, None) is not None
 
-    def leave(self, site: str, host: str | None, reason: str) -> bool:
-        """Record that a site is absent; return False if it was already, or has reconnected through another cell.
-
-        Args:
-            site: the site.
-            host: the cell that was lost; None stands for any.
-            reason: why it is absent, for messages.
-        """
-        # The loss of an old cell can be noticed after the site has come back through a new one.
-        if site not in self.hosts or site in self.absent or (host is not None and self.hosts[site] != host):
+    def leave(self, site: str, reason: str) -> bool:
+        """Record that a site is absent, and why; return False if it was already."""
+        if site in self.absent:
             return False
         self.absent[site] = Absence(reason, time.monotonic())
         return True
@@ -118,10 +110,6 @@ class Roster:
         for site in sites:
             grouped[self.hosts[site]].append(site)
         return grouped
-
-    def are_all_of(self, host: str, sites: list[str]) -> bool:
-        """Return True if these are all the sites that a cell serves."""
-        return self.can_leave or len(sites) == self._per_host[host]
 
     def missing(self) -> str:
         """Name the missing sites and the reasons, for messages."""
