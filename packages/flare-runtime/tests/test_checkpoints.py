@@ -11,7 +11,7 @@ from flare_core import CodeBundle, FLModel
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.persistor import SafetensorsPersistor
-from flare_runtime.run.record import MetricsFile, read_metrics, write_summary
+from flare_runtime.run.record import LineFile, read_metrics, write_summary
 from flare_tensor_downloader import read_file, write_file
 from flare_tensor_downloader.errors import SafetensorsError
 
@@ -179,11 +179,11 @@ def test_a_model_that_cannot_be_written_is_an_error_though_a_later_one_can(folde
 
 
 def test_metrics_without_a_json_form_are_recorded(folder):
-    with_file = MetricsFile(folder.metrics)
-    with_file.write(
-        0, "site-1", {"loss": np.float32(0.5), "bad": float("nan"), "odd": object, "flag": True, "none": None}
-    )
-    with_file.close()
+    file = LineFile(folder.metrics)
+    values = {"loss": np.float32(0.5), "bad": float("nan"), "odd": object, "flag": True, "none": None}
+    for key, value in values.items():
+        file.write({"round": 0, "site": "site-1", "key": key, "value": value})
+    file.close()
     rows = {row["key"]: row["value"] for row in read_metrics(folder.metrics)}
     assert rows["loss"] == 0.5
     assert rows["bad"] == "nan"

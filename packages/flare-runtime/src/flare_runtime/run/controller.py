@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from contextlib import suppress
-from datetime import UTC, datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Protocol
 
 from flare_core import (
@@ -22,7 +18,7 @@ from flare_core import (
     SiteError,
     Workflow,
 )
-from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
+from flare_core.events import Event, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
 from flare_core.observer import ObservedRun, attach_observers
 from flare_core.parameters import parameters_of
@@ -33,15 +29,15 @@ from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.job_code import register_types
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.event_log import EventLog
-from flare_runtime.run.failure import failure_of, reason_of
+from flare_runtime.run.event_log import EVENTS, EventLog, read_events
+from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
-from flare_runtime.run.record import number_of, read_metrics, write_summary
+from flare_runtime.run.progress import Progress
+from flare_runtime.run.record import write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
-from flare_runtime.system import own_peak_bytes
 from flare_tensor_downloader import Downloader, DownloadError, StalledError
 from flare_transport import Cell, TransportError
 
@@ -108,17 +104,10 @@ class RunController:
         self._roster = roster
         self._cell = cell
         self._is_durable = is_durable
-        self._started = time.monotonic()
-        self._rounds: list[RoundEnded] = []
-        self._completed = 0  # rounds, those before the process was started included
-        self._traffic: list[tuple[int, int]] = []  # sent and received by the server, after each round
-        self._best: dict[str, Any] | None = None
-        self._kept_warnings: list[tuple[str, list[str]]] = []  # of before the process was started again
-        self._last: dict[int, dict[str, float]] = {}  # metrics of each workflow's last round
         self._at = 0  # which workflow runs
         self._workflow: Workflow | None = None
         self._is_over = False  # whether that has returned
-        self.key_metric: str | None = None
+        self.progress: Progress
         self.federation: SitesFederation
 
     def prepare(self) -> None:
@@ -127,7 +116,10 @@ class RunController:
             self._folder, self.persistor, self._job.code, is_durable=self._is_durable, state=self._state
         )
         self.log = EventLog(self._folder)
-        self._take_over(self._store.resume())
+        kept = self._store.resume()
+        self.log.cut(kept)  # what was recorded after the last completed round
+        events = read_events(self._folder.path / EVENTS)
+        self.progress = Progress(events, float(kept.get("seconds", 0.0)), self._cell)
         meta = self._job.meta
         waits: dict[str, Any] = {
             key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None
@@ -145,14 +137,20 @@ class RunController:
         )
         self._first_state = self.federation.state
         self._prepare_services()
-        self.federation.warnings = RunWarnings(self._kept_warnings)
-        self.federation.events.subscribe(Event, self.log.write)
-        self.federation.events.subscribe(RoundEnded, self._round_ended)
-        self.federation.events.subscribe(ModelSaved, self._model_saved)
-        folder = self._folder.server.absolute()
-        events, warn = self.federation.events, self.federation.warn
-        recipe = parameters_of(self._job)
-        run = ObservedRun(self._job.name, self._job_id, None, folder, events, warn, recipe, self._folder.workspace)
+        self.federation.warnings = RunWarnings(kept.get("warnings", []))
+        for note in (self.log.write, self.progress.note):
+            self.federation.events.subscribe(Event, note)
+        self.federation.events.subscribe(RoundEnded, self.progress.note_traffic)
+        run = ObservedRun(
+            self._job.name,
+            self._job_id,
+            None,
+            self._folder.server.absolute(),
+            self.federation.events,
+            self.federation.warn,
+            parameters_of(self._job),
+            self._folder.workspace,
+        )
         try:
             attach_observers(self._observers, run)
         except JobError:
@@ -243,22 +241,16 @@ class RunController:
         """Announce an event to the observers of the run."""
         self.federation.events.emit(event)
 
-    @property
-    def curve(self) -> list[tuple[int, float]]:
-        """The key metric by round."""
-        key = self.key_metric
-        return [(event.round, event.metrics[key]) for event in self._rounds if key in event.metrics]
-
     def _run_workflows(self) -> None:
         interruptions = 0
         while True:
-            completed = self._completed
+            completed = len(self.progress.rounds)
             try:
                 return self._run_from_last_round()
             except (TransportError, DownloadError) as error:
                 if not self.federation.is_reading or not self._is_durable:
                     raise
-                interruptions = interruptions + 1 if completed == self._completed else 1
+                interruptions = interruptions + 1 if completed == len(self.progress.rounds) else 1
                 if interruptions > MOST_INTERRUPTIONS:
                     raise
                 if isinstance(error, StalledError):
@@ -273,7 +265,7 @@ class RunController:
         self._at = int(restored.get("workflow", 0)) + is_over
         workflows = _workflows(self._job)
         for index, workflow in enumerate(workflows):
-            self.key_metric = self.key_metric or getattr(workflow, "key_metric", None)
+            self.progress.key_metric = self.progress.key_metric or getattr(workflow, "key_metric", None)
             if index < self._at:
                 continue
             self._at, self._workflow = index, workflow
@@ -288,98 +280,23 @@ class RunController:
             self._is_over = True
             self.federation.end_round()  # with the model of a workflow that has left the loop early
             self._is_over = False
-        self._store.conclude({"workflow": len(workflows), "over": False, **self._progress(self._completed)})
+        self._store.conclude({"workflow": len(workflows), "over": False, **self._kept()})
 
     def _state(self) -> dict[str, Any]:
         """Return what a durable run keeps of a completed round besides its models."""
         state = {} if self._workflow is None else dict(self._workflow.state())
-        return {"workflow": self._at, "over": self._is_over, "state": state, **self._progress(self._completed + 1)}
+        return {"workflow": self._at, "over": self._is_over, "state": state, **self._kept()}
 
-    def _progress(self, completed: int) -> dict[str, Any]:
+    def _kept(self) -> dict[str, Any]:
         return {
             "federation": self.federation.state,
             **self.log.flush(),
-            "completed": completed,
-            "best": self._best,
             "warnings": self.federation.warnings.state(),
-            "seconds": time.monotonic() - self._started,
+            "seconds": self.progress.seconds,
         }
-
-    def _take_over(self, restored: dict[str, Any]) -> None:
-        """Restore the record up to the last completed round, and drop what was recorded after it."""
-        self.log.cut(restored)
-        self._completed = int(restored.get("completed", 0))
-        of_all = (row for row in read_metrics(self._folder.metrics) if row["site"] is None and row["round"] is not None)
-        for round_, rows in groupby(of_all, key=itemgetter("round")):
-            self._rounds.append(RoundEnded(round_, 0, 0.0, {row["key"]: number_of(row["value"]) for row in rows}))
-        if self._rounds:
-            self._last[0] = self._rounds[-1].metrics
-        self._best = restored.get("best")
-        self._kept_warnings = restored.get("warnings", [])
-        self._started -= float(restored.get("seconds", 0.0))
-
-    def _round_ended(self, event: RoundEnded) -> None:
-        self._rounds.append(event)
-        self._last[self._at] = event.metrics
-        self._completed += 1
-        self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
-
-    def _model_saved(self, event: ModelSaved) -> None:
-        if event.name == "best":
-            self._best = {"round": event.round, "value": event.metric}
 
     def _summary(self, status: RunStatus, error: BaseException | None, crew: Crew) -> dict[str, Any]:
-        last = {key: value for metrics in self._last.values() for key, value in metrics.items()}
-        wanted = self.key_metric
-        if wanted not in last and last and self._best is None:  # nothing was chosen by it; another one can be shown
-            self.key_metric = next(iter(last))
-        seconds = time.monotonic() - self._started
-        return {
-            "outcome": status.value,
-            "job": self._job.name,
-            "job_id": self._job_id,
-            "started": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="milliseconds"),
-            "rounds": self._completed,
-            "seconds": round(seconds, 3),
-            "key_metric": self.key_metric,
-            "chosen_by": wanted,
-            "best": self._best,
-            "metrics": last,
-            "sites": {site: self._fate(site) for site in self._roster.sites},
-            "bytes": {
-                "sent": self._cell.bytes_sent,
-                "received": self._cell.bytes_received,
-                "rounds": _differences(self._traffic),
-            },
-            "memory": {"server": {"peak_rss_bytes": own_peak_bytes()}, **crew.usage()},
-            "error": reason_of(error),
-            "failure": self._failure(status, error),
-            "warnings": self.federation.warnings.lines(self._roster.sites),
-            "recipe": parameters_of(self._job),
-            **self._folder.places(),
-        }
-
-    def _failure(self, status: RunStatus, error: BaseException | None) -> dict[str, Any] | None:
-        if status is not RunStatus.FAILED or error is None:
-            return None
-        federation = self.federation
-        return failure_of(error, sites=federation.sites, round_=federation.round, reading=federation.reading)
-
-    def _fate(self, site: str) -> dict[str, str]:
-        if site in self._roster.failures:
-            return {"status": "failed", "error": str(self._roster.failures[site])}
-        if site in self._roster.absent:
-            return {"status": "absent", "error": self._roster.absent[site].reason}
-        return {"status": "ok"}
-
-
-def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
-    """Return the bytes sent and received in each round, given the totals after each round."""
-    before = [(0, 0), *totals]
-    return [
-        {"sent": after[0] - start[0], "received": after[1] - start[1]}
-        for start, after in zip(before, totals, strict=False)
-    ]
+        return self.progress.summary(self._job, self._folder, self.federation, status, error, crew.usage())
 
 
 def persistor_of(job: Job) -> Persistor | None:

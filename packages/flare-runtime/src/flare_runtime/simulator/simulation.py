@@ -69,7 +69,7 @@ class Simulation:
         self._display.close()
         if len(federation.sites) > len(self._plans):
             self._display.note(_sharing_text(len(federation.sites), len(self._plans)))
-        self._display.note(summary_text(summary, self._controller.curve))
+        self._display.note(summary_text(summary, self._controller.progress.curve))
         return status, error
 
     def start(self) -> None:
