@@ -201,7 +201,7 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
             before = random.getstate()
             execute(module)
             random.setstate(before)
-            generators.SEEDED[name](module, state.seed)
+            generators.seed_module(name, state.seed)
             settings.note_initial(name)
 
         loader.exec_module = execute_and_seed  # type: ignore[method-assign]  # of this one loader
