@@ -80,7 +80,7 @@ class ServerRun:
             JobAborted: it was aborted.
             TimeoutError: it has not ended after ``timeout`` seconds.
         """
-        return self._ended(timeout).path(raise_on_failure=raise_on_failure)
+        return self._ended(timeout).get_result(raise_on_failure=raise_on_failure)
 
     def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
         """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint, in the framework's form.

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import types
 from collections.abc import Mapping, Sequence
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import ClassVar, TextIO
 
@@ -159,32 +159,12 @@ class _OwnModules:
             if name.rpartition(".")[0] not in state.own_modules:
                 return None
             state.own_modules.add(name)
-            return _OwnLoader.use(PathFinder.find_spec(name, path))
+            return PathFinder.find_spec(name, path)
         spec = PathFinder.find_spec(name, state.roots)
         if spec is None or (spec.loader is None and PathFinder.find_spec(name, ProcessState._base_path) is not None):
             return None  # a folder without __init__.py does not hide an installed package of the same name
         state.own_modules.add(name)
-        return _OwnLoader.use(spec)
-
-
-class _OwnLoader(SourceFileLoader):
-    """A loader that compiles a module once for all sites of the process, so that hundreds of sites share the code."""
-
-    _codes: ClassVar[dict[tuple[str, int, int], types.CodeType | None]] = {}
-
-    @classmethod
-    def use(cls, spec: ModuleSpec | None) -> ModuleSpec | None:
-        """Return the spec, with this loader if the module is Python source."""
-        if spec is not None and type(spec.loader) is SourceFileLoader:
-            spec.loader = cls(spec.loader.name, spec.loader.path)
         return spec
-
-    def get_code(self, fullname: str) -> types.CodeType | None:
-        status = os.stat(self.path)
-        key = (self.path, status.st_mtime_ns, status.st_size)
-        if key not in self._codes:
-            self._codes[key] = super().get_code(fullname)
-        return self._codes[key]
 
 
 def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleSpec | None:

@@ -18,9 +18,8 @@ from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import write_summary
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
-from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.sharing import available_bytes, sites_share
-from flare_runtime.simulator.simulation import Simulation
+from flare_runtime.simulator.simulation import SimRun, Simulation
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 

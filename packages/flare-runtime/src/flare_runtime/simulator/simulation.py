@@ -12,19 +12,50 @@ from flare_runtime.interrupts import interruptible
 from flare_runtime.job_code import importable
 from flare_runtime.processes.exit_codes import COMPLETED
 from flare_runtime.run.controller import RunController
+from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.persistor import Persistor
+from flare_runtime.run.results import RunResults
 from flare_runtime.run.roster import Roster
 from flare_runtime.simulator.pool import WorkerDeath, WorkerPool
 from flare_runtime.simulator.preload import preload
-from flare_runtime.simulator.run import SimRun
 from flare_runtime.site.plan import SERVER, WorkerPlan
 from flare_transport import Cell
 
-__all__ = ["Simulation"]
+__all__ = ["SimRun", "Simulation"]
 
 logger = logging.getLogger(__name__)
 
 NOTICE_S = 10.0  # after which the display says that the run, whose rounds are done, waits for scripts to end
+
+
+class SimRun(RunResults):
+    """A run that has ended, made by :class:`SimEnv`."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        job_id: str,
+        status: RunStatus,
+        error: BaseException | None,
+        persistor: Persistor | None,
+    ) -> None:
+        super().__init__(folder, persistor, status, reason_of(error))
+        self._job_id = job_id
+
+    def __repr__(self) -> str:
+        return self.describe("SimRun", self._job_id)
+
+    def get_job_id(self) -> str:
+        """Return the run's id: the job's name and the time of its start."""
+        return self._job_id
+
+    def get_status(self) -> RunStatus:
+        """Return the status: finished, failed or aborted."""
+        return self._status
+
+    def abort(self) -> None:
+        """Do nothing: the run has ended."""
 
 
 class Simulation:
