@@ -15,7 +15,6 @@ from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
 from flare_runtime.endpoint.at_site import SiteHub
 from flare_runtime.scripts.external import ScriptHost, run_external
 from flare_runtime.scripts.task_queue import TaskQueue
-from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
@@ -48,7 +47,7 @@ class Place:
             endpoint=SiteHub(worker, "server", ("site-1",)).endpoint("site-1"),
             fail=self._failed,
         )
-        self.queue = TaskQueue(self.site, turns=Turns())
+        self.queue = TaskQueue(self.site)
         self.number = 0
         self.asked = queue.Queue()
         server.handle("tensor.pull", self._refuse)

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import sys
 import threading
 import traceback
@@ -136,7 +135,6 @@ class _Worker:
         self._turns = Turns(self._announce, lane)
         self._sites: dict[str, Site] = {}
         self._parts: dict[str, list[_Part]] = {name: [] for name in plan.sites}
-        self._logs: list[SiteLog] = []
         self._link = SocketLink(plan.link_to, connection)
         # Simulated sites share a machine, so each has a folder of its own for temporary files.
         self._scratch = make_scratch() if plan.connect is None else None
@@ -176,24 +174,24 @@ class _Worker:
         for site in self._sites.values():
             site.end(RunStatus.FINISHED, "")
         ScriptHost.end_all()
-        for log in self._logs:
-            log.close()
+        for site in self._sites.values():
+            site.files.log.close()
         self._cell.close()
         return LOST_SERVER if self._is_cut_off else COMPLETED
 
     def _prepare(self) -> None:
         for name in self._plan.sites:
-            self._do_or_report(name, self._prepare_site)
+            self._do_or_report(name, partial(self._prepare_site, name))
         self._hub.join()
-        for name in self._plan.sites:
-            self._do_or_report(name, lambda name: self._services[name].start())
+        for name, services in self._services.items():
+            self._do_or_report(name, services.start)
         self._hub.open()
 
-    def _do_or_report(self, name: str, prepare: Callable[[str], None]) -> None:
+    def _do_or_report(self, name: str, prepare: Callable[[], None]) -> None:
         """Do one step of a site's preparation; if it fails, report that to the server, which fails the run."""
         try:
             with importable(self._plan.job.client_code(name)):
-                prepare(name)
+                prepare()
         except Exception as error:
             why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
             failure = [name, f"{name} could not be prepared: {why}", ""]
@@ -202,7 +200,7 @@ class _Worker:
             raise
 
     def _stop_services(self, reason: str) -> None:
-        all_services = list(self._services.values())
+        all_services = list(self._services.values())  # a lost link can come here while sites are prepared
         for services in all_services:
             services.cancel()
         self._hub.close(reason)
@@ -217,19 +215,16 @@ class _Worker:
         app = job.client_app(name)
         path = run_folder.site(name)
         register_types(job)
-        temporary = None
+        temporary: Path | None = None
+        journal: Journal | None = None
+        log: TextIO
         if self._scratch is not None:
             temporary = self._scratch / str(self._index[name])  # short, since the path of a socket is limited
             temporary.mkdir()
-        journal = None
-        log: TextIO
-        if self._plan.connect is None:
             log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         else:  # the server is elsewhere and cannot read the file
             log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
-            self._logs.append(log)
             journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
-        filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
         if not app.executors:
             raise JobError(f"the job has no executor for {name}, which could do no task; add one to its client app")
         site = self._sites[name] = Site(
@@ -238,41 +233,36 @@ class _Worker:
             cell=self._cell,
             downloader=self._downloader,
             files=SiteFolder(path, log, temporary, is_durable=journal is not None),
-            task_filters=filters[0],
-            result_filters=filters[1],
+            task_filters=chains(app.task_data_filters),
+            result_filters=chains(app.task_result_filters),
             states_folder=None if journal is None else journal.folder,
             endpoint=self._hub.endpoint(name),
             fail=lambda message, details: self._report(site, message, details),
         )
         components = components_of(app.components)
         site.observe([each for each in components if isinstance(each, Observer)], parameters_of(job))
-        services = [each for each in components if isinstance(each, Service)]
-        self._services[name] = Services(services, self._context(site))
+        context = Context(
+            party=name,
+            job_id=site.job_id,
+            config=site.config,
+            folder=site.folder,
+            endpoint=self._hub.endpoint(name),
+            send_warning=site.warn,
+            send_number=site.log,
+            end_run=lambda error: self._report(site, str(error), ""),
+        )
+        self._services[name] = Services([each for each in components if isinstance(each, Service)], context)
         for entry in app.executors:
             executor = _built(entry)
             takes_turns = isinstance(executor, ScriptExecutor) and not executor.launch_external_process
             queue = TaskQueue(
                 site,
                 entry.tasks,
-                turns=self._turns if takes_turns else Turns(),
-                shares_process=takes_turns,
+                turns=self._turns if takes_turns else None,
                 journal=journal if isinstance(executor, ScriptExecutor) else None,
                 is_filtered=not isinstance(executor, SiteExecutor),
             )
             self._parts[name].append(_Part(executor, queue))
-
-    def _context(self, site: Site) -> Context:
-        """Return the context of a site's services."""
-        return Context(
-            party=site.name,
-            job_id=site.job_id,
-            config=site.config,
-            folder=site.folder,
-            endpoint=self._hub.endpoint(site.name),
-            send_warning=site.warn,
-            send_number=site.log,
-            end_run=lambda error: self._report(site, str(error), ""),
-        )
 
     def _serve(self, part: _Part) -> None:
         queue, site = part.queue, part.queue.context
@@ -325,7 +315,7 @@ class _Worker:
         self._cell.send(self._plan.server, "failed", [site.name, message, details])
 
     def _announce(self, seat: Seat) -> None:
-        struct.pack_into("<i", self._turn, 0, self._index[seat.name])  # survives any death of the process
+        self._turn[:4] = self._index[seat.name].to_bytes(4, "little")  # survives any death of the process
 
     def _from_server(self, handler: Callable[[Message], None]) -> Callable[[Message], None]:
         def checked(message: Message) -> None:

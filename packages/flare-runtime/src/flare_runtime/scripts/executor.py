@@ -71,7 +71,7 @@ class ScriptExecutor:
             }
             run_external(queue, [*self.command, *self._program(path), *self.args], settings, [path.parent])
         else:
-            queue.use(Exchange(self.exchange_format, self.params_transfer_type, queue.context.warn))
+            queue.exchange = Exchange(self.exchange_format, self.params_transfer_type, queue.context.warn)
             self._run_here(queue, path)
         if queue.owes_reply():
             raise ScriptError(
