@@ -93,7 +93,7 @@ class RunController:
         register_types(job)
         self.persistor = persistor_of(job)
         _workflows(job)
-        self._filters = [chains(each) for each in (job.server.task_data_filters, job.server.task_result_filters)]
+        self._filters = chains(job.server.task_data_filters), chains(job.server.task_result_filters)
         parts = components_of(job.server.components)
         self._observers = [each for each in parts if isinstance(each, Observer)]
         self._service_parts = [each for each in parts if isinstance(each, Service)]

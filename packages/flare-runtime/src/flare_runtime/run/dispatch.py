@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -33,10 +34,11 @@ __all__ = ["Dispatch"]
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, slots=True)
 class Dispatch:
     """Sends tasks and receives replies, applying the server's filters.
 
-    Args:
+    Attributes:
         cell: the server's cell.
         downloader: serves the arrays of tasks to the sites.
         roster: maps each site to the cell that serves it.
@@ -44,21 +46,13 @@ class Dispatch:
         result_filters: applied to replies that arrive.
     """
 
-    def __init__(
-        self,
-        cell: Cell,
-        downloader: Downloader,
-        roster: Roster,
-        task_filters: list[FilterChain],
-        result_filters: list[FilterChain],
-    ) -> None:
-        self._cell = cell
-        self._downloader = downloader
-        self._roster = roster
-        self._task_filters = task_filters
-        self._result_filters = result_filters
-        self._highest = 0  # the highest task id sent; a lower one is a repeat, in a round that begins again
-        self._unchanged: set[Key] = set()  # tensors that came back unchanged, so the next task carries their digests
+    cell: Cell
+    downloader: Downloader
+    roster: Roster
+    task_filters: list[FilterChain]
+    result_filters: list[FilterChain]
+    _highest: int = 0  # the highest task id sent; a lower one is a repeat, in a round that begins again
+    _unchanged: set[Key] = field(default_factory=set)  # they came back unchanged: the next task has their digests
 
     def send(self, conversation: SitesConversation, targets: Sequence[str]) -> None:
         """Send a task to sites; sites that have received it before receive it again."""
@@ -67,7 +61,7 @@ class Dispatch:
             conversation.is_repeat = conversation.number <= self._highest
             self._highest = max(self._highest, conversation.number)
         known, self._unchanged = self._unchanged, set()
-        filters = filters_for(self._task_filters, conversation.task)
+        filters = filters_for(self.task_filters, conversation.task)
         is_same = len({id(each) for each in conversation.data.values()}) <= 1
         if is_same and all(each.same_for_all_sites for each in filters):
             self._send_to_all(conversation, targets, known)
@@ -76,11 +70,11 @@ class Dispatch:
             outgoing, offer = self._packed(self._filtered_task(conversation, site), known)
             if offer is not None:
                 conversation.sent[site] = Sent(offer, offer.arrays())
-            self._cell.send(self._roster.hosts[site], "task", self._message(conversation, [site], outgoing))
+            self.cell.send(self.roster.hosts[site], "task", self._message(conversation, [site], outgoing))
 
     def _send_to_all(self, conversation: SitesConversation, targets: Sequence[str], known: set[Key]) -> None:
         """Send one task to all targets, filtered and serialized once."""
-        by_host = self._roster.by_host(targets)
+        by_host = self.roster.by_host(targets)
         receivers = {host: len(sites) for host, sites in by_host.items()}
         outgoing, offer = self._packed(self._filtered_task(conversation, "*"), known, receivers)
         if offer is not None:
@@ -91,14 +85,14 @@ class Dispatch:
             others = [site for site in sites if site not in single]
             for group in (*([site] for site in single), others):
                 if group:
-                    self._cell.send(host, "task", self._message(conversation, group, outgoing))
+                    self.cell.send(host, "task", self._message(conversation, group, outgoing))
 
     def _packed(
         self, data: Any, known: set[Key], receivers: Mapping[str, int] | None = None
     ) -> tuple[Answer, Offer | None]:
         if isinstance(data, FLModel):
-            return send_params(data, self._downloader, receivers=receivers, with_digest=known)
-        return pack_payload(data, self._downloader, receivers=receivers)
+            return send_params(data, self.downloader, receivers=receivers, with_digest=known)
+        return pack_payload(data, self.downloader, receivers=receivers)
 
     def _message(self, conversation: SitesConversation, sites: Sequence[str], data: Answer) -> list[Any]:
         """Build the message for a cell that serves sites."""
@@ -120,18 +114,18 @@ class Dispatch:
         answer = conversation.arrived.pop(site)
         offered = answer.params if isinstance(answer, FLModel) else answer
         # Otherwise a site could make the server fetch, and release, what another site holds.
-        if isinstance(offered, OfferedParams | Payload) and not self._roster.speaks_for(offered.owner, site):
+        if isinstance(offered, OfferedParams | Payload) and not self.roster.speaks_for(offered.owner, site):
             raise SiteError(f"{site}: its reply names {offered.owner} as the holder of its arrays", site=site)
         data: Any = answer
         read: Callable[[], Any] | None = None
         release: Callable[[], None] | None = None
         if isinstance(answer, Payload):
             data, read = None, partial(self._read, answer, site, conversation, patience_s)
-            release = _holding(conversation, site, partial(answer.release, self._cell))
+            release = _holding(conversation, site, partial(answer.release, self.cell))
         elif not conversation.result_stays:
             arrays = conversation.sent[site].arrays if site in conversation.sent else {}
             try:
-                model = receive_params(answer, self._cell, arrays, timeout_s=patience_s)
+                model = receive_params(answer, self.cell, arrays, timeout_s=patience_s)
                 if model.params is not None and not isinstance(model.params, RemoteParams):
                     model.params = leased_params(model.params, site)
             except DownloadError as error:
@@ -145,10 +139,10 @@ class Dispatch:
 
     def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
         """Apply the server's filters to the data of a reply."""
-        if not self._result_filters or conversation.result_stays:
+        if not self.result_filters or conversation.result_stays:
             return data
         context = FilterContext(FilterPoint.SERVER_INPUT, site, conversation.task, conversation.round)
-        return apply_filters(self._result_filters, data, context)
+        return apply_filters(self.result_filters, data, context)
 
     def _read(self, payload: Payload, site: str, conversation: SitesConversation, patience_s: float | None) -> Any:
         """Return the data of a reply that is not a model.
@@ -163,7 +157,7 @@ class Dispatch:
                 " the conversation is open"
             )
         try:
-            data = payload.read(self._cell, timeout_s=patience_s)
+            data = payload.read(self.cell, timeout_s=patience_s)
         except FobsError as error:
             raise SiteError(
                 f"{site}: its reply to '{conversation.task}' cannot be read here: {error}", site=site
@@ -173,9 +167,9 @@ class Dispatch:
     def release(self, answer: Answer) -> None:
         """Let a site drop the arrays of a reply that is not used, or whose arrays stayed there."""
         if isinstance(answer, Payload):
-            answer.release(self._cell)
+            answer.release(self.cell)
         else:
-            release_params(answer, self._cell)
+            release_params(answer, self.cell)
 
     def stop(self, conversation: SitesConversation) -> None:
         """Expect no more replies: withdraw the task from sites that may still work on it, and drop its arrays."""
@@ -193,21 +187,21 @@ class Dispatch:
             self.release(answer)
 
     def _withdraw(self, conversation: SitesConversation) -> None:
-        there = [site for site in conversation.sites if site not in self._roster.absent]
+        there = [site for site in conversation.sites if site not in self.roster.absent]
         if not conversation.is_repeat:  # of a repeat, a site that replied may still work on the earlier copy
             there = [site for site in there if site not in conversation.read]
-        for host, sites in self._roster.by_host(there).items():
+        for host, sites in self.roster.by_host(there).items():
             try:
-                self._cell.send(host, "withdraw", [conversation.number, sites])
+                self.cell.send(host, "withdraw", [conversation.number, sites])
             except TransportError as error:
                 logger.debug("task not withdrawn host=%s reason=%s", host, error)
 
     def _filtered_task(self, conversation: SitesConversation, site: str) -> Any:
         data = conversation.data[site] if site in conversation.data else next(iter(conversation.data.values()), None)
-        if not self._task_filters:
+        if not self.task_filters:
             return data
         context = FilterContext(FilterPoint.SERVER_OUTPUT, site, conversation.task, conversation.round)
-        return apply_filters(self._task_filters, data, context)
+        return apply_filters(self.task_filters, data, context)
 
 
 def _holding(conversation: SitesConversation, site: str, drop: Callable[[], None]) -> Callable[[], None]:

@@ -7,15 +7,16 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from flare_core import FlareError, ObservedRun, RecipeError
+from flare_core import FlareError, ObservedRun
 from flare_core.events import RunEnded
 from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.mlflow_store import FOLDER, MlflowStore, experiment_id
-from flare_runtime.tracking.receiver import Entry, Receiver
+from flare_runtime.tracking.receiver import Entry, Receiver, check_mappings, check_texts
 
 __all__ = ["MLflowReceiver"]
 
@@ -26,6 +27,7 @@ MOST_PARAMETERS = 100  # MLflow's limit for one request
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
 
 
+@dataclass(kw_only=True, eq=False)
 class MLflowReceiver(Receiver):
     """Writes to one MLflow run; a job that continues in a new process continues the same MLflow run.
 
@@ -45,32 +47,19 @@ class MLflowReceiver(Receiver):
         RecipeError: an argument has the wrong type; names it.
     """
 
-    tracker = "MLflow"
-    extra = "mlflow"
+    tracker: ClassVar[str] = "MLflow"
+    extra: ClassVar[str] = "mlflow"
 
-    def __init__(
-        self,
-        *,
-        tracking_uri: str | None = None,
-        experiment_name: str | None = None,
-        run_name: str | None = None,
-        experiment_tags: Mapping[str, str] | None = None,
-        run_tags: Mapping[str, str] | None = None,
-        artifact_location: str | None = None,
-    ) -> None:
-        texts = {"tracking_uri": tracking_uri, "experiment_name": experiment_name, "run_name": run_name}
-        for name, text in {**texts, "artifact_location": artifact_location}.items():
-            if text is not None and (not isinstance(text, str) or not text):
-                raise RecipeError(f"{name} is {text!r}; give a string, or leave it out")
-        for name, tags in {"experiment_tags": experiment_tags, "run_tags": run_tags}.items():
-            if tags is not None and not isinstance(tags, Mapping):
-                raise RecipeError(f"{name} is {tags!r}; give a dict of names and values")
-        self.tracking_uri = tracking_uri
-        self.experiment_name = experiment_name
-        self.run_name = run_name
-        self.experiment_tags = None if experiment_tags is None else dict(experiment_tags)
-        self.run_tags = None if run_tags is None else dict(run_tags)
-        self.artifact_location = artifact_location
+    tracking_uri: str | None = None
+    experiment_name: str | None = None
+    run_name: str | None = None
+    experiment_tags: Mapping[str, str] | None = None
+    run_tags: Mapping[str, str] | None = None
+    artifact_location: str | None = None
+
+    def __post_init__(self) -> None:
+        check_texts(self, "tracking_uri", "experiment_name", "run_name", "artifact_location")
+        check_mappings(self, "experiment_tags", "run_tags")
 
     def open(self, run: ObservedRun) -> None:
         from mlflow import MlflowClient
