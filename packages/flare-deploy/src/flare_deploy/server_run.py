@@ -139,7 +139,7 @@ class ServerRun:
 
     def _fetch(self, follower: _Follower) -> RunResults:
         follower.finish()
-        folder = RunFolder.create_as(self._workspace, self._job["name"], self.get_job_id())
+        folder = RunFolder.create(self._workspace, self._job["name"], self.get_job_id())
         try:
             self._admin.download(self.get_job_id(), folder.path)
         finally:

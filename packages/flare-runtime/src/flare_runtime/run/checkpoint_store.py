@@ -37,7 +37,6 @@ LARGE_BYTES = 1 << 24
 MIN_INTERVAL_S = 0.5  # between two writes of a run that is not durable
 COST_FACTOR = 9  # the time between two such writes, as a multiple of what the last one took
 PREFIXES = {"global": "round", "best": "best"}  # of the files of a round
-PUBLISH_INTERVAL_S = 1.0  # between two updates of global_model.safetensors in a durable run
 
 
 class CheckpointStore:
@@ -172,7 +171,7 @@ class CheckpointStore:
         self._writer.shutdown()
         error = None if self._writing is None else self._writing.exception()
         if self._is_durable:
-            self._publish("global", "best")
+            self._publish()
         else:
             self._write_checkpoints(self._saved)
         self._saved, self._written = {}, None  # whoever still holds this object need not hold a model
@@ -231,11 +230,7 @@ class CheckpointStore:
         plain = {name: value for name, value in state["state"].items() if name not in arrays}
         write_text(self._state_file, json.dumps({**state, "state": plain, "files": files}))
         superseded, self._files = set(self._files.values()) - set(files.values()), files
-        if "best" in models:
-            self._publish("best")
-        if time.monotonic() > self._next_write:
-            self._publish("global")
-            self._next_write = time.monotonic() + PUBLISH_INTERVAL_S
+        self._publish()
         for file in superseded:
             (self._folder.server / file).unlink(missing_ok=True)
 
@@ -253,9 +248,9 @@ class CheckpointStore:
             if name == "global":
                 self._written = (model, target)
 
-    def _publish(self, *names: str) -> None:
-        """Give files of the last completed round their public names."""
-        for name in names:
+    def _publish(self) -> None:
+        """Give the models of the last completed round their public names."""
+        for name in PREFIXES:
             if name in self._files:
                 link(self._folder.server / self._files[name], self._folder.checkpoint(name))
 

@@ -17,7 +17,6 @@ __all__ = ["LineFile", "number_of", "read_metrics", "read_summary", "strict", "w
 
 _MOST_BITS = 4096  # Python does not write integers that are much longer
 _NOT_FINITE = {"nan", "inf", "-inf"}
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 class LineFile:
@@ -71,9 +70,7 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
     What JSON has no form for, such as NaN, is written as text.
     """
-    lines = [
-        f"  {json.dumps(str(key))}: {json.dumps(strict(value), allow_nan=False)}" for key, value in summary.items()
-    ]
+    lines = [f"  {json.dumps(str(key))}: {encode(value)}" for key, value in summary.items()]
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
@@ -93,12 +90,9 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
     return {**summary, **folder.places()}
 
 
-def encode(row: Mapping[str, Any]) -> str:
-    """One line of JSON; what JSON has no form for becomes text."""
-    try:
-        return _encode(row)
-    except (TypeError, ValueError):
-        return _encode(strict(row))
+def encode(value: Any) -> str:
+    """Return a value as one line of JSON; what JSON has no form for becomes text."""
+    return json.dumps(strict(value), allow_nan=False)
 
 
 def strict(value: Any) -> Any:

@@ -144,9 +144,8 @@ def _read(path: Path) -> RecordedRun:
 def _started(summary: Mapping[str, Any], folder: RunFolder) -> float:
     try:
         return datetime.fromisoformat(summary["started"]).timestamp()
-    except (KeyError, TypeError, ValueError):  # the run has not ended, or is of an earlier version
-        ended = (folder.summary if folder.summary.is_file() else folder.path).stat().st_mtime
-        return ended - float(summary.get("seconds") or 0.0)
+    except (KeyError, TypeError, ValueError):  # the run has not ended, or could not start
+        return folder.path.stat().st_mtime
 
 
 def _rounds(folder: RunFolder) -> int:

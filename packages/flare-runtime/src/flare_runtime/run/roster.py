@@ -60,10 +60,9 @@ class Roster:
 
     def leave(self, site: str, reason: str) -> bool:
         """Record that a site is absent, and why; return False if it was already."""
-        if site in self.absent:
-            return False
-        self.absent[site] = Absence(reason, time.monotonic())
-        return True
+        if was_there := site not in self.absent:
+            self.absent[site] = Absence(reason, time.monotonic())
+        return was_there
 
     def will_not_come(self, host: str, reason: str) -> None:
         """Record that a cell was lost before it could announce the site that it serves."""

@@ -22,29 +22,10 @@ from flare_runtime.system import peak_bytes
 from flare_runtime.worker import run_worker
 from flare_transport import Cell, SocketLink
 
-__all__ = ["WorkerDeath", "WorkerPool"]
+__all__ = ["WorkerPool"]
 
 TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # errors for too many processes or files
 GRACE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDeath:
-    """The end of a worker.
-
-    Attributes:
-        plan: the worker's plan.
-        status: its exit code; negative for a signal.
-        site: the site whose script was running.
-        reason: the exit code or signal in words.
-        details: the traceback of a fatal error in C code, if there was one.
-    """
-
-    plan: WorkerPlan
-    status: int
-    site: str
-    reason: str
-    details: str
 
 
 @dataclass(slots=True)
@@ -68,10 +49,10 @@ class WorkerPool:
     Args:
         plans: the plans of the workers.
         cell: the server's cell.
-        ended: called with the end of each worker, on a thread of the pool.
+        ended: called with the plan and the exit code of each worker that ends, on a thread of the pool.
     """
 
-    def __init__(self, plans: Sequence[WorkerPlan], cell: Cell, ended: Callable[[WorkerDeath], None]) -> None:
+    def __init__(self, plans: Sequence[WorkerPlan], cell: Cell, ended: Callable[[WorkerPlan, int], None]) -> None:
         self._cell = cell
         self._ended = ended
         self._workers: list[_Worker] = []
@@ -188,7 +169,7 @@ class WorkerPool:
         with self._lock:
             worker.status = code
             is_last = all(each.status is not None for each in self._workers)
-        self._ended(_death(worker.plan, code))
+        self._ended(worker.plan, code)
         if is_last:
             self._all_gone.set()
 
@@ -208,13 +189,3 @@ def _end_group(worker: int) -> None:
     """Kill the processes that a worker's scripts have left behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left, or it runs as another user
         os.killpg(worker, signal.SIGKILL)
-
-
-def _death(plan: WorkerPlan, code: int) -> WorkerDeath:
-    turn = int.from_bytes(plan.turn_file.read_bytes()[:4], "little")
-    site = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]
-    reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
-    if code == -signal.SIGKILL:
-        reason += ", as happens when memory is full; a lower num_threads, or share_processes=True, needs less memory"
-    details = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
-    return WorkerDeath(plan, code, site, reason, details)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.results import RunResults
 from flare_runtime.run.roster import Roster
-from flare_runtime.simulator.pool import WorkerDeath, WorkerPool
+from flare_runtime.simulator.pool import WorkerPool
 from flare_runtime.simulator.preload import preload
 from flare_runtime.site.plan import SERVER, WorkerPlan
 from flare_transport import Cell
@@ -135,17 +136,27 @@ class Simulation:
             plan.sites[index]: plan.name for index in range(longest) for plan in self._plans if index < len(plan.sites)
         }
 
-    def _worker_ended(self, death: WorkerDeath) -> None:
+    def _worker_ended(self, plan: WorkerPlan, code: int) -> None:
         """Report the end of a worker to the federation; called on a thread of the pool."""
         if self._stopping:
             return
         federation = self._controller.federation
-        if death.status in (0, COMPLETED):
-            return federation.site_ended(death.plan.name, death.site if death.status == 0 else None)
-        federation.fail(death.site, f"{death.site}: its script {death.reason}", death.details)
-        for site in death.plan.sites:
-            if site != death.site:
-                federation.fail(site, f"{site}: lost with the process that it shared with {death.site}")
+        turn = int.from_bytes(plan.turn_file.read_bytes()[:4], "little")
+        running = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]  # the site whose script was running
+        if code in (0, COMPLETED):
+            return federation.site_ended(plan.name, running if code == 0 else None)
+        reason = (
+            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
+        )
+        if code == -signal.SIGKILL:
+            reason += (
+                ", as happens when memory is full; a lower num_threads, or share_processes=True, needs less memory"
+            )
+        crash = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
+        federation.fail(running, f"{running}: its script {reason}", crash)
+        for site in plan.sites:
+            if site != running:
+                federation.fail(site, f"{site}: lost with the process that it shared with {running}")
 
 
 def _sharing_text(sites: int, processes: int) -> str:
