@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -62,43 +62,36 @@ class Dispatch:
             self._highest = max(self._highest, conversation.number)
         known, self._unchanged = self._unchanged, set()
         filters = filters_for(self.task_filters, conversation.task)
+        # One task for all sites is filtered and packed once.
         is_same = len({id(each) for each in conversation.data.values()}) <= 1
         if is_same and all(each.same_for_all_sites for each in filters):
-            self._send_to_all(conversation, targets, known)
-            return
-        for site in targets:
-            outgoing, offer = self._packed(self._filtered_task(conversation, site), known)
-            if offer is not None:
-                conversation.sent[site] = Sent(offer, offer.arrays())
-            self.cell.send(self.roster.hosts[site], "task", self._message(conversation, [site], outgoing))
+            self._send_task(conversation, "*", targets, known)
+        else:
+            for site in targets:
+                self._send_task(conversation, site, [site], known)
 
-    def _send_to_all(self, conversation: SitesConversation, targets: Sequence[str], known: set[Key]) -> None:
-        """Send one task to all targets, filtered and serialized once."""
-        by_host = self.roster.by_host(targets)
-        receivers = {host: len(sites) for host, sites in by_host.items()}
-        outgoing, offer = self._packed(self._filtered_task(conversation, "*"), known, receivers)
+    def _send_task(self, conversation: SitesConversation, name: str, sites: Sequence[str], known: set[Key]) -> None:
+        """Send the same task to sites; ``name`` is the site's as filters see it."""
+        by_host = self.roster.by_host(sites)
+        receivers = {host: len(served) for host, served in by_host.items()}
+        context = FilterContext(FilterPoint.SERVER_OUTPUT, name, conversation.task, conversation.round)
+        data = apply_filters(self.task_filters, conversation.data[sites[0]], context)
+        offer: Offer | None
+        if isinstance(data, FLModel):
+            data, offer = send_params(data, self.downloader, receivers=receivers, with_digest=known)
+        else:
+            data, offer = pack_payload(data, self.downloader, receivers=receivers)
         if offer is not None:
-            conversation.sent.update(dict.fromkeys(targets, Sent(offer, offer.arrays())))
-        for host, sites in by_host.items():
+            conversation.sent.update(dict.fromkeys(sites, Sent(offer, offer.arrays())))
+        for host, served in by_host.items():
             # Sites with unused results get messages of their own: the message says since which round.
-            single = [site for site in sites if site in conversation.unused_since]
-            others = [site for site in sites if site not in single]
+            single = [site for site in served if site in conversation.unused_since]
+            others = [site for site in served if site not in single]
             for group in (*([site] for site in single), others):
                 if group:
-                    self.cell.send(host, "task", self._message(conversation, group, outgoing))
-
-    def _packed(
-        self, data: Any, known: set[Key], receivers: Mapping[str, int] | None = None
-    ) -> tuple[Answer, Offer | None]:
-        if isinstance(data, FLModel):
-            return send_params(data, self.downloader, receivers=receivers, with_digest=known)
-        return pack_payload(data, self.downloader, receivers=receivers)
-
-    def _message(self, conversation: SitesConversation, sites: Sequence[str], data: Answer) -> list[Any]:
-        """Build the message for a cell that serves sites."""
-        if len(sites) == 1:
-            data = conversation.for_site(sites[0], data)
-        return [conversation.number, sites, conversation.task, conversation.round, data, conversation.result_stays]
+                    given = conversation.for_site(group[0], data)
+                    fields = [conversation.number, group, conversation.task, conversation.round, given]
+                    self.cell.send(host, "task", [*fields, conversation.result_stays])
 
     def reply(self, conversation: SitesConversation, site: str, *, patience_s: float | None = None) -> Reply:
         """Return a reply that has arrived; its arrays are fetched when they are read.
@@ -139,8 +132,6 @@ class Dispatch:
 
     def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
         """Apply the server's filters to the data of a reply."""
-        if not self.result_filters or conversation.result_stays:
-            return data
         context = FilterContext(FilterPoint.SERVER_INPUT, site, conversation.task, conversation.round)
         return apply_filters(self.result_filters, data, context)
 
@@ -195,13 +186,6 @@ class Dispatch:
                 self.cell.send(host, "withdraw", [conversation.number, sites])
             except TransportError as error:
                 logger.debug("task not withdrawn host=%s reason=%s", host, error)
-
-    def _filtered_task(self, conversation: SitesConversation, site: str) -> Any:
-        data = conversation.data[site] if site in conversation.data else next(iter(conversation.data.values()), None)
-        if not self.task_filters:
-            return data
-        context = FilterContext(FilterPoint.SERVER_OUTPUT, site, conversation.task, conversation.round)
-        return apply_filters(self.task_filters, data, context)
 
 
 def _holding(conversation: SitesConversation, site: str, drop: Callable[[], None]) -> Callable[[], None]:
