@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
 from flare_core import (
@@ -64,13 +65,16 @@ class Crew(Protocol):
         """Return peak memory and CPU seconds by process."""
 
 
+@dataclass(eq=False)
 class RunController:
     """Runs the workflows of one job; for one use.
 
     The constructor builds the job's components, so errors in the job are found before any process starts.
 
-    Args:
+    Attributes:
         job: the job to run; its code must be importable.
+        job_id: the run's id.
+        folder: the run's folder.
         roster: the sites.
         cell: the server's cell.
         is_durable: keep each completed round on disk, and continue after the last one that is there.
@@ -79,59 +83,53 @@ class RunController:
         JobError: a component of the job cannot be built.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        job_id: str,
-        folder: RunFolder,
-        roster: Roster,
-        cell: Cell,
-        *,
-        is_durable: bool = False,
-        hub: ServerHub | None = None,
-    ) -> None:
-        register_types(job)
-        self.persistor = persistor_of(job)
-        _workflows(job)
-        self._filters = chains(job.server.task_data_filters), chains(job.server.task_result_filters)
-        parts = components_of(job.server.components)
+    job: Job
+    job_id: str
+    folder: RunFolder
+    roster: Roster
+    cell: Cell
+    _: KW_ONLY
+    is_durable: bool = False
+    hub: ServerHub | None = None
+    persistor: Persistor | None = field(init=False)
+    progress: Progress = field(init=False)
+    federation: SitesFederation = field(init=False)
+
+    def __post_init__(self) -> None:
+        register_types(self.job)
+        self.persistor = persistor_of(self.job)
+        _workflows(self.job)
+        self._filters = chains(self.job.server.task_data_filters), chains(self.job.server.task_result_filters)
+        parts = components_of(self.job.server.components)
         self._observers = [each for each in parts if isinstance(each, Observer)]
         self._service_parts = [each for each in parts if isinstance(each, Service)]
-        self._hub = hub or ServerHub(cell)
-        self._job = job
-        self._job_id = job_id
-        self._folder = folder
-        self._roster = roster
-        self._cell = cell
-        self._is_durable = is_durable
+        self._hub = self.hub or ServerHub(self.cell)
         self._at = 0  # which workflow runs
         self._workflow: Workflow | None = None
         self._is_over = False  # whether that has returned
-        self.progress: Progress
-        self.federation: SitesFederation
 
     def prepare(self) -> None:
         """Make the federation. Afterwards the process has threads, so it must not be forked any more."""
         self._store = CheckpointStore(
-            self._folder, self.persistor, self._job.code, is_durable=self._is_durable, state=self._state
+            self.folder, self.persistor, self.job.code, is_durable=self.is_durable, state=self._state
         )
-        self.log = EventLog(self._folder)
+        self.log = EventLog(self.folder)
         kept = self._store.resume()
         self.log.cut(kept)  # what was recorded after the last completed round
-        events = read_events(self._folder.path / EVENTS)
-        self.progress = Progress(events, float(kept.get("seconds", 0.0)), self._cell)
-        meta = self._job.meta
+        events = read_events(self.folder.path / EVENTS)
+        self.progress = Progress(events, float(kept.get("seconds", 0.0)), self.cell)
+        meta = self.job.meta
         waits: dict[str, Any] = {
             key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None
         }
         self.federation = SitesFederation(
-            job_id=self._job_id,
-            seed=self._job.seed,
-            roster=self._roster,
-            cell=self._cell,
-            dispatch=Dispatch(self._cell, Downloader(self._cell), self._roster, *self._filters),
+            job_id=self.job_id,
+            seed=self.job.seed,
+            roster=self.roster,
+            cell=self.cell,
+            dispatch=Dispatch(self.cell, Downloader(self.cell), self.roster, *self._filters),
             checkpoints=self._store,
-            config=self._job.server.config,
+            config=self.job.server.config,
             to_framework=dict if self.persistor is None else self.persistor.to_framework,
             **waits,
         )
@@ -142,14 +140,14 @@ class RunController:
             self.federation.events.subscribe(Event, note)
         self.federation.events.subscribe(RoundEnded, self.progress.note_traffic)
         run = ObservedRun(
-            self._job.name,
-            self._job_id,
+            self.job.name,
+            self.job_id,
             None,
-            self._folder.server.absolute(),
+            self.folder.server.absolute(),
             self.federation.events,
             self.federation.warn,
-            parameters_of(self._job),
-            self._folder.workspace,
+            parameters_of(self.job),
+            self.folder.workspace,
         )
         try:
             attach_observers(self._observers, run)
@@ -167,7 +165,7 @@ class RunController:
             self._services.start()
             self._hub.open()
             crew.start()
-            self.emit(RunStarted(self._job.name, federation.sites))
+            self.emit(RunStarted(self.job.name, federation.sites))
             self._run_workflows()
             federation.finish()
             crew.wait()
@@ -184,8 +182,8 @@ class RunController:
         self.stop_services("the run is over" if error is None else f"the run has ended: {reason_of(error)}")
         crew.stop()
         federation.drain()  # a process may have failed after its last reply, which must not pass for success
-        if self._roster.failures and status is not RunStatus.ABORTED:
-            status, error = RunStatus.FAILED, next(iter(self._roster.failures.values()))
+        if self.roster.failures and status is not RunStatus.ABORTED:
+            status, error = RunStatus.FAILED, next(iter(self.roster.failures.values()))
         for close in (self._store.close, self.log.flush):
             try:
                 close()
@@ -193,7 +191,7 @@ class RunController:
                 logger.exception("results of the run cannot be written")
                 status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
         try:
-            write_summary(self._folder.summary, self._summary(status, error, crew))
+            write_summary(self.folder.summary, self._summary(status, error, crew))
             self.emit(RunEnded(status, reason_of(error) or ""))
             self.log.close()
         except Exception as problem:  # a full disk, or an observer
@@ -203,18 +201,18 @@ class RunController:
                 self.log.write(RunEnded(status, reason_of(error) or ""))
                 self.log.close()
             with suppress(OSError):  # if this fails too, the launcher of the run reports the status
-                write_summary(self._folder.summary, self._summary(status, error, crew))
+                write_summary(self.folder.summary, self._summary(status, error, crew))
         return status, error, self._summary(status, error, crew)
 
     def _prepare_services(self) -> None:
-        federation, roster = self.federation, self._roster
+        federation, roster = self.federation, self.roster
         self._hub.begin(roster.sites, roster.may_serve, can_leave=roster.can_leave)
         federation.hub, federation.endpoint = self._hub, self._hub.endpoint(SERVER)
         context = Context(
             party=SERVER,
-            job_id=self._job_id,
-            config=self._job.server.config,
-            folder=self._folder.server.absolute(),
+            job_id=self.job_id,
+            config=self.job.server.config,
+            folder=self.folder.server.absolute(),
             endpoint=self._hub.endpoint(SERVER),
             send_warning=federation.report_warning,
             send_number=federation.report_value,
@@ -248,7 +246,7 @@ class RunController:
             try:
                 return self._run_from_last_round()
             except (TransportError, DownloadError) as error:
-                if not self.federation.is_reading or not self._is_durable:
+                if not self.federation.is_reading or not self.is_durable:
                     raise
                 interruptions = interruptions + 1 if completed == len(self.progress.rounds) else 1
                 if interruptions > MOST_INTERRUPTIONS:
@@ -263,7 +261,7 @@ class RunController:
         restored = self._store.resume()
         is_over = bool(restored.get("over"))  # the workflow has stopped in that round, though more were to come
         self._at = int(restored.get("workflow", 0)) + is_over
-        workflows = _workflows(self._job)
+        workflows = _workflows(self.job)
         for index, workflow in enumerate(workflows):
             self.progress.key_metric = self.progress.key_metric or getattr(workflow, "key_metric", None)
             if index < self._at:
@@ -296,7 +294,7 @@ class RunController:
         }
 
     def _summary(self, status: RunStatus, error: BaseException | None, crew: Crew) -> dict[str, Any]:
-        return self.progress.summary(self._job, self._folder, self.federation, status, error, crew.usage())
+        return self.progress.summary(self.job, self.folder, self.federation, status, error, crew.usage())
 
 
 def persistor_of(job: Job) -> Persistor | None:

@@ -87,7 +87,7 @@ class ProcessState:
             return
         if before is not None:
             before._keep()
-        self._apply(before)
+        self._apply()
         ProcessState.active = self
 
     @classmethod
@@ -117,7 +117,7 @@ class ProcessState:
         self._temporary = tempfile.tempdir
         self._session = client_api.attach(None)
 
-    def _apply(self, before: ProcessState | None) -> None:
+    def _apply(self) -> None:
         sys.argv = self.argv
         os.chdir(self._folder)
         sys.path[:] = self._path
@@ -129,8 +129,7 @@ class ProcessState:
         logging.root.handlers[:], level = self._logging
         logging.root.setLevel(level)
         generators.restore(self._generators, self.seed)
-        if before is not None:
-            settings.restore(self._settings, before._settings)
+        settings.restore(self._settings)
         tempfile.tempdir = self._temporary
         client_api.attach(self._channel, self._session)
 

@@ -22,7 +22,6 @@ __all__ = ["MLflowReceiver"]
 
 REACH_S = 10.0  # MLflow itself would retry for minutes
 JOB_ID, SITE, IDENTITY = "flare.job_id", "flare.site", "flare.identity"
-MOST_PARAMETERS = 100  # MLflow's limit for one request
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
 
@@ -63,7 +62,7 @@ class MLflowReceiver(Receiver):
 
     def open(self, run: ObservedRun) -> None:
         from mlflow import MlflowClient
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports each table that it creates
@@ -85,14 +84,8 @@ class MLflowReceiver(Receiver):
             _reach(uri)
             self._client = MlflowClient(tracking_uri=uri)
             self._run_id = self._open_run(run, artifacts)
-        parameters = [Entry("parameter", name, str(value), 0) for name, value in flat_parameters(run.recipe).items()]
-        try:
-            for start in range(0, len(parameters), MOST_PARAMETERS):
-                batch = parameters[start : start + MOST_PARAMETERS]
-                fit = [Param(self._name(each.name), str(each.value)) for each in batch]
-                self._client.log_batch(self._run_id, params=fit)
-        except MlflowException:  # MLflow refuses one of them; write() leaves only that one out
-            self.write(parameters)
+        recipe = flat_parameters(run.recipe).items()
+        self.write([Entry("parameter", name, str(value), 0) for name, value in recipe])
 
     def write(self, entries: Sequence[Entry]) -> None:
         now = int(time.time() * 1000)
