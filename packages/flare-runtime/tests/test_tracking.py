@@ -16,8 +16,9 @@ import trackers
 from flare_core import Component, JobError, ObservedRun, Observer, RecipeError, RunStatus
 from flare_core.events import EventBus, MetricLogged, RoundEnded, RunEnded, RunStarted
 from flare_core.recipes import add_experiment_tracking
-from flare_runtime.tracking import MLflowReceiver, Receiver, TensorBoardReceiver, WandBReceiver
+from flare_runtime.tracking import MLflowReceiver, TensorBoardReceiver, WandBReceiver
 from flare_runtime.tracking.mlflow_store import copy_run
+from flare_runtime.tracking.receiver import Receiver
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's, of its own use of SQLAlchemy
 
