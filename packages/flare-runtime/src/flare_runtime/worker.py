@@ -20,7 +20,7 @@ from typing import NoReturn, TextIO
 
 from flare_core import Executor, JobError, Observer, RunStatus, Service, SiteError, Task
 from flare_core.filters import chains
-from flare_core.job import ExecutorEntry
+from flare_core.job import ClientApp, ExecutorEntry
 from flare_core.parameters import parameters_of
 from flare_core.service import components_of
 from flare_runtime.endpoint.at_site import SiteHub
@@ -211,36 +211,16 @@ class _Worker:
         return [part for parts in self._parts.values() for part in parts]
 
     def _prepare_site(self, name: str) -> None:
-        job, run_folder = self._plan.job, RunFolder(self._plan.run_folder)
-        app = job.client_app(name)
-        path = run_folder.site(name)
-        register_types(job)
-        temporary: Path | None = None
-        journal: Journal | None = None
-        log: TextIO
-        if self._scratch is not None:
-            temporary = self._scratch / str(self._index[name])  # short, since the path of a socket is limited
-            temporary.mkdir()
-            log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        else:  # the server is elsewhere and cannot read the file
-            log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
-            journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
+        app = self._plan.job.client_app(name)
         if not app.executors:
             raise JobError(f"the job has no executor for {name}, which could do no task; add one to its client app")
-        site = self._sites[name] = Site(
-            name,
-            self._plan,
-            cell=self._cell,
-            downloader=self._downloader,
-            files=SiteFolder(path, log, temporary, is_durable=journal is not None),
-            task_filters=chains(app.task_data_filters),
-            result_filters=chains(app.task_result_filters),
-            states_folder=None if journal is None else journal.folder,
-            endpoint=self._hub.endpoint(name),
-            fail=lambda message, details: self._report(site, message, details),
-        )
+        register_types(self._plan.job)
+        journal = None
+        if self._scratch is None:
+            journal = Journal(self._plan.run_folder / ".workers" / f"{name}.journal")
+        site = self._sites[name] = self._make_site(name, app, None if journal is None else journal.folder)
         components = components_of(app.components)
-        site.observe([each for each in components if isinstance(each, Observer)], parameters_of(job))
+        site.observe([each for each in components if isinstance(each, Observer)], parameters_of(self._plan.job))
         context = Context(
             party=name,
             job_id=site.job_id,
@@ -263,6 +243,29 @@ class _Worker:
                 is_filtered=not isinstance(executor, SiteExecutor),
             )
             self._parts[name].append(_Part(executor, queue))
+
+    def _make_site(self, name: str, app: ClientApp, states_folder: Path | None) -> Site:
+        path = RunFolder(self._plan.run_folder).site(name)
+        temporary: Path | None = None
+        log: TextIO
+        if self._scratch is not None:
+            temporary = self._scratch / str(self._index[name])  # short, since the path of a socket is limited
+            temporary.mkdir()
+            log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        else:  # the server is elsewhere and cannot read the file
+            log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
+        return Site(
+            name,
+            self._plan,
+            cell=self._cell,
+            downloader=self._downloader,
+            files=SiteFolder(path, log, temporary, is_durable=states_folder is not None),
+            task_filters=chains(app.task_data_filters),
+            result_filters=chains(app.task_result_filters),
+            states_folder=states_folder,
+            endpoint=self._hub.endpoint(name),
+            fail=lambda message, details: self._report(self._sites[name], message, details),
+        )
 
     def _serve(self, part: _Part) -> None:
         queue, site = part.queue, part.queue.context

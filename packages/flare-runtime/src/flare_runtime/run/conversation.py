@@ -43,6 +43,7 @@ class SitesConversation:
         round: the round in which it began.
         deadline_s: seconds after which the quorum suffices; None waits for all sites.
         unused_since: for each site whose last result of such a task was not used, the round of the first such result.
+        is_repeat: sites were sent a task with this id before, in a round that begins again.
         may_restart: the round may begin again without a site whose transfer stalls.
         result_stays: the params of replies stay at the sites.
         outlives_round: replies are still awaited when a later round has begun.
@@ -52,8 +53,6 @@ class SitesConversation:
         passed_over: sites that are no longer waited for.
         is_overdue: the deadline has passed.
         sent: the offer held for each site while it may fetch the data.
-        is_given: the task was sent.
-        is_repeat: sites were sent a task with this id before, in a round that begins again.
         is_stopped: no more replies are expected.
         held: for each site, a function that lets it drop what it holds for a reply.
     """
@@ -66,6 +65,7 @@ class SitesConversation:
     round: int | None
     deadline_s: float | None
     unused_since: Mapping[str, int]
+    is_repeat: bool = False
     may_restart: bool = False
     result_stays: bool = False
     outlives_round: bool = False
@@ -76,8 +76,6 @@ class SitesConversation:
     passed_over: set[str] = field(default_factory=set)
     is_overdue: bool = False
     sent: dict[str, Sent] = field(default_factory=dict)
-    is_given: bool = False
-    is_repeat: bool = False
     is_stopped: bool = False
     held: dict[str, Callable[[], None]] = field(default_factory=dict)
 

@@ -51,15 +51,10 @@ class Dispatch:
     roster: Roster
     task_filters: list[FilterChain]
     result_filters: list[FilterChain]
-    _highest: int = 0  # the highest task id sent; a lower one is a repeat, in a round that begins again
     _unchanged: set[Key] = field(default_factory=set)  # they came back unchanged: the next task has their digests
 
     def send(self, conversation: SitesConversation, targets: Sequence[str]) -> None:
         """Send a task to sites; sites that have received it before receive it again."""
-        if not conversation.is_given:
-            conversation.is_given = True
-            conversation.is_repeat = conversation.number <= self._highest
-            self._highest = max(self._highest, conversation.number)
         known, self._unchanged = self._unchanged, set()
         filters = filters_for(self.task_filters, conversation.task)
         # One task for all sites is filtered and packed once.
@@ -164,8 +159,6 @@ class Dispatch:
 
     def stop(self, conversation: SitesConversation) -> None:
         """Expect no more replies: withdraw the task from sites that may still work on it, and drop its arrays."""
-        if conversation.is_stopped:
-            return
         # Before the offers are closed: a site that finds its arrays gone waits for the withdrawal.
         if conversation.is_repeat or len(conversation.read) < len(conversation.sites):
             self._withdraw(conversation)

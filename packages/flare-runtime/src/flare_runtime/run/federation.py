@@ -65,6 +65,7 @@ class SitesFederation(Arrivals):
         self._reconnect_grace_s = reconnect_grace_s
         self._round_deadline_s = round_deadline_s
         self._task_id = 0
+        self._highest_task_id = 0  # lower ones are sent again, in a round that begins again
         self._round_started: float | None = None
         self.endpoint: JobEndpoint
         self._stalled: set[str] = set()  # in this round
@@ -235,6 +236,8 @@ class SitesFederation(Arrivals):
             if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._task_id += 1
+        is_repeat = self._task_id <= self._highest_task_id
+        self._highest_task_id = max(self._highest_task_id, self._task_id)
         conversation = SitesConversation(
             self,
             self._task_id,
@@ -244,6 +247,7 @@ class SitesFederation(Arrivals):
             self.round,
             deadline_s=self._round_deadline_s if deadline_s is None else deadline_s,
             unused_since=dict(self._unused_since.get(task, {})),
+            is_repeat=is_repeat,
             may_restart=may_restart,
             result_stays=result_stays,
             outlives_round=outlives_round,
@@ -283,7 +287,9 @@ class SitesFederation(Arrivals):
 
     def _stop(self, conversation: SitesConversation) -> None:
         """Stop expecting replies in a conversation."""
-        if not conversation.is_stopped and conversation.round is not None:
+        if conversation.is_stopped:
+            return
+        if conversation.round is not None:
             unused_since = self._unused_since.setdefault(conversation.task, {})
             for site in set(conversation.sites) - conversation.read:
                 unused_since.setdefault(site, conversation.round)

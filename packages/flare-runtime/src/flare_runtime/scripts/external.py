@@ -77,7 +77,7 @@ class ScriptHost:
         cell.handle("script.lost", self._on_lost)
         self._queue("script.next", _Script.on_next)
         self._queue("script.reply", _Script.on_reply)
-        self._queue("script.warn", _Script.on_warn)
+        self._queue("script.warn", lambda script, message: script.queue.context.warn(message.payload[1]))
         self._queue("script.left", _Script.on_left)
         self._queue("script.log", _Script.on_log)
         cell.on_peer_lost(self._lost)
@@ -278,9 +278,6 @@ class _Script:
     def _is_holding_up(self) -> bool:
         """Return True if the script waits until its reply was read, and another task, which may come first, waits."""
         return self._unread is not None and self.queue.has_waiting_task
-
-    def on_warn(self, message: Message) -> None:
-        self.queue.context.warn(message.payload[1])
 
     def on_left(self, message: Message) -> None:
         if message.payload[1] == 0:
