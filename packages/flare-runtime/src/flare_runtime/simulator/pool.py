@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flare_core import JobError, export_job
 from flare_runtime.processes.scratch import remove_scratch
@@ -34,7 +35,7 @@ class _Worker:
     pid: int
     connection: socket.socket
     link: SocketLink | None = None
-    waiter: threading.Thread | None = None
+    waiter: threading.Thread = field(default_factory=threading.Thread)
     status: int | None = None
     peak_bytes: int = 0
     cpu_s: float = 0.0
@@ -56,8 +57,6 @@ class WorkerPool:
         self._cell = cell
         self._ended = ended
         self._workers: list[_Worker] = []
-        self._all_gone = threading.Event()
-        self._lock = threading.Lock()
         self._start(plans)
 
     def connect(self) -> None:
@@ -79,18 +78,17 @@ class WorkerPool:
         """End all workers and their children, by force if necessary; return when they are gone."""
         self._cell.close()  # a worker ends with its link, unless it is stuck
         for worker in self._workers:
-            if worker.waiter is None:  # the start of the run failed before connect()
+            if worker.waiter.ident is None:  # the start of the run failed before connect()
                 worker.connection.close()
                 self._watch(worker)
-        if not self._all_gone.wait(GRACE_S):
-            for worker in self._workers:
-                if worker.status is None:
-                    os.kill(worker.pid, signal.SIGKILL)
-            self._all_gone.wait()
+        until = time.monotonic() + GRACE_S
         for worker in self._workers:
-            if worker.waiter is not None:
-                worker.waiter.join()
-            if worker.link is not None:  # a thread that is still ending would prevent the next run from forking
+            worker.waiter.join(max(0.0, until - time.monotonic()))
+            if worker.status is None:
+                os.kill(worker.pid, signal.SIGKILL)
+        for worker in self._workers:  # a thread that is still ending would prevent the next run from forking
+            worker.waiter.join()
+            if worker.link is not None:
                 worker.link.join()
 
     def _watch(self, worker: _Worker) -> None:
@@ -161,17 +159,12 @@ class WorkerPool:
 
     def _await_end(self, worker: _Worker) -> None:
         _, status, usage = os.wait4(worker.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        worker.status = os.waitstatus_to_exitcode(status)
         _end_group(worker.pid)
         remove_scratch(worker.pid)
         worker.peak_bytes = peak_bytes(usage)
         worker.cpu_s = usage.ru_utime + usage.ru_stime
-        with self._lock:
-            worker.status = code
-            is_last = all(each.status is not None for each in self._workers)
-        self._ended(worker.plan, code)
-        if is_last:
-            self._all_gone.set()
+        self._ended(worker.plan, worker.status)
 
 
 def can_fork() -> bool:
