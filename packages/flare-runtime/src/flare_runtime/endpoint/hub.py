@@ -64,10 +64,7 @@ class Hub:
 
     def endpoint(self, party: str) -> Endpoint:
         """Return the endpoint of a party that this process serves."""
-        found = self._endpoints.get(party)
-        if found is None:
-            found = self._endpoints[party] = Endpoint(self, party)
-        return found
+        return self._endpoints.setdefault(party, Endpoint(self, party))
 
     def send(self, sender: str, to: str, topic: str, data: Any) -> None:
         """Send a message; see :meth:`flare_core.JobEndpoint.send`."""

@@ -145,13 +145,13 @@ class SitesFederation(Arrivals):
             pass
         while (there := len(self.roster.present)) < minimum:
             if self.roster.removed and self.roster.possible < minimum:
-                raise self._too_few_left(minimum)
+                raise self.roster.too_few_left(minimum)
             if not self.roster.can_leave:
                 raise SiteError(
                     f"a round needs {minimum} sites, {there} are left ({self.roster.missing()})", site=self.sites[0]
                 )
             if not self._take_until(until, f"{minimum - there} more of {', '.join(self.roster.absent)} to connect"):
-                raise self._too_few(minimum, there)
+                raise self.roster.too_few(minimum, there, self._reconnect_grace_s)
 
     def ask(
         self,
@@ -326,7 +326,7 @@ class SitesFederation(Arrivals):
         """
         awaited = conversation.awaited
         if self.roster.removed.intersection(awaited):  # it is awaited since the quorum cannot do without it
-            raise self._too_few_left(conversation.quorum)
+            raise self.roster.too_few_left(conversation.quorum)
         deadline = conversation.deadline_s
         limit = None if deadline is None or conversation.is_overdue else conversation.started + deadline
         gone = [each for each in awaited if each in self.roster.absent] if self.roster.absent else []
@@ -336,26 +336,13 @@ class SitesFederation(Arrivals):
             limit = grace if limit is None else min(limit, grace)
         if not self._take_until(limit, conversation):
             if gone and time.monotonic() >= grace:
-                raise self._too_few(conversation.quorum, len(conversation.read) + len(conversation.arrived))
+                there = len(conversation.read) + len(conversation.arrived)
+                raise self.roster.too_few(conversation.quorum, there, self._reconnect_grace_s)
             conversation.is_overdue = True
         if conversation.is_overdue:
             for late in conversation.pass_over_late():
                 where = f"'{conversation.task}'" if conversation.round is None else f"round {conversation.round}"
                 self.warn(f"{where}: {late} has not answered within {deadline} s; the run continues without it")
-
-    def _too_few(self, needed: int, there: int) -> SiteError:
-        first = next(iter(self.roster.absent), self.sites[0])
-        return SiteError(
-            f"{needed} sites are needed, {there} were connected, and no other connected within"
-            f" {self._reconnect_grace_s:g} s ({self.roster.missing()}); start the missing sites, or allow more"
-            " time with reconnect_grace_s",
-            site=first,
-        )
-
-    def _too_few_left(self, needed: int) -> SiteError:
-        left = self.roster.possible
-        text = f"{needed} sites are needed, and {left} {'is' if left == 1 else 'are'} left ({self.roster.missing()})"
-        return SiteError(text, site=min(self.roster.removed))
 
     def in_framework(self, model: FLModel) -> Mapping[str, Any]:
         return self._to_framework(model.params or {})

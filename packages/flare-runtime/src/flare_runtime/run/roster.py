@@ -115,3 +115,18 @@ class Roster:
         parts = [f"{site} failed" for site in self.failures]
         parts += [f"{site}: {absence.reason}" for site, absence in self.absent.items() if site not in self.failures]
         return "; ".join(parts) or "no site is missing"
+
+    def too_few(self, needed: int, there: int, grace_s: float) -> SiteError:
+        """Return the error for too few connected sites after a grace period."""
+        return SiteError(
+            f"{needed} sites are needed, {there} were connected, and no other connected within"
+            f" {grace_s:g} s ({self.missing()}); start the missing sites, or allow more"
+            " time with reconnect_grace_s",
+            site=next(iter(self.absent), self.sites[0]),
+        )
+
+    def too_few_left(self, needed: int) -> SiteError:
+        """Return the error for too few sites that may still connect, since others were removed."""
+        left = self.possible
+        text = f"{needed} sites are needed, and {left} {'is' if left == 1 else 'are'} left ({self.missing()})"
+        return SiteError(text, site=min(self.removed))
