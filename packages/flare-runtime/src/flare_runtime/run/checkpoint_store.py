@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import CodeBundle, FLModel, flatten, unflatten
+from flare_core import CodeBundle, FLModel, flatten
 from flare_core.files import PARTIAL, link, write_text
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import Persistor
+from flare_runtime.run.persistor import Persistor, copied
 from flare_tensor_downloader import read_file, write_file
 
 __all__ = ["CheckpointStore"]
@@ -91,7 +91,7 @@ class CheckpointStore:
         kept = self._read_state()
         if "arrays" in self._files:
             arrays = read_file(self._folder.server / self._files["arrays"])
-            kept["state"] |= {name: _copied(values) for name, values in arrays.items()}
+            kept["state"] |= {name: copied(values) for name, values in arrays.items()}
         return kept
 
     def load(self, name: str = "global") -> FLModel:
@@ -264,8 +264,3 @@ def _holds_arrays(value: Any) -> bool:
     return (
         isinstance(value, Mapping) and bool(value) and all(isinstance(leaf, np.ndarray) for _, leaf in flatten(value))
     )
-
-
-def _copied(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays with memory of their own: those mapped from a file cannot be changed."""
-    return unflatten({key: np.array(value) for key, value in flatten(params)})

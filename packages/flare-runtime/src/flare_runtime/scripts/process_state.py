@@ -140,7 +140,7 @@ def modules_below(roots: Sequence[Path]) -> list[str]:
     Called once, in the parent process: touching all modules in each forked worker would unshare their memory.
     """
     files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items()]
-    return [name for name, file in files if file and _is_project_file(file, roots)]
+    return [name for name, file in files if file and _is_below(file, roots) and not _is_installed(file)]
 
 
 class _OwnModules:
@@ -195,13 +195,9 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
             os.environ[name] = value
 
 
-def _is_project_file(file: str, roots: Sequence[Path]) -> bool:
-    if not _is_below(file, roots):
-        return False
+def _is_installed(file: str) -> bool:
     parts = Path(file).parts
-    return not (
-        "site-packages" in parts or "dist-packages" in parts or any(part.startswith("flare_") for part in parts)
-    )
+    return any(part in ("site-packages", "dist-packages") or part.startswith("flare_") for part in parts)
 
 
 def _is_below(path: str, roots: Sequence[Path]) -> bool:
