@@ -51,13 +51,7 @@ class Arrivals:
         hub: connects the parties of the job; it is told which of them are lost.
     """
 
-    def __init__(
-        self,
-        *,
-        roster: Roster,
-        cell: Cell,
-        dispatch: Dispatch,
-    ) -> None:
+    def __init__(self, *, roster: Roster, cell: Cell, dispatch: Dispatch) -> None:
         self.sites = roster.sites
         self.roster = roster
         self.events = EventBus()

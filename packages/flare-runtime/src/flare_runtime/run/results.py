@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = ["RunResults"]
 MODELS = ("global", "best")
 
 
+@dataclass(eq=False, repr=False)
 class RunResults:
     """The folder of a run, and how the run ended.
 
@@ -28,11 +30,10 @@ class RunResults:
         error: what ended the run, if it did not finish.
     """
 
-    def __init__(self, folder: RunFolder, persistor: Persistor | None, status: RunStatus, error: object) -> None:
-        self._folder = folder
-        self._persistor = persistor
-        self._status = status
-        self._error = error
+    _folder: RunFolder
+    _persistor: Persistor | None
+    _status: RunStatus
+    _error: object
 
     def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
         """Return the run's folder.

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flare_core import Job, RunStatus
 from flare_runtime.display import Display, open_display, summary_text
@@ -15,7 +16,6 @@ from flare_runtime.processes.exit_codes import COMPLETED
 from flare_runtime.run.controller import RunController
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.results import RunResults
 from flare_runtime.run.roster import Roster
 from flare_runtime.simulator.pool import WorkerPool
@@ -30,19 +30,11 @@ logger = logging.getLogger(__name__)
 NOTICE_S = 10.0  # after which the display says that the run, whose rounds are done, waits for scripts to end
 
 
+@dataclass(eq=False, repr=False)
 class SimRun(RunResults):
     """A run that has ended, made by :class:`SimEnv`."""
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        job_id: str,
-        status: RunStatus,
-        error: BaseException | None,
-        persistor: Persistor | None,
-    ) -> None:
-        super().__init__(folder, persistor, status, reason_of(error))
-        self._job_id = job_id
+    _job_id: str
 
     def __repr__(self) -> str:
         return self.describe("SimRun", self._job_id)
@@ -90,7 +82,7 @@ class Simulation:
                     self.stop()
         if isinstance(error, KeyboardInterrupt):
             raise error.with_traceback(None)  # the interrupted place in the runtime is of no interest
-        return SimRun(self._folder, job_id, status, error, self._controller.persistor)
+        return SimRun(self._folder, self._controller.persistor, status, reason_of(error), job_id)
 
     def _drive(self) -> tuple[RunStatus, BaseException | None]:
         self._controller.prepare()
