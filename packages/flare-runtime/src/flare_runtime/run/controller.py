@@ -165,7 +165,7 @@ class RunController:
             self._services.start()
             self._hub.open()
             crew.start()
-            self.emit(RunStarted(self.job.name, federation.sites))
+            federation.events.emit(RunStarted(self.job.name, federation.sites))
             self._run_workflows()
             federation.finish()
             crew.wait()
@@ -192,7 +192,7 @@ class RunController:
                 status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
         try:
             write_summary(self.folder.summary, self._summary(status, error, crew))
-            self.emit(RunEnded(status, reason_of(error) or ""))
+            federation.events.emit(RunEnded(status, reason_of(error) or ""))
             self.log.close()
         except Exception as problem:  # a full disk, or an observer
             logger.exception("end of the run cannot be recorded or announced")
@@ -234,10 +234,6 @@ class RunController:
         self._services.cancel()
         self._hub.close(reason)
         self._services.stop()
-
-    def emit(self, event: Event) -> None:
-        """Announce an event to the observers of the run."""
-        self.federation.events.emit(event)
 
     def _run_workflows(self) -> None:
         interruptions = 0
