@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ class CheckpointStore:
         self._writer.shutdown()
         error = None if self._writing is None else self._writing.exception()
         if self._is_durable:
-            self._publish()
+            self._publish(PREFIXES)
         else:
             self._write_checkpoints(self._saved)
         self._saved, self._written = {}, None  # whoever still holds this object need not hold a model
@@ -230,7 +230,7 @@ class CheckpointStore:
         plain = {name: value for name, value in state["state"].items() if name not in arrays}
         write_text(self._state_file, json.dumps({**state, "state": plain, "files": files}))
         superseded, self._files = set(self._files.values()) - set(files.values()), files
-        self._publish()
+        self._publish(models)
         for file in superseded:
             (self._folder.server / file).unlink(missing_ok=True)
 
@@ -248,9 +248,9 @@ class CheckpointStore:
             if name == "global":
                 self._written = (model, target)
 
-    def _publish(self) -> None:
-        """Give the models of the last completed round their public names."""
-        for name in PREFIXES:
+    def _publish(self, names: Iterable[str]) -> None:
+        """Give models of the last completed round their public names."""
+        for name in names:
             if name in self._files:
                 link(self._folder.server / self._files[name], self._folder.checkpoint(name))
 

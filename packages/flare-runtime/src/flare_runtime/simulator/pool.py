@@ -37,8 +37,7 @@ class _Worker:
     link: SocketLink | None = None
     waiter: threading.Thread = field(default_factory=threading.Thread)
     status: int | None = None
-    peak_bytes: int = 0
-    cpu_s: float = 0.0
+    usage: dict[str, float] = field(default_factory=dict)
 
 
 class WorkerPool:
@@ -68,11 +67,7 @@ class WorkerPool:
 
     def usage(self) -> dict[str, dict[str, float]]:
         """Return the peak memory (resident bytes) and CPU seconds of each worker that has ended."""
-        return {
-            worker.plan.name: {"peak_rss_bytes": worker.peak_bytes, "cpu_s": round(worker.cpu_s, 3)}
-            for worker in self._workers
-            if worker.status is not None
-        }
+        return {worker.plan.name: worker.usage for worker in self._workers if worker.usage}
 
     def stop(self) -> None:
         """End all workers and their children, by force if necessary; return when they are gone."""
@@ -162,8 +157,8 @@ class WorkerPool:
         worker.status = os.waitstatus_to_exitcode(status)
         _end_group(worker.pid)
         remove_scratch(worker.pid)
-        worker.peak_bytes = peak_bytes(usage)
-        worker.cpu_s = usage.ru_utime + usage.ru_stime
+        cpu_s = usage.ru_utime + usage.ru_stime
+        worker.usage = {"peak_rss_bytes": peak_bytes(usage), "cpu_s": round(cpu_s, 3)}
         self._ended(worker.plan, worker.status)
 
 
