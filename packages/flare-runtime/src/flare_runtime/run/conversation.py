@@ -28,7 +28,7 @@ class Sent:
     arrays: dict[Key, Any]  # taken before the task is sent, since the offer drops them once they were fetched
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class SitesConversation:
     """One task for several sites; used on the workflow's thread only.
 
@@ -85,7 +85,7 @@ class SitesConversation:
 
     def __iter__(self) -> Iterator[Reply]:
         for site in self.sites:
-            while self._is_open(site) and site not in self.arrived:
+            while self._is_awaited(site):
                 self.federation.await_reply(self)
             if site in self.arrived:
                 yield from self.federation.take(self, site)
@@ -111,19 +111,20 @@ class SitesConversation:
     @property
     def awaited(self) -> tuple[str, ...]:
         """The sites that have yet to answer."""
-        return tuple(site for site in self.sites if self._is_open(site) and site not in self.arrived)
+        return tuple(filter(self._is_awaited, self.sites))
 
     @property
     def answered(self) -> int:
         """The number of sites that have answered or are no longer waited for."""
         return len(self.read) + len(self.passed_over) + len(self.arrived)
 
-    def _is_open(self, site: str) -> bool:
-        return not self.is_stopped and site not in self.read and site not in self.passed_over
+    def _is_awaited(self, site: str) -> bool:
+        is_settled = site in self.arrived or site in self.read or site in self.passed_over
+        return not is_settled and not self.is_stopped
 
     def accept(self, site: str, answer: Answer) -> bool:
         """Keep a reply; return False if no reply of that site is expected."""
-        if site not in self.data or not self._is_open(site) or site in self.arrived:
+        if site not in self.data or not self._is_awaited(site):
             return False
         self.arrived[site] = answer
         return True
