@@ -28,7 +28,7 @@ class DecodeError(FobsError):
 
 
 class LimitError(EncodeError, DecodeError):
-    """A message exceeds :class:`flare_fobs.Limits`, when it is encoded or decoded."""
+    """A message is too large, too deep or has too many items, when it is encoded or decoded."""
 
 
 class RegistrationError(FobsError):
