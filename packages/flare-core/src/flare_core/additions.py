@@ -165,7 +165,7 @@ class Additions:
 
 def _check_tasks(job: Job) -> None:
     """Reject filters that would never run, unless the job has a custom workflow, whose tasks are unknown."""
-    if any(not each.class_path.startswith("flare_core.") or "task_name" in each.args for each in job.server.workflows):
+    if any(not each.class_path.startswith("flare_core.") for each in job.server.workflows):
         return
     known = {value for name, value in vars(TaskName).items() if not name.startswith("_")}
     apps: list[ServerApp | ClientApp] = [job.server, job.client, *job.sites.values()]

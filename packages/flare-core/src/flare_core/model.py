@@ -94,9 +94,9 @@ class FLModel:
             if value is not None and not is_round:
                 raise ModelError(f"FLModel.{name} is {value!r}; a round is an integer of at least 0")
 
-    def summary(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
         """Describe the model without its values: number of keys, type, rounds, names of metrics and meta."""
-        return {
+        described = {
             "params": None if self.params is None else len(self.params),
             "optimizer_params": None if self.optimizer_params is None else len(self.optimizer_params),
             "metrics": None if self.metrics is None else sorted(self.metrics),
@@ -106,9 +106,7 @@ class FLModel:
             "current_round": self.current_round,
             "total_rounds": self.total_rounds,
         }
-
-    def __repr__(self) -> str:
-        return f"FLModel({', '.join(f'{name}={value!r}' for name, value in self.summary().items())})"
+        return f"FLModel({', '.join(f'{name}={value!r}' for name, value in described.items())})"
 
 
 def flatten(params: Params) -> Iterator[tuple[Key, Any]]:

@@ -153,7 +153,7 @@ class Swarm(FedAvg):
         """Train at some sites, and again at those that could not fetch the model, once it is recovered."""
         while to:
             without, why = [], ""
-            with fed.ask(self.task_name, held.given(), to=to, result_stays=True) as conversation:
+            with fed.ask(TaskName.TRAIN, held.given(), to=to, result_stays=True) as conversation:
                 for reply in conversation:
                     if lost := reply.model.meta.get("lost"):
                         without.append(reply.site)
