@@ -2,9 +2,7 @@
 
 from flare_tensor_downloader.downloader import Downloader, Offer
 from flare_tensor_downloader.errors import (
-    DigestError,
     DownloadError,
-    IncompleteError,
     SafetensorsError,
     StalledError,
     UnknownReferenceError,
@@ -28,10 +26,8 @@ from flare_tensor_downloader.wire import (
 )
 
 __all__ = [
-    "DigestError",
     "DownloadError",
     "Downloader",
-    "IncompleteError",
     "Offer",
     "OfferedParams",
     "Payload",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator
-from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +70,9 @@ def download_file(
 
 
 def _fetch_into(offered: RemoteOffer, entry: Entry, path: Path) -> None:
-    with replacing(path) as partial, partial.open("xb", buffering=0) as file:
+    with replacing(path) as partial, partial.open("xb") as file:
         for piece in fetch(offered, _pieces(entry)):
-            _write_all(file, piece.target)
-
-
-def _write_all(file: FileIO, piece: memoryview) -> None:
-    """Write a whole piece; when the disk is nearly full, one call may write only a part of it without an error."""
-    while len(piece):
-        piece = piece[file.write(piece) :]
+            file.write(piece.target)
 
 
 def _pieces(entry: Entry) -> Iterator[Piece]:
