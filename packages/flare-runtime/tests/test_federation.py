@@ -14,7 +14,8 @@ from flare_core import FLModel, SiteError, Workflow
 from flare_core.events import StillWaiting
 from flare_core.workflows import FedAvg
 from flare_runtime.run.folder import RunFolder
-from flare_tensor_downloader import DownloadError, read_file, send_params
+from flare_tensor_downloader import DownloadError, read_file
+from flare_tensor_downloader.wire import send_params
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as np_st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from flare_core import flatten
+from flare_core.model import flatten
 from flare_tensor_downloader import SafetensorsError, read_file, write_file
 
 DTYPES = ["?", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8"]

@@ -2,7 +2,6 @@
 
 from flare_fobs._codec import dump_frames, dumps, load_frames, loads
 from flare_fobs._registry import register, register_dataclass, register_enum
-from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_fobs.errors import DecodeError, EncodeError, FobsError, LimitError, RegistrationError
 from flare_fobs.tensors import to_numpy, to_torch
 
@@ -12,8 +11,6 @@ __all__ = [
     "FobsError",
     "LimitError",
     "RegistrationError",
-    "dtype_from_name",
-    "dtype_name",
     "dump_frames",
     "dumps",
     "load_frames",

@@ -10,8 +10,8 @@ import torch
 
 from flare_core import RecipeError
 from flare_core.recipe import wrong_model
-from flare_core.recipes import ScriptRecipe
 from flare_core.recipes.initial_model import check_fits, made_model
+from flare_core.recipes.script import ScriptRecipe
 from flare_fobs.tensors import to_numpy, to_torch
 from flare_tensor_downloader import read_file, write_file
 
@@ -27,8 +27,8 @@ class TorchModel(ScriptRecipe):
     ``.safetensors`` file."""
 
     framework = "pytorch"
-    persistor = "flare_recipes_pt.TorchPersistor"
-    optimizers = (torch.optim.Optimizer, "flare_recipes_pt.TorchOptimizer")
+    persistor = "flare_recipes_pt.persistor.TorchPersistor"
+    optimizers = (torch.optim.Optimizer, "flare_recipes_pt.optimizer.TorchOptimizer")
 
     def _read_model(self, model: Any) -> Any:
         model = made_model(model)

@@ -24,8 +24,9 @@ from weakref import WeakKeyDictionary
 import torch
 
 import flare_core.client as client
-from flare_core import ClientApiError, FlareError, FLModel, MetaKey, ShapeMismatchError, TaskName, UnknownKeyError
+from flare_core import ClientApiError, FlareError, FLModel, MetaKey, ShapeMismatchError, UnknownKeyError
 from flare_core.client.session import Session, current_session
+from flare_core.task import TaskName
 
 __all__ = ["SharedModel", "TrainerLink", "Training", "missing_package"]
 

@@ -2,9 +2,7 @@
 
 from flare_recipes_tf.backend import BackendError
 from flare_recipes_tf.fedprox import ProximalLoss, proximal_loss
-from flare_recipes_tf.optimizer import KerasOptimizer
 from flare_recipes_tf.params import get_params, set_params
-from flare_recipes_tf.persistor import KerasPersistor
 from flare_recipes_tf.recipes import (
     CrossSiteEvalRecipe,
     CyclicRecipe,
@@ -23,8 +21,6 @@ __all__ = [
     "FedAvgRecipe",
     "FedEvalRecipe",
     "FedOptRecipe",
-    "KerasOptimizer",
-    "KerasPersistor",
     "ProximalLoss",
     "Scaffold",
     "ScaffoldRecipe",

@@ -10,8 +10,8 @@ import numpy as np
 
 from flare_core import ModelError, RecipeError
 from flare_core.recipe import wrong_model
-from flare_core.recipes import ScriptRecipe
 from flare_core.recipes.initial_model import made_model
+from flare_core.recipes.script import ScriptRecipe
 from flare_recipes_tf.checkpoint import load_whole, read_checkpoint
 from flare_recipes_tf.params import get_params, trainable_variables
 from flare_tensor_downloader import write_file
@@ -28,8 +28,8 @@ class KerasModel(ScriptRecipe):
     arrays by the keys of :mod:`flare_recipes_tf.params`."""
 
     framework = "tensorflow"
-    persistor = "flare_recipes_tf.KerasPersistor"
-    optimizers = (keras.optimizers.Optimizer, "flare_recipes_tf.KerasOptimizer")
+    persistor = "flare_recipes_tf.persistor.KerasPersistor"
+    optimizers = (keras.optimizers.Optimizer, "flare_recipes_tf.optimizer.KerasOptimizer")
 
     def _read_model(self, model: Any) -> Any:
         model = made_model(model)

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import flatten
-from flare_core.model import Key
+from flare_core.model import Key, flatten
 from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
 from flare_tensor_downloader.lazy import RemoteParams, RemoteSource
 from flare_tensor_downloader.memory import TensorMemory

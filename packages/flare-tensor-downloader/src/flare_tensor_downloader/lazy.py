@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core import unflatten
-from flare_core.model import Key, key_text
+from flare_core.model import Key, key_text, unflatten
 from flare_core.tensor_blocks import LazyParams, TensorBlocks
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError

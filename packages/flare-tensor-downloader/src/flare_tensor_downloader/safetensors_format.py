@@ -19,9 +19,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core import flatten, unflatten
 from flare_core.files import replacing
-from flare_core.model import Key, key_text
+from flare_core.model import Key, flatten, key_text, unflatten
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_tensor_downloader.errors import SafetensorsError
 

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_core import flatten
-from flare_core.model import Key, key_text, unflatten
+from flare_core.model import Key, flatten, key_text, unflatten
 from flare_fobs.tensors import to_numpy
 from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.errors import DownloadError

@@ -22,7 +22,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from flare_core.client.session import Session, attach, current_session, open_session
+from flare_core.client.session import Session, current_session, open_session
 from flare_core.client.tracking import AnalyticsDataType
 from flare_core.model import FLModel, ParamsType
 
@@ -30,7 +30,6 @@ __all__ = [
     "AnalyticsDataType",
     "FLModel",
     "ParamsType",
-    "attach",
     "clear",
     "get_config",
     "get_job_id",

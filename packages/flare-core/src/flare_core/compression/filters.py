@@ -38,7 +38,7 @@ class CompressTensors(TensorFilter):
     feedback with every codec.
 
     Args:
-        codec: the name of a codec, as for :func:`~flare_core.compression.parse_codec`.
+        codec: the name of a codec, as for :func:`~flare_core.compression.codecs.parse_codec`.
     Raises:
         RecipeError: there is no such codec.
     """

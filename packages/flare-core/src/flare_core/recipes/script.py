@@ -24,7 +24,10 @@ __all__ = ["ScriptRecipe"]
 
 INITIAL_MODEL = "initial_model.safetensors"
 
-_COMPRESS, _RESTORE = "flare_core.compression.CompressTensors", "flare_core.compression.DecompressTensors"
+_COMPRESS, _RESTORE = (
+    "flare_core.compression.filters.CompressTensors",
+    "flare_core.compression.filters.DecompressTensors",
+)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

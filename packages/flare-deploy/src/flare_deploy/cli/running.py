@@ -13,7 +13,8 @@ import typer
 from flare_deploy.cli.places import KitOption, find_kit
 
 if TYPE_CHECKING:
-    from flare_core import ExecEnv, Job, Run
+    from flare_core import Job, Run
+    from flare_core.environment import ExecEnv
 
 __all__ = ["Environment", "add_to"]
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol, Self
 
 from flare_core import FLModel, Reply
 from flare_core.model import Key, MetaKey
-from flare_tensor_downloader import Offer, Payload
+from flare_tensor_downloader import Offer
+from flare_tensor_downloader.payload import Payload
 
 __all__ = ["Answer", "SitesConversation"]
 

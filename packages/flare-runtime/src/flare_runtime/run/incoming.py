@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from flare_core import FlareError, FLModel, SiteError
 from flare_runtime.run.conversation import Answer
 from flare_runtime.run.roster import Roster
-from flare_tensor_downloader import Payload
+from flare_tensor_downloader.payload import Payload
 from flare_transport import Message
 
 __all__ = ["Ended", "Failed", "Incoming", "Left", "Logged", "Ready", "Removed", "Result", "Warned"]

@@ -39,14 +39,9 @@ from flare_runtime.errors import ScriptError, ScriptKilledError
 from flare_runtime.processes.priority import lower_priority
 from flare_runtime.processes.scratch import make_scratch
 from flare_runtime.site.log import SiteLog
-from flare_tensor_downloader import (
-    DownloadError,
-    Offer,
-    RemoteParams,
-    UnknownReferenceError,
-    receive_params,
-    send_params,
-)
+from flare_tensor_downloader import DownloadError, Offer, UnknownReferenceError
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.wire import receive_params, send_params
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:
