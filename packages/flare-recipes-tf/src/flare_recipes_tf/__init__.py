@@ -1,7 +1,7 @@
 """Recipes for Keras models on TensorFlow, and helpers for their training scripts."""
 
 from flare_recipes_tf.backend import BackendError
-from flare_recipes_tf.fedprox import ProximalLoss, proximal_loss
+from flare_recipes_tf.fedprox import ProximalLoss
 from flare_recipes_tf.params import get_params, set_params
 from flare_recipes_tf.recipes import (
     CrossSiteEvalRecipe,
@@ -26,6 +26,5 @@ __all__ = [
     "ScaffoldRecipe",
     "SwarmLearningRecipe",
     "get_params",
-    "proximal_loss",
     "set_params",
 ]
