@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -222,7 +222,7 @@ def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose:
         return
     samples = ", ".join(repr(key_text(key)) for key in unknown[:3])
     local = ", ".join(repr(key_text(key)) for key in list(known)[:3])
-    prefix = _common_prefix(unknown, known)
+    prefix = common_prefix(unknown, known)
     hint = (
         f"each of them is a known key with the prefix {prefix!r}, which wrappers such as DataParallel, Opacus or"
         " Lightning add; remove it before sending"
@@ -235,8 +235,9 @@ def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose:
     )
 
 
-def _common_prefix(unknown: list[Key], known: Mapping[Key, Any]) -> str:
-    first, names = key_text(unknown[0]), {key_text(key) for key in known}
+def common_prefix(unknown: Sequence[Key], known: Iterable[Key]) -> str:
+    """Return the prefix without which all ``unknown`` keys are ``known`` ones, or an empty string."""
+    first, names = key_text(next(iter(unknown), "")), {key_text(key) for key in known}
     for prefix in {first.removesuffix(name) for name in names} - {first, ""}:
         if all(key_text(key).removeprefix(prefix) in names for key in unknown):
             return prefix

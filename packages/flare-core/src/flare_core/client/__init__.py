@@ -97,17 +97,17 @@ def is_running() -> bool:
 
 def is_train() -> bool:
     """Return True if the current task is to train."""
-    return current_session().is_task("train")
+    return get_task_name() == "train"
 
 
 def is_evaluate() -> bool:
     """Return True if the current task is to evaluate the received model; reply with metrics only."""
-    return current_session().is_task("validate")
+    return get_task_name() == "validate"
 
 
 def is_submit_model() -> bool:
     """Return True if the current task is to submit the site's own model; reply with params."""
-    return current_session().is_task("submit_model")
+    return get_task_name() == "submit_model"
 
 
 def get_task_name() -> str:

@@ -108,10 +108,6 @@ class Session:
             for each in (model, task.model):
                 each.params = each.params_type = each.optimizer_params = None
 
-    def is_task(self, name: str) -> bool:
-        """Return True if the current task has this name."""
-        return self.task_name() == name
-
     def task_name(self) -> str:
         """Return the name of the current task.
 
