@@ -17,8 +17,6 @@ from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, Serve
 from flare_core.job_folder import CLIENT_KEYS, SERVER_KEYS, misspelt
 from flare_core.task import TaskName
 
-__all__ = ["Additions", "check_sites", "checked_config"]
-
 
 class Additions:
     """Methods that add to every job of a recipe, in the order of the calls.

@@ -17,8 +17,6 @@ from pathlib import Path, PurePosixPath
 from flare_core.errors import RecipeError
 from flare_core.job import CodeBundle
 
-__all__ = ["TemporaryFolder", "calling_folder", "collect_code", "find_script", "with_files"]
-
 MAX_DATA_BYTES = 1 << 20
 """Size up to which a file next to a script travels with the job; larger files belong at the sites."""
 

@@ -10,8 +10,6 @@ from typing import Any, Protocol, runtime_checkable
 from flare_core.events import Event
 from flare_core.job import Job
 
-__all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "chosen_environment", "is_recipe_used", "note_use"]
-
 
 class RunStatus(StrEnum):
     """The status of a run, with the same values in every environment."""

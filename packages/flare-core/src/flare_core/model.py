@@ -11,8 +11,6 @@ import numpy as np
 
 from flare_core.errors import DtypeMismatchError, ModelError, NonFiniteError, ShapeMismatchError, UnknownKeyError
 
-__all__ = ["FLModel", "Key", "MetaKey", "Params", "ParamsType", "flatten", "key_text", "unflatten", "updated"]
-
 Params: TypeAlias = Mapping[str, Any]
 """Arrays by name; an array is numpy, torch or tensorflow, and mappings may be nested."""
 

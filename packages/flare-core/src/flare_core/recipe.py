@@ -19,8 +19,6 @@ from flare_core.job import Job, check_name
 from flare_core.job_folder import export_job
 from flare_core.parameters import recorded_recipe
 
-__all__ = ["Recipe"]
-
 _PUBLISHED = {
     "torch": "flare-recipes-pt",
     "tensorflow": "flare-recipes-tf",

@@ -43,8 +43,6 @@ from flare_core.model import FLModel, Key, Params, ParamsType, flatten, key_text
 from flare_core.task import Reply
 from flare_core.tensor_blocks import Array, LazyParams, keys_of, kind_of
 
-__all__ = ["CoordinateMedian", "Krum", "TrimmedMean"]
-
 logger = logging.getLogger(__name__)
 
 

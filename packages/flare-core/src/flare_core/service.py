@@ -13,8 +13,6 @@ from flare_core.endpoint import JobEndpoint
 from flare_core.errors import JobError
 from flare_core.observer import Observer
 
-__all__ = ["JobContext", "Service", "components_of"]
-
 _OTHERS = {"persistor"}  # built by what uses it
 
 

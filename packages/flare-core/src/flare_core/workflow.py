@@ -22,8 +22,6 @@ from flare_core.events import EventBus
 from flare_core.model import FLModel
 from flare_core.task import Reply
 
-__all__ = ["Conversation", "Federation", "Sample", "TrainingFederation", "Workflow"]
-
 
 class Sample(tuple[str, ...]):
     """The sites of a round.

@@ -20,8 +20,6 @@ from flare_fobs._encoder import encode
 from flare_fobs._wire import Buffer, Frames, SetAside
 from flare_fobs.errors import DecodeError
 
-__all__ = ["dump_frames", "dumps", "load_frames", "loads"]
-
 _MAGIC = b"FOBS"
 _VERSION = 1
 _START = struct.Struct("<4sB3xQ")

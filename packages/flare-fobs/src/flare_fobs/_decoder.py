@@ -30,8 +30,6 @@ from flare_fobs._wire import (
 )
 from flare_fobs.errors import DecodeError, FobsError
 
-__all__ = ["decode"]
-
 
 def decode(frames: Sequence[Buffer], *, copy: bool, asides: Iterable[np.ndarray[Any, Any]] = ()) -> Any:
     """Rebuild the object; its large numpy arrays are views of the frames, or copies.

@@ -18,8 +18,6 @@ from flare_fobs._trace import error_with_path
 from flare_fobs._wire import Frames, FramesWithout, SetAside
 from flare_fobs.errors import EncodeError
 
-__all__ = ["encode"]
-
 _BUFFER_BYTES = 1 << 16  # grows as needed; the allocator returns larger ones to the system after each message
 
 

@@ -17,8 +17,6 @@ from msgpack import OutOfData, StackError, Unpacker, unpackb
 
 from flare_fobs.errors import DecodeError, LimitError
 
-__all__ = ["MAX_DEPTH", "check_metadata", "decode_error"]
-
 MAX_BYTES = 64 * 2**20  # of the metadata; large arrays are outside of it
 MAX_DEPTH = 64  # of containers and registered objects
 MAX_ITEMS = 1_000_000  # containers, and values in containers, each on its own

@@ -15,8 +15,6 @@ from flare_fobs._registry import decomposers
 from flare_fobs._wire import Frames
 from flare_fobs.errors import EncodeError, LimitError
 
-__all__ = ["error_with_path"]
-
 _LEAVES = frozenset((type(None), bool, int, float, bytes, bytearray))
 _MAX_PATH = 160
 _EncoderOf = Callable[[type], Callable[[Any, Frames], Any]]

@@ -6,9 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from msgpack import ExtType
-
-__all__ = ["Buffer", "ExtType", "Frames", "FramesWithout", "SetAside", "is_set_aside"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Frames: TypeAlias = list[bytes | memoryview]

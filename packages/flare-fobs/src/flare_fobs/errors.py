@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from flare_core.errors import FlareError
 
-__all__ = ["DecodeError", "EncodeError", "FobsError", "LimitError", "RegistrationError"]
-
 
 class FobsError(FlareError, ValueError):
     """Base class of the errors of the serializer."""

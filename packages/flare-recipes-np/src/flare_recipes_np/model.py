@@ -15,8 +15,6 @@ from flare_core.recipes.initial_model import check_fits
 from flare_core.recipes.script import ScriptRecipe
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["NUMPY_KEY", "NumpyModel"]
-
 NUMPY_KEY = "numpy_key"
 """The key of a single-array model in ``FLModel.params``."""
 

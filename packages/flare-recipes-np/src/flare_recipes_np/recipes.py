@@ -5,16 +5,6 @@ from __future__ import annotations
 from flare_core.recipes import cyclic, evaluation, fedavg, fedopt, scaffold, swarm
 from flare_recipes_np.model import NumpyModel
 
-__all__ = [
-    "CrossSiteEvalRecipe",
-    "CyclicRecipe",
-    "FedAvgRecipe",
-    "FedEvalRecipe",
-    "FedOptRecipe",
-    "ScaffoldRecipe",
-    "SwarmLearningRecipe",
-]
-
 
 class FedAvgRecipe(NumpyModel, fedavg.BaseFedAvgRecipe):
     """Federated averaging of a NumPy model."""

@@ -15,8 +15,6 @@ from flare_core.recipes.script import ScriptRecipe
 from flare_fobs.tensors import to_numpy, to_torch
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["TorchModel"]
-
 _STATISTICS = ("running_mean", "running_var")  # the names in all of torch's layers
 _ACCEPTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'args': {...}}"
 

@@ -14,8 +14,6 @@ from flare_core.optimizers import ServerOptimizer, framework_optimizer
 from flare_core.tensor_blocks import Array
 from flare_fobs.tensors import to_numpy, to_torch
 
-__all__ = ["TorchOptimizer"]
-
 
 class TorchOptimizer(ServerOptimizer):
     """A server optimizer that applies a ``torch.optim.Optimizer``.

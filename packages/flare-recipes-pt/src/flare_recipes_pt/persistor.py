@@ -14,8 +14,6 @@ from flare_fobs.tensors import to_torch
 from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
 
-__all__ = ["TorchPersistor"]
-
 
 class TorchPersistor(SafetensorsPersistor):
     """A persistor that reads the initial model from the job's code and writes ``.pt`` files beside the checkpoints.

@@ -5,16 +5,6 @@ from __future__ import annotations
 from flare_core.recipes import cyclic, evaluation, fedavg, fedopt, scaffold, swarm
 from flare_recipes_pt.model import TorchModel
 
-__all__ = [
-    "CrossSiteEvalRecipe",
-    "CyclicRecipe",
-    "FedAvgRecipe",
-    "FedEvalRecipe",
-    "FedOptRecipe",
-    "ScaffoldRecipe",
-    "SwarmLearningRecipe",
-]
-
 
 class FedAvgRecipe(TorchModel, fedavg.BaseFedAvgRecipe):
     """Federated averaging of a PyTorch model."""

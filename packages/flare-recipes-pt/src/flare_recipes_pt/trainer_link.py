@@ -29,8 +29,6 @@ from flare_core.client.session import Session, current_session
 from flare_core.model import common_prefix
 from flare_core.task import TaskName
 
-__all__ = ["SharedModel", "TrainerLink", "Training", "missing_package"]
-
 logger = logging.getLogger(__name__)
 
 

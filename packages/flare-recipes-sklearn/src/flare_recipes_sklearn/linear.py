@@ -20,8 +20,6 @@ from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_recipes_sklearn.model import SklearnModel, check_shape
 from flare_recipes_sklearn.sums import Array
 
-__all__ = ["FedAvgRecipe", "get_params", "set_params"]
-
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
 
 _RECEIVED = "_flare_received"

@@ -16,8 +16,6 @@ from flare_core.recipes.script import ScriptRecipe
 from flare_core.recipes.site_settings import SiteSettings
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["SklearnModel"]
-
 
 class SklearnModel(ScriptRecipe):
     """``initial_model`` is a dict of name to array, or another form described by the recipe; ``initial_ckpt`` is a

@@ -16,8 +16,6 @@ from flare_core.errors import EmptyRoundError, ShapeMismatchError
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_recipes_sklearn.model import SklearnModel
 
-__all__ = ["ServerRecipe", "SiteArrays"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 

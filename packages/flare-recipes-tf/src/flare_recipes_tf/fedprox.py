@@ -14,8 +14,6 @@ from keras import ops
 from flare_core import FLModel, ModelError
 from flare_recipes_tf.params import check_values, trainable_variables, value_of
 
-__all__ = ["ProximalLoss"]
-
 
 class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no types
     """A loss with FedProx's proximal term added, for ``model.fit`` and custom training loops.

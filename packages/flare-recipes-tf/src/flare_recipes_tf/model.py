@@ -16,8 +16,6 @@ from flare_recipes_tf.checkpoint import load_whole, read_checkpoint
 from flare_recipes_tf.params import get_params, trainable_variables
 from flare_tensor_downloader import write_file
 
-__all__ = ["KerasModel"]
-
 _ACCEPTED = "a keras.Model, or {'class_path': ..., 'args': {...}}"
 
 

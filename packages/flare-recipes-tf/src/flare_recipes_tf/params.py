@@ -23,8 +23,6 @@ import numpy as np
 from flare_core import ModelError, ShapeMismatchError
 from flare_core.model import check_known, flatten
 
-__all__ = ["check_values", "get_params", "set_params", "trainable_variables", "value_of", "variables"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 

@@ -5,16 +5,6 @@ from __future__ import annotations
 from flare_core.recipes import cyclic, evaluation, fedavg, fedopt, scaffold, swarm
 from flare_recipes_tf.model import KerasModel
 
-__all__ = [
-    "CrossSiteEvalRecipe",
-    "CyclicRecipe",
-    "FedAvgRecipe",
-    "FedEvalRecipe",
-    "FedOptRecipe",
-    "ScaffoldRecipe",
-    "SwarmLearningRecipe",
-]
-
 
 class FedAvgRecipe(KerasModel, fedavg.BaseFedAvgRecipe):
     """Federated averaging of a Keras model."""

@@ -25,8 +25,6 @@ from flare_tensor_downloader.transaction import Transaction
 from flare_transport import Cell, Message, Raw
 from flare_transport.address import speaks_for
 
-__all__ = ["Downloader", "Offer", "one_release_each"]
-
 INLINE_TOTAL_BYTES = 1 << 20
 
 

@@ -11,13 +11,6 @@ from __future__ import annotations
 
 from flare_core.errors import FlareError
 
-__all__ = [
-    "DownloadError",
-    "SafetensorsError",
-    "StalledError",
-    "UnknownReferenceError",
-]
-
 
 class DownloadError(FlareError):
     """A tensor could not be fetched."""

@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 
 from flare_core.model import key_text
 from flare_tensor_downloader.errors import DownloadError, StalledError, UnknownReferenceError
-from flare_tensor_downloader.source import CHUNK_BYTES, Entry, digest_of
+from flare_tensor_downloader.source import Entry, digest_of
 from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
-
-__all__ = ["CHUNK_BYTES", "WINDOW", "Piece", "RemoteOffer", "fetch"]
 
 WINDOW = 4
 

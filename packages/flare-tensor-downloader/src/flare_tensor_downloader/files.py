@@ -15,8 +15,6 @@ from flare_tensor_downloader.fetch import Piece, RemoteOffer, fetch
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, checked_entry
 from flare_transport import Cell
 
-__all__ = ["add_file", "download_file"]
-
 
 def add_file(downloader: Downloader, path: str | Path, receivers: Collection[str] = ()) -> str:
     """Offer a file for download and return the reference; the file must not change until the offer is closed.

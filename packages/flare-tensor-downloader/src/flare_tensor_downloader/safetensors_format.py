@@ -24,8 +24,6 @@ from flare_core.model import Key, flatten, key_text, unflatten
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_tensor_downloader.errors import SafetensorsError
 
-__all__ = ["header_of", "read_file", "write_file"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the format

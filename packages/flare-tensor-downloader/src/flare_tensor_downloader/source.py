@@ -16,19 +16,6 @@ import xxhash
 from flare_core.model import Key
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 
-__all__ = [
-    "CHUNK_BYTES",
-    "ArraySource",
-    "Entry",
-    "FileSource",
-    "TensorSource",
-    "array_of",
-    "checked_entry",
-    "digest_of",
-    "digest_of_pieces",
-    "offsets_of",
-]
-
 MAX_TENSOR_BYTES = 1 << 46  # no machine has that much memory
 CHUNK_BYTES = 1 << 22
 

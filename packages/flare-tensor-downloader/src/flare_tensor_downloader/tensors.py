@@ -15,8 +15,6 @@ from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.source import checked_entry
 from flare_transport import Cell, RemoteError, TransportError
 
-__all__ = ["add_tensors", "download_tensors", "iterate_tensors"]
-
 
 def add_tensors(downloader: Downloader, tensors: Mapping[str, Any], receivers: Collection[str] = ()) -> str:
     """Offer numpy arrays or torch tensors for download and return the reference; nothing is copied.

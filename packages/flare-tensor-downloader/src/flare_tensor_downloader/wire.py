@@ -24,8 +24,6 @@ from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import Entry, checked_entry
 from flare_transport import Cell
 
-__all__ = ["OfferedParams", "keep_params", "leased_params", "receive_params", "release_params", "send_params"]
-
 
 class OfferedParams(dict[str, Any]):
     """Takes the place of a model's params in a message.

@@ -15,8 +15,6 @@ from flare_core.executor import SiteChannel
 from flare_core.model import FLModel
 from flare_core.task import Task
 
-__all__ = ["CHANNEL_VARIABLE", "Session", "attach", "current_session", "open_session"]
-
 CHANNEL_VARIABLE = "FLARE_CHANNEL"
 """Environment variable with the function, as ``module:function``, that connects a script's own process to its site."""
 

@@ -14,8 +14,6 @@ from flare_core.model import ParamsType
 from flare_core.optimizers import ServerOptimizer
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
 
-__all__ = ["BaseFedOptRecipe"]
-
 logger = logging.getLogger(__name__)
 
 COARSE = ("int8", "int4")

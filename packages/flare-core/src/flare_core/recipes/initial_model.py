@@ -10,8 +10,6 @@ from flare_core.components import Component
 from flare_core.errors import JobError, RecipeError
 from flare_core.model import flatten, key_text
 
-__all__ = ["check_fits", "made_model"]
-
 
 def made_model(model: Any) -> Any:
     """Return the model, created first if it is a description ``{"class_path": ..., "args": {...}}``.

@@ -20,8 +20,6 @@ from flare_core.parameters import recorded_model
 from flare_core.recipe import Recipe, check_count
 from flare_core.recipes.site_settings import SiteSettings, check_script
 
-__all__ = ["ScriptRecipe"]
-
 INITIAL_MODEL = "initial_model.safetensors"
 
 _COMPRESS, _RESTORE = (

@@ -11,8 +11,6 @@ from flare_core.task import TaskName
 from flare_core.workflow import Sample, TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
-__all__ = ["Cyclic"]
-
 ORDERS = ("fixed", "random")
 
 

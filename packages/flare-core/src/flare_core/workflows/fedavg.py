@@ -17,8 +17,6 @@ from flare_core.task import Reply, TaskName
 from flare_core.tensor_blocks import check_finite
 from flare_core.workflow import Sample, TrainingFederation, Workflow
 
-__all__ = ["FedAvg", "applied"]
-
 logger = logging.getLogger(__name__)
 
 

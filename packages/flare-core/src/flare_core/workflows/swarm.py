@@ -15,8 +15,6 @@ from flare_core.workflow import Sample, TrainingFederation
 from flare_core.workflows.distribution import distribute
 from flare_core.workflows.fedavg import FedAvg
 
-__all__ = ["Swarm"]
-
 HOLDERS = 2  # number of sites that hold the global model, so that one of them may be lost
 MOST_SEARCHES = 5  # per round, for a model that no site could fetch
 
