@@ -273,7 +273,7 @@ def kill_once(*pids_of):
 
 SPIES = """
     from flare_core.workflows import Swarm
-    from flare_tensor_downloader import receive_params
+    from flare_tensor_downloader.wire import receive_params
 
 
     class Spies(Swarm):
