@@ -65,7 +65,9 @@ class Server:
         self._blob = self._archive(folder)
 
     def _archive(self, folder):
-        from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
+        from flare_core import Job
+        from flare_core.job import ClientApp, CodeBundle, ServerApp
+        from flare_core.job_folder import export_job
         from flare_deploy.archive import pack_folder, sha256_of
 
         self.job_folder = export_job(Job("x", 1, ServerApp(), ClientApp(), CodeBundle(folder)), folder / "jobs")

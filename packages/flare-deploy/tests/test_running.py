@@ -9,7 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
+from flare_core import Job
+from flare_core.job import ClientApp, CodeBundle, ServerApp
+from flare_core.job_folder import export_job
 from flare_deploy.server.running import MAX_CRASHES, RunningJob
 from flare_deploy.server.site_archives import make_site_archives
 from flare_deploy.server.store import JobRow

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from flare_core import CodeBundle, FLModel, Workflow
+from flare_core import FLModel, Workflow
 from flare_core.events import Event
+from flare_core.job import CodeBundle
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.event_log import EventLog

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from flare_core import CodeBundle, FLModel
+from flare_core import FLModel
+from flare_core.job import CodeBundle
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.persistor import SafetensorsPersistor

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import trackers
 
-from flare_core import Component, JobError, ObservedRun, Observer, RecipeError, RunStatus
+from flare_core import JobError, ObservedRun, Observer, RecipeError, RunStatus
+from flare_core.components import Component
 from flare_core.events import EventBus, MetricLogged, RoundEnded, RunEnded, RunStarted
 from flare_core.recipes import add_experiment_tracking
 from flare_runtime.tracking import MLflowReceiver, TensorBoardReceiver, WandBReceiver

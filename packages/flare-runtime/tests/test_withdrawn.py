@@ -11,14 +11,16 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
-from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
+from flare_core import FLModel, Job, Task
+from flare_core.job import ClientApp, CodeBundle, ServerApp
 from flare_runtime.endpoint.at_site import SiteHub
 from flare_runtime.scripts.external import ScriptHost, run_external
 from flare_runtime.scripts.task_queue import TaskQueue
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError, send_params
+from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError
+from flare_tensor_downloader.wire import send_params
 from flare_transport import Cell
 
 SCRIPT = """

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from flare_core import FLModel
-from flare_tensor_downloader import Downloader, DownloadError, RemoteParams, receive_params
+from flare_tensor_downloader import Downloader, DownloadError
 from flare_tensor_downloader.errors import UnknownReferenceError
 from flare_tensor_downloader.fetch import RemoteOffer
-from flare_tensor_downloader.wire import keep_params
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.wire import keep_params, receive_params
 from flare_transport import Cell, InprocLink
 from flare_transport.certificates import issue, make_authority
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from flare_core import Job, RunStatus, export_job
+from flare_core import Job, RunStatus
 from flare_core.events import Event, RunEnded
+from flare_core.job_folder import export_job
 from flare_deploy.archive import pack_folder, sha256_of
 from flare_deploy.following import FollowedFile
 from flare_deploy.provision.kit import Kit

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from flare_core import load_job
+from flare_core.job_folder import load_job
 from flare_deploy.processes.lock_file import close_in_children
 from flare_deploy.provision.kit import Kit
 from flare_runtime.processes.exit_codes import NO_SERVER

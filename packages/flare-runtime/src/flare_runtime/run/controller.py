@@ -39,7 +39,8 @@ from flare_runtime.run.progress import Progress
 from flare_runtime.run.record import write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
-from flare_tensor_downloader import Downloader, DownloadError, StalledError
+from flare_tensor_downloader import Downloader, DownloadError
+from flare_tensor_downloader.errors import StalledError
 from flare_transport import Cell, TransportError
 
 __all__ = ["Crew", "RunController", "persistor_of"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from flare_core import FLModel, Reply
 from flare_core.model import Key, MetaKey
-from flare_tensor_downloader import Offer, Payload
+from flare_tensor_downloader import Offer
+from flare_tensor_downloader.payload import Payload
 
 if TYPE_CHECKING:
     from flare_runtime.run.federation import SitesFederation

@@ -8,25 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from flare_core import FilterContext, FilterPoint, FLModel, Reply, SiteError
-from flare_core.filters import FilterChain, apply_filters, filters_for
+from flare_core import FilterContext, FLModel, Reply, SiteError
+from flare_core.filters import FilterChain, FilterPoint, apply_filters, filters_for
 from flare_core.model import Key
 from flare_fobs import FobsError
 from flare_runtime.run.conversation import Answer, Sent, SitesConversation
 from flare_runtime.run.roster import Roster
-from flare_tensor_downloader import (
-    Downloader,
-    DownloadError,
-    Offer,
-    OfferedParams,
-    Payload,
-    RemoteParams,
-    leased_params,
-    pack_payload,
-    receive_params,
-    release_params,
-    send_params,
-)
+from flare_tensor_downloader import Downloader, DownloadError, Offer
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.payload import Payload, pack_payload
+from flare_tensor_downloader.wire import OfferedParams, leased_params, receive_params, release_params, send_params
 from flare_transport import Cell, TransportError
 
 __all__ = ["Dispatch"]

@@ -8,7 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from flare_core import CodeBundle, flatten, unflatten
+from flare_core.job import CodeBundle
+from flare_core.model import flatten, unflatten
 
 __all__ = ["Persistor", "SafetensorsPersistor", "copied"]
 

@@ -35,14 +35,9 @@ from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError, ScriptKilledError
 from flare_runtime.processes.scratch import make_scratch
 from flare_runtime.scripts.process import LINGER_S, ScriptProcess
-from flare_tensor_downloader import (
-    DownloadError,
-    Offer,
-    RemoteParams,
-    UnknownReferenceError,
-    receive_params,
-    send_params,
-)
+from flare_tensor_downloader import DownloadError, Offer, UnknownReferenceError
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.wire import receive_params, send_params
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import ClassVar, TextIO
 
-import flare_core.client as client_api
-from flare_core.client.session import Session
+from flare_core.client.session import Session, attach
 from flare_core.executor import SiteChannel
 from flare_runtime.scripts import generators, settings
 
@@ -115,7 +114,7 @@ class ProcessState:
         self._generators = generators.keep()
         self._settings = settings.keep()
         self._temporary = tempfile.tempdir
-        self._session = client_api.attach(None)
+        self._session = attach(None)
 
     def _apply(self) -> None:
         sys.argv = self.argv
@@ -131,7 +130,7 @@ class ProcessState:
         generators.restore(self._generators, self.seed)
         settings.restore(self._settings)
         tempfile.tempdir = self._temporary
-        client_api.attach(self._channel, self._session)
+        attach(self._channel, self._session)
 
 
 def modules_below(roots: Sequence[Path]) -> list[str]:

@@ -11,25 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from flare_core import FLModel, SiteChannel, Task, flatten, unflatten
-from flare_core.model import MetaKey
+from flare_core import FLModel, Task
+from flare_core.executor import SiteChannel
+from flare_core.model import MetaKey, flatten, unflatten
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.site.folder import fetch_params
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import (
-    DownloadError,
-    Offer,
-    Payload,
-    RemoteParams,
-    TensorMemory,
-    UnknownReferenceError,
-    pack_payload,
-    receive_params,
-    send_params,
-)
+from flare_tensor_downloader import DownloadError, Offer, UnknownReferenceError
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.memory import TensorMemory
+from flare_tensor_downloader.payload import Payload, pack_payload
+from flare_tensor_downloader.wire import receive_params, send_params
 
 __all__ = ["TaskQueue"]
 

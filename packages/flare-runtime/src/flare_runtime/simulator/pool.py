@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from flare_core import JobError, export_job
+from flare_core import JobError
+from flare_core.job_folder import export_job
 from flare_runtime.processes.scratch import remove_scratch
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.site.plan import WorkerPlan

@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flare_core import CodeBundle, Job
+from flare_core import Job
 from flare_core.extensions import extensions
+from flare_core.job import CodeBundle
 from flare_runtime.simulator.pool import can_fork
 from flare_runtime.simulator.preload import mentioned
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import FLModel, flatten, unflatten
-from flare_core.model import Params
-from flare_tensor_downloader import Downloader, DownloadError, OfferedParams, RemoteOffer, RemoteParams, keep_params
+from flare_core import FLModel
+from flare_core.model import Params, flatten, unflatten
+from flare_tensor_downloader import Downloader, DownloadError
+from flare_tensor_downloader.fetch import RemoteOffer
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.wire import OfferedParams, keep_params
 from flare_transport import Cell
 from flare_transport.address import speaks_for
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flare_core import Job, load_job
+from flare_core import Job
+from flare_core.job_folder import load_job
 from flare_transport import Cell
 
 __all__ = ["SERVER", "WorkerPlan"]
