@@ -15,7 +15,7 @@ from flare_deploy.server.site_archives import make_site_archives
 from flare_deploy.server.store import JobRow
 from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
 from flare_tensor_downloader import Downloader
-from flare_transport import Cell
+from flare_transport import Cell, SocketLink
 
 
 @pytest.fixture
@@ -27,7 +27,9 @@ def place(tmp_path):
     sent = queue.Queue()
     with Cell("server") as server, Cell("site-1") as site, closing(Downloader(server)) as downloader:
         site.handle("job.start", lambda message: sent.put(message.payload["cell"]))
-        site.connect(server.listen(f"inproc://{tmp_path.name}"))
+        here, there = SocketLink.pair("server", "site-1")
+        server.attach(here)
+        site.attach(there)
         job = RunningJob(
             JobRow("1", "job", "default", "admin", "digest"),
             tmp_path,

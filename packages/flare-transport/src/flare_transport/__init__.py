@@ -17,7 +17,6 @@ from flare_transport.errors import (
 )
 from flare_transport.frames import Encoded, Message, Raw, encode
 from flare_transport.links.base import Link
-from flare_transport.links.inproc_link import InprocLink
 from flare_transport.links.socket_link import SocketLink
 from flare_transport.replies import PendingReply
 from flare_transport.stream_reader import StreamReader
@@ -32,7 +31,6 @@ __all__ = [
     "Credentials",
     "Encoded",
     "HandshakeError",
-    "InprocLink",
     "Link",
     "Message",
     "NameTakenError",

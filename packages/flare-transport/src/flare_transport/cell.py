@@ -106,7 +106,7 @@ class Cell:
         """Accept connections; return the address for peers, with the actual port if port 0 was requested.
 
         Args:
-            address: ``inproc://name``, ``unix:///path`` or ``grpc://host:port``; a cell may listen at several.
+            address: ``unix:///path`` or ``grpc://host:port``; a cell may listen at several.
             secret: for ``unix``, and for ``grpc`` on a loopback address: 16 bytes or more, the same at both ends.
             credentials: for ``grpc``: the certificate must speak for this cell's name.
         Raises:

@@ -26,7 +26,7 @@ from flare_core.endpoint import StreamHandler
 from flare_runtime.endpoint.directory import SERVER, Directory, remaining
 from flare_runtime.endpoint.endpoint import Endpoint
 from flare_runtime.endpoint.stream import PartyStream
-from flare_transport import Cell, InprocLink, Message, PendingReply, Raw, RemoteError, TransportError, blocking
+from flare_transport import Cell, Message, PendingReply, Raw, RemoteError, SocketLink, TransportError, blocking
 from flare_transport.address import speaks_for
 
 __all__ = ["Hub"]
@@ -147,7 +147,7 @@ class Hub:
             if self._loop is None:
                 loop = Cell(f"{self.cell.name}.loop")
                 self._serve(loop)
-                ours, theirs = InprocLink.pair(loop.name, self.cell.name)
+                ours, theirs = SocketLink.pair(loop.name, self.cell.name)
                 self.cell.attach(theirs)
                 loop.attach(ours)
                 self._loop = loop

@@ -35,6 +35,12 @@ class SocketLink(ThreadLink):
         self._socket = connection
         self._lock = threading.Lock()  # held for a whole frame, so that frames of several threads do not mix
 
+    @classmethod
+    def pair(cls, name: str, other: str) -> tuple[SocketLink, SocketLink]:
+        """Make a link between two cells of this process; return the end of ``name``, then that of ``other``."""
+        ours, theirs = socket.socketpair()
+        return cls(other, ours), cls(name, theirs)
+
     def run(self, receiver: Receiver) -> None:
         reader = FrameReader(receiver)
         while count := self._socket.recv_into(reader.free_space):
