@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from flare_transport import AddressError, parse_address
+from flare_transport import AddressError
+from flare_transport.address import parse_address
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from flare_tensor_downloader.errors import (
     UnknownReferenceError,
 )
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, digest_of
-from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
+from flare_transport import Cell, PeerLostError, RemoteError, UnreachableError
+from flare_transport.replies import PendingReply
 
 __all__ = ["CHUNK_BYTES", "WINDOW", "Piece", "RemoteOffer", "fetch"]
 

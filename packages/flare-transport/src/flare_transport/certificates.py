@@ -16,7 +16,6 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import quote, unquote
 
 from flare_transport.address import check_name, speaks_for
@@ -49,7 +48,6 @@ URI_PREFIX = "flare://cell/"
 IDENTITY_DOMAIN = "cell.flare.internal"
 BACKDATED = datetime.timedelta(minutes=5)  # for sites whose clocks are slow
 _MAX_COMMON_NAME = 64
-_HOST = re.compile(r"[A-Za-z0-9.-]*[A-Za-z0-9]|[0-9A-Fa-f:.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +71,7 @@ def make_authority(name: str, *, valid_days: int = 3650) -> Authority:
     return Authority(_pem(builder.sign(key, hashes.SHA256())), _private_pem(key))
 
 
-def issue(authority: Authority, name: str, *, valid_days: int = 365, hosts: Sequence[str] = ()) -> Credentials:
+def issue(authority: Authority, name: str, *, valid_days: int = 365) -> Credentials:
     """Make a key and a certificate for a cell.
 
     Use this only where the authority may know the key; otherwise the cell calls :func:`make_request`.
@@ -82,11 +80,10 @@ def issue(authority: Authority, name: str, *, valid_days: int = 365, hosts: Sequ
         authority: issuer of the certificate.
         name: of the cell.
         valid_days: period of validity from now on, in days.
-        hosts: further DNS names and IP addresses, for programs other than cells.
     """
     private_key, request = make_request(name)
     return Credentials(
-        certificate=sign_request(authority, request, name=name, valid_days=valid_days, hosts=hosts),
+        certificate=sign_request(authority, request, name=name, valid_days=valid_days),
         private_key=private_key,
         authority=authority.certificate,
     )
@@ -99,22 +96,14 @@ def make_request(name: str) -> tuple[bytes, bytes]:
     return _private_pem(key), builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def sign_request(
-    authority: Authority, request: bytes, *, name: str, valid_days: int = 365, hosts: Sequence[str] = ()
-) -> bytes:
+def sign_request(authority: Authority, request: bytes, *, name: str, valid_days: int = 365) -> bytes:
     """Issue a certificate for the key of a request; return it in PEM.
 
     Only the key is taken from the request. The caller must have verified that the requester owns ``name``.
 
     Raises:
         AuthenticationError: the request is invalid, not signed with its key, or its key is not on P-256.
-        ValueError: one of ``hosts`` is invalid or reserved.
     """
-    for host in hosts:
-        if host.lower().endswith(IDENTITY_DOMAIN) or not _HOST.fullmatch(host):
-            raise ValueError(
-                f"{name}: {host!r} is not a host, or could be mistaken for the identity of a cell; leave it out"
-            )
     try:
         asked = x509.load_pem_x509_csr(request)
         key, is_signed = asked.public_key(), asked.is_signature_valid
@@ -134,7 +123,7 @@ def sign_request(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName(_names(name, hosts)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
     )
     return _pem(builder.sign(signer, hashes.SHA256()))
 
@@ -248,17 +237,11 @@ def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:_MAX_COMMON_NAME])])
 
 
-def _names(name: str, hosts: Sequence[str]) -> list[x509.GeneralName]:
-    names: list[x509.GeneralName] = [
+def _names(name: str) -> list[x509.GeneralName]:
+    return [
         x509.UniformResourceIdentifier(URI_PREFIX + quote(name, safe="")),
         x509.DNSName(identity_host(name)),
     ]
-    for host in hosts:
-        try:
-            names.append(x509.IPAddress(ip_address(host)))
-        except ValueError:
-            names.append(x509.DNSName(host))
-    return names
 
 
 def _key_usage(*, authority: bool) -> x509.KeyUsage:

@@ -170,11 +170,9 @@ class Inbound:
 
     def _answer(self, handler: Handler, message: Message) -> None:
         """Run a handler and send its result; any failure is reported to the requester."""
-        keys = None
+        keys = None  # so the error of a request that cannot be opened is sent unsealed
         try:
-            found = self._keys_of(message)
-            opened = self._opened(message, found)
-            keys = found  # only now: the error of a request that cannot be opened is sent unsealed
+            opened, keys = self._opened(message)
             outcome, kind = handler(opened), Kind.REPLY
         except BaseException as error:
             if not isinstance(error, FlareError):
@@ -191,32 +189,26 @@ class Inbound:
         except PeerLostError:
             logger.info("reply not sent, peer is lost topic=%r peer=%s", message.topic, message.sender)
 
-    def _keys_of(self, message: Message) -> Session | None:
-        """Return the keys of a sealed message; None if it is not sealed."""
+    def _opened(self, message: Message) -> tuple[Message, Session | None]:
+        """Return a message with its payload decrypted, and the keys for the reply; None if it is not sealed."""
         if not message.extra or "seal" not in message.extra:
-            return None
+            return message, None
         sealer = self._seals()
         if sealer is None:
             raise UnreachableError(f"{self._name} cannot open sealed messages; call seal_with(credentials) there")
-        return sealer.keys_of(message)
-
-    def _opened(self, message: Message, keys: Session | None) -> Message:
-        if keys is None:
-            return message
-        sealer = self._seals()
-        assert sealer is not None, "_keys_of has used it"
-        return sealer.open(message, keys)
+        keys = sealer.keys_of(message)
+        return sealer.open(message, keys), keys
 
     def _reply(self, kind: int, message: Message, outcome: Any, keys: Session | None) -> None:
         if keys is not None:
             sealer = self._seals()
-            assert sealer is not None, "_keys_of has used it"
+            assert sealer is not None, "_opened has used it"
             outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, keys)
         self._send_reply(pack(kind, message.sender, self._name, message.topic, message.id, outcome))
 
     def _handle(self, handler: Handler, message: Message) -> None:
         try:
-            handler(self._opened(message, self._keys_of(message)))
+            handler(self._opened(message)[0])
         except FlareError as error:
             logger.warning("message refused topic=%r sender=%s reason=%s", message.topic, message.sender, error)
         except Exception:

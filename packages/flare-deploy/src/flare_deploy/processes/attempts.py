@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from flare_transport import AuthenticationError, HandshakeError, NameTakenError, TransportError, UnreachableError
+from flare_transport import AuthenticationError, TransportError, UnreachableError
+from flare_transport.errors import HandshakeError, NameTakenError
 
 __all__ = ["Attempts"]
 

@@ -26,8 +26,9 @@ from flare_core.endpoint import StreamHandler
 from flare_runtime.endpoint.directory import SERVER, Directory, remaining
 from flare_runtime.endpoint.endpoint import Endpoint
 from flare_runtime.endpoint.stream import PartyStream
-from flare_transport import Cell, Message, PendingReply, Raw, RemoteError, SocketLink, TransportError, blocking
+from flare_transport import Cell, Message, Raw, RemoteError, SocketLink, TransportError, blocking
 from flare_transport.address import speaks_for
+from flare_transport.replies import PendingReply
 
 __all__ = ["Hub"]
 

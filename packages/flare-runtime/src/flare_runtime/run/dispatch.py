@@ -26,7 +26,8 @@ from flare_tensor_downloader import (
     release_params,
     send_params,
 )
-from flare_transport import Cell, TransportError, encode
+from flare_transport import Cell, TransportError
+from flare_transport.frames import encode
 
 __all__ = ["Dispatch"]
 
