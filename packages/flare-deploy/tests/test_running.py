@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import signal
-import threading
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,18 +30,9 @@ def place(tmp_path):
         here, there = SocketLink.pair("server", "site-1")
         server.attach(here)
         site.attach(there)
-        job = RunningJob(
-            JobRow("1", "job", "default", "admin", "digest"),
-            tmp_path,
-            cell=server,
-            downloader=downloader,
-            sites=("site-1",),
-            gpus={},
-            lock=threading.RLock(),
-            ended=lambda *_: None,
-            started=lambda *_: None,
-            connected=lambda: ["site-1"],
-        )
+        daemon = SimpleNamespace(cell=server, downloader=downloader)
+        row = JobRow("1", "job", "default", "admin", "digest")
+        job = RunningJob(daemon, row, tmp_path, sites=("site-1",), gpus={})
         job.is_up = True
         yield job, sent
 

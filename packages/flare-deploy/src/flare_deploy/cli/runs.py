@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from fnmatch import fnmatch
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -155,42 +157,19 @@ def _values(run: RecordedRun) -> dict[str, Any]:
     """Return a run as JSON values."""
     from flare_runtime.run.record import strict
 
-    values: dict[str, Any] = strict(
-        {
-            "id": run.id,
-            "job": run.job,
-            "folder": str(run.folder),
-            "status": run.status,
-            "started": run.started,
-            "seconds": run.seconds,
-            "rounds": run.rounds,
-            "sites": run.sites,
-            "key_metric": run.key_metric,
-            "best": run.best,
-            "metrics": run.metrics,
-            "recipe": run.recipe,
-            "models": {name: str(path) for name, path in run.models.items()},
-            "error": run.error,
-        }
-    )
+    models = {name: str(path) for name, path in run.models.items()}
+    values: dict[str, Any] = strict({**asdict(run), "folder": str(run.folder), "models": models})
     return values
 
 
 def _curve_values(curve: Mapping[int, float]) -> dict[str, Any]:
-    lowest, highest = _extremes(curve)
+    rounds = [{"round": round_, "value": value} for round_, value in sorted(curve.items())]
     return {
-        "final": None if not curve else curve[max(curve)],
-        "lowest": None if lowest is None else {"round": lowest, "value": curve[lowest]},
-        "highest": None if highest is None else {"round": highest, "value": curve[highest]},
-        "rounds": [{"round": round_, "value": value} for round_, value in sorted(curve.items())],
+        "final": rounds[-1]["value"] if rounds else None,
+        "lowest": min(rounds, key=itemgetter("value"), default=None),
+        "highest": max(rounds, key=itemgetter("value"), default=None),
+        "rounds": rounds,
     }
-
-
-def _extremes(curve: Mapping[int, float]) -> tuple[int | None, int | None]:
-    """Return the rounds with the lowest and the highest value."""
-    return min(curve, key=lambda each: curve[each], default=None), max(
-        curve, key=lambda each: curve[each], default=None
-    )
 
 
 def _seconds(run: RecordedRun) -> str:

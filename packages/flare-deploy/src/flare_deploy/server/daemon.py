@@ -256,18 +256,7 @@ class ServerDaemon:
         needs = Needs.from_json(row.needs)
         self.records.update(row.id, needs=json.dumps({**row.needs, "cards": gpus}))  # for a restart of the server
         sites = tuple(site for site in self.sites_of(row.study) if not needs.sites or site in needs.sites)
-        job = self.running[row.id] = RunningJob(
-            row,
-            folder,
-            cell=self.cell,
-            downloader=self.downloader,
-            sites=sites,
-            gpus=gpus,
-            lock=self.lock,
-            ended=self._job_ended,
-            started=self._job_started,
-            connected=lambda: list(self.connected),
-        )
+        job = self.running[row.id] = RunningJob(self, row, folder, sites=sites, gpus=gpus)
         try:
             job.start([site for site in self.connected if self.reserve(job, site)])
         except (OSError, RuntimeError) as error:  # no disk space, descriptors or threads left
@@ -287,13 +276,15 @@ class ServerDaemon:
         capacity.reserve(job.row.id, tuple(job.gpus[site]), wanted)
         return True
 
-    def _job_started(self, job: str, attempt: int) -> None:
+    def job_started(self, job: str, attempt: int) -> None:
+        """Record that the process of a job is about to be started."""
         row = self.running[job].row
         reason = "" if attempt == 1 else f"attempt {attempt}, continuing after the last completed round"
         row.started = row.started or time.time()
         self.records.update(job, state=RunStatus.RUNNING.value, reason=reason, started=row.started, attempts=attempt)
 
-    def _job_ended(self, job: str, status: RunStatus, reason: str) -> None:
+    def job_ended(self, job: str, status: RunStatus, reason: str) -> None:
+        """Record how and why a job has ended, and start the next."""
         if not self._stopping:
             self._finish(job, status, reason)
             self.schedule()

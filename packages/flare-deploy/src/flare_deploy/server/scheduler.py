@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flare_core import JobError
@@ -61,12 +61,7 @@ class Needs:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored in the database."""
-        return {
-            "min_clients": self.min_clients,
-            "mandatory": list(self.mandatory),
-            "sites": list(self.sites),
-            "resources": {site: dict(wanted) for site, wanted in self.resources.items()},
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Needs:
