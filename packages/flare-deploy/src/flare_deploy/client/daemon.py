@@ -12,7 +12,6 @@ import os
 import shutil
 import threading
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ CRASH_BYTES = 20_000
 MAX_OVER = 256  # stopped jobs to remember; no start is delayed by more than so many others
 
 
-@dataclass(slots=True)
-class _Started:
-    cell: str
-    process: JobProcess
-
-
 class ClientDaemon(ConnectedDaemon):
     """The client of a site.
 
@@ -59,8 +52,8 @@ class ClientDaemon(ConnectedDaemon):
         self._jobs_folder.mkdir(exist_ok=True)
         kill_orphans(self._jobs_folder)
         self._lock = threading.Lock()
-        self._jobs: dict[str, _Started] = {}
-        self._over: deque[tuple[str, int]] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
+        self._jobs: dict[str, JobProcess] = {}
+        self._over: deque[str] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
         self.cell = self._new_cell()
 
     def close(self) -> None:
@@ -168,7 +161,7 @@ class ClientDaemon(ConnectedDaemon):
         with self._lock:
             former = self._jobs.pop(job, None)
         if former is not None:  # the server has restarted the job
-            former.process.stop()
+            former.stop()
         plan.crash_file.unlink(missing_ok=True)
         process = JobProcess(
             "flare_deploy.client.job_process",
@@ -182,7 +175,7 @@ class ClientDaemon(ConnectedDaemon):
         with self._lock:
             is_over = self._is_over(job, task["attempt"])
             if not is_over:
-                self._jobs[job] = _Started(cell, process)
+                self._jobs[job] = process
         if is_over:
             with blocking():
                 process.stop()
@@ -193,8 +186,8 @@ class ClientDaemon(ConnectedDaemon):
 
     def _ended(self, job: str, cell: str, code: int, crash_file: Path) -> None:
         with self._lock:
-            started = self._jobs.get(job)
-            if started is not None and started.cell == cell:
+            process = self._jobs.get(job)
+            if process is not None and process.peer == cell:
                 del self._jobs[job]
         logger.info("job process ended job=%s cell=%s %s", job, cell, exit_reason(code))
         details = crash_file.read_text(errors="replace")[-CRASH_BYTES:].strip() if crash_file.is_file() else ""
@@ -205,10 +198,10 @@ class ClientDaemon(ConnectedDaemon):
         job, attempt = message.payload
         with self._lock:
             self._over.append((job, attempt))
-            started = self._jobs.pop(job, None)
-        if started is not None:
+            process = self._jobs.pop(job, None)
+        if process is not None:
             with blocking():
-                started.process.stop()
+                process.stop()
         self._delete_code(job)
 
     def _is_over(self, job: str, attempt: int) -> bool:
@@ -227,8 +220,8 @@ class ClientDaemon(ConnectedDaemon):
     def _stop_jobs(self) -> None:
         with self._lock:
             jobs, self._jobs = self._jobs, {}
-        for started in jobs.values():
-            started.process.stop()
+        for process in jobs.values():
+            process.stop()
 
     def _send(self, topic: str, payload: Any) -> None:
         try:
