@@ -341,8 +341,8 @@ class Cell:
 
     def _start(self, link: Link, *, uplink: bool) -> None:
         inbound = Inbound(
-            self.name,
-            link,
+            name=self.name,
+            link=link,
             is_uplink=uplink,
             handlers=self._handlers,
             replies=self._replies,
