@@ -53,7 +53,7 @@ class ClientDaemon(ConnectedDaemon):
         kill_orphans(self._jobs_folder)
         self._lock = threading.Lock()
         self._jobs: dict[str, JobProcess] = {}
-        self._over: deque[str] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
+        self._over: deque[tuple[str, int]] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
         self.cell = self._new_cell()
 
     def close(self) -> None:

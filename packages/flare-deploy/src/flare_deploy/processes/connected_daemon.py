@@ -8,14 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flare_deploy.processes.attempts import Attempts
 from flare_deploy.processes.lock_file import LockFile
 from flare_deploy.provision.kit import Kit
-from flare_transport import Cell, TransportError
+from flare_transport import AuthenticationError, Cell, TransportError, UnreachableError
+from flare_transport.errors import HandshakeError, NameTakenError
 
 __all__ = ["ConnectedDaemon"]
 
 logger = logging.getLogger(__name__)
+
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
+DEAD_LINK_S = 45.0  # after which a server has noticed that this participant's former connection is dead
+MAX_HANDSHAKES = 3  # failures in a row that mean that the certificates do not match
 
 
 class ConnectedDaemon:
@@ -75,9 +79,13 @@ class ConnectedDaemon:
         """React to the loss of the connection, before the next attempt."""
 
     def _connect(self, waiting: Callable[[str], Any]) -> bool:
-        """Connect to the server or the relay above; return False if stopped meanwhile."""
-        attempts = Attempts(self.name, was_connected=self._was_connected)
+        """Connect to the server or the relay above, with backoff between attempts; return False if stopped meanwhile.
+
+        Raises:
+            AuthenticationError: no attempt would succeed; says why.
+        """
         info = self.kit.info
+        backoff_s, waited_s, handshakes = MIN_BACKOFF_S, 0.0, 0
         while not self._is_stopped:
             self._is_connected = True  # before the attempt, since the link may be lost at once
             try:
@@ -87,11 +95,33 @@ class ConnectedDaemon:
                 self._was_connected = True
                 return True
             except TransportError as error:
-                pause_s = attempts.failed(error)
+                handshakes += isinstance(error, HandshakeError)
+                self._check_not_final(error, handshakes, waited_s)
                 waiting(str(error))
             with self._changed:
-                self._changed.wait_for(lambda: self._is_stopped, pause_s)
+                self._changed.wait_for(lambda: self._is_stopped, backoff_s)
+            waited_s += backoff_s
+            backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
         return False
+
+    def _check_not_final(self, error: TransportError, handshakes: int, waited_s: float) -> None:
+        """Raise the error of a failed attempt if no other attempt would succeed."""
+        if isinstance(error, HandshakeError):  # also if the server is just being stopped
+            # Who has connected with this certificate before knows that a failing handshake is a matter of time.
+            if not self._was_connected and handshakes == MAX_HANDSHAKES:
+                raise error
+            logger.warning("the connection was cut during the handshake reason=%s", error)
+        elif isinstance(error, AuthenticationError):
+            raise error
+        elif isinstance(error, UnreachableError):
+            if isinstance(error, NameTakenError) and waited_s > DEAD_LINK_S:
+                raise AuthenticationError(
+                    f"{self.name} is connected already, from another machine or folder; only one process at a time may"
+                    " use a kit, so stop the other, or invite this machine under a name of its own"
+                ) from error
+            logger.info("cannot connect yet reason=%s", error)
+        else:
+            logger.warning("refused for now reason=%s", error)
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         if peer == self.kit.info.listener:

@@ -22,7 +22,7 @@ __all__ = ["ENROLL", "Invitation", "make_invitation"]
 
 ENROLL = "enroll@"
 PREFIX = "flare1-"
-MAX_BYTES = 1 << 16  # of a token, packed and unpacked; a valid one has about 2,000
+MAX_BYTES = 1 << 16  # of a token, packed and unpacked; a valid one has about 1,700
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Invitation:
     def token(self) -> str:
         """Return the invitation as text."""
         parts = self.credentials.certificate, self.credentials.private_key, self.credentials.authority
-        values = {**asdict(self.info), "guest": self.guest, "credentials": [_body(each) for each in parts]}
+        values = {**asdict(self.info), "guest": self.guest, "credentials": [each.decode() for each in parts]}
         packed = zlib.compress(json.dumps(values, separators=(",", ":")).encode(), 9)
         return PREFIX + base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
@@ -59,16 +59,13 @@ class Invitation:
         text = text.removeprefix(PREFIX)
         try:
             values = _unpacked(text)
-            certificate, key, authority = values.pop("credentials")
-            credentials = Credentials(
-                _pem(certificate, "CERTIFICATE"), _pem(key, "PRIVATE KEY"), _pem(authority, "CERTIFICATE")
-            )
+            certificate, key, authority = (each.encode() for each in values.pop("credentials"))
             guest = values.pop("guest")
             if type(guest) is not str:
                 raise ValueError("its guest is not a string")
             info = KitInfo.of(values)
             check_participant(info.name, what="the invited participant's name")  # it becomes the name of a folder
-            return cls(info, guest, credentials)
+            return cls(info, guest, Credentials(certificate, key, authority))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error, JobError) as error:
             raise KitError(f"the invitation is damaged or incomplete ({error}); copy all of it") from error
 
@@ -88,12 +85,3 @@ def _unpacked(text: str) -> dict[str, Any]:
         raise ValueError("it is truncated, or larger than an invitation can be")
     values: dict[str, Any] = json.loads(content)
     return values
-
-
-def _body(pem: bytes) -> str:
-    return "".join(line for line in pem.decode().splitlines() if not line.startswith("-----"))
-
-
-def _pem(body: str, label: str) -> bytes:
-    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
-    return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()

@@ -182,15 +182,14 @@ class ServerDaemon:
         for row in sorted(waiting, key=lambda each: -each.priority):
             if row.id in self.running or self.records.unrecorded_end(row.id) is not None:
                 continue  # the database does not know yet that it has started, or ended
-            needs = Needs.from_json(row.needs)
             if len(self.running) >= self.settings.max_jobs:
                 reason = f"{len(self.running)} jobs are running, which is as many as max_jobs allows"
             else:
-                granted = grant(needs, self.sites_of(row.study), self.connected)
-                reason = granted.reason
-                if not reason:
-                    self._start(row, granted.gpus)
+                granted = grant(Needs.from_json(row.needs), self.sites_of(row.study), self.connected)
+                if not isinstance(granted, str):
+                    self._start(row, granted)
                     continue
+                reason = granted
             if (row.state, row.reason) != (RunStatus.WAITING.value, reason):
                 self.records.update(row.id, state=RunStatus.WAITING.value, reason=reason)
 
