@@ -34,10 +34,7 @@ def join(token: str, folder: Path | None = None) -> Kit:
     private_key, request = make_request(invited.name)
     with Cell(invitation.guest) as cell:
         answer = _ask(cell, invited, invitation.credentials, "enroll", request)
-    info = _info(answer)
-    if (info.name, info.kind) != (invited.name, invited.kind):
-        raise KitError(f"the server has certified the {info.kind} {info.name}, but {invited.name} was invited")
-    return _write(folder, info, private_key, answer, invitation.credentials.authority)
+    return _write(folder, invited, private_key, answer, invitation.credentials.authority)
 
 
 def renew(folder: Path, reached: Callable[[], None] = lambda: None) -> Kit:
@@ -53,7 +50,7 @@ def renew(folder: Path, reached: Callable[[], None] = lambda: None) -> Kit:
     private_key, request = make_request(kit.info.name)
     with Cell(f"{kit.info.name}.{secrets.token_hex(4)}") as cell:
         answer = _ask(cell, kit.info, kit.credentials, "site.renew", request, reached)
-    return _write(kit.folder, _info(answer), private_key, answer, kit.credentials.authority, replace_kit=True)
+    return _write(kit.folder, kit.info, private_key, answer, kit.credentials.authority, replace_kit=True)
 
 
 def _ask(
@@ -76,22 +73,22 @@ def _ask(
         raise KitError(f"{error}; is {listener} at {known.address} running, and reachable from here?") from error
 
 
-def _info(answer: dict[str, Any]) -> KitInfo:
-    try:
-        return KitInfo.of(answer["info"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise KitError(f"the server's answer cannot be read ({error}); does it run the same version?") from error
-
-
 def _write(
     folder: Path,
-    info: KitInfo,
+    known: KitInfo,
     private_key: bytes,
     answer: dict[str, Any],
     authority: bytes,
     *,
     replace_kit: bool = False,
 ) -> Kit:
+    """Write the kit of a participant that the server has certified."""
+    try:
+        info = KitInfo.of(answer["info"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise KitError(f"the server's answer cannot be read ({error}); does it run the same version?") from error
+    if (info.name, info.kind) != (known.name, known.kind):
+        raise KitError(f"the server has certified the {info.kind} {info.name}, not the {known.kind} {known.name}")
     if answer["authority"] != authority:
         raise KitError("the server has another authority than the invitation or kit; the answer is not used")
     credentials = Credentials(answer["certificate"], private_key, authority)

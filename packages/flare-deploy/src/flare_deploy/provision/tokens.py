@@ -61,8 +61,6 @@ class Invitation:
             values = _unpacked(text)
             certificate, key, authority = (each.encode() for each in values.pop("credentials"))
             guest = values.pop("guest")
-            if type(guest) is not str:
-                raise ValueError("its guest is not a string")
             info = KitInfo.of(values)
             check_participant(info.name, what="the invited participant's name")  # it becomes the name of a folder
             return cls(info, guest, Credentials(certificate, key, authority))
@@ -84,4 +82,6 @@ def _unpacked(text: str) -> dict[str, Any]:
     if not unpacker.eof:
         raise ValueError("it is truncated, or larger than an invitation can be")
     values: dict[str, Any] = json.loads(content)
+    if type(values["guest"]) is not str:
+        raise ValueError("its guest is not a string")
     return values

@@ -250,16 +250,16 @@ class AdminHandlers:
             "address": daemon.kit.info.address,
             "version": flare_core.__version__,
             "certificate_days_left": round(daemon.kit.days_left, 1),
-            "sites": [self._site(admin, each, daemon.since.get(each.name)) for each in daemon.members.sites()],
+            "sites": [self._site(admin, each) for each in daemon.members.sites()],
             "jobs": [{**_plain(row), **self._progress(row.id)} for row in jobs],
         }
 
-    def _site(self, admin: Participant, member: Participant, since: float | None) -> dict[str, Any]:
-        is_connected = member.name in self._daemon.connected
+    def _site(self, admin: Participant, member: Participant) -> dict[str, Any]:
+        capacity = self._daemon.connected.get(member.name)
         return {
             "name": member.name,
-            "connected": is_connected,
-            "since": since if is_connected else None,
+            "connected": capacity is not None,
+            "since": None if capacity is None else capacity.since,
             "certificate_expires": member.expires or None,
             "jobs": [
                 job.row.id

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -90,6 +91,7 @@ class Capacity:
     num_of_cpus: float = 0.0
     gpus_of: dict[str, tuple[int, ...]] = field(default_factory=dict)
     cpus_of: dict[str, float] = field(default_factory=dict)
+    since: float = field(default_factory=time.time)  # when it has connected, in seconds since the epoch
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Capacity:
