@@ -16,8 +16,7 @@ from flare_transport.forwarding import Forwarder, Policy
 from flare_transport.frames import Kind, Message, pack
 from flare_transport.inbound import Handler, Inbound
 from flare_transport.link_table import LinkTable
-from flare_transport.links import scheme
-from flare_transport.links.base import Admits, Identity, Link, LinkOwner, Listener
+from flare_transport.links.base import Admits, Identity, Link, LinkOwner, Listener, scheme
 from flare_transport.replies import PendingReplies, PendingReply
 from flare_transport.stream_writer import StreamWriter
 from flare_transport.streams import StreamHandler, Streams

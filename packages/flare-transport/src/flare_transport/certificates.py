@@ -175,9 +175,7 @@ def check_credentials(credentials: Credentials, name: str) -> None:
             f"the certificate of {name} is valid from {certificate.not_valid_before_utc} to "
             f"{certificate.not_valid_after_utc}, and it is {now:%Y-%m-%d %H:%M:%S} now; renew it or set the clock"
         )
-    owner = _owner(certificate)
-    if not speaks_for(owner, name):
-        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
+    _check_owner(certificate, name)
 
 
 def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurvePublicKey:
@@ -197,15 +195,13 @@ def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurveP
         key = first.public_key()
     except (ValueError, UnsupportedAlgorithm, verification.VerificationError) as error:
         raise AuthenticationError(f"the certificate of {name} is not trusted here ({error})") from error
-    owner = _owner(first)
-    if not speaks_for(owner, name):
-        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
+    _check_owner(first, name)
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise AuthenticationError(f"the key of {name} is not on the curve P-256")
     return key
 
 
-def _owner(certificate: x509.Certificate) -> str:
+def _check_owner(certificate: x509.Certificate, name: str) -> None:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
@@ -214,7 +210,9 @@ def _owner(certificate: x509.Certificate) -> str:
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise AuthenticationError(f"cannot decode the names in a certificate ({error})") from error
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return cell_name(uris, [str(attribute.value) for attribute in common])
+    owner = cell_name(uris, [str(attribute.value) for attribute in common])
+    if not speaks_for(owner, name):
+        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
 
 
 def _builder(

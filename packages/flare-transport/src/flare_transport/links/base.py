@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
+from flare_core.extensions import find, load
 from flare_transport.address import Address
 from flare_transport.authentication import Credentials
 from flare_transport.frame_reader import Receiver
 from flare_transport.frames import Frame
 
-__all__ = ["HANDSHAKE_S", "Identity", "Link", "LinkOwner", "Listener", "OnEnd", "Reservation", "Scheme"]
+__all__ = ["HANDSHAKE_S", "Identity", "Link", "LinkOwner", "Listener", "OnEnd", "Reservation", "Scheme", "scheme"]
 
 HANDSHAKE_S = 10.0
 """Time that a listener gives a connector to prove its name, in seconds."""
@@ -143,3 +144,12 @@ class Scheme(Protocol):
         self, address: Address, owner: LinkOwner, identity: Identity, *, peer: str | None, timeout_s: float
     ) -> str:
         """Make a link and admit it; return the name of the peer."""
+
+
+def scheme(address: Address) -> Scheme:
+    """Return the module that listens at and connects to such an address.
+
+    Raises:
+        ExtensionError: it cannot be imported.
+    """
+    return cast("Scheme", load(find("flare.links", address.scheme)))

@@ -57,17 +57,17 @@ def authenticator_for(address: Address, name: str, identity: Identity) -> Authen
     """
     if identity.credentials is not None:
         certificates.check_credentials(identity.credentials, name)
-        return CertificateAuthenticator(identity.credentials)
+        return _CertificateAuthenticator(identity.credentials)
     if identity.secret is None:
         raise AuthenticationError(f"{address} needs certificates; pass credentials=")
     if not _is_loopback(address.target):
         raise AuthenticationError(
             f"{address}: links with a secret are not encrypted and are limited to 127.0.0.1 and ::1; pass credentials="
         )
-    return SecretAuthenticator(check_secret(identity.secret, address))
+    return _SecretAuthenticator(check_secret(identity.secret, address))
 
 
-class CertificateAuthenticator:
+class _CertificateAuthenticator:
     """Mutual authentication by certificates, which TLS verifies."""
 
     def __init__(self, credentials: Credentials) -> None:
@@ -115,8 +115,8 @@ class CertificateAuthenticator:
         """Do nothing: TLS has verified the certificate already."""
 
 
-class SecretAuthenticator:
-    """Mutual authentication by a shared secret; the methods are those of :class:`CertificateAuthenticator`."""
+class _SecretAuthenticator:
+    """Mutual authentication by a shared secret; the methods are those of :class:`_CertificateAuthenticator`."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -173,7 +173,7 @@ class _SecretHandshake(ConnectorHandshake):
         return proof_of(self._secret, b"connector", *session)
 
 
-Authenticator: TypeAlias = CertificateAuthenticator | SecretAuthenticator
+Authenticator: TypeAlias = _CertificateAuthenticator | _SecretAuthenticator
 
 
 def _target(address: Address) -> str:
