@@ -22,6 +22,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List, show and compare the runs of a workspace.", invoke_without_command=True)
 
+COLUMNS = ("run", "started", "status", "rounds", "sites", "seconds", "best")
 MAX_ROWS = 12  # of a table by round
 MAX_METRICS = 12
 MAX_CELL = 40  # characters
@@ -76,23 +77,11 @@ def list_them(
         for run in _runs(workspace)
         if (job is None or fnmatch(run.job, job)) and (status is None or run.status == status.value)
     ][:last]
-    rows = [
-        [
-            run.id,
-            moment(run.started),
-            run.status,
-            run.rounds,
-            len(run.sites),
-            _seconds(run),
-            _score(run),
-        ]
-        for run in runs
-    ]
+    rows = [_row(run) for run in runs]
     root = _root(workspace)
-    columns = ["run", "started", "status", "rounds", "sites", "seconds", "best"]
     is_filtered = job is not None or status is not None
     empty = f"no run in {root} matches" if is_filtered else f"no runs in {root} yet; see also --workspace"
-    text = table(columns, rows, empty=empty)
+    text = table(COLUMNS, rows, empty=empty)
     show(form, [_values(run) for run in runs], f"{text}\nin {root}" if rows else text)
 
 
@@ -172,6 +161,11 @@ def _curve_values(curve: Mapping[int, float]) -> dict[str, Any]:
     }
 
 
+def _row(run: RecordedRun) -> list[Any]:
+    """Return the values of a run in a table with :data:`COLUMNS`."""
+    return [run.id, moment(run.started), run.status, run.rounds, len(run.sites), _seconds(run), _score(run)]
+
+
 def _seconds(run: RecordedRun) -> str:
     return "-" if run.seconds is None else f"{run.seconds:.1f}"
 
@@ -208,12 +202,8 @@ def _run_text(run: RecordedRun) -> str:
 def _comparison_text(comparison: Comparison, metric: str | None) -> str:
     runs = comparison.runs
     labels = [chr(ord("A") + index) if len(runs) <= 26 else str(index + 1) for index in range(len(runs))]
-    about = [
-        [label, run.id, moment(run.started), run.status, run.rounds, len(run.sites), _seconds(run), _score(run)]
-        for label, run in zip(labels, runs, strict=True)
-    ]
-    columns = ["", "run", "started", "status", "rounds", "sites", "seconds", "best"]
-    parts = [table(columns, about, empty="")]
+    about = [[label, *_row(run)] for label, run in zip(labels, runs, strict=True)]
+    parts = [table(["", *COLUMNS], about, empty="")]
     differing = [[name, *map(_cell, values)] for name, values in comparison.differences.items()]
     unknown = [label for label, run in zip(labels, runs, strict=True) if not run.recipe]
     none = f"parameters of {', '.join(unknown)} were not recorded" if unknown else "equal parameters and code"

@@ -1,6 +1,6 @@
 """A site's daemon: start a process for each job that the server sends. Messages from the server:
 
-job.start   {job_id, attempt, name, study, submitter, cell, server, archive, sha256, gpus}
+job.start   {job_id, attempt, cell, server, archive, sha256, gpus}
 job.stop    [job id, attempt]
 """
 

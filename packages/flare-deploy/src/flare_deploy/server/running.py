@@ -142,9 +142,6 @@ class RunningJob:
         task = {
             "job_id": self.row.id,
             "attempt": self._attempt,
-            "name": self.row.name,
-            "study": self.row.study,
-            "submitter": self.row.submitter,
             "cell": host,
             "server": self.cell_name,
             "archive": reference,
