@@ -5,7 +5,7 @@ A certificate contains the name of its cell three times:
 - as the URI ``flare://cell/<name>``, which listeners read in the connector's certificate;
 - as a DNS name made by :func:`identity_host`, which connectors let their TLS library verify, because it compares no
   other kind of name. An authority must therefore issue it to that cell only;
-- as the common name, for people, and for listeners if there is no such URI.
+- as the common name, for people.
 
 All keys are on the curve P-256, which gRPC's TLS library supports, unlike Ed25519.
 """
@@ -138,13 +138,13 @@ def identity_host(name: str) -> str:
     return re.sub(r"[^a-z0-9.-]", lambda match: f"_{ord(match[0]):02x}", name) + f".{IDENTITY_DOMAIN}"
 
 
-def cell_name(uris: Sequence[str], common_names: Sequence[str]) -> str:
-    """Return the name of the cell that owns a certificate with these names.
+def cell_name(uris: Sequence[str]) -> str:
+    """Return the name of the cell that owns a certificate with these URIs.
 
     Raises:
         AuthenticationError: the names do not identify exactly one cell.
     """
-    names = {unquote(uri.removeprefix(URI_PREFIX)) for uri in uris if uri.startswith(URI_PREFIX)} or set(common_names)
+    names = {unquote(uri.removeprefix(URI_PREFIX)) for uri in uris if uri.startswith(URI_PREFIX)}
     if len(names) != 1:
         raise AuthenticationError(f"the certificate names {len(names)} cells, expected one: {sorted(names)}")
     return names.pop()
@@ -205,12 +205,9 @@ def _check_owner(certificate: x509.Certificate, name: str) -> None:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except x509.ExtensionNotFound:
-        uris = []
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise AuthenticationError(f"cannot decode the names in a certificate ({error})") from error
-    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    owner = cell_name(uris, [str(attribute.value) for attribute in common])
+    owner = cell_name(uris)
     if not speaks_for(owner, name):
         raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
 

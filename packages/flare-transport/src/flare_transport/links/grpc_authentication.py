@@ -100,8 +100,7 @@ class _CertificateAuthenticator:
         """
         authenticated = context.auth_context()
         uris = [uri.decode("utf-8", "replace") for uri in authenticated.get("peer_uri", ())]
-        names = [name.decode("utf-8", "replace") for name in authenticated.get("x509_common_name", ())]
-        owner = certificates.cell_name(uris, names)
+        owner = certificates.cell_name(uris)
         claimed = _claimed(metadata)
         if not speaks_for(owner, claimed):
             raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {claimed!r}")
