@@ -131,11 +131,11 @@ def test_fuzz_a_nonsensical_model_is_a_flare_error_or_counts(tmp_path, params, m
 
 
 def test_a_cell_that_serves_no_site_of_the_run_cannot_end_it(tmp_path, caplog):
-    from flare_transport import Cell, InprocLink
+    from flare_transport import Cell, SocketLink
 
     def disturb(table):
         with Cell("site-9") as stranger:
-            here, there = InprocLink.pair("server", "site-9")
+            here, there = SocketLink.pair("server", "site-9")
             table.server.attach(here)
             stranger.attach(there)
             stranger.send("server", "result", "garbage")

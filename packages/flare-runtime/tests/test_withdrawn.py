@@ -21,7 +21,7 @@ from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError
 from flare_tensor_downloader.wire import send_params
-from flare_transport import Cell
+from flare_transport import Cell, SocketLink
 
 SCRIPT = """
 import flare_core.client as flare
@@ -77,7 +77,9 @@ class Place:
 @pytest.fixture
 def place(tmp_path):
     with Cell("server") as server, Cell("worker-1") as worker, closing(Downloader(server)) as offers:
-        worker.connect(server.listen(f"inproc://{tmp_path.name}"))
+        here, there = SocketLink.pair("server", "worker-1")
+        server.attach(here)
+        worker.attach(there)
         place = Place(tmp_path, server, worker, offers)
         yield place
         ScriptHost.end_all()  # and remove where they were reached

@@ -39,16 +39,9 @@ class ServerRun:
         self._done: Callable[[], Any] | None = None
         self._owner: Any = None
         self._results: RunResults | None = None
-        self._follower: _Follower | None = None
+        self._follower = _Follower(admin, job)
         self._lock = threading.Lock()
-        admin.connection.notify = self._note
-
-    def _note(self, text: str) -> None:
-        """Print a message about the wait, without disturbing the display."""
-        if self._follower is not None:
-            self._follower.note(text)
-        else:
-            sys.stdout.write(f"{text}\n")
+        admin.connection.notify = self._follower.note
 
     def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
         """Call ``callback`` when the server is no longer needed, and keep a reference to ``owner`` until then."""
@@ -122,13 +115,12 @@ class ServerRun:
         with self._lock:
             if self._results is None:
                 try:
-                    if self._follower is None:  # kept after a timeout, so that it shows the run to its end
-                        self._follower = _Follower(self._admin, self._job)
+                    self._follower.start()  # continues after a timeout, so that it shows the run to its end
                     self._job = self._admin.wait(self.get_job_id(), timeout)
                 except KeyboardInterrupt:
-                    (self._follower.note if self._follower is not None else print)(self._interrupted_text())
+                    self._follower.note(self._interrupted_text())
                     raise
-                self._results = self._fetch(self._follower)
+                self._results = self._fetch()
             return self._results
 
     def _interrupted_text(self) -> str:
@@ -137,7 +129,8 @@ class ServerRun:
             return f"the wait for the job {id_} was interrupted"
         return f"the job {id_} continues: 'flare job wait {id_}' waits for it, 'flare job abort {id_}' aborts it"
 
-    def _fetch(self, follower: _Follower) -> RunResults:
+    def _fetch(self) -> RunResults:
+        follower = self._follower
         follower.finish()
         folder = RunFolder.create(self._workspace, self._job["name"], self.get_job_id())
         try:
@@ -167,7 +160,11 @@ class _Follower:
         self._events.subscribe(RunStarted, self._run_started)
         self._events.subscribe(RoundEnded, self._rounds.append)
         self._thread = threading.Thread(target=self._follow, name="flare-follow", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Start to show it, unless that was done before."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def finish(self) -> None:
         """Show the rest of a run that has ended, and return when that is done."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from flare_core.model import key_text
 from flare_tensor_downloader.errors import DownloadError, StalledError, UnknownReferenceError
 from flare_tensor_downloader.source import Entry, digest_of
-from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
+from flare_transport import Cell, PeerLostError, RemoteError, UnreachableError
+from flare_transport.replies import PendingReply
 
 WINDOW = 4
 

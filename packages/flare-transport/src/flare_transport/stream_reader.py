@@ -74,20 +74,6 @@ class StreamReader:
             parts.append(part)
         return b"".join(parts)
 
-    def readinto(self, view: memoryview) -> int:
-        """Fill ``view`` with the next bytes and return their number; it is filled except at the end of the stream.
-
-        Raises: as :meth:`read`.
-        """
-        target = view.cast("B")
-        filled = 0
-        while filled < len(target) and self._advance():
-            part = self._current[: len(target) - filled]
-            target[filled : filled + len(part)] = part
-            self._current = self._current[len(part) :]
-            filled += len(part)
-        return filled
-
     def __iter__(self) -> Iterator[memoryview]:
         while self._advance():
             chunk, self._current = self._current, self._current[:0]

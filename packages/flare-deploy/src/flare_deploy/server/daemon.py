@@ -16,6 +16,7 @@ from pathlib import Path
 from flare_core import FlareError, JobError, RunStatus
 from flare_deploy.processes.job_process import kill_orphans
 from flare_deploy.processes.lock_file import LockFile
+from flare_deploy.processes.settings import read_settings
 from flare_deploy.provision.kit import Kit
 from flare_deploy.provision.project import Project
 from flare_deploy.server.admin_handlers import AdminHandlers
@@ -25,7 +26,6 @@ from flare_deploy.server.job_records import JobRecords
 from flare_deploy.server.members import Members
 from flare_deploy.server.running import RunningJob
 from flare_deploy.server.scheduler import Capacity, Needs, grant, natural_order
-from flare_deploy.server.settings import ServerSettings
 from flare_deploy.server.site_archives import prepare_job
 from flare_deploy.server.site_handlers import SiteHandlers
 from flare_deploy.server.store import DatabaseError, JobRow, Store
@@ -56,20 +56,30 @@ class ServerDaemon:
         folder: the server's kit.
     Raises:
         KitError: the kit cannot be used.
+        FlareError: its settings cannot be read.
         StoreError: the database cannot be used.
         AddressError: the port is in use; names it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.kit = Kit.load(folder, kind="server")
-        self.settings = ServerSettings(self.kit)
         state = self.kit.folder / "state"
+        settings = read_settings(
+            self.kit.folder / "local" / "server.json",
+            database=f"sqlite:///{state / 'flare.db'}",
+            blobs=str(state / "blobs"),
+            max_jobs=4,
+            listen=f"grpc://0.0.0.0:{self.kit.info.address.rpartition(':')[2]}",
+            link_grace_s=30.0,
+        )
+        self._max_jobs: int = settings["max_jobs"]
+        self._listen: str = settings["listen"]
         state.mkdir(exist_ok=True)
         self._lock_file = LockFile(state / "lock", f"the server of {self.kit.folder}")
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
-        self.store = Store(self.settings.database)
-        self.blobs = Blobs(self.settings.blobs)
+        self.store = Store(settings["database"])
+        self.blobs = Blobs(settings["blobs"])
         self.jobs_folder = self.kit.folder / "jobs"
         self.jobs_folder.mkdir(exist_ok=True)
         kill_orphans(self.jobs_folder)
@@ -78,12 +88,11 @@ class ServerDaemon:
         self.records = JobRecords(self.store, self.jobs_folder, self.changed, self._schedule, self._end_recorded)
         self._ended: dict[str, RunningJob] = {}  # their ends are not recorded yet
         self.connected: dict[str, Capacity] = {}
-        self.since: dict[str, float] = {}
         self.running: dict[str, RunningJob] = {}
         self._stopping = False
         self.cell = Cell(
             self.kit.info.name,
-            reconnect_grace_s=self.settings.link_grace_s,
+            reconnect_grace_s=settings["link_grace_s"],
             admits=self.members.refusal,
             forwards=self._may_forward,
         )
@@ -96,7 +105,7 @@ class ServerDaemon:
     def listen(self) -> str:
         """Accept connections and resume the jobs that were running; return the address."""
         with self.lock:  # a site that connects at once must learn which jobs are still running
-            address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
+            address = self.cell.listen(self._listen, credentials=self.kit.credentials)
             logger.info("listening address=%s project=%s", address, self.kit.info.project)
             for row in self.store.jobs(states=(RunStatus.RUNNING.value,)):
                 if row.reason.startswith(ABORTED_BY):  # the server was killed before the job had ended
@@ -182,15 +191,14 @@ class ServerDaemon:
         for row in sorted(waiting, key=lambda each: -each.priority):
             if row.id in self.running or self.records.unrecorded_end(row.id) is not None:
                 continue  # the database does not know yet that it has started, or ended
-            needs = Needs.from_json(row.needs)
-            if len(self.running) >= self.settings.max_jobs:
+            if len(self.running) >= self._max_jobs:
                 reason = f"{len(self.running)} jobs are running, which is as many as max_jobs allows"
             else:
-                granted = grant(needs, self.sites_of(row.study), self.connected)
-                reason = granted.reason
-                if not reason:
-                    self._start(row, granted.gpus)
+                granted = grant(Needs.from_json(row.needs), self.sites_of(row.study), self.connected)
+                if not isinstance(granted, str):
+                    self._start(row, granted)
                     continue
+                reason = granted
             if (row.state, row.reason) != (RunStatus.WAITING.value, reason):
                 self.records.update(row.id, state=RunStatus.WAITING.value, reason=reason)
 
@@ -256,18 +264,7 @@ class ServerDaemon:
         needs = Needs.from_json(row.needs)
         self.records.update(row.id, needs=json.dumps({**row.needs, "cards": gpus}))  # for a restart of the server
         sites = tuple(site for site in self.sites_of(row.study) if not needs.sites or site in needs.sites)
-        job = self.running[row.id] = RunningJob(
-            row,
-            folder,
-            cell=self.cell,
-            downloader=self.downloader,
-            sites=sites,
-            gpus=gpus,
-            lock=self.lock,
-            ended=self._job_ended,
-            started=self._job_started,
-            connected=lambda: list(self.connected),
-        )
+        job = self.running[row.id] = RunningJob(self, row, folder, sites=sites, gpus=gpus)
         try:
             job.start([site for site in self.connected if self.reserve(job, site)])
         except (OSError, RuntimeError) as error:  # no disk space, descriptors or threads left
@@ -287,13 +284,15 @@ class ServerDaemon:
         capacity.reserve(job.row.id, tuple(job.gpus[site]), wanted)
         return True
 
-    def _job_started(self, job: str, attempt: int) -> None:
+    def job_started(self, job: str, attempt: int) -> None:
+        """Record that the process of a job is about to be started."""
         row = self.running[job].row
         reason = "" if attempt == 1 else f"attempt {attempt}, continuing after the last completed round"
         row.started = row.started or time.time()
         self.records.update(job, state=RunStatus.RUNNING.value, reason=reason, started=row.started, attempts=attempt)
 
-    def _job_ended(self, job: str, status: RunStatus, reason: str) -> None:
+    def job_ended(self, job: str, status: RunStatus, reason: str) -> None:
+        """Record how and why a job has ended, and start the next."""
         if not self._stopping:
             self._finish(job, status, reason)
             self.schedule()

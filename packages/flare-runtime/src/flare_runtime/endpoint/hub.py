@@ -26,8 +26,9 @@ from flare_core.endpoint import StreamHandler
 from flare_runtime.endpoint.directory import SERVER, Directory, remaining
 from flare_runtime.endpoint.endpoint import Endpoint
 from flare_runtime.endpoint.stream import PartyStream
-from flare_transport import Cell, InprocLink, Message, PendingReply, Raw, RemoteError, TransportError, blocking
+from flare_transport import Cell, Message, Raw, RemoteError, SocketLink, TransportError, blocking
 from flare_transport.address import speaks_for
+from flare_transport.replies import PendingReply
 
 __all__ = ["Hub"]
 
@@ -144,7 +145,7 @@ class Hub:
             if self._loop is None:
                 loop = Cell(f"{self.cell.name}.loop")
                 self._serve(loop)
-                ours, theirs = InprocLink.pair(loop.name, self.cell.name)
+                ours, theirs = SocketLink.pair(loop.name, self.cell.name)
                 self.cell.attach(theirs)
                 loop.attach(ours)
                 self._loop = loop

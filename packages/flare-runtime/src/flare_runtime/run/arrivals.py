@@ -26,7 +26,7 @@ from flare_runtime.run.conversation import Answer, SitesConversation
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
-from flare_tensor_downloader import Payload
+from flare_tensor_downloader.payload import Payload
 from flare_transport import Cell, Message
 from flare_transport.address import speaks_for
 

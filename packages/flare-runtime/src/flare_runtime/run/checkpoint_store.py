@@ -28,7 +28,7 @@ import numpy as np
 from flare_core import FLModel
 from flare_core.files import PARTIAL, link, write_text
 from flare_core.job import CodeBundle
-from flare_core.model import flatten, unflatten
+from flare_core.model import flatten
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor, copied
 from flare_tensor_downloader import read_file, write_file

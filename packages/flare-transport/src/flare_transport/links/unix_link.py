@@ -147,7 +147,7 @@ class UnixListener:
 def _new_socket(address: Address) -> socket.socket:
     family = getattr(socket, "AF_UNIX", None)
     if family is None:
-        raise AddressError(f"{address}: this system has no unix sockets; use grpc:// or inproc://")
+        raise AddressError(f"{address}: this system has no unix sockets; use grpc://")
     return socket.socket(family, socket.SOCK_STREAM)
 
 
