@@ -25,8 +25,6 @@ from flare_runtime.run.event_log import EVENTS, read_event
 from flare_tensor_downloader import add_file, download_file
 from flare_transport import TransportError
 
-__all__ = ["Admin", "AdminError", "ServerAwayError"]
-
 JobInfo = dict[str, Any]
 
 

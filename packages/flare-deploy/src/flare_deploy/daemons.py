@@ -21,8 +21,6 @@ from flare_core import FlareError
 from flare_deploy.processes.lock_file import exits_within, holder_of
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 
-__all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "start_daemon", "stop_daemon"]
-
 READY_VARIABLE, OWNER_VARIABLE = "FLARE_DAEMON_READY_FD", "FLARE_DAEMON_OWNER_FD"
 STOP_S = 30.0
 QUIET_S = 5.0  # before the reason is printed why a daemon is not ready yet

@@ -23,8 +23,6 @@ from flare_deploy.provision.kit import Kit
 from flare_runtime.logs import log_to
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 
-__all__ = ["main", "serve"]
-
 logger = logging.getLogger(__name__)
 
 

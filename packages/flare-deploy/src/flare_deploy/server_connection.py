@@ -19,8 +19,6 @@ from flare_tensor_downloader import Downloader
 from flare_transport import AuthenticationError, Cell, RemoteError, StreamReader, TransportError
 from flare_transport.errors import HandshakeError
 
-__all__ = ["AdminError", "ServerAwayError", "ServerConnection"]
-
 logger = logging.getLogger(__name__)
 
 AnswerT = TypeVar("AnswerT")

@@ -10,15 +10,14 @@ from typing import Any
 
 from flare_core import RunStatus
 from flare_core.events import Event, EventBus, RoundEnded, RunStarted
-from flare_deploy.admin import Admin, AdminError
+from flare_deploy.admin import Admin
+from flare_deploy.server_connection import AdminError
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import read_summary, write_summary
 from flare_runtime.run.results import RunResults
 from flare_runtime.tracking.mlflow_store import copy_run
-
-__all__ = ["ServerRun"]
 
 
 class ServerRun:

@@ -13,8 +13,6 @@ from flare_core.components import import_class
 from flare_core.job import CodeBundle
 from flare_fobs import FobsError, register_dataclass, register_enum
 
-__all__ = ["decomposers_of", "importable", "register", "register_types"]
-
 
 @contextmanager
 def importable(code: CodeBundle) -> Iterator[None]:

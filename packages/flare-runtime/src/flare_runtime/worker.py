@@ -48,8 +48,6 @@ from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
 
-__all__ = ["run_worker"]
-
 logger = logging.getLogger(__name__)
 
 _REPORT_S = 10.0  # for the server to acknowledge a failure

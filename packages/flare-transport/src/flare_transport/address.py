@@ -18,8 +18,6 @@ from urllib.parse import urlsplit
 from flare_core.extensions import names
 from flare_transport.errors import AddressError
 
-__all__ = ["Address", "check_name", "parse_address", "speaks_for"]
-
 MAX_NAME = 200
 _MAX_PATH = 103  # bytes; the smallest limit among systems with unix sockets
 _NAME = re.compile(r"[A-Za-z0-9_@+-]+(\.[A-Za-z0-9_@+-]+)*")

@@ -25,8 +25,6 @@ from flare_transport.workers import HandlerPool
 if TYPE_CHECKING:
     from flare_transport.sealing import Sealer, Session
 
-__all__ = ["Cell", "Handler", "PendingReply"]
-
 logger = logging.getLogger(__name__)
 
 _DEFAULT_WINDOW_BYTES = 1 << 24

@@ -32,18 +32,6 @@ try:
 except ImportError as error:
     raise TransportError("certificates need cryptography; pip install 'flare-transport[grpc]'") from error
 
-__all__ = [
-    "Authority",
-    "cell_name",
-    "check_credentials",
-    "identity_host",
-    "issue",
-    "make_authority",
-    "make_request",
-    "sign_request",
-    "verified_key",
-]
-
 URI_PREFIX = "flare://cell/"
 IDENTITY_DOMAIN = "cell.flare.internal"
 BACKDATED = datetime.timedelta(minutes=5)  # for sites whose clocks are slow

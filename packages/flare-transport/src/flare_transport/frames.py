@@ -34,19 +34,6 @@ import msgpack
 import flare_fobs
 from flare_transport.errors import ProtocolError
 
-__all__ = [
-    "Buffer",
-    "Encoded",
-    "Frame",
-    "Kind",
-    "Message",
-    "Raw",
-    "encode",
-    "pack",
-    "repack",
-    "unpack_header",
-]
-
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 MAGIC = b"FLR1"

@@ -23,8 +23,6 @@ from flare_transport.workers import HandlerPool, Strand
 if TYPE_CHECKING:
     from flare_transport.sealing import Sealer, Session
 
-__all__ = ["Handler", "Inbound"]
-
 logger = logging.getLogger(__name__)
 
 MAX_STRANDS = 1024

@@ -15,8 +15,6 @@ from flare_transport.frames import Buffer
 from flare_transport.stream_writer import SendStreamFrame, chunk_cost
 from flare_transport.workers import blocking
 
-__all__ = ["StreamReader"]
-
 GAP_S = 10.0  # time to wait for chunks that are missing when the end arrives, in seconds
 
 

@@ -13,8 +13,6 @@ from flare_transport.errors import PeerLostError, StreamAbortedError, describe
 from flare_transport.frames import Buffer
 from flare_transport.workers import blocking
 
-__all__ = ["MAX_REASON", "SendStreamFrame", "StreamWriter", "chunk_cost"]
-
 SendStreamFrame: TypeAlias = Callable[[dict[str, Any], Buffer], None]
 
 _CHUNK_BYTES = 1 << 20

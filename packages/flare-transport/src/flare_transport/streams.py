@@ -40,8 +40,6 @@ from flare_transport.stream_reader import StreamReader
 from flare_transport.stream_writer import MAX_REASON, SendStreamFrame, StreamWriter
 from flare_transport.workers import HandlerPool
 
-__all__ = ["StreamHandler", "Streams"]
-
 logger = logging.getLogger(__name__)
 
 StreamHandler: TypeAlias = Callable[[StreamReader], None]

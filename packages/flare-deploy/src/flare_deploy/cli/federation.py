@@ -11,8 +11,6 @@ from flare_deploy.cli.output import Form, FormOption, moment, show, table
 from flare_deploy.cli.places import PROJECT, KitOption, connect
 from flare_deploy.cli.status import audit, status
 
-__all__ = ["add_to", "site_app"]
-
 site_app = typer.Typer(help="List or remove participants of the project.", no_args_is_help=True)
 
 

@@ -13,8 +13,6 @@ from flare_deploy.cli.output import Form, FormOption, show, table
 if TYPE_CHECKING:
     from flare_deploy.poc import Poc
 
-__all__ = ["app"]
-
 app = typer.Typer(help="A federation of processes on this machine that runs until it is stopped.", no_args_is_help=True)
 
 FolderOption = Annotated[

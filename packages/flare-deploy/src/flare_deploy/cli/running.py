@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from flare_core import Job, Run
     from flare_core.environment import ExecEnv
 
-__all__ = ["Environment", "add_to"]
-
 
 class Environment(StrEnum):
     """The environment in which a script's recipes run."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from flare_runtime.run.comparison import Comparison
     from flare_runtime.run.recorded import RecordedRun
 
-__all__ = ["app"]
-
 app = typer.Typer(help="List, show and compare the runs of a workspace.", invoke_without_command=True)
 
 COLUMNS = ("run", "started", "status", "rounds", "sites", "seconds", "best")

@@ -27,8 +27,6 @@ from flare_runtime.site.plan import WorkerPlan
 from flare_tensor_downloader import download_file
 from flare_transport import Cell, Message, TransportError, blocking
 
-__all__ = ["ClientDaemon"]
-
 logger = logging.getLogger(__name__)
 
 CRASH_BYTES = 20_000

@@ -21,8 +21,6 @@ from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.worker import run_worker
 from flare_transport import Cell, TransportError
 
-__all__ = ["main"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -13,8 +13,6 @@ from flare_deploy.provision.kit import Kit
 from flare_transport import AuthenticationError, Cell, TransportError, UnreachableError
 from flare_transport.errors import HandshakeError, NameTakenError
 
-__all__ = ["ConnectedDaemon"]
-
 logger = logging.getLogger(__name__)
 
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0

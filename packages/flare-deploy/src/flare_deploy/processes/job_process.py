@@ -25,8 +25,6 @@ from flare_runtime.processes.priority import lower_priority
 from flare_runtime.processes.scratch import remove_scratch
 from flare_transport import Cell, SocketLink
 
-__all__ = ["JobProcess", "exit_reason", "kill_orphans"]
-
 logger = logging.getLogger(__name__)
 
 _REASONS = {

@@ -18,8 +18,6 @@ from flare_runtime.system import IS_UNIX
 if IS_UNIX:  # elsewhere, no daemon can be started
     import fcntl
 
-__all__ = ["ChildLock", "InUseError", "LockFile", "close_in_children", "exits_within", "holder_of", "kill_holder"]
-
 
 class InUseError(FlareError):
     """Another process holds the lock file."""

@@ -12,8 +12,6 @@ from flare_deploy.provision.tokens import Invitation
 from flare_transport import AuthenticationError, Cell, Credentials, RemoteError, TransportError
 from flare_transport.certificates import make_request
 
-__all__ = ["join", "renew"]
-
 
 def join(token: str, folder: Path | None = None) -> Kit:
     """Use an invitation, which is possible once, and return the new kit.

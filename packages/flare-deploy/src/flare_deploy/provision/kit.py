@@ -31,17 +31,6 @@ from flare_deploy.participants import known_kinds
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, check_credentials, verified_key
 
-__all__ = [
-    "Kit",
-    "KitError",
-    "KitInfo",
-    "check_participant",
-    "fingerprint",
-    "kit_info",
-    "sign_kit",
-    "write_kit",
-]
-
 KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
     "kit.json",
     "certificate.pem",

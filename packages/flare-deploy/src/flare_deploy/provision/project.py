@@ -26,8 +26,6 @@ from flare_deploy.provision.tokens import ENROLL
 from flare_transport.address import speaks_for
 from flare_transport.certificates import Authority, issue, make_authority
 
-__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "name_conflict", "own_address", "participant_of"]
-
 DEFAULT_PORT = 8002
 ROLES = ("project_admin", "org_admin", "lead", "member")
 KIT_DAYS = 365

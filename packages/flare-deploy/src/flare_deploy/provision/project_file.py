@@ -30,8 +30,6 @@ from flare_deploy.provision.project import DEFAULT_PORT, ROLES, Project, is_rese
 from flare_transport import AddressError
 from flare_transport.address import parse_address
 
-__all__ = ["provision"]
-
 _IGNORED = ("overseer",)
 MAX_FILE_BYTES = 1 << 20
 MAX_CHARACTERS = 200

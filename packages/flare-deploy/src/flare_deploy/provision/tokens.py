@@ -18,8 +18,6 @@ from flare_deploy.provision.kit import KitError, KitInfo, check_participant
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, issue
 
-__all__ = ["ENROLL", "Invitation", "make_invitation"]
-
 ENROLL = "enroll@"
 PREFIX = "flare1-"
 MAX_BYTES = 1 << 16  # of a token, packed and unpacked; a valid one has about 1,700

@@ -17,8 +17,6 @@ from flare_deploy.processes.settings import read_settings
 from flare_transport import Cell, Message
 from flare_transport.address import speaks_for
 
-__all__ = ["RelayDaemon"]
-
 logger = logging.getLogger(__name__)
 
 

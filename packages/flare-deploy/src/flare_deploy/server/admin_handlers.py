@@ -32,8 +32,6 @@ from flare_transport import Message, StreamWriter, TransportError, blocking
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
 
-__all__ = ["AdminHandlers"]
-
 logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 18

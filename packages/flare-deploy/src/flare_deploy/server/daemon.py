@@ -35,8 +35,6 @@ from flare_transport import Cell, TransportError
 from flare_transport.address import speaks_for
 from flare_transport.certificates import Authority
 
-__all__ = ["ServerDaemon"]
-
 logger = logging.getLogger(__name__)
 
 ABORTED_BY = "aborted by "  # the reason of an aborted job begins with it, even before its process has ended

@@ -51,8 +51,6 @@ from flare_runtime.run.roster import Roster
 from flare_transport import Cell, Message, SocketLink, TransportError
 from flare_transport.address import speaks_for
 
-__all__ = ["main"]
-
 logger = logging.getLogger(__name__)
 
 

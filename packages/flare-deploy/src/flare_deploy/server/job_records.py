@@ -18,8 +18,6 @@ from flare_core import RunStatus
 from flare_deploy.server.store import DatabaseError, JobRow, Store
 from flare_runtime.run.record import write_summary
 
-__all__ = ["JobRecords"]
-
 logger = logging.getLogger(__name__)
 
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0

@@ -21,8 +21,6 @@ from flare_transport.address import check_name as check_cell
 from flare_transport.address import parse_address, speaks_for
 from flare_transport.certificates import Authority, sign_request
 
-__all__ = ["Members", "MembersError"]
-
 
 class MembersError(FlareError):
     """A participant cannot be invited, admitted or removed."""

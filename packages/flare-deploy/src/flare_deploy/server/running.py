@@ -31,8 +31,6 @@ from flare_transport import TransportError
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
 
-__all__ = ["RunningJob"]
-
 logger = logging.getLogger(__name__)
 
 MAX_CRASHES = 3

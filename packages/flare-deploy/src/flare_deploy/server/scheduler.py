@@ -18,8 +18,6 @@ from flare_core import JobError
 from flare_core.job import ALL_SITES
 from flare_core.job_folder import are_texts
 
-__all__ = ["Capacity", "Needs", "grant", "natural_order"]
-
 
 @dataclass(frozen=True, slots=True)
 class Needs:

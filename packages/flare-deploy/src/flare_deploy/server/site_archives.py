@@ -27,8 +27,6 @@ from flare_core.parameters import parameters_of
 from flare_deploy.archive import pack, sha256_of, unpack
 from flare_deploy.server.blobs import Blobs
 
-__all__ = ["ARCHIVES", "make_site_archives", "prepare_job", "site_archive"]
-
 ARCHIVES = "archives"
 """The name of the folder with the archives, in the job's folder."""
 

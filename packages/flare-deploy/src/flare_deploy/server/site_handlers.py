@@ -23,8 +23,6 @@ from flare_transport.address import speaks_for
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
 
-__all__ = ["SiteHandlers"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -15,8 +15,6 @@ from flare_core import PartyError
 from flare_transport import blocking
 from flare_transport.address import speaks_for
 
-__all__ = ["SERVER", "Directory", "Place", "remaining"]
-
 SERVER = "server"
 
 

@@ -12,8 +12,6 @@ from flare_runtime.endpoint.stream import PartyStream
 if TYPE_CHECKING:
     from flare_runtime.endpoint.hub import Hub
 
-__all__ = ["Endpoint"]
-
 
 class Endpoint:
     """One party's endpoint, as :class:`flare_core.JobEndpoint` describes it; created by :meth:`Hub.endpoint`."""

@@ -30,8 +30,6 @@ from flare_transport import Cell, Message, Raw, RemoteError, SocketLink, Transpo
 from flare_transport.address import speaks_for
 from flare_transport.replies import PendingReply
 
-__all__ = ["Hub"]
-
 logger = logging.getLogger(__name__)
 
 CHECK_S = 30.0  # how long the server may take to answer where the sender of a frame is

@@ -17,8 +17,6 @@ from typing import Any, Self, TypeAlias
 from flare_core import FlareError, PartyError
 from flare_transport import blocking
 
-__all__ = ["PartyStream", "SendFrame"]
-
 WINDOW_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 18
 MIN_COST = 256  # a tiny chunk occupies more memory than its bytes

@@ -30,8 +30,6 @@ from flare_tensor_downloader.payload import Payload
 from flare_transport import Cell, Message
 from flare_transport.address import speaks_for
 
-__all__ = ["Arrivals"]
-
 logger = logging.getLogger(__name__)
 
 NOTICE_S = 60.0  # after which the display says what the run waits for

@@ -33,8 +33,6 @@ from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor, copied
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["CheckpointStore"]
-
 LARGE_BYTES = 1 << 24
 MIN_INTERVAL_S = 0.5  # between two writes of a run that is not durable
 COST_FACTOR = 9  # the time between two such writes, as a multiple of what the last one took

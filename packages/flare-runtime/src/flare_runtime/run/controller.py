@@ -43,8 +43,6 @@ from flare_tensor_downloader import Downloader, DownloadError
 from flare_tensor_downloader.errors import StalledError
 from flare_transport import Cell, TransportError
 
-__all__ = ["Crew", "RunController", "persistor_of"]
-
 logger = logging.getLogger(__name__)
 
 MOST_INTERRUPTIONS = 5  # of one round, by sites that are lost while their results are read

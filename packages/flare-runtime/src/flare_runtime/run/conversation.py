@@ -15,8 +15,6 @@ from flare_tensor_downloader.payload import Payload
 if TYPE_CHECKING:
     from flare_runtime.run.federation import SitesFederation
 
-__all__ = ["Answer", "SitesConversation"]
-
 Answer = FLModel | Payload
 """The data of a reply as it arrives."""
 

@@ -20,8 +20,6 @@ from flare_tensor_downloader.payload import Payload, pack_payload
 from flare_tensor_downloader.wire import OfferedParams, leased_params, receive_params, release_params, send_params
 from flare_transport import Cell, TransportError
 
-__all__ = ["Dispatch"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -29,8 +29,6 @@ from flare_core.events import (
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.record import LineFile, number_of
 
-__all__ = ["EVENTS", "EventLog", "read_event", "read_events", "read_lines", "seq_of"]
-
 EVENTS = "events.jsonl"
 _WRITTEN_OUT = (RunStarted, RoundEnded, SiteFailed, SiteLeft, RunEnded)  # the others stay in the buffer until then
 _SEQ = b'{"seq": '

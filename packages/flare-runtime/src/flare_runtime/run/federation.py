@@ -19,8 +19,6 @@ from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.roster import Roster
 from flare_transport import Cell
 
-__all__ = ["SitesFederation"]
-
 
 class SitesFederation(Arrivals):
     """A federation whose sites are served by cells; used on the workflow's thread, but for what says thread-safe.

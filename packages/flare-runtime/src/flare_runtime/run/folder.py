@@ -17,8 +17,6 @@ from typing import Any
 
 from flare_core import RecipeError
 
-__all__ = ["RunFolder", "default_workspace", "make_stamped"]
-
 WORKSPACE_VARIABLE = "FLARE_WORKSPACE"
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from flare_core.job import CodeBundle
 from flare_core.model import flatten, unflatten
 
-__all__ = ["Persistor", "SafetensorsPersistor", "copied"]
-
 
 @runtime_checkable
 class Persistor(Protocol):

@@ -17,8 +17,6 @@ from flare_runtime.run.folder import RunFolder
 from flare_runtime.system import own_peak_bytes
 from flare_transport import Cell
 
-__all__ = ["Progress"]
-
 
 class Progress:
     """The completed rounds, their metrics and the best model of a run.

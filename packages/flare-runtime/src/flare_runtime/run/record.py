@@ -12,9 +12,6 @@ from typing import Any
 from flare_core.files import naming, write_text
 from flare_runtime.run.folder import RunFolder
 
-__all__ = ["LineFile", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
-
-
 _MOST_BITS = 4096  # Python does not write integers that are much longer
 _NOT_FINITE = {"nan", "inf", "-inf"}
 

@@ -13,8 +13,6 @@ from flare_core import FlareError, RunStatus
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import number_of, read_metrics, read_summary
 
-__all__ = ["RecordedRun", "find_run", "list_runs"]
-
 UNFINISHED = "unfinished"
 """The status of a run without a summary: it is still running, or its process was killed."""
 

@@ -16,8 +16,6 @@ from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import number_of, read_metrics, read_summary
 from flare_tensor_downloader import read_file
 
-__all__ = ["RunResults"]
-
 MODELS = ("global", "best")
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from flare_core import SiteError
 from flare_transport.address import speaks_for
 
-__all__ = ["Absence", "Roster"]
-
 
 @dataclass(frozen=True, slots=True)
 class Absence:

@@ -14,8 +14,6 @@ from flare_core.task import TaskName
 from flare_core.tensor_blocks import kind_of
 from flare_fobs.tensors import to_numpy, to_torch
 
-__all__ = ["Exchange"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 # TensorFlow copies its inputs, so its scripts get numpy arrays.

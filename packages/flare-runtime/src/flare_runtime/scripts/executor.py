@@ -20,8 +20,6 @@ from flare_runtime.scripts.external import run_external
 if TYPE_CHECKING:
     from flare_runtime.scripts.task_queue import TaskQueue
 
-__all__ = ["ScriptExecutor"]
-
 
 class ScriptExecutor:
     """Runs one script for the whole run; the script receives the tasks and sends the replies.

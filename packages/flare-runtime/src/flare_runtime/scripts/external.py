@@ -43,8 +43,6 @@ from flare_transport import Cell, Message, PeerLostError, UnreachableError, bloc
 if TYPE_CHECKING:
     from flare_runtime.scripts.task_queue import TaskQueue
 
-__all__ = ["ScriptHost", "run_external"]
-
 logger = logging.getLogger(__name__)
 
 ADDRESS_VARIABLE = "FLARE_CHANNEL_ADDRESS"

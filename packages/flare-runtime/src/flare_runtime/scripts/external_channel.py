@@ -24,8 +24,6 @@ from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.wire import receive_params, send_params
 from flare_transport import Cell, Message, TransportError
 
-__all__ = ["ExternalChannel", "connect"]
-
 
 def connect(rank: int) -> ExternalChannel:
     """Connect this process to the site that started it.

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["SEEDED", "States", "keep", "restore", "restore_after_restart", "seed_module"]
-
 States: TypeAlias = dict[str, Any]
 """The state of each generator by module, which can be serialized; a module that was not imported has no entry."""
 

@@ -14,8 +14,6 @@ from flare_core.files import replacing
 from flare_fobs import FobsError, dumps, loads
 from flare_runtime.scripts import generators
 
-__all__ = ["Journal"]
-
 KEPT_TASKS = 8  # the server may be a round behind what a site has begun
 
 _ENTRY = re.compile(r"(\d+)-(begin|end)\.fobs")

@@ -14,8 +14,6 @@ from flare_runtime.system import IS_UNIX
 if IS_UNIX:  # simulations run nowhere else
     import fcntl
 
-__all__ = ["Lane"]
-
 
 @dataclass(frozen=True, slots=True)
 class Lane:

@@ -15,8 +15,6 @@ from flare_runtime.errors import ScriptError
 from flare_runtime.processes.priority import lower_priority
 from flare_runtime.site.site import Site
 
-__all__ = ["LINGER_S", "ScriptProcess"]
-
 logger = logging.getLogger(__name__)
 
 LINGER_S = 5.0

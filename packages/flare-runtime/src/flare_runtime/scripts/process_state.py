@@ -17,8 +17,6 @@ from flare_core.client.session import Session, attach
 from flare_core.executor import SiteChannel
 from flare_runtime.scripts import generators, settings
 
-__all__ = ["ProcessState", "modules_below"]
-
 
 class ProcessState:
     """The process-wide state of one script.

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Values", "keep", "note_initial", "restore"]
-
 Values: TypeAlias = dict[str, Any]
 """The values of settings by name; a setting without an entry has its initial value."""
 

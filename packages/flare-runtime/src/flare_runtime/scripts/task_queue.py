@@ -26,8 +26,6 @@ from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.payload import Payload, pack_payload
 from flare_tensor_downloader.wire import receive_params, send_params
 
-__all__ = ["TaskQueue"]
-
 
 @dataclass(slots=True, eq=False)
 class _Delivery:

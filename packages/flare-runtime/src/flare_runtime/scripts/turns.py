@@ -19,8 +19,6 @@ from enum import Enum, auto
 
 from flare_runtime.scripts.lanes import Lane
 
-__all__ = ["Seat", "Turns"]
-
 
 class _Place(Enum):
     RUNNING = auto()  # holds the turn

@@ -23,8 +23,6 @@ from flare_runtime.simulator.simulation import SimRun, Simulation
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 
-__all__ = ["SimEnv", "check_clients", "check_fits"]
-
 
 class SimEnv:
     """Simulates a federation on this machine.

@@ -24,8 +24,6 @@ from flare_runtime.system import peak_bytes
 from flare_runtime.worker import run_worker
 from flare_transport import Cell, SocketLink
 
-__all__ = ["WorkerPool"]
-
 TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # errors for too many processes or files
 GRACE_S = 1.0
 

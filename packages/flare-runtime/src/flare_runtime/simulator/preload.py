@@ -10,8 +10,6 @@ from pathlib import Path
 
 from flare_core import Job
 
-__all__ = ["mentioned", "preload"]
-
 logger = logging.getLogger(__name__)
 
 SLOW = ("torch", "scipy", "sklearn", "pandas")

@@ -16,8 +16,6 @@ from flare_core.job import CodeBundle
 from flare_runtime.simulator.pool import can_fork
 from flare_runtime.simulator.preload import mentioned
 
-__all__ = ["available_bytes", "process_bytes", "sites_share"]
-
 MOST_PROCESSES = 64
 
 FORKED_BYTES = 64 << 20

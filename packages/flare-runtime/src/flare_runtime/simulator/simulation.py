@@ -23,8 +23,6 @@ from flare_runtime.simulator.preload import preload
 from flare_runtime.site.plan import SERVER, WorkerPlan
 from flare_transport import Cell
 
-__all__ = ["SimRun", "Simulation"]
-
 logger = logging.getLogger(__name__)
 
 NOTICE_S = 10.0  # after which the display says that the run, whose rounds are done, waits for scripts to end

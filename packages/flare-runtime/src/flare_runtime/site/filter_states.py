@@ -11,8 +11,6 @@ from flare_core import Filter, Task
 from flare_core.model import Key, MetaKey, flatten, unflatten
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["FilterStates"]
-
 States: TypeAlias = list[Mapping[Key, Any]]
 """One state for each filter."""
 

@@ -10,8 +10,6 @@ from flare_tensor_downloader import Downloader
 from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.memory import TensorMemory
 
-__all__ = ["SiteFolder", "fetch_params"]
-
 RECEIVED = "received.safetensors"
 
 

@@ -17,8 +17,6 @@ from flare_tensor_downloader.wire import OfferedParams, keep_params
 from flare_transport import Cell
 from flare_transport.address import speaks_for
 
-__all__ = ["Peers"]
-
 
 @dataclass(frozen=True, slots=True)
 class Peers:

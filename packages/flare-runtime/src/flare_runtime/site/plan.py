@@ -13,8 +13,6 @@ from flare_core import Job
 from flare_core.job_folder import load_job
 from flare_transport import Cell
 
-__all__ = ["SERVER", "WorkerPlan"]
-
 SERVER = "server"
 _WRITTEN = ("index", "job_id", "sites", "log_config", "environment", "core", "lane", "cell", "server", "link_to")
 

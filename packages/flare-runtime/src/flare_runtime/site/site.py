@@ -22,8 +22,6 @@ from flare_runtime.site.plan import WorkerPlan
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, TransportError
 
-__all__ = ["Site"]
-
 logger = logging.getLogger(__name__)
 
 

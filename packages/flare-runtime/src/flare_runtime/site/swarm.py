@@ -13,8 +13,6 @@ from flare_runtime.site.site import Site
 from flare_runtime.site.site_executor import SiteExecutor
 from flare_tensor_downloader import DownloadError, read_file, write_file
 
-__all__ = ["SwarmExecutor"]
-
 
 class SwarmExecutor(SiteExecutor):
     """Does the tasks of :class:`flare_core.workflows.Swarm` other than training.

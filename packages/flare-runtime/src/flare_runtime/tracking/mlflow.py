@@ -18,8 +18,6 @@ from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.mlflow_store import FOLDER, MlflowStore, experiment_id
 from flare_runtime.tracking.receiver import Entry, Receiver, check_mappings, check_texts
 
-__all__ = ["MLflowReceiver"]
-
 REACH_S = 10.0  # MLflow itself would retry for minutes
 JOB_ID, SITE, IDENTITY = "flare.job_id", "flare.site", "flare.identity"
 

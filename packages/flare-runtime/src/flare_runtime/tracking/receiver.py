@@ -26,8 +26,6 @@ from flare_core.events import Event, MetricLogged, RoundEnded, RunEnded, RunStar
 from flare_core.files import write_text
 from flare_core.selection import as_number
 
-__all__ = ["Entry", "Receiver", "check_mappings", "check_texts"]
-
 logger = logging.getLogger(__name__)
 
 _naming = threading.Lock()

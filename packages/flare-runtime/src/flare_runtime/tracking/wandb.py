@@ -13,8 +13,6 @@ from flare_core.events import RunEnded
 from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.receiver import Entry, Receiver, check_mappings, check_texts
 
-__all__ = ["WandBReceiver"]
-
 MODES = ("offline", "online", "disabled", "shared")
 STEP = "step"
 

@@ -13,8 +13,6 @@ from flare_transport.authentication import Credentials
 from flare_transport.frame_reader import Receiver
 from flare_transport.frames import Frame
 
-__all__ = ["HANDSHAKE_S", "Identity", "Link", "LinkOwner", "Listener", "OnEnd", "Reservation", "Scheme", "scheme"]
-
 HANDSHAKE_S = 10.0
 """Time that a listener gives a connector to prove its name, in seconds."""
 

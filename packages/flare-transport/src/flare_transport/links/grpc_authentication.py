@@ -23,8 +23,6 @@ from flare_transport.authentication import NONCE_BYTES, Credentials, check_secre
 from flare_transport.errors import AddressError, AuthenticationError
 from flare_transport.links.base import Identity
 
-__all__ = ["Authenticator", "ConnectorHandshake", "authenticator_for"]
-
 Metadata: TypeAlias = Mapping[str, Any]
 Pairs: TypeAlias = tuple[tuple[str, Any], ...]
 Options: TypeAlias = list[tuple[str, Any]]

@@ -12,8 +12,6 @@ from flare_transport.frame_reader import FrameReader, Receiver
 from flare_transport.frames import Frame
 from flare_transport.links.base import Link, OnEnd
 
-__all__ = ["SocketLink"]
-
 logger = logging.getLogger(__name__)
 
 _MAX_VECTOR = 512  # buffers per system call; the limit of Linux (IOV_MAX) is 1024

@@ -17,8 +17,6 @@ from flare_transport.errors import AddressError, AuthenticationError, TransportE
 from flare_transport.links.base import HANDSHAKE_S, Identity, LinkOwner, Reservation
 from flare_transport.links.socket_link import SocketLink
 
-__all__ = ["UnixListener", "connect", "listen"]
-
 logger = logging.getLogger(__name__)
 
 MAX_HANDSHAKES = 64
