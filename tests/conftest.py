@@ -22,7 +22,9 @@ import numpy as np
 import psutil
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
+from flare_core import Job
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, ServerApp
 from flare_recipes_np import FedAvgRecipe
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file, write_file

@@ -6,7 +6,8 @@ import dataclasses
 import shutil
 from pathlib import Path, PurePosixPath
 
-from flare_core import Component, Job
+from flare_core import Job
+from flare_core.components import Component
 
 HERE = Path(__file__).parent
 

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from flare_core import JobFailed, ParamsType, RecipeError, UnknownArgumentError, load_job
-from flare_core.recipes import ScriptRecipe
+from flare_core import JobFailed, ParamsType, RecipeError, UnknownArgumentError
+from flare_core.job_folder import load_job
+from flare_core.recipes.script import ScriptRecipe
 
 COMMON = [
     "name", "min_clients", "num_rounds", "initial_model", "initial_ckpt", "train_script", "train_args",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flare_core import JobError, Observer, RecipeError, RunStatus, export_job, load_job
+from flare_core import JobError, Observer, RecipeError, RunStatus
 from flare_core.events import RunEnded, RunStarted
+from flare_core.job_folder import export_job, load_job
 from flare_core.recipes import add_experiment_tracking
 
 SCRIPT = """

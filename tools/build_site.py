@@ -44,7 +44,7 @@ REFERENCE = {
     "flare_fobs": ("flare_fobs",),
     "flare_transport": ("flare_transport",),
     "flare_tensor_downloader": ("flare_tensor_downloader",),
-    "flare_runtime": ("flare_runtime.simulator",),
+    "flare_runtime": ("flare_runtime.simulator.environment", "flare_runtime.simulator.simulation"),
     "flare_deploy": ("flare_deploy.poc", "flare_deploy.prod", "flare_deploy.admin"),
     "flare_recipes_np": ("flare_recipes_np",),
     "flare_recipes_pt": ("flare_recipes_pt",),

@@ -29,7 +29,6 @@ GROUPS = {
     "Logging": ("log", "AnalyticsDataType"),
     "Models": ("FLModel", "ParamsType"),
 }
-NOT_FOR_SCRIPTS = {"attach"}
 SECTION = re.compile(r"^(Args|Returns|Raises|Example|Attributes):$", re.MULTILINE)
 
 
@@ -53,7 +52,7 @@ def page() -> str:
     Raises:
         ValueError: a name of the Client API is in no group of this page.
     """
-    left_out = set(client.__all__) - {name for names in GROUPS.values() for name in names} - NOT_FOR_SCRIPTS
+    left_out = set(client.__all__) - {name for names in GROUPS.values() for name in names}
     if left_out:
         raise ValueError(f"tools/client_api_page.py has no group for {', '.join(sorted(left_out))}")
     _, _, rules = inspect.cleandoc(client.__doc__ or "").partition("\n\n")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flare_core import ObservedRun
 from flare_core.events import RunEnded
-from flare_runtime.tracking import Entry, Receiver
+from flare_runtime.tracking.receiver import Entry, Receiver
 
 
 class LineReceiver(Receiver):

@@ -67,3 +67,32 @@ def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_serve
     assert found["state"] == "finished"
     with place.admin() as admin:
         assert [job["id"] for job in admin.jobs()] == [id_]
+
+
+@pytest.mark.timeout(120)
+def test_an_abort_that_cannot_be_written_is_not_acknowledged(held):
+    place, id_, _ = held
+    limit_files(place, 0)
+    with place.admin() as admin, pytest.raises(AdminError, match=r"is being aborted, but .* abort it again later"):
+        admin.abort(id_)
+    place.kill("server")  # the new one has no limit, and knows of no abort
+    with place.admin() as admin:
+        admin.abort(id_)
+    place.kill("server")
+    found = place.wait(id_)
+    assert (found["state"], found["reason"]) == ("aborted", "aborted by admin")
+
+
+@pytest.mark.timeout(120)
+def test_a_job_whose_end_could_not_be_recorded_before_a_kill_runs_again_at_the_same_sites(held):
+    place, id_, go_on = held
+    limit_files(place, 0)
+    with place.admin() as admin:
+        with pytest.raises(AdminError, match="is being aborted"):
+            admin.abort(id_)
+        while "to be recorded" not in str(admin.job(id_)):
+            threading.Event().wait(0.1)
+    place.kill("server")
+    go_on.set()
+    found, _ = place.result(id_)
+    assert found["state"] == "finished"

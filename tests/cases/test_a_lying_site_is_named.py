@@ -17,7 +17,7 @@ HEAD = """
 
     import flare_core.client as flare
     from flare_core import FLModel
-    from flare_tensor_downloader import OfferedParams
+    from flare_tensor_downloader.wire import OfferedParams
     from flare_tensor_downloader.source import checked_entry
     from flare_transport import Cell
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Filter, FilterEntry, Job, JobError, ServerApp
+from flare_core import Filter, Job, JobError
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, ServerApp
 from flare_core.job_folder import export_job, load_job
 
 texts = st.text('abc-é"{}%', min_size=1, max_size=5)

@@ -71,7 +71,7 @@ def test_a_checkpoint_adopts_the_width_of_its_model_but_no_other_kind_of_number(
 
     np.savez(path, w=np.array([0.5, 2.0]), n=np.array([1, 2], np.int32))
     recipe = made()
-    found = read_file(recipe._initial.path)
+    found = read_file(recipe._initial_file)
     assert {key: (value.dtype.name, value.tolist()) for key, value in found.items()} == {
         "w": ("float32", [0.5, 2.0]),
         "n": ("int64", [1, 2]),

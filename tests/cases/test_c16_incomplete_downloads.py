@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from flare_core import FLModel
-from flare_tensor_downloader import Downloader, DownloadError, receive_params, send_params
+from flare_tensor_downloader import Downloader, DownloadError
+from flare_tensor_downloader.wire import receive_params, send_params
 from flare_transport import Cell, Raw, SocketLink
 
 PARAMS = {f"layer.{number}": np.full(100_000, number, np.float64) for number in range(5)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flare_tensor_downloader import Downloader, add_tensors, download_tensors
-from flare_transport import Cell, InprocLink
+from flare_transport import Cell, SocketLink
 
 TENSORS = {f"layer.{number}": np.full(1000, number, np.float32) for number in range(24)}
 
@@ -20,7 +20,7 @@ def hub():
 
     def join(name: str) -> Cell:
         cell = Cell(name)
-        here, there = InprocLink.pair("server", name)
+        here, there = SocketLink.pair("server", name)
         cells[0].attach(here)
         cell.attach(there)
         cells.append(cell)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from flare_core import load_job
+from flare_core.job_folder import load_job
 
 ARGS = (
     r"""--cfg '{"lr": 0.1, "h": [1,2]}' --tag {site} --fmt "{}" --path "/data/my dir/x.csv" --re '^a$' """

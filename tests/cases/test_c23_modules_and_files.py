@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flare_core import JobError, load_job
+from flare_core import JobError
+from flare_core.job_folder import load_job
 
 CLIENT = """
     from pathlib import Path

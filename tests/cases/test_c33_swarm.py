@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from flare_core import JobFailed, RecipeError, TaskName
+from flare_core import JobFailed, RecipeError
 from flare_core.components import Component
 from flare_core.job import ExecutorEntry
 from flare_core.recipes.distribution import KEEPS_MODELS
+from flare_core.task import TaskName
 from flare_recipes_np import FedAvgRecipe, SwarmLearningRecipe
 
 TRAIN = """
@@ -272,7 +273,7 @@ def kill_once(*pids_of):
 
 SPIES = """
     from flare_core.workflows import Swarm
-    from flare_tensor_downloader import receive_params
+    from flare_tensor_downloader.wire import receive_params
 
 
     class Spies(Swarm):

@@ -79,14 +79,14 @@ def test_a_second_process_with_the_same_kit_is_refused(shell):
 
 def test_a_copy_of_a_kit_is_refused_while_the_first_is_connected(hospital, monkeypatch):
     from flare_deploy.client import daemon as client
-    from flare_deploy.processes import attempts
+    from flare_deploy.processes import connected_daemon
     from flare_transport import AuthenticationError
 
     place = hospital(1)
     copy = place.folder / "copy"
     shutil.copytree(place.kit("site-1"), copy)
     (copy / "lock").unlink()
-    monkeypatch.setattr(attempts, "DEAD_LINK_S", 1.0)
+    monkeypatch.setattr(connected_daemon, "DEAD_LINK_S", 1.0)
     second = client.ClientDaemon(copy)
     with pytest.raises(AuthenticationError, match="site-1 is connected already, from another machine or folder"):
         second.run()

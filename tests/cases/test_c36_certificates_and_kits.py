@@ -47,7 +47,7 @@ def refused(folder: Path, *words: str) -> None:
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
 @pytest.mark.parametrize("name", ["site-1", "SITE-Upper", "s" * 70, "admin@example.org"])
 def test_the_chain_passes_strict_verification(tmp_path, project, name):
-    credentials = issue(project.authority, name, hosts=["192.0.2.7", "Flare.Example.ORG"])
+    credentials = issue(project.authority, name)
     (tmp_path / "leaf.pem").write_bytes(credentials.certificate)
     (tmp_path / "ca.pem").write_bytes(credentials.authority)
     command = ["openssl", "verify", "-x509_strict", "-check_ss_sig", "-CAfile", "ca.pem", "leaf.pem"]
@@ -121,16 +121,7 @@ def test_a_certificate_of_another_authority_is_refused(tmp_path, project):
 
 @pytest.mark.parametrize("damage", [lambda token: token[:-30], lambda token: "flare2-" + token[7:], lambda _: "hello"])
 def test_a_damaged_token_is_refused(damage, project):
-    invitation = make_invitation(
-        project.authority,
-        name="site-9",
-        kind="client",
-        project="p",
-        address="grpc://h:1",
-        server="server",
-        via="",
-        valid_days=1,
-    )
+    invitation = make_invitation(project.authority, KitInfo("site-9", "client", "p", "grpc://h:1"), valid_days=1)
     token = invitation.token()
     wrapped = "\n".join(token[start : start + 60] for start in range(0, len(token), 60))
     assert Invitation.read(wrapped) == invitation

@@ -12,7 +12,6 @@ import pytest
 from flare_core import (
     BestModel,
     Callback,
-    Component,
     EarlyStopping,
     Evaluator,
     JobFailed,
@@ -20,9 +19,9 @@ from flare_core import (
     ServerEvaluation,
     WeightedMean,
     Workflow,
-    export_job,
-    load_job,
 )
+from flare_core.components import Component
+from flare_core.job_folder import export_job, load_job
 from flare_core.monitor import Monitor
 from flare_recipes_np import FedAvgRecipe, FedOptRecipe, ScaffoldRecipe, SwarmLearningRecipe
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core import FilterContext, FilterPoint, FLModel, ModelError, ParamsType
-from flare_core.compression import CompressTensors, DecompressTensors, parse_codec
+from flare_core import FilterContext, FLModel, ModelError, ParamsType
+from flare_core.compression.codecs import parse_codec
+from flare_core.compression.filters import CompressTensors, DecompressTensors
+from flare_core.filters import FilterPoint
 
 AT_A_SITE = FilterContext(FilterPoint.CLIENT_OUTPUT, "site-1", "train", 0)
 

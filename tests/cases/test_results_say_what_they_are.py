@@ -162,7 +162,7 @@ def test_a_run_is_shown_with_its_name_its_status_and_its_folder(project):
 
 
 def test_two_runs_with_one_name_have_separate_folders(tmp_path):
-    first, second = (RunFolder.create_as(tmp_path, "job", "20260102-101500") for _ in range(2))
+    first, second = (RunFolder.create(tmp_path, "job", "20260102-101500") for _ in range(2))
     assert [first.run_id, second.run_id] == ["20260102-101500", "20260102-101500-2"]
 
 

@@ -8,7 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from flare_core import Component, JobError
+from flare_core import JobError
+from flare_core.components import Component
 from flare_core.filters import Filter
 from flare_runtime import list_runs
 

@@ -9,7 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
+from flare_core import Job
+from flare_core.job import ClientApp, CodeBundle, ServerApp
+from flare_core.job_folder import export_job
 from flare_deploy.archive import pack_folder, sha256_of
 from flare_deploy.provision.project import Project, participant_of
 from flare_deploy.server.daemon import ServerDaemon

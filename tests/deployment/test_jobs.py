@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from flare_core import Component, FlareError
+from flare_core import FlareError
+from flare_core.components import Component
 
 WAITS = """
     import threading

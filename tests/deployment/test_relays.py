@@ -10,10 +10,10 @@ import threading
 import numpy as np
 import pytest
 
-from flare_core import TaskName
 from flare_core.components import Component
 from flare_core.job import ExecutorEntry
 from flare_core.recipes.distribution import KEEPS_MODELS
+from flare_core.task import TaskName
 from service_jobs import echo_script, with_services
 from test_own_workflows import expected, survey_job, totals_of
 

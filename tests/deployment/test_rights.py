@@ -65,7 +65,9 @@ class Server:
         self._blob = self._archive(folder)
 
     def _archive(self, folder):
-        from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
+        from flare_core import Job
+        from flare_core.job import ClientApp, CodeBundle, ServerApp
+        from flare_core.job_folder import export_job
         from flare_deploy.archive import pack_folder, sha256_of
 
         self.job_folder = export_job(Job("x", 1, ServerApp(), ClientApp(), CodeBundle(folder)), folder / "jobs")
@@ -171,11 +173,12 @@ def test_each_role_has_its_own_rights_and_no_others(server):
 
 def acting_as(server, own, name, verb, *payload):
     """Make a request in the name of a cell below one's own, over one's own connection."""
-    from flare_transport import Cell
+    from flare_transport import Cell, SocketLink
 
     with server.cell(own, "") as gateway, Cell(f"{name}.x") as other:
-        gateway.listen("inproc://gateway")
-        other.connect("inproc://gateway", peer=own.info.name, uplink=True)
+        here, there = SocketLink.pair(gateway.name, other.name)
+        gateway.attach(here)
+        other.attach(there, uplink=True)
         return other.request("server", verb, list(payload), timeout_s=20).payload
 
 

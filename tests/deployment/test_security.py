@@ -261,13 +261,13 @@ def test_an_invitation_is_valid_once_for_its_name_and_for_nothing_else(place):
     with place.admin() as admin:
         invitation = Invitation.read(admin.invite("site-3"))
         with Cell(invitation.guest) as cell:
-            cell.connect(invitation.address, credentials=invitation.credentials, peer="server")
+            cell.connect(invitation.info.address, credentials=invitation.credentials, peer="server")
             for topic, payload in (("admin.jobs", [{}]), ("site.hello", ["1", {}]), ("site.renew", [b""])):
                 with pytest.raises(RemoteError):
                     cell.request("server", topic, payload, timeout_s=20)
         for name in ("site-3", "site-1", "admin"):
             with Cell(name) as cell, pytest.raises(AuthenticationError):
-                cell.connect(invitation.address, credentials=invitation.credentials, peer="server")
+                cell.connect(invitation.info.address, credentials=invitation.credentials, peer="server")
         kit = join(invitation.token(), place.folder / "site-3")
         for word in (kit.credentials.private_key, invitation.credentials.private_key):
             body = word.decode().splitlines()[1]

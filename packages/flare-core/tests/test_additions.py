@@ -6,19 +6,11 @@ import gc
 
 import pytest
 
-from flare_core import (
-    Component,
-    Filter,
-    FLModel,
-    JobError,
-    ObservedRun,
-    Observer,
-    RecipeError,
-    Service,
-    export_job,
-    load_job,
-)
-from flare_core.recipes import BaseFedAvgRecipe, add_experiment_tracking
+from flare_core import Filter, FLModel, JobError, ObservedRun, Observer, RecipeError, Service
+from flare_core.components import Component
+from flare_core.job_folder import export_job, load_job
+from flare_core.recipes import add_experiment_tracking
+from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.service import components_of
 
 

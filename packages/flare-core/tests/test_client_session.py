@@ -10,6 +10,7 @@ import pytest
 import flare_core.client as flare
 from flare_core import ClientApiError, FLModel, Task
 from flare_core.client import session as sessions
+from flare_core.client.session import attach
 
 
 class ListChannel:
@@ -43,9 +44,9 @@ def channel(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     made = ListChannel()
-    flare.attach(made)
+    attach(made)
     yield made
-    flare.attach(None)
+    attach(None)
 
 
 def test_nothing_works_before_init(channel):
@@ -55,7 +56,7 @@ def test_nothing_works_before_init(channel):
 
 
 def test_without_a_run_init_says_how_scripts_are_started():
-    flare.attach(None)
+    attach(None)
     with pytest.raises(ClientApiError, match="started by a recipe"):
         flare.init()
 
@@ -262,11 +263,11 @@ def test_writers_need_init(channel):
 def test_the_module_state_belongs_to_the_attached_script(channel):
     first = flare.init()
     other = ListChannel()
-    kept = flare.attach(other)
+    kept = attach(other)
     assert kept is first
     with pytest.raises(ClientApiError):
         flare.get_site_name()
-    flare.attach(channel, kept)
+    attach(channel, kept)
     assert sessions.current_session() is first
 
 

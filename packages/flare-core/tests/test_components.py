@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core import Component, JobError, ParamsType, WeightedMean
+from flare_core import JobError, ParamsType, WeightedMean
+from flare_core.components import Component
 from flare_core.parameters import plain
 
 

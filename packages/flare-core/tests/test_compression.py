@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
-from flare_core import FilterContext, FilterPoint, FLModel, ModelError, ParamsType, RecipeError
-from flare_core.compression import CompressTensors, DecompressTensors, parse_codec
-from flare_core.compression.codecs import INT4_BLOCK, INT8_BLOCK
+from flare_core import FilterContext, FLModel, ModelError, ParamsType, RecipeError
+from flare_core.compression.codecs import INT4_BLOCK, INT8_BLOCK, parse_codec
+from flare_core.compression.filters import CompressTensors, DecompressTensors
+from flare_core.filters import FilterPoint
 
 CODECS = ["fp16", "bf16", "int8", "int4", "topk:0.1", "zstd", "int8+zstd", "topk:0.1+zstd"]
 CONTEXT = FilterContext(FilterPoint.CLIENT_OUTPUT, "site-1", "train", 0)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flare_core import Filter, FilterContext, FilterPoint, FLModel, TensorFilter
-from flare_core.filters import FilterChain, apply_filters
+from flare_core import Filter, FilterContext, FLModel, TensorFilter
+from flare_core.filters import FilterChain, FilterPoint, apply_filters
 
 
 class Renamed(Filter):

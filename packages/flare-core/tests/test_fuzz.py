@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flare_core import Job, JobError, load_job
+from flare_core import Job, JobError
+from flare_core.job_folder import load_job
 
 META = {
     "name": "hello",

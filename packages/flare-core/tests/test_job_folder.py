@@ -7,18 +7,10 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from flare_core import (
-    ClientApp,
-    CodeBundle,
-    Component,
-    ExecutorEntry,
-    FilterEntry,
-    Job,
-    JobError,
-    ServerApp,
-    export_job,
-    load_job,
-)
+from flare_core import Job, JobError
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, ServerApp
+from flare_core.job_folder import export_job, load_job
 
 
 def make_job(folder, **changes):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core import FLModel, ModelError, ParamsType, ShapeMismatchError, UnknownKeyError, flatten, unflatten, updated
+from flare_core import FLModel, ModelError, ParamsType, ShapeMismatchError, UnknownKeyError, updated
+from flare_core.model import flatten, unflatten
 
 
 def test_params_without_a_type_are_a_whole_model():

@@ -6,7 +6,7 @@ import pytest
 
 from flare_core import Filter, ModelTypeError, RecipeError
 from flare_core.recipe import check_args
-from flare_core.recipes import BaseFedAvgRecipe
+from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.testing import RecipeConformance
 
 

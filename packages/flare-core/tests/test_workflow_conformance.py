@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core import BestModel, EarlyStopping, FLModel, Reply, TaskName, WeightedMean
+from flare_core import BestModel, EarlyStopping, FLModel, Reply, WeightedMean
 from flare_core.optimizers import Adam
+from flare_core.task import TaskName
 from flare_core.testing import FakeFederation, WorkflowConformance, resumed
 from flare_core.workflows import CrossSiteEval, Cyclic, FedAvg, FedEval, FedOpt, Scaffold, Swarm
 from flare_core.workflows.fedavg import applied

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from flare_core import FlareError, JobError
 from flare_deploy.archive import pack_folder, read_entry, unpack
-from flare_deploy.provision.kit import Kit, KitError
+from flare_deploy.provision.kit import Kit, KitError, KitInfo
 from flare_deploy.provision.project import Project
 from flare_deploy.provision.project_file import provision
 from flare_deploy.provision.tokens import Invitation, make_invitation
@@ -142,16 +142,7 @@ def project(tmp_path_factory):
 
 @functools.cache  # each invitation differs, and the draws depend on its length
 def token_values(project):
-    invitation = make_invitation(
-        project.authority,
-        name="site-9",
-        kind="client",
-        project="p",
-        address="grpc://h:1",
-        server="server",
-        via="",
-        valid_days=1,
-    )
+    invitation = make_invitation(project.authority, KitInfo("site-9", "client", "p", "grpc://h:1"), valid_days=1)
     packed = base64.urlsafe_b64decode(invitation.token().removeprefix("flare1-") + "==")
     return json.loads(zlib.decompress(packed))
 
@@ -175,7 +166,7 @@ def test_fuzz_a_changed_token_is_an_invitation_or_a_kit_error(project, data):
     ):
         with suppress(KitError):
             found = Invitation.read(token)
-            assert Path(found.name).name == found.name
+            assert Path(found.info.name).name == found.info.name
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "..", ".ssh", ""])

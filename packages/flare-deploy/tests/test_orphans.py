@@ -51,10 +51,10 @@ DAEMON = """
     from flare_transport import Cell
 
     folder = Path(sys.argv[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *sys.path])
     process = JobProcess(
-        "works", {}, plan_file=folder / "plan.json", cell=Cell("site-1"), peer="site-1.job",
-        environment={"PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}, log=folder / "log.txt",
-        ended=lambda code: None,
+        "works", "", plan_file=folder / "plan.json", cell=Cell("site-1"), peer="site-1.job",
+        log=folder / "log.txt", ended=lambda code: None,
     )
     print(process.pid, flush=True)
     sys.stdin.read()

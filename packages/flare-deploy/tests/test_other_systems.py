@@ -23,7 +23,8 @@ for module in pkgutil.walk_packages(flare_deploy.__path__, "flare_deploy."):
 
 from pathlib import Path
 
-from flare_core import ClientApp, CodeBundle, FlareError, Job, ServerApp
+from flare_core import FlareError, Job
+from flare_core.job import ClientApp, CodeBundle, ServerApp
 from flare_deploy.daemons import start_daemon
 from flare_deploy.serve import serve
 

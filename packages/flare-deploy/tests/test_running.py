@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import queue
 import signal
-import threading
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Job, ServerApp, export_job
+from flare_core import Job
+from flare_core.job import ClientApp, CodeBundle, ServerApp
+from flare_core.job_folder import export_job
 from flare_deploy.server.running import MAX_CRASHES, RunningJob
 from flare_deploy.server.site_archives import make_site_archives
 from flare_deploy.server.store import JobRow
 from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SERVER
 from flare_tensor_downloader import Downloader
-from flare_transport import Cell
+from flare_transport import Cell, SocketLink
 
 
 @pytest.fixture
@@ -27,19 +29,12 @@ def place(tmp_path):
     sent = queue.Queue()
     with Cell("server") as server, Cell("site-1") as site, closing(Downloader(server)) as downloader:
         site.handle("job.start", lambda message: sent.put(message.payload["cell"]))
-        site.connect(server.listen(f"inproc://{tmp_path.name}"))
-        job = RunningJob(
-            JobRow("1", "job", "default", "admin", "digest"),
-            tmp_path,
-            cell=server,
-            downloader=downloader,
-            sites=("site-1",),
-            gpus={},
-            lock=threading.RLock(),
-            ended=lambda *_: None,
-            started=lambda *_: None,
-            connected=lambda: ["site-1"],
-        )
+        here, there = SocketLink.pair("server", "site-1")
+        server.attach(here)
+        site.attach(there)
+        daemon = SimpleNamespace(cell=server, downloader=downloader)
+        row = JobRow("1", "job", "default", "admin", "digest")
+        job = RunningJob(daemon, row, tmp_path, sites=("site-1",), gpus={})
         job.is_up = True
         yield job, sent
 

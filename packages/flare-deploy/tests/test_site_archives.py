@@ -7,7 +7,10 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp, export_job, load_job
+from flare_core import Job
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, ServerApp
+from flare_core.job_folder import export_job, load_job
 from flare_deploy.archive import sha256_of, unpack
 from flare_deploy.server.site_archives import make_site_archives, site_archive
 

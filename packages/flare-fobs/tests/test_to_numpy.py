@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from strategies import dtypes
 
-from flare_fobs import EncodeError, dtype_from_name, dtype_name, to_numpy
+from flare_fobs import EncodeError, to_numpy
+from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_fobs.errors import DecodeError
 
 

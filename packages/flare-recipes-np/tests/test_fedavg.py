@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
-from flare_core import ModelTypeError, RecipeError, flatten, load_job
+from flare_core import ModelTypeError, RecipeError
+from flare_core.job_folder import load_job
+from flare_core.model import flatten
 from flare_recipes_np import FedAvgRecipe
 from flare_recipes_np.model import NUMPY_KEY
 from flare_runtime import SimEnv
@@ -41,7 +43,7 @@ ARRAYS = np_st.arrays(np.float64, np_st.array_shapes(), elements=st.floats(-1e10
 
 
 def initial_params(made: FedAvgRecipe) -> dict:
-    return read_file(made._initial.path)
+    return read_file(made._initial_file)
 
 
 @pytest.mark.parametrize(

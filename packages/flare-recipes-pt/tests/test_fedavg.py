@@ -45,7 +45,7 @@ def recipe(script, **arguments) -> FedAvgRecipe:
 
 
 def initial_params(made: FedAvgRecipe) -> dict:
-    return read_file(made._initial.path)
+    return read_file(made._initial_file)
 
 
 def network() -> nn.Module:

@@ -11,7 +11,8 @@ import torch
 from flare_core import FLModel, RecipeError, Reply
 from flare_core.optimizers import SGD, Adagrad, Adam, Yogi
 from flare_core.workflows import FedAvg, FedOpt
-from flare_recipes_pt import FedOptRecipe, TorchOptimizer
+from flare_recipes_pt import FedOptRecipe
+from flare_recipes_pt.optimizer import TorchOptimizer
 
 PAIRS = [
     (SGD(0.5), torch.optim.SGD, {"lr": 0.5}),
@@ -160,4 +161,4 @@ def test_invalid_optimizers_and_schedules_are_refused(tmp_path):
         with pytest.raises(RecipeError, match=message):
             make(**arguments)
     made = make(optimizer_args={"path": "torch.optim.Adam", "args": {"lr": 0.01}})
-    assert made.job().server.workflows[0].args["optimizer"].class_path == "flare_recipes_pt.TorchOptimizer"
+    assert made.job().server.workflows[0].args["optimizer"].class_path == "flare_recipes_pt.optimizer.TorchOptimizer"

@@ -10,6 +10,7 @@ from torch import nn
 
 import flare_core.client as flare
 from flare_core import ClientApiError, FLModel, ShapeMismatchError, Task, UnknownKeyError
+from flare_core.client.session import attach
 from flare_recipes_pt.trainer_link import SharedModel, TrainerLink, Training, check_fit
 
 
@@ -66,11 +67,11 @@ def trainer(monkeypatch):
 
     def make(*tasks) -> tuple[AddingTrainer, ListChannel]:
         channel = ListChannel(*tasks)
-        flare.attach(channel)
+        attach(channel)
         return AddingTrainer(), channel
 
     yield make
-    flare.attach(None)
+    attach(None)
 
 
 def test_one_loop_serves_every_kind_of_task(trainer):
@@ -107,7 +108,7 @@ def test_tasks_that_cannot_be_answered_are_errors(trainer):
     assert flare.is_running()
     with pytest.raises(ClientApiError, match="has trained none"):
         made.train()
-    flare.attach(None)
+    attach(None)
     made, _ = trainer(("validate", 1.0))
     assert flare.is_running()
     with pytest.raises(ClientApiError, match="trains before it has evaluated"):
@@ -116,10 +117,10 @@ def test_tasks_that_cannot_be_answered_are_errors(trainer):
 
 def test_a_session_opened_by_the_script_is_reused(trainer):
     channel = ListChannel(("train", 1.0))
-    flare.attach(channel)
+    attach(channel)
     session = flare.init()
     AddingTrainer()
-    assert flare.attach(None) is session
+    assert attach(None) is session
 
 
 STATE = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).state_dict()

@@ -112,7 +112,7 @@ def test_an_estimator_predicts_the_same_with_the_params_of_another(estimator, cl
 )
 def test_an_unfitted_estimator_starts_from_zeros_of_its_shapes(tmp_path, estimator, classes, shapes):
     made = make(tmp_path, initial_model=estimator, classes=classes, num_features=4)
-    initial = read_file(made._initial.path)
+    initial = read_file(made._initial_file)
     assert (initial["coef_"].shape, initial["intercept_"].shape) == shapes
     assert made.job().client.config == ({} if classes is None else {"classes": sorted(classes)})
 
@@ -120,7 +120,7 @@ def test_an_unfitted_estimator_starts_from_zeros_of_its_shapes(tmp_path, estimat
 def test_a_fitted_estimator_supplies_its_classes(tmp_path):
     fitted = LogisticRegression(max_iter=500).fit(ROWS, LABELS)
     made = make(tmp_path, initial_model=fitted)
-    np.testing.assert_array_equal(read_file(made._initial.path)["coef_"], fitted.coef_)
+    np.testing.assert_array_equal(read_file(made._initial_file)["coef_"], fitted.coef_)
     assert made.job().client.config["classes"] == [0, 1, 2]
 
 

@@ -9,7 +9,8 @@ import pytest
 from sklearn.linear_model import SGDRegressor
 
 import flare_recipes_sklearn
-from flare_core import ModelTypeError, RecipeError, load_job
+from flare_core import ModelTypeError, RecipeError
+from flare_core.job_folder import load_job
 from flare_recipes_sklearn import FedAvgLrRecipe, FedAvgRecipe, KMeansFedAvgRecipe, SVMFedAvgRecipe
 from flare_runtime import SimEnv
 from flare_tensor_downloader import read_file
@@ -68,7 +69,7 @@ def test_a_run_can_start_from_a_saved_model(recipe, tmp_path):
     following = type(recipe)(
         min_clients=2, num_rounds=1, initial_ckpt=tmp_path / "saved.npz", train_script=recipe.train_script, **arguments
     )
-    for name, value in read_file(following._initial.path).items():
+    for name, value in read_file(following._initial_file).items():
         np.testing.assert_array_equal(value, model[name])
     assert following.execute(env).load_model().keys() == model.keys()
 

@@ -28,8 +28,8 @@ def test_scripts_that_take_turns_draw_the_same_numbers_as_alone():
 def test_states_can_be_serialized_and_restored():
     generators.restore({}, 1)
     draw()
-    written = dumps(generators.read_all())
+    written = dumps(generators.keep())
     wanted = draw()
     generators.restore({}, 2)
-    generators.write_all(loads(written))
+    generators.restore_after_restart(loads(written))
     assert draw() == wanted

@@ -11,7 +11,8 @@ import pytest
 from flare_core import FLModel, RecipeError, Reply
 from flare_core.optimizers import SGD, Adam
 from flare_core.workflows import FedAvg, FedOpt
-from flare_recipes_tf import FedAvgRecipe, FedOptRecipe, KerasOptimizer, ScaffoldRecipe, get_params
+from flare_recipes_tf import FedAvgRecipe, FedOptRecipe, ScaffoldRecipe, get_params
+from flare_recipes_tf.optimizer import KerasOptimizer
 from flare_runtime import SimEnv
 
 PAIRS = [

@@ -7,7 +7,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
+from flare_core import Job
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, ServerApp
 from flare_runtime import SimEnv
 from flare_tensor_downloader import write_file
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from flare_core import CodeBundle, FLModel, Workflow
+from flare_core import FLModel, Workflow
 from flare_core.events import Event
+from flare_core.job import CodeBundle
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.event_log import EventLog
@@ -14,7 +15,7 @@ from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import Downloader
-from flare_transport import Cell, InprocLink
+from flare_transport import Cell, SocketLink
 
 SITES = ("site-1", "site-2", "site-3", "site-4")
 
@@ -33,7 +34,7 @@ class Table:
         for site in sites:
             cell = self.cells[site] = Cell(site)
             self.downloaders[site] = Downloader(cell)
-            here, there = InprocLink.pair("server", site)
+            here, there = SocketLink.pair("server", site)
             self.server.attach(here)
             cell.attach(there)
             cell.handle("task", self._on_task)

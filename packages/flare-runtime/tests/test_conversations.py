@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from talking import Again, Doubled, Fails, Half, Halves, Interleaved, Kept, Ones, TwoAtOnce, Unserializable
 
-from flare_core import Component, JobFailed
+from flare_core import JobFailed
+from flare_core.components import Component
 from flare_core.recipes import WorkflowRecipe
 from flare_runtime import SimEnv
 

@@ -154,6 +154,17 @@ def test_a_run_without_a_completed_round_starts_its_record_again(folder, open_lo
     assert lines(folder)[0]["seq"] == 8
 
 
+def test_a_run_that_is_continued_within_a_round_does_not_end_that_round(folder, open_log):
+    log = open_log()
+    _, first = play_round(log, 0)
+    lengths, begun = play_round(log, 1, complete=False)
+    again = open_log()
+    again.cut({**lengths, "in_round": True})
+    _, second = play_round(again, 1)
+    again.close()
+    assert list(read_events(folder.path / EVENTS)) == [*first, *begun, *second]
+
+
 @pytest.mark.parametrize("size", [1, 300, 1 << 20])
 def test_a_reader_goes_on_wherever_it_was(folder, open_log, size):
     log = open_log()

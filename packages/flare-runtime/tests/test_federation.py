@@ -14,7 +14,8 @@ from flare_core import FLModel, SiteError, Workflow
 from flare_core.events import StillWaiting
 from flare_core.workflows import FedAvg
 from flare_runtime.run.folder import RunFolder
-from flare_tensor_downloader import DigestError, read_file, send_params
+from flare_tensor_downloader import DownloadError, read_file
+from flare_tensor_downloader.wire import send_params
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ class Damaged(Workflow):
     def run(self, federation):
         for _ in federation.rounds(1):
             for _reply in federation.broadcast("train", FLModel(params={"w": np.zeros(2)})):
-                raise DigestError("the bytes are not those that were sent")
+                raise DownloadError("the bytes are not those that were sent")
 
 
 def test_a_site_whose_result_was_not_read_completely_continues_when_the_round_restarts(table):
@@ -109,7 +110,7 @@ def test_a_site_whose_result_was_not_read_completely_continues_when_the_round_re
     offer.when_released(released.set)
     table.reply("site-1", outgoing)
     thread.join(20)
-    assert isinstance(errors[0], DigestError)
+    assert isinstance(errors[0], DownloadError)
     assert table.federation.is_reading
     assert not released.is_set()
     table.federation.continue_from(None, 0)

@@ -13,7 +13,7 @@ from table import SITES, Table, run
 from flare_core import FlareError, FLModel
 from flare_core.workflows import FedAvg
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.record import MetricsFile, read_metrics
+from flare_runtime.run.record import LineFile, read_metrics
 from flare_runtime.terminal import one_line, printable
 
 EACH = settings(suppress_health_check=list(HealthCheck))
@@ -49,8 +49,8 @@ def test_escape_sequences_from_a_site_are_shown_and_not_executed():
 def test_fuzz_any_value_that_is_logged_can_be_written(tmp_path, value):
     path = tmp_path / "metrics.jsonl"
     path.unlink(missing_ok=True)
-    file = MetricsFile(path)
-    file.write(None, "site-1", {"key": value})
+    file = LineFile(path)
+    file.write({"round": None, "site": "site-1", "key": "key", "value": value})
     file.close()
     assert read_metrics(path)[0]["site"] == "site-1"
 
@@ -131,11 +131,11 @@ def test_fuzz_a_nonsensical_model_is_a_flare_error_or_counts(tmp_path, params, m
 
 
 def test_a_cell_that_serves_no_site_of_the_run_cannot_end_it(tmp_path, caplog):
-    from flare_transport import Cell, InprocLink
+    from flare_transport import Cell, SocketLink
 
     def disturb(table):
         with Cell("site-9") as stranger:
-            here, there = InprocLink.pair("server", "site-9")
+            here, there = SocketLink.pair("server", "site-9")
             table.server.attach(here)
             stranger.attach(there)
             stranger.send("server", "result", "garbage")

@@ -26,7 +26,8 @@ for module in pkgutil.walk_packages(flare_runtime.__path__, "flare_runtime."):
 
 from pathlib import Path
 
-from flare_core import ClientApp, CodeBundle, FlareError, Job, ServerApp
+from flare_core import FlareError, Job
+from flare_core.job import ClientApp, CodeBundle, ServerApp
 
 job = Job("job", 1, ServerApp(), ClientApp(), CodeBundle(Path.cwd()))
 try:

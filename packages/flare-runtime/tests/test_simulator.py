@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flare_core import Component, FlareError, FLModel, JobFailed, RecipeError, RunStatus, Workflow
+from flare_core import FlareError, FLModel, JobFailed, RecipeError, RunStatus, Workflow
+from flare_core.components import Component
 from flare_core.events import (
     MetricLogged,
     RoundEnded,

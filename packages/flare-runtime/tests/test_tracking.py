@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import trackers
 
-from flare_core import Component, JobError, ObservedRun, Observer, RecipeError, RunStatus
+from flare_core import JobError, ObservedRun, Observer, RecipeError, RunStatus
+from flare_core.components import Component
 from flare_core.events import EventBus, MetricLogged, RoundEnded, RunEnded, RunStarted
 from flare_core.recipes import add_experiment_tracking
-from flare_runtime.tracking import MLflowReceiver, Receiver, TensorBoardReceiver, WandBReceiver
+from flare_runtime.tracking import MLflowReceiver, TensorBoardReceiver, WandBReceiver
 from flare_runtime.tracking.mlflow_store import copy_run
+from flare_runtime.tracking.receiver import Receiver
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's, of its own use of SQLAlchemy
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flare_core import Component, JobFailed, TensorFilter
+from flare_core import JobFailed, TensorFilter
+from flare_core.components import Component
 from flare_core.job import FilterEntry
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell

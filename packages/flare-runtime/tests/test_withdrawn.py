@@ -11,16 +11,17 @@ from pathlib import PurePosixPath
 import numpy as np
 import pytest
 
-from flare_core import ClientApp, CodeBundle, FLModel, Job, ServerApp, Task
+from flare_core import FLModel, Job, Task
+from flare_core.job import ClientApp, CodeBundle, ServerApp
 from flare_runtime.endpoint.at_site import SiteHub
 from flare_runtime.scripts.external import ScriptHost, run_external
 from flare_runtime.scripts.task_queue import TaskQueue
-from flare_runtime.scripts.turns import Turns
 from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError, send_params
-from flare_transport import Cell
+from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError
+from flare_tensor_downloader.wire import send_params
+from flare_transport import Cell, SocketLink
 
 SCRIPT = """
 import flare_core.client as flare
@@ -48,7 +49,7 @@ class Place:
             endpoint=SiteHub(worker, "server", ("site-1",)).endpoint("site-1"),
             fail=self._failed,
         )
-        self.queue = TaskQueue(self.site, turns=Turns())
+        self.queue = TaskQueue(self.site)
         self.number = 0
         self.asked = queue.Queue()
         server.handle("tensor.pull", self._refuse)
@@ -76,7 +77,9 @@ class Place:
 @pytest.fixture
 def place(tmp_path):
     with Cell("server") as server, Cell("worker-1") as worker, closing(Downloader(server)) as offers:
-        worker.connect(server.listen(f"inproc://{tmp_path.name}"))
+        here, there = SocketLink.pair("server", "worker-1")
+        server.attach(here)
+        worker.attach(there)
         place = Place(tmp_path, server, worker, offers)
         yield place
         ScriptHost.end_all()  # and remove where they were reached

@@ -1,33 +1,22 @@
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from flare_tensor_downloader import Downloader
-from flare_transport import Cell, InprocLink, SocketLink
+from flare_transport import Cell, SocketLink
 
 
-def link(first: Cell, second: Cell, kind: str) -> None:
-    if kind == "inproc":
-        ours, theirs = InprocLink.pair(first.name, second.name)
-    else:
-        here, there = socket.socketpair()
-        ours, theirs = SocketLink(second.name, here), SocketLink(first.name, there)
+def link(first: Cell, second: Cell) -> None:
+    ours, theirs = SocketLink.pair(first.name, second.name)
     first.attach(ours)
     second.attach(theirs)
 
 
-@pytest.fixture(params=["inproc", "socket"])
-def kind(request):
-    return request.param
-
-
 @pytest.fixture
-def cells(kind):
+def cells():
     """The cell that offers, and the cell that fetches."""
     with Cell("site-1") as owner, Cell("server") as receiver:
-        link(owner, receiver, kind)
+        link(owner, receiver)
         yield owner, receiver
 
 
@@ -44,8 +33,8 @@ def receiver(cells):
 
 
 @pytest.fixture
-def another(cells, kind):
+def another(cells):
     """One more cell that fetches."""
     with Cell("site-2") as made:
-        link(cells[0], made, kind)
+        link(cells[0], made)
         yield made

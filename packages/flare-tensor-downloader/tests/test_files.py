@@ -32,17 +32,6 @@ def test_a_file_arrives_whole(downloader, receiver, tmp_path, size):
     assert path.read_bytes() == source.read_bytes()
 
 
-def test_without_a_place_it_goes_to_a_folder_of_its_own(downloader, receiver, tmp_path):
-    source = tmp_path / "a.txt"
-    source.write_text("text")
-    error, path = download_file("site-1", add_file(downloader, source), None, receiver)
-    assert error is None
-    assert path.read_text() == "text"
-    assert path.parent != tmp_path
-    path.unlink()
-    path.parent.rmdir()
-
-
 def test_several_receivers_fetch_one_file(downloader, receiver, another, tmp_path):
     source = tmp_path / "a.txt"
     source.write_text("text")

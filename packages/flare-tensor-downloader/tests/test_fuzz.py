@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flare_core import FlareError, flatten
+from flare_core import FlareError
+from flare_core.model import flatten
 from flare_fobs import FobsError, dumps, loads
 from flare_tensor_downloader import SafetensorsError, download_file, download_tensors, read_file, write_file
 from flare_tensor_downloader.source import Entry

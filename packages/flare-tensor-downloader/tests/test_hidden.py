@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from flare_core import FLModel
-from flare_tensor_downloader import Downloader, DownloadError, RemoteParams, receive_params
+from flare_tensor_downloader import Downloader, DownloadError
 from flare_tensor_downloader.errors import UnknownReferenceError
 from flare_tensor_downloader.fetch import RemoteOffer
-from flare_tensor_downloader.wire import keep_params
-from flare_transport import Cell, InprocLink
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.wire import keep_params, receive_params
+from flare_transport import Cell, SocketLink
 from flare_transport.certificates import issue, make_authority
 
 AUTHORITY = make_authority("test authority")
@@ -35,7 +36,7 @@ class Site:
         cell = Cell(name)
         self.cells.append(cell)
         cell.seal_with(issue(AUTHORITY, name))
-        ours, theirs = InprocLink.pair("site-1", name)
+        ours, theirs = SocketLink.pair("site-1", name)
         self.cells[0].attach(ours)
         cell.attach(theirs)
         offered = RemoteOffer(cell, self.offered.owner, self.offered.ref_id, sealed=sealed)

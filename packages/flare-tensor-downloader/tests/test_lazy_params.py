@@ -9,9 +9,12 @@ from queue import SimpleQueue
 import numpy as np
 import pytest
 
-from flare_core import FLModel, flatten
-from flare_tensor_downloader import Downloader, DownloadError, RemoteParams, leased_params, receive_params, send_params
-from flare_tensor_downloader.fetch import CHUNK_BYTES
+from flare_core import FLModel
+from flare_core.model import flatten
+from flare_tensor_downloader import Downloader, DownloadError
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.source import CHUNK_BYTES
+from flare_tensor_downloader.wire import leased_params, receive_params, send_params
 from flare_transport import Cell, SocketLink
 
 MODEL = {

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from flare_core import FLModel
-from flare_tensor_downloader import DownloadError, RemoteParams, send_params
-from flare_tensor_downloader.fetch import CHUNK_BYTES, RemoteOffer
+from flare_tensor_downloader import DownloadError
+from flare_tensor_downloader.fetch import RemoteOffer
+from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.memory import TensorMemory
-from flare_tensor_downloader.source import ArraySource, Entry
+from flare_tensor_downloader.source import CHUNK_BYTES, ArraySource, Entry
+from flare_tensor_downloader.wire import send_params
 
 TWO_RANGES = np.arange(CHUNK_BYTES // 8 + 5, dtype=np.float64)
 

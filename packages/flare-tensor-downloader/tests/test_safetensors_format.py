@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
 
 import ml_dtypes
 import numpy as np
@@ -16,9 +13,8 @@ from hypothesis.extra import numpy as np_st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from flare_core import flatten
+from flare_core.model import flatten
 from flare_tensor_downloader import SafetensorsError, read_file, write_file
-from flare_tensor_downloader.safetensors_format import _write_all
 
 DTYPES = ["?", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8"]
 
@@ -104,43 +100,6 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(path):
         write_file(path, {"v": np.ones(2), "w": np.ones(2, np.complex128)})
     np.testing.assert_array_equal(read_file(path)["w"], np.ones(3))
     assert [each.name for each in path.parent.iterdir()] == ["model.safetensors"]
-
-
-@pytest.mark.parametrize("sizes", [[1_000_000], [10, 1_000_000], [1 << 16, 0, 500_000], [100] * 10_000])
-def test_what_a_write_did_not_take_is_written_next(sizes):
-    """A signal cuts a write short, which a full pipe holds up; a disk that is nearly full takes a part as well."""
-    views = [memoryview(os.urandom(size)) for size in sizes]
-    read, write = os.pipe()
-    cut, writer = threading.Event(), threading.get_ident()
-    taken = bytearray()
-
-    def take():
-        taken.extend(os.read(read, 1))  # the writer is at it, and has more than the pipe holds
-        signal.pthread_kill(writer, signal.SIGUSR1)
-        assert cut.wait(20)
-        while piece := os.read(read, 1 << 20):
-            taken.extend(piece)
-
-    before = signal.signal(signal.SIGUSR1, lambda *_: cut.set())
-    reader = threading.Thread(target=take)
-    reader.start()
-    try:
-        _write_all(write, views)
-    finally:
-        os.close(write)
-        reader.join()
-        os.close(read)
-        signal.signal(signal.SIGUSR1, before)
-    assert cut.is_set()
-    assert taken == b"".join(views)
-
-
-def test_a_system_that_writes_one_piece_at_a_time(path, monkeypatch):
-    monkeypatch.delattr(os, "writev")
-    params = {"w": np.arange(20.0), "b": np.arange(5, dtype=np.int32)}
-    write_file(path, params)
-    for name, value in load_file(path).items():
-        np.testing.assert_array_equal(value, params[name])
 
 
 @pytest.mark.parametrize("name", ["w", "layer.weight", "a" * 57])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flare_tensor_downloader import SettingError, TransferSettings
+from flare_tensor_downloader.settings import SettingError, TransferSettings
 
 
 def test_what_holds_if_nothing_is_set():

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 
-from flare_core import flatten
+from flare_core.model import flatten
 from flare_fobs import EncodeError
 from flare_tensor_downloader import Downloader, add_tensors, download_tensors, iterate_tensors
-from flare_tensor_downloader.fetch import CHUNK_BYTES
+from flare_tensor_downloader.source import CHUNK_BYTES
 from flare_transport import Cell
 
 

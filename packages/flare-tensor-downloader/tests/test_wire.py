@@ -9,10 +9,11 @@ import pytest
 
 from flare_core import FLModel
 from flare_fobs import DecodeError, dumps, loads
-from flare_tensor_downloader import DownloadError, RemoteParams, receive_params, send_params
+from flare_tensor_downloader import DownloadError
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES
+from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.source import MAX_TENSOR_BYTES, Entry
-from flare_tensor_downloader.wire import OfferedParams, keep_params, release_params
+from flare_tensor_downloader.wire import OfferedParams, keep_params, receive_params, release_params, send_params
 from flare_transport import RemoteError
 
 SMALL = np.zeros(8)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from flare_transport import Cell, Credentials, InprocLink, SocketLink, UnreachableError
+from flare_transport import Cell, Credentials, SocketLink, UnreachableError
 from flare_transport.certificates import issue, make_authority
 
 sys.path.insert(0, str(Path(__file__).parent))  # for second_wire.py
 
-KINDS = ["inproc", "pair", "socketpair", "unix", "grpc"]
+KINDS = ["socketpair", "unix", "grpc"]
 AUTHORITY = make_authority("test authority")
 
 
@@ -46,15 +46,11 @@ class Network:
 
     def link(self, listener: Cell, connector: Cell) -> None:
         """Connect two cells."""
-        if self.kind not in ("pair", "socketpair"):
+        if self.kind != "socketpair":
             connector.connect(self.listen(listener), **self.proof(connector, listener.name))
             self.settle(listener, connector)
             return
-        if self.kind == "pair":
-            here, there = InprocLink.pair(listener.name, connector.name)
-        else:
-            ours, theirs = socket.socketpair()
-            here, there = SocketLink(connector.name, ours), SocketLink(listener.name, theirs)
+        here, there = SocketLink.pair(listener.name, connector.name)
         try:
             listener.attach(here)
             connector.attach(there)
@@ -71,7 +67,6 @@ class Network:
 
     def _listen(self, cell: Cell) -> str:
         addresses = {
-            "inproc": f"inproc://{cell.name}-{id(self)}",
             "unix": f"unix://{self.folder}/{cell.name}",
             "grpc": "grpc://127.0.0.1:0",
         }

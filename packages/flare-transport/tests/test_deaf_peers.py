@@ -9,7 +9,7 @@ import pytest
 import second_wire_grpc
 from second_wire import REQUEST, Frame, encode
 
-from flare_transport import Cell, Credentials, RemoteError
+from flare_transport import Cell, Credentials, RemoteError, SocketLink
 from flare_transport.certificates import issue, make_authority
 
 ANSWER_BYTES = 30_000
@@ -81,8 +81,9 @@ def test_a_peer_that_reads_no_replies_does_not_block_others(server, authority, t
 def test_a_peer_that_reads_no_forwarded_replies_does_not_block_others(server, authority, monkeypatch):
     with Cell("server.job", threads=4) as job, Cell("other") as other:
         job.handle("large", lambda message: b"x" * ANSWER_BYTES)
-        secret = bytes(16)
-        job.connect(server.listen("inproc://server-of-deaf", secret=secret), peer="server", uplink=True)
+        here, there = SocketLink.pair("server", "server.job")
+        server.attach(here)
+        job.attach(there, uplink=True)
         other.connect(server.address, credentials=issue(authority, "other"), peer="server")
         deaf = DeafLink(server.address, "deaf", issue(authority, "deaf"), monkeypatch)
         numbers = count(1)

@@ -34,7 +34,7 @@ class Tree:
         return cell
 
 
-@pytest.fixture(params=["inproc", "unix", "grpc"])
+@pytest.fixture(params=["unix", "grpc"])
 def tree(request, make_network):
     return Tree(make_network(request.param))
 
@@ -114,7 +114,7 @@ def test_forwarded_operations_fail_when_their_target_is_lost(tree):
 
 
 def test_other_cells_communicate_only_if_the_policy_allows_it(make_network):
-    tree = Tree(make_network("inproc"), policy=lambda sender, to: {sender, to} == {"site-1", "site-2"})
+    tree = Tree(make_network("unix"), policy=lambda sender, to: {sender, to} == {"site-1", "site-2"})
     for cell in (tree.site_2, tree.ward, tree.server, tree.job):
         cell.handle("who", lambda message: "here")
     assert tree.site_1.request("site-2", "who", timeout_s=WAIT_S).payload == "here"
@@ -127,12 +127,12 @@ def test_other_cells_communicate_only_if_the_policy_allows_it(make_network):
 
 
 def test_a_direct_link_is_preferred(make_network):
-    network = make_network("inproc")
+    network = make_network("unix")
     tree = Tree(network, policy=None)
     tree.site_2.handle("who", lambda message: "here")
     with pytest.raises(PeerLostError):
         tree.site_1.request("site-2", "who", timeout_s=WAIT_S)
-    tree.site_1.connect(network.listen(tree.site_2))
+    tree.site_1.connect(network.listen(tree.site_2), **network.proof(tree.site_1))
     before = tree.server.bytes_received
     assert tree.site_1.request("site-2", "who", timeout_s=WAIT_S).payload == "here"
     assert tree.server.bytes_received == before
@@ -140,7 +140,7 @@ def test_a_direct_link_is_preferred(make_network):
 
 def test_a_cell_cannot_answer_for_another(make_network):
     """A site that guesses the number of a request cannot settle it."""
-    tree = Tree(make_network("inproc"))
+    tree = Tree(make_network("unix"))
     asked = threading.Event()
 
     def slow(message):

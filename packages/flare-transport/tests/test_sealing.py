@@ -42,7 +42,7 @@ class Hub:
         return cell
 
 
-@pytest.fixture(params=["inproc", "grpc"])
+@pytest.fixture(params=["unix", "grpc"])
 def hub(request, make_network):
     made = Hub(make_network(request.param))
     made.two.handle("settle", lambda message: None)
@@ -163,7 +163,7 @@ def test_a_replayed_sealed_frame_is_refused(hub):
 
 def test_a_forwarding_server_cannot_impersonate_a_cell(make_network):
     """The server answers the hello itself, with its own certificate."""
-    hub = Hub(make_network("inproc"))
+    hub = Hub(make_network("unix"))
     hub.one.seal_with(issue(AUTHORITY, "site-1"))
     imposter = Cell("site-2")
     imposter.seal_with(issue(STRANGER, "site-2"))
@@ -194,7 +194,7 @@ def test_the_certificate_must_match_the_name_and_the_authority(hub):
 
 
 def test_cells_without_credentials_cannot_seal(make_network):
-    hub = Hub(make_network("inproc"))
+    hub = Hub(make_network("unix"))
     with pytest.raises(AuthenticationError, match="seal_with"):
         hub.one.send("site-2", "note", 1, sealed=True)
     hub.one.seal_with(issue(AUTHORITY, "site-1"))

@@ -10,7 +10,8 @@ import certificates
 import numpy as np
 
 from flare_core import FLModel, Reply, WeightedMean
-from flare_tensor_downloader import Downloader, receive_params, send_params
+from flare_tensor_downloader import Downloader
+from flare_tensor_downloader.wire import receive_params, send_params
 from flare_transport import Cell
 
 TENSORS = 32

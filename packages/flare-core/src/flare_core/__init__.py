@@ -4,9 +4,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from flare_core.aggregation import Aggregator, WeightedMean
 from flare_core.callbacks import BestModel, Callback, EarlyStopping, ServerEvaluation
-from flare_core.components import Component
 from flare_core.endpoint import JobEndpoint, Stream
-from flare_core.environment import ExecEnv, Run, RunStatus
+from flare_core.environment import Run, RunStatus
 from flare_core.errors import (
     ClientApiError,
     DtypeMismatchError,
@@ -27,15 +26,15 @@ from flare_core.errors import (
     WeightError,
 )
 from flare_core.evaluator import Evaluator
-from flare_core.executor import Executor, SiteChannel, SiteContext
-from flare_core.filters import Filter, FilterContext, FilterPoint, TensorFilter
-from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
-from flare_core.job_folder import export_job, load_job
-from flare_core.model import FLModel, MetaKey, ParamsType, flatten, unflatten, updated
+from flare_core.executor import Executor, SiteContext
+from flare_core.filters import Filter, FilterContext, TensorFilter
+from flare_core.job import Job
+from flare_core.job_folder import load_job
+from flare_core.model import FLModel, MetaKey, ParamsType, updated
 from flare_core.observer import ObservedRun, Observer
 from flare_core.recipe import Recipe
 from flare_core.service import JobContext, Service
-from flare_core.task import Reply, Task, TaskName
+from flare_core.task import Reply, Task
 from flare_core.workflow import Conversation, Federation, Sample, TrainingFederation, Workflow
 
 try:
@@ -48,23 +47,16 @@ __all__ = [
     "BestModel",
     "Callback",
     "ClientApiError",
-    "ClientApp",
-    "CodeBundle",
-    "Component",
     "Conversation",
     "DtypeMismatchError",
     "EarlyStopping",
     "EmptyRoundError",
     "Evaluator",
-    "ExecEnv",
     "Executor",
-    "ExecutorEntry",
     "FLModel",
     "Federation",
     "Filter",
     "FilterContext",
-    "FilterEntry",
-    "FilterPoint",
     "FlareError",
     "Job",
     "JobAborted",
@@ -86,16 +78,13 @@ __all__ = [
     "Run",
     "RunStatus",
     "Sample",
-    "ServerApp",
     "ServerEvaluation",
     "Service",
     "ShapeMismatchError",
-    "SiteChannel",
     "SiteContext",
     "SiteError",
     "Stream",
     "Task",
-    "TaskName",
     "TensorFilter",
     "TrainingFederation",
     "UnknownArgumentError",
@@ -103,9 +92,6 @@ __all__ = [
     "WeightError",
     "WeightedMean",
     "Workflow",
-    "export_job",
-    "flatten",
     "load_job",
-    "unflatten",
     "updated",
 ]

@@ -17,8 +17,6 @@ from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, Job, Serve
 from flare_core.job_folder import CLIENT_KEYS, SERVER_KEYS, misspelt
 from flare_core.task import TaskName
 
-__all__ = ["Additions", "check_sites", "checked_config"]
-
 
 class Additions:
     """Methods that add to every job of a recipe, in the order of the calls.
@@ -165,7 +163,7 @@ class Additions:
 
 def _check_tasks(job: Job) -> None:
     """Reject filters that would never run, unless the job has a custom workflow, whose tasks are unknown."""
-    if any(not each.class_path.startswith("flare_core.") or "task_name" in each.args for each in job.server.workflows):
+    if any(not each.class_path.startswith("flare_core.") for each in job.server.workflows):
         return
     known = {value for name, value in vars(TaskName).items() if not name.startswith("_")}
     apps: list[ServerApp | ClientApp] = [job.server, job.client, *job.sites.values()]

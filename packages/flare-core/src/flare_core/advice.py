@@ -12,8 +12,6 @@ from flare_core.errors import RecipeError
 from flare_core.model import FLModel, MetaKey, flatten, key_text
 from flare_core.task import Reply
 
-__all__ = ["WeightsSeen", "direction_warning", "mean_warnings"]
-
 _LOWER_IS_BETTER = {"loss", "error", "err", "mse", "rmse", "mae", "mape", "nll"}
 _LOWER_IS_BETTER |= {"perplexity", "ppl", "wer", "cer", "fid"}
 _HIGHER_IS_BETTER = {"accuracy", "acc", "auc", "auroc", "f1", "precision", "recall", "sensitivity", "dice", "iou", "r2"}

@@ -19,8 +19,6 @@ from flare_core.model import FLModel, Key, ParamsType, check_known, flatten, key
 from flare_core.task import Reply, checked_weight
 from flare_core.tensor_blocks import Array, TensorBlocks, kind_of, non_finite_error, tensors_of
 
-__all__ = ["Aggregator", "WeightedMean", "checked_result"]
-
 BLOCK_ITEMS = 1 << 16  # tensors are summed in blocks, so that the weighted copy of a block stays small
 
 

@@ -17,8 +17,6 @@ from flare_core.selection import BestScore, MeasuredModel, MetricMean, StopCondi
 from flare_core.task import Reply
 from flare_core.workflow import TrainingFederation
 
-__all__ = ["BestModel", "Callback", "EarlyStopping", "RoundOutcome", "ServerEvaluation"]
-
 DEFAULT_KEY_METRIC = "accuracy"
 
 

@@ -17,8 +17,6 @@ from pathlib import Path, PurePosixPath
 from flare_core.errors import RecipeError
 from flare_core.job import CodeBundle
 
-__all__ = ["TemporaryFolder", "calling_folder", "collect_code", "find_script", "with_files"]
-
 MAX_DATA_BYTES = 1 << 20
 """Size up to which a file next to a script travels with the job; larger files belong at the sites."""
 
@@ -51,8 +49,13 @@ def calling_folder() -> Path:
     return Path(file).resolve().parent if file and Path(file).is_file() else Path.cwd()
 
 
-def find_script(script: str | Path, folder: Path) -> Path:
-    """Find a script by its path: absolute, relative to ``folder``, or relative to the working directory.
+def find_script(script: str | Path, folder: Path, *, argument: str = "train_script") -> Path:
+    """Find a file by its path: absolute, relative to ``folder``, or relative to the working directory.
+
+    Args:
+        script: the path, a script's or a checkpoint's.
+        folder: the folder of the file that creates the recipe.
+        argument: the name of the recipe's argument, for the message.
 
     Raises:
         RecipeError: there is no such file; lists the paths that were tried.
@@ -63,7 +66,7 @@ def find_script(script: str | Path, folder: Path) -> Path:
         if place.is_file():
             return place.resolve()
     raise RecipeError(
-        f"train_script {str(script)!r} does not exist; looked for {' and '.join(map(str, places))}."
+        f"{argument} {str(script)!r} does not exist; looked for {' and '.join(map(str, places))}."
         " Give a path relative to the file that creates the recipe, or an absolute one"
     )
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["differences"]
-
 _PLAIN = (int, float, complex, str, bytes, type(None), set, frozenset, Enum, np.generic)
 
 

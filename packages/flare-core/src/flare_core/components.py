@@ -15,8 +15,6 @@ from typing import Any
 from flare_core.component_state import differences
 from flare_core.errors import JobError
 
-__all__ = ["Component"]
-
 _JSON_SCALARS = (str, int, float, bool, type(None))
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
-__all__ = ["JobEndpoint", "RequestHandler", "Stream", "StreamHandler"]
-
 
 @runtime_checkable
 class Stream(Protocol):

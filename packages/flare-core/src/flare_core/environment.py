@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from flare_core.events import Event
 from flare_core.job import Job
-
-__all__ = ["ExecEnv", "Run", "RunStatus", "choose_environment", "chosen_environment", "is_recipe_used", "note_use"]
 
 
 class RunStatus(StrEnum):
@@ -86,27 +85,17 @@ class ExecEnv(Protocol):
         """
 
 
-_chosen: ExecEnv | None = None
-_is_recipe_used = False
+@dataclass(slots=True)
+class Override:
+    """A replacement for the environments in which the recipes of this process are executed.
+
+    Attributes:
+        env: the environment of every recipe; None leaves each its own.
+        is_used: a recipe was executed or exported.
+    """
+
+    env: ExecEnv | None = None
+    is_used: bool = False
 
 
-def choose_environment(env: ExecEnv | None) -> None:
-    """Run every recipe of this process in ``env`` instead of the environment that its script names, unless None."""
-    global _chosen, _is_recipe_used
-    _chosen, _is_recipe_used = env, False
-
-
-def chosen_environment() -> ExecEnv | None:
-    """Return the environment chosen for this process, if any."""
-    return _chosen
-
-
-def note_use() -> None:
-    """Record that a recipe is executed or exported."""
-    global _is_recipe_used
-    _is_recipe_used = True
-
-
-def is_recipe_used() -> bool:
-    """Return True if a recipe was executed or exported since an environment was chosen."""
-    return _is_recipe_used
+override = Override()

@@ -9,8 +9,6 @@ from typing import Any
 from flare_core.errors import ModelError
 from flare_core.selection import as_number
 
-__all__ = ["Evaluator", "measured"]
-
 
 class Evaluator(ABC):
     """An evaluation of each new global model at the server."""

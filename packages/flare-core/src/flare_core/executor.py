@@ -9,8 +9,6 @@ from flare_core.model import FLModel
 from flare_core.service import JobContext
 from flare_core.task import Task
 
-__all__ = ["Executor", "SiteChannel", "SiteContext"]
-
 
 class SiteContext(JobContext, Protocol):
     """One site's part of a run, as an executor sees it: a :class:`JobContext` whose ``party`` is the site."""

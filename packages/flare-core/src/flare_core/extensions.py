@@ -20,8 +20,6 @@ from typing import Any
 
 from flare_core.errors import FlareError
 
-__all__ = ["ExtensionError", "extensions", "find", "load", "names"]
-
 
 class ExtensionError(FlareError):
     """An extension is not installed, cannot be imported, or is declared by two distributions."""

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["PARTIAL", "link", "naming", "replacing", "write_text"]
-
 PARTIAL = ".*.partial"
 """The pattern of unfinished files, which a killed process can leave behind."""
 

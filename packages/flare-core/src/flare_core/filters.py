@@ -18,8 +18,6 @@ from flare_core.job import FilterEntry
 from flare_core.model import FLModel, Key, MetaKey, Params, ParamsType, key_text
 from flare_core.tensor_blocks import LazyParams, keys_of
 
-__all__ = ["Filter", "FilterChain", "FilterContext", "FilterPoint", "TensorFilter", "apply_filters", "chains"]
-
 
 class FilterPoint(StrEnum):
     """The point in a round at which a chain of filters runs."""

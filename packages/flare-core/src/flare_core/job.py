@@ -12,8 +12,6 @@ from typing import Any
 from flare_core.components import Component
 from flare_core.errors import JobError
 
-__all__ = ["ClientApp", "CodeBundle", "ExecutorEntry", "FilterEntry", "Job", "ServerApp"]
-
 ALL_SITES = "@ALL"
 SERVER = "server"
 

@@ -33,8 +33,6 @@ from flare_core.job import (
     check_name,
 )
 
-__all__ = ["are_texts", "deployed_apps", "export_job", "files_below", "load_job", "misspelt", "read_meta"]
-
 FORMAT_VERSION = 2
 _META_KEYS = {"name", "min_clients", "deploy_map", "seed"}
 _PLACE_KEYS = {"resource_spec", "mandatory_clients", "server_files"}

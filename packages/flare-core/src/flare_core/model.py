@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -10,8 +10,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from flare_core.errors import DtypeMismatchError, ModelError, NonFiniteError, ShapeMismatchError, UnknownKeyError
-
-__all__ = ["FLModel", "Key", "MetaKey", "Params", "ParamsType", "flatten", "key_text", "unflatten", "updated"]
 
 Params: TypeAlias = Mapping[str, Any]
 """Arrays by name; an array is numpy, torch or tensorflow, and mappings may be nested."""
@@ -94,9 +92,9 @@ class FLModel:
             if value is not None and not is_round:
                 raise ModelError(f"FLModel.{name} is {value!r}; a round is an integer of at least 0")
 
-    def summary(self) -> dict[str, Any]:
+    def __repr__(self) -> str:
         """Describe the model without its values: number of keys, type, rounds, names of metrics and meta."""
-        return {
+        described = {
             "params": None if self.params is None else len(self.params),
             "optimizer_params": None if self.optimizer_params is None else len(self.optimizer_params),
             "metrics": None if self.metrics is None else sorted(self.metrics),
@@ -106,9 +104,7 @@ class FLModel:
             "current_round": self.current_round,
             "total_rounds": self.total_rounds,
         }
-
-    def __repr__(self) -> str:
-        return f"FLModel({', '.join(f'{name}={value!r}' for name, value in self.summary().items())})"
+        return f"FLModel({', '.join(f'{name}={value!r}' for name, value in described.items())})"
 
 
 def flatten(params: Params) -> Iterator[tuple[Key, Any]]:
@@ -224,7 +220,7 @@ def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose:
         return
     samples = ", ".join(repr(key_text(key)) for key in unknown[:3])
     local = ", ".join(repr(key_text(key)) for key in list(known)[:3])
-    prefix = _common_prefix(unknown, known)
+    prefix = common_prefix(unknown, known)
     hint = (
         f"each of them is a known key with the prefix {prefix!r}, which wrappers such as DataParallel, Opacus or"
         " Lightning add; remove it before sending"
@@ -237,8 +233,9 @@ def check_known(incoming: Mapping[Key, Any], known: Mapping[Key, Any], *, whose:
     )
 
 
-def _common_prefix(unknown: list[Key], known: Mapping[Key, Any]) -> str:
-    first, names = key_text(unknown[0]), {key_text(key) for key in known}
+def common_prefix(unknown: Sequence[Key], known: Iterable[Key]) -> str:
+    """Return the prefix without which all ``unknown`` keys are ``known`` ones, or an empty string."""
+    first, names = key_text(next(iter(unknown), "")), {key_text(key) for key in known}
     for prefix in {first.removesuffix(name) for name in names} - {first, ""}:
         if all(key_text(key).removeprefix(prefix) in names for key in unknown):
             return prefix

@@ -28,8 +28,6 @@ from flare_core.selection import MeasuredModels, MetricMean
 from flare_core.task import Reply
 from flare_core.workflow import TrainingFederation
 
-__all__ = ["Monitor"]
-
 
 class Monitor:
     """Average the metrics of each round, record them, and call the callbacks of a workflow in their order.

@@ -11,8 +11,6 @@ from typing import Any
 from flare_core.errors import JobError
 from flare_core.events import EventBus
 
-__all__ = ["ObservedRun", "Observer", "attach_observers"]
-
 
 @dataclass(frozen=True, slots=True)
 class ObservedRun:

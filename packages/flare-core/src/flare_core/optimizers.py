@@ -17,8 +17,6 @@ from flare_core.errors import RecipeError
 from flare_core.model import Key, flatten, unflatten, working_dtype
 from flare_core.tensor_blocks import Array
 
-__all__ = ["SGD", "Adagrad", "Adam", "ServerOptimizer", "Yogi", "framework_optimizer"]
-
 
 class ServerOptimizer(ABC):
     """An optimizer that takes one step per round; its state survives a restart of the server.

@@ -20,8 +20,6 @@ from flare_core.selection import as_number
 if TYPE_CHECKING:
     from flare_core.recipe import Recipe
 
-__all__ = ["parameters_of", "plain", "recorded_model", "recorded_recipe"]
-
 MASK = "***"
 MOST_TEXT = 1000  # characters and entries up to which a value is recorded in full
 MOST_ENTRIES = 200

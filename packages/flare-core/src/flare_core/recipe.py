@@ -12,14 +12,12 @@ from typing import Any, Self
 
 from flare_core.additions import Additions
 from flare_core.components import Component
-from flare_core.environment import ExecEnv, Run, chosen_environment, note_use
+from flare_core.environment import ExecEnv, Run, override
 from flare_core.errors import JobError, ModelTypeError, RecipeError, UnknownArgumentError
 from flare_core.extensions import extensions
 from flare_core.job import Job, check_name
 from flare_core.job_folder import export_job
 from flare_core.parameters import recorded_recipe
-
-__all__ = ["Recipe"]
 
 _PUBLISHED = {
     "torch": "flare-recipes-pt",
@@ -124,15 +122,15 @@ class Recipe(Additions, ABC):
             raise RecipeError(f"env is the class {env.__name__} itself; give an object, such as {env.__name__}(…)")
         if not isinstance(env, ExecEnv):
             raise RecipeError(f"env is {env!r}; give an environment, such as SimEnv(num_clients={self.min_clients})")
-        note_use()
-        run = (chosen_environment() or env).deploy(self.job())
+        override.is_used = True
+        run = (override.env or env).deploy(self.job())
         if raise_on_failure and run.get_status().has_ended:
             run.get_result()
         return run
 
     def export(self, job_dir: str | Path) -> Path:
         """Write the job to a folder below ``job_dir``, and return that folder."""
-        note_use()
+        override.is_used = True
         return export_job(self.job(), Path(job_dir))
 
 

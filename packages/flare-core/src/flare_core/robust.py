@@ -40,10 +40,9 @@ from flare_core.errors import (
     ShapeMismatchError,
 )
 from flare_core.model import FLModel, Key, Params, ParamsType, flatten, key_text, rounded, unflatten, working_dtype
+from flare_core.recipe import check_count
 from flare_core.task import Reply
 from flare_core.tensor_blocks import Array, LazyParams, keys_of, kind_of
-
-__all__ = ["CoordinateMedian", "Krum", "TrimmedMean"]
 
 logger = logging.getLogger(__name__)
 
@@ -197,13 +196,9 @@ class Krum(_AllAtOnce):
     """
 
     def __init__(self, attackers: int = 1, keep: int = 1) -> None:
-        if isinstance(attackers, bool) or not isinstance(attackers, int) or attackers < 0:
-            raise RecipeError(f"attackers of Krum is {attackers!r}; give an integer of at least 0")
-        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-            raise RecipeError(f"keep of Krum is {keep!r}; give an integer of at least 1")
-        self.attackers = attackers
-        self.keep = keep
-        self.least_sites = max(2 * attackers + 3, keep + attackers)
+        self.attackers = check_count(attackers, "attackers of Krum", minimum=0)
+        self.keep = check_count(keep, "keep of Krum")
+        self.least_sites = max(2 * self.attackers + 3, self.keep + self.attackers)
         super().__init__()
 
     def result(self) -> FLModel:

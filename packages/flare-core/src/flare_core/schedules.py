@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 
 from flare_core.errors import RecipeError
 
-__all__ = ["Cosine", "Exponential", "Schedule", "Step"]
-
 
 class Schedule(ABC):
     """A factor on the learning rate for each round, counted from 0."""

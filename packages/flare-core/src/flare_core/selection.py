@@ -14,8 +14,6 @@ from flare_core.errors import RecipeError
 from flare_core.model import FLModel
 from flare_core.task import Reply
 
-__all__ = ["BestScore", "MeasuredModel", "MeasuredModels", "MetricMean", "StopCondition"]
-
 MeasuredModel: TypeAlias = tuple[FLModel, int, dict[str, float]]
 """A model, the round in which it was sent out, and the sites' averaged metrics of it."""
 

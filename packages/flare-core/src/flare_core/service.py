@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,19 +13,7 @@ from flare_core.endpoint import JobEndpoint
 from flare_core.errors import JobError
 from flare_core.observer import Observer
 
-__all__ = ["Cancelled", "JobContext", "Service", "components_of"]
-
 _OTHERS = {"persistor"}  # built by what uses it
-
-
-class Cancelled(Protocol):
-    """A flag that is set once, when the services of a party must end; a :class:`threading.Event` is one."""
-
-    def is_set(self) -> bool:
-        """Return whether it is set."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, at most ``timeout`` seconds; return whether it is."""
 
 
 class JobContext(Protocol):
@@ -47,7 +36,7 @@ class JobContext(Protocol):
         """An absolute path where the service may write: the run's ``server`` folder, or the site's own."""
 
     @property
-    def cancelled(self) -> Cancelled:
+    def cancelled(self) -> threading.Event:
         """Set when the run ends, is aborted or has lost its server, before :meth:`Service.stop` is called."""
 
     @property

@@ -23,8 +23,6 @@ from flare_core.model import FLModel, Key, Params, ParamsType, flatten, rounded,
 from flare_core.task import Reply
 from flare_core.tensor_blocks import Array, LazyParams, TensorBlocks, keys_of, tensors_of
 
-__all__ = ["discount", "rebased"]
-
 
 def discount(age: int, exponent: float) -> float:
     """Return the factor for a contribution that is ``age`` rounds old: ``(1 + age)^-exponent``."""

@@ -10,8 +10,6 @@ from typing import Any
 from flare_core.errors import ModelError, SiteError, WeightError
 from flare_core.model import FLModel, MetaKey
 
-__all__ = ["Reply", "Task", "TaskName"]
-
 _NUM_STEPS = f'meta["{MetaKey.NUM_STEPS_CURRENT_ROUND}"]'
 
 

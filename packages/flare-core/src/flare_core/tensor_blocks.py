@@ -13,17 +13,6 @@ import numpy as np
 from flare_core.errors import ModelError, NonFiniteError
 from flare_core.model import FLModel, Key, Params, flatten, key_text
 
-__all__ = [
-    "Array",
-    "LazyParams",
-    "TensorBlocks",
-    "check_finite",
-    "keys_of",
-    "kind_of",
-    "non_finite_error",
-    "tensors_of",
-]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 

@@ -22,8 +22,6 @@ from flare_core.events import EventBus
 from flare_core.model import FLModel
 from flare_core.task import Reply
 
-__all__ = ["Conversation", "Federation", "Sample", "TrainingFederation", "Workflow"]
-
 
 class Sample(tuple[str, ...]):
     """The sites of a round.
@@ -136,17 +134,23 @@ class Federation(Protocol):
         to: Sequence[str] | None = None,
         quorum: int | None = None,
         deadline_s: float | None = None,
+        result_stays: bool = False,
     ) -> Conversation:
         """Give a task with the same data to several sites, which all work at the same time; do not wait.
 
         Args:
             task: the task's name.
             data: anything that :mod:`flare_fobs` serializes; large arrays anywhere in it are fetched by the sites. It
-                must not change while the conversation is open.
+                must not change while the conversation is open. A model is sent with the current round.
             to: the sites; all if left out.
             quorum: how many of them must answer. Sites that leave, or have not answered when the deadline is over, are
                 passed over as long as so many are left. If left out, that of a :class:`Sample`, else all must answer.
             deadline_s: seconds after which late sites may be passed over; the job's ``round_deadline_s`` if left out.
+            result_stays: keep the params of the replies at the sites. Those of the replies then only say where they
+                are: the server cannot read them, but give them to other sites, as a task's params or in a task's
+                ``meta``. The sites keep them until :meth:`TrainingFederation.release`. A site that could not fetch the
+                given model, which may be at sites that are lost, replies with the reason in ``meta["lost"]`` and
+                nothing else.
         Raises:
             RecipeError: a site is not one of the run.
         """
@@ -197,27 +201,7 @@ class Federation(Protocol):
 
 
 class TrainingFederation(Federation, Protocol):
-    """A federation whose sites train a model: checkpoints, forms of models, results that stay at the sites."""
-
-    def ask(
-        self,
-        task: str,
-        data: Any = None,
-        *,
-        to: Sequence[str] | None = None,
-        quorum: int | None = None,
-        deadline_s: float | None = None,
-        result_stays: bool = False,
-    ) -> Conversation:
-        """Give a task to several sites, as :meth:`Federation.ask`.
-
-        Args:
-            task, data, to, quorum, deadline_s: as there. A model is sent with the current round.
-            result_stays: keep the params of the replies at the sites. Those of the replies then only say where they
-                are: the server cannot read them, but give them to other sites, as a task's params or in a task's
-                ``meta``. The sites keep them until :meth:`release`. A site that could not fetch the given model, which
-                may be at sites that are lost, replies with the reason in ``meta["lost"]`` and nothing else.
-        """
+    """A federation whose sites train a model: checkpoints, forms of models, late replies."""
 
     def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
         """Give a task to the sites that work on none, and yield the first ``quorum`` replies, whatever their round.

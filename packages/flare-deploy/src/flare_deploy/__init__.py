@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flare_deploy.admin import Admin, AdminError
+    from flare_deploy.admin import Admin
     from flare_deploy.poc import PocEnv
     from flare_deploy.prod import ProdEnv
+    from flare_deploy.server_connection import AdminError
 
 __all__ = ["Admin", "AdminError", "PocEnv", "ProdEnv"]
 
-_MODULES = {"Admin": "admin", "AdminError": "admin", "PocEnv": "poc", "ProdEnv": "prod"}
+_MODULES = {"Admin": "admin", "AdminError": "server_connection", "PocEnv": "poc", "ProdEnv": "prod"}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from flare_core import Job, RunStatus, export_job
+from flare_core import Job, RunStatus
 from flare_core.events import Event, RunEnded
+from flare_core.job_folder import export_job
 from flare_deploy.archive import pack_folder, sha256_of
 from flare_deploy.following import FollowedFile
 from flare_deploy.provision.kit import Kit
@@ -23,8 +24,6 @@ from flare_deploy.server_connection import AdminError, ServerAwayError, ServerCo
 from flare_runtime.run.event_log import EVENTS, read_event
 from flare_tensor_downloader import add_file, download_file
 from flare_transport import TransportError
-
-__all__ = ["Admin", "AdminError", "ServerAwayError"]
 
 JobInfo = dict[str, Any]
 

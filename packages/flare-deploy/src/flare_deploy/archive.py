@@ -13,8 +13,6 @@ from pathlib import Path, PurePosixPath
 from flare_core import JobError
 from flare_core.job_folder import files_below
 
-__all__ = ["MAX_ARCHIVE_BYTES", "pack", "pack_folder", "read_entry", "sha256_of", "unpack"]
-
 LARGE_BYTES = 1 << 20
 MAX_FILES = 100_000
 MAX_UNPACKED_BYTES = MAX_ARCHIVE_BYTES = 1 << 34

@@ -8,20 +8,18 @@ closed, as it is when its owner dies.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from flare_core import FlareError
-from flare_deploy.processes.lock_file import holder_of
+from flare_deploy.processes.lock_file import exits_within, holder_of
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
-
-__all__ = ["DaemonError", "RunningDaemon", "lock_of", "pid_of", "start_daemon", "stop_daemon"]
 
 READY_VARIABLE, OWNER_VARIABLE = "FLARE_DAEMON_READY_FD", "FLARE_DAEMON_OWNER_FD"
 STOP_S = 30.0
@@ -137,21 +135,11 @@ def stop_daemon(kind: str, folder: Path) -> bool:
 
 def _terminate(pid: int) -> None:
     """Terminate a process, or kill it after a while; wait for its end where the system has ``pidfd_open``."""
-    if not hasattr(os, "pidfd_open"):
-        return os.kill(pid, signal.SIGTERM)
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):  # it has just ended
             os.kill(pid, number)
-            if select.select([descriptor], [], [], STOP_S)[0]:
-                return
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(descriptor)
+        if exits_within(pid, STOP_S) or not hasattr(os, "pidfd_open"):
+            return
 
 
 def environment_for(threads: int) -> dict[str, str]:

@@ -10,8 +10,6 @@ from flare_runtime.interrupts import interruptible
 from flare_runtime.run.event_log import EVENTS, seq_of
 from flare_transport import StreamAbortedError, StreamReader, TransportError, blocking
 
-__all__ = ["FollowedFile", "Incoming"]
-
 MOST_FAILURES = 3  # of streams in a row that brought nothing
 
 

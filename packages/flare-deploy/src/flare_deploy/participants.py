@@ -13,8 +13,6 @@ from typing import Any, Protocol, cast
 
 from flare_core.extensions import find, load, names
 
-__all__ = ["Daemon", "ParticipantKind", "forwards", "known_kinds", "participant_kind", "takes_jobs"]
-
 GROUP = "flare.participants"
 
 

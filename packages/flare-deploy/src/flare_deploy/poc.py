@@ -26,8 +26,6 @@ from flare_runtime.display import waiting
 from flare_runtime.simulator.environment import check_clients, check_fits
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 
-__all__ = ["Poc", "PocEnv", "default_poc"]
-
 POC_VARIABLE = "FLARE_POC_WORKSPACE"
 HOST = "127.0.0.1"
 

@@ -16,8 +16,6 @@ from flare_runtime.run.controller import persistor_of
 from flare_runtime.run.folder import default_workspace
 from flare_runtime.terminal import one_line
 
-__all__ = ["ProdEnv"]
-
 KIT_VARIABLE = "FLARE_KIT"
 MAX_NAMED = 12  # files; the others are counted
 

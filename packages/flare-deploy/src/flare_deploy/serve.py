@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 from flare_core import FlareError
@@ -21,8 +22,6 @@ from flare_deploy.participants import participant_kind
 from flare_deploy.provision.kit import Kit
 from flare_runtime.logs import log_to
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
-
-__all__ = ["main", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,36 +70,20 @@ def serve(kind: str, folder: Path) -> None:
 def _run_server(folder: Path, stop: _StopRequest) -> None:
     from flare_deploy.server.daemon import ServerDaemon  # not at the top: only the server needs the database
 
-    daemon = ServerDaemon(folder)
-    try:
+    with closing(ServerDaemon(folder)) as daemon:
         _report(f"ready {daemon.listen()}")
         stop.wait()
-    finally:
-        daemon.close()
 
 
 def _run_connected(kit: Kit, stop: _StopRequest) -> None:
     """Run a participant that connects to the server, such as a client or a relay."""
     daemon = participant_kind(kit.info.kind).daemon(kit.folder)
-    problem: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            daemon.run(lambda: _report(f"ready {kit.info.address}"), _report_waiting)
-        except BaseException as error:
-            problem.append(error)
-        stop.set()
-
-    thread = threading.Thread(target=run, name=f"flare-{kit.info.kind}", daemon=True)
-    thread.start()
-    try:
+    with closing(daemon), ThreadPoolExecutor(1, f"flare-{kit.info.kind}") as pool:
+        running = pool.submit(daemon.run, lambda: _report(f"ready {kit.info.address}"), _report_waiting)
+        running.add_done_callback(lambda _: stop.set())
         stop.wait()
         daemon.stop()
-        thread.join()
-    finally:
-        daemon.close()
-    if problem:
-        raise problem[0]
+        running.result()
 
 
 class _StopRequest:

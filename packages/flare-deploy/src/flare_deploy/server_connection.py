@@ -16,9 +16,8 @@ from flare_deploy.following import Incoming
 from flare_deploy.provision.kit import Kit
 from flare_runtime.interrupts import interruptible
 from flare_tensor_downloader import Downloader
-from flare_transport import AuthenticationError, Cell, HandshakeError, RemoteError, StreamReader, TransportError
-
-__all__ = ["AdminError", "ServerAwayError", "ServerConnection"]
+from flare_transport import AuthenticationError, Cell, RemoteError, StreamReader, TransportError
+from flare_transport.errors import HandshakeError
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +142,10 @@ class ServerConnection:
                 self._reconnecting.release()
 
     def _reconnect(self, lost: Cell, error: ServerAwayError, absence: _Absence, until: float | None) -> None:
-        if self.cell is not lost or self._is_closed.is_set():  # another thread has reconnected
-            return self._check_not_closed(error)
+        if self._is_closed.is_set():
+            raise error
+        if self.cell is not lost:  # another thread has reconnected
+            return
         if not absence.is_reported:
             absence.is_reported = True
             self.notify(f"{error}; waiting for it for up to {self.patience_s:g} s")
@@ -155,10 +156,6 @@ class ServerConnection:
         lost.close()
         self._use(self._connect_again(absence, until))
         self.notify(f"the server of the project {self.kit.info.project} is back")
-
-    def _check_not_closed(self, error: AdminError) -> None:
-        if self._is_closed.is_set():
-            raise error
 
     def _back_off(self, absence: _Absence, until: float | None) -> None:
         """Wait before the next attempt, twice as long each time.

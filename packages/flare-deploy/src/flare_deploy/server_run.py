@@ -10,15 +10,14 @@ from typing import Any
 
 from flare_core import RunStatus
 from flare_core.events import Event, EventBus, RoundEnded, RunStarted
-from flare_deploy.admin import Admin, AdminError
+from flare_deploy.admin import Admin
+from flare_deploy.server_connection import AdminError
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import read_summary, write_summary
 from flare_runtime.run.results import RunResults
 from flare_runtime.tracking.mlflow_store import copy_run
-
-__all__ = ["ServerRun"]
 
 
 class ServerRun:
@@ -39,16 +38,9 @@ class ServerRun:
         self._done: Callable[[], Any] | None = None
         self._owner: Any = None
         self._results: RunResults | None = None
-        self._follower: _Follower | None = None
+        self._follower = _Follower(admin, job)
         self._lock = threading.Lock()
-        admin.connection.notify = self._note
-
-    def _note(self, text: str) -> None:
-        """Print a message about the wait, without disturbing the display."""
-        if self._follower is not None:
-            self._follower.note(text)
-        else:
-            sys.stdout.write(f"{text}\n")
+        admin.connection.notify = self._follower.note
 
     def when_done(self, callback: Callable[[], Any], owner: Any) -> None:
         """Call ``callback`` when the server is no longer needed, and keep a reference to ``owner`` until then."""
@@ -80,7 +72,7 @@ class ServerRun:
             JobAborted: it was aborted.
             TimeoutError: it has not ended after ``timeout`` seconds.
         """
-        return self._ended(timeout).path(raise_on_failure=raise_on_failure)
+        return self._ended(timeout).get_result(raise_on_failure=raise_on_failure)
 
     def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
         """Wait for the end, then return the params of the ``global`` or ``best`` checkpoint, in the framework's form.
@@ -122,13 +114,12 @@ class ServerRun:
         with self._lock:
             if self._results is None:
                 try:
-                    if self._follower is None:  # kept after a timeout, so that it shows the run to its end
-                        self._follower = _Follower(self._admin, self._job)
+                    self._follower.start()  # continues after a timeout, so that it shows the run to its end
                     self._job = self._admin.wait(self.get_job_id(), timeout)
                 except KeyboardInterrupt:
-                    (self._follower.note if self._follower is not None else print)(self._interrupted_text())
+                    self._follower.note(self._interrupted_text())
                     raise
-                self._results = self._fetch(self._follower)
+                self._results = self._fetch()
             return self._results
 
     def _interrupted_text(self) -> str:
@@ -137,9 +128,10 @@ class ServerRun:
             return f"the wait for the job {id_} was interrupted"
         return f"the job {id_} continues: 'flare job wait {id_}' waits for it, 'flare job abort {id_}' aborts it"
 
-    def _fetch(self, follower: _Follower) -> RunResults:
+    def _fetch(self) -> RunResults:
+        follower = self._follower
         follower.finish()
-        folder = RunFolder.create_as(self._workspace, self._job["name"], self.get_job_id())
+        folder = RunFolder.create(self._workspace, self._job["name"], self.get_job_id())
         try:
             self._admin.download(self.get_job_id(), folder.path)
         finally:
@@ -167,7 +159,11 @@ class _Follower:
         self._events.subscribe(RunStarted, self._run_started)
         self._events.subscribe(RoundEnded, self._rounds.append)
         self._thread = threading.Thread(target=self._follow, name="flare-follow", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Start to show it, unless that was done before."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def finish(self) -> None:
         """Show the rest of a run that has ended, and return when that is done."""

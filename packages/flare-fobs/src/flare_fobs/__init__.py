@@ -1,9 +1,7 @@
 """Safe object serializer: an allow-list of types, out-of-band buffers for large arrays, no pickle."""
 
 from flare_fobs._codec import dump_frames, dumps, load_frames, loads
-from flare_fobs._limits import Limits
 from flare_fobs._registry import register, register_dataclass, register_enum
-from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_fobs.errors import DecodeError, EncodeError, FobsError, LimitError, RegistrationError
 from flare_fobs.tensors import to_numpy, to_torch
 
@@ -12,10 +10,7 @@ __all__ = [
     "EncodeError",
     "FobsError",
     "LimitError",
-    "Limits",
     "RegistrationError",
-    "dtype_from_name",
-    "dtype_name",
     "dump_frames",
     "dumps",
     "load_frames",

@@ -13,13 +13,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from msgpack import ExtType
 
 from flare_fobs._registry import encoders
-from flare_fobs._wire import ARRAY, ARRAY_ASIDE, ARRAY_FRAME, SCALAR, ExtType, Frames, is_set_aside
+from flare_fobs._wire import ARRAY, ARRAY_ASIDE, ARRAY_FRAME, SCALAR, Frames, is_set_aside
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_fobs.errors import DecodeError
-
-__all__ = ["MAX_INLINE_BYTES", "Layout", "encode_array", "encode_scalar", "header", "layout"]
 
 MAX_INLINE_BYTES = 4096
 """Up to this size the elements are part of the metadata: one small copy is cheaper than one more buffer."""

@@ -18,15 +18,14 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+from msgpack import ExtType
 
 from flare_core.model import FLModel, MetaKey, ParamsType
 from flare_core.task import Task
 from flare_fobs import _registry
 from flare_fobs._registry import add_enum, decomposers, encoders, field_parts
-from flare_fobs._wire import INTEGER, ExtType, Frames
+from flare_fobs._wire import INTEGER, Frames
 from flare_fobs.errors import DecodeError, EncodeError
-
-__all__: list[str] = []
 
 add = partial(_registry.add, is_builtin=True)
 

@@ -17,11 +17,8 @@ import numpy as np
 
 from flare_fobs._decoder import decode
 from flare_fobs._encoder import encode
-from flare_fobs._limits import DEFAULT_LIMITS, Limits
 from flare_fobs._wire import Buffer, Frames, SetAside
 from flare_fobs.errors import DecodeError
-
-__all__ = ["dump_frames", "dumps", "load_frames", "loads"]
 
 _MAGIC = b"FOBS"
 _VERSION = 1
@@ -30,12 +27,11 @@ _LENGTH = struct.Struct("<Q")
 _ALIGNMENT = 64
 
 
-def dump_frames(obj: Any, *, limits: Limits = DEFAULT_LIMITS, set_aside: SetAside | None = None) -> Frames:
+def dump_frames(obj: Any, *, set_aside: SetAside | None = None) -> Frames:
     """Serialize an object without copying its large arrays.
 
     Args:
         obj: numbers, strings, bytes, lists, dicts, arrays and registered types, nested in any way; it is not changed.
-        limits: the limits of the receiver.
         set_aside: called with the memory of each array above 4 KiB, as a flat array of bytes. An array for which it
             returns true is left out of the frames; the receiver gives it to :func:`load_frames`.
     Returns:
@@ -43,14 +39,12 @@ def dump_frames(obj: Any, *, limits: Limits = DEFAULT_LIMITS, set_aside: SetAsid
         array must not change until the frames were sent.
     Raises:
         EncodeError: something cannot be serialized; names the path to it, as in ``meta['x'][3].field``.
-        LimitError: the message exceeds ``limits``.
+        LimitError: the message exceeds a limit.
     """
-    return encode(obj, limits, set_aside)
+    return encode(obj, set_aside)
 
 
-def load_frames(
-    frames: Sequence[Buffer], *, limits: Limits = DEFAULT_LIMITS, asides: Iterable[np.ndarray[Any, Any]] = ()
-) -> Any:
+def load_frames(frames: Sequence[Buffer], *, asides: Iterable[np.ndarray[Any, Any]] = ()) -> Any:
     """Rebuild the object of :func:`dump_frames`; safe for untrusted frames.
 
     A large numpy array is a view of its frame: writable if the frame is, and it keeps the frame alive. Small arrays and
@@ -58,24 +52,23 @@ def load_frames(
 
     Args:
         frames: the metadata, then the memory of arrays.
-        limits: what is accepted.
         asides: the arrays that were set aside, in the order in which they were; the object's arrays lie in their
             memory.
     Raises:
         DecodeError: the frames are not a valid message, or hold a type that is not registered in this process.
-        LimitError: the message exceeds ``limits``.
+        LimitError: the message exceeds a limit.
     """
-    return decode(frames, limits, copy=False, asides=asides)
+    return decode(frames, copy=False, asides=asides)
 
 
-def dumps(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+def dumps(obj: Any) -> bytes:
     """Serialize an object into one string of bytes; copies each array once. Arguments and errors: :func:`dump_frames`.
 
     Example:
         >>> loads(dumps({"round": 3, "shape": (2, 5)}))
         {'round': 3, 'shape': (2, 5)}
     """
-    frames = encode(obj, limits)
+    frames = encode(obj)
     pieces: Frames = [_START.pack(_MAGIC, _VERSION, len(frames))]
     for frame in frames:
         pieces.append(_LENGTH.pack(len(frame)))
@@ -90,16 +83,16 @@ def dumps(obj: Any, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
     return b"".join(pieces)
 
 
-def loads(data: Buffer, *, limits: Limits = DEFAULT_LIMITS) -> Any:
+def loads(data: Buffer) -> Any:
     """Rebuild the object of :func:`dumps`; safe for untrusted bytes.
 
     Every array owns its memory and is writable; ``data`` can be discarded.
 
     Raises:
         DecodeError: the bytes are not a valid message, or hold a type that is not registered in this process.
-        LimitError: the message exceeds ``limits``.
+        LimitError: the message exceeds a limit.
     """
-    return decode(_split(data), limits, copy=True)
+    return decode(_split(data), copy=True)
 
 
 def _split(data: Buffer) -> list[memoryview]:

@@ -11,78 +11,66 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from msgpack import unpackb
 
 from flare_fobs import _builtins  # noqa: F401 - registers the built-in types
 from flare_fobs._arrays import layout
-from flare_fobs._limits import Limits, check_size_and_depth, decode_error, too_many
+from flare_fobs._limits import MAX_ITEMS, check_metadata, decode_error
 from flare_fobs._registry import Decomposer, by_name
 from flare_fobs._wire import (
     ARRAY_ASIDE,
     ARRAY_FRAME,
     HEAD,
     INTEGER,
-    IS_PURE_PYTHON,
     SCALAR,
     TENSOR,
     TENSOR_ASIDE,
     TENSOR_FRAME,
     Buffer,
-    unpackb,
 )
 from flare_fobs.errors import DecodeError, FobsError
 
-__all__ = ["decode"]
 
-
-def decode(frames: Sequence[Buffer], limits: Limits, *, copy: bool, asides: Iterable[np.ndarray[Any, Any]] = ()) -> Any:
+def decode(frames: Sequence[Buffer], *, copy: bool, asides: Iterable[np.ndarray[Any, Any]] = ()) -> Any:
     """Rebuild the object; its large numpy arrays are views of the frames, or copies.
 
     Raises:
         DecodeError: the frames are not a valid message, or hold a type that is not registered here.
-        LimitError: the message exceeds ``limits``.
+        LimitError: the message exceeds a limit.
     """
     try:
         metadata = frames[0]
         if type(metadata) is not bytes:
             metadata = bytes(metadata)
-        check_size_and_depth(metadata, limits)
-        return _Decoder(frames, limits, copy, iter(asides)).decode(metadata)
+        check_metadata(metadata)
+        return _Decoder(frames, copy, iter(asides)).decode(metadata)
     except FobsError:
         raise
     # msgpack, numpy, constructors and registered functions may raise any exception for such bytes.
     except Exception as error:
-        raise decode_error(error, limits) from error
+        raise decode_error(error) from error
 
 
 class _Decoder:
     """Decodes one message."""
 
-    __slots__ = ("_asides", "_containers", "_copy", "_frames", "_heads", "_limits", "_used", "_values")
+    __slots__ = ("_asides", "_copy", "_frames", "_heads", "_used")
 
-    def __init__(
-        self, frames: Sequence[Buffer], limits: Limits, copy: bool, asides: Iterator[np.ndarray[Any, Any]]
-    ) -> None:
+    def __init__(self, frames: Sequence[Buffer], copy: bool, asides: Iterator[np.ndarray[Any, Any]]) -> None:
         self._asides = asides
         self._frames = frames
-        self._limits = limits
         self._copy = copy
         self._used = 1
         self._heads = 0
-        self._containers = 0
-        self._values = 0
 
     def decode(self, metadata: bytes) -> Any:
-        size, limit = len(metadata), self._limits.max_items
-        most = min(size, limit)
-        counts = size > limit  # every value takes at least a byte, so a smaller message cannot hold too many
+        most = min(len(metadata), MAX_ITEMS)  # every value takes at least a byte
         value = unpackb(
             metadata,
             strict_map_key=False,
             timestamp=3,
             ext_hook=self._extension,
-            list_hook=self._counted_list if counts else self._list,
-            object_hook=self._counted if counts and not IS_PURE_PYTHON else None,
-            object_pairs_hook=self._map if IS_PURE_PYTHON else None,
+            list_hook=self._list,
             max_array_len=most,
             max_map_len=most,
         )
@@ -103,20 +91,6 @@ class _Decoder:
         self._heads -= 1
         del items[0]
         return decomposer.decode(items)
-
-    def _counted_list(self, items: list[Any]) -> Any:
-        return self._list(self._counted(items))
-
-    def _counted(self, container: Any) -> Any:
-        self._containers += 1
-        self._values += len(container)
-        if self._containers > self._limits.max_items or self._values > self._limits.max_items:
-            raise too_many(self._limits)
-        return container
-
-    def _map(self, pairs: Iterable[tuple[Any, Any]]) -> Any:
-        """Build a dict; pure-Python msgpack would intern the keys, which fails for members of a StrEnum."""
-        return self._counted(dict(pairs))
 
     def _extension(self, code: int, data: bytes) -> Any:
         if code == HEAD:

@@ -8,26 +8,24 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from msgpack import Packer
 
 from flare_fobs import _builtins  # noqa: F401 - registers the built-in types
 from flare_fobs._arrays import encode_scalar
-from flare_fobs._limits import Limits, check_items, check_size_and_depth
+from flare_fobs._limits import check_metadata
 from flare_fobs._registry import encoders, refuse_unregistered
 from flare_fobs._trace import error_with_path
-from flare_fobs._wire import Frames, FramesWithout, Packer, SetAside
+from flare_fobs._wire import Frames, FramesWithout, SetAside
 from flare_fobs.errors import EncodeError
-
-__all__ = ["encode"]
 
 _BUFFER_BYTES = 1 << 16  # grows as needed; the allocator returns larger ones to the system after each message
 
 
-def encode(value: Any, limits: Limits, set_aside: SetAside | None = None) -> Frames:
+def encode(value: Any, set_aside: SetAside | None = None) -> Frames:
     """Return the metadata, and the memory of each large array in ``value`` without copying it.
 
     Args:
         value: what is to be sent.
-        limits: what the receiver accepts.
         set_aside: may take large arrays out of the message.
 
     Raises:
@@ -38,10 +36,9 @@ def encode(value: Any, limits: Limits, set_aside: SetAside | None = None) -> Fra
     packer = Packer(default=partial(_encoded, frames=frames), strict_types=True, buf_size=_BUFFER_BYTES)
     try:
         metadata = packer.pack(value)
-        check_size_and_depth(metadata, limits)
-        check_items(metadata, limits)
+        check_metadata(metadata)
     except Exception as error:
-        raise error_with_path(value, error, limits, encoder_of) from (
+        raise error_with_path(value, error, encoder_of) from (
             error.__cause__ if isinstance(error, EncodeError) else error
         )
     frames[0] = metadata

@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
-from flare_fobs._wire import HEAD, ExtType, Frames
-from flare_fobs.errors import DecodeError, EncodeError, RegistrationError
+from msgpack import ExtType
 
-__all__ = ["Decomposer", "add", "field_parts", "register", "register_dataclass", "register_enum"]
+from flare_fobs._wire import HEAD, Frames
+from flare_fobs.errors import DecodeError, EncodeError, RegistrationError
 
 T = TypeVar("T")
 

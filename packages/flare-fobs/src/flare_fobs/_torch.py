@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgpack import ExtType
 
 from flare_fobs._arrays import MAX_INLINE_BYTES, Layout, header
-from flare_fobs._wire import TENSOR, TENSOR_ASIDE, TENSOR_FRAME, Buffer, ExtType, Frames, is_set_aside
+from flare_fobs._wire import TENSOR, TENSOR_ASIDE, TENSOR_FRAME, Buffer, Frames, is_set_aside
 from flare_fobs.dtypes import PLAIN_NAMES, dtype_from_name
 from flare_fobs.errors import DecodeError, EncodeError
-
-__all__ = ["TENSOR_TYPES", "decode_tensor", "encode_tensor", "tensor_from_array", "tensor_to_array"]
 
 TENSOR_TYPES = frozenset((torch.Tensor, torch.nn.Parameter))
 """Subclasses are refused: whatever they add to a tensor would be lost silently."""

@@ -10,27 +10,24 @@ import reprlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flare_fobs._limits import Limits
+from flare_fobs._limits import MAX_DEPTH
 from flare_fobs._registry import decomposers
 from flare_fobs._wire import Frames
 from flare_fobs.errors import EncodeError, LimitError
-
-__all__ = ["error_with_path"]
 
 _LEAVES = frozenset((type(None), bool, int, float, bytes, bytearray))
 _MAX_PATH = 160
 _EncoderOf = Callable[[type], Callable[[Any, Frames], Any]]
 
 
-def error_with_path(root: Any, error: Exception, limits: Limits, encoder_of: _EncoderOf) -> EncodeError:
+def error_with_path(root: Any, error: Exception, encoder_of: _EncoderOf) -> EncodeError:
     """Return the packer's error with the path of the value, as in ``params['w'][3].field``."""
     if isinstance(error, LimitError) and "levels" not in str(error):
         return error
-    for path, value, level in _walk(root, limits.max_depth):
-        if level > limits.max_depth:
+    for path, value, level in _walk(root):
+        if level > MAX_DEPTH:
             return LimitError(
-                f"{_readable(path)}: nested deeper than {limits.max_depth} levels; flatten it, if it does not contain"
-                " itself, or raise Limits.max_depth on both sides"
+                f"{_readable(path)}: nested deeper than {MAX_DEPTH} levels; flatten it, if it does not contain itself"
             )
         fault = _fault(value, encoder_of)
         if fault is not None:
@@ -38,7 +35,7 @@ def error_with_path(root: Any, error: Exception, limits: Limits, encoder_of: _En
     return EncodeError(f"cannot serialize the {type(root).__name__}: {error}; it may have changed meanwhile")
 
 
-def _walk(root: Any, max_depth: int) -> Iterable[tuple[str, Any, int]]:
+def _walk(root: Any) -> Iterable[tuple[str, Any, int]]:
     """Yield each value with its path and its nesting level, in the order of packing."""
     stack = [("", root, 0)]
     while stack:
@@ -47,7 +44,7 @@ def _walk(root: Any, max_depth: int) -> Iterable[tuple[str, Any, int]]:
         nests = kind is list or kind is dict or kind in decomposers
         level = outer + nests
         yield path, value, level
-        if nests and level <= max_depth:
+        if nests and level <= MAX_DEPTH:
             stack.extend((path + step, part, level) for step, part in reversed(list(_parts(value))))
 
 

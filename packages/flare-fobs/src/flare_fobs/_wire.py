@@ -6,21 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
-
-__all__ = [
-    "Buffer",
-    "ExtType",
-    "Frames",
-    "FramesWithout",
-    "OutOfData",
-    "Packer",
-    "SetAside",
-    "StackError",
-    "Unpacker",
-    "is_set_aside",
-    "unpackb",
-]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Frames: TypeAlias = list[bytes | memoryview]
@@ -40,9 +25,6 @@ def is_set_aside(memory: np.ndarray[Any, np.dtype[np.uint8]], frames: Frames) ->
     """Offer an array's memory to whoever sends large arrays another way; true if it was taken."""
     return isinstance(frames, FramesWithout) and frames.set_aside(memory)
 
-
-# msgpack falls back to it where its C code is missing; it is slow and recursive.
-IS_PURE_PYTHON = Unpacker.__module__.endswith("fallback")
 
 HEAD = 1
 INTEGER = 2

@@ -21,8 +21,6 @@ import numpy as np
 
 from flare_fobs.errors import DecodeError, EncodeError
 
-__all__ = ["dtype_from_name", "dtype_name"]
-
 PLAIN_NAMES = frozenset(np.dtype(code).name for code in "?bhiqBHIQefdFD")
 _ML_DTYPES = re.compile(
     r"bfloat16|b?complex32|u?int[124]|float(4_e2m1|6_e2m3|6_e3m2)fn|float8_e\d+m\d+(b\d+)?(fn|fnu|fnuz)?"

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from flare_core.errors import FlareError
 
-__all__ = ["DecodeError", "EncodeError", "FobsError", "LimitError", "RegistrationError"]
-
 
 class FobsError(FlareError, ValueError):
     """Base class of the errors of the serializer."""
@@ -28,7 +26,7 @@ class DecodeError(FobsError):
 
 
 class LimitError(EncodeError, DecodeError):
-    """A message exceeds :class:`flare_fobs.Limits`, when it is encoded or decoded."""
+    """A message is too large, too deep or has too many items, when it is encoded or decoded."""
 
 
 class RegistrationError(FobsError):

@@ -13,8 +13,6 @@ from flare_fobs.errors import DecodeError, EncodeError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["to_numpy", "to_torch"]
-
 
 def to_numpy(value: Any, *, key: str) -> np.ndarray[Any, Any]:
     """Return a parameter as a numpy array that shares its memory.

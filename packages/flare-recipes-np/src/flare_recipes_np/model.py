@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import RecipeError, flatten, unflatten
-from flare_core.model import OPTIMIZER_PARAMS, key_text
+from flare_core import RecipeError
+from flare_core.model import OPTIMIZER_PARAMS, flatten, key_text, unflatten
 from flare_core.recipe import wrong_model
-from flare_core.recipes import ScriptRecipe
 from flare_core.recipes.initial_model import check_fits
+from flare_core.recipes.script import ScriptRecipe
 from flare_tensor_downloader import read_file, write_file
-
-__all__ = ["NUMPY_KEY", "NumpyModel"]
 
 NUMPY_KEY = "numpy_key"
 """The key of a single-array model in ``FLModel.params``."""

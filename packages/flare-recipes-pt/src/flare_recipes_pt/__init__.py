@@ -1,8 +1,6 @@
 """Recipes for PyTorch models, and helpers for the training scripts at the sites."""
 
 from flare_recipes_pt.fedprox import ProximalLoss
-from flare_recipes_pt.optimizer import TorchOptimizer
-from flare_recipes_pt.persistor import TorchPersistor
 from flare_recipes_pt.recipes import (
     CrossSiteEvalRecipe,
     CyclicRecipe,
@@ -24,6 +22,4 @@ __all__ = [
     "Scaffold",
     "ScaffoldRecipe",
     "SwarmLearningRecipe",
-    "TorchOptimizer",
-    "TorchPersistor",
 ]

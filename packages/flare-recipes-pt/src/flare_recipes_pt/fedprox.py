@@ -9,8 +9,6 @@ import torch
 from flare_core import ClientApiError, FLModel, RecipeError
 from flare_recipes_pt.trainable import received_values, trainable
 
-__all__ = ["ProximalLoss"]
-
 
 class ProximalLoss:
     """The proximal term of FedProx: ``mu / 2`` times the squared distance to the received model.

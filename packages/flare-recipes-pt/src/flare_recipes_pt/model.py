@@ -10,12 +10,10 @@ import torch
 
 from flare_core import RecipeError
 from flare_core.recipe import wrong_model
-from flare_core.recipes import ScriptRecipe
 from flare_core.recipes.initial_model import check_fits, made_model
+from flare_core.recipes.script import ScriptRecipe
 from flare_fobs.tensors import to_numpy, to_torch
 from flare_tensor_downloader import read_file, write_file
-
-__all__ = ["TorchModel"]
 
 _STATISTICS = ("running_mean", "running_var")  # the names in all of torch's layers
 _ACCEPTED = "a torch.nn.Module, a state dict of tensors, or {'class_path': ..., 'args': {...}}"
@@ -27,8 +25,8 @@ class TorchModel(ScriptRecipe):
     ``.safetensors`` file."""
 
     framework = "pytorch"
-    persistor = "flare_recipes_pt.TorchPersistor"
-    optimizers = (torch.optim.Optimizer, "flare_recipes_pt.TorchOptimizer")
+    persistor = "flare_recipes_pt.persistor.TorchPersistor"
+    optimizers = (torch.optim.Optimizer, "flare_recipes_pt.optimizer.TorchOptimizer")
 
     def _read_model(self, model: Any) -> Any:
         model = made_model(model)

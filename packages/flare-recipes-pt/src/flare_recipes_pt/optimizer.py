@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from flare_core.model import Key, key_text
 from flare_core.optimizers import ServerOptimizer, framework_optimizer
 from flare_core.tensor_blocks import Array
 from flare_fobs.tensors import to_numpy, to_torch
-
-__all__ = ["TorchOptimizer"]
 
 
 class TorchOptimizer(ServerOptimizer):
@@ -29,7 +28,7 @@ class TorchOptimizer(ServerOptimizer):
         self.args = dict(args or {})
         self._params: dict[Key, torch.nn.Parameter] = {}
         self._optimizer: torch.optim.Optimizer | None = None
-        self._restored: Mapping[str, Any] | None = None
+        self._restored: bytes | None = None
         trial = self._create([torch.nn.Parameter(torch.zeros(1))])  # fails now rather than in the first round
         self.is_adaptive = not isinstance(trial, torch.optim.SGD)
 
@@ -46,7 +45,7 @@ class TorchOptimizer(ServerOptimizer):
             self._params = {key: torch.nn.Parameter(to_torch(value).clone()) for key, value in params.items()}
             self._optimizer = self._create(list(self._params.values()))
             if self._restored is not None:
-                self._optimizer.load_state_dict(_state_dict(self._restored, self._optimizer))
+                self._optimizer.load_state_dict(torch.load(BytesIO(self._restored), weights_only=True))
         with torch.no_grad():
             for key, parameter in self._params.items():
                 parameter.copy_(to_torch(params[key]))  # differ only if a round was abandoned after the step
@@ -64,25 +63,9 @@ class TorchOptimizer(ServerOptimizer):
     def state(self) -> Mapping[str, Any]:
         if self._optimizer is None:
             return {}
-        numbers: dict[str, Any] = {}
-        tensors: dict[str, Any] = {}
-        for index, values in self._optimizer.state_dict()["state"].items():
-            for name, value in values.items():
-                if isinstance(value, torch.Tensor):
-                    tensors[f"{index}.{name}"] = to_numpy(value.detach().clone(), key=name)
-                else:
-                    numbers[f"{index}.{name}"] = value
-        return {"numbers": numbers, "tensors": tensors}
+        content = BytesIO()
+        torch.save(self._optimizer.state_dict(), content)
+        return {"optimizer": {"state_dict": np.frombuffer(content.getvalue(), np.uint8)}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._restored = state or None
-
-
-def _state_dict(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the state dict for the optimizer from the result of :meth:`TorchOptimizer.state`."""
-    by_index: dict[int, dict[str, Any]] = {}
-    for part in ("numbers", "tensors"):
-        for name, value in state.get(part, {}).items():
-            index, _, slot = name.partition(".")
-            by_index.setdefault(int(index), {})[slot] = to_torch(value).clone() if part == "tensors" else value
-    return {**optimizer.state_dict(), "state": by_index}
+        self._restored = state["optimizer"]["state_dict"].tobytes() if state else None

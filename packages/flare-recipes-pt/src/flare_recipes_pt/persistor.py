@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 
-from flare_core import flatten, unflatten
 from flare_core.files import replacing
+from flare_core.model import flatten, unflatten
 from flare_fobs.tensors import to_torch
 from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
-
-__all__ = ["TorchPersistor"]
 
 
 class TorchPersistor(SafetensorsPersistor):

@@ -14,8 +14,6 @@ from flare_fobs.tensors import to_numpy
 from flare_recipes_pt.trainable import like, received_values, trainable
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["Scaffold"]
-
 _FILE = re.compile(r"scaffold-after-round-(\d+)\.safetensors")
 
 

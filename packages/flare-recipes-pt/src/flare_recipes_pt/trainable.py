@@ -11,8 +11,6 @@ import torch
 from flare_core import FLModel, ModelError, ShapeMismatchError, UnknownKeyError
 from flare_fobs.tensors import to_torch
 
-__all__ = ["like", "received_values", "trainable"]
-
 
 def trainable(net: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Return the trainable parameters by name, without frozen ones and buffers such as BatchNorm's counters."""

@@ -24,10 +24,10 @@ from weakref import WeakKeyDictionary
 import torch
 
 import flare_core.client as client
-from flare_core import ClientApiError, FlareError, FLModel, MetaKey, ShapeMismatchError, TaskName, UnknownKeyError
+from flare_core import ClientApiError, FlareError, FLModel, MetaKey, ShapeMismatchError, UnknownKeyError
 from flare_core.client.session import Session, current_session
-
-__all__ = ["SharedModel", "TrainerLink", "Training", "missing_package"]
+from flare_core.model import common_prefix
+from flare_core.task import TaskName
 
 logger = logging.getLogger(__name__)
 
@@ -273,7 +273,7 @@ def check_fit(params: Mapping[str, Any], state: Mapping[str, torch.Tensor], *, s
     only_received = [key for key in params if key not in state]
     only_local = [key for key in state if key not in params]
     if (strict and (only_received or only_local)) or len(only_received) == len(params):
-        prefix = _prefix(params, state) or _prefix(state, params)
+        prefix = common_prefix([*params], state) or common_prefix([*state], params)
         hint = f"; they differ by the prefix {prefix!r}" if prefix else ""
         raise UnknownKeyError(
             f"the received model and the site's have different keys{hint}. Only received, {len(only_received)} of"
@@ -306,16 +306,6 @@ def missing_package(extra: str, error: ImportError) -> FlareError:
         f"flare_recipes_pt.{extra} needs packages that are not installed ({error});"
         f" pip install 'flare-recipes-pt[{extra}]'"
     )
-
-
-def _prefix(longer: Mapping[str, Any], shorter: Mapping[str, Any]) -> str:
-    """Return the prefix that turns keys of ``shorter`` into the keys of ``longer``, or an empty string."""
-    first = next(iter(longer), "")
-    for key in shorter:
-        prefix = first.removesuffix(key)
-        if prefix not in ("", first) and all(each.removeprefix(prefix) in shorter for each in longer):
-            return prefix
-    return ""
 
 
 def _samples(keys: list[str]) -> str:

@@ -22,8 +22,6 @@ from flare_core.recipe import check_count
 from flare_recipes_sklearn.model import check_shape, numbers
 from flare_recipes_sklearn.sums import Array, ServerRecipe, SiteArrays, check_site_shape
 
-__all__ = ["KMeansFedAvgRecipe", "KMeansUpdate", "kmeans_step"]
-
 
 def kmeans_step(params: Mapping[str, Any], rows: Any, *, seed: int = 0) -> dict[str, Array]:
     """Return one site's contribution to a round, to send as ``params``.

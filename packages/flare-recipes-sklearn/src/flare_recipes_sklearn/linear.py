@@ -16,11 +16,9 @@ from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 
 from flare_core import ModelError, ModelTypeError, RecipeError
 from flare_core.recipe import check_count
-from flare_core.recipes import BaseFedAvgRecipe
+from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_recipes_sklearn.model import SklearnModel, check_shape
 from flare_recipes_sklearn.sums import Array
-
-__all__ = ["FedAvgRecipe", "get_params", "set_params"]
 
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import ClientApp, CodeBundle, RecipeError
+from flare_core import RecipeError
+from flare_core.job import ClientApp, CodeBundle
 from flare_core.recipe import wrong_model
-from flare_core.recipes import ScriptRecipe
 from flare_core.recipes.initial_model import check_fits
+from flare_core.recipes.script import ScriptRecipe
 from flare_core.recipes.site_settings import SiteSettings
 from flare_tensor_downloader import read_file, write_file
-
-__all__ = ["SklearnModel"]
 
 
 class SklearnModel(ScriptRecipe):

@@ -20,8 +20,6 @@ from flare_core.recipe import check_count
 from flare_recipes_sklearn.model import check_shape, numbers
 from flare_recipes_sklearn.sums import Array, ServerRecipe, SiteArrays, check_site_shape
 
-__all__ = ["FedAvgLrRecipe", "NewtonStep", "logistic_probabilities", "newton_sums"]
-
 
 def logistic_probabilities(weights: Any, rows: Any) -> Array:
     """Return the probability of label 1 for each row.

@@ -11,12 +11,10 @@ import numpy as np
 
 from flare_core import Aggregator, FLModel, ModelError, ParamsType, RecipeError, Reply
 from flare_core.components import Component
-from flare_core.compression import parse_codec
+from flare_core.compression.codecs import parse_codec
 from flare_core.errors import EmptyRoundError, ShapeMismatchError
-from flare_core.recipes import BaseFedAvgRecipe
+from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_recipes_sklearn.model import SklearnModel
-
-__all__ = ["ServerRecipe", "SiteArrays"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

@@ -20,8 +20,6 @@ from flare_core.errors import ShapeMismatchError
 from flare_recipes_sklearn.model import check_shape
 from flare_recipes_sklearn.sums import Array, ServerRecipe, SiteArrays
 
-__all__ = ["SVMFedAvgRecipe", "SupportVectors", "svm_of", "svm_step"]
-
 KERNELS = ("linear", "poly", "rbf", "sigmoid")
 
 TOLERANCE = 1e-5

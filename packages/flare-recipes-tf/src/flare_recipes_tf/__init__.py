@@ -1,10 +1,8 @@
 """Recipes for Keras models on TensorFlow, and helpers for their training scripts."""
 
 from flare_recipes_tf.backend import BackendError
-from flare_recipes_tf.fedprox import ProximalLoss, proximal_loss
-from flare_recipes_tf.optimizer import KerasOptimizer
+from flare_recipes_tf.fedprox import ProximalLoss
 from flare_recipes_tf.params import get_params, set_params
-from flare_recipes_tf.persistor import KerasPersistor
 from flare_recipes_tf.recipes import (
     CrossSiteEvalRecipe,
     CyclicRecipe,
@@ -23,13 +21,10 @@ __all__ = [
     "FedAvgRecipe",
     "FedEvalRecipe",
     "FedOptRecipe",
-    "KerasOptimizer",
-    "KerasPersistor",
     "ProximalLoss",
     "Scaffold",
     "ScaffoldRecipe",
     "SwarmLearningRecipe",
     "get_params",
-    "proximal_loss",
     "set_params",
 ]

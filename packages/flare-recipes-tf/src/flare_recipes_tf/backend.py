@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from flare_core import FlareError
 
-__all__ = ["BackendError"]
-
 
 class BackendError(FlareError, ImportError):
     """Keras is unusable, or runs on a framework other than TensorFlow."""

@@ -16,8 +16,6 @@ from flare_core.recipes.initial_model import check_fits
 from flare_recipes_tf.params import get_params, set_params
 from flare_tensor_downloader import read_file
 
-__all__ = ["load_whole", "read_checkpoint"]
-
 _SUFFIXES = (".keras", ".weights.h5", ".safetensors")
 _WEIGHTS_IN_KERAS = "model.weights.h5"
 

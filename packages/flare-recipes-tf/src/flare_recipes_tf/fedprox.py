@@ -6,7 +6,6 @@ Source: Li et al. 2020, arXiv:1812.06127, equation 2.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -14,30 +13,6 @@ from keras import ops
 
 from flare_core import FLModel, ModelError
 from flare_recipes_tf.params import check_values, trainable_variables, value_of
-
-__all__ = ["ProximalLoss", "proximal_loss"]
-
-
-def proximal_loss(model: keras.Model, params: Mapping[str, Any], mu: float) -> Any:
-    """Return ``mu / 2 * ||w - w_global||^2``, to add to the loss of a custom training loop.
-
-    The sum runs over the trainable variables, in at least float32. A function compiled with ``tf.function`` would treat
-    ``params`` as constants of the first round; use :class:`ProximalLoss` there.
-
-    Args:
-        model: the model with the variables ``w``, which receive gradients.
-        params: the received global model; key to array.
-        mu: strength of the term, at least 0; 0 is plain federated averaging.
-    Returns:
-        A scalar tensor.
-    Raises:
-        ModelError: ``mu`` is not a finite number of at least 0, the model is not built, a key is missing or has
-            another shape.
-    Source: Li et al. 2020, arXiv:1812.06127, equation 2.
-    """
-    own = trainable_variables(model)
-    check_values(params, own, source="params")
-    return _proximal(list(own.values()), [params[key] for key in own], _check_mu(mu))
 
 
 class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no types
@@ -67,9 +42,11 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no typ
     def __init__(self, loss: keras.losses.Loss, model: keras.Model, mu: float) -> None:
         if not isinstance(loss, keras.losses.Loss):
             raise ModelError(f"loss is {loss!r}; give an object such as keras.losses.MeanSquaredError()")
+        if isinstance(mu, bool) or not isinstance(mu, int | float) or not 0 <= mu < math.inf:
+            raise ModelError(f"mu is {mu!r}; give a finite number of at least 0")
         super().__init__(name=loss.name)
         self._loss = loss
-        self._mu = _check_mu(mu)
+        self._mu = float(mu)
         self._own = trainable_variables(model)
         self._reference = [
             keras.Variable(value_of(variable), dtype=variable.dtype, trainable=False) for variable in self._own.values()
@@ -90,22 +67,13 @@ class ProximalLoss(keras.losses.Loss):  # type: ignore[misc]  # keras has no typ
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the batch's loss, reduced as by ``loss``, plus the term."""
-        return self._loss(y_true, y_pred, sample_weight) + _proximal(
-            list(self._own.values()), self._reference, self._strength
-        )
-
-
-def _proximal(own: list[Any], reference: list[Any], mu: Any) -> Any:
-    squares = [ops.sum(ops.square(_wide(w) - _wide(w_global))) for w, w_global in zip(own, reference, strict=True)]
-    return mu / 2 * sum(squares)
+        squares = [
+            ops.sum(ops.square(_wide(own) - _wide(reference)))
+            for own, reference in zip(self._own.values(), self._reference, strict=True)
+        ]
+        return self._loss(y_true, y_pred, sample_weight) + self._strength / 2 * sum(squares)
 
 
 def _wide(value: Any) -> Any:
     tensor = ops.convert_to_tensor(value)
     return ops.cast(tensor, "float32") if keras.backend.standardize_dtype(tensor.dtype) != "float64" else tensor
-
-
-def _check_mu(mu: float) -> float:
-    if isinstance(mu, bool) or not isinstance(mu, int | float) or not 0 <= mu < math.inf:
-        raise ModelError(f"mu is {mu!r}; give a finite number of at least 0")
-    return float(mu)

@@ -10,13 +10,11 @@ import numpy as np
 
 from flare_core import ModelError, RecipeError
 from flare_core.recipe import wrong_model
-from flare_core.recipes import ScriptRecipe
-from flare_core.recipes.initial_model import find_checkpoint, made_model
+from flare_core.recipes.initial_model import made_model
+from flare_core.recipes.script import ScriptRecipe
 from flare_recipes_tf.checkpoint import load_whole, read_checkpoint
 from flare_recipes_tf.params import get_params, trainable_variables
 from flare_tensor_downloader import write_file
-
-__all__ = ["KerasModel"]
 
 _ACCEPTED = "a keras.Model, or {'class_path': ..., 'args': {...}}"
 
@@ -28,13 +26,14 @@ class KerasModel(ScriptRecipe):
     arrays by the keys of :mod:`flare_recipes_tf.params`."""
 
     framework = "tensorflow"
-    persistor = "flare_recipes_tf.KerasPersistor"
-    optimizers = (keras.optimizers.Optimizer, "flare_recipes_tf.KerasOptimizer")
+    persistor = "flare_recipes_tf.persistor.KerasPersistor"
+    optimizers = (keras.optimizers.Optimizer, "flare_recipes_tf.optimizer.KerasOptimizer")
 
     def _read_model(self, model: Any) -> Any:
         model = made_model(model)
-        if model is None and str(self.initial_ckpt).endswith(".keras"):
-            model = load_whole(find_checkpoint(str(self.initial_ckpt), self._folder))
+        checkpoint = self._checkpoint()
+        if model is None and checkpoint is not None and checkpoint.suffix == ".keras":
+            model = load_whole(checkpoint)
         if model is None:
             return None
         if not isinstance(model, keras.Model):

@@ -12,8 +12,6 @@ from flare_core.optimizers import ServerOptimizer, framework_optimizer
 from flare_core.tensor_blocks import Array
 from flare_recipes_tf.params import value_of
 
-__all__ = ["KerasOptimizer"]
-
 
 class KerasOptimizer(ServerOptimizer):
     """A server optimizer that applies a ``keras.optimizers.Optimizer``.

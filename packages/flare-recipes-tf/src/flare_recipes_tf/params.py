@@ -20,10 +20,8 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
-from flare_core import ModelError, ShapeMismatchError, flatten
-from flare_core.model import check_known
-
-__all__ = ["check_values", "get_params", "set_params", "trainable_variables", "value_of", "variables"]
+from flare_core import ModelError, ShapeMismatchError
+from flare_core.model import check_known, flatten
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

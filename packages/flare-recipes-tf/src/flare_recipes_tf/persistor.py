@@ -12,8 +12,6 @@ from flare_core.files import replacing
 from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file
 
-__all__ = ["KerasPersistor"]
-
 
 class KerasPersistor(SafetensorsPersistor):
     """A persistor that reads the initial model from the job's code and writes ``.npz`` files beside the checkpoints.

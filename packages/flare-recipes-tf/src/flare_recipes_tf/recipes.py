@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-from flare_core.recipes import (
-    BaseCrossSiteEvalRecipe,
-    BaseCyclicRecipe,
-    BaseFedAvgRecipe,
-    BaseFedEvalRecipe,
-    BaseFedOptRecipe,
-    BaseScaffoldRecipe,
-    BaseSwarmLearningRecipe,
-)
+from flare_core.recipes import cyclic, evaluation, fedavg, fedopt, scaffold, swarm
 from flare_recipes_tf.model import KerasModel
 
-__all__ = [
-    "CrossSiteEvalRecipe",
-    "CyclicRecipe",
-    "FedAvgRecipe",
-    "FedEvalRecipe",
-    "FedOptRecipe",
-    "ScaffoldRecipe",
-    "SwarmLearningRecipe",
-]
 
-
-class FedAvgRecipe(KerasModel, BaseFedAvgRecipe):
+class FedAvgRecipe(KerasModel, fedavg.BaseFedAvgRecipe):
     """Federated averaging of a Keras model."""
 
 
-class FedOptRecipe(KerasModel, BaseFedOptRecipe):
+class FedOptRecipe(KerasModel, fedopt.BaseFedOptRecipe):
     """Federated optimization of a Keras model."""
 
 
-class ScaffoldRecipe(KerasModel, BaseScaffoldRecipe):
+class ScaffoldRecipe(KerasModel, scaffold.BaseScaffoldRecipe):
     """SCAFFOLD for a Keras model."""
 
 
-class CyclicRecipe(KerasModel, BaseCyclicRecipe):
+class CyclicRecipe(KerasModel, cyclic.BaseCyclicRecipe):
     """Cyclic learning of a Keras model."""
 
 
-class CrossSiteEvalRecipe(KerasModel, BaseCrossSiteEvalRecipe):
+class CrossSiteEvalRecipe(KerasModel, evaluation.BaseCrossSiteEvalRecipe):
     """Evaluation of a Keras model and of every site's model at every site."""
 
 
-class FedEvalRecipe(KerasModel, BaseFedEvalRecipe):
+class FedEvalRecipe(KerasModel, evaluation.BaseFedEvalRecipe):
     """Evaluation of an existing Keras model at every site."""
 
 
-class SwarmLearningRecipe(KerasModel, BaseSwarmLearningRecipe):
+class SwarmLearningRecipe(KerasModel, swarm.BaseSwarmLearningRecipe):
     """Swarm learning of a Keras model."""

@@ -19,8 +19,6 @@ from flare_core.model import MetaKey
 from flare_recipes_tf.params import check_values, trainable_variables, value_of
 from flare_tensor_downloader import read_file, write_file
 
-__all__ = ["Scaffold"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 FILE = "scaffold.safetensors"

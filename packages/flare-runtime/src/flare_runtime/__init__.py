@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flare_runtime.errors import ScriptError
     from flare_runtime.run.recorded import RecordedRun, list_runs
-    from flare_runtime.simulator import SimEnv, SimRun
+    from flare_runtime.simulator.environment import SimEnv
+    from flare_runtime.simulator.simulation import SimRun
 
 __all__ = ["RecordedRun", "ScriptError", "SimEnv", "SimRun", "list_runs"]
 
 _MODULES = {
     "RecordedRun": "run.recorded",
     "ScriptError": "errors",
-    "SimEnv": "simulator",
-    "SimRun": "simulator",
+    "SimEnv": "simulator.environment",
+    "SimRun": "simulator.simulation",
     "list_runs": "run.recorded",
 }
 _DEPLOYED = ("Admin", "PocEnv", "ProdEnv")

@@ -13,8 +13,6 @@ from typing import Any, TextIO
 from flare_core.events import EventBus, RoundEnded, RoundStarted, SiteReplied, StillWaiting, TableMade, WarningRaised
 from flare_runtime.terminal import one_line, printable
 
-__all__ = ["Display", "count", "open_display", "plot", "size_text", "summary_text", "waiting"]
-
 MAX_METRICS = 4
 MAX_WARNINGS = 5
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from flare_core import SiteError
 
-__all__ = ["ScriptError", "ScriptKilledError"]
-
 
 class ScriptError(SiteError):
     """A training script failed, or ended before the run."""

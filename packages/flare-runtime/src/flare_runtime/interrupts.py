@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-__all__ = ["interruptible"]
-
 _HANDLED, _DONE = b"\xfe", b"\xff"  # not numbers of signals
 _AGAIN_MS = 20
 _watched = threading.Lock()

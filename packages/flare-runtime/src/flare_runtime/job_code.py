@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 
-from flare_core import CodeBundle, Job, JobError
+from flare_core import Job, JobError
 from flare_core.components import import_class
+from flare_core.job import CodeBundle
 from flare_fobs import FobsError, register_dataclass, register_enum
-
-__all__ = ["decomposers_of", "importable", "register", "register_types"]
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from flare_core import RecipeError
 from flare_core.extensions import names
 from flare_runtime.terminal import printable
 
-__all__ = ["LogConfig", "check_log_config", "log_to"]
-
 LogConfig = str | Mapping[str, Any] | Path | None
 
 FORMAT = "%(asctime)s %(levelname)-7s %(process)d %(name)s %(message)s"

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import resource
 
-__all__ = ["IS_UNIX", "NEEDS_UNIX", "own_peak_bytes", "peak_bytes"]
-
 
 def _exists(module: str) -> bool:
     try:

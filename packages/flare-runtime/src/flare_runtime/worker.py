@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import sys
 import threading
 import traceback
@@ -21,7 +20,7 @@ from typing import NoReturn, TextIO
 
 from flare_core import Executor, JobError, Observer, RunStatus, Service, SiteError, Task
 from flare_core.filters import chains
-from flare_core.job import ExecutorEntry
+from flare_core.job import ClientApp, ExecutorEntry
 from flare_core.parameters import parameters_of
 from flare_core.service import components_of
 from flare_runtime.endpoint.at_site import SiteHub
@@ -48,8 +47,6 @@ from flare_runtime.site.site_executor import SiteExecutor
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, Message, PeerLostError, SocketLink, UnreachableError
 from flare_transport.address import speaks_for
-
-__all__ = ["run_worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +133,6 @@ class _Worker:
         self._turns = Turns(self._announce, lane)
         self._sites: dict[str, Site] = {}
         self._parts: dict[str, list[_Part]] = {name: [] for name in plan.sites}
-        self._logs: list[SiteLog] = []
         self._link = SocketLink(plan.link_to, connection)
         # Simulated sites share a machine, so each has a folder of its own for temporary files.
         self._scratch = make_scratch() if plan.connect is None else None
@@ -176,24 +172,24 @@ class _Worker:
         for site in self._sites.values():
             site.end(RunStatus.FINISHED, "")
         ScriptHost.end_all()
-        for log in self._logs:
-            log.close()
+        for site in self._sites.values():
+            site.files.log.close()
         self._cell.close()
         return LOST_SERVER if self._is_cut_off else COMPLETED
 
     def _prepare(self) -> None:
         for name in self._plan.sites:
-            self._do_or_report(name, self._prepare_site)
+            self._do_or_report(name, partial(self._prepare_site, name))
         self._hub.join()
-        for name in self._plan.sites:
-            self._do_or_report(name, lambda name: self._services[name].start())
+        for name, services in self._services.items():
+            self._do_or_report(name, services.start)
         self._hub.open()
 
-    def _do_or_report(self, name: str, prepare: Callable[[str], None]) -> None:
+    def _do_or_report(self, name: str, prepare: Callable[[], None]) -> None:
         """Do one step of a site's preparation; if it fails, report that to the server, which fails the run."""
         try:
             with importable(self._plan.job.client_code(name)):
-                prepare(name)
+                prepare()
         except Exception as error:
             why = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
             failure = [name, f"{name} could not be prepared: {why}", ""]
@@ -202,7 +198,7 @@ class _Worker:
             raise
 
     def _stop_services(self, reason: str) -> None:
-        all_services = list(self._services.values())
+        all_services = list(self._services.values())  # a lost link can come here while sites are prepared
         for services in all_services:
             services.cancel()
         self._hub.close(reason)
@@ -213,65 +209,60 @@ class _Worker:
         return [part for parts in self._parts.values() for part in parts]
 
     def _prepare_site(self, name: str) -> None:
-        job, run_folder = self._plan.job, RunFolder(self._plan.run_folder)
-        app = job.client_app(name)
-        path = run_folder.site(name)
-        register_types(job)
-        temporary = None
-        if self._scratch is not None:
-            temporary = self._scratch / str(self._index[name])  # short, since the path of a socket is limited
-            temporary.mkdir()
-        journal = None
-        log: TextIO
-        if self._plan.connect is None:
-            log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        else:  # the server is elsewhere and cannot read the file
-            log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
-            self._logs.append(log)
-            journal = Journal(run_folder.path / ".workers" / f"{name}.journal")
-        filters = [chains(entries) for entries in (app.task_data_filters, app.task_result_filters)]
+        app = self._plan.job.client_app(name)
         if not app.executors:
             raise JobError(f"the job has no executor for {name}, which could do no task; add one to its client app")
-        site = self._sites[name] = Site(
-            name,
-            self._plan,
-            cell=self._cell,
-            downloader=self._downloader,
-            files=SiteFolder(path, log, temporary, is_durable=journal is not None),
-            task_filters=filters[0],
-            result_filters=filters[1],
-            states_folder=None if journal is None else journal.folder,
-            endpoint=self._hub.endpoint(name),
-            fail=lambda message, details: self._report(site, message, details),
-        )
+        register_types(self._plan.job)
+        journal = None
+        if self._scratch is None:
+            journal = Journal(self._plan.run_folder / ".workers" / f"{name}.journal")
+        site = self._sites[name] = self._make_site(name, app, None if journal is None else journal.folder)
         components = components_of(app.components)
-        site.observe([each for each in components if isinstance(each, Observer)], parameters_of(job))
-        services = [each for each in components if isinstance(each, Service)]
-        self._services[name] = Services(services, self._context(site))
+        site.observe([each for each in components if isinstance(each, Observer)], parameters_of(self._plan.job))
+        context = Context(
+            party=name,
+            job_id=site.job_id,
+            config=site.config,
+            folder=site.folder,
+            endpoint=self._hub.endpoint(name),
+            send_warning=site.warn,
+            send_number=site.log,
+            end_run=lambda error: self._report(site, str(error), ""),
+        )
+        self._services[name] = Services([each for each in components if isinstance(each, Service)], context)
         for entry in app.executors:
             executor = _built(entry)
             takes_turns = isinstance(executor, ScriptExecutor) and not executor.launch_external_process
             queue = TaskQueue(
                 site,
                 entry.tasks,
-                turns=self._turns if takes_turns else Turns(),
-                shares_process=takes_turns,
+                turns=self._turns if takes_turns else None,
                 journal=journal if isinstance(executor, ScriptExecutor) else None,
                 is_filtered=not isinstance(executor, SiteExecutor),
             )
             self._parts[name].append(_Part(executor, queue))
 
-    def _context(self, site: Site) -> Context:
-        """Return the context of a site's services."""
-        return Context(
-            party=site.name,
-            job_id=site.job_id,
-            config=site.config,
-            folder=site.folder,
-            endpoint=self._hub.endpoint(site.name),
-            send_warning=site.warn,
-            send_number=site.log,
-            end_run=lambda error: self._report(site, str(error), ""),
+    def _make_site(self, name: str, app: ClientApp, states_folder: Path | None) -> Site:
+        path = RunFolder(self._plan.run_folder).site(name)
+        temporary: Path | None = None
+        log: TextIO
+        if self._scratch is not None:
+            temporary = self._scratch / str(self._index[name])  # short, since the path of a socket is limited
+            temporary.mkdir()
+            log = (path / "log.txt").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        else:  # the server is elsewhere and cannot read the file
+            log = SiteLog(path / "log.txt", partial(self._cell.send, self._plan.server, "site.log"), name)
+        return Site(
+            name,
+            self._plan,
+            cell=self._cell,
+            downloader=self._downloader,
+            files=SiteFolder(path, log, temporary, is_durable=states_folder is not None),
+            task_filters=chains(app.task_data_filters),
+            result_filters=chains(app.task_result_filters),
+            states_folder=states_folder,
+            endpoint=self._hub.endpoint(name),
+            fail=lambda message, details: self._report(self._sites[name], message, details),
         )
 
     def _serve(self, part: _Part) -> None:
@@ -325,7 +316,7 @@ class _Worker:
         self._cell.send(self._plan.server, "failed", [site.name, message, details])
 
     def _announce(self, seat: Seat) -> None:
-        struct.pack_into("<i", self._turn, 0, self._index[seat.name])  # survives any death of the process
+        self._turn[:4] = self._index[seat.name].to_bytes(4, "little")  # survives any death of the process
 
     def _from_server(self, handler: Callable[[Message], None]) -> Callable[[Message], None]:
         def checked(message: Message) -> None:
@@ -337,8 +328,7 @@ class _Worker:
 
     def _on_task(self, message: Message) -> None:
         number, names, task, *_ = message.payload
-        names = names or self._plan.sites
-        for name in names:
+        for name in names or self._plan.sites:
             part = next((each for each in self._parts[name] if each.queue.takes(task)), None)
             if part is not None:
                 part.queue.deliver(number, partial(_task_of, message))

@@ -161,10 +161,10 @@ def test_waits_end_with_the_run(job):
 def test_requests_before_the_server_knows_its_job_are_answered_later(job):
     from flare_runtime.endpoint.at_server import ServerHub
     from flare_runtime.endpoint.at_site import SiteHub
-    from flare_transport import Cell, InprocLink
+    from flare_transport import Cell, SocketLink
 
     server, site = ServerHub(Cell("server")), SiteHub(Cell("site-1"), "server", ["site-1"])
-    ours, theirs = InprocLink.pair("server", "site-1")
+    ours, theirs = SocketLink.pair("server", "site-1")
     server.cell.attach(ours)
     site.cell.attach(theirs, uplink=True)
     joining = threading.Thread(target=site.join)

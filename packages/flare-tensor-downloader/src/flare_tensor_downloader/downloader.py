@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import flatten
-from flare_core.model import Key
+from flare_core.model import Key, flatten
 from flare_tensor_downloader.errors import DownloadError, UnknownReferenceError
 from flare_tensor_downloader.lazy import RemoteParams, RemoteSource
 from flare_tensor_downloader.memory import TensorMemory
@@ -25,8 +24,6 @@ from flare_tensor_downloader.source import ArraySource, Entry, FileSource, Tenso
 from flare_tensor_downloader.transaction import Transaction
 from flare_transport import Cell, Message, Raw
 from flare_transport.address import speaks_for
-
-__all__ = ["Downloader", "Offer", "one_release_each"]
 
 INLINE_TOTAL_BYTES = 1 << 20
 

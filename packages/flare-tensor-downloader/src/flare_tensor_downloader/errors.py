@@ -3,8 +3,6 @@
 FlareError
 ├── DownloadError                a tensor could not be fetched; names it and the cell that offers it
 │   ├── UnknownReferenceError    the reference is unknown or closed
-│   ├── IncompleteError          the number of bytes is wrong
-│   ├── DigestError              the bytes were corrupted
 │   └── StalledError             no bytes arrived within the time limit
 └── SafetensorsError             a file is not a valid safetensors file, or a dtype is not supported by the format
 """
@@ -13,15 +11,6 @@ from __future__ import annotations
 
 from flare_core.errors import FlareError
 
-__all__ = [
-    "DigestError",
-    "DownloadError",
-    "IncompleteError",
-    "SafetensorsError",
-    "StalledError",
-    "UnknownReferenceError",
-]
-
 
 class DownloadError(FlareError):
     """A tensor could not be fetched."""
@@ -29,14 +18,6 @@ class DownloadError(FlareError):
 
 class UnknownReferenceError(DownloadError):
     """A reference is unknown or closed."""
-
-
-class IncompleteError(DownloadError):
-    """Fewer or more bytes arrived than were requested."""
-
-
-class DigestError(DownloadError):
-    """The bytes that arrived do not match their digest."""
 
 
 class StalledError(DownloadError, TimeoutError):

@@ -7,17 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from flare_core.model import key_text
-from flare_tensor_downloader.errors import (
-    DigestError,
-    DownloadError,
-    IncompleteError,
-    StalledError,
-    UnknownReferenceError,
-)
-from flare_tensor_downloader.source import CHUNK_BYTES, Entry, digest_of
-from flare_transport import Cell, PeerLostError, PendingReply, RemoteError, UnreachableError
-
-__all__ = ["CHUNK_BYTES", "WINDOW", "Piece", "RemoteOffer", "fetch"]
+from flare_tensor_downloader.errors import DownloadError, StalledError, UnknownReferenceError
+from flare_tensor_downloader.source import Entry, digest_of
+from flare_transport import Cell, PeerLostError, RemoteError, UnreachableError
+from flare_transport.replies import PendingReply
 
 WINDOW = 4
 
@@ -76,8 +69,8 @@ def fetch(offered: RemoteOffer, pieces: Iterable[Piece]) -> Iterator[Piece]:
     the window moves: it may reuse the memory of a piece as soon as the following one was taken from this generator.
 
     Raises:
-        IncompleteError, DigestError: the number of bytes or the bytes are wrong; names the tensor and the owner.
-        DownloadError: the owner does not have the tensor, or its link ended.
+        DownloadError: the number of bytes or the bytes are wrong, the owner does not have the tensor, or its link
+            ended; names the tensor and the owner.
         StalledError: the owner did not send a range within ``timeout_s``.
     """
     window: deque[tuple[Piece, PendingReply]] = deque()
@@ -96,12 +89,7 @@ def fetch(offered: RemoteOffer, pieces: Iterable[Piece]) -> Iterator[Piece]:
 def _requested(offered: RemoteOffer, piece: Piece) -> PendingReply:
     try:
         return offered.request(piece.index, piece.offset, piece.target)
-    except (
-        PeerLostError,
-        UnreachableError,
-        RemoteError,
-        TimeoutError,
-    ) as error:  # the key exchange of a sealed request
+    except (PeerLostError, UnreachableError, RemoteError, TimeoutError) as error:  # of a sealed request's key exchange
         raise _lost(offered, piece, error) from error
 
 
@@ -122,7 +110,7 @@ def _checked(offered: RemoteOffer, piece: Piece, pending: PendingReply) -> Piece
         pending.cancel()
         raise _lost(offered, piece, error) from error
     if len(message.body) != len(piece.target):
-        raise IncompleteError(
+        raise DownloadError(
             f"{where}: {len(message.body)} bytes arrived where {len(piece.target)} of {piece.entry.nbytes} were due"
         )
     if offered.sealed:
@@ -130,5 +118,5 @@ def _checked(offered: RemoteOffer, piece: Piece, pending: PendingReply) -> Piece
     digest = (message.extra or {}).get("digest")
     found = digest_of(piece.target)
     if digest != found:
-        raise DigestError(f"{where}: the bytes at offset {piece.offset} do not match their digest ({digest!r})")
+        raise DownloadError(f"{where}: the bytes at offset {piece.offset} do not match their digest ({digest!r})")
     return replace(piece, digest=found)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator
-from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,6 @@ from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.fetch import Piece, RemoteOffer, fetch
 from flare_tensor_downloader.source import CHUNK_BYTES, Entry, FileSource, checked_entry
 from flare_transport import Cell
-
-__all__ = ["add_file", "download_file"]
 
 
 def add_file(downloader: Downloader, path: str | Path, receivers: Collection[str] = ()) -> str:
@@ -38,7 +34,7 @@ def download_file(
     ref_id: str,
     per_request_timeout: float | None,
     cell: Cell,
-    location: str | Path | None = None,
+    location: str | Path,
     *,
     max_bytes: int | None = None,
 ) -> tuple[str | None, Path | None]:
@@ -49,37 +45,24 @@ def download_file(
         ref_id: the reference that :func:`add_file` returned there.
         per_request_timeout: seconds to wait for each range; None waits as long as the link is up.
         cell: the fetching cell.
-        location: the destination folder; by default a new folder among the system's temporary files.
+        location: the destination folder.
         max_bytes: refuse a larger file; None means no limit.
     Returns:
         None and the file's path; or an error message and None.
     """
     offered = RemoteOffer(cell, from_fqcn, ref_id, per_request_timeout)
-    folder = Path(tempfile.mkdtemp(prefix="flare-download-") if location is None else location)
     try:
         manifest = cell.request(from_fqcn, "tensor.manifest", [ref_id], timeout_s=per_request_timeout).payload
         [[name, dtype, shape]] = manifest
         entry = checked_entry(str(name), dtype, shape, max_bytes=max_bytes)
-        path = folder / Path(str(name)).name  # the sender must not choose the folder
-        _fetch_into(offered, entry, path)
+        path = Path(location) / Path(str(name)).name  # the sender must not choose the folder
+        with replacing(path) as partial, partial.open("xb") as file:
+            for piece in fetch(offered, _pieces(entry)):
+                file.write(piece.target)
         offered.release()
     except (FlareError, TimeoutError, OSError, ValueError, TypeError, OverflowError) as error:
-        if location is None:
-            folder.rmdir()
         return f"file {ref_id} from {from_fqcn}: {error}", None
     return None, path
-
-
-def _fetch_into(offered: RemoteOffer, entry: Entry, path: Path) -> None:
-    with replacing(path) as partial, partial.open("xb", buffering=0) as file:
-        for piece in fetch(offered, _pieces(entry)):
-            _write_all(file, piece.target)
-
-
-def _write_all(file: FileIO, piece: memoryview) -> None:
-    """Write a whole piece; when the disk is nearly full, one call may write only a part of it without an error."""
-    while len(piece):
-        piece = piece[file.write(piece) :]
 
 
 def _pieces(entry: Entry) -> Iterator[Piece]:

@@ -9,17 +9,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core import unflatten
-from flare_core.model import Key, key_text
+from flare_core.model import Key, key_text, unflatten
 from flare_core.tensor_blocks import LazyParams, TensorBlocks
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.errors import DownloadError
-from flare_tensor_downloader.fetch import CHUNK_BYTES, WINDOW, Piece, RemoteOffer, fetch
+from flare_tensor_downloader.fetch import WINDOW, Piece, RemoteOffer, fetch
 from flare_tensor_downloader.memory import TensorMemory
-from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of
+from flare_tensor_downloader.source import CHUNK_BYTES, ArraySource, Entry, TensorSource, digest_of
 from flare_tensor_downloader.spill import SpillFile
-
-__all__ = ["RemoteParams", "RemoteSource"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

@@ -15,8 +15,6 @@ import numpy as np
 from flare_core.model import Key
 from flare_tensor_downloader.source import ArraySource, Entry, TensorSource, digest_of_pieces
 
-__all__ = ["TensorMemory"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 

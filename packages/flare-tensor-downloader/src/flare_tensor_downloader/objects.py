@@ -9,8 +9,6 @@ from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.errors import DownloadError
 from flare_transport import Cell, PeerLostError, RemoteError, UnreachableError
 
-__all__ = ["Producer", "add_object", "download_object"]
-
 
 class Producer(Protocol):
     """Produces the pieces of an object."""

@@ -15,8 +15,6 @@ from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.source import Entry, checked_entry
 from flare_transport import Cell
 
-__all__ = ["Payload", "pack_payload"]
-
 
 class Payload:
     """An object as it travels: its serialized form, and where its large arrays can be fetched.

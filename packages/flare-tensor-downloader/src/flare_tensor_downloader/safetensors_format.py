@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core import flatten, unflatten
 from flare_core.files import replacing
-from flare_core.model import Key, key_text
+from flare_core.model import Key, flatten, key_text, unflatten
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 from flare_tensor_downloader.errors import SafetensorsError
-
-__all__ = ["header_of", "read_file", "write_file"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,7 +30,6 @@ MAX_HEADER_BYTES = 100_000_000  # the limit of the format
 _KEYS = "flare.keys"
 _METADATA = "__metadata__"
 _ALIGNMENT = 64
-_VECTOR = 256
 
 _CODE_OF_NAME = {
     "bool": "BOOL",
@@ -100,8 +95,10 @@ def write_file(path: Path, params: Mapping[str, Any]) -> None:
         raise SafetensorsError(f"{path}: a tensor has the name {_METADATA!r}, which safetensors reserves; rename it")
     metadata = {_KEYS: json.dumps(names)} if any(isinstance(key, tuple) for key in arrays) else None
     header = header_of([(key_text(key), array.dtype, array.shape) for key, array in arrays.items()], metadata)
-    with replacing(path) as partial, partial.open("xb", buffering=0) as file:
-        _write_all(file.fileno(), [memoryview(header), *(_bytes_of(array) for array in arrays.values())])
+    with replacing(path) as partial, partial.open("xb") as file:
+        file.write(header)
+        for array in arrays.values():
+            file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -164,24 +161,3 @@ def _little(array: Array) -> Array:
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     return array if array.flags.c_contiguous else np.array(array, order="C", copy=True)
-
-
-def _bytes_of(array: Array) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
-
-
-def _write_all(descriptor: int, views: list[memoryview]) -> None:
-    pending = [view for view in views if len(view)]
-    while pending:
-        written = _write_some(descriptor, pending[:_VECTOR])
-        while pending and written >= len(pending[0]):
-            written -= len(pending[0])
-            del pending[0]
-        if written:
-            pending[0] = pending[0][written:]
-
-
-def _write_some(descriptor: int, views: list[memoryview]) -> int:
-    if hasattr(os, "writev"):
-        return os.writev(descriptor, views)
-    return os.write(descriptor, views[0])

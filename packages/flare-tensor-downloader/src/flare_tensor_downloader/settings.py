@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 from flare_core.errors import FlareError
 
-__all__ = ["SettingError", "TransferSettings"]
-
 INLINE_BYTES = 1 << 16
 _SIZE = re.compile(r"(\d+)([KMG]?)")
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

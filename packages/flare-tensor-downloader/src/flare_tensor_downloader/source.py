@@ -16,19 +16,6 @@ import xxhash
 from flare_core.model import Key
 from flare_fobs.dtypes import dtype_from_name, dtype_name
 
-__all__ = [
-    "CHUNK_BYTES",
-    "ArraySource",
-    "Entry",
-    "FileSource",
-    "TensorSource",
-    "array_of",
-    "checked_entry",
-    "digest_of",
-    "digest_of_pieces",
-    "offsets_of",
-]
-
 MAX_TENSOR_BYTES = 1 << 46  # no machine has that much memory
 CHUNK_BYTES = 1 << 22
 
@@ -201,7 +188,7 @@ class FileSource:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
+        self._file = path.open("rb")
         self.dtype, self.nbytes = "uint8", os.fstat(self._file.fileno()).st_size
         self.shape: tuple[int, ...] = (self.nbytes,)
         self._lock = threading.Lock()
@@ -217,11 +204,7 @@ class FileSource:
 
     def read(self, offset: int, length: int) -> tuple[memoryview, int]:
         """Return a range of the bytes and its digest."""
-        piece = memoryview(bytearray(min(length, self.nbytes - offset)))
         with self._lock:
             self._file.seek(offset)
-            filled = 0
-            while filled < len(piece) and (count := self._file.readinto(piece[filled:])):
-                filled += count
-        # Too short if the file was truncated, which the receiver reports.
-        return piece[:filled], digest_of(piece[:filled])
+            piece = memoryview(self._file.read(min(length, self.nbytes - offset)))
+        return piece, digest_of(piece)  # too short if the file was truncated, which the receiver reports

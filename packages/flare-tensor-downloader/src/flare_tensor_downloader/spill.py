@@ -15,8 +15,6 @@ from flare_tensor_downloader.errors import DownloadError
 from flare_tensor_downloader.safetensors_format import header_of
 from flare_tensor_downloader.source import Entry
 
-__all__ = ["SpillFile"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 

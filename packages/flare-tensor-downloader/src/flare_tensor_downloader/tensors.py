@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_core import flatten
-from flare_core.model import Key, key_text, unflatten
+from flare_core.model import Key, flatten, key_text, unflatten
 from flare_fobs.tensors import to_numpy
 from flare_tensor_downloader.downloader import Downloader, one_release_each
 from flare_tensor_downloader.errors import DownloadError
@@ -15,8 +14,6 @@ from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.source import checked_entry
 from flare_transport import Cell, RemoteError, TransportError
-
-__all__ = ["add_tensors", "download_tensors", "iterate_tensors"]
 
 
 def add_tensors(downloader: Downloader, tensors: Mapping[str, Any], receivers: Collection[str] = ()) -> str:

@@ -6,8 +6,6 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 
-__all__ = ["Transaction"]
-
 
 class Transaction:
     """An offer that counts the releases of its receivers, and closes when all have arrived.

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import flare_fobs
-from flare_core import FLModel, flatten, unflatten
-from flare_core.model import Key, Params, key_text
+from flare_core import FLModel
+from flare_core.model import Key, Params, flatten, key_text, unflatten
 from flare_fobs import FobsError
 from flare_fobs.dtypes import dtype_name
 from flare_tensor_downloader.downloader import INLINE_TOTAL_BYTES, Downloader, Offer
@@ -23,8 +23,6 @@ from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.memory import TensorMemory
 from flare_tensor_downloader.source import Entry, checked_entry
 from flare_transport import Cell
-
-__all__ = ["OfferedParams", "keep_params", "leased_params", "receive_params", "release_params", "send_params"]
 
 
 class OfferedParams(dict[str, Any]):

@@ -1,6 +1,5 @@
 """Addresses and names of cells.
 
-    inproc://<name>          within this process
     unix:///<path>           a unix socket on this machine; both ends prove knowledge of a secret
     grpc://<host>:<port>     TCP with mutual TLS; on loopback addresses a shared secret may replace the certificates
     <scheme>://<target>      a scheme of another package's (entry-point group flare.links), which checks the target
@@ -19,12 +18,10 @@ from urllib.parse import urlsplit
 from flare_core.extensions import names
 from flare_transport.errors import AddressError
 
-__all__ = ["Address", "check_name", "parse_address", "speaks_for"]
-
 MAX_NAME = 200
 _MAX_PATH = 103  # bytes; the smallest limit among systems with unix sockets
 _NAME = re.compile(r"[A-Za-z0-9_@+-]+(\.[A-Za-z0-9_@+-]+)*")
-_FORMS = "inproc://name, unix:///path or grpc://host:port"
+_FORMS = "unix:///path or grpc://host:port"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +29,8 @@ class Address:
     """An address that a cell listens at.
 
     Attributes:
-        scheme: ``inproc``, ``unix``, ``grpc``, or one that an installed package adds.
-        target: a name, an absolute path or a host; for an added scheme, everything after ``://``.
+        scheme: ``unix``, ``grpc``, or one that an installed package adds.
+        target: an absolute path or a host; for an added scheme, everything after ``://``.
         port: for ``grpc``; 0 requests any free port.
     """
 
@@ -58,13 +55,11 @@ def parse_address(text: str) -> Address:
         Address(scheme='grpc', target='localhost', port=8002)
     """
     scheme, separator, rest = text.partition("://")
-    if separator and scheme == "inproc":
-        return _inproc(text, rest)
     if separator and scheme == "unix":
         return _unix(text, rest)
     if separator and scheme == "grpc":
         return _grpc(text)
-    added = [name for name in names("flare.links") if name not in ("inproc", "unix", "grpc")]
+    added = [name for name in names("flare.links") if name not in ("unix", "grpc")]
     if scheme in added and rest:
         return Address(scheme, rest)
     raise AddressError(f"{text!r} is not an address; write {', '.join([*(f'{name}://…' for name in added), _FORMS])}")
@@ -87,12 +82,6 @@ def check_name(name: str) -> str:
 def speaks_for(owner: str, name: str) -> bool:
     """Return whether a cell authenticated as ``owner`` may act as ``name``."""
     return name == owner or name.startswith(f"{owner}.")
-
-
-def _inproc(text: str, name: str) -> Address:
-    if not name or "/" in name or name != name.strip():
-        raise AddressError(f"{text!r} contains no valid name; write inproc://name")
-    return Address("inproc", name)
 
 
 def _unix(text: str, path: str) -> Address:

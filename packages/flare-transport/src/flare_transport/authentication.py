@@ -32,16 +32,6 @@ import msgpack
 from flare_transport.address import MAX_NAME, check_name
 from flare_transport.errors import AddressError, AuthenticationError, TransportError, UnreachableError
 
-__all__ = [
-    "NONCE_BYTES",
-    "Credentials",
-    "check_peer_user",
-    "check_secret",
-    "connector_handshake",
-    "listener_handshake",
-    "proof_of",
-]
-
 VERSION = 3  # of the whole protocol, see docs/wire.md
 MIN_SECRET_BYTES = 16
 MAX_HANDSHAKE_BYTES = 1024

@@ -16,8 +16,7 @@ from flare_transport.forwarding import Forwarder, Policy
 from flare_transport.frames import Kind, Message, pack
 from flare_transport.inbound import Handler, Inbound
 from flare_transport.link_table import LinkTable
-from flare_transport.links import scheme
-from flare_transport.links.base import Admits, Identity, Link, Listener
+from flare_transport.links.base import Admits, Identity, Link, LinkOwner, Listener, scheme
 from flare_transport.replies import PendingReplies, PendingReply
 from flare_transport.stream_writer import StreamWriter
 from flare_transport.streams import StreamHandler, Streams
@@ -25,8 +24,6 @@ from flare_transport.workers import HandlerPool
 
 if TYPE_CHECKING:
     from flare_transport.sealing import Sealer, Session
-
-__all__ = ["Cell", "Handler", "PendingReply"]
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +103,7 @@ class Cell:
         """Accept connections; return the address for peers, with the actual port if port 0 was requested.
 
         Args:
-            address: ``inproc://name``, ``unix:///path`` or ``grpc://host:port``; a cell may listen at several.
+            address: ``unix:///path`` or ``grpc://host:port``; a cell may listen at several.
             secret: for ``unix``, and for ``grpc`` on a loopback address: 16 bytes or more, the same at both ends.
             credentials: for ``grpc``: the certificate must speak for this cell's name.
         Raises:
@@ -118,7 +115,7 @@ class Cell:
         with self._listeners_lock:
             if self._links.closed:
                 raise UnreachableError(f"the cell {self.name} is closed")
-            listener = scheme(where).listen(where, _Owner(self), Identity(secret, credentials))
+            listener = scheme(where).listen(where, self._owner(), Identity(secret, credentials))
             self._listeners.append(listener)
         return str(listener.address)
 
@@ -149,8 +146,7 @@ class Cell:
         """
         where = parse_address(address)
         identity = Identity(secret, credentials)
-        owner = _Owner(self, uplink=uplink)
-        return scheme(where).connect(where, owner, identity, peer=peer, timeout_s=timeout_s)
+        return scheme(where).connect(where, self._owner(uplink=uplink), identity, peer=peer, timeout_s=timeout_s)
 
     def attach(self, link: Link, *, uplink: bool = False) -> None:
         """Use a link whose peer is already authenticated, and start to receive from it.
@@ -175,20 +171,15 @@ class Cell:
         """Names of the cells that this one has links to."""
         return tuple(self._links.by_peer)
 
-    def traffic(self) -> dict[str, tuple[int, int]]:
-        """Return the bytes sent and received by peer, for the current links."""
-        links = self._links.by_peer.copy()  # other threads add and remove links
-        return {peer: (link.bytes_sent, link.bytes_received) for peer, link in links.items()}
-
     @property
     def bytes_sent(self) -> int:
         """Bytes sent over all links so far, headers included."""
-        return self._links.ended_bytes[0] + sum(sent for sent, _ in self.traffic().values())
+        return self._links.ended_bytes[0] + sum(each.bytes_sent for each in self._links.by_peer.copy().values())
 
     @property
     def bytes_received(self) -> int:
         """Bytes received over all links so far, headers included."""
-        return self._links.ended_bytes[1] + sum(received for _, received in self.traffic().values())
+        return self._links.ended_bytes[1] + sum(each.bytes_received for each in self._links.by_peer.copy().values())
 
     def seal_with(self, credentials: Credentials) -> None:
         """Enable sealed messages, which only the cells at both ends can read.
@@ -200,8 +191,8 @@ class Cell:
         """
         from flare_transport.sealing import Sealer  # needs cryptography, an optional dependency
 
-        self._sealer = Sealer(self, credentials)
-        self.on_peer_lost(lambda peer, error: self._forget_keys(peer))
+        sealer = self._sealer = Sealer(self, credentials)
+        self.on_peer_lost(lambda peer, error: sealer.forget(peer))
 
     def send(self, to: str, topic: str, payload: Any = None, *, sealed: bool = False) -> None:
         """Send a message that needs no reply; it arrives after all messages sent to that cell before.
@@ -335,14 +326,20 @@ class Cell:
             return message
         raise ProtocolError(f"{message.sender} answered a sealed request with an unsealed message")
 
-    def _forget_keys(self, peer: str) -> None:
-        if self._sealer is not None:
-            self._sealer.forget(peer)
+    def _owner(self, *, uplink: bool = False) -> LinkOwner:
+        return LinkOwner(
+            self.name,
+            self.reconnect_grace_s,
+            self.admits,
+            reserve=self._links.reserve,
+            release=self._links.release,
+            admit=partial(self._links.add, start=partial(self._start, uplink=uplink), reserved=True),
+        )
 
     def _start(self, link: Link, *, uplink: bool) -> None:
         inbound = Inbound(
-            self.name,
-            link,
+            name=self.name,
+            link=link,
             is_uplink=uplink,
             handlers=self._handlers,
             replies=self._replies,
@@ -381,15 +378,3 @@ class Cell:
                 callback(peer, error)
             except Exception:
                 logger.exception("callback for a lost peer failed peer=%s", peer)
-
-
-class _Owner:
-    """The :class:`LinkOwner` of a cell, with the settings of one listener or connection."""
-
-    def __init__(self, cell: Cell, *, uplink: bool = False) -> None:
-        self.name = cell.name
-        self.reconnect_grace_s = cell.reconnect_grace_s
-        self.admits = cell.admits
-        self.reserve = cell._links.reserve
-        self.release = cell._links.release
-        self.admit = partial(cell._links.add, start=partial(cell._start, uplink=uplink), reserved=True)

@@ -5,7 +5,7 @@ A certificate contains the name of its cell three times:
 - as the URI ``flare://cell/<name>``, which listeners read in the connector's certificate;
 - as a DNS name made by :func:`identity_host`, which connectors let their TLS library verify, because it compares no
   other kind of name. An authority must therefore issue it to that cell only;
-- as the common name, for people, and for listeners if there is no such URI.
+- as the common name, for people.
 
 All keys are on the curve P-256, which gRPC's TLS library supports, unlike Ed25519.
 """
@@ -16,7 +16,6 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import quote, unquote
 
 from flare_transport.address import check_name, speaks_for
@@ -33,23 +32,10 @@ try:
 except ImportError as error:
     raise TransportError("certificates need cryptography; pip install 'flare-transport[grpc]'") from error
 
-__all__ = [
-    "Authority",
-    "cell_name",
-    "check_credentials",
-    "identity_host",
-    "issue",
-    "make_authority",
-    "make_request",
-    "sign_request",
-    "verified_key",
-]
-
 URI_PREFIX = "flare://cell/"
 IDENTITY_DOMAIN = "cell.flare.internal"
 BACKDATED = datetime.timedelta(minutes=5)  # for sites whose clocks are slow
 _MAX_COMMON_NAME = 64
-_HOST = re.compile(r"[A-Za-z0-9.-]*[A-Za-z0-9]|[0-9A-Fa-f:.]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +59,7 @@ def make_authority(name: str, *, valid_days: int = 3650) -> Authority:
     return Authority(_pem(builder.sign(key, hashes.SHA256())), _private_pem(key))
 
 
-def issue(authority: Authority, name: str, *, valid_days: int = 365, hosts: Sequence[str] = ()) -> Credentials:
+def issue(authority: Authority, name: str, *, valid_days: int = 365) -> Credentials:
     """Make a key and a certificate for a cell.
 
     Use this only where the authority may know the key; otherwise the cell calls :func:`make_request`.
@@ -82,11 +68,10 @@ def issue(authority: Authority, name: str, *, valid_days: int = 365, hosts: Sequ
         authority: issuer of the certificate.
         name: of the cell.
         valid_days: period of validity from now on, in days.
-        hosts: further DNS names and IP addresses, for programs other than cells.
     """
     private_key, request = make_request(name)
     return Credentials(
-        certificate=sign_request(authority, request, name=name, valid_days=valid_days, hosts=hosts),
+        certificate=sign_request(authority, request, name=name, valid_days=valid_days),
         private_key=private_key,
         authority=authority.certificate,
     )
@@ -99,22 +84,14 @@ def make_request(name: str) -> tuple[bytes, bytes]:
     return _private_pem(key), builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def sign_request(
-    authority: Authority, request: bytes, *, name: str, valid_days: int = 365, hosts: Sequence[str] = ()
-) -> bytes:
+def sign_request(authority: Authority, request: bytes, *, name: str, valid_days: int = 365) -> bytes:
     """Issue a certificate for the key of a request; return it in PEM.
 
     Only the key is taken from the request. The caller must have verified that the requester owns ``name``.
 
     Raises:
         AuthenticationError: the request is invalid, not signed with its key, or its key is not on P-256.
-        ValueError: one of ``hosts`` is invalid or reserved.
     """
-    for host in hosts:
-        if host.lower().endswith(IDENTITY_DOMAIN) or not _HOST.fullmatch(host):
-            raise ValueError(
-                f"{name}: {host!r} is not a host, or could be mistaken for the identity of a cell; leave it out"
-            )
     try:
         asked = x509.load_pem_x509_csr(request)
         key, is_signed = asked.public_key(), asked.is_signature_valid
@@ -134,7 +111,7 @@ def sign_request(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
         )
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-        .add_extension(x509.SubjectAlternativeName(_names(name, hosts)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
     )
     return _pem(builder.sign(signer, hashes.SHA256()))
 
@@ -149,13 +126,13 @@ def identity_host(name: str) -> str:
     return re.sub(r"[^a-z0-9.-]", lambda match: f"_{ord(match[0]):02x}", name) + f".{IDENTITY_DOMAIN}"
 
 
-def cell_name(uris: Sequence[str], common_names: Sequence[str]) -> str:
-    """Return the name of the cell that owns a certificate with these names.
+def cell_name(uris: Sequence[str]) -> str:
+    """Return the name of the cell that owns a certificate with these URIs.
 
     Raises:
         AuthenticationError: the names do not identify exactly one cell.
     """
-    names = {unquote(uri.removeprefix(URI_PREFIX)) for uri in uris if uri.startswith(URI_PREFIX)} or set(common_names)
+    names = {unquote(uri.removeprefix(URI_PREFIX)) for uri in uris if uri.startswith(URI_PREFIX)}
     if len(names) != 1:
         raise AuthenticationError(f"the certificate names {len(names)} cells, expected one: {sorted(names)}")
     return names.pop()
@@ -186,9 +163,7 @@ def check_credentials(credentials: Credentials, name: str) -> None:
             f"the certificate of {name} is valid from {certificate.not_valid_before_utc} to "
             f"{certificate.not_valid_after_utc}, and it is {now:%Y-%m-%d %H:%M:%S} now; renew it or set the clock"
         )
-    owner = _owner(certificate)
-    if not speaks_for(owner, name):
-        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
+    _check_owner(certificate, name)
 
 
 def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurvePublicKey:
@@ -208,24 +183,21 @@ def verified_key(chain: bytes, authority: bytes, name: str) -> ec.EllipticCurveP
         key = first.public_key()
     except (ValueError, UnsupportedAlgorithm, verification.VerificationError) as error:
         raise AuthenticationError(f"the certificate of {name} is not trusted here ({error})") from error
-    owner = _owner(first)
-    if not speaks_for(owner, name):
-        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
+    _check_owner(first, name)
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise AuthenticationError(f"the key of {name} is not on the curve P-256")
     return key
 
 
-def _owner(certificate: x509.Certificate) -> str:
+def _check_owner(certificate: x509.Certificate, name: str) -> None:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except x509.ExtensionNotFound:
-        uris = []
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise AuthenticationError(f"cannot decode the names in a certificate ({error})") from error
-    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return cell_name(uris, [str(attribute.value) for attribute in common])
+    owner = cell_name(uris)
+    if not speaks_for(owner, name):
+        raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {name}")
 
 
 def _builder(
@@ -248,17 +220,11 @@ def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:_MAX_COMMON_NAME])])
 
 
-def _names(name: str, hosts: Sequence[str]) -> list[x509.GeneralName]:
-    names: list[x509.GeneralName] = [
+def _names(name: str) -> list[x509.GeneralName]:
+    return [
         x509.UniformResourceIdentifier(URI_PREFIX + quote(name, safe="")),
         x509.DNSName(identity_host(name)),
     ]
-    for host in hosts:
-        try:
-            names.append(x509.IPAddress(ip_address(host)))
-        except ValueError:
-            names.append(x509.DNSName(host))
-    return names
 
 
 def _key_usage(*, authority: bool) -> x509.KeyUsage:

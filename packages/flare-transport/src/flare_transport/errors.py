@@ -17,18 +17,6 @@ from __future__ import annotations
 
 from flare_core.errors import FlareError
 
-__all__ = [
-    "AddressError",
-    "AuthenticationError",
-    "PeerLostError",
-    "ProtocolError",
-    "RemoteError",
-    "StreamAbortedError",
-    "TransportError",
-    "UnreachableError",
-    "describe",
-]
-
 
 class TransportError(FlareError):
     """Communication between two cells failed."""

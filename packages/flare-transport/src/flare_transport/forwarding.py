@@ -21,8 +21,6 @@ from flare_transport.link_table import LinkTable
 from flare_transport.links.base import Link
 from flare_transport.workers import HandlerPool, Strand, blocking
 
-__all__ = ["Forwarder", "Policy"]
-
 logger = logging.getLogger(__name__)
 
 Policy: TypeAlias = Callable[[str, str], bool]

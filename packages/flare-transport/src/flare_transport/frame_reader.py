@@ -9,8 +9,6 @@ import numpy as np
 from flare_transport.errors import ProtocolError
 from flare_transport.frames import MAGIC, MAX_HEADER_BYTES, PREFIX, PROMPT_BYTES, Buffer, unpack_header
 
-__all__ = ["FrameReader", "Receiver"]
-
 MAX_MESSAGE_BYTES = 1 << 30  # larger bodies are accepted only into a buffer that the receiver has provided
 READ_BYTES = 1 << 18
 _MAX_START_BYTES = PREFIX.size + MAX_HEADER_BYTES

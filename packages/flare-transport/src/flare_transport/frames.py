@@ -34,19 +34,6 @@ import msgpack
 import flare_fobs
 from flare_transport.errors import ProtocolError
 
-__all__ = [
-    "Buffer",
-    "Encoded",
-    "Frame",
-    "Kind",
-    "Message",
-    "Raw",
-    "encode",
-    "pack",
-    "repack",
-    "unpack_header",
-]
-
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 MAGIC = b"FLR1"
@@ -112,20 +99,16 @@ class Message:
         header: the seven fields described above.
         body: the bytes after the header.
     Attributes:
+        body: the bytes as they arrived; owned by the receiver, and writable unless they are ``bytes``.
         was_sealed: whether it was encrypted and authenticated between its sender and this cell.
     """
 
-    __slots__ = ("_body", "extra", "id", "kind", "lengths", "sender", "to", "topic", "was_sealed")
+    __slots__ = ("body", "extra", "id", "kind", "lengths", "sender", "to", "topic", "was_sealed")
 
     def __init__(self, header: list[Any], body: Buffer) -> None:
         self.kind, self.to, self.sender, self.topic, self.id, self.lengths, self.extra = header
-        self._body = body
+        self.body = body
         self.was_sealed = False
-
-    @property
-    def body(self) -> Buffer:
-        """The bytes as they arrived; owned by the receiver, and writable unless they are ``bytes``."""
-        return self._body
 
     @property
     def payload(self) -> Any:
@@ -136,10 +119,10 @@ class Message:
             ProtocolError: the length of the body contradicts the header.
         """
         if self.lengths is None:
-            return self._body
+            return self.body
         if not self.lengths:
             return None
-        return flare_fobs.load_frames(_split(self._body, self.lengths))
+        return flare_fobs.load_frames(_split(self.body, self.lengths))
 
 
 def encode(payload: Any) -> Encoded:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,8 +23,6 @@ from flare_transport.workers import HandlerPool, Strand
 if TYPE_CHECKING:
     from flare_transport.sealing import Sealer, Session
 
-__all__ = ["Handler", "Inbound"]
-
 logger = logging.getLogger(__name__)
 
 MAX_STRANDS = 1024
@@ -34,34 +33,32 @@ REQUEST_BYTES = 1 << 10  # estimated memory of a parked request besides its body
 Handler: TypeAlias = Callable[[Message], Any]
 
 
+@dataclass(kw_only=True, eq=False)
 class Inbound:
-    """Receiver of one link's frames. Called on the thread of the link, where it must never block."""
+    """Receiver of one link's frames. Called on the thread of the link, where it must never block.
 
-    def __init__(
-        self,
-        name: str,
-        link: Link,
-        *,
-        is_uplink: bool,
-        handlers: dict[str, tuple[Handler, bool]],
-        replies: PendingReplies,
-        streams: Streams,
-        pool: HandlerPool,
-        forwarder: Forwarder,
-        seals: Callable[[], Sealer | None],
-        lost: Callable[[str, str], None],
-    ) -> None:
-        self._name = name
-        self._link = link
-        self._peer = link.peer
-        self._handlers = handlers
-        self._replies = replies
-        self._streams = streams
-        self._pool = pool
-        self._forwarder = forwarder
-        self._seals = seals
-        self._lost = lost
-        self._is_uplink = is_uplink
+    Attributes:
+        name: of the cell.
+        link: over which the frames arrive.
+        is_uplink: frames of any cell above may arrive over it.
+        handlers: by topic; whether each is called on the thread of the link.
+        replies, streams, pool, forwarder: the cell's.
+        seals: returns the cell's sealer, if it has one.
+        lost: called with the name of a cell beyond the link that is lost, and the reason.
+    """
+
+    name: str
+    link: Link
+    is_uplink: bool
+    handlers: dict[str, tuple[Handler, bool]]
+    replies: PendingReplies
+    streams: Streams
+    pool: HandlerPool
+    forwarder: Forwarder
+    seals: Callable[[], Sealer | None]
+    lost: Callable[[str, str], None]
+
+    def __post_init__(self) -> None:
         self._strands: dict[tuple[str, str], Strand] = {}
         self._replies_lock = threading.Lock()  # guards the three below
         self._replying = 0  # replies that are being sent
@@ -71,15 +68,15 @@ class Inbound:
     @property
     def congested(self) -> bool:
         """True if too many bytes that came over the link wait to be forwarded."""
-        return self._forwarder.is_stuck(self._link)
+        return self.forwarder.is_stuck(self.link)
 
     def wait_until_clear(self) -> None:
         """Wait until fewer do."""
-        self._forwarder.wait_while_stuck(self._link)
+        self.forwarder.wait_while_stuck(self.link)
 
     def destination(self, header: list[Any], size: int) -> memoryview | None:
         """Return the buffer that a requester has provided for the body of a reply."""
-        return self._replies.destination(self._link, header, size) if header[1] == self._name else None
+        return self.replies.destination(self.link, header, size) if header[1] == self.name else None
 
     def deliver(self, header: list[Any], body: Buffer) -> None:
         """Dispatch a frame to its waiter or its handler.
@@ -90,18 +87,18 @@ class Inbound:
         message = Message(header, body)
         kind, sender = message.kind, message.sender
         if not self._may_send_as(sender):
-            raise ProtocolError(f"{self._peer} sent a frame in the name of {sender!r}")
-        if message.to != self._name:
-            self._forwarder.forward(self._link, header, body)
+            raise ProtocolError(f"{self.link.peer} sent a frame in the name of {sender!r}")
+        if message.to != self.name:
+            self.forwarder.forward(self.link, header, body)
         elif kind in (Kind.REPLY, Kind.ERROR):
-            pending = self._replies.take(message.id, self._link, sender)
+            pending = self.replies.take(message.id, self.link, sender)
             if pending is not None:
                 pending.settle(message)
         elif kind == Kind.REQUEST:
-            handler, _ = self._handlers.get(message.topic, _UNSERVED)
-            self._pool.submit(partial(self._answer_in_turn, handler, message))
+            handler, _ = self.handlers.get(message.topic, _UNSERVED)
+            self.pool.submit(partial(self._answer_in_turn, handler, message))
         elif kind == Kind.STREAM:
-            self._streams.deliver(self._link, message)
+            self.streams.deliver(self.link, message)
         elif kind == Kind.LOST:
             self._on_lost(message)
         else:
@@ -109,15 +106,15 @@ class Inbound:
 
     def _may_send_as(self, sender: str) -> bool:
         """Return whether this link may carry frames of ``sender``: the peer and below, or, for an uplink, any above."""
-        return speaks_for(self._peer, sender) or (self._is_uplink and not speaks_for(self._name, sender))
+        return speaks_for(self.link.peer, sender) or (self.is_uplink and not speaks_for(self.name, sender))
 
     def _on_lost(self, message: Message) -> None:
         name = message.topic
-        if self._may_send_as(name) and name != self._peer:
-            self._lost(name, bytes(message.body).decode("utf-8", "replace"))
+        if self._may_send_as(name) and name != self.link.peer:
+            self.lost(name, bytes(message.body).decode("utf-8", "replace"))
 
     def _on_message(self, message: Message) -> None:
-        handler, inline = self._handlers.get(message.topic, _UNSERVED)
+        handler, inline = self.handlers.get(message.topic, _UNSERVED)
         if inline:
             self._handle(handler, message)
             return
@@ -126,7 +123,7 @@ class Inbound:
         if strand is None:
             if len(self._strands) >= MAX_STRANDS:  # peers choose topics freely, so idle strands are dropped
                 self._strands = {key: each for key, each in self._strands.items() if not each.is_idle}
-            strand = self._strands[key] = Strand(self._pool)
+            strand = self._strands[key] = Strand(self.pool)
         strand.submit(partial(self._handle, handler, message))
 
     def _answer_in_turn(self, handler: Handler, message: Message) -> None:
@@ -142,8 +139,8 @@ class Inbound:
                 if self._parked_bytes > MAX_PARKED_BYTES:
                     self._parked.clear()
                     self._parked_bytes = 0
-                    self._link.close()
-                    logger.warning("link closed, the peer sends requests and reads no replies peer=%s", self._peer)
+                    self.link.close()
+                    logger.warning("link closed, the peer sends requests and reads no replies peer=%s", self.link.peer)
                 return
         try:
             self._answer(handler, message)
@@ -157,24 +154,22 @@ class Inbound:
                 return
             handler, message = self._parked.popleft()
             self._parked_bytes -= len(message.body) + REQUEST_BYTES
-        self._pool.submit(partial(self._answer_in_turn, handler, message))
+        self.pool.submit(partial(self._answer_in_turn, handler, message))
 
     def _send_reply(self, frame: Any) -> None:
         with self._replies_lock:
             self._replying += 1
         try:
-            self._link.send(frame)
+            self.link.send(frame)
         finally:
             with self._replies_lock:
                 self._replying -= 1
 
     def _answer(self, handler: Handler, message: Message) -> None:
         """Run a handler and send its result; any failure is reported to the requester."""
-        keys = None
+        keys = None  # so the error of a request that cannot be opened is sent unsealed
         try:
-            found = self._keys_of(message)
-            opened = self._opened(message, found)
-            keys = found  # only now: the error of a request that cannot be opened is sent unsealed
+            opened, keys = self._opened(message)
             outcome, kind = handler(opened), Kind.REPLY
         except BaseException as error:
             if not isinstance(error, FlareError):
@@ -191,32 +186,26 @@ class Inbound:
         except PeerLostError:
             logger.info("reply not sent, peer is lost topic=%r peer=%s", message.topic, message.sender)
 
-    def _keys_of(self, message: Message) -> Session | None:
-        """Return the keys of a sealed message; None if it is not sealed."""
+    def _opened(self, message: Message) -> tuple[Message, Session | None]:
+        """Return a message with its payload decrypted, and the keys for the reply; None if it is not sealed."""
         if not message.extra or "seal" not in message.extra:
-            return None
-        sealer = self._seals()
+            return message, None
+        sealer = self.seals()
         if sealer is None:
-            raise UnreachableError(f"{self._name} cannot open sealed messages; call seal_with(credentials) there")
-        return sealer.keys_of(message)
-
-    def _opened(self, message: Message, keys: Session | None) -> Message:
-        if keys is None:
-            return message
-        sealer = self._seals()
-        assert sealer is not None, "_keys_of has used it"
-        return sealer.open(message, keys)
+            raise UnreachableError(f"{self.name} cannot open sealed messages; call seal_with(credentials) there")
+        keys = sealer.keys_of(message)
+        return sealer.open(message, keys), keys
 
     def _reply(self, kind: int, message: Message, outcome: Any, keys: Session | None) -> None:
         if keys is not None:
-            sealer = self._seals()
-            assert sealer is not None, "_keys_of has used it"
+            sealer = self.seals()
+            assert sealer is not None, "_opened has used it"
             outcome = sealer.seal(kind, message.sender, message.topic, message.id, outcome, keys)
-        self._send_reply(pack(kind, message.sender, self._name, message.topic, message.id, outcome))
+        self._send_reply(pack(kind, message.sender, self.name, message.topic, message.id, outcome))
 
     def _handle(self, handler: Handler, message: Message) -> None:
         try:
-            handler(self._opened(message, self._keys_of(message)))
+            handler(self._opened(message)[0])
         except FlareError as error:
             logger.warning("message refused topic=%r sender=%s reason=%s", message.topic, message.sender, error)
         except Exception:

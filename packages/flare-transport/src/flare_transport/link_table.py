@@ -8,8 +8,6 @@ from collections.abc import Callable
 from flare_transport.errors import NameTakenError, UnreachableError
 from flare_transport.links.base import Link
 
-__all__ = ["LinkTable"]
-
 
 class LinkTable:
     """Routing table of a cell.

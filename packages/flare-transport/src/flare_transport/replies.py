@@ -15,8 +15,6 @@ from flare_transport.frames import Kind, Message
 from flare_transport.links.base import Link
 from flare_transport.workers import blocking
 
-__all__ = ["Opener", "PendingReplies", "PendingReply", "remote_error"]
-
 logger = logging.getLogger(__name__)
 
 Opener: TypeAlias = Callable[[Message], Message]

@@ -36,8 +36,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from flare_transport.cell import Cell
 
-__all__ = ["Sealer", "Session"]
-
 _CONTEXT = b"flare seal 1"
 _COUNTER = struct.Struct(">Q")
 _REMEMBERED = 1 << 12  # window for counters out of order, as prompt frames overtake bulk frames

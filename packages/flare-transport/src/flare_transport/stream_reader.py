@@ -15,8 +15,6 @@ from flare_transport.frames import Buffer
 from flare_transport.stream_writer import SendStreamFrame, chunk_cost
 from flare_transport.workers import blocking
 
-__all__ = ["StreamReader"]
-
 GAP_S = 10.0  # time to wait for chunks that are missing when the end arrives, in seconds
 
 
@@ -73,20 +71,6 @@ class StreamReader:
             missing -= len(part) if missing > 0 else 0
             parts.append(part)
         return b"".join(parts)
-
-    def readinto(self, view: memoryview) -> int:
-        """Fill ``view`` with the next bytes and return their number; it is filled except at the end of the stream.
-
-        Raises: as :meth:`read`.
-        """
-        target = view.cast("B")
-        filled = 0
-        while filled < len(target) and self._advance():
-            part = self._current[: len(target) - filled]
-            target[filled : filled + len(part)] = part
-            self._current = self._current[len(part) :]
-            filled += len(part)
-        return filled
 
     def __iter__(self) -> Iterator[memoryview]:
         while self._advance():

@@ -13,12 +13,10 @@ from flare_transport.errors import PeerLostError, StreamAbortedError, describe
 from flare_transport.frames import Buffer
 from flare_transport.workers import blocking
 
-__all__ = ["SendStreamFrame", "StreamWriter", "chunk_cost"]
-
 SendStreamFrame: TypeAlias = Callable[[dict[str, Any], Buffer], None]
 
 _CHUNK_BYTES = 1 << 20
-_MAX_REASON = 4000  # characters; it is part of a header, whose size is limited
+MAX_REASON = 4000  # characters; it is part of a header, whose size is limited
 _MIN_COST = 256  # bytes; accounts for the memory of a tiny chunk besides its bytes
 
 
@@ -121,7 +119,7 @@ class StreamWriter:
             self._state.notify_all()
         escaped = describe(StreamAbortedError(reason))["message"]
         with contextlib.suppress(PeerLostError):  # the stream has ended at the other end, too
-            self._send({"abort": escaped[:_MAX_REASON]}, b"")
+            self._send({"abort": escaped[:MAX_REASON]}, b"")
 
     def __enter__(self) -> StreamWriter:
         return self

@@ -37,10 +37,8 @@ from flare_transport.errors import (
 from flare_transport.frames import Buffer, Kind, Message, Raw, pack
 from flare_transport.links.base import Link
 from flare_transport.stream_reader import StreamReader
-from flare_transport.stream_writer import SendStreamFrame, StreamWriter
+from flare_transport.stream_writer import MAX_REASON, SendStreamFrame, StreamWriter
 from flare_transport.workers import HandlerPool
-
-__all__ = ["StreamHandler", "Streams"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +46,6 @@ StreamHandler: TypeAlias = Callable[[StreamReader], None]
 
 MIN_WINDOW_BYTES = 1 << 12
 MAX_WINDOW_BYTES = 1 << 28
-MAX_REASON = 4000  # characters; it is part of a header, whose size is limited
 
 
 class Streams:

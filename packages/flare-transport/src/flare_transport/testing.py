@@ -16,8 +16,6 @@ from flare_transport.errors import AuthenticationError, PeerLostError, RemoteErr
 from flare_transport.frames import Message, Raw
 from flare_transport.stream_reader import StreamReader
 
-__all__ = ["LinkConformance"]
-
 WAIT_S = 20.0
 
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TypeAlias
 
-__all__ = ["HandlerPool", "Strand", "blocking"]
-
 logger = logging.getLogger(__name__)
 
 Job: TypeAlias = Callable[[], None]

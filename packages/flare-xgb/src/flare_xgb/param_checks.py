@@ -9,8 +9,6 @@ from typing import Any
 
 from flare_core import RecipeError
 
-__all__ = ["checked", "flag"]
-
 
 def _integer(low: int) -> Callable[[str, Any], int]:
     def check(name: str, value: Any) -> int:

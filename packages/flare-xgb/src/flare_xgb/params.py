@@ -10,8 +10,6 @@ from typing import Any
 from flare_core import RecipeError, UnknownArgumentError
 from flare_xgb.param_checks import checked, flag
 
-__all__ = ["ObjectiveParams", "Params", "TreeParams", "parse"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TreeParams:

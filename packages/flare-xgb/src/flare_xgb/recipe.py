@@ -15,8 +15,6 @@ from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
 from flare_core.recipe import Recipe, check_component, check_count
 from flare_core.recipes.workflow import module_file
 
-__all__ = ["XGBRecipe"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class XGBRecipe(Recipe):

@@ -22,7 +22,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from flare_core.client.session import Session, attach, current_session, open_session
+from flare_core.client.session import Session, current_session, open_session
 from flare_core.client.tracking import AnalyticsDataType
 from flare_core.model import FLModel, ParamsType
 
@@ -30,7 +30,6 @@ __all__ = [
     "AnalyticsDataType",
     "FLModel",
     "ParamsType",
-    "attach",
     "clear",
     "get_config",
     "get_job_id",
@@ -98,17 +97,17 @@ def is_running() -> bool:
 
 def is_train() -> bool:
     """Return True if the current task is to train."""
-    return current_session().is_task("train")
+    return get_task_name() == "train"
 
 
 def is_evaluate() -> bool:
     """Return True if the current task is to evaluate the received model; reply with metrics only."""
-    return current_session().is_task("validate")
+    return get_task_name() == "validate"
 
 
 def is_submit_model() -> bool:
     """Return True if the current task is to submit the site's own model; reply with params."""
-    return current_session().is_task("submit_model")
+    return get_task_name() == "submit_model"
 
 
 def get_task_name() -> str:

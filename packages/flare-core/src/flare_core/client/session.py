@@ -15,8 +15,6 @@ from flare_core.executor import SiteChannel
 from flare_core.model import FLModel
 from flare_core.task import Task
 
-__all__ = ["CHANNEL_VARIABLE", "Session", "attach", "current_session", "open_session"]
-
 CHANNEL_VARIABLE = "FLARE_CHANNEL"
 """Environment variable with the function, as ``module:function``, that connects a script's own process to its site."""
 
@@ -107,10 +105,6 @@ class Session:
         if clear_cache:
             for each in (model, task.model):
                 each.params = each.params_type = each.optimizer_params = None
-
-    def is_task(self, name: str) -> bool:
-        """Return True if the current task has this name."""
-        return self.task_name() == name
 
     def task_name(self) -> str:
         """Return the name of the current task.

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["AnalyticsDataType", "MLflowWriter", "SummaryWriter", "WandBWriter"]
-
 
 class AnalyticsDataType(StrEnum):
     """Types of logged values."""

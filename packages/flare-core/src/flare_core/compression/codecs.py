@@ -24,8 +24,6 @@ import numpy as np
 from flare_core.errors import ModelError, RecipeError
 from flare_core.tensor_blocks import Array
 
-__all__ = ["Codec", "parse_codec"]
-
 INT8_BLOCK, INT4_BLOCK = 256, 64
 _FP16_LARGEST = np.float32(65504.0)
 _SMALLEST_SCALE = np.finfo(np.float32).tiny

@@ -21,8 +21,6 @@ from flare_core.model import OPTIMIZER_PARAMS, FLModel, Key, ParamsType, flatten
 from flare_core.task import TaskName
 from flare_core.tensor_blocks import Array
 
-__all__ = ["CompressTensors", "DecompressTensors"]
-
 COMPRESSED = "flare.compressed"
 MIN_VALUES = 1024  # smaller tensors, such as biases and batch statistics, are not compressed
 _DTYPES = ("float32", "float64")
@@ -38,7 +36,7 @@ class CompressTensors(TensorFilter):
     feedback with every codec.
 
     Args:
-        codec: the name of a codec, as for :func:`~flare_core.compression.parse_codec`.
+        codec: the name of a codec, as for :func:`~flare_core.compression.codecs.parse_codec`.
     Raises:
         RecipeError: there is no such codec.
     """

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from flare_core.components import Component
 from flare_core.recipes.script import ScriptRecipe
 
-__all__ = ["BaseCyclicRecipe"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseCyclicRecipe(ScriptRecipe):

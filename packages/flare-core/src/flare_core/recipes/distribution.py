@@ -8,8 +8,6 @@ from flare_core.job import ExecutorEntry
 from flare_core.recipes.script import ScriptRecipe
 from flare_core.task import TaskName
 
-__all__ = ["KEEPS_MODELS", "add_model_distribution"]
-
 KEEPS_MODELS = ExecutorEntry((TaskName.KEEP_MODEL,), Component("flare_runtime.site.site_executor.KeepModelExecutor"))
 
 

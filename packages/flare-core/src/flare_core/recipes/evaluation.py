@@ -9,8 +9,6 @@ from flare_core.components import Component
 from flare_core.errors import RecipeError
 from flare_core.recipes.script import ScriptRecipe
 
-__all__ = ["BaseCrossSiteEvalRecipe", "BaseFedEvalRecipe", "add_cross_site_evaluation"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _EvaluationRecipe(ScriptRecipe):

@@ -15,8 +15,6 @@ from flare_core.evaluator import Evaluator
 from flare_core.recipe import check_component, check_count
 from flare_core.recipes.script import ScriptRecipe
 
-__all__ = ["BaseFedAvgRecipe"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseFedAvgRecipe(ScriptRecipe):

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_core.components import Component, import_class
-from flare_core.compression import parse_codec
+from flare_core.compression.codecs import parse_codec
 from flare_core.errors import JobError, RecipeError
 from flare_core.model import ParamsType
 from flare_core.optimizers import ServerOptimizer
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
-
-__all__ = ["BaseFedOptRecipe"]
 
 logger = logging.getLogger(__name__)
 

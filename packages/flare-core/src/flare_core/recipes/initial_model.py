@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_core.code import find_script
 from flare_core.components import Component
 from flare_core.errors import JobError, RecipeError
 from flare_core.model import flatten, key_text
-
-__all__ = ["check_fits", "find_checkpoint", "made_model"]
 
 
 def made_model(model: Any) -> Any:
@@ -26,18 +23,6 @@ def made_model(model: Any) -> Any:
         return Component.of(model, what="initial_model").build()
     except JobError as error:
         raise RecipeError(f"initial_model: {error}") from error
-
-
-def find_checkpoint(checkpoint: str | Path, folder: Path) -> Path:
-    """Find a checkpoint as :func:`~flare_core.code.find_script` finds a script.
-
-    Raises:
-        RecipeError: it does not exist.
-    """
-    try:
-        return find_script(checkpoint, folder)
-    except RecipeError as error:
-        raise RecipeError(str(error).replace("train_script", "initial_ckpt", 1)) from None
 
 
 def check_fits(saved: Mapping[str, Any], model: Mapping[str, Any], path: Path) -> None:

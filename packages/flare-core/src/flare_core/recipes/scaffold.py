@@ -8,8 +8,6 @@ from flare_core.components import Component
 from flare_core.errors import RecipeError
 from flare_core.recipes.fedavg import BaseFedAvgRecipe
 
-__all__ = ["BaseScaffoldRecipe"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseScaffoldRecipe(BaseFedAvgRecipe):

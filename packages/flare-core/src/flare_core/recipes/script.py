@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from flare_core.additions import check_sites
-from flare_core.code import TemporaryFolder, calling_folder, collect_code
+from flare_core.code import TemporaryFolder, calling_folder, collect_code, find_script
 from flare_core.components import Component
 from flare_core.compression.codecs import parse_codec
 from flare_core.errors import JobError, RecipeError
@@ -18,14 +18,14 @@ from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Jo
 from flare_core.model import ParamsType
 from flare_core.parameters import recorded_model
 from flare_core.recipe import Recipe, check_count
-from flare_core.recipes.initial_model import find_checkpoint
 from flare_core.recipes.site_settings import SiteSettings, check_script
-
-__all__ = ["ScriptRecipe"]
 
 INITIAL_MODEL = "initial_model.safetensors"
 
-_COMPRESS, _RESTORE = "flare_core.compression.CompressTensors", "flare_core.compression.DecompressTensors"
+_COMPRESS, _RESTORE = (
+    "flare_core.compression.filters.CompressTensors",
+    "flare_core.compression.filters.DecompressTensors",
+)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -108,9 +108,10 @@ class ScriptRecipe(Recipe):
         model = self._read_model(self.initial_model)
         if model is None and self.initial_ckpt is None:
             raise RecipeError("give initial_model or initial_ckpt: the sites need a model to start from")
-        checkpoint = None if self.initial_ckpt is None else find_checkpoint(self.initial_ckpt, self._folder)
-        self._initial = _Snapshot()
-        self._write_initial(model, checkpoint, self._initial.path)
+        checkpoint = self._checkpoint()
+        self._initial = TemporaryFolder()  # exists as long as the recipe or a job needs it
+        self._initial_file = self._initial.folder / INITIAL_MODEL
+        self._write_initial(model, checkpoint, self._initial_file)
         self._workflows = [_checked(self._workflow())]  # after the snapshot, which sets _trainable
         self._model_text = recorded_model(self.initial_model)
         self.initial_model = None  # it is in the snapshot; free the memory of a large one
@@ -130,6 +131,11 @@ class ScriptRecipe(Recipe):
     @abstractmethod
     def _workflow(self) -> Component:
         """Return the workflow with its arguments."""
+
+    def _checkpoint(self) -> Path | None:
+        if self.initial_ckpt is None:
+            return None
+        return find_script(self.initial_ckpt, self._folder, argument="initial_ckpt")
 
     def _persistor(self) -> Component:
         return Component(self.persistor, {"initial": INITIAL_MODEL})
@@ -160,7 +166,7 @@ class ScriptRecipe(Recipe):
             server=ServerApp(workflows=list(self._workflows), components={"persistor": self._persistor()}),
             client=client,
             sites={site: self._client_app(each, code) for site, each in self._sites.items()},
-            code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial.path}, owner=self._initial),
+            code=replace(code, extra={PurePosixPath(INITIAL_MODEL): self._initial_file}, owner=self._initial),
             seed=self.seed,
             meta={"server_files": [INITIAL_MODEL]},  # the sites receive the model in the first round
         )
@@ -226,15 +232,6 @@ def _checked(workflow: Component) -> Component:
     except JobError as error:
         raise RecipeError(str(error.__cause__ or error)) from error
     return workflow
-
-
-class _Snapshot(TemporaryFolder):
-    """The file of the initial model, which exists as long as a recipe or a job needs it."""
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self.folder / INITIAL_MODEL
 
 
 def check_compression(value: str | Mapping[str, str] | None) -> dict[str, str]:

@@ -14,8 +14,6 @@ from flare_core.job_folder import CLIENT_KEYS
 from flare_core.model import ParamsType
 from flare_core.recipe import check_args
 
-__all__ = ["SiteSettings", "check_script"]
-
 _NAMES = ("train_script", "train_args", "launch_external_process", "command", "params_transfer_type", "config")
 
 

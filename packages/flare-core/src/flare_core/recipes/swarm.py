@@ -14,8 +14,6 @@ from flare_core.recipes.fedavg import BaseFedAvgRecipe
 from flare_core.recipes.site_settings import SiteSettings
 from flare_core.task import TaskName
 
-__all__ = ["BaseSwarmLearningRecipe"]
-
 _TASKS = (TaskName.SWARM_AGGREGATE, TaskName.SWARM_HOLD, TaskName.SWARM_RECALL)
 
 

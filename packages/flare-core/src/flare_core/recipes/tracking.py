@@ -10,8 +10,6 @@ from flare_core.errors import JobError, RecipeError
 from flare_core.extensions import find, load, names
 from flare_core.recipe import Recipe
 
-__all__ = ["add_experiment_tracking"]
-
 
 def add_experiment_tracking(
     recipe: Recipe,

@@ -16,8 +16,6 @@ from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
 from flare_core.recipe import Recipe, check_component
 from flare_core.workflow import Workflow
 
-__all__ = ["WorkflowRecipe", "module_file"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class WorkflowRecipe(Recipe):

@@ -7,16 +7,7 @@ pytest explains a failed assertion of the suites in full if a ``conftest.py`` re
 from flare_core.testing.executors import ExecutorConformance
 from flare_core.testing.federation import FakeFederation, resumed
 from flare_core.testing.recipes import RecipeConformance
-from flare_core.testing.replies import FakeConversation
 from flare_core.testing.site import FakeSite
 from flare_core.testing.workflows import WorkflowConformance
 
-__all__ = [
-    "ExecutorConformance",
-    "FakeConversation",
-    "FakeFederation",
-    "FakeSite",
-    "RecipeConformance",
-    "WorkflowConformance",
-    "resumed",
-]
+__all__ = ["ExecutorConformance", "FakeFederation", "FakeSite", "RecipeConformance", "WorkflowConformance", "resumed"]

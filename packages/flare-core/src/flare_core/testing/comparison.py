@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-__all__ = ["comparable"]
-
 
 def comparable(value: Any) -> Any:
     """Return a value with mappings and dataclasses as dicts, and sequences as lists."""

@@ -15,8 +15,6 @@ from flare_core.task import Task
 from flare_core.testing.comparison import comparable
 from flare_core.testing.site import FakeSite
 
-__all__ = ["ExecutorConformance"]
-
 
 class ExecutorConformance(ABC):
     """Tests of an executor; subclass it as ``TestYours`` and define :meth:`make` and :meth:`tasks`.

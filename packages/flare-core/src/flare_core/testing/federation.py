@@ -29,8 +29,6 @@ from flare_core.testing.replies import Answer, FakeConversation, Kept
 from flare_core.testing.sites import FakeSites, Rounds, SiteFunction
 from flare_core.workflow import Sample, Workflow
 
-__all__ = ["FakeFederation", "resumed"]
-
 
 class FakeFederation:
     """Sites that a test plays; implements :class:`~flare_core.TrainingFederation`.

@@ -13,8 +13,6 @@ from flare_core.job import Job
 from flare_core.job_folder import export_job, load_job
 from flare_core.recipe import Recipe
 
-__all__ = ["RecipeConformance"]
-
 
 class RecipeConformance(ABC):
     """Tests of a recipe; subclass it as ``TestYours`` and define :meth:`make`."""

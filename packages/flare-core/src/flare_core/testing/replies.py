@@ -11,8 +11,6 @@ from flare_core.errors import FlareError, SiteError
 from flare_core.model import FLModel
 from flare_core.task import Reply, Task
 
-__all__ = ["Answer", "FakeConversation", "Kept", "reply_to"]
-
 Answer = Reply | SiteError
 """The reply of a site, or why the site failed, which is raised when the reply is taken."""
 

@@ -14,8 +14,6 @@ from flare_core.endpoint import JobEndpoint
 from flare_core.errors import FlareError
 from flare_core.events import EventBus, MetricLogged, WarningRaised
 
-__all__ = ["FakeSite"]
-
 
 class FakeSite:
     """A site to call an executor with: ``executor.execute(task, FakeSite("site-1"))``.

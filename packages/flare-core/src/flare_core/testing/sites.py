@@ -16,8 +16,6 @@ from flare_core.task import Task
 from flare_core.testing.replies import Answer, reply_to
 from flare_core.testing.site import FakeSite
 
-__all__ = ["FakeSites", "Rounds", "SiteFunction"]
-
 SiteFunction: TypeAlias = Callable[[Task], Any]
 Rounds: TypeAlias = Mapping[str, Collection[int]]
 """By site, numbers of rounds."""

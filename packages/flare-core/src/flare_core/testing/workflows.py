@@ -13,8 +13,6 @@ from flare_core.testing.comparison import comparable
 from flare_core.testing.federation import FakeFederation, resumed
 from flare_core.workflow import Workflow
 
-__all__ = ["WorkflowConformance"]
-
 
 class WorkflowConformance(ABC):
     """Tests of a workflow; subclass it as ``TestYours`` and define :meth:`make` and :meth:`federation`.

@@ -11,8 +11,6 @@ from flare_core.task import TaskName
 from flare_core.workflow import Sample, TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
-__all__ = ["Cyclic"]
-
 ORDERS = ("fixed", "random")
 
 
@@ -27,7 +25,6 @@ class Cyclic(Workflow):
         num_rounds: number of rounds.
         order: ``fixed``, the order in which the run lists the sites; ``random``, drawn for each round; or a list of
             names, which excludes other sites.
-        task_name: the task to send.
 
     Raises:
         RecipeError: ``order`` is an unknown word.
@@ -42,14 +39,12 @@ class Cyclic(Workflow):
         min_clients: int,
         num_rounds: int,
         order: str | Sequence[str] = "fixed",
-        task_name: str = TaskName.TRAIN,
     ) -> None:
         if isinstance(order, str) and order not in ORDERS:
             raise RecipeError(f"order is {order!r}; use 'fixed', 'random', or a list of site names")
         self.min_clients = min_clients
         self.num_rounds = num_rounds
         self.order = order if isinstance(order, str) else list(order)
-        self.task_name = task_name
 
     def run(self, fed: TrainingFederation) -> None:
         model = fed.load()
@@ -59,7 +54,7 @@ class Cyclic(Workflow):
             order = self._round(fed)
             for index in range(len(order)):
                 turn = Sample.in_turn(order, index, done=len(trained), minimum=self.min_clients)
-                for reply in fed.broadcast(self.task_name, model, to=turn):
+                for reply in fed.broadcast(TaskName.TRAIN, model, to=turn):
                     fed.record(metrics.add(reply, 1.0), site=reply.site)
                     model = updated(model, received(reply), whose=f"the update of {reply.site}")
                     trained.append(reply.site)

@@ -9,8 +9,6 @@ from flare_core.model import FLModel
 from flare_core.task import TaskName
 from flare_core.workflow import Sample, TrainingFederation, Workflow
 
-__all__ = ["Distribution", "distribute"]
-
 
 class Distribution(Workflow):
     """Send the global model, and the best one if there is one, to all connected sites.

@@ -13,8 +13,6 @@ from flare_core.task import TaskName
 from flare_core.workflow import Sample, TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
-__all__ = ["CrossSiteEval", "FedEval"]
-
 SERVER_MODELS = ("global", "best")
 RESULTS = "cross_site_evaluation.json"
 

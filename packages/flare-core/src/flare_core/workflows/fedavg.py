@@ -17,8 +17,6 @@ from flare_core.task import Reply, TaskName
 from flare_core.tensor_blocks import check_finite
 from flare_core.workflow import Sample, TrainingFederation, Workflow
 
-__all__ = ["FedAvg", "applied"]
-
 logger = logging.getLogger(__name__)
 
 
@@ -39,7 +37,6 @@ class FedAvg(Workflow):
         max_staleness: older replies, in rounds, are dropped.
         callbacks: choose the best model, measure models at the server, end the run early, or follow the rounds; see
             :mod:`flare_core.callbacks`. They are called in this order.
-        task_name: the task to send.
 
     Raises:
         RecipeError: arguments of the default aggregator are given along with another one.
@@ -65,7 +62,6 @@ class FedAvg(Workflow):
         staleness_exponent: float = 0.5,
         max_staleness: int = 10,
         callbacks: Sequence[Callback] = (),
-        task_name: str = TaskName.TRAIN,
     ) -> None:
         if aggregator is not None and (aggregation_weights or exclude_vars):
             raise RecipeError(
@@ -79,7 +75,6 @@ class FedAvg(Workflow):
         self.staleness_exponent = staleness_exponent
         self.max_staleness = max_staleness
         self.callbacks = list(callbacks)
-        self.task_name = task_name
         max_age = None if quorum is None else max_staleness
         self._monitor = Monitor(self.callbacks, robust=self.aggregator.is_robust, max_age=max_age)
         self._needed = 0  # number of replies that end the round
@@ -135,10 +130,10 @@ class FedAvg(Workflow):
         outgoing, sample = self._outgoing(model, fed), self._sample(fed)
         self._needed = min(self.quorum or len(sample), len(sample))
         if self.quorum is None:
-            yield from fed.broadcast(self.task_name, outgoing, to=sample)
+            yield from fed.broadcast(TaskName.TRAIN, outgoing, to=sample)
             return
         for reply in fed.collect(
-            self.task_name, outgoing, to=sample, quorum=self.quorum, max_staleness=self.max_staleness
+            TaskName.TRAIN, outgoing, to=sample, quorum=self.quorum, max_staleness=self.max_staleness
         ):
             age = (fed.round or 0) - (reply.round or 0)
             yield reply if age == 0 else rebased(reply, model, discount(age, self.staleness_exponent))

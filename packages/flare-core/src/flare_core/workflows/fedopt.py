@@ -15,8 +15,6 @@ from flare_core.schedules import Schedule
 from flare_core.tensor_blocks import check_finite
 from flare_core.workflows.fedavg import FedAvg
 
-__all__ = ["FedOpt"]
-
 
 class FedOpt(FedAvg):
     """Update the global model with an optimizer, whose gradient is the difference to the sites' mean.

@@ -11,8 +11,6 @@ from flare_core.model import FLModel, flatten, unflatten
 from flare_core.task import Reply
 from flare_core.tensor_blocks import check_finite
 
-__all__ = ["received"]
-
 
 def received(reply: Reply) -> FLModel:
     """Return a reply's model with copies of its arrays, which stay valid after the next reply.

@@ -15,8 +15,6 @@ from flare_core.tensor_blocks import Array, TensorBlocks, tensors_of
 from flare_core.workflow import TrainingFederation
 from flare_core.workflows.fedavg import FedAvg
 
-__all__ = ["Scaffold"]
-
 
 class Scaffold(FedAvg):
     """Send the global model with the server's control variates; average models and sum up changes of the controls.

@@ -15,8 +15,6 @@ from flare_core.workflow import Sample, TrainingFederation
 from flare_core.workflows.distribution import distribute
 from flare_core.workflows.fedavg import FedAvg
 
-__all__ = ["Swarm"]
-
 HOLDERS = 2  # number of sites that hold the global model, so that one of them may be lost
 MOST_SEARCHES = 5  # per round, for a model that no site could fetch
 
@@ -153,7 +151,7 @@ class Swarm(FedAvg):
         """Train at some sites, and again at those that could not fetch the model, once it is recovered."""
         while to:
             without, why = [], ""
-            with fed.ask(self.task_name, held.given(), to=to, result_stays=True) as conversation:
+            with fed.ask(TaskName.TRAIN, held.given(), to=to, result_stays=True) as conversation:
                 for reply in conversation:
                     if lost := reply.model.meta.get("lost"):
                         without.append(reply.site)

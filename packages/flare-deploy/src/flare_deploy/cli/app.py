@@ -28,8 +28,6 @@ from flare_deploy.cli import (
     schemas,
 )
 
-__all__ = ["app", "run"]
-
 GROUP = "flare.commands"
 
 

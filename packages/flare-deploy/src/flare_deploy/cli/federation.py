@@ -11,11 +11,7 @@ from flare_deploy.cli.output import Form, FormOption, moment, show, table
 from flare_deploy.cli.places import PROJECT, KitOption, connect
 from flare_deploy.cli.status import audit, status
 
-__all__ = ["add_to", "site_app"]
-
 site_app = typer.Typer(help="List or remove participants of the project.", no_args_is_help=True)
-
-Foreground = Annotated[bool, typer.Option("--foreground", help="Run in this terminal instead of the background.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,13 +27,11 @@ def up(
     address: Annotated[
         str, typer.Option(help="This machine's name or address, as seen by the sites; detected by default.")
     ] = "",
-    foreground: Foreground = False,
     form: FormOption = Form.TEXT,
 ) -> None:
     """Make a project with its certificates, unless there is one, and start its server."""
     from flare_deploy.daemons import pid_of, start_daemon
     from flare_deploy.provision.project import Project, own_address
-    from flare_deploy.serve import serve
 
     folder = folder.absolute()
     is_new = not (folder / "project.json").exists()
@@ -46,8 +40,6 @@ def up(
     project = Project.load(folder)
     kit = folder / "server"
     running = pid_of("server", kit)
-    if foreground:
-        return serve("server", kit)
     pid = running or start_daemon("server", kit).process.pid
     state = "already running" if running else "started"
     show(
@@ -107,13 +99,11 @@ def join(
         Path | None, typer.Option(help="The folder for the kit; ./<name> by default.", show_default=False)
     ] = None,
     start: Annotated[bool, typer.Option(help="Start the site's client or the relay.")] = True,
-    foreground: Foreground = False,
     form: FormOption = Form.TEXT,
 ) -> None:
     """Make a key on this machine, have it certified with an invitation, and start the site's client or the relay."""
     from flare_deploy.daemons import start_daemon
     from flare_deploy.provision.join import join as use_invitation
-    from flare_deploy.serve import serve
 
     if not token.startswith("flare1-") and len(token) < 4096 and Path(token).is_file():
         token = Path(token).read_text()
@@ -121,8 +111,6 @@ def join(
     pid = None
     kind = kit.info.kind
     if kind != "admin" and start:
-        if foreground:
-            return serve(kind, kit.folder)
         pid = start_daemon(kind, kit.folder).process.pid
     lines = [f"{kit.info.name} has joined the project {kit.info.project}; its kit is {kit.folder}"]
     if pid is not None:

@@ -11,8 +11,6 @@ from flare_deploy.cli.output import Form, FormOption, moment, show, table
 from flare_deploy.cli.places import KitOption, connect
 from flare_runtime.terminal import printable
 
-__all__ = ["app"]
-
 app = typer.Typer(help="Submit jobs, follow them and download their runs.", no_args_is_help=True)
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id, from 'flare job list'.")]

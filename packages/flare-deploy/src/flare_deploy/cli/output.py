@@ -13,8 +13,6 @@ import typer
 
 from flare_runtime.terminal import one_line, printable
 
-__all__ = ["Form", "FormOption", "ago", "moment", "show", "table"]
-
 
 class Form(StrEnum):
     """The format of a command's output."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from flare_deploy.admin import Admin
 from flare_runtime.terminal import printable
 
-__all__ = ["PROJECT", "KitOption", "connect", "find_kit"]
-
 PROJECT = Path("flare-project")
 
 KitOption = Annotated[

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flare_deploy.cli.output import Form, FormOption, show, table
 
-__all__ = ["app"]
+if TYPE_CHECKING:
+    from flare_deploy.poc import Poc
 
 app = typer.Typer(help="A federation of processes on this machine that runs until it is stopped.", no_args_is_help=True)
 
@@ -33,9 +34,8 @@ def start(
 ) -> None:
     """Start a server and sites, with kits and encryption as across real sites."""
     from flare_core.errors import FlareError
-    from flare_deploy.poc import Poc, default_poc
 
-    poc = Poc((folder or default_poc()).absolute())
+    poc = _poc(folder)
     if poc.project_folder.exists():
         if any(poc.status().values()):
             raise FlareError(
@@ -46,15 +46,13 @@ def start(
     if not poc.project_folder.exists():
         poc.prepare([f"site-{number}" for number in range(1, clients + 1)], port=port)
     poc.start(owned=False)
-    _show(poc.folder, form, f"next: export FLARE_KIT={poc.admin}")
+    _show(poc, form, f"next: export FLARE_KIT={poc.admin}")
 
 
 @app.command()
 def stop(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
     """Stop the processes; the folder stays for the next start."""
-    from flare_deploy.poc import Poc, default_poc
-
-    poc = Poc((folder or default_poc()).absolute())
+    poc = _poc(folder)
     was_running = poc.project_folder.exists() and any(poc.status().values())
     if was_running:
         poc.stop()
@@ -64,18 +62,15 @@ def stop(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
 @app.command()
 def status(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
     """Show the processes."""
-    from flare_deploy.poc import default_poc
-
-    _show((folder or default_poc()).absolute(), form, "")
+    _show(_poc(folder), form, "")
 
 
 @app.command()
 def clean(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
     """Delete the folder."""
     from flare_core.errors import FlareError
-    from flare_deploy.poc import Poc, default_poc
 
-    poc = Poc((folder or default_poc()).absolute())
+    poc = _poc(folder)
     if poc.project_folder.exists():
         if any(poc.status().values()):
             raise FlareError(f"the POC in {poc.folder} is running; stop it first with 'flare poc stop'")
@@ -83,15 +78,18 @@ def clean(folder: FolderOption = None, form: FormOption = Form.TEXT) -> None:
     show(form, {"removed": str(poc.folder)}, f"{poc.folder} removed")
 
 
-def _show(folder: Path, form: Form, after: str) -> None:
-    from flare_deploy.poc import Poc
+def _poc(folder: Path | None) -> Poc:
+    from flare_deploy.poc import Poc, default_poc
 
-    poc = Poc(folder)
+    return Poc((folder or default_poc()).absolute())
+
+
+def _show(poc: Poc, form: Form, after: str) -> None:
     found = poc.status() if poc.project_folder.exists() else {}
     rows = [[name, "running" if pid else "stopped", pid or "-"] for name, pid in found.items()]
-    text = table(["name", "state", "process"], rows, empty=f"no POC in {folder}; start one with 'flare poc start'")
+    text = table(["name", "state", "process"], rows, empty=f"no POC in {poc.folder}; start one with 'flare poc start'")
     values = {
-        "folder": str(folder),
+        "folder": str(poc.folder),
         "admin": str(poc.admin),
         "processes": [{"name": name, "running": pid is not None, "pid": pid} for name, pid in found.items()],
     }

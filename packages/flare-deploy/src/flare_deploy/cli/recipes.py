@@ -13,8 +13,6 @@ import typer
 
 from flare_deploy.cli.output import Form, FormOption, show, table
 
-__all__ = ["app", "installed_recipes"]
-
 app = typer.Typer(help="Show the installed recipes.", no_args_is_help=True)
 
 EXAMPLE = "\nExample:\n"

@@ -13,9 +13,8 @@ import typer
 from flare_deploy.cli.places import KitOption, find_kit
 
 if TYPE_CHECKING:
-    from flare_core import ExecEnv, Job, Run
-
-__all__ = ["Environment", "add_to"]
+    from flare_core import Job, Run
+    from flare_core.environment import ExecEnv
 
 
 class Environment(StrEnum):
@@ -48,28 +47,28 @@ def run(
     kit: KitOption = None,
 ) -> None:
     """Run a script that executes a recipe, and wait for the result; fail if it executes none."""
-    from flare_core.environment import choose_environment
+    from flare_core.environment import override
 
     if script.is_dir():
         raise typer.BadParameter(f"{script} is a folder; give a script in it that executes a recipe")
     if not script.is_file():
         raise typer.BadParameter(f"{script} does not exist; give a script that executes a recipe")
     chosen = _environment(env, clients, study, kit)
-    choose_environment(_Waiting(chosen) if chosen is not None else None)
+    override.env, override.is_used = None if chosen is None else _Waiting(chosen), False
     sys.argv = [str(script), *context.args]
     sys.path.insert(0, str(script.parent.absolute()))
     try:
         runpy.run_path(str(script), run_name="__main__")
         _check_that_it_ran(script)
     finally:
-        choose_environment(None)
+        override.env = None
 
 
 def _check_that_it_ran(script: Path) -> None:
     from flare_core import RecipeError
-    from flare_core.environment import is_recipe_used
+    from flare_core.environment import override
 
-    if not is_recipe_used():
+    if not override.is_used:
         raise RecipeError(f"{script} has executed no recipe, so nothing has run; call recipe.execute(env) in it")
 
 

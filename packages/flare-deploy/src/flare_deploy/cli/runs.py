@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from fnmatch import fnmatch
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +18,9 @@ if TYPE_CHECKING:
     from flare_runtime.run.comparison import Comparison
     from flare_runtime.run.recorded import RecordedRun
 
-__all__ = ["app"]
-
 app = typer.Typer(help="List, show and compare the runs of a workspace.", invoke_without_command=True)
 
+COLUMNS = ("run", "started", "status", "rounds", "sites", "seconds", "best")
 MAX_ROWS = 12  # of a table by round
 MAX_METRICS = 12
 MAX_CELL = 40  # characters
@@ -74,23 +75,11 @@ def list_them(
         for run in _runs(workspace)
         if (job is None or fnmatch(run.job, job)) and (status is None or run.status == status.value)
     ][:last]
-    rows = [
-        [
-            run.id,
-            moment(run.started),
-            run.status,
-            run.rounds,
-            len(run.sites),
-            _seconds(run),
-            _score(run),
-        ]
-        for run in runs
-    ]
+    rows = [_row(run) for run in runs]
     root = _root(workspace)
-    columns = ["run", "started", "status", "rounds", "sites", "seconds", "best"]
     is_filtered = job is not None or status is not None
     empty = f"no run in {root} matches" if is_filtered else f"no runs in {root} yet; see also --workspace"
-    text = table(columns, rows, empty=empty)
+    text = table(COLUMNS, rows, empty=empty)
     show(form, [_values(run) for run in runs], f"{text}\nin {root}" if rows else text)
 
 
@@ -155,42 +144,24 @@ def _values(run: RecordedRun) -> dict[str, Any]:
     """Return a run as JSON values."""
     from flare_runtime.run.record import strict
 
-    values: dict[str, Any] = strict(
-        {
-            "id": run.id,
-            "job": run.job,
-            "folder": str(run.folder),
-            "status": run.status,
-            "started": run.started,
-            "seconds": run.seconds,
-            "rounds": run.rounds,
-            "sites": run.sites,
-            "key_metric": run.key_metric,
-            "best": run.best,
-            "metrics": run.metrics,
-            "recipe": run.recipe,
-            "models": {name: str(path) for name, path in run.models.items()},
-            "error": run.error,
-        }
-    )
+    models = {name: str(path) for name, path in run.models.items()}
+    values: dict[str, Any] = strict({**asdict(run), "folder": str(run.folder), "models": models})
     return values
 
 
 def _curve_values(curve: Mapping[int, float]) -> dict[str, Any]:
-    lowest, highest = _extremes(curve)
+    rounds = [{"round": round_, "value": value} for round_, value in sorted(curve.items())]
     return {
-        "final": None if not curve else curve[max(curve)],
-        "lowest": None if lowest is None else {"round": lowest, "value": curve[lowest]},
-        "highest": None if highest is None else {"round": highest, "value": curve[highest]},
-        "rounds": [{"round": round_, "value": value} for round_, value in sorted(curve.items())],
+        "final": rounds[-1]["value"] if rounds else None,
+        "lowest": min(rounds, key=itemgetter("value"), default=None),
+        "highest": max(rounds, key=itemgetter("value"), default=None),
+        "rounds": rounds,
     }
 
 
-def _extremes(curve: Mapping[int, float]) -> tuple[int | None, int | None]:
-    """Return the rounds with the lowest and the highest value."""
-    return min(curve, key=lambda each: curve[each], default=None), max(
-        curve, key=lambda each: curve[each], default=None
-    )
+def _row(run: RecordedRun) -> list[Any]:
+    """Return the values of a run in a table with :data:`COLUMNS`."""
+    return [run.id, moment(run.started), run.status, run.rounds, len(run.sites), _seconds(run), _score(run)]
 
 
 def _seconds(run: RecordedRun) -> str:
@@ -229,12 +200,8 @@ def _run_text(run: RecordedRun) -> str:
 def _comparison_text(comparison: Comparison, metric: str | None) -> str:
     runs = comparison.runs
     labels = [chr(ord("A") + index) if len(runs) <= 26 else str(index + 1) for index in range(len(runs))]
-    about = [
-        [label, run.id, moment(run.started), run.status, run.rounds, len(run.sites), _seconds(run), _score(run)]
-        for label, run in zip(labels, runs, strict=True)
-    ]
-    columns = ["", "run", "started", "status", "rounds", "sites", "seconds", "best"]
-    parts = [table(columns, about, empty="")]
+    about = [[label, *_row(run)] for label, run in zip(labels, runs, strict=True)]
+    parts = [table(["", *COLUMNS], about, empty="")]
     differing = [[name, *map(_cell, values)] for name, values in comparison.differences.items()]
     unknown = [label for label, run in zip(labels, runs, strict=True) if not run.recipe]
     none = f"parameters of {', '.join(unknown)} were not recorded" if unknown else "equal parameters and code"

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["SCHEMAS", "schema"]
-
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}

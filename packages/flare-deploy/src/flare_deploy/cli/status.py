@@ -10,8 +10,6 @@ import typer
 from flare_deploy.cli.output import Form, FormOption, ago, moment, show, table
 from flare_deploy.cli.places import KitOption, connect
 
-__all__ = ["audit", "status", "status_text"]
-
 WARN_DAYS = 30
 
 

@@ -1,7 +1,7 @@
 """A site's daemon: start a process for each job that the server sends. Messages from the server:
 
-job.start   {job_id, name, study, submitter, cell, server, archive, sha256, gpus}
-job.stop    [job id]
+job.start   {job_id, attempt, cell, server, archive, sha256, gpus}
+job.stop    [job id, attempt]
 """
 
 from __future__ import annotations
@@ -12,25 +12,20 @@ import os
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import flare_core
-from flare_core import FlareError, JobError
+from flare_core import FlareError, JobError, load_job
 from flare_core.job import check_name
 from flare_deploy.archive import sha256_of, unpack
-from flare_deploy.processes.attempts import Attempts
+from flare_deploy.processes.connected_daemon import ConnectedDaemon
 from flare_deploy.processes.job_process import JobProcess, exit_reason, kill_orphans
-from flare_deploy.processes.lock_file import LockFile
-from flare_deploy.provision.kit import Kit
 from flare_runtime.run.folder import RunFolder
 from flare_runtime.simulator.gpus import VARIABLE, visible_devices, visible_gpus
+from flare_runtime.site.plan import WorkerPlan
 from flare_tensor_downloader import download_file
-from flare_transport import Cell, Message, TransportError, UnreachableError, blocking
-
-__all__ = ["ClientDaemon"]
+from flare_transport import Cell, Message, TransportError, blocking
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +33,7 @@ CRASH_BYTES = 20_000
 MAX_OVER = 256  # stopped jobs to remember; no start is delayed by more than so many others
 
 
-@dataclass(slots=True)
-class _Started:
-    cell: str
-    process: JobProcess
-
-
-class ClientDaemon:
+class ClientDaemon(ConnectedDaemon):
     """The client of a site.
 
     Args:
@@ -55,88 +44,46 @@ class ClientDaemon:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.kit = Kit.load(folder, kind="client")
-        self._lock_file = LockFile(self.kit.folder / "lock", f"the client of {self.kit.folder}")
-        self.name = self.kit.info.name
+        super().__init__(folder, "client")
         self._server = self.kit.info.server
         self._jobs_folder = self.kit.folder / "jobs"
         self._jobs_folder.mkdir(exist_ok=True)
         kill_orphans(self._jobs_folder)
         self._lock = threading.Lock()
-        self._jobs: dict[str, _Started] = {}
-        self._over: deque[str] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
-        self._changed = threading.Condition()
-        self._is_lost = False
-        self._is_stopped = False
-        self._was_connected = False
-        self.cell: Cell
-        self._new_cell()
-
-    def run(self, connected: Any = None, waiting: Callable[[str], Any] = logger.debug) -> None:
-        """Connect, and again whenever the connection is lost, until :meth:`stop` is called.
-
-        Args:
-            connected: called whenever a connection is made.
-            waiting: called with the reason whenever an attempt fails.
-        Raises:
-            AuthenticationError: the server refuses this site; says why.
-        """
-        while not self._is_stopped:
-            if not self._connect(waiting):
-                return
-            if connected is not None:
-                connected()
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_lost or self._is_stopped)
-            self._stop_jobs()
-            if not self._is_stopped:
-                logger.warning("connection to the server lost; connecting again")
-                self.cell.close()
-                self._new_cell()
-
-    def stop(self) -> None:
-        """Make :meth:`run` return."""
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify_all()
+        self._jobs: dict[str, JobProcess] = {}
+        self._over: deque[tuple[str, int]] = deque(maxlen=MAX_OVER)  # a stop may overtake the start of its job
+        self.cell = self._new_cell()
 
     def close(self) -> None:
         """Stop all jobs, close the connection and release the kit. Return when no process of a job is left."""
         self._stop_jobs()
+        super().close()
+
+    def _new_cell(self) -> Cell:
+        cell = Cell(self.name, threads=16)
+        cell.handle("job.start", self._on_start)
+        cell.handle("job.stop", self._on_stop)
+        cell.on_peer_lost(self._peer_lost)
+        return cell
+
+    def _greet(self) -> None:
+        kept = self._kept_jobs()  # before the request, as the server may send new jobs right after its answer
+        try:
+            hello = [flare_core.__version__, self._resources()]
+            answer = self.cell.request(self._server, "site.hello", hello).payload
+        except TransportError:  # refused over a link that is still open
+            self._replace_cell()
+            raise
+        for job in set(kept) - set(answer["running"]):  # ended while this site was disconnected
+            self._delete_code(job)
+
+    def _disconnected(self) -> None:
+        self._stop_jobs()
+        self._replace_cell()
+
+    def _replace_cell(self) -> None:
         self.cell.close()
-        self._lock_file.release()
-
-    def _new_cell(self) -> None:
-        self._is_lost = False
-        self.cell = Cell(self.name, threads=16)
-        self.cell.handle("job.start", self._on_start)
-        self.cell.handle("job.stop", self._on_stop)
-        self.cell.on_peer_lost(self._peer_lost)
-
-    def _connect(self, waiting: Callable[[str], Any]) -> bool:
-        """Connect to the server, directly or through a relay; return False if stopped meanwhile."""
-        attempts = Attempts(self.name, was_connected=self._was_connected)
-        info = self.kit.info
-        while True:
-            try:
-                self.cell.connect(info.address, credentials=self.kit.credentials, peer=info.listener, uplink=True)
-                kept = self._kept_jobs()  # before the request, as the server may send new jobs right after its answer
-                hello = [flare_core.__version__, self._resources()]
-                answer = self.cell.request(self._server, "site.hello", hello).payload
-                for job in set(kept) - set(answer.get("running", kept)):  # ended while this site was disconnected
-                    self._delete_code(job)
-                logger.info("connected address=%s", info.address)
-                self._was_connected = True
-                return True
-            except TransportError as error:
-                pause_s = attempts.failed(error)
-                waiting(str(error))
-                if not isinstance(error, UnreachableError):  # refused over a link that is still open
-                    self.cell.close()
-                    self._new_cell()
-            with self._changed:
-                if self._changed.wait_for(lambda: self._is_stopped, pause_s):
-                    return False
+        self.cell = self._new_cell()
 
     def _resources(self) -> dict[str, Any]:
         path = self.kit.folder / "local" / "resources.json"
@@ -193,52 +140,52 @@ class ClientDaemon:
     def _start(self, task: dict[str, Any]) -> bool:
         """Start a job's process; return False if the job was stopped meanwhile."""
         job, cell = task["job_id"], task["cell"]
-        if job in self._over:
-            return False
+        with self._lock:
+            if self._is_over(job, task["attempt"]):
+                return False
         folder = self._folder(job)
-        crash_file = folder / "run" / ".workers" / "1.crash"
-        environment = {VARIABLE: visible_devices(task["gpus"])} if task["gpus"] else {}
-        plan = {
-            "app": str(folder / "app"),
-            "job_id": job,
-            "site": self.name,
-            "run_folder": str(folder / "run"),
-            "cell": cell,
-            "server": task["server"],
-            "daemon": self.name,
-            "kit": str(self.kit.folder),
-        }
+        plan = WorkerPlan(
+            index=1,
+            job=load_job(folder / "app"),
+            job_id=job,
+            sites=(self.name,),
+            run_folder=folder / "run",
+            log_config="INFO",
+            environment={VARIABLE: visible_devices(task["gpus"])} if task["gpus"] else {},
+            cell=cell,
+            server=task["server"],
+            link_to=self.name,
+        )
         with self._lock:
             former = self._jobs.pop(job, None)
         if former is not None:  # the server has restarted the job
-            former.process.stop()
-        crash_file.unlink(missing_ok=True)
+            former.stop()
+        plan.crash_file.unlink(missing_ok=True)
         process = JobProcess(
             "flare_deploy.client.job_process",
-            plan,
+            plan.to_json(folder / "app"),
             plan_file=folder / "plan.json",
             cell=self.cell,
             peer=cell,
-            environment=environment,
             log=folder / "run" / "log.txt",
-            ended=lambda code: self._ended(job, cell, code, crash_file),
+            ended=lambda code: self._ended(job, cell, code, plan.crash_file),
         )
         with self._lock:
-            is_over = job in self._over
+            is_over = self._is_over(job, task["attempt"])
             if not is_over:
-                self._jobs[job] = _Started(cell, process)
+                self._jobs[job] = process
         if is_over:
             with blocking():
                 process.stop()
             return False
         process.attach()
-        logger.info("job started job=%s cell=%s pid=%s gpus=%s", job, cell, process.pid, environment.get(VARIABLE))
+        logger.info("job started job=%s cell=%s pid=%s gpus=%s", job, cell, process.pid, task["gpus"])
         return True
 
     def _ended(self, job: str, cell: str, code: int, crash_file: Path) -> None:
         with self._lock:
-            started = self._jobs.get(job)
-            if started is not None and started.cell == cell:
+            process = self._jobs.get(job)
+            if process is not None and process.peer == cell:
                 del self._jobs[job]
         logger.info("job process ended job=%s cell=%s %s", job, cell, exit_reason(code))
         details = crash_file.read_text(errors="replace")[-CRASH_BYTES:].strip() if crash_file.is_file() else ""
@@ -246,14 +193,18 @@ class ClientDaemon:
 
     def _on_stop(self, message: Message) -> None:
         self._check_from_server(message)
-        (job,) = message.payload
+        job, attempt = message.payload
         with self._lock:
-            self._over.append(job)
-            started = self._jobs.pop(job, None)
-        if started is not None:
+            self._over.append((job, attempt))
+            process = self._jobs.pop(job, None)
+        if process is not None:
             with blocking():
-                started.process.stop()
+                process.stop()
         self._delete_code(job)
+
+    def _is_over(self, job: str, attempt: int) -> bool:
+        """Return True if this attempt of a job was stopped; a server that has no record of that begins another one."""
+        return any(stopped == job and attempt <= last for stopped, last in self._over)
 
     def _kept_jobs(self) -> list[str]:
         """Return the jobs whose code is here."""
@@ -267,8 +218,8 @@ class ClientDaemon:
     def _stop_jobs(self) -> None:
         with self._lock:
             jobs, self._jobs = self._jobs, {}
-        for started in jobs.values():
-            started.process.stop()
+        for process in jobs.values():
+            process.stop()
 
     def _send(self, topic: str, payload: Any) -> None:
         try:
@@ -277,7 +228,4 @@ class ClientDaemon:
             logger.debug("the server cannot be reached topic=%s reason=%s", topic, error)
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
-        if peer in (self._server, self.kit.info.listener):
-            with self._changed:
-                self._is_lost = True
-                self._changed.notify_all()
+        super()._peer_lost(self.kit.info.listener if peer == self._server else peer, error)

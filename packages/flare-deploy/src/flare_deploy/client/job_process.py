@@ -5,24 +5,21 @@ It is a worker like those of the simulator, with one site. The output of its scr
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from flare_core import load_job
 from flare_deploy.processes.lock_file import close_in_children
 from flare_deploy.provision.kit import Kit
 from flare_runtime.processes.exit_codes import NO_SERVER
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.worker import run_worker
 from flare_transport import Cell, TransportError
-
-__all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,24 +36,13 @@ def _connect(folder: Path, cell: Cell) -> None:
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Run the script of a job's site, as its plan says."""
+    """Run the script of a job's site, as its plan says; the file of the plan is ``<kit>/jobs/<job>/plan.json``."""
     close_in_children(int(arguments[2]))
-    plan = json.loads(Path(arguments[1]).read_text())
-    worker = WorkerPlan(
-        index=1,
-        job=load_job(Path(plan["app"])),
-        job_id=plan["job_id"],
-        sites=(plan["site"],),
-        run_folder=Path(plan["run_folder"]),
-        log_config="INFO",
-        cell=plan["cell"],
-        server=plan["server"],
-        link_to=plan["daemon"],
-        connect=partial(_connect, Path(plan["kit"])),
-    )
-    worker.turn_file.parent.mkdir(exist_ok=True)
-    worker.turn_file.write_bytes(bytes(4))
-    run_worker(worker, socket.socket(fileno=int(arguments[0])))
+    file = Path(arguments[1])
+    plan = replace(WorkerPlan.from_json(file.read_text()), connect=partial(_connect, file.parents[2]))
+    plan.turn_file.parent.mkdir(exist_ok=True)
+    plan.turn_file.write_bytes(bytes(4))
+    run_worker(plan, socket.socket(fileno=int(arguments[0])))
 
 
 if __name__ == "__main__":

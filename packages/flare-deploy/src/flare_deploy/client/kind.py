@@ -6,8 +6,6 @@ from pathlib import Path
 
 from flare_deploy.participants import Daemon, ParticipantKind
 
-__all__ = ["CLIENT"]
-
 
 def _daemon(folder: Path) -> Daemon:
     from flare_deploy.client.daemon import ClientDaemon  # not at the top: the server needs the kind, not the daemon

@@ -8,7 +8,6 @@ process, and kills what that has left running.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -16,9 +15,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from flare_core.files import naming
 from flare_deploy.processes.lock_file import ChildLock, kill_holder
@@ -26,8 +24,6 @@ from flare_runtime.processes.exit_codes import KILLED_SCRIPT, LOST_SERVER, NO_SE
 from flare_runtime.processes.priority import lower_priority
 from flare_runtime.processes.scratch import remove_scratch
 from flare_transport import Cell, SocketLink
-
-__all__ = ["JobProcess", "exit_reason", "kill_orphans"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +46,10 @@ class JobProcess:
 
     Args:
         module: the module to run: ``python -m <module> <descriptor> <file> <lock descriptor>``.
-        plan: the process's instructions, as JSON values.
+        plan: the process's instructions, in JSON.
         plan_file: where they are written. The process's lock file is beside it, and :func:`kill_orphans` looks there.
         cell: the daemon's.
         peer: the name of the process's cell.
-        environment: variables to set.
         log: receives what the process prints before it opens a log of its own.
         ended: called with the exit code, negative for a signal, on a thread of its own.
     """
@@ -62,17 +57,16 @@ class JobProcess:
     def __init__(
         self,
         module: str,
-        plan: Mapping[str, Any],
+        plan: str,
         *,
         plan_file: Path,
         cell: Cell,
         peer: str,
-        environment: Mapping[str, str],
         log: Path,
         ended: Callable[[int], None],
     ) -> None:
         with naming(plan_file):
-            plan_file.write_text(json.dumps(plan))
+            plan_file.write_text(plan)
         self._lock = ChildLock(plan_file.with_name(LOCK))
         ours, theirs = socket.socketpair()
         passed = (theirs.fileno(), self._lock.descriptor)
@@ -84,7 +78,6 @@ class JobProcess:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env={**os.environ, **environment},
                     start_new_session=True,
                 )
         except BaseException:

@@ -18,8 +18,6 @@ from flare_runtime.system import IS_UNIX
 if IS_UNIX:  # elsewhere, no daemon can be started
     import fcntl
 
-__all__ = ["ChildLock", "InUseError", "LockFile", "close_in_children", "exits_within", "holder_of", "kill_holder"]
-
 
 class InUseError(FlareError):
     """Another process holds the lock file."""
@@ -37,15 +35,14 @@ class LockFile:
 
     def __init__(self, path: Path, what: str) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if IS_UNIX:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                holder = os.read(self._descriptor, 20).decode(errors="replace").strip()
-                os.close(self._descriptor)
-                raise InUseError(
-                    f"{what} is running already, as process {holder or 'unknown'}; stop that one first"
-                ) from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(self._descriptor, 20).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            raise InUseError(
+                f"{what} is running already, as process {holder or 'unknown'}; stop that one first"
+            ) from None
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, f"{os.getpid()}\n".encode())
 
@@ -71,8 +68,7 @@ class ChildLock:
     def hold_for(self, pid: int) -> None:
         """Lock the file for the process that was started with the descriptor."""
         os.write(self.descriptor, f"{pid}\n".encode())
-        if IS_UNIX:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)  # held by the open file, which the process shares
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)  # held by the open file, which the process shares
         os.close(self.descriptor)
 
     def discard(self) -> None:
@@ -96,8 +92,7 @@ def close_in_children(descriptor: int) -> None:
             os.close(descriptor)
         is_open = False
 
-    if IS_UNIX:
-        os.register_at_fork(after_in_child=close)
+    os.register_at_fork(after_in_child=close)
 
 
 def kill_holder(path: Path) -> int | None:
@@ -106,7 +101,7 @@ def kill_holder(path: Path) -> int | None:
     Returns:
         The id of the process, which has ended, also if it had before; None if that id is another process's now.
     """
-    if not IS_UNIX or not path.is_file():
+    if not path.is_file():
         return None
     with path.open("r+") as file:
         text = file.read().strip()

@@ -8,8 +8,6 @@ from typing import Any
 
 from flare_core import FlareError
 
-__all__ = ["read_settings"]
-
 
 def read_settings(path: Path, **defaults: str | int | float) -> dict[str, Any]:
     """Return the settings in a JSON file, each converted to the type of its default.

@@ -12,8 +12,6 @@ from flare_deploy.provision.tokens import Invitation
 from flare_transport import AuthenticationError, Cell, Credentials, RemoteError, TransportError
 from flare_transport.certificates import make_request
 
-__all__ = ["join", "renew"]
-
 
 def join(token: str, folder: Path | None = None) -> Kit:
     """Use an invitation, which is possible once, and return the new kit.
@@ -26,17 +24,15 @@ def join(token: str, folder: Path | None = None) -> Kit:
             reached.
     """
     invitation = Invitation.read(token)
-    folder = (folder or Path.cwd() / invitation.name).absolute()
+    invited = invitation.info
+    folder = (folder or Path.cwd() / invited.name).absolute()
     if (folder / "startup" / "kit.json").exists():
         raise KitError(f"{folder} has a kit already; start it with 'flare client {folder}', or choose another folder")
-    check_time(invitation.credentials.certificate, f"the invitation of {invitation.name}")
-    private_key, request = make_request(invitation.name)
+    check_time(invitation.credentials.certificate, f"the invitation of {invited.name}")
+    private_key, request = make_request(invited.name)
     with Cell(invitation.guest) as cell:
-        answer = _ask(cell, invitation, invitation.credentials, "enroll", request)
-    info = _info(answer, invitation)
-    if (info.name, info.kind) != (invitation.name, invitation.kind):
-        raise KitError(f"the server has certified the {info.kind} {info.name}, but {invitation.name} was invited")
-    return _write(folder, info, private_key, answer, invitation.credentials.authority)
+        answer = _ask(cell, invited, invitation.credentials, "enroll", request)
+    return _write(folder, invited, private_key, answer, invitation.credentials.authority)
 
 
 def renew(folder: Path, reached: Callable[[], None] = lambda: None) -> Kit:
@@ -52,20 +48,19 @@ def renew(folder: Path, reached: Callable[[], None] = lambda: None) -> Kit:
     private_key, request = make_request(kit.info.name)
     with Cell(f"{kit.info.name}.{secrets.token_hex(4)}") as cell:
         answer = _ask(cell, kit.info, kit.credentials, "site.renew", request, reached)
-    info = _info(answer, kit.info)
-    return _write(kit.folder, info, private_key, answer, kit.credentials.authority, replace_kit=True)
+    return _write(kit.folder, kit.info, private_key, answer, kit.credentials.authority, replace_kit=True)
 
 
 def _ask(
     cell: Cell,
-    known: Invitation | KitInfo,
+    known: KitInfo,
     credentials: Credentials,
     topic: str,
     request: bytes,
     reached: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     try:
-        cell.connect(known.address, credentials=credentials, peer=known.via or known.server, uplink=True)
+        cell.connect(known.address, credentials=credentials, peer=known.listener, uplink=True)
         reached()
         answer: dict[str, Any] = cell.request(known.server, topic, [request]).payload
         return answer
@@ -76,23 +71,22 @@ def _ask(
         raise KitError(f"{error}; is {listener} at {known.address} running, and reachable from here?") from error
 
 
-def _info(answer: dict[str, Any], known: Invitation | KitInfo) -> KitInfo:
-    where = {"project": known.project, "address": known.address, "server": known.server, "via": known.via}
-    try:
-        return KitInfo(**where, **{key: str(answer["info"][key]) for key in ("name", "kind", "role", "org", "listen")})
-    except (KeyError, TypeError) as error:
-        raise KitError(f"the server's answer cannot be read ({error}); does it run the same version?") from error
-
-
 def _write(
     folder: Path,
-    info: KitInfo,
+    known: KitInfo,
     private_key: bytes,
     answer: dict[str, Any],
     authority: bytes,
     *,
     replace_kit: bool = False,
 ) -> Kit:
+    """Write the kit of a participant that the server has certified."""
+    try:
+        info = KitInfo.of(answer["info"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise KitError(f"the server's answer cannot be read ({error}); does it run the same version?") from error
+    if (info.name, info.kind) != (known.name, known.kind):
+        raise KitError(f"the server has certified the {info.kind} {info.name}, not the {known.kind} {known.name}")
     if answer["authority"] != authority:
         raise KitError("the server has another authority than the invitation or kit; the answer is not used")
     credentials = Credentials(answer["certificate"], private_key, authority)

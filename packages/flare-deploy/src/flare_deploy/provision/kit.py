@@ -31,17 +31,6 @@ from flare_deploy.participants import known_kinds
 from flare_transport import Credentials
 from flare_transport.certificates import Authority, check_credentials, verified_key
 
-__all__ = [
-    "Kit",
-    "KitError",
-    "KitInfo",
-    "check_participant",
-    "fingerprint",
-    "kit_info",
-    "sign_kit",
-    "write_kit",
-]
-
 KIT, CERTIFICATE, KEY, AUTHORITY, SIGNATURE = (
     "kit.json",
     "certificate.pem",
@@ -97,6 +86,26 @@ class KitInfo:
     def listener(self) -> str:
         """The name of the cell at ``address``."""
         return self.via or self.server
+
+    @classmethod
+    def of(cls, values: Any) -> KitInfo:
+        """Return the description that ``values`` holds, which come from a file or another machine.
+
+        Raises:
+            ValueError: a value is missing, unknown or not a string, or no package here adds that kind.
+        """
+        try:
+            info = cls(**values)
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        if not all(type(value) is str for value in asdict(info).values()):
+            raise ValueError("it has values that are not strings")
+        if info.kind not in known_kinds():
+            raise ValueError(
+                f"it is for a participant of kind {info.kind!r}; known here are {', '.join(known_kinds())}. Install the"
+                " package that adds it"
+            )
+        return info
 
     def to_json(self) -> bytes:
         """Return the content of kit.json."""
@@ -270,17 +279,9 @@ def _info(path: Path, content: bytes) -> KitInfo:
     try:
         values: dict[str, Any] = json.loads(content)
         values.pop("format")
-        info = KitInfo(**values)
+        return KitInfo.of(values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise KitError(f"{path} cannot be read ({error}); get a new kit") from error
-    if not all(type(value) is str for value in asdict(info).values()):
-        raise KitError(f"{path} has values that are not strings; get a new kit")
-    if info.kind not in known_kinds():
-        raise KitError(
-            f"{path} is for a participant of kind {info.kind!r}; known here are {', '.join(known_kinds())}. Install the"
-            " package that adds it"
-        )
-    return info
 
 
 def _check_signature(startup: Path, content: dict[str, bytes]) -> None:

@@ -23,11 +23,8 @@ from flare_deploy.provision.kit import (
     write_private,
 )
 from flare_deploy.provision.tokens import ENROLL
-from flare_transport import Credentials
 from flare_transport.address import speaks_for
 from flare_transport.certificates import Authority, issue, make_authority
-
-__all__ = ["DEFAULT_PORT", "ROLES", "Project", "is_reserved", "name_conflict", "own_address", "participant_of"]
 
 DEFAULT_PORT = 8002
 ROLES = ("project_admin", "org_admin", "lead", "member")
@@ -105,7 +102,6 @@ class Project:
         org: str = "",
         listen: str = "",
         relay: KitInfo | None = None,
-        valid_days: int = KIT_DAYS,
     ) -> Kit:
         """Make a key and a kit for a participant on this machine, or one that is given the folder.
 
@@ -117,13 +113,10 @@ class Project:
             org: the participant's organization.
             listen: the address at which sites reach a relay, or another kind that forwards.
             relay: the relay that the participant connects to instead of the server.
-            valid_days: how long the certificate is valid.
         """
         address, via = (relay.listen, relay.name) if relay is not None else (self.address, "")
         info = KitInfo(name, kind, self.name, address, role=role, org=org, via=via, listen=listen)
-        credentials: Credentials = issue(self.authority, name, valid_days=valid_days)
-        write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate))
-        return Kit.load(folder)
+        return self._certified(folder, info)
 
     def renew_server(self) -> Kit:
         """Replace the server's key and certificate, which may have expired; its daemon must be stopped.
@@ -132,10 +125,12 @@ class Project:
             KitError: the server's kit is missing or was changed.
         """
         folder = self.folder / "server"
-        info = kit_info(folder)
+        return self._certified(folder, kit_info(folder), replace=True)
+
+    def _certified(self, folder: Path, info: KitInfo, *, replace: bool = False) -> Kit:
         credentials = issue(self.authority, info.name, valid_days=KIT_DAYS)
-        write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate), replace=True)
-        return Kit.load(folder, kind="server")
+        write_kit(folder, info, credentials, sign_kit(self.authority, info, credentials.certificate), replace=replace)
+        return Kit.load(folder)
 
     def register(self, participants: list[dict[str, Any]]) -> None:
         """Register participants whose kits were made here; the server reads them when it starts."""

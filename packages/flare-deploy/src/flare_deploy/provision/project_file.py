@@ -30,8 +30,6 @@ from flare_deploy.provision.project import DEFAULT_PORT, ROLES, Project, is_rese
 from flare_transport import AddressError
 from flare_transport.address import parse_address
 
-__all__ = ["provision"]
-
 _IGNORED = ("overseer",)
 MAX_FILE_BYTES = 1 << 20
 MAX_CHARACTERS = 200
@@ -142,13 +140,14 @@ def _below_relays(participants: list[dict[str, Any]], path: Path) -> list[dict[s
     ``connect_to`` is a name, or as in NVIDIA FLARE's files a mapping that has one.
     """
     relays = {each["name"] for each in participants if forwards(each["type"])}
+    servers = {"server", *(each["name"] for each in participants if each["type"] == "server")}
     found = []
     for each in participants:
         above = each.pop("connect_to", "")
         above = above.get("name", "") if isinstance(above, Mapping) else above
         if not isinstance(above, str):
             raise KitError(f"{path}: connect_to of {each['name']} is {_short(above)}; give the name of a relay")
-        if above and above not in ("server", *_servers(participants)):
+        if above and above not in servers:
             if not takes_jobs(each["type"]) or above not in relays:
                 raise KitError(
                     f"{path}: {each['name']} cannot connect to {_short(above)}; sites connect to the server or a relay"
@@ -165,10 +164,6 @@ def _relay_above(name: str, relays: Mapping[str, KitInfo]) -> KitInfo | None:
         if name in relays:
             return relays[name]
     return None
-
-
-def _servers(participants: list[dict[str, Any]]) -> list[str]:
-    return [each["name"] for each in participants if each["type"] == "server"]
 
 
 def _listening(relay: Mapping[str, Any], path: Path) -> str:

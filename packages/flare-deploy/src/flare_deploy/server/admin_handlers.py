@@ -32,8 +32,6 @@ from flare_transport import Message, StreamWriter, TransportError, blocking
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
 
-__all__ = ["AdminHandlers"]
-
 logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 18
@@ -106,19 +104,14 @@ class AdminHandlers:
             meta = read_meta_json(path)
             needs = Needs.of(meta)
             check_possible(needs, study, self._daemon.sites_of(study))
-            row = JobRow(
-                id="",
-                name=meta["name"],
-                study=study,
-                submitter=admin.name,
-                blob=sha256,
-                priority=int(options.get("priority") or 0),
-                needs=needs.to_json(),
-                submitted=time.time(),
-            )
-            self._daemon.add_job(row, path)
+            row = JobRow("", meta["name"], study, admin.name, sha256, priority=int(options.get("priority") or 0))
+            return self._add(row, needs.to_json(), path)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _add(self, row: JobRow, needs: dict[str, Any], archive: Path | None = None) -> dict[str, Any]:
+        row.needs, row.submitted = needs, time.time()
+        self._daemon.add_job(row, archive)
         return _plain(self._store.job(row.id))
 
     def _jobs(self, admin: Participant, message: Message, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -179,18 +172,7 @@ class AdminHandlers:
     def _clone(self, admin: Participant, message: Message, id_: str) -> dict[str, Any]:
         row = self._visible(admin, id_)
         needs = {key: value for key, value in row.needs.items() if key != "cards"}
-        clone = JobRow(
-            id="",
-            name=row.name,
-            study=row.study,
-            submitter=admin.name,
-            blob=row.blob,
-            priority=row.priority,
-            needs=needs,
-            submitted=time.time(),
-        )
-        self._daemon.add_job(clone)
-        return _plain(self._store.job(clone.id))
+        return self._add(JobRow("", row.name, row.study, admin.name, row.blob, priority=row.priority), needs)
 
     def _files(self, admin: Participant, message: Message, id_: str) -> list[list[str]]:
         row = self._visible(admin, id_)
@@ -250,16 +232,16 @@ class AdminHandlers:
             "address": daemon.kit.info.address,
             "version": flare_core.__version__,
             "certificate_days_left": round(daemon.kit.days_left, 1),
-            "sites": [self._site(admin, each, daemon.since.get(each.name)) for each in daemon.members.sites()],
+            "sites": [self._site(admin, each) for each in daemon.members.sites()],
             "jobs": [{**_plain(row), **self._progress(row.id)} for row in jobs],
         }
 
-    def _site(self, admin: Participant, member: Participant, since: float | None) -> dict[str, Any]:
-        is_connected = member.name in self._daemon.connected
+    def _site(self, admin: Participant, member: Participant) -> dict[str, Any]:
+        capacity = self._daemon.connected.get(member.name)
         return {
             "name": member.name,
-            "connected": is_connected,
-            "since": since if is_connected else None,
+            "connected": capacity is not None,
+            "since": None if capacity is None else capacity.since,
             "certificate_expires": member.expires or None,
             "jobs": [
                 job.row.id

@@ -25,8 +25,6 @@ from typing import Any
 
 from flare_deploy.server.members import MembersError
 
-__all__ = ["AUDITED", "REQUESTS", "check_request"]
-
 REQUESTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "submit": ("submit", (str, str, dict)),
     "jobs": ("view", (dict,)),

@@ -10,8 +10,6 @@ import fsspec
 from flare_core import JobError
 from flare_deploy.archive import sha256_of
 
-__all__ = ["Blobs"]
-
 
 class Blobs:
     """A store of content-addressed files.

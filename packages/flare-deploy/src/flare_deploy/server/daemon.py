@@ -16,6 +16,7 @@ from pathlib import Path
 from flare_core import FlareError, JobError, RunStatus
 from flare_deploy.processes.job_process import kill_orphans
 from flare_deploy.processes.lock_file import LockFile
+from flare_deploy.processes.settings import read_settings
 from flare_deploy.provision.kit import Kit
 from flare_deploy.provision.project import Project
 from flare_deploy.server.admin_handlers import AdminHandlers
@@ -25,7 +26,6 @@ from flare_deploy.server.job_records import JobRecords
 from flare_deploy.server.members import Members
 from flare_deploy.server.running import RunningJob
 from flare_deploy.server.scheduler import Capacity, Needs, grant, natural_order
-from flare_deploy.server.settings import ServerSettings
 from flare_deploy.server.site_archives import prepare_job
 from flare_deploy.server.site_handlers import SiteHandlers
 from flare_deploy.server.store import DatabaseError, JobRow, Store
@@ -34,8 +34,6 @@ from flare_tensor_downloader import Downloader
 from flare_transport import Cell, TransportError
 from flare_transport.address import speaks_for
 from flare_transport.certificates import Authority
-
-__all__ = ["ServerDaemon"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,35 +54,43 @@ class ServerDaemon:
         folder: the server's kit.
     Raises:
         KitError: the kit cannot be used.
+        FlareError: its settings cannot be read.
         StoreError: the database cannot be used.
         AddressError: the port is in use; names it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.kit = Kit.load(folder, kind="server")
-        self.settings = ServerSettings(self.kit)
         state = self.kit.folder / "state"
+        settings = read_settings(
+            self.kit.folder / "local" / "server.json",
+            database=f"sqlite:///{state / 'flare.db'}",
+            blobs=str(state / "blobs"),
+            max_jobs=4,
+            listen=f"grpc://0.0.0.0:{self.kit.info.address.rpartition(':')[2]}",
+            link_grace_s=30.0,
+        )
+        self._max_jobs: int = settings["max_jobs"]
+        self._listen: str = settings["listen"]
         state.mkdir(exist_ok=True)
         self._lock_file = LockFile(state / "lock", f"the server of {self.kit.folder}")
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
-        self.store = Store(self.settings.database)
-        self.blobs = Blobs(self.settings.blobs)
+        self.store = Store(settings["database"])
+        self.blobs = Blobs(settings["blobs"])
         self.jobs_folder = self.kit.folder / "jobs"
         self.jobs_folder.mkdir(exist_ok=True)
         kill_orphans(self.jobs_folder)
         self.members = Members(self.store, self.kit.info, _authority_of(self.kit))
         self._add_provisioned()
-        self.records = JobRecords(
-            self.store, self.jobs_folder, self.changed, self._schedule, lambda job: self.followers.wake(job)
-        )
+        self.records = JobRecords(self.store, self.jobs_folder, self.changed, self._schedule, self._end_recorded)
+        self._ended: dict[str, RunningJob] = {}  # their ends are not recorded yet
         self.connected: dict[str, Capacity] = {}
-        self.since: dict[str, float] = {}
         self.running: dict[str, RunningJob] = {}
         self._stopping = False
         self.cell = Cell(
             self.kit.info.name,
-            reconnect_grace_s=self.settings.link_grace_s,
+            reconnect_grace_s=settings["link_grace_s"],
             admits=self.members.refusal,
             forwards=self._may_forward,
         )
@@ -97,7 +103,7 @@ class ServerDaemon:
     def listen(self) -> str:
         """Accept connections and resume the jobs that were running; return the address."""
         with self.lock:  # a site that connects at once must learn which jobs are still running
-            address = self.cell.listen(self.settings.listen, credentials=self.kit.credentials)
+            address = self.cell.listen(self._listen, credentials=self.kit.credentials)
             logger.info("listening address=%s project=%s", address, self.kit.info.project)
             for row in self.store.jobs(states=(RunStatus.RUNNING.value,)):
                 if row.reason.startswith(ABORTED_BY):  # the server was killed before the job had ended
@@ -183,15 +189,14 @@ class ServerDaemon:
         for row in sorted(waiting, key=lambda each: -each.priority):
             if row.id in self.running or self.records.unrecorded_end(row.id) is not None:
                 continue  # the database does not know yet that it has started, or ended
-            needs = Needs.from_json(row.needs)
-            if len(self.running) >= self.settings.max_jobs:
+            if len(self.running) >= self._max_jobs:
                 reason = f"{len(self.running)} jobs are running, which is as many as max_jobs allows"
             else:
-                granted = grant(needs, self.sites_of(row.study), self.connected)
-                reason = granted.reason
-                if not reason:
-                    self._start(row, granted.gpus)
+                granted = grant(Needs.from_json(row.needs), self.sites_of(row.study), self.connected)
+                if not isinstance(granted, str):
+                    self._start(row, granted)
                     continue
+                reason = granted
             if (row.state, row.reason) != (RunStatus.WAITING.value, reason):
                 self.records.update(row.id, state=RunStatus.WAITING.value, reason=reason)
 
@@ -200,7 +205,11 @@ class ServerDaemon:
         return natural_order(each.name for each in self.members.sites() if each.is_in(study))
 
     def abort(self, row: JobRow, admin: str) -> None:
-        """End a running or waiting job on behalf of an administrator."""
+        """End a running or waiting job on behalf of an administrator.
+
+        Raises:
+            JobError: the job is being ended, but that could not be written down, so a restarted server would run it.
+        """
         with self.lock:
             running = self.running.get(row.id)
             reason = ABORTED_BY + admin
@@ -209,6 +218,11 @@ class ServerDaemon:
                 running.abort(reason)
             elif self.records.unrecorded_end(row.id) is None and not self.store.job(row.id).has_ended:
                 self.records.record_end(row, RunStatus.ABORTED, reason)
+            if not self.records.is_written(row.id):
+                raise JobError(
+                    f"the job {row.id} is being aborted, but the server's disk or database cannot be used now, so it "
+                    "would run again if the server were restarted before its end is recorded; abort it again later"
+                )
 
     def disconnect(self, name: str) -> None:
         """Close the connections of a participant, or of a job's process, here and at its relay."""
@@ -248,18 +262,7 @@ class ServerDaemon:
         needs = Needs.from_json(row.needs)
         self.records.update(row.id, needs=json.dumps({**row.needs, "cards": gpus}))  # for a restart of the server
         sites = tuple(site for site in self.sites_of(row.study) if not needs.sites or site in needs.sites)
-        job = self.running[row.id] = RunningJob(
-            row,
-            folder,
-            cell=self.cell,
-            downloader=self.downloader,
-            sites=sites,
-            gpus=gpus,
-            lock=self.lock,
-            ended=self._job_ended,
-            started=self._job_started,
-            connected=lambda: list(self.connected),
-        )
+        job = self.running[row.id] = RunningJob(self, row, folder, sites=sites, gpus=gpus)
         try:
             job.start([site for site in self.connected if self.reserve(job, site)])
         except (OSError, RuntimeError) as error:  # no disk space, descriptors or threads left
@@ -279,13 +282,15 @@ class ServerDaemon:
         capacity.reserve(job.row.id, tuple(job.gpus[site]), wanted)
         return True
 
-    def _job_started(self, job: str, attempt: int) -> None:
+    def job_started(self, job: str, attempt: int) -> None:
+        """Record that the process of a job is about to be started."""
         row = self.running[job].row
         reason = "" if attempt == 1 else f"attempt {attempt}, continuing after the last completed round"
         row.started = row.started or time.time()
         self.records.update(job, state=RunStatus.RUNNING.value, reason=reason, started=row.started, attempts=attempt)
 
-    def _job_ended(self, job: str, status: RunStatus, reason: str) -> None:
+    def job_ended(self, job: str, status: RunStatus, reason: str) -> None:
+        """Record how and why a job has ended, and start the next."""
         if not self._stopping:
             self._finish(job, status, reason)
             self.schedule()
@@ -293,11 +298,16 @@ class ServerDaemon:
     def _finish(self, job: str, status: RunStatus, reason: str) -> None:
         """Release what a job has reserved, and record how it ended."""
         logger.info("job ended job=%s status=%s reason=%s", job, status, reason)
-        running = self.running.pop(job)
-        running.stop_sites()
+        running = self._ended[job] = self.running.pop(job)
         for capacity in self.connected.values():
             capacity.release(job)
         self.records.record_end(running.row, status, reason)
+
+    def _end_recorded(self, job: str) -> None:
+        ended = self._ended.pop(job, None)
+        if ended is not None:  # only now, since a server that is killed before this runs the job again
+            ended.stop_sites()
+        self.followers.wake(job)
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         self._sites_lost(peer, f"its connection ended ({error or 'closed'})")

@@ -22,8 +22,6 @@ from flare_transport import StreamWriter, TransportError
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
 
-__all__ = ["Followers"]
-
 logger = logging.getLogger(__name__)
 
 MOST_STREAMS = 32  # of one administrator

@@ -35,8 +35,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from flare_core import JobError, load_job
+from flare_core import JobError
 from flare_core.events import RoundEnded
+from flare_core.job_folder import load_job
 from flare_deploy.processes.lock_file import close_in_children
 from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.job_code import importable
@@ -49,8 +50,6 @@ from flare_runtime.run.folder import RunFolder
 from flare_runtime.run.roster import Roster
 from flare_transport import Cell, Message, SocketLink, TransportError
 from flare_transport.address import speaks_for
-
-__all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 

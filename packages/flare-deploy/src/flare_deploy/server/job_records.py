@@ -18,8 +18,6 @@ from flare_core import RunStatus
 from flare_deploy.server.store import DatabaseError, JobRow, Store
 from flare_runtime.run.record import write_summary
 
-__all__ = ["JobRecords"]
-
 logger = logging.getLogger(__name__)
 
 MIN_BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
@@ -76,6 +74,10 @@ class JobRecords:
         with self._changed:
             self._unsaved[job] = {**self._unsaved.get(job, {}), **changes}
             self._save()
+
+    def is_written(self, job: str) -> bool:
+        """Return True if the database holds all that is known of a job."""
+        return job not in self._unsaved and job not in self._unrecorded
 
     def record_end(self, row: JobRow, status: RunStatus, reason: str) -> None:
         """Record how a job ended, in its summary.json and in the database."""

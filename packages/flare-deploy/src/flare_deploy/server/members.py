@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from cryptography import x509
@@ -20,8 +20,6 @@ from flare_transport import AddressError
 from flare_transport.address import check_name as check_cell
 from flare_transport.address import parse_address, speaks_for
 from flare_transport.certificates import Authority, sign_request
-
-__all__ = ["Members", "MembersError"]
 
 
 class MembersError(FlareError):
@@ -161,19 +159,9 @@ class Members:
                     f"{name} belongs to the project already; to invite it again, remove it first with"
                     f" 'flare site remove {name}'"
                 )
-            where = self._where(name)
-            invitation = make_invitation(
-                authority,
-                name=name,
-                kind=kind,
-                project=where.project,
-                address=where.address,
-                server=where.server,
-                via=where.via,
-                valid_days=days,
-            )
             until = time.time() + days * 86400
             invited = Participant(name, kind, role, org, studies, "invited", expires=until, address=address)
+            invitation = make_invitation(authority, self._info_of(invited), valid_days=days)
             self._put(replace(invited, guest=invitation.guest))
         return invitation.token()
 
@@ -249,21 +237,22 @@ class Members:
     def _certified(self, member: Participant, request: bytes) -> dict[str, Any]:
         authority = self._signer()
         certificate = sign_request(authority, request, name=member.name, valid_days=KIT_DAYS)
-        own = {name: getattr(member, name) for name in ("name", "kind", "role", "org")} | {"listen": member.address}
-        info = replace(self._where(member.name), **own)
+        info = self._info_of(member)
         expires = x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
         self._put(replace(member, state="active", guest="", fingerprint=fingerprint(certificate), expires=expires))
         return {
             "certificate": certificate,
             "authority": authority.certificate,
             "signature": sign_kit(authority, info, certificate),
-            "info": own,
+            "info": asdict(info),
         }
 
-    def _where(self, name: str) -> KitInfo:
-        """Return the server's description, with the address and relay that a participant connects to."""
-        relay = self.relay_of(name)
-        return self._info if relay is None else replace(self._info, address=relay.address, via=relay.name)
+    def _info_of(self, member: Participant) -> KitInfo:
+        """Return the content of a participant's kit.json."""
+        relay = self.relay_of(member.name)
+        where = self._info if relay is None else replace(self._info, address=relay.address, via=relay.name)
+        own = {"name": member.name, "kind": member.kind, "role": member.role, "org": member.org}
+        return replace(where, **own, listen=member.address)
 
     def _invited(self, guest: str) -> Participant | None:
         for member in self._known.values():
@@ -311,5 +300,5 @@ def _check_address(name: str, kind: str, address: str) -> None:
         scheme = parse_address(address).scheme
     except AddressError as error:
         raise MembersError(f"the address of the {kind} {name}: {error}") from error
-    if scheme in ("inproc", "unix"):
+    if scheme == "unix":
         raise MembersError(f"the {kind} {name} cannot be reached at {address!r}; give grpc://host:port")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from flare_core import FlareError
 from flare_deploy.server.store import JobRow, Participant
 
-__all__ = ["RightsError", "check_right", "check_studies"]
-
 _RIGHTS = {
     "project_admin": {"view", "submit", "manage", "download", "members"},
     "org_admin": {"view", "manage own"},

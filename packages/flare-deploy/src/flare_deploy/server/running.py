@@ -12,22 +12,24 @@ connections to the old one. A process is restarted up to MAX_CRASHES times in a 
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flare_core import RunStatus
 from flare_deploy.processes.job_process import JobProcess, exit_reason
 from flare_deploy.server.site_archives import ARCHIVES, site_archive
 from flare_deploy.server.store import JobRow
 from flare_runtime.processes.exit_codes import COMPLETED, KILLED_SCRIPT, LOST_SERVER, NO_SERVER
-from flare_tensor_downloader import Downloader, add_file
-from flare_transport import Cell, TransportError
+from flare_tensor_downloader import add_file
+from flare_transport import TransportError
 
-__all__ = ["RunningJob"]
+if TYPE_CHECKING:
+    from flare_deploy.server.daemon import ServerDaemon
 
 logger = logging.getLogger(__name__)
 
@@ -42,44 +44,30 @@ class RunningJob:
     The caller of a method holds the daemon's lock, except for :meth:`serves` and :meth:`close`.
 
     Args:
+        daemon: the server's; notified of each start of the job's process, and of the job's end.
         row: the job.
         folder: the job's folder at the server, with the sites' archives and the run's folder.
-        cell: the daemon's.
-        downloader: serves the archives to the sites.
         sites: the sites of the job, in order.
         gpus: the GPUs that the job may use, by site; only of connected sites at first.
-        lock: the daemon's.
-        ended: called with the job's id, and how and why it ended.
-        started: called with the job's id and the number of the attempt before each start of the job's process.
-        connected: returns the sites that are connected.
     Attributes:
         is_up: the job's process can receive messages.
     """
 
     def __init__(
         self,
+        daemon: ServerDaemon,
         row: JobRow,
         folder: Path,
         *,
-        cell: Cell,
-        downloader: Downloader,
         sites: tuple[str, ...],
         gpus: Mapping[str, Sequence[int]],
-        lock: threading.RLock,
-        ended: Callable[[str, RunStatus, str], None],
-        started: Callable[[str, int], None],
-        connected: Callable[[], list[str]],
     ) -> None:
+        self._daemon = daemon
+        self._cell = daemon.cell
         self.row = row
         self.sites = sites
         self.gpus = dict(gpus)
         self._folder = folder
-        self._cell = cell
-        self._downloader = downloader
-        self._lock = lock
-        self._ended = ended
-        self._started = started
-        self._connected = connected
         self._attempt = row.attempts
         self._crashes = 0
         self._starts: dict[str, int] = {}  # by site
@@ -109,7 +97,7 @@ class RunningJob:
         self.is_up = False
         self._removed.clear()
         self._hosts.clear()
-        self._started(self.row.id, self._attempt)
+        self._daemon.job_started(self.row.id, self._attempt)
         plan = {
             "job_id": self.row.id,
             "app": str(self._folder / "app"),
@@ -122,11 +110,10 @@ class RunningJob:
         attempt = self._attempt
         self.process = JobProcess(
             "flare_deploy.server.job_process",
-            plan,
+            json.dumps(plan),
             plan_file=self._folder / "plan.json",
             cell=self._cell,
             peer=self.cell_name,
-            environment={},
             log=self._folder / "run" / "log.txt",
             ended=lambda code: self._process_ended(attempt, code),
         )
@@ -149,12 +136,10 @@ class RunningJob:
         number = self._starts[site] = self._starts.get(site, 0) + 1
         host = self._hosts[site] = f"{site}.{self.row.id}-{self._attempt}-{number}"
         archive, digest = site_archive(self._folder / ARCHIVES, site)
-        reference = add_file(self._downloader, archive, [site])
+        reference = add_file(self._daemon.downloader, archive, [site])
         task = {
             "job_id": self.row.id,
-            "name": self.row.name,
-            "study": self.row.study,
-            "submitter": self.row.submitter,
+            "attempt": self._attempt,
             "cell": host,
             "server": self.cell_name,
             "archive": reference,
@@ -237,7 +222,7 @@ class RunningJob:
         """Tell the sites to stop the job's processes and delete its code."""
         for site in self._starts:
             try:
-                self._cell.send(site, "job.stop", [self.row.id])
+                self._cell.send(site, "job.stop", [self.row.id, self._attempt])
             except TransportError:
                 logger.debug("site cannot be reached site=%s", site)
 
@@ -248,21 +233,22 @@ class RunningJob:
             logger.debug("the job's process is gone job=%s topic=%s", self.row.id, topic)
 
     def _process_ended(self, attempt: int, code: int) -> None:
-        with self._lock:
+        with self._daemon.lock:
             if attempt != self._attempt or self._is_closing:
                 return
             self.is_up = False
             logger.info("job process ended job=%s attempt=%s code=%s", self.row.id, attempt, code)
             if self._outcome is not None:  # the run had ended, whatever happened to the process after that
-                return self._ended(self.row.id, *self._outcome)
+                return self._daemon.job_ended(self.row.id, *self._outcome)
             if self._aborting:
-                return self._ended(self.row.id, RunStatus.ABORTED, self._aborting)
+                return self._daemon.job_ended(self.row.id, RunStatus.ABORTED, self._aborting)
             self._crashes += 1
             reason = f"the job's process at the server {exit_reason(code)}"
             if self._crashes > MAX_CRASHES:
-                return self._ended(self.row.id, RunStatus.FAILED, f"{reason}, {self._crashes} times without a round")
+                reason = f"{reason}, {self._crashes} times without a round"
+                return self._daemon.job_ended(self.row.id, RunStatus.FAILED, reason)
             logger.warning("%s; restarting it job=%s", reason, self.row.id)
             try:
-                self.start(self._connected())
+                self.start(list(self._daemon.connected))
             except (OSError, RuntimeError) as error:  # no disk space, descriptors or threads left
-                self._ended(self.row.id, RunStatus.FAILED, f"{reason} and cannot be restarted ({error})")
+                self._daemon.job_ended(self.row.id, RunStatus.FAILED, f"{reason} and cannot be restarted ({error})")

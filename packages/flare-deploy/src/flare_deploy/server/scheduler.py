@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import re
 import reprlib
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flare_core import JobError
 from flare_core.job import ALL_SITES
 from flare_core.job_folder import are_texts
-
-__all__ = ["Capacity", "Grant", "Needs", "grant", "natural_order"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +60,7 @@ class Needs:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that is stored in the database."""
-        return {
-            "min_clients": self.min_clients,
-            "mandatory": list(self.mandatory),
-            "sites": list(self.sites),
-            "resources": {site: dict(wanted) for site, wanted in self.resources.items()},
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Needs:
@@ -95,6 +89,7 @@ class Capacity:
     num_of_cpus: float = 0.0
     gpus_of: dict[str, tuple[int, ...]] = field(default_factory=dict)
     cpus_of: dict[str, float] = field(default_factory=dict)
+    since: float = field(default_factory=time.time)  # when it has connected, in seconds since the epoch
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Capacity:
@@ -147,18 +142,10 @@ class Capacity:
         self.cpus_of.pop(job, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The decision about a job: its GPUs by site if it can start, else the reason why it has to wait."""
+def grant(needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacity]) -> dict[str, tuple[int, ...]] | str:
+    """Return the GPUs that a job would get, by site, if it can start now, or the reason why it has to wait.
 
-    gpus: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    reason: str = ""
-
-
-def grant(needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacity]) -> Grant:
-    """Decide whether a job can start now.
-
-    The reason for waiting says whether more sites would have to join, or it is only a matter of time.
+    The reason says whether more sites would have to join, or it is only a matter of time.
 
     Args:
         needs: the job's.
@@ -187,8 +174,8 @@ def grant(needs: Needs, eligible: Sequence[str], connected: Mapping[str, Capacit
         never = {site for site in sites if site in connected and connected[site].lacks(needs.at(site)) is not None}
         if len(sites) - len(never) < needs.min_clients or {*never, *unknown} & set(needs.mandatory):
             wanted = f"it cannot start with the sites of this project: {wanted}"
-        return Grant(reason=f"{wanted} ({'; '.join(refusals) or 'no other site takes part in this study'})")
-    return Grant(gpus=fits)
+        return f"{wanted} ({'; '.join(refusals) or 'no other site takes part in this study'})"
+    return fits
 
 
 def natural_order(names: Any) -> tuple[str, ...]:

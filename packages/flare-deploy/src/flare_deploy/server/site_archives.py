@@ -20,14 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flare_core import JobError, load_job
+from flare_core import JobError
 from flare_core.job import ALL_SITES, SERVER
-from flare_core.job_folder import are_texts, deployed_apps, files_below, read_meta
+from flare_core.job_folder import are_texts, deployed_apps, files_below, load_job, read_meta
 from flare_core.parameters import parameters_of
 from flare_deploy.archive import pack, sha256_of, unpack
 from flare_deploy.server.blobs import Blobs
-
-__all__ = ["ARCHIVES", "make_site_archives", "prepare_job", "site_archive"]
 
 ARCHIVES = "archives"
 """The name of the folder with the archives, in the job's folder."""

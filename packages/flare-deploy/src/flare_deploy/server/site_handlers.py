@@ -11,7 +11,6 @@ job.up, job.round, job.grew, job.done        from a job's process, see job_proce
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 from flare_core import FlareError, JobError, RunStatus
@@ -23,8 +22,6 @@ from flare_transport.address import speaks_for
 
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
-
-__all__ = ["SiteHandlers"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +61,6 @@ class SiteHandlers:
         site = self._site(message)
         with self._daemon.lock:
             self._daemon.connected[site] = Capacity.of(resources)
-            self._daemon.since[site] = time.time()
             logger.info("site connected site=%s", site)
             for job in self._daemon.running.values():
                 job.site_left(site, "its client was restarted")

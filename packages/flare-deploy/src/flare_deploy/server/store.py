@@ -20,8 +20,6 @@ from alembic.config import Config
 
 from flare_core import FlareError, RunStatus
 
-__all__ = ["DatabaseError", "JobRow", "Participant", "Store", "StoreError", "migrations"]
-
 metadata = sa.MetaData()
 
 jobs = sa.Table(

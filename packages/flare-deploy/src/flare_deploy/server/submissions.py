@@ -13,8 +13,6 @@ from flare_core.job import check_name
 from flare_deploy.archive import read_entry
 from flare_deploy.server.scheduler import Needs, natural_order
 
-__all__ = ["check_possible", "read_meta_json"]
-
 
 def read_meta_json(archive: Path) -> dict[str, Any]:
     """Return the content of the meta.json in a job's archive.

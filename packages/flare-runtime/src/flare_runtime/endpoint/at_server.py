@@ -18,8 +18,6 @@ from flare_runtime.endpoint.hub import Hub
 from flare_transport import Cell, Message, TransportError, blocking
 from flare_transport.address import speaks_for
 
-__all__ = ["ServerHub"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -17,8 +17,6 @@ from flare_runtime.endpoint.directory import Place
 from flare_runtime.endpoint.hub import Hub
 from flare_transport import Cell, Message, TransportError
 
-__all__ = ["SiteHub"]
-
 
 class SiteHub(Hub):
     """Connects the sites of one process with the other parties; created before its cell has links.

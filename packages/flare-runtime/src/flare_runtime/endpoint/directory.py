@@ -15,8 +15,6 @@ from flare_core import PartyError
 from flare_transport import blocking
 from flare_transport.address import speaks_for
 
-__all__ = ["SERVER", "Directory", "Place", "remaining"]
-
 SERVER = "server"
 
 
@@ -93,7 +91,12 @@ class Directory:
             PartyError: there is no such party, it is gone for good, or the run is over.
             TimeoutError: it cannot be reached before ``deadline``, on the monotonic clock.
         """
-        self._check_may_wait(party)
+        self._check_known(party)
+        if threading.current_thread() is self.starting and party != SERVER:
+            raise PartyError(
+                f"a service's start() cannot reach {party}, whose services may start later; use a thread for that",
+                party=party,
+            )
         place = self._wait(party, lambda place: place.is_open and place.cell is not None, deadline)
         assert place.cell is not None
         return place.cell
@@ -129,14 +132,6 @@ class Directory:
         if self.parties and party not in self.parties:
             raise PartyError(
                 f"the job has no party {party!r}; its parties are {', '.join(self.parties)}", party=str(party)
-            )
-
-    def _check_may_wait(self, party: str) -> None:
-        self._check_known(party)
-        if threading.current_thread() is self.starting and party != SERVER:
-            raise PartyError(
-                f"a service's start() cannot reach {party}, whose services may start later; use a thread for that",
-                party=party,
             )
 
     def _wait(self, party: str, is_enough: Callable[[Place], bool], deadline: float | None) -> Place:

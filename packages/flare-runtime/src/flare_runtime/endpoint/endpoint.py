@@ -12,8 +12,6 @@ from flare_runtime.endpoint.stream import PartyStream
 if TYPE_CHECKING:
     from flare_runtime.endpoint.hub import Hub
 
-__all__ = ["Endpoint"]
-
 
 class Endpoint:
     """One party's endpoint, as :class:`flare_core.JobEndpoint` describes it; created by :meth:`Hub.endpoint`."""
@@ -57,10 +55,9 @@ class Endpoint:
         Raises:
             PartyError: there is none.
         """
-        found = self._handlers.get(topic)
-        if found is None:
+        if topic not in self._handlers:
             raise PartyError(f"{self.party} does not handle '{topic}'", party=self.party)
-        return found
+        return self._handlers[topic]
 
     def stream_handler(self, topic: str) -> StreamHandler:
         """Return the handler for streams of a topic.
@@ -68,10 +65,9 @@ class Endpoint:
         Raises:
             PartyError: there is none.
         """
-        found = self._stream_handlers.get(topic)
-        if found is None:
+        if topic not in self._stream_handlers:
             raise PartyError(f"{self.party} does not handle streams of '{topic}'", party=self.party)
-        return found
+        return self._stream_handlers[topic]
 
     def _check_other(self, to: str) -> None:
         if to == self.party:

@@ -26,10 +26,9 @@ from flare_core.endpoint import StreamHandler
 from flare_runtime.endpoint.directory import SERVER, Directory, remaining
 from flare_runtime.endpoint.endpoint import Endpoint
 from flare_runtime.endpoint.stream import PartyStream
-from flare_transport import Cell, InprocLink, Message, PendingReply, Raw, RemoteError, TransportError, blocking
+from flare_transport import Cell, Message, Raw, RemoteError, SocketLink, TransportError, blocking
 from flare_transport.address import speaks_for
-
-__all__ = ["Hub"]
+from flare_transport.replies import PendingReply
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +63,7 @@ class Hub:
 
     def endpoint(self, party: str) -> Endpoint:
         """Return the endpoint of a party that this process serves."""
-        found = self._endpoints.get(party)
-        if found is None:
-            found = self._endpoints[party] = Endpoint(self, party)
-        return found
+        return self._endpoints.setdefault(party, Endpoint(self, party))
 
     def send(self, sender: str, to: str, topic: str, data: Any) -> None:
         """Send a message; see :meth:`flare_core.JobEndpoint.send`."""
@@ -147,7 +143,7 @@ class Hub:
             if self._loop is None:
                 loop = Cell(f"{self.cell.name}.loop")
                 self._serve(loop)
-                ours, theirs = InprocLink.pair(loop.name, self.cell.name)
+                ours, theirs = SocketLink.pair(loop.name, self.cell.name)
                 self.cell.attach(theirs)
                 loop.attach(ours)
                 self._loop = loop

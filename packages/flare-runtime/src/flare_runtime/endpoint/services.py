@@ -13,8 +13,6 @@ from flare_core import FlareError, JobError, Service
 from flare_runtime.endpoint.directory import SERVER
 from flare_runtime.endpoint.endpoint import Endpoint
 
-__all__ = ["Context", "Services"]
-
 logger = logging.getLogger(__name__)
 
 STOP_S = 10.0

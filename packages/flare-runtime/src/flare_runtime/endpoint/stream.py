@@ -17,8 +17,6 @@ from typing import Any, Self, TypeAlias
 from flare_core import FlareError, PartyError
 from flare_transport import blocking
 
-__all__ = ["PartyStream", "SendFrame"]
-
 WINDOW_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 18
 MIN_COST = 256  # a tiny chunk occupies more memory than its bytes
@@ -144,7 +142,10 @@ class PartyStream:
                     self._changed.notify_all()
                 self._forget_if_over()
             case {"stop": True}:
-                self._stop_writing(PartyError(f"{self.peer} has closed {self._name}", party=self.peer))
+                with self._changed:
+                    closed = PartyError(f"{self.peer} has closed {self._name}", party=self.peer)
+                    self._write_error = self._write_error or closed
+                    self._changed.notify_all()
             case {"abort": str(reason)}:
                 self.fail(PartyError(f"{self.peer} aborted {self._name}: {reason}", party=self.peer))
             case _:
@@ -209,11 +210,6 @@ class PartyStream:
                 self._changed.notify_all()
         if is_too_much:
             self._refuse(f"{self.peer} sent more of {self._name} than its credit allows")
-
-    def _stop_writing(self, error: FlareError) -> None:
-        with self._changed:
-            self._write_error = self._write_error or error
-            self._changed.notify_all()
 
     def _refuse(self, reason: str) -> None:
         error = PartyError(reason, party=self.peer)

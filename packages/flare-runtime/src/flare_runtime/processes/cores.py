@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-__all__ = ["available_cores", "keep_to_core", "share_cores"]
-
 
 def available_cores() -> int:
     """Return the number of cores that this process may use."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["COMPLETED", "KILLED_SCRIPT", "LOST_SERVER", "NO_SERVER"]
-
 LOST_SERVER = 75
 """The process lost its connection to the server; nothing went wrong in it."""
 

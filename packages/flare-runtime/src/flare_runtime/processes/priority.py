@@ -9,8 +9,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["lower_priority"]
-
 LAST = 19
 
 

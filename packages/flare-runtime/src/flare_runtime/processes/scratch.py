@@ -7,8 +7,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-__all__ = ["make_scratch", "remove_scratch"]
-
 
 def make_scratch() -> Path:
     """Create a temporary folder that :func:`remove_scratch` finds if this process is killed before it removes it.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, NoReturn
 
-from flare_core import FlareError, JobAborted, SiteError
+from flare_core import FlareError, FLModel, JobAborted, SiteError
 from flare_core.events import (
     EventBus,
     MetricLogged,
@@ -22,38 +24,32 @@ from flare_core.events import (
 from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.run.conversation import Answer, SitesConversation
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.incoming import Ended, Failed, Incoming, Left, Logged, Ready, Removed, Result, Warned
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
+from flare_tensor_downloader.payload import Payload
 from flare_transport import Cell, Message
 from flare_transport.address import speaks_for
-
-__all__ = ["Arrivals"]
 
 logger = logging.getLogger(__name__)
 
 NOTICE_S = 60.0  # after which the display says what the run waits for
 NOTICE_FACTOR = 3.0  # or after this many times the longest wait so far, if that is longer: rounds can take hours
+MOST_CHARACTERS = 1 << 16  # of a text that is shown to people
 
 
 class Arrivals:
     """Receives messages from the sites, and notifications about them.
 
-    Everything that arrives goes through one queue, which the workflow's thread empties while it waits. So workflows,
-    aggregators and event handlers need no locks, and events are emitted in the order of arrival.
+    A site can send anything, so a message is checked on the thread of its link; other cells that are connected to the
+    server cannot end the run. What it changes goes through one queue, which the workflow's thread empties while it
+    waits. So workflows, aggregators and event handlers need no locks, and events are emitted in the order of arrival.
 
     Attributes:
         notice_s: seconds without news after which the display says what the run waits for.
         hub: connects the parties of the job; it is told which of them are lost.
     """
 
-    def __init__(
-        self,
-        *,
-        roster: Roster,
-        cell: Cell,
-        dispatch: Dispatch,
-    ) -> None:
+    def __init__(self, *, roster: Roster, cell: Cell, dispatch: Dispatch) -> None:
         self.sites = roster.sites
         self.roster = roster
         self.events = EventBus()
@@ -62,20 +58,21 @@ class Arrivals:
         self._cell = cell
         self._dispatch = dispatch
         self._open: list[SitesConversation] = []  # oldest first
-        self._inbox: queue.SimpleQueue[Incoming] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting_for: tuple[str | SitesConversation, float] = ("its start", time.time())
         self.notice_s = NOTICE_S
         self.hub: ServerHub | None = None
         self._longest_wait_s = 0.0
         self._last_means: dict[str, float] = {}
+        self._ready: set[str] = set()  # the cells that have announced their sites
         self._ended: set[str] = set()
         self._is_finishing = False
         # Inline, on the link's thread: the messages of a cell enter the inbox in the order in which they were sent.
-        cell.handle("result", lambda message: self._inbox.put(Result.read(message, roster)), inline=True)
-        cell.handle("failed", lambda message: self._inbox.put(Failed.read(message, roster)), inline=True)
-        cell.handle("log", lambda message: self._inbox.put(Logged.read(message, roster)), inline=True)
-        cell.handle("warning", lambda message: self._inbox.put(Warned.read(message, roster)), inline=True)
-        cell.handle("ready", lambda message: self._inbox.put(Ready.read(message, roster)), inline=True)
+        cell.handle("result", self._on_result, inline=True)
+        cell.handle("failed", self._on_failed, inline=True)
+        cell.handle("log", self._on_log, inline=True)
+        cell.handle("warning", self._on_warning, inline=True)
+        cell.handle("ready", self.take_ready, inline=True)
 
     @property
     def waiting_for(self) -> tuple[str, float]:
@@ -88,17 +85,17 @@ class Arrivals:
 
     def fail(self, site: str, message: str, details: str = "") -> None:
         """Report that a site's script failed; thread-safe."""
-        self._inbox.put(Failed(site, message, details))
+        self._put(self._fail, site, message, details)
 
     def leave(self, host: str, reason: str) -> None:
         """Report the loss of a cell and the sites that it serves, which may return; thread-safe."""
-        self._inbox.put(Left(host, reason))
+        self._put(self._note_left, host, reason)
         if self.hub is not None:
             self.hub.leave(host, reason)
 
     def remove(self, site: str, reason: str) -> None:
         """Report that a site was removed and will not return; thread-safe."""
-        self._inbox.put(Removed(site, reason))
+        self._put(self._note_removed, site, reason)
         if self.hub is not None:
             self.hub.remove(site, reason)
 
@@ -115,23 +112,37 @@ class Arrivals:
             host: the cell.
             ended_by: the site whose script ended the process with ``os._exit(0)``; None if it served to the end.
         """
-        self._inbox.put(Ended(host, ended_by))
+        self._put(self._note_ended, host, ended_by)
 
     def abort(self, reason: str) -> None:
         """Abort the run; thread-safe."""
-        self._inbox.put(JobAborted(reason))
+        self.end_with(JobAborted(reason))
 
     def end_with(self, error: FlareError) -> None:
         """Fail the run; thread-safe."""
-        self._inbox.put(error)
+        self._put(_raise, error)
 
-    def report(self, item: Logged | Warned) -> None:
-        """Record a value or a warning of the server's own; thread-safe."""
-        self._inbox.put(item)
+    def report_warning(self, text: str) -> None:
+        """Record a warning of the server's own; thread-safe."""
+        self._put(self.warn, text)
+
+    def report_value(self, key: str, value: float) -> None:
+        """Record a value of the server's own; thread-safe."""
+        self._put(self._record_value, None, key, value, "METRIC", None, None)
 
     def take_ready(self, message: Message) -> None:
-        """Handle a ``ready`` message that arrived before this object existed."""
-        self._inbox.put(Ready.read(message, self.roster))
+        """Handle the list of sites that a cell is ready to serve.
+
+        Raises:
+            SiteError: the message is malformed, or the cell may not serve a site that it names.
+        """
+        sites = message.payload
+        if not isinstance(sites, list) or not all(isinstance(site, str) for site in sites):
+            raise SiteError(f"{message.sender} did not list the sites that it serves", site=message.sender)
+        for site in sites:
+            if not self.roster.may_serve(message.sender, site):
+                raise SiteError(f"{message.sender} may not serve the site {site!r}", site=str(site))
+        self._put(self._note_ready, message.sender, sites)
 
     def wait_ready(self, hosts: int) -> None:
         """Wait until this many hosts have announced that their sites are ready.
@@ -139,24 +150,21 @@ class Arrivals:
         Raises:
             SiteError: a site could not be prepared.
         """
-        ready = 0
-        while ready < hosts:
-            ready += isinstance(self._handle(self._inbox.get()), Ready)
+        while len(self._ready) < hosts:
+            self._inbox.get()()
 
     def drain(self) -> None:
         """Handle what has arrived without waiting for more; failures are recorded, not raised."""
-        while (item := self._next_item()) is not None:
-            if isinstance(item, Failed):
-                self._note_failure(item)
-            elif isinstance(item, Logged):
-                self._record_log(item)
-            elif isinstance(item, Warned):
-                self.warn(item.text, site=item.site)
+        self._is_finishing = True
+        while not self._inbox.empty():
+            with suppress(FlareError):
+                self._inbox.get()()
 
     def record(self, metrics: dict[str, float], *, site: str | None = None) -> None:
         if site is None:
             self._last_means = metrics
-        self._note_metrics(self.round, site, metrics)
+        for key, value in metrics.items():
+            self.events.emit(MetricLogged(key, value, self.round, site))
 
     def warn(self, message: str, *, site: str | None = None) -> None:
         whole = message if site is None else f"{site}: {message}"
@@ -164,74 +172,72 @@ class Arrivals:
         if self.warnings.add(message, site):
             self.events.emit(WarningRaised(whole))
 
+    def _put(self, handle: Callable[..., None], *arguments: Any) -> None:
+        """Queue a call for the workflow's thread."""
+        self._inbox.put(partial(handle, *arguments))
+
+    def _on_result(self, message: Message) -> None:
+        """Queue a reply; it is decoded on the workflow's thread, so that large ones do not hold up the link."""
+        if not self.roster.knows(message.sender):
+            raise SiteError(f"{message.sender} does not serve a site of this run", site=message.sender)
+        self._put(self._take_result, message)
+
+    def _on_failed(self, message: Message) -> None:
+        site, text, details = self._fields_of_site(message, str, str, str)
+        self.fail(site, text[:MOST_CHARACTERS], details[-MOST_CHARACTERS:])
+
+    def _on_log(self, message: Message) -> None:
+        number = (int, type(None))
+        self._put(self._record_value, *self._fields_of_site(message, str, str, object, str, number, number))
+
+    def _on_warning(self, message: Message) -> None:
+        site, text = self._fields_of_site(message, str, str)
+        self._inbox.put(partial(self.warn, text[:MOST_CHARACTERS], site=site))
+
+    def _fields_of_site(self, message: Message, *types: Any) -> Any:
+        """Return the fields of a site's message, the first of which is the site.
+
+        Raises:
+            SiteError: the payload has other fields, or the sender does not serve the site.
+        """
+        fields = _fields(message, *types)
+        if not self.roster.speaks_for(message.sender, fields[0]):
+            raise SiteError(
+                f"{message.sender} spoke for the site {fields[0]!r}, which it does not serve", site=fields[0]
+            )
+        return fields
+
     def _take_until(self, limit: float | None, what: str | SitesConversation) -> bool:
-        """Wait for one item and handle it; return False if none has arrived by ``limit``."""
-        self._waiting_for = (what, time.time())
-        item = self._await_item(limit)
-        if item is not None:
-            self._handle(item)
-        return item is not None
-
-    def _next_item(self, timeout_s: float = 0.0) -> Incoming | None:
-        try:
-            return self._inbox.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-
-    def _await_item(self, limit: float | None) -> Incoming | None:
-        """Return the next item, or None if none has arrived by ``limit``.
+        """Wait for one item and handle it; return False if none has arrived by ``limit``.
 
         A wait far longer than all before it is announced, at intervals that double.
         """
+        self._waiting_for = (what, time.time())
         began = time.monotonic()
         notice_s = max(self.notice_s, NOTICE_FACTOR * self._longest_wait_s)
         while True:
-            now = time.monotonic()
             until = began + notice_s if limit is None else min(limit, began + notice_s)
-            item = self._next_item(max(0.0, until - now))
-            waited = time.monotonic() - began
-            if item is not None or (limit is not None and began + waited >= limit):
-                self._longest_wait_s = max(self._longest_wait_s, waited)
-                return item
-            if waited >= notice_s:
-                self.events.emit(StillWaiting(self.waiting_for[0], round(waited)))
-                notice_s *= 2
+            try:
+                handle = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                waited = time.monotonic() - began
+                if limit is not None and began + waited >= limit:
+                    self._longest_wait_s = max(self._longest_wait_s, waited)
+                    return False
+                if waited >= notice_s:
+                    self.events.emit(StillWaiting(self.waiting_for[0], round(waited)))
+                    notice_s *= 2
+            else:
+                self._longest_wait_s = max(self._longest_wait_s, time.monotonic() - began)
+                handle()
+                return True
 
-    def _handle(self, item: Incoming) -> Incoming:
-        match item:
-            case Result():
-                self._take_result(*self._content_of(item))
-            case Logged():
-                self._record_log(item)
-            case Warned():
-                self.warn(item.text, site=item.site)
-            case Failed():
-                raise self._note_failure(item)
-            case Ready():
-                self._note_ready(item)
-            case Left():
-                self._note_left(item)
-            case Removed():
-                self._note_removed(item)
-            case Ended():
-                self._note_ended(item)
-            case BaseException():
-                raise item
-        return item
-
-    def _content_of(self, item: Result) -> tuple[str, int, str, Answer]:
-        try:
-            return item.content(self.roster)
-        except SiteError as error:
-            if error.site in self.roster.hosts:  # only one site can have sent the reply, so that one has failed
-                raise self._note_failure(Failed(error.site, str(error), "")) from error
-            raise
-
-    def _take_result(self, sender: str, task_id: int, site: str, answer: Answer) -> None:
+    def _take_result(self, message: Message) -> None:
+        task_id, site, answer = self._reply_in(message)
         conversation = next((each for each in self._open if each.number == task_id), None)
-        if not self.roster.speaks_for(sender, site):
+        if not self.roster.speaks_for(message.sender, site):
             # One process of a project must not be able to end another site's part in the run.
-            logger.error("reply ignored: %s spoke for the site %r, which it does not serve", sender, site)
+            logger.error("reply ignored: %s spoke for the site %r, which it does not serve", message.sender, site)
         elif conversation is None or not conversation.accept(site, answer):
             logger.warning("late result ignored site=%s task_id=%s", site, task_id)
             self._dispatch.release(answer)  # else the site would hold its arrays until the end of the run
@@ -239,12 +245,35 @@ class Arrivals:
             done, expected = conversation.answered, len(conversation.sites)
             self.events.emit(SiteReplied(site, conversation.task, self.round, done, expected))
 
-    def _note_ready(self, item: Ready) -> None:
-        if self._is_finishing and self.roster.can_leave:  # it has missed the announcement of the end
-            self._cell.send(item.host, "end")
-        for site in item.sites:
+    def _reply_in(self, message: Message) -> tuple[int, str, Answer]:
+        """Return the task's id, the site and the answer.
+
+        Raises:
+            SiteError: the message cannot be decoded here, or is not a reply. If only one site can have sent it, that
+                one has failed.
+        """
+        try:
+            task_id, site, answer = _fields(message, int, str, (FLModel, Payload))
+        except FlareError as error:
+            served = [site for site in self.sites if self.roster.speaks_for(message.sender, site)]
+            with suppress(FlareError, TypeError, LookupError):  # the payload cannot be decoded, or is not a list
+                served = [site for site in served if site == message.payload[1]] or served
+            whose = ", ".join(served) or "a lost site"
+            text = f"{whose} (served by {message.sender}) sent a reply that cannot be read here: {error}"
+            if len(served) == 1:
+                raise self._note_failure(served[0], text) from error
+            raise SiteError(text, site=message.sender) from error
+        return task_id, site, answer
+
+    def _note_ready(self, host: str, sites: list[str]) -> None:
+        self._ready.add(host)
+        if not self.roster.can_leave:
+            return
+        if self._is_finishing:  # it has missed the announcement of the end
+            self._cell.send(host, "end")
+        for site in sites:
             is_awaited = site in self.roster.starting  # the run has begun with it in mind
-            if not self.roster.can_leave or not self.roster.arrive(site, item.host):
+            if not self.roster.arrive(site, host):
                 continue
             self._ended.discard(site)
             if not is_awaited:
@@ -253,67 +282,74 @@ class Arrivals:
                 if site in conversation.awaited:  # its new process knows nothing of the task
                     self._dispatch.send(conversation, (site,))
 
-    def _note_left(self, item: Left) -> None:
+    def _note_left(self, host: str, reason: str) -> None:
         if self._is_finishing:  # no task is left, so the loss costs the run nothing
-            self._ended.update(self.roster.sites_of(item.host))
+            self._ended.update(self.roster.sites_of(host))
             return
-        self.roster.will_not_come(item.host, item.reason)
-        for site in self.roster.sites_of(item.host):
-            if not self.roster.leave(site, item.host, item.reason):
-                continue
-            logger.warning("site left site=%s reason=%s", site, item.reason)
-            self.events.emit(SiteLeft(site, item.reason))
-            self._leave_all(site)
+        self.roster.will_not_come(host, reason)
+        for site in self.roster.sites_of(host):
+            if self.roster.leave(site, reason):
+                logger.warning("site left site=%s reason=%s", site, reason)
+                self.events.emit(SiteLeft(site, reason))
+                self._leave_all(site)
 
-    def _note_removed(self, item: Removed) -> None:
+    def _note_removed(self, site: str, reason: str) -> None:
         if self._is_finishing:
-            self._ended.add(item.site)
-        elif item.site in self.roster.hosts:
-            if self.roster.remove(item.site, item.reason):
-                self.events.emit(SiteLeft(item.site, item.reason))
-            logger.warning("site removed site=%s reason=%s", item.site, item.reason)
-            self._leave_all(item.site)
+            self._ended.add(site)
+        elif site in self.roster.hosts:
+            if self.roster.remove(site, reason):
+                self.events.emit(SiteLeft(site, reason))
+            logger.warning("site removed site=%s reason=%s", site, reason)
+            self._leave_all(site)
 
     def _leave_all(self, site: str) -> None:
         for conversation in self._open:
             conversation.leave(site)
 
-    def _note_ended(self, item: Ended) -> None:
-        sites = self.roster.sites_of(item.host)
-        if item.ended_by is None or self._is_finishing:
+    def _note_ended(self, host: str, ended_by: str | None) -> None:
+        sites = self.roster.sites_of(host)
+        if ended_by is None or self._is_finishing:
             self._ended.update(sites)
             return
-        text = (
-            f"{item.ended_by}: its script ended its process with exit code 0, as os._exit(0) does, before the run was"
-            " over; keep it in its 'while flare.is_running():' loop until that is false"
+        error = self._note_failure(
+            ended_by,
+            f"{ended_by}: its script ended its process with exit code 0, as os._exit(0) does, before the run was"
+            " over; keep it in its 'while flare.is_running():' loop until that is false",
         )
-        error = self._note_failure(Failed(item.ended_by, text, ""))
         for site in sites:
-            if site != item.ended_by:
-                lost = f"{site}: lost with the process that it shared with {item.ended_by}"
-                self._note_failure(Failed(site, lost, ""))
+            if site != ended_by:
+                self._note_failure(site, f"{site}: lost with the process that it shared with {ended_by}")
         raise error
 
-    def _note_failure(self, failure: Failed) -> SiteError:
-        error = SiteError(failure.message, site=failure.site, details=failure.details)
-        if failure.site not in self.roster.failures:  # the first failure is the cause; later ones may follow from it
-            self.roster.failures[failure.site] = error
-            logger.error("site failed site=%s\n%s", failure.site, error)
-            self.events.emit(SiteFailed(failure.site, str(error)))
+    def _fail(self, site: str, message: str, details: str) -> None:
+        raise self._note_failure(site, message, details)
+
+    def _note_failure(self, site: str, message: str, details: str = "") -> SiteError:
+        error = SiteError(message, site=site, details=details)
+        if site not in self.roster.failures:  # the first failure is the cause; later ones may follow from it
+            self.roster.failures[site] = error
+            logger.error("site failed site=%s\n%s", site, error)
+            self.events.emit(SiteFailed(site, str(error)))
         return error
 
-    def _record_log(self, item: Logged) -> None:
-        round_ = self.round if item.round is None else item.round
-        self._note_metrics(round_, item.site, {item.key: item.value}, item.step, item.kind)
-
-    def _note_metrics(
-        self,
-        round_: int | None,
-        site: str | None,
-        metrics: Mapping[str, Any],
-        step: int | None = None,
-        kind: str = "METRIC",
+    def _record_value(
+        self, site: str | None, key: str, value: Any, kind: str, step: int | None, round_: int | None
     ) -> None:
-        """Emit an event for each metric, which is how it gets into the run's record."""
-        for key, value in metrics.items():
-            self.events.emit(MetricLogged(key, value, round_, site, step, kind))
+        """Record a value; ``round_`` is the round of the last task that the site was given."""
+        self.events.emit(MetricLogged(key, value, self.round if round_ is None else round_, site, step, kind))
+
+
+def _fields(message: Message, *types: Any) -> Any:
+    """Return the fields of a site's message, after checking their number and types.
+
+    Raises:
+        SiteError: the payload has other fields.
+    """
+    payload = message.payload
+    if not isinstance(payload, list | tuple) or len(payload) != len(types) or not all(map(isinstance, payload, types)):
+        raise SiteError(f"{message.sender} sent a '{message.topic}' that cannot be read here", site=message.sender)
+    return payload
+
+
+def _raise(error: FlareError) -> NoReturn:
+    raise error

@@ -19,26 +19,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flare_core import CodeBundle, FLModel, flatten, unflatten
+from flare_core import FLModel
 from flare_core.files import PARTIAL, link, write_text
+from flare_core.job import CodeBundle
+from flare_core.model import flatten
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import Persistor
+from flare_runtime.run.persistor import Persistor, copied
 from flare_tensor_downloader import read_file, write_file
-
-__all__ = ["CheckpointStore"]
 
 LARGE_BYTES = 1 << 24
 MIN_INTERVAL_S = 0.5  # between two writes of a run that is not durable
 COST_FACTOR = 9  # the time between two such writes, as a multiple of what the last one took
 PREFIXES = {"global": "round", "best": "best"}  # of the files of a round
-PUBLISH_INTERVAL_S = 1.0  # between two updates of global_model.safetensors in a durable run
 
 
 class CheckpointStore:
@@ -94,7 +93,7 @@ class CheckpointStore:
         kept = self._read_state()
         if "arrays" in self._files:
             arrays = read_file(self._folder.server / self._files["arrays"])
-            kept["state"] |= {name: _copied(values) for name, values in arrays.items()}
+            kept["state"] |= {name: copied(values) for name, values in arrays.items()}
         return kept
 
     def load(self, name: str = "global") -> FLModel:
@@ -185,7 +184,7 @@ class CheckpointStore:
         self._writer.shutdown()
         error = None if self._writing is None else self._writing.exception()
         if self._is_durable:
-            self._publish("global", "best")
+            self._publish(PREFIXES)
         else:
             self._write_checkpoints(self._saved)
         self._saved, self._written = {}, None  # whoever still holds this object need not hold a model
@@ -244,11 +243,7 @@ class CheckpointStore:
         plain = {name: value for name, value in state["state"].items() if name not in arrays}
         write_text(self._state_file, json.dumps({**state, "state": plain, "files": files}))
         superseded, self._files = set(self._files.values()) - set(files.values()), files
-        if "best" in models:
-            self._publish("best")
-        if time.monotonic() > self._next_write:
-            self._publish("global")
-            self._next_write = time.monotonic() + PUBLISH_INTERVAL_S
+        self._publish(models)
         for file in superseded:
             (self._folder.server / file).unlink(missing_ok=True)
 
@@ -272,8 +267,8 @@ class CheckpointStore:
             if name == "global":
                 self._written = (model, target)
 
-    def _publish(self, *names: str) -> None:
-        """Give files of the last completed round their public names."""
+    def _publish(self, names: Iterable[str]) -> None:
+        """Give models of the last completed round their public names."""
         for name in names:
             if name in self._files:
                 link(self._folder.server / self._files[name], self._folder.checkpoint(name))
@@ -288,8 +283,3 @@ def _holds_arrays(value: Any) -> bool:
     return (
         isinstance(value, Mapping) and bool(value) and all(isinstance(leaf, np.ndarray) for _, leaf in flatten(value))
     )
-
-
-def _copied(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays with memory of their own: those mapped from a file cannot be changed."""
-    return unflatten({key: np.array(value) for key, value in flatten(params)})

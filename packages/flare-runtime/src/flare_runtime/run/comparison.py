@@ -8,8 +8,6 @@ from typing import Any
 
 from flare_runtime.run.recorded import RecordedRun
 
-__all__ = ["ABSENT", "Comparison", "compare", "parameters"]
-
 ABSENT = "(none)"
 """Stands in a list of differences for a parameter that a run does not have."""
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from contextlib import suppress
-from datetime import UTC, datetime
-from itertools import groupby
-from operator import itemgetter
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
 from flare_core import (
@@ -22,7 +19,7 @@ from flare_core import (
     SiteError,
     Workflow,
 )
-from flare_core.events import Event, ModelSaved, RoundEnded, RunEnded, RunStarted
+from flare_core.events import Event, RoundEnded, RunEnded, RunStarted
 from flare_core.filters import chains
 from flare_core.observer import ObservedRun, attach_observers
 from flare_core.parameters import parameters_of
@@ -33,20 +30,18 @@ from flare_runtime.endpoint.services import Context, Services
 from flare_runtime.job_code import register_types
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.event_log import EventLog
-from flare_runtime.run.failure import failure_of, reason_of
-from flare_runtime.run.federation import SitesFederation, Waits
+from flare_runtime.run.event_log import EVENTS, EventLog, read_events
+from flare_runtime.run.failure import reason_of
+from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.incoming import Logged, Warned
 from flare_runtime.run.persistor import Persistor
-from flare_runtime.run.record import number_of, read_metrics, write_summary
+from flare_runtime.run.progress import Progress
+from flare_runtime.run.record import write_summary
 from flare_runtime.run.roster import Roster
 from flare_runtime.run.warnings import RunWarnings
-from flare_runtime.system import own_peak_bytes
-from flare_tensor_downloader import Downloader, DownloadError, StalledError
+from flare_tensor_downloader import Downloader, DownloadError
+from flare_tensor_downloader.errors import StalledError
 from flare_transport import Cell, TransportError
-
-__all__ = ["Crew", "RunController", "persistor_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +64,16 @@ class Crew(Protocol):
         """Return peak memory and CPU seconds by process."""
 
 
+@dataclass(eq=False)
 class RunController:
     """Runs the workflows of one job; for one use.
 
     The constructor builds the job's components, so errors in the job are found before any process starts.
 
-    Args:
+    Attributes:
         job: the job to run; its code must be importable.
+        job_id: the run's id.
+        folder: the run's folder.
         roster: the sites.
         cell: the server's cell.
         is_durable: keep each completed round on disk, and continue after the last one that is there.
@@ -84,75 +82,72 @@ class RunController:
         JobError: a component of the job cannot be built.
     """
 
-    def __init__(
-        self,
-        job: Job,
-        job_id: str,
-        folder: RunFolder,
-        roster: Roster,
-        cell: Cell,
-        *,
-        is_durable: bool = False,
-        hub: ServerHub | None = None,
-    ) -> None:
-        register_types(job)
-        self.persistor = persistor_of(job)
-        _workflows(job)
-        self._filters = [chains(each) for each in (job.server.task_data_filters, job.server.task_result_filters)]
-        parts = components_of(job.server.components)
+    job: Job
+    job_id: str
+    folder: RunFolder
+    roster: Roster
+    cell: Cell
+    _: KW_ONLY
+    is_durable: bool = False
+    hub: ServerHub | None = None
+    persistor: Persistor | None = field(init=False)
+    progress: Progress = field(init=False)
+    federation: SitesFederation = field(init=False)
+
+    def __post_init__(self) -> None:
+        register_types(self.job)
+        self.persistor = persistor_of(self.job)
+        _workflows(self.job)
+        self._filters = chains(self.job.server.task_data_filters), chains(self.job.server.task_result_filters)
+        parts = components_of(self.job.server.components)
         self._observers = [each for each in parts if isinstance(each, Observer)]
         self._service_parts = [each for each in parts if isinstance(each, Service)]
-        self._hub = hub or ServerHub(cell)
-        self._job = job
-        self._job_id = job_id
-        self._folder = folder
-        self._roster = roster
-        self._cell = cell
-        self._is_durable = is_durable
-        self._started = time.monotonic()
-        self._rounds: list[RoundEnded] = []
-        self._completed = 0  # rounds, those before the process was started included
-        self._traffic: list[tuple[int, int]] = []  # sent and received by the server, after each round
-        self._best: dict[str, Any] | None = None
-        self._kept_warnings: list[tuple[str, list[str]]] = []  # of before the process was started again
-        self._last: dict[int, dict[str, float]] = {}  # metrics of each workflow's last round
+        self._hub = self.hub or ServerHub(self.cell)
         self._at = 0  # which workflow runs
         self._workflow: Workflow | None = None
         self._is_over = False  # whether that has returned
-        self.key_metric: str | None = None
-        self.federation: SitesFederation
 
     def prepare(self) -> None:
         """Make the federation. Afterwards the process has threads, so it must not be forked any more."""
         self._store = CheckpointStore(
-            self._folder, self.persistor, self._job.code, is_durable=self._is_durable, state=self._state
+            self.folder, self.persistor, self.job.code, is_durable=self.is_durable, state=self._state
         )
-        self.log = EventLog(self._folder)
-        self._take_over(self._store.resume())
-        meta = self._job.meta
+        self.log = EventLog(self.folder)
+        kept = self._store.resume()
+        self.log.cut(kept)  # what was recorded after the last completed round
+        events = read_events(self.folder.path / EVENTS)
+        self.progress = Progress(events, float(kept.get("seconds", 0.0)), self.cell)
+        meta = self.job.meta
+        waits: dict[str, Any] = {
+            key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None
+        }
         self.federation = SitesFederation(
-            job_id=self._job_id,
-            seed=self._job.seed,
-            roster=self._roster,
-            cell=self._cell,
-            dispatch=Dispatch(self._cell, Downloader(self._cell), self._roster, *self._filters),
+            job_id=self.job_id,
+            seed=self.job.seed,
+            roster=self.roster,
+            cell=self.cell,
+            dispatch=Dispatch(self.cell, Downloader(self.cell), self.roster, *self._filters),
             checkpoints=self._store,
-            config=self._job.server.config,
-            **({} if self.persistor is None else {"to_framework": self.persistor.to_framework}),
-            waits=Waits(
-                **{key: meta[key] for key in ("reconnect_grace_s", "round_deadline_s") if meta.get(key) is not None}
-            ),
+            config=self.job.server.config,
+            to_framework=dict if self.persistor is None else self.persistor.to_framework,
+            **waits,
         )
         self._first_state = self.federation.state
         self._prepare_services()
-        self.federation.warnings = RunWarnings(self._kept_warnings)
-        self.federation.events.subscribe(Event, self.log.write)
-        self.federation.events.subscribe(RoundEnded, self._round_ended)
-        self.federation.events.subscribe(ModelSaved, self._model_saved)
-        folder = self._folder.server.absolute()
-        events, warn = self.federation.events, self.federation.warn
-        recipe = parameters_of(self._job)
-        run = ObservedRun(self._job.name, self._job_id, None, folder, events, warn, recipe, self._folder.workspace)
+        self.federation.warnings = RunWarnings(kept.get("warnings", []))
+        for note in (self.log.write, self.progress.note):
+            self.federation.events.subscribe(Event, note)
+        self.federation.events.subscribe(RoundEnded, self.progress.note_traffic)
+        run = ObservedRun(
+            self.job.name,
+            self.job_id,
+            None,
+            self.folder.server.absolute(),
+            self.federation.events,
+            self.federation.warn,
+            parameters_of(self.job),
+            self.folder.workspace,
+        )
         try:
             attach_observers(self._observers, run)
         except JobError:
@@ -169,7 +164,7 @@ class RunController:
             self._services.start()
             self._hub.open()
             crew.start()
-            self.emit(RunStarted(self._job.name, federation.sites))
+            federation.events.emit(RunStarted(self.job.name, federation.sites))
             self._run_workflows()
             federation.finish()
             crew.wait()
@@ -186,8 +181,8 @@ class RunController:
         self.stop_services("the run is over" if error is None else f"the run has ended: {reason_of(error)}")
         crew.stop()
         federation.drain()  # a process may have failed after its last reply, which must not pass for success
-        if self._roster.failures and status is not RunStatus.ABORTED:
-            status, error = RunStatus.FAILED, next(iter(self._roster.failures.values()))
+        if self.roster.failures and status is not RunStatus.ABORTED:
+            status, error = RunStatus.FAILED, next(iter(self.roster.failures.values()))
         for close in (self._store.close, self.log.flush):
             try:
                 close()
@@ -195,8 +190,8 @@ class RunController:
                 logger.exception("results of the run cannot be written")
                 status, error = RunStatus.FAILED if status is RunStatus.FINISHED else status, error or problem
         try:
-            write_summary(self._folder.summary, self._summary(status, error, crew))
-            self.emit(RunEnded(status, reason_of(error) or ""))
+            write_summary(self.folder.summary, self._summary(status, error, crew))
+            federation.events.emit(RunEnded(status, reason_of(error) or ""))
             self.log.close()
         except Exception as problem:  # a full disk, or an observer
             logger.exception("end of the run cannot be recorded or announced")
@@ -205,21 +200,21 @@ class RunController:
                 self.log.write(RunEnded(status, reason_of(error) or ""))
                 self.log.close()
             with suppress(OSError):  # if this fails too, the launcher of the run reports the status
-                write_summary(self._folder.summary, self._summary(status, error, crew))
+                write_summary(self.folder.summary, self._summary(status, error, crew))
         return status, error, self._summary(status, error, crew)
 
     def _prepare_services(self) -> None:
-        federation, roster = self.federation, self._roster
+        federation, roster = self.federation, self.roster
         self._hub.begin(roster.sites, roster.may_serve, can_leave=roster.can_leave)
         federation.hub, federation.endpoint = self._hub, self._hub.endpoint(SERVER)
         context = Context(
             party=SERVER,
-            job_id=self._job_id,
-            config=self._job.server.config,
-            folder=self._folder.server.absolute(),
+            job_id=self.job_id,
+            config=self.job.server.config,
+            folder=self.folder.server.absolute(),
             endpoint=self._hub.endpoint(SERVER),
-            send_warning=lambda text: federation.report(Warned(None, text)),
-            send_number=lambda key, value: federation.report(Logged(None, key, value, "METRIC", None, None)),
+            send_warning=federation.report_warning,
+            send_number=federation.report_value,
             end_run=federation.end_with,
         )
         self._services = Services(self._service_parts, context)
@@ -239,26 +234,16 @@ class RunController:
         self._hub.close(reason)
         self._services.stop()
 
-    def emit(self, event: Event) -> None:
-        """Announce an event to the observers of the run."""
-        self.federation.events.emit(event)
-
-    @property
-    def curve(self) -> list[tuple[int, float]]:
-        """The key metric by round."""
-        key = self.key_metric
-        return [(event.round, event.metrics[key]) for event in self._rounds if key in event.metrics]
-
     def _run_workflows(self) -> None:
         interruptions = 0
         while True:
-            completed = self._completed
+            completed = len(self.progress.rounds)
             try:
                 return self._run_from_last_round()
             except (TransportError, DownloadError) as error:
-                if not self.federation.is_reading or not self._is_durable:
+                if not self.federation.is_reading or not self.is_durable:
                     raise
-                interruptions = interruptions + 1 if completed == self._completed else 1
+                interruptions = interruptions + 1 if completed == len(self.progress.rounds) else 1
                 if interruptions > MOST_INTERRUPTIONS:
                     raise
                 if isinstance(error, StalledError):
@@ -271,9 +256,9 @@ class RunController:
         restored = self._store.resume()
         is_over = bool(restored.get("over"))  # the workflow has stopped in that round, though more were to come
         self._at = int(restored.get("workflow", 0)) + is_over
-        workflows = _workflows(self._job)
+        workflows = _workflows(self.job)
         for index, workflow in enumerate(workflows):
-            self.key_metric = self.key_metric or getattr(workflow, "key_metric", None)
+            self.progress.key_metric = self.progress.key_metric or getattr(workflow, "key_metric", None)
             if index < self._at:
                 continue
             self._at, self._workflow = index, workflow
@@ -288,99 +273,24 @@ class RunController:
             self._is_over = True
             self.federation.end_round()  # with the model of a workflow that has left the loop early
             self._is_over = False
-        self._store.conclude({"workflow": len(workflows), "over": False, **self._progress(self._completed)})
+        self._store.conclude({"workflow": len(workflows), "over": False, **self._kept()})
 
     def _state(self) -> dict[str, Any]:
         """Return what a durable run keeps of a completed round, or of a part of one, besides its models."""
         state = {} if self._workflow is None else dict(self._workflow.state())
-        completed = self._completed + (not self.federation.is_in_round)
-        return {"workflow": self._at, "over": self._is_over, "state": state, **self._progress(completed)}
+        return {"workflow": self._at, "over": self._is_over, "state": state, **self._kept()}
 
-    def _progress(self, completed: int) -> dict[str, Any]:
+    def _kept(self) -> dict[str, Any]:
         return {
             "federation": self.federation.state,
+            "in_round": self.federation.is_in_round,
             **self.log.flush(),
-            "completed": completed,
-            "best": self._best,
             "warnings": self.federation.warnings.state(),
-            "seconds": time.monotonic() - self._started,
+            "seconds": self.progress.seconds,
         }
-
-    def _take_over(self, restored: dict[str, Any]) -> None:
-        """Restore the record up to the last completed round, and drop what was recorded after it."""
-        self.log.cut(restored)
-        self._completed = int(restored.get("completed", 0))
-        of_all = (row for row in read_metrics(self._folder.metrics) if row["site"] is None and row["round"] is not None)
-        for round_, rows in groupby(of_all, key=itemgetter("round")):
-            self._rounds.append(RoundEnded(round_, 0, 0.0, {row["key"]: number_of(row["value"]) for row in rows}))
-        if self._rounds:
-            self._last[0] = self._rounds[-1].metrics
-        self._best = restored.get("best")
-        self._kept_warnings = restored.get("warnings", [])
-        self._started -= float(restored.get("seconds", 0.0))
-
-    def _round_ended(self, event: RoundEnded) -> None:
-        self._rounds.append(event)
-        self._last[self._at] = event.metrics
-        self._completed += 1
-        self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
-
-    def _model_saved(self, event: ModelSaved) -> None:
-        if event.name == "best":
-            self._best = {"round": event.round, "value": event.metric}
 
     def _summary(self, status: RunStatus, error: BaseException | None, crew: Crew) -> dict[str, Any]:
-        last = {key: value for metrics in self._last.values() for key, value in metrics.items()}
-        wanted = self.key_metric
-        if wanted not in last and last and self._best is None:  # nothing was chosen by it; another one can be shown
-            self.key_metric = next(iter(last))
-        seconds = time.monotonic() - self._started
-        return {
-            "outcome": status.value,
-            "job": self._job.name,
-            "job_id": self._job_id,
-            "started": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="milliseconds"),
-            "rounds": self._completed,
-            "seconds": round(seconds, 3),
-            "key_metric": self.key_metric,
-            "chosen_by": wanted,
-            "best": self._best,
-            "metrics": last,
-            "sites": {site: self._fate(site) for site in self._roster.sites},
-            "bytes": {
-                "sent": self._cell.bytes_sent,
-                "received": self._cell.bytes_received,
-                "rounds": _differences(self._traffic),
-            },
-            "memory": {"server": {"peak_rss_bytes": own_peak_bytes()}, **crew.usage()},
-            "error": reason_of(error),
-            "failure": self._failure(status, error),
-            "warnings": self.federation.warnings.lines(self._roster.sites),
-            "recipe": parameters_of(self._job),
-            **self._folder.places(),
-        }
-
-    def _failure(self, status: RunStatus, error: BaseException | None) -> dict[str, Any] | None:
-        if status is not RunStatus.FAILED or error is None:
-            return None
-        federation = self.federation
-        return failure_of(error, sites=federation.sites, round_=federation.round, reading=federation.reading)
-
-    def _fate(self, site: str) -> dict[str, str]:
-        if site in self._roster.failures:
-            return {"status": "failed", "error": str(self._roster.failures[site])}
-        if site in self._roster.absent:
-            return {"status": "absent", "error": self._roster.absent[site].reason}
-        return {"status": "ok"}
-
-
-def _differences(totals: list[tuple[int, int]]) -> list[dict[str, int]]:
-    """Return the bytes sent and received in each round, given the totals after each round."""
-    before = [(0, 0), *totals]
-    return [
-        {"sent": after[0] - start[0], "received": after[1] - start[1]}
-        for start, after in zip(before, totals, strict=False)
-    ]
+        return self.progress.summary(self.job, self.folder, self.federation, status, error, crew.usage())
 
 
 def persistor_of(job: Job) -> Persistor | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from flare_core import FLModel, Reply
 from flare_core.model import Key, MetaKey
-from flare_tensor_downloader import Offer, Payload
+from flare_tensor_downloader import Offer
+from flare_tensor_downloader.payload import Payload
 
-__all__ = ["Answer", "SitesConversation"]
+if TYPE_CHECKING:
+    from flare_runtime.run.federation import SitesFederation
 
 Answer = FLModel | Payload
 """The data of a reply as it arrives."""
@@ -25,102 +27,79 @@ class Sent:
     arrays: dict[Key, Any]  # taken before the task is sent, since the offer drops them once they were fetched
 
 
-class Host(Protocol):
-    """The federation, as its conversations use it."""
-
-    def await_reply(self, conversation: SitesConversation) -> None:
-        """Handle the next incoming item while replies are awaited; may give up late sites."""
-
-    def take(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
-        """Yield a site's reply that has arrived; resumes when the caller asks for the next one."""
-
-    def close(self, conversation: SitesConversation) -> None:
-        """End a conversation."""
-
-
+@dataclass(eq=False, repr=False, slots=True)
 class SitesConversation:
     """One task for several sites; used on the workflow's thread only.
 
     Each site is in one state: awaited, then ``arrived``, then ``read``; or ``passed_over``, from which none returns.
 
-    Args:
-        host: the federation.
+    Attributes:
+        federation: the federation, which waits for the replies.
         number: the task's id; a reply that names another task is late.
         task: the task's name.
         data: the data for each site, before any filter.
         quorum: how many of the sites must answer.
-        round_: the current round.
+        round: the round in which it began.
         deadline_s: seconds after which the quorum suffices; None waits for all sites.
-    Attributes:
+        unused_since: for each site whose last result of such a task was not used, the round of the first such result.
+        is_repeat: sites were sent a task with this id before, in a round that begins again.
         may_restart: the round may begin again without a site whose transfer stalls.
         result_stays: the params of replies stay at the sites.
-        is_shared: all sites get the same object.
+        outlives_round: replies are still awaited when a later round has begun.
+        sites: the sites, in the order in which their replies are read.
         arrived: replies that were not read yet, by site.
         read: sites whose replies were read.
         passed_over: sites that are no longer waited for.
         is_overdue: the deadline has passed.
         sent: the offer held for each site while it may fetch the data.
-        is_given: the task was sent.
-        is_repeat: sites were sent a task with this id before, in a round that begins again.
-        outlives_round: replies are still awaited when a later round has begun.
         is_stopped: no more replies are expected.
-        unused_since: for each site whose last result of such a task was not used, the round of the first such result.
         held: for each site, a function that lets it drop what it holds for a reply.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        number: int,
-        task: str,
-        data: Mapping[str, Any],
-        *,
-        quorum: int,
-        round_: int | None,
-        deadline_s: float | None = None,
-    ) -> None:
-        self._host = host
-        self.number = number
-        self.task = task
-        self.data = data
-        self.sites = tuple(data)
-        self.is_shared = len({id(each) for each in data.values()}) <= 1
-        self.quorum = min(quorum, len(data))
-        self.round = round_
-        self.deadline_s = deadline_s
-        self.may_restart = False
-        self.result_stays = False
-        self.started = time.monotonic()
-        self.arrived: dict[str, Answer] = {}
-        self.read: set[str] = set()
-        self.passed_over: set[str] = set()
-        self.is_overdue = False
-        self.sent: dict[str, Sent] = {}
-        self.is_given = False
-        self.is_repeat = False
-        self.outlives_round = False
-        self.is_stopped = False
-        self.unused_since: dict[str, int] = {}
-        self.held: dict[str, Callable[[], None]] = {}
+    federation: SitesFederation
+    number: int
+    task: str
+    data: Mapping[str, Any]
+    quorum: int
+    round: int | None
+    deadline_s: float | None
+    unused_since: Mapping[str, int]
+    is_repeat: bool = False
+    may_restart: bool = False
+    result_stays: bool = False
+    outlives_round: bool = False
+    sites: tuple[str, ...] = ()
+    started: float = field(default_factory=time.monotonic)
+    arrived: dict[str, Answer] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    passed_over: set[str] = field(default_factory=set)
+    is_overdue: bool = False
+    sent: dict[str, Sent] = field(default_factory=dict)
+    is_stopped: bool = False
+    held: dict[str, Callable[[], None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sites = tuple(self.data)
+        self.quorum = min(self.quorum, len(self.data))
 
     def __iter__(self) -> Iterator[Reply]:
         for site in self.sites:
-            while self._is_open(site) and site not in self.arrived:
-                self._host.await_reply(self)
+            while self._is_awaited(site):
+                self.federation.await_reply(self)
             if site in self.arrived:
-                yield from self._host.take(self, site)
+                yield from self.federation.take(self, site)
 
     def as_completed(self) -> Iterator[Reply]:
         """Yield the replies in the order in which they arrive."""
         while self.arrived or self.awaited:
             if not self.arrived:
-                self._host.await_reply(self)
+                self.federation.await_reply(self)
             else:
-                yield from self._host.take(self, next(iter(self.arrived)))
+                yield from self.federation.take(self, next(iter(self.arrived)))
 
     def close(self) -> None:
         """Withdraw the task from sites that have not answered, and discard unread replies."""
-        self._host.close(self)
+        self.federation.close(self)
 
     def __enter__(self) -> Self:
         return self
@@ -131,19 +110,20 @@ class SitesConversation:
     @property
     def awaited(self) -> tuple[str, ...]:
         """The sites that have yet to answer."""
-        return tuple(site for site in self.sites if self._is_open(site) and site not in self.arrived)
+        return tuple(filter(self._is_awaited, self.sites))
 
     @property
     def answered(self) -> int:
         """The number of sites that have answered or are no longer waited for."""
         return len(self.read) + len(self.passed_over) + len(self.arrived)
 
-    def _is_open(self, site: str) -> bool:
-        return not self.is_stopped and site not in self.read and site not in self.passed_over
+    def _is_awaited(self, site: str) -> bool:
+        is_settled = site in self.arrived or site in self.read or site in self.passed_over
+        return not is_settled and not self.is_stopped
 
     def accept(self, site: str, answer: Answer) -> bool:
         """Keep a reply; return False if no reply of that site is expected."""
-        if site not in self.data or not self._is_open(site) or site in self.arrived:
+        if site not in self.data or not self._is_awaited(site):
             return False
         self.arrived[site] = answer
         return True

@@ -9,12 +9,11 @@ the last number it has seen can go on from there, whatever happened to the file 
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from flare_core import events as known
 from flare_core.events import (
@@ -27,11 +26,8 @@ from flare_core.events import (
     SiteFailed,
     SiteLeft,
 )
-from flare_core.files import naming
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.record import MetricsFile, encode, number_of
-
-__all__ = ["EVENTS", "EventLog", "read_event", "read_events", "read_lines", "seq_of"]
+from flare_runtime.run.record import LineFile, number_of
 
 EVENTS = "events.jsonl"
 _WRITTEN_OUT = (RunStarted, RoundEnded, SiteFailed, SiteLeft, RunEnded)  # the others stay in the buffer until then
@@ -50,12 +46,13 @@ class EventLog:
     def __init__(self, folder: RunFolder) -> None:
         self.grew: Callable[[], None] = lambda: None
         self._path = folder.path / EVENTS
-        self._file = self._path.open("ab")
-        self._metrics = MetricsFile(folder.metrics)
+        self._file = LineFile(self._path)
+        self._metrics = LineFile(folder.metrics)
         self._lock = threading.Lock()
         self._seq = 0
         self._round: int | None = None
         self._is_over = False
+        self._is_closed = False
 
     def write(self, event: Event) -> None:
         """Append one event; after the end of the run, nothing."""
@@ -64,8 +61,8 @@ class EventLog:
                 return
             self._is_over = isinstance(event, RunEnded)
             if isinstance(event, MetricLogged):
-                step = {} if event.step is None else {"step": event.step}
-                self._metrics.write(event.round, event.site, {event.key: event.value}, **step)
+                row = {"round": event.round, "site": event.site, "key": event.key, "value": event.value}
+                self._metrics.write(row if event.step is None else {**row, "step": event.step})
             if isinstance(event, RoundStarted):
                 self._round = event.round
             self._append(event, time.time())
@@ -79,26 +76,20 @@ class EventLog:
         self._seq += 1
         kind = type(event)
         row = {"seq": self._seq, "time": moment, "event": kind.__name__, "round": self._round}
-        for name in _names(kind):
-            row[name] = getattr(event, name)
-        with naming(self._path):
-            self._file.write(f"{encode(row)}\n".encode())
+        self._file.write(row | {name: getattr(event, name) for name in _names(kind)})
 
     def flush(self) -> dict[str, int]:
         """Hand what was written to the operating system; return the lengths of both files, for :meth:`cut`."""
         with self._lock:
-            if self._file.closed:
-                return {}
-            with naming(self._path):
-                self._file.flush()
-            return {"events": os.fstat(self._file.fileno()).st_size, "metrics": self._metrics.flush()}
+            return {} if self._is_closed else {"events": self._file.flush(), "metrics": self._metrics.flush()}
 
     def cut(self, lengths: Mapping[str, Any]) -> None:
-        """Forget what came after the last completed round, in a run that is continued after a crash.
+        """Forget what came after the last state was kept, in a run that is continued after a crash.
 
         Args:
-            lengths: what :meth:`flush` returned before that round was kept; without them, all is forgotten. The
-                round's end, which is announced afterwards, stays, or is added if the crash came between.
+            lengths: what :meth:`flush` returned before that, and whether it was ``in_round``; without them, all is
+                forgotten. The end of a completed round, which is announced afterwards, stays, or is added if the
+                crash came between.
         """
         self.cut_metrics(lengths)
         kept, position = int(lengths.get("events", 0)), 0
@@ -118,8 +109,8 @@ class EventLog:
                     means[event.key] = event.value
             moment = json.loads(line)["time"] if is_kept else moment
             position += len(line)
-        os.ftruncate(self._file.fileno(), kept)
-        if begun is not None:
+        self._file.cut(kept)
+        if begun is not None and not lengths.get("in_round"):
             self._append(RoundEnded(begun.round, begun.total_rounds, 0.0, means), moment)
 
     def cut_metrics(self, lengths: Mapping[str, Any]) -> None:
@@ -129,10 +120,9 @@ class EventLog:
     def close(self) -> None:
         """Write out what is buffered."""
         with self._lock:
-            self._is_over = True
+            self._is_over = self._is_closed = True
             try:
-                with naming(self._path):
-                    self._file.close()
+                self._file.close()
             finally:
                 self._metrics.close()
 
@@ -181,27 +171,13 @@ def read_lines(path: Path, after: int, offset: int, size: int) -> tuple[bytes, i
         file.seek(offset)
         first = file.readline()
         if seq_of(first) != after + 1:
-            offset = _find(file, after)
+            offset = 0
             file.seek(offset)
-            first = file.readline()
+            while (first := file.readline()).endswith(b"\n") and seq_of(first) <= after:
+                offset += len(first)
         content = first + file.read(max(0, size - len(first)))
     content = content[: content.rfind(b"\n") + 1]
     return content, offset + len(content)
-
-
-def _find(file: BinaryIO, after: int) -> int:
-    """Return the offset of the first line with a higher sequence number than ``after``, by bisection."""
-    low, high = 0, file.seek(0, os.SEEK_END)
-    while low < high:
-        middle = (low + high) // 2
-        file.seek(max(0, middle - 1))
-        start = middle and file.tell() + len(file.readline())  # of the first line from the middle on
-        line = file.readline()
-        if line.endswith(b"\n") and seq_of(line) <= after:
-            low = start + len(line)
-        else:
-            high = middle
-    return low
 
 
 def _complete_lines(path: Path) -> Iterator[bytes]:
@@ -214,7 +190,7 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
 
 
 def _names(kind: type[Event]) -> tuple[str, ...]:
-    """The names of an event's values."""
+    """Return the names of an event's values."""
     return kind.__match_args__
 
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from flare_core import FlareError, SiteError
 
-__all__ = ["failure_of", "reason_of"]
-
 
 def reason_of(error: BaseException | None) -> str | None:
     """Return the text for the error that ended a run, with its traceback if there is one; None for no error."""

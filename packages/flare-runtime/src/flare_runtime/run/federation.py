@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,24 +16,8 @@ from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.conversation import SitesConversation
 from flare_runtime.run.dispatch import Dispatch
-from flare_runtime.run.incoming import Failed
 from flare_runtime.run.roster import Roster
 from flare_transport import Cell
-
-__all__ = ["SitesFederation", "Waits"]
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """Limits on the server's waits.
-
-    Attributes:
-        reconnect_grace_s: how long the server waits for sites while too few are connected.
-        round_deadline_s: when a round continues without the sites that have not answered, if enough have.
-    """
-
-    reconnect_grace_s: float = 600.0
-    round_deadline_s: float | None = None
 
 
 class SitesFederation(Arrivals):
@@ -43,7 +27,8 @@ class SitesFederation(Arrivals):
         roster: the sites.
         dispatch: sends tasks and receives replies.
         checkpoints: stores the models.
-        waits: limits on the waits for sites.
+        reconnect_grace_s: how long the server waits for sites while too few are connected.
+        round_deadline_s: when a round continues without the sites that have not answered, if enough have.
         config: the job's settings for the server.
         to_framework: converts params to arrays of the job's framework.
     Attributes:
@@ -60,7 +45,8 @@ class SitesFederation(Arrivals):
         cell: Cell,
         dispatch: Dispatch,
         checkpoints: CheckpointStore,
-        waits: Waits | None = None,
+        reconnect_grace_s: float = 600.0,
+        round_deadline_s: float | None = None,
         config: Mapping[str, Any] | None = None,
         to_framework: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
@@ -74,8 +60,10 @@ class SitesFederation(Arrivals):
         self._to_framework = to_framework
         self._first_round = 0
         self._checkpoints = checkpoints
-        self._waits = waits or Waits()
+        self._reconnect_grace_s = reconnect_grace_s
+        self._round_deadline_s = round_deadline_s
         self._task_id = 0
+        self._highest_task_id = 0  # lower ones are sent again, in a round that begins again
         self._round_started: float | None = None
         self.endpoint: JobEndpoint
         self._stalled: set[str] = set()  # in this round
@@ -158,19 +146,19 @@ class SitesFederation(Arrivals):
 
     def _await_present(self, minimum: int) -> None:
         """Wait until enough sites are connected."""
-        until = time.monotonic() + self._waits.reconnect_grace_s
+        until = time.monotonic() + self._reconnect_grace_s
         # Sites that are just starting take part in the first round, which would otherwise go to whoever is fastest.
         while self.roster.starting and self._take_until(until, f"{', '.join(sorted(self.roster.starting))} to start"):
             pass
         while (there := len(self.roster.present)) < minimum:
             if self.roster.removed and self.roster.possible < minimum:
-                raise self._too_few_left(minimum)
+                raise self.roster.too_few_left(minimum)
             if not self.roster.can_leave:
                 raise SiteError(
                     f"a round needs {minimum} sites, {there} are left ({self.roster.missing()})", site=self.sites[0]
                 )
             if not self._take_until(until, f"{minimum - there} more of {', '.join(self.roster.absent)} to connect"):
-                raise self._too_few(minimum, there)
+                raise self.roster.too_few(minimum, there, self._reconnect_grace_s)
 
     def ask(
         self,
@@ -183,19 +171,17 @@ class SitesFederation(Arrivals):
         result_stays: bool = False,
     ) -> SitesConversation:
         targets = self.sites if to is None else to
-        data = self._stamped(data)
         if quorum is None:
             quorum = targets.quorum if isinstance(targets, Sample) else len(targets)
-        conversation = self._conversation(task, dict.fromkeys(targets, data), quorum, deadline_s)
-        conversation.may_restart = isinstance(to, Sample)
-        conversation.result_stays = result_stays
-        return self._send(conversation)
+        given = dict.fromkeys(targets, self._stamped(data))
+        restarts = isinstance(to, Sample)
+        return self._send(task, given, quorum, deadline_s, may_restart=restarts, result_stays=result_stays)
 
     def scatter(
         self, task: str, data: Mapping[str, Any], *, quorum: int | None = None, deadline_s: float | None = None
     ) -> SitesConversation:
         stamped = {site: self._stamped(each) for site, each in data.items()}
-        return self._send(self._conversation(task, stamped, len(data) if quorum is None else quorum, deadline_s))
+        return self._send(task, stamped, len(data) if quorum is None else quorum, deadline_s)
 
     def broadcast(self, task: str, data: Any = None, *, to: Sequence[str] | None = None) -> Iterator[Reply]:
         self._end_reading()
@@ -209,77 +195,70 @@ class SitesFederation(Arrivals):
     def collect(self, task: str, model: FLModel, *, to: Sample, quorum: int, max_staleness: int) -> Iterator[Reply]:
         self._end_reading()
         for old in self._lasting():
-            if self._age(old) > max_staleness:
+            if (self.round or 0) - (old.round or 0) > max_staleness:
                 self.close(old)
-        started = time.monotonic()
+        deadline = None if self._round_deadline_s is None else time.monotonic() + self._round_deadline_s
         self._send_to_idle(task, model, to)
-        if quorum >= len(self._under_way()) and (yield from self._collect_all(to, started)):
-            return
-        while (there := self._count_arrived()) < (wanted := self._wanted(to, quorum, started)) or not there:
-            if not there and not any(each.awaited for each in self._lasting()):  # every working site was lost
+        while True:
+            under_way = self._under_way()
+            arrived = [site for site in self.sites if site in under_way and site in under_way[site].arrived]
+            is_overdue = deadline is not None and time.monotonic() >= deadline
+            wanted = min(quorum, len(under_way), to.quorum if is_overdue else quorum)
+            if arrived and len(arrived) >= wanted:
+                break
+            if not under_way:  # every working site was lost
                 self._send_to_idle(task, model, self.sample(to.quorum))
                 continue
-            self._await_any(wanted - there, started)
-        for site, conversation in self._in_order(lambda each: each.arrived):
-            yield from self.take(conversation, site)
-        self._close_answered()
-
-    def _collect_all(self, to: Sample, started: float) -> Generator[Reply, None, bool]:
-        """Yield the replies of all working sites as they are ready, in the run's order; return False if none came.
-
-        Reading begins while later sites still train; the fixed order keeps the bits of a sum the same.
-        """
-        taken = 0
-        for site, conversation in self._in_order(lambda each: (*each.awaited, *each.arrived)):
-            while site in conversation.awaited:
-                if self._is_overdue(started) and taken + self._count_arrived() >= to.quorum:
-                    break
-                self._await_any(1, started)
-            if site in conversation.arrived:
-                yield from self.take(conversation, site)
-                taken += 1
-        self._close_answered()
-        return taken > 0
-
-    def _lasting(self) -> list[SitesConversation]:
-        """Return the conversations that outlive their round and still await replies."""
-        return [each for each in self._open if each.outlives_round and not each.is_stopped]
-
-    def _in_order(self, of: Callable[[SitesConversation], Iterable[str]]) -> list[tuple[str, SitesConversation]]:
-        """Return sites of the lasting conversations with their conversation, in the order of the run's sites."""
-        found = [(site, each) for each in self._lasting() for site in of(each)]
-        return sorted(found, key=lambda item: self.sites.index(item[0]))
-
-    def _under_way(self) -> set[str]:
-        """Return the sites that work on a task, or whose replies were not read yet."""
-        return {site for site, _ in self._in_order(lambda each: (*each.awaited, *each.arrived))}
-
-    def _count_arrived(self) -> int:
-        return sum(len(each.arrived) for each in self._lasting())
-
-    def _close_answered(self) -> None:
-        """Stop the conversations in which no reply is awaited any more."""
+            awaited = ", ".join(site for site in under_way if site not in arrived)
+            what = f"{wanted - len(arrived)} more results in round {self.round} from {awaited}"
+            self._take_until(None if is_overdue else deadline, what)
+        for site in arrived:
+            yield from self.take(under_way[site], site)
         for conversation in self._lasting():
             if not conversation.awaited and not conversation.arrived:
                 self._stop(conversation)
                 self._finished.append(conversation)
 
-    def _conversation(
-        self, task: str, data: Mapping[str, Any], quorum: int, deadline_s: float | None
+    def _lasting(self) -> list[SitesConversation]:
+        """Return the conversations that outlive their round and still await replies."""
+        return [each for each in self._open if each.outlives_round and not each.is_stopped]
+
+    def _under_way(self) -> dict[str, SitesConversation]:
+        """Return the sites that work on a task that outlives its round, or whose replies were not read yet."""
+        return {site: each for each in self._lasting() for site in (*each.awaited, *each.arrived)}
+
+    def _send(
+        self,
+        task: str,
+        data: Mapping[str, Any],
+        quorum: int,
+        deadline_s: float | None,
+        *,
+        may_restart: bool = False,
+        result_stays: bool = False,
+        outlives_round: bool = False,
     ) -> SitesConversation:
+        """Send a task to those of its sites that are connected."""
         for site in data:
             if site not in self.roster.hosts:
                 raise RecipeError(f"a task '{task}' is addressed to {site!r}; the sites are {', '.join(self.sites)}")
         self._task_id += 1
-        deadline = self._waits.round_deadline_s if deadline_s is None else deadline_s
+        is_repeat = self._task_id <= self._highest_task_id
+        self._highest_task_id = max(self._highest_task_id, self._task_id)
         conversation = SitesConversation(
-            self, self._task_id, task, data, quorum=quorum, round_=self.round, deadline_s=deadline
+            self,
+            self._task_id,
+            task,
+            data,
+            quorum,
+            self.round,
+            deadline_s=self._round_deadline_s if deadline_s is None else deadline_s,
+            unused_since=dict(self._unused_since.get(task, {})),
+            is_repeat=is_repeat,
+            may_restart=may_restart,
+            result_stays=result_stays,
+            outlives_round=outlives_round,
         )
-        conversation.unused_since = dict(self._unused_since.get(task, {}))
-        return conversation
-
-    def _send(self, conversation: SitesConversation) -> SitesConversation:
-        """Send a task to those of its sites that are connected."""
         self._open.append(conversation)
         for site in conversation.sites:
             if site in self.roster.absent:  # it was lost after the workflow had chosen it
@@ -292,16 +271,14 @@ class SitesFederation(Arrivals):
         """Send a task that outlives its round to those of the sites that are not working on one."""
         busy = self._under_way()
         if idle := [site for site in sites if site not in busy]:
-            conversation = self._conversation(task, dict.fromkeys(idle, self._stamped(model)), 0, None)
-            conversation.outlives_round = conversation.may_restart = True
-            self._send(conversation)
+            self._send(task, dict.fromkeys(idle, self._stamped(model)), 0, None, outlives_round=True, may_restart=True)
 
     def take(self, conversation: SitesConversation, site: str) -> Iterator[Reply]:
         """Yield a reply that has arrived; ``reading`` names its site until the caller asks for the next one."""
         try:
             reply = self._dispatch.reply(conversation, site, patience_s=self._patience_s(conversation, site))
         except SiteError as error:
-            raise self._note_failure(Failed(site, str(error), "")) from error
+            raise self._note_failure(site, str(error)) from error
         conversation.read.add(site)
         self._unused_since.get(conversation.task, {}).pop(site, None)
         self.reading = site
@@ -317,7 +294,9 @@ class SitesFederation(Arrivals):
 
     def _stop(self, conversation: SitesConversation) -> None:
         """Stop expecting replies in a conversation."""
-        if not conversation.is_stopped and conversation.round is not None:
+        if conversation.is_stopped:
+            return
+        if conversation.round is not None:
             unused_since = self._unused_since.setdefault(conversation.task, {})
             for site in set(conversation.sites) - conversation.read:
                 unused_since.setdefault(site, conversation.round)
@@ -327,7 +306,7 @@ class SitesFederation(Arrivals):
     def close(self, conversation: SitesConversation) -> None:
         """End a conversation, and let the sites drop the rest of their replies."""
         self._stop(conversation)
-        self._dispatch.close(conversation)
+        conversation.release_held()
         if conversation in self._open:
             self._open.remove(conversation)
 
@@ -346,28 +325,6 @@ class SitesFederation(Arrivals):
         for conversation in self._open.copy():
             self.close(conversation)
 
-    def _age(self, conversation: SitesConversation) -> int:
-        """Return how many rounds ago a task was sent."""
-        return (self.round or 0) - (conversation.round or 0)
-
-    def _wanted(self, to: Sample, quorum: int, started: float) -> int:
-        """Return how many replies the round takes: at most those under way, and after its deadline only the quorum."""
-        if self._is_overdue(started):
-            quorum = min(quorum, to.quorum)
-        return min(quorum, len(self._under_way()))
-
-    def _is_overdue(self, started: float) -> bool:
-        """Return True if the deadline of a round that began at ``started`` has passed."""
-        deadline = self._waits.round_deadline_s
-        return deadline is not None and time.monotonic() >= started + deadline
-
-    def _await_any(self, wanted: int, started: float) -> None:
-        """Handle the next item; the deadline of the round ends the wait, the first time that it is reached."""
-        deadline = self._waits.round_deadline_s
-        limit = None if deadline is None or self._is_overdue(started) else started + deadline
-        awaited = ", ".join(site for each in self._lasting() for site in each.awaited)
-        self._take_until(limit, f"{wanted} more results in round {self.round} from {awaited}")
-
     def await_reply(self, conversation: SitesConversation) -> None:
         """Handle the next item while a conversation awaits replies, and end the wait when a limit is reached.
 
@@ -376,36 +333,23 @@ class SitesFederation(Arrivals):
         """
         awaited = conversation.awaited
         if self.roster.removed.intersection(awaited):  # it is awaited since the quorum cannot do without it
-            raise self._too_few_left(conversation.quorum)
+            raise self.roster.too_few_left(conversation.quorum)
         deadline = conversation.deadline_s
         limit = None if deadline is None or conversation.is_overdue else conversation.started + deadline
         gone = [each for each in awaited if each in self.roster.absent] if self.roster.absent else []
         if gone:
             since = max(self.roster.absent[each].since for each in gone)
-            grace = since + self._waits.reconnect_grace_s
+            grace = since + self._reconnect_grace_s
             limit = grace if limit is None else min(limit, grace)
         if not self._take_until(limit, conversation):
             if gone and time.monotonic() >= grace:
-                raise self._too_few(conversation.quorum, len(conversation.read) + len(conversation.arrived))
+                there = len(conversation.read) + len(conversation.arrived)
+                raise self.roster.too_few(conversation.quorum, there, self._reconnect_grace_s)
             conversation.is_overdue = True
         if conversation.is_overdue:
             for late in conversation.pass_over_late():
                 where = f"'{conversation.task}'" if conversation.round is None else f"round {conversation.round}"
                 self.warn(f"{where}: {late} has not answered within {deadline} s; the run continues without it")
-
-    def _too_few(self, needed: int, there: int) -> SiteError:
-        first = next(iter(self.roster.absent), self.sites[0])
-        return SiteError(
-            f"{needed} sites are needed, {there} were connected, and no other connected within"
-            f" {self._waits.reconnect_grace_s:g} s ({self.roster.missing()}); start the missing sites, or allow more"
-            " time with reconnect_grace_s",
-            site=first,
-        )
-
-    def _too_few_left(self, needed: int) -> SiteError:
-        left = self.roster.possible
-        text = f"{needed} sites are needed, and {left} {'is' if left == 1 else 'are'} left ({self.roster.missing()})"
-        return SiteError(text, site=min(self.roster.removed))
 
     def in_framework(self, model: FLModel) -> Mapping[str, Any]:
         return self._to_framework(model.params or {})

@@ -11,14 +11,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from flare_core import RecipeError
-
-__all__ = ["RunFolder", "default_workspace", "make_stamped"]
 
 WORKSPACE_VARIABLE = "FLARE_WORKSPACE"
 
@@ -45,7 +42,11 @@ def make_stamped(parent: Path) -> Path:
     Raises:
         OSError: the folder cannot be made.
     """
-    return _make_numbered(parent, datetime.now().astimezone().strftime("%Y%m%d-%H%M%S"))
+    return _make_numbered(parent, _stamp())
+
+
+def _stamp() -> str:
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
 def _make_numbered(parent: Path, name: str) -> Path:
@@ -76,29 +77,20 @@ class RunFolder:
         self.server = path / "server"
 
     @classmethod
-    def create(cls, workspace: Path, job_name: str) -> RunFolder:
-        """Make the folder of a new run, named after the current time.
+    def create(cls, workspace: Path, job_name: str, name: str | None = None) -> RunFolder:
+        """Make the folder of a new run.
 
+        Args:
+            workspace: the workspace.
+            job_name: the job's name.
+            name: the folder's name, to which a number is added if it is taken; by default the current time.
         Raises:
             RecipeError: the workspace is not writable; names it.
         """
-        return cls._made(workspace, job_name, make_stamped)
-
-    @classmethod
-    def create_as(cls, workspace: Path, job_name: str, name: str) -> RunFolder:
-        """Make the folder of a run that has a name; a number is added if another run has a folder of that name.
-
-        Raises:
-            RecipeError: the workspace is not writable; names it.
-        """
-        return cls._made(workspace, job_name, lambda parent: _make_numbered(parent, name))
-
-    @classmethod
-    def _made(cls, workspace: Path, job_name: str, make: Callable[[Path], Path]) -> RunFolder:
         parent = workspace / job_name
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            path = make(parent)
+            path = _make_numbered(parent, name or _stamp())
         except FileExistsError:
             raise RecipeError(f"{parent} is in the way of the run's folder; choose another workspace_root") from None
         except OSError as error:

@@ -8,9 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from flare_core import CodeBundle, flatten, unflatten
-
-__all__ = ["Persistor", "SafetensorsPersistor"]
+from flare_core.job import CodeBundle
+from flare_core.model import flatten, unflatten
 
 
 @runtime_checkable
@@ -46,4 +45,9 @@ class SafetensorsPersistor:
 
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return arrays that may be changed."""
-        return unflatten({key: np.array(value) for key, value in flatten(params)})
+        return copied(params)
+
+
+def copied(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays with memory of their own: those mapped from a file cannot be changed."""
+    return unflatten({key: np.array(value) for key, value in flatten(params)})

@@ -12,27 +12,22 @@ from typing import Any
 from flare_core.files import naming, write_text
 from flare_runtime.run.folder import RunFolder
 
-__all__ = ["MetricsFile", "encode", "number_of", "read_metrics", "read_summary", "strict", "write_summary"]
-
-
 _MOST_BITS = 4096  # Python does not write integers that are much longer
 _NOT_FINITE = {"nan", "inf", "-inf"}
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
-class MetricsFile:
-    """Appends one JSON object a line: round, site (null for the federation), key, value."""
+class LineFile:
+    """Appends JSON objects to a file, one a line; errors name the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab")
 
-    def write(self, round_: int | None, site: str | None, metrics: Mapping[str, Any], **extra: Any) -> None:
-        """Append one line for each metric."""
-        for key, value in metrics.items():
-            row = encode({"round": round_, "site": site, "key": key, "value": value, **extra})
-            with naming(self._path):
-                self._file.write(f"{row}\n")
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append one line."""
+        line = f"{encode(row)}\n".encode()
+        with naming(self._path):
+            self._file.write(line)
 
     def flush(self) -> int:
         """Hand what was written to the operating system; return the file's length."""
@@ -72,9 +67,7 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
     What JSON has no form for, such as NaN, is written as text.
     """
-    lines = [
-        f"  {json.dumps(str(key))}: {json.dumps(strict(value), allow_nan=False)}" for key, value in summary.items()
-    ]
+    lines = [f"  {json.dumps(str(key))}: {encode(value)}" for key, value in summary.items()]
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
@@ -94,12 +87,9 @@ def read_summary(folder: RunFolder) -> dict[str, Any]:
     return {**summary, **folder.places()}
 
 
-def encode(row: Mapping[str, Any]) -> str:
-    """One line of JSON; what JSON has no form for becomes text."""
-    try:
-        return _encode(row)
-    except (TypeError, ValueError):
-        return _encode(strict(row))
+def encode(value: Any) -> str:
+    """Return a value as one line of JSON; what JSON has no form for becomes text."""
+    return json.dumps(strict(value), allow_nan=False)
 
 
 def strict(value: Any) -> Any:

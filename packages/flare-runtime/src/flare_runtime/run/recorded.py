@@ -13,8 +13,6 @@ from flare_core import FlareError, RunStatus
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import number_of, read_metrics, read_summary
 
-__all__ = ["RecordedRun", "find_run", "list_runs"]
-
 UNFINISHED = "unfinished"
 """The status of a run without a summary: it is still running, or its process was killed."""
 
@@ -144,9 +142,8 @@ def _read(path: Path) -> RecordedRun:
 def _started(summary: Mapping[str, Any], folder: RunFolder) -> float:
     try:
         return datetime.fromisoformat(summary["started"]).timestamp()
-    except (KeyError, TypeError, ValueError):  # the run has not ended, or is of an earlier version
-        ended = (folder.summary if folder.summary.is_file() else folder.path).stat().st_mtime
-        return ended - float(summary.get("seconds") or 0.0)
+    except (KeyError, TypeError, ValueError):  # the run has not ended, or could not start
+        return folder.path.stat().st_mtime
 
 
 def _rounds(folder: RunFolder) -> int:

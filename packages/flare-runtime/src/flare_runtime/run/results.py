@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ from flare_runtime.run.persistor import Persistor
 from flare_runtime.run.record import number_of, read_metrics, read_summary
 from flare_tensor_downloader import read_file
 
-__all__ = ["RunResults"]
-
 MODELS = ("global", "best")
 
 
+@dataclass(eq=False, repr=False)
 class RunResults:
     """The folder of a run, and how the run ended.
 
@@ -28,14 +28,13 @@ class RunResults:
         error: what ended the run, if it did not finish.
     """
 
-    def __init__(self, folder: RunFolder, persistor: Persistor | None, status: RunStatus, error: object) -> None:
-        self._folder = folder
-        self._persistor = persistor
-        self._status = status
-        self._error = error
+    _folder: RunFolder
+    _persistor: Persistor | None
+    _status: RunStatus
+    _error: object
 
-    def path(self, *, raise_on_failure: bool) -> Path:
-        """The folder.
+    def get_result(self, timeout: float | None = None, *, raise_on_failure: bool = True) -> Path:
+        """Return the run's folder.
 
         Raises:
             JobFailed: the run failed; the message carries the site's traceback.
@@ -47,13 +46,15 @@ class RunResults:
             raise JobAborted(f"{self._error} (run folder: {self._folder.path})")
         return self._folder.path
 
-    def load_model(self, name: str, *, raise_on_failure: bool) -> dict[str, Any]:
-        """The params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
+    def load_model(self, name: str = "global", *, raise_on_failure: bool = True) -> dict[str, Any]:
+        """Return the params of the ``global`` or ``best`` checkpoint, as arrays of the recipe's framework.
+
+        The global model of a run that did not finish is that of its last completed round; it is returned only with
+        ``raise_on_failure=False``.
 
         Raises:
-            JobFailed, JobAborted: the run did not finish, and ``raise_on_failure`` is true; the message says which
-                round its model is of.
-            FlareError: there is no such checkpoint; says why.
+            JobFailed, JobAborted: the run did not finish; the message names the round of its model.
+            FlareError: there is no such checkpoint; gives the reason.
         """
         if name not in MODELS:
             raise FlareError(f"load_model() was asked for {name!r}; a run keeps the models {' and '.join(MODELS)}")
@@ -70,22 +71,22 @@ class RunResults:
         return self._persistor.to_framework(params) if self._persistor is not None else params
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every number of the run: rows with round, site (None for the federation), key and value.
+        """Return every number of the run: rows with round, site (None for the federation), key and value.
 
         Values are as the sites reported them: numbers, which may be NaN or infinite, or text.
         """
         return [{**row, "value": number_of(row["value"])} for row in read_metrics(self._folder.metrics)]
 
-    def events(self) -> Iterator[Event]:
-        """Every event of the run, in order."""
+    def events(self, *, follow: bool = False) -> Iterator[Event]:
+        """Yield every event of the run, in order; the run has ended, so ``follow`` makes no difference."""
         return read_events(self._folder.path / EVENTS)
 
     def summary(self) -> dict[str, Any]:
-        """The content of summary.json, with the paths at which the files are now."""
+        """Return the content of summary.json, with the paths at which the files are now."""
         return read_summary(self._folder)
 
     def describe(self, kind: str, job_id: str) -> str:
-        """The run in one line, for ``repr``."""
+        """Return the run in one line, for ``repr``."""
         return f"<{kind} {job_id}: {self._status.value}, {self._folder.path}>"
 
     def _failed(self, message: str) -> JobFailed:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flare_core import SiteError
 from flare_transport.address import speaks_for
-
-__all__ = ["Absence", "Roster"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,6 @@ class Roster:
         self.absent: dict[str, Absence] = {}
         self.starting = set(starting)
         self.removed: set[str] = set()
-        self._per_host = Counter(hosts.values())
         self._known_hosts = set(hosts.values())  # only ever grows, so other threads may read it without a lock
         if can_leave:
             self.absent = dict.fromkeys(hosts, Absence("it has not connected yet", time.monotonic()))
@@ -59,19 +56,11 @@ class Roster:
         self.starting.discard(site)
         return self.absent.pop(site, None) is not None
 
-    def leave(self, site: str, host: str | None, reason: str) -> bool:
-        """Record that a site is absent; return False if it was already, or has reconnected through another cell.
-
-        Args:
-            site: the site.
-            host: the cell that was lost; None stands for any.
-            reason: why it is absent, for messages.
-        """
-        # The loss of an old cell can be noticed after the site has come back through a new one.
-        if site not in self.hosts or site in self.absent or (host is not None and self.hosts[site] != host):
-            return False
-        self.absent[site] = Absence(reason, time.monotonic())
-        return True
+    def leave(self, site: str, reason: str) -> bool:
+        """Record that a site is absent, and why; return False if it was already."""
+        if was_there := site not in self.absent:
+            self.absent[site] = Absence(reason, time.monotonic())
+        return was_there
 
     def will_not_come(self, host: str, reason: str) -> None:
         """Record that a cell was lost before it could announce the site that it serves."""
@@ -119,12 +108,23 @@ class Roster:
             grouped[self.hosts[site]].append(site)
         return grouped
 
-    def are_all_of(self, host: str, sites: list[str]) -> bool:
-        """Return True if these are all the sites that a cell serves."""
-        return self.can_leave or len(sites) == self._per_host[host]
-
     def missing(self) -> str:
         """Name the missing sites and the reasons, for messages."""
         parts = [f"{site} failed" for site in self.failures]
         parts += [f"{site}: {absence.reason}" for site, absence in self.absent.items() if site not in self.failures]
         return "; ".join(parts) or "no site is missing"
+
+    def too_few(self, needed: int, there: int, grace_s: float) -> SiteError:
+        """Return the error for too few connected sites after a grace period."""
+        return SiteError(
+            f"{needed} sites are needed, {there} were connected, and no other connected within"
+            f" {grace_s:g} s ({self.missing()}); start the missing sites, or allow more"
+            " time with reconnect_grace_s",
+            site=next(iter(self.absent), self.sites[0]),
+        )
+
+    def too_few_left(self, needed: int) -> SiteError:
+        """Return the error for too few sites that may still connect, since others were removed."""
+        left = self.possible
+        text = f"{needed} sites are needed, and {left} {'is' if left == 1 else 'are'} left ({self.missing()})"
+        return SiteError(text, site=min(self.removed))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["RunWarnings"]
-
 MOST_KEPT = 100
 MOST_SITES_NAMED = 5
 

@@ -8,23 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from flare_core import (
-    DtypeMismatchError,
-    FLModel,
-    ModelError,
-    ParamsType,
-    RecipeError,
-    ShapeMismatchError,
-    Task,
-    TaskName,
-    flatten,
-    unflatten,
-)
-from flare_core.model import OPTIMIZER_PARAMS, Key, MetaKey, Params, check_known, key_text
+from flare_core import DtypeMismatchError, FLModel, ModelError, ParamsType, RecipeError, ShapeMismatchError, Task
+from flare_core.model import OPTIMIZER_PARAMS, Key, MetaKey, Params, check_known, flatten, key_text, unflatten
+from flare_core.task import TaskName
 from flare_core.tensor_blocks import kind_of
 from flare_fobs.tensors import to_numpy, to_torch
-
-__all__ = ["Exchange"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 

@@ -20,8 +20,6 @@ from flare_runtime.scripts.external import run_external
 if TYPE_CHECKING:
     from flare_runtime.scripts.task_queue import TaskQueue
 
-__all__ = ["ScriptExecutor"]
-
 
 class ScriptExecutor:
     """Runs one script for the whole run; the script receives the tasks and sends the replies.
@@ -71,7 +69,7 @@ class ScriptExecutor:
             }
             run_external(queue, [*self.command, *self._program(path), *self.args], settings, [path.parent])
         else:
-            queue.use(Exchange(self.exchange_format, self.params_transfer_type, queue.context.warn))
+            queue.exchange = Exchange(self.exchange_format, self.params_transfer_type, queue.context.warn)
             self._run_here(queue, path)
         if queue.owes_reply():
             raise ScriptError(

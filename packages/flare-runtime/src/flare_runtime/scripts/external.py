@@ -18,12 +18,9 @@ the other way, so this process never holds the model. Messages between the site'
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -36,23 +33,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from flare_core import FLModel, Task
 from flare_core.client.session import CHANNEL_VARIABLE
 from flare_runtime.errors import ScriptError, ScriptKilledError
-from flare_runtime.processes.priority import lower_priority
 from flare_runtime.processes.scratch import make_scratch
-from flare_runtime.site.log import SiteLog
-from flare_tensor_downloader import (
-    DownloadError,
-    Offer,
-    RemoteParams,
-    UnknownReferenceError,
-    receive_params,
-    send_params,
-)
+from flare_runtime.scripts.process import LINGER_S, ScriptProcess
+from flare_tensor_downloader import DownloadError, Offer, UnknownReferenceError
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.wire import receive_params, send_params
 from flare_transport import Cell, Message, PeerLostError, UnreachableError, blocking
 
 if TYPE_CHECKING:
     from flare_runtime.scripts.task_queue import TaskQueue
-
-__all__ = ["ScriptHost", "run_external"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +50,8 @@ SECRET_VARIABLE = "FLARE_CHANNEL_SECRET"
 HOST_VARIABLE = "FLARE_CHANNEL_HOST"
 SITE_VARIABLE = "FLARE_SITE"
 
-LINGER_S = 5.0
-"""How long a script's link may outlive its process: a child that a library has started may hold it open."""
-
 EXIT_S = 30.0
 """How long a process may outlive the thread that took tasks: a launcher of several ranks ends the others first."""
-
-TAIL_BYTES = 4000
 
 
 class ScriptHost:
@@ -86,7 +70,7 @@ class ScriptHost:
         cell.handle("script.lost", self._on_lost)
         self._queue("script.next", _Script.on_next)
         self._queue("script.reply", _Script.on_reply)
-        self._queue("script.warn", _Script.on_warn)
+        self._queue("script.warn", lambda script, message: script.queue.context.warn(message.payload[1]))
         self._queue("script.left", _Script.on_left)
         self._queue("script.log", _Script.on_log)
         cell.on_peer_lost(self._lost)
@@ -150,10 +134,17 @@ def run_external(queue: TaskQueue, command: list[str], settings: dict[str, str],
         ScriptKilledError: it was killed by SIGKILL.
     """
     host = ScriptHost.of(queue.context.cell)
-    script = host.scripts[queue.site] = _Script(queue, host, settings, import_from)
+    script = host.scripts[queue.site] = _Script(queue, host, settings)
+    variables = {
+        CHANNEL_VARIABLE: "flare_runtime.scripts.external_channel:connect",
+        ADDRESS_VARIABLE: host.address,
+        SECRET_VARIABLE: host.secret.hex(),
+        HOST_VARIABLE: host.cell.name,
+        SITE_VARIABLE: queue.site,
+    }
     try:
-        script.start(command)
-        script.serve()
+        script.process = ScriptProcess(queue.context, command, variables, import_from, script.note_exit)
+        script.serve(script.process)
     finally:
         del host.scripts[queue.site]
         script.kill()
@@ -173,85 +164,31 @@ class _Script:
     queue: TaskQueue
     host: ScriptHost
     settings: dict[str, str]
-    import_from: list[Path]
+    process: ScriptProcess | None = None
     _events: deque[Callable[[], None]] = field(default_factory=deque)
     _ranks: dict[int, _Rank] = field(default_factory=dict)
     _tasks: list[Task] = field(default_factory=list)
     _unread: Offer | None = None  # the arrays of the last reply, until the server has read them
-    _process: subprocess.Popen[bytes] | None = None
-    _exit: threading.Event = field(default_factory=threading.Event)
     _left_at: float | None = None  # when rank 0, which takes the tasks, stopped doing so
-    _log_start: int = 0
-    _pump: threading.Thread | None = None
 
     @property
     def prefix(self) -> str:
         """The beginning of the names of the script's cells; it has one for each rank."""
         return f"{self.host.cell.name}.{self.queue.site}."
 
-    def start(self, command: list[str]) -> None:
-        log = self.queue.context.files.path / "log.txt"
-        self._log_start = log.stat().st_size if log.exists() else 0
-        given = os.environ.get("PYTHONPATH")
-        path = [*map(str, self.import_from), str(self.queue.context.code.root), *([given] if given else [])]
-        environment = {
-            **os.environ,
-            CHANNEL_VARIABLE: "flare_runtime.scripts.external_channel:connect",
-            ADDRESS_VARIABLE: self.host.address,
-            SECRET_VARIABLE: self.host.secret.hex(),
-            HOST_VARIABLE: self.host.cell.name,
-            SITE_VARIABLE: self.queue.site,
-            # So that python3 and torchrun are those of this process's environment, activated or not.
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-            "PYTHONPATH": os.pathsep.join(path),
-        }
-        if self.queue.context.files.temporary is not None:
-            environment["TMPDIR"] = str(self.queue.context.files.temporary)
-        is_sent = isinstance(self.queue.context.files.log, SiteLog)  # then the output must pass through the log object
-        with log.open("ab") as output:
-            try:
-                self._process = subprocess.Popen(
-                    command,
-                    cwd=self.queue.context.files.path,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE if is_sent else output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # so that its children can be killed with it
-                )
-            except OSError as error:
-                raise ScriptError(
-                    f"{self.queue.site}: {command[0]!r} cannot be started ({error.strerror}); check that it is"
-                    " installed and on the PATH of this process",
-                    site=self.queue.site,
-                ) from error
-        lower_priority(self._process.pid, 0)  # to the same level: a new session does not inherit this one's
-        if is_sent:
-            self._pump = threading.Thread(target=self._copy_output, name=f"flare-output-{self.queue.site}", daemon=True)
-            self._pump.start()
-        threading.Thread(target=self._await_exit, name=f"flare-exit-{self.queue.site}", daemon=True).start()
+    def serve(self, process: ScriptProcess) -> None:
+        """Relay until the process has ended and its links are closed, so that its last reply is not lost.
 
-    def _copy_output(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        log = self.queue.context.files.log.buffer
-        with self._process.stdout as output:
-            while piece := os.read(output.fileno(), 1 << 16):  # also after an error: a full pipe would block the script
-                try:
-                    log.write(piece)
-                    log.flush()
-                except (OSError, ValueError) as error:  # the disk is full, or the log is closed and a child prints on
-                    logger.warning("output lost site=%s bytes=%s reason=%s", self.queue.site, len(piece), error)
-
-    def serve(self) -> None:
-        """Relay until the process has ended and its links are closed, so that its last reply is not lost."""
+        Raises:
+            ScriptError: it ended with an exit code other than 0, or does not end.
+        """
         while True:
             self.queue.turns.wait(self.queue.seat, self._has_work, self._patience_s())
             while self._events:
                 self._events.popleft()()
             self._give_tasks()
             self._free_script()
-            if self._exit.is_set() and not self._events and not self._is_linked():
+            if self._has_gone() and not self._events:
                 break
             if self._is_stuck():
                 cause = "other ranks keep" if len(self._ranks) > 1 else "a thread or a child of it keeps"
@@ -260,16 +197,14 @@ class _Script:
                     f" process, which {cause} alive, does not end; keep it in its 'while flare.is_running():' loop"
                     " until that is false",
                     site=self.queue.site,
-                    details=self._tail(),
+                    details=process.tail(),
                 )
-        assert self._process is not None
-        code = self._process.returncode
+        code = process.code
         if code != 0:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             problem = ScriptKilledError if code == -signal.SIGKILL else ScriptError
-            raise problem(
-                f"{self.queue.site}: its script {how} {self.queue.progress}", site=self.queue.site, details=self._tail()
-            )
+            text = f"{self.queue.site}: its script {how} {self.queue.progress}"
+            raise problem(text, site=self.queue.site, details=process.tail())
 
     def hello(self) -> dict[str, Any]:
         return {
@@ -294,22 +229,19 @@ class _Script:
         self.queue.turns.wake(self.queue.seat)
 
     def kill(self) -> None:
-        """End the process and its children: with SIGTERM, then with SIGKILL."""
-        process = self._process
-        if process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-            except ProcessLookupError:
-                return  # the whole group is gone
-            if self._exit.wait(1.0) and number == signal.SIGTERM:
-                continue  # children that ignored the first signal get the second at once
+        """End the process and its children."""
+        if self.process is not None:
+            self.process.kill()
+
+    def note_exit(self) -> None:
+        """Handle the end of the process; the links that its children hold open are closed a while later."""
+        self.wake()
+        timer = threading.Timer(LINGER_S, self._disconnect)
+        timer.daemon = True
+        timer.start()
 
     def _has_work(self) -> bool:
-        if self._events or (self._exit.is_set() and not self._is_linked()) or self._is_stuck():
-            return True
-        if self._unread is not None and self.queue.has_waiting_task:
+        if self._events or self._has_gone() or self._is_stuck() or self._is_holding_up():
             return True
         return any(rank.is_waiting and self._is_due(number, rank) for number, rank in self._ranks.items())
 
@@ -321,18 +253,24 @@ class _Script:
     def _is_stuck(self) -> bool:
         """Return True if a task will never be taken, because the process neither takes tasks nor ends."""
         is_late = self._left_at is not None and time.monotonic() >= self._left_at + EXIT_S
-        return is_late and not self._exit.is_set() and not self.queue.ended and self.queue.owes_task()
+        return is_late and not self._has_exited and not self.queue.ended and self.queue.owes_task()
 
     def _is_due(self, number: int, rank: _Rank) -> bool:
         if number == 0:
             return self.queue.has_news()
         return rank.taken < len(self._tasks) or self.queue.ended
 
-    def _is_linked(self) -> bool:
-        return any(peer.startswith(self.prefix) for peer in self.host.cell.peers)
+    @property
+    def _has_exited(self) -> bool:
+        return self.process is not None and self.process.has_ended.is_set()
 
-    def on_warn(self, message: Message) -> None:
-        self.queue.context.warn(message.payload[1])
+    def _has_gone(self) -> bool:
+        """Return True if the process has ended and nothing is linked to this one."""
+        return self._has_exited and not any(peer.startswith(self.prefix) for peer in self.host.cell.peers)
+
+    def _is_holding_up(self) -> bool:
+        """Return True if the script waits until its reply was read, and another task, which may come first, waits."""
+        return self._unread is not None and self.queue.has_waiting_task
 
     def on_left(self, message: Message) -> None:
         if message.payload[1] == 0:
@@ -372,14 +310,15 @@ class _Script:
 
     def _free_script(self) -> None:
         """Ask the script to copy the arrays of its reply if another task waits, which the server may need first."""
-        if self._unread is not None and self.queue.has_waiting_task and 0 in self._ranks:
+        if self._is_holding_up() and 0 in self._ranks:
             self._unread = None
             self._send(self._ranks[0], "script.copy", [self.queue.site])
 
     def _has_died(self, error: DownloadError) -> bool:
         """Return True if a reply could not be read because the script's process was killed or failed."""
         is_cut = isinstance(error.__cause__, PeerLostError | UnreachableError)
-        return is_cut and self._exit.wait(EXIT_S) and self._process is not None and self._process.returncode != 0
+        process = self.process
+        return is_cut and process is not None and process.has_ended.wait(EXIT_S) and process.code != 0
 
     def on_log(self, message: Message) -> None:
         _, key, value, kind, step = message.payload
@@ -420,27 +359,9 @@ class _Script:
             self._tasks.append(Task(task.name, known, task.id))
         return task
 
-    def _await_exit(self) -> None:
-        assert self._process is not None
-        self._process.wait()
-        if self._pump is not None:
-            self._pump.join(LINGER_S)  # a child that it left behind may hold the pipe open
-        self._exit.set()
-        self.wake()
-        timer = threading.Timer(LINGER_S, self._disconnect)
-        timer.daemon = True
-        timer.start()
-
     def _disconnect(self) -> None:
         """Close the links that children of the ended process hold open."""
         for peer in self.host.cell.peers:
             if peer.startswith(self.prefix):
                 self.host.cell.disconnect(peer)
         self.wake()
-
-    def _tail(self) -> str:
-        """Return the last lines that the script printed."""
-        path: Path = self.queue.context.files.path / "log.txt"
-        with path.open("rb") as file:
-            file.seek(max(self._log_start, path.stat().st_size - TAIL_BYTES))
-            return file.read().decode(errors="replace").strip()

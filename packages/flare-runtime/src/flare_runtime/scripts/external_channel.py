@@ -12,24 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flare_core import ClientApiError, FLModel, ParamsType, SiteChannel, Task
+from flare_core import ClientApiError, FLModel, ParamsType, Task
+from flare_core.executor import SiteChannel
 from flare_runtime.job_code import register
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.external import ADDRESS_VARIABLE, HOST_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE
 from flare_runtime.site.folder import fetch_params
-from flare_tensor_downloader import (
-    Downloader,
-    DownloadError,
-    Offer,
-    RemoteParams,
-    TensorMemory,
-    UnknownReferenceError,
-    receive_params,
-    send_params,
-)
+from flare_tensor_downloader import Downloader, DownloadError, Offer, UnknownReferenceError
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.memory import TensorMemory
+from flare_tensor_downloader.wire import receive_params, send_params
 from flare_transport import Cell, Message, TransportError
-
-__all__ = ["ExternalChannel", "connect"]
 
 
 def connect(rank: int) -> ExternalChannel:

@@ -8,101 +8,40 @@ from __future__ import annotations
 import importlib
 import random
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["SEEDED", "States", "keep", "read_all", "restore", "write_all"]
-
 States: TypeAlias = dict[str, Any]
-"""The state of each library's generator; a library without an entry had not been imported yet."""
+"""The state of each generator by module, which can be serialized; a module that was not imported has no entry."""
 
 
-def keep() -> States:
-    """Return the current states."""
-    states: States = {"random": random.getstate()}
-    if "numpy.random" in sys.modules:
-        numpy_random = sys.modules["numpy.random"]
-        states["numpy"] = (numpy_random.get_bit_generator(), numpy_random.get_state(legacy=False))
-    if "torch" in sys.modules:
-        states["torch"] = sys.modules["torch"].get_rng_state()
-    if "tensorflow" in sys.modules:
-        context = _tensorflow_context()
-        states["tensorflow"] = (context._seed, context._rng)
-    return states
+@dataclass(frozen=True, slots=True)
+class _Generator:
+    """Functions that read, write and seed the generator of a module."""
+
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], None]
+    seed: Callable[[Any, int], None]
 
 
-def restore(states: States, seed: int) -> None:
-    """Set the generators to the given states; seed those of loaded libraries that have no entry."""
-    if "random" in states:
-        random.setstate(states["random"])
-    else:
-        random.seed(seed)
-    if "numpy.random" in sys.modules:
-        numpy_random = sys.modules["numpy.random"]
-        if "numpy" in states:
-            generator, state = states["numpy"]
-            if numpy_random.get_bit_generator() is not generator:  # a script has replaced it
-                numpy_random.set_bit_generator(generator)
-            numpy_random.set_state(state)
-        else:
-            _seed_numpy(numpy_random, seed)
-    if "torch" in sys.modules:
-        if "torch" in states:
-            sys.modules["torch"].set_rng_state(states["torch"])
-        else:
-            _seed_torch(sys.modules["torch"], seed)
-    if "tensorflow" in sys.modules:
-        if "tensorflow" in states:
-            context = _tensorflow_context()
-            context._seed, context._rng = states["tensorflow"]
-        else:
-            _seed_tensorflow(sys.modules["tensorflow"], seed)
-
-
-def read_all() -> dict[str, Any]:
-    """Return the current states in a form that can be serialized.
-
-    The state of ``numpy.random`` is included only while it uses its default kind of generator, MT19937.
-    """
-    states: dict[str, Any] = {"random": random.getstate()}
-    if "numpy.random" in sys.modules:
-        state = sys.modules["numpy.random"].get_state(legacy=False)
-        if state["bit_generator"] == "MT19937":
-            states["numpy"] = state
-    if "torch" in sys.modules:
-        states["torch"] = sys.modules["torch"].get_rng_state().numpy()
-    if "tensorflow" in sys.modules:
-        context = _tensorflow_context()
-        states["tensorflow"] = [context._seed, context._rng.getstate()]
-    return states
-
-
-def write_all(states: dict[str, Any]) -> None:
-    """Set the generators to states that :func:`read_all` returned, possibly in another process.
-
-    Libraries that the script had loaded by then are imported first: otherwise the script's own import would seed them.
-    """
-    random.setstate(states["random"])
-    if "numpy" in states:
-        importlib.import_module("numpy.random").set_state(states["numpy"])
-    if "torch" in states:
-        torch = importlib.import_module("torch")
-        torch.set_rng_state(torch.from_numpy(states["torch"].copy()))
-    if "tensorflow" in states:
-        importlib.import_module("tensorflow")
-        context = _tensorflow_context()
-        context._seed, state = states["tensorflow"]
-        context._rng = random.Random()
-        context._rng.setstate(state)
+def _write_numpy(module: Any, state: dict[str, Any]) -> None:
+    _use_kind(module, state["bit_generator"])  # a script may have replaced it
+    module.set_state(state)
 
 
 def _seed_numpy(module: Any, seed: int) -> None:
-    if type(module.get_bit_generator()) is not module.MT19937:  # a script has replaced it
-        module.set_bit_generator(module.MT19937())
+    _use_kind(module, "MT19937")
     module.seed(seed % 2**32)
 
 
-def _seed_torch(module: Any, seed: int) -> None:
-    module.default_generator.manual_seed(seed)
+def _use_kind(module: Any, kind: str) -> None:
+    if type(module.get_bit_generator()).__name__ != kind:
+        module.set_bit_generator(getattr(module, kind)())
+
+
+def _write_torch(module: Any, state: Any) -> None:
+    module.set_rng_state(module.from_numpy(state.copy()))
 
 
 def _tensorflow_context() -> Any:
@@ -110,18 +49,63 @@ def _tensorflow_context() -> Any:
     return sys.modules["tensorflow.python.eager.context"].context()
 
 
-def _seed_tensorflow(module: Any, seed: int) -> None:
-    module.random.set_seed(seed % 2**31)
+def _read_tensorflow(module: Any) -> Any:
+    context = _tensorflow_context()
+    return [context._seed, context._rng.getstate()]
 
 
-def _seed_keras(module: Any, seed: int) -> None:
-    """Do nothing: Keras has no generator of its own, but what it imports draws from ``random``."""
+def _write_tensorflow(module: Any, state: Any) -> None:
+    context = _tensorflow_context()
+    context._seed, generator = state
+    context._rng = random.Random()
+    context._rng.setstate(generator)
 
 
-SEEDED = {
-    "numpy.random": _seed_numpy,
-    "torch": _seed_torch,
-    "tensorflow": _seed_tensorflow,
-    "keras": _seed_keras,
+_GENERATORS = {
+    "random": _Generator(
+        lambda module: module.getstate(),
+        lambda module, state: module.setstate(state),
+        lambda module, seed: module.seed(seed),
+    ),
+    "numpy.random": _Generator(lambda module: module.get_state(legacy=False), _write_numpy, _seed_numpy),
+    "torch": _Generator(
+        lambda module: module.get_rng_state().numpy(),
+        _write_torch,
+        lambda module, seed: module.default_generator.manual_seed(seed),
+    ),
+    "tensorflow": _Generator(
+        _read_tensorflow, _write_tensorflow, lambda module, seed: module.random.set_seed(seed % 2**31)
+    ),
 }
-"""Functions that seed the generator of a module that was just imported, by module."""
+
+SEEDED = ("numpy.random", "torch", "tensorflow", "keras")
+"""Modules after whose first import generators are seeded; what Keras imports draws from ``random``."""
+
+
+def keep() -> States:
+    """Return the current states."""
+    return {name: each.read(sys.modules[name]) for name, each in _GENERATORS.items() if name in sys.modules}
+
+
+def restore(states: States, seed: int) -> None:
+    """Set the generators to the given states; seed those of loaded modules that have no entry."""
+    for name, each in _GENERATORS.items():
+        if name in states and name in sys.modules:
+            each.write(sys.modules[name], states[name])
+        else:
+            seed_module(name, seed)
+
+
+def restore_after_restart(states: States) -> None:
+    """Set the generators to states that another process had.
+
+    Modules that the script had loaded by then are imported first: otherwise the script's own import would seed them.
+    """
+    for name, state in states.items():
+        _GENERATORS[name].write(importlib.import_module(name), state)
+
+
+def seed_module(name: str, seed: int) -> None:
+    """Seed the generator of a module, if it is loaded and has one of its own."""
+    if name in _GENERATORS and name in sys.modules:
+        _GENERATORS[name].seed(sys.modules[name], seed)

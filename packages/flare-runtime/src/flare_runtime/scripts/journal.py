@@ -14,8 +14,6 @@ from flare_core.files import replacing
 from flare_fobs import FobsError, dumps, loads
 from flare_runtime.scripts import generators
 
-__all__ = ["Journal"]
-
 KEPT_TASKS = 8  # the server may be a round behind what a site has begun
 
 _ENTRY = re.compile(r"(\d+)-(begin|end)\.fobs")
@@ -57,20 +55,20 @@ class Journal:
         if self._last_begun is None or task <= self._last_begun:
             self._go_back(now)
         self._last_begun = task if self._last_begun is None else max(task, self._last_begun)
-        state = dumps(generators.read_all())
+        state = dumps(generators.keep())
         before = max((moment for moment in self._entries if moment <= now), default=None)
         if before is None or self._read(before) != state:  # else nothing was drawn since
             self._write(now, state)
 
     def end(self, task: int) -> None:
         """Take note that a task is done; called before anybody else learns of it."""
-        self._write(_Moment(task, True), dumps(generators.read_all()))
+        self._write(_Moment(task, True), dumps(generators.keep()))
 
     def _go_back(self, now: _Moment) -> None:
         """Put the last states in force that were noted up to a moment, if there are any."""
         for moment in sorted((each for each in self._entries if each <= now), reverse=True):
             try:
-                generators.write_all(loads(self._read(moment)))
+                generators.restore_after_restart(loads(self._read(moment)))
             except (FobsError, KeyError, ValueError, TypeError):  # cut short when the machine went down
                 self._remove(moment)
             else:

@@ -7,32 +7,32 @@ Children that a script forks do not inherit it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from flare_runtime.system import IS_UNIX
 
 if IS_UNIX:  # simulations run nowhere else
     import fcntl
 
-__all__ = ["Lane"]
 
-
+@dataclass(frozen=True, slots=True)
 class Lane:
     """One process's lock on a lane.
 
-    Args:
+    Attributes:
         file: the descriptor of the file, which stays open.
         number: the lane's byte in it.
     """
 
-    def __init__(self, file: int, number: int) -> None:
-        self._file = file
-        self._number = number
+    file: int
+    number: int
 
     def acquire(self) -> None:
         """Wait until no other process holds the lane, and acquire it; return at once if this one holds it."""
         if IS_UNIX:
-            fcntl.lockf(self._file, fcntl.LOCK_EX, 1, self._number)
+            fcntl.lockf(self.file, fcntl.LOCK_EX, 1, self.number)
 
     def release(self) -> None:
         """Release the lane; does nothing if this process does not hold it."""
         if IS_UNIX:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._number)
+            fcntl.lockf(self.file, fcntl.LOCK_UN, 1, self.number)

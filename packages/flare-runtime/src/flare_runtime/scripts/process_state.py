@@ -9,16 +9,13 @@ import sys
 import tempfile
 import types
 from collections.abc import Mapping, Sequence
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import ClassVar, TextIO
 
-import flare_core.client as client_api
-from flare_core.client.session import Session
+from flare_core.client.session import Session, attach
 from flare_core.executor import SiteChannel
 from flare_runtime.scripts import generators, settings
-
-__all__ = ["ProcessState", "modules_below"]
 
 
 class ProcessState:
@@ -87,7 +84,7 @@ class ProcessState:
             return
         if before is not None:
             before._keep()
-        self._apply(before)
+        self._apply()
         ProcessState.active = self
 
     @classmethod
@@ -115,9 +112,9 @@ class ProcessState:
         self._generators = generators.keep()
         self._settings = settings.keep()
         self._temporary = tempfile.tempdir
-        self._session = client_api.attach(None)
+        self._session = attach(None)
 
-    def _apply(self, before: ProcessState | None) -> None:
+    def _apply(self) -> None:
         sys.argv = self.argv
         os.chdir(self._folder)
         sys.path[:] = self._path
@@ -129,10 +126,9 @@ class ProcessState:
         logging.root.handlers[:], level = self._logging
         logging.root.setLevel(level)
         generators.restore(self._generators, self.seed)
-        if before is not None:
-            settings.restore(self._settings, before._settings)
+        settings.restore(self._settings)
         tempfile.tempdir = self._temporary
-        client_api.attach(self._channel, self._session)
+        attach(self._channel, self._session)
 
 
 def modules_below(roots: Sequence[Path]) -> list[str]:
@@ -141,7 +137,7 @@ def modules_below(roots: Sequence[Path]) -> list[str]:
     Called once, in the parent process: touching all modules in each forked worker would unshare their memory.
     """
     files = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.items()]
-    return [name for name, file in files if file and _is_project_file(file, roots)]
+    return [name for name, file in files if file and _is_below(file, roots) and not _is_installed(file)]
 
 
 class _OwnModules:
@@ -159,32 +155,12 @@ class _OwnModules:
             if name.rpartition(".")[0] not in state.own_modules:
                 return None
             state.own_modules.add(name)
-            return _OwnLoader.use(PathFinder.find_spec(name, path))
+            return PathFinder.find_spec(name, path)
         spec = PathFinder.find_spec(name, state.roots)
         if spec is None or (spec.loader is None and PathFinder.find_spec(name, ProcessState._base_path) is not None):
             return None  # a folder without __init__.py does not hide an installed package of the same name
         state.own_modules.add(name)
-        return _OwnLoader.use(spec)
-
-
-class _OwnLoader(SourceFileLoader):
-    """A loader that compiles a module once for all sites of the process, so that hundreds of sites share the code."""
-
-    _codes: ClassVar[dict[tuple[str, int, int], types.CodeType | None]] = {}
-
-    @classmethod
-    def use(cls, spec: ModuleSpec | None) -> ModuleSpec | None:
-        """Return the spec, with this loader if the module is Python source."""
-        if spec is not None and type(spec.loader) is SourceFileLoader:
-            spec.loader = cls(spec.loader.name, spec.loader.path)
         return spec
-
-    def get_code(self, fullname: str) -> types.CodeType | None:
-        status = os.stat(self.path)
-        key = (self.path, status.st_mtime_ns, status.st_size)
-        if key not in self._codes:
-            self._codes[key] = super().get_code(fullname)
-        return self._codes[key]
 
 
 def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleSpec | None:
@@ -201,7 +177,7 @@ def _seeding(spec: ModuleSpec | None, name: str, state: ProcessState) -> ModuleS
             before = random.getstate()
             execute(module)
             random.setstate(before)
-            generators.SEEDED[name](module, state.seed)
+            generators.seed_module(name, state.seed)
             settings.note_initial(name)
 
         loader.exec_module = execute_and_seed  # type: ignore[method-assign]  # of this one loader
@@ -216,13 +192,9 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
             os.environ[name] = value
 
 
-def _is_project_file(file: str, roots: Sequence[Path]) -> bool:
-    if not _is_below(file, roots):
-        return False
+def _is_installed(file: str) -> bool:
     parts = Path(file).parts
-    return not (
-        "site-packages" in parts or "dist-packages" in parts or any(part.startswith("flare_") for part in parts)
-    )
+    return any(part in ("site-packages", "dist-packages") or part.startswith("flare_") for part in parts)
 
 
 def _is_below(path: str, roots: Sequence[Path]) -> bool:

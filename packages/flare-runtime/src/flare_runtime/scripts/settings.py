@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Values", "keep", "note_initial", "restore"]
-
 Values: TypeAlias = dict[str, Any]
 """The values of settings by name; a setting without an entry has its initial value."""
 
@@ -89,14 +87,9 @@ def keep() -> Values:
     }
 
 
-def restore(values: Mapping[str, Any], in_force: Mapping[str, Any]) -> None:
-    """Apply saved values.
-
-    Args:
-        values: the values.
-        in_force: the current values, as :func:`keep` returns them.
-    """
-    for name, value in in_force.items():
+def restore(values: Mapping[str, Any]) -> None:
+    """Apply saved values; a setting without one gets its initial value. Equal values are not written again."""
+    for name, value in keep().items():
         wanted = values.get(name, _initial.get(name, value))
         if wanted != value:
             setting = _SETTINGS[name]

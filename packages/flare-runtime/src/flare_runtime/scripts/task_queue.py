@@ -8,29 +8,23 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from flare_core import FLModel, SiteChannel, Task, flatten, unflatten
-from flare_core.model import MetaKey
+from flare_core import FLModel, Task
+from flare_core.executor import SiteChannel
+from flare_core.model import MetaKey, flatten, unflatten
 from flare_runtime.scripts.exchange import Exchange
 from flare_runtime.scripts.journal import Journal
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.turns import Seat, Turns
 from flare_runtime.site.folder import fetch_params
 from flare_runtime.site.site import Site
-from flare_tensor_downloader import (
-    DownloadError,
-    Offer,
-    Payload,
-    RemoteParams,
-    TensorMemory,
-    UnknownReferenceError,
-    pack_payload,
-    receive_params,
-    send_params,
-)
-
-__all__ = ["TaskQueue"]
+from flare_tensor_downloader import DownloadError, Offer, UnknownReferenceError
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.memory import TensorMemory
+from flare_tensor_downloader.payload import Payload, pack_payload
+from flare_tensor_downloader.wire import receive_params, send_params
 
 
 @dataclass(slots=True, eq=False)
@@ -57,11 +51,12 @@ class TaskQueue(SiteChannel):
     Args:
         context: the site.
         tasks: the names of the tasks for this queue; ``*`` stands for all others.
-        turns: the turns that its executor takes with others.
-        shares_process: the process runs scripts of several sites.
+        turns: the turns that its executor takes with others in this process; None if it is no script in this process.
         journal: lets a restarted script continue as if it had not been killed; None if the run then fails.
         is_filtered: the site's filters apply. Only Flare's own executors, whose models were filtered before, go
             without.
+    Attributes:
+        exchange: converts the models of tasks and replies; None leaves them as they are.
     """
 
     def __init__(
@@ -69,8 +64,7 @@ class TaskQueue(SiteChannel):
         context: Site,
         tasks: tuple[str, ...] = ("*",),
         *,
-        turns: Turns,
-        shares_process: bool = False,
+        turns: Turns | None = None,
         journal: Journal | None = None,
         is_filtered: bool = True,
     ) -> None:
@@ -79,7 +73,7 @@ class TaskQueue(SiteChannel):
         self.site = context.name
         self.job_id = context.job_id
         self.config = context.config
-        self.turns = turns
+        self.turns = turns or Turns()
         self.state = ProcessState(
             folder=context.files.path,
             roots=[context.code.root],
@@ -89,19 +83,17 @@ class TaskQueue(SiteChannel):
             variables=_variables(context),
             temporary=context.files.temporary,
         )
-        # A script that has a process to itself needs no switch of process-wide state.
-        self.seat = Seat(context.name, self.state.enter if shares_process else lambda: None)
+        # What has a process to itself needs no switch of process-wide state.
+        self.seat = Seat(context.name, self.state.enter if turns is not None else lambda: None)
         self._is_filtered = is_filtered
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
         self._inbox: deque[_Delivery] = deque()
         self._current: _Delivery | None = None
         self._changed = threading.Condition()  # notified when a task is withdrawn and when the run is over
         self._over = False
         self._task: Task | None = None
         self._replied = 0
-        self._lazy: RemoteParams | Payload | None = (
-            None  # the arrays of the current task, as long as the server holds them
-        )
+        self._release: Callable[[], None] = _nothing  # lets the server drop the arrays of the current task
         self._journal = journal
         self._memory = TensorMemory() if context.downloader.settings.skip_unchanged else None
 
@@ -128,10 +120,6 @@ class TaskQueue(SiteChannel):
         if not self._replied:
             return "before its first task"
         return f"after {self._replied} task{'s' if self._replied > 1 else ''}"
-
-    def use(self, exchange: Exchange) -> None:
-        """Convert the models of tasks and replies with ``exchange``."""
-        self._exchange = exchange
 
     def deliver(self, number: int, decode: Callable[[], Task]) -> None:
         """Add a task that has arrived; called by the thread that reads the link."""
@@ -207,8 +195,8 @@ class TaskQueue(SiteChannel):
                 continue
             if self._over or (until is not None and time.monotonic() >= until):
                 return None
-        if self._exchange is not None:
-            task.data = self._exchange.to_script(task)
+        if self.exchange is not None:
+            task.data = self.exchange.to_script(task)
         if self._journal is not None:
             self._journal.begin(task.id)
         return task
@@ -229,7 +217,7 @@ class TaskQueue(SiteChannel):
         task = self._task = delivery.decode()
         self.context.round = task.round
         if isinstance(task.data, Payload):
-            self._lazy = task.data
+            self._release = partial(task.data.release, self.context.cell)
             return task
         model = task.model
         if task.result_stays:  # then the model may be kept at other sites, which can be lost
@@ -239,7 +227,7 @@ class TaskQueue(SiteChannel):
                 self.send_reply(FLModel(meta={"lost": str(error)}))
                 return None
         model = receive_params(model, self.context.cell)
-        self._lazy = model.params if isinstance(model.params, RemoteParams) else None
+        self._release = model.params.release if isinstance(model.params, RemoteParams) else _nothing
         if self._memory is not None:
             self._memory.begin()
         task.data = self.context.filtered_task(task, model) if self._is_filtered else model
@@ -251,8 +239,8 @@ class TaskQueue(SiteChannel):
         That is when the server has read them. If another task arrives before that, the arrays are copied instead: the
         server may read this reply only after the reply to that task.
         """
-        if self._exchange is not None:
-            data = self._exchange.from_script(data, self.site)
+        if self.exchange is not None:
+            data = self.exchange.from_script(data, self.site)
         if self._journal is not None and self._task is not None:
             self._journal.end(self._task.id)  # before the reply is sent, so that a restart knows of every task used
         offer = self.send_reply(data)
@@ -281,7 +269,7 @@ class TaskQueue(SiteChannel):
         if not isinstance(data, FLModel):
             outgoing, offer = pack_payload(data, self.context.downloader)
         elif task.result_stays:
-            outgoing = self.context.peers.keep(data, copies=self._exchange is not None)
+            outgoing = self.context.peers.keep(data, copies=self.exchange is not None)
         else:
             outgoing, offer = send_params(data, self.context.downloader, memory=self._memory)
         self._task = None
@@ -294,11 +282,8 @@ class TaskQueue(SiteChannel):
 
     def release_task(self) -> None:
         """Let the server drop the arrays of the current task."""
-        lazy, self._lazy = self._lazy, None
-        if isinstance(lazy, Payload):
-            lazy.release(self.context.cell)
-        elif lazy is not None:
-            lazy.release()
+        release, self._release = self._release, _nothing
+        release()
 
     def _materialize(self, task: Task) -> None:
         """Fetch the data of a task into memory that belongs to the script."""
@@ -313,6 +298,10 @@ class TaskQueue(SiteChannel):
             elif params is not None and type(params) is not dict:
                 task.model.params = unflatten(dict(flatten(params)))
         self.release_task()
+
+
+def _nothing() -> None:
+    """Release nothing."""
 
 
 def _variables(context: Site) -> dict[str, str]:

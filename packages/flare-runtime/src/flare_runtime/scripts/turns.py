@@ -14,11 +14,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from flare_runtime.scripts.lanes import Lane
-
-__all__ = ["Seat", "Turns"]
 
 
 class _Place(Enum):
@@ -28,23 +27,22 @@ class _Place(Enum):
     GONE = auto()
 
 
+@dataclass(eq=False, slots=True)
 class Seat:
     """One script's place among those that take turns.
 
-    ``baton`` is a lock that the seat's thread waits for; whoever passes the turn to the seat releases it.
-
-    Args:
+    Attributes:
         name: the site's name.
         switched: called on the script's thread when it gets the turn after another seat had it.
+        baton: a lock that the seat's thread waits for; whoever passes the turn to the seat releases it.
     """
 
-    __slots__ = ("baton", "name", "place", "switched")
+    name: str
+    switched: Callable[[], None]
+    place: _Place = _Place.GONE
+    baton: threading.Lock = field(default_factory=threading.Lock)
 
-    def __init__(self, name: str, switched: Callable[[], None]) -> None:
-        self.name = name
-        self.switched = switched
-        self.place = _Place.GONE
-        self.baton = threading.Lock()
+    def __post_init__(self) -> None:
         self.baton.acquire()
 
 

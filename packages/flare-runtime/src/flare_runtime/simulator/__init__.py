@@ -1,6 +1,1 @@
 """The simulator: a whole federation in processes of one machine."""
-
-from flare_runtime.simulator.environment import SimEnv
-from flare_runtime.simulator.run import SimRun
-
-__all__ = ["SimEnv", "SimRun"]

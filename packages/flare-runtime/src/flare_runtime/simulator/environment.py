@@ -18,13 +18,10 @@ from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder, default_workspace
 from flare_runtime.run.record import write_summary
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
-from flare_runtime.simulator.run import SimRun
 from flare_runtime.simulator.sharing import available_bytes, sites_share
-from flare_runtime.simulator.simulation import Simulation
+from flare_runtime.simulator.simulation import SimRun, Simulation
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
-
-__all__ = ["SimEnv", "check_clients", "check_fits"]
 
 
 class SimEnv:
@@ -116,7 +113,8 @@ class SimEnv:
             share = sites_share(job, self.clients, available_bytes())
         processes = self.num_threads if share else len(self.clients)
         # Scripts that start processes or feed a GPU use more than one core, so they are not pinned.
-        is_unpinned = self.gpu_groups or any(_starts_processes(job, site) for site in self.clients)
+        executors = [entry.executor for site in self.clients for entry in job.client_app(site).executors]
+        is_unpinned = self.gpu_groups or any(each.args.get("launch_external_process") for each in executors)
         cores = [None] * self.num_threads if is_unpinned else list(share_cores(self.num_threads))
         return [
             WorkerPlan(
@@ -169,7 +167,11 @@ def check_fits(job: Job, clients: Sequence[str]) -> None:
             f"train_script {job.preinstalled[0]!r} does not exist on this machine; SimEnv and PocEnv need a local file,"
             " which is sent with the job. Only ProdEnv runs scripts that are installed at the sites"
         )
-    for site in _named_sites(job):
+    named = set(job.sites)
+    for workflow in job.server.workflows:
+        weights = workflow.args.get("aggregation_weights")
+        named.update(weights if isinstance(weights, Mapping) else ())
+    for site in named:
         if site not in clients:
             raise RecipeError(
                 f"the job names the site {site!r}, which does not exist; the sites are {', '.join(clients[:10])}"
@@ -204,15 +206,3 @@ def check_clients(count: int, names: Sequence[str] | None) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise RecipeError(f"clients names a site twice: {', '.join(names)}")
     return tuple(names)
-
-
-def _starts_processes(job: Job, site: str) -> bool:
-    return any(entry.executor.args.get("launch_external_process") for entry in job.client_app(site).executors)
-
-
-def _named_sites(job: Job) -> set[str]:
-    named = set(job.sites)
-    for workflow in job.server.workflows:
-        weights = workflow.args.get("aggregation_weights")
-        named.update(weights if isinstance(weights, Mapping) else ())
-    return named

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 
 from flare_core import RecipeError
 
-__all__ = ["VARIABLE", "gpu_groups", "visible_devices", "visible_gpus"]
-
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 _GROUP = r"(\d+|\[\s*\d+(\s*,\s*\d+)*\s*\])"
 

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from flare_core import JobError, export_job
+from flare_core import JobError
+from flare_core.job_folder import export_job
 from flare_runtime.processes.scratch import remove_scratch
 from flare_runtime.scripts.process_state import modules_below
 from flare_runtime.site.plan import WorkerPlan
@@ -22,29 +24,8 @@ from flare_runtime.system import peak_bytes
 from flare_runtime.worker import run_worker
 from flare_transport import Cell, SocketLink
 
-__all__ = ["WorkerDeath", "WorkerPool"]
-
 TOO_MANY = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # errors for too many processes or files
 GRACE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerDeath:
-    """The end of a worker.
-
-    Attributes:
-        plan: the worker's plan.
-        status: its exit code; negative for a signal.
-        site: the site whose script was running.
-        reason: the exit code or signal in words.
-        details: the traceback of a fatal error in C code, if there was one.
-    """
-
-    plan: WorkerPlan
-    status: int
-    site: str
-    reason: str
-    details: str
 
 
 @dataclass(slots=True)
@@ -53,10 +34,9 @@ class _Worker:
     pid: int
     connection: socket.socket
     link: SocketLink | None = None
-    waiter: threading.Thread | None = None
+    waiter: threading.Thread = field(default_factory=threading.Thread)
     status: int | None = None
-    peak_bytes: int = 0
-    cpu_s: float = 0.0
+    usage: dict[str, float] = field(default_factory=dict)
 
 
 class WorkerPool:
@@ -68,15 +48,13 @@ class WorkerPool:
     Args:
         plans: the plans of the workers.
         cell: the server's cell.
-        ended: called with the end of each worker, on a thread of the pool.
+        ended: called with the plan and the exit code of each worker that ends, on a thread of the pool.
     """
 
-    def __init__(self, plans: Sequence[WorkerPlan], cell: Cell, ended: Callable[[WorkerDeath], None]) -> None:
+    def __init__(self, plans: Sequence[WorkerPlan], cell: Cell, ended: Callable[[WorkerPlan, int], None]) -> None:
         self._cell = cell
         self._ended = ended
         self._workers: list[_Worker] = []
-        self._all_gone = threading.Event()
-        self._lock = threading.Lock()
         self._start(plans)
 
     def connect(self) -> None:
@@ -88,28 +66,23 @@ class WorkerPool:
 
     def usage(self) -> dict[str, dict[str, float]]:
         """Return the peak memory (resident bytes) and CPU seconds of each worker that has ended."""
-        return {
-            worker.plan.name: {"peak_rss_bytes": worker.peak_bytes, "cpu_s": round(worker.cpu_s, 3)}
-            for worker in self._workers
-            if worker.status is not None
-        }
+        return {worker.plan.name: worker.usage for worker in self._workers if worker.usage}
 
     def stop(self) -> None:
         """End all workers and their children, by force if necessary; return when they are gone."""
         self._cell.close()  # a worker ends with its link, unless it is stuck
         for worker in self._workers:
-            if worker.waiter is None:  # the start of the run failed before connect()
+            if worker.waiter.ident is None:  # the start of the run failed before connect()
                 worker.connection.close()
                 self._watch(worker)
-        if not self._all_gone.wait(GRACE_S):
-            for worker in self._workers:
-                if worker.status is None:
-                    os.kill(worker.pid, signal.SIGKILL)
-            self._all_gone.wait()
+        until = time.monotonic() + GRACE_S
         for worker in self._workers:
-            if worker.waiter is not None:
-                worker.waiter.join()
-            if worker.link is not None:  # a thread that is still ending would prevent the next run from forking
+            worker.waiter.join(max(0.0, until - time.monotonic()))
+            if worker.status is None:
+                os.kill(worker.pid, signal.SIGKILL)
+        for worker in self._workers:  # a thread that is still ending would prevent the next run from forking
+            worker.waiter.join()
+            if worker.link is not None:
                 worker.link.join()
 
     def _watch(self, worker: _Worker) -> None:
@@ -180,17 +153,12 @@ class WorkerPool:
 
     def _await_end(self, worker: _Worker) -> None:
         _, status, usage = os.wait4(worker.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
+        worker.status = os.waitstatus_to_exitcode(status)
         _end_group(worker.pid)
         remove_scratch(worker.pid)
-        worker.peak_bytes = peak_bytes(usage)
-        worker.cpu_s = usage.ru_utime + usage.ru_stime
-        with self._lock:
-            worker.status = code
-            is_last = all(each.status is not None for each in self._workers)
-        self._ended(_death(worker.plan, code))
-        if is_last:
-            self._all_gone.set()
+        cpu_s = usage.ru_utime + usage.ru_stime
+        worker.usage = {"peak_rss_bytes": peak_bytes(usage), "cpu_s": round(cpu_s, 3)}
+        self._ended(worker.plan, worker.status)
 
 
 def can_fork() -> bool:
@@ -208,13 +176,3 @@ def _end_group(worker: int) -> None:
     """Kill the processes that a worker's scripts have left behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left, or it runs as another user
         os.killpg(worker, signal.SIGKILL)
-
-
-def _death(plan: WorkerPlan, code: int) -> WorkerDeath:
-    turn = int.from_bytes(plan.turn_file.read_bytes()[:4], "little")
-    site = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]
-    reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
-    if code == -signal.SIGKILL:
-        reason += ", as happens when memory is full; a lower num_threads, or share_processes=True, needs less memory"
-    details = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
-    return WorkerDeath(plan, code, site, reason, details)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from flare_core import Job
 
-__all__ = ["mentioned", "preload"]
-
 logger = logging.getLogger(__name__)
 
 SLOW = ("torch", "scipy", "sklearn", "pandas")
@@ -29,7 +27,10 @@ def preload(job: Job) -> None:
     for name in sorted(each for each in mentioned(job) if each.partition(".")[0] in SLOW):
         for module in (name, LOADED_LATER.get(name)):
             if module is not None:
-                _load(module)
+                try:
+                    importlib.import_module(module)
+                except Exception as error:
+                    logger.debug("not preloaded module=%s error=%s", module, error)
 
 
 def mentioned(job: Job) -> set[str]:
@@ -40,13 +41,6 @@ def mentioned(job: Job) -> set[str]:
             if place.suffix == ".py":
                 found.update(_mentioned(code.root / place))
     return found
-
-
-def _load(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except Exception as error:
-        logger.debug("not preloaded module=%s error=%s", name, error)
 
 
 def _mentioned(path: Path) -> Iterator[str]:

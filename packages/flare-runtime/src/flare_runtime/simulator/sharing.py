@@ -10,12 +10,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flare_core import CodeBundle, Job
+from flare_core import Job
 from flare_core.extensions import extensions
+from flare_core.job import CodeBundle
 from flare_runtime.simulator.pool import can_fork
 from flare_runtime.simulator.preload import mentioned
-
-__all__ = ["available_bytes", "process_bytes", "sites_share"]
 
 MOST_PROCESSES = 64
 
@@ -47,8 +46,8 @@ def process_bytes(job: Job) -> int:
     forked = can_fork() and (LOADED_BY_EACH | their_recipes).isdisjoint(
         name.partition(".")[0] for name in mentioned(job)
     )
-    files = max(sum(map(_size, _files(code))) for code in _bundles(job))
-    return (FORKED_BYTES if forked else FRESH_BYTES) + files
+    bundles = (job.code, *(app.code for app in job.sites.values() if app.code is not None))
+    return (FORKED_BYTES if forked else FRESH_BYTES) + max(map(_size, bundles))
 
 
 def available_bytes(system: Path = Path("/")) -> int | None:
@@ -97,16 +96,6 @@ def _of_control_groups(system: Path) -> Iterator[int]:
                 yield max(0, int(limit) - used + int(kept.get("inactive_file", 0)))
 
 
-def _bundles(job: Job) -> list[CodeBundle]:
-    return [job.code, *(app.code for app in job.sites.values() if app.code is not None)]
-
-
-def _files(code: CodeBundle) -> Iterator[Path]:
-    yield from code.extra.values()
-    for place in code.files:
-        if place not in code.extra:
-            yield code.root / place
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+def _size(code: CodeBundle) -> int:
+    files = (*code.extra.values(), *(code.root / place for place in code.files if place not in code.extra))
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flare_core import Job, RunStatus
 from flare_runtime.display import Display, open_display, summary_text
@@ -12,19 +14,39 @@ from flare_runtime.interrupts import interruptible
 from flare_runtime.job_code import importable
 from flare_runtime.processes.exit_codes import COMPLETED
 from flare_runtime.run.controller import RunController
+from flare_runtime.run.failure import reason_of
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.results import RunResults
 from flare_runtime.run.roster import Roster
-from flare_runtime.simulator.pool import WorkerDeath, WorkerPool
+from flare_runtime.simulator.pool import WorkerPool
 from flare_runtime.simulator.preload import preload
-from flare_runtime.simulator.run import SimRun
 from flare_runtime.site.plan import SERVER, WorkerPlan
 from flare_transport import Cell
-
-__all__ = ["Simulation"]
 
 logger = logging.getLogger(__name__)
 
 NOTICE_S = 10.0  # after which the display says that the run, whose rounds are done, waits for scripts to end
+
+
+@dataclass(eq=False, repr=False)
+class SimRun(RunResults):
+    """A run that has ended, made by :class:`SimEnv`."""
+
+    _job_id: str
+
+    def __repr__(self) -> str:
+        return self.describe("SimRun", self._job_id)
+
+    def get_job_id(self) -> str:
+        """Return the run's id: the job's name and the time of its start."""
+        return self._job_id
+
+    def get_status(self) -> RunStatus:
+        """Return the status: finished, failed or aborted."""
+        return self._status
+
+    def abort(self) -> None:
+        """Do nothing: the run has ended."""
 
 
 class Simulation:
@@ -58,7 +80,7 @@ class Simulation:
                     self.stop()
         if isinstance(error, KeyboardInterrupt):
             raise error.with_traceback(None)  # the interrupted place in the runtime is of no interest
-        return SimRun(self._folder, job_id, status, error, self._controller.persistor)
+        return SimRun(self._folder, self._controller.persistor, status, reason_of(error), job_id)
 
     def _drive(self) -> tuple[RunStatus, BaseException | None]:
         self._controller.prepare()
@@ -69,7 +91,7 @@ class Simulation:
         self._display.close()
         if len(federation.sites) > len(self._plans):
             self._display.note(_sharing_text(len(federation.sites), len(self._plans)))
-        self._display.note(summary_text(summary, self._controller.curve))
+        self._display.note(summary_text(summary, self._controller.progress.curve))
         return status, error
 
     def start(self) -> None:
@@ -104,17 +126,27 @@ class Simulation:
             plan.sites[index]: plan.name for index in range(longest) for plan in self._plans if index < len(plan.sites)
         }
 
-    def _worker_ended(self, death: WorkerDeath) -> None:
+    def _worker_ended(self, plan: WorkerPlan, code: int) -> None:
         """Report the end of a worker to the federation; called on a thread of the pool."""
         if self._stopping:
             return
         federation = self._controller.federation
-        if death.status in (0, COMPLETED):
-            return federation.site_ended(death.plan.name, death.site if death.status == 0 else None)
-        federation.fail(death.site, f"{death.site}: its script {death.reason}", death.details)
-        for site in death.plan.sites:
-            if site != death.site:
-                federation.fail(site, f"{site}: lost with the process that it shared with {death.site}")
+        turn = int.from_bytes(plan.turn_file.read_bytes()[:4], "little")
+        running = plan.sites[turn] if turn < len(plan.sites) else plan.sites[0]  # the site whose script was running
+        if code in (0, COMPLETED):
+            return federation.site_ended(plan.name, running if code == 0 else None)
+        reason = (
+            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended the process with exit code {code}"
+        )
+        if code == -signal.SIGKILL:
+            reason += (
+                ", as happens when memory is full; a lower num_threads, or share_processes=True, needs less memory"
+            )
+        crash = plan.crash_file.read_text(errors="replace").strip() if plan.crash_file.is_file() else ""
+        federation.fail(running, f"{running}: its script {reason}", crash)
+        for site in plan.sites:
+            if site != running:
+                federation.fail(site, f"{site}: lost with the process that it shared with {running}")
 
 
 def _sharing_text(sites: int, processes: int) -> str:

@@ -12,8 +12,6 @@ from typing import NoReturn
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.worker import run_worker
 
-__all__ = ["main"]
-
 
 def main(arguments: list[str]) -> NoReturn:
     """Read the plan and serve it."""

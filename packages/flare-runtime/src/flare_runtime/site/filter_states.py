@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from flare_core import Filter, Task, flatten, unflatten
-from flare_core.model import Key, MetaKey
+from flare_core import Filter, Task
+from flare_core.model import Key, MetaKey, flatten, unflatten
 from flare_tensor_downloader import read_file, write_file
-
-__all__ = ["FilterStates"]
 
 States: TypeAlias = list[Mapping[Key, Any]]
 """One state for each filter."""

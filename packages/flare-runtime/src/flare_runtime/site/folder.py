@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from flare_tensor_downloader import Downloader, RemoteParams, TensorMemory
-
-__all__ = ["SiteFolder", "fetch_params"]
+from flare_tensor_downloader import Downloader
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.memory import TensorMemory
 
 RECEIVED = "received.safetensors"
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from flare_transport import TransportError
 
-__all__ = ["SiteLog"]
-
 logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 16  # sent in one message

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from flare_core import FLModel, flatten, unflatten
-from flare_core.model import Params
-from flare_tensor_downloader import Downloader, DownloadError, OfferedParams, RemoteOffer, RemoteParams, keep_params
+from flare_core import FLModel
+from flare_core.model import Params, flatten, unflatten
+from flare_tensor_downloader import Downloader, DownloadError
+from flare_tensor_downloader.fetch import RemoteOffer
+from flare_tensor_downloader.lazy import RemoteParams
+from flare_tensor_downloader.wire import OfferedParams, keep_params
 from flare_transport import Cell
 from flare_transport.address import speaks_for
 
-__all__ = ["Peers"]
 
-
+@dataclass(frozen=True, slots=True)
 class Peers:
     """Keeps params for other sites, and fetches those that other sites keep.
 
-    Args:
+    Attributes:
         cell: the cell of this process.
         downloader: the downloader of that cell.
         server: the server's cell, which may release params that are kept here, but not read them.
     """
 
-    def __init__(self, cell: Cell, downloader: Downloader, server: str) -> None:
-        self._cell = cell
-        self._downloader = downloader
-        self._server = server
+    cell: Cell
+    downloader: Downloader
+    server: str
 
     def keep(self, model: FLModel, *, copies: bool) -> FLModel:
         """Keep a model's params until the server releases them; return a model that refers to them.
@@ -40,17 +41,17 @@ class Peers:
         """
         if model.params is not None and (copies or isinstance(model.params, RemoteParams)):
             model = replace(model, params=_copied(model.params))
-        return keep_params(model, self._downloader, self._server)
+        return keep_params(model, self.downloader, self.server)
 
     def resolve(self, params: Params) -> Params:
         """Return params that a site keeps; they are fetched when they are read, and must not be changed."""
         if not isinstance(params, OfferedParams):
             return params
-        if params.owner == self._cell.name:
-            return unflatten(self._downloader.own(params.ref_id))
+        if params.owner == self.cell.name:
+            return unflatten(self.downloader.own(params.ref_id))
         # What another site keeps passes through the server on its way, which must not be able to read it.
-        is_sites = not speaks_for(self._server.partition(".")[0], params.owner)
-        offered = RemoteOffer(self._cell, params.owner, params.ref_id, sealed=self._downloader.seals and is_sites)
+        is_sites = not speaks_for(self.server.partition(".")[0], params.owner)
+        offered = RemoteOffer(self.cell, params.owner, params.ref_id, sealed=self.downloader.seals and is_sites)
         return RemoteParams(offered, params.entries)
 
     def fetch(self, places: Sequence[Params | None]) -> Params | None:

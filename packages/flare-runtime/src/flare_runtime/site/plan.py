@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flare_core import Job, load_job
+from flare_core import Job
+from flare_core.job_folder import load_job
 from flare_transport import Cell
 
-__all__ = ["SERVER", "WorkerPlan"]
-
 SERVER = "server"
-_WRITTEN = ("index", "job_id", "sites", "log_config", "environment", "core", "lane")
+_WRITTEN = ("index", "job_id", "sites", "log_config", "environment", "core", "lane", "cell", "server", "link_to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class WorkerPlan:
     connect: Callable[[Cell], None] | None = None
 
     def to_json(self, job_folder: Path) -> str:
-        """Describe the plan of a worker that is connected to the server by its socket, for :meth:`from_json`.
+        """Describe all of the plan but ``connect``, for :meth:`from_json`.
 
         Args:
             job_folder: where the job was exported.

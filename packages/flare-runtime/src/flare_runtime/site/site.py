@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flare_core import FilterContext, FilterPoint, FLModel, JobEndpoint, ObservedRun, Observer, RunStatus, Task
+from flare_core import FilterContext, FLModel, JobEndpoint, ObservedRun, Observer, RunStatus, Task
 from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
-from flare_core.filters import FilterChain, apply_filters
+from flare_core.filters import FilterChain, FilterPoint, apply_filters
 from flare_core.observer import attach_observers
 from flare_runtime.job_code import decomposers_of
 from flare_runtime.site.filter_states import FilterStates
@@ -21,8 +21,6 @@ from flare_runtime.site.peers import Peers
 from flare_runtime.site.plan import WorkerPlan
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, TransportError
-
-__all__ = ["Site"]
 
 logger = logging.getLogger(__name__)
 

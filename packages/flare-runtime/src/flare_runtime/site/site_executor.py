@@ -10,8 +10,6 @@ from flare_core import FLModel, Task
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import write_file
 
-__all__ = ["KeepModelExecutor", "SiteExecutor"]
-
 
 class SiteExecutor(ABC):
     """An executor of Flare's own workflows; filters do not apply, since its models have passed them before."""

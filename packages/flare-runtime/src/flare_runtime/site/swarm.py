@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from flare_core import FLModel, Reply, Task, TaskName
+from flare_core import FLModel, Reply, Task
 from flare_core.aggregation import Aggregator, WeightedMean
+from flare_core.task import TaskName
 from flare_core.workflows.fedavg import applied
 from flare_runtime.site.site import Site
 from flare_runtime.site.site_executor import SiteExecutor
 from flare_tensor_downloader import DownloadError, read_file, write_file
-
-__all__ = ["SwarmExecutor"]
 
 
 class SwarmExecutor(SiteExecutor):

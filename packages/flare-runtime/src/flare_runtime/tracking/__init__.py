@@ -4,8 +4,7 @@ Each needs the package of its tracker, which is an extra of flare-runtime and is
 """
 
 from flare_runtime.tracking.mlflow import MLflowReceiver
-from flare_runtime.tracking.receiver import Entry, Receiver
 from flare_runtime.tracking.tensorboard import TensorBoardReceiver
 from flare_runtime.tracking.wandb import WandBReceiver
 
-__all__ = ["Entry", "MLflowReceiver", "Receiver", "TensorBoardReceiver", "WandBReceiver"]
+__all__ = ["MLflowReceiver", "TensorBoardReceiver", "WandBReceiver"]

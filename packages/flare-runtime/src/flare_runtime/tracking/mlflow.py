@@ -7,25 +7,24 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from flare_core import FlareError, ObservedRun, RecipeError
+from flare_core import FlareError, ObservedRun
 from flare_core.events import RunEnded
 from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.mlflow_store import FOLDER, MlflowStore, experiment_id
-from flare_runtime.tracking.receiver import Entry, Receiver
-
-__all__ = ["MLflowReceiver"]
+from flare_runtime.tracking.receiver import Entry, Receiver, check_mappings, check_texts
 
 REACH_S = 10.0  # MLflow itself would retry for minutes
 JOB_ID, SITE, IDENTITY = "flare.job_id", "flare.site", "flare.identity"
-MOST_PARAMETERS = 100  # MLflow's limit for one request
 
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "aborted": "KILLED"}
 
 
+@dataclass(kw_only=True, eq=False)
 class MLflowReceiver(Receiver):
     """Writes to one MLflow run; a job that continues in a new process continues the same MLflow run.
 
@@ -45,36 +44,23 @@ class MLflowReceiver(Receiver):
         RecipeError: an argument has the wrong type; names it.
     """
 
-    tracker = "MLflow"
-    extra = "mlflow"
+    tracker: ClassVar[str] = "MLflow"
+    extra: ClassVar[str] = "mlflow"
 
-    def __init__(
-        self,
-        *,
-        tracking_uri: str | None = None,
-        experiment_name: str | None = None,
-        run_name: str | None = None,
-        experiment_tags: Mapping[str, str] | None = None,
-        run_tags: Mapping[str, str] | None = None,
-        artifact_location: str | None = None,
-    ) -> None:
-        texts = {"tracking_uri": tracking_uri, "experiment_name": experiment_name, "run_name": run_name}
-        for name, text in {**texts, "artifact_location": artifact_location}.items():
-            if text is not None and (not isinstance(text, str) or not text):
-                raise RecipeError(f"{name} is {text!r}; give a string, or leave it out")
-        for name, tags in {"experiment_tags": experiment_tags, "run_tags": run_tags}.items():
-            if tags is not None and not isinstance(tags, Mapping):
-                raise RecipeError(f"{name} is {tags!r}; give a dict of names and values")
-        self.tracking_uri = tracking_uri
-        self.experiment_name = experiment_name
-        self.run_name = run_name
-        self.experiment_tags = None if experiment_tags is None else dict(experiment_tags)
-        self.run_tags = None if run_tags is None else dict(run_tags)
-        self.artifact_location = artifact_location
+    tracking_uri: str | None = None
+    experiment_name: str | None = None
+    run_name: str | None = None
+    experiment_tags: Mapping[str, str] | None = None
+    run_tags: Mapping[str, str] | None = None
+    artifact_location: str | None = None
+
+    def __post_init__(self) -> None:
+        check_texts(self, "tracking_uri", "experiment_name", "run_name", "artifact_location")
+        check_mappings(self, "experiment_tags", "run_tags")
 
     def open(self, run: ObservedRun) -> None:
         from mlflow import MlflowClient
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports each table that it creates
@@ -96,14 +82,8 @@ class MLflowReceiver(Receiver):
             _reach(uri)
             self._client = MlflowClient(tracking_uri=uri)
             self._run_id = self._open_run(run, artifacts)
-        parameters = [Entry("parameter", name, str(value), 0) for name, value in flat_parameters(run.recipe).items()]
-        try:
-            for start in range(0, len(parameters), MOST_PARAMETERS):
-                batch = parameters[start : start + MOST_PARAMETERS]
-                fit = [Param(self._name(each.name), str(each.value)) for each in batch]
-                self._client.log_batch(self._run_id, params=fit)
-        except MlflowException:  # MLflow refuses one of them; write() leaves only that one out
-            self.write(parameters)
+        recipe = flat_parameters(run.recipe).items()
+        self.write([Entry("parameter", name, str(value), 0) for name, value in recipe])
 
     def write(self, entries: Sequence[Entry]) -> None:
         now = int(time.time() * 1000)

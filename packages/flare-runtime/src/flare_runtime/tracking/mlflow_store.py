@@ -15,8 +15,6 @@ from flare_runtime.system import IS_UNIX
 if IS_UNIX:
     import fcntl
 
-__all__ = ["FOLDER", "MlflowStore", "copy_run", "experiment_id"]
-
 logger = logging.getLogger(__name__)
 
 FOLDER = "flare.folder"

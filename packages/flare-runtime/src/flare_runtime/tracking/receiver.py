@@ -14,7 +14,7 @@ import time
 import uuid
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,8 +25,6 @@ from flare_core.client.tracking import AnalyticsDataType as Kind
 from flare_core.events import Event, MetricLogged, RoundEnded, RunEnded, RunStarted
 from flare_core.files import write_text
 from flare_core.selection import as_number
-
-__all__ = ["Entry", "Receiver"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +51,30 @@ class Entry:
     name: str
     value: bool | int | float | str
     step: int
+
+
+def check_texts(receiver: Receiver, *names: str) -> None:
+    """Check that arguments of a receiver are strings, if they are given.
+
+    Raises:
+        RecipeError: one is not; names it.
+    """
+    for name in names:
+        text = getattr(receiver, name)
+        if text is not None and (not isinstance(text, str) or not text):
+            raise RecipeError(f"{name} is {text!r}; give a string, or leave it out")
+
+
+def check_mappings(receiver: Receiver, *names: str) -> None:
+    """Check that arguments of a receiver are mappings, if they are given.
+
+    Raises:
+        RecipeError: one is not; names it.
+    """
+    for name in names:
+        value = getattr(receiver, name)
+        if value is not None and not isinstance(value, Mapping):
+            raise RecipeError(f"{name} is {value!r}; give a dict of names and values")
 
 
 class Receiver(Observer):

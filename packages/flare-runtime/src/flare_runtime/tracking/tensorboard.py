@@ -14,8 +14,6 @@ from flare_core.events import RunEnded
 from flare_runtime.run.comparison import parameters as flat_parameters
 from flare_runtime.tracking.receiver import Entry, Receiver
 
-__all__ = ["TensorBoardReceiver"]
-
 
 class TensorBoardReceiver(Receiver):
     """Writes numbers as scalars (float32, like all of TensorBoard's), everything else as text.

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from flare_core import FlareError, ObservedRun, RecipeError
 from flare_core.events import RunEnded
 from flare_runtime.run.comparison import parameters as flat_parameters
-from flare_runtime.tracking.receiver import Entry, Receiver
-
-__all__ = ["WandBReceiver"]
+from flare_runtime.tracking.receiver import Entry, Receiver, check_mappings, check_texts
 
 MODES = ("offline", "online", "disabled", "shared")
 STEP = "step"
 
 
+@dataclass(kw_only=True, eq=False)
 class WandBReceiver(Receiver):
     """Writes to one W&B run; ``step`` is its x-axis, and parameters and tags become its config.
 
@@ -38,38 +38,27 @@ class WandBReceiver(Receiver):
         RecipeError: an argument is invalid; names it.
     """
 
-    tracker = "Weights & Biases"
-    extra = "wandb"
+    tracker: ClassVar[str] = "Weights & Biases"
+    extra: ClassVar[str] = "wandb"
 
     _closing: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(
-        self,
-        *,
-        project: str | None = None,
-        entity: str | None = None,
-        group: str | None = None,
-        run_name: str | None = None,
-        run_tags: Sequence[str] | None = None,
-        config: Mapping[str, Any] | None = None,
-        mode: str | None = None,
-    ) -> None:
-        for name, text in {"project": project, "entity": entity, "group": group, "run_name": run_name}.items():
-            if text is not None and (not isinstance(text, str) or not text):
-                raise RecipeError(f"{name} is {text!r}; give a string, or leave it out")
-        if mode is not None and mode not in MODES:
-            raise RecipeError(f"mode is {mode!r}; use one of {', '.join(MODES)}")
-        if run_tags is not None and (isinstance(run_tags, str) or not all(isinstance(each, str) for each in run_tags)):
-            raise RecipeError(f"run_tags is {run_tags!r}; give a list of strings")
-        if config is not None and not isinstance(config, Mapping):
-            raise RecipeError(f"config is {config!r}; give a dict of names and values")
-        self.project = project
-        self.entity = entity
-        self.group = group
-        self.run_name = run_name
-        self.run_tags = None if run_tags is None else list(run_tags)
-        self.config = None if config is None else dict(config)
-        self.mode = mode
+    project: str | None = None
+    entity: str | None = None
+    group: str | None = None
+    run_name: str | None = None
+    run_tags: Sequence[str] | None = None
+    config: Mapping[str, Any] | None = None
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        check_texts(self, "project", "entity", "group", "run_name")
+        check_mappings(self, "config")
+        if self.mode is not None and self.mode not in MODES:
+            raise RecipeError(f"mode is {self.mode!r}; use one of {', '.join(MODES)}")
+        tags = self.run_tags
+        if tags is not None and (isinstance(tags, str) or not all(isinstance(each, str) for each in tags)):
+            raise RecipeError(f"run_tags is {tags!r}; give a list of strings")
 
     def open(self, run: ObservedRun) -> None:
         import wandb

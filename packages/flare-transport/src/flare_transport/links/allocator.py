@@ -13,8 +13,6 @@ import functools
 import logging
 from collections.abc import Callable
 
-__all__ = ["give_back_memory", "keep_chunk_memory"]
-
 logger = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h

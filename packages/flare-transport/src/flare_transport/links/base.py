@@ -1,23 +1,17 @@
-"""Interfaces of links and listeners, and the base class of links that have a thread of their own."""
+"""Interfaces of links and listeners, and what the code that makes links knows of their cell."""
 
 from __future__ import annotations
 
-import logging
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
+from flare_core.extensions import find, load
 from flare_transport.address import Address
 from flare_transport.authentication import Credentials
-from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frame_reader import Receiver
 from flare_transport.frames import Frame
-
-__all__ = ["HANDSHAKE_S", "Identity", "Link", "LinkOwner", "Listener", "OnEnd", "Reservation", "Scheme", "ThreadLink"]
-
-logger = logging.getLogger(__name__)
 
 HANDSHAKE_S = 10.0
 """Time that a listener gives a connector to prove its name, in seconds."""
@@ -68,49 +62,6 @@ Admits: TypeAlias = Callable[[str, bytes | None], str | None]
 """Maps a connector's authenticated name and its certificate (PEM), if any, to a reason for refusal, or None."""
 
 
-class ThreadLink(Link):
-    """A link that delivers frames from a thread of its own."""
-
-    def __init__(self, peer: str) -> None:
-        super().__init__(peer)
-        self._thread: threading.Thread | None = None
-
-    @abstractmethod
-    def run(self, receiver: Receiver) -> None:
-        """Deliver frames until the link ends; raise the error that ended it, unless it was closed normally."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Free the link's resources; called once, on the link's thread, after :meth:`run`."""
-
-    def start(self, receiver: Receiver, on_end: OnEnd) -> None:
-        self._thread = threading.Thread(
-            target=self._serve, args=(receiver, on_end), name=f"flare-link-{self.peer}", daemon=True
-        )
-        self._thread.start()
-
-    def join(self) -> None:
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-
-    def _serve(self, receiver: Receiver, on_end: OnEnd) -> None:
-        error: BaseException | None = None
-        try:
-            self.run(receiver)
-        except (ProtocolError, PeerLostError, OSError) as problem:  # expected: the peer misbehaves or has gone
-            error = problem
-        except BaseException as problem:
-            logger.exception("link failed peer=%s", self.peer)
-            error = problem
-        try:
-            # Closing first makes all later sends fail, so nothing can be started after the cell has failed what was
-            # in flight.
-            self.close()
-            self.release()
-        finally:
-            on_end(self, error)
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Proof of a cell's name: a shared secret or a certificate, depending on the kind of link."""
@@ -119,37 +70,27 @@ class Identity:
     credentials: Credentials | None = None
 
 
-class LinkOwner(Protocol):
-    """The cell, as seen by the code that makes links for it."""
+@dataclass(frozen=True, slots=True)
+class LinkOwner:
+    """The cell, as seen by the code that makes links for it.
 
-    @property
-    def name(self) -> str:
-        """Name of the cell."""
+    Attributes:
+        name: name of the cell.
+        reconnect_grace_s: time that a link may be without a connection before it ends, in seconds.
+        admits: check of authenticated peers; None admits all.
+        reserve: reserves a peer's name for the link that is being made; raises UnreachableError if the name is in use,
+            or the cell is closed.
+        release: cancels the reservation of a name, as no link was made.
+        admit: starts a link whose peer's name is reserved, which ends the reservation even on failure; raises
+            UnreachableError if the cell is closed.
+    """
 
-    @property
-    def reconnect_grace_s(self) -> float:
-        """Time that a link may be without a connection before it ends, in seconds."""
-
-    @property
-    def admits(self) -> Admits | None:
-        """Check of authenticated peers; None admits all."""
-
-    def reserve(self, peer: str) -> None:
-        """Reserve a peer's name for the link that is being made.
-
-        Raises:
-            UnreachableError: the name is in use, or the cell is closed.
-        """
-
-    def release(self, peer: str) -> None:
-        """Cancel the reservation of a name, as no link was made."""
-
-    def admit(self, link: Link) -> None:
-        """Start a link whose peer's name is reserved. Ends the reservation even on failure.
-
-        Raises:
-            UnreachableError: the cell is closed.
-        """
+    name: str
+    reconnect_grace_s: float
+    admits: Admits | None
+    reserve: Callable[[str], None]
+    release: Callable[[str], None]
+    admit: Callable[[Link], None]
 
 
 class Reservation:
@@ -163,12 +104,12 @@ class Reservation:
         self._peer: str | None = None
 
     def take(self, peer: str) -> None:
-        """Reserve the name; see :meth:`LinkOwner.reserve`."""
+        """Reserve the name; see :class:`LinkOwner`."""
         self._owner.reserve(peer)
         self._peer = peer
 
     def admit(self, link: Link) -> None:
-        """Start the link; see :meth:`LinkOwner.admit`."""
+        """Start the link; see :class:`LinkOwner`."""
         self._peer = None
         self._owner.admit(link)
 
@@ -201,3 +142,12 @@ class Scheme(Protocol):
         self, address: Address, owner: LinkOwner, identity: Identity, *, peer: str | None, timeout_s: float
     ) -> str:
         """Make a link and admit it; return the name of the peer."""
+
+
+def scheme(address: Address) -> Scheme:
+    """Return the module that listens at and connects to such an address.
+
+    Raises:
+        ExtensionError: it cannot be imported.
+    """
+    return cast("Scheme", load(find("flare.links", address.scheme)))

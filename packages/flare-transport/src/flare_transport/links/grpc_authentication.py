@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, TypeAlias
@@ -23,8 +22,6 @@ from flare_transport.address import Address, check_name, speaks_for
 from flare_transport.authentication import NONCE_BYTES, Credentials, check_secret, proof_of
 from flare_transport.errors import AddressError, AuthenticationError
 from flare_transport.links.base import Identity
-
-__all__ = ["Authenticator", "ConnectorHandshake", "authenticator_for"]
 
 Metadata: TypeAlias = Mapping[str, Any]
 Pairs: TypeAlias = tuple[tuple[str, Any], ...]
@@ -50,48 +47,6 @@ class ConnectorHandshake:
         return None
 
 
-class Authenticator(ABC):
-    """A method of mutual authentication."""
-
-    @abstractmethod
-    def channel(self, address: Address, peer: str, options: Options) -> Any:
-        """Return a gRPC channel to ``peer``."""
-
-    @abstractmethod
-    def add_port(self, server: Any, address: Address) -> int:
-        """Make a gRPC server listen at an address; return the port."""
-
-    def begin(self, name: str) -> ConnectorHandshake:
-        """Start a handshake as the connector ``name``."""
-        return ConnectorHandshake()
-
-    @abstractmethod
-    def name_of_connector(self, metadata: Metadata, context: Any) -> str:
-        """Return the name that a connector claims.
-
-        Raises:
-            AuthenticationError: it has not proved that name, or cannot.
-        """
-
-    def answer(self, name: str, peer: str, metadata: Metadata) -> Pairs:
-        """Return the entries that the listener ``name`` adds to its initial metadata."""
-        return ()
-
-    @abstractmethod
-    async def check_connector(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
-        """Read and check the first messages of the connector's stream, if the method requires any.
-
-        Args:
-            name: of the listener.
-            peer: name that the connector claims.
-            metadata: of the connector.
-            answer: result of :meth:`answer`.
-            read: reads a message of the stream.
-        Raises:
-            AuthenticationError: they do not prove the name.
-        """
-
-
 def authenticator_for(address: Address, name: str, identity: Identity) -> Authenticator:
     """Return the method of authentication for an identity at an address.
 
@@ -110,11 +65,14 @@ def authenticator_for(address: Address, name: str, identity: Identity) -> Authen
     return _SecretAuthenticator(check_secret(identity.secret, address))
 
 
-class _CertificateAuthenticator(Authenticator):
+class _CertificateAuthenticator:
+    """Mutual authentication by certificates, which TLS verifies."""
+
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
     def channel(self, address: Address, peer: str, options: Options) -> Any:
+        """Return a gRPC channel to ``peer``."""
         own = self._credentials
         tls = grpc.ssl_channel_credentials(own.authority, own.private_key, own.certificate)
         # TLS libraries compare host names only, so the peer's name is checked in the form of one.
@@ -122,26 +80,41 @@ class _CertificateAuthenticator(Authenticator):
         return grpc.aio.secure_channel(_target(address), tls, options=[*options, name])
 
     def add_port(self, server: Any, address: Address) -> int:
+        """Make a gRPC server listen at an address; return the port."""
         own = self._credentials
         pair = (own.private_key, own.certificate)
         tls = grpc.ssl_server_credentials([pair], own.authority, require_client_auth=True)
         return int(server.add_secure_port(_target(address), tls))
 
+    def begin(self, name: str) -> ConnectorHandshake:
+        """Start a handshake as the connector ``name``."""
+        return ConnectorHandshake()
+
     def name_of_connector(self, metadata: Metadata, context: Any) -> str:
+        """Return the name that a connector claims.
+
+        Raises:
+            AuthenticationError: it has not proved that name, or cannot.
+        """
         authenticated = context.auth_context()
         uris = [uri.decode("utf-8", "replace") for uri in authenticated.get("peer_uri", ())]
-        names = [name.decode("utf-8", "replace") for name in authenticated.get("x509_common_name", ())]
-        owner = certificates.cell_name(uris, names)
+        owner = certificates.cell_name(uris)
         claimed = _claimed(metadata)
         if not speaks_for(owner, claimed):
             raise AuthenticationError(f"the certificate belongs to {owner}, which may not speak for {claimed!r}")
         return claimed
 
+    def answer(self, name: str, peer: str, metadata: Metadata) -> Pairs:
+        """Return the entries that the listener ``name`` adds to its initial metadata."""
+        return ()
+
     async def check_connector(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
         """Do nothing: TLS has verified the certificate already."""
 
 
-class _SecretAuthenticator(Authenticator):
+class _SecretAuthenticator:
+    """Mutual authentication by a shared secret; the methods are those of :class:`_CertificateAuthenticator`."""
+
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
@@ -165,6 +138,17 @@ class _SecretAuthenticator(Authenticator):
         return (("flare-nonce-bin", nonce), ("flare-proof-bin", proof))
 
     async def check_connector(self, name: str, peer: str, metadata: Metadata, answer: Pairs, read: Read) -> None:
+        """Read and check the first message of the connector's stream.
+
+        Args:
+            name: of the listener.
+            peer: name that the connector claims.
+            metadata: of the connector.
+            answer: result of :meth:`answer`.
+            read: reads a message of the stream.
+        Raises:
+            AuthenticationError: it does not prove the name.
+        """
         nonce = dict(answer)["flare-nonce-bin"]
         chunk = await read()
         proof = b"" if chunk is grpc.aio.EOF else chunk
@@ -184,6 +168,9 @@ class _SecretHandshake(ConnectorHandshake):
         if not hmac.compare_digest(proof, proof_of(self._secret, b"listener", *session)):
             raise AuthenticationError(f"the listener, which claims to be {found}, does not know this cell's secret")
         return proof_of(self._secret, b"connector", *session)
+
+
+Authenticator: TypeAlias = _CertificateAuthenticator | _SecretAuthenticator
 
 
 def _target(address: Address) -> str:

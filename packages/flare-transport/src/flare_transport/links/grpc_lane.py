@@ -14,8 +14,6 @@ from flare_transport.frame_reader import Receiver
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import Outbox
 
-__all__ = ["LANES", "Connection", "Lane", "LinkUnknownError"]
-
 logger = logging.getLogger(__name__)
 
 LANES = ("prompt", "bulk")

@@ -39,8 +39,6 @@ except ImportError as error:
         "grpc:// needs grpcio, cryptography and uvloop; pip install 'flare-transport[grpc]'"
     ) from error
 
-__all__ = ["connect", "listen"]
-
 logger = logging.getLogger(__name__)
 
 MAX_CONNECT_S = 10.0

@@ -19,8 +19,6 @@ from flare_transport.links.grpc_loop import event_loop
 from flare_transport.links.grpc_stream import CLOSE_GRACE_S, GrpcLink
 from flare_transport.links.outbox import MAX_CHUNK_BYTES
 
-__all__ = ["METHOD", "VERSION", "GrpcListener", "options"]
-
 logger = logging.getLogger(__name__)
 
 VERSION = "3"

@@ -19,8 +19,6 @@ if sys.platform == "win32":  # for which there is no uvloop
 else:
     from uvloop import new_event_loop
 
-__all__ = ["EventLoop", "event_loop"]
-
 Result = TypeVar("Result")
 
 GIVE_BACK_AFTER_S = 0.5

@@ -18,8 +18,6 @@ from flare_transport.links.grpc_lane import LANES, Lane, Reconnect
 from flare_transport.links.grpc_loop import EventLoop
 from flare_transport.links.outbox import ACKNOWLEDGEMENT, COUNT, END, FRAMES, MAX_CHUNK_BYTES
 
-__all__ = ["CLOSE_GRACE_S", "GrpcLink"]
-
 logger = logging.getLogger(__name__)
 
 CLOSE_GRACE_S = 1.0

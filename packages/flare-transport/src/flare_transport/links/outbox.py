@@ -22,8 +22,6 @@ from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frames import Buffer
 from flare_transport.workers import blocking
 
-__all__ = ["ACKNOWLEDGEMENT", "COUNT", "END", "FRAMES", "MAX_CHUNK_BYTES", "Outbox"]
-
 MAX_CHUNK_BYTES = 1 << 21
 FRAMES, ACKNOWLEDGEMENT, END = range(3)
 COUNT = struct.Struct("<BQ")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 
-from flare_transport.errors import PeerLostError
+from flare_transport.errors import PeerLostError, ProtocolError
 from flare_transport.frame_reader import FrameReader, Receiver
 from flare_transport.frames import Frame
-from flare_transport.links.base import ThreadLink
+from flare_transport.links.base import Link, OnEnd
 
-__all__ = ["SocketLink"]
+logger = logging.getLogger(__name__)
 
 _MAX_VECTOR = 512  # buffers per system call; the limit of Linux (IOV_MAX) is 1024
 _SOCKET_BUFFER = 1 << 20
 
 
-class SocketLink(ThreadLink):
-    """A link over a connected stream socket, which it owns from now on.
+class SocketLink(Link):
+    """A link over a connected stream socket, which it owns from now on; a thread of its own delivers the frames.
 
     Prompt and bulk frames share the socket, in the order in which they were sent.
 
@@ -33,9 +34,42 @@ class SocketLink(ThreadLink):
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         self._socket = connection
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # held for a whole frame, so that frames of several threads do not mix
 
-    def run(self, receiver: Receiver) -> None:
+    @classmethod
+    def pair(cls, name: str, other: str) -> tuple[SocketLink, SocketLink]:
+        """Make a link between two cells of this process; return the end of ``name``, then that of ``other``."""
+        ours, theirs = socket.socketpair()
+        return cls(other, ours), cls(name, theirs)
+
+    def start(self, receiver: Receiver, on_end: OnEnd) -> None:
+        name = f"flare-link-{self.peer}"
+        self._thread = threading.Thread(target=self._serve, args=(receiver, on_end), name=name, daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _serve(self, receiver: Receiver, on_end: OnEnd) -> None:
+        error: BaseException | None = None
+        try:
+            self._read(receiver)
+        except (ProtocolError, PeerLostError, OSError) as problem:  # expected: the peer misbehaves or has gone
+            error = problem
+        except BaseException as problem:
+            logger.exception("link failed peer=%s", self.peer)
+            error = problem
+        try:
+            # Closing first makes all later sends fail, so nothing can be started after the cell has failed what was
+            # in flight.
+            self.close()
+            self._release()
+        finally:
+            on_end(self, error)
+
+    def _read(self, receiver: Receiver) -> None:
         reader = FrameReader(receiver)
         while count := self._socket.recv_into(reader.free_space):
             self.bytes_received += count
@@ -75,8 +109,8 @@ class SocketLink(ThreadLink):
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         if self._thread is None:
-            self.release()
+            self._release()
 
-    def release(self) -> None:
+    def _release(self) -> None:
         with self._lock:  # a thread that is sending still uses the descriptor
             self._socket.close()

@@ -17,8 +17,6 @@ from flare_transport.errors import AddressError, AuthenticationError, TransportE
 from flare_transport.links.base import HANDSHAKE_S, Identity, LinkOwner, Reservation
 from flare_transport.links.socket_link import SocketLink
 
-__all__ = ["UnixListener", "connect", "listen"]
-
 logger = logging.getLogger(__name__)
 
 MAX_HANDSHAKES = 64
@@ -147,7 +145,7 @@ class UnixListener:
 def _new_socket(address: Address) -> socket.socket:
     family = getattr(socket, "AF_UNIX", None)
     if family is None:
-        raise AddressError(f"{address}: this system has no unix sockets; use grpc:// or inproc://")
+        raise AddressError(f"{address}: this system has no unix sockets; use grpc://")
     return socket.socket(family, socket.SOCK_STREAM)
 
 

@@ -18,8 +18,6 @@ from flare_xgb.horizontal.keys import count_keys, keys_of
 from flare_xgb.objectives.quantiles import in_units
 from flare_xgb.params import parse
 
-__all__ = ["TreeExecutor"]
-
 
 class TreeExecutor(Executor):
     """Describes the rows of its site, grows trees from them, and measures models with them.

@@ -22,8 +22,6 @@ from flare_xgb.objectives.quantiles import quantiles_by_group
 from flare_xgb.objectives.sums import Sums
 from flare_xgb.params import parse
 
-__all__ = ["SiteForest"]
-
 Floats = NDArray[np.float32]
 
 

@@ -33,8 +33,6 @@ from flare_xgb.objectives.quantiles import unit_of
 from flare_xgb.objectives.sums import Sums
 from flare_xgb.params import Params, parse
 
-__all__ = ["TreeBoosting"]
-
 _MOST_FEATURES = 20  # that are shown
 
 Answers = dict[str, Mapping[str, Any]]

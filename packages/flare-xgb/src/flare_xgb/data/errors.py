@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from flare_core import FlareError
 
-__all__ = ["DataError"]
-
 
 class DataError(FlareError, ValueError):
     """A table cannot be read, holds unusable values, or does not fit those of the other sites; names the column."""

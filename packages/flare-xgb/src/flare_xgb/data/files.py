@@ -14,8 +14,6 @@ from flare_xgb.data.errors import DataError
 from flare_xgb.data.frames import Columns, from_arrow, from_pandas
 from flare_xgb.data.table import Floats, Table
 
-__all__ = ["read_arrow", "read_csv", "read_libsvm", "read_parquet", "read_table"]
-
 
 def read_table(path: str | Path, columns: Columns | None = None) -> Table:
     """Read a file in the format that the end of its name says: csv, parquet, arrow, feather, libsvm or svm.

@@ -11,8 +11,6 @@ import numpy as np
 from flare_xgb.data.errors import DataError
 from flare_xgb.data.table import Category, Table
 
-__all__ = ["Columns", "from_arrow", "from_pandas"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:

@@ -17,8 +17,6 @@ from flare_xgb.data.files import read_libsvm, read_table
 from flare_xgb.data.frames import Columns, from_arrow, from_pandas
 from flare_xgb.data.table import Table
 
-__all__ = ["DataLoader", "FileLoader", "LibsvmLoader", "load", "to_table"]
-
 
 class DataLoader(ABC):
     """Reads the rows of the site that it is at.

@@ -17,8 +17,6 @@ import numpy as np
 from flare_xgb.data.errors import DataError
 from flare_xgb.data.table import ROW_COLUMNS, Category, Table
 
-__all__ = ["Schema", "agree", "conform"]
-
 _WIDTH = {"i": 0, "int": 1, "q": 2, "float": 3}
 """Numeric types, each of which also holds the values of those before it."""
 

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from flare_xgb.data.errors import DataError
 
-__all__ = ["ROW_COLUMNS", "TYPES", "Category", "Floats", "Table"]
-
 Category = str | int | float
 Floats = NDArray[np.float32]
 

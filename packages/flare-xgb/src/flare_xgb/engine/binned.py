@@ -11,8 +11,6 @@ from flare_core import ModelError
 from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.threads import Threads
 
-__all__ = ["BinnedMatrix"]
-
 
 @dataclass(frozen=True, eq=False)
 class BinnedMatrix:

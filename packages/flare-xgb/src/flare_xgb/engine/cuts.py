@@ -13,8 +13,6 @@ import numpy.typing as npt
 from flare_core import ModelError
 from flare_xgb.engine.threads import Threads
 
-__all__ = ["Cuts", "numeric_edges"]
-
 _MOST_CATEGORIES = 1 << 24  # of one feature: larger numbers are not exact in float32
 _GAP = float(np.float32(1e-5))
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from flare_core import ModelError
 
-__all__ = ["FixedPoint"]
-
 _TOP = 62
 _FINEST = 149  # every float32 is a multiple of 2 ** -149
 

@@ -13,8 +13,6 @@ import numpy as np
 from flare_xgb._jit import kernel
 from flare_xgb.params import TreeParams
 
-__all__ = ["Rules", "improvement", "leaf", "weight_of"]
-
 
 class Rules(NamedTuple):
     """Regularisation as kernels take it."""

@@ -20,8 +20,6 @@ from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import NO_NODE, NO_THRESHOLD, ROOTLESS, Tree
 from flare_xgb.params import TreeParams
 
-__all__ = ["TreeGrower"]
-
 _LEAST_CHANGE = np.float32(1e-6)
 _FLOAT_MAX = np.finfo(np.float32).max
 

@@ -12,8 +12,6 @@ from flare_xgb._jit import kernel
 from flare_xgb.engine.binned import BinnedMatrix
 from flare_xgb.engine.threads import Threads
 
-__all__ = ["histograms"]
-
 _ROWS_WORTH_A_TASK = 4096
 
 

@@ -17,8 +17,6 @@ from flare_xgb.engine.tree import Tree
 from flare_xgb.engine.ubjson import dump_json, dump_ubj, load_json, load_ubj
 from flare_xgb.objectives import Objective, objective
 
-__all__ = ["IMPORTANCES", "Model"]
-
 IMPORTANCES = ("weight", "gain", "cover", "total_gain", "total_cover")
 
 _NOT_SET = str(2**32 - 1)  # stands in XGBoost's files for a parameter without a value

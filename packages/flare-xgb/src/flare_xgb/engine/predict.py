@@ -12,8 +12,6 @@ from flare_xgb._jit import kernel
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import Tree
 
-__all__ = ["Forest"]
-
 _BLOCK = 4096
 
 

@@ -14,8 +14,6 @@ from flare_xgb._jit import kernel
 from flare_xgb.engine.binned import BinnedMatrix
 from flare_xgb.engine.threads import Threads
 
-__all__ = ["RowPartition", "Split"]
-
 
 @dataclass(frozen=True)
 class Split:

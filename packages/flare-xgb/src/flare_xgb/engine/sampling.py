@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from flare_xgb.params import TreeParams
 
-__all__ = ["ColumnSampler", "Draws", "sample_rows"]
-
 _BASE, _MODULUS = 16807, 1 << 63  # the linear congruential generator of rows
 
 

@@ -13,8 +13,6 @@ from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.gain import Rules, improvement, weight_of
 
-__all__ = ["Candidate", "NodeSums", "best_split", "better"]
-
 _Found = tuple[Any, ...]  # the loss change, where it is, and the sums of the rows that go left
 
 

@@ -28,18 +28,6 @@ from flare_xgb.objectives.quantiles import quantiles_by_group
 from flare_xgb.objectives.sums import Sums
 from flare_xgb.params import ObjectiveParams, Params, TreeParams, parse
 
-__all__ = [
-    "EarlyStopping",
-    "Gradients",
-    "History",
-    "Trainer",
-    "grow_tree",
-    "loss_of",
-    "metrics_of",
-    "train",
-    "tree_params",
-]
-
 Gradients = Callable[[npt.NDArray[np.float32], Rows], tuple[Any, Any]]
 """A loss of one's own; see ``objectives.Custom``."""
 

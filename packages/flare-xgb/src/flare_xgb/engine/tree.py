@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from flare_core import ModelError
 
-__all__ = ["NO_NODE", "Tree"]
-
 NO_NODE = -1
 ROOTLESS = 2**31 - 1  # XGBoost's parent of the root
 NO_THRESHOLD = np.float32(1e-45)  # what XGBoost writes as the threshold of a categorical split

@@ -13,8 +13,6 @@ import numpy as np
 
 from flare_core import ModelError
 
-__all__ = ["dump_json", "dump_ubj", "load_json", "load_ubj"]
-
 _TYPES = {"f4": b"d", "f8": b"D", "i1": b"i", "u1": b"U", "i2": b"I", "i4": b"l", "i8": b"L"}
 _DTYPES = {mark[0]: ">" + code for code, mark in _TYPES.items()}
 _LIMITS = ((b"i", "b", 1 << 7), (b"I", ">h", 1 << 15), (b"l", ">i", 1 << 31), (b"L", ">q", 1 << 63))

@@ -15,8 +15,6 @@ from flare_xgb.horizontal.learning import Learning
 from flare_xgb.horizontal.site import Behind, Numbers, SiteRows
 from flare_xgb.masking import MaskedParty
 
-__all__ = ["HorizontalExecutor"]
-
 _BEHIND = {"is_behind": True}
 
 

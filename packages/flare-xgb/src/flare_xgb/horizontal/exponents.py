@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PLACES", "exponent_counts", "largest_powers", "power_of_two_above"]
-
 _LOWEST = -150  # below the exponent of the smallest float32
 PLACES = 300  # up to 2**149; the last one is for what is infinite or no number
 

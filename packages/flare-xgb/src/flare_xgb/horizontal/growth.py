@@ -19,8 +19,6 @@ from flare_xgb.horizontal.setup import answer, find_quantiles
 from flare_xgb.horizontal.sums import Actions, SiteSums
 from flare_xgb.params import TreeParams
 
-__all__ = ["Growth"]
-
 
 class Growth:
     """A tree that grows.

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from flare_xgb._jit import kernel
 
-__all__ = ["KEY_BITS", "SortedKeys", "count_keys", "keys_of", "values_of"]
-
 KEY_BITS = 32
 _SIGN = np.uint32(1 << 31)
 

@@ -8,8 +8,6 @@ from typing import Any, Self
 from flare_xgb.engine.train import loss_of, metrics_of, tree_params
 from flare_xgb.params import parse
 
-__all__ = ["Learning"]
-
 _BY_NAME = ("monotone_constraints", "interaction_constraints")  # may name features
 
 

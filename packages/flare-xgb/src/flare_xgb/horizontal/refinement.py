@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 
 from flare_xgb.horizontal.keys import KEY_BITS, values_of
 
-__all__ = ["Distinct", "Refinement"]
-
 Counts: TypeAlias = NDArray[np.int64]
 
 

@@ -21,8 +21,6 @@ from flare_xgb.objectives import Objective
 from flare_xgb.objectives.quantiles import between, ranks_of, unit_of, weighted_rank
 from flare_xgb.objectives.sums import Sums
 
-__all__ = ["Setup", "answer", "describe", "find_quantiles", "find_setup"]
-
 _FEATURES_AT_ONCE = 128  # whose values are counted in one message of up to some megabytes
 
 

@@ -29,8 +29,6 @@ from flare_xgb.objectives import Bounds, Objective
 from flare_xgb.objectives.quantiles import in_units
 from flare_xgb.objectives.sums import Sums
 
-__all__ = ["ACTIONS", "Behind", "Numbers", "SiteRows"]
-
 Numbers = dict[str, NDArray[np.int64]]
 """Sums over a site's rows, by name."""
 

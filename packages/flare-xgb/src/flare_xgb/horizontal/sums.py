@@ -25,8 +25,6 @@ from numpy.typing import NDArray
 from flare_core import Federation, Sample, SiteError
 from flare_xgb.masking import add_masked
 
-__all__ = ["Actions", "Lost", "SiteSums"]
-
 Actions = Sequence[tuple[str, Mapping[str, Any]]]
 """Names of actions with their arguments."""
 

@@ -26,8 +26,6 @@ from flare_xgb.horizontal.learning import Learning
 from flare_xgb.horizontal.setup import Setup, describe, find_setup
 from flare_xgb.horizontal.sums import Actions, Lost, SiteSums
 
-__all__ = ["Horizontal"]
-
 _SAVE_FACTOR = 9  # the time between two models that are saved, as a multiple of what the last one took
 _MOST_SHOWN = 20  # features, in the table of importance
 

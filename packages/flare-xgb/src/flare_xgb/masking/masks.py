@@ -33,8 +33,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from numpy.typing import NDArray
 
-__all__ = ["MaskedParty", "MaskingError", "add_masked"]
-
 KEY_BYTES = 32
 _BLOCK_BYTES = 1 << 20  # of a stream at once: it stays in the cache
 

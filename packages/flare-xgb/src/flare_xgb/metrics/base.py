@@ -7,8 +7,6 @@ from abc import ABC, abstractmethod
 from flare_xgb.objectives.base import Float32s, LabelError, Rows, weights_of
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["MeanOfRows", "Metric", "labels_for", "row_weights"]
-
 
 class Metric(ABC):
     """An evaluation metric, by XGBoost's name.

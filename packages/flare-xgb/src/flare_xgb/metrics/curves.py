@@ -20,8 +20,6 @@ from flare_xgb.objectives.base import Float32s, LabelError, Rows
 from flare_xgb.objectives.libm import log
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["AUC", "AUCPR"]
-
 Float64s = NDArray[np.float64]
 
 

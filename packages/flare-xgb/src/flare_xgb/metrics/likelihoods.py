@@ -12,8 +12,6 @@ from flare_xgb.objectives.base import EPSILON, Float32s, LabelError, Rows
 from flare_xgb.objectives.libm import exp, lgamma, log
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["GammaDeviance", "GammaLikelihood", "MeanPseudoHuber", "Pinball", "PoissonLikelihood", "TweedieLikelihood"]
-
 
 class PoissonLikelihood(MeanOfRows):
     """Mean of negative log-likelihoods of counts."""

@@ -9,8 +9,6 @@ from flare_xgb.metrics.base import MeanOfRows
 from flare_xgb.objectives.base import Float32s, LabelError, Rows
 from flare_xgb.objectives.libm import log
 
-__all__ = ["MultiError", "MultiLogLoss"]
-
 
 class MultiError(MeanOfRows):
     """Share of rows whose likeliest class is not theirs."""

@@ -13,8 +13,6 @@ from flare_xgb.objectives.base import Float32s, Rows
 from flare_xgb.objectives.ranking import check_binary, check_grades, discounts, gains, group_weights, inverse_ideal
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["MAP", "NDCG", "Precision"]
-
 Float64s = NDArray[np.float64]
 
 

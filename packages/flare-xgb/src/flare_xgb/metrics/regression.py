@@ -11,8 +11,6 @@ from flare_xgb.objectives.base import Float32s, Rows
 from flare_xgb.objectives.libm import log, log1p
 from flare_xgb.objectives.sums import Sums
 
-__all__ = ["MAE", "MAPE", "RMSE", "RMSLE", "Error", "LogLoss"]
-
 
 class RMSE(MeanOfRows):
     """Root of the mean of squared errors."""

@@ -13,8 +13,6 @@ from flare_xgb.objectives.libm import exp, log
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 from flare_xgb.objectives.survival import AFT, censored, times_of
 
-__all__ = ["AFTLikelihood", "CoxLikelihood", "IntervalAccuracy"]
-
 
 class CoxLikelihood(Metric):
     """Negative logarithm of the partial likelihood, for each event; weights are not used.

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from flare_core import FlareError
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["Bounds", "Float32s", "Gradients", "LabelError", "Objective", "Rows", "Targets", "Together", "weights_of"]
-
 Float32s = NDArray[np.float32]
 Gradients = tuple[Float32s, Float32s]
 Together = Literal["nothing", "groups", "site"]

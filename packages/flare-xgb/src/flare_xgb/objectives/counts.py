@@ -24,8 +24,6 @@ from flare_xgb.objectives.libm import exp, log
 from flare_xgb.objectives.regression import mean
 from flare_xgb.objectives.sums import Sums
 
-__all__ = ["Poisson", "Tweedie"]
-
 
 class WithLogLink(Objective):
     """A loss of labels that are not negative; the base score is their mean."""

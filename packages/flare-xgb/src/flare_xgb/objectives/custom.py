@@ -13,8 +13,6 @@ from flare_xgb.objectives.base import Float32s, Gradients, Objective, Rows, Toge
 from flare_xgb.objectives.regression import SquaredError
 from flare_xgb.objectives.sums import Sums, exact_sums
 
-__all__ = ["Custom"]
-
 
 @dataclass(frozen=True)
 class Custom(Objective):

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from flare_xgb.objectives.libm import erf, exp
 
-__all__ = ["DISTRIBUTIONS", "GRADIENT_LIMIT", "HESSIAN_LEAST", "HESSIAN_LIMIT", "Distribution"]
-
 Float64s = NDArray[np.float64]
 
 GRADIENT_LIMIT, HESSIAN_LIMIT, HESSIAN_LEAST = 15.0, 15.0, 1e-16

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from flare_xgb._jit import kernel
 
-__all__ = ["erf", "exp", "lgamma", "log", "log1p", "log2"]
-
 Floats = TypeVar("Floats", NDArray[np.float32], NDArray[np.float64])
 
 

@@ -8,8 +8,6 @@ from flare_core import FlareError
 from flare_xgb.objectives.base import EPSILON, Float32s
 from flare_xgb.objectives.libm import exp, log
 
-__all__ = ["exponentials", "log_of_positive", "logit", "sigmoid", "softmax"]
-
 
 def sigmoid(margins: Float32s) -> Float32s:
     """Return 1 / (1 + e^−x)."""

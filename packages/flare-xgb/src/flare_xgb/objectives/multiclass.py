@@ -25,8 +25,6 @@ from flare_xgb.objectives.libm import log
 from flare_xgb.objectives.links import exponentials, softmax
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["Softmax", "Softprob"]
-
 
 @dataclass(frozen=True)
 class Softprob(Objective):

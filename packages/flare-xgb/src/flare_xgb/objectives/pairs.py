@@ -9,8 +9,6 @@ import numpy as np
 
 from flare_xgb._jit import kernel
 
-__all__ = ["MAP", "NDCG", "PAIRWISE", "lambda_gradients"]
-
 PAIRWISE, NDCG, MAP = 0, 1, 2
 _ONE, _LARGEST = np.float32(1), np.float32(88.7)
 

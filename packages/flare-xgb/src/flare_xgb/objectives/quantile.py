@@ -21,8 +21,6 @@ from flare_xgb.objectives.base import (
 )
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = ["AbsoluteError", "QuantileError"]
-
 
 class WithAdaptiveLeaves(Objective):
     """A loss with the weight as second derivative."""

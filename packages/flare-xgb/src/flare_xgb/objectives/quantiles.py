@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from flare_xgb.objectives.base import Float32s
 
-__all__ = ["between", "in_units", "quantiles_by_group", "ranks_of", "unit_of", "weighted_rank"]
-
 
 def ranks_of(count: int, alpha: float) -> tuple[int, int, float]:
     """Return the ranks of two neighbours, and how far the quantile is on the way between, for ``count`` ≥ 1 numbers."""

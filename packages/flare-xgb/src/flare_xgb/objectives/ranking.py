@@ -27,18 +27,6 @@ from flare_xgb.objectives.libm import log2
 from flare_xgb.objectives.pairs import MAP, NDCG, PAIRWISE, lambda_gradients
 from flare_xgb.objectives.sums import Sums, exact_sums, total
 
-__all__ = [
-    "RankMAP",
-    "RankNDCG",
-    "RankPairwise",
-    "check_binary",
-    "check_grades",
-    "discounts",
-    "gains",
-    "group_weights",
-    "inverse_ideal",
-]
-
 TOP, SAMPLED = "topk", "mean"
 _NOT_SET = 2**32 - 1
 

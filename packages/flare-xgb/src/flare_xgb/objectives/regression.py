@@ -28,18 +28,6 @@ from flare_xgb.objectives.libm import exp, log1p
 from flare_xgb.objectives.links import log_of_positive, logit, sigmoid
 from flare_xgb.objectives.sums import Sums, total
 
-__all__ = [
-    "Gamma",
-    "Hinge",
-    "Logistic",
-    "LogisticOfNumbers",
-    "LogisticRaw",
-    "PseudoHuber",
-    "SquaredError",
-    "SquaredLogError",
-    "mean",
-]
-
 
 @dataclass(frozen=True)
 class WithPositives(Objective):

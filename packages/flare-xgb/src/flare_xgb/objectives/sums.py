@@ -19,8 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from flare_xgb._jit import kernel
 
-__all__ = ["LENGTH", "Sums", "exact_sums", "total"]
-
 Sums = NDArray[np.int64]
 """(m, LENGTH): m sums; arrays of several sites add with ``+``."""
 

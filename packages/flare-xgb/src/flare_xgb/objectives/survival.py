@@ -35,8 +35,6 @@ from flare_xgb.objectives.distributions import (
 from flare_xgb.objectives.libm import exp, log
 from flare_xgb.objectives.sums import Sums, exact_sums
 
-__all__ = ["AFT", "Cox", "censored", "times_of"]
-
 Float64s = NDArray[np.float64]
 
 

@@ -13,8 +13,6 @@ from flare_xgb.bagging import LR_MODES, MODES
 from flare_xgb.params import parse
 from flare_xgb.recipe import XGBRecipe
 
-__all__ = ["XGBBaggingRecipe"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class XGBBaggingRecipe(XGBRecipe):

@@ -10,8 +10,6 @@ from flare_core import FlareError, RecipeError
 from flare_core.components import Component
 from flare_xgb.recipe import XGBRecipe
 
-__all__ = ["XGBHorizontalRecipe"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class XGBHorizontalRecipe(XGBRecipe):

@@ -12,8 +12,6 @@ from flare_xgb.params import parse
 from flare_xgb.recipe import XGBRecipe
 from flare_xgb.vertical import SECURE
 
-__all__ = ["XGBVerticalRecipe"]
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class XGBVerticalRecipe(XGBRecipe):

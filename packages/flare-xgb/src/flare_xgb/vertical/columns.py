@@ -20,8 +20,6 @@ from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.train import cuts_of
 from flare_xgb.params import TreeParams
 
-__all__ = ["Proposer", "SiteColumns", "goes_right", "nodes_of", "numbered_cuts", "plain_nodes", "recoded"]
-
 Bools = NDArray[np.bool_]
 
 

@@ -34,8 +34,6 @@ from flare_xgb.vertical.owner import FeatureOwner
 from flare_xgb.vertical.questions import Grown, Leading, Order, Question
 from flare_xgb.vertical.sealing import KEY_BYTES, Bytes, SiteKeys, opened, sealed
 
-__all__ = ["VerticalExecutor"]
-
 _BEHIND = {"is_behind": True}
 
 

@@ -16,8 +16,6 @@ from flare_xgb.engine.split import Candidate, NodeSums, better
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import NO_NODE
 
-__all__ = ["Division", "Family", "Histograms", "JoinedGrower", "NodeRows"]
-
 Family = tuple[int, int, int]
 """A node that was split, and its children; (-1, 0, -1) stands for the root alone."""
 

@@ -11,8 +11,6 @@ import numpy as np
 
 from flare_xgb.data import ROW_COLUMNS, DataError, Table
 
-__all__ = ["Layout", "aligned", "described", "join"]
-
 _LABELS = ("label", "label_lower_bound", "label_upper_bound")
 
 

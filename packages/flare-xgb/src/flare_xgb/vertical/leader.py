@@ -33,8 +33,6 @@ from flare_xgb.vertical.peers import MaskedPeers, PlainPeers
 from flare_xgb.vertical.questions import Asking, Grown, Leading, Order, Question, Ready
 from flare_xgb.vertical.sealing import Channel
 
-__all__ = ["LabelOwner"]
-
 Floats = NDArray[np.float32]
 
 

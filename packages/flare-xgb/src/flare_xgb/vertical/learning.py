@@ -8,8 +8,6 @@ from typing import Any
 from flare_xgb.engine.train import loss_of, metrics_of, tree_params
 from flare_xgb.params import parse
 
-__all__ = ["Learning"]
-
 
 class Learning:
     """Parameters, and what follows from them alone.

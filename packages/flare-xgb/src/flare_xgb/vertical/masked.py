@@ -35,8 +35,6 @@ from flare_xgb.engine.binned import BinnedMatrix
 from flare_xgb.engine.threads import Threads
 from flare_xgb.vertical.sealing import Channel, stream
 
-__all__ = ["SEED_BYTES", "GroupedRows", "TreeSecrets", "add_groups"]
-
 SEED_BYTES = 32
 Words = NDArray[np.uint64]
 

@@ -36,8 +36,6 @@ from flare_xgb.vertical.masked import TreeSecrets
 from flare_xgb.vertical.part import ModelPart
 from flare_xgb.vertical.sealing import Channel
 
-__all__ = ["FeatureOwner"]
-
 
 class FeatureOwner:
     """Answers the questions of the label owner.

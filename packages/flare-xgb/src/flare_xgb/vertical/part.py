@@ -29,8 +29,6 @@ from flare_xgb.engine.tree import Tree
 from flare_xgb.vertical.columns import goes_right, recoded
 from flare_xgb.vertical.layout import Layout
 
-__all__ = ["ModelPart", "Routes", "splits_of"]
-
 Sides = NDArray[np.uint8]
 """Which rows go right at each split of a site, as packed bits, (splits, bytes)."""
 

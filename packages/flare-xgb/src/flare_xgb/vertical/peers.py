@@ -18,8 +18,6 @@ from flare_xgb.vertical.masked import SEED_BYTES, TreeSecrets
 from flare_xgb.vertical.questions import Asking, Question
 from flare_xgb.vertical.sealing import Channel
 
-__all__ = ["MaskedPeers", "PlainPeers"]
-
 Nodes = Mapping[int, tuple[NodeSums, NDArray[np.int64]]]
 
 

@@ -9,8 +9,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answers", "Asking", "Grown", "Leading", "Order", "Question", "Ready"]
-
 
 @dataclass(frozen=True)
 class Question:

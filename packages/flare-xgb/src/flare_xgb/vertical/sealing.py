@@ -31,8 +31,6 @@ from numpy.typing import NDArray
 from flare_core import SiteError
 from flare_fobs import dumps, loads
 
-__all__ = ["Bytes", "Channel", "SiteKeys", "opened", "sealed", "stream"]
-
 Bytes = NDArray[np.uint8]
 """A sealed message; an array, so that it travels like one."""
 

@@ -23,8 +23,6 @@ from flare_xgb.vertical.layout import join
 from flare_xgb.vertical.learning import Learning
 from flare_xgb.vertical.masked import add_groups
 
-__all__ = ["Vertical"]
-
 _SESSION_BYTES = 16
 _MOST_RETURNS = 20  # of sites, while one order is done
 _MOST_FEATURES = 20  # that are shown

@@ -1,6 +1,6 @@
 """Links of the scheme ``local``: ``local:///path`` is a unix socket at that path."""
 
-from flare_transport import Address
+from flare_transport.address import Address
 from flare_transport.links import unix_link
 
 
