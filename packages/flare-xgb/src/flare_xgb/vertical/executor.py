@@ -27,9 +27,9 @@ from cryptography.exceptions import InvalidTag
 
 from flare_core import Executor, ModelError, SiteContext, Task
 from flare_xgb.data import DataError, Table, load
+from flare_xgb.horizontal.learning import Learning
 from flare_xgb.vertical.layout import Layout, aligned, described
 from flare_xgb.vertical.leader import LabelOwner
-from flare_xgb.vertical.learning import Learning
 from flare_xgb.vertical.owner import FeatureOwner
 from flare_xgb.vertical.questions import Grown, Leading, Order, Question
 from flare_xgb.vertical.sealing import KEY_BYTES, Bytes, SiteKeys, opened, sealed

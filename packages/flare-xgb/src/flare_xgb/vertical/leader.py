@@ -22,12 +22,12 @@ from flare_xgb.engine.sampling import ColumnSampler, Draws, sample_rows
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.train import Trainer, with_quantiles
 from flare_xgb.engine.tree import Tree
+from flare_xgb.horizontal.learning import Learning
 from flare_xgb.objectives import Bounds
 from flare_xgb.objectives.quantiles import quantiles_by_group
 from flare_xgb.vertical.columns import Proposer, SiteColumns, numbered_cuts
 from flare_xgb.vertical.growth import Division, Histograms, JoinedGrower, NodeRows
 from flare_xgb.vertical.layout import Layout
-from flare_xgb.vertical.learning import Learning
 from flare_xgb.vertical.part import ModelPart, Routes, splits_of
 from flare_xgb.vertical.peers import MaskedPeers, PlainPeers
 from flare_xgb.vertical.questions import Asking, Grown, Leading, Order, Question, Ready

@@ -28,10 +28,10 @@ from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.histogram import histograms
 from flare_xgb.engine.rows import Split
 from flare_xgb.engine.threads import Threads
+from flare_xgb.horizontal.learning import Learning
 from flare_xgb.vertical.columns import Proposer, SiteColumns, nodes_of
 from flare_xgb.vertical.growth import Division, Histograms, NodeRows
 from flare_xgb.vertical.layout import Layout
-from flare_xgb.vertical.learning import Learning
 from flare_xgb.vertical.masked import TreeSecrets
 from flare_xgb.vertical.part import ModelPart
 from flare_xgb.vertical.sealing import Channel

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from flare_core import Federation, SiteError, Workflow
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.train import EarlyStopping
+from flare_xgb.horizontal.learning import Learning
 from flare_xgb.vertical.layout import join
-from flare_xgb.vertical.learning import Learning
 from flare_xgb.vertical.masked import add_groups
 
 _SESSION_BYTES = 16

@@ -1,0 +1,98 @@
+"""Vertical training in a federation of processes, any of which is killed in the middle of a tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
+from flare_xgb.engine.train import train
+from xgb_vertical_jobs import joined
+
+HERE = Path(__file__).parent
+PARAMS = {"objective": "binary:logistic", "max_depth": 4, "subsample": 0.8, "nthread": 1, "num_parallel_tree": 2}
+ROUNDS = 5
+TASK = 32  # in the second round
+
+
+def job_of(folder: Path, gate: str, victim: str, secure: str) -> Job:
+    code = Path(folder) / "code"
+    code.mkdir(exist_ok=True)
+    shutil.copy(HERE / "xgb_vertical_jobs.py", code)
+
+    def app(site: str) -> ClientApp:
+        args = {"data_loader": Component("xgb_vertical_jobs.Columns", {}), "xgb_params": PARAMS, "secure": secure}
+        args |= {"gate": gate, "task": TASK} if site == victim else {}
+        return ClientApp(executors=[ExecutorEntry(("*",), Component("xgb_vertical_jobs.Waiting", args))])
+
+    server = {"label_owner": "site-1", "xgb_params": PARAMS, "num_rounds": ROUNDS}
+    return Job(
+        name="trees",
+        min_clients=2,
+        server=ServerApp(workflows=[Component("flare_xgb.vertical.workflow.Vertical", server)]),
+        client=app(""),
+        sites={site: app(site) for site in ("site-1", "site-2")},
+        code=CodeBundle(code, (PurePosixPath("xgb_vertical_jobs.py"),)),
+    )
+
+
+@pytest.fixture(scope="module")
+def wanted() -> str:
+    """The model of training on the joined table."""
+    return train(PARAMS, joined(), ROUNDS)[0].to_json().decode()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("victim", "secure"),
+    [
+        ("label owner", "masked"),
+        ("feature owner", "masked"),
+        ("feature owner's client", "masked"),
+        ("server job", "masked"),
+        ("server", "masked"),
+        ("everybody", "masked"),
+        ("everybody", "plain"),
+    ],
+)
+def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wanted, victim, secure):
+    place = hospital(2)
+    reached, process = threading.Event(), []
+    gated = "site-1" if victim == "label owner" else "site-2"
+
+    def decide(site, pid, times):
+        if times == 1:
+            process.append(pid)
+            reached.set()
+            threading.Event().wait(30)  # until it is killed
+
+    gate = place.gate(decide)
+    with place.admin() as admin:
+        job = admin.submit(job_of(place.folder, str(gate.path), gated, secure))["id"]
+    assert reached.wait(60)
+    match victim:
+        case "label owner" | "feature owner":
+            os.kill(process[0], signal.SIGKILL)
+        case "feature owner's client":
+            place.kill("site-2")
+        case "server job":
+            os.kill(place.job_process(), signal.SIGKILL)
+        case "server":
+            place.kill("server")
+        case "everybody":
+            for name in ("server", "site-1", "site-2"):
+                place.end(name)
+            for name in ("server", "site-1", "site-2"):
+                place.restart(name)
+    found, _ = place.result(job)
+    assert (found["state"], found["reason"]) == ("finished", found["reason"])
+    results = place.folder / "results" / job
+    assert (results / "server" / "model.json").read_text() == wanted
+    rows = map(json.loads, (results / "metrics.jsonl").read_text().splitlines())
+    assert [row["round"] for row in rows if row["key"] == "train-logloss"] == list(range(ROUNDS))
