@@ -71,6 +71,7 @@ class TreeExecutor(Executor):
         if (common := data["common"]) is not None:
             schema, base = Schema.from_dict(common["schema"]), np.asarray(common["base"], np.float32)
             self._forest = SiteForest(train, validation, self.xgb_params, schema, common["sums"], base, context.party)
+            self._tables = self._forest.tables  # the only copy from here on
         forest = self._forest
         if forest is None or forest.rounds < data["since"]:
             return None

@@ -66,6 +66,11 @@ class SiteForest:
         self.rounds = 0
 
     @property
+    def tables(self) -> tuple[Table, Table | None]:
+        """The rows to train on and to validate with, in the form that the sites agreed on."""
+        return self._table, self._validation
+
+    @property
     def weight(self) -> float:
         """The sum of the weights of the rows."""
         weight = self._table.row_weight
