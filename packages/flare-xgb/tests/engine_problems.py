@@ -62,6 +62,8 @@ class Problem:
         elif loss == "reg:quantileerror":
             params["quantile_alpha"] = [0.2, 0.7]
         # Sums of these weights are exact, in any order: see ``objectives.quantiles``.
+        if loss in ("count:poisson", "reg:tweedie", "reg:gamma"):  # larger steps lead to infinite means
+            params.update(eta=0.3, reg_lambda=1.0)
         weight = None if self.weight is None else np.maximum(self.weight, np.float32(0.5))
         return replace(self, label=label.astype(np.float32), weight=weight, params=params)
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core import ModelError
+from flare_xgb._jit import kernel
 from flare_xgb.engine.threads import Threads
 
 _MOST_CATEGORIES = 1 << 24  # of one feature: larger numbers are not exact in float32
@@ -96,15 +97,15 @@ class Cuts:
         """
         edges = self.edges(feature)
         column = np.asarray(column, np.float32)
-        missing = np.isnan(column)
         if self.categorical[feature]:
+            missing = np.isnan(column)
             present = column[~missing]
             if not bool(((present >= 0) & (present < len(edges)) & (present == np.floor(present))).all()):
                 raise ModelError(f"feature {feature} has categories 0 to {len(edges) - 1}; the data has others")
             bins = np.where(missing, -1, column).astype(np.int64)
         else:
-            bins = np.minimum(np.searchsorted(edges, column, side="right"), len(edges) - 1)
-            bins[missing] = -1
+            bins = np.empty(len(column), np.int64)
+            _search(edges, np.ascontiguousarray(column), bins)
         return bins
 
     @classmethod
@@ -192,6 +193,19 @@ class Cuts:
             return int(top) + 1
 
         return cls.from_edges((threads or Threads(1)).map(of_feature, range(features)))
+
+
+@kernel
+def _search(edges: npt.NDArray[np.float32], column: npt.NDArray[np.float32], bins: npt.NDArray[np.int64]) -> None:
+    """Search each value by halves, without a branch that could be mispredicted."""
+    for at in range(len(column)):
+        value, low, length = column[at], 0, len(edges)
+        while length > 1:
+            half = length >> 1
+            low += half * (edges[low + half - 1] <= value)
+            length -= half
+        low += edges[low] <= value
+        bins[at] = -1 if np.isnan(value) else min(low, len(edges) - 1)
 
 
 def _amounts(

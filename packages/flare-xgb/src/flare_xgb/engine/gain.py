@@ -93,6 +93,13 @@ def improvement(
     rules: Rules,
 ) -> np.float32:
     """Return the loss change of a split; minus infinity where it breaks the feature's monotone constraint."""
+    nothing = np.float32(0.0)
+    if rules.max_delta_step == 0 and not rules.constrained:  # the gain does not depend on the weight
+        left, right = (
+            gain_of(left_gradient, left_hessian, nothing, rules),
+            gain_of(right_gradient, right_hessian, nothing, rules),
+        )
+        return (left + right) - parent_gain
     left_weight = weight_of(left_gradient, left_hessian, lower, upper, rules)
     right_weight = weight_of(right_gradient, right_hessian, lower, upper, rules)
     if (monotone > 0 and left_weight > right_weight) or (monotone < 0 and left_weight < right_weight):
@@ -107,5 +114,13 @@ def leaf(
     gradient: float, hessian: float, lower: np.float32, upper: np.float32, rules: Rules
 ) -> tuple[np.float32, np.float32]:
     """Return weight and gain of a node with these sums and bounds."""
-    weight = np.float32(weight_of(gradient, hessian, lower, upper, rules))  # compiled code returns a Python float
-    return weight, np.float32(gain_of(gradient, hessian, weight, rules))
+    weight, gain = _leaf(gradient, hessian, lower, upper, rules)
+    return np.float32(weight), np.float32(gain)  # compiled code returns Python's floats
+
+
+@kernel
+def _leaf(
+    gradient: float, hessian: float, lower: np.float32, upper: np.float32, rules: Rules
+) -> tuple[np.float32, np.float32]:
+    weight = weight_of(gradient, hessian, lower, upper, rules)
+    return weight, gain_of(gradient, hessian, weight, rules)

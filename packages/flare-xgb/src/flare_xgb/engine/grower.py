@@ -327,8 +327,9 @@ class TreeGrower:
     def _split(self, at: int) -> Split:
         node, candidate = self._nodes[at], self._found.pop(at)
         sums = node.sums
-        gradient, hessian = sums.gradient * self._units[0], sums.hessian * self._units[1]
-        node.base_weight, _ = leaf(gradient, hessian, sums.lower, sums.upper, self._rules)
+        if self._rules.constrained:  # by now the node has bounds of its own
+            gradient, hessian = sums.gradient * self._units[0], sums.hessian * self._units[1]
+            node.base_weight, _ = leaf(gradient, hessian, sums.lower, sums.upper, self._rules)
         node.split, node.left, node.right = candidate, len(self._nodes), len(self._nodes) + 1
         children = [self._make(at, side, (sums.lower, sums.upper)) for side in (candidate.left, candidate.right)]
         if self._rules.constrained:

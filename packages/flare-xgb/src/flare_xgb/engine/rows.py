@@ -123,20 +123,15 @@ class RowPartition:
 
     def _divide(self, split: Split, span: tuple[int, int], binned: BinnedMatrix) -> int:
         size = int(binned.sizes[split.feature])
-        right = np.zeros(0 if split.categories is None else size, bool)
-        if split.categories is not None:
-            right[list(split.categories)] = True
-        part = slice(*span)
-        return _divide(
-            binned.codes,
-            self._order[part],
-            self._scratch[part],
-            split.feature,
-            size,
-            split.bin,
-            split.default_left,
-            right,
-        )
+        rows, scratch = self._order[slice(*span)], self._scratch[slice(*span)]
+        if split.categories is None:
+            left = _divide_numeric(binned.codes, rows, scratch, split.feature, size, split.bin, split.default_left)
+        else:
+            goes_left = np.ones(size + 1, bool)
+            goes_left[list(split.categories)] = False
+            goes_left[size] = split.default_left
+            left = _divide_categorical(binned.codes, rows, scratch, split.feature, goes_left)
+        return int(left)
 
 
 @kernel
@@ -145,8 +140,12 @@ def _add_value(rows: npt.NDArray[np.int32], value: np.float32, margins: npt.NDAr
         margins[row] += value
 
 
+# Both bring the rows that go left to the front, leave each side in its order, and return how many go left. A row is
+# written to both sides, and the next one over it where it does not belong: no branch, hence none mispredicted.
+
+
 @kernel
-def _divide(
+def _divide_numeric(
     codes: npt.NDArray[np.unsignedinteger],
     rows: npt.NDArray[np.int32],
     scratch: npt.NDArray[np.int32],
@@ -154,24 +153,33 @@ def _divide(
     missing: int,
     last_left: int,
     default_left: bool,
-    goes_right: npt.NDArray[np.bool_],
-) -> int:
-    """Bring the rows that go left to the front, both sides in order; return how many do."""
-    left = right = 0
+) -> Any:
+    left: Any = 0
     for at in range(len(rows)):
         row = rows[at]
         code = np.int64(codes[row, feature])
-        if code == missing:
-            to_left: Any = default_left
-        elif len(goes_right):
-            to_left = not goes_right[code]
-        else:
-            to_left = code <= last_left
-        if to_left:
-            rows[left] = row
-            left += 1
-        else:
-            scratch[right] = row
-            right += 1
-    rows[left:] = scratch[:right]
+        to_left = (code <= last_left) | ((code == missing) & default_left)
+        rows[left] = row
+        scratch[at - left] = row
+        left += np.int64(to_left)
+    rows[left:] = scratch[: len(rows) - left]
+    return left
+
+
+@kernel
+def _divide_categorical(
+    codes: npt.NDArray[np.unsignedinteger],
+    rows: npt.NDArray[np.int32],
+    scratch: npt.NDArray[np.int32],
+    feature: int,
+    goes_left: npt.NDArray[np.bool_],
+) -> Any:
+    left: Any = 0
+    for at in range(len(rows)):
+        row = rows[at]
+        to_left = goes_left[codes[row, feature]]
+        rows[left] = row
+        scratch[at - left] = row
+        left += np.int64(to_left)
+    rows[left:] = scratch[: len(rows) - left]
     return left

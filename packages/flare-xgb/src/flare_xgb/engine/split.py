@@ -135,7 +135,7 @@ def best_split(
     return Candidate(
         np.float32(change),
         int(feature),
-        int(at),
+        int(at) if categories is None else -1,
         bool(default_left),
         (int(gradient), int(hessian)),
         (sums.gradient - int(gradient), sums.hessian - int(hessian)),
@@ -143,35 +143,8 @@ def best_split(
     )
 
 
-@kernel
-def _change(
-    left: tuple[int, int],
-    sums: npt.NDArray[np.int64],
-    gradient_unit: float,
-    hessian_unit: float,
-    gain: np.float32,
-    lower: np.float32,
-    upper: np.float32,
-    monotone: int,
-    rules: Rules,
-) -> np.float32:
-    """Return the loss change if rows with these sums go left; 0 if a side weighs too little or it is infinite."""
-    left_hessian = left[1] * hessian_unit
-    right_hessian = (sums[1] - left[1]) * hessian_unit
-    if left_hessian < rules.min_child_weight or right_hessian < rules.min_child_weight:
-        return np.float32(0.0)
-    change = improvement(
-        left[0] * gradient_unit,
-        left_hessian,
-        (sums[0] - left[0]) * gradient_unit,
-        right_hessian,
-        gain,
-        lower,
-        upper,
-        monotone,
-        rules,
-    )
-    return change if np.isfinite(change) else np.float32(0.0)
+# A scan of a feature writes down the sums of the rows that would go left, one set of rows after the other, in XGBoost's
+# order; the first of the best ones wins. Apart from the judgement of them this is fast.
 
 
 @kernel
@@ -191,34 +164,40 @@ def _search(
     goes_right: npt.NDArray[np.bool_],
 ) -> _Found:
     best: _Found = (np.float32(0.0), np.int64(0), np.int64(-1), False, np.int64(0), np.int64(0))
+    most = 0
     for feature in features:
-        begin, end = pointers[feature], pointers[feature + 1]
-        bins = histogram[begin:end]
-        place = (sums, gradient_unit, hessian_unit, gain, lower, upper, monotone[feature], rules)
+        most = max(most, pointers[feature + 1] - pointers[feature])
+    lefts, places = np.empty((2 * most, 2), np.int64), np.empty(2 * most, np.int64)
+    for feature in features:
+        bins = histogram[pointers[feature] : pointers[feature + 1]]
+        one_category = categorical[feature] and len(bins) < rules.max_cat_to_onehot
+        order = np.empty(0, np.int64)
         if not categorical[feature]:
-            found = _numeric(bins, *place)
-            if found[0] > best[0]:
-                best = (found[0], feature, found[1], found[2], found[3], found[4])
-        elif end - begin < rules.max_cat_to_onehot:
-            found = _one_category(bins, *place)
-            if found[0] > best[0]:
-                best = (found[0], feature, found[1], found[2], found[3], found[4])
-                goes_right[:] = False
-                goes_right[found[1]] = True
+            middle, tried = _edges(bins, sums, lefts, places)
+        elif one_category:
+            middle, tried = _single_categories(bins, sums, lefts, places)
         else:
             order = _sorted_categories(bins, gradient_unit, hessian_unit, rules)
-            found = _set_of_categories(bins, order, *place)
-            if found[0] > best[0]:
-                best = (found[0], feature, np.int64(-1), found[2], found[3], found[4])
+            middle, tried = _first_categories(bins, order, sums, rules.max_cat_threshold, lefts, places)
+        change, at = _best_of(
+            lefts[:tried], sums, gradient_unit, hessian_unit, gain, lower, upper, monotone[feature], rules
+        )
+        if change > best[0]:
+            # Among single categories, missing values go left in every other set of rows.
+            default_left = at % 2 == 0 if one_category else (at < middle) == categorical[feature]
+            best = (change, feature, places[at], default_left, lefts[at, 0], lefts[at, 1])
+            if categorical[feature]:
                 goes_right[:] = False
-                for category in order[: found[1]]:
-                    goes_right[category] = True
+                if one_category:
+                    goes_right[places[at]] = True
+                else:
+                    goes_right[order[: places[at]]] = True
     return best
 
 
 @kernel
-def _numeric(
-    bins: npt.NDArray[np.int64],
+def _best_of(
+    lefts: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
     gradient_unit: float,
     hessian_unit: float,
@@ -227,59 +206,77 @@ def _numeric(
     upper: np.float32,
     monotone: int,
     rules: Rules,
-) -> _Found:
-    """Try each edge with missing values to the right, then, if there are any, with missing values to the left."""
-    best: _Found = (np.float32(0.0), np.int64(-1), False, np.int64(0), np.int64(0))
-    gradient = hessian = np.int64(0)
-    for at in range(len(bins)):
-        if bins[at, 0] == 0 and bins[at, 1] == 0:
-            continue  # the same sums as one edge before
-        gradient += bins[at, 0]
-        hessian += bins[at, 1]
-        change = _change((gradient, hessian), sums, gradient_unit, hessian_unit, gain, lower, upper, monotone, rules)
-        if change > best[0]:
-            best = (change, np.int64(at), False, gradient, hessian)
-    if gradient == sums[0] and hessian == sums[1]:
-        return best
-    gradient, hessian = sums[0], sums[1]
-    for at in range(len(bins) - 1, -1, -1):
-        if bins[at, 0] == 0 and bins[at, 1] == 0:
+) -> tuple[np.float32, int]:
+    """Return the largest finite loss change above 0 and the first place of it, or 0 and -1."""
+    best, place = np.float32(0.0), -1
+    least = np.float64(rules.min_child_weight)
+    for at in range(len(lefts)):
+        left_hessian = lefts[at, 1] * hessian_unit
+        right_hessian = (sums[1] - lefts[at, 1]) * hessian_unit
+        if left_hessian < least or right_hessian < least:
             continue
-        gradient -= bins[at, 0]
-        hessian -= bins[at, 1]
-        change = _change((gradient, hessian), sums, gradient_unit, hessian_unit, gain, lower, upper, monotone, rules)
-        if change > best[0]:
-            best = (change, np.int64(at - 1), True, gradient, hessian)
-    return best
+        change = improvement(
+            lefts[at, 0] * gradient_unit,
+            left_hessian,
+            (sums[0] - lefts[at, 0]) * gradient_unit,
+            right_hessian,
+            gain,
+            lower,
+            upper,
+            monotone,
+            rules,
+        )
+        if change > best and np.isfinite(change):
+            best, place = change, at
+    return best, place
 
 
 @kernel
-def _one_category(
+def _edges(
     bins: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
-    gradient_unit: float,
-    hessian_unit: float,
-    gain: np.float32,
-    lower: np.float32,
-    upper: np.float32,
-    monotone: int,
-    rules: Rules,
-) -> _Found:
-    """Try each category alone to the right, without and with the missing values."""
-    best: _Found = (np.float32(0.0), np.int64(-1), False, np.int64(0), np.int64(0))
+    lefts: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+) -> tuple[int, int]:
+    """Write down each edge with missing values to the right, then, if there are any, with missing values to the left.
+
+    Beside an empty bin the sums are those at the edge before. Returns where the second half begins, and where it ends.
+    """
+    gradient = hessian = tried = 0
+    for at in range(len(bins)):
+        if bins[at, 0] != 0 or bins[at, 1] != 0:
+            gradient += bins[at, 0]
+            hessian += bins[at, 1]
+            lefts[tried, 0], lefts[tried, 1], places[tried] = gradient, hessian, at
+            tried += 1
+    middle = tried
+    if gradient != sums[0] or hessian != sums[1]:
+        gradient, hessian = sums[0], sums[1]
+        for at in range(len(bins) - 1, -1, -1):
+            if bins[at, 0] != 0 or bins[at, 1] != 0:
+                gradient -= bins[at, 0]
+                hessian -= bins[at, 1]
+                lefts[tried, 0], lefts[tried, 1], places[tried] = gradient, hessian, at - 1
+                tried += 1
+    return middle, tried
+
+
+@kernel
+def _single_categories(
+    bins: npt.NDArray[np.int64],
+    sums: npt.NDArray[np.int64],
+    lefts: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+) -> tuple[int, int]:
+    """Write down each category alone to the right, without and with the missing values."""
     missing_gradient = sums[0] - bins[:, 0].sum()
     missing_hessian = sums[1] - bins[:, 1].sum()
     for at in range(len(bins)):
         gradient, hessian = sums[0] - bins[at, 0], sums[1] - bins[at, 1]
-        change = _change((gradient, hessian), sums, gradient_unit, hessian_unit, gain, lower, upper, monotone, rules)
-        if change > best[0]:
-            best = (change, np.int64(at), True, gradient, hessian)
-        gradient -= missing_gradient
-        hessian -= missing_hessian
-        change = _change((gradient, hessian), sums, gradient_unit, hessian_unit, gain, lower, upper, monotone, rules)
-        if change > best[0]:
-            best = (change, np.int64(at), False, gradient, hessian)
-    return best
+        lefts[2 * at, 0], lefts[2 * at, 1], places[2 * at] = gradient, hessian, at
+        lefts[2 * at + 1, 0], lefts[2 * at + 1, 1] = gradient - missing_gradient, hessian - missing_hessian
+        places[2 * at + 1] = at
+    return 0, 2 * len(bins)
 
 
 @kernel
@@ -295,37 +292,28 @@ def _sorted_categories(
 
 
 @kernel
-def _set_of_categories(
+def _first_categories(
     bins: npt.NDArray[np.int64],
     order: npt.NDArray[np.int64],
     sums: npt.NDArray[np.int64],
-    gradient_unit: float,
-    hessian_unit: float,
-    gain: np.float32,
-    lower: np.float32,
-    upper: np.float32,
-    monotone: int,
-    rules: Rules,
-) -> _Found:
-    """Try the first k sorted categories to the right: small k with missing to the left, large k with it to the right.
+    threshold: int,
+    lefts: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+) -> tuple[int, int]:
+    """Write down the first k sorted categories to the right, small k with missing values to the left, then large k.
 
-    Both scans try at most ``max_cat_threshold`` - 1 sets. Returns k in place of a bin.
+    Both halves have at most ``threshold`` - 1 sets. The place is k.
     """
-    best: _Found = (np.float32(0.0), np.int64(-1), False, np.int64(0), np.int64(0))
-    tried = min(len(bins), rules.max_cat_threshold) - 1
+    tried = min(len(bins), threshold) - 1
     gradient, hessian = sums[0], sums[1]
     for at in range(tried):
         gradient -= bins[order[at], 0]
         hessian -= bins[order[at], 1]
-        change = _change((gradient, hessian), sums, gradient_unit, hessian_unit, gain, lower, upper, monotone, rules)
-        if change > best[0]:
-            best = (change, np.int64(at + 1), True, gradient, hessian)
-    gradient = hessian = np.int64(0)
-    for back in range(tried):
-        at = len(bins) - 1 - back
-        gradient += bins[order[at], 0]
-        hessian += bins[order[at], 1]
-        change = _change((gradient, hessian), sums, gradient_unit, hessian_unit, gain, lower, upper, monotone, rules)
-        if change > best[0]:
-            best = (change, np.int64(at), False, gradient, hessian)
-    return best
+        lefts[at, 0], lefts[at, 1], places[at] = gradient, hessian, at + 1
+    gradient = hessian = 0
+    for at in range(tried):
+        last = len(bins) - 1 - at
+        gradient += bins[order[last], 0]
+        hessian += bins[order[last], 1]
+        lefts[tried + at, 0], lefts[tried + at, 1], places[tried + at] = gradient, hessian, last
+    return tried, 2 * tried
