@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flare_core import Federation, FLModel, ModelError, TrainingFederation, Workflow
+from flare_core import Federation, ModelError, TrainingFederation, Workflow
 from flare_fobs import dumps, loads
 from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.model import Model
@@ -25,9 +25,9 @@ from flare_xgb.horizontal.growth import Growth
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.horizontal.setup import Setup, describe, find_setup
 from flare_xgb.horizontal.sums import Actions, Lost, SiteSums
+from flare_xgb.result import saved, write_model
 
 _SAVE_FACTOR = 9  # the time between two models that are saved, as a multiple of what the last one took
-_MOST_SHOWN = 20  # features, in the table of importance
 
 
 @dataclass
@@ -122,10 +122,10 @@ class Horizontal(Workflow):
 
     def _agree(self, sums: SiteSums, order: list[str]) -> None:
         schema, firsts = describe(sums, order, is_masked=self.secure == "masked")
-        self._learning = Learning(self.params, schema.names or schema.width)
+        learning = Learning(self.params, schema.names or schema.width)
         self._conform = [("conform", {"schema": schema.to_dict()})]
         sums.total(self._conform)
-        self._use(find_setup(sums, schema, firsts, self._learning))
+        self._use(find_setup(sums, schema, firsts, learning))
         sums.restore()
 
     def _use(self, setup: Setup) -> None:
@@ -136,9 +136,8 @@ class Horizontal(Workflow):
         self._columns = ColumnSampler(learning.params.tree, setup.schema.width, self._draws.next())
         if self.early_stopping_rounds is not None and learning.metrics:
             self._stopping = EarlyStopping(self.early_stopping_rounds, learning.metrics[-1].maximize)
-        config = learning.objective.config()
         self._model = Model(
-            loss=config,
+            loss=learning.objective.config(),
             base_score=setup.score,
             features=setup.schema.width,
             num_class=learning.params.loss.num_class,
@@ -269,22 +268,18 @@ class Horizontal(Workflow):
         """Save the model, unless that takes too much of the time."""
         started = time.monotonic()
         if started >= self._next_save:
-            fed.save(_saved(self._whole_model()))
+            fed.save(saved(self._whole_model()))
             self._next_save = time.monotonic() + _SAVE_FACTOR * (time.monotonic() - started)
 
     def _conclude(self, fed: TrainingFederation) -> None:
         """Write the model, and show the importance of features."""
         model = self._whole_model()
-        fed.save(_saved(model))
+        fed.save(saved(model))
         if self._stopping is not None and self._stopping.best_iteration >= 0 and self._agreed.has_validation:
             best = self._stopping.best_iteration
             score = float(self._stopping.best_score)
-            fed.save(_saved(model.slice(0, best + 1)), name="best", metric=score, of_round=best)
-        fed.write("model.json", model.to_json().decode())
-        splits, gains = (model.importance(kind) for kind in ("weight", "gain"))
-        order = sorted(gains, key=lambda name: -gains[name])[:_MOST_SHOWN]
-        rows = [(name, f"{gains[name]:.4g}", f"{splits[name]:.0f}") for name in order]
-        fed.show("Importance of features", ["feature", "gain", "splits"], rows)
+            fed.save(saved(model.slice(0, best + 1)), name="best", metric=score, of_round=best)
+        write_model(fed, model)
 
     def state(self) -> Mapping[str, Any]:
         if self._setup is None:
@@ -325,8 +320,3 @@ class Horizontal(Workflow):
 
 def _bytes(plain: Mapping[str, Any]) -> NDArray[np.uint8]:
     return np.frombuffer(dumps(plain), np.uint8)
-
-
-def _saved(model: Model) -> FLModel:
-    """Return the model as a checkpoint: the bytes of XGBoost's UBJ file."""
-    return FLModel(params={"model": np.frombuffer(model.to_ubj(), np.uint8).copy()})

@@ -1,0 +1,32 @@
+"""The result of a training: the model as checkpoint, as file of XGBoost, and the importance of its features."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flare_core import Federation, FLModel
+from flare_xgb.engine.model import Model
+
+__all__ = ["saved", "write_model"]
+
+_MOST_FEATURES = 20  # in the table of importance
+
+
+def saved(model: Model) -> FLModel:
+    """Return a model as a checkpoint, whose param ``model`` holds the bytes of XGBoost's UBJ file."""
+    return FLModel(params={"model": np.frombuffer(model.to_ubj(), np.uint8).copy()})
+
+
+def write_model(fed: Federation, model: Model, name: str = "model.json") -> None:
+    """Write XGBoost's file of a model to the server's folder, and show which features it uses.
+
+    Args:
+        fed: the federation.
+        model: the model.
+        name: of the file, which is JSON.
+    """
+    fed.write(name, model.to_json().decode())
+    splits, gains = (model.importance(kind) for kind in ("weight", "gain"))
+    order = sorted(gains, key=lambda feature: -gains[feature])[:_MOST_FEATURES]
+    rows = [(feature, f"{gains[feature]:.4g}", f"{splits[feature]:.0f}") for feature in order]
+    fed.show("Importance of features", ["feature", "gain", "splits"], rows)
