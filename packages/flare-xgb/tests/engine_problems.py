@@ -64,6 +64,9 @@ class Problem:
         # Sums of these weights are exact, in any order: see ``objectives.quantiles``.
         if loss in ("count:poisson", "reg:tweedie", "reg:gamma"):  # larger steps lead to infinite means
             params.update(eta=0.3, reg_lambda=1.0)
+            label = np.append(label[:-1], 1.0)  # the mean must not be 0
+        elif params["reg_lambda"] == 0:  # else Hessians near 0 are divided by
+            params["min_child_weight"] = max(params["min_child_weight"], 1.0)
         weight = None if self.weight is None else np.maximum(self.weight, np.float32(0.5))
         return replace(self, label=label.astype(np.float32), weight=weight, params=params)
 
