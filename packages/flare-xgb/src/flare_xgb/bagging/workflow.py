@@ -16,24 +16,18 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flare_core import Federation, FLModel, RecipeError, SiteError, TrainingFederation, Workflow
+from flare_core import Federation, RecipeError, SiteError, TrainingFederation, Workflow
 from flare_core.workflow import Sample
 from flare_xgb.bagging import LR_MODES, MODES
-from flare_xgb.data import Schema, agree
+from flare_xgb.bagging.beginning import Beginning, begin, rank_of
+from flare_xgb.data import Schema
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import EarlyStopping, loss_of, metrics_of
 from flare_xgb.engine.tree import Tree
-from flare_xgb.horizontal.refinement import Distinct, Refinement
-from flare_xgb.horizontal.setup import find_quantiles
 from flare_xgb.metrics import Metric
-from flare_xgb.objectives import Objective
-from flare_xgb.objectives.quantiles import unit_of
-from flare_xgb.objectives.sums import Sums
 from flare_xgb.params import Params, parse
-
-_MOST_FEATURES = 20  # that are shown
+from flare_xgb.result import saved, write_model
 
 Answers = dict[str, Mapping[str, Any]]
 
@@ -88,8 +82,7 @@ class TreeBoosting(Workflow):
         self.order = order if isinstance(order, str) else list(order)
         self.early_stopping_rounds = early_stopping_rounds
         self.save_name = save_name
-        self._schema: Schema | None = None
-        self._sums: Sums = np.zeros((0, 0), np.int64)  # over all rows, of what the objective needs of them
+        self._beginning: Beginning | None = None
         self._model: Model | None = None
         self._stopping: EarlyStopping | None = None
         self._is_over = False
@@ -100,8 +93,9 @@ class TreeBoosting(Workflow):
         for _ in fed.rounds(self.num_rounds):
             if self._is_over:  # the run was stopped after the last round, and is continued
                 break
-            if self._model is None:
-                self._begin(fed)
+            if self._beginning is None:
+                self._beginning = begin(fed, fed.sample(self.min_clients), self.xgb_params)
+                self._model = self._beginning.model
             if self.mode == "bagging":
                 self._bag(fed)
             else:
@@ -112,13 +106,12 @@ class TreeBoosting(Workflow):
         self._conclude(fed)
 
     def state(self) -> dict[str, Any]:
-        if self._model is None or self._schema is None:
+        if self._beginning is None:
             return {}
-        model = np.frombuffer(self._model.to_ubj(), np.uint8)
         return {
-            "model": {"ubj": model},
-            "sums": {"all": self._sums},
-            "schema": self._schema.to_dict(),
+            "model": {"ubj": np.frombuffer(self._made.to_ubj(), np.uint8)},
+            "sums": {"all": self._beginning.sums},
+            "schema": self._beginning.schema.to_dict(),
             "stopping": None if self._stopping is None else asdict(self._stopping),
             "is_over": self._is_over,
             "ends": self._ends,
@@ -127,65 +120,30 @@ class TreeBoosting(Workflow):
     def restore(self, state: Mapping[str, Any]) -> None:
         if state:
             self._model = Model.from_bytes(state["model"]["ubj"].tobytes())
-            self._sums = state["sums"]["all"]
-            self._schema = Schema.from_dict(state["schema"])
+            schema = Schema.from_dict(state["schema"])
+            self._beginning = Beginning(schema, state["sums"]["all"], self._model.slice(0, 0))
             self._stopping = None if state["stopping"] is None else EarlyStopping(**state["stopping"])
             self._is_over = state["is_over"]
             self._ends = list(state["ends"])
 
-    def _begin(self, fed: Federation) -> None:
-        """Find what the sites agree on: columns, and the base score."""
-        sample = fed.sample(self.min_clients)
-        with fed.scatter("describe", {site: self._rank(fed, site) for site in sample}, quorum=sample.quorum) as asked:
-            replies = {reply.site: reply.data for reply in asked}
-        schema = agree({site: Schema.from_dict(each["schema"]) for site, each in replies.items()})
-        params = self._params(schema)
-        objective, score = loss_of(params), params.base_score
-        self._sums = np.sum([each["sums"] for each in replies.values() if "sums" in each], axis=0)
-        if score is None:
-            base = objective.base_score(self._sums, self._label_quantiles(fed, replies, objective))
-        else:
-            base = np.broadcast_to(np.array(score, np.float32), (objective.outputs,)).copy()
-        objective.to_margin(base)  # refuses one that has none
-        self._schema = schema
-        self._model = Model(
-            loss=objective.config(),
-            base_score=base,
-            features=schema.width,
-            num_class=params.loss.num_class,
-            num_parallel_tree=params.num_parallel_tree,
-            names=schema.names,
-            types=schema.types if schema.names or "c" in schema.types else (),
-            attributes={"schema": schema.to_text()},
-        )
+    @property
+    def _made(self) -> Model:
+        assert self._model is not None
+        return self._model
 
-    def _label_quantiles(self, fed: Federation, described: Answers, objective: Objective) -> NDArray[np.float32] | None:
-        """Find the quantiles of all labels from counts, if the base score is made of them; all sites must answer."""
-        if not objective.label_quantiles:
-            return None
-        largest = max(each["largest_weight"] for each in described.values())
-        rows = sum(each["schema"]["rows"] for each in described.values())
-        unit = None if math.isnan(largest) else unit_of(largest, rows)
+    @property
+    def _agreed(self) -> Beginning:
+        assert self._beginning is not None
+        return self._beginning
 
-        def ask(refinement: Refinement) -> list[Distinct]:
-            while not refinement.is_done:
-                question = {"question": refinement.wanted(), "unit": unit}
-                with fed.scatter("count", {site: self._rank(fed, site) | question for site in described}) as asked:
-                    refinement.refine(np.sum([reply.data["counts"] for reply in asked], axis=0))
-            return refinement.result()
-
-        return np.array([find_quantiles(ask, 1, alpha, unit)[0] for alpha in objective.label_quantiles])
-
-    def _params(self, schema: Schema) -> Params:
+    @property
+    def _params(self) -> Params:
+        schema = self._agreed.schema
         return parse(self.xgb_params, schema.names or schema.width)
 
+    @property
     def _metrics(self) -> list[Metric]:
-        assert self._schema is not None
-        params = self._params(self._schema)
-        return metrics_of(params, loss_of(params))
-
-    def _rank(self, fed: Federation, site: str) -> dict[str, Any]:
-        return {"rank": fed.sites.index(site)}
+        return metrics_of(self._params, loss_of(self._params))
 
     def _tell(self, fed: Federation, task: str, sample: Sample, by_site: Mapping[str, Any] | None = None) -> Answers:
         """Give a task to sites, with the trees that they lack; return the answers in the order of the sites."""
@@ -205,28 +163,21 @@ class TreeBoosting(Workflow):
             waiting = tuple(behind)
         return {site: answers[site] for site in sample if site in answers}
 
-    @property
-    def _made(self) -> Model:
-        assert self._model is not None
-        return self._model
-
     def _task(self, fed: Federation, site: str) -> dict[str, Any]:
-        assert self._schema is not None
         since, model, common = self._held.get(site), self._made, None
         if since is None:
             since = 0
             common = {
-                "schema": self._schema.to_dict(),
-                "sums": self._sums,
+                "schema": self._agreed.schema.to_dict(),
+                "sums": self._agreed.sums,
                 "base": np.asarray(model.objective.to_margin(model.base_score), np.float32),
             }
         rounds = [model.slice(each, each + 1) for each in range(since, model.num_rounds)]
         plain = [{"trees": [tree.to_plain() for tree in each.trees], "outputs": [*each.outputs]} for each in rounds]
-        return self._rank(fed, site) | {"common": common, "since": since, "rounds": plain}
+        return rank_of(fed, site) | {"common": common, "since": since, "rounds": plain}
 
     def _grow(self, fed: Federation, sample: Sample) -> Answers:
-        assert self._schema is not None
-        seed = self._params(self._schema).seed & 0xFFFFFFFF
+        seed = self._params.seed & 0xFFFFFFFF
         seeds = {
             site: {"seed": int(np.random.SeedSequence([seed, self._made.num_rounds, rank]).generate_state(1)[0])}
             for rank, site in enumerate(fed.sites)
@@ -292,7 +243,7 @@ class TreeBoosting(Workflow):
     def _measure(self, fed: Federation) -> dict[str, float]:
         """Record the metrics of the model on each site's rows and on those of all sites."""
         answers = self._tell(fed, "measure", fed.sample(self.min_clients))
-        metrics = {metric.name: metric for metric in self._metrics()}
+        metrics = {metric.name: metric for metric in self._metrics}
         totals: dict[str, Any] = {}
         for site, answer in answers.items():
             values = {}
@@ -300,14 +251,15 @@ class TreeBoosting(Workflow):
                 totals[name] = totals[name] + sums if name in totals else sums
                 values[name] = metrics[name.partition("-")[2]].finish(sums)
             fed.record({name: value for name, value in values.items() if math.isfinite(value)}, site=site)
-        pooled = {name: metrics[name.partition("-")[2]].finish(sums) for name, sums in totals.items()}
+        names = sorted(totals, key=lambda name: name.startswith("train"))  # the more telling ones first
+        pooled = {name: metrics[name.partition("-")[2]].finish(totals[name]) for name in names}
         fed.record({name: value for name, value in pooled.items() if math.isfinite(value)})
         return pooled
 
     def _stops(self, values: Mapping[str, float]) -> bool:
         """Return whether the last metric has not improved for long: on the rows to validate with, or else on all."""
         self._ends.append(self._made.num_rounds)
-        metrics = self._metrics()
+        metrics = self._metrics
         if self.early_stopping_rounds is None or not metrics:
             return False
         last = metrics[-1]
@@ -320,23 +272,11 @@ class TreeBoosting(Workflow):
         model, stopping = self._made, self._stopping
         if stopping is not None and stopping.best_iteration >= 0:
             end, score = self._ends[stopping.best_iteration], float(stopping.best_score)
-            fed.save(_saved(model.slice(0, end)), name="best", metric=score, of_round=stopping.best_iteration)
+            fed.save(saved(model.slice(0, end)), name="best", metric=score, of_round=stopping.best_iteration)
             best = {"best_iteration": str(end - 1), "best_score": repr(score)}
             model = replace(model, attributes={**model.attributes, **best})
-        fed.save(_saved(model))
-        fed.write(self.save_name, model.to_json().decode())
-        gain, weight = model.importance("gain"), model.importance("weight")
-        rows = sorted(gain.items(), key=lambda each: -each[1])[:_MOST_FEATURES]
-        fed.show(
-            "Importance of features",
-            ["feature", "gain", "splits"],
-            [(name, f"{value:.4g}", f"{weight[name]:.0f}") for name, value in rows],
-        )
-
-
-def _saved(model: Model) -> FLModel:
-    """Return the model as a checkpoint: the bytes of XGBoost's UBJ file."""
-    return FLModel(params={"model": np.frombuffer(model.to_ubj(), np.uint8).copy()})
+        fed.save(saved(model))
+        write_model(fed, model, self.save_name)
 
 
 def _scaled(tree: Tree, share: float) -> Tree:
