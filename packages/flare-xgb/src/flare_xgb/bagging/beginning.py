@@ -25,7 +25,7 @@ from flare_xgb.params import parse
 
 @dataclass(frozen=True, eq=False)
 class Beginning:
-    """What was agreed on.
+    """The columns, sums and model that a training begins with.
 
     Attributes:
         schema: the columns.
