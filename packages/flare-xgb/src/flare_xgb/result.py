@@ -7,8 +7,6 @@ import numpy as np
 from flare_core import Federation, FLModel
 from flare_xgb.engine.model import Model
 
-__all__ = ["saved", "write_model"]
-
 _MOST_FEATURES = 20  # in the table of importance
 
 

@@ -32,23 +32,28 @@ class Share(DataLoader):
 
 
 class Waiting(HorizontalExecutor):
-    """Asks a gate before it computes the histograms of one step of one tree, for the first time in its process."""
+    """Notes the steps of trees whose histograms it computes in ``steps.txt``, and asks a gate before two of them.
+
+    It asks at the steps ``step - 1`` and ``step`` of a tree, each for the first time in its process.
+    """
 
     def __init__(self, data_loader, secure=None, gate="", tree=0, step=0):
         super().__init__(data_loader, secure)
         self.gate, self.tree, self.step = gate, tree, step
-        self._has_asked = False
+        self._asks_at = {(tree, step - 1), (tree, step)} if gate else set()
 
     def execute(self, task, context):
-        steps = [
-            (each["number"], each["step"])
-            for name, each in (task.data or {}).get("actions", ())
-            if name == "histograms"
-        ]
-        if self.gate and (self.tree, self.step) in steps and not self._has_asked:
-            self._has_asked = True
+        for name, each in (task.data or {}).get("actions", ()):
+            if name == "histograms":
+                self._reach(each["number"], each["step"], context)
+        return super().execute(task, context)
+
+    def _reach(self, tree, step, context):
+        with (context.folder / "steps.txt").open("a") as file:
+            file.write(f"{tree} {step}\n")
+        if (tree, step) in self._asks_at:
+            self._asks_at.remove((tree, step))
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(self.gate)
                 connection.sendall(f"{context.party} {os.getpid()}".encode())
                 connection.recv(1)
-        return super().execute(task, context)
