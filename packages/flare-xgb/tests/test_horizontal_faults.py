@@ -159,6 +159,34 @@ def fed_model(fed):
     return Model.from_bytes(model_of(fed).encode())
 
 
+SOME_ROUNDS = st.dictionaries(st.sampled_from(list(PARTS)), st.sets(st.integers(0, ROUNDS - 1)))
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    params=st.sampled_from([PARAMS, ADAPTIVE, CLASSES]),
+    secure=st.sampled_from([None, "masked"]),
+    restarts=st.dictionaries(st.sampled_from(list(PARTS)), st.lists(st.integers(1, 120), max_size=4)),
+    faults=st.fixed_dictionaries({"leaves": SOME_ROUNDS, "late": SOME_ROUNDS, "absent": SOME_ROUNDS}),
+)
+def test_any_faults_leave_a_whole_model_or_an_error_with_the_name_of_a_site(params, secure, restarts, faults):
+    lost = [
+        {site for kind in ("leaves", "absent") for site in PARTS if round_ in faults[kind].get(site, ())}
+        for round_ in range(ROUNDS)
+    ]
+    fed = federation(secure, restarts, **faults)
+    if too_many := next((each for each in lost if len(each) > 1), None):
+        with pytest.raises(SiteError) as raised:
+            fed.run(workflow(params, min_clients=2, secure=secure))
+        assert raised.value.site in too_many
+        return
+    fed.run(workflow(params, min_clients=2, secure=secure))
+    assert fed_model(fed).num_rounds == ROUNDS
+    again = federation(secure, restarts, **faults)
+    again.run(workflow(params, min_clients=2, secure=secure))
+    assert model_of(again) == model_of(fed)
+
+
 @pytest.mark.parametrize("fault", ["leaves", "absent", "late"])
 def test_a_site_that_never_takes_part_is_left_out(fault):
     fed = federation(**{fault: {"site-3": range(ROUNDS)}})
