@@ -167,6 +167,25 @@ def test_stock_xgboost_opens_our_files_with_equal_predictions_and_shap_values(lo
         assert Model.load(tmp_path / name).to_json() == ours.to_json()
 
 
+@pytest.mark.parametrize("loss", ["multi:softprob", "reg:quantileerror"])
+def test_a_model_with_one_base_score_predicts_the_same_bits(loss: str) -> None:
+    table, data, params = rows_for(loss, 1)
+    ours, _ = train({**params, "num_parallel_tree": 2}, table, 3)
+    older = ours.with_one_base_score()
+    assert older.base_score.tolist() == [0] * ours.num_outputs
+    assert json.loads(older.to_json())["learner"]["learner_model_param"]["base_score"] == "0.0"
+    np.testing.assert_array_equal(older.predict_margins(table.features), ours.predict_margins(table.features))
+    booster = xgboost.Booster(model_file=bytearray(older.to_ubj()))
+    np.testing.assert_array_equal(booster.predict(data, output_margin=True), ours.predict_margins(table.features))
+    same = xgboost.Booster(model_file=bytearray(ours.to_ubj()))
+    np.testing.assert_allclose(
+        booster.predict(data, pred_contribs=True), same.predict(data, pred_contribs=True), rtol=1e-4, atol=1e-5
+    )
+    assert older.with_one_base_score() is older
+    with pytest.raises(ModelError, match="cannot be moved"):
+        ours.slice(0, 0).with_one_base_score()
+
+
 @pytest.mark.parametrize("form", ["json", "ubj"])
 def test_a_file_of_xgboosts_opens_with_equal_predictions(form: str) -> None:
     for loss in LOSSES:

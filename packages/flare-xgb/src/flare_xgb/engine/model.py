@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core import ModelError
+from flare_xgb.engine.model_files import from_plain, parameters_of, to_plain
 from flare_xgb.engine.predict import Forest
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import Tree
@@ -18,20 +19,6 @@ from flare_xgb.engine.ubjson import dump_json, dump_ubj, load_json, load_ubj
 from flare_xgb.objectives import Objective, objective
 
 IMPORTANCES = ("weight", "gain", "cover", "total_gain", "total_cover")
-
-_NOT_SET = str(2**32 - 1)  # stands in XGBoost's files for a parameter without a value
-_VERSION = [3, 2, 0]  # of XGBoost, whose form of files this is
-_ARRAYS = {
-    "left": ("left_children", "i4"),
-    "right": ("right_children", "i4"),
-    "parent": ("parents", "i4"),
-    "feature": ("split_indices", "i4"),
-    "threshold": ("split_conditions", "f4"),
-    "default_left": ("default_left", "u1"),
-    "base_weight": ("base_weights", "f4"),
-    "loss_change": ("loss_changes", "f4"),
-    "hessian": ("sum_hessian", "f4"),
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +114,29 @@ class Model:
             rounds=[at - self.rounds[begin] for at in self.rounds[begin : end + 1]],
         )
 
+    def with_one_base_score(self) -> Model:
+        """Return an equal model with the same base score for all outputs, as XGBoost before 3.1 needs it.
+
+        Some of these versions read a file with several base scores without an error, and predict nonsense. Here the
+        first tree of each output takes the base score into its leaves. Margins stay the same to the last bit. The first
+        round is then needed for every prediction; take ``slice`` before.
+
+        Raises:
+            ModelError: there are several base scores and no tree, or the objective's margin of 0 is not a score of 0.
+        """
+        zero = np.zeros_like(self.base_score)
+        if len(set(self.base_score.tolist())) == 1:
+            return self
+        if not self.trees or np.any(self.objective.to_margin(zero)):
+            raise ModelError("the base scores of the outputs cannot be moved into trees")
+        margins, trees = self.base_margins(1)[0], list(self.trees)
+        for output, margin in enumerate(margins):
+            first = list(self.outputs).index(output)
+            leaves = np.flatnonzero(trees[first].is_leaf)
+            values = margin + trees[first].threshold[leaves]
+            trees[first] = trees[first].with_leaves(dict(zip(leaves.tolist(), values.tolist(), strict=True)))
+        return replace(self, base_score=zero, trees=trees)
+
     def base_margins(self, rows: int, base_margin: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
         """Return the margins before the first tree, float32 [rows, outputs].
 
@@ -202,11 +212,11 @@ class Model:
 
     def to_json(self) -> bytes:
         """Return the bytes of XGBoost's JSON file."""
-        return dump_json(self._plain())
+        return dump_json(to_plain(self))
 
     def to_ubj(self) -> bytes:
         """Return the bytes of XGBoost's UBJ file."""
-        return dump_ubj(self._plain())
+        return dump_ubj(to_plain(self))
 
     def save(self, path: str | Path) -> None:
         """Write XGBoost's file: JSON if the name ends with .json, otherwise UBJ."""
@@ -235,138 +245,8 @@ class Model:
         data = bytes(data)
         is_text = data[:1] == b"{" and data[1:].lstrip()[:1] in (b'"', b"}")
         try:
-            return cls._from_plain(load_json(data) if is_text else load_ubj(data))
+            return cls(**from_plain(load_json(data) if is_text else load_ubj(data)))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(f"this is no model of XGBoost: {type(error).__name__} {error}") from error
-
-    def _plain(self) -> dict[str, Any]:
-        scores = [str(one) for one in self.base_score]
-        return {
-            "version": _VERSION,
-            "learner": {
-                "attributes": dict(self.attributes),
-                "feature_names": list(self.names),
-                "feature_types": list(self.types),
-                "objective": dict(self.loss),
-                "learner_model_param": {
-                    # One number opens in every version; XGBoost 3.1 and later also know several.
-                    "base_score": scores[0] if len(set(scores)) == 1 else f"[{','.join(scores)}]",
-                    "boost_from_average": "1",
-                    "num_class": str(self.num_class),
-                    "num_feature": str(self.features),
-                    "num_target": "1" if self.num_class else str(self.num_outputs),
-                },
-                "gradient_booster": {
-                    "name": "gbtree",
-                    "model": {
-                        "cats": {
-                            "enc": [],
-                            "feature_segments": np.empty(0, np.int32),
-                            "sorted_idx": np.empty(0, np.int32),
-                        },
-                        "gbtree_model_param": {
-                            "num_parallel_tree": str(self.num_parallel_tree),
-                            "num_trees": str(len(self.trees)),
-                        },
-                        "iteration_indptr": [int(one) for one in self.rounds],
-                        "tree_info": [int(one) for one in self.outputs],
-                        "trees": [_tree_plain(tree, at, self.features) for at, tree in enumerate(self.trees)],
-                    },
-                },
-            },
-        }
-
-    @classmethod
-    def _from_plain(cls, plain: Mapping[str, Any]) -> Model:
-        learner = plain["learner"]
-        booster = learner["gradient_booster"]
-        if booster["name"] != "gbtree":
-            raise ModelError(f"the model's booster is {booster['name']!r}; only 'gbtree' is supported")
-        param, forest = learner["learner_model_param"], booster["model"]
-        if forest.get("cats", {}).get("enc"):
-            raise ModelError("the model encodes categories itself; train it with categories as integers")
-        scores = np.array([float(one) for one in param["base_score"].strip("[]").split(",")], np.float32)
-        classes, targets = int(param["num_class"]), int(param.get("num_target", 1))
-        outputs = max(classes, targets, 1)
-        trees = [_tree_from_plain(one) for one in forest["trees"]]
-        info = [int(one) for one in forest["tree_info"]]
-        parallel = int(forest["gbtree_model_param"]["num_parallel_tree"])
-        rounds = forest.get("iteration_indptr")
-        if rounds is None:
-            rounds = range(0, len(trees) + 1, outputs * parallel)
-        return cls(
-            loss=learner["objective"],
-            base_score=np.tile(scores, outputs) if len(scores) == 1 else scores,
-            features=int(param["num_feature"]),
-            num_class=classes,
-            num_parallel_tree=parallel,
-            trees=trees,
-            outputs=info,
-            rounds=[int(one) for one in rounds],
-            names=[str(one) for one in learner.get("feature_names", [])],
-            types=[str(one) for one in learner.get("feature_types", [])],
-            attributes={str(name): str(text) for name, text in learner["attributes"].items()},
-        )
-
-
-def parameters_of(loss: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of an objective's entry in XGBoost's files, by their names."""
-    found: dict[str, Any] = {}
-    for value in loss.values():
-        if isinstance(value, Mapping):
-            found.update(value)
-    return {name: _number_of(value) for name, value in found.items() if value != _NOT_SET}
-
-
-def _number_of(value: Any) -> Any:
-    """Return the number or numbers that a text stands for; other text as it is."""
-    if not isinstance(value, str):
-        return value
-    if value.startswith("["):
-        return tuple(float(one) for one in value.strip("[]").split(",") if one)
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    return int(number) if number.is_integer() else number
-
-
-def _tree_plain(tree: Tree, at: int, features: int) -> dict[str, Any]:
-    nodes = sorted(tree.categories)
-    sizes = np.array([len(tree.categories[node]) for node in nodes], np.int64)
-    kinds = np.zeros(tree.nodes, np.uint8)
-    kinds[nodes] = 1
-    return {
-        "id": at,
-        "tree_param": {
-            "num_deleted": "0",
-            "num_feature": str(features),
-            "num_nodes": str(tree.nodes),
-            "size_leaf_vector": "1",
-        },
-        **{name: getattr(tree, mine).astype(code) for mine, (name, code) in _ARRAYS.items()},
-        "split_type": kinds,
-        "categories": np.concatenate([np.empty(0, np.int32), *(tree.categories[node] for node in nodes)]),
-        "categories_nodes": np.array(nodes, np.int32),
-        "categories_segments": np.cumsum(sizes) - sizes,
-        "categories_sizes": sizes,
-    }
-
-
-def _tree_from_plain(plain: Mapping[str, Any]) -> Tree:
-    if int(plain["tree_param"].get("size_leaf_vector", 1)) > 1:
-        raise ModelError("a tree has several outputs; train with multi_strategy='one_output_per_tree'")
-    arrays = {mine: np.asarray(plain[name]).astype(code) for mine, (name, code) in _ARRAYS.items()}
-    arrays["default_left"] = arrays["default_left"].astype(bool)
-    categories = np.asarray(plain.get("categories", []), np.int32)
-    parts = zip(
-        plain.get("categories_nodes", []),
-        plain.get("categories_segments", []),
-        plain.get("categories_sizes", []),
-        strict=True,
-    )
-    return Tree(
-        **arrays, categories={int(node): categories[int(start) : int(start) + int(size)] for node, start, size in parts}
-    )
