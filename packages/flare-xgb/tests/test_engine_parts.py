@@ -126,6 +126,13 @@ def test_all_rows_at_the_bound_do_not_overflow(rows: int, bound: float) -> None:
     assert scale.decode(np.array([[code, code]]))[0, 0] == pytest.approx(float(largest), rel=1e-6)
 
 
+@pytest.mark.parametrize("gradient", [float("nan"), float("inf"), 4.1])
+def test_a_gradient_beyond_its_bound_is_an_error(gradient: float) -> None:
+    scale = FixedPoint.fit(1.0, 1.0, 1)
+    with pytest.raises(ModelError, match="beyond its bound"):
+        scale.encode(np.float32([gradient]), np.float32([1]))
+
+
 @pytest.mark.parametrize("bound", [-1.0, float("nan"), float("inf")])
 def test_a_bound_that_is_none_is_an_error(bound: float) -> None:
     with pytest.raises(ModelError, match="gradient"):

@@ -111,6 +111,7 @@ _LINEAR = ("feature_selector", "top_k")
 _REFUSED = {
     **dict.fromkeys(_DART, "it belongs to the booster 'dart', which is left out"),
     **dict.fromkeys(_LINEAR, "it belongs to the booster 'gblinear', which is left out"),
+    "num_target": "a table has one label for each row; leave it out",
     "gpu_id": "the kernels run on CPUs; leave it out",
     "predictor": "there is one predictor; leave it out",
     "feature_weights": "columns are drawn with equal probability; leave it out",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_core import ModelError
+from flare_xgb._jit import kernel
 
 _TOP = 62
 _FINEST = 149  # every float32 is a multiple of 2 ** -149
@@ -51,10 +52,17 @@ class FixedPoint:
         return cls(*bits)
 
     def encode(self, gradients: npt.NDArray[np.float32], hessians: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        """Return int64 [rows, 2] of float32 [rows] each."""
+        """Return int64 [rows, 2] of float32 [rows] each.
+
+        Raises:
+            ModelError: a number is NaN, or so large that it does not fit.
+        """
         out = np.empty((len(gradients), 2), np.int64)
         for at, (numbers, bits) in enumerate(((gradients, self.gradient_bits), (hessians, self.hessian_bits))):
-            out[:, at] = np.rint(np.ldexp(numbers.astype(np.float64), bits))
+            if not _encode(numbers, 2.0**bits, out[:, at]):
+                raise ModelError(
+                    "a gradient is NaN or beyond its bound; check labels and weights, or learn more slowly"
+                )
         return out
 
     def decode(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -63,3 +71,14 @@ class FixedPoint:
         numbers[..., 0] *= 2.0**-self.gradient_bits
         numbers[..., 1] *= 2.0**-self.hessian_bits
         return numbers
+
+
+@kernel
+def _encode(numbers: npt.NDArray[np.float32], factor: float, out: npt.NDArray[np.int64]) -> bool:
+    most = 2.0**_TOP
+    for at in range(len(numbers)):
+        number = np.float64(numbers[at]) * factor
+        if not abs(number) <= most:
+            return False
+        out[at] = np.int64(np.rint(number))
+    return True
