@@ -197,15 +197,16 @@ class Cuts:
 
 @kernel
 def _search(edges: npt.NDArray[np.float32], column: npt.NDArray[np.float32], bins: npt.NDArray[np.int64]) -> None:
-    """Search each value by halves, without a branch that could be mispredicted."""
-    for at in range(len(column)):
-        value, low, length = column[at], 0, len(edges)
-        while length > 1:
-            half = length >> 1
-            low += half * (edges[low + half - 1] <= value)
+    """Search each value by halves, without a branch that could be mispredicted; unsigned indices are faster."""
+    one, last = np.uint64(1), np.int64(len(edges) - 1)
+    for at in range(np.uint64(len(column))):
+        value, low, length = column[at], np.uint64(0), np.uint64(len(edges))
+        while length > one:
+            half = length >> one
+            low += half * np.uint64(edges[low + half - one] <= value)
             length -= half
-        low += edges[low] <= value
-        bins[at] = -1 if np.isnan(value) else min(low, len(edges) - 1)
+        low += np.uint64(edges[low] <= value)
+        bins[at] = -1 if np.isnan(value) else min(np.int64(low), last)
 
 
 def _amounts(

@@ -61,11 +61,13 @@ def _add(
     high: int,
     out: npt.NDArray[np.int64],
 ) -> None:
+    # Unsigned indices, as a signed one costs a test of whether it counts from the end.
+    first, after = np.uint64(low), np.uint64(high)
     for at in range(len(rows)):
-        row = rows[at]
+        row = np.uint64(rows[at])
         gradient, hessian = pairs[row, 0], pairs[row, 1]
-        for feature in range(low, high):
-            slot = starts[feature] + codes[row, feature]
+        for feature in range(first, after):
+            slot = np.uint64(starts[feature]) + np.uint64(codes[row, feature])
             out[slot, 0] += gradient
             out[slot, 1] += hessian
 

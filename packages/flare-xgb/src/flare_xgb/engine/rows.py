@@ -154,15 +154,15 @@ def _divide_numeric(
     last_left: int,
     default_left: bool,
 ) -> Any:
-    left: Any = 0
-    for at in range(len(rows)):
+    left: Any = np.uint64(0)  # unsigned indices are faster
+    for at in range(np.uint64(len(rows))):
         row = rows[at]
-        code = np.int64(codes[row, feature])
+        code = np.int64(codes[np.uint64(row), np.uint64(feature)])
         to_left = (code <= last_left) | ((code == missing) & default_left)
         rows[left] = row
         scratch[at - left] = row
-        left += np.int64(to_left)
-    rows[left:] = scratch[: len(rows) - left]
+        left += np.uint64(to_left)
+    rows[left:] = scratch[: np.uint64(len(rows)) - left]
     return left
 
 
