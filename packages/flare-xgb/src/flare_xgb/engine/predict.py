@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,18 +102,18 @@ def _leaf(
     starts: npt.NDArray[np.int64],
     ends: npt.NDArray[np.int64],
     sets: npt.NDArray[np.bool_],
-) -> int:
-    node = root
+) -> Any:
+    node = np.uint64(root)  # unsigned indices are faster
     while left[node] >= 0:
-        value = data[row, feature[node]]
-        if np.isnan(value):
+        value = data[np.uint64(row), np.uint64(feature[node])]
+        if starts[node] < 0:
+            to_left = (value < threshold[node]) | (np.isnan(value) & default_left[node])
+        elif np.isnan(value):
             to_left = default_left[node]
-        elif starts[node] < 0:
-            to_left = value < threshold[node]
         else:  # a category that no training row had goes left
             size = ends[node] - starts[node]
             to_left = not (value >= 0 and value < size and sets[starts[node] + np.int64(value)])
-        node = root + (left[node] if to_left else right[node])
+        node = np.uint64(root) + np.uint64(left[node] if to_left else right[node])
     return node
 
 
@@ -153,7 +154,6 @@ def _leaves(
 ) -> None:
     for tree in range(len(roots) - 1):
         for row in range(len(data)):
-            out[row, tree] = (
-                _leaf(data, row, roots[tree], left, right, feature, threshold, default_left, starts, ends, sets)
-                - roots[tree]
-            )
+            out[row, tree] = _leaf(
+                data, row, roots[tree], left, right, feature, threshold, default_left, starts, ends, sets
+            ) - np.uint64(roots[tree])
