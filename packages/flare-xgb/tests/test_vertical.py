@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flare_core import SiteError, Task
 from flare_core.testing import ExecutorConformance, FakeFederation, WorkflowConformance, resumed
 from flare_fobs import dumps, loads
-from flare_xgb.data import Table
+from flare_xgb.data import ROW_COLUMNS, Table
 from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import cuts_of, train
@@ -139,7 +139,7 @@ def part(table: Table, columns: Sequence[int], *, has_label: bool) -> Table:
         types=tuple(table.types[at] for at in columns),
         categories={new: table.categories[old] for new, old in enumerate(columns) if old in table.categories},
     )
-    return made if has_label else replace(made, label=None, weight=None, base_margin=None)
+    return made if has_label else replace(made, **dict.fromkeys(ROW_COLUMNS))
 
 
 def executors(drawn: Problem, **arguments: Any) -> dict[str, VerticalExecutor]:
@@ -170,7 +170,7 @@ def trained(drawn: Problem, secure: str = "plain") -> tuple[Model, FakeFederatio
 
 def unweighted_elsewhere(drawn: Problem) -> Cuts:
     """Return the bins that result if only the label owner knows the weights."""
-    max_bin = int(drawn.params["max_bin"])
+    max_bin = int(drawn.params.get("max_bin", 256))
     cuts = [cuts_of(drawn.train, max_bin), cuts_of(replace(drawn.train, weight=None), max_bin)]
     edges: list[Any] = []
     for at in range(drawn.train.num_features):
@@ -181,7 +181,7 @@ def unweighted_elsewhere(drawn: Problem) -> Cuts:
 
 @pytest.mark.parametrize("secure", ["plain", "masked"])
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_trees_and_metrics_are_those_of_training_on_the_joined_table(secure: str, seed: int) -> None:
     drawn = problem(seed)
     evals = {"train": drawn.train} | ({} if drawn.validation is None else {"validation": drawn.validation})
@@ -228,6 +228,29 @@ def test_stock_xgboost_opens_the_joined_model_and_predicts_the_same() -> None:
 def test_a_label_owner_without_features_leads_as_well(secure: str) -> None:
     drawn = replace(typical(), columns={"hospital": [], "bank": [0, 1], "shop": [2, 3, 4]}, label_owner="hospital")
     expected, _ = train(drawn.params, drawn.train, drawn.rounds)
+    assert trained(drawn, secure)[0].to_json() == expected.to_json()
+
+
+@pytest.mark.parametrize("secure", ["plain", "masked"])
+@pytest.mark.parametrize(
+    "objective", ["rank:ndcg", "rank:pairwise", "survival:cox", "survival:aft", "reg:pseudohubererror", "binary:hinge"]
+)
+def test_objectives_that_look_at_several_rows_train_as_on_the_joined_table(objective: str, secure: str) -> None:
+    drawn = typical(objective=objective, subsample=1.0)
+    table, rng = drawn.train, np.random.default_rng(4)
+    assert table.label is not None
+    if objective.startswith("rank"):
+        weight = rng.choice(np.float32([0.5, 1, 2]), 25)
+        table = replace(table, qid=np.repeat(np.arange(25), 10), label=np.round(table.label * 3), weight=weight)
+    elif objective == "survival:cox":
+        table = replace(table, label=(table.label + 1) * rng.exponential(size=250).astype(np.float32))
+    elif objective == "survival:aft":
+        low = np.exp(table.label + rng.normal(size=250)).astype(np.float32)
+        high = np.where(rng.random(250) < 0.3, np.float32(np.inf), low)
+        table = replace(table, label=None, label_lower_bound=low, label_upper_bound=high)
+    drawn = replace(drawn, train=table, validation=None)
+    cuts = unweighted_elsewhere(drawn) if secure == "masked" else None
+    expected, _ = train(drawn.params, table, drawn.rounds, cuts=cuts)
     assert trained(drawn, secure)[0].to_json() == expected.to_json()
 
 
@@ -364,7 +387,7 @@ def test_sites_that_are_started_again_anywhere_change_nothing(secure: str, victi
     undisturbed = federation(drawn, secure=secure, joined_model=True)
     undisturbed.run(workflow(drawn))
     count = sum(site == victim for site, _ in undisturbed.tasks)
-    for killed_before in np.linspace(1, count - 1, 7).astype(int).tolist():
+    for killed_before in np.linspace(1, count - 1, 5).astype(int).tolist():
         sites = executors(drawn, secure=secure, joined_model=True)
         sites[victim] = DyingExecutor(drawn, victim, {killed_before}, secure)
         fed = federation(drawn, sites)

@@ -242,8 +242,8 @@ class LabelOwner:
     def _metrics(self) -> dict[str, float]:
         """Return the metrics of the round, as ``train-rmse``."""
         found: dict[str, float] = {}
-        starts = np.split(self._margins, [len(self._table)])
-        for name, table, margins in zip(("train", "validation"), (self._table, self._validation), starts, strict=True):
+        train, validation = np.split(self._margins, [len(self._table)])
+        for name, table, margins in (("validation", self._validation, validation), ("train", self._table, train)):
             if table is not None and len(table):
                 predictions = self._loss.transform_for_metrics(margins)
                 found |= {f"{name}-{each.name}": each(predictions, table) for each in self._learning.metrics}
