@@ -278,6 +278,22 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     child.join()
 
 
+def test_an_error_in_a_thread_reaches_the_caller_and_the_pool_goes_on() -> None:
+    threads = Threads(3)
+
+    def fails(one: int) -> int:
+        if one % 7 == 3:
+            raise ValueError(str(one))
+        return one
+
+    for _ in range(20):
+        with pytest.raises(ValueError, match=r"\d"):
+            threads.map(fails, range(40))
+    assert threads.map(lambda one: one, range(40)) == list(range(40))
+    nested = threads.map(lambda one: sum(threads.map(lambda two: one * two, range(9))), range(30))
+    assert nested == [36 * one for one in range(30)]
+
+
 def test_several_threads_may_share_one_pool() -> None:
     threads = Threads(2)
     with ThreadPoolExecutor(8) as outer:

@@ -143,8 +143,8 @@ def best_split(
     )
 
 
-# A scan of a feature writes down the sums of the rows that would go left, one set of rows after the other, in XGBoost's
-# order; the first of the best ones wins. Apart from the judgement of them this is fast.
+# A scan of a feature writes down the sums of the rows that would go left, for each possible split in XGBoost's order.
+# Then one loop judges all of them, and the first of the best ones wins.
 
 
 @kernel
