@@ -55,6 +55,7 @@ SCRIPT = """
 DESCRIBE = """
 import inspect, json
 from flare_core import Recipe
+from flare_core.recipes.script import ScriptRecipe
 from flare_deploy.cli.recipes import installed_recipes, recipe_arguments, recipe_example, recipe_summary
 
 found = {}
@@ -66,6 +67,7 @@ for entry in installed_recipes():
     parameters = inspect.signature(cls).parameters.values()
     found[f"{entry.module}.{entry.attr}"] = {
         "is_recipe": issubclass(cls, Recipe),
+        "runs_a_script": issubclass(cls, ScriptRecipe),
         "summary": recipe_summary(cls),
         "example": recipe_example(cls),
         "arguments": recipe_arguments(cls),
@@ -90,6 +92,11 @@ def test_arguments_have_the_same_names_order_and_defaults(recipes):
         assert recipe["is_recipe"], name
         assert not recipe["positional"], name
         arguments = {each["name"]: each["default"] for each in recipe["arguments"]}
+        assert list(arguments)[:2] == COMMON[:2], name
+        if not recipe["runs_a_script"]:
+            shared = set(COMMON[3:]) & set(arguments) - {"per_site_config"}
+            assert all(arguments[argument] == repr(defaults[argument]) for argument in shared), name
+            continue
         assert list(arguments)[: len(COMMON)] == COMMON, name
         for argument in set(COMMON) - {"name", "min_clients", "num_rounds", "train_script", "params_transfer_type"}:
             assert arguments[argument] == repr(defaults[argument]), (name, argument)
@@ -107,8 +114,11 @@ def test_every_argument_is_described_and_typed(recipes):
 def test_a_recipe_is_described_by_its_purpose_and_an_example(recipes):
     for name, recipe in recipes.items():
         package, _, cls = name.rpartition(".")
-        assert recipe["example"].startswith(f"from {package} import {cls}\n\nrecipe = {cls}(\n"), name
-        assert "initial_model" in recipe["summary"], name
+        first, _, rest = recipe["example"].partition("\n\n")
+        assert first.startswith(f"from {package} import "), name
+        assert cls in first, name
+        assert rest.startswith(f"recipe = {cls}(\n"), name
+        assert "initial_model" in recipe["summary"] or not recipe["runs_a_script"], name
         assert "add_" not in recipe["summary"], name  # a method that all recipes have
         assert "clients" not in recipe["summary"], name
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flare_core.recipes import ScriptRecipe
+from flare_core.recipes.script import ScriptRecipe
 from flare_deploy.cli.recipes import (
     algorithm_of,
     description,

@@ -74,8 +74,12 @@ def recipe_summary(cls: type) -> str:
 
 def recipe_example(cls: type) -> str:
     """Return code that makes such a recipe."""
-    example = inspect.cleandoc(algorithm_of(cls).__doc__ or "").partition(EXAMPLE)[2]
-    return f"from {cls.__module__.partition('.')[0]} import {cls.__name__}\n\n{textwrap.dedent(example)}"
+    example = textwrap.dedent(inspect.cleandoc(algorithm_of(cls).__doc__ or "").partition(EXAMPLE)[2])
+    start = f"from {cls.__module__.partition('.')[0]} import "
+    if not example.startswith(start):
+        return f"{start}{cls.__name__}\n\n{example}"
+    first, _, rest = example.removeprefix(start).partition("\n")
+    return f"{start}{', '.join(sorted([cls.__name__, *first.split(', ')]))}\n{rest}"
 
 
 def algorithm_of(cls: type) -> type:

@@ -25,10 +25,13 @@ class XGBHorizontalRecipe(XGBRecipe):
             sites. At least two sites must take part.
         client_ranks: the order of the sites by their names, from 0, in which their rows are taken to lie in one table.
             It matters only where rows are drawn (``subsample``).
-        data_loader_id, metrics_writer_id: names that NVFlare's recipe of this name takes. They have no effect:
-            ``per_site_config`` and ``data_loader`` hold the loaders themselves, and metrics are always recorded.
+        data_loader_id: without effect; NVFlare's recipe of this name takes it, but here ``per_site_config`` and
+            ``data_loader`` hold the loaders themselves.
+        metrics_writer_id: without effect as well, since metrics are always recorded.
 
     Example:
+        from flare_xgb import FileLoader
+
         recipe = XGBHorizontalRecipe(
             min_clients=2,
             num_rounds=20,
