@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -318,3 +319,65 @@ def test_a_damaged_file_is_an_error_and_never_another_model(junk: bytes, at: int
     good = train(params, table, 1)[0].to_ubj()
     with pytest.raises(FlareError):
         Model.from_bytes(good[: at % len(good)])
+
+
+def _damaged(change: str) -> dict[str, Any]:
+    table, _, params = rows_for("reg:squarederror", 0, rows=100)
+    plain = json.loads(train(params, table, 2)[0].to_json())
+    model = plain["learner"]["gradient_booster"]["model"]
+    tree = model["trees"][1]
+    if change == "circle":
+        tree["left_children"][1] = 0
+    elif change == "two parents":
+        tree["left_children"][1] = tree["left_children"][0]
+    elif change == "beyond":
+        tree["right_children"][0] = 10**6
+    elif change == "feature":
+        tree["split_indices"][0] = 4
+    elif change == "length":
+        tree["split_conditions"].pop()
+    elif change == "half a leaf":
+        tree["right_children"][0] = -1
+    elif change == "output":
+        model["tree_info"][0] = 1
+    elif change == "rounds":
+        model["iteration_indptr"] = [0, 3]
+    elif change == "scores":
+        plain["learner"]["learner_model_param"]["base_score"] = "[1,2]"
+    elif change == "booster":
+        plain["learner"]["gradient_booster"]["name"] = "dart"
+    elif change == "vector leaves":
+        tree["tree_param"]["size_leaf_vector"] = "2"
+    return plain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "circle",
+        "two parents",
+        "beyond",
+        "feature",
+        "length",
+        "half a leaf",
+        "output",
+        "rounds",
+        "scores",
+        "booster",
+        "vector leaves",
+    ],
+)
+def test_a_model_that_is_not_whole_is_refused(change: str) -> None:
+    with pytest.raises(ModelError):
+        Model.from_bytes(json.dumps(_damaged(change)).encode())
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+@SLOW
+def test_a_file_with_a_wrong_byte_opens_as_a_model_or_is_an_error(at: int, byte: int) -> None:
+    table, _, params = rows_for("multi:softprob", 0, rows=60)
+    damaged = bytearray(train(params, table, 1)[0].to_ubj())
+    damaged[at % len(damaged)] = byte
+    with contextlib.suppress(FlareError):  # any other error fails
+        model = Model.from_bytes(bytes(damaged))
+        assert model.predict_margins(table.features).shape == (60, 3)

@@ -93,21 +93,28 @@ def from_plain(plain: Mapping[str, Any]) -> dict[str, Any]:
     scores = np.array([float(one) for one in param["base_score"].strip("[]").split(",")], np.float32)
     classes, targets = int(param["num_class"]), int(param.get("num_target", 1))
     outputs = max(classes, targets, 1)
-    trees = [_tree_from_plain(one) for one in forest["trees"]]
+    features = int(param["num_feature"])
+    trees = [_tree_from_plain(one).check(features) for one in forest["trees"]]
     info = [int(one) for one in forest["tree_info"]]
     parallel = int(forest["gbtree_model_param"]["num_parallel_tree"])
     rounds = forest.get("iteration_indptr")
     if rounds is None:
         rounds = range(0, len(trees) + 1, outputs * parallel)
+    rounds = [int(one) for one in rounds]
+    fits = len(info) == len(trees) and all(0 <= one < outputs for one in info)
+    if not fits or rounds[0] != 0 or rounds[-1] != len(trees) or sorted(rounds) != rounds:
+        raise ModelError(f"the model's {len(trees)} trees do not fit its outputs and rounds")
+    if len(scores) not in (1, outputs):
+        raise ModelError(f"the model has {len(scores)} base scores for {outputs} outputs")
     return dict(
         loss=loss,
         base_score=np.tile(scores, outputs) if len(scores) == 1 else scores,
-        features=int(param["num_feature"]),
+        features=features,
         num_class=classes,
         num_parallel_tree=parallel,
         trees=trees,
         outputs=info,
-        rounds=[int(one) for one in rounds],
+        rounds=rounds,
         names=[str(one) for one in learner.get("feature_names", [])],
         types=[str(one) for one in learner.get("feature_types", [])],
         attributes={str(name): str(text) for name, text in learner["attributes"].items()},

@@ -59,6 +59,32 @@ class Tree:
         """float32 [nodes], the value of each leaf, 0 elsewhere."""
         return np.where(self.is_leaf, self.threshold, np.float32(0))
 
+    def check(self, features: int) -> Tree:
+        """Return the tree if it is one; kernels take that for granted.
+
+        Args:
+            features: number of features.
+        Raises:
+            ModelError: arrays differ in length, nodes do not form a tree, or a feature does not exist.
+        """
+        inner = self.left >= 0
+        children = np.concatenate([self.left[inner], self.right[inner]])
+        lengths = {len(value) for name, value in vars(self).items() if name != "categories"}
+        sound = (
+            self.nodes > 0
+            and lengths == {self.nodes}
+            and bool((self.left >= NO_NODE).all() and np.array_equal(inner, self.right >= 0))
+            and bool((children > 0).all() and (children < self.nodes).all())
+            and len(np.unique(children)) == len(children)  # with one parent each there is no circle below the root
+            and bool((self.feature[inner] >= 0).all() and (self.feature[inner] < features).all())
+            and all(0 <= node < self.nodes and bool((right >= 0).all()) for node, right in self.categories.items())
+        )
+        if not sound:
+            raise ModelError(
+                f"a tree of {self.nodes} nodes is damaged: its arrays do not form a tree of {features} features"
+            )
+        return self
+
     def with_leaves(self, values: Mapping[int, float]) -> Tree:
         """Return the tree with other values of some leaves.
 
