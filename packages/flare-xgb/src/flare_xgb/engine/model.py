@@ -241,12 +241,15 @@ class Model:
 
         Raises:
             ModelError: they are none, or hold a booster that this package leaves out.
+            FlareError: this package has no such objective.
         """
         data = bytes(data)
         is_text = data[:1] == b"{" and data[1:].lstrip()[:1] in (b'"', b"}")
         try:
-            return cls(**from_plain(load_json(data) if is_text else load_ubj(data)))
+            found = cls(**from_plain(load_json(data) if is_text else load_ubj(data)))
+            found.base_margins(0)  # there is such an objective, and its parameters are numbers
         except (KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(f"this is no model of XGBoost: {type(error).__name__} {error}") from error
+        return found

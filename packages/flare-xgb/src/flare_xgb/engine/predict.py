@@ -54,7 +54,7 @@ class Forest:
         arrays = (
             roots,
             children,
-            joined("feature", "u4"),
+            np.where(leaf, 0, joined("feature", "i8")).astype(np.uint32),  # read at leaves, too
             joined("threshold", "f4"),
             joined("default_left", "?"),
             starts,
