@@ -11,14 +11,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
 from flare_core.testing import FakeFederation
 from flare_xgb.bagging.executor import TreeExecutor
 from flare_xgb.bagging.workflow import TreeBoosting
-from xgb_jobs import Share
+from xgb_horizontal_jobs import Share
 
 HERE = Path(__file__).parent
-FILES = ("xgb_jobs.py", "xgb_bagging_jobs.py")
+FILES = ("xgb_horizontal_jobs.py", "xgb_bagging_jobs.py")
 PARAMS = {"objective": "binary:logistic", "max_depth": 4, "subsample": 0.8, "nthread": 1}
 ROUNDS = 6
 
@@ -32,7 +33,7 @@ def job_of(folder: Path, gate: str, mode: str) -> Job:
     code.mkdir(exist_ok=True)
     for name in FILES:
         shutil.copy(HERE / name, code)
-    site = {"data_loader": Component("xgb_jobs.Share", {"sites": 2}), "xgb_params": PARAMS, "gate": gate, "round": 3}
+    site = {"data_loader": Component("xgb_horizontal_jobs.Share", {"sites": 2}), "xgb_params": PARAMS, "gate": gate, "round": 3}
     return Job(
         name="bag",
         min_clients=2,
