@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from flare_core import SiteError, Task
 from flare_core.testing import ExecutorConformance, FakeFederation, WorkflowConformance, resumed
 from flare_fobs import dumps, loads
-from flare_xgb.data import ROW_COLUMNS, Table
+from flare_xgb.data import ROW_COLUMNS, DataError, Table
 from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import cuts_of, train
@@ -329,6 +329,34 @@ def test_what_does_not_fit_ends_before_training_with_the_names_of_site_and_colum
     with pytest.raises(Exception, match=message):
         fed.run(workflow(drawn))
     assert not any(task.name == "xgb.lead" for _, task in fed.tasks)
+
+
+def test_rows_to_validate_with_are_needed_everywhere_or_nowhere() -> None:
+    sites = executors(typical())
+    sites["clinic"].data_loader.validation = None
+    with pytest.raises(DataError, match="clinic: has no rows to validate with, but shop has 50"):
+        federation(typical(), sites).run(workflow(typical()))
+
+
+@pytest.mark.parametrize(("question", "key"), [("bins", "sizes"), ("divide", "bits"), ("propose", "proposals")])
+def test_answers_that_do_not_fit_fail_the_run_with_the_name_of_the_site(question: str, key: str) -> None:
+    class Wrong(VerticalExecutor):
+        def _answer(self, data: Mapping[str, Any]) -> dict[str, Any]:
+            assert self._owner is not None
+            (channel,) = self._channels.values()
+            answer, for_server = self._owner.answer(data["question"], channel.open(data["step"], data["data"]))
+            if data["question"] == question:
+                if key == "proposals":
+                    answer[key][0][1]["feature"] += 3
+                else:
+                    answer[key] = answer[key][1:]
+            return {"data": channel.seal(data["step"], answer), **for_server}
+
+    drawn = typical()
+    sites = executors(drawn)
+    sites["bank"] = Wrong(sites["bank"].data_loader, drawn.params)
+    with pytest.raises(SiteError, match=r"shop: .*bank: "):
+        federation(drawn, sites).run(workflow(drawn))
 
 
 def with_ids(table: Table, ids: Sequence[Any], *, as_numbers: bool = False) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,6 +115,20 @@ def test_the_parts_of_the_sites_predict_together(tmp_path, secure):
     sides = {"site-1": parts["site-1"].sides(bank), "site-2": parts["site-2"].sides(shop)}
     np.testing.assert_array_equal(parts["site-1"].predict(sides, 600), expected.predict(table.features))
     assert not (run.get_result() / "server" / "model.json").exists()
+
+
+class Dying(FileLoader):
+    """A loader whose site's process ends when it reads."""
+
+    def load_data(self):
+        os._exit(3)
+
+
+def test_a_site_that_dies_before_training_ends_the_run_with_its_name(tmp_path):
+    write_rows(tmp_path)
+    settings = loaders(tmp_path) | {"site-2": {"data_loader": Dying("shop.csv")}}
+    with pytest.raises(JobFailed, match=r"site-2"):
+        recipe(tmp_path, per_site_config=settings).execute(SimEnv(num_clients=2, workspace_root=tmp_path))
 
 
 def test_a_site_whose_rows_are_others_ends_the_run_with_its_name(tmp_path):

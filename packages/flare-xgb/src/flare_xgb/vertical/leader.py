@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flare_core import SiteError
 from flare_xgb.data import Table
 from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.histogram import histograms
@@ -100,6 +101,10 @@ class LabelOwner:
         answers = yield Question("bins", {site: {"weight": shared} for site in self._others})
         sizes = {site: np.asarray(each["sizes"]) for site, each in answers.items()}
         flags = {site: np.asarray(each["categorical"]) for site, each in answers.items()}
+        for site in self._others:
+            width = layout.widths[layout.sites.index(site)]
+            if not len(sizes[site]) == len(flags[site]) == width:
+                raise SiteError(f"{site}: has bins of {len(sizes[site])} features, not of {width}", site=site)
         sizes[self._site], flags[self._site] = np.diff(self._own.cuts.pointers), self._own.cuts.categorical
         joined = (np.concatenate([each[site] for site in layout.sites]).tolist() for each in (sizes, flags))
         self._cuts = numbered_cuts(*joined)
@@ -236,7 +241,12 @@ class LabelOwner:
             data = {site: {"splits": [each.to_plain() for each in theirs]} for site, theirs in asked.items()}
             answers = yield Question("divide", data)
             for site, theirs in asked.items():
-                bits |= {split.node: each for split, each in zip(theirs, answers[site]["bits"], strict=True)}
+                found = answers[site]["bits"]
+                if [len(each) for each in found] != [(len(rows.all_of(split.node)) + 7) // 8 for split in theirs]:
+                    raise SiteError(
+                        f"{site}: divides other rows than those of the nodes that it was asked for", site=site
+                    )
+                bits |= {split.node: each for split, each in zip(theirs, found, strict=True)}
         return [Division(split.node, split.left, split.right, bits[split.node]) for split in splits]
 
     def _metrics(self) -> dict[str, float]:

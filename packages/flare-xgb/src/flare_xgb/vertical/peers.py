@@ -117,6 +117,8 @@ class MaskedPeers:
         answers = yield Question("group", data, masked)
         found = {}
         for site, answer in answers.items():
+            if np.shape(answer["sums"]) != np.shape(answer["masked"]):
+                raise SiteError(f"{site}: its sums have shape {np.shape(answer['sums'])}", site=site)
             counted = self._secrets[site].histograms(self._number, len(wanted), answer["masked"], answer["sums"])
             present = self._checked(site, counted, [nodes[node][0] for node in wanted])
             complete = self._histograms[site].complete(families, wanted, list(present))
