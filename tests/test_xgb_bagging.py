@@ -33,7 +33,8 @@ def job_of(folder: Path, gate: str, mode: str) -> Job:
     code.mkdir(exist_ok=True)
     for name in FILES:
         shutil.copy(HERE / name, code)
-    site = {"data_loader": Component("xgb_horizontal_jobs.Share", {"sites": 2}), "xgb_params": PARAMS, "gate": gate, "round": 3}
+    loader = Component("xgb_horizontal_jobs.Share", {"sites": 2})
+    site = {"data_loader": loader, "xgb_params": PARAMS, "gate": gate, "round": 3}
     return Job(
         name="bag",
         min_clients=2,
