@@ -15,7 +15,7 @@ from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.gain import Rules, leaf
 from flare_xgb.engine.rows import Split
 from flare_xgb.engine.sampling import ColumnSampler
-from flare_xgb.engine.split import Candidate, NodeSums, best_split
+from flare_xgb.engine.split import Candidate, NodeSums, best_split, candidates_of_plain, plain_of_candidates
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import NO_NODE, NO_THRESHOLD, ROOTLESS, Tree
 from flare_xgb.params import TreeParams
@@ -161,24 +161,16 @@ class TreeGrower:
 
     def state(self) -> dict[str, Any]:
         """Return plain data, numbers and arrays, from which ``restore`` goes on in the middle of the tree."""
+        nodes = self._nodes
+        sums = [node.sums for node in nodes]
         return {
-            "nodes": [
-                {
-                    "parent": node.parent,
-                    "depth": node.depth,
-                    "gradient": node.sums.gradient,
-                    "hessian": node.sums.hessian,
-                    "floats": np.array(
-                        [node.sums.gain, node.sums.lower, node.sums.upper, node.base_weight, node.value], np.float32
-                    ),
-                    "used": sorted(node.used),
-                    "left": node.left,
-                    "right": node.right,
-                    "split": None if node.split is None else node.split.to_plain(),
-                }
-                for node in self._nodes
-            ],
-            "found": {str(node): candidate.to_plain() for node, candidate in self._found.items()},
+            "places": np.array([(node.parent, node.depth, node.left, node.right) for node in nodes], np.int64),
+            "sums": np.array([(one.gradient, one.hessian) for one in sums], np.int64),
+            "bounds": np.array([(one.gain, one.lower, one.upper) for one in sums], np.float32),
+            "weights": np.array([(node.base_weight, node.value) for node in nodes], np.float32),
+            "used": [sorted(node.used) for node in nodes] if self._groups else [],
+            "splits": plain_of_candidates({at: node.split for at, node in enumerate(nodes) if node.split is not None}),
+            "found": plain_of_candidates(self._found),
             "queue": list(self._queue),
             "histograms": {str(node): histogram for node, histogram in self._histograms.items()},
             "wanted": list(self._wanted),
@@ -204,24 +196,15 @@ class TreeGrower:
         if columns is not None:
             columns.restore(state["columns"])
         self._nodes = []
-        for plain in state["nodes"]:
-            gain, lower, upper, base_weight, value = np.asarray(plain["floats"], np.float32)
-            sums = NodeSums(int(plain["gradient"]), int(plain["hessian"]), gain, lower, upper)
-            split = None if plain["split"] is None else Candidate.from_plain(plain["split"])
-            self._nodes.append(
-                _Node(
-                    int(plain["parent"]),
-                    int(plain["depth"]),
-                    sums,
-                    base_weight,
-                    value,
-                    frozenset(int(one) for one in plain["used"]),
-                    int(plain["left"]),
-                    int(plain["right"]),
-                    split,
-                )
-            )
-        self._found = {int(node): Candidate.from_plain(plain) for node, plain in state["found"].items()}
+        splits = candidates_of_plain(state["splits"])
+        numbers = zip(*(np.asarray(state[name]) for name in ("places", "sums", "bounds", "weights")), strict=True)
+        for at, (places, sums, bounds, weights) in enumerate(numbers):
+            parent, depth, left, right = (int(one) for one in places)
+            used = frozenset(int(one) for one in state["used"][at]) if self._groups else frozenset()
+            node_sums = NodeSums(int(sums[0]), int(sums[1]), *bounds)
+            base_weight, value = weights
+            self._nodes.append(_Node(parent, depth, node_sums, base_weight, value, used, left, right, splits.get(at)))
+        self._found = candidates_of_plain(state["found"])
         self._queue = [int(node) for node in state["queue"]]
         self._histograms = {int(node): np.asarray(one, np.int64) for node, one in state["histograms"].items()}
         self._wanted = [int(node) for node in state["wanted"]]

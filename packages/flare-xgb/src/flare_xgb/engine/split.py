@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +83,35 @@ class Candidate:
             (int(plain["right"][0]), int(plain["right"][1])),
             None if categories is None else tuple(int(one) for one in categories),
         )
+
+
+def plain_of_candidates(candidates: Mapping[int, Candidate]) -> dict[str, Any]:
+    """Return candidates, by the numbers of their nodes, as a dict of arrays and lists."""
+    found = list(candidates.values())
+    return {
+        "nodes": np.array(list(candidates), np.int64),
+        "loss_changes": np.array([one.loss_change for one in found], np.float32),
+        "places": np.array([(one.feature, one.bin, one.default_left) for one in found], np.int64).reshape(-1, 3),
+        "sums": np.array([(*one.left, *one.right) for one in found], np.int64).reshape(-1, 4),
+        "categories": [None if one.categories is None else list(one.categories) for one in found],
+    }
+
+
+def candidates_of_plain(plain: Mapping[str, Any]) -> dict[int, Candidate]:
+    """Return the candidates of such a dict."""
+    arrays = [np.asarray(plain[name]) for name in ("nodes", "loss_changes", "places", "sums")]
+    return {
+        int(node): Candidate(
+            np.float32(change),
+            int(places[0]),
+            int(places[1]),
+            bool(places[2]),
+            (int(sums[0]), int(sums[1])),
+            (int(sums[2]), int(sums[3])),
+            None if categories is None else tuple(int(one) for one in categories),
+        )
+        for node, change, places, sums, categories in zip(*arrays, plain["categories"], strict=True)
+    }
 
 
 def better(one: Candidate, other: Candidate) -> bool:
