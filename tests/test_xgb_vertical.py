@@ -35,7 +35,7 @@ def job_of(folder: Path, gate: str, victim: str, secure: str) -> Job:
     return Job(
         name="trees",
         min_clients=2,
-        server=ServerApp(workflows=[Component("flare_xgb.vertical.workflow.Vertical", server)]),
+        server=ServerApp(workflows=[Component("flare_xgb.vertical.Vertical", server)]),
         client=app(""),
         sites={site: app(site) for site in ("site-1", "site-2")},
         code=CodeBundle(code, (PurePosixPath("xgb_vertical_jobs.py"),)),

@@ -8,7 +8,7 @@ import socket
 import numpy as np
 
 from flare_xgb.data import DataLoader, Table
-from flare_xgb.vertical.executor import VerticalExecutor
+from flare_xgb.vertical import VerticalExecutor
 
 COUNT, WIDTH = 1000, 6
 

@@ -50,7 +50,7 @@ REFERENCE = {
     "flare_recipes_pt": ("flare_recipes_pt",),
     "flare_recipes_sklearn": ("flare_recipes_sklearn",),
     "flare_recipes_tf": ("flare_recipes_tf",),
-    "flare_xgb": ("flare_xgb", "flare_xgb.data"),
+    "flare_xgb": ("flare_xgb", "flare_xgb.data", "flare_xgb.vertical"),
 }
 
 

@@ -7,7 +7,7 @@ from flare_runtime import SimEnv
 from flare_xgb import Columns, XGBVerticalRecipe
 from flare_xgb.data import from_pandas
 from flare_xgb.engine.train import train
-from flare_xgb.vertical.part import ModelPart
+from flare_xgb.vertical import ModelPart
 
 PARAMS = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.2, "eval_metric": "auc"}
 

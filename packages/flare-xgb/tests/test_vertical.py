@@ -20,9 +20,7 @@ from flare_xgb.data import ROW_COLUMNS, DataError, Table
 from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import cuts_of, train
-from flare_xgb.vertical.executor import VerticalExecutor
-from flare_xgb.vertical.part import ModelPart
-from flare_xgb.vertical.workflow import Vertical
+from flare_xgb.vertical import ModelPart, Vertical, VerticalExecutor
 
 NAMES = ("age", "income", "town", "visits", "basket", "colour", "height")
 OBJECTIVES: dict[str, dict[str, Any]] = {

@@ -20,10 +20,9 @@ from flare_xgb.engine.histogram import histograms
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.tree import Tree
-from flare_xgb.vertical.executor import VerticalExecutor
+from flare_xgb.vertical import Vertical, VerticalExecutor
 from flare_xgb.vertical.masked import SEED_BYTES, TreeSecrets, add_groups
 from flare_xgb.vertical.sealing import Channel, SiteKeys
-from flare_xgb.vertical.workflow import Vertical
 
 Words = npt.NDArray[np.uint64]
 

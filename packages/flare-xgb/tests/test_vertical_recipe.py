@@ -15,7 +15,7 @@ from flare_runtime import SimEnv
 from flare_xgb import FileLoader, XGBVerticalRecipe
 from flare_xgb.data import Columns, from_pandas
 from flare_xgb.engine.train import train
-from flare_xgb.vertical.part import ModelPart
+from flare_xgb.vertical import ModelPart
 
 PARAMS = {"objective": "binary:logistic", "max_depth": 3, "nthread": 1}
 SITES = {

@@ -9,7 +9,8 @@ from typing import Any
 from flare_core import FlareError, RecipeError
 from flare_core.components import Component
 from flare_xgb.recipe import XGBRecipe
-from flare_xgb.vertical import SECURE
+
+SECURE = ("plain", "masked")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -19,7 +20,7 @@ class XGBVerticalRecipe(XGBRecipe):
     All sites need the same rows: in the same order, or with ids in ``id_column``. The trees equal those of training on
     the joined table, whose columns are those of the sites, side by side in the order in which the run lists them.
     Thresholds stay with the owners of the features, unless ``joined_model`` is set: each site writes its part of the
-    model into its folder, and the parts predict together (:class:`~flare_xgb.vertical.part.ModelPart`). All sites take
+    model into its folder, and the parts predict together (:class:`~flare_xgb.vertical.ModelPart`). All sites take
     part in all rounds; if one is started again, or the server is, the run continues after the last tree.
 
     Args:
@@ -92,7 +93,7 @@ class XGBVerticalRecipe(XGBRecipe):
             "early_stopping_rounds": self.early_stopping_rounds,
             "model_file_name": self.model_file_name,
         }
-        return Component("flare_xgb.vertical.workflow.Vertical", args)
+        return Component("flare_xgb.vertical.Vertical", args)
 
     def _executor(self, loader: Component | None, settings: Mapping[str, Any]) -> Component:
         args: dict[str, Any] = {
@@ -103,4 +104,4 @@ class XGBVerticalRecipe(XGBRecipe):
             "id_column": self.id_column,
             "model_file_name": self.model_file_name,
         }
-        return Component("flare_xgb.vertical.executor.VerticalExecutor", args)
+        return Component("flare_xgb.vertical.VerticalExecutor", args)

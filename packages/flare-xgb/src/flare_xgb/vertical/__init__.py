@@ -1,6 +1,7 @@
-"""Vertical training: sites with different columns of the same rows grow trees together."""
+"""Vertical training: sites with different columns of the same rows grow each tree together."""
 
-__all__ = ["SECURE"]
+from flare_xgb.vertical.executor import VerticalExecutor
+from flare_xgb.vertical.part import ModelPart
+from flare_xgb.vertical.workflow import Vertical
 
-SECURE = ("plain", "masked")
-"""Who sees the gradients: all sites, or the label owner alone."""
+__all__ = ["ModelPart", "Vertical", "VerticalExecutor"]
