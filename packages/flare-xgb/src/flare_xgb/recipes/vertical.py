@@ -25,7 +25,6 @@ class XGBVerticalRecipe(XGBRecipe):
 
     Args:
         label_owner: the name of the site with the labels; it may have features as well.
-        early_stopping_rounds: as for other recipes of this package; 3 by default.
         model_file_name: the name of the file of the model: of each site's part, or of the joined model at the server.
         secure: ``plain``, where the sites without labels see the gradients, or ``masked``, where they do not, and the
             server sees uniform random numbers. Both give the same model. See the documentation for what each party
