@@ -328,9 +328,27 @@ def deployed(session: nox.Session) -> None:
     run_in_everything(session, "pytest", *SLOWEST, "-m", "deployed", *(session.posargs or ["tests"]))
 
 
+@nox.session(default=False)
+@nox.parametrize(
+    ("python", "release"),
+    [
+        nox.param("3.11", "xgboost==2.0.3", id="3.11-2.0"),
+        nox.param("3.11", "xgboost-cpu==3.2.*", id="3.11-3.2"),
+        nox.param("3.12", "xgboost-cpu==3.4.*", id="3.12-3.4"),
+    ],
+)
+def xgboost(session: nox.Session, release: str) -> None:
+    """Run flare-xgb's tests with one release of XGBoost; with 2.0 only that it opens our files as we do."""
+    group = nox.project.dependency_groups(PROJECTS["flare-xgb"], "test")
+    others = [line for line in group if Requirement(line).name != "xgboost-cpu"]
+    prepare(session, *others, release, packages=closure("flare-xgb"))
+    file = "/test_xgboost_files.py" if release.startswith("xgboost==2") else ""
+    session.run("pytest", f"packages/flare-xgb/tests{file}", *session.posargs, **PATIENCE)
+
+
 @nox.session(python=False, default=False)
 def matrix(session: nox.Session) -> None:
-    """Run the packages' tests on the other Pythons, where torch is not at hand."""
+    """Run the packages' tests on the other Pythons, where torch is not at hand, and the oldest XGBoost on our files."""
     for python in ("3.12", "3.13"):
         program = shutil.which(f"python{python}")
         if program is None or subprocess.run([program, "--version"], capture_output=True).returncode != 0:
@@ -338,6 +356,7 @@ def matrix(session: nox.Session) -> None:
         for package in PROJECTS:
             if not depends_on_torch(package):
                 session.notify(f"tests-{python}({package})", posargs=session.posargs)
+    session.notify("xgboost(3.11-2.0)", posargs=session.posargs)  # pip takes 3.2 on 3.11, newer ones on 3.12
 
 
 # What users meet: the demo, examples, documentation, distributions

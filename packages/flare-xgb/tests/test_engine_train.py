@@ -13,6 +13,7 @@ import xgboost
 from engine_problems import FIXED, problem, trees_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xgboost_version import changed, skip_if_of_quantiles, unless_changed, without_changed
 
 from flare_core import FlareError, ModelError
 from flare_xgb.data import Table
@@ -52,7 +53,7 @@ def rows_for(loss: str, seed: int, rows: int = 300) -> tuple[Table, xgboost.DMat
     features[:, 2] = rng.integers(0, 9, rows)
     features[rng.random(features.shape) < 0.1] = np.nan
     signal = np.nan_to_num(features[:, 0]) + 0.3 * np.nan_to_num(features[:, 2]) + rng.normal(size=rows)
-    params: dict[str, Any] = {"objective": loss, "max_depth": 4, **FIXED}
+    params: dict[str, Any] = without_changed({"objective": loss, "max_depth": 4, **FIXED})
     columns: dict[str, Any] = {}
     label: Any = signal
     if loss.startswith("multi"):
@@ -96,7 +97,7 @@ def assert_close(ours: Model, theirs: xgboost.Booster, exact: bool) -> None:
         for name in two:
             if isinstance(two[name], list):
                 tolerance = 0 if exact or name not in ("split_conditions", "base_weights") else 1e-6
-                if name in ("loss_changes", "sum_hessian") and not exact:
+                if name in ("loss_changes", "sum_hessian") and (not exact or changed("gains")):
                     np.testing.assert_allclose(one[name], two[name], rtol=1e-3, atol=1e-5)
                 else:
                     np.testing.assert_allclose(one[name], two[name], rtol=tolerance, atol=tolerance, err_msg=name)
@@ -107,6 +108,7 @@ def assert_close(ours: Model, theirs: xgboost.Booster, exact: bool) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_trained_trees_are_xgboosts(loss: str, seed: int) -> None:
+    skip_if_of_quantiles(loss)
     table, data, params = rows_for(loss, seed)
     cuts = cuts_of(data, params)
     theirs = xgboost.train(params, data, 4)
@@ -120,6 +122,7 @@ def test_trained_trees_are_xgboosts(loss: str, seed: int) -> None:
     np.testing.assert_allclose(ours.predict(table.features), theirs.predict(data), rtol=2e-6, atol=1e-6)
 
 
+@unless_changed("gains")
 @pytest.mark.parametrize(
     "loss",
     [
@@ -203,6 +206,7 @@ def test_a_file_of_xgboosts_opens_with_equal_predictions(form: str) -> None:
             np.testing.assert_allclose([found[one] for one in expected], list(expected.values()), rtol=1e-6)
 
 
+@unless_changed("draws")
 def test_training_goes_on_from_a_model_as_xgboosts_does() -> None:
     table, data, params = rows_for("binary:logistic", 1)
     params = {**params, "subsample": 0.8, "colsample_bytree": 0.5, "seed": 7}
@@ -215,6 +219,7 @@ def test_training_goes_on_from_a_model_as_xgboosts_does() -> None:
     assert ours.num_rounds == 4
 
 
+@unless_changed("draws")
 @pytest.mark.parametrize("seed_per_iteration", [False, True])
 def test_forests_of_several_classes_draw_rows_and_columns_as_xgboosts_do(seed_per_iteration: bool) -> None:
     table, data, params = rows_for("multi:softprob", 0)

@@ -9,6 +9,7 @@ import xgboost
 from engine_problems import Problem, problem, trees_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from xgboost_version import unless_changed
 
 from flare_xgb.engine.binned import BinnedMatrix
 from flare_xgb.engine.cuts import Cuts
@@ -66,6 +67,7 @@ def grown(drawn: Problem, cuts: Cuts, rounds: int, threads: Threads) -> list[Tre
     return trees
 
 
+@unless_changed("gains")
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_trees_of_squared_error_are_xgboosts_bit_for_bit(seed: int) -> None:

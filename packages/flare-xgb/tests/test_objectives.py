@@ -10,6 +10,7 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from objectives_of_xgboost import base_score_of, gradients_of_xgboost, matrix
+from xgboost_version import skip_if_of_quantiles
 
 from flare_core import FlareError
 from flare_xgb.objectives import NAMES, Bounds, LabelError, Targets, objective
@@ -88,6 +89,7 @@ def estimated(made, rows):
 @pytest.mark.parametrize(("name", "parameters", "labels"), CASES, ids=IDS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_gradients_of_a_row_have_the_bits_of_xgboosts(name, parameters, labels, weighted):
+    skip_if_of_quantiles(name)
     made, margins, rows = drawn(name, parameters, labels, int(weighted), 40, weighted)
     gradient, hessian = made.gradients(margins, rows)
     assert gradient.dtype == hessian.dtype == np.float32
@@ -99,6 +101,7 @@ def test_the_gradients_of_a_row_have_the_bits_of_xgboosts(name, parameters, labe
 @pytest.mark.parametrize(("name", "parameters", "labels"), CASES, ids=IDS)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_estimated_base_score_and_the_predictions_are_xgboosts(name, parameters, labels, weighted):
+    skip_if_of_quantiles(name)
     made, _, rows = drawn(name, parameters, labels, 7, 600, weighted)
     features = np.random.default_rng(8).normal(size=(600, 3)).astype(np.float32)
     data = matrix(rows, features)

@@ -79,7 +79,7 @@ class Softprob(Objective):
         *of_classes, of_all = total(sums)
         if not of_all:
             return np.zeros(self.num_class, np.float32)
-        shares = (np.asarray(of_classes, np.float32) * (1 / of_all)).astype(np.float32)
+        shares = (np.asarray(of_classes, np.float32).astype(np.float64) * (1 / of_all)).astype(np.float32)
         logs = log(shares + np.float32(EPSILON))
         mean = np.float32(0)
         for each in logs:
