@@ -51,7 +51,7 @@ def undisturbed(mode: str) -> str:
     return fed.files["model.json"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("victim", "mode"),
     [("client job", "bagging"), ("client job", "cyclic"), ("server job", "cyclic"), ("everybody", "bagging")],
@@ -69,7 +69,7 @@ def test_a_kill_in_the_middle_of_a_round_changes_no_bit_of_the_model(hospital, v
     gate = place.gate(decide)
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, str(gate.path), mode))["id"]
-    assert reached.wait(60)
+    assert reached.wait(120)
     match victim:
         case "client job":
             os.kill(process[0], signal.SIGKILL)
