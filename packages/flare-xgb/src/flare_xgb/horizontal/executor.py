@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,7 @@ class HorizontalExecutor(Executor):
     def _schema(self) -> Schema:
         assert self._tables is not None
         schema = Schema.of(*self._tables)
-        if self.secure == "masked":
-            from dataclasses import replace
-
-            return replace(schema, rows=min(schema.rows, 1))
-        return schema
+        return replace(schema, rows=min(schema.rows, 1)) if self.secure == "masked" else schema
 
     def _agree(self, keys: Mapping[str, bytes], session: bytes) -> dict[str, Any]:
         if self._party is not None and keys.get(self._party.name) == self._party.public_key:

@@ -85,7 +85,7 @@ class SiteSums:
 
     def leave_out(self, lost: Lost) -> None:
         """Ask the others from now on, and warn."""
-        self._fed.warn(f"{', '.join(lost.sites)} left or was late; the tree begins again without")
+        self._fed.warn(f"{', '.join(lost.sites)} left or was late; the tree begins again without it")
         self.choose(Sample((site for site in self.sites if site not in lost.sites), self.sites.quorum))
 
     def describe(self) -> dict[str, Any]:
