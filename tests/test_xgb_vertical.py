@@ -11,7 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from flare_core import ClientApp, CodeBundle, Component, ExecutorEntry, Job, ServerApp
+from flare_core import Job
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, ServerApp
 from flare_xgb.engine.train import train
 from xgb_vertical_jobs import joined
 

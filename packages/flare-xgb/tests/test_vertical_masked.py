@@ -78,14 +78,15 @@ def run(
     *,
     weight: npt.NDArray[np.float32] | None = None,
     at_shop: type[Watched] = Watched,
+    secure: str = "masked",
     **params: Any,
 ) -> tuple[FakeFederation, dict[str, Watched]]:
-    """Train, masked, with the labels at one of two sites."""
+    """Train with the labels at one of two sites."""
     rows, learning = features(), {"objective": "reg:squarederror", "max_depth": 4, "reg_lambda": 0, **params}
     bank = Table.of(rows[:, :2], label, names=OWN, weight=weight)
     sites = {
-        "bank": Watched(Given(bank), learning, secure="masked", joined_model=True),
-        "shop": at_shop(Given(Table.of(rows[:, 2:], names=OTHER)), learning, secure="masked", joined_model=True),
+        "bank": Watched(Given(bank), learning, secure=secure, joined_model=True),
+        "shop": at_shop(Given(Table.of(rows[:, 2:], names=OTHER)), learning, secure=secure, joined_model=True),
     }
     fed = FakeFederation(sites, travel=lambda data: loads(dumps(data)))
     fed.run(Vertical("bank", learning, num_rounds=ROUNDS))
@@ -151,6 +152,18 @@ def test_what_the_server_gets_from_the_label_owner_is_uniform_and_links_no_rows(
     assert len(words) >= ROUNDS * len(OTHER) * ROWS * 2
     assert_uniform(words)
     assert len(np.unique(words)) == len(words)  # no row has a number again
+
+
+def test_the_server_passes_on_nothing_that_it_can_read() -> None:
+    fed, sites = run(targets(), secure="plain")
+    begun = [data for name, data in sites["shop"].questions if name == "propose" and "pairs" in data]
+    assert len(begun) == ROUNDS
+    sent = [task.data for site, task in fed.tasks if task.name == "xgb.answer"]
+    for passed_on in (sent, sites["shop"].replies):
+        assert all(each["data"].dtype == np.uint8 for each in passed_on)
+        assert not any(data["pairs"][0].tobytes() in dumps(each) for data in begun for each in passed_on)
+    assert all(set(each) == {"session", "question", "step", "data"} for each in sent)
+    assert all(set(each) == {"data"} for each in sites["shop"].replies)
 
 
 def test_the_label_owner_gets_uniform_sums_whose_differences_are_the_histograms() -> None:
