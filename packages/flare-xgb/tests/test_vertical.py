@@ -252,6 +252,18 @@ def test_objectives_that_look_at_several_rows_train_as_on_the_joined_table(objec
     assert trained(drawn, secure)[0].to_json() == expected.to_json()
 
 
+def test_features_without_names_are_numbered_through_all_sites() -> None:
+    drawn = typical(monotone_constraints=[0, 0, 0, 1, -1], interaction_constraints=[[0, 3], [1, 2, 4]])
+    sites = executors(drawn, joined_model=True)
+    for executor in sites.values():
+        loader = executor.data_loader
+        loader.train, loader.validation = (replace(each, names=()) for each in (loader.train, loader.validation))
+    fed = federation(drawn, sites)
+    fed.run(workflow(drawn))
+    expected, _ = train(drawn.params, replace(drawn.train, names=()), drawn.rounds)
+    assert fed.files["model.json"].encode() == expected.to_json()
+
+
 def test_training_ends_early_by_the_last_metric_of_the_rows_to_validate_with() -> None:
     drawn = typical(eval_metric=["error", "logloss"], eta=3.0)
     fed = federation(drawn, joined_model=True)

@@ -123,12 +123,7 @@ class LabelOwner:
             self._peers = MaskedPeers(proposers, self._channels, self._threads)
         else:
             self._peers = PlainPeers(proposers)
-        self._model = replace(
-            trainer.model,
-            features=layout.width,
-            names=layout.names,
-            types=layout.types if layout.names or "c" in layout.types else (),
-        )
+        self._model = replace(trainer.model, features=layout.width, names=layout.names, types=layout.types)
         parts = [trainer.margins]
         if self._validation is not None:
             parts.append(self._model.base_margins(len(self._validation), self._validation.base_margin))
