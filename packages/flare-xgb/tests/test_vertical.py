@@ -450,6 +450,16 @@ class DyingExecutor(VerticalExecutor):
         return self._inner.execute(task, context)
 
 
+def test_a_site_that_comes_back_with_other_rows_ends_the_run_with_its_name() -> None:
+    drawn = typical()
+    sites = executors(drawn)
+    sites["clinic"] = DyingExecutor(drawn, "clinic", {9}, "plain")
+    fewer = replace(drawn, train=drawn.train.take(slice(1, None)))
+    sites["clinic"]._fresh = lambda: executors(fewer)["clinic"]
+    with pytest.raises(DataError, match="clinic: its rows or columns are not those that the run began with"):
+        federation(drawn, sites).run(workflow(drawn))
+
+
 @pytest.mark.parametrize("secure", ["plain", "masked"])
 def test_a_server_that_is_started_again_after_any_tree_changes_nothing(secure: str) -> None:
     drawn = typical(num_parallel_tree=2, seed_per_iteration=True)

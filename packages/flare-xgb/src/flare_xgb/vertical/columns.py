@@ -69,13 +69,6 @@ class SiteColumns:
         at = split.feature - self.first
         return goes_right(self._columns[at][rows], self.thresholds([split])[0], split.default_left, split.categories)
 
-    def sides(self, splits: Sequence[Split]) -> NDArray[np.uint8]:
-        """Return which of all rows go right, as packed bits, (splits, bytes)."""
-        rows = self._columns.shape[1]
-        everything = np.arange(rows, dtype=np.int32)
-        packed = self._threads.map(lambda split: np.packbits(self.divide(split, everything)), splits)
-        return np.array(packed, np.uint8).reshape(len(packed), (rows + 7) // 8)
-
 
 def recoded(table: Table, categories: Mapping[int, Sequence[Category]]) -> NDArray[np.float32]:
     """Return features whose categories have the codes of other ones; unknown categories have a code beyond."""

@@ -3,16 +3,18 @@
 Tasks and their replies:
 
     xgb.describe  {"rank"}           -> {"description", "key"}: the site's columns, and a public key
-    xgb.begin     {"session", "layout", "keys", "chunks"?}
+    xgb.begin     {"session", "layout", "keys", "kept"?}
                                      -> {}
     xgb.lead      {"session", "number", "order" or "answers" or neither}
-                                     -> {"question", "step", "data", "masked"}, {"chunk"} or {"result"}
+                                     -> {"question", "step", "data", "masked"}, {"tree", "leaves"}
+                                        or {"result", "margins"?}
     xgb.answer    {"session", "question", "step", "data"}
                                      -> {"data", "groups"?, "sizes"?, "seed"?}
 
-``data`` are sealed for the site, by the name of the site where there are several. ``xgb.begin`` brings the label owner
-the trees so far, sealed by itself. A site that was started again has no session, and replies {"is_behind": True}. The
-last reply is kept, and given again if the same task comes again.
+``data`` are sealed for the site, by the name of the site where there are several. The label owner seals ``tree``,
+``leaves`` and ``margins`` for itself; ``kept`` brings them back: all trees, the margins after the last round, and the
+leaves of the trees since. A site that was started again has no session, and replies {"is_behind": True}. The last reply
+is kept, and given again if the same task comes again.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from flare_xgb.horizontal.learning import Learning
 from flare_xgb.vertical.layout import Layout, aligned, described
 from flare_xgb.vertical.leader import LabelOwner
 from flare_xgb.vertical.owner import FeatureOwner
-from flare_xgb.vertical.questions import Grown, Leading, Order, Question
-from flare_xgb.vertical.sealing import KEY_BYTES, Bytes, SiteKeys, opened, sealed
+from flare_xgb.vertical.questions import Grown, Kept, Leading, Order, Question
+from flare_xgb.vertical.sealing import KEY_BYTES, SiteKeys, opened, sealed
 
 _BEHIND = {"is_behind": True}
 
@@ -109,7 +111,7 @@ class VerticalExecutor(Executor):
         session: bytes,
         layout: Mapping[str, Any],
         keys: Mapping[str, bytes],
-        chunks: Mapping[str, Bytes] | None = None,
+        kept: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         if self._tables is None or self._keys is None or keys[context.party] != self._keys.public_key:
             return _BEHIND  # it was started again since it described its columns
@@ -129,13 +131,13 @@ class VerticalExecutor(Executor):
             *self._tables,
             made,
             learning,
-            chunks=_opened_chunks(context, chunks or {}),
+            kept=_opened_kept(context, kept or {}),
             channels=channels,
             is_masked=self.secure == "masked",
             is_joined=self.joined_model,
             write=lambda part: part.save(path),
         ).lead()
-        self._step, self._grown = 0, len(chunks or {})
+        self._step, self._grown = 0, len(kept["trees"]) if kept else 0
         return {}
 
     def _lead(self, context: SiteContext, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,9 +155,16 @@ class VerticalExecutor(Executor):
             masked = dict(found.masked)
             return {"question": found.name, "step": self._step, "data": sealed_data, "masked": masked}
         if isinstance(found, Grown):
+            key, number = _own_key(context), self._grown
             self._grown += 1
-            return {"chunk": sealed(_own_key(context), found.chunk, _chunk(context, self._grown - 1))}
-        return {"result": dict(found.result)}
+            return {
+                "tree": sealed(key, found.tree, _place(context, "tree", number)),
+                "leaves": sealed(key, found.leaves, _place(context, "leaves", number)),
+            }
+        if found.margins is None:
+            return {"result": dict(found.result)}
+        margins = sealed(_own_key(context), found.margins, _place(context, "margins", self._grown))
+        return {"result": dict(found.result), "margins": margins}
 
     def _opened(self, site: str, answer: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = self._channels[site].open(self._step, answer["data"])
@@ -180,14 +189,21 @@ def _own_key(context: SiteContext) -> bytes:
     return path.read_bytes()
 
 
-def _chunk(context: SiteContext, number: int) -> bytes:
-    return f"tree {number} of {context.job_id}".encode()
+def _place(context: SiteContext, what: str, number: int) -> bytes:
+    return f"{what} {number} of {context.job_id}".encode()
 
 
-def _opened_chunks(context: SiteContext, chunks: Mapping[str, Bytes]) -> list[Any]:
-    key = _own_key(context)
+def _opened_kept(context: SiteContext, kept: Mapping[str, Any]) -> Kept:
+    if not kept:
+        return Kept()
+    trees, leaves, margins = kept["trees"], kept["leaves"], kept["margins"]
+    key, whole = _own_key(context), len(trees) - len(leaves)
     try:
-        return [opened(key, chunks[str(at)], _chunk(context, at)) for at in range(len(chunks))]
+        return Kept(
+            [opened(key, trees[at], _place(context, "tree", at)) for at in range(len(trees))],
+            [opened(key, each, _place(context, "leaves", at)) for at, each in enumerate(leaves, whole)],
+            None if margins is None else opened(key, margins, _place(context, "margins", whole)),
+        )
     except InvalidTag:
         raise ModelError(
             f"{context.party}: the trees so far cannot be opened, as they were not sealed with the vertical.key in the"

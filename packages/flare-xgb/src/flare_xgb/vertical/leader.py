@@ -1,15 +1,14 @@
 """LabelOwner: the site with the labels, which leads the training and asks the other sites, through the server.
 
 The training is a generator. It yields questions to feature owners and is sent their answers; and it yields what the
-server must know: each tree, sealed so that only this site can open it, and that it is ready for an order. The server
-keeps the trees; after a crash of any party, all sites begin anew from the trees so far.
+server must know: that it is ready for an order, and what it must keep for this site, sealed so that only this site can
+open it. After a crash of any party, all sites begin anew from the trees so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +28,9 @@ from flare_xgb.objectives.quantiles import quantiles_by_group
 from flare_xgb.vertical.columns import Proposer, SiteColumns, numbered_cuts
 from flare_xgb.vertical.growth import Division, Histograms, JoinedGrower, NodeRows
 from flare_xgb.vertical.layout import Layout
-from flare_xgb.vertical.part import ModelPart, Routes, splits_of
+from flare_xgb.vertical.part import ModelPart, splits_of
 from flare_xgb.vertical.peers import MaskedPeers, PlainPeers
-from flare_xgb.vertical.questions import Asking, Grown, Leading, Order, Question, Ready
+from flare_xgb.vertical.questions import Asking, Grown, Kept, Leading, Order, Question, Ready
 from flare_xgb.vertical.sealing import Channel
 
 Floats = NDArray[np.float32]
@@ -47,7 +46,7 @@ class LabelOwner:
         validation: the rows to validate with.
         layout: the columns of all sites.
         learning: what is trained.
-        chunks: those of the trees that were grown before.
+        kept: the training so far.
         channels: to the other sites.
         is_masked: the feature owners see no gradients.
         is_joined: make one model of the parts of all sites, in XGBoost's form.
@@ -61,29 +60,29 @@ class LabelOwner:
         layout: Layout,
         learning: Learning,
         *,
-        chunks: Sequence[Mapping[str, Any]],
+        kept: Kept,
         channels: Mapping[str, Channel],
         is_masked: bool,
         is_joined: bool,
         write: Callable[[ModelPart], None],
     ) -> None:
         self._table, self._validation, self._layout, self._learning = train, validation, layout, learning
-        self._chunks, self._channels = chunks, channels
+        self._kept, self._channels = kept, channels
         self._is_masked, self._is_joined, self._write = is_masked, is_joined, write
         self._site, self._others = layout.label_owner, layout.feature_owners
         self._threads = Threads(learning.params.nthread)
-        self._trees = [Tree.from_plain(chunk["tree"]) for chunk in chunks]
+        self._trees = [Tree.from_plain(each["tree"]) for each in kept.trees]
         self._draws = Draws(learning.params.seed)
         self._columns: ColumnSampler | None = None
 
     def lead(self) -> Leading:
         """Train; yield questions, trees and results, and be sent answers and orders."""
         yield from self._agree_on_bins()
-        yield from self._catch_up()
+        self._catch_up()
         order: Order = yield Ready({})
         while order.name == "round":
             yield from self._boost(order.number)
-            order = yield Ready({"metrics": self._metrics()})
+            order = yield Ready({"metrics": self._metrics()}, self._margins)
         result = yield from self._finish(order)
         yield Ready(result)
 
@@ -135,24 +134,19 @@ class LabelOwner:
             return weight
         return np.repeat(weight, np.diff(self._table.group_starts))
 
-    def _catch_up(self) -> Asking:
-        """Add the trees that were grown before a party was started again."""
+    def _catch_up(self) -> None:
+        """Go on from what was kept before a party was started again."""
+        kept = self._kept
+        if kept.margins is not None:
+            self._margins = kept.margins.copy()
         self._before = self._margins[: len(self._table)].copy()
-        if not self._trees:
+        if not kept.trees:
             return
-        state = self._chunks[-1]
-        self._draws.restore(state["draws"])
+        self._draws.restore(kept.trees[-1]["draws"])
         self._columns = ColumnSampler(self._learning.tree, self._layout.width, 0)
-        self._columns.restore(state["columns"])
-        answers = yield from self._ask_for_splits("sides")
-        sides = {site: each["sides"] for site, each in answers.items()}
-        sides[self._site] = self._own.sides(splits_of(self._trees, self._layout, self._site)[1])
-        outputs = [self._learning.output_of(tree) for tree in range(len(self._trees))]
-        routes, count = Routes(self._trees, outputs, self._layout), len(self._trees)
-        whole = count - count % self._learning.trees_per_round
-        routes.add_margins(sides, self._margins, range(whole))
-        self._before = self._margins[: len(self._table)].copy()
-        routes.add_margins(sides, self._margins, range(whole, count))
+        self._columns.restore(kept.trees[-1]["columns"])
+        for number, leaves in enumerate(kept.leaves, len(self._trees) - len(kept.leaves)):
+            self._margins[:, self._learning.output_of(number)] += self._trees[number].values[leaves]
 
     def _ask_for_splits(self, question: str) -> Asking:
         """Ask each site something of all of its splits."""
@@ -188,8 +182,9 @@ class LabelOwner:
                 tree = self._adapted(tree, rows, hessian, output)
             rows.add_values(tree.values, self._margins[:, output])
             self._trees.append(tree)
-            chunk = {"tree": tree.to_plain(), "draws": self._draws.state(), "columns": self._columns.state()}
-            yield Grown(chunk)
+            leaves = rows.leaves().astype(np.min_scalar_type(tree.nodes))
+            state = {"draws": self._draws.state(), "columns": self._columns.state()}
+            yield Grown({"tree": tree.to_plain(), **state}, leaves)
 
     def _sampled(self, gradient: Floats, hessian: Floats) -> tuple[Floats, Floats]:
         share, rows = np.float32(self._learning.params.tree.subsample), len(gradient)

@@ -8,7 +8,6 @@ Questions and answers, which the server passes on without reading them:
     group    {"seed"}?, {"number", "divisions", "families"}
                                                  -> {"sums"}, and for the server {"groups", "sizes", "seed"}
     divide   {"splits"}                          -> {"bits"}: of each split, which of its node's rows go right
-    sides    {"splits"}                          -> {"sides"}: of each split, which of all rows go right
     keep     {"splits"}                          -> {}: the site's part of the model is written
     reveal   {"splits"}                          -> {"thresholds"}
 
@@ -133,9 +132,6 @@ class FeatureOwner:
     def _divide(self, data: Mapping[str, Any]) -> dict[str, Any]:
         splits = [Split.from_plain(each) for each in data["splits"]]
         return {"bits": [np.packbits(self._own.divide(each, self._rows.all_of(each.node))) for each in splits]}
-
-    def _sides(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        return {"sides": self._own.sides([Split.from_plain(each) for each in data["splits"]])}
 
     def _reveal(self, data: Mapping[str, Any]) -> dict[str, Any]:
         return {"thresholds": self._own.thresholds([Split.from_plain(each) for each in data["splits"]])}

@@ -87,15 +87,12 @@ class Routes:
                 first += len(own)
                 self._counts[site] += len(own)
 
-    def add_margins(
-        self, sides: Mapping[str, Sides], margins: NDArray[np.float32], numbers: Sequence[int] | None = None
-    ) -> None:
-        """Add trees to margins, in float32, tree after tree.
+    def add_margins(self, sides: Mapping[str, Sides], margins: NDArray[np.float32]) -> None:
+        """Add all trees to margins, in float32, tree after tree.
 
         Args:
-            sides: of each site, at the splits of all trees.
+            sides: of each site.
             margins: float32 [rows, outputs], changed.
-            numbers: of the trees; none: all.
         Raises:
             ModelError: a site's sides are missing, or of another number of splits or rows.
         """
@@ -111,9 +108,8 @@ class Routes:
         packed = np.concatenate(
             [np.zeros((0, size), np.uint8), *(sides[site] for site in self._counts if site in sides)]
         )
-        for number in range(len(self._trees)) if numbers is None else numbers:
-            tree = self._trees[number]
-            _follow(packed, tree.left, tree.right, self._places[number], tree.threshold, margins, self._outputs[number])
+        for tree, places, output in zip(self._trees, self._places, self._outputs, strict=True):
+            _follow(packed, tree.left, tree.right, places, tree.threshold, margins, output)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -26,14 +26,31 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Grown:
-    """A tree was grown.
+class Kept:
+    """The training so far, as the server keeps it for the label owner, which seals it for itself.
 
     Args:
-        chunk: plain data with which the label owner goes on after this tree; for itself alone.
+        trees: plain data of each tree, and of the draws after it.
+        leaves: of the trees of a round that is not completed, the leaf of each row.
+        margins: float32 [rows, outputs], after the rounds before; None before the first round's end.
     """
 
-    chunk: dict[str, Any]
+    trees: Sequence[Mapping[str, Any]] = ()
+    leaves: Sequence[NDArray[np.unsignedinteger]] = ()
+    margins: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A tree was grown, which is to be kept.
+
+    Args:
+        tree: as in :class:`Kept`.
+        leaves: as there.
+    """
+
+    tree: dict[str, Any]
+    leaves: NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
@@ -42,9 +59,11 @@ class Ready:
 
     Args:
         result: for the server.
+        margins: after a round, to be kept in place of the leaves of its trees.
     """
 
     result: Mapping[str, Any]
+    margins: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,26 @@
 """The workflow of vertical training: the sites hold different columns of the same rows.
 
 The site with the labels leads. The server passes its questions on to the other sites, and their answers back, without
-reading them; in masked training it also adds up numbers that it cannot read. It keeps the trees, sealed by the label
-owner, and the metrics.
+reading them; in masked training it also adds up numbers that it cannot read. It keeps trees and margins, sealed by the
+label owner, and the metrics.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from flare_core import Federation, SiteError, Workflow
+from flare_xgb.data import DataError
 from flare_xgb.engine.threads import Threads
 from flare_xgb.engine.train import EarlyStopping
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.vertical.layout import join
 from flare_xgb.vertical.masked import add_groups
+from flare_xgb.vertical.sealing import Bytes
 
 _SESSION_BYTES = 16
 _MOST_RETURNS = 20  # of sites, while one order is done
@@ -62,9 +61,12 @@ class Vertical(Workflow):
         self.num_rounds = num_rounds
         self.early_stopping_rounds = early_stopping_rounds
         self.model_file_name = model_file_name
-        self._chunks: list[NDArray[np.uint8]] = []
+        self._trees: list[Bytes] = []
+        self._leaves: list[Bytes] = []  # of the trees of a round that is not completed
+        self._margins: Bytes | None = None
         self._stopping: EarlyStopping | None = None
         self._is_over = False
+        self._described: dict[str, Any] = {}
         self._session: bytes | None = None
         self._threads = Threads()
 
@@ -82,16 +84,22 @@ class Vertical(Workflow):
 
     def state(self) -> dict[str, Any]:
         return {
-            "chunks": {str(at): chunk for at, chunk in enumerate(self._chunks)},
+            "trees": _numbered(self._trees),
+            "leaves": _numbered(self._leaves),
+            "margins": {} if self._margins is None else {"sealed": self._margins},
             "stopping": None if self._stopping is None else asdict(self._stopping),
             "is_over": self._is_over,
+            "described": self._described,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         if state:
-            self._chunks = [state["chunks"][str(at)] for at in range(len(state["chunks"]))]
+            self._trees, self._leaves = (
+                [state[name][str(at)] for at in range(len(state[name]))] for name in ("trees", "leaves")
+            )
+            self._margins = state["margins"].get("sealed")
             self._stopping = None if state["stopping"] is None else EarlyStopping(**state["stopping"])
-            self._is_over = state["is_over"]
+            self._is_over, self._described = state["is_over"], state["described"]
 
     def _do(self, fed: Federation, order: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give the label owner an order; return its result."""
@@ -108,7 +116,13 @@ class Vertical(Workflow):
         """Begin anew at all sites, from the trees so far."""
         with fed.scatter("xgb.describe", {site: {"rank": rank} for rank, site in enumerate(fed.sites)}) as asked:
             replies = {reply.site: reply.data for reply in asked}
-        self._layout = join({site: replies[site]["description"] for site in fed.sites}, self.label_owner)
+        described = {site: replies[site]["description"] for site in fed.sites}
+        for site, before in self._described.items():
+            if described.get(site) != before:
+                raise DataError(
+                    f"{site}: its rows or columns are not those that the run began with; start a new job"
+                )
+        self._layout, self._described = join(described, self.label_owner), described
         self._learning = Learning(self.xgb_params, self._layout.names or self._layout.width)
         session = secrets.token_bytes(_SESSION_BYTES)
         begin = {
@@ -117,7 +131,7 @@ class Vertical(Workflow):
             "keys": {site: reply["key"] for site, reply in replies.items()},
         }
         tasks = {site: dict(begin) for site in fed.sites}
-        tasks[self.label_owner]["chunks"] = {str(at): chunk for at, chunk in enumerate(self._chunks)}
+        tasks[self.label_owner]["kept"] = {"trees": self._trees, "leaves": self._leaves, "margins": self._margins}
         with fed.scatter("xgb.begin", tasks) as asked:
             if any(reply.data.get("is_behind") for reply in asked):
                 raise _Behind
@@ -133,10 +147,13 @@ class Vertical(Workflow):
             found = self._ask(fed, "xgb.lead", {self.label_owner: task})[self.label_owner]
             sent = {}
             if "result" in found:
+                if "margins" in found:
+                    self._margins, self._leaves = found["margins"], []
                 result: Mapping[str, Any] = found["result"]
                 return result
-            if "chunk" in found:
-                self._chunks.append(found["chunk"])
+            if "tree" in found:
+                self._trees.append(found["tree"])
+                self._leaves.append(found["leaves"])
                 fed.checkpoint()
             else:
                 sent = {"answers": self._answers(fed, found)}
@@ -191,3 +208,7 @@ class Vertical(Workflow):
             ["feature", "gain", "splits"],
             [(name, f"{value:.6g}", f"{weight[name]:.0f}") for name, value in rows],
         )
+
+
+def _numbered(messages: Sequence[Bytes]) -> dict[str, Bytes]:
+    return {str(at): message for at, message in enumerate(messages)}
