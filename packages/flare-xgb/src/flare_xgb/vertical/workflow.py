@@ -119,9 +119,7 @@ class Vertical(Workflow):
         described = {site: replies[site]["description"] for site in fed.sites}
         for site, before in self._described.items():
             if described.get(site) != before:
-                raise DataError(
-                    f"{site}: its rows or columns are not those that the run began with; start a new job"
-                )
+                raise DataError(f"{site}: its rows or columns are not those that the run began with; start a new job")
         self._layout, self._described = join(described, self.label_owner), described
         self._learning = Learning(self.xgb_params, self._layout.names or self._layout.width)
         session = secrets.token_bytes(_SESSION_BYTES)
