@@ -34,8 +34,8 @@ from flare_core.model import FLModel, MetaKey, ParamsType, updated
 from flare_core.observer import ObservedRun, Observer
 from flare_core.recipe import Recipe
 from flare_core.service import JobContext, Service
-from flare_core.task import Reply, Task
-from flare_core.workflow import Conversation, Federation, Sample, TrainingFederation, Workflow
+from flare_core.task import Reply, Sample, Task
+from flare_core.workflow import Conversation, Federation, TrainingFederation, Workflow
 
 try:
     __version__ = version("flare-core")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from flare_core.errors import ModelError, SiteError, WeightError
 from flare_core.model import FLModel, MetaKey
 
+# What scripts call the number of steps, reduced to letters.
+_STEPS = {"numsteps", "numstepscurrentround", "steps", "numsamples", "nsamples", "samples", "numexamples", "examples"}
 _NUM_STEPS = f'meta["{MetaKey.NUM_STEPS_CURRENT_ROUND}"]'
 
 
@@ -167,3 +170,61 @@ def checked_weight(value: Any, site: str, source: str) -> float:
     if not math.isfinite(weight) or weight < 0:
         raise WeightError(f"{site}: {source} is {value!r}; a weight is a finite number of at least 0")
     return weight
+
+
+class Sample(tuple[str, ...]):
+    """The sites of a round.
+
+    Attributes:
+        quorum: how many of them must answer; the round continues without sites that leave or are late as long as so
+            many are left.
+    """
+
+    quorum: int
+
+    def __new__(cls, sites: Iterable[str], quorum: int) -> Sample:
+        made = super().__new__(cls, sites)
+        made.quorum = quorum
+        return made
+
+    @classmethod
+    def in_turn(cls, order: Sequence[str], index: int, *, done: int, minimum: int) -> Sample:
+        """One site of several that work in turn; it may be lost if enough others have worked, or will have.
+
+        Args:
+            order: the sites of the round.
+            index: whose turn it is.
+            done: how many before it have done their work.
+            minimum: how many must; if there are fewer in ``order``, none must.
+        """
+        others = done + len(order) - index - 1
+        return cls((order[index],), 0 if others >= minimum or len(order) < minimum else 1)
+
+
+class WeightsSeen:
+    """A check that either all sites send the weight of their contributions, or none does."""
+
+    def __init__(self) -> None:
+        self._weighted: tuple[str, float] | None = None  # the first site with a weight other than 1, and the weight
+        self._unweighted: str | None = None
+
+    def warnings(self, reply: Reply) -> Iterable[str]:
+        """Record the weight of a reply, and yield warnings about it."""
+        meta = reply.model.meta
+        if MetaKey.NUM_STEPS_CURRENT_ROUND in meta:
+            if reply.num_steps not in (0, 1):
+                self._weighted = self._weighted or (reply.site, reply.num_steps)
+        else:
+            self._unweighted = self._unweighted or reply.site
+            for name in meta:
+                if re.sub("[^a-z]", "", str(name).lower()) in _STEPS:
+                    yield (
+                        f"meta['{name}'] of the replies is ignored; the weight of a contribution is"
+                        f" meta['{MetaKey.NUM_STEPS_CURRENT_ROUND}']"
+                    )
+        if self._weighted is not None and self._unweighted is not None:
+            site, steps = self._weighted
+            yield (
+                f"{self._unweighted} sends no meta['{MetaKey.NUM_STEPS_CURRENT_ROUND}'] and counts as 1 step, while"
+                f" {site} counts as {steps:g}; send it from all sites, or from none"
+            )

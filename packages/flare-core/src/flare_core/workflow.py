@@ -20,36 +20,7 @@ from flare_core.endpoint import JobEndpoint
 from flare_core.errors import JobError
 from flare_core.events import EventBus
 from flare_core.model import FLModel
-from flare_core.task import Reply
-
-
-class Sample(tuple[str, ...]):
-    """The sites of a round.
-
-    Attributes:
-        quorum: how many of them must answer; the round continues without sites that leave or are late as long as so
-            many are left.
-    """
-
-    quorum: int
-
-    def __new__(cls, sites: Iterable[str], quorum: int) -> Sample:
-        made = super().__new__(cls, sites)
-        made.quorum = quorum
-        return made
-
-    @classmethod
-    def in_turn(cls, order: Sequence[str], index: int, *, done: int, minimum: int) -> Sample:
-        """One site of several that work in turn; it may be lost if enough others have worked, or will have.
-
-        Args:
-            order: the sites of the round.
-            index: whose turn it is.
-            done: how many before it have done their work.
-            minimum: how many must; if there are fewer in ``order``, none must.
-        """
-        others = done + len(order) - index - 1
-        return cls((order[index],), 0 if others >= minimum or len(order) < minimum else 1)
+from flare_core.task import Reply, Sample
 
 
 class Conversation(Protocol):

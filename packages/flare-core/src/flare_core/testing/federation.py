@@ -24,10 +24,10 @@ from flare_core.events import (
 )
 from flare_core.executor import Executor
 from flare_core.model import FLModel, flatten
-from flare_core.task import Reply, Task
+from flare_core.task import Reply, Sample, Task
 from flare_core.testing.replies import Answer, FakeConversation, Kept
 from flare_core.testing.sites import FakeSites, Rounds, SiteFunction
-from flare_core.workflow import Sample, Workflow
+from flare_core.workflow import Workflow
 
 
 class FakeFederation:

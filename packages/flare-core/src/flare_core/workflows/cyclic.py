@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from flare_core.errors import RecipeError, SiteError
 from flare_core.model import updated
 from flare_core.selection import MetricMean
-from flare_core.task import TaskName
-from flare_core.workflow import Sample, TrainingFederation, Workflow
+from flare_core.task import Sample, TaskName
+from flare_core.workflow import TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
 ORDERS = ("fixed", "random")

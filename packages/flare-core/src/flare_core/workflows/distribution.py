@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from flare_core.model import FLModel
-from flare_core.task import TaskName
-from flare_core.workflow import Sample, TrainingFederation, Workflow
+from flare_core.task import Sample, TaskName
+from flare_core.workflow import TrainingFederation, Workflow
 
 
 class Distribution(Workflow):

@@ -9,8 +9,8 @@ from typing import TypeAlias
 from flare_core.errors import ModelError, RecipeError
 from flare_core.model import FLModel, ParamsType
 from flare_core.selection import MetricMean
-from flare_core.task import TaskName
-from flare_core.workflow import Sample, TrainingFederation, Workflow
+from flare_core.task import Sample, TaskName
+from flare_core.workflow import TrainingFederation, Workflow
 from flare_core.workflows.received import received
 
 SERVER_MODELS = ("global", "best")

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flare_core.advice import WeightsSeen, mean_warnings
+from flare_core.advice import mean_warnings
 from flare_core.aggregation import Aggregator, WeightedMean, checked_result
 from flare_core.callbacks import Callback
 from flare_core.errors import RecipeError
 from flare_core.model import FLModel, ParamsType, updated
 from flare_core.monitor import Monitor
 from flare_core.staleness import discount, rebased
-from flare_core.task import Reply, TaskName
+from flare_core.task import Reply, Sample, TaskName, WeightsSeen
 from flare_core.tensor_blocks import check_finite
-from flare_core.workflow import Sample, TrainingFederation, Workflow
+from flare_core.workflow import TrainingFederation, Workflow
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from flare_core.callbacks import BestModel, Callback
 from flare_core.errors import RecipeError, SiteError
 from flare_core.events import ModelSaved
 from flare_core.model import FLModel, MetaKey
-from flare_core.task import Reply, TaskName
-from flare_core.workflow import Sample, TrainingFederation
+from flare_core.task import Reply, Sample, TaskName
+from flare_core.workflow import TrainingFederation
 from flare_core.workflows.distribution import distribute
 from flare_core.workflows.fedavg import FedAvg
 

@@ -19,7 +19,7 @@ from flare_core import (
     SiteError,
     Workflow,
 )
-from flare_core.events import Event, RoundEnded, RunEnded, RunStarted
+from flare_core.events import Event, RunEnded, RunStarted
 from flare_core.filters import chains
 from flare_core.observer import ObservedRun, attach_observers
 from flare_core.parameters import parameters_of
@@ -137,7 +137,6 @@ class RunController:
         self.federation.warnings = RunWarnings(kept.get("warnings", []))
         for note in (self.log.write, self.progress.note):
             self.federation.events.subscribe(Event, note)
-        self.federation.events.subscribe(RoundEnded, self.progress.note_traffic)
         run = ObservedRun(
             self.job.name,
             self.job_id,

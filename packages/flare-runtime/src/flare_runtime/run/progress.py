@@ -37,6 +37,7 @@ class Progress:
         self._best: dict[str, Any] | None = None
         self._started = time.monotonic() - seconds
         self._cell = cell
+        self._traffic: list[tuple[int, int]] = []
         for event in earlier:
             self.note(event)
         self._traffic = [(0, 0)]  # sent and received by this process, until the end of each of its rounds
@@ -61,10 +62,7 @@ class Progress:
                 self._last.append({})
             self._last[-1] = event.metrics
             self.rounds.append(event)
-
-    def note_traffic(self, event: RoundEnded) -> None:
-        """Record what this process has sent and received until the end of a round."""
-        self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
+            self._traffic.append((self._cell.bytes_sent, self._cell.bytes_received))
 
     def summary(
         self,
