@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flare_core import Federation
-from flare_core.workflow import Sample
+from flare_core.task import Sample
 from flare_xgb.data import Schema, agree
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import loss_of

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from flare_core import Federation, RecipeError, SiteError, TrainingFederation, Workflow
-from flare_core.workflow import Sample
+from flare_core.task import Sample
 from flare_xgb.bagging import LR_MODES, MODES
 from flare_xgb.bagging.beginning import Beginning, begin, rank_of
 from flare_xgb.data import Schema

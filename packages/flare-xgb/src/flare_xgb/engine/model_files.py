@@ -13,8 +13,6 @@ from flare_xgb.engine.tree import Tree
 if TYPE_CHECKING:
     from flare_xgb.engine.model import Model
 
-__all__ = ["from_plain", "parameters_of", "to_plain"]
-
 _NOT_SET = str(2**32 - 1)  # stands in XGBoost's files for a parameter without a value
 _VERSION = [3, 2, 0]  # of XGBoost, whose form of files this is
 _ARRAYS = {
