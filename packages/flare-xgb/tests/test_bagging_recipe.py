@@ -45,6 +45,8 @@ def recipe(**arguments):
         ({"xgb_params": {"objective": "binary:logistics"}}, "binary:logistics"),
         ({"xgb_params": {"booster": "dart"}}, "dart"),
         ({"xgb_params": {"max_deph": 3}}, "did you mean max_depth"),
+        ({"xgb_params": {"eval_metric": "aux"}}, "xgb_params: there is no metric 'aux'"),
+        ({"xgb_params": {"objective": "multi:softmax", "num_class": 3, "base_score": [0.1, 0.2]}}, "2 values"),
         ({"data_loader": None}, "the sites need rows"),
         ({"data_loader": object()}, "without load_data"),
         ({"data_loader": FileLoader}, "is the class FileLoader itself"),

@@ -39,6 +39,8 @@ def table(seed: int, distinct: int) -> tuple[np.ndarray, np.ndarray, np.ndarray 
         features[:, at] = rng.choice(np.arange(distinct) if categorical[at] else values, rows)
     features[rng.random(features.shape) < rng.choice([0, 0.3, 1])] = np.nan
     weight = rng.uniform(0.1, 3, rows).astype(np.float32) if rng.random() < 0.5 else None
+    if weight is not None:
+        weight[rng.random(rows) < rng.choice([0, 0.5])] = 0  # values of such rows alone have no bin
     return features, categorical, weight
 
 

@@ -106,6 +106,9 @@ def test_a_site_that_does_not_fit_ends_the_run_before_training_with_its_name(tmp
         ({"client_ranks": {"site-1": 0, "site-2": 0}}, "client_ranks is"),
         ({"xgb_params": {"booster": "dart"}}, "booster='dart' is left out"),
         ({"xgb_params": {"max_dept": 3}}, "did you mean max_depth"),
+        ({"xgb_params": "max_depth=3"}, "xgb_params is 'max_depth=3'"),
+        ({"xgb_params": {"objective": "binary:logistic", "num_class": 3}}, "num_class is 3, but binary:logistic has"),
+        ({"xgb_params": {"base_score": [0.1, 0.2]}}, "base_score has 2 values"),
         ({"xgb_params": {"objective": "reg:nothing"}}, "reg:nothing"),
         ({"data_loader": None}, "give data_loader, or per_site_config"),
     ],
@@ -113,6 +116,11 @@ def test_a_site_that_does_not_fit_ends_the_run_before_training_with_its_name(tmp
 def test_unusable_arguments_are_refused_when_the_recipe_is_made(arguments, message):
     with pytest.raises((RecipeError, ValueError), match=message):
         XGBHorizontalRecipe(**{"min_clients": 2, "num_rounds": 1, "data_loader": Share(2), **arguments})
+
+
+def test_parameters_may_be_numbers_of_numpy():
+    recipe = XGBHorizontalRecipe(min_clients=2, xgb_params={"max_depth": np.int64(3)}, data_loader=Share(2))
+    assert recipe.build().server.workflows[0].args["params"] == {"max_depth": 3}
 
 
 def test_constraints_may_name_features_that_are_known_only_at_the_sites(tmp_path):

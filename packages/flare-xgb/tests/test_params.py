@@ -109,8 +109,7 @@ def test_whatever_is_left_out_is_refused_by_name(name: str, value: object) -> No
     ],
 )
 def test_a_value_out_of_range_is_an_error_that_names_it(name: str, value: object) -> None:
-    full = {"eta": "learning_rate", "lambda": "reg_lambda"}.get(name, name)
-    with pytest.raises(RecipeError, match=full):
+    with pytest.raises(RecipeError, match=f"^{name} "):
         parse({name: value})
 
 
@@ -122,6 +121,19 @@ def test_harmless_values_of_what_is_left_out_are_accepted() -> None:
 def test_an_unknown_name_is_an_error_with_a_proposal() -> None:
     with pytest.raises(UnknownArgumentError, match="did you mean max_depth"):
         parse({"max_dept": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("n_estimators", "num_rounds to the recipe"), ("missing", "to the loader"), ("use_label_encoder", "leave it out")],
+)
+def test_what_xgboost_takes_elsewhere_is_an_error_that_says_where_it_belongs(name: str, remedy: str) -> None:
+    with pytest.raises(UnknownArgumentError, match=f"{name} is not one of xgb_params: .*{remedy}"):
+        parse({name: 1})
+
+
+def test_none_stands_for_the_default_as_in_xgboosts_estimators() -> None:
+    assert parse({"max_depth": None, "n_jobs": -1, "n_estimators": None}) == Params(nthread=-1)
 
 
 def test_constraints_of_features_that_are_not_there_are_errors() -> None:

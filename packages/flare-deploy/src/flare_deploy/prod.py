@@ -63,7 +63,8 @@ class ProdEnv:
         with importable(job.code):
             persistor = persistor_of(job)
         admin = Admin.connect(self.kit, timeout_s=self.login_timeout)
-        print(files_text(job), file=sys.stderr)
+        if text := files_text(job):
+            print(text, file=sys.stderr)
         try:
             submitted = admin.submit(job, study=self.study, priority=self.priority)
         except BaseException:
@@ -73,13 +74,15 @@ class ProdEnv:
 
 
 def files_text(job: Job) -> str:
-    """Return one line about the files that leave this machine with a job, the largest first."""
+    """Return one line about the files that leave this machine with a job, the largest first; empty without files."""
     codes = {"": job.code, **{f"{site}/": app.code for site, app in job.sites.items() if app.code is not None}}
     sizes = {
         f"{prefix}{place}": code.locate(str(place)).stat().st_size
         for prefix, code in codes.items()
         for place in (*code.files, *code.extra)
     }
+    if not sizes:
+        return ""
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     shown = ", ".join(f"{one_line(name)} ({size_text(sizes[name])})" for name in names[:MAX_NAMED])
     rest = f" and {len(names) - MAX_NAMED} smaller ones" if len(names) > MAX_NAMED else ""

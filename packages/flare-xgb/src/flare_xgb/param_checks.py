@@ -31,10 +31,9 @@ def _real(low: float, high: float = math.inf, *, above: bool = False) -> Callabl
         except (TypeError, ValueError):
             number = math.nan
         if not low <= number <= high or math.isinf(number) or (above and number == low):
-            bound = f"above {low:g}" if above else f"of at least {low:g}"
-            raise RecipeError(
-                f"{name} must be a number {bound}{'' if high == math.inf else f', at most {high:g}'}, not {value!r}"
-            )
+            bounds = [f"above {low:g}" if above else f"at least {low:g}"] if low > -math.inf else []
+            bounds += [f"at most {high:g}"] if high < math.inf else []
+            raise RecipeError(f"{name} must be a finite number{', '.join(['', *bounds])}, not {value!r}")
         return number
 
     return check
@@ -149,18 +148,19 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "eval_metric": _metrics,
     "seed": _integer(-(1 << 62)),
     "seed_per_iteration": flag,
-    "nthread": _integer(0),
+    "nthread": _integer(-(1 << 31)),
     "disable_default_eval_metric": flag,
 }
 
 
-def checked(name: str, value: Any, features: Mapping[str, int]) -> Any:
+def checked(name: str, value: Any, features: Mapping[str, int], spelled: str) -> Any:
     """Return the value of a parameter in its own type.
 
     Args:
         name: the parameter's, no alias.
         value: as given; may be text.
         features: the places of the features that have a name.
+        spelled: the name as given, for messages.
     Raises:
         RecipeError: the value is of another type, or out of range; names the parameter.
     """
@@ -168,4 +168,4 @@ def checked(name: str, value: Any, features: Mapping[str, int]) -> Any:
         return _monotone(name, value, features)
     if name == "interaction_constraints":
         return _interaction(name, value, features)
-    return _CHECKS[name](name, value)
+    return _CHECKS[name](spelled, value)

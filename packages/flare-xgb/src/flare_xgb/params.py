@@ -67,7 +67,7 @@ class Params:
         eval_metric: names of metrics; none: the objective's own.
         seed: seeds the draw of rows and columns.
         seed_per_iteration: seed anew in each round, with the round's number.
-        nthread: threads of the kernels; 0: one for each core.
+        nthread: threads of the kernels; 0 or less: one for each core.
         disable_default_eval_metric: evaluate nothing where ``eval_metric`` is empty.
     """
 
@@ -116,6 +116,18 @@ _REFUSED = {
     "predictor": "there is one predictor; leave it out",
     "feature_weights": "columns are drawn with equal probability; leave it out",
 }
+# What XGBoost takes elsewhere than among its parameters, and where it belongs here.
+_ELSEWHERE = {
+    **dict.fromkeys(("n_estimators", "num_boost_round", "num_round"), "give num_rounds to the recipe"),
+    "early_stopping_rounds": "give early_stopping_rounds to the recipe",
+    "missing": "give missing to the loader",
+    "enable_categorical": "name the columns of categories in categorical of the loader",
+    "feature_types": "name the columns of categories in categorical of the loader",
+    "use_label_encoder": "labels are numbers, of classes 0, 1, …; leave it out",
+    "importance_type": "model.json has all types of importance; leave it out",
+    "callbacks": "metrics are always recorded; leave it out",
+    **dict.fromkeys(("verbose", "verbose_eval"), "each round is always shown; leave it out"),
+}
 # Without effect on the model.
 _IGNORED = {
     "verbosity",
@@ -135,18 +147,25 @@ def parse(given: Mapping[str, Any], features: Sequence[str] | int | None = None)
     """Check parameters in XGBoost's form.
 
     Args:
-        given: names and aliases of XGBoost; values may be strings, as XGBoost also takes them.
+        given: names and aliases of XGBoost; values may be strings, as XGBoost also takes them, and None stands for the
+            default.
         features: names of the features, or their number: constraints may then be given by name, and are checked.
     Raises:
         UnknownArgumentError: a name that XGBoost does not have.
         RecipeError: a value out of range, or a parameter of XGBoost's that this package leaves out.
     """
     named: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
     for key, value in given.items():
+        if value is None:
+            continue
         name = _ALIASES.get(key, key)
+        spelled[name] = key
         if name in named and named[name] != value:
             raise RecipeError(f"{key} and another name of the same parameter have different values; give one of them")
         named[name] = value
+    if stray := next((name for name in named if name in _ELSEWHERE), None):
+        raise UnknownArgumentError(f"{stray} is not one of xgb_params: {_ELSEWHERE[stray]}")
     _refuse(named)
     named = {name: value for name, value in named.items() if name not in _IGNORED and name not in _FIXED}
     names = _names(features)
@@ -158,7 +177,7 @@ def parse(given: Mapping[str, Any], features: Sequence[str] | int | None = None)
         for part, fields in _PARTS.items():
             if name in fields:
                 known = True
-                parts[part][name] = checked(name, value, names)
+                parts[part][name] = checked(name, value, names, spelled.get(name, name))
         if not known:
             near = f"; did you mean {', '.join(_near(name))}?" if _near(name) else ""
             raise UnknownArgumentError(f"XGBoost has no parameter {name!r}{near}")
@@ -178,7 +197,7 @@ _PARTS: Mapping[str, frozenset[str]] = {
 def _near(name: str) -> list[str]:
     from difflib import get_close_matches
 
-    return get_close_matches(name, [*(one for part in _PARTS.values() for one in part), *_ALIASES], n=3)
+    return get_close_matches(name, sorted({*_ALIASES, *frozenset().union(*_PARTS.values())}), n=3)
 
 
 def _refuse(named: Mapping[str, Any]) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from flare_core import RecipeError
+import numpy as np
+
+from flare_core import FlareError, RecipeError, UnknownArgumentError
 from flare_core.additions import check_sites, checked_config
 from flare_core.code import calling_folder, collect_code
 from flare_core.components import Component
@@ -56,7 +58,7 @@ class XGBRecipe(Recipe):
         self.num_rounds = check_count(self.num_rounds, "num_rounds")
         if self.early_stopping_rounds is not None:
             self.early_stopping_rounds = check_count(self.early_stopping_rounds, "early_stopping_rounds")
-        self._params = checked_config(self.xgb_params or {}, set())
+        self._params = _checked_params(self.xgb_params or {})
         self._sites = self._checked_sites(self.per_site_config or {})
         self._loader = None if self.data_loader is None else _checked_loader(self.data_loader, "data_loader")
         if self._loader is None and not self._sites:
@@ -106,6 +108,23 @@ class XGBRecipe(Recipe):
     def _app(self, settings: Mapping[str, Any]) -> ClientApp:
         executor = self._executor(settings.get("data_loader") or self._loader, settings)
         return ClientApp(executors=[ExecutorEntry(("*",), executor)])
+
+
+def _checked_params(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return XGBoost's parameters as plain data, and refuse what cannot be trained here already."""
+    from flare_xgb.horizontal.learning import Learning  # the engine takes a moment to import
+
+    if not isinstance(given, Mapping):
+        raise RecipeError(f"xgb_params is {given!r}; give a dict of XGBoost's parameters")
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
+    try:
+        params = checked_config(plain, set())
+        Learning.of_unnamed(params)
+    except UnknownArgumentError:
+        raise
+    except FlareError as error:
+        raise RecipeError(f"xgb_params: {error}") from error
+    return params
 
 
 def _checked_loader(value: Any, name: str) -> Component:

@@ -216,6 +216,7 @@ def _amounts(
     if weights is None:
         distinct, counts = np.unique(column, return_counts=True)
         return distinct, counts.astype(np.float64)
+    column, weights = column[weights > 0], weights[weights > 0]  # as XGBoost does
     distinct, which = np.unique(column, return_inverse=True)
     return distinct, np.bincount(which, weights, len(distinct)).astype(np.float64)
 

@@ -17,12 +17,12 @@ class Threads:
     The threads start with the first use, and a forked process starts its own. Several threads may share one object.
 
     Args:
-        count: how many; 0: one for each core that this process may use.
+        count: how many; 0 or less: one for each core that this process may use.
     """
 
     def __init__(self, count: int = 0) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.count = count or cores
+        self.count = count if count > 0 else cores
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
 

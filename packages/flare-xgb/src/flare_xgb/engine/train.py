@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from flare_core import ModelError
+from flare_core import FlareError, ModelError
 from flare_xgb.data import Table
 from flare_xgb.engine.binned import BinnedMatrix
 from flare_xgb.engine.cuts import Cuts
@@ -73,9 +73,20 @@ def loss_of(params: Params) -> Objective:
     """Return the objective that parameters name.
 
     Raises:
-        FlareError: there is none of that name, or it needs a parameter.
+        FlareError: there is none of that name, it needs a parameter, or one does not fit it.
     """
-    return objective(params.objective, _given(params.loss))
+    found = objective(params.objective, _given(params.loss))
+    if params.loss.num_class > 1 and params.loss.num_class != found.outputs:
+        raise FlareError(
+            f"num_class is {params.loss.num_class}, but {params.objective} has no classes; use multi:softprob, or leave"
+            " num_class out"
+        )
+    if params.base_score is not None and len(params.base_score) not in (1, found.outputs):
+        raise FlareError(
+            f"base_score has {len(params.base_score)} values, but {params.objective} has"
+            f" {found.outputs} outputs; give one for all, or one for each"
+        )
+    return found
 
 
 def metrics_of(params: Params, loss: Objective) -> list[Metric]:
@@ -150,8 +161,6 @@ class Trainer:
             score = self.loss.base_score(sums, _label_quantiles(self.loss, table))
         else:
             score = np.array(params.base_score, np.float32)
-        if len(score) not in (1, self.loss.outputs):
-            raise ModelError(f"base_score has {len(score)} values for {self.loss.outputs} outputs")
         return Model(
             loss=self.loss.config(),
             base_score=np.tile(score, self.loss.outputs) if len(score) == 1 else np.asarray(score, np.float32),

@@ -10,7 +10,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from flare_core import ModelError
 from flare_xgb.data import DataError, Schema, agree
 from flare_xgb.engine.cuts import Cuts, numeric_edges
 from flare_xgb.horizontal.exponents import largest_powers
@@ -156,8 +155,6 @@ def _base_score(
     sums: SiteSums, given: tuple[float, ...] | None, objective: Objective, of_all: Sums, unit: float | None
 ) -> NDArray[np.float32]:
     if given is not None:
-        if len(given) not in (1, objective.outputs):
-            raise ModelError(f"base_score has {len(given)} values for {objective.outputs} outputs")
         return np.broadcast_to(np.array(given, np.float32), (objective.outputs,)).copy()
     quantiles = None
     if objective.label_quantiles:

@@ -114,11 +114,20 @@ class Horizontal(Workflow):
                 except Lost as lost:
                     sums.leave_out(lost)
                 else:
+                    self._warn_of_parts(fed, len(sums.sites))
                     fed.checkpoint()
             self._boost(fed, sums, round_)
             if self._measure(fed, sums, round_):
                 break
         self._conclude(fed)
+
+    def _warn_of_parts(self, fed: Federation, sites: int) -> None:
+        """Warn of a loss that compares rows, since it compares those of one site only."""
+        if self._learning.objective.together == "site" and sites > 1:
+            fed.warn(
+                f"{self._learning.params.objective} compares each row with those of its own site only, so the model is"
+                " not that of training in one place"
+            )
 
     def _agree(self, sums: SiteSums, order: list[str]) -> None:
         schema, firsts = describe(sums, order, is_masked=self.secure == "masked")

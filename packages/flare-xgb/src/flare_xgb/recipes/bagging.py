@@ -10,7 +10,6 @@ from flare_core import RecipeError
 from flare_core.components import Component
 from flare_core.recipe import check_count
 from flare_xgb.bagging import LR_MODES, MODES
-from flare_xgb.params import parse
 from flare_xgb.recipe import XGBRecipe
 
 
@@ -74,14 +73,6 @@ class XGBBaggingRecipe(XGBRecipe):
         self._lr_scales = {site: each["lr_scale"] for site, each in self._sites.items() if "lr_scale" in each}
         if self._lr_scales and (self.lr_mode != "scaled" or self.mode != "bagging"):
             raise RecipeError("per_site_config has lr_scale, which needs lr_mode='scaled' and mode='bagging'")
-        from flare_xgb.engine.train import (  # takes a second, and only those who make a recipe need it
-            loss_of,
-            metrics_of,
-        )
-
-        # Refuse what cannot be trained here already; constraints may use names of columns, which only the sites know.
-        params = parse({name: value for name, value in self._params.items() if not name.endswith("_constraints")})
-        metrics_of(params, loss_of(params))
 
     def _workflow(self) -> Component:
         args: dict[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flare_core import FlareError, RecipeError
+from flare_core import RecipeError
 from flare_core.components import Component
 from flare_xgb.recipe import XGBRecipe
 
@@ -60,14 +60,6 @@ class XGBHorizontalRecipe(XGBRecipe):
                 " site's own; set min_clients to 2 or more"
             )
         self._ranks = None if self.client_ranks is None else _checked_ranks(self.client_ranks)
-        from flare_xgb.horizontal.learning import Learning  # the engine takes a moment to import
-
-        try:
-            Learning.of_unnamed(self._params)
-        except RecipeError:
-            raise
-        except FlareError as error:
-            raise RecipeError(f"xgb_params: {error}") from error
 
     def _workflow(self) -> Component:
         args: dict[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flare_core import FlareError, RecipeError
+from flare_core import RecipeError
 from flare_core.components import Component
 from flare_xgb.recipe import XGBRecipe
 
@@ -75,14 +75,6 @@ class XGBVerticalRecipe(XGBRecipe):
             raise RecipeError(f"id_column is {self.id_column!r}; give the name of a column")
         if self.min_clients < 2:
             raise RecipeError(f"min_clients is {self.min_clients}; columns of at least 2 sites are needed")
-        from flare_xgb.horizontal.learning import Learning  # the engine takes a moment to import
-
-        try:
-            Learning.of_unnamed(self._params)
-        except RecipeError:
-            raise
-        except FlareError as error:
-            raise RecipeError(f"xgb_params: {error}") from error
 
     def _workflow(self) -> Component:
         args: dict[str, Any] = {
