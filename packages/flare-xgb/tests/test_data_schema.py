@@ -106,7 +106,7 @@ def test_categories_of_validation_rows_count_and_others_are_unknown():
 def test_validation_rows_with_other_columns_are_refused():
     train, validation = (from_pandas(each, Columns(label="y")) for each in (BASE, BASE[["dose", "age", "y"]]))
 
-    with pytest.raises(DataError, match="the validation rows: column 1 is 'dose'"):
+    with pytest.raises(DataError, match="the validation table: column 1 is 'dose'"):
         Schema.of(train, validation)
 
 

@@ -285,3 +285,19 @@ class TestExecutor(ExecutorConformance):
 
     def travel(self, data):
         return loads(dumps(data))
+
+
+def test_a_loss_that_compares_the_rows_of_each_site_is_warned_of():
+    fed = federation()
+    fed.run(workflow({"objective": "survival:cox", "max_depth": 2}))
+    assert any("survival:cox compares each row with those of its own site" in each for each in fed.warnings)
+    fed = federation()
+    fed.run(workflow(PARAMS))
+    assert not fed.warnings
+
+
+def test_a_model_without_a_split_is_warned_of():
+    fed = federation()
+    fed.run(workflow({**PARAMS, "gamma": 1e9}))
+    (warning,) = fed.warnings
+    assert "no tree has a split" in warning

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -111,6 +112,7 @@ def test_a_site_that_does_not_fit_ends_the_run_before_training_with_its_name(tmp
         ({"xgb_params": {"base_score": [0.1, 0.2]}}, "base_score has 2 values"),
         ({"xgb_params": {"objective": "reg:nothing"}}, "reg:nothing"),
         ({"data_loader": None}, "give data_loader, or per_site_config"),
+        ({"data_loader": threading.Lock()}, "data_loader is a lock without load_data"),  # it cannot be copied
     ],
 )
 def test_unusable_arguments_are_refused_when_the_recipe_is_made(arguments, message):

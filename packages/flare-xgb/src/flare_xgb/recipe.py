@@ -128,7 +128,14 @@ def _checked_params(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked_loader(value: Any, name: str) -> Component:
-    component, loader = check_component(value, name, object)
+    if isinstance(value, Component | Mapping | type):
+        component, loader = check_component(value, name, object)
+        _check_method(loader, name)
+        return component
+    _check_method(value, name)  # before it is copied, which tables may not allow
+    return check_component(value, name, object)[0]
+
+
+def _check_method(loader: Any, name: str) -> None:
     if not callable(getattr(loader, "load_data", None)):
         raise RecipeError(f"{name} is a {type(loader).__name__} without load_data(); derive its class from DataLoader")
-    return component

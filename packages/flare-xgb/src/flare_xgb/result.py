@@ -27,4 +27,7 @@ def write_model(fed: Federation, model: Model, name: str = "model.json") -> None
     splits, gains = (model.importance(kind) for kind in ("weight", "gain"))
     order = sorted(gains, key=lambda feature: -gains[feature])[:_MOST_FEATURES]
     rows = [(feature, f"{gains[feature]:.4g}", f"{splits[feature]:.0f}") for feature in order]
-    fed.show("Importance of features", ["feature", "gain", "splits"], rows)
+    if rows:
+        fed.show("Importance of features", ["feature", "gain", "splits"], rows)
+    else:
+        fed.warn("no tree has a split: no column improves the predictions enough, or the parameters forbid it")

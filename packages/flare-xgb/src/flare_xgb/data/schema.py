@@ -68,7 +68,7 @@ class Schema:
         )
         if validation is None:
             return made
-        both = _agreed({"the training rows": made, "the validation rows": cls.of(validation)})
+        both = _agreed({"the training table": made, "the validation table": cls.of(validation)})
         return replace(both, rows=made.rows, empty=made.empty)
 
     def name(self, feature: int) -> str:
