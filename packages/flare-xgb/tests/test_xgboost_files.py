@@ -111,5 +111,15 @@ def test_xgboost_opens_our_file_with_equal_predictions_and_shap_values(
         assert booster.num_boosted_rounds() == 3
 
 
+@pytest.mark.parametrize("form", ["json", "ubj"])
+def test_xgboost_reads_the_names_of_columns_in_any_script(form: str, tmp_path: Path) -> None:
+    names = ["Größe", "年龄", 'in "quotes" and \\', "plain"]
+    rng = np.random.default_rng(0)
+    table = Table.of(rng.normal(size=(50, 4)), rng.normal(size=50), names=names)
+    train({"max_depth": 2, "nthread": 1}, table, 1)[0].save(tmp_path / f"model.{form}")
+    assert xgboost.Booster(model_file=tmp_path / f"model.{form}").feature_names == names
+    assert list(Model.load(tmp_path / f"model.{form}").names) == names
+
+
 def version() -> tuple[int, ...]:
     return tuple(map(int, xgboost.__version__.split(".")[:2]))

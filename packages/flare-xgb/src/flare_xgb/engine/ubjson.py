@@ -34,14 +34,18 @@ def dump_json(value: Any) -> bytes:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(key)}:{_text(value[key])}" for key in sorted(value)) + "}"
+        return "{" + ",".join(f"{_quoted(key)}:{_text(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         return "[" + ",".join(_number(one) for one in value) + "]"
     if isinstance(value, np.ndarray):
         return "[" + ",".join(str(int(one)) for one in value) + "]"
     if isinstance(value, list | tuple):
         return "[" + ",".join(_text(one) for one in value) + "]"
-    return _number(value) if isinstance(value, float | np.floating) else json.dumps(value)
+    return _number(value) if isinstance(value, float | np.floating) else _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # XGBoost does not read \u escapes
 
 
 def _number(value: Any) -> str:
