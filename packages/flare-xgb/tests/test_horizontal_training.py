@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from flare_core import SiteError
 from flare_core.testing import FakeFederation
 from flare_fobs import dumps, loads
-from flare_xgb.data import Table
+from flare_xgb.data import Columns, Table, from_pandas
 from flare_xgb.engine.cuts import Cuts
 from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.model import Model
@@ -295,7 +296,27 @@ def test_categories_that_only_some_sites_have_are_united():
     }
     pooled = np.concatenate([2 - 2 * features, features])  # blue, green, red
     whole = Table.of(pooled, np.tile(label, 2), types="c", categories={0: ("blue", "green", "red")})
-    assert trained(executors, {})[1] == train({}, whole, ROUNDS)[0].to_json()
+    fed, model = trained(executors, {})
+    assert model == train({}, whole, ROUNDS)[0].to_json()
+    assert json.loads(fed.files["categories.json"]) == {"f0": ["blue", "green", "red"]}
+
+
+def test_a_data_frame_with_the_categories_of_the_run_is_predicted_as_by_xgboost_on_all_rows():
+    pandas, xgboost = (pytest.importorskip(each) for each in ("pandas", "xgboost"))
+    rows = [
+        pandas.DataFrame({"town": towns * 30, "Größe": range(90), "label": [0, 1, 1] * 30})
+        for towns in (["Ulm", "Köln", "Bonn"], ["Bonn", "Aachen", "Ulm"])
+    ]
+    whole = pandas.concat(rows)
+    columns = Columns(label="label", categorical=["town"])
+    executors = {f"site-{at}": HorizontalExecutor(Rows(from_pandas(each, columns))) for at, each in enumerate(rows)}
+    fed, model = trained(executors, {})
+    for name, categories in json.loads(fed.files["categories.json"]).items():
+        whole[name] = pandas.Categorical(whole[name], categories=categories)
+    data = xgboost.DMatrix(whole.drop(columns="label"), whole["label"], enable_categorical=True)
+    central = xgboost.train({}, data, ROUNDS)
+    booster = xgboost.Booster(model_file=bytearray(model))
+    np.testing.assert_array_equal(booster.predict(data), central.predict(data))
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ class TreeBoosting(Workflow):
             best = {"best_iteration": str(end - 1), "best_score": repr(score)}
             model = replace(model, attributes={**model.attributes, **best})
         fed.save(saved(model))
-        write_model(fed, model, self.save_name)
+        write_model(fed, model, self._agreed.schema, self.save_name)
 
 
 def _scaled(tree: Tree, share: float) -> Tree:

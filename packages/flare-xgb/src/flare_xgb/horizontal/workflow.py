@@ -288,7 +288,7 @@ class Horizontal(Workflow):
             best = self._stopping.best_iteration
             score = float(self._stopping.best_score)
             fed.save(saved(model.slice(0, best + 1)), name="best", metric=score, of_round=best)
-        write_model(fed, model)
+        write_model(fed, model, self._agreed.schema)
 
     def state(self) -> Mapping[str, Any]:
         if self._setup is None:
