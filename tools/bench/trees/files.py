@@ -12,7 +12,7 @@ HELD_OUT = 50_000
 
 
 def read(folder, what, rows=slice(None), columns=slice(None)):
-    """Return features and labels of some rows, copied from the files so that their memory counts as the process's own."""
+    """Return features and labels of some rows, as copies, so that they count as memory of the process."""
     features = np.load(Path(folder, f"{what}-features.npy"), mmap_mode="r")[rows, columns]
     return np.array(features, order="C"), np.load(Path(folder, f"{what}-label.npy"), mmap_mode="r")[rows].copy()
 
