@@ -132,6 +132,10 @@ def test_what_xgboost_takes_elsewhere_is_an_error_that_says_where_it_belongs(nam
         parse({name: 1})
 
 
+def test_the_smallest_power_of_tweedie_is_accepted_as_by_xgboost() -> None:
+    assert parse({"objective": "reg:tweedie", "tweedie_variance_power": 1}).loss.tweedie_variance_power == 1
+
+
 def test_none_stands_for_the_default_as_in_xgboosts_estimators() -> None:
     assert parse({"max_depth": None, "n_jobs": -1, "n_estimators": None}) == Params(nthread=-1)
 

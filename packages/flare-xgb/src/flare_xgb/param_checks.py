@@ -133,7 +133,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "num_class": _integer(0),
     "scale_pos_weight": _real(0),
     "huber_slope": _real(0, above=True),
-    "tweedie_variance_power": _real(1, 2, above=True),
+    "tweedie_variance_power": _real(1, 2),
     "quantile_alpha": _reals(_real(0, 1, above=True)),
     "aft_loss_distribution": _choice("normal", "logistic", "extreme"),
     "aft_loss_distribution_scale": _real(0, above=True),

@@ -41,6 +41,8 @@ class DataLoader(ABC):
     def load_data(self) -> tuple[Any, Any]:
         """Return the rows to train on and those to validate with, or None in place of the second.
 
+        It must return the same rows each time: a site that is started again in the middle of a run reads them anew.
+
         Each is a :class:`Table`, a data frame of pandas or a table of Arrow whose column ``label`` holds the labels, or
         a ``DMatrix`` of XGBoost.
         """

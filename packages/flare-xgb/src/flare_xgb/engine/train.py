@@ -82,10 +82,8 @@ def loss_of(params: Params) -> Objective:
             " num_class out"
         )
     if params.base_score is not None and len(params.base_score) not in (1, found.outputs):
-        raise FlareError(
-            f"base_score has {len(params.base_score)} values, but {params.objective} has"
-            f" {found.outputs} outputs; give one for all, or one for each"
-        )
+        each = f", or {found.outputs}, one for each output" if found.outputs > 1 else ""
+        raise FlareError(f"base_score has {len(params.base_score)} values; give one{each}")
     return found
 
 
