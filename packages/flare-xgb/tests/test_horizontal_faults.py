@@ -13,6 +13,7 @@ from flare_core import Executor, SiteError, Task
 from flare_core.testing import ExecutorConformance, FakeFederation, FakeSite, WorkflowConformance, resumed
 from flare_fobs import dumps, loads
 from flare_xgb.data import Table
+from flare_xgb.data.sameness import digest
 from flare_xgb.engine.train import Trainer, cuts_of, train
 from flare_xgb.horizontal import Horizontal, HorizontalExecutor
 
@@ -301,3 +302,29 @@ def test_a_model_without_a_split_is_warned_of():
     fed.run(workflow({**PARAMS, "gamma": 1e9}))
     (warning,) = fed.warnings
     assert "no tree has a split" in warning
+
+
+@pytest.mark.parametrize("secure", [None, "masked"])
+def test_a_site_that_is_started_again_with_other_rows_is_an_error_that_names_it(secure):
+    fed = federation(secure, {"site-2": [20]})
+    site, execute = fed.executors["site-2"], fed.executors["site-2"].execute
+
+    def with_others(task, context):
+        if site.done == 20:
+            site.table = site.table.take(slice(1, None))
+        return execute(task, context)
+
+    site.execute = with_others
+    with pytest.raises(SiteError, match="site-2: was started again, and its rows to train on are not those"):
+        fed.run(workflow(secure=secure))
+
+
+def test_the_order_of_rows_after_a_restart_does_not_matter():
+    order = np.random.default_rng(0).permutation(len(TABLE))
+    assert digest(TABLE) == digest(TABLE.take(order))
+    other = TABLE.label.copy()
+    other[3] = 1 - other[3]
+    assert digest(TABLE) != digest(TABLE.with_columns(label=other))
+    margins = np.zeros((len(TABLE), 2), np.float32)
+    assert digest(TABLE.with_columns(base_margin=margins)) != digest(TABLE.with_columns(base_margin=margins + 1))
+    assert digest(TABLE.take(slice(0, 0))) == 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flare_core import Executor, SiteContext, Task
 from flare_xgb.bagging.site import SiteForest
 from flare_xgb.data import Schema, Table, load
+from flare_xgb.data.sameness import check_same
 from flare_xgb.engine.train import loss_of
 from flare_xgb.engine.tree import Tree
 from flare_xgb.horizontal.keys import count_keys, keys_of
@@ -50,6 +51,7 @@ class TreeExecutor(Executor):
     def _load(self, task: Task, context: SiteContext) -> tuple[Table, Table | None]:
         if self._tables is None:
             self._tables = load(self.data_loader, context.party, task.data["rank"])
+            check_same(self._tables[0], context.folder, context.party)
         return self._tables
 
     def _described(self, train: Table, validation: Table | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from flare_core import Executor, SiteContext, Task
 from flare_xgb.data import DataError, Schema, Table, load
+from flare_xgb.data.sameness import check_same
 from flare_xgb.engine.threads import Threads
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.horizontal.site import Behind, Numbers, SiteRows
@@ -39,7 +40,7 @@ class HorizontalExecutor(Executor):
     def execute(self, task: Task, context: SiteContext) -> Any:
         match task.name:
             case "xgb.describe":
-                self._start(context.party, **task.data["start"])
+                self._start(context, **task.data["start"])
                 return {"schema": self._schema().to_dict()}
             case "xgb.key":
                 self._party, self._has_agreed = MaskedParty(context.party), False
@@ -47,7 +48,7 @@ class HorizontalExecutor(Executor):
             case "xgb.keys":
                 return self._agree(**task.data)
             case "xgb.restore":
-                rows = self._start(context.party, **task.data["start"])
+                rows = self._start(context, **task.data["start"])
                 for name, arguments in task.data["actions"]:
                     if context.cancelled.is_set():
                         break
@@ -55,10 +56,12 @@ class HorizontalExecutor(Executor):
                 return {}
         return self._do(context, **task.data)
 
-    def _start(self, site: str, learning: Mapping[str, Any], rank: int, epoch: int) -> SiteRows:
+    def _start(self, context: SiteContext, learning: Mapping[str, Any], rank: int, epoch: int) -> SiteRows:
         """Forget all but the rows, which are read when they are first needed."""
+        site = context.party
         if self._tables is None:
             self._tables = load(self.data_loader, site, rank)
+            check_same(self._tables[0], context.folder, site)
         trained = Learning(learning, self._tables[0].names or self._tables[0].num_features)
         if self._tables[0].qid is None and trained.objective.together == "groups":
             raise DataError(f"{site}: {trained.params.objective} needs the column qid, and the data have none")
