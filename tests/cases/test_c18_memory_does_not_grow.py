@@ -37,9 +37,9 @@ def federations(monkeypatch):
 
     def init(self, **arguments):
         original(self, **arguments)
-        made.append((self, arguments["dispatch"]._downloader))
+        made.append((self, arguments["dispatch"].downloader))
         for listener in listeners:
-            listener(self, arguments["dispatch"]._downloader)
+            listener(self, arguments["dispatch"].downloader)
 
     listeners: list = []
     monkeypatch.setattr(federation.SitesFederation, "__init__", init)
