@@ -218,6 +218,8 @@ class ServerDaemon:
                 running.abort(reason)
             elif self.records.unrecorded_end(row.id) is None and not self.store.job(row.id).has_ended:
                 self.records.record_end(row, RunStatus.ABORTED, reason)
+            else:
+                return
             if not self.records.is_written(row.id):
                 raise JobError(
                     f"the job {row.id} is being aborted, but the server's disk or database cannot be used now, so it "
