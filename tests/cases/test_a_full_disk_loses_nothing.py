@@ -73,7 +73,7 @@ def test_a_job_submitted_to_a_full_disk_is_refused_with_the_reason_and_the_serve
 def test_an_abort_that_cannot_be_written_is_not_acknowledged(held):
     place, id_, _ = held
     limit_files(place, 0)
-    with place.admin() as admin, pytest.raises(AdminError, match=r"is being aborted, but .* abort it again later"):
+    with place.admin() as admin, pytest.raises(AdminError, match=r"is aborted or over, but .* abort it again later"):
         admin.abort(id_)
     place.kill("server")  # the new one has no limit, and knows of no abort
     with place.admin() as admin:
@@ -88,7 +88,7 @@ def test_a_job_whose_end_could_not_be_recorded_before_a_kill_runs_again_at_the_s
     place, id_, go_on = held
     limit_files(place, 0)
     with place.admin() as admin:
-        with pytest.raises(AdminError, match="is being aborted"):
+        with pytest.raises(AdminError, match="is aborted or over"):
             admin.abort(id_)
         while "to be recorded" not in str(admin.job(id_)):
             threading.Event().wait(0.1)

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from flare_core import Job
+from flare_core import Job, JobError
 from flare_core.job import ClientApp, CodeBundle, ServerApp
 from flare_core.job_folder import export_job
 from flare_deploy.archive import pack_folder, sha256_of
@@ -55,8 +55,9 @@ def test_an_unrecorded_end_is_not_replaced_by_an_abort(daemon, tmp_path):
     with closing(sqlite3.connect(daemon.kit.folder / "state" / "flare.db")) as database:
         database.execute("CREATE TRIGGER full BEFORE UPDATE ON jobs BEGIN SELECT RAISE(FAIL, 'full'); END")
         database.commit()
-        daemon.abort(row, "first@p")
-        daemon.abort(row, "second@p")
+        for who in ("first@p", "second@p"):
+            with pytest.raises(JobError, match=r"aborted or over, but .* cannot be used now"):
+                daemon.abort(row, who)
         database.execute("DROP TRIGGER full")
         database.commit()
     with daemon.changed:

@@ -208,7 +208,7 @@ class ServerDaemon:
         """End a running or waiting job on behalf of an administrator.
 
         Raises:
-            JobError: the job is being ended, but that could not be written down, so a restarted server would run it.
+            JobError: the job has ended or is about to, but a restarted server would run it, as that is not written yet.
         """
         with self.lock:
             running = self.running.get(row.id)
@@ -218,11 +218,9 @@ class ServerDaemon:
                 running.abort(reason)
             elif self.records.unrecorded_end(row.id) is None and not self.store.job(row.id).has_ended:
                 self.records.record_end(row, RunStatus.ABORTED, reason)
-            else:
-                return
             if not self.records.is_written(row.id):
                 raise JobError(
-                    f"the job {row.id} is being aborted, but the server's disk or database cannot be used now, so it "
+                    f"the job {row.id} is aborted or over, but the server's disk or database cannot be used now, so it "
                     "would run again if the server were restarted before its end is recorded; abort it again later"
                 )
 
