@@ -31,5 +31,5 @@ def test_states_can_be_serialized_and_restored():
     written = dumps(generators.keep())
     wanted = draw()
     generators.restore({}, 2)
-    generators.restore_after_restart(loads(written))
+    generators.go_back(loads(written), 1)
     assert draw() == wanted

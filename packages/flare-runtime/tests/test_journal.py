@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -21,7 +23,7 @@ class Script:
 
     def __init__(self, folder):
         random.seed(7)
-        self.journal = Journal(folder)
+        self.journal = Journal(folder, seed=7)
 
     def begin(self, task):
         self.journal.begin(task)
@@ -54,6 +56,29 @@ def test_a_repeated_task_starts_from_the_same_state(tmp_path, undisturbed):
     script = Script(tmp_path / "journal")
     for task in range(1, 20):
         assert script.do(task) == script.begin(task) == script.do(task) == undisturbed[task - 1]
+
+
+def test_a_repeated_task_draws_the_same_numbers_from_a_module_that_it_had_loaded_only_then(tmp_path):
+    script = """
+import sys
+from pathlib import Path
+
+import numpy
+
+from flare_runtime.scripts.generators import seed_module
+from flare_runtime.scripts.journal import Journal
+
+journal = Journal(Path(sys.argv[1]), seed=7)
+sys.modules.pop("numpy.random", None)
+journal.begin(1)
+import numpy.random as numbers
+seed_module("numpy.random", 7)  # as after the first import in a script
+first = numbers.normal(size=10_000)
+journal.end(1)
+journal.begin(1)
+assert (numbers.normal(size=10_000) == first).all()
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "journal")], check=True)
 
 
 def test_a_lost_round_is_repeated_by_old_and_new_processes(tmp_path, undisturbed):

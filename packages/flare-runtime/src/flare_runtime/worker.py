@@ -215,7 +215,7 @@ class _Worker:
         register_types(self._plan.job)
         journal = None
         if self._scratch is None:
-            journal = Journal(self._plan.run_folder / ".workers" / f"{name}.journal")
+            journal = Journal(self._plan.run_folder / ".workers" / f"{name}.journal", self._plan.seed(name))
         site = self._sites[name] = self._make_site(name, app, None if journal is None else journal.folder)
         components = components_of(app.components)
         site.observe([each for each in components if isinstance(each, Observer)], parameters_of(self._plan.job))

@@ -96,13 +96,16 @@ def restore(states: States, seed: int) -> None:
             seed_module(name, seed)
 
 
-def restore_after_restart(states: States) -> None:
-    """Set the generators to states that another process had.
+def go_back(states: States, seed: int) -> None:
+    """Set the generators to states that they had before, possibly in another process.
 
     Modules that the script had loaded by then are imported first: otherwise the script's own import would seed them.
+    Those that it has loaded since are seeded, as they were by its import.
     """
-    for name, state in states.items():
-        _GENERATORS[name].write(importlib.import_module(name), state)
+    for name in _GENERATORS:
+        if name in states:
+            importlib.import_module(name)
+    restore(states, seed)
 
 
 def seed_module(name: str, seed: int) -> None:

@@ -35,10 +35,12 @@ class Journal:
 
     Args:
         folder: where it lies, as do the states of filters; made when it is needed.
+        seed: seeds the generators of modules that a script imports.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
+        self._seed = seed
         self._last_begun: int | None = None  # by this process
         self._entries: dict[_Moment, bytes | None] = {}  # what a process before this one wrote is read when needed
         for path in folder.iterdir() if folder.is_dir() else ():
@@ -68,7 +70,7 @@ class Journal:
         """Put the last states in force that were noted up to a moment, if there are any."""
         for moment in sorted((each for each in self._entries if each <= now), reverse=True):
             try:
-                generators.restore_after_restart(loads(self._read(moment)))
+                generators.go_back(loads(self._read(moment)), self._seed)
             except (FobsError, KeyError, ValueError, TypeError):  # cut short when the machine went down
                 self._remove(moment)
             else:
