@@ -233,7 +233,7 @@ def test_metrics_of_all_sites_are_those_of_the_pooled_rows():
     assert found == pytest.approx(expected, abs=2e-6)
     assert {each.site for each in fed.metrics} == {None, "site-1", "site-2", "site-3"}
     assert {each.key for each in fed.metrics if each.site == "site-2"} == {"train-error", "train-logloss"}
-    assert [each.title for each in fed.tables] == ["Importance of features"]
+    assert [each.title for each in fed.tables] == ["Importance of features", "Gain of the trees"]
 
 
 def test_it_stops_when_the_last_metric_no_longer_improves():

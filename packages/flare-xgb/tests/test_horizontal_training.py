@@ -203,6 +203,11 @@ def test_the_result_opens_in_xgboost_with_equal_predictions():
     (importance,) = (each for each in fed.tables if each.title == "Importance of features")
     gains = booster.get_score(importance_type="gain")
     assert {row[0]: row[1] for row in importance.rows} == {name: f"{gain:.4g}" for name, gain in gains.items()}
+    (plot,) = (each for each in fed.tables if each.title == "Gain of the trees")
+    assert len(plot.rows) == len(booster.get_dump())  # a tree a round
+    total = sum(booster.get_score(importance_type="total_gain").values())
+    assert sum(float(row[1]) for row in plot.rows) == pytest.approx(total, rel=1e-3)
+    assert max(len(row[2].strip()) for row in plot.rows) == 24
 
 
 @pytest.mark.parametrize("objective", ["rank:pairwise", "rank:ndcg"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from flare_xgb.data import Schema
 from flare_xgb.engine.model import Model
 
 _MOST_FEATURES = 20  # in the table of importance
+_MOST_BARS, _BAR = 10, 24  # of the plot of gains: how many, and the longest in characters
 
 
 def saved(model: Model) -> FLModel:
@@ -38,5 +40,23 @@ def write_model(fed: Federation, model: Model, schema: Schema, name: str = "mode
     rows = [(feature, f"{gains[feature]:.4g}", f"{splits[feature]:.0f}") for feature in order]
     if rows:
         fed.show("Importance of features", ["feature", "gain", "splits"], rows)
+        fed.show("Gain of the trees", ["rounds", "gain a round", ""], _gains(model))
     else:
         fed.warn("no tree has a split: no column improves the predictions enough, or the parameters forbid it")
+
+
+def _gains(model: Model) -> list[tuple[str, str, str]]:
+    """Return a plot of how much the trees of a round improve the objective, as rows of a table."""
+    gains = [
+        sum(float(tree.loss_change.sum()) for tree in model.trees[begin:end]) for begin, end in pairwise(model.rounds)
+    ]
+    parts = np.array_split(np.arange(len(gains)), min(len(gains), _MOST_BARS))
+    means = [float(np.mean([gains[round_] for round_ in part])) for part in parts]
+    return [
+        (
+            f"{part[0]}" if len(part) == 1 else f"{part[0]} to {part[-1]}",
+            f"{mean:.4g}",
+            ("█" * round(_BAR * mean / max(means))).ljust(_BAR),  # numbers in tables are aligned right, bars left
+        )
+        for part, mean in zip(parts, means, strict=True)
+    ]
