@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flare_core import Executor, SiteContext, Task
+from flare_masking import MaskedParty
 from flare_xgb.data import DataError, Schema, Table, load
 from flare_xgb.data.sameness import check_same
 from flare_xgb.engine.threads import Threads
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.horizontal.site import Behind, Numbers, SiteRows
-from flare_xgb.masking import MaskedParty
 
 _BEHIND = {"is_behind": True}
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flare_core import Federation, Sample, SiteError
-from flare_xgb.masking import add_masked
+from flare_masking import add_masked
 
 Actions = Sequence[tuple[str, Mapping[str, Any]]]
 """Names of actions with their arguments."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_xgb.masking import MaskedParty, MaskingError, add_masked
+from flare_masking import MaskedParty, MaskingError, add_masked
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 

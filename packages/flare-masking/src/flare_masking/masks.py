@@ -33,11 +33,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from numpy.typing import NDArray
 
+from flare_core import FlareError
+
 KEY_BYTES = 32
 _BLOCK_BYTES = 1 << 20  # of a stream at once: it stays in the cache
 
 
-class MaskingError(ValueError):
+class MaskingError(FlareError):
     """Parties cannot mask: too few of them, or a public key is unusable; names the party."""
 
 
