@@ -1,0 +1,1 @@
+"""Statistics of the data of many sites, privately."""
