@@ -19,6 +19,7 @@ from flare_xgb.engine.fixed_point import FixedPoint
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import cuts_of, train
 from flare_xgb.horizontal import Horizontal, HorizontalExecutor
+from flare_xgb.result import for_any_version
 
 ROUNDS = 3
 
@@ -95,7 +96,7 @@ OBJECTIVES = [
 def test_any_number_of_sites_and_any_deal_give_the_bits_of_training_in_one_place(params, weighted):
     params = {"max_depth": 4, "max_bin": 16, "eval_metric": [], "disable_default_eval_metric": True, **params}
     table = rows(categories=5, weighted=weighted)
-    wanted = train(params, table, ROUNDS)[0].to_json()
+    wanted = for_any_version(train(params, table, ROUNDS)[0]).to_json()
     for sites, seed in ((1, 0), (2, 0), (2, 1), (7, 0)):
         assert trained(dealt(table, sites, seed), params)[1] == wanted, f"{sites} sites, deal {seed}"
 
@@ -126,7 +127,7 @@ def test_any_number_of_sites_and_any_deal_give_the_bits_of_training_in_one_place
 )
 def test_drawn_parameters_give_the_bits_of_training_in_one_place(seed, count, sites, secure, params):
     table = rows(seed, count, categories=seed % 3 * 3)
-    wanted = train(params, table, 2)[0].to_json()
+    wanted = for_any_version(train(params, table, 2)[0]).to_json()
     assert trained(dealt(table, sites, seed, secure=secure), params, rounds=2, secure=secure)[1] == wanted
 
 
@@ -134,7 +135,7 @@ def test_drawn_rows_are_those_of_one_table_in_which_the_sites_rows_follow_each_o
     table, params = rows(), {"objective": "binary:logistic", "subsample": 0.6, "seed": 3}
     parts = {"b": slice(0, 90), "c": slice(90, 200), "a": slice(200, 300)}
     executors = {site: HorizontalExecutor(Rows(table.take(part))) for site, part in parts.items()}
-    wanted = train(params, table, ROUNDS)[0].to_json()
+    wanted = for_any_version(train(params, table, ROUNDS)[0]).to_json()
     assert trained(executors, params)[1] == wanted
     shuffled = {site: executors[site] for site in "abc"}
     assert trained(shuffled, params, client_ranks={"b": 0, "c": 1, "a": 2})[1] == wanted
@@ -253,7 +254,7 @@ def test_margins_and_base_scores_that_are_given_are_used():
     params = {"objective": "binary:logistic"}
     assert trained(dealt(with_margins, 3), params)[1] == train(params, with_margins, ROUNDS)[0].to_json()
     params |= {"base_score": 0.3}
-    assert trained(dealt(table, 3), params)[1] == train(params, table, ROUNDS)[0].to_json()
+    assert trained(dealt(table, 3), params)[1] == for_any_version(train(params, table, ROUNDS)[0]).to_json()
 
 
 def test_bins_of_many_values_cost_no_accuracy_against_xgboosts_own_sketch():

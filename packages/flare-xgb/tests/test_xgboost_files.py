@@ -6,6 +6,7 @@ tests of training.
 
 from __future__ import annotations
 
+from functools import partial
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ import numpy.typing as npt
 import pytest
 import xgboost
 
-from flare_xgb.data import Table
+from flare_core.testing import FakeFederation
+from flare_xgb.bagging.executor import TreeExecutor
+from flare_xgb.bagging.workflow import TreeBoosting
+from flare_xgb.data import DataLoader, Table
 from flare_xgb.engine.model import Model
 from flare_xgb.engine.train import train
 from flare_xgb.engine.tree import Tree
+from flare_xgb.horizontal import Horizontal, HorizontalExecutor
 
 FEATURES = 4
 CATEGORIES = 9
@@ -109,6 +114,33 @@ def test_xgboost_opens_our_file_with_equal_predictions_and_shap_values(
         found = booster.predict(data, pred_contribs=True).reshape(len(table), -1, FEATURES + 1)
         np.testing.assert_allclose(found, shap_values(model, table.features), rtol=1e-4, atol=1e-5)
         assert booster.num_boosted_rounds() == 3
+
+
+class Given(DataLoader):
+    """Rows that a test has."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def load_data(self) -> tuple[Table, None]:
+        return self.table, None
+
+
+@pytest.mark.parametrize("kind", ["classes", "quantiles", "logistic"])
+@pytest.mark.parametrize("workflow", [Horizontal, TreeBoosting])
+def test_xgboost_opens_the_files_of_a_run_with_equal_predictions(workflow: type, kind: str) -> None:
+    table, params = rows_of(PARAMS[kind], 0.2), {"max_depth": 3, "nthread": 1, **PARAMS[kind]}
+    executor = HorizontalExecutor if workflow is Horizontal else partial(TreeExecutor, xgb_params=params)
+    fed = FakeFederation({"site-1": executor(Given(table))})
+    given = {"params": params} if workflow is Horizontal else {"xgb_params": params}
+    fed.run(workflow(min_clients=1, num_rounds=2, **given))
+    expected = train(params, table, 2)[0].predict_margins(table.features)
+    data = xgboost.DMatrix(
+        table.features, feature_types=["float", "float", "c", "float"], enable_categorical=True, nthread=1
+    )
+    for content in (fed.files["model.json"].encode(), fed.saved["global"].params["model"].tobytes()):
+        margins = xgboost.Booster(model_file=bytearray(content)).predict(data, output_margin=True)
+        np.testing.assert_array_equal(margins.reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize("form", ["json", "ubj"])

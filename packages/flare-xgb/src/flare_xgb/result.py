@@ -17,13 +17,23 @@ _MOST_BARS, _BAR = 10, 24  # of the plot of gains: how many, and the longest in 
 
 def saved(model: Model) -> FLModel:
     """Return a model as a checkpoint, whose param ``model`` holds the bytes of XGBoost's UBJ file."""
-    return FLModel(params={"model": np.frombuffer(model.to_ubj(), np.uint8).copy()})
+    return FLModel(params={"model": np.frombuffer(for_any_version(model).to_ubj(), np.uint8).copy()})
+
+
+def for_any_version(model: Model) -> Model:
+    """Return an equal model that XGBoost before 3.1, too, reads as it is meant.
+
+    Those versions know one base score only; where the outputs have several, the first trees take them in. Margins keep
+    every bit.
+    """
+    return model.with_one_base_score() if model.trees else model
 
 
 def write_model(fed: Federation, model: Model, schema: Schema, name: str = "model.json") -> None:
     """Write XGBoost's file of a model to the server's folder, and show which features it uses.
 
-    ``categories.json`` beside it holds the categories of each categorical column, in the order of their codes.
+    XGBoost 2.0 and later open the file. ``categories.json`` beside it holds the categories of each categorical column,
+    in the order of their codes.
 
     Args:
         fed: the federation.
@@ -31,7 +41,7 @@ def write_model(fed: Federation, model: Model, schema: Schema, name: str = "mode
         schema: the columns of all sites.
         name: of the file, which is JSON.
     """
-    fed.write(name, model.to_json().decode())
+    fed.write(name, for_any_version(model).to_json().decode())
     if schema.categories:
         categories = {schema.name(feature): list(each) for feature, each in schema.categories.items()}
         fed.write("categories.json", json.dumps(categories, ensure_ascii=False))

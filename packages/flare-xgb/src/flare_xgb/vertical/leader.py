@@ -25,6 +25,7 @@ from flare_xgb.engine.tree import Tree
 from flare_xgb.horizontal.learning import Learning
 from flare_xgb.objectives import Bounds
 from flare_xgb.objectives.quantiles import quantiles_by_group
+from flare_xgb.result import for_any_version
 from flare_xgb.vertical.columns import Proposer, SiteColumns, numbered_cuts
 from flare_xgb.vertical.growth import Division, Histograms, JoinedGrower, NodeRows
 from flare_xgb.vertical.layout import Layout
@@ -267,7 +268,7 @@ class LabelOwner:
             thresholds[self._site] = self._own.thresholds(splits)
             model = replace(model, trees=self._with_thresholds(thresholds))
             importance = {kind: model.importance(kind) for kind in ("total_gain", "weight")}
-            return {"model": model.to_json().decode(), "importance": importance}
+            return {"model": for_any_version(model).to_json().decode(), "importance": importance}
         yield from self._ask_for_splits("keep")
         part = ModelPart.of_splits(
             self._site, self._table, splits, numbers, self._own.thresholds(splits), first=self._own.first
