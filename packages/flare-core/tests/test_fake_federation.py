@@ -491,3 +491,17 @@ def test_the_folder_of_a_fake_site_is_given_or_made(tmp_path):
     assert folder == site.folder
     del site
     assert not folder.exists()
+
+
+def test_the_settings_of_a_fake_sites_owner_are_given_or_missing(tmp_path):
+    class ReadsSettings(Executor):
+        def execute(self, task, context):
+            return context.local
+
+    assert not FakeSite().local.exists()
+    assert FakeSite(local=tmp_path).local == tmp_path
+    fed = FakeFederation({"site-1": ReadsSettings(), "site-2": ReadsSettings()}, site_local={"site-2": tmp_path})
+    with fed.ask("settings", None) as conversation:
+        first, second = (reply.data for reply in conversation)
+    assert not first.exists()
+    assert second == tmp_path

@@ -32,7 +32,7 @@ def place(tmp_path):
         here, there = SocketLink.pair("server", "site-1")
         server.attach(here)
         site.attach(there)
-        daemon = SimpleNamespace(cell=server, downloader=downloader)
+        daemon = SimpleNamespace(cell=server, downloader=downloader, kit=SimpleNamespace(folder=tmp_path))
         row = JobRow("1", "job", "default", "admin", "digest")
         job = RunningJob(daemon, row, tmp_path, sites=("site-1",), gpus={})
         job.is_up = True

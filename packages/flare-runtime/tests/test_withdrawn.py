@@ -42,7 +42,7 @@ class Place:
         job = Job(name="job", min_clients=1, server=ServerApp(workflows=[]), client=ClientApp(executors=[]), code=code)
         self.site = Site(
             "site-1",
-            WorkerPlan(1, job, "1", ("site-1",), folder, "INFO"),
+            WorkerPlan(1, job, "1", ("site-1",), folder, "INFO", {}),
             cell=worker,
             downloader=Downloader(worker),
             files=SiteFolder(folder, (folder / "log.txt").open("w")),

@@ -36,6 +36,13 @@ class JobContext(Protocol):
         """An absolute path where the service may write: the run's ``server`` folder, or the site's own."""
 
     @property
+    def local(self) -> Path:
+        """The absolute path of the folder of settings that the party's owner keeps, which a job cannot change.
+
+        It is the ``local`` folder of a kit, or ``local/<party>`` in the workspace of a simulation, and need not exist.
+        """
+
+    @property
     def cancelled(self) -> threading.Event:
         """Set when the run ends, is aborted or has lost its server, before :meth:`Service.stop` is called."""
 

@@ -23,6 +23,7 @@ from flare_deploy.provision.project import Project, participant_of
 from flare_deploy.server.scheduler import natural_order
 from flare_deploy.server_run import ServerRun
 from flare_runtime.display import waiting
+from flare_runtime.run.folder import default_workspace, local_folder
 from flare_runtime.simulator.environment import check_clients, check_fits
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 
@@ -122,7 +123,8 @@ class PocEnv:
     """A federation of processes on this machine, as an environment for recipes.
 
     The federation of ``flare poc start`` is used if it is running and has exactly these sites. Otherwise one is started
-    for each job, and stopped when the job's result is fetched or this process ends.
+    for each job, and stopped when the job's result is fetched or this process ends. The ``local`` folder of such a site
+    is ``local/<site>`` in the workspace, if that exists, as in ``SimEnv``.
 
     Args:
         num_clients: the number of sites, which are named ``site-1``, ``site-2``, …
@@ -168,6 +170,7 @@ class PocEnv:
         unfetched: list[str] = []
         clean_up = weakref.finalize(poc, _remove, poc.folder, poc._daemons, unfetched)
         poc.prepare(self.clients)
+        self._give_settings(poc)
         poc.start(owned=True, gpus=self.gpu_groups)
         try:
             run = ProdEnv(poc.admin, workspace_root=self.workspace_root).deploy(job)
@@ -182,6 +185,15 @@ class PocEnv:
 
         run.when_done(done, poc)
         return run
+
+    def _give_settings(self, poc: Poc) -> None:
+        """Let the sites use the settings, and what they keep beside them, of the simulated sites of their names."""
+        workspace = default_workspace() if self.workspace_root is None else Path(self.workspace_root).expanduser()
+        for name in self.clients:
+            if (owned := local_folder(workspace.absolute(), name)).is_dir():
+                local = poc.folder / "sites" / name / "local"
+                local.rmdir()
+                local.symlink_to(owned)
 
 
 def _remove(folder: Path, daemons: list[RunningDaemon], unfetched: Sequence[str]) -> None:

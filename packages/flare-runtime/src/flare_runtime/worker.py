@@ -224,6 +224,7 @@ class _Worker:
             job_id=site.job_id,
             config=site.config,
             folder=site.folder,
+            local=site.local,
             endpoint=self._hub.endpoint(name),
             send_warning=site.warn,
             send_number=site.log,

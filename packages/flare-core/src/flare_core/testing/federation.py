@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class FakeFederation:
         seed: seeds ``random``.
         config: the server's settings of the job.
         site_config: by site, the settings that an executor finds in its context.
+        site_local: by site, the folder of its owner's settings, ``context.local`` of an executor.
         late: by site, the rounds in which it replies after the deadline: its reply is used only if the quorum needs it.
         leaves: by site, the rounds in which it leaves when it is given a task; it is back in the next round.
         absent: by site, the rounds in which it is not connected.
@@ -75,6 +77,7 @@ class FakeFederation:
         seed: int = 0,
         config: Mapping[str, Any] | None = None,
         site_config: Mapping[str, Mapping[str, Any]] | None = None,
+        site_local: Mapping[str, Path] | None = None,
         late: Rounds | None = None,
         leaves: Rounds | None = None,
         absent: Rounds | None = None,
@@ -98,6 +101,7 @@ class FakeFederation:
         self._sites = FakeSites(
             sites,
             site_config or {},
+            local=site_local or {},
             late=late or {},
             leaves=leaves or {},
             absent=absent or {},

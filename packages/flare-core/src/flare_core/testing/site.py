@@ -22,6 +22,7 @@ class FakeSite:
         party: the site's name.
         config: the site's settings of the job.
         folder: where the executor may write; a temporary folder, deleted with this object, if left out.
+        local: the folder of the settings of the site's owner; one that does not exist if left out.
         events: receives the metrics and warnings of the executor as events.
     Attributes:
         cancelled: set it to tell the executor to stop.
@@ -36,6 +37,7 @@ class FakeSite:
         *,
         config: Mapping[str, Any] | None = None,
         folder: Path | None = None,
+        local: Path | None = None,
         events: EventBus | None = None,
     ) -> None:
         self.party = party
@@ -44,6 +46,7 @@ class FakeSite:
         self.events = events or EventBus()
         self.round: int | None = None
         self._folder = folder
+        self._local = local
 
     @property
     def folder(self) -> Path:
@@ -52,6 +55,11 @@ class FakeSite:
             self._folder = Path(tempfile.mkdtemp(prefix=f"{self.party}-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         return self._folder
+
+    @property
+    def local(self) -> Path:
+        """The folder of the owner's settings."""
+        return self.folder / "local" if self._local is None else self._local
 
     def log(self, key: str, value: Any, *, kind: str = "METRIC", step: int | None = None) -> None:
         """Emit a metric as :class:`~flare_core.events.MetricLogged`; arguments as for :meth:`SiteContext.log`."""

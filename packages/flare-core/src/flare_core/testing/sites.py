@@ -6,6 +6,7 @@ import copy
 import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from flare_core.errors import FlareError, SiteError
@@ -25,7 +26,7 @@ class FakeSites:
     """Executors and functions that stand for sites.
 
     Args:
-        executors, configs, late, leaves, absent, travel: as for :class:`FakeFederation`.
+        executors, configs, local, late, leaves, absent, travel: as for :class:`FakeFederation`.
         events: receives the metrics and warnings of executors.
     """
 
@@ -34,6 +35,7 @@ class FakeSites:
         executors: Mapping[str, Executor | SiteFunction],
         configs: Mapping[str, Mapping[str, Any]],
         *,
+        local: Mapping[str, Path],
         late: Rounds,
         leaves: Rounds,
         absent: Rounds,
@@ -41,7 +43,9 @@ class FakeSites:
         events: EventBus,
     ) -> None:
         self._executors = dict(executors)
-        self._contexts = {site: FakeSite(site, config=configs.get(site), events=events) for site in executors}
+        self._contexts = {
+            site: FakeSite(site, config=configs.get(site), local=local.get(site), events=events) for site in executors
+        }
         self._late, self._leaves, self._absent = late, leaves, absent
         self._travel = travel
         self._round: int | None = None

@@ -151,6 +151,7 @@ class ClientDaemon(ConnectedDaemon):
             sites=(self.name,),
             run_folder=folder / "run",
             log_config="INFO",
+            local={self.name: self.kit.folder / "local"},
             environment={VARIABLE: visible_devices(task["gpus"])} if task["gpus"] else {},
             cell=cell,
             server=task["server"],

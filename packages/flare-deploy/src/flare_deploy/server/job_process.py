@@ -103,7 +103,14 @@ class _JobProcess:
                     {site: site for site in self._plan["sites"]}, can_leave=True, starting=self._plan["starting"]
                 )
                 controller = RunController(
-                    job, self._plan["job_id"], self._folder, roster, self._cell, is_durable=True, hub=self._hub
+                    job,
+                    self._plan["job_id"],
+                    self._folder,
+                    roster,
+                    self._cell,
+                    local=Path(self._plan["local"]),
+                    is_durable=True,
+                    hub=self._hub,
                 )
                 controller.prepare()
                 controller.log.grew = self._grew

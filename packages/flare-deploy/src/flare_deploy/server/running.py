@@ -102,6 +102,7 @@ class RunningJob:
             "job_id": self.row.id,
             "app": str(self._folder / "app"),
             "run_folder": str(self._folder / "run"),
+            "local": str(self._daemon.kit.folder / "local"),
             "cell": self.cell_name,
             "daemon": self._cell.name,
             "sites": list(self.sites),

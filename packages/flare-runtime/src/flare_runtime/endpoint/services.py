@@ -33,6 +33,7 @@ class Context:
     job_id: str
     config: Mapping[str, Any]
     folder: Path
+    local: Path
     endpoint: Endpoint
     send_warning: Callable[[str], None]
     send_number: Callable[[str, float], None]

@@ -6,6 +6,7 @@ import logging
 import traceback
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from flare_core import (
@@ -76,6 +77,7 @@ class RunController:
         folder: the run's folder.
         roster: the sites.
         cell: the server's cell.
+        local: the folder of settings that the server's owner keeps.
         is_durable: keep each completed round on disk, and continue after the last one that is there.
         hub: the server's hub for endpoints, if it had to exist before.
     Raises:
@@ -88,6 +90,7 @@ class RunController:
     roster: Roster
     cell: Cell
     _: KW_ONLY
+    local: Path
     is_durable: bool = False
     hub: ServerHub | None = None
     persistor: Persistor | None = field(init=False)
@@ -211,6 +214,7 @@ class RunController:
             job_id=self.job_id,
             config=self.job.server.config,
             folder=self.folder.server.absolute(),
+            local=self.local.absolute(),
             endpoint=self._hub.endpoint(SERVER),
             send_warning=federation.report_warning,
             send_number=federation.report_value,

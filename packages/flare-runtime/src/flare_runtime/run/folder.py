@@ -6,6 +6,8 @@
                              log.txt        what the runtime has to say
                              server/        checkpoints
                              sites/<name>/  log.txt, and what the script writes to its working folder
+
+<workspace>/local/<party>/   settings of a simulated site or of the server, which its owner would keep
 """
 
 from __future__ import annotations
@@ -34,6 +36,11 @@ def default_workspace() -> Path:
         return here / "flare-runs"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "flare" / "runs"
+
+
+def local_folder(workspace: Path, party: str) -> Path:
+    """Return the folder of a party's own settings in simulated runs, which need not exist."""
+    return workspace / "local" / party
 
 
 def make_stamped(parent: Path) -> Path:

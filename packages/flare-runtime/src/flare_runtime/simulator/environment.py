@@ -15,12 +15,12 @@ from flare_core.recipe import check_count, check_named
 from flare_runtime.logs import LogConfig, check_log_config, log_to
 from flare_runtime.processes.cores import available_cores, share_cores
 from flare_runtime.run.failure import reason_of
-from flare_runtime.run.folder import RunFolder, default_workspace
+from flare_runtime.run.folder import RunFolder, default_workspace, local_folder
 from flare_runtime.run.record import write_summary
 from flare_runtime.simulator.gpus import VARIABLE, gpu_groups
 from flare_runtime.simulator.sharing import available_bytes, sites_share
 from flare_runtime.simulator.simulation import SimRun, Simulation
-from flare_runtime.site.plan import WorkerPlan
+from flare_runtime.site.plan import SERVER, WorkerPlan
 from flare_runtime.system import IS_UNIX, NEEDS_UNIX
 
 
@@ -98,15 +98,17 @@ class SimEnv:
             RecipeError: the job does not fit this environment.
         """
         check_fits(job, self.clients)
-        folder = RunFolder.create(self.workspace_root or default_workspace(), job.name)
+        workspace = self.workspace_root or default_workspace()
+        folder = RunFolder.create(workspace, job.name)
         with log_to(folder.log, self.log_config):
             try:
-                return Simulation(job, folder, self._plans(job, folder)).run()
+                plans = self._plans(job, folder, workspace)
+                return Simulation(job, folder, plans, local=local_folder(workspace, SERVER)).run()
             except BaseException as error:
                 _record_end(job, folder, error)
                 raise
 
-    def _plans(self, job: Job, folder: RunFolder) -> list[WorkerPlan]:
+    def _plans(self, job: Job, folder: RunFolder, workspace: Path) -> list[WorkerPlan]:
         groups = self.gpu_groups or [""]
         share = self.share_processes
         if share is None:
@@ -124,6 +126,7 @@ class SimEnv:
                 sites=self.clients[index::processes],
                 run_folder=folder.path,
                 log_config=self.log_config,
+                local={site: local_folder(workspace, site) for site in self.clients[index::processes]},
                 environment={VARIABLE: groups[index % len(groups)]} if self.gpu_groups else {},
                 core=cores[index % self.num_threads],
                 lane=index % self.num_threads if processes > self.num_threads else None,

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from flare_core import Job, RunStatus
 from flare_runtime.display import Display, open_display, summary_text
@@ -50,12 +51,20 @@ class SimRun(RunResults):
 
 
 class Simulation:
-    """Runs a job with workers on this machine, as the run's crew; for one use."""
+    """Runs a job with workers on this machine, as the run's crew; for one use.
 
-    def __init__(self, job: Job, folder: RunFolder, plans: Sequence[WorkerPlan]) -> None:
+    Args:
+        job: the job.
+        folder: the run's folder.
+        plans: the workers.
+        local: the folder of the server's settings.
+    """
+
+    def __init__(self, job: Job, folder: RunFolder, plans: Sequence[WorkerPlan], *, local: Path) -> None:
         self._job = job
         self._folder = folder
         self._plans = plans
+        self._local = local
         self._stopping = False
         self._cell = Cell(SERVER, forwards=lambda sender, to: True)  # sites of different workers reach each other
         self._display: Display
@@ -70,7 +79,7 @@ class Simulation:
         job_id = self._plans[0].job_id
         with importable(self._job.code):
             roster = Roster(self._hosts(), can_leave=False)
-            self._controller = RunController(self._job, job_id, self._folder, roster, self._cell)
+            self._controller = RunController(self._job, job_id, self._folder, roster, self._cell, local=self._local)
             preload(self._job)
             self._pool = WorkerPool(self._plans, self._cell, self._worker_ended)  # forks, so no thread may exist before
             with interruptible():

@@ -28,6 +28,7 @@ class WorkerPlan:
         sites: the sites that it serves.
         run_folder: the run's folder.
         log_config: a level's name, or a dict for ``logging.config``.
+        local: by site, the folder of settings that its owner keeps.
         environment: variables to set before any script runs.
         core: the only processor core to use; None for all.
         lane: the lane on which it takes turns with other workers; None if it may always run.
@@ -43,6 +44,7 @@ class WorkerPlan:
     sites: tuple[str, ...]
     run_folder: Path
     log_config: str | Mapping[str, Any]
+    local: Mapping[str, Path]
     environment: dict[str, str] = field(default_factory=dict)
     core: int | None = None
     lane: int | None = None
@@ -58,14 +60,17 @@ class WorkerPlan:
             job_folder: where the job was exported.
         """
         values = {name: getattr(self, name) for name in _WRITTEN}
-        return json.dumps(values | {"job": str(job_folder), "run_folder": str(self.run_folder)}, default=dict)
+        values |= {"job": str(job_folder), "run_folder": str(self.run_folder)}
+        values["local"] = {site: str(path) for site, path in self.local.items()}
+        return json.dumps(values, default=dict)
 
     @classmethod
     def from_json(cls, text: str) -> WorkerPlan:
         """Read a plan in another process, with the job from its folder."""
         values = json.loads(text)
         job, run_folder = load_job(Path(values.pop("job"))), Path(values.pop("run_folder"))
-        return cls(**values | {"job": job, "run_folder": run_folder, "sites": tuple(values["sites"])})
+        local = {site: Path(path) for site, path in values.pop("local").items()}
+        return cls(**values | {"job": job, "run_folder": run_folder, "local": local, "sites": tuple(values["sites"])})
 
     @property
     def name(self) -> str:

@@ -94,6 +94,11 @@ class Site:
         return self.files.path.absolute()
 
     @property
+    def local(self) -> Path:
+        """The absolute path of the folder of settings that the site's owner keeps."""
+        return self.plan.local[self.name].absolute()
+
+    @property
     def has_filters(self) -> bool:
         """True if tasks or results pass through filters at this site."""
         return bool(self._task_filters or self._result_filters)
