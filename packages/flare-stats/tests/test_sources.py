@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flare_stats.algebra import Moments, to_numbers
+from flare_stats.sources import Source, SourceError, open_source
+
+TABLE = pa.table(
+    {
+        "age": pa.array([40, None, 51], pa.int64()),
+        "sex": ["f", "m", None],
+        "bmi": [20.5, 22.0, None],
+        "flag": [True, False, None],
+        "when": pa.array([dt.datetime(2020, 1, 2, 3, 4, 5), None, dt.datetime(2021, 1, 1)], pa.timestamp("s")),
+    }
+)
+KINDS = {"age": "int", "sex": "text", "bmi": "float", "flag": "bool", "when": "datetime"}
+
+
+def moments(source: Source, name: str) -> Moments:
+    kind = {column.name: column.kind for column in source.features()}[name]
+    found = Moments()
+    for chunk in source.chunks([name]):
+        found.add(to_numbers(chunk.column(0), kind))
+    return found
+
+
+def kinds(source: Source) -> dict[str, str]:
+    return {column.name: column.kind for column in source.features()}
+
+
+def csv_file(folder: Path) -> Path:
+    TABLE.to_pandas().convert_dtypes().to_csv(folder / "data.csv", index=False)
+    return folder / "data.csv"
+
+
+def parquet_file(folder: Path) -> Path:
+    pq.write_table(TABLE, folder / "data.parquet")
+    return folder / "data.parquet"
+
+
+def arrow_file(folder: Path) -> Path:
+    with pa.ipc.new_file(folder / "data.arrow", TABLE.schema) as writer:
+        writer.write_table(TABLE)
+    return folder / "data.arrow"
+
+
+def arrow_stream(folder: Path) -> Path:
+    with pa.ipc.new_stream(folder / "data.feather", TABLE.schema) as writer:
+        writer.write_table(TABLE)
+    return folder / "data.feather"
+
+
+def pandas_arrow(_: Path) -> pd.DataFrame:
+    return TABLE.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def pandas_frame(_: Path) -> pd.DataFrame:
+    return TABLE.to_pandas().convert_dtypes()
+
+
+SPECS = [csv_file, parquet_file, arrow_file, arrow_stream, pandas_arrow, pandas_frame, lambda _: TABLE]
+
+
+@pytest.mark.parametrize("made", SPECS)
+def test_each_source_has_the_same_columns_and_values(made: Callable[[Path], Any], tmp_path: Path) -> None:
+    source = open_source(made(tmp_path))
+    assert kinds(source) == KINDS
+    for name in KINDS:
+        ours, true = moments(source, name), moments(open_source(TABLE), name)
+        if name != "sex":
+            assert ours.to_data() == true.to_data()
+        assert ours.missing == 1
+
+
+@pytest.mark.parametrize("made", SPECS)
+def test_columns_are_read_in_the_order_asked_for_and_in_chunks_of_few_rows(
+    made: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    source = open_source({"path": made(tmp_path), "columns": ["bmi", "flag", "age"]})
+    assert [column.name for column in source.features()] == ["bmi", "flag", "age"]
+    chunks = list(source.chunks(["age", "bmi"], rows=2))
+    assert [chunk.num_rows for chunk in chunks] == [2, 1]
+    assert [chunk.schema.names for chunk in chunks] == [["age", "bmi"]] * 2
+    assert chunks[1].column(0).to_pylist() == [51]
+
+
+@pytest.mark.parametrize("made", SPECS)
+def test_an_unknown_column_is_refused_by_name(made: Callable[[Path], Any], tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no column 'weight'; it has: age, sex"):
+        list(open_source(made(tmp_path)).chunks(["weight"]))
+
+
+def test_dtypes_of_pandas_have_their_kinds() -> None:
+    frame = pd.DataFrame(
+        {
+            "nullable": pd.array([1, None, 3], "Int64"),
+            "huge": pd.array([2**64 - 1, None, 0], "UInt64"),
+            "float": pd.array([1.5, None, 2], "Float64"),
+            "boolean": pd.array([True, None, False], "boolean"),
+            "string": pd.array(["a", None, "b"], "string"),
+            "text": ["a", None, "b"],
+            "grade": pd.Categorical(["low", None, "high"]),
+            "day": pd.to_datetime(["2020-01-01", None, "2020-01-02"]),
+            "zone": pd.to_datetime(["2020-01-01", None, "2020-01-02"]).tz_localize("Europe/Paris"),
+            "stay": pd.to_timedelta([1, None, 2], unit="D"),
+            "month": pd.PeriodIndex(["2020-01", None, "2020-02"], freq="M"),
+            "range": pd.arrays.IntervalArray.from_tuples([(0, 1), None, (1, 2)]),
+            "sparse": pd.arrays.SparseArray([1.0, np.nan, 2.0]),
+            "half": np.array([1, np.nan, 2], np.float16),
+            "complex": np.array([1, np.nan, 2j]),
+            "objects": np.array([1, None, 2], object),
+            "mixed": np.array([1, None, "x"], object),
+            "bytes": np.array([b"1", None, b"2"], object),
+            "lists": np.array([[1], None, [2]], object),
+            "none": np.array([None] * 3, object),
+        }
+    )
+    source = open_source(frame)
+    assert kinds(source) == {
+        **{"nullable": "int", "huge": "int", "float": "float", "boolean": "bool", "string": "text", "text": "text"},
+        **{"grade": "category", "day": "datetime", "zone": "datetime", "stay": "float", "sparse": "float"},
+        **{"half": "float", "complex": "text", "objects": "int", "mixed": "text", "none": "empty"},
+        **{"month": "datetime", "range": "other", "bytes": "other", "lists": "other"},
+    }
+    for name in frame:
+        found = moments(source, name)
+        assert found.missing == (3 if name == "none" else 1), name
+    assert moments(source, "huge").max == 2**64 - 1
+
+
+def test_a_pandas_frame_without_rows_has_columns() -> None:
+    source = open_source(pd.DataFrame({"a": np.array([], float), "b": np.array([], object)}))
+    assert kinds(source) == {"a": "float", "b": "empty"}
+    assert moments(source, "a").count == 0
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    with pytest.raises(SourceError, match="2 columns named 'a'"):
+        open_source(pd.DataFrame([[1, 2]], columns=["a", "a"])).features()
+
+
+def write_blocks(path: Path, first: str, later: str) -> Path:
+    """A CSV file whose first 5 MiB hold one value and whose end holds another."""
+    path.write_text("id,value\n" + f"1,{first}\n" * 1_500_000 + f"1,{later}\n" * 3)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "kind", "count", "failures"),
+    [
+        ("17", "2.5", "int", 1_500_003, 0),
+        ("17", "high", "int", 1_500_000, 3),
+        ("1.5", "high", "float", 1_500_000, 3),
+        ("true", "high", "bool", 1_500_000, 3),
+        ("2020-01-01", "soon", "datetime", 1_500_000, 3),
+        ("NA", "7", "int", 3, 0),
+    ],
+)
+def test_a_later_block_of_another_type_counts_as_far_as_it_goes(
+    first: str, later: str, kind: str, count: int, failures: int, tmp_path: Path
+) -> None:
+    source = open_source(write_blocks(tmp_path / "data.csv", first, later))
+    assert kinds(source) == {"id": "int", "value": kind}
+    found = moments(source, "value")
+    assert (found.count, found.failures) == (count, failures)
+    assert moments(source, "id").count == 1_500_003
+
+
+def test_lines_with_too_many_cells_are_skipped_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b\n1,2\n1,2,3\n4\n5,6\n")
+    source = open_source(tmp_path / "data.csv")
+    assert moments(source, "a").sum == 6
+    assert source.skipped == 2
+
+
+def test_cells_may_hold_line_breaks_and_delimiters(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text('a,b\n"x\ny, z",1\n"""q""",2\n')
+    chunk = next(open_source(tmp_path / "data.csv").chunks())
+    assert chunk.to_pylist() == [{"a": "x\ny, z", "b": 1}, {"a": '"q"', "b": 2}]
+
+
+def test_an_encoding_that_is_not_utf8_must_be_told(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_bytes("name;n\nJosé;1\n".encode("latin-1"))
+    with pytest.raises(SourceError, match='"encoding", such as "latin-1"'):
+        list(open_source(tmp_path / "data.csv", delimiter=";").chunks())
+    source = open_source({"path": str(tmp_path / "data.csv"), "delimiter": ";", "encoding": "latin-1"})
+    assert next(source.chunks()).to_pylist() == [{"name": "José", "n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("nowhere.csv", "there is no file nowhere.csv"),
+        ({}, 'needs a "path", got: nothing'),
+        ({"path": TABLE, "colunms": []}, "unknown option 'colunms'; there are|unknown option 'colunms' of a source"),
+        ({"path": TABLE, "delimiter": ";"}, "'delimiter' is not for data in memory"),
+        (17, "a int is no source"),
+    ],
+)
+def test_what_cannot_be_opened_is_named(spec: Any, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        open_source(spec)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "arrow", "xyz"])
+def test_a_damaged_file_is_named(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"data.{ending}"
+    path.write_bytes(b"")
+    with pytest.raises(SourceError, match=path.name):
+        list(open_source(path).chunks())
