@@ -87,6 +87,48 @@ def test_many_streams_can_run_concurrently(network):
     assert results == {number: number * 20_000 for number in range(12)}
 
 
+def test_a_writer_that_must_not_wait_sends_what_there_is_credit_for(network):
+    server, site = network.two()
+    go_on, changed = threading.Event(), threading.Event()
+    got: SimpleQueue = SimpleQueue()
+
+    def read(reader):
+        go_on.wait(WAIT_S)
+        got.put(reader.read())
+
+    server.handle_stream("offered", read)
+    stream = site.open_stream("server", "offered", window_bytes=10_000)
+    stream.changed = changed.set
+    data = bytes(range(250)) * 100
+    sent = stream.offer(data)
+    assert sent == 10_000
+    assert stream.offer(data[sent:]) == 0
+    go_on.set()
+    while sent < len(data):
+        assert changed.wait(WAIT_S)
+        changed.clear()
+        sent += stream.offer(data[sent:])
+    stream.end()
+    assert got.get(timeout=WAIT_S) == data
+
+
+def test_a_writer_that_does_not_wait_learns_that_the_reader_has_stopped(network):
+    server, site = network.two()
+    go_on, changed = threading.Event(), threading.Event()
+
+    def read(reader):
+        go_on.wait(WAIT_S)
+        raise StreamAbortedError("enough")
+
+    server.handle_stream("stopped", read)
+    stream = site.open_stream("server", "stopped")
+    stream.changed = changed.set
+    go_on.set()
+    assert changed.wait(WAIT_S)
+    with pytest.raises(RemoteError, match="enough"):
+        stream.offer(b"more")
+
+
 def test_an_exception_of_the_reader_reaches_the_writer(network):
     server, site = network.two()
 

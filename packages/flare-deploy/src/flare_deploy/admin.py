@@ -18,9 +18,10 @@ from flare_core import Job, RunStatus
 from flare_core.events import Event, RunEnded
 from flare_core.job_folder import export_job
 from flare_deploy.archive import pack_folder, sha256_of
+from flare_deploy.following import FollowedFile
 from flare_deploy.provision.kit import Kit
 from flare_deploy.server_connection import AdminError, ServerAwayError, ServerConnection
-from flare_runtime.run.event_log import EVENTS, read_event, seq_of
+from flare_runtime.run.event_log import EVENTS, read_event
 from flare_tensor_downloader import add_file, download_file
 from flare_transport import TransportError
 
@@ -191,19 +192,17 @@ class Admin:
             name: the path of the file in the run's folder.
             follow: also yield what is added until the job has ended.
         """
-        rest = b""
-        for piece in self._follow(id_, name) if follow else self._pieces(id_, name):
+        if follow:
+            for lines in self._follow(id_, name):
+                yield lines.decode("utf-8", "replace")
+            return
+        offset, rest = 0, b""
+        while piece := bytes(self._ask("read", id_, name, offset)):
+            offset += len(piece)
             lines, newline, rest = (rest + piece).rpartition(b"\n")
             yield (lines + newline).decode("utf-8", "replace")
         if rest:
             yield rest.decode("utf-8", "replace")
-
-    def _pieces(self, id_: str, name: str) -> Iterator[bytes]:
-        """Yield the content of a file of a run."""
-        offset = 0
-        while piece := bytes(self._ask("read", id_, name, offset)):
-            offset += len(piece)
-            yield piece
 
     def follow(self, id_: str) -> Iterator[Event]:
         """Yield the events of a run: those so far, then each as it happens, up to ``RunEnded``.
@@ -220,13 +219,13 @@ class Admin:
         yield RunEnded(job["state"], job["reason"])  # its process has not come so far, or was killed
 
     def _follow(self, id_: str, name: str) -> Iterator[bytes]:
-        """Yield the content of a file of a run, whole lines of one with events, until the job has ended."""
-        after = offset = 0
-        while found := self.connection.ask_until(None, "follow", id_, name, after, offset):
-            piece, offset = bytes(found[0]), found[1]
-            if piece:
-                after = seq_of(piece[:-1].rpartition(b"\n")[2]) if name == EVENTS else 0
-                yield piece
+        """Yield whole lines of a file of a run until the job has ended."""
+        file = FollowedFile(name, lambda position: self.connection.open_stream(id_, name, position))
+        try:
+            while (lines := self.connection.persistently(file.next)) is not None:
+                yield lines
+        finally:
+            file.close()
 
     def status(self) -> dict[str, Any]:
         """Return the server, its sites, and every job that has not ended, with what it is waiting for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import threading
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flare_core import FlareError
+from flare_deploy.following import Incoming
 from flare_deploy.provision.kit import Kit
 from flare_runtime.interrupts import interruptible
 from flare_tensor_downloader import Downloader
-from flare_transport import AuthenticationError, Cell, RemoteError, TransportError
+from flare_transport import AuthenticationError, Cell, RemoteError, StreamReader, TransportError
 from flare_transport.errors import HandshakeError
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,9 @@ class ServerConnection:
         self.kit = kit
         self.patience_s = 600.0
         self.notify: Callable[[str], Any] = logger.warning
+        self._incoming: dict[int, Incoming] = {}
+        self._lent: set[Incoming] = set()  # streams that are being read
+        self._numbers = itertools.count(1)
         self._reconnecting = threading.Lock()
         self._is_closed = threading.Event()
         self._use(_connected(kit, timeout_s))
@@ -72,10 +77,12 @@ class ServerConnection:
     def _use(self, cell: Cell) -> None:
         self.cell = cell
         self.downloader = Downloader(cell)
+        cell.handle_stream("follow", self._on_stream)
 
     def close(self) -> None:
         """Close the connection; whoever waits for the server stops waiting."""
         self._is_closed.set()
+        self._release_streams()
         self.downloader.close()
         self.cell.close()
 
@@ -144,6 +151,7 @@ class ServerConnection:
             self.notify(f"{error}; waiting for it for up to {self.patience_s:g} s")
         if isinstance(error.__cause__, RemoteError):  # it is connected, but cannot answer now
             return self._back_off(absence, until)
+        self._release_streams()
         self.downloader.close()
         lost.close()
         self._use(self._connect_again(absence, until))
@@ -180,6 +188,34 @@ class ServerConnection:
                     raise AdminError(f"{error}; the server no longer accepts {self.kit.info.name}") from error
             except TransportError as error:
                 logger.info("the server is not back yet reason=%s", error)
+
+    def open_stream(self, id_: str, name: str, position: int) -> tuple[Incoming, StreamReader]:
+        number = next(self._numbers)
+        incoming = self._incoming[number] = Incoming()
+        try:
+            self.ask("follow", id_, name, position, number)
+            return incoming, incoming.await_reader(LINK_GRACE_S)
+        except TimeoutError as error:
+            incoming.release()
+            raise ServerAwayError(str(error)) from error
+        finally:
+            del self._incoming[number]
+
+    def _on_stream(self, reader: StreamReader) -> None:
+        incoming = self._incoming.get(reader.meta) if reader.sender == self.kit.info.server else None
+        if incoming is None:
+            raise AdminError(f"{self.kit.info.name} waits for no such stream")
+        self._lent.add(incoming)
+        try:
+            if self._is_closed.is_set():
+                incoming.release()
+            incoming.lend(reader)
+        finally:
+            self._lent.discard(incoming)
+
+    def _release_streams(self) -> None:
+        for each in self._lent.copy():
+            each.release()
 
 
 def _connected(kit: Kit, timeout_s: float) -> Cell:

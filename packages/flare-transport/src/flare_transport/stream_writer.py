@@ -35,6 +35,8 @@ class StreamWriter:
         to: name of the cell that reads.
         topic: of the stream.
         total: bytes written so far.
+        changed: called when the reader has granted credit, or the stream has failed; on the link's thread, which it
+            must not block.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class StreamWriter:
         self.to = to
         self.topic = topic
         self.total = 0
+        self.changed: Callable[[], None] = lambda: None
         self._send = send
         self._forget = forget
         self._state = threading.Condition()
@@ -67,6 +70,27 @@ class StreamWriter:
             self._send({"at": self.total}, view[start : start + size])
             self.total += size
             start += size
+
+    def offer(self, data: Buffer) -> int:
+        """Send what there is credit for now, at most one chunk; return how many bytes that was.
+
+        Raises: as :meth:`write`.
+        """
+        with self._state:
+            self._raise_failure()
+            size = min(len(data), self._credit, _CHUNK_BYTES) if self._credit >= _MIN_COST else 0
+        self.write(memoryview(data)[:size])
+        return size
+
+    def end(self) -> None:
+        """End the stream without waiting until it is read; for a thread that writes to many readers.
+
+        Raises:
+            PeerLostError: the link has ended.
+        """
+        self._closed = True
+        self._forget()
+        self._send({"end": self.total}, b"")
 
     def close(self) -> None:
         """End the stream; return when the handler at the other end has read all of it and returned.
@@ -111,6 +135,7 @@ class StreamWriter:
         with self._state:
             self._credit += credit
             self._state.notify_all()
+        self.changed()
 
     def acknowledge(self) -> None:
         """Note that the reader has read everything; called on the link's thread."""
@@ -124,6 +149,7 @@ class StreamWriter:
             if not self._acknowledged and self._failure is None:
                 self._failure = error
             self._state.notify_all()
+        self.changed()
 
     def _claim(self, wanted: int) -> int:
         """Wait for credit; return how many of the ``wanted`` bytes may be sent now. The credit is used up at once."""

@@ -19,6 +19,7 @@ from flare_core.job import check_name
 from flare_deploy.archive import MAX_ARCHIVE_BYTES, sha256_of
 from flare_deploy.participants import forwards
 from flare_deploy.server.admin_requests import AUDITED, REQUESTS, check_request
+from flare_deploy.server.followers import WINDOW_BYTES
 from flare_deploy.server.members import MembersError
 from flare_deploy.server.rights import RightsError, check_right, check_studies
 from flare_deploy.server.scheduler import Needs
@@ -26,7 +27,7 @@ from flare_deploy.server.store import DatabaseError, JobRow, Participant
 from flare_deploy.server.submissions import check_possible, read_meta_json
 from flare_runtime.terminal import one_line
 from flare_tensor_downloader import add_file, download_file
-from flare_transport import Message, TransportError, blocking
+from flare_transport import Message, StreamWriter, TransportError, blocking
 
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
@@ -196,9 +197,15 @@ class AdminHandlers:
             file.seek(offset)
             return file.read(PIECE_BYTES)
 
-    def _follow(self, admin: Participant, message: Message, id_: str, name: str, after: int, offset: int) -> Any:
-        path = self._text_file(admin, id_, name, offset)
-        return self._daemon.followers.read_on(id_, path, after, offset)
+    def _follow(self, admin: Participant, message: Message, id_: str, name: str, position: int, number: int) -> None:
+        daemon = self._daemon
+        daemon.check_open()
+        path = self._text_file(admin, id_, name, position)
+
+        def open_stream() -> StreamWriter:
+            return daemon.cell.open_stream(message.sender, "follow", number, window_bytes=WINDOW_BYTES)
+
+        daemon.followers.add(admin.name, id_, path, position, open_stream)
 
     def _text_file(self, admin: Participant, id_: str, name: str, offset: int) -> Path:
         """Return the path of a log or record of a run.

@@ -11,7 +11,7 @@ delete    [job]
 clone     [job]                                 -> a job
 files     [job]                                 -> [[name, reference], …] of the run's folder
 read      [job, name, offset]                   -> bytes
-follow    [job, name, after, offset]            -> [bytes, offset] as soon as there are more, or nil; see followers.py
+follow    [job, name, position, number]         opens the stream "follow" to the sender; see followers.py
 status    []                                    -> the server, its sites and jobs
 members   []                                    -> participants
 invite    [name, {kind, role, org, studies, days, address}] -> a token

@@ -127,8 +127,8 @@ class ServerDaemon:
             running = list(self.running.values())
         for job in running:
             job.close()
-        self.followers.close()
         self.cell.close()
+        self.followers.close()
         self.store.close()
         self._lock_file.release()
 

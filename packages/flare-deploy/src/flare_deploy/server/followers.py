@@ -1,7 +1,7 @@
 """Followers: administrators who read a log or the events of a run while it goes on.
 
-Each asks for what comes after what it has read, and the answer waits until there is something. So the server keeps
-nothing about a follower between two requests, and one who is slow or gone holds up nobody.
+Each has a byte stream from the server to its own cell. One thread writes to all of them, only what their credit allows,
+so nobody who is slow holds up the others; the run itself is in another process, and not held up at all.
 """
 
 from __future__ import annotations
@@ -9,24 +9,79 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flare_deploy.server.members import MembersError
 from flare_deploy.server.store import DatabaseError, StoreError
-from flare_runtime.run.event_log import EVENTS, read_lines
-from flare_transport import TransportError, blocking
+from flare_runtime.run.event_log import EVENTS, read_lines, seq_of
+from flare_transport import StreamWriter, TransportError
 
 if TYPE_CHECKING:
     from flare_deploy.server.daemon import ServerDaemon
 
 logger = logging.getLogger(__name__)
 
+MOST_STREAMS = 32  # of one administrator
+WINDOW_BYTES = 1 << 16  # all windows of one administrator together stay below what a link takes without waiting
 PIECE_BYTES = 1 << 17
-WAIT_S = 30.0  # for additions; a follower that is gone occupies a thread no longer than that
+SLOW_S = 60.0  # a follower that has read nothing for so long is dropped; it can come again, and goes on where it was
+
+
+@dataclass(slots=True, eq=False)
+class _Follower:
+    """One stream.
+
+    Attributes:
+        after: the last sequence number that was read from a file of events.
+        offset: where in the file what follows begins.
+        pending: was read and not sent yet.
+        stuck_since: since when the reader has granted no credit for that, on the monotonic clock.
+    """
+
+    who: str
+    job: str
+    path: Path
+    writer: StreamWriter
+    after: int
+    offset: int
+    pending: bytes = b""
+    stuck_since: float | None = None
+
+    def fill(self) -> None:
+        """Read on, if all that was read is sent."""
+        if self.pending:
+            return
+        if self.path.name == EVENTS:
+            self.pending, self.offset = read_lines(self.path, self.after, self.offset, PIECE_BYTES)
+            if self.pending:
+                self.after = seq_of(self.pending.rstrip(b"\n").rpartition(b"\n")[2])
+        elif self.path.is_file():
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                self.pending = file.read(PIECE_BYTES)
+            self.offset += len(self.pending)
+
+    def push(self) -> bool:
+        """Send one piece, as far as the reader has granted credit; return whether that was any.
+
+        Raises:
+            TransportError: the follower is gone.
+        """
+        self.fill()
+        sent = self.writer.offer(self.pending)
+        self.pending = self.pending[sent:]
+        if sent or not self.pending:
+            self.stuck_since = None
+        elif self.stuck_since is None:
+            self.stuck_since = time.monotonic()
+        return sent > 0
 
 
 class Followers:
-    """Lets administrators wait for additions to the files of runs.
+    """All who follow a run of this server.
 
     Args:
         daemon: whose runs they are.
@@ -35,48 +90,89 @@ class Followers:
     def __init__(self, daemon: ServerDaemon) -> None:
         self._daemon = daemon
         self._news = threading.Condition()
-        self._count = 0  # of the calls of wake(); noted before a file is read, so that no growth is missed
+        self._followers: list[_Follower] = []
+        self._awake: set[str] = set()  # jobs whose followers may have something to read, or room for it
         self._watched: dict[str, str] = {}  # by job, the cell of its process that will say when its files grow
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
 
-    def read_on(self, job: str, path: Path, after: int, offset: int) -> tuple[bytes, int] | None:
-        """Wait for additions to a file of a run.
+    def add(self, who: str, job: str, path: Path, position: int, open_stream: Callable[[], StreamWriter]) -> None:
+        """Send a file to a new follower, from ``position`` on until the job has ended.
 
         Args:
-            job: the run's job.
-            path: the file.
-            after: in a file of events, the last sequence number that was read.
-            offset: where in the file what follows begins.
-        Returns:
-            The additions, empty if none have come for a while, and the offset after them; None if the job has ended
-            and nothing follows.
+            position: a sequence number for a file of events, an offset in bytes for any other.
+            open_stream: opens the stream to the follower.
         Raises:
-            StoppingError: the server is being stopped.
+            MembersError: the administrator has too many streams.
         """
-        until = time.monotonic() + WAIT_S
-        while True:
-            self._daemon.check_open()
-            seen = self._count
-            is_over = self._is_over(job)  # looked at before the file, so that nothing is missed
-            content, end = _read(path, after, offset)
-            if content:
-                return content, end
-            if is_over:
-                return None
-            self._watch(job)
-            with blocking(), self._news:
-                if self._count == seen and not self._news.wait(max(0.0, until - time.monotonic())):
-                    return b"", offset
+        if sum(each.who == who for each in self._followers.copy()) >= MOST_STREAMS:
+            raise MembersError(f"{who} follows {MOST_STREAMS} files already; end one of these first")
+        writer = open_stream()
+        is_events = path.name == EVENTS
+        follower = _Follower(who, job, path, writer, position if is_events else 0, 0 if is_events else position)
+        writer.changed = lambda: self.wake(job)
+        with self._news:
+            self._followers.append(follower)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="flare-followers", daemon=True)
+                self._thread.start()
+        self.wake(job)
 
     def wake(self, job: str) -> None:
-        """Let the followers of a job look again: its files have grown, its process has started, or it has ended."""
+        """Look after the followers of a job, whose state or whose process may be another now."""
+        with self._news:
+            self._awake.add(job)
+            self._news.notify()
+
+    def grew(self, job: str) -> None:
+        """Note that files of a job have grown, as its process says."""
         with self._news:
             self._watched.pop(job, None)
-            self._count += 1
-            self._news.notify_all()
+        self.wake(job)
 
     def close(self) -> None:
-        """Let all followers look again, as the server is being stopped."""
-        self.wake("")
+        """End the thread; called when the cell is closed, and the streams with it."""
+        with self._news:
+            self._is_closed = True
+            self._news.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._awake or self._is_closed, self._patience_s())
+                if self._is_closed:
+                    return
+                awake, self._awake = self._awake, set()
+                now = time.monotonic()
+                slow = [each for each in self._followers if each.stuck_since and now > each.stuck_since + SLOW_S]
+                found = [each for each in self._followers if each.job in awake and each not in slow]
+            for each in slow:
+                self._drop(each, f"it has read nothing for {SLOW_S:g} s")
+            for job in {each.job for each in found}:
+                self._serve(job, [each for each in found if each.job == job])
+
+    def _patience_s(self) -> float | None:
+        """How long to sleep until the next follower is too slow."""
+        stuck = [each.stuck_since for each in self._followers if each.stuck_since is not None]
+        return max(0.0, min(stuck) + SLOW_S - time.monotonic()) + 0.01 if stuck else None
+
+    def _serve(self, job: str, followers: list[_Follower]) -> None:
+        is_over = self._is_over(job)  # looked at before the files, so that nothing is missed
+        for each in followers:
+            try:
+                if each.push():
+                    self.wake(job)  # there may be more; but first it is the turn of others
+                elif is_over and not each.pending:
+                    each.writer.end()
+                    self._forget(each)
+            except (OSError, TransportError) as error:
+                self._drop(each, str(error))
+        if is_over:
+            self._watched.pop(job, None)
+        elif any(each in self._followers for each in followers):
+            self._watch(job)
 
     def _is_over(self, job: str) -> bool:
         if job in self._daemon.running:
@@ -100,13 +196,11 @@ class Followers:
         except TransportError as error:  # its end is about to be noticed
             logger.debug("the job's process is gone job=%s reason=%s", job, error)
 
+    def _drop(self, follower: _Follower, reason: str) -> None:
+        logger.info("follower dropped who=%s job=%s reason=%s", follower.who, follower.job, reason)
+        self._forget(follower)
+        follower.writer.abort(reason)
 
-def _read(path: Path, after: int, offset: int) -> tuple[bytes, int]:
-    if path.name == EVENTS:
-        return read_lines(path, after, offset, PIECE_BYTES)
-    if not path.is_file():
-        return b"", offset
-    with path.open("rb") as file:
-        file.seek(offset)
-        content = file.read(PIECE_BYTES)
-    return content, offset + len(content)
+    def _forget(self, follower: _Follower) -> None:
+        with self._news:
+            self._followers.remove(follower)

@@ -97,7 +97,7 @@ class SiteHandlers:
         self._daemon.followers.wake(job.row.id)
 
     def _job_grew(self, message: Message) -> None:
-        self._daemon.followers.wake(self._job(message).row.id)
+        self._daemon.followers.grew(self._job(message).row.id)
 
     def _job_round(self, message: Message) -> None:
         job = self._job(message)
