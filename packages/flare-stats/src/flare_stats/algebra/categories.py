@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flare_stats.algebra.fields import AlgebraError, field
+from flare_stats.algebra.numbers import unwrapped
 
 LONGEST = 256
 
@@ -27,6 +27,9 @@ class Categories:
 
     Args:
         limit: how many values are kept at most.
+
+    Raises:
+        AlgebraError: the limit is below 1.
 
     Attributes:
         counts: of each value.
@@ -51,11 +54,7 @@ class Categories:
 
     def add(self, column: Any) -> None:
         """Add a part of the column: an Arrow or a NumPy array."""
-        column = pa.array(column) if isinstance(column, np.ndarray) else column
-        if isinstance(column, pa.ExtensionArray):
-            column = column.storage
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
+        column = unwrapped(column)
         if pa.types.is_nested(column.type) or _is_binary(column.type):
             self.missing += column.null_count
             self.others += len(column) - column.null_count

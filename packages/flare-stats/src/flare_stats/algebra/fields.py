@@ -15,7 +15,11 @@ class AlgebraError(FlareError, ValueError):
 
 
 def field(data: Mapping[str, Any], name: str, types: type | tuple[type, ...], *, least: float | None = None) -> Any:
-    """Return an entry of plain data, of one of the types (an integer passes for a float) and not below `least`."""
+    """Return an entry of plain data, of one of the types (an integer passes for a float) and not below `least`.
+
+    Raises:
+        AlgebraError: it is missing, of another type or too small.
+    """
     value: Any = data.get(name)
     wanted = types if isinstance(types, tuple) else (types,)
     allowed: Any = (*wanted, int) if float in wanted else wanted
@@ -28,7 +32,11 @@ def field(data: Mapping[str, Any], name: str, types: type | tuple[type, ...], *,
 
 
 def array_field(data: Mapping[str, Any], name: str, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray[Any, Any]:
-    """Return an entry as a new array of the dtype; None in the shape stands for any length."""
+    """Return an entry as a new array of the dtype; None in the shape stands for any length.
+
+    Raises:
+        AlgebraError: it is missing, holds no numbers or has another shape.
+    """
     value = data.get(name)
     try:
         array: np.ndarray[Any, Any] = np.array(value, dtype=dtype)

@@ -137,12 +137,13 @@ def _of(numbers: Numbers) -> Moments:
 def _of_floats(values: Values) -> Moments:
     with np.errstate(over="ignore", invalid="ignore"):
         count = len(values)
-        center = values.sum() / count
+        least, most = float(values.min()), float(values.max())
+        center = values.sum() / count if least < most else values[0]  # so that equal values deviate by exactly 0
         if not np.isfinite(center):  # the sum overflows, the mean cannot
             center = (values / count).sum()
         squares, offset = _around(values - center)
         high, low = _two_sum(float(center), offset)
-    return Moments(count, 0, 0, high, low, squares, float(values.min()), float(values.max()), None)
+    return Moments(count, 0, 0, high, low, squares, least, most, None)
 
 
 def _of_integers(values: Values) -> Moments:

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Values = npt.NDArray[Any]
+INTEGER = r"^[+-]?\d{1,18}$"
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-TRUE_OR_FALSE = r"^(?i:true|false)$"
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True)
@@ -50,99 +51,100 @@ def to_numbers(column: Any, kind: str = "float") -> Numbers:
     """
     if isinstance(column, Numbers):
         return column
-    if isinstance(column, np.ndarray):
-        column = pa.array(column, from_pandas=False)
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    return _of_type(column, kind)
-
-
-def _of_type(column: Any, kind: str) -> Numbers:
-    of = column.type
-    if pa.types.is_floating(of):
-        return _floats(column)
-    if pa.types.is_integer(of):
-        wide = pa.uint64() if of == pa.uint64() else pa.int64()
-        return Numbers(_plain(column.cast(wide)), column.null_count)
-    if pa.types.is_boolean(of):
-        return Numbers(_plain(column.cast(pa.uint8())).astype(np.int64), column.null_count)
-    if pa.types.is_null(of):
-        return Numbers(np.empty(0), len(column))
-    if pa.types.is_temporal(of):
-        return _floats(_seconds(column))
-    if pa.types.is_decimal(of):
-        return _floats(column.cast(pa.float64(), safe=False))
-    if _is_text(of):
-        return _spelled(column, kind)
-    if pa.types.is_dictionary(of):
-        return _of_type(column.dictionary_decode(), kind)
-    if isinstance(column, pa.ExtensionArray):
-        return _of_type(column.storage, kind)
-    if pa.types.is_list(of) or pa.types.is_large_list(of) or pa.types.is_fixed_size_list(of):
-        inner = _of_type(column.flatten(), kind)
+    column = unwrapped(column)
+    if is_list(column.type):
+        inner = to_numbers(column.flatten(), kind)
         return Numbers(inner.values, inner.missing + column.null_count, inner.failures)
-    if pa.types.is_run_end_encoded(of):
-        return _of_type(pc.run_end_decode(column), kind)
-    return Numbers(np.empty(0), column.null_count, len(column) - column.null_count)
+    array = _numeric(column, kind)
+    missing, failures = column.null_count, array.null_count - column.null_count
+    values = (array.drop_null() if array.null_count else array).to_numpy()
+    if values.dtype.kind != "f":
+        return Numbers(values, missing, failures)
+    finite = np.isfinite(values)
+    if finite.all():
+        return Numbers(values, missing, failures)
+    nans = int(np.isnan(values).sum())
+    kept = values[finite]
+    return Numbers(kept, missing + nans, failures + len(values) - len(kept) - nans)
 
 
-def _is_text(of: Any) -> bool:
+def to_floats(column: Any, kind: str = "float") -> npt.NDArray[np.float64]:
+    """Convert a column to floats in the order of its rows, NaN where :func:`to_numbers` finds none.
+
+    Args:
+        column: an Arrow array without lists, or a NumPy array of shape ``(n,)``.
+        kind: as for :func:`to_numbers`.
+    """
+    array = _numeric(unwrapped(column), kind)
+    floats: npt.NDArray[np.float64] = array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    finite = np.isfinite(floats)
+    return floats if finite.all() else np.where(finite, floats, np.nan)
+
+
+def is_list(of: Any) -> bool:
+    """Report whether an Arrow type is one of lists."""
+    return bool(pa.types.is_list(of) or pa.types.is_large_list(of) or pa.types.is_fixed_size_list(of))
+
+
+def is_text(of: Any) -> bool:
+    """Report whether an Arrow type is one of text."""
     return bool(pa.types.is_string(of) or pa.types.is_large_string(of) or pa.types.is_string_view(of))
 
 
-def _plain(column: Any) -> Values:
-    """The values that are not null, without a copy where there is no null."""
-    values: Values = (column.drop_null() if column.null_count else column).to_numpy(zero_copy_only=False)
-    return values
+def unwrapped(column: Any) -> Any:
+    """Return a plain Arrow array: no chunks, dictionary, runs or extension type."""
+    if isinstance(column, np.ndarray):
+        return pa.array(column, from_pandas=False)
+    if isinstance(column, pa.ChunkedArray):
+        return unwrapped(column.combine_chunks())
+    if isinstance(column, pa.ExtensionArray):
+        return unwrapped(column.storage)
+    if pa.types.is_dictionary(column.type):
+        return unwrapped(column.dictionary_decode())
+    return unwrapped(pc.run_end_decode(column)) if pa.types.is_run_end_encoded(column.type) else column
 
 
-def _floats(column: Any) -> Numbers:
-    values = _plain(column).astype(np.float64, copy=False)
-    finite = np.isfinite(values)
-    if finite.all():
-        return Numbers(values, column.null_count)
-    missing = int(np.isnan(values).sum())
-    kept = values[finite]
-    return Numbers(kept, column.null_count + missing, len(values) - len(kept) - missing)
-
-
-def _seconds(column: Any) -> Any:
-    """A column of times as seconds: since 1970 in UTC, since midnight, or of a duration."""
+def _numeric(column: Any, kind: str) -> Any:
+    """An array of the same length, of 64-bit integers or floats, null where there is no number."""
     of = column.type
+    if pa.types.is_integer(of):
+        return column.cast(pa.uint64() if of == pa.uint64() else pa.int64())
+    if pa.types.is_boolean(of):
+        return column.cast(pa.uint8()).cast(pa.int64())
+    if pa.types.is_floating(of) or pa.types.is_decimal(of) or pa.types.is_null(of):
+        return column.cast(pa.float64(), safe=False)
+    if is_text(of):
+        return _dates(column) if kind == "datetime" else _spelled(column)
     if pa.types.is_date(of):
-        column = column.cast(pa.timestamp("ms"))
-        of = column.type
-    elif pa.types.is_interval(of):
-        return pa.array([None] * len(column), pa.float64())
-    ticks = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[of.unit]
-    whole = column.cast(pa.int32() if pa.types.is_time32(of) else pa.int64())
-    return pc.divide(whole.cast(pa.float64(), safe=False), float(ticks))
+        return _numeric(column.cast(pa.timestamp("s")), kind)
+    if pa.types.is_timestamp(of) or pa.types.is_time(of) or pa.types.is_duration(of):
+        whole = column.cast(pa.int32() if pa.types.is_time32(of) else pa.int64())
+        return pc.divide(whole.cast(pa.float64(), safe=False), float(TICKS[of.unit]))
+    return pa.nulls(len(column), pa.float64())
 
 
-def _spelled(column: Any, kind: str) -> Numbers:
-    present = pc.utf8_trim_whitespace(column.drop_null().cast(pa.large_string()))
-    missing = column.null_count
-    if kind == "datetime":
-        times = [_timestamp(text) for text in present.to_pylist()]
-        known = np.array([time for time in times if time is not None], np.float64)
-        return Numbers(known, missing, len(times) - len(known))
+def _spelled(column: Any) -> Any:
+    """Numbers that texts spell: integers if all do."""
+    text = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    if pc.all(pc.match_substring_regex(text, INTEGER)).as_py():
+        return pc.utf8_ltrim(text, "+").cast(pa.int64())
+    lower = pc.utf8_lower(text)
+    for flag, number in (("true", "1"), ("false", "0")):
+        text = pc.if_else(pc.equal(lower, flag), number, text)
+    spells = pc.match_substring_regex(text, NUMBER)
+    return pc.utf8_ltrim(pc.if_else(spells, text, None), "+").cast(pa.float64())
+
+
+def _dates(column: Any) -> Any:
+    """Seconds since 1970 of texts in ISO 8601."""
     try:
-        return Numbers(_plain(present.cast(pa.int64())), missing)
+        return _numeric(column.cast(pa.timestamp("us")), "datetime")
     except pa.ArrowInvalid:
-        pass  # not integers alone
-    spells = pc.match_substring_regex(present, NUMBER)
-    flags = pc.match_substring_regex(present, TRUE_OR_FALSE)
-    values = [
-        _plain(pc.utf8_ltrim(present.filter(spells), "+").cast(pa.float64())),
-        _plain(present.filter(flags).cast(pa.bool_()).cast(pa.float64())),
-    ]
-    inner = _floats(pa.array(np.concatenate(values)))
-    return Numbers(inner.values, missing, inner.failures + len(present) - len(values[0]) - len(values[1]))
+        return pa.array([_seconds(text) for text in column.to_pylist()], pa.float64())
 
 
-def _timestamp(text: str) -> float | None:
+def _seconds(text: str | None) -> float | None:
     try:
-        time = pa.scalar(text).cast(pa.timestamp("us"))
+        return None if text is None else float(pa.scalar(text).cast(pa.timestamp("us")).value / 10**6)
     except pa.ArrowInvalid:
         return None
-    return float(time.value / 10**6)
