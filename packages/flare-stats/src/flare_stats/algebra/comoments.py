@@ -44,11 +44,10 @@ class CoMoments:
         Raises:
             AlgebraError: there are more or fewer columns than were announced.
         """
-        rows = np.column_stack([to_floats(column) for column in columns]) if len(columns) else np.empty((0, 0))
-        if rows.shape[1] != len(self.count):
-            raise AlgebraError(f"{rows.shape[1]} columns were added to moments of {len(self.count)}")
-        if len(rows):
-            self.merge(_of(rows))
+        if len(columns) != len(self.count):
+            raise AlgebraError(f"{len(columns)} columns were added to moments of {len(self.count)}")
+        if len(columns) and len(columns[0]):
+            self.merge(_of([to_floats(column) for column in columns]))
 
     def merge(self, other: CoMoments) -> None:
         """Add what another one has seen.
@@ -102,37 +101,56 @@ class CoMoments:
         return moments
 
 
-def _of(rows: Matrix) -> CoMoments:
+def _of(columns: list[Matrix]) -> CoMoments:
     """The moments of at least one row; NaN where a number is missing."""
-    present = ~np.isnan(rows)
-    with np.errstate(over="ignore", invalid="ignore"):
-        center = np.array([_center(rows[there, at]) for at, there in enumerate(present.T)])
-        apart = np.where(present, rows - center, 0.0)
-        there = present.astype(np.float64)
-        moments = CoMoments(rows.shape[1])
-        count = there.T @ there
-        moments.count = count.astype(np.int64)
-        shift = np.divide(apart.T @ there, count, out=np.zeros_like(count), where=count > 0)
-        raw = np.square(apart).T @ there
-        moments.squares = np.maximum(raw - shift * shift * count, 0.0)
-        moments.products = apart.T @ apart - shift * shift.T * count
-        moments.mean_high, moments.mean_low = _two_sum(np.where(count > 0, center[:, None], 0.0), shift)
+    present = [~np.isnan(column) for column in columns]
+    moments = CoMoments(len(columns))
+    center = np.array([_center(column[there]) for column, there in zip(columns, present, strict=True)])
+    apart = np.stack([column - middle for column, middle in zip(columns, center, strict=True)])
+    if all(there.all() for there in present):
+        count = np.full(moments.count.shape, float(len(columns[0])))
+        raw, sums = _product(apart, apart), np.broadcast_to(apart.sum(1)[:, None], count.shape)
+        squares, products = np.broadcast_to(np.diag(raw)[:, None], count.shape), raw
+    else:
+        there = np.stack(present).astype(np.float64)
+        np.copyto(apart, 0.0, where=np.isnan(apart))
+        count, sums = _product(there, there), _product(apart, there)
+        squares, products = _product(np.square(apart), there), _product(apart, apart)
+    moments.count = count.astype(np.int64)
+    shift = np.divide(sums, count, out=np.zeros_like(count), where=count > 0)
+    moments.squares = np.maximum(squares - shift * shift * count, 0.0)
+    moments.products = products - shift * shift.T * count
+    moments.mean_high, moments.mean_low = _two_sum(np.where(count > 0, center[:, None], 0.0), shift)
     # Rows that a pair shares may lie far from the mean of all: then the differences above have lost their digits.
-    for i, j in np.argwhere(moments.squares < CANCELLED * raw):
-        _pair(moments, rows[present[:, i] & present[:, j]], int(i), int(j))
+    for i, j in np.argwhere(moments.squares < CANCELLED * squares):
+        both = present[i] & present[j]
+        _pair(moments, int(i), int(j), columns[i][both], columns[j][both])
     return moments
 
 
-def _pair(moments: CoMoments, rows: Matrix, i: int, j: int) -> None:
+def _product(a: Matrix, b: Matrix) -> Matrix:
+    """``a @ b.T`` of wide matrices, in parts for which a BLAS starts no threads that wait for each other."""
+    part = max(256, 2**17 // len(a) ** 2)
+    total = np.zeros((len(a), len(b)))
+    for start in range(0, a.shape[1], part):
+        total += a[:, start : start + part] @ b[:, start : start + part].T
+    return total
+
+
+def _pair(moments: CoMoments, i: int, j: int, first: Matrix, second: Matrix) -> None:
     """Compute the moments of a pair anew, around the means of the rows that have both."""
-    centers = [_center(rows[:, at]) for at in (i, j)]
-    apart = [rows[:, at] - center for at, center in zip((i, j), centers, strict=True)]
-    shifts = [float(each.mean()) for each in apart]
-    for at, other, place in ((i, j, 0), (j, i, 1)):
-        moments.mean_high[at, other], moments.mean_low[at, other] = _two_sum(centers[place], shifts[place])
-        squares = np.square(apart[place]).sum() - len(rows) * shifts[place] ** 2
-        moments.squares[at, other] = max(float(squares), 0.0)
-        moments.products[at, other] = (apart[0] * apart[1]).sum() - len(rows) * shifts[0] * shifts[1]
+    (center_i, apart_i, shift_i), (center_j, apart_j, shift_j) = _apart(first), _apart(second)
+    moments.mean_high[i, j], moments.mean_low[i, j] = _two_sum(center_i, shift_i)
+    moments.mean_high[j, i], moments.mean_low[j, i] = _two_sum(center_j, shift_j)
+    moments.squares[i, j] = np.square(apart_i).sum() - len(first) * shift_i**2
+    moments.squares[j, i] = np.square(apart_j).sum() - len(first) * shift_j**2
+    moments.products[i, j] = moments.products[j, i] = (apart_i * apart_j).sum() - len(first) * shift_i * shift_j
+
+
+def _apart(values: Matrix) -> tuple[float, Matrix, float]:
+    center = _center(values)
+    apart = values - center
+    return center, apart, float(apart.mean())
 
 
 def _center(values: Matrix) -> float:
