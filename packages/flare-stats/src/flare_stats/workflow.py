@@ -1,0 +1,100 @@
+"""The workflow of federated statistics: three rounds, of summaries, of histograms and of quantiles."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from flare_core import Federation, Workflow
+from flare_fobs import dumps, loads
+from flare_stats.asking import Sites
+from flare_stats.collection import Collection
+from flare_stats.config import Settings
+from flare_stats.hierarchy import GLOBAL, Hierarchy
+from flare_stats.output import Results, table_of
+
+ROUNDS = 3
+
+
+class FederatedStatistics(Workflow):
+    """Compute statistics of the data of each site, of groups of sites, and of all.
+
+    The files ``statistics.json``, ``matrices.json``, ``about.json`` and ``report.html`` are written to the server's
+    folder; :mod:`flare_stats.output` describes them. A site that leaves or is late is left out, as long as
+    ``min_clients`` are left; what is missing of it is named in ``about.json``.
+
+    Args:
+        statistic_configs: what to compute; see :mod:`flare_stats.config`.
+        min_clients: how many sites must take part.
+        name: of the run.
+        output: the name of the first file, which may be in a folder.
+        sites: the sites that take part; all by default.
+        hierarchy: groups of sites; see :mod:`flare_stats.hierarchy`.
+    """
+
+    def __init__(
+        self,
+        statistic_configs: Mapping[str, Any],
+        *,
+        min_clients: int,
+        name: str = "statistics",
+        output: str = "statistics.json",
+        sites: Sequence[str] | None = None,
+        hierarchy: Any = None,
+    ) -> None:
+        self.statistic_configs = statistic_configs
+        self.min_clients = min_clients
+        self.name = name
+        self.output = output
+        self.sites = None if sites is None else list(sites)
+        self.hierarchy = hierarchy
+        self._settings = Settings.parse(statistic_configs)
+        self._collection = Collection(self._settings)
+
+    def run(self, fed: Federation) -> None:
+        chosen = [site for site in fed.sites if self.sites is None or site in self.sites]
+        self._hierarchy = Hierarchy.of(self.hierarchy, chosen)
+        sites = Sites(fed, self.min_clients, self.sites)
+        for round_ in fed.rounds(ROUNDS):
+            match round_:
+                case 0:
+                    self._collection.summarize(fed, sites, secrets.token_bytes(16))
+                case 1:
+                    self._collection.find_bins(fed, sites)
+                case 2:
+                    self._collection.find_quantiles(fed, sites, self._places())
+                    self._finish(sites)
+        self._conclude(fed)
+
+    def _places(self) -> dict[str, tuple[str, ...]]:
+        answered = [*self._collection.values]
+        groups = {name: tuple(site for site in of if site in answered) for name, of in self._hierarchy.groups().items()}
+        return {**{site: (site,) for site in answered}, **groups, GLOBAL: tuple(answered)}
+
+    def _finish(self, sites: Sites) -> None:
+        present = sites.present(self._collection.values)
+        sites.ask("stats.finish", {site: {} for site in present}, quorum=0)
+
+    def _conclude(self, fed: Federation) -> None:
+        results = Results.of(self._collection, self._places(), self._hierarchy)
+        about = {"name": self.name, "job_id": fed.job_id, "time": self.now()}
+        for name, text in results.files(self.output, about).items():
+            fed.write(name, text)
+        title, columns, rows = table_of(results)
+        fed.show(title, columns, rows)
+
+    def now(self) -> str:
+        """Return the time that the results are marked with, as in ISO 8601."""
+        return datetime.now(UTC).isoformat(timespec="seconds")
+
+    def state(self) -> Mapping[str, Any]:
+        return {"collection": {"bytes": np.frombuffer(dumps(self._collection.to_plain()), np.uint8)}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if state:
+            plain = loads(state["collection"]["bytes"].tobytes())
+            self._collection = Collection.from_plain(self._settings, plain)
