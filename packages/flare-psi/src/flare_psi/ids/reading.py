@@ -1,0 +1,134 @@
+"""Where a site's ids come from: files of text, CSV or Parquet, or an object of the user's."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from flare_psi.errors import PSIError
+
+_PARQUET = (".parquet", ".pq")
+_TABLES = {".csv": ",", ".tsv": "\t"}
+
+
+class PSI(ABC):
+    """Supplies the ids of a site; derive a class of it and pass an object to :class:`~flare_psi.PSIRecipe`.
+
+    The arguments of its constructor are kept under their names, since the job is sent as class path and arguments.
+
+    Attributes:
+        site: the name of the site, set before :meth:`load_items` is called.
+    """
+
+    site: str = ""
+
+    @abstractmethod
+    def load_items(self) -> Iterable[str | Sequence[str]]:
+        """Return or yield the ids, one for each row, in any order, repeated or not; tuples of text for composite keys.
+
+        It is called once, and again if the site's process is started again before all were read.
+        """
+
+
+class FileItems(PSI):
+    """Reads the ids in a file: one in each line of a ``.txt``, or columns of a ``.csv``, ``.tsv`` or ``.parquet``.
+
+    Args:
+        ids: the path; ``{site}`` in it stands for the name of the site.
+        column: the name of the column, or of the columns of a composite key, in the order in which all sites have them.
+    """
+
+    def __init__(self, ids: str, column: str | Sequence[str] | None = None) -> None:
+        self.ids = str(ids)
+        self.column = column if column is None or isinstance(column, str) else list(column)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the parts of a key."""
+        return ["id"] if self.column is None else [self.column] if isinstance(self.column, str) else list(self.column)
+
+    def load_items(self) -> Iterator[tuple[str, ...]]:
+        path = Path(self.ids.replace("{site}", self.site)).expanduser()
+        ending = path.suffix.lower()
+        if not path.is_file():
+            raise PSIError(f"{path.absolute()} is not a file; correct the path, which may be relative to {Path.cwd()}")
+        if ending == ".txt":
+            return _lines(path)
+        if self.column is None:
+            raise PSIError(f"{path}: name the column with the ids, column='…'")
+        if ending in _TABLES:
+            return _rows(path, self.columns, _TABLES[ending])
+        if ending in _PARQUET:
+            return _batches(path, self.columns)
+        raise PSIError(f"{path}: end the name in .txt, .csv, .tsv or .parquet, or give local_psi an object of your own")
+
+
+def _lines(path: Path) -> Iterator[tuple[str, ...]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            for line in file:
+                yield (line.removesuffix("\n").removesuffix("\r"),)
+        except UnicodeDecodeError as error:
+            raise PSIError(f"{path}: is not UTF-8 ({error.reason}); convert it") from None
+
+
+def _rows(path: Path, columns: Sequence[str], separator: str) -> Iterator[tuple[str, ...]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=separator, strict=True)
+        try:
+            header = next(rows, [])
+            _check_columns(path, columns, header)
+            places = [header.index(name) for name in columns]
+            for row in rows:
+                if len(row) != len(header):
+                    if row:
+                        raise PSIError(f"{path}, line {rows.line_num}: has {len(row)} fields, the header {len(header)}")
+                    continue
+                yield tuple(row[at] for at in places)
+        except UnicodeDecodeError as error:
+            raise PSIError(f"{path}: is not UTF-8 ({error.reason}); convert it") from None
+        except csv.Error as error:
+            raise PSIError(f"{path}, line {rows.line_num}: {error}") from None
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    arrow, parquet = _extra("pyarrow", path), _extra("pyarrow.parquet", path)
+    try:
+        with parquet.ParquetFile(path) as file:
+            _check_columns(path, columns, file.schema_arrow.names)
+            for name in columns:
+                kind = file.schema_arrow.field(name).type
+                if arrow.types.is_dictionary(kind):
+                    kind = kind.value_type
+                if not (
+                    arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or arrow.types.is_integer(kind)
+                ):
+                    raise PSIError(f"{path}: column {name!r} has the type {kind}; ids are text or integers")
+            for batch in file.iter_batches(batch_size=65_536, columns=list(columns)):
+                values = [[_text(each) for each in batch.column(name).to_pylist()] for name in columns]
+                yield from zip(*values, strict=True)
+    except arrow.ArrowException as error:
+        raise PSIError(f"{path}: {error}") from error
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _check_columns(path: Path, columns: Sequence[str], known: Sequence[str]) -> None:
+    for name in columns:
+        if known.count(name) != 1:
+            problem = "there are two columns" if name in known else "there is no column"
+            raise PSIError(f"{path}: {problem} {name!r}; the columns are {', '.join(known)}")
+
+
+def _extra(module: str, path: Path) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise PSIError(f"{path}: reading it needs pyarrow; pip install 'flare-psi[parquet]'") from error
