@@ -1,0 +1,96 @@
+"""Intersections in a federation of processes, some of which are killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from flare_core import Job
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, ServerApp
+from psi_jobs import SHARED
+
+HERE = Path(__file__).parent
+BLOCK = 300
+
+
+def job_of(folder: Path, sites: list[str], gate: str, gated: list[str]) -> Job:
+    code = Path(folder) / "code"
+    code.mkdir()
+    shutil.copy(HERE / "psi_jobs.py", code)
+
+    def app(site: str) -> ClientApp:
+        args = {"local_psi": Component("psi_jobs.Ids", {}), "gate": gate if site in gated else ""}
+        return ClientApp(
+            executors=[ExecutorEntry(("*",), Component("psi_jobs.Waiting", args))],
+            components={"psi": Component("flare_psi.site.Outbox", {})},
+        )
+
+    return Job(
+        name="psi",
+        min_clients=len(sites),
+        server=ServerApp(workflows=[Component("flare_psi.workflow.Intersect", {"block_size": BLOCK})]),
+        client=app(""),
+        sites={site: app(site) for site in sites},
+        code=CodeBundle(code, (PurePosixPath("psi_jobs.py"),)),
+    )
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("count", "victim"),
+    [
+        (5, "two sites' jobs"),
+        (2, "a site's client"),
+        (2, "server job"),
+        (2, "server"),
+        (3, "everybody"),
+    ],
+)
+def test_processes_that_are_killed_in_the_middle_and_restarted_change_nothing(hospital, count, victim):
+    place = hospital(count)
+    gated = place.sites[1:3] if victim == "two sites' jobs" else place.sites[1:2]
+    reached, processes = threading.Semaphore(0), {}
+
+    def decide(site, pid, times):
+        if times == 1:
+            processes[site] = pid
+            reached.release()
+            threading.Event().wait(30)  # until it is killed
+
+    gate = place.gate(decide)
+    with place.admin() as admin:
+        job = admin.submit(job_of(place.folder, place.sites, str(gate.path), gated))["id"]
+    for _ in gated:
+        assert reached.acquire(timeout=60)
+    match victim:
+        case "two sites' jobs":
+            for pid in processes.values():
+                os.kill(pid, signal.SIGKILL)
+        case "a site's client":
+            place.kill("site-2")
+        case "server job":
+            os.kill(place.job_process(), signal.SIGKILL)
+        case "server":
+            place.kill("server")
+        case "everybody":
+            for name in ("server", *place.sites):
+                place.end(name)
+            for name in ("server", *place.sites):
+                place.restart(name)
+    found, _ = place.result(job)
+    assert (found["state"], found["reason"]) == ("finished", found["reason"])
+    results = [(site_folder(place, job, site) / "intersection.csv").read_text().splitlines() for site in place.sites]
+    ids = [[line.split(",")[0] for line in lines[1:]] for lines in results]
+    assert sorted(ids[0]) == sorted(f"shared {number}" for number in range(SHARED))
+    assert all(each == ids[0] for each in ids)
+    assert [path.name for path in (site_folder(place, job, "site-2") / "psi-work").iterdir()] == ["done.json"]
+
+
+def site_folder(place, job, site):
+    return place.kit(site) / "jobs" / job / "run" / "sites" / site
