@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy
 
 from flare_stats.algebra import Moments, to_numbers
 from flare_stats.sources import Source, SourceError, open_source
@@ -68,7 +70,35 @@ def pandas_frame(_: Path) -> pd.DataFrame:
     return TABLE.to_pandas().convert_dtypes()
 
 
-SPECS = [csv_file, parquet_file, arrow_file, arrow_stream, pandas_arrow, pandas_frame, lambda _: TABLE]
+def arrow_table(_: Path) -> pa.Table:
+    return TABLE
+
+
+def polars_frame(_: Path) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(TABLE))
+
+
+def polars_lazy(_: Path) -> pl.LazyFrame:
+    return polars_frame(_).lazy()
+
+
+def sqlite_table(folder: Path) -> dict[str, str]:
+    url = f"sqlite:///{folder / 'data.db'}"
+    engine = sqlalchemy.create_engine(url)
+    metadata = sqlalchemy.MetaData()
+    of = {"age": "Integer", "sex": "Text", "bmi": "Float", "flag": "Boolean", "when": "DateTime"}
+    table = sqlalchemy.Table(
+        "data", metadata, *(sqlalchemy.Column(name, getattr(sqlalchemy, kind)) for name, kind in of.items())
+    )
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        connection.execute(table.insert(), TABLE.to_pylist())
+    engine.dispose()
+    return {"path": url, "table": "data"}
+
+
+FILES = [csv_file, parquet_file, arrow_file, arrow_stream, sqlite_table]
+SPECS = [*FILES, pandas_arrow, pandas_frame, arrow_table, polars_frame, polars_lazy]
 
 
 @pytest.mark.parametrize("made", SPECS)
@@ -86,7 +116,7 @@ def test_each_source_has_the_same_columns_and_values(made: Callable[[Path], Any]
 def test_columns_are_read_in_the_order_asked_for_and_in_chunks_of_few_rows(
     made: Callable[[Path], Any], tmp_path: Path
 ) -> None:
-    source = open_source({"path": made(tmp_path), "columns": ["bmi", "flag", "age"]})
+    source = open_source(made(tmp_path), columns=["bmi", "flag", "age"])
     assert [column.name for column in source.features()] == ["bmi", "flag", "age"]
     chunks = list(source.chunks(["age", "bmi"], rows=2))
     assert [chunk.num_rows for chunk in chunks] == [2, 1]
@@ -218,3 +248,18 @@ def test_a_damaged_file_is_named(ending: str, tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(SourceError, match=path.name):
         list(open_source(path).chunks())
+
+
+def test_files_of_a_folder_are_one_data_set(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "a.parquet")
+    csv_file(tmp_path).rename(tmp_path / "b.csv")
+    source = open_source({"path": tmp_path, "columns": ["age", "bmi"]})
+    assert kinds(source) == {"age": "int", "bmi": "float"}
+    assert (moments(source, "age").sum, moments(source, "age").missing) == (182, 2)
+
+
+def test_a_file_of_a_folder_that_lacks_a_column_is_named(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "a.parquet")
+    pq.write_table(TABLE.drop_columns("bmi"), tmp_path / "b.parquet")
+    with pytest.raises(SourceError, match=r"column 'bmi' is in .*a\.parquet but not in .*b\.parquet"):
+        open_source(tmp_path).features()

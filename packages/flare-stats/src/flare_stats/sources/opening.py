@@ -10,12 +10,18 @@ import pyarrow as pa
 
 from flare_stats.sources.delimited import DelimitedFile
 from flare_stats.sources.frames import ArrowFrame, PandasFrame, PolarsFrame
+from flare_stats.sources.images import ImageFolder, image_files
 from flare_stats.sources.narrowed import Narrowed
 from flare_stats.sources.parquet import ArrowFile, ParquetFile
 from flare_stats.sources.source import Source, SourceError
+from flare_stats.sources.sql import SqlQuery
+from flare_stats.sources.together import FilesTogether
 
 KEYS = ("path", "columns", "query", "table", "delimiter", "encoding")
 DELIMITED = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
+PARQUET = (".parquet", ".pq")
+ARROW = (".arrow", ".feather", ".ipc")
+ENDINGS = (*DELIMITED, *PARQUET, *ARROW)
 COMPRESSED = (".gz", ".bz2", ".zst")
 
 
@@ -23,9 +29,11 @@ def open_source(spec: Any, **options: Any) -> Source:
     """Open a data set.
 
     Args:
-        spec: the path of a CSV, Parquet or Arrow file; a frame of pandas, Polars or Arrow; a :class:`Source`; or a
-            mapping with ``"path"`` and any of the options.
-        options: ``columns`` (names: only these), and of delimited text ``delimiter`` and ``encoding``.
+        spec: the path of a CSV, Parquet or Arrow file, of a folder of such files that share their columns, or of a
+            folder of images; the URL of a database; a frame of pandas, Polars or Arrow; a :class:`Source`; or a mapping
+            with ``"path"``, which is any of these, and any of the options.
+        options: ``columns`` (names: only these), ``query`` or ``table`` of a database, and of delimited text
+            ``delimiter`` and ``encoding``.
 
     Raises:
         SourceError: names what cannot be opened, and why.
@@ -44,14 +52,15 @@ def open_source(spec: Any, **options: Any) -> Source:
 
 
 def _opened(spec: Any, options: dict[str, Any]) -> Source:
-    if isinstance(spec, (str, Path)):
-        return _file(Path(spec), options)
-    if options:
-        raise SourceError(f"option {next(iter(options))!r} is not for data in memory")
-    package = type(spec).__module__.partition(".")[0]
-    if package == "pandas" and hasattr(spec, "columns"):
+    if isinstance(spec, str) and "://" in spec:
+        _only(options, ("query", "table"), "a database")
+        return SqlQuery(spec, **options)
+    if isinstance(spec, str | Path):
+        return _folder(Path(spec), options) if Path(spec).is_dir() else _file(Path(spec), options)
+    _only(options, (), "data in memory")
+    if _is(spec, "pandas", "DataFrame"):
         return PandasFrame(spec)
-    if package == "polars" and hasattr(spec, "columns"):
+    if _is(spec, "polars", "DataFrame") or _is(spec, "polars", "LazyFrame"):
         return PolarsFrame(spec)
     if isinstance(spec, pa.Table | pa.RecordBatch) or hasattr(spec, "__arrow_c_stream__"):
         return ArrowFrame(spec)
@@ -61,17 +70,44 @@ def _opened(spec: Any, options: dict[str, Any]) -> Source:
     raise SourceError(f"a {type(spec).__name__} is no source; give a path, a URL or a frame of pandas, Polars or Arrow")
 
 
+def _is(spec: Any, package: str, name: str) -> bool:
+    """Report whether an object is of a package's class, which need not be imported for that."""
+    return any(each.__name__ == name and each.__module__.partition(".")[0] == package for each in type(spec).__mro__)
+
+
+def _only(options: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in options:
+        if key not in known:
+            raise SourceError(f"option {key!r} is not for {where}")
+
+
+def _folder(folder: Path, options: dict[str, Any]) -> Source:
+    """Images, wherever they lie in the folder; without any, the tables that lie in the folder itself."""
+    if image_files(folder):
+        _only(options, (), f"the images in {folder}")
+        return ImageFolder(folder)
+    files = sorted(path for path in folder.iterdir() if _ending(path) in ENDINGS and path.is_file())
+    if not files:
+        raise SourceError(f"{folder} holds neither images nor tables; endings of tables are {', '.join(ENDINGS)}")
+    return FilesTogether({path: _file(path, options) for path in files})
+
+
+def _ending(path: Path) -> str:
+    """The ending that says a file's format, without that of a compression."""
+    endings = [ending.lower() for ending in path.suffixes if ending.lower() not in COMPRESSED]
+    return endings[-1] if endings else ""
+
+
 def _file(path: Path, options: dict[str, Any]) -> Source:
     if not path.exists():
         raise SourceError(f"there is no file {path}")
-    endings = [ending.lower() for ending in path.suffixes if ending.lower() not in COMPRESSED]
-    ending = endings[-1] if endings else ""
+    ending = _ending(path)
     if ending in DELIMITED:
+        _only(options, ("delimiter", "encoding"), str(path))
         return DelimitedFile(path, **{"delimiter": DELIMITED[ending], **options})
-    if options:
-        raise SourceError(f"option {next(iter(options))!r} is not for {path}")
-    if ending in (".parquet", ".pq"):
+    _only(options, (), str(path))
+    if ending in PARQUET:
         return ParquetFile(path)
-    if ending in (".arrow", ".feather", ".ipc"):
+    if ending in ARROW:
         return ArrowFile(path)
-    raise SourceError(f"{path}: the ending says no format; known are .csv, .tsv, .txt, .parquet, .pq, .arrow, .feather")
+    raise SourceError(f"{path}: the ending says no format; known are {', '.join(ENDINGS)}")
