@@ -1,0 +1,330 @@
+"""Answers without differential privacy: what the rules let out of exact statistics."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from typing import Any, Self
+
+from flare_stats.privacy.ledger import Entries
+from flare_stats.privacy.matrices import shown_matrix
+from flare_stats.privacy.rules import Rules
+from flare_stats.privacy.suppression import Binning, shown_beside, shown_categories, shown_counts
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "count": ("count",),
+    "missing": ("missing",),
+    "failure_count": ("failure_count",),
+    "sum": ("sum",),
+    "mean": ("mean", "sum"),
+    "mean_low": (),
+    "var": ("var", "stddev"),
+    "min": ("min",),
+    "max": ("max",),
+    "histogram": ("histogram",),
+    "quantile": ("quantile",),
+    "categories": ("categories", "top_values", "balance"),
+    "categories_other": (),
+    "distinct": ("distinct",),
+}
+"""The statistics that are made of each entry of an answer; other entries never leave."""
+
+COUNTS = ("count", "missing", "failure_count", "categories_other")
+
+
+@dataclass
+class Reply:
+    """An answer while rules are applied to it.
+
+    Attributes:
+        datasets: statistics by data set and feature.
+        config: what was asked for.
+        rows: numbers of rows by data set.
+        matrices: by data set.
+        refused: rows of data set, feature, statistic and rule.
+    """
+
+    datasets: dict[str, dict[str, dict[str, Any]]]
+    config: Mapping[str, Mapping[str, Any]]
+    rows: dict[str, int] = field(default_factory=dict)
+    matrices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: list[list[str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, reply: Mapping[str, Any], config: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return a copy of a reply, which may be changed."""
+        datasets = {
+            dataset: {feature: dict(values) for feature, values in features.items()}
+            for dataset, features in reply["datasets"].items()
+        }
+        return cls(
+            datasets,
+            config,
+            dict(reply.get("rows", {})),
+            dict(reply.get("matrices", {})),
+            [list(row) for row in reply.get("refused", [])],
+        )
+
+    def wanted(self, feature: str) -> list[str]:
+        """Return the statistics of a feature that were asked for, as far as the names tell."""
+        return [statistic for statistic, features in self.config.items() if feature in features or "*" in features]
+
+    def refuse(self, dataset: str, feature: str, statistics: Collection[str], rule: str) -> None:
+        """Note which of the statistics that were asked for are refused by a rule."""
+        wanted = set(self.wanted(feature))
+        self.refused += [[dataset, feature, statistic, rule] for statistic in statistics if statistic in wanted]
+
+    def refuse_dataset(self, dataset: str, rule: str) -> None:
+        """Leave a data set out."""
+        for feature in self.datasets[dataset]:
+            self.refuse(dataset, feature, self.wanted(feature), rule)
+        self.datasets[dataset] = {}
+        self.rows.pop(dataset, None)
+        self.matrices.pop(dataset, None)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the reply as plain data."""
+        plain: dict[str, Any] = {
+            "datasets": self.datasets,
+            "refused": [list(row) for row in dict.fromkeys(map(tuple, self.refused))],
+        }
+        return plain | {"rows": self.rows, "matrices": self.matrices}
+
+
+@dataclass
+class Answer:
+    """The rules of a site, applied to the answer to one question.
+
+    Attributes:
+        rules: the rules.
+        run: the run's id.
+        secret: the key of noise on ranges.
+        entries: of the ledger; None without a policy file.
+        totals: the number of values by source and feature, as far as earlier answers of the run told it.
+    """
+
+    rules: Rules
+    run: str
+    secret: bytes
+    entries: Entries | None
+    totals: MutableMapping[tuple[str, str], int]
+
+    def apply(self, reply: Reply, dataset: str, source: str) -> None:
+        """Leave out of a data set's statistics what the rules do not allow, and round what they do."""
+        features = reply.datasets[dataset]
+        for feature in list(features):
+            if not self.rules.shows(feature):
+                del features[feature]  # without a word, which would tell that there is such a feature
+                continue
+            values = features[feature]
+            rule = self._rule_for_all(source, feature, values)
+            if rule is not None:
+                reply.refuse(dataset, feature, reply.wanted(feature), rule)
+                del features[feature]
+                continue
+            features[feature] = self._shown(reply, dataset, source, feature, values)
+        reply.refused = [row for row in reply.refused if self.rules.shows(row[1])]
+        if dataset in reply.rows:
+            rows = reply.rows.pop(dataset)
+            if not _is_few(rows, self.rules.min_count):
+                reply.rows[dataset] = self._rounded_count(rows)
+        if dataset in reply.matrices:
+            matrix, lost = shown_matrix(self.rules, reply.matrices.pop(dataset))
+            if matrix is not None:
+                reply.matrices[dataset] = matrix
+            reply.refused += [[dataset, pair, statistic, rule] for pair, statistic, rule in lost]
+
+    def _rule_for_all(self, source: str, feature: str, values: Mapping[str, Any]) -> str | None:
+        """Return the rule by which nothing may be said about a feature."""
+        total = self._total(source, feature, values)
+        if _is_few(total, self.rules.min_count):
+            return f"min_count: fewer than {self.rules.min_count} values"
+        if self.entries is None:
+            return None
+        facts = _facts(values)
+        for time, earlier in self.entries.facts(source, feature):
+            shared = [name for name in facts if name in earlier]
+            if all(facts[name] == earlier[name] for name in shared):
+                continue
+            if abs(total - int(earlier.get("count", total))) < self.rules.min_difference:
+                return (
+                    f"min_difference: the data changed since the answer of {time} by fewer than"
+                    f" {self.rules.min_difference} values, which the difference would tell"
+                )
+        if "count" in values:
+            self.entries.add_facts(self.run, source, feature, facts)
+        return None
+
+    def _total(self, source: str, feature: str, values: Mapping[str, Any]) -> int:
+        if "count" in values:
+            self.totals[source, feature] = int(values["count"])
+        elif (source, feature) not in self.totals and self.entries is not None:
+            earlier = self.entries.facts(source, feature)  # the process was started again since the summary
+            if earlier:
+                self.totals[source, feature] = int(earlier[-1][1]["count"])
+        known = self.totals.get((source, feature))
+        return known if known is not None else sum(values.get("histogram", {}).get("counts", ()))
+
+    def _shown(
+        self, reply: Reply, dataset: str, source: str, feature: str, values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        total = self._total(source, feature, values)
+        for name, value in values.items():
+            rule, kept = self._entry(source, feature, name, value, values, total)
+            if rule is not None:
+                reply.refuse(dataset, feature, PARTS.get(name, ()), rule)
+            if kept is not None:
+                shown[name] = kept
+        for name, needs in (("mean_low", "mean"), ("categories_other", "categories")):
+            if needs not in shown:
+                shown.pop(name, None)
+        if "categories" in shown:
+            shown["categories_other"] = self._rounded_count(_others(values, shown["categories"]))
+            shown["categories"] = {key: self._rounded_count(count) for key, count in shown["categories"].items()}
+        return shown
+
+    def _entry(
+        self, source: str, feature: str, name: str, value: Any, values: Mapping[str, Any], total: int
+    ) -> tuple[str | None, Any]:
+        """Return the rule that changes or refuses an entry, if there is one, and what is left of the entry."""
+        if name not in PARTS:
+            return "unknown", None
+        for statistic in PARTS[name]:
+            if rule := self.rules.forbids(feature, statistic):
+                return rule, None
+        match name:
+            case "count" | "missing" | "failure_count" | "categories_other":
+                return None, self._rounded_count(value)
+            case "sum" | "mean" | "var":
+                return None, self._rounded(value)
+            case "mean_low":
+                return None, value if self.rules.significant_digits is None else 0.0
+            case "min" | "max":
+                return None, self._widened(source, feature, name, values)
+            case "histogram":
+                return self._histogram(source, feature, value, total)
+            case "categories":
+                return self._categories(source, feature, values)
+            case "quantile":
+                return self._quantile(value, total)
+        if not self.rules.distinct_hashes:
+            return "distinct_hashes", None
+        return None, value
+
+    def _histogram(self, source: str, feature: str, value: Mapping[str, Any], total: int) -> tuple[str | None, Any]:
+        edges, counts = [float(each) for each in value["edges"]], [int(each) for each in value["counts"]]
+        rules = self.rules
+        if len(counts) > rules.max_bins:
+            return f"max_bins: {len(counts):,} bins, at most {rules.max_bins:,} are allowed", None
+        if total and len(counts) > max(1.0, total * rules.max_bins_percent / 100):
+            return f"max_bins_percent: more bins than {rules.max_bins_percent:g} % of the values", None
+        shown = Binning(edges, counts, shown_counts(counts, total, rules.min_bin), total)
+        if self.entries is not None:
+            former = self.entries.binnings(source, feature)
+            if same := [each for each in former if each.digest == shown.digest and each.counts == counts]:
+                shown = same[0]
+            elif len({each.digest for each in former} | {shown.digest}) > rules.max_binnings:
+                return f"max_binnings: histograms with {rules.max_binnings} other edges were answered", None
+            else:
+                shown = self._beside(shown, former)
+                self.entries.add_binning(self.run, source, feature, shown)
+        if sum(counts) and not any(shown.shown):
+            return f"min_bin: no bin has {rules.min_bin} values that may be shown", None
+        is_cut = list(shown.shown) != counts
+        kept = {"edges": edges, "counts": [self._rounded_count(each) for each in shown.shown]}
+        return (f"min_bin: bins with fewer than {rules.min_bin} values are shown as 0" if is_cut else None), kept
+
+    def _beside(self, new: Binning, former: Sequence[Binning]) -> Binning:
+        """Hide the bins that would tell few values together with earlier histograms."""
+        least = self.rules.min_bin
+        counts = list(new.shown)
+        for each in former:
+            if each.digest == new.digest:  # of other values: what was added to a bin is a small number itself
+                pairs = zip(new.counts, each.counts, strict=True)
+                counts = [0 if 0 < abs(a - b) < least else at for at, (a, b) in zip(counts, pairs, strict=True)]
+        cleared = [count if kept else 0 for count, kept in zip(new.counts, counts, strict=True)]
+        new = Binning(new.edges, new.counts, shown_counts(cleared, new.total, least), new.total)
+        shown = shown_beside(new, [each for each in former if each.total == new.total], least)
+        return Binning(new.edges, new.counts, shown, new.total)
+
+    def _categories(self, source: str, feature: str, values: Mapping[str, Any]) -> tuple[str | None, Any]:
+        counts, others = dict(values["categories"]), int(values.get("categories_other", 0))
+        least = self.rules.min_bin
+        total = sum(counts.values()) + others
+        if self.entries is not None:
+            for _, earlier in self.entries.facts(source, feature):
+                before = earlier.get("categories", {})
+                for key in [key for key in counts if 0 < abs(counts[key] - before.get(key, 0)) < least and before]:
+                    others += counts.pop(key)
+        shown, _ = shown_categories(counts, others, least)
+        if least <= 1:
+            shown = counts
+        if total and not shown:
+            return f"min_bin: no category has {least} values that may be shown", None
+        is_cut = shown != values["categories"]
+        return (f"min_bin: categories with fewer than {least} values are not named" if is_cut else None), shown
+
+    def _quantile(self, value: Mapping[str, Any], total: int) -> tuple[str | None, Any]:
+        own = value.get("own")
+        if own is None:
+            return None, {**value, "count": self._rounded_count(value["count"])} if "count" in value else dict(value)
+        least = self.rules.min_count
+        kept = {
+            fraction: self._rounded(number)
+            for fraction, number in own.items()
+            if min(float(fraction), 1 - float(fraction)) * total >= least or least <= 1
+        }
+        rule = None if len(kept) == len(own) else f"min_count: fewer than {least} values lie beyond the quantile"
+        return rule, ({**value, "own": kept} if kept else None)
+
+    def _widened(self, source: str, feature: str, name: str, values: Mapping[str, Any]) -> float:
+        """Move an end of a range outwards, by noise that is the same whenever the range is the same."""
+        low, high = float(values.get("min", values[name])), float(values.get("max", values[name]))
+        value, least, most = float(values[name]), *self.rules.range_noise
+        if most > 0:
+            text = f"{source}\0{feature}\0{name}\0{low!r}\0{high!r}"
+            digest = hmac.new(self.secret, text.encode(), hashlib.sha256).digest()
+            share = least + (most - least) * int.from_bytes(digest[:8], "big") / 2**64
+            span = (high - low) or abs(value) or 1.0
+            moved = value - share * span if name == "min" else value + share * span
+            value = moved if math.isfinite(moved) else value
+        return self._rounded(value, ROUND_FLOOR if name == "min" else ROUND_CEILING)
+
+    def _rounded(self, value: float, rounding: str = ROUND_HALF_EVEN) -> float:
+        digits = self.rules.significant_digits
+        if digits is None or not math.isfinite(value):
+            return value
+        return float(Context(prec=digits, rounding=rounding).create_decimal(Decimal(value)))
+
+    def _rounded_count(self, count: int) -> int:
+        return rounded_count(count, self.rules.round_counts_to)
+
+
+def rounded_count(count: int, base: int) -> int:
+    """Return the multiple of a number that is nearest to a count."""
+    return count if base <= 1 else base * round(int(count) / base)
+
+
+def _others(values: Mapping[str, Any], shown: Mapping[str, int]) -> int:
+    total = sum(values["categories"].values()) + int(values.get("categories_other", 0))
+    return int(total) - sum(shown.values())
+
+
+def _is_few(count: float, least: int) -> bool:
+    return count < least and not (count == 0 and least <= 1)
+
+
+def _facts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells these values from others: numbers with 9 digits, since their sums have no certain last ones."""
+    names = ("count", "missing", "mean", "var", "min", "max")
+    facts: dict[str, Any] = {name: f"{float(values[name]):.9g}" for name in names if name in values}
+    if "count" in values:
+        facts["count"] = int(values["count"])
+    if "categories" in values:
+        facts["categories"] = {str(key): int(count) for key, count in sorted(values["categories"].items())}
+    return facts

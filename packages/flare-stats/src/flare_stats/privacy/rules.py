@@ -1,0 +1,391 @@
+"""The rules of a site's policy, as the file ``privacy.toml`` has them; docs/statistics-privacy.md describes each key.
+
+A key that is unknown, misspelt or has an unusable value is an error: a rule that was meant to protect must not be
+ignored silently.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from flare_stats.privacy.errors import PolicyError
+
+POLICY = "privacy.toml"
+TOGETHER = (
+    frozenset({"mean", "sum"}),
+    frozenset({"var", "stddev"}),
+    frozenset({"categories", "top_values", "balance"}),
+    frozenset({"correlation", "covariance"}),
+)
+"""Statistics that follow from each other, given the count: who forbids one forbids all of its group."""
+
+STATISTICS = (
+    "count",
+    "missing",
+    "failure_count",
+    "sum",
+    "mean",
+    "var",
+    "stddev",
+    "min",
+    "max",
+    "histogram",
+    "quantile",
+    "categories",
+    "top_values",
+    "balance",
+    "distinct",
+    "correlation",
+    "covariance",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRules:
+    """The rules of one feature.
+
+    Attributes:
+        bounds: values beyond them count as the nearer bound, under differential privacy.
+        categories: the values that are counted, under differential privacy; others are counted together.
+        forbidden_statistics: statistics that are never answered.
+    """
+
+    bounds: tuple[float, float] | None = None
+    categories: tuple[str, ...] = ()
+    forbidden_statistics: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """The rules of differential privacy.
+
+    Attributes:
+        mechanism: ``laplace`` or ``gaussian``.
+        epsilon: spent by each number or list of numbers that is released, unless ``epsilons`` names its statistic.
+        delta: likewise, of the Gaussian mechanism.
+        total_epsilon: spent by all releases together, at most.
+        total_delta: likewise.
+        records_per_person: how many records of one data set may be about one person.
+        quantile_cells: cells of equal width between the bounds, from whose noisy counts quantiles are found.
+        epsilons: by statistic, the epsilon of its releases.
+    """
+
+    mechanism: str
+    epsilon: float
+    total_epsilon: float
+    delta: float = 0.0
+    total_delta: float = 0.0
+    records_per_person: int = 1
+    quantile_cells: int = 256
+    epsilons: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of a site. The defaults are those of a policy file in which a key is left out.
+
+    Attributes:
+        min_count: the number of values below which nothing is said about a feature.
+        min_bin: bins and categories with fewer values are not shown.
+        max_bins: of a histogram.
+        max_bins_percent: bins of a histogram, as a percentage of the number of values.
+        range_noise: how far minimum and maximum are moved outwards, as shares of the distance between them.
+        significant_digits: of sums, means, variances and ends of ranges; None for all.
+        round_counts_to: counts are rounded to multiples of this number.
+        max_queries: answered questions about one source of data; None for any number.
+        max_binnings: different edges under which histograms of one feature are answered.
+        min_difference: a feature is not answered again while fewer values than this were added or removed.
+        forbidden_statistics: statistics that are never answered.
+        forbidden_features: patterns of features that are never mentioned.
+        allowed_features: patterns of the only features that are mentioned.
+        sources: patterns of paths and URLs that may be read; None for any.
+        sql_queries: a job may bring SQL of its own.
+        distinct_hashes: hashes of values may leave, from which the sites' distinct values are counted together.
+        features: the rules of single features.
+        privacy: the rules of differential privacy; None without it.
+    """
+
+    min_count: int = 10
+    min_bin: int = 5
+    max_bins: int = 1000
+    max_bins_percent: float = 10.0
+    range_noise: tuple[float, float] = (0.1, 0.3)
+    significant_digits: int | None = 6
+    round_counts_to: int = 1
+    max_queries: int | None = 1000
+    max_binnings: int = 3
+    min_difference: int = 10
+    forbidden_statistics: frozenset[str] = frozenset()
+    forbidden_features: tuple[str, ...] = ()
+    allowed_features: tuple[str, ...] = ("*",)
+    sources: tuple[str, ...] | None = None
+    sql_queries: bool = False
+    distinct_hashes: bool = False
+    features: Mapping[str, FeatureRules] = field(default_factory=dict)
+    privacy: Privacy | None = None
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return the rules of a site without a policy file: none but the largest number of bins."""
+        return cls(
+            min_count=0,
+            min_bin=0,
+            max_bins=10_000,
+            max_bins_percent=math.inf,
+            range_noise=(0.0, 0.0),
+            significant_digits=None,
+            max_queries=None,
+            min_difference=0,
+            sql_queries=True,
+            distinct_hashes=True,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a policy file.
+
+        Raises:
+            PolicyError: names the file, the key, the value and the remedy.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise PolicyError(f"the policy {path} cannot be read: {error.strerror}; make it readable") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PolicyError(f"{path} is not TOML: {error}") from error
+        try:
+            return cls(**_parsed(values))
+        except PolicyError as error:
+            raise PolicyError(f"{path}: {error}") from None
+
+    def with_wishes(self, wishes: Mapping[str, Any]) -> Self:
+        """Return these rules, or those of a job where they are stricter.
+
+        Args:
+            wishes: any of ``min_count``, ``min_noise_level``, ``max_noise_level`` and ``max_bins_percent``.
+        Raises:
+            PolicyError: a wish is unknown or not a number; names it.
+        """
+        known = ("min_count", "min_noise_level", "max_noise_level", "max_bins_percent")
+        for name, value in wishes.items():
+            if name not in known:
+                raise PolicyError(f"{name} is no wish that a job can have; it may have {', '.join(known)}")
+            _number(value, name)
+        low = max(self.range_noise[0], wishes.get("min_noise_level", 0.0))
+        return replace(
+            self,
+            min_count=max(self.min_count, wishes.get("min_count", 0)),
+            range_noise=(low, max(low, self.range_noise[1], wishes.get("max_noise_level", 0.0))),
+            max_bins_percent=min(self.max_bins_percent, wishes.get("max_bins_percent", math.inf)),
+        )
+
+    def shows(self, feature: str) -> bool:
+        """Return True if a feature may be mentioned."""
+        named = any(fnmatchcase(feature, each) for each in self.allowed_features)
+        return named and not any(fnmatchcase(feature, each) for each in self.forbidden_features)
+
+    def forbids(self, feature: str, statistic: str) -> str | None:
+        """Return the rule that forbids a statistic of a feature, with the reason; None if there is none."""
+        own = self.features.get(feature, FeatureRules()).forbidden_statistics
+        for where, forbidden in (
+            ("forbidden_statistics", self.forbidden_statistics),
+            (f"features.{feature}.forbidden_statistics", own),
+        ):
+            related = next((group for group in TOGETHER if statistic in group), frozenset({statistic}))
+            if hit := sorted(related & forbidden):
+                return where if statistic in hit else f"{where}: {statistic} and the count tell {hit[0]}"
+        return None
+
+    def bounds(self, feature: str) -> tuple[float, float] | None:
+        """Return the bounds of a feature's values; None if it has none."""
+        return self.features.get(feature, FeatureRules()).bounds
+
+    def categories(self, feature: str) -> tuple[str, ...]:
+        """Return the categories of a feature that are counted under differential privacy."""
+        return self.features.get(feature, FeatureRules()).categories
+
+
+def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(values)
+    rest = {"features": values.pop("features", {}), "differential_privacy": values.pop("differential_privacy", None)}
+    parsed = _table(values, _RULES, "", more=rest)
+    if "min_count" in parsed and "min_difference" not in parsed:
+        parsed["min_difference"] = parsed["min_count"]
+    features = _mapping(rest["features"], "features")
+    parsed["features"] = {name: _feature(each, f"features.{name}") for name, each in features.items()}
+    if rest["differential_privacy"] is not None:
+        parsed["privacy"] = _privacy(rest["differential_privacy"], "differential_privacy")
+    return parsed
+
+
+def _feature(values: Any, where: str) -> FeatureRules:
+    return FeatureRules(**_table(_mapping(values, where), _FEATURE, f"{where}."))
+
+
+def _privacy(values: Any, where: str) -> Privacy:
+    values = dict(_mapping(values, where))
+    epsilons = _mapping(values.pop("epsilons", {}), f"{where}.epsilons")
+    parsed = _table(values, _PRIVACY, f"{where}.", more={"epsilons": epsilons})
+    _statistics(list(epsilons), f"{where}.epsilons")
+    parsed["epsilons"] = {name: _positive(each, f"{where}.epsilons.{name}") for name, each in epsilons.items()}
+    for name in ("mechanism", "epsilon", "total_epsilon"):
+        if name not in parsed:
+            raise PolicyError(f"{where} needs the key {name}")
+    made = Privacy(**parsed)
+    if made.mechanism == "gaussian" and not 0 < made.delta <= made.total_delta:
+        raise PolicyError(
+            f"{where}.delta is {made.delta:g} and total_delta {made.total_delta:g}; the gaussian mechanism needs a"
+            " delta above 0, such as 1e-7, and a total_delta that allows some of them"
+        )
+    if max(made.epsilon, *made.epsilons.values(), 0.0) > made.total_epsilon:
+        raise PolicyError(f"{where}.total_epsilon is {made.total_epsilon:g}, less than a single release spends")
+    return made
+
+
+def _table(
+    values: Mapping[str, Any], checks: Mapping[str, Callable[[Any, str], Any]], where: str, *, more: Any = ()
+) -> dict[str, Any]:
+    for name in values:
+        if name not in checks:
+            known = [*checks, *more]
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            raise PolicyError(f"the key {where}{name} is unknown; {hint}")
+    return {name: checks[name](value, f"{where}{name}") for name, value in values.items()}
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise PolicyError(f"{where} is {value!r}; write a table, [{where}]")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise PolicyError(f"{where} is {value!r}; give a finite number")
+    return float(value)
+
+
+def _positive(value: Any, where: str) -> float:
+    if _number(value, where) <= 0:
+        raise PolicyError(f"{where} is {value!r}; give a number above 0")
+    return float(value)
+
+
+def _share(value: Any, where: str) -> float:
+    if not 0 <= _number(value, where) < 1:
+        raise PolicyError(f"{where} is {value!r}; give a number from 0 to less than 1, such as 1e-6")
+    return float(value)
+
+
+def _percent(value: Any, where: str) -> float:
+    if not 0 < _number(value, where) <= 100:
+        raise PolicyError(f"{where} is {value!r}; give a percentage above 0 and at most 100")
+    return float(value)
+
+
+def _whole(least: int, most: int) -> Callable[[Any, str], int]:
+    def check(value: Any, where: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise PolicyError(f"{where} is {value!r}; give an integer from {least} to {most:,}")
+        return value
+
+    return check
+
+
+def _flag(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise PolicyError(f"{where} is {value!r}; give true or false")
+    return value
+
+
+def _noise(value: Any, where: str) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise PolicyError(f"{where} is {value!r}; give two numbers, such as [0.1, 0.3]")
+    low, high = (_number(each, where) for each in value)
+    if not 0 <= low <= high:
+        raise PolicyError(f"{where} is {value!r}; give two numbers from 0, the smaller one first")
+    return low, high
+
+
+def _bounds(value: Any, where: str) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise PolicyError(f"{where} is {value!r}; give two numbers, such as [0, 120]")
+    low, high = (_number(each, where) for each in value)
+    if not low < high:
+        raise PolicyError(f"{where} is {value!r}; give the smaller number first")
+    if max(abs(low), abs(high)) > 1e4 * (high - low) / 2 or not math.isfinite(high - low):
+        raise PolicyError(
+            f"{where} is {value!r}; float64 has no room for noise between such bounds: subtract an offset from the data"
+        )
+    return low, high
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        raise PolicyError(f"{where} is {value!r}; give a list of texts")
+    return tuple(dict.fromkeys(value))
+
+
+def _some_texts(value: Any, where: str) -> tuple[str, ...]:
+    if not (texts := _texts(value, where)):
+        raise PolicyError(f"{where} is empty; name at least one, or leave the key out")
+    return texts
+
+
+def _statistics(value: Any, where: str) -> frozenset[str]:
+    for name in _texts(value, where):
+        if name not in STATISTICS:
+            close = get_close_matches(name, STATISTICS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(STATISTICS)}"
+            raise PolicyError(f"{where} names the unknown statistic {name!r}; {hint}")
+    return frozenset(value)
+
+
+def _mechanism(value: Any, where: str) -> str:
+    if value not in ("laplace", "gaussian"):
+        raise PolicyError(f"{where} is {value!r}; give 'laplace' or 'gaussian'")
+    return str(value)
+
+
+_MOST = 1_000_000_000
+_RULES: Mapping[str, Callable[[Any, str], Any]] = {
+    "min_count": _whole(1, _MOST),
+    "min_bin": _whole(1, _MOST),
+    "max_bins": _whole(1, 10_000),
+    "max_bins_percent": _percent,
+    "range_noise": _noise,
+    "significant_digits": _whole(1, 17),
+    "round_counts_to": _whole(1, _MOST),
+    "max_queries": _whole(0, _MOST),
+    "max_binnings": _whole(1, 1000),
+    "min_difference": _whole(0, _MOST),
+    "forbidden_statistics": _statistics,
+    "forbidden_features": _texts,
+    "allowed_features": _some_texts,
+    "sources": _some_texts,
+    "sql_queries": _flag,
+    "distinct_hashes": _flag,
+}
+_FEATURE: Mapping[str, Callable[[Any, str], Any]] = {
+    "bounds": _bounds,
+    "categories": _some_texts,
+    "forbidden_statistics": _statistics,
+}
+_PRIVACY: Mapping[str, Callable[[Any, str], Any]] = {
+    "mechanism": _mechanism,
+    "epsilon": _positive,
+    "delta": _share,
+    "total_epsilon": _positive,
+    "total_delta": _share,
+    "records_per_person": _whole(1, 1_000_000),
+    "quantile_cells": _whole(2, 65_536),
+}
+assert {*_RULES, "features", "privacy"} == {each.name for each in fields(Rules)}

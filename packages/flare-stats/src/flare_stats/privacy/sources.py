@@ -1,0 +1,83 @@
+"""Rules about the sources that a job may read, and the names under which the ledger knows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from flare_stats.privacy.errors import PolicyError
+from flare_stats.privacy.rules import Rules
+
+DELIMITERS = (",", ";", "\t", "|")
+
+
+def check_source(rules: Rules, dataset: str, spec: Any) -> None:
+    """Check that a job may read a source.
+
+    Raises:
+        PolicyError: a rule forbids it; names the data set, the rule and the remedy.
+    """
+    place, options = _place_and_options(spec)
+    if not rules.sql_queries and (options.get("query") is not None or _brings_sql(place)):
+        raise PolicyError(
+            f"the data set {dataset!r} is a query of the job, which could choose single records; the site's rule"
+            " sql_queries forbids that: name a table or a view, or ask the site's owner for one"
+        )
+    has_names = rules.forbidden_features or rules.allowed_features != ("*",)
+    if has_names and options.get("delimiter", ",") not in DELIMITERS:
+        raise PolicyError(
+            f"the data set {dataset!r} has the delimiter {options['delimiter']!r}, which could give columns other"
+            f" names; under the site's rules for features it must be one of {', '.join(map(repr, DELIMITERS))}"
+        )
+    if rules.sources is None:
+        return
+    name = name_of(dataset, spec)
+    if place is None or not any(fnmatchcase(name, each) for each in rules.sources):
+        shown = f"{name!r}" if place is not None else "data in memory"
+        raise PolicyError(
+            f"the data set {dataset!r} is {shown}, which the site's rule sources does not name; ask the site's owner"
+            " which sources a job may read"
+        )
+
+
+def check_own_code(rules: Rules) -> None:
+    """Check that a job may read data with code of its own, of which the rules cannot see what it reads.
+
+    Raises:
+        PolicyError: a rule forbids it; names the rule.
+    """
+    if rules.privacy is not None or rules.sources is not None:
+        rule = "sources" if rules.sources is not None else "differential_privacy"
+        raise PolicyError(
+            f"the job computes statistics with a stats_generator of its own, whose data the site's rule {rule} cannot"
+            " limit; give paths of data instead"
+        )
+
+
+def name_of(dataset: str, spec: Any) -> str:
+    """Return the name of a source: the same for all jobs that read it, whatever they call the data set.
+
+    It is a path with links resolved; the URL of a database without its password, with a table; and for data in memory,
+    the name of the data set.
+    """
+    place, options = _place_and_options(spec)
+    if place is None:
+        return f"memory:{dataset}"
+    if "://" in place:
+        address = re.sub(r"//([^/@]*@)?", "//", place.partition("?")[0], count=1)
+        return f"{address}#{options['table']}" if isinstance(options.get("table"), str) else address
+    return str(Path(place).expanduser().resolve())
+
+
+def _place_and_options(spec: Any) -> tuple[str | None, Mapping[str, Any]]:
+    options: Mapping[str, Any] = {}
+    while isinstance(spec, Mapping):
+        options, spec = {**options, **spec}, spec.get("path")
+    return (str(spec) if isinstance(spec, str | Path) else None), options
+
+
+def _brings_sql(place: str | None) -> bool:
+    return place is not None and place.lower().lstrip().startswith(("select ", "with "))
