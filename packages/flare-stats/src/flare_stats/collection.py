@@ -1,6 +1,7 @@
 """The server's collection of each site's own statistics, from which follow those of groups of sites.
 
-Tasks and their data; ``start`` is {"config", "kinds", "salt"}, with which a site that was started again can do any:
+Tasks and their data, beside those of :mod:`flare_stats.shared_key`; ``start`` is {"config", "kinds"}, with which a site
+that was started again can do any of them:
 
     stats.describe   {"config"}           -> {"datasets": {dataset: [[feature, kind], …]}}
     stats.summarize  {"start"}            -> {"datasets": {dataset: {feature: {statistic: value}}},
@@ -19,7 +20,7 @@ its own, for generators with ``variance_with_mean``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from flare_core import Federation
 from flare_stats.agreement import agreed_kinds, edges_of
@@ -28,8 +29,10 @@ from flare_stats.answers import check_counts, check_description, check_refused, 
 from flare_stats.asking import Sites
 from flare_stats.config import Settings
 from flare_stats.errors import StatsError
+from flare_stats.hierarchy import GLOBAL
 from flare_stats.merging import merged
 from flare_stats.quantiles import Brackets, Key, Search
+from flare_stats.shared_key import share_key
 
 LEFT = "the site left or was late"
 Places = Mapping[str, Sequence[str]]
@@ -59,17 +62,24 @@ class Collection:
         self.rows: dict[str, dict[str, float]] = {}
         self.refused: list[list[str]] = []
         self._quantiles: dict[Key, dict[float, float]] = {}
-        self._salt = b""
 
-    def summarize(self, fed: Federation, sites: Sites, salt: bytes) -> None:
+    @property
+    def members(self) -> list[str]:
+        """The sites whose statistics were collected."""
+        return list(self.values)
+
+    def places(self, groups: Places) -> Places:
+        """Return the sites of each place: of every site, of the groups, and of all."""
+        of_groups = {name: [site for site in sites if site in self.values] for name, sites in groups.items()}
+        return {**{site: [site] for site in self.values}, **of_groups, GLOBAL: self.members}
+
+    def summarize(self, fed: Federation, sites: Sites) -> None:
         """Agree on the features, and collect what one pass over the data tells."""
         asked = {site: {"config": self.settings.plain} for site in sites.present()}
         described = {site: check_description(site, each) for site, each in sites.ask("stats.describe", asked).items()}
-        self.kinds, warnings = agreed_kinds(described)
-        for warning in warnings:
-            fed.warn(warning)
-        self.settings.check_names(self.kinds)
-        self._salt = salt
+        self._use_kinds(fed, described)
+        if "distinct" in self.settings.plain:
+            share_key(sites, list(described), fed.job_id.encode())
         asked = {site: {"start": self._start} for site in described}
         for site, data in sites.ask("stats.summarize", asked).items():
             self.values[site] = check_values(site, data, described[site])
@@ -78,6 +88,12 @@ class Collection:
             self._refuse(site, check_refused(site, data))
         lost = [site for site in asked if site not in self.values]
         self._warn_lost(fed, lost)
+
+    def _use_kinds(self, fed: Federation, described: Mapping[str, Mapping[str, Sequence[Sequence[str]]]]) -> None:
+        self.kinds, warnings = agreed_kinds(described)
+        for warning in warnings:
+            fed.warn(warning)
+        self.settings.check_names(self.kinds)
 
     def find_bins(self, fed: Federation, sites: Sites) -> None:
         """Collect the histograms whose ranges had to be found."""
@@ -166,7 +182,7 @@ class Collection:
 
     @property
     def _start(self) -> dict[str, Any]:
-        return {"config": self.settings.plain, "kinds": self.kinds, "salt": self._salt}
+        return {"config": self.settings.plain, "kinds": self.kinds}
 
     def _features(self) -> list[tuple[str, str]]:
         datasets = dict.fromkeys(dataset for each in self.values.values() for dataset in each)
@@ -230,20 +246,16 @@ class Collection:
         """Return all that was collected as plain data."""
         kept = {name: getattr(self, name) for name in ("kinds", "values", "matrices", "rows", "refused")}
         quantiles = [[*key, list(of), list(of.values())] for key, of in self._quantiles.items()]
-        return {**kept, "quantiles": quantiles, "salt": self._salt}
+        return {**kept, "quantiles": quantiles}
 
-    @classmethod
-    def from_plain(cls, settings: Settings, plain: Mapping[str, Any]) -> Self:
-        """Return a collection from such data."""
-        made = cls(settings)
+    def use_plain(self, plain: Mapping[str, Any]) -> None:
+        """Take such data."""
         for name in ("kinds", "values", "matrices", "rows", "refused"):
-            setattr(made, name, plain[name])
-        made._quantiles = {
+            setattr(self, name, plain[name])
+        self._quantiles = {
             (place, dataset, feature): dict(zip(fractions, values, strict=True))
             for place, dataset, feature, fractions, values in plain["quantiles"]
         }
-        made._salt = plain["salt"]
-        return made
 
 
 def _counts(site: str, data: Mapping[str, Any], asked: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from flare_stats.errors import StatsError
+from flare_stats.errors import NotMaskable, StatsError
 
 EVERY = frozenset({"int", "float", "bool", "text", "category", "datetime", "image", "other", "empty"})
 MEASURED = frozenset({"int", "float", "empty"})
@@ -103,6 +103,26 @@ class Settings:
             fits = kind in KINDS[statistic] or (kind == "int" and statistic in NAMED_TOO)
             return features[feature] if fits else None
         return features.get("*") if kind in KINDS[statistic] else None
+
+    def check_maskable(self) -> None:
+        """Check that each statistic is made of sums over sites.
+
+        Raises:
+            NotMaskable: one is not; names it and the remedy.
+        """
+        if "distinct" in self.plain:
+            raise NotMaskable(
+                "distinct values cannot be counted under masks, since counts of sites overlap; leave it out"
+            )
+        of = self.plain.get("categories", {})
+        for statistic in ("categories", "top_values", "balance"):
+            for feature in self.plain.get(statistic, {}):
+                options = of.get(feature, of.get("*", {}))
+                if not options.get("values"):
+                    raise NotMaskable(
+                        f"{statistic} of {feature!r} cannot be masked, since the names of the categories would be seen;"
+                        f" give them: statistic_configs['categories'][{feature!r}] = {{'values': [...]}}"
+                    )
 
     def of_feature(self, feature: str, kind: str) -> list[str]:
         """Return the names of the statistics of a feature, without those that are matrices."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flare_core import Executor, SiteContext, Task
 from flare_core.files import replacing
@@ -14,6 +15,11 @@ from flare_fobs import dumps, loads
 from flare_stats.config import Settings
 from flare_stats.errors import StatsError
 from flare_stats.generator import GeneratorData
+from flare_stats.masked import MaskedSite
+from flare_stats.masked.layout import Layout, in_order
+from flare_stats.masked.site import extremes, offer
+from flare_stats.privacy import Policy
+from flare_stats.shared_key import SharedKey
 from flare_stats.site import SiteData
 from flare_stats.spec import Statistics
 from flare_stats.steps import RankSteps
@@ -22,7 +28,7 @@ _KEPT = "statistics.fobs"
 
 
 class StatisticsExecutor(Executor):
-    """Does the tasks of :mod:`flare_stats.collection` with the data of a site.
+    """Does the tasks of :mod:`flare_stats.collection` and :mod:`flare_stats.masked.collection` with a site's data.
 
     What was answered is kept in a file of the site's folder, so that a site that is started again gives the same
     answer, with the same noise. The file is deleted with the last task.
@@ -34,6 +40,8 @@ class StatisticsExecutor(Executor):
         min_noise_level: the least noise on minimum and maximum, as a share of the range.
         max_noise_level: the most.
         max_bins_percent: the most bins of a histogram, in percent of the number of values.
+        masked: the site's numbers leave it under masks alone. Then ``min_count`` and ``max_bins_percent`` are for the
+            total, and the server sees to them.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class StatisticsExecutor(Executor):
         min_noise_level: float = 0.1,
         max_noise_level: float = 0.3,
         max_bins_percent: float = 10,
+        masked: bool = False,
     ) -> None:
         self.data = data
         self.stats_generator = stats_generator
@@ -51,89 +60,200 @@ class StatisticsExecutor(Executor):
         self.min_noise_level = min_noise_level
         self.max_noise_level = max_noise_level
         self.max_bins_percent = max_bins_percent
+        self.masked = masked
         self._site: SiteData | GeneratorData | None = None
+        self._policy: Policy | None = None
         self._kept: dict[str, Any] | None = None
         self._steps: dict[tuple[str, str], RankSteps] = {}
+        self._masks: MaskedSite | None = None
+        self._key: SharedKey | None = None
 
     def execute(self, task: Task, context: SiteContext) -> Any:
+        if self.masked:
+            return self._masked(task, context)
         match task.name:
             case "stats.describe":
-                return {"datasets": self._of(context, task.data["config"]).describe()}
+                return self._describe(context, task.data["config"])
             case "stats.summarize":
                 return self._summary(context, **task.data["start"])
             case "stats.bins":
                 return self._bins(context, **task.data)
             case "stats.ranks":
                 return {"counts": self._ranks(context, **task.data)}
+            case "stats.key":
+                return self._shared_key(context).offer()
+            case "stats.deal":
+                return self._shared_key(context).deal(**task.data)
+            case "stats.unseal":
+                return self._shared_key(context).unseal(**task.data)
             case "stats.finish":
                 return self._finish(context)
-        raise StatsError(
-            f"{context.party}: unknown task '{task.name}'; all parties need the same version of flare-stats"
+        raise self._unknown(task, context)
+
+    def _shared_key(self, context: SiteContext) -> SharedKey:
+        if self._key is None:
+            self._key = SharedKey(context.party, context.folder)
+        return self._key
+
+    def _masked(self, task: Task, context: SiteContext) -> Any:
+        if self._masks is None:
+            self._masks = MaskedSite(context.party)
+        match task.name:
+            case "stats.describe":
+                return self._describe(context, task.data["config"])
+            case "stats.offer":
+                start = task.data["start"]
+                return offer(Settings(start["config"]), start["kinds"], self._summary(context, **start))
+            case "stats.key":
+                return self._masks.key()
+            case "stats.keys":
+                return self._masks.agree(**task.data)
+            case "stats.total":
+                data = dict(task.data)
+                epoch = data.pop("epoch")
+                return self._masks.masked(epoch, lambda: self._part(context, **data))
+            case "stats.finish":
+                return self._finish(context)
+        raise self._unknown(task, context)
+
+    @staticmethod
+    def _unknown(task: Task, context: SiteContext) -> StatsError:
+        return StatsError(
+            f"{context.party}: the task '{task.name}' is unknown; all parties need the same version of flare-stats"
         )
 
     def _of(self, context: SiteContext, config: Mapping[str, Any]) -> SiteData | GeneratorData:
         settings = Settings(config)
         if self._site is None or self._site.settings != settings:
-            if self.stats_generator is not None:
-                if not isinstance(self.stats_generator, Statistics):
-                    raise StatsError(
-                        f"{context.party}: stats_generator is a {type(self.stats_generator).__name__}; derive its class"
-                        " from flare_stats.Statistics"
-                    )
-                self._site = GeneratorData(context, self.stats_generator, settings)
-            elif self.data is not None:
-                self._site = SiteData(context.party, self.data, settings, context.cancelled)
-            else:
-                raise StatsError(
-                    f"{context.party} has no data; give per_site_config={{{context.party!r}: {{'data': {{'train':"
-                    " …}}} or a stats_generator"
-                )
+            self._site = self._made(context, settings)
         return self._site
 
-    def _summary(self, context: SiteContext, config: Mapping[str, Any], kinds: Mapping[str, str], salt: bytes) -> Any:
+    def _made(self, context: SiteContext, settings: Settings) -> SiteData | GeneratorData:
+        site, generator = context.party, self.stats_generator
+        if generator is None:
+            if self.data is None:
+                example = f"{{{site!r}: {{'data': {{'train': 'train.csv'}}}}}}"
+                raise StatsError(f"{site} has no data; give per_site_config={example}, or a stats_generator")
+            self._policy = self._open(context, self.data)
+            return SiteData(site, self.data, settings, self._policy, context.cancelled)
+        if not isinstance(generator, Statistics):
+            raise StatsError(
+                f"{site}: stats_generator is a {type(generator).__name__}; derive it from flare_stats.Statistics"
+            )
+        generator.initialize(context)
+        sources = dict(generator.data or {})
+        if generator.has("features"):
+            sources |= {name: f"generator:{name}" for name in generator.features() if name not in sources}
+        self._policy = self._open(context, sources)
+        return GeneratorData(context, generator, settings, self._policy)
+
+    def _open(self, context: SiteContext, sources: Mapping[str, Any]) -> Policy:
+        wishes = {"min_noise_level": self.min_noise_level, "max_noise_level": self.max_noise_level}
+        if not self.masked:
+            wishes |= {"min_count": self.min_count, "max_bins_percent": self.max_bins_percent}
+        return Policy.open(context.local, run=context.job_id, folder=context.folder, sources=sources, wishes=wishes)
+
+    def _describe(self, context: SiteContext, config: Mapping[str, Any]) -> dict[str, Any]:
+        site = self._of(context, config)
+        assert self._policy is not None
+        return {"datasets": self._policy.describe(site.describe())}
+
+    def _summary(self, context: SiteContext, config: Mapping[str, Any], kinds: Mapping[str, str]) -> Any:
+        question = {"config": config, "kinds": dict(kinds)}
+
         def compute() -> dict[str, Any]:
             site = self._of(context, config)
-            summary = site.summarize(kinds, salt)
-            self._group(site, summary)
-            return summary
+            assert self._policy is not None
+            exact = site.summarize(kinds, self._shared_key(context).value)
+            if context.cancelled.is_set():
+                return {"datasets": {}}
+            allowed = self._policy.apply(exact, config=config, question="summary")
+            self._group(site, allowed)
+            return allowed
 
-        return self._once(context, "summary", {"config": config, "kinds": dict(kinds), "salt": salt}, compute)
+        return self._once(context, "summary", question, compute)
 
     def _group(self, site: SiteData | GeneratorData, summary: dict[str, Any]) -> None:
-        """Group the values of each feature by rank, or take its quantiles back where there are too few."""
+        """Make the functions that answer how many values are at most a threshold; see :mod:`flare_stats.steps`."""
+        assert self._policy is not None
         for dataset, features in summary["datasets"].items():
             for feature, values in features.items():
-                sketch = site.sketch(dataset, feature)
-                if sketch is None or "own" in values.get("quantile", {"own": None}):
+                if "quantile" not in values or "own" in values["quantile"]:
                     continue
-                ends = (values["min"], values["max"]) if {"min", "max"} <= values.keys() else None
-                items, weights = sketch.items()
-                steps = RankSteps.of(items, weights, self.min_count, ends=ends)
+                sketch, noisy = site.sketch(dataset, feature), self._policy.noisy_ranks(dataset, feature)
+                if noisy is not None:
+                    edges, ranks = noisy
+                    steps: RankSteps | None = RankSteps(np.array(edges, float), np.array(ranks, np.int64), False)
+                elif sketch is not None:
+                    ends = (values["min"], values["max"]) if {"min", "max"} <= values.keys() else None
+                    items, weights = sketch.items()
+                    steps = RankSteps.of(items, weights, self._grain, ends=ends)
+                else:
+                    continue  # a generator counts itself
                 if steps is None:
                     del values["quantile"]
-                    rule = f"fewer than {self.min_count} values"
+                    rule = f"min_count: too few values for groups of {self._grain}"
                     summary["refused"].append([dataset, feature, "quantile", rule])
-                else:
-                    values["quantile"] = {"count": steps.total, "error": sketch.rank_error}
-                    self._steps[dataset, feature] = steps
+                    continue
+                error = 2 * self._grain / max(steps.total, 1) if self._grain > 1 and noisy is None else 0.0
+                values["quantile"] = {"count": steps.total, "error": values["quantile"].get("error", 0.0) + error}
+                self._steps[dataset, feature] = steps
+
+    @property
+    def _grain(self) -> int:
+        assert self._policy is not None
+        return self._policy.grain
 
     def _bins(self, context: SiteContext, start: Mapping[str, Any], edges: Any, means: Any) -> Any:
-        def compute() -> dict[str, Any]:
-            return self._of(context, start["config"]).bins(edges, start["kinds"], means)
+        question = {"edges": edges, "means": means}
 
-        return self._once(context, "bins", {"edges": edges, "means": means}, compute)
+        def compute() -> dict[str, Any]:
+            exact = self._of(context, start["config"]).bins(edges, start["kinds"], means)
+            assert self._policy is not None
+            return self._policy.apply(exact, config=start["config"], question=["bins", question])
+
+        return self._once(context, "bins", question, compute)
 
     def _ranks(self, context: SiteContext, start: Mapping[str, Any], thresholds: Any) -> dict[str, dict[str, Any]]:
         self._summary(context, **start)  # if the site was started again
         site = self._of(context, start["config"])
-        counts: dict[str, dict[str, Any]] = {}
-        for dataset, features in thresholds.items():
-            for feature, wanted in features.items():
-                own = site.ranks(dataset, feature, np.asarray(wanted))
-                counts.setdefault(dataset, {})[feature] = (
-                    self._steps[dataset, feature].at(wanted) if own is None else own
-                )
-        return counts
+        return {
+            dataset: {
+                feature: self._rank(site, dataset, feature, np.asarray(wanted)) for feature, wanted in features.items()
+            }
+            for dataset, features in thresholds.items()
+        }
+
+    def _rank(self, site: Any, dataset: str, feature: str, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+        if (steps := self._steps.get((dataset, feature))) is not None:
+            return steps.at(thresholds)
+        own: NDArray[np.int64] | None = site.ranks(dataset, feature, thresholds)
+        if own is None:
+            return np.zeros(len(thresholds), np.int64)  # no values
+        return own if self._grain <= 1 else own // self._grain * self._grain
+
+    def _part(self, context: SiteContext, start: Mapping[str, Any], about: str, **details: Any) -> NDArray[np.int64]:
+        """Return the site's numbers for a total."""
+        settings, kinds = Settings(start["config"]), start["kinds"]
+        summary = self._summary(context, **start)
+        match about:
+            case "sums":
+                layout = Layout(settings, kinds, details["offer"], details["matrices"])
+                return layout.vector(summary["datasets"], summary["matrices"])
+            case "bins":
+                found = self._bins(context, start, details["edges"], {})
+                counted = {
+                    dataset: {
+                        feature: {**summary["datasets"][dataset][feature], **values} for feature, values in of.items()
+                    }
+                    for dataset, of in found["datasets"].items()
+                }
+                return Layout(settings, kinds, details["offer"]).vector(counted, {})
+            case "extremes":
+                return extremes(summary["datasets"], details["thresholds"])
+        counts = self._ranks(context, start, details["thresholds"][""])
+        ordered = [counts[dataset][feature] for _, dataset, feature, _ in in_order(details["thresholds"])]
+        return np.concatenate([np.zeros(0, np.int64), *ordered])
 
     def _once(self, context: SiteContext, name: str, question: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """Return the answer to a question, which is computed once in a run."""
@@ -161,4 +281,5 @@ class StatisticsExecutor(Executor):
         if self._site is not None:
             self._site.finish()
         (context.folder / _KEPT).unlink(missing_ok=True)
+        self._shared_key(context).forget()
         return {}

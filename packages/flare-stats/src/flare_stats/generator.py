@@ -13,6 +13,7 @@ from flare_core import SiteContext
 from flare_stats.agreement import edges_of
 from flare_stats.config import Settings
 from flare_stats.errors import StatsError
+from flare_stats.privacy import Policy
 from flare_stats.site import Kinds, SiteData
 from flare_stats.spec import DataType, Statistics
 
@@ -50,20 +51,20 @@ class GeneratorData:
 
     Args:
         context: the site.
-        generator: its statistics; it is initialized here.
+        generator: its statistics, initialized.
         settings: what is to be computed.
+        policy: the site's rules.
     Raises:
         StatsError: the generator overrides too little, or its data cannot be opened.
     """
 
-    def __init__(self, context: SiteContext, generator: Statistics, settings: Settings) -> None:
+    def __init__(self, context: SiteContext, generator: Statistics, settings: Settings, policy: Policy) -> None:
         self._context = context
         self._generator = generator
         self.settings = settings
-        generator.initialize(context)
         self._of_data = None
         if generator.data is not None:
-            self._of_data = SiteData(context.party, generator.data, settings, context.cancelled)
+            self._of_data = SiteData(context.party, generator.data, settings, policy, context.cancelled)
         elif not (generator.has("features") and generator.has("count")):
             raise StatsError(
                 f"{context.party}: {type(generator).__name__} neither overrides features() and count(), nor sets"
@@ -82,10 +83,10 @@ class GeneratorData:
             described[dataset] = [list(pair) for pair in known.items()]
         return described
 
-    def summarize(self, kinds: Kinds, salt: bytes) -> dict[str, Any]:
+    def summarize(self, kinds: Kinds, key: bytes) -> dict[str, Any]:
         """Return the summary as :meth:`SiteData.summarize` does."""
         empty: dict[str, Any] = {"datasets": {}, "rows": {}, "matrices": {}, "refused": []}
-        summary = empty if self._of_data is None else self._of_data.summarize(kinds, salt)
+        summary = empty if self._of_data is None else self._of_data.summarize(kinds, key)
         self._generator.pre_run(list(self.settings.plain), *self._asked_bins(kinds))
         for dataset, features in self.describe().items():
             values = summary["datasets"].setdefault(dataset, {})

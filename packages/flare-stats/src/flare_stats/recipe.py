@@ -44,6 +44,8 @@ class FedStatsRecipe(Recipe):
         per_site_config: settings by the name of the site: ``data``, the data sets by name, each as
             :func:`~flare_stats.sources.open_source` reads it; or a ``stats_generator``.
         hierarchy: groups of sites, as ``"region/hospital"`` or as a tree: ``{"north": ["site-1", "site-2"]}``.
+        masked: the server sees totals over all sites alone, and there are no statistics of single sites. ``min_count``
+            and ``max_bins_percent`` are then for the totals.
         round_deadline_s: seconds after which a round goes on without sites that have not answered, if ``min_clients``
             have. None waits for all.
         reconnect_grace_s: seconds to wait while fewer than ``min_clients`` sites are connected before the run fails.
@@ -76,6 +78,7 @@ class FedStatsRecipe(Recipe):
     max_bins_percent: float = 10
     per_site_config: Mapping[str, Mapping[str, Any]] | None = None
     hierarchy: Any = None
+    masked: bool = False
     round_deadline_s: float | None = None
     reconnect_grace_s: float | None = None
     seed: int = 0
@@ -90,9 +93,17 @@ class FedStatsRecipe(Recipe):
                 check_levels(self.hierarchy)
             elif self.hierarchy is not None:
                 check_tree(self.hierarchy)
+            if self.masked:
+                self._settings.check_maskable()
         except StatsError as error:
             raise RecipeError(str(error)) from error
         self.min_count = check_count(self.min_count, "min_count", minimum=0)
+        if not isinstance(self.masked, bool):
+            raise RecipeError(f"masked is {self.masked!r}; give True or False")
+        if self.masked and self.hierarchy is not None:
+            raise RecipeError("masked is True with a hierarchy, but under masks there are totals of all sites alone")
+        if self.masked and self.min_clients == 1:
+            raise RecipeError("masked is True with min_clients=1, but a total over one site is the site's own")
         self._check_privacy()
         path = PurePosixPath(str(self.stats_output_path))
         if path.is_absolute() or ".." in path.parts or not path.name or path.name in _FILES:
@@ -164,6 +175,8 @@ class FedStatsRecipe(Recipe):
             "output": str(self.stats_output_path),
             "sites": None if self.sites is None else list(self.sites),
             "hierarchy": self.hierarchy,
+            "masked": self.masked,
+            "min_count": self.min_count,
         }
         return Job(
             name=self.name,
@@ -183,6 +196,7 @@ class FedStatsRecipe(Recipe):
             "min_noise_level": self.min_noise_level,
             "max_noise_level": self.max_noise_level,
             "max_bins_percent": self.max_bins_percent,
+            "masked": self.masked,
         }
         return ClientApp(executors=[ExecutorEntry(("*",), Component("flare_stats.executor.StatisticsExecutor", args))])
 

@@ -14,16 +14,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from flare_stats.agreement import edges_of
-from flare_stats.algebra import Categories, CoMoments, Distinct, HistogramCounts, Moments, RankSketch, to_numbers
-from flare_stats.config import NUMERIC, Settings
+from flare_stats.algebra import (
+    Categories,
+    CoMoments,
+    Distinct,
+    HistogramCounts,
+    Moments,
+    Numbers,
+    RankSketch,
+    to_numbers,
+)
+from flare_stats.config import MATRICES, NUMERIC, Settings
+from flare_stats.privacy import Policy
 from flare_stats.sources import Source, open_source
 
 Kinds = Mapping[str, str]
 """The kind of each feature, on which the sites agree."""
 
 _PLAIN_COUNTS = 1000  # categories that are kept apart for the most frequent ones
-NO_VALUES = "no values"
+NO_VALUES, ONE_VALUE = "no values", "needs two values"
+REASONS = (NO_VALUES, ONE_VALUE)
+"""Why statistics do not exist, rather than why they are refused."""
 
 
 class SiteData:
@@ -33,14 +47,21 @@ class SiteData:
         site: its name.
         data: by the name of each data set, what :func:`~flare_stats.sources.open_source` reads.
         settings: what is to be computed.
+        policy: the site's rules: what they refuse in any case is not computed, and bounds of values are applied here.
         cancelled: ends a pass soon after it is set.
     """
 
     def __init__(
-        self, site: str, data: Mapping[str, Any], settings: Settings, cancelled: threading.Event | None = None
+        self,
+        site: str,
+        data: Mapping[str, Any],
+        settings: Settings,
+        policy: Policy,
+        cancelled: threading.Event | None = None,
     ) -> None:
         self.site = site
         self.settings = settings
+        self._policy = policy
         self._sources: dict[str, Source] = {name: open_source(spec) for name, spec in data.items()}
         self._cancelled = cancelled or threading.Event()
         self._sketches: dict[str, dict[str, RankSketch]] = {}
@@ -52,18 +73,18 @@ class SiteData:
             for dataset, source in self._sources.items()
         }
 
-    def summarize(self, kinds: Kinds, salt: bytes) -> dict[str, Any]:
+    def summarize(self, kinds: Kinds, key: bytes) -> dict[str, Any]:
         """Return the summary of all data sets.
 
         Args:
             kinds: of all features; others are left out.
-            salt: for sketches of distinct values, the same at all sites.
+            key: with which values are hashed to count distinct ones, the same at all sites; empty if there is none.
         """
         summary: dict[str, Any] = {"datasets": {}, "rows": {}, "matrices": {}, "refused": []}
         for dataset, source in self._sources.items():
             own = {column.name: kinds[column.name] for column in source.features() if column.name in kinds}
-            columns = {feature: _Column.of(self.settings, feature, kind, salt) for feature, kind in own.items()}
-            matrix = self.settings.matrix_features(own)
+            columns = {name: _Column.of(self.settings, self._policy, name, kind, key) for name, kind in own.items()}
+            matrix = self._matrix(own, summary["refused"], dataset)
             together = CoMoments(len(matrix))
             rows = 0
             for batch in self._pass(source, list(own)):
@@ -81,6 +102,16 @@ class SiteData:
             self._sketches[dataset] = {name: each.sketch for name, each in columns.items() if each.sketch is not None}
         return summary
 
+    def _matrix(self, kinds: Kinds, refused: list[list[str]], dataset: str) -> list[str]:
+        """Return the features of the matrices, without those that the rules refuse, which are noted."""
+        found = []
+        for feature in self.settings.matrix_features(kinds):
+            wanted = [name for name in MATRICES if self.settings.options(name, feature, kinds[feature]) is not None]
+            rules = [(name, rule) for name in wanted if (rule := self._policy.refusal(feature, name)) is not None]
+            refused += [[dataset, feature, name, rule] for name, rule in rules]
+            found += [] if rules else [feature]
+        return found
+
     def sketch(self, dataset: str, feature: str) -> RankSketch | None:
         """Return the sketch of ranks that the summary was made with."""
         return self._sketches.get(dataset, {}).get(feature)
@@ -95,7 +126,8 @@ class SiteData:
             counts = {feature: HistogramCounts(edges[feature]) for feature in own}
             for batch in self._pass(source, own):
                 for feature in own:
-                    counts[feature].add(to_numbers(batch.column(feature), kinds[feature]))
+                    numbers = to_numbers(batch.column(feature), kinds[feature])
+                    counts[feature].add(_bounded(numbers, self._policy.bounds(feature)))
             histograms = {feature: {"histogram": _bins(each)} for feature, each in counts.items()}
             found["datasets"][dataset] = histograms
         return found
@@ -121,6 +153,7 @@ class _Column:
 
     wanted: Sequence[str]
     kind: str
+    bounds: tuple[float, float] | None = None
     moments: Moments | None = None
     categories: Categories | None = None
     values: list[str] | None = None
@@ -128,38 +161,51 @@ class _Column:
     distinct: Distinct | None = None
     histogram: HistogramCounts | None = None
     sketch: RankSketch | None = None
+    cells: HistogramCounts | None = None
     present: int = 0
     missing: int = 0
     lost: list[list[str]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, settings: Settings, feature: str, kind: str, salt: bytes) -> _Column:
-        wanted = settings.of_feature(feature, kind)
-        made = cls(wanted, kind)
+    def of(cls, settings: Settings, policy: Policy, feature: str, kind: str, key: bytes) -> _Column:
+        bins = settings.options("histogram", feature, kind)
+        wanted, lost = [], []
+        for name in settings.of_feature(feature, kind):
+            rule = policy.refusal(feature, name, bins["bins"] if name == "histogram" else None)
+            if name == "distinct" and not key:
+                rule = rule or "the site was started again and lost the key that it shared with the others"
+            if rule is None:
+                wanted.append(name)
+            else:
+                lost.append([name, rule])
+        made = cls(wanted, kind, policy.bounds(feature), lost=lost)
         if kind in NUMERIC:
             made.moments = Moments()
         if {"categories", "top_values", "balance"} & {*wanted}:
             options = settings.options("categories", feature, kind) or {}
-            made.values, made.most = options.get("values"), options.get("most", _PLAIN_COUNTS)
+            allowed = policy.categories(feature)
+            made.values = options.get("values") if allowed is None else list(allowed)
+            made.most = options.get("most", _PLAIN_COUNTS)
             made.categories = Categories(max(made.most, _PLAIN_COUNTS))
         if "distinct" in wanted:
-            made.distinct = Distinct(salt) if salt else None
+            made.distinct = Distinct(key)
         if "quantile" in wanted:
-            made.sketch = RankSketch()
-        bins = settings.options("histogram", feature, kind)
-        if bins is not None and bins["range"] is not None:
+            edges = policy.rank_edges(feature)
+            made.sketch = RankSketch() if edges is None else None
+            made.cells = HistogramCounts(edges) if edges is not None else None
+        if "histogram" in wanted and bins["range"] is not None:
             low, high = bins["range"]
             made.histogram = HistogramCounts(edges_of(low, high, bins["bins"]))
-        made.lost = [[statistic, f"values of kind {kind} have none"] for statistic in settings.misfits(feature, kind)]
+        made.lost += [[statistic, f"values of kind {kind} have none"] for statistic in settings.misfits(feature, kind)]
         return made
 
     def add(self, column: Any) -> None:
         """Count a chunk."""
-        numbers = to_numbers(column, self.kind) if self.moments is not None else None
+        numbers = _bounded(to_numbers(column, self.kind), self.bounds) if self.moments is not None else None
         if numbers is None:
             self.missing += column.null_count
             self.present += len(column) - column.null_count
-        for each in (self.moments, self.histogram, self.sketch):
+        for each in (self.moments, self.histogram, self.sketch, self.cells):
             if each is not None:
                 each.add(numbers)
         if self.categories is not None:
@@ -176,13 +222,15 @@ class _Column:
             found["histogram"] = _bins(self.histogram)
         if self.sketch is not None and self.sketch.count:
             found["quantile"] = {"count": self.sketch.count, "error": self.sketch.rank_error}
+        if self.cells is not None:
+            found["quantile"] = _bins(self.cells)
         if self.categories is not None:
             found |= self._of_categories(self.categories)
         if self.distinct is not None:
             found["distinct"] = self.distinct.to_data()
         parts = {"stddev": "var", "top_values": "categories", "balance": "categories"}
         lost = [
-            [name, NO_VALUES if not found["count"] else "needs two values" if name in ("var", "stddev") else NO_VALUES]
+            [name, ONE_VALUE if found["count"] and name in ("var", "stddev") else NO_VALUES]
             for name in self.wanted
             if parts.get(name, name) not in found and not (name == "histogram" and found["count"])
         ]
@@ -216,6 +264,13 @@ class _Column:
         else:
             counts = dict(of.top(self.most))
         return {"categories": counts, "categories_other": of.count - sum(counts.values())}
+
+
+def _bounded(numbers: Numbers, bounds: tuple[float, float] | None) -> Numbers:
+    """Move values into the bounds."""
+    if bounds is None:
+        return numbers
+    return Numbers(np.clip(numbers.values.astype(np.float64), *bounds), numbers.missing, numbers.failures)
 
 
 def _bins(histogram: HistogramCounts) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 from flare_core import Federation, Workflow
 from flare_fobs import dumps, loads
 from flare_stats.asking import Sites
-from flare_stats.collection import Collection
+from flare_stats.collection import Collection, Places
 from flare_stats.config import Settings
-from flare_stats.hierarchy import GLOBAL, Hierarchy
+from flare_stats.hierarchy import Hierarchy
+from flare_stats.masked import MaskedCollection
 from flare_stats.output import Results, table_of
 
 ROUNDS = 3
@@ -34,6 +34,9 @@ class FederatedStatistics(Workflow):
         output: the name of the first file, which may be in a folder.
         sites: the sites that take part; all by default.
         hierarchy: groups of sites; see :mod:`flare_stats.hierarchy`.
+        masked: the server sees totals over all sites alone.
+        min_count: the least number of values that a statistic of all sites may be of, if they are masked; otherwise
+            each site sees to that.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class FederatedStatistics(Workflow):
         output: str = "statistics.json",
         sites: Sequence[str] | None = None,
         hierarchy: Any = None,
+        masked: bool = False,
+        min_count: int = 0,
     ) -> None:
         self.statistic_configs = statistic_configs
         self.min_clients = min_clients
@@ -52,8 +57,12 @@ class FederatedStatistics(Workflow):
         self.output = output
         self.sites = None if sites is None else list(sites)
         self.hierarchy = hierarchy
+        self.masked = masked
+        self.min_count = min_count
         self._settings = Settings.parse(statistic_configs)
-        self._collection = Collection(self._settings)
+        self._collection: Collection = Collection(self._settings)
+        if masked:
+            self._collection = MaskedCollection(self._settings, min_count)
 
     def run(self, fed: Federation) -> None:
         chosen = [site for site in fed.sites if self.sites is None or site in self.sites]
@@ -62,7 +71,7 @@ class FederatedStatistics(Workflow):
         for round_ in fed.rounds(ROUNDS):
             match round_:
                 case 0:
-                    self._collection.summarize(fed, sites, secrets.token_bytes(16))
+                    self._collection.summarize(fed, sites)
                 case 1:
                     self._collection.find_bins(fed, sites)
                 case 2:
@@ -70,13 +79,11 @@ class FederatedStatistics(Workflow):
                     self._finish(sites)
         self._conclude(fed)
 
-    def _places(self) -> dict[str, tuple[str, ...]]:
-        answered = [*self._collection.values]
-        groups = {name: tuple(site for site in of if site in answered) for name, of in self._hierarchy.groups().items()}
-        return {**{site: (site,) for site in answered}, **groups, GLOBAL: tuple(answered)}
+    def _places(self) -> Places:
+        return self._collection.places(self._hierarchy.groups())
 
     def _finish(self, sites: Sites) -> None:
-        present = sites.present(self._collection.values)
+        present = sites.present(self._collection.members)
         sites.ask("stats.finish", {site: {} for site in present}, quorum=0)
 
     def _conclude(self, fed: Federation) -> None:
@@ -96,5 +103,4 @@ class FederatedStatistics(Workflow):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         if state:
-            plain = loads(state["collection"]["bytes"].tobytes())
-            self._collection = Collection.from_plain(self._settings, plain)
+            self._collection.use_plain(loads(state["collection"]["bytes"].tobytes()))

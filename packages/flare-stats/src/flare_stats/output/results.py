@@ -28,7 +28,7 @@ import numpy as np
 from flare_stats.algebra import CoMoments
 from flare_stats.collection import Collection
 from flare_stats.config import MATRICES
-from flare_stats.hierarchy import GLOBAL, Hierarchy
+from flare_stats.hierarchy import Hierarchy
 from flare_stats.merging import shown
 
 
@@ -63,13 +63,13 @@ class Results:
                 options = {name: settings.options(name, feature, kind) for name in wanted}
                 for name, value in shown(values, wanted, options).items():
                     statistics[feature].setdefault(name, {}).setdefault(place, {})[dataset] = value
-        answered = {*places[GLOBAL]}
+        answered = {*collection.members}
         levels = {
             level: {name: [site for site in sites if site in answered] for name, sites in groups.items()}
             for level, groups in hierarchy.levels.items()
         }
         facts = {
-            "sites": list(places[GLOBAL]),
+            "sites": collection.members,
             "levels": levels,
             "rows": collection.rows,
             "kinds": collection.kinds,
