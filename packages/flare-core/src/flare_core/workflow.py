@@ -162,7 +162,7 @@ class Federation(Protocol):
         """Write metrics of the current round into the run's record; without a site they are the federation's."""
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of results next to the checkpoints, replacing one of the same name."""
+        """Write a file of results next to the checkpoints, replacing one of the same name; it may name a folder."""
 
     def show(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Show a table to the users who watch the run: ``title``, headers of the ``columns``, and ``rows``."""

@@ -113,7 +113,13 @@ class Collection:
         self._refuse_lost(lost, "histogram", edges)
 
     def find_quantiles(self, fed: Federation, sites: Sites, places: Places) -> None:
-        """Find the quantiles at each place; if a site leaves meanwhile, those of the others."""
+        """Find the quantiles at each place; if a site leaves meanwhile, those of the others.
+
+        Args:
+            fed: the federation.
+            sites: asks them.
+            places: the sites of each place.
+        """
         left = [site for site in sites.present(self.values) if self._has_ranks(site)]
         while left:
             answered = self._search(sites, left, places)

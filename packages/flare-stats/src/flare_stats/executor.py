@@ -140,14 +140,11 @@ class StatisticsExecutor(Executor):
             raise StatsError(
                 f"{site}: stats_generator is a {type(generator).__name__}; derive it from flare_stats.Statistics"
             )
+        self._policy = self._open(context, None)
         generator.initialize(context)
-        sources = dict(generator.data or {})
-        if generator.has("features"):
-            sources |= {name: f"generator:{name}" for name in generator.features() if name not in sources}
-        self._policy = self._open(context, sources)
         return GeneratorData(context, generator, settings, self._policy)
 
-    def _open(self, context: SiteContext, sources: Mapping[str, Any]) -> Policy:
+    def _open(self, context: SiteContext, sources: Mapping[str, Any] | None) -> Policy:
         wishes = {"min_noise_level": self.min_noise_level, "max_noise_level": self.max_noise_level}
         if not self.masked:
             wishes |= {"min_count": self.min_count, "max_bins_percent": self.max_bins_percent}
@@ -225,12 +222,15 @@ class StatisticsExecutor(Executor):
         }
 
     def _rank(self, site: Any, dataset: str, feature: str, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-        if (steps := self._steps.get((dataset, feature))) is not None:
-            return steps.at(thresholds)
-        own: NDArray[np.int64] | None = site.ranks(dataset, feature, thresholds)
-        if own is None:
+        assert self._policy is not None
+        steps = self._steps.get((dataset, feature))
+        if steps is not None:
+            counts = steps.at(thresholds)
+        elif (own := site.ranks(dataset, feature, thresholds)) is not None:
+            counts = own // self._grain * self._grain
+        else:
             return np.zeros(len(thresholds), np.int64)  # no values
-        return own if self._grain <= 1 else own // self._grain * self._grain
+        return np.array(self._policy.shown_ranks(counts.tolist()), np.int64)
 
     def _part(self, context: SiteContext, start: Mapping[str, Any], about: str, **details: Any) -> NDArray[np.int64]:
         """Return the site's numbers for a total."""

@@ -136,8 +136,10 @@ class CheckpointStore:
             self._writing = self._writer.submit(self._write_checkpoints, models)
 
     def write(self, name: str, text: str) -> None:
-        """Keep a text file beside the checkpoints."""
-        write_text(self._folder.server / name, text)
+        """Keep a text file beside the checkpoints, or in a folder there."""
+        path = self._folder.server / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
 
     def commit(self, round_: int) -> None:
         """Record that a round of a durable run is complete, with the models that were saved in it.

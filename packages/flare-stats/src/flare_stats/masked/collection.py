@@ -75,7 +75,11 @@ class MaskedCollection(Collection):
         return {GLOBAL: (GLOBAL,)}
 
     def summarize(self, fed: Federation, sites: Sites) -> None:
-        """Agree on sites and features, and collect the totals of what one pass over the data tells."""
+        """Agree on sites and features, and collect the totals of what one pass over the data tells.
+
+        Raises:
+            SiteError: only one site is left.
+        """
         asked = {site: {"config": self.settings.plain} for site in sites.present()}
         described = {site: check_description(site, each) for site, each in sites.ask("stats.describe", asked).items()}
         self._use_kinds(fed, described)
@@ -110,7 +114,13 @@ class MaskedCollection(Collection):
                 self.values[GLOBAL][dataset][feature]["histogram"] = histogram
 
     def find_quantiles(self, fed: Federation, sites: Sites, places: Places) -> None:
-        """Find the quantiles of all values."""
+        """Find the quantiles of all values.
+
+        Args:
+            fed: the federation.
+            sites: asks them.
+            places: without effect.
+        """
         wanted = self._parts(("ranks",), lambda feature: True)
         infinite = np.array([np.inf])
         first = {dataset: dict.fromkeys(features, infinite) for dataset, features in wanted.items()}
