@@ -206,6 +206,34 @@ def test_a_later_block_of_another_type_counts_as_far_as_it_goes(
     assert moments(source, "id").count == 1_500_003
 
 
+def test_columns_that_fail_one_after_the_other_lose_no_row(tmp_path: Path) -> None:
+    count, names = 120_000, "abcdefg"
+    bad = {name: count - 1000 * (9 - at) for at, name in enumerate(names)}
+    lines = (",".join("x" if row == bad[name] else str(row) for name in names) for row in range(count))
+    (tmp_path / "data.csv").write_text(",".join(names) + "\n" + "\n".join(lines) + "\n")
+    source = open_source(tmp_path / "data.csv")
+    assert set(kinds(source).values()) == {"int"}
+    for chunk_columns in ([*names], ["g", "a"]):
+        found = {name: Moments() for name in chunk_columns}
+        for chunk in source.chunks(chunk_columns):
+            for name in chunk_columns:
+                found[name].add(chunk.column(name))
+        for name, each in found.items():
+            assert (each.count, each.failures) == (count - 1, 1)
+            assert each.sum == sum(range(count)) - bad[name]
+
+
+def test_columns_without_values_at_first_or_at_all_are_told_apart(tmp_path: Path) -> None:
+    lines = "1,,,\n" * 400_000 + "1,2.5,,x\n" + "1,,,\n"
+    (tmp_path / "data.csv").write_text("a,b,c,d\n" + lines)
+    source = open_source(tmp_path / "data.csv")
+    assert kinds(source) == {"a": "int", "b": "float", "c": "empty", "d": "text"}
+    assert moments(source, "c").missing == 400_002
+    (tmp_path / "header.csv").write_text("a,b\n")
+    assert kinds(open_source(tmp_path / "header.csv")) == {"a": "empty", "b": "empty"}
+    assert list(open_source(tmp_path / "header.csv").chunks()) == []
+
+
 def test_lines_with_too_many_cells_are_skipped_and_counted(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("a,b\n1,2\n1,2,3\n4\n5,6\n")
     source = open_source(tmp_path / "data.csv")

@@ -124,15 +124,15 @@ def _numeric(column: Any, kind: str) -> Any:
 
 
 def _spelled(column: Any) -> Any:
-    """Numbers that texts spell: integers if all do."""
+    """Numbers that texts spell: integers if all that are numbers are, null where a text is none."""
     text = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
-    if pc.all(pc.match_substring_regex(text, INTEGER)).as_py():
-        return pc.utf8_ltrim(text, "+").cast(pa.int64())
-    lower = pc.utf8_lower(text)
-    for flag, number in (("true", "1"), ("false", "0")):
-        text = pc.if_else(pc.equal(lower, flag), number, text)
-    spells = pc.match_substring_regex(text, NUMBER)
-    return pc.utf8_ltrim(pc.if_else(spells, text, None), "+").cast(pa.float64())
+    if not pc.all(pc.match_substring_regex(text, NUMBER)).as_py():
+        lower = pc.utf8_lower(text)
+        for flag, number in (("true", "1"), ("false", "0")):
+            text = pc.if_else(pc.equal(lower, flag), number, text)
+        text = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
+    integers = pc.all(pc.match_substring_regex(text, INTEGER)).as_py()
+    return pc.utf8_ltrim(text, "+").cast(pa.int64() if integers else pa.float64())
 
 
 def _dates(column: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from pyarrow import csv
 
 from flare_stats.sources.source import CHUNK, Column, SourceError, check_names, chosen, described, in_chunks
 
-BLOCK = 4 << 20
+BLOCK = 1 << 20
+PASSES = 4  # from then on, all columns are read as text
+MISFIT = re.compile(r"In CSV column #(\d+): CSV conversion error")
 # What pandas takes as missing.
 MISSING = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
@@ -21,9 +24,9 @@ MISSING = [
 class DelimitedFile:
     """A CSV file with a header, read block by block.
 
-    The kind of a column is that of the first block, of about 4 MiB, in which it has a value. Where a later block does
-    not fit, all of its and the following blocks' columns are handed out as text: whatever spells a number still counts
-    as one, the rest as failures. A line with too many or too few cells is skipped and counted.
+    The kind of a column is that of the first block, of 1 MiB, in which it has a value. From a block on that does not
+    fit it, a column is handed out as text: whatever spells a number still counts as one, the rest as failures. A line
+    with too many or too few cells is skipped and counted.
 
     Args:
         path: of the file; may be compressed (``.gz``, ``.bz2``, ``.zst``).
@@ -36,6 +39,7 @@ class DelimitedFile:
         self._path = path
         self._delimiter = delimiter
         self._encoding = encoding
+        self._header: list[str] = []
         self._schema: pa.Schema | None = None
 
     def features(self) -> list[Column]:
@@ -50,37 +54,44 @@ class DelimitedFile:
         """The type of each column, from the first block in which it has a value."""
         if self._schema is None:
             _, reader = self._open([], {})
-            check_names(reader.schema.names, str(self._path))
-            types = dict(zip(reader.schema.names, reader.schema.types, strict=True))
+            self._header = reader.schema.names
+            check_names(self._header, str(self._path))
+            types = dict(zip(self._header, reader.schema.types, strict=True))
             for name in [name for name, of in types.items() if pa.types.is_binary(of)]:
                 raise self._misencoded(f"column {name!r}")
-            for name in [name for name, of in types.items() if pa.types.is_null(of)]:
-                types[name] = self._later_type(name)
+            types |= self._later_types([name for name, of in types.items() if pa.types.is_null(of)])
             self._schema = pa.schema(list(types.items()))
         return self._schema
 
-    def _later_type(self, name: str) -> pa.DataType:
-        """The type of a column without a value in the first block."""
-        for batch in self._batches([name], {name: pa.string()}):
-            column = batch.column(0).drop_null()
-            if len(column):
-                return _inferred(column)
-        return pa.null()
+    def _later_types(self, names: list[str]) -> dict[str, pa.DataType]:
+        """The types of columns without a value in the first block, by name; those without any value are left out."""
+        types: dict[str, pa.DataType] = {}
+        for batch in self._batches(names, dict.fromkeys(names, pa.string())) if names else ():
+            for name in names:
+                if name not in types and len(values := batch.column(name).drop_null()):
+                    types[name] = _inferred(values)
+            if len(types) == len(names):
+                break
+        return types
 
     def _batches(self, names: list[str], types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-        done = 0
-        try:
-            skipped, reader = self._open(names, types)
-            for batch in self._read(reader):
-                yield batch
-                done += batch.num_rows
-        except _OtherType:
-            skipped, reader = self._open(names, dict.fromkeys(names, pa.string()))
-            for batch in self._read(reader):
-                again = min(done, batch.num_rows)
-                done -= again
-                if again < batch.num_rows:
-                    yield batch.slice(again)
+        types = dict(types)
+        passes = done = 0
+        while True:
+            again = done
+            try:
+                skipped, reader = self._open(names, types)
+                for batch in self._read(reader):
+                    seen = min(again, batch.num_rows)  # rows that were handed out before a value did not fit
+                    again -= seen
+                    if seen < batch.num_rows:
+                        yield batch.slice(seen)
+                        done += batch.num_rows - seen
+                break
+            except _OtherType as other:
+                passes += 1
+                misfits = names if passes == PASSES else [self._header[other.column]]
+                types |= dict.fromkeys(misfits, pa.string())
         self.skipped = len(skipped)
 
     def _read(self, reader: csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
@@ -88,6 +99,8 @@ class DelimitedFile:
             yield from reader
         except pa.ArrowInvalid as error:
             self._refuse(error)
+        except UnicodeError as error:
+            raise self._misencoded(str(error)) from error
 
     def _open(self, names: list[str], types: Mapping[str, pa.DataType]) -> tuple[list[None], csv.CSVStreamingReader]:
         """Open a pass over the file; skipped lines are noted in the list."""
@@ -109,6 +122,8 @@ class DelimitedFile:
         except pa.ArrowInvalid as error:
             self._refuse(error)
             raise AssertionError from error
+        except UnicodeError as error:
+            raise self._misencoded(str(error)) from error
         except (OSError, LookupError) as error:
             raise SourceError(f"{self._path} cannot be read as CSV: {error}") from error
 
@@ -117,8 +132,8 @@ class DelimitedFile:
         text = str(error)
         if "invalid UTF8" in text or "codec can't decode" in text:
             raise self._misencoded(text) from error
-        if "CSV conversion error" in text:
-            raise _OtherType from error
+        if found := MISFIT.search(text):
+            raise _OtherType(int(found[1])) from error
         raise SourceError(f"{self._path} cannot be read as CSV: {text}") from error
 
     def _misencoded(self, where: str) -> SourceError:
@@ -128,7 +143,14 @@ class DelimitedFile:
 
 
 class _OtherType(Exception):
-    """A block holds a value that is not of its column's type."""
+    """A block holds a value that is not of its column's type.
+
+    Attributes:
+        column: its place in the file.
+    """
+
+    def __init__(self, column: int) -> None:
+        self.column = column
 
 
 def _inferred(column: pa.Array) -> pa.DataType:
