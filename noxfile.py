@@ -57,7 +57,9 @@ PEERS = {
     "nvflare-2.7.2": ["nvflare==2.7.2", "xgboost==3.2.0", "scikit-learn", "pandas", "tensorboard"],
     "nvflare-newest": ["nvflare"],
     "flwr-1.42.0": ["flwr[simulation]==1.42.0"],
+    "openmined-psi-2.0.6": ["openmined-psi==2.0.6"],
 }
+PEERS_WITHOUT_TORCH = {"openmined-psi-2.0.6"}
 
 
 # What the packages say of themselves
@@ -449,11 +451,15 @@ def bench_peers(session: nox.Session) -> None:
         location = ROOT / ".peers" / name
         python = str(location / SCRIPTS / "python")
         if not (location / "ready").exists():
-            session.log(f"installing into .peers/{name}, with torch: this takes some minutes")
+            with_torch = name not in PEERS_WITHOUT_TORCH
+            session.log(
+                f"installing into .peers/{name}" + (", with torch: this takes some minutes" if with_torch else "")
+            )
             shutil.rmtree(location, ignore_errors=True)
             session.run(sys.executable, "-m", "virtualenv", "-q", str(location), external=True)
             pip = [python, "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS)]
-            session.run(*pip, TORCH, external=True)
+            if with_torch:
+                session.run(*pip, TORCH, external=True)
             session.run(*pip, *PEERS[name], external=True)
             (location / "ready").touch()
         session.run(python, "-m", "pip", "check", external=True)

@@ -18,11 +18,19 @@ from pathlib import Path
 import algorithms
 import boosting
 import deployed
+import matching
 import suites
 import transfer
 from runner import ROOT, Row, Runner
 
-SUITES = {**suites.SUITES, **transfer.SUITES, **deployed.SUITES, **algorithms.SUITES, **boosting.SUITES}
+SUITES = {
+    **suites.SUITES,
+    **transfer.SUITES,
+    **deployed.SUITES,
+    **algorithms.SUITES,
+    **boosting.SUITES,
+    **matching.SUITES,
+}
 
 
 def main() -> int:

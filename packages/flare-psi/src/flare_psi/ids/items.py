@@ -16,6 +16,7 @@ import hashlib
 import mmap
 import os
 import secrets
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Items:
         Raises:
             PSIError: an id is no text, or has another number of parts; names the row.
         """
-        digests, lengths, kept_rows = bytearray(), [], []
+        digests, lengths, kept_rows = bytearray(), array("q"), array("q")
         hidden = secrets.token_bytes(32)  # so that nobody can prepare two ids with one digest
         row = -1
         with open_private(folder / "keys.bin") as file:
@@ -95,12 +96,12 @@ class Items:
                     file.write(pending)
                     pending.clear()
             file.write(pending)
-        named = np.frombuffer(bytes(digests), f"S{_DIGEST_BYTES}")
+        named = np.frombuffer(digests, f"S{_DIGEST_BYTES}")
         _, first, counts = np.unique(named, return_index=True, return_counts=True)
         by_row = np.argsort(first)
         first, counts = first[by_row], counts[by_row]
-        ends = np.cumsum(np.array(lengths, np.int64))
-        starts = ends - np.array(lengths, np.int64)
+        ends = np.cumsum(np.frombuffer(lengths, np.int64), dtype=np.int64)
+        starts = ends - np.frombuffer(lengths, np.int64)
         size = len(first) if pad_to is None else max(1, -(-len(first) // pad_to)) * pad_to
         with open_private(folder / "padding.bin") as file:
             file.write(secrets.token_bytes(_PADDING_BYTES * (size - len(first))))
@@ -113,7 +114,7 @@ class Items:
                 starts=starts[first],
                 ends=ends[first],
                 counts=counts,
-                first_rows=np.array(kept_rows, np.int64)[first],
+                first_rows=np.frombuffer(kept_rows, np.int64)[first],
                 of_source=np.array([row + 1, row + 1 - len(lengths)]),
             )
         new.rename(folder / _ENDED)
