@@ -38,7 +38,7 @@ PAGES = (
     "comparing-runs",
     "operating",
 )
-GUIDES = ("deployment", "security", "recipes", "xgboost", "performance", "architecture", "wire", "mutants")
+GUIDES = ("deployment", "security", "recipes", "xgboost", "psi", "performance", "architecture", "wire", "mutants")
 REFERENCE = {
     "flare_core": ("flare_core", "flare_core.client", "flare_core.workflows", "flare_core.recipes"),
     "flare_fobs": ("flare_fobs",),
@@ -46,6 +46,7 @@ REFERENCE = {
     "flare_tensor_downloader": ("flare_tensor_downloader",),
     "flare_runtime": ("flare_runtime.simulator.environment", "flare_runtime.simulator.simulation"),
     "flare_deploy": ("flare_deploy.poc", "flare_deploy.prod", "flare_deploy.admin"),
+    "flare_psi": ("flare_psi", "flare_psi.ids"),
     "flare_recipes_np": ("flare_recipes_np",),
     "flare_recipes_pt": ("flare_recipes_pt",),
     "flare_recipes_sklearn": ("flare_recipes_sklearn",),

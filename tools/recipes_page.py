@@ -21,6 +21,12 @@ PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
 EXAMPLES = Path(__file__).parent / "recipe_examples"
 FRAMEWORKS = ("flare_recipes_np", "flare_recipes_pt", "flare_recipes_tf")
 FIRST = FRAMEWORKS[0]
+WITHOUT_SCRIPTS = {
+    "flare_psi": ("intersections", "find out which ids they all have", "[Private set intersection](psi.md)"),
+    "flare_xgb": ("trees", "read their rows, and grow trees of them", "[Trees of many sites](xgboost.md)"),
+}
+"""Of each package whose recipes run no script: what they are of, what the sites do, and the page that has more."""
+
 NEVER_OWN = ("name",)  # its default differs in every recipe, but its meaning does not
 HEAD = """# Recipes
 
@@ -52,7 +58,7 @@ def page() -> str:
     """Return the page's text."""
     loaded = {(entry.module, entry.attr): entry.load() for entry in installed_recipes()}
     classes = {key: cls for key, cls in loaded.items() if issubclass(cls, ScriptRecipe)}
-    trees = {key: cls for key, cls in loaded.items() if key not in classes}
+    without = {key: cls for key, cls in loaded.items() if key not in classes}
     shared = sorted((name for package, name in classes if package == FIRST), key=lambda name: name != "FedAvgRecipe")
     others = [key for key in classes if key[0] not in FRAMEWORKS]
     arguments = {key: recipe_arguments(cls) for key, cls in classes.items()}
@@ -68,7 +74,7 @@ def page() -> str:
         summary = _markdown(description(algorithm_of(classes[packages[0], name]))).partition("\n\n")[0]
         short = summary.replace("\n", " ")
         parts.append(f"| [{name}](#{name.lower()}) | {short} | {', '.join(f'`{each}`' for each in packages)} |")
-    for (package, name), cls in trees.items():
+    for (package, name), cls in without.items():
         summary = _markdown(description(cls)).partition("\n\n")[0].replace("\n", " ")
         parts.append(f"| [{name}](#{name.lower()}) | {summary} | `{package}` |")
     parts += ["", "## Arguments of all recipes with a training script", "", *_rows(fedavg, common)]
@@ -86,12 +92,13 @@ def page() -> str:
     parts += ["", "## Recipes of scikit-learn"]
     for package, name in others:
         parts += _section(package, name, classes[package, name], arguments[package, name], known=fedavg, suffix=package)
-    parts += ["", "## Recipes of trees", "", "These run no script: the sites read their rows, and grow trees of them."]
-    parts += ["[Trees of many sites](xgboost.md) has more."]
-    for (_, name), cls in trees.items():
-        parts += ["", f"### {name}", "", _markdown(description(cls)), ""]
-        named = recipe_arguments(cls)
-        parts += [*_rows(named, {each["name"] for each in named}), "", "```python", recipe_example(cls), "```"]
+    for own in dict.fromkeys(package for package, _ in without):
+        title, what, page = WITHOUT_SCRIPTS[own]
+        parts += ["", f"## Recipes of {title}", "", f"These run no script: the sites {what}.", f"{page} has more."]
+        for name, cls in [(name, cls) for (package, name), cls in without.items() if package == own]:
+            parts += ["", f"### {name}", "", _markdown(description(cls)), ""]
+            named = recipe_arguments(cls)
+            parts += [*_rows(named, {each["name"] for each in named}), "", "```python", recipe_example(cls), "```"]
     return "\n".join(parts) + "\n"
 
 
