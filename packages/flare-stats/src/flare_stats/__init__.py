@@ -1,5 +1,6 @@
 """Statistics of the data of many sites, privately."""
 
+from flare_stats.contract import Contract, ContractBroken, ContractError, ContractRecipe, require_contract
 from flare_stats.errors import NotMaskable, StatsError
 from flare_stats.recipe import FedStatsRecipe
 from flare_stats.spec import (
@@ -16,6 +17,10 @@ from flare_stats.spec import (
 __all__ = [
     "Bin",
     "BinRange",
+    "Contract",
+    "ContractBroken",
+    "ContractError",
+    "ContractRecipe",
     "DataType",
     "Feature",
     "FedStatsRecipe",
@@ -25,4 +30,5 @@ __all__ = [
     "StatisticConfig",
     "Statistics",
     "StatsError",
+    "require_contract",
 ]

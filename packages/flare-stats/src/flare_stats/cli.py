@@ -1,0 +1,68 @@
+"""The commands ``flare stats …``. Slow modules are imported when a command runs, so that ``--help`` is fast."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Statistics of sites' data, and data contracts.", no_args_is_help=True)
+
+_Data = Annotated[str, typer.Argument(help="The path of the data, such as a CSV or Parquet file, or a database's URL.")]
+
+
+@app.command("contract")
+def write_contract(
+    data: _Data,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("contract.yml"),
+    name: Annotated[str | None, typer.Option(help="The name of the data; that of the file if left out.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column that a model predicts.")] = None,
+    unit: Annotated[list[str] | None, typer.Option(help="A column's unit, as COLUMN=UNIT; may be repeated.")] = None,
+    least: Annotated[int, typer.Option("--min-count", help="The fewest rows that anything in it stands for.")] = 10,
+    policy: Annotated[Path | None, typer.Option(help="The folder with the site's privacy.toml, which holds.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a contract that data like those of a reference site keep. It holds no value of a person."""
+    from flare_stats.contract.errors import ContractError
+    from flare_stats.contract.making import contract_of_source
+    from flare_stats.contract.writing import text_of
+
+    if output.exists() and not force:
+        raise ContractError(f"{output} exists; choose another file with -o, or replace it with --force")
+    units = dict(_split(each) for each in unit or ())
+    made = contract_of_source(
+        data, name=name or Path(data).name.split(".")[0], label=label, units=units, least=least, local=policy
+    )
+    output.write_text(text_of(made), encoding="utf-8")
+    sys.stdout.write(f"{output}: the rules of {len(made.columns)} columns; read them, and edit them as needed\n")
+
+
+@app.command("check")
+def check_data(
+    data: _Data,
+    contract: Annotated[Path, typer.Option("-c", "--contract", help="The contract.")] = Path("contract.yml"),
+    details: Annotated[bool, typer.Option("--details", help="Show values of the data, too.")] = False,
+) -> None:
+    """Compare data with a contract, and print every broken rule; exit with 1 if there is one."""
+    from flare_stats.contract.breaches import text_of
+    from flare_stats.contract.making import check_source
+    from flare_stats.contract.reading import load
+
+    rules = load(contract)
+    rows, broken = check_source(data, rules)
+    if not broken:
+        sys.stdout.write(f"{data} keeps the contract {rules.name!r}: {rows:,} rows, {len(rules.columns)} columns\n")
+        return
+    columns = len({each.column for each in broken})
+    sys.stdout.write(f"{data} breaks the contract {rules.name!r} in {columns} places:\n")
+    sys.stdout.write(text_of(broken, details=details) + "\n")
+    raise typer.Exit(1)
+
+
+def _split(unit: str) -> tuple[str, str]:
+    column, equals, name = unit.rpartition("=")
+    if not (column and equals and name):
+        raise typer.BadParameter(f"{unit!r} is no unit; write COLUMN=UNIT, such as height=cm", param_hint="--unit")
+    return column, name
