@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from datasketches import update_theta_sketch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flare_stats.algebra import AlgebraError, Distinct
-from flare_stats.algebra.siphash import siphash
 
 KEY = bytes(range(16))
-MASK = 2**64 - 1
 
 
 def distinct(*columns: Any, kind: str = "float", key: bytes = KEY) -> Distinct:
@@ -25,47 +24,6 @@ def distinct(*columns: Any, kind: str = "float", key: bytes = KEY) -> Distinct:
         part.add(column, kind)
         whole.merge(Distinct.from_data(part.to_data()))
     return whole
-
-
-def siphash_of_one(word: int, key: bytes) -> int:
-    """SipHash-2-4 of 8 bytes, as its paper has it."""
-    k0, k1 = (int.from_bytes(half, "little") for half in (key[:8], key[8:]))
-    v = [k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573]
-
-    def turned(value: int, bits: int) -> int:
-        return (value << bits | value >> (64 - bits)) & MASK
-
-    def sipround() -> None:
-        v[0] = (v[0] + v[1]) & MASK
-        v[2] = (v[2] + v[3]) & MASK
-        v[1] = turned(v[1], 13) ^ v[0]
-        v[3] = turned(v[3], 16) ^ v[2]
-        v[0] = turned(v[0], 32)
-        v[2] = (v[2] + v[1]) & MASK
-        v[0] = (v[0] + v[3]) & MASK
-        v[1] = turned(v[1], 17) ^ v[2]
-        v[3] = turned(v[3], 21) ^ v[0]
-        v[2] = turned(v[2], 32)
-
-    for message in (word, 8 << 56):
-        v[3] ^= message
-        sipround()
-        sipround()
-        v[0] ^= message
-    v[2] ^= 0xFF
-    for _ in range(4):
-        sipround()
-    return v[0] ^ v[1] ^ v[2] ^ v[3]
-
-
-def test_siphash_gives_the_published_hash_of_eight_bytes() -> None:
-    word = np.array([int.from_bytes(bytes(range(8)), "little")], np.uint64)
-    assert siphash(word, KEY)[0].tobytes().hex() == "622493" + "9a79f5f593"
-
-
-@given(st.lists(st.integers(0, MASK), max_size=20), st.binary(min_size=16, max_size=16))
-def test_siphash_of_many_words_is_that_of_each(words: list[int], key: bytes) -> None:
-    assert siphash(np.array(words, np.uint64), key).tolist() == [siphash_of_one(word, key) for word in words]
 
 
 @given(st.lists(st.integers(-5, 5) | st.floats(-2, 2) | st.just(np.nan), max_size=80), st.integers(0, 80))
@@ -107,17 +65,31 @@ def test_nothing_has_no_distinct_values() -> None:
     assert distinct(pa.nulls(3), np.array([]), np.array([np.nan, np.inf])).estimate == 0
 
 
-def test_hashes_of_another_key_tell_nothing_of_a_value() -> None:
-    ours, others = distinct(np.arange(100)), distinct(np.arange(100), key=hashlib.sha256(b"another").digest())
-    assert not set(ours.hashes.tolist()) & set(others.hashes.tolist())
+def hashes(sketch: Distinct) -> set[int]:
+    content = sketch.to_data()["theta"]
+    return set(np.frombuffer(content[8 * (content[0] & 63) :], "<u8").tolist())
 
 
-def test_short_keys_other_sizes_and_unusable_data_are_refused() -> None:
+def test_pseudonyms_of_another_key_tell_nothing_of_a_value() -> None:
+    for values, kind in ((np.arange(100), "int"), (pa.array([str(each) for each in range(100)]), "text")):
+        ours, others = distinct(values, kind=kind), distinct(values, kind=kind, key=hashlib.sha256(b"another").digest())
+        assert len(hashes(ours)) == len(hashes(others)) == 100
+        assert not hashes(ours) & hashes(others)
+        unkeyed = update_theta_sketch()
+        for value in values.tolist():
+            unkeyed.update(value)
+        assert not hashes(ours) & set(np.frombuffer(unkeyed.compact().serialize()[16:], "<u8").tolist())
+
+
+def test_a_sketch_of_many_values_is_small() -> None:
+    assert len(distinct(np.arange(300_000.0)).to_data()["theta"]) <= 32_768 + 64
+
+
+@given(st.binary(max_size=64))
+def test_short_keys_and_unusable_data_are_refused(garbage: bytes) -> None:
     with pytest.raises(AlgebraError, match="at least 16"):
         Distinct(b"short")
-    with pytest.raises(AlgebraError, match="do not merge"):
-        Distinct(KEY).merge(Distinct(KEY, 64))
-    with pytest.raises(AlgebraError, match="hashes"):
-        Distinct.from_data({"size": 16, "hashes": ["x"]})
-    with pytest.raises(AlgebraError, match="holds 17"):
-        Distinct.from_data({"size": 16, "hashes": list(range(17))})
+    with pytest.raises(AlgebraError, match="theta"):
+        Distinct.from_data({"size": 16})
+    with pytest.raises(AlgebraError, match="theta"):
+        Distinct.from_data({"theta": b"\xff" + garbage})
