@@ -42,15 +42,22 @@ def agreed_kinds(descriptions: Mapping[str, Mapping[str, Iterable[Sequence[str]]
                     sites.append(site)
     kinds, warnings = {}, []
     for feature, found in seen.items():
-        found.pop("empty", None) if len(found) > 1 else None
-        numeric = [kind for kind in found if kind in NUMERIC]
-        groups = [kind for kind in found if kind in GROUPS and kind != "bool"]
-        if len(numeric) == len(found):
-            kinds[feature] = numeric[0] if len(numeric) == 1 else "float"
-        elif len(groups) == len(found):
-            kinds[feature] = groups[0] if len(groups) == 1 else "category"
-        else:
-            kinds[feature] = max(found, key=lambda kind: (len(found[kind]), kind in NUMERIC))
-            others = [f"{kind} at {', '.join(sites)}" for kind, sites in found.items() if kind != kinds[feature]]
+        known = {kind: sites for kind, sites in found.items() if kind != "empty"} or found
+        families: dict[str, list[str]] = {}
+        for kind in known:
+            families.setdefault(_family(kind), []).append(kind)
+        chosen = max(
+            families, key=lambda family: (sum(len(known[kind]) for kind in families[family]), family == "float")
+        )
+        kinds[feature] = families[chosen][0] if len(families[chosen]) == 1 else chosen
+        if len(families) > 1:
+            others = [f"{kind} at {', '.join(sites)}" for kind, sites in known.items() if _family(kind) != chosen]
             warnings.append(f"{feature} is read as {kinds[feature]}, but is {' and '.join(others)}")
     return kinds, warnings
+
+
+def _family(kind: str) -> str:
+    """Return the kind that includes all values of some kinds."""
+    if kind in NUMERIC and kind != "empty":
+        return "float"
+    return "category" if kind in GROUPS and kind != "empty" else kind

@@ -120,6 +120,7 @@ class Collection:
             sites: asks them.
             places: the sites of each place.
         """
+        self._refuse_own_quantiles()
         left = [site for site in sites.present(self.values) if self._has_ranks(site)]
         while left:
             answered = self._search(sites, left, places)
@@ -129,6 +130,20 @@ class Collection:
         lost = [site for site in self.values if self._has_ranks(site) and site not in left]
         self._warn_lost(fed, lost)
         self._refuse_lost(lost, "quantile", self.kinds)
+
+    def _refuse_own_quantiles(self) -> None:
+        """Note where sites have quantiles of their own that cannot be merged."""
+        for dataset, feature in self._features():
+            own = [
+                site
+                for site, datasets in self.values.items()
+                if "own" in datasets.get(dataset, {}).get(feature, {}).get("quantile", {})
+            ]
+            if own:
+                rule = (
+                    f"the generator of {', '.join(own)} has quantiles(), but no ranks(), which those of all are made of"
+                )
+                self.refused.append([GLOBAL, dataset, feature, "quantile", rule])
 
     def _search(self, sites: Sites, able: Sequence[str], places: Places) -> list[str]:
         """Search among the values of some sites; return those that stayed to the end, or are left when one is lost."""

@@ -39,7 +39,7 @@ class StatisticsExecutor(Executor):
         min_count: the least number of values that a statistic may be of, unless the site's owner wants more.
         min_noise_level: the least noise on minimum and maximum, as a share of the range.
         max_noise_level: the most.
-        max_bins_percent: the most bins of a histogram, in percent of the number of values.
+        max_bins_percent: the most bins of a histogram, in percent of the number of values; 100 allows any.
         masked: the site's numbers leave it under masks alone. Then ``min_count`` and ``max_bins_percent`` are for the
             total, and the server sees to them.
     """
@@ -147,7 +147,9 @@ class StatisticsExecutor(Executor):
     def _open(self, context: SiteContext, sources: Mapping[str, Any] | None) -> Policy:
         wishes = {"min_noise_level": self.min_noise_level, "max_noise_level": self.max_noise_level}
         if not self.masked:
-            wishes |= {"min_count": self.min_count, "max_bins_percent": self.max_bins_percent}
+            wishes["min_count"] = self.min_count
+        if not self.masked and self.max_bins_percent < 100:
+            wishes["max_bins_percent"] = self.max_bins_percent
         return Policy.open(context.local, run=context.job_id, folder=context.folder, sources=sources, wishes=wishes)
 
     def _describe(self, context: SiteContext, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class FedStatsRecipe(Recipe):
         stats_generator: a :class:`~flare_stats.Statistics` of one's own, for the sites without ``data``.
         min_count: the least number of values that a statistic may be of. The owner of a site may want more.
         min_noise_level, max_noise_level: bounds of the noise on the minimum and the maximum, as shares of the range.
-        max_bins_percent: the most bins of a histogram, in percent of the number of values.
+        max_bins_percent: the most bins of a histogram, in percent of the number of values; 100 allows any.
         per_site_config: settings by the name of the site: ``data``, the data sets by name, each as
             :func:`~flare_stats.sources.open_source` reads it; or a ``stats_generator``.
         hierarchy: groups of sites, as ``"region/hospital"`` or as a tree: ``{"north": ["site-1", "site-2"]}``.

@@ -96,11 +96,10 @@ def _cuts(points: list[float], ranks: list[int], grain: int) -> list[tuple[float
     last, total = 0, ranks[-1] if ranks else 0
     for place, (point, rank) in enumerate(zip(points, ranks, strict=True)):
         before = ranks[place - 1] if place else 0
-        if rank - before >= grain:  # a frequent value; a smaller group before it is counted with it
-            if before - last < grain:
-                before = last
-            cuts += [(point, before), (point, rank)]
-            last = rank
+        if rank - before >= grain:  # a frequent value; smaller groups before and after it are counted with it
+            before = before if before - last >= grain else last
+            last = rank if total - rank >= grain else total
+            cuts += [(point, before), (point, last)]
         elif rank - last >= grain and total - rank >= grain:
             cuts.append((point / 2 + points[place + 1] / 2, rank))
             last = rank
