@@ -1,0 +1,5 @@
+"""The report: one HTML file with a run's statistics, which opens without a network, on a phone and on paper."""
+
+from flare_stats.report.page import make_report
+
+__all__ = ["make_report"]

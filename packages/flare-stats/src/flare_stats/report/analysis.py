@@ -1,0 +1,148 @@
+"""The views of a report that a reader selects, and the drift of every place, feature and data set in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from flare_stats.report.data import GLOBAL, Level, ReportData
+from flare_stats.report.drift import CHANCE, DRIFT, NONE, Drift, compare_categories, compare_histograms
+
+TOGETHER = Level("All together", ())
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A level and a data set, of which one of each is shown at a time.
+
+    Attributes:
+        selector: the classes by which the style sheet shows or hides what belongs to the view.
+        label: of the view, in words; empty where there is but one.
+    """
+
+    level: Level
+    dataset: str
+    selector: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place whose values of a feature differ from those of the other places of its level."""
+
+    feature: str
+    place: str
+    dataset: str
+    drift: Drift
+    degree: int
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The data of a report with the drift in it."""
+
+    data: ReportData
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that can be selected: sites, what they form, and all together."""
+        return (*self.data.levels, TOGETHER)
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """Every level with every data set."""
+        found = []
+        for i, level in enumerate(self.levels):
+            for j, dataset in enumerate(self.data.datasets):
+                label = [level.name] if len(self.levels) > 1 else []
+                label += [dataset] if len(self.data.datasets) > 1 else []
+                found.append(View(level, dataset, f"v l{i} d{j}", ", ".join(label)))
+        return tuple(found)
+
+    @cached_property
+    def drifts(self) -> Mapping[tuple[str, str, str], Mapping[str, Drift]]:
+        """The drift of each place, by feature, data set and name of the level."""
+        found = {}
+        for view in self.views:
+            for feature in self.data.features:
+                drifts = self._drifts_of(feature, view)
+                if drifts:
+                    found[feature, view.dataset, view.level.name] = drifts
+        return found
+
+    @cached_property
+    def comparisons(self) -> int:
+        """Number of comparisons, of which chance makes some look like drift."""
+        return sum(len(each) for each in self.drifts.values())
+
+    def drift(self, feature: str, place: str, view: View) -> Drift | None:
+        """Return how a place differs from the others of its level; None where nothing can be compared."""
+        return self.drifts.get((feature, view.dataset, view.level.name), {}).get(place)
+
+    def degree(self, drift: Drift | None) -> int:
+        """Return NONE, SHIFT or DRIFT, with regard to the number of comparisons."""
+        return NONE if drift is None else drift.degree(CHANCE / max(self.comparisons, 1))
+
+    def may_be_chance(self, drift: Drift) -> bool:
+        """Return True if both numbers could well occur without drift."""
+        return not drift.beyond_chance(CHANCE / max(self.comparisons, 1))
+
+    def marks(self, view: View) -> list[Mark]:
+        """Return the places and features that are marked in a view, the largest drift first."""
+        found = []
+        for feature in self.data.features:
+            for place, drift in self.drifts.get((feature, view.dataset, view.level.name), {}).items():
+                degree = self.degree(drift)
+                if degree != NONE:
+                    found.append(Mark(feature, place, view.dataset, drift, degree))
+        return sorted(found, key=lambda mark: (-mark.degree, -mark.drift.psi, mark.feature, mark.place))
+
+    def site_marks(self) -> list[Mark]:
+        """Return the marks of sites in all data sets, the largest drift first."""
+        views = [view for view in self.views if view.level is self.levels[0]]
+        found = [mark for view in views for mark in self.marks(view)]
+        return sorted(found, key=lambda mark: (-mark.degree, -mark.drift.psi))
+
+    def places(self, feature: str, view: View, most: int) -> tuple[list[str], int]:
+        """Return the places to draw, in the order of the level, and the number of those with values that are left out.
+
+        If there are more than ``most``, those that differ most are kept.
+        """
+        present = [place for place in view.level.places if self.has_values(feature, place, view.dataset)]
+        if len(present) <= most:
+            return present, 0
+
+        def rank(place: str) -> tuple[float, float]:
+            drift = self.drift(feature, place, view)
+            return (-self.degree(drift), -(drift.psi if drift else 0.0))
+
+        kept = set(sorted(present, key=rank)[:most])
+        return [place for place in present if place in kept], len(present) - most
+
+    def has_values(self, feature: str, place: str, dataset: str) -> bool:
+        """Return True if anything is known of a feature at a place."""
+        statistics = self.data.statistics_of(feature)
+        return any(self.data.value(feature, statistic, place, dataset) is not None for statistic in statistics)
+
+    def drifting_places(self, feature: str, view: View) -> Iterator[tuple[str, Drift, int]]:
+        """Yield the places of a view that are marked for a feature, drift before shift."""
+        marked = [
+            (place, drift, degree)
+            for place, drift in self.drifts.get((feature, view.dataset, view.level.name), {}).items()
+            if (degree := self.degree(drift)) != NONE
+        ]
+        yield from sorted(marked, key=lambda each: (-each[2], -each[1].psi))
+
+    def _drifts_of(self, feature: str, view: View) -> Mapping[str, Drift]:
+        places = [place for place in view.level.places if place != GLOBAL]
+        histograms = {place: self.data.histogram(feature, place, view.dataset) for place in places}
+        known = {place: histogram for place, histogram in histograms.items() if histogram is not None}
+        if known:
+            return compare_histograms(known)
+        return compare_categories({place: self.data.categories(feature, place, view.dataset) for place in places})
+
+
+def mark_text(degree: int) -> str:
+    """Return the sign and the word for a degree of drift; empty for none."""
+    return "" if degree == NONE else "▲ drift" if degree == DRIFT else "△ shift"

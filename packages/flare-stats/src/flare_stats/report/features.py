@@ -1,0 +1,325 @@
+"""The features of a report: places side by side as histograms or shares of categories, and a table of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flare_stats.report import charts
+from flare_stats.report.analysis import Analysis, View, mark_text
+from flare_stats.report.data import GLOBAL, Histogram
+from flare_stats.report.drift import NONE
+from flare_stats.report.html import (
+    Html,
+    aligned,
+    cell,
+    count,
+    figure,
+    is_cell,
+    join,
+    name,
+    names,
+    percent,
+    plain,
+    plural,
+    short,
+    table,
+    tag,
+)
+
+MAX_FEATURES = 500
+MAX_DRAWN = 6_000  # places in all features and views together
+MAX_PLACES = 120  # of one feature
+MAX_CATEGORIES = 6
+MAX_QUANTILES = 9
+WIDEST = 13  # columns of a table
+OPEN_UNTIL = 40  # features; of more than these, the marked ones are open, up to this number
+
+
+def section(analysis: Analysis) -> Html:
+    """Return the section of features, with the search and the buttons that the script shows."""
+    features = analysis.data.features
+    shown = features[:MAX_FEATURES]
+    most = places_per_feature(analysis)
+    marked = {mark.feature for view in analysis.views for mark in analysis.marks(view)}
+    opened = set([each for each in shown if len(shown) <= OPEN_UNTIL or each in marked][:OPEN_UNTIL])
+    articles = [_feature(analysis, index, feature, most, feature in opened) for index, feature in enumerate(shown)]
+    note = None
+    if len(features) > len(shown):
+        note = tag(
+            "p",
+            f"The first {count(len(shown))} of {count(len(features))} features are shown; ",
+            tag("code", "statistics.json"),
+            " has them all.",
+            class_="note",
+        )
+    if not articles:
+        articles = [tag("p", "The run has no statistics of features.")]
+    return tag(
+        "section",
+        tag("h2", "Features", id="features"),
+        _tools(len(shown)),
+        note,
+        *articles,
+        aria_labelledby="features",
+        class_="many" if len(shown) > OPEN_UNTIL else None,
+    )
+
+
+def places_per_feature(analysis: Analysis) -> int:
+    """Return how many places are drawn for each feature, so that the file stays small."""
+    drawn = max(min(len(analysis.data.features), MAX_FEATURES) * len(analysis.views), 1)
+    return max(min(MAX_DRAWN // drawn, MAX_PLACES), 3)
+
+
+def category_table(analysis: Analysis, feature: str, view: View, most: int, caption: Any) -> Html | None:
+    """Return the shares of categories by place, each with a bar and a mark at the share of all together."""
+    kept, left_out = analysis.places(feature, view, most)
+    counts = {place: analysis.data.categories(feature, place, view.dataset) for place in (GLOBAL, *kept)}
+    counts = {place: each for place, each in counts.items() if sum(each.values()) > 0}
+    if not counts:
+        return None
+    columns = _columns(counts)
+    whole = _shares(counts.get(GLOBAL, {}), columns)
+    body: list[list[Any]] = []
+    for place, of_place in counts.items():
+        shares = _shares(of_place, columns)
+        cells = [
+            join(percent(share), charts.bar(share, None if place == GLOBAL or not whole else whole[index]))
+            for index, share in enumerate(shares)
+        ]
+        body.append([_place(place), count(sum(of_place.values())), *cells, _drift_cell(analysis, feature, place, view)])
+    head = [
+        "Place",
+        "Values",
+        *(name(column, 24) if column is not None else "all others" for column in columns),
+        "Drift",
+    ]
+    return join(table(caption, head, body, class_="shares", label=plain(caption)), _left_out(left_out, kept))
+
+
+def _feature(analysis: Analysis, index: int, feature: str, most: int, opened: bool) -> Html:
+    views = [_view(analysis, feature, view, most) for view in analysis.views]
+    return tag(
+        "details",
+        tag("summary", tag("h3", name(feature)), *[_badge(analysis, feature, view) for view in analysis.views]),
+        tag("div", *views, id=f"f{index}", class_="content"),
+        class_="feature",
+        open=opened,
+        data_name=short(feature, 120),
+    )
+
+
+def _badge(analysis: Analysis, feature: str, view: View) -> Html | None:
+    marked = list(analysis.drifting_places(feature, view))
+    if not marked:
+        return None
+    worst = marked[0][2]
+    places = names([place for place, _, degree in marked if degree == worst], 3)
+    return tag("span", tag("strong", mark_text(worst)), " at ", places, class_=f"badge {view.selector}")
+
+
+def _view(analysis: Analysis, feature: str, view: View, most: int) -> Html | None:
+    kept, left_out = analysis.places(feature, view, most)
+    places = [place for place in (GLOBAL, *kept) if analysis.has_values(feature, place, view.dataset)]
+    if not places:
+        return tag("p", "No place of this level gave statistics of this feature.", class_=f"note {view.selector}")
+    histograms = {place: found for place in places if (found := analysis.data.histogram(feature, place, view.dataset))}
+    caption = join(name(feature), f" by place{', ' + view.label if view.label else ''}")
+    shares = None if histograms else category_table(analysis, feature, view, most, join("Shares of ", caption))
+    return tag(
+        "div",
+        _sentence(analysis, feature, view),
+        _multiples(analysis, feature, view, histograms) if histograms else None,
+        shares,
+        _numbers(analysis, feature, view, places, caption),
+        None if shares else _left_out(left_out, kept),
+        class_=view.selector,
+    )
+
+
+def _sentence(analysis: Analysis, feature: str, view: View) -> Html | None:
+    """Return in words which places differ and by how much."""
+    marked = list(analysis.drifting_places(feature, view))
+    if not marked:
+        return None
+    place, drift, _ = marked[0]
+    distance = "" if drift.ks is None else f", Kolmogorov-Smirnov distance {drift.ks:.2f}"
+    parts: list[Any] = [name(place), f" differs from the others: population stability index {drift.psi:.2f}{distance}."]
+    mean = analysis.data.number(feature, "mean", place, view.dataset)
+    whole = analysis.data.number(feature, "mean", GLOBAL, view.dataset)
+    if mean is not None and whole is not None:
+        parts.append(f" Its mean is {figure(mean)}, that of all together {figure(whole)}.")
+    if len(marked) > 1:
+        parts += [
+            " ",
+            names([each[0] for each in marked[1:]], 4),
+            " " + ("is" if len(marked) == 2 else "are") + " marked, too.",
+        ]
+    return tag("p", *parts, class_="sentence")
+
+
+def _multiples(analysis: Analysis, feature: str, view: View, histograms: Mapping[str, Histogram]) -> Html:
+    """Return the histograms of all places on the same axes, that of all together first and as outline of the others."""
+    edges = [edge for each in histograms.values() for edge in (float(each.edges[0]), float(each.edges[-1]))]
+    span = charts.Range(min(edges), max(edges))
+    highest = max(float(charts.densities(each, span).max()) for each in histograms.values())
+    whole = histograms.get(GLOBAL)
+    figures = []
+    for place, shown in histograms.items():
+        drift = analysis.drift(feature, place, view)
+        degree = analysis.degree(drift)
+        label = f"{_plain_place(place)}: histogram of {count(shown.total)} values; {charts.describe_histogram(shown)}"
+        drawn = charts.histogram(shown, None if place == GLOBAL else whole, span, highest, label)
+        told = None if degree == NONE else tag("strong", mark_text(degree))
+        caption = tag("figcaption", _place(place), tag("span", "n = " + count(shown.total), class_="n"), told)
+        figures.append(tag("figure", drawn, caption, class_="marked" if degree != NONE else None))
+    axis = f"Every axis runs from {figure(span.low)} to {figure(span.high)}; heights are shares of a place's values"
+    line = "." if whole is None else ", and the line is all together."
+    return join(tag("div", *figures, class_="multiples"), tag("p", axis + line, class_="note"))
+
+
+NUMBERS = (
+    ("count", "Values"),
+    ("failure_count", "Failures"),
+    ("distinct", "Distinct"),
+    ("sum", "Sum"),
+    ("mean", "Mean"),
+    ("stddev", "Std. dev."),
+    ("min", "Min."),
+    ("max", "Max."),
+)
+WHOLE = ("count", "failure_count", "distinct")
+
+
+def _numbers(analysis: Analysis, feature: str, view: View, places: Sequence[str], caption: Any) -> Html | None:
+    """Return the table of numbers, with a strip that shows range, quartiles and middle of each place on one axis.
+
+    Quantiles have a table of their own if the first would be too wide for paper.
+    """
+    data, dataset = analysis.data, view.dataset
+    first = _Columns(places)
+    first.add("Range", _strips(analysis, feature, view, places), class_="left")
+    for statistic, title in NUMBERS:
+        values = [data.number(feature, statistic, place, dataset) for place in places]
+        if any(value is not None for value in values):
+            first.add(title, [count(value) for value in values] if statistic in WHOLE else aligned(values))
+    missing = [data.missing_share(feature, place, dataset) for place in places]
+    if any(share is not None for share in missing):
+        first.add("Missing", [percent(share) for share in missing])
+    quantiles = [data.quantiles(feature, place, dataset) for place in places]
+    probabilities = sorted({p for each in quantiles for p in each})[:MAX_QUANTILES]
+    second = first if len(first.head) + len(probabilities) < WIDEST else _Columns(places)
+    for p in probabilities:
+        second.add(_quantile_title(p), aligned([each.get(p) for each in quantiles]))
+    if len(first.head) < 2:
+        return None
+    if any(analysis.drift(feature, place, view) is not None for place in places):
+        first.add("Drift", [_drift_cell(analysis, feature, place, view) for place in places])
+    more = None if second is first else second.table(join("Quantiles of ", caption))
+    return join(first.table(join("Numbers of ", caption)), more)
+
+
+class _Columns:
+    """A table of places that is made column by column."""
+
+    def __init__(self, places: Sequence[str]) -> None:
+        self.head: list[Any] = ["Place"]
+        self._body: list[list[Any]] = [[_place(place)] for place in places]
+
+    def add(self, title: str, cells: Sequence[Any], class_: str | None = None) -> None:
+        """Add a column; nothing if it has no cells."""
+        if cells:
+            self.head.append(cell(title, "th", scope="col", class_=class_))
+            for row, each in zip(self._body, cells, strict=True):
+                row.append(each if is_cell(each) else cell(each, class_=class_))
+
+    def table(self, caption: Any) -> Html:
+        """Return the table."""
+        return table(caption, self.head, self._body, class_="numbers")
+
+
+def _strips(analysis: Analysis, feature: str, view: View, places: Sequence[str]) -> list[Html]:
+    data, dataset = analysis.data, view.dataset
+    extremes = [data.number(feature, statistic, place, dataset) for place in places for statistic in ("min", "max")]
+    quantiles = {place: data.quantiles(feature, place, dataset) for place in places}
+    middles = {place: each.get(0.5, data.number(feature, "mean", place, dataset)) for place, each in quantiles.items()}
+    inner = [value for each in quantiles.values() for value in each.values()]
+    span = charts.span_of([*extremes, *inner])
+    if span is None or span.low == span.high:
+        return []
+    return [
+        charts.strip(
+            span,
+            data.number(feature, "min", place, dataset),
+            data.number(feature, "max", place, dataset),
+            charts.box_of(quantiles[place]),
+            middles[place],
+        )
+        for place in places
+    ]
+
+
+def _drift_cell(analysis: Analysis, feature: str, place: str, view: View) -> Html:
+    drift = analysis.drift(feature, place, view)
+    if drift is None:
+        return cell("–")
+    degree = analysis.degree(drift)
+    told = f"{drift.psi:.2f}" if drift.ks is None else f"{drift.psi:.2f} / {drift.ks:.2f}"
+    sign = tag("strong", mark_text(degree)) if degree != NONE else None
+    return cell(join(told, " ", sign), class_="chance" if analysis.may_be_chance(drift) else None)
+
+
+def _columns(counts: Mapping[str, Mapping[str, float]]) -> list[str | None]:
+    """Return the most frequent categories, and None for the others where there are any."""
+    pooled: dict[str, float] = {}
+    for of_place in counts.values():
+        for category, number in of_place.items():
+            pooled[category] = pooled.get(category, 0.0) + number
+    frequent: list[str | None] = [*sorted(pooled, key=lambda category: -pooled[category])]
+    return frequent if len(frequent) <= MAX_CATEGORIES + 1 else [*frequent[:MAX_CATEGORIES], None]
+
+
+def _shares(counts: Mapping[str, float], columns: Sequence[str | None]) -> list[float]:
+    total = sum(counts.values())
+    if total <= 0:
+        return []
+    shares = [counts.get(column, 0.0) / total if column is not None else 0.0 for column in columns]
+    return [
+        share if column is not None else max(1 - sum(shares), 0.0)
+        for share, column in zip(shares, columns, strict=True)
+    ]
+
+
+def _quantile_title(probability: float) -> str:
+    return "Median" if probability == 0.5 else f"{100 * probability:g} %"
+
+
+def _plain_place(place: str) -> str:
+    return "All together" if place == GLOBAL else short(place)
+
+
+def _place(place: str) -> Html:
+    return tag("span", "All together", class_="whole") if place == GLOBAL else name(place, 40)
+
+
+def _left_out(number: int, kept: Sequence[str]) -> Html | None:
+    if not number:
+        return None
+    shown = f"The {plural(len(kept), 'place')} that differ most are shown; {count(number)} more are in "
+    return tag("p", shown, tag("code", "statistics.json"), ".", class_="note")
+
+
+def _tools(number: int) -> Html | None:
+    """Return the search and the buttons, hidden until the script shows them."""
+    if number < 2:
+        return None
+    return tag(
+        "div",
+        tag("label", "Find a feature ", tag("input", id="search", type="search", autocomplete="off")),
+        tag("button", "Open all", id="open", type="button"),
+        tag("button", "Close all", id="close", type="button"),
+        tag("span", id="found", role="status"),
+        id="tools",
+        hidden=True,
+    )

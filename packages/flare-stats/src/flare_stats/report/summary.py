@@ -1,0 +1,226 @@
+"""The first page of a report: who, when, how much, what stands out, and what was not given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from flare_stats.report import charts
+from flare_stats.report.analysis import Analysis, mark_text
+from flare_stats.report.data import GLOBAL, Level, Refusal, finite, mapping
+from flare_stats.report.drift import DRIFT
+from flare_stats.report.html import Html, cell, count, join, name, names, percent, plural, table, tag
+
+MAX_PLACES = 300
+MAX_REFUSALS = 100
+
+
+def header(analysis: Analysis) -> Html:
+    """Return the title with the time and the job."""
+    about = analysis.data.about
+    title = str(about.get("name") or "Statistics of many sites")
+    job = about.get("job_id")
+    facts = [_time(about.get("time")), join("job ", name(str(job))) if job else None]
+    shown = [each for each in facts if each]
+    line = join(*(part for each in shown for part in (each, " · ")))[: -len(" · ")] if shown else ""
+    return tag(
+        "header",
+        tag("p", "Federated statistics", class_="kind"),
+        tag("h1", name(title, 120)),
+        tag("p", Html(line), class_="when"),
+    )
+
+
+def section(analysis: Analysis) -> Html:
+    """Return the summary: key figures, findings in words, and the places with their rows."""
+    levels = [
+        tag("div", _places(analysis, level), class_=f"v l{index}")
+        for index, level in enumerate(analysis.levels)
+        if level.places
+    ]
+    return tag(
+        "section",
+        tag("h2", "Summary", id="summary"),
+        _key_figures(analysis),
+        tag("ul", *(tag("li", each) for each in _findings(analysis)), class_="findings"),
+        *levels,
+        aria_labelledby="summary",
+    )
+
+
+def refused_section(analysis: Analysis) -> Html:
+    """Return the section that names what sites did not give, and the rule for which they did not."""
+    refusals = analysis.data.refusals
+    if not refusals:
+        shown = tag(
+            "p", "Every site gave every statistic that it was asked for, or the run did not note what was refused."
+        )
+    else:
+        shown = _refusals(refusals)
+    return tag("section", tag("h2", "Not given", id="refused"), shown, aria_labelledby="refused")
+
+
+def _key_figures(analysis: Analysis) -> Html:
+    data = analysis.data
+    rows = [data.rows(GLOBAL, dataset) for dataset in data.datasets]
+    known = [each for each in rows if each is not None]
+    figures = [
+        ("Sites", count(len(data.levels[0].places))),
+        ("Rows", count(sum(known) if known else None)),
+        ("Features", count(len(data.features))),
+        ("Marked for drift", _marked(analysis)),
+        ("Not given", count(len(data.refusals))),
+    ]
+    return tag("dl", *(tag("div", tag("dt", term), tag("dd", value)) for term, value in figures), class_="key")
+
+
+def _marked(analysis: Analysis) -> str:
+    if not analysis.comparisons:
+        return "–"
+    features = {mark.feature for mark in analysis.site_marks()}
+    return f"{count(len(features))} of {count(len(analysis.data.features))}"
+
+
+def _findings(analysis: Analysis) -> list[Html]:
+    """Return what stands out, in sentences."""
+    return [
+        each for each in (*_drift_findings(analysis), _missing_finding(analysis), _refused_finding(analysis)) if each
+    ]
+
+
+def _drift_findings(analysis: Analysis) -> list[Html]:
+    marks = analysis.site_marks()
+    if not analysis.comparisons:
+        return [join("Drift between sites is unknown: ", _why_no_drift(analysis))]
+    if not marks:
+        return [join("No site differs from the others by more than the thresholds, in any feature.")]
+    features: dict[str, dict[str, float]] = {}
+    for mark in marks:
+        features.setdefault(mark.place, {}).setdefault(mark.feature, mark.drift.psi)
+    places = sorted(features, key=lambda place: -len(features[place]))
+    found = []
+    for place in places[:3]:
+        of_place = list(features[place])
+        degrees = [mark.degree for mark in marks if mark.place == place]
+        sign = tag("strong", mark_text(max(degrees)))
+        found.append(
+            join(
+                name(place),
+                f" differs from the other sites in {plural(len(of_place), 'feature')}, most in ",
+                names(of_place, 3),
+                ": ",
+                sign,
+                ".",
+            )
+        )
+    if len(places) > 3:
+        found.append(join(f"{plural(len(places) - 3, 'more site')} differ in at least one feature."))
+    return found
+
+
+def _why_no_drift(analysis: Analysis) -> str:
+    if analysis.data.about.get("masked"):
+        return "the sums were masked, so that only totals of all sites are known."
+    if len(analysis.data.levels[0].places) < 2:
+        return "there are not two sites to compare."
+    return "no two sites gave histograms or counts of categories."
+
+
+def _missing_finding(analysis: Analysis) -> Html | None:
+    data = analysis.data
+    places = [*data.levels[0].places, GLOBAL]
+    worst = (0.0, "", "")
+    for feature in data.features:
+        for dataset in data.datasets:
+            for place in places:
+                share = data.missing_share(feature, place, dataset)
+                if share is not None and share > worst[0]:
+                    worst = (share, feature, place)
+    if not worst[0]:
+        return None
+    where = "all sites together" if worst[2] == GLOBAL else name(worst[2])
+    return join("Most values are missing of ", name(worst[1]), " at ", where, f": {percent(worst[0])} of its rows.")
+
+
+def _refused_finding(analysis: Analysis) -> Html | None:
+    refusals = analysis.data.refusals
+    if not refusals:
+        return None
+    sites = list(dict.fromkeys(refusal.site for refusal in refusals))
+    return join(
+        f"{plural(len(refusals), 'statistic')} not given by ",
+        names(sites, 4),
+        "; ",
+        tag("a", "see why", href="#refused"),
+        ".",
+    )
+
+
+def _places(analysis: Analysis, level: Level) -> Html:
+    """Return the table of the places of a level: rows by data set, marks, and what was not given."""
+    data = analysis.data
+    marks = [mark for view in analysis.views if view.level is level for mark in analysis.marks(view)]
+    strong = Counter(place for place, _ in {(mark.place, mark.feature) for mark in marks if mark.degree == DRIFT})
+    weak = Counter(place for place, _ in {(mark.place, mark.feature) for mark in marks})
+    refused = Counter(refusal.site for refusal in data.refusals)
+    of_sites = level is analysis.levels[0]
+    head: list[Any] = [level.name.removesuffix("s") if of_sites else level.name]
+    head += [f"Rows, {dataset}" if len(data.datasets) > 1 else "Rows" for dataset in data.datasets]
+    totals = {place: sum(data.rows(place, dataset) or 0.0 for dataset in data.datasets) for place in level.places}
+    largest = max(totals.values(), default=0.0)
+    head += [cell("Share of rows", "th", scope="col", class_="left"), "Features marked"] + ["Not given"] * of_sites
+    body = []
+    for place in level.places[:MAX_PLACES]:
+        row: list[Any] = [name(place), *(count(data.rows(place, dataset)) for dataset in data.datasets)]
+        row.append(cell(charts.bar(totals[place] / largest) if largest else "–", class_="left"))
+        told = plural(weak[place], "feature") if weak[place] else "none"
+        sign = mark_text(DRIFT)[:1] if strong[place] else "△" if weak[place] else None
+        row.append(join(told, " ", tag("b", sign) if sign else None) if analysis.comparisons else "–")
+        body.append(row + [count(refused[place])] * of_sites)
+    whole: list[Any] = [tag("span", "All together", class_="whole")]
+    whole += [count(data.rows(GLOBAL, dataset)) for dataset in data.datasets]
+    body.append([*whole, "", "", *([count(len(data.refusals))] * of_sites)])
+    made = table(f"{level.name} and their rows", head, body, class_="places")
+    if len(level.places) <= MAX_PLACES:
+        return made
+    return join(
+        made, tag("p", f"{plural(len(level.places) - MAX_PLACES, 'more place')} not listed here.", class_="note")
+    )
+
+
+def _refusals(refusals: tuple[Refusal, ...]) -> Html:
+    """Return a table of refusals, those of one site, rule and data set in one row."""
+    grouped: dict[tuple[str, str, str], list[Refusal]] = {}
+    for refusal in refusals:
+        grouped.setdefault((refusal.rule, refusal.site, refusal.dataset), []).append(refusal)
+    body = []
+    for (rule, site, dataset), group in list(grouped.items())[:MAX_REFUSALS]:
+        statistics = list(dict.fromkeys(each.statistic for each in group))
+        features = list(dict.fromkeys(each.feature for each in group))
+        body.append([name(site, 40), name(rule, 160), name(dataset, 24), names(statistics, 8), names(features, 6)])
+    head = ["Site", "Rule", "Data set", "Statistics", "Features"]
+    made = table("Statistics that sites did not give, and why", head, body, class_="text")
+    left = len(grouped) - len(body)
+    note = join(f"{plural(left, 'more row')} in ", tag("code", "about.json"), ".") if left else None
+    return join(
+        tag("p", "A site's own rules decide what leaves it."), made, tag("p", note, class_="note") if note else None
+    )
+
+
+def _time(value: Any) -> Html | None:
+    """Return a time for people, from ISO 8601 or seconds since 1970; other text as it is."""
+    seconds = finite(value) if isinstance(value, int | float) else None
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC) if seconds is not None else datetime.fromisoformat(str(value))
+    except (ValueError, OverflowError, OSError):
+        return name(str(value)) if value else None
+    zone = f" {moment.tzname()}" if moment.tzinfo else ""
+    return tag("time", f"{moment.day} {moment:%B %Y, %H:%M}{zone}", datetime=moment.isoformat())
+
+
+def masked_note(analysis: Analysis) -> Html | None:
+    """Return what masked sums mean for the reader; None where they are not masked."""
+    if not mapping(analysis.data.about).get("masked"):
+        return None
+    return tag("p", "Sums were masked: the server saw the totals of all sites and nothing of a single one.")
