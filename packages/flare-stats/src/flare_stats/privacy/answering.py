@@ -20,7 +20,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "missing": ("missing",),
     "failure_count": ("failure_count",),
     "sum": ("sum",),
-    "mean": ("mean", "sum"),
+    "mean": ("mean",),
     "mean_low": (),
     "var": ("var", "stddev"),
     "min": ("min",),

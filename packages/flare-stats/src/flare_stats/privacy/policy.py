@@ -31,7 +31,7 @@ class Policy:
     Args:
         rules: the rules, wishes included.
         run: the run's id.
-        sources: by the name of each data set, what is read; None if that is up to code of the job.
+        sources: by the name of each data set, what is read; None if code of the job, a ``stats_generator``, does that.
         ledger: where answers are noted; None without a policy file.
         secret: the key of noise on ranges, if there is no ledger.
     """
@@ -74,7 +74,7 @@ class Policy:
             local: the folder that the site's owner keeps, ``context.local``.
             run: the run's id.
             folder: the site's folder in the run, for a key that a site without a policy needs.
-            sources: by the name of each data set, what ``open_source`` is given; None if the job's own code reads them.
+            sources: by the name of each data set, what ``open_source`` is given; None if code of the job reads them.
             wishes: ``min_count``, ``min_noise_level``, ``max_noise_level`` and ``max_bins_percent`` of the job, which
                 hold where they are stricter than the site's rules.
         Raises:
@@ -198,7 +198,7 @@ class Policy:
 
     def _source(self, dataset: str) -> str:
         if self._sources is None:
-            return f"code:{dataset}"
+            return f"generator:{dataset}"
         if dataset not in self._sources:
             known = ", ".join(self._sources)
             raise PolicyError(f"the data set {dataset!r} was not opened with this policy; there are {known}")
