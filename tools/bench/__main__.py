@@ -20,6 +20,7 @@ import boosting
 import deployed
 import matching
 import suites
+import summaries
 import transfer
 from runner import ROOT, Row, Runner
 
@@ -30,6 +31,7 @@ SUITES = {
     **algorithms.SUITES,
     **boosting.SUITES,
     **matching.SUITES,
+    **summaries.SUITES,
 }
 
 
