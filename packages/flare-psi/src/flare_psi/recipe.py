@@ -17,6 +17,7 @@ from flare_core.recipes.workflow import module_file
 from flare_psi.ids import Normalisation
 
 RESULTS = ("ids", "cardinality")
+TASKS = ("psi.prepare", "psi.pass", "psi.digests", "psi.finish", "psi.forget")
 _SETTINGS = ("ids", "column", "salt", "min_intersection")
 
 
@@ -134,6 +135,20 @@ class PSIRecipe(Recipe):
             )
         self._rules = rules.texts
 
+    @property
+    def row_file(self) -> str:
+        """The path of the result in each site's folder, with the rows to align by in the column ``first_row``.
+
+        Raises:
+            RecipeError: not all sites get such a file.
+        """
+        if self.result != "ids" or self.receivers is not None or not str(self.output_path).endswith(".csv"):
+            raise RecipeError(
+                "rows can be aligned only if all sites learn the ids, in a .csv file; leave out result, receivers and"
+                " output_path"
+            )
+        return str(self.output_path)
+
     def build(self) -> Job:
         file = None if self._local is None else module_file(self._local, self._folder)
         args = {"result": self.result, "receivers": None if self.receivers is None else list(self.receivers)}
@@ -165,7 +180,7 @@ class PSIRecipe(Recipe):
         }
         executor = Component("flare_psi.site.PSIExecutor", args)
         return ClientApp(
-            executors=[ExecutorEntry(("*",), executor)], components={"psi": Component("flare_psi.site.Outbox", {})}
+            executors=[ExecutorEntry(TASKS, executor)], components={"psi": Component("flare_psi.site.Outbox", {})}
         )
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from flare_core import RecipeError
 from flare_core.components import Component
+from flare_core.job import Job
+from flare_core.recipe import Recipe
+from flare_core.recipes import preceded_by
 from flare_xgb.recipe import XGBRecipe
 
 SECURE = ("plain", "masked")
@@ -34,6 +37,10 @@ class XGBVerticalRecipe(XGBRecipe):
         id_column: the name of the column with the ids of the rows, at all sites. It is not a feature, but the loader
             returns it as one: name it in its ``categorical``, unless all ids are integers below 2**24. None if the rows
             are in the same order at all sites.
+        alignment: a recipe that runs first, in the same job, and writes at each site which of its rows all sites have,
+            such as ``flare_psi.PSIRecipe``; see :mod:`flare_xgb.vertical.alignment`. The loaders then read the files
+            that it aligns, and return no rows to validate with. The column ``id_column`` is left out.
+        validation_fraction: the part of the rows so aligned to validate with.
 
     Example:
         from flare_xgb import FileLoader
@@ -57,6 +64,8 @@ class XGBVerticalRecipe(XGBRecipe):
     secure: str = "plain"
     joined_model: bool = False
     id_column: str | None = None
+    alignment: Any = None
+    validation_fraction: float = 0.0
 
     def _check(self) -> None:
         super()._check()
@@ -76,6 +85,28 @@ class XGBVerticalRecipe(XGBRecipe):
         if self.min_clients < 2:
             raise RecipeError(f"min_clients is {self.min_clients}; columns of at least 2 sites are needed")
 
+        self._check_alignment()
+
+    def _check_alignment(self) -> None:
+        fraction = self.validation_fraction
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
+            raise RecipeError(f"validation_fraction is {fraction!r}; give a number from 0 to below 1")
+        if self.alignment is None:
+            if fraction:
+                raise RecipeError(
+                    "validation_fraction needs an alignment; otherwise loaders return rows to validate with"
+                )
+        elif not isinstance(self.alignment, Recipe) or not hasattr(self.alignment, "row_file"):
+            raise RecipeError(
+                f"alignment is a {type(self.alignment).__name__}; give a recipe that aligns rows, such as"
+                " flare_psi.PSIRecipe(…)"
+            )
+        self._row_file = None if self.alignment is None else self.alignment.row_file
+
+    def build(self) -> Job:
+        job = super().build()
+        return job if self.alignment is None else preceded_by(job, self.alignment.job())
+
     def _workflow(self) -> Component:
         args: dict[str, Any] = {
             "label_owner": self.label_owner,
@@ -93,6 +124,8 @@ class XGBVerticalRecipe(XGBRecipe):
             "secure": self.secure,
             "joined_model": self.joined_model,
             "id_column": self.id_column,
+            "row_file": self._row_file,
+            "validation_fraction": float(self.validation_fraction),
             "model_file_name": self.model_file_name,
         }
         return Component("flare_xgb.vertical.VerticalExecutor", args)

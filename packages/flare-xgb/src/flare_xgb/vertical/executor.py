@@ -30,7 +30,8 @@ from cryptography.exceptions import InvalidTag
 from flare_core import Executor, ModelError, SiteContext, Task
 from flare_xgb.data import DataError, Table, load
 from flare_xgb.horizontal.learning import Learning
-from flare_xgb.vertical.layout import Layout, aligned, described
+from flare_xgb.vertical.alignment import common_rows
+from flare_xgb.vertical.layout import Layout, aligned, described, place_of, without_column
 from flare_xgb.vertical.leader import LabelOwner
 from flare_xgb.vertical.owner import FeatureOwner
 from flare_xgb.vertical.questions import Grown, Kept, Leading, Order, Question
@@ -47,7 +48,9 @@ class VerticalExecutor(Executor):
         xgb_params: XGBoost's parameters, by its names.
         secure: ``plain`` or ``masked``.
         joined_model: the sites agree to give the server their thresholds.
-        id_column: the column by which the rows are aligned.
+        id_column: the column by which the rows are aligned, or which is left out if ``row_file`` aligns them.
+        row_file: the path in the site's folder of the file that aligns the rows; see ``alignment.py``.
+        validation_fraction: the part of the rows so aligned to validate with.
         model_file_name: the name of the file of the site's part of the model.
     """
 
@@ -59,6 +62,8 @@ class VerticalExecutor(Executor):
         secure: str = "plain",
         joined_model: bool = False,
         id_column: str | None = None,
+        row_file: str | None = None,
+        validation_fraction: float = 0.0,
         model_file_name: str = "model.json",
     ) -> None:
         self.data_loader = data_loader
@@ -66,6 +71,8 @@ class VerticalExecutor(Executor):
         self.secure = secure
         self.joined_model = joined_model
         self.id_column = id_column
+        self.row_file = row_file
+        self.validation_fraction = validation_fraction
         self.model_file_name = model_file_name
         self._tables: tuple[Table, Table | None] | None = None
         self._keys: SiteKeys | None = None
@@ -77,7 +84,7 @@ class VerticalExecutor(Executor):
     def execute(self, task: Task, context: SiteContext) -> Any:
         match task.name:
             case "xgb.describe":
-                return self._describe(context.party, task.data["rank"])
+                return self._describe(context, task.data["rank"])
             case "xgb.begin":
                 return self._begin(context, **task.data)
         if task.data["session"] != self._session:
@@ -90,13 +97,18 @@ class VerticalExecutor(Executor):
             self._last = (number, made)
         return self._last[1]
 
-    def _describe(self, site: str, rank: int) -> dict[str, Any]:
+    def _describe(self, context: SiteContext, rank: int) -> dict[str, Any]:
+        site = context.party
         if self._tables is None:
             train, validation = load(self.data_loader, site, rank)
-            train, ids = aligned(train, self.id_column, what=f"{site}: ")
-            other = None
-            if validation is not None:
-                validation, other = aligned(validation, self.id_column, what=f"{site}: in the rows to validate with, ")
+            ids = other = None
+            if self.row_file is not None:
+                train, validation = self._common_rows(context, train, validation)
+            else:
+                train, ids = aligned(train, self.id_column, what=f"{site}: ")
+                if validation is not None:
+                    what = f"{site}: in the rows to validate with, "
+                    validation, other = aligned(validation, self.id_column, what=what)
             try:
                 self._description = described(train, validation, [ids, other])
             except DataError as error:
@@ -104,6 +116,20 @@ class VerticalExecutor(Executor):
             self._tables = train, validation
         self._keys = SiteKeys(site)
         return {"description": self._description, "key": self._keys.public_key}
+
+    def _common_rows(self, context: SiteContext, table: Table, validation: Table | None) -> tuple[Table, Table | None]:
+        """Return the rows that all sites have: those to train on, and the last ones to validate with."""
+        site = context.party
+        if validation is not None:
+            raise DataError(f"{site}: the loader returns rows to validate with, which are not aligned; give a fraction")
+        assert self.row_file is not None
+        if self.id_column is not None:
+            table = without_column(table, place_of(table, self.id_column, f"{site}: "))
+        rows = common_rows(table, context.folder / self.row_file, site=site)
+        last = round(self.validation_fraction * len(rows))
+        if not last:
+            return rows, None
+        return rows.take(slice(len(rows) - last)), rows.take(slice(len(rows) - last, len(rows)))
 
     def _begin(
         self,

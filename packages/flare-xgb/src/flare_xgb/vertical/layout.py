@@ -80,9 +80,7 @@ def aligned(table: Table, id_column: str | None, *, what: str = "") -> tuple[Tab
     """
     if id_column is None:
         return table, None
-    if id_column not in table.names:
-        raise DataError(f"{what}there is no column {id_column!r}, which id_column names; the columns are {table.names}")
-    at = table.names.index(id_column)
+    at = place_of(table, id_column, what)
     ids = _ids(table, at, what)
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
@@ -95,15 +93,30 @@ def aligned(table: Table, id_column: str | None, *, what: str = "") -> tuple[Tab
         if table.qid is not None:
             raise DataError(f"{what}rows with qid stay in their groups; leave out id_column, and sort all sites alike")
         table = table.take(order)
+    return without_column(table, at), digest.hexdigest()
+
+
+def without_column(table: Table, at: int) -> Table:
+    """Return a table without the feature at a place."""
     kept = [place for place in range(table.num_features) if place != at]
-    without = replace(
+    return replace(
         table,
         features=np.ascontiguousarray(table.features[:, kept]),
         names=tuple(table.names[place] for place in kept),
         types=tuple(table.types[place] for place in kept),
         categories={new: table.categories[old] for new, old in enumerate(kept) if old in table.categories},
     )
-    return without, digest.hexdigest()
+
+
+def place_of(table: Table, id_column: str, what: str) -> int:
+    """Return the place of the column of ids.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    if id_column not in table.names:
+        raise DataError(f"{what}there is no column {id_column!r}, which id_column names; the columns are {table.names}")
+    return table.names.index(id_column)
 
 
 def _ids(table: Table, at: int, what: str) -> Any:
