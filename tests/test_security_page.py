@@ -11,6 +11,7 @@ SHORT = {
     "deploy": "flare-deploy",
     "downloader": "flare-tensor-downloader",
     "fobs": "flare-fobs",
+    "psi": "flare-psi",
     "runtime": "flare-runtime",
     "transport": "flare-transport",
 }
