@@ -304,6 +304,35 @@ def test_a_digest_too_few_names_the_site_that_delivers(tmp_path):
         federation(network | {"site-1": short}).run(Intersect())
 
 
+@pytest.mark.parametrize(
+    ("task", "reply"),
+    [
+        ("psi.prepare", {}),
+        ("psi.prepare", [1]),
+        ("psi.prepare", {"size": -1}),
+        ("psi.prepare", {"size": "3"}),
+        ("psi.prepare", {"rows": [3]}),
+        ("psi.pass", None),
+        ("psi.pass", {"missing": [1]}),
+        ("psi.digests", {"digests": "x"}),
+        ("psi.digests", {}),
+        ("psi.digests", 7),
+    ],
+)
+def test_a_reply_of_another_form_names_the_site(tmp_path, task, reply):
+    network = parties(tmp_path, ITEMS)
+    one = network["site-1"]
+
+    def other(given):
+        true = one(given)
+        if given.name != task:
+            return true
+        return true | reply if task == "psi.prepare" and reply and isinstance(reply, dict) else reply
+
+    with pytest.raises(FlareError, match="site-1: "):
+        federation(network | {"site-1": other}).run(Intersect())
+
+
 @pytest.mark.parametrize("positions", [[7], [-1]])
 def test_a_site_refuses_places_that_it_does_not_have(tmp_path, positions):
     network = parties(tmp_path, ITEMS)

@@ -72,6 +72,8 @@ class Intersect(Workflow):
     def _prepare(self, fed: Federation) -> dict[str, Any]:
         """Let all sites read their ids, and check that they agree."""
         prepared = self._ask(fed, "psi.prepare")
+        for site, reply in prepared.items():
+            _check_reply(site, reply)
         first = fed.sites[0]
         for site, reply in prepared.items():
             for name, what in (("terms", "terms"), ("salt", "salt")):
@@ -105,11 +107,13 @@ class Intersect(Workflow):
         """Let sites do one step, again and again while some were lost."""
         for _ in range(_MOST_RETURNS):
             with fed.scatter("psi.pass", tasks) as asked:
-                missing = {reply.data["missing"] for reply in asked if reply.data.get("missing")}
+                replies = {reply.site: reply.data for reply in asked}
+            missing = {_missing(site, reply) for site, reply in replies.items()} - {None}
             if not missing:
                 return
             self._prepare(fed)  # waits for them; one that has lost its secret is named
-        raise SiteError(f"{', '.join(sorted(missing))}: lost {_MOST_RETURNS} times in one step", site=min(missing))
+        lost = sorted(map(str, missing))
+        raise SiteError(f"{', '.join(lost)}: lost {_MOST_RETURNS} times in one step", site=lost[0])
 
     def _conclude(self, fed: Federation, prepared: Mapping[str, Any], began: float) -> None:
         """Compare, and let each site write what it may learn."""
@@ -142,7 +146,9 @@ class Intersect(Workflow):
         digests = {}
         for holder, reply in self._ask(fed, "psi.digests").items():
             owner = fed.sites[(fed.sites.index(holder) + 1) % len(fed.sites)]
-            found = np.asarray(reply["digests"])
+            found = reply.get("digests") if isinstance(reply, Mapping) else None
+            if not isinstance(found, np.ndarray):
+                raise SiteError(f"{holder}: delivers no digests; all sites need the same version", site=holder)
             if found.dtype != np.uint8 or found.shape != (sizes[owner], DIGEST_BYTES):
                 raise SiteError(
                     f"{holder}: delivers {found.dtype} {found.shape} for the {sizes[owner]} ids of {owner}", site=holder
@@ -154,3 +160,26 @@ class Intersect(Workflow):
         """Give all sites a task without data; return the replies by site."""
         with fed.ask(task, {}) as asked:
             return {reply.site: reply.data for reply in asked}
+
+
+def _check_reply(site: str, reply: Any) -> None:
+    """Check a reply to ``psi.prepare``.
+
+    Raises:
+        SiteError: it has not the form that other code relies on; names the site.
+    """
+    kinds: dict[str, tuple[type, ...]] = {name: (str,) for name in ("terms", "tag")}
+    kinds |= {"size": (int,), "minimum": (int,), "salt": (str, type(None))}
+    kinds |= {name: (int, type(None)) for name in ("rows", "duplicates", "left_out")}
+    if not isinstance(reply, Mapping) or any(not isinstance(reply.get(name, ...), kinds[name]) for name in kinds):
+        raise SiteError(f"{site}: describes its ids in another form; all sites need the same version", site=site)
+    if reply["size"] < 0:
+        raise SiteError(f"{site}: says that it has {reply['size']} ids", site=site)
+
+
+def _missing(site: str, reply: Any) -> str | None:
+    """Return the site that a reply to ``psi.pass`` says is missing; None if the step is done."""
+    found = reply.get("missing") if isinstance(reply, Mapping) else ...
+    if found is None or isinstance(found, str):
+        return found
+    raise SiteError(f"{site}: replies to psi.pass in another form; all sites need the same version", site=site)
