@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Self
@@ -104,14 +104,12 @@ class Answer:
         run: the run's id.
         secret: the key of noise on ranges.
         entries: of the ledger; None without a policy file.
-        totals: the number of values by source and feature, as far as earlier answers of the run told it.
     """
 
     rules: Rules
     run: str
     secret: bytes
     entries: Entries | None
-    totals: MutableMapping[tuple[str, str], int]
 
     def apply(self, reply: Reply, dataset: str, source: str) -> None:
         """Leave out of a data set's statistics what the rules do not allow, and round what they do."""
@@ -123,6 +121,7 @@ class Answer:
             values = features[feature]
             rule = self._rule_for_all(source, feature, values)
             if rule is not None:
+                reply.refused = [row for row in reply.refused if row[:2] != [dataset, feature]]  # reasons tell, too
                 reply.refuse(dataset, feature, reply.wanted(feature), rule)
                 del features[feature]
                 continue
@@ -141,6 +140,8 @@ class Answer:
     def _rule_for_all(self, source: str, feature: str, values: Mapping[str, Any]) -> str | None:
         """Return the rule by which nothing may be said about a feature."""
         total = self._total(source, feature, values)
+        if total is None:
+            return "min_count: the run has no summary of the feature"
         if _is_few(total, self.rules.min_count):
             return f"min_count: fewer than {self.rules.min_count} values"
         if self.entries is None:
@@ -159,21 +160,19 @@ class Answer:
             self.entries.add_facts(self.run, source, feature, facts)
         return None
 
-    def _total(self, source: str, feature: str, values: Mapping[str, Any]) -> int:
+    def _total(self, source: str, feature: str, values: Mapping[str, Any]) -> int | None:
+        """Return the number of values of a feature, which another answer to the run may have told."""
         if "count" in values:
-            self.totals[source, feature] = int(values["count"])
-        elif (source, feature) not in self.totals and self.entries is not None:
-            earlier = self.entries.facts(source, feature)  # the process was started again since the summary
-            if earlier:
-                self.totals[source, feature] = int(earlier[-1][1]["count"])
-        known = self.totals.get((source, feature))
-        return known if known is not None else sum(values.get("histogram", {}).get("counts", ()))
+            return int(values["count"])
+        if self.entries is not None:
+            return self.entries.count_told(self.run, source, feature)
+        return int(sum(values.get("histogram", {}).get("counts", ())))
 
     def _shown(
         self, reply: Reply, dataset: str, source: str, feature: str, values: Mapping[str, Any]
     ) -> dict[str, Any]:
         shown: dict[str, Any] = {}
-        total = self._total(source, feature, values)
+        total = self._total(source, feature, values) or 0
         for name, value in values.items():
             rule, kept = self._entry(source, feature, name, value, values, total)
             if rule is not None:

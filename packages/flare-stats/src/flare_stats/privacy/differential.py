@@ -138,7 +138,7 @@ def statistics_of(
             found[name] = max(int(released[name][0]), 0)
     if bounds is not None:
         found |= _moments(bounds, released)
-        found |= {name: bound for name, bound in zip(("min", "max"), bounds, strict=True) if name in true}
+        found |= dict(zip(("min", "max"), bounds, strict=True)) if "count" in released else {}
     if "histogram" in released:
         counts = [max(int(each), 0) for each in released["histogram"]]
         found["histogram"] = {"edges": [float(each) for each in true["histogram"]["edges"]], "counts": counts}

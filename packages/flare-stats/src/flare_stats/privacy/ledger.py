@@ -30,12 +30,11 @@ from flare_stats.privacy.errors import LedgerError
 from flare_stats.privacy.suppression import Binning
 
 LEDGER = "privacy-ledger.sqlite"
-WAIT_S = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS queries (key TEXT PRIMARY KEY, time TEXT, run TEXT, source TEXT, kind TEXT);
 CREATE TABLE IF NOT EXISTS facts (time TEXT, run TEXT, source TEXT, feature TEXT, facts TEXT,
-    UNIQUE (source, feature, facts));
+    UNIQUE (run, source, feature, facts));
 CREATE TABLE IF NOT EXISTS binnings (time TEXT, run TEXT, source TEXT, feature TEXT, digest TEXT, content TEXT,
     UNIQUE (source, feature, digest, content));
 CREATE TABLE IF NOT EXISTS releases (key TEXT PRIMARY KEY, time TEXT, run TEXT, source TEXT, dataset TEXT,
@@ -76,10 +75,13 @@ class Ledger:
 
     Args:
         path: of the database.
+    Attributes:
+        wait_s: how long to wait for another process that writes.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.wait_s = 60.0
         self._mark = path.with_suffix(".mark")
 
     @contextmanager
@@ -125,7 +127,7 @@ class Ledger:
                 )
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         address = f"{self.path.absolute().as_uri()}?mode=rw"  # does not make a file that is missing
-        connection = sqlite3.connect(address, uri=True, timeout=WAIT_S, isolation_level=None)
+        connection = sqlite3.connect(address, uri=True, timeout=self.wait_s, isolation_level=None)
         connection.execute("PRAGMA synchronous = EXTRA")
         return connection
 
@@ -201,9 +203,18 @@ class Entries:
     def facts(self, source: str, feature: str) -> list[tuple[str, dict[str, Any]]]:
         """Return the time and the facts of each earlier answer about a feature."""
         rows = self._connection.execute(
-            "SELECT time, facts FROM facts WHERE source = ? AND feature = ? ORDER BY rowid", (source, feature)
+            "SELECT min(time), facts FROM facts WHERE source = ? AND feature = ? GROUP BY facts ORDER BY min(rowid)",
+            (source, feature),
         )
         return [(time, json.loads(facts)) for time, facts in rows]
+
+    def count_told(self, run: str, source: str, feature: str) -> int | None:
+        """Return the number of values of a feature in the last answer to a run; None if it got none."""
+        row = self._connection.execute(
+            "SELECT facts FROM facts WHERE run = ? AND source = ? AND feature = ? ORDER BY rowid DESC LIMIT 1",
+            (run, source, feature),
+        ).fetchone()
+        return None if row is None else int(json.loads(row[0])["count"])
 
     def add_facts(self, run: str, source: str, feature: str, facts: Mapping[str, Any]) -> None:
         """Note what an answer was computed from."""
