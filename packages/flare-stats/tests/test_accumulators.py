@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flare_stats.algebra import AlgebraError, Categories, HistogramCounts, RankSketch, to_numbers
+from flare_stats.algebra import AlgebraError, Categories, Distinct, HistogramCounts, Moments, RankSketch, to_numbers
+from flare_stats.sources import open_source
 
 FLOATS = st.lists(st.floats(-100, 100) | st.sampled_from([0.0, 1.0, 2.5, np.nan, 100.0]), max_size=80)
 CUT = st.integers(0, 80)
@@ -159,3 +160,40 @@ def test_texts_of_a_datetime_column_are_read_as_dates() -> None:
     numbers = to_numbers(pa.array(["1970-01-02", "1970-01-01T00:00:01.5", "soon", None]), kind="datetime")
     assert numbers.values.tolist() == [86_400.0, 1.5]
     assert (numbers.missing, numbers.failures) == (1, 1)
+
+
+EVERY_TYPE = [
+    *(pa.array([1, None, 3], of) for of in (pa.int8(), pa.uint64(), pa.float32(), pa.decimal128(9, 2))),
+    pa.array(np.array([1.5, np.nan], np.float16), from_pandas=True),
+    *(pa.array(["a", None, "b"], of) for of in (pa.string(), pa.large_string(), pa.string_view())),
+    *(pa.array([b"a", None], of) for of in (pa.binary(), pa.large_binary(), pa.binary(1), pa.binary_view())),
+    *(pa.array([86_400_000, None, 0], of) for of in (pa.date64(), pa.timestamp("ns"), pa.timestamp("s", "+03:00"))),
+    *(pa.array([1, None, 2], of) for of in (pa.date32(), pa.time32("ms"), pa.time64("ns"), pa.duration("ms"))),
+    pa.array([(1, 2, 3), None], pa.month_day_nano_interval()),
+    pa.array([True, None]),
+    pa.nulls(3),
+    pa.array([{"a": 1}, None]),
+    pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+    pa.array(["a", None, "b"]).dictionary_encode(),
+    pa.RunEndEncodedArray.from_arrays(pa.array([1, 3], pa.int32()), pa.array([1, None])),
+    pa.UnionArray.from_dense(
+        pa.array([0, 1], pa.int8()), pa.array([0, 0], pa.int32()), [pa.array([1]), pa.array(["x"])]
+    ),
+    *(pa.array([[1], None], of) for of in (pa.list_(pa.int64()), pa.list_(pa.int64(), 1), pa.list_view(pa.int64()))),
+]
+
+
+@pytest.mark.parametrize("column", EVERY_TYPE, ids=lambda column: str(column.type))
+def test_each_value_of_every_type_is_counted_once_and_none_crashes(column: Any) -> None:
+    (kind,) = [each.kind for each in open_source(pa.table({"x": column})).features()]
+    numbers = to_numbers(column, kind)
+    assert len(numbers.values) + numbers.missing + numbers.failures == len(column)
+    assert numbers.missing == column.null_count or pa.types.is_run_end_encoded(column.type)
+    categories, distinct = Categories(), Distinct(bytes(16))
+    categories.add(column)
+    distinct.add(column, kind)
+    assert categories.count + categories.missing == len(column)
+    assert distinct.estimate <= len(column)
+    for whole in (Categories(), Distinct(bytes(16)), Moments()):
+        whole.add(column.slice(0, 0))
+        assert (getattr(whole, "count", 0), getattr(whole, "estimate", 0)) == (0, 0)

@@ -1,84 +1,114 @@
-"""Statistics of any split of rows over sites are those of all rows in one place."""
+"""Statistics of parts of a frame, by way of its source, against pandas on the whole frame."""
 
 from __future__ import annotations
 
-import math
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stats_runs import run, sites_of
 
-CONFIGS = {
-    "count": {},
-    "missing": {},
-    "sum": {},
-    "mean": {},
-    "var": {},
-    "min": {},
-    "max": {},
-    "histogram": {"*": {"bins": 4}},
-    "quantile": {"*": [0.0, 0.3, 0.5, 1.0]},
-    "categories": {},
-    "distinct": {},
-}
-NUMBER = st.one_of(
-    st.none(), st.integers(-(2**40), 2**40), st.floats(-1e12, 1e12), st.sampled_from([0.0, 1e9, 1e9 + 1e-6])
+from flare_stats.algebra import Categories, CoMoments, Distinct, HistogramCounts, Moments, RankSketch, to_numbers
+from flare_stats.sources import open_source
+
+DTYPES = ["int8", "int64", "uint64", "float32", "float64", "bool", "Int16", "Int64", "UInt64", "Float64", "boolean"]
+ARROW = ["int64[pyarrow]", "double[pyarrow]", "bool[pyarrow]"]
+EDGES = np.array([-100.0, -5, 0, 0.5, 1, 7, 90])
+KEY = bytes(range(32))
+
+
+def series(dtype: str, size: int, gaps: float, seed: int) -> pd.Series:
+    """Random values of a dtype, missing as often as `gaps` says where the dtype can."""
+    rng = np.random.default_rng(seed)
+    if "bool" in dtype:
+        values: Any = rng.random(size) < 0.5
+    elif "int" in dtype.lower():
+        values = rng.integers(0 if dtype.lower().startswith("u") else -100, 100, size)
+    else:
+        values = np.round(rng.normal(0, 30, size), rng.integers(0, 15))
+    made = pd.Series(values).astype(dtype)
+    if dtype in ("float32", "float64") or dtype[0].isupper() or dtype == "boolean" or "[" in dtype:
+        made[rng.random(size) < gaps] = np.nan if dtype in ("float32", "float64") else pd.NA
+    return made
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from([*DTYPES, *ARROW]),
+    st.integers(0, 120),
+    st.sampled_from([0, 0.3, 1]),
+    st.integers(0, 2**32 - 1),
+    st.lists(st.integers(0, 120), max_size=4).map(sorted),
+    st.integers(1, 50),
 )
-ROWS = st.lists(st.tuples(NUMBER, st.sampled_from(["a", "b", None]), st.integers(0, 2)), max_size=40)
+def test_statistics_of_any_parts_and_dtype_equal_pandas(
+    dtype: str, size: int, gaps: float, seed: int, cuts: list[int], rows: int
+) -> None:
+    frame = pd.DataFrame({"x": series(dtype, size, gaps, seed)})
+    bounds = [0, *(min(cut, size) for cut in cuts), size]
+    moments, histogram, ranks = Moments(), HistogramCounts(EDGES), RankSketch()
+    categories, distinct = Categories(), Distinct(KEY)
+    for low, high in pairwise(bounds):
+        part = [Moments(), HistogramCounts(EDGES), RankSketch(), Distinct(KEY)]
+        part_categories = Categories()
+        for chunk in open_source(frame.iloc[low:high]).chunks(rows=rows):
+            numbers = to_numbers(chunk.column(0))
+            part_categories.add(chunk.column(0))
+            for each in part:
+                each.add(numbers)
+        for whole, each in zip((moments, histogram, ranks, distinct), part, strict=True):
+            whole.merge(each)  # type: ignore[arg-type]
+        categories.merge(part_categories)
+    pooled = frame["x"].dropna().astype("float64").to_numpy()
+    assert (moments.count, moments.missing, moments.failures) == (len(pooled), size - len(pooled), 0)
+    assert histogram.counts.tolist() == np.histogram(pooled, EDGES)[0].tolist()
+    assert ranks.ranks(EDGES).tolist() == [(pooled <= edge).sum() for edge in EDGES]
+    assert distinct.estimate == len(np.unique(pooled))
+    assert sorted(categories.counts.values()) == sorted(np.unique(pooled, return_counts=True)[1].tolist())
+    assert categories.missing == size - len(pooled)
+    if not len(pooled):
+        assert (moments.sum, moments.mean, moments.min, moments.max) == (0, None, None, None)
+        return
+    assert (moments.min, moments.max) == (pooled.min(), pooled.max())
+    assert moments.sum == pytest.approx(pooled.sum(), rel=1e-12, abs=1e-10)
+    assert moments.mean == pytest.approx(pooled.mean(), rel=1e-12, abs=1e-12)
+    assert moments.variance(ddof=0) == pytest.approx(pooled.var(), rel=1e-12)
+    if len(pooled) > 1:
+        assert moments.stddev() == pytest.approx(float(frame["x"].dropna().astype("float64").std()), rel=1e-12)
 
 
-@settings(max_examples=60)
-@given(ROWS, st.booleans())
-def test_any_split_has_the_statistics_of_all_rows(rows, masked):
-    table = pd.DataFrame(
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
+def test_columns_of_each_kind_in_one_frame_are_counted_and_none_crashes(kind: str) -> None:
+    frame = pd.DataFrame(
         {
-            "x": pd.Series([math.nan if row[0] is None else float(row[0]) for row in rows], dtype=float),
-            "group": pd.Series([row[1] for row in rows], dtype="string"),
+            "age": pd.array([40, None, 51, 40], "Int64"),
+            "sex": pd.array(["f", "m", None, "f"], "str"),
+            "grade": pd.Categorical(["low", None, "high", "low"], ordered=True),
+            "flag": [True, False, True, True],
+            "when": pd.to_datetime(["2020-01-01", None, "2020-01-03", "2020-01-01"]),
+            "bmi": [20.0, 22.0, np.nan, 24.0],
         }
     )
-    site_of = np.array([row[2] for row in rows], int)
-    frames = {f"site-{number}": {"train": table[site_of == number]} for number in range(3)}
-    configs = dict(CONFIGS)
-    if masked:
-        configs["categories"] = {"*": {"values": ["a", "b"]}}
-        del configs["distinct"]
-    statistics, _, _, _ = run(sites_of(frames, masked=masked), configs, masked=masked)
-    found = {name: of["Global"]["train"] for name, of in statistics["x"].items()}
-    values = table["x"].dropna().to_numpy()
-    assert (found["count"], found["missing"]) == (len(values), int(table["x"].isna().sum()))
-    counts = {name: count for name, count in statistics["group"]["categories"]["Global"]["train"].items() if count}
-    assert counts == table["group"].value_counts().to_dict()
-    if not len(values):
-        assert "mean" not in found
-        return
-    assert (found["min"], found["max"]) == (values.min(), values.max())
-    exact = math.fsum(values)
-    assert found["sum"] == pytest.approx(exact, rel=1e-12, abs=1e-12 * np.abs(values).max())
-    assert found["mean"] == pytest.approx(exact / len(values), rel=1e-12, abs=1e-12 * np.abs(values).max())
-    if len(values) > 1:
-        mean = math.fsum(values) / len(values)
-        wanted = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-        assert found["var"] == pytest.approx(wanted, rel=1e-11, abs=1e-22 * np.abs(values).max() ** 2)
-    fractions = [0.0, 0.3, 0.5, 1.0]
-    assert list(found["quantile"].values()) == (np.quantile(values, fractions) + 0.0).tolist()
-    if "histogram" in found:
-        edges = [low for low, _, _ in found["histogram"]] + [found["histogram"][-1][1]]
-        assert [count for _, _, count in found["histogram"]] == np.histogram(values, edges)[0].tolist()
-        assert sum(count for _, _, count in found["histogram"]) == len(values)
-    if not masked:
-        assert found["distinct"] == len(np.unique(values))
-
-
-def test_a_million_rows_keep_their_quantiles_within_the_stated_error():
-    random = np.random.default_rng(2)
-    frames = {f"site-{at}": {"train": pd.DataFrame({"x": random.gamma(2.0, 10.0, 250_000)})} for at in range(4)}
-    statistics, _, about, _ = run(sites_of(frames), {"quantile": {"*": [0.001, 0.01, 0.5, 0.99, 0.999]}})
-    values = np.sort(np.concatenate([of["train"]["x"] for of in frames.values()]))
-    assert 0 < about["quantile_rank_error"] < 0.005
-    for place, pooled in (("Global", values), ("site-2", np.sort(frames["site-2"]["train"]["x"]))):
-        for fraction, value in statistics["x"]["quantile"][place]["train"].items():
-            share = np.searchsorted(pooled, value) / len(pooled)
-            assert abs(share - float(fraction)) <= about["quantile_rank_error"]
+    table = pa.Table.from_pandas(frame)
+    source = open_source({"pandas": frame, "polars": pl.DataFrame(pl.from_arrow(table)), "arrow": table}[kind])
+    kinds = {column.name: column.kind for column in source.features()}
+    assert kinds == {
+        **{"age": "int", "sex": "text", "grade": "category", "flag": "bool", "when": "datetime", "bmi": "float"}
+    }
+    (chunk,) = source.chunks()
+    for name in frame:
+        categories, distinct = Categories(), Distinct(KEY)
+        categories.add(chunk.column(name))
+        distinct.add(chunk.column(name), kinds[name])
+        assert categories.missing == frame[name].isna().sum()
+        assert sorted(categories.counts.values()) == sorted(frame[name].value_counts().tolist())
+        assert distinct.estimate == frame[name].nunique()
+    matrix = CoMoments(3)
+    matrix.add([chunk.column(name) for name in ("age", "flag", "bmi")])
+    wanted = frame[["age", "flag", "bmi"]].astype("Float64").astype(float).cov()
+    assert matrix.covariance() == pytest.approx(wanted.to_numpy(), rel=1e-12)

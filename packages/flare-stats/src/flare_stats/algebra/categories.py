@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flare_stats.algebra.fields import AlgebraError, field
-from flare_stats.algebra.numbers import unwrapped
+from flare_stats.algebra.numbers import is_text, unwrapped
 
 LONGEST = 256
 
@@ -18,7 +18,7 @@ class Categories:
     """Counts of each value of a column, of bounded size.
 
     A value is known by its text: whole numbers without a point, so that 1 and 1.0 are one category; ``true`` and
-    ``false``; times in ISO 8601. A text of more than 256 characters is no category.
+    ``false``; times in ISO 8601 in UTC. A text of more than 256 characters is no category.
 
     While there are at most `limit` values, each count is exact. Beyond, the rarest are dropped now and then: a count
     is then too small by at most :attr:`error`. All values are counted: those of dropped ones in :attr:`others`.
@@ -55,7 +55,7 @@ class Categories:
     def add(self, column: Any) -> None:
         """Add a part of the column: an Arrow or a NumPy array."""
         column = unwrapped(column)
-        if pa.types.is_nested(column.type) or _is_binary(column.type):
+        if not has_text(column.type):
             self.missing += column.null_count
             self.others += len(column) - column.null_count
             return
@@ -118,10 +118,10 @@ def as_text(values: Any) -> list[str | None]:
     of = values.type
     if pa.types.is_floating(of):
         return [None if value is None or value != value else _short(value) for value in values.to_pylist()]
-    if pa.types.is_decimal(of):
-        return [None if value is None else _short(float(value)) for value in values.to_pylist()]
     if pa.types.is_null(of):
         return [None] * len(values)
+    if pa.types.is_timestamp(of) and of.tz is not None:
+        values = values.cast(pa.int64()).cast(pa.timestamp(of.unit))  # in UTC
     texts: list[str | None] = values.cast(pa.string()).to_pylist()
     return texts
 
@@ -130,5 +130,7 @@ def _short(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
 
-def _is_binary(of: Any) -> bool:
-    return bool(pa.types.is_binary(of) or pa.types.is_large_binary(of) or pa.types.is_fixed_size_binary(of))
+def has_text(of: Any) -> bool:
+    """Report whether values of an Arrow type are known by a text: not bytes, lists, structures and the like."""
+    plain = pa.types.is_primitive(of) and not pa.types.is_interval(of)  # numbers, booleans and times
+    return bool(plain or is_text(of) or pa.types.is_null(of))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from datasketches import compact_theta_sketch, theta_union, update_theta_sketch
 
-from flare_stats.algebra.categories import as_text
+from flare_stats.algebra.categories import as_text, has_text
 from flare_stats.algebra.fields import AlgebraError, field
 from flare_stats.algebra.numbers import Numbers, to_numbers, unwrapped
 
@@ -63,12 +63,15 @@ class Distinct:
 
         Args:
             column: an Arrow array, a NumPy array or :class:`Numbers`.
-            kind: the column's kind: values of ``"text"``, ``"category"`` and the like are compared as text.
+            kind: the column's kind: values of ``"text"`` and ``"category"`` are compared as text, those of other kinds
+                that are no numbers (bytes, lists) are not compared.
         """
         if isinstance(column, Numbers) or kind in NUMERIC:
             pseudonyms = self._of_numbers(np.unique(_bits(to_numbers(column, kind).values)))
         else:
-            texts = [text for text in as_text(pc.unique(unwrapped(column))) if text is not None]
+            plain = unwrapped(column)
+            values = as_text(pc.unique(plain)) if has_text(plain.type) else []
+            texts = [text for text in values if text is not None]
             digests = [hashlib.blake2b(text.encode(), digest_size=8, key=self._key).digest() for text in texts]
             pseudonyms = np.frombuffer(b"".join(digests), "<i8")
         for pseudonym in pseudonyms.tolist():

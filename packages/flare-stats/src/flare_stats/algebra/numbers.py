@@ -92,7 +92,7 @@ def is_text(of: Any) -> bool:
 
 
 def unwrapped(column: Any) -> Any:
-    """Return a plain Arrow array: no chunks, dictionary, runs or extension type."""
+    """Return a plain Arrow array: no chunks, dictionary, runs or extension type; decimals and half floats as floats."""
     if isinstance(column, np.ndarray):
         return pa.array(column, from_pandas=False)
     if isinstance(column, pa.ChunkedArray):
@@ -101,7 +101,11 @@ def unwrapped(column: Any) -> Any:
         return unwrapped(column.storage)
     if pa.types.is_dictionary(column.type):
         return unwrapped(column.dictionary_decode())
-    return unwrapped(pc.run_end_decode(column)) if pa.types.is_run_end_encoded(column.type) else column
+    if pa.types.is_run_end_encoded(column.type):
+        return unwrapped(pc.run_end_decode(column))
+    if pa.types.is_decimal(column.type) or pa.types.is_float16(column.type):
+        return column.cast(pa.float64(), safe=False)  # few functions of Arrow know them
+    return column
 
 
 def _numeric(column: Any, kind: str) -> Any:
@@ -111,7 +115,7 @@ def _numeric(column: Any, kind: str) -> Any:
         return column.cast(pa.uint64() if of == pa.uint64() else pa.int64())
     if pa.types.is_boolean(of):
         return column.cast(pa.uint8()).cast(pa.int64())
-    if pa.types.is_floating(of) or pa.types.is_decimal(of) or pa.types.is_null(of):
+    if pa.types.is_floating(of) or pa.types.is_null(of):
         return column.cast(pa.float64(), safe=False)
     if is_text(of):
         return _dates(column) if kind == "datetime" else _spelled(column)
