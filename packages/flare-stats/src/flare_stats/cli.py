@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Statistics of sites' data, and data contracts.", no_args_is_help=True)
+app = typer.Typer(help="Statistics of sites' data, data contracts, and privacy.", no_args_is_help=True)
+
+policy_app = typer.Typer(help="The policy of a site's owner.", no_args_is_help=True)
+app.add_typer(policy_app, name="policy")
 
 _Data = Annotated[str, typer.Argument(help="The path of the data, such as a CSV or Parquet file, or a database's URL.")]
 
@@ -59,6 +63,28 @@ def check_data(
     sys.stdout.write(f"{data} breaks the contract {rules.name!r} in {columns} places:\n")
     sys.stdout.write(text_of(broken, details=details) + "\n")
     raise typer.Exit(1)
+
+
+@app.command("budget")
+def show_budget(
+    place: Annotated[Path, typer.Argument(help="A site's kit, a folder with a privacy.toml, or a workspace.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a site has answered, and what is spent and left of its privacy budget."""
+    from flare_stats.privacy.accounts import budget_of, budget_text, policies_in
+
+    budgets = [budget_of(policy) for policy in policies_in(place)]
+    text = json.dumps(budgets, indent=2) if as_json else "\n".join(budget_text(each) for each in budgets)
+    sys.stdout.write(text + "\n")
+
+
+@policy_app.command("check")
+def check_policy(file: Annotated[Path, typer.Argument(help="A site's privacy.toml.")]) -> None:
+    """Read a site's policy, and say what it forbids and what it leaves open."""
+    from flare_stats.privacy.accounts import policy_text
+    from flare_stats.privacy.rules import Rules
+
+    sys.stdout.write(policy_text(Rules.read(file)) + "\n")
 
 
 def _split(unit: str) -> tuple[str, str]:

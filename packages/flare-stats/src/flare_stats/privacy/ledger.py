@@ -91,34 +91,41 @@ class Ledger:
         Raises:
             LedgerError: the ledger is missing, damaged, replaced, locked or not writable; nothing was written.
         """
+        with self._explained(), closing(self._connect("rw")) as connection:
+            connection.execute("PRAGMA synchronous = EXTRA")
+            connection.execute("BEGIN IMMEDIATE")
+            self._check(connection)
+            yield Entries(connection)
+            rows = int(connection.execute(_ROWS).fetchone()[0])
+            connection.commit()
+            self._write_mark(connection, rows)
+
+    @contextmanager
+    def reading(self) -> Iterator[Entries | None]:
+        """Read the ledger, which need not be writable; None if there is none yet.
+
+        Raises:
+            LedgerError: the ledger is missing, damaged or replaced.
+        """
+        if not self.path.exists() and not self._mark.exists():
+            yield None
+            return
+        with self._explained(), closing(self._connect("ro")) as connection:
+            connection.execute("BEGIN")
+            self._check(connection)
+            yield Entries(connection)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            with closing(self._connect()) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                self._prepare(connection)
-                yield Entries(connection)
-                rows = int(connection.execute(_ROWS).fetchone()[0])
-                connection.commit()
-                self._write_mark(connection, rows)
+            yield
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(
                 f"the ledger {self.path} cannot be used, so nothing is answered: {error}; it must be a file that this"
                 " user can write, on a disk with room"
             ) from error
 
-    @contextmanager
-    def reading(self) -> Iterator[Entries | None]:
-        """Read the ledger; None if there is none yet.
-
-        Raises:
-            LedgerError: as for :meth:`writing`.
-        """
-        if not self.path.exists() and not self._mark.exists():
-            yield None
-            return
-        with self.writing() as entries:
-            yield entries
-
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, mode: str) -> sqlite3.Connection:
         if not self.path.exists():
             if self._mark.exists():
                 raise LedgerError(
@@ -126,15 +133,13 @@ class Ledger:
                     " copy. To begin with a new budget, which forgets what was answered, delete the mark"
                 )
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        address = f"{self.path.absolute().as_uri()}?mode=rw"  # does not make a file that is missing
-        connection = sqlite3.connect(address, uri=True, timeout=self.wait_s, isolation_level=None)
-        connection.execute("PRAGMA synchronous = EXTRA")
-        return connection
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"  # does not make a file that is missing
+        return sqlite3.connect(address, uri=True, timeout=self.wait_s, isolation_level=None)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        has_tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Check that the ledger is the one that the mark knows; begin it if there is no mark."""
         mark = self._read_mark()
-        if not has_tables:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             if mark is not None:
                 raise self._replaced("is empty")
             for statement in _SCHEMA.split(";"):
@@ -149,7 +154,7 @@ class Ledger:
 
     def _replaced(self, how: str) -> LedgerError:
         return LedgerError(
-            f"the ledger {self.path} {how} than {self._mark} says, so what was spent is not known: restore the newest"
+            f"the ledger {self.path} {how}, as {self._mark} shows, so what was spent is not known: restore the newest"
             " copy. To go on with this one, which forgets what was answered, delete the mark"
         )
 

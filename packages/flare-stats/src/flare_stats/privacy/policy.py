@@ -132,8 +132,9 @@ class Policy:
         edges = self.rank_edges(feature)
         if edges is None or self.ledger is None:
             return None
-        with self.ledger.writing() as entries:
-            released = entries.release(_key(self.run, dataset, self._source(dataset), feature, "quantile", edges))
+        with self.ledger.reading() as entries:
+            key = _key(self.run, dataset, self._source(dataset), feature, "quantile", edges)
+            released = None if entries is None else entries.release(key)
         return None if released is None else (edges, [0, *differential.monotone_ranks(released.value)])
 
     def shown_ranks(self, ranks: Sequence[int]) -> list[int]:
