@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from flare_core import FLModel, Workflow
 from flare_core.events import Event
 from flare_core.job import CodeBundle
+from flare_runtime.endpoint.at_server import ServerHub
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.event_log import EventLog
@@ -47,6 +48,7 @@ class Table:
             seed=0,
             roster=roster,
             cell=self.server,
+            hub=ServerHub(self.server),
             dispatch=Dispatch(self.server, Downloader(self.server), roster, [], []),
             checkpoints=self.checkpoints,
         )

@@ -54,10 +54,10 @@ class Conversation(Protocol):
         """End the conversation; closing it again does nothing."""
 
     def __enter__(self) -> Self:
-        """Enter a block at whose end the conversation is closed."""
+        return self
 
     def __exit__(self, *error: object) -> None:
-        """Close the conversation."""
+        self.close()
 
 
 class Federation(Protocol):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from flare_core.errors import FlareError, SiteError
 from flare_core.model import FLModel
 from flare_core.task import Reply, Task
+from flare_core.workflow import Conversation
 
 Answer = Reply | SiteError
 """The reply of a site, or why the site failed, which is raised when the reply is taken."""
@@ -95,7 +96,7 @@ def reply_to(task: Task, site: str, answer: Any) -> Reply:
     return Reply(site, task.name, answer, task.round, task.data, release=release)
 
 
-class FakeConversation:
+class FakeConversation(Conversation):
     """A task that sites have answered at once; implements :class:`~flare_core.Conversation`.
 
     Made by :class:`FakeFederation`.
@@ -137,12 +138,6 @@ class FakeConversation:
         self._answers.clear()
         for reply in self._taken:
             reply.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _take(self, sites: Iterable[str]) -> Iterator[Reply]:
         for site in sites:

@@ -49,7 +49,7 @@ class Arrivals:
         hub: connects the parties of the job; it is told which of them are lost.
     """
 
-    def __init__(self, *, roster: Roster, cell: Cell, dispatch: Dispatch) -> None:
+    def __init__(self, *, roster: Roster, cell: Cell, hub: ServerHub, dispatch: Dispatch) -> None:
         self.sites = roster.sites
         self.roster = roster
         self.events = EventBus()
@@ -61,7 +61,7 @@ class Arrivals:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._waiting_for: tuple[str | SitesConversation, float] = ("its start", time.time())
         self.notice_s = NOTICE_S
-        self.hub: ServerHub | None = None
+        self.hub = hub
         self._longest_wait_s = 0.0
         self._last_means: dict[str, float] = {}
         self._ready: set[str] = set()  # the cells that have announced their sites
@@ -90,14 +90,12 @@ class Arrivals:
     def leave(self, host: str, reason: str) -> None:
         """Report the loss of a cell and the sites that it serves, which may return; thread-safe."""
         self._put(self._note_left, host, reason)
-        if self.hub is not None:
-            self.hub.leave(host, reason)
+        self.hub.leave(host, reason)
 
     def remove(self, site: str, reason: str) -> None:
         """Report that a site was removed and will not return; thread-safe."""
         self._put(self._note_removed, site, reason)
-        if self.hub is not None:
-            self.hub.remove(site, reason)
+        self.hub.remove(site, reason)
 
     def leave_below(self, peer: str, reason: str) -> None:
         """Report the loss of a peer and of all cells below it; thread-safe."""

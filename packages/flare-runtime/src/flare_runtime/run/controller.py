@@ -129,6 +129,7 @@ class RunController:
             seed=self.job.seed,
             roster=self.roster,
             cell=self.cell,
+            hub=self._hub,
             dispatch=Dispatch(self.cell, Downloader(self.cell), self.roster, *self._filters),
             checkpoints=self._store,
             config=self.job.server.config,
@@ -208,14 +209,13 @@ class RunController:
     def _prepare_services(self) -> None:
         federation, roster = self.federation, self.roster
         self._hub.begin(roster.sites, roster.may_serve, can_leave=roster.can_leave)
-        federation.hub, federation.endpoint = self._hub, self._hub.endpoint(SERVER)
         context = Context(
             party=SERVER,
             job_id=self.job_id,
             config=self.job.server.config,
             folder=self.folder.server.absolute(),
             local=self.local.absolute(),
-            endpoint=self._hub.endpoint(SERVER),
+            endpoint=federation.endpoint,
             send_warning=federation.report_warning,
             send_number=federation.report_value,
             end_run=federation.end_with,

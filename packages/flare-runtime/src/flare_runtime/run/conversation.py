@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from flare_core import FLModel, Reply
+from flare_core import Conversation, FLModel, Reply
 from flare_core.model import Key, MetaKey
 from flare_tensor_downloader import Offer
 from flare_tensor_downloader.payload import Payload
@@ -28,7 +28,7 @@ class Sent:
 
 
 @dataclass(eq=False, repr=False, slots=True)
-class SitesConversation:
+class SitesConversation(Conversation):
     """One task for several sites; used on the workflow's thread only.
 
     Each site is in one state: awaited, then ``arrived``, then ``read``; or ``passed_over``, from which none returns.
@@ -100,12 +100,6 @@ class SitesConversation:
     def close(self) -> None:
         """Withdraw the task from sites that have not answered, and discard unread replies."""
         self.federation.close(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     @property
     def awaited(self) -> tuple[str, ...]:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import FLModel, JobEndpoint, RecipeError, Reply, Sample, SiteError
+from flare_core import FLModel, RecipeError, Reply, Sample, SiteError
 from flare_core.events import ModelSaved, RoundEnded, RoundStarted, TableMade
+from flare_runtime.endpoint.at_server import ServerHub
+from flare_runtime.endpoint.directory import SERVER
 from flare_runtime.run.arrivals import Arrivals
 from flare_runtime.run.checkpoint_store import CheckpointStore
 from flare_runtime.run.conversation import SitesConversation
@@ -33,7 +35,7 @@ class SitesFederation(Arrivals):
         to_framework: converts params to arrays of the job's framework.
     Attributes:
         reading: the site whose reply the workflow is using; its tensors may still be at the site.
-        endpoint: the server's access to the endpoints of the sites; set before the run begins.
+        endpoint: the server's access to the endpoints of the sites.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class SitesFederation(Arrivals):
         seed: int,
         roster: Roster,
         cell: Cell,
+        hub: ServerHub,
         dispatch: Dispatch,
         checkpoints: CheckpointStore,
         reconnect_grace_s: float = 600.0,
@@ -50,7 +53,7 @@ class SitesFederation(Arrivals):
         config: Mapping[str, Any] | None = None,
         to_framework: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> None:
-        super().__init__(roster=roster, cell=cell, dispatch=dispatch)
+        super().__init__(roster=roster, cell=cell, hub=hub, dispatch=dispatch)
         self.job_id = job_id
         self.random = np.random.default_rng(seed)
         self.config: Mapping[str, Any] = dict(config or {})
@@ -65,7 +68,7 @@ class SitesFederation(Arrivals):
         self._task_id = 0
         self._highest_task_id = 0  # lower ones are sent again, in a round that begins again
         self._round_started: float | None = None
-        self.endpoint: JobEndpoint
+        self.endpoint = hub.endpoint(SERVER)
         self._stalled: set[str] = set()  # in this round
         # By task and site: the round of its first result in a row that was not used. Filters with a state need it.
         self._unused_since: dict[str, dict[str, int]] = {}
