@@ -8,53 +8,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
 from flare_core import FlareError, RunStatus
 
 metadata = sa.MetaData()
-
-jobs = sa.Table(
-    "jobs",
-    metadata,
-    sa.Column("id", sa.String(64), primary_key=True),
-    sa.Column("name", sa.String(100), nullable=False),
-    sa.Column("study", sa.String(100), nullable=False, index=True),
-    sa.Column("submitter", sa.String(200), nullable=False),
-    sa.Column("state", sa.String(20), nullable=False, index=True),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("blob", sa.String(64), nullable=False),
-    sa.Column("needs", sa.Text, nullable=False),
-    sa.Column("submitted", sa.Float, nullable=False),
-    sa.Column("started", sa.Float),
-    sa.Column("ended", sa.Float),
-    sa.Column("attempts", sa.Integer, nullable=False),
-)
-
-participants = sa.Table(
-    "participants",
-    metadata,
-    sa.Column("name", sa.String(100), primary_key=True),
-    sa.Column("kind", sa.String(40), nullable=False),
-    sa.Column("role", sa.String(30), nullable=False),
-    sa.Column("org", sa.String(100), nullable=False),
-    sa.Column("studies", sa.Text, nullable=False),
-    sa.Column("state", sa.String(10), nullable=False),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("expires", sa.Float, nullable=False),
-    sa.Column("guest", sa.String(200), nullable=False),
-    sa.Column("address", sa.String(300), nullable=False, server_default=""),
-    sa.Column("changed", sa.Float, nullable=False),
-)
 
 audit = sa.Table(
     "audit",
@@ -76,8 +43,13 @@ class DatabaseError(StoreError):
     """The database cannot be used now: its disk is full, another process holds a lock, or its server is unavailable."""
 
 
-@dataclass(slots=True)
-class JobRow:
+class _Row(MappedAsDataclass, DeclarativeBase):
+    """A dataclass whose values are the columns of a table."""
+
+    metadata = metadata
+
+
+class JobRow(_Row):
     """A job, as the database records it.
 
     Attributes:
@@ -90,19 +62,21 @@ class JobRow:
         attempts: how often the job's process was started.
     """
 
-    id: str
-    name: str
-    study: str
-    submitter: str
-    blob: str
-    state: str = RunStatus.SUBMITTED.value
-    reason: str = ""
-    priority: int = 0
-    needs: dict[str, Any] = field(default_factory=dict)
-    submitted: float = 0.0
-    started: float | None = None
-    ended: float | None = None
-    attempts: int = 0
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(100))
+    study: Mapped[str] = mapped_column(sa.String(100), index=True)
+    submitter: Mapped[str] = mapped_column(sa.String(200))
+    blob: Mapped[str] = mapped_column(sa.String(64))
+    state: Mapped[str] = mapped_column(sa.String(20), index=True, default=RunStatus.SUBMITTED.value)
+    reason: Mapped[str] = mapped_column(sa.Text, default="")
+    priority: Mapped[int] = mapped_column(default=0)
+    needs: Mapped[dict[str, Any]] = mapped_column(sa.Text, default_factory=dict)
+    submitted: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    started: Mapped[float | None] = mapped_column(sa.Float, default=None)
+    ended: Mapped[float | None] = mapped_column(sa.Float, default=None)
+    attempts: Mapped[int] = mapped_column(default=0)
 
     @property
     def has_ended(self) -> bool:
@@ -110,8 +84,7 @@ class JobRow:
         return RunStatus(self.state).has_ended
 
 
-@dataclass(slots=True)
-class Participant:
+class Participant(_Row):
     """A site, a relay or an administrator.
 
     Attributes:
@@ -124,17 +97,19 @@ class Participant:
         address: where the sites below a relay reach it.
     """
 
-    name: str
-    kind: str
-    role: str = ""
-    org: str = ""
-    studies: str = "default"
-    state: str = "active"
-    fingerprint: str = ""
-    expires: float = 0.0
-    guest: str = ""
-    changed: float = 0.0
-    address: str = ""
+    __tablename__ = "participants"
+
+    name: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(40))
+    role: Mapped[str] = mapped_column(sa.String(30), default="")
+    org: Mapped[str] = mapped_column(sa.String(100), default="")
+    studies: Mapped[str] = mapped_column(sa.Text, default="default")
+    state: Mapped[str] = mapped_column(sa.String(10), default="active")
+    fingerprint: Mapped[str] = mapped_column(sa.String(64), default="")
+    expires: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    guest: Mapped[str] = mapped_column(sa.String(200), default="")
+    changed: Mapped[float] = mapped_column(sa.Float, default=0.0)
+    address: Mapped[str] = mapped_column(sa.String(300), default="", server_default="")
 
     @property
     def effective_kind(self) -> str:
@@ -185,7 +160,7 @@ class Store:
         """Add a new job."""
         values = asdict(job) | {"needs": json.dumps(job.needs)}
         with self._transaction() as connection:
-            connection.execute(jobs.insert().values(values))
+            connection.execute(sa.insert(JobRow).values(values))
 
     def job(self, id_: str) -> JobRow:
         """Return a job.
@@ -194,10 +169,10 @@ class Store:
             StoreError: no job has that id.
         """
         with self._transaction() as connection:
-            row = connection.execute(jobs.select().where(jobs.c.id == id_)).mappings().first()
+            row = connection.execute(sa.select(JobRow).where(JobRow.id == id_)).mappings().first()
         if row is None:
             raise StoreError(f"there is no job {id_!r}; see 'flare job list'")
-        return _job(dict(row))
+        return _job(row)
 
     def jobs(
         self,
@@ -215,43 +190,43 @@ class Store:
             limit: how many at most.
             after: only those that come after this one.
         """
-        query = jobs.select().order_by(jobs.c.submitted, jobs.c.id).limit(limit)
+        query = sa.select(JobRow).order_by(JobRow.submitted, JobRow.id).limit(limit)
         if studies is not None:
-            query = query.where(jobs.c.study.in_(studies))
+            query = query.where(JobRow.study.in_(studies))
         if states:
-            query = query.where(jobs.c.state.in_(states))
+            query = query.where(JobRow.state.in_(states))
         if after is not None:
-            query = query.where(sa.tuple_(jobs.c.submitted, jobs.c.id) > sa.tuple_(after.submitted, after.id))
+            query = query.where(sa.tuple_(JobRow.submitted, JobRow.id) > sa.tuple_(after.submitted, after.id))
         with self._transaction() as connection:
-            return [_job(dict(row)) for row in connection.execute(query).mappings()]
+            return [_job(row) for row in connection.execute(query).mappings()]
 
     def has_blob(self, digest: str) -> bool:
         """Return True if a job has this content."""
         with self._transaction() as connection:
-            return connection.execute(sa.select(jobs.c.id).where(jobs.c.blob == digest).limit(1)).first() is not None
+            return connection.execute(sa.select(JobRow.id).where(JobRow.blob == digest).limit(1)).first() is not None
 
     def update_job(self, id_: str, **changes: Any) -> None:
         """Change some values of a job; do nothing if it was deleted."""
         with self._transaction() as connection:
-            connection.execute(jobs.update().where(jobs.c.id == id_).values(changes))
+            connection.execute(sa.update(JobRow).where(JobRow.id == id_).values(changes))
 
     def delete_job(self, id_: str) -> None:
         """Delete a job."""
         with self._transaction() as connection:
-            connection.execute(jobs.delete().where(jobs.c.id == id_))
+            connection.execute(sa.delete(JobRow).where(JobRow.id == id_))
 
     def participants(self) -> list[Participant]:
         """Return all participants, sorted by name."""
         with self._transaction() as connection:
-            query = participants.select().order_by(participants.c.name)
+            query = sa.select(Participant).order_by(Participant.name)
             return [Participant(**row) for row in connection.execute(query).mappings()]
 
     def put_participant(self, participant: Participant) -> None:
         """Add a participant, or replace the one of that name."""
         participant.changed = time.time()
         with self._transaction() as connection:
-            connection.execute(participants.delete().where(participants.c.name == participant.name))
-            connection.execute(participants.insert().values(asdict(participant)))
+            connection.execute(sa.delete(Participant).where(Participant.name == participant.name))
+            connection.execute(sa.insert(Participant).values(asdict(participant)))
 
     def record(self, who: str, what: str, target: str, outcome: str = "ok") -> None:
         """Add an entry to the audit log."""
@@ -267,9 +242,8 @@ class Store:
         return [{str(key): value for key, value in row.items()} for row in reversed(rows)]
 
 
-def _job(row: Mapping[str, Any]) -> JobRow:
-    values = {each.name: row[each.name] for each in fields(JobRow)}
-    return JobRow(**values | {"needs": json.loads(row["needs"])})
+def _job(row: sa.RowMapping) -> JobRow:
+    return JobRow(**{**row, "needs": json.loads(row["needs"])})
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
