@@ -57,7 +57,7 @@ def test_a_site_whose_process_is_killed_repeatedly_fails(place, code):
 def test_a_completed_round_resets_the_count(place):
     job, _ = place
     assert starts(place, -signal.SIGKILL, most=MAX_CRASHES) == MAX_CRASHES
-    job.round_completed()
+    job.rounds_completed(1)
     assert starts(place, -signal.SIGKILL) == MAX_CRASHES + 1
 
 

@@ -92,7 +92,6 @@ class Followers:
         self._news = threading.Condition()
         self._followers: list[_Follower] = []
         self._awake: set[str] = set()  # jobs whose followers may have something to read, or room for it
-        self._watched: dict[str, str] = {}  # by job, the cell of its process that will say when its files grow
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
@@ -119,16 +118,10 @@ class Followers:
         self.wake(job)
 
     def wake(self, job: str) -> None:
-        """Look after the followers of a job, whose state or whose process may be another now."""
+        """Look after the followers of a job, whose files have grown or whose state may be another now."""
         with self._news:
             self._awake.add(job)
             self._news.notify()
-
-    def grew(self, job: str) -> None:
-        """Note that files of a job have grown, as its process says."""
-        with self._news:
-            self._watched.pop(job, None)
-        self.wake(job)
 
     def close(self) -> None:
         """End the thread; called when the cell is closed, and the streams with it."""
@@ -169,10 +162,6 @@ class Followers:
                     self._forget(each)
             except (OSError, TransportError) as error:
                 self._drop(each, str(error))
-        if is_over:
-            self._watched.pop(job, None)
-        elif any(each in self._followers for each in followers):
-            self._watch(job)
 
     def _is_over(self, job: str) -> bool:
         if job in self._daemon.running:
@@ -183,18 +172,6 @@ class Followers:
             return False  # the daemon wakes us when it has recorded the end
         except StoreError:
             return True  # it was deleted
-
-    def _watch(self, job: str) -> None:
-        """Ask the job's process to say when the files of its run grow."""
-        running = self._daemon.running.get(job)
-        if running is None or not running.is_up or self._watched.get(job) == running.cell_name:
-            return
-        with self._news:
-            self._watched[job] = running.cell_name
-        try:
-            self._daemon.cell.send(running.cell_name, "job.watch", [])
-        except TransportError as error:  # its end is about to be noticed
-            logger.debug("the job's process is gone job=%s reason=%s", job, error)
 
     def _drop(self, follower: _Follower, reason: str) -> None:
         logger.info("follower dropped who=%s job=%s reason=%s", follower.who, follower.job, reason)

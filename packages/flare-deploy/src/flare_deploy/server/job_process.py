@@ -3,8 +3,7 @@
 It runs the same controller as the simulator. Messages to its daemon:
 
     job.up       [job id]                  (request) it can receive messages
-    job.round    [job id, round]           a round was completed; some rounds are skipped
-    job.grew     [job id]                  the answer to job.watch: files of the run have grown
+    job.grew     [job id, rounds]          files of the run have grown; how many rounds were completed
     job.done     [job id, status, error]   (request) the run has ended, and the process is about to exit
 
 Messages from its daemon:
@@ -15,7 +14,6 @@ Messages from its daemon:
     site.failed  [site, message, details]  a site cannot take part any more
     job.abort    [reason]                  end the run now
     job.status   []                        (request) -> {round, rounds, waiting_for, since, present, absent}
-    job.watch    []                        the run is followed: report once when its files have grown
 
 Messages from a site:
 
@@ -36,7 +34,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flare_core import JobError
-from flare_core.events import RoundEnded
 from flare_core.job_folder import load_job
 from flare_deploy.processes.lock_file import close_in_children
 from flare_runtime.endpoint.at_server import ServerHub
@@ -55,7 +52,6 @@ logger = logging.getLogger(__name__)
 
 
 GATHER_S = 0.1  # between two reports of additions to the run's files
-PROGRESS_S = 1.0  # between reports of completed rounds to the daemon
 
 
 class _JobProcess:
@@ -69,10 +65,7 @@ class _JobProcess:
         self._hub = ServerHub(self._cell)  # before sites, whose processes may be quicker, ask for it
         self._lock = threading.Lock()
         self._early: list[Callable[[SitesFederation], None]] = []  # messages that came before the federation existed
-        self._growth = threading.Condition()
-        self._is_watched = self._has_grown = False
-        self._watcher: threading.Thread | None = None
-        self._told = 0.0
+        self._growth = threading.Event()
         self._logs: dict[str, BinaryIO] = {}
 
     def run(self) -> None:
@@ -88,9 +81,9 @@ class _JobProcess:
         self._cell.handle("ready", lambda message: self._tell(lambda fed: fed.take_ready(message)), inline=True)
         self._cell.handle("site.log", self._on_log)
         self._cell.handle("job.status", self._only_daemon(lambda message: self._status()))
-        self._cell.handle("job.watch", self._only_daemon(self._on_watch))
         self._cell.attach(self._link, uplink=True)
         self._cell.request(self._daemon, "job.up", [self._plan["job_id"]])
+        threading.Thread(target=self._report_growth, name="flare-growth", daemon=True).start()
         status, error = self._run()
         self._cell.request(self._daemon, "job.done", [self._plan["job_id"], status, error])
         self._cell.close()
@@ -113,8 +106,7 @@ class _JobProcess:
                     hub=self._hub,
                 )
                 controller.prepare()
-                controller.log.grew = self._grew
-                controller.federation.events.subscribe(RoundEnded, self._round_ended)
+                controller.log.grew = self._growth.set
                 with self._lock:
                     self._controller = controller
                     for note in self._early:
@@ -182,7 +174,7 @@ class _JobProcess:
                 content = content[log.write(content) :]
         except OSError as error:
             logger.warning("log of a site truncated site=%s bytes=%s reason=%s", site, len(content), error)
-        self._grew()
+        self._growth.set()
 
     def _status(self) -> dict[str, Any]:
         if self._controller is None:
@@ -199,40 +191,22 @@ class _JobProcess:
             "absent": {site: absence.reason for site, absence in roster.absent.copy().items()},
         }
 
-    def _on_watch(self, message: Message) -> None:
-        with self._growth:
-            self._is_watched = True
-            self._growth.notify_all()
-            if self._watcher is None:
-                self._watcher = threading.Thread(target=self._report_growth, name="flare-growth", daemon=True)
-                self._watcher.start()
-
     def _report_growth(self) -> None:
-        """Write out buffered events and report growth to the daemon, once for each request of it."""
+        """Write out buffered events, and report to the daemon that the run's files have grown."""
+        rounds = 0
         while True:
-            with self._growth:
-                self._growth.wait_for(lambda: self._is_watched and self._has_grown)
-                self._is_watched = self._has_grown = False
+            self._growth.wait()
+            self._growth.clear()
             try:
                 if self._controller is not None:
                     self._controller.log.flush()
-                self._cell.send(self._daemon, "job.grew", [self._plan["job_id"]])
+                    rounds = len(self._controller.progress.rounds)
+                self._cell.send(self._daemon, "job.grew", [self._plan["job_id"], rounds])
             except OSError as error:  # a full disk, which the run itself reports
                 logger.warning("events not written yet reason=%s", error)
             except TransportError:
                 return  # the daemon is gone, and its followers with it
             time.sleep(GATHER_S)  # rounds may be faster than a reader
-
-    def _grew(self) -> None:
-        if not self._has_grown:
-            with self._growth:
-                self._has_grown = True
-                self._growth.notify_all()
-
-    def _round_ended(self, event: RoundEnded) -> None:
-        if time.monotonic() - self._told > PROGRESS_S:
-            self._told = time.monotonic()
-            self._cell.send(self._daemon, "job.round", [self._plan["job_id"], event.round])
 
     def _peer_lost(self, peer: str, error: BaseException | None) -> None:
         if peer == self._daemon:

@@ -69,6 +69,7 @@ class RunningJob:
         self.gpus = dict(gpus)
         self._folder = folder
         self._attempt = row.attempts
+        self._rounds = 0
         self._crashes = 0
         self._starts: dict[str, int] = {}  # by site
         self._kills: dict[str, int] = {}  # by site, in a row
@@ -192,10 +193,11 @@ class RunningJob:
         if self._hosts.get(site) == host:
             self._tell("site.failed", [site, f"{site} cannot run the job: {reason}", ""])
 
-    def round_completed(self) -> None:
-        """Reset the counts of crashes."""
-        self._crashes = 0
-        self._kills.clear()
+    def rounds_completed(self, count: int) -> None:
+        """Note how many rounds the run has completed; another one resets the counts of crashes."""
+        if count > self._rounds:
+            self._rounds, self._crashes = count, 0
+            self._kills.clear()
 
     def done(self, status: RunStatus, error: str) -> None:
         """Note the outcome that the process reports; kill the process if a component's thread keeps it alive."""

@@ -5,7 +5,7 @@ site.hello    [version, resources]           (request) from a site that has conn
 site.exited   [job, cell, code, details]     from a site: a job's process there has ended
 site.refused  [job, cell, reason]            from a site: it cannot run a job
 site.renew    [request]                      from any participant: certify a new key
-job.up, job.round, job.grew, job.done        from a job's process, see job_process.py
+job.up, job.grew, job.done                   from a job's process, see job_process.py
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class SiteHandlers:
             ("site.refused", self._refused),
             ("site.renew", self._renew),
             ("job.up", self._job_up),
-            ("job.round", self._job_round),
             ("job.grew", self._job_grew),
             ("job.done", self._job_done),
         ):
@@ -94,15 +93,12 @@ class SiteHandlers:
         with self._daemon.lock:
             job.process_is_up([site for site in job.gpus if site in self._daemon.connected])
             self._daemon.changed.notify_all()
-        self._daemon.followers.wake(job.row.id)
 
     def _job_grew(self, message: Message) -> None:
-        self._daemon.followers.grew(self._job(message).row.id)
-
-    def _job_round(self, message: Message) -> None:
         job = self._job(message)
         with self._daemon.lock:
-            job.round_completed()
+            job.rounds_completed(message.payload[1])
+        self._daemon.followers.wake(job.row.id)
 
     def _job_done(self, message: Message) -> None:
         job = self._job(message)
