@@ -290,12 +290,12 @@ class Hospital:
             settings["callbacks"] = [Component("flare_core.BestModel", {"key_metric": "accuracy"})]
         average = Component(f"flare_core.workflows.{workflow}", settings)
         run = Component("flare_runtime.scripts.ScriptExecutor", {"script": "client.py", "args": args or [], **executor})
-        (code / "persistor.py").write_text(PERSISTOR)
-        files = tuple(PurePosixPath(each) for each in ("client.py", "initial.safetensors", "persistor.py"))
+        persistor = Component("flare_runtime.run.persistor.SafetensorsPersistor", {"initial": "initial.safetensors"})
+        files = tuple(PurePosixPath(each) for each in ("client.py", "initial.safetensors"))
         return Job(
             name=name,
             min_clients=min_clients,
-            server=ServerApp(workflows=[average], components={"persistor": Component("persistor.InitialModel", {})}),
+            server=ServerApp(workflows=[average], components={"persistor": persistor}),
             client=ClientApp(executors=[ExecutorEntry(("*",), run)]),
             code=CodeBundle(code, files),
             meta=dict(meta or {}),
@@ -408,19 +408,6 @@ class Hospital:
         for gate in self.gates:
             gate.close()
         shutil.rmtree(self.folder)
-
-
-PERSISTOR = textwrap.dedent("""
-    class InitialModel:
-        def initial_file(self, code):
-            return code.locate("initial.safetensors")
-
-        def export(self, checkpoint):
-            pass
-
-        def to_framework(self, params):
-            return dict(params)
-""")
 
 
 @pytest.fixture(scope="session")

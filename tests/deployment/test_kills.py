@@ -286,9 +286,9 @@ def test_a_site_killed_while_all_results_are_read_at_once_costs_a_round(hospital
 
     gate = place.gate(decide)
     job = place.noise_job(rounds=2, model=model)
-    job.server.workflows[0].args.update(aggregator={"class_path": "persistor.AsksFirst", "args": {}})
-    with (job.code.root / "persistor.py").open("a") as code:
-        code.write(MEDIAN.replace("{gate}", str(gate.path)))
+    job.server.workflows[0].args.update(aggregator={"class_path": "median.AsksFirst", "args": {}})
+    (job.code.root / "median.py").write_text(MEDIAN.replace("{gate}", str(gate.path)))
+    job.code = replace(job.code, files=(*job.code.files, PurePosixPath("median.py")))
     found, _ = place.run(job)
     assert found["state"] == "finished", found["reason"]
     assert victims

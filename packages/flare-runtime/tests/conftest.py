@@ -26,19 +26,6 @@ ADD_ONE = """
 """
 
 
-class InitialModel:
-    """A persistor for a job's initial model, without a framework's format."""
-
-    def initial_file(self, code):
-        return code.locate("initial.safetensors")
-
-    def export(self, checkpoint):
-        """Do nothing: safetensors is the only format."""
-
-    def to_framework(self, params):
-        return dict(params)
-
-
 class Project:
     """A folder with a script, and jobs that run it, made without a recipe, since recipes are in other packages."""
 
@@ -56,13 +43,11 @@ class Project:
         settings = {"min_clients": sites, "num_rounds": rounds, "callbacks": [Component("flare_core.BestModel")]}
         average = Component("flare_core.workflows.FedAvg", settings)
         run = Component("flare_runtime.scripts.ScriptExecutor", {"script": "client.py", **executor})
+        persistor = Component("flare_runtime.run.persistor.SafetensorsPersistor", {"initial": "initial.safetensors"})
         return Job(
             name="job",
             min_clients=sites,
-            server=ServerApp(
-                workflows=[workflow or average],
-                components={"persistor": Component.of(InitialModel(), what="persistor")},
-            ),
+            server=ServerApp(workflows=[workflow or average], components={"persistor": persistor}),
             client=ClientApp(executors=[ExecutorEntry(("*",), run)]),
             code=CodeBundle(self.code, files),
         )

@@ -14,6 +14,7 @@ from flare_runtime.run.dispatch import Dispatch
 from flare_runtime.run.event_log import EventLog
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_runtime.run.roster import Roster
 from flare_tensor_downloader import Downloader
 from flare_transport import Cell, SocketLink
@@ -40,7 +41,7 @@ class Table:
             cell.attach(there)
             cell.handle("task", self._on_task)
             cell.handle("end", lambda message: None)
-        self.checkpoints = CheckpointStore(folder, None, CodeBundle(folder.path))
+        self.checkpoints = CheckpointStore(folder, SafetensorsPersistor(), CodeBundle(folder.path))
         self.log = EventLog(folder)
         roster = Roster({site: site for site in sites}, can_leave=False)
         self.federation = SitesFederation(

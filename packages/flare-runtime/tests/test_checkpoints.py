@@ -17,18 +17,12 @@ from flare_tensor_downloader import read_file, write_file
 from flare_tensor_downloader.errors import SafetensorsError
 
 
-class Exporting:
+class Exporting(SafetensorsPersistor):
     """A persistor that writes the mean beside each checkpoint."""
-
-    def initial_file(self, code):
-        return None
 
     def export(self, checkpoint):
         mean = float(read_file(checkpoint)["w"].mean())
         checkpoint.with_suffix(".txt").write_text(str(mean))
-
-    def to_framework(self, params):
-        return dict(params)
 
 
 @pytest.fixture
@@ -37,7 +31,7 @@ def folder(tmp_path):
 
 
 def checkpoints(folder, tmp_path, persistor=None):
-    return CheckpointStore(folder, persistor, CodeBundle(tmp_path))
+    return CheckpointStore(folder, persistor or SafetensorsPersistor(), CodeBundle(tmp_path))
 
 
 def model(value: float, size: int = 4) -> FLModel:
@@ -88,6 +82,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(folder, tmp_path):
 def durable(folder, tmp_path, persistor=None, **state):
     """Open the store of a durable run, as its first process does and every one that continues it."""
     state = {"workflow": 0, "state": {}, **state}
+    persistor = persistor or SafetensorsPersistor()
     return CheckpointStore(folder, persistor, CodeBundle(tmp_path), is_durable=True, state=lambda: state)
 
 
@@ -153,7 +148,7 @@ def test_checkpoints_within_a_round_take_little_of_the_time(folder, tmp_path):
         made.append(1)
         return {"workflow": 0, "state": {}}
 
-    kept = CheckpointStore(folder, None, CodeBundle(tmp_path), is_durable=True, state=state)
+    kept = CheckpointStore(folder, SafetensorsPersistor(), CodeBundle(tmp_path), is_durable=True, state=state)
     for _ in range(1000):
         kept.commit_within(0)
     assert 1 <= len(made) < 100

@@ -53,7 +53,7 @@ def test_workers_are_new_processes_where_forking_is_not_safe(project, tmp_path):
     try:
         assert not pool.can_fork()
         job = project.job()
-        job.server.components.pop("persistor")  # lives in this test, so it could not travel
+        job.server.components.pop("persistor")
         job.server.workflows = [Component("flare_core.workflows.FedAvg", {"min_clients": 2, "num_rounds": 1})]
         (project.code / "client.py").write_text(
             textwrap.dedent("""

@@ -14,7 +14,7 @@ from flare_deploy.admin import Admin
 from flare_deploy.server_connection import AdminError
 from flare_runtime.display import Display, open_display, summary_text
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import Persistor
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_runtime.run.record import read_summary, write_summary
 from flare_runtime.run.results import RunResults
 from flare_runtime.tracking.mlflow_store import copy_run
@@ -30,7 +30,7 @@ class ServerRun:
         persistor: the job's; converts arrays to those of the recipe's framework.
     """
 
-    def __init__(self, admin: Admin, job: dict[str, Any], workspace: Path, persistor: Persistor | None) -> None:
+    def __init__(self, admin: Admin, job: dict[str, Any], workspace: Path, persistor: SafetensorsPersistor) -> None:
         self._admin = admin
         self._job = job
         self._workspace = workspace

@@ -31,7 +31,7 @@ from flare_core.files import PARTIAL, link, write_text
 from flare_core.job import CodeBundle
 from flare_core.model import flatten
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import Persistor, copied
+from flare_runtime.run.persistor import SafetensorsPersistor, copied
 from flare_tensor_downloader import read_file, write_file
 
 LARGE_BYTES = 1 << 24
@@ -50,7 +50,7 @@ class CheckpointStore:
 
     Args:
         folder: of the run.
-        persistor: reads the initial model and writes the framework's own format; None keeps safetensors only.
+        persistor: reads the initial model and writes the framework's own format.
         code: where the persistor finds the initial model.
         is_durable: keep what is needed to continue the run after its last completed round.
         state: returns what a durable run keeps of a completed round besides its models: ``workflow``, its index,
@@ -60,7 +60,7 @@ class CheckpointStore:
     def __init__(
         self,
         folder: RunFolder,
-        persistor: Persistor | None,
+        persistor: SafetensorsPersistor,
         code: CodeBundle,
         *,
         is_durable: bool = False,
@@ -68,7 +68,7 @@ class CheckpointStore:
     ) -> None:
         self._folder = folder
         self._persistor = persistor
-        self._initial = None if persistor is None else persistor.initial_file(code)
+        self._initial = persistor.initial_file(code)
         self._is_durable = is_durable
         self._state = state
         self._state_file = folder.server / "state.json"
@@ -192,7 +192,7 @@ class CheckpointStore:
         self._saved, self._written = {}, None  # whoever still holds this object need not hold a model
         for name in ("global", "best"):
             path = self._folder.checkpoint(name)
-            if self._persistor is not None and path.is_file():
+            if path.is_file():
                 self._persistor.export(path)
         if error is not None:
             raise error

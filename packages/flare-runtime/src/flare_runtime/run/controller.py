@@ -35,7 +35,7 @@ from flare_runtime.run.event_log import EVENTS, EventLog, read_events
 from flare_runtime.run.failure import reason_of
 from flare_runtime.run.federation import SitesFederation
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import Persistor
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_runtime.run.progress import Progress
 from flare_runtime.run.record import write_summary
 from flare_runtime.run.roster import Roster
@@ -93,7 +93,7 @@ class RunController:
     local: Path
     is_durable: bool = False
     hub: ServerHub | None = None
-    persistor: Persistor | None = field(init=False)
+    persistor: SafetensorsPersistor = field(init=False)
     progress: Progress = field(init=False)
     federation: SitesFederation = field(init=False)
 
@@ -133,7 +133,7 @@ class RunController:
             dispatch=Dispatch(self.cell, Downloader(self.cell), self.roster, *self._filters),
             checkpoints=self._store,
             config=self.job.server.config,
-            to_framework=dict if self.persistor is None else self.persistor.to_framework,
+            to_framework=self.persistor.to_framework,
             **waits,
         )
         self._first_state = self.federation.state
@@ -296,18 +296,19 @@ class RunController:
         return self.progress.summary(self.job, self.folder, self.federation, status, error, crew.usage())
 
 
-def persistor_of(job: Job) -> Persistor | None:
-    """Build the component that reads a job's initial model and writes its framework's format; None if it has none.
+def persistor_of(job: Job) -> SafetensorsPersistor:
+    """Build the component that reads a job's initial model and writes its framework's format.
 
     Raises:
         JobError: it cannot be built, or is not a persistor.
     """
     component = job.server.components.get("persistor")
     if component is None:
-        return None
+        return SafetensorsPersistor()
     persistor = component.build()
-    if not isinstance(persistor, Persistor):
-        raise JobError(f"the component 'persistor' is a {type(persistor).__name__}, which is not a Persistor")
+    if not isinstance(persistor, SafetensorsPersistor):
+        kind = type(persistor).__name__
+        raise JobError(f"the component 'persistor' is a {kind}, which does not derive from SafetensorsPersistor")
     return persistor
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -12,22 +12,8 @@ from flare_core.job import CodeBundle
 from flare_core.model import flatten, unflatten
 
 
-@runtime_checkable
-class Persistor(Protocol):
-    """Finds a job's initial model, and writes checkpoints in its framework's own format."""
-
-    def initial_file(self, code: CodeBundle) -> Path | None:
-        """Return the safetensors file of the initial model; None if the job has none."""
-
-    def export(self, checkpoint: Path) -> None:
-        """Write the framework's own format beside a finished safetensors checkpoint."""
-
-    def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn numpy arrays into arrays of the framework."""
-
-
 class SafetensorsPersistor:
-    """A persistor for models that consist of arrays alone; those of frameworks derive from it and add their format.
+    """Finds a job's initial model, and keeps checkpoints as safetensors; those of frameworks derive from it.
 
     Args:
         initial: path of the safetensors file within the job's code; None starts without params.
@@ -37,14 +23,14 @@ class SafetensorsPersistor:
         self.initial = initial
 
     def initial_file(self, code: CodeBundle) -> Path | None:
-        """Return the path of the initial model; None if there is none."""
+        """Return the safetensors file of the initial model; None if the job has none."""
         return None if self.initial is None else code.locate(self.initial)
 
     def export(self, checkpoint: Path) -> None:
-        """Write nothing more: a safetensors file can be read anywhere."""
+        """Write the framework's own format beside a finished safetensors checkpoint; here, nothing."""
 
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return arrays that may be changed."""
+        """Turn numpy arrays into arrays of the framework that may be changed; here, copies."""
         return copied(params)
 
 

@@ -12,7 +12,7 @@ from flare_core.events import Event
 from flare_runtime.display import count
 from flare_runtime.run.event_log import EVENTS, read_events
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import Persistor
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_runtime.run.record import number_of, read_metrics, read_summary
 from flare_tensor_downloader import read_file
 
@@ -29,7 +29,7 @@ class RunResults:
     """
 
     _folder: RunFolder
-    _persistor: Persistor | None
+    _persistor: SafetensorsPersistor
     _status: RunStatus
     _error: object
 
@@ -67,8 +67,7 @@ class RunResults:
             raise FlareError(
                 f"the run kept no '{name}' model: {self._why_none(name)}; its folder is {self._folder.path}"
             )
-        params = read_file(path)
-        return self._persistor.to_framework(params) if self._persistor is not None else params
+        return self._persistor.to_framework(read_file(path))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return every number of the run: rows with round, site (None for the federation), key and value.
