@@ -129,6 +129,11 @@ def unflatten(items: Mapping[Key, Any]) -> dict[str, Any]:
     return params
 
 
+def copied(params: Params) -> dict[str, Any]:
+    """Return params with arrays in memory of their own: those at sites are released, and mapped files read-only."""
+    return unflatten({key: np.array(value) for key, value in flatten(params)})
+
+
 def key_text(key: Key) -> str:
     """Return a key with dots, such as ``encoder.weight``.
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from flare_core.errors import SiteError
-from flare_core.model import FLModel, flatten, unflatten
+from flare_core.model import FLModel, copied
 from flare_core.task import Reply
 from flare_core.tensor_blocks import check_finite
 
@@ -21,9 +17,7 @@ def received(reply: Reply) -> FLModel:
     """
     if reply.model.params is None:
         raise SiteError(f"the reply to '{reply.task}' holds no params; send FLModel(params=...)", site=reply.site)
-    params: dict[Any, Any] = {key: np.array(value) for key, value in flatten(reply.model.params)}
-    model = FLModel(
-        params_type=reply.model.params_type, params=unflatten(params), current_round=reply.model.current_round
-    )
+    params = copied(reply.model.params)
+    model = FLModel(params_type=reply.model.params_type, params=params, current_round=reply.model.current_round)
     check_finite(model, source=reply.site)
     return model

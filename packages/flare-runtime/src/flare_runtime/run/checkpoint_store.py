@@ -29,9 +29,9 @@ import numpy as np
 from flare_core import FLModel
 from flare_core.files import PARTIAL, link, write_text
 from flare_core.job import CodeBundle
-from flare_core.model import flatten
+from flare_core.model import copied, flatten
 from flare_runtime.run.folder import RunFolder
-from flare_runtime.run.persistor import SafetensorsPersistor, copied
+from flare_runtime.run.persistor import SafetensorsPersistor
 from flare_tensor_downloader import read_file, write_file
 
 LARGE_BYTES = 1 << 24

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flare_core.job import CodeBundle
-from flare_core.model import flatten, unflatten
+from flare_core.model import copied
 
 
 class SafetensorsPersistor:
@@ -32,8 +30,3 @@ class SafetensorsPersistor:
     def to_framework(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Turn numpy arrays into arrays of the framework that may be changed; here, copies."""
         return copied(params)
-
-
-def copied(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays with memory of their own: those mapped from a file cannot be changed."""
-    return unflatten({key: np.array(value) for key, value in flatten(params)})

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
 
 from flare_core import FLModel
-from flare_core.model import Params, flatten, unflatten
+from flare_core.model import Params, copied, unflatten
 from flare_tensor_downloader import Downloader, DownloadError
 from flare_tensor_downloader.fetch import RemoteOffer
 from flare_tensor_downloader.lazy import RemoteParams
@@ -40,7 +37,7 @@ class Peers:
             copies: keep copies, since a script may change its arrays after it has sent them.
         """
         if model.params is not None and (copies or isinstance(model.params, RemoteParams)):
-            model = replace(model, params=_copied(model.params))
+            model = replace(model, params=copied(model.params))
         return keep_params(model, self.downloader, self.server)
 
     def resolve(self, params: Params) -> Params:
@@ -66,11 +63,7 @@ class Peers:
                 found = None if params is None else self.resolve(params)
                 if isinstance(found, RemoteParams):
                     return found.materialize()
-                return None if found is None else _copied(found)
+                return None if found is None else copied(found)
             except DownloadError as error:
                 problems.append(str(error))
         raise DownloadError("; ".join(problems))
-
-
-def _copied(params: Params) -> dict[str, Any]:
-    return unflatten({key: np.array(value) for key, value in flatten(params)})
