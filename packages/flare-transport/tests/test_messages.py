@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
 
 import numpy as np
 import pytest
 
 from flare_fobs import FobsError
 from flare_transport import Cell, RemoteError, UnreachableError
-from flare_transport.frames import encode
 
 WAIT_S = 20
 
@@ -130,19 +128,6 @@ def test_names_are_unique(network):
         network.link(server, network.cell("site-1"))
     network.link(server, network.cell("site-2"))
     assert sorted(server.peers) == ["site-1", "site-2"]
-
-
-def test_an_encoded_payload_can_be_sent_several_times(network):
-    server = network.cell("server")
-    sites = [network.cell(f"site-{number}") for number in range(3)]
-    got: SimpleQueue = SimpleQueue()
-    for site in sites:
-        network.link(site, server)
-        site.handle("model", lambda message: float(message.payload["w"].sum()))
-    model = encode({"w": np.ones(100_000)})
-    for site in sites:
-        got.put(server.request(site.name, "model", model).payload)
-    assert [got.get() for _ in sites] == [100_000.0] * 3
 
 
 def test_traffic_is_counted_at_both_ends(network):

@@ -72,19 +72,6 @@ class Raw:
     extra: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A payload serialized in advance, to be sent several times.
-
-    Attributes:
-        frames: the buffers, with padding between them.
-        lengths: of the buffers without padding, in bytes.
-    """
-
-    frames: list[Buffer]
-    lengths: list[int]
-
-
 class Frame(NamedTuple):
     """A frame to send: buffers to concatenate, and whether it is bulk."""
 
@@ -125,22 +112,23 @@ class Message:
         return flare_fobs.load_frames(_split(self.body, self.lengths))
 
 
-def encode(payload: Any) -> Encoded:
-    """Serialize a payload; arrays are not copied."""
+def encode(payload: Any) -> tuple[list[Buffer], list[int]]:
+    """Serialize a payload; return buffers with padding between them, and their lengths without it.
+
+    Arrays are not copied.
+    """
     if payload is None:
-        return Encoded([], [])
-    if isinstance(payload, Encoded):
-        return payload
+        return [], []
     frames = [_flat(frame) for frame in flare_fobs.dump_frames(payload)]
     lengths = [len(frame) for frame in frames]
     if len(frames) == 1:
-        return Encoded(frames, lengths)
+        return frames, lengths
     padded: list[Buffer] = []
     for frame, length in zip(frames, lengths, strict=True):
         padded.append(frame)
         if remainder := length % ALIGNMENT:
             padded.append(_PADDING[remainder:])
-    return Encoded(padded, lengths)
+    return padded, lengths
 
 
 def pack(kind: int, to: str, sender: str, topic: str, id_: int, payload: Any) -> Frame:
@@ -153,8 +141,8 @@ def pack(kind: int, to: str, sender: str, topic: str, id_: int, payload: Any) ->
     """
     if isinstance(payload, Raw):
         return _frame([kind, to, sender, topic, id_, None, payload.extra], [_flat(payload.body)])
-    encoded = encode(payload)
-    return _frame([kind, to, sender, topic, id_, encoded.lengths, None], encoded.frames)
+    body, lengths = encode(payload)
+    return _frame([kind, to, sender, topic, id_, lengths, None], body)
 
 
 def repack(header: list[Any], body: Buffer) -> Frame:

@@ -253,8 +253,8 @@ def _plain(payload: Any) -> bytes:
     """Return a payload as bytes: the header fields ``lengths`` and ``extra`` (see frames.py), then the body."""
     if isinstance(payload, Raw):
         return b"".join((msgpack.packb([None, payload.extra]), payload.body))
-    encoded = encode(payload)
-    return b"".join((msgpack.packb([encoded.lengths, None]), *encoded.frames))
+    body, lengths = encode(payload)
+    return b"".join((msgpack.packb([lengths, None]), *body))
 
 
 def _opened(message: Message, plain: bytes) -> Message:
