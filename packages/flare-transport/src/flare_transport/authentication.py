@@ -38,7 +38,6 @@ MAX_HANDSHAKE_BYTES = 1024
 _MAGIC = b"FLH1"
 _PREFIX = struct.Struct("<4sH")
 NONCE_BYTES = 32
-_PROOF_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)
