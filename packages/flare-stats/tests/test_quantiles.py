@@ -41,12 +41,12 @@ def test_quantiles_are_those_of_numpy_to_the_bit_wherever_the_values_lie(parts):
 
 @given(FLOATS)
 def test_each_number_has_a_place_of_its_own(value):
-    assert value_of(key_of(value)) == value
+    assert value_of(key_of([value])) == [value]
 
 
 @given(FLOATS, FLOATS)
 def test_places_are_in_the_order_of_numbers(one, other):
-    assert (key_of(one) < key_of(other)) == (one < other)
+    assert (key_of([one]) < key_of([other])) == (one < other)
 
 
 def test_no_values_have_no_quantiles():
@@ -117,3 +117,7 @@ def test_quantiles_of_groups_are_near():
     pooled = np.concatenate(parts)
     for fraction, value in found(parts, [0.05, 0.25, 0.5, 0.75, 0.95], grain=10).items():
         assert abs((pooled <= value).mean() - fraction) < 3 * 20 / 900
+
+
+def test_zero_has_no_sign():
+    assert [math.copysign(1, value) for value in found([np.array([-0.0, 0.0, -0.0])]).values()] == [1.0] * 6

@@ -246,7 +246,12 @@ class Collection:
         return means
 
     def _refuse(self, site: str, rows: Sequence[Sequence[str]]) -> None:
-        self.refused += [[site, *row] for row in rows]
+        """Note what a site refused, of the statistics that a feature of its kind has or that name it."""
+        for dataset, feature, statistic, rule in rows:
+            kind = self.kinds.get(feature)
+            named = feature in self.settings.plain.get(statistic, ())
+            if kind is None or named or self.settings.options(statistic, feature, kind) is not None:
+                self.refused.append([site, dataset, feature, statistic, rule])
 
     def _refuse_lost(
         self, lost: Sequence[str], statistic: str, features: Mapping[str, Any], reason: str = LEFT

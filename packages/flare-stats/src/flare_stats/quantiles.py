@@ -11,26 +11,22 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 PARTS = 64
-_SIGN = 1 << 63
-_MASK = (1 << 64) - 1
+_SIGN = np.uint64(1 << 63)
+Keys = NDArray[np.uint64]
 
 
-def key_of(value: float) -> int:
-    """Return the place of a number among all float64 numbers; -0.0 has that of 0.0."""
-    bits = int(np.float64(value + 0.0).view(np.uint64))
-    return bits ^ _MASK if bits & _SIGN else bits | _SIGN
+def key_of(values: ArrayLike) -> Keys:
+    """Return the places of numbers among all float64 numbers, uint64; -0.0 has that of 0.0."""
+    bits = (np.asarray(values, np.float64) + 0.0).view(np.uint64)
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
 
 
-def value_of(key: int) -> float:
-    """Return the number at a place."""
-    bits = key ^ _SIGN if key & _SIGN else key ^ _MASK
-    return float(np.uint64(bits).view(np.float64))
-
-
-_LEAST, _MOST = key_of(-math.inf), key_of(math.inf)
+def value_of(keys: Keys) -> NDArray[np.float64]:
+    """Return the numbers at some places, float64."""
+    return np.where(keys & _SIGN, keys ^ _SIGN, ~keys).view(np.float64) + 0.0
 
 
 class Brackets:
@@ -42,57 +38,50 @@ class Brackets:
     """
 
     def __init__(self, total: int, fractions: Sequence[float]) -> None:
-        self.total = total
-        self.fractions = list(fractions)
-        places = [each * (total - 1) for each in fractions] if total else []
-        self._places = [(math.floor(each), each - math.floor(each)) for each in places]
-        ranks = {rank for rank, share in self._places} | {rank + 1 for rank, share in self._places if share}
-        self._brackets = {rank: (_LEAST, _MOST) for rank in sorted(ranks)}
+        self.fractions = list(fractions) if total else []
+        places = np.array(self.fractions) * (total - 1)
+        self._below = np.floor(places).astype(np.int64)
+        self._shares = places - self._below
+        self._ranks = np.unique(np.concatenate([self._below, np.minimum(self._below + 1, total - 1)[self._shares > 0]]))
+        self._low, self._high = (np.full(len(self._ranks), key_of(end)) for end in (-math.inf, math.inf))
+        self._asked: Keys = np.empty(0, np.uint64)
 
     @property
     def is_done(self) -> bool:
         """True if nothing is left to be asked."""
-        return all(low == high for low, high in self._brackets.values())
+        return bool((self._low == self._high).all())
 
     def thresholds(self) -> NDArray[np.float64]:
         """Return the thresholds to count at, ascending."""
-        keys = {key for low, high in self._brackets.values() if low < high for key in _inner(low, high)}
-        return np.array([value_of(key) for key in sorted(keys)], np.float64)
+        is_open = self._low < self._high
+        low, width = self._low[is_open, np.newaxis], (self._high - self._low)[is_open, np.newaxis]
+        parts = np.arange(1, PARTS, dtype=np.uint64)
+        self._asked = np.unique(low + width // PARTS * parts + width % PARTS * parts // PARTS)
+        return value_of(self._asked)
 
     def narrow(self, counts: NDArray[np.int64]) -> None:
         """Note how many values are at most each of the thresholds, int64 of the same length."""
-        keys = sorted({key for low, high in self._brackets.values() if low < high for key in _inner(low, high)})
-        below = dict(zip(keys, counts.tolist(), strict=True))
-        for rank, (low, high) in self._brackets.items():
-            if low == high:
-                continue
-            for key in _inner(low, high):
-                if below[key] > rank:
-                    high = key
-                    break
-                low = key + 1
-            self._brackets[rank] = (low, high)
+        after = np.searchsorted(np.maximum.accumulate(counts), self._ranks, side="right")  # the first that is enough
+        ends = np.concatenate([self._asked, self._high.max(initial=0, keepdims=True)])
+        self._high = np.minimum(self._high, ends[after])
+        begins = np.concatenate([self._low.min(initial=_MOST, keepdims=True), self._asked + np.uint64(1)])
+        self._low = np.minimum(np.maximum(self._low, begins[after]), self._high)
 
     def result(self) -> dict[float, float]:
         """Return the quantiles by their fractions; none if there are no values."""
-        found = {rank: value_of(low) for rank, (low, _) in self._brackets.items()}
-        pairs = zip(self.fractions, self._places, strict=False)
-        return {fraction: _mixed(found, rank, share) for fraction, (rank, share) in pairs}
+        found = value_of(self._low)
+        low, high = (
+            found[np.searchsorted(self._ranks, np.minimum(self._below + step, self._ranks.max(initial=0)))]
+            for step in (0, 1)
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart, share = high - low, self._shares
+            mixed = np.where(share < 0.5, low + apart * share, high - apart * (1 - share))
+        values = np.where((share == 0) | (low == high), low, mixed)
+        return dict(zip(self.fractions, values.tolist(), strict=True))
 
 
-def _mixed(found: Mapping[int, float], rank: int, share: float) -> float:
-    low = found[rank]
-    if not share or low == found[rank + 1]:
-        return low
-    high = found[rank + 1]
-    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
-
-
-def _inner(low: int, high: int) -> list[int]:
-    """Return up to 63 keys that divide a bracket; the last one is below its upper end, which need not be asked for."""
-    if high - low < PARTS:
-        return list(range(low, high))
-    return [low + (high - low) * part // PARTS for part in range(1, PARTS)]
+_MOST = np.uint64(2**64 - 1)
 
 
 Key = tuple[str, str, str]
