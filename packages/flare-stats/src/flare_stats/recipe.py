@@ -39,7 +39,8 @@ class FedStatsRecipe(Recipe):
             {}, "histogram": {"*": {"bins": 20}, "age": {"bins": 12, "range": [0, 120]}}, "quantile": {"*": [0.5]}}``.
         stats_generator: a :class:`~flare_stats.Statistics` of one's own, for the sites without ``data``.
         min_count: the least number of values that a statistic may be of. The owner of a site may want more.
-        min_noise_level, max_noise_level: bounds of the noise on the minimum and the maximum, as shares of the range.
+        min_noise_level: minimum and maximum are moved outwards by at least this share of the range between them.
+        max_noise_level: and by at most this.
         max_bins_percent: the most bins of a histogram, in percent of the number of values; 100 allows any.
         per_site_config: settings by the name of the site: ``data``, the data sets by name, each as
             :func:`~flare_stats.sources.open_source` reads it; or a ``stats_generator``.
@@ -177,6 +178,7 @@ class FedStatsRecipe(Recipe):
             "hierarchy": self.hierarchy,
             "masked": self.masked,
             "min_count": self.min_count,
+            "max_bins_percent": self.max_bins_percent,
         }
         return Job(
             name=self.name,

@@ -37,6 +37,7 @@ class FederatedStatistics(Workflow):
         masked: the server sees totals over all sites alone.
         min_count: the least number of values that a statistic of all sites may be of, if they are masked; otherwise
             each site sees to that.
+        max_bins_percent: the most bins of a histogram, in percent of the number of values; likewise.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class FederatedStatistics(Workflow):
         hierarchy: Any = None,
         masked: bool = False,
         min_count: int = 0,
+        max_bins_percent: float = 100,
     ) -> None:
         self.statistic_configs = statistic_configs
         self.min_clients = min_clients
@@ -59,10 +61,11 @@ class FederatedStatistics(Workflow):
         self.hierarchy = hierarchy
         self.masked = masked
         self.min_count = min_count
+        self.max_bins_percent = max_bins_percent
         self._settings = Settings.parse(statistic_configs)
         self._collection: Collection = Collection(self._settings)
         if masked:
-            self._collection = MaskedCollection(self._settings, min_count)
+            self._collection = MaskedCollection(self._settings, min_count, max_bins_percent)
 
     def run(self, fed: Federation) -> None:
         chosen = [site for site in fed.sites if self.sites is None or site in self.sites]

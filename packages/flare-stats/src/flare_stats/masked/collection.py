@@ -22,6 +22,7 @@ own numbers. A total may be asked for again, under fresh masks.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
@@ -53,13 +54,15 @@ class MaskedCollection(Collection):
     Args:
         settings: what is computed.
         min_count: the least number of values that a statistic of all sites may be of.
+        max_bins_percent: the most bins of a histogram, in percent of the number of values; 100 allows any.
     """
 
     is_masked = True
 
-    def __init__(self, settings: Settings, min_count: int = 0) -> None:
+    def __init__(self, settings: Settings, min_count: int = 0, max_bins_percent: float = 100) -> None:
         super().__init__(settings)
         self.min_count = min_count
+        self.max_bins_percent = max_bins_percent
         self._members: list[str] = []
         self._offer: dict[str, dict[str, list[str]]] = {}
         self._rank_error = 0.0
@@ -197,6 +200,13 @@ class MaskedCollection(Collection):
     def _drop_small(self, counts: Mapping[tuple[str, str], int]) -> None:
         """Ask nothing more about features with few values."""
         for (dataset, feature), count in counts.items():
+            parts = self._offer[dataset][feature]
+            bins = self.settings.options("histogram", feature, self.kinds[feature])
+            most = max(1.0, count * self.max_bins_percent / 100) if self.max_bins_percent < 100 else math.inf
+            if "histogram" in parts and bins["bins"] > most:
+                parts.remove("histogram")
+                rule = f"max_bins_percent: more bins than {self.max_bins_percent:g} % of the values of all sites"
+                self._refuse_all(self._members, dataset, feature, rule, "histogram")
             if count < self.min_count:
                 del self._offer[dataset][feature]
                 rule = f"min_count: all sites together have fewer than {self.min_count} values"
