@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from stats_runs import run, sites_of
 
 from flare_stats.algebra import Categories, HistogramCounts, Moments, to_numbers
+from flare_stats.config import Settings
+from flare_stats.privacy import Policy
+from flare_stats.site import SiteData
 from flare_stats.sources import SourceError, open_source
 
 
@@ -42,6 +48,8 @@ def test_pixels_have_the_statistics_of_all_images(folder: Path) -> None:
         ("height", "int"),
         ("channels", "int"),
         ("class", "category"),
+        ("brightness", "float"),
+        ("contrast", "float"),
         ("pixels", "image"),
     ]
     moments, histogram = Moments(), HistogramCounts(np.linspace(0, 256, 9))
@@ -68,6 +76,14 @@ def test_each_image_is_a_row_with_its_size_channels_and_class(folder: Path) -> N
     balance = Categories()
     balance.add(chunk.column("class"))
     assert balance.counts == {"cat": 2, "dog": 2}
+
+
+def test_brightness_and_contrast_are_those_of_each_image(folder: Path) -> None:
+    (chunk,) = open_source(folder).chunks(["contrast", "brightness"])
+    images = [np.asarray(Image.open(path)) for path in sorted(folder.rglob("*.*")) if path.suffix != ".txt"]
+    colours = [image[..., :3] if image.ndim == 3 else image for image in images]
+    assert chunk.column("brightness").to_pylist() == pytest.approx([image.mean() for image in colours])
+    assert chunk.column("contrast").to_pylist() == pytest.approx([image.std() for image in colours])
 
 
 def test_images_in_the_folder_itself_have_no_class(folder: Path) -> None:
@@ -114,3 +130,38 @@ def test_images_of_each_mode_have_the_values_of_their_colours(mode: str, values:
 def test_a_folder_without_images_or_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="neither images nor tables"):
         open_source(tmp_path)
+
+
+ASKED = {"count": {}, "mean": {}, "histogram": {"pixels": {"bins": 8}}, "balance": {"class": {}}}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_run_over_folders_of_images_counts_images_and_their_pixels(
+    masked: bool, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "second")
+    asked = {**ASKED, "categories": {"class": {"values": ["cat", "dog"]}}}
+    sites = {name: {"scans": str(path)} for name, path in (("one", folder), ("two", tmp_path / "second"))}
+    statistics, _, _, _ = run(sites_of(sites, masked=masked), asked, masked=masked)
+    found = {name: of["Global"]["scans"] for name, of in statistics["pixels"].items()}
+    assert found["count"] == 8
+    counts, edges = np.histogram(np.tile(pixels_of(folder), 2), 8, (0, 256))
+    assert found["histogram"] == [
+        [low, high, count] for (low, high), count in zip(pairwise(edges), counts.tolist(), strict=True)
+    ]
+    assert statistics["class"]["balance"]["Global"]["scans"] == {"cat": 0.5, "dog": 0.5}
+
+
+def test_noise_that_hides_one_value_cannot_hide_an_image(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "privacy.toml").write_text(
+        '[differential_privacy]\nmechanism = "laplace"\nepsilon = 1.0\ntotal_epsilon = 9.0\n'
+        "[features.pixels]\nbounds = [0, 255]\n"
+    )
+    policy = Policy.open(tmp_path / "local", run="run", folder=tmp_path, sources={"scans": str(folder)})
+    site = SiteData("one", {"scans": str(folder)}, Settings.parse(ASKED), policy)
+    summary = site.summarize({"pixels": "image"}, b"")
+    assert "histogram" not in summary["datasets"]["scans"]["pixels"]
+    ((_, feature, statistic, rule),) = summary["refused"]
+    assert (feature, statistic) == ("pixels", "histogram")
+    assert "one image is in many bins" in rule

@@ -4,7 +4,7 @@ The form is that of the argument: {statistic: {feature or "*": options}}. An ent
 ``"*"`` is for the features that are not named; without it, only those that are named have the statistic.
 
     count, missing, failure_count, sum, mean, var, stddev, min, max, distinct     {}
-    histogram                {"bins": 20, "range": [low, high]}; the range is found if left out
+    histogram                {"bins": 20, "range": [low, high]}; the range is found if left out; of images 0 to 256
     quantile                 [0.1, 0.5, 0.9], fractions
     categories               {"most": 100, "values": [...]}; with values, the others are counted as one
     top_values               {"number": 10}
@@ -39,7 +39,7 @@ KINDS: Mapping[str, frozenset[str]] = {
     "stddev": MEASURED,
     "min": MEASURED,
     "max": MEASURED,
-    "histogram": MEASURED,
+    "histogram": MEASURED | {"image"},
     "quantile": MEASURED,
     "categories": GROUPS,
     "top_values": GROUPS,
@@ -58,6 +58,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 NAMED_TOO = {"categories", "top_values", "balance"}  # also of integers, if these are named
 MATRICES = ("correlation", "covariance")
 MOST_BINS = 10_000
+PIXELS = (0.0, 256.0)  # of images of 8 bits
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ class Settings:
             feature: its name.
             kind: the kind of its values.
         """
+        options = self._options(statistic, feature, kind)
+        if statistic == "histogram" and kind == "image" and options is not None and options["range"] is None:
+            return {**options, "range": list(PIXELS)}
+        return options
+
+    def _options(self, statistic: str, feature: str, kind: str) -> Any:
         features = self.plain.get(statistic)
         if features is None:
             return None

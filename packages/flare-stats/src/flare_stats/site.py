@@ -174,6 +174,8 @@ class _Column:
             rule = policy.refusal(feature, name, bins["bins"] if name == "histogram" else None)
             if name == "distinct" and not key:
                 rule = rule or "the site was started again and lost the key that it shared with the others"
+            if kind == "image" and name == "histogram" and policy.rules.privacy is not None:
+                rule = rule or "privacy: one image is in many bins, and the noise would hide one value in one bin"
             if rule is None:
                 wanted.append(name)
             else:
@@ -201,8 +203,9 @@ class _Column:
 
     def add(self, column: Any) -> None:
         """Count a chunk."""
-        numbers = _bounded(to_numbers(column, self.kind), self.bounds) if self.moments is not None else None
-        if numbers is None:
+        is_read = self.moments is not None or self.histogram is not None  # the values of an image are its pixels,
+        numbers = _bounded(to_numbers(column, self.kind), self.bounds) if is_read else None
+        if self.moments is None:  # but images are counted
             self.missing += column.null_count
             self.present += len(column) - column.null_count
         for each in (self.moments, self.histogram, self.sketch, self.cells):

@@ -13,15 +13,17 @@ from flare_stats.sources.source import CHUNK, Column, SourceError, chosen
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 PIXELS = 1 << 21  # of a chunk, about
-OF_FILES: list[Column] = [Column("width", "int"), Column("height", "int"), Column("channels", "int")]
+SIZES: list[Column] = [Column("width", "int"), Column("height", "int"), Column("channels", "int")]
+OF_PIXELS: list[Column] = [Column("brightness", "float"), Column("contrast", "float"), Column("pixels", "image")]
 
 
 class ImageFolder:
     """The images of a folder and of the folders in it, one a row.
 
     Columns are ``width`` and ``height`` in pixels, ``channels``, ``pixels`` (of kind ``"image"``: each value of each
-    channel but transparency, 0 to 255 in images of 8 bits; of the first frame where there are several), and ``class``,
-    the name of the folder that an image lies in, where none lies in `folder` itself.
+    channel but transparency, 0 to 255 in images of 8 bits; of the first frame where there are several), their mean and
+    standard deviation as ``brightness`` and ``contrast``, and ``class``, the name of the folder that an image lies in,
+    where none lies in `folder` itself.
 
     A file that is no image, or is cut off, is skipped and counted. Where only sizes are read, no image is decoded.
 
@@ -45,14 +47,15 @@ class ImageFolder:
 
     def features(self) -> list[Column]:
         by_class = all(file.parent != self._folder for file in self._files)
-        return [*OF_FILES, *([Column("class", "category")] if by_class else []), Column("pixels", "image")]
+        return [*SIZES, *([Column("class", "category")] if by_class else []), *OF_PIXELS]
 
     def chunks(self, columns: Sequence[str] | None = None, rows: int = CHUNK) -> Iterator[pa.RecordBatch]:
         names = chosen([column.name for column in self.features()], columns, str(self._folder))
+        decode = any(column.name in names for column in OF_PIXELS)
         skipped = pixels = 0
         images: list[dict[str, Any]] = []
         for file in self._files:
-            image = _read(file, decode="pixels" in names)
+            image = _read(file, decode=decode)
             if image is None:
                 skipped += 1
                 continue
@@ -77,12 +80,14 @@ def _read(file: Path, *, decode: bool) -> dict[str, Any] | None:
 
     try:
         with Image.open(file) as image:
-            channels = len(image.getbands())
-            pixels = _pixels(image) if decode else np.empty(0, np.uint8)
-            width, height = image.size
+            row = {"channels": len(image.getbands()), "class": file.parent.name, "pixels": np.empty(0, np.uint8)}
+            row["width"], row["height"] = image.size
+            if decode:
+                row["pixels"] = pixels = _pixels(image)
+                row["brightness"], row["contrast"] = float(pixels.mean()), float(pixels.std())
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-    return {"width": width, "height": height, "channels": channels, "class": file.parent.name, "pixels": pixels}
+    return row
 
 
 def _pixels(image: Any) -> np.ndarray[Any, Any]:
