@@ -140,3 +140,24 @@ def test_a_value_that_nearly_all_sites_share_is_no_drift():
 def test_nothing_is_compared_where_one_site_alone_has_a_histogram():
     assert drift.compare_histograms({"a": normal(0)}) == {}
     assert drift.compare_categories({"a": {"x": 3}, "b": {}}) == {}
+
+
+def test_categories_that_a_place_does_not_name_are_compared_as_one_group():
+    """One place names all its categories, the other only its most frequent one: the same shares are no drift."""
+    found = drift.compare_categories({"one": {"a": 600, "b": 300, "c": 100}, "other": {"a": 600, None: 400}})
+    assert found["one"].psi == pytest.approx(0, abs=1e-9)
+    moved = drift.compare_categories({"one": {"a": 600, "b": 300, "c": 100}, "other": {"a": 300, None: 700}})
+    assert moved["one"].degree() == drift.DRIFT
+
+
+def test_one_site_with_other_units_does_not_make_all_sites_look_different():
+    rng = np.random.default_rng(8)
+    values = {f"site-{i}": rng.normal(75, 12, 500) for i in range(1, 9)}
+    values["pounds"] = rng.normal(165, 26, 600)
+    found = drift.compare_histograms({site: sampled(each, np.linspace(0, 300, 31)) for site, each in values.items()})
+    assert [site for site, each in found.items() if each.degree() != drift.NONE] == ["pounds"]
+
+
+def test_of_two_sites_that_differ_both_are_marked():
+    found = drift.compare_histograms({"a": normal(0, 1000), "b": normal(1, 1000)})
+    assert [each.degree() for each in found.values()] == [drift.DRIFT, drift.DRIFT]

@@ -38,7 +38,7 @@ HOSTILE = [
 class Reading(HTMLParser):
     """The elements, attributes and text of a page; fails on an element that is not closed."""
 
-    VOID = ("meta", "input", "br")
+    VOID = ("meta", "input", "wbr")
 
     def __init__(self, page: str) -> None:
         super().__init__()

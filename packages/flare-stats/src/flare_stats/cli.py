@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Statistics of sites' data, data contracts, and privacy.", no_args_is_help=True)
+app = typer.Typer(help="Statistics of sites' data, reports of them, data contracts, and privacy.", no_args_is_help=True)
 
 policy_app = typer.Typer(help="The policy of a site's owner.", no_args_is_help=True)
 app.add_typer(policy_app, name="policy")
@@ -85,6 +85,23 @@ def check_policy(file: Annotated[Path, typer.Argument(help="A site's privacy.tom
     from flare_stats.privacy.rules import Rules
 
     sys.stdout.write(policy_text(Rules.read(file)) + "\n")
+
+
+@app.command("report")
+def write_report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, or its statistics.json.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The file to write; report.html beside the statistics if left out."),
+    ] = None,
+) -> None:
+    """Write the HTML report of a run's statistics again, from the JSON files that it left."""
+    from flare_stats.report.files import REPORT, find_statistics, report_of
+
+    statistics = find_statistics(run)
+    written = output or statistics.parent / REPORT
+    written.write_text(report_of(statistics), encoding="utf-8")
+    sys.stdout.write(f"{written}: {written.stat().st_size / 1e6:.1f} MB; open it in a browser\n")
 
 
 def _split(unit: str) -> tuple[str, str]:

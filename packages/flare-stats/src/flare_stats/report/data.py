@@ -103,21 +103,40 @@ class ReportData:
         """Return the histogram, or None where there is none with a finite range and a count above zero."""
         return _histogram(self.value(feature, "histogram", place, dataset))
 
-    def categories(self, feature: str, place: str, dataset: str) -> dict[str, float]:
-        """Return the counts of categories; empty where they are unknown."""
-        counts = mapping(self.value(feature, "categories", place, dataset)).items()
-        found = {str(name): count for name, raw in counts if (count := finite(raw)) is not None}
-        if not found:
-            pairs = sequence(self.value(feature, "top_values", place, dataset))
-            rows = [row for row in map(sequence, pairs) if len(row) == 2]
-            found = {str(row[0]): count for row in rows if (count := finite(row[1])) is not None}
-        return {name: max(count, 0.0) for name, count in found.items()}
+    def categories(self, feature: str, place: str, dataset: str) -> dict[str | None, float]:
+        """Return the counts of categories, of those that are not named under None; empty where they are unknown.
+
+        A balance of classes without their counts is multiplied by the number of values.
+        """
+        values = self.number(feature, "count", place, dataset)
+        counts: dict[str | None, float] = _counts(mapping(self.value(feature, "categories", place, dataset)).items())
+        if not counts:
+            pairs = (row for row in map(sequence, sequence(self.value(feature, "top_values", place, dataset))))
+            counts = _counts((row[0], row[1]) for row in pairs if len(row) == 2)
+        if not counts and values:
+            balance = mapping(self.value(feature, "balance", place, dataset))
+            counts = {name: share * values for name, share in _counts(balance.items()).items()}
+        others = self.number(feature, "categories_other", place, dataset)
+        if others is None and counts and values is not None:
+            others = values - sum(counts.values())
+        return counts | {None: others} if counts and others is not None and others >= 0.5 else counts
 
     def quantiles(self, feature: str, place: str, dataset: str) -> dict[float, float]:
         """Return the value at each probability that is known, in ascending order of probability."""
         known = mapping(self.value(feature, "quantile", place, dataset)).items()
         numbers = [(finite(probability), finite(value)) for probability, value in known]
         return dict(sorted((p, v) for p, v in numbers if p is not None and v is not None))
+
+    def kind(self, feature: str) -> str:
+        """Return the kind of a feature's values, such as "float"; empty where it is unknown."""
+        kind = mapping(self.about.get("kinds")).get(feature)
+        return kind if isinstance(kind, str) else ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The features with a balance of classes, and the one that ``about`` names as target."""
+        named = [self.about.get("target")]
+        return tuple(each for each in self.features if each in named or "balance" in self.statistics_of(each))
 
     def rows(self, place: str, dataset: str) -> float | None:
         """Return the number of rows of a site, or of a place that is not a site by the counts of its features."""
@@ -193,6 +212,10 @@ def finite(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _counts(pairs: Iterable[tuple[Any, Any]]) -> dict[str | None, float]:
+    return {str(name): max(count, 0.0) for name, raw in pairs if (count := finite(raw)) is not None}
 
 
 def _histogram(value: Any) -> Histogram | None:

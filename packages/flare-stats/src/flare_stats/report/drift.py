@@ -1,7 +1,7 @@
 """Drift between sites: the population stability index and the Kolmogorov-Smirnov distance, from histograms.
 
-Each place is compared with all other places of its level together, on bins common to them. Two numbers tell how far
-apart two distributions are:
+Each place is compared with all other places of its level together, on bins common to them, but for places that drift
+themselves. Two numbers tell how far apart two distributions are:
 
 - The population stability index, PSI = Σ (pᵢ − qᵢ) ln(pᵢ / qᵢ) over groups of bins i, is the divergence of Jeffreys
   (H. Jeffreys, "An invariant form for the prior probability in estimation problems", Proc. Royal Society A 186, 1946;
@@ -118,25 +118,30 @@ def compare_histograms(histograms: Mapping[str, Histogram]) -> dict[str, Drift]:
     return dict(zip(histograms, _compare(grouped, counts), strict=True))
 
 
-def compare_categories(categories: Mapping[str, Mapping[str, float]]) -> dict[str, Drift]:
+def compare_categories(categories: Mapping[str, Mapping[str | None, float]]) -> dict[str, Drift]:
     """Compare each place's counts of categories with those of all others together; empty for fewer than two.
 
-    The most frequent categories are a group each, the rest is one.
+    The most frequent categories are a group each, the rest is one. A place counts under None what it does not name; a
+    category that such a place does not name therefore belongs to the rest.
     """
     present = {place: counts for place, counts in categories.items() if sum(counts.values()) > 0}
     if len(present) < 2:
         return {}
-    pooled: dict[str, float] = {}
+    pooled: dict[str | None, float] = {}
     for counts in present.values():
         for name, count in counts.items():
             pooled[name] = pooled.get(name, 0.0) + count
-    frequent = sorted((name for name in pooled if pooled[name] > 0), key=lambda name: (-pooled[name], name))
-    kept = frequent if len(frequent) <= GROUPS else frequent[: GROUPS - 1]
-    rows = []
-    for counts in present.values():
-        rest = sum(counts.values()) - sum(counts.get(name, 0.0) for name in kept)
-        rows.append([counts.get(name, 0.0) for name in kept] + ([max(rest, 0.0)] if kept != frequent else []))
-    return dict(zip(present, _compare(np.array(rows), None), strict=True))
+    incomplete = [counts for counts in present.values() if counts.get(None, 0.0) > 0]
+    known = [name for name in pooled if name is not None and pooled[name] > 0]
+    named = [name for name in known if all(name in counts for counts in incomplete)]
+    frequent = sorted(named, key=lambda name: (-pooled[name], name))
+    if len(frequent) > GROUPS or len(named) < len(known) or incomplete:
+        frequent = frequent[: GROUPS - 1]
+    rows = [[counts.get(name, 0.0) for name in frequent] for counts in present.values()]
+    rests = [max(sum(counts.values()) - sum(row), 0.0) for counts, row in zip(present.values(), rows, strict=True)]
+    if sum(rests) > 0.5:
+        rows = [[*row, rest] for row, rest in zip(rows, rests, strict=True)]
+    return dict(zip(present, _compare(np.array(rows), None), strict=True)) if rows[0] else {}
 
 
 def chi_square_tail(x: float, degrees: int) -> float:
@@ -164,12 +169,25 @@ def kolmogorov_tail(x: float) -> float:
 
 
 def _compare(grouped: Floats, ordered: Floats | None) -> list[Drift]:
-    """Compare each row with the sum of the others, by groups for the index and by ordered bins for the distance."""
-    return [_drift(grouped, ordered, row) for row in range(len(grouped))]
+    """Compare each row with the sum of the others, by groups for the index and by ordered bins for the distance.
+
+    A row that drifts is taken out of what the others are compared with, the strongest first, as long as more than half
+    of the rows remain. Otherwise one site with other units would make all sites look different.
+    """
+    count = len(grouped)
+    kept = np.ones(count, bool)
+    while True:
+        drifts = [_drift(grouped, ordered, row, kept) for row in range(count)]
+        drifting = [row for row in np.flatnonzero(kept) if drifts[row].degree(CHANCE / count) == DRIFT]
+        if not drifting or kept.sum() - 1 <= count / 2:
+            return drifts
+        kept[max(drifting, key=lambda row: drifts[row].psi)] = False
 
 
-def _drift(grouped: Floats, ordered: Floats | None, row: int) -> Drift:
-    own, others = grouped[row], grouped.sum(axis=0) - grouped[row]
+def _drift(grouped: Floats, ordered: Floats | None, row: int, kept: NDArray[np.bool_]) -> Drift:
+    reference = kept.copy()
+    reference[row] = False
+    own, others = grouped[row], grouped[reference].sum(axis=0)
     n, m = float(own.sum()), float(others.sum())
     if n <= 0 or m <= 0:
         return Drift(0.0, 1.0, None, 1.0, n)
@@ -177,7 +195,7 @@ def _drift(grouped: Floats, ordered: Floats | None, row: int) -> Drift:
     psi_chance = chi_square_tail(index / (1 / n + 1 / m), len(own) - 1)
     if ordered is None:
         return Drift(index, psi_chance, None, 1.0, n)
-    distance = kolmogorov_smirnov(ordered[row], ordered.sum(axis=0) - ordered[row])
+    distance = kolmogorov_smirnov(ordered[row], ordered[reference].sum(axis=0))
     return Drift(index, psi_chance, distance, kolmogorov_tail(distance * math.sqrt(n * m / (n + m))), n)
 
 

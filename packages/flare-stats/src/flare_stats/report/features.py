@@ -10,6 +10,7 @@ from flare_stats.report.analysis import Analysis, View, mark_text
 from flare_stats.report.data import GLOBAL, Histogram
 from flare_stats.report.drift import NONE
 from flare_stats.report.html import (
+    UNKNOWN,
     Html,
     aligned,
     cell,
@@ -32,7 +33,15 @@ MAX_DRAWN = 6_000  # places in all features and views together
 MAX_PLACES = 120  # of one feature
 MAX_CATEGORIES = 6
 MAX_QUANTILES = 9
-WIDEST = 13  # columns of a table
+KINDS = {
+    "int": "whole numbers",
+    "float": "numbers",
+    "bool": "yes or no",
+    "text": "text",
+    "category": "categories",
+    "datetime": "times",
+    "image": "images",
+}
 OPEN_UNTIL = 40  # features; of more than these, the marked ones are open, up to this number
 
 
@@ -72,8 +81,15 @@ def places_per_feature(analysis: Analysis) -> int:
     return max(min(MAX_DRAWN // drawn, MAX_PLACES), 3)
 
 
-def category_table(analysis: Analysis, feature: str, view: View, most: int, caption: Any) -> Html | None:
-    """Return the shares of categories by place, each with a bar and a mark at the share of all together."""
+def category_table(
+    analysis: Analysis, feature: str, view: View, most: int, caption: Any, *, facts: bool = True
+) -> Html | None:
+    """Return the shares of categories by place, each with a bar and a mark at the share of all together.
+
+    Args:
+        most: places to show.
+        facts: with columns of missing values and of the number of categories.
+    """
     kept, left_out = analysis.places(feature, view, most)
     counts = {place: analysis.data.categories(feature, place, view.dataset) for place in (GLOBAL, *kept)}
     counts = {place: each for place, each in counts.items() if sum(each.values()) > 0}
@@ -81,6 +97,10 @@ def category_table(analysis: Analysis, feature: str, view: View, most: int, capt
         return None
     columns = _columns(counts)
     whole = _shares(counts.get(GLOBAL, {}), columns)
+    distinct = {place: analysis.data.number(feature, "distinct", place, view.dataset) for place in counts}
+    missing = {place: analysis.data.missing_share(feature, place, view.dataset) for place in counts}
+    has_distinct = facts and any(each is not None for each in distinct.values())
+    has_missing = facts and any(each is not None for each in missing.values())
     body: list[list[Any]] = []
     for place, of_place in counts.items():
         shares = _shares(of_place, columns)
@@ -88,10 +108,13 @@ def category_table(analysis: Analysis, feature: str, view: View, most: int, capt
             join(percent(share), charts.bar(share, None if place == GLOBAL or not whole else whole[index]))
             for index, share in enumerate(shares)
         ]
-        body.append([_place(place), count(sum(of_place.values())), *cells, _drift_cell(analysis, feature, place, view)])
+        told = [percent(missing[place])] * has_missing + [count(distinct[place])] * has_distinct
+        values = count(sum(of_place.values()))
+        body.append([_place(place), values, *told, *cells, _drift_cell(analysis, feature, place, view)])
     head = [
         "Place",
         "Values",
+        *(["Missing"] * has_missing + ["Distinct"] * has_distinct),
         *(name(column, 24) if column is not None else "all others" for column in columns),
         "Drift",
     ]
@@ -100,9 +123,11 @@ def category_table(analysis: Analysis, feature: str, view: View, most: int, capt
 
 def _feature(analysis: Analysis, index: int, feature: str, most: int, opened: bool) -> Html:
     views = [_view(analysis, feature, view, most) for view in analysis.views]
+    known = analysis.data.kind(feature)
+    kind = tag("span", KINDS.get(known, short(known)), class_="n") if known else None
     return tag(
         "details",
-        tag("summary", tag("h3", name(feature)), *[_badge(analysis, feature, view) for view in analysis.views]),
+        tag("summary", tag("h3", name(feature)), kind, *[_badge(analysis, feature, view) for view in analysis.views]),
         tag("div", *views, id=f"f{index}", class_="content"),
         class_="feature",
         open=opened,
@@ -132,7 +157,7 @@ def _view(analysis: Analysis, feature: str, view: View, most: int) -> Html | Non
         _sentence(analysis, feature, view),
         _multiples(analysis, feature, view, histograms) if histograms else None,
         shares,
-        _numbers(analysis, feature, view, places, caption),
+        None if shares else _numbers(analysis, feature, view, places, caption),
         None if shares else _left_out(left_out, kept),
         class_=view.selector,
     )
@@ -173,51 +198,46 @@ def _multiples(analysis: Analysis, feature: str, view: View, histograms: Mapping
         drawn = charts.histogram(shown, None if place == GLOBAL else whole, span, highest, label)
         told = None if degree == NONE else tag("strong", mark_text(degree))
         caption = tag("figcaption", _place(place), tag("span", "n = " + count(shown.total), class_="n"), told)
-        figures.append(tag("figure", drawn, caption, class_="marked" if degree != NONE else None))
+        figures.append(tag("figure", drawn, caption, class_=(None, "shift", "drift")[degree]))
     axis = f"Every axis runs from {figure(span.low)} to {figure(span.high)}; heights are shares of a place's values"
     line = "." if whole is None else ", and the line is all together."
     return join(tag("div", *figures, class_="multiples"), tag("p", axis + line, class_="note"))
 
 
-NUMBERS = (
-    ("count", "Values"),
-    ("failure_count", "Failures"),
-    ("distinct", "Distinct"),
-    ("sum", "Sum"),
-    ("mean", "Mean"),
-    ("stddev", "Std. dev."),
-    ("min", "Min."),
-    ("max", "Max."),
-)
-WHOLE = ("count", "failure_count", "distinct")
+NUMBERS = (("mean", "Mean"), ("stddev", "Std. dev."))
+MORE_NUMBERS = (("sum", "Sum"), ("var", "Variance"), ("distinct", "Distinct"), ("failure_count", "Failures"))
+QUARTILES = (0.25, 0.5, 0.75)
 
 
 def _numbers(analysis: Analysis, feature: str, view: View, places: Sequence[str], caption: Any) -> Html | None:
     """Return the table of numbers, with a strip that shows range, quartiles and middle of each place on one axis.
 
-    Quantiles have a table of their own if the first would be too wide for paper.
+    What few look for is in a second table, which is closed at first.
     """
     data, dataset = analysis.data, view.dataset
-    first = _Columns(places)
+    first, second = _Columns(places), _Columns(places)
     first.add("Range", _strips(analysis, feature, view, places), class_="left")
-    for statistic, title in NUMBERS:
+    first.add("Values", [count(data.number(feature, "count", place, dataset)) for place in places])
+    first.add("Missing", [percent(data.missing_share(feature, place, dataset)) for place in places])
+
+    def numbers(statistic: str) -> list[str]:
         values = [data.number(feature, statistic, place, dataset) for place in places]
-        if any(value is not None for value in values):
-            first.add(title, [count(value) for value in values] if statistic in WHOLE else aligned(values))
-    missing = [data.missing_share(feature, place, dataset) for place in places]
-    if any(share is not None for share in missing):
-        first.add("Missing", [percent(share) for share in missing])
+        return [count(value) for value in values] if statistic in ("distinct", "failure_count") else aligned(values)
+
+    for columns, wanted in ((first, NUMBERS), (second, MORE_NUMBERS)):
+        for statistic, title in wanted:
+            columns.add(title, numbers(statistic))
+    first.add("Min.", numbers("min"))
     quantiles = [data.quantiles(feature, place, dataset) for place in places]
-    probabilities = sorted({p for each in quantiles for p in each})[:MAX_QUANTILES]
-    second = first if len(first.head) + len(probabilities) < WIDEST else _Columns(places)
-    for p in probabilities:
-        second.add(_quantile_title(p), aligned([each.get(p) for each in quantiles]))
-    if len(first.head) < 2:
-        return None
+    for p in sorted({p for each in quantiles for p in each})[:MAX_QUANTILES]:
+        columns = first if p in QUARTILES else second
+        columns.add("Median" if p == 0.5 else f"{100 * p:g} %", aligned([each.get(p) for each in quantiles]))
+    first.add("Max.", numbers("max"))
     if any(analysis.drift(feature, place, view) is not None for place in places):
         first.add("Drift", [_drift_cell(analysis, feature, place, view) for place in places])
-    more = None if second is first else second.table(join("Quantiles of ", caption))
-    return join(first.table(join("Numbers of ", caption)), more)
+    shown = first.table(join("Numbers of ", caption))
+    more = second.table(join("More numbers of ", caption))
+    return join(shown, more and tag("details", tag("summary", "More numbers"), more, class_="more"))
 
 
 class _Columns:
@@ -228,15 +248,15 @@ class _Columns:
         self._body: list[list[Any]] = [[_place(place)] for place in places]
 
     def add(self, title: str, cells: Sequence[Any], class_: str | None = None) -> None:
-        """Add a column; nothing if it has no cells."""
-        if cells:
+        """Add a column; nothing if it has no cells, or none with a value."""
+        if any(each != UNKNOWN for each in cells):
             self.head.append(cell(title, "th", scope="col", class_=class_))
             for row, each in zip(self._body, cells, strict=True):
                 row.append(each if is_cell(each) else cell(each, class_=class_))
 
-    def table(self, caption: Any) -> Html:
-        """Return the table."""
-        return table(caption, self.head, self._body, class_="numbers")
+    def table(self, caption: Any) -> Html | None:
+        """Return the table; None without a column."""
+        return table(caption, self.head, self._body, class_="numbers") if len(self.head) > 1 else None
 
 
 def _strips(analysis: Analysis, feature: str, view: View, places: Sequence[str]) -> list[Html]:
@@ -270,17 +290,20 @@ def _drift_cell(analysis: Analysis, feature: str, place: str, view: View) -> Htm
     return cell(join(told, " ", sign), class_="chance" if analysis.may_be_chance(drift) else None)
 
 
-def _columns(counts: Mapping[str, Mapping[str, float]]) -> list[str | None]:
+def _columns(counts: Mapping[str, Mapping[str | None, float]]) -> list[str | None]:
     """Return the most frequent categories, and None for the others where there are any."""
     pooled: dict[str, float] = {}
     for of_place in counts.values():
         for category, number in of_place.items():
-            pooled[category] = pooled.get(category, 0.0) + number
+            if category is not None:
+                pooled[category] = pooled.get(category, 0.0) + number
     frequent: list[str | None] = [*sorted(pooled, key=lambda category: -pooled[category])]
-    return frequent if len(frequent) <= MAX_CATEGORIES + 1 else [*frequent[:MAX_CATEGORIES], None]
+    if len(frequent) <= MAX_CATEGORIES + 1 and not any(of_place.get(None) for of_place in counts.values()):
+        return frequent
+    return [*frequent[:MAX_CATEGORIES], None]
 
 
-def _shares(counts: Mapping[str, float], columns: Sequence[str | None]) -> list[float]:
+def _shares(counts: Mapping[str | None, float], columns: Sequence[str | None]) -> list[float]:
     total = sum(counts.values())
     if total <= 0:
         return []
@@ -289,10 +312,6 @@ def _shares(counts: Mapping[str, float], columns: Sequence[str | None]) -> list[
         share if column is not None else max(1 - sum(shares), 0.0)
         for share, column in zip(shares, columns, strict=True)
     ]
-
-
-def _quantile_title(probability: float) -> str:
-    return "Median" if probability == 0.5 else f"{100 * probability:g} %"
 
 
 def _plain_place(place: str) -> str:

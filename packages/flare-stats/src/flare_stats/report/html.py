@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from html import escape
+from html import escape, unescape
 from typing import Any
 
 MAX_TITLE = 300
@@ -14,7 +14,8 @@ UNKNOWN = "–"
 _EXPONENT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Controls, lone surrogates and what is no character, none of which HTML may hold.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_VOID = frozenset({"br", "hr", "input", "meta"})
+_VOID = frozenset({"input", "meta", "wbr"})
+_PARTS = re.compile(r"(?<=[./_:;,@-])(?=\w)")  # where a long name may go on in the next line
 
 
 class Html(str):
@@ -63,9 +64,8 @@ def short(text: str, longest: int = MAX_NAME) -> str:
 def name(text: str, longest: int = MAX_NAME) -> Html:
     """Return a name that comes from outside: with a direction of its own, and shortened if it is long."""
     shown = text.strip() or "(no name)"
-    if len(shown) <= longest:
-        return tag("bdi", shown)
-    return tag("bdi", short(shown, longest), title=short(shown, MAX_TITLE))
+    parts = [part for each in _PARTS.split(short(shown, longest)) for part in (each, tag("wbr"))][:-1]
+    return tag("bdi", *parts, title=None if len(shown) <= longest else short(shown, MAX_TITLE))
 
 
 def names(texts: list[str] | tuple[str, ...], most: int = 6) -> Html:
@@ -176,14 +176,7 @@ def cell(content: Any, element: str = "td", **attributes: Any) -> Html:
 
 def plain(content: Any) -> str:
     """Return content without its tags, for an attribute."""
-    text = re.sub(r"<[^>]*>", "", content) if isinstance(content, Html) else str(content)
-    return (
-        text.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", '"')
-        .replace("&#x27;", "'")
-        .replace("&amp;", "&")
-    )
+    return unescape(re.sub(r"<[^>]*>", "", content)) if isinstance(content, Html) else str(content)
 
 
 def is_cell(content: Any) -> bool:

@@ -12,11 +12,13 @@ from flare_stats.report import correlation, features, maps, summary
 from flare_stats.report.analysis import Analysis
 from flare_stats.report.data import ReportData, finite
 from flare_stats.report.drift import CHANCE, KS_DRIFT, KS_SHIFT, PSI_DRIFT, PSI_SHIFT
-from flare_stats.report.html import Html, join, name, names, percent, plural, short, tag
+from flare_stats.report.html import Html, join, name, percent, plural, short, tag
 
-INDEX = f"""How differently the values of a place are spread from those of all other places of its level together:
-Σ (p − q) ln(p / q) over at most ten groups of bins, or of categories, of about equal size. 0 is no difference. For
-bell-shaped data {PSI_SHIFT:.2f} is a shift of the mean by a third of a standard deviation, {PSI_DRIFT:.2f} by half."""
+MAX_TARGETS = 12
+INDEX = f"""How differently the values of a place are spread from those of all other places of its level together, but
+for places that drift themselves: Σ (p − q) ln(p / q) over at most ten groups of bins, or of categories, of about equal
+size. 0 is no difference. For bell-shaped data {PSI_SHIFT:.2f} is a shift of the mean by a third of a standard
+deviation, {PSI_DRIFT:.2f} by half."""
 DISTANCE = f"""The largest difference between the shares of values below any edge of a bin, from 0 to 1. For bell-shaped
 data {KS_SHIFT:.2f} is a shift by a quarter of a standard deviation, {KS_DRIFT:.2f} by half. In tables of numbers it
 stands behind the index."""
@@ -110,7 +112,7 @@ def _rules(analysis: Analysis) -> str:
     for prefix, number in (("l", len(analysis.levels)), ("d", len(analysis.data.datasets))):
         if number > 1:
             lines += [
-                f"main:has(#{prefix}{i}:checked) .v[class*={prefix}]:not(.{prefix}{i}){{display:none}}"
+                f'main:has(#{prefix}{i}:checked) .v[class*=" {prefix}"]:not(.{prefix}{i}){{display:none}}'
                 for i in range(number)
             ]
     return "\n".join(lines)
@@ -118,33 +120,21 @@ def _rules(analysis: Analysis) -> str:
 
 def _target_section(analysis: Analysis) -> Html | None:
     """Return the balance of the target by class; None if the run names no target."""
-    targets = [feature for feature in _targets(analysis.data.about) if feature in analysis.data.features]
+    targets = analysis.data.targets[:MAX_TARGETS]
     if not targets:
         return None
     most = features.places_per_feature(analysis)
     blocks = []
     for view in analysis.views:
         of = f", {view.label}" if view.label else ""
+        captions = [join("Shares of the classes of ", name(target), of) for target in targets]
         shown = [
-            features.category_table(
-                analysis, target, view, most, join("Shares of the classes of ", names([target]), of)
-            )
-            for target in targets
+            features.category_table(analysis, target, view, most, caption, facts=False)
+            for target, caption in zip(targets, captions, strict=True)
         ]
         known = [each for each in shown if each is not None]
         blocks.append(tag("div", *(known or [tag("p", "No place gave counts of classes.")]), class_=view.selector))
     return tag("section", tag("h2", "Target", id="target"), *blocks, aria_labelledby="target")
-
-
-def _targets(about: Mapping[str, Any]) -> list[str]:
-    target = about.get("target")
-    return (
-        [target]
-        if isinstance(target, str)
-        else [each for each in target or () if isinstance(each, str)]
-        if isinstance(target, list)
-        else []
-    )
 
 
 def _notes(analysis: Analysis) -> Html:

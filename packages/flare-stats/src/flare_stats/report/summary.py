@@ -103,19 +103,20 @@ def _drift_findings(analysis: Analysis) -> list[Html]:
     for place in places[:3]:
         of_place = list(features[place])
         degrees = [mark.degree for mark in marks if mark.place == place]
-        sign = tag("strong", mark_text(max(degrees)))
         found.append(
             join(
-                name(place),
-                f" differs from the other sites in {plural(len(of_place), 'feature')}, most in ",
-                names(of_place, 3),
-                ": ",
-                sign,
-                ".",
+                *(tag("strong", mark_text(max(degrees))), " ", name(place), " differs from the other sites in "),
+                *(
+                    plural(len(of_place), "feature"),
+                    ", most in " if len(of_place) > 1 else ": ",
+                    names(of_place[:3]),
+                    ".",
+                ),
             )
         )
     if len(places) > 3:
-        found.append(join(f"{plural(len(places) - 3, 'more site')} differ in at least one feature."))
+        more = plural(len(places) - 3, "more site differs", "more sites differ")
+        found.append(join(f"{more} in at least one feature."))
     return found
 
 
