@@ -128,7 +128,7 @@ def correlations(values: NDArray[np.float64], label: str) -> Html:
             if value >= 0:
                 positive.append(f"M{x - half:g} {y - half:g}h{side:g}v{side:g}h-{side:g}z")
             else:
-                inner = max(side - 1.1, 0.3)
+                inner = max(side - 1, 0.3)
                 negative.append(f"M{x - inner / 2:g} {y - inner / 2:g}h{inner:g}v{inner:g}h-{inner:g}z")
     numbers = [
         tag(
@@ -148,6 +148,7 @@ def correlations(values: NDArray[np.float64], label: str) -> Html:
         tag("path", class_="unknown", d=Html("".join(unknown))),
         *numbers,
         viewBox=f"0 0 {size * CELL} {size * CELL}",
+        width=size * 3 * CELL,
         role="img",
         aria_label=label,
         class_="correlations",

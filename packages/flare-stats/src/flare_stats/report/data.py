@@ -21,7 +21,12 @@ MAX_DATASETS = 8
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts of the values in adjacent bins: ``counts[i]`` values lie from ``edges[i]`` to ``edges[i + 1]``."""
+    """Counts of values in adjacent bins.
+
+    Attributes:
+        edges: ascending, one more than there are bins.
+        counts: ``counts[i]`` values lie from ``edges[i]`` to ``edges[i + 1]``.
+    """
 
     edges: NDArray[np.float64]
     counts: NDArray[np.float64]

@@ -14,6 +14,7 @@ from flare_stats.report.html import Html, cell, count, join, name, names, percen
 
 MAX_PLACES = 300
 MAX_REFUSALS = 100
+MAX_FINDINGS = 5
 
 
 def header(analysis: Analysis) -> Html:
@@ -53,8 +54,9 @@ def refused_section(analysis: Analysis) -> Html:
     """Return the section that names what sites did not give, and the rule for which they did not."""
     refusals = analysis.data.refusals
     if not refusals:
+        noted = "refused" in analysis.data.about
         shown = tag(
-            "p", "Every site gave every statistic that it was asked for, or the run did not note what was refused."
+            "p", "Every site gave what it was asked for." if noted else "The run did not note what was refused."
         )
     else:
         shown = _refusals(refusals)
@@ -100,7 +102,7 @@ def _drift_findings(analysis: Analysis) -> list[Html]:
         features.setdefault(mark.place, {}).setdefault(mark.feature, mark.drift.psi)
     places = sorted(features, key=lambda place: -len(features[place]))
     found = []
-    for place in places[:3]:
+    for place in places[:MAX_FINDINGS]:
         of_place = list(features[place])
         degrees = [mark.degree for mark in marks if mark.place == place]
         found.append(
@@ -114,8 +116,8 @@ def _drift_findings(analysis: Analysis) -> list[Html]:
                 ),
             )
         )
-    if len(places) > 3:
-        more = plural(len(places) - 3, "more site differs", "more sites differ")
+    if len(places) > MAX_FINDINGS:
+        more = plural(len(places) - MAX_FINDINGS, "more site differs", "more sites differ")
         found.append(join(f"{more} in at least one feature."))
     return found
 
