@@ -9,18 +9,18 @@ import pytest
 from scipy import stats
 
 from flare_stats.report import drift
-from flare_stats.report.data import Histogram
+from flare_stats.report.data import BinnedCounts
 
 EDGES = np.linspace(-6, 6.5, 2001)
 
 
-def normal(mean: float, count: float = 1e12) -> Histogram:
+def normal(mean: float, count: float = 1e12) -> BinnedCounts:
     """The exact histogram of a normal distribution."""
-    return Histogram(EDGES, count * np.diff(stats.norm.cdf(EDGES, loc=mean)))
+    return BinnedCounts(EDGES, count * np.diff(stats.norm.cdf(EDGES, loc=mean)))
 
 
-def sampled(values: np.ndarray, edges: np.ndarray = EDGES) -> Histogram:
-    return Histogram(edges, np.histogram(values, edges)[0].astype(float))
+def sampled(values: np.ndarray, edges: np.ndarray = EDGES) -> BinnedCounts:
+    return BinnedCounts(edges, np.histogram(values, edges)[0].astype(float))
 
 
 @pytest.mark.parametrize("shift", [0.1, 0.32, 0.5, 1.0])
@@ -90,8 +90,8 @@ def test_index_without_drift_follows_its_distribution():
 
 def test_histograms_of_different_bins_are_compared_on_common_ones():
     wide, narrow = (
-        Histogram(np.array([0.0, 2.0, 4.0]), np.array([10.0, 6.0])),
-        Histogram(np.array([1.0, 2.0, 3.0]), np.array([4.0, 8.0])),
+        BinnedCounts(np.array([0.0, 2.0, 4.0]), np.array([10.0, 6.0])),
+        BinnedCounts(np.array([1.0, 2.0, 3.0]), np.array([4.0, 8.0])),
     )
     edges, counts = drift.common_bins([wide, narrow])
     assert edges.tolist() == [0, 1, 2, 3, 4]
@@ -131,7 +131,7 @@ def test_categories_are_compared_whatever_their_order():
 
 def test_a_value_that_nearly_all_sites_share_is_no_drift():
     edges = np.linspace(0, 1, 21)
-    constant = Histogram(edges, np.array([100.0] + [0.0] * 19))
+    constant = BinnedCounts(edges, np.array([100.0] + [0.0] * 19))
     found = drift.compare_histograms({"a": constant, "b": constant})
     assert found["a"].psi == 0
     assert found["a"].degree() == drift.NONE

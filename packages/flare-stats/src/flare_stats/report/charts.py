@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flare_stats.report.data import Histogram
+from flare_stats.report.data import BinnedCounts
 from flare_stats.report.html import Html, figure, percent, tag
 
 WIDTH, HEIGHT = 240, 72
@@ -40,7 +40,7 @@ class Range:
         return min(max(share, 0.0), 1.0) * width
 
 
-def histogram(shown: Histogram, outline: Histogram | None, span: Range, highest: float, label: str) -> Html:
+def histogram(shown: BinnedCounts, outline: BinnedCounts | None, span: Range, highest: float, label: str) -> Html:
     """Draw a histogram as bars, with the outline of another over it.
 
     Args:
@@ -58,14 +58,14 @@ def histogram(shown: Histogram, outline: Histogram | None, span: Range, highest:
     )
 
 
-def densities(shown: Histogram, span: Range) -> NDArray[np.float64]:
+def densities(shown: BinnedCounts, span: Range) -> NDArray[np.float64]:
     """Return how many times more values each bin holds than if all were spread evenly over ``span``."""
     widths = np.diff(shown.edges / span.unit) / ((span.high / span.unit - span.low / span.unit) or 1.0)
     share: NDArray[np.float64] = shown.counts / shown.total / np.maximum(widths, NARROWEST)
     return share
 
 
-def describe_histogram(shown: Histogram) -> str:
+def describe_histogram(shown: BinnedCounts) -> str:
     """Return in words where the values lie: the fullest bin, and the bins that hold the middle half."""
     fullest = int(shown.counts.argmax())
     share = shown.counts / shown.total
@@ -167,7 +167,7 @@ def box_of(quantiles: Mapping[float, float]) -> tuple[float, float] | None:
     return pairs.get(0.25) or (pairs[max(pairs)] if pairs else None)
 
 
-def _bars(shown: Histogram, span: Range, highest: float) -> str:
+def _bars(shown: BinnedCounts, span: Range, highest: float) -> str:
     gap = 1.0 if len(shown.counts) <= 40 else 0.0
     parts = []
     for index, density in enumerate(densities(shown, span)):
@@ -180,7 +180,7 @@ def _bars(shown: Histogram, span: Range, highest: float) -> str:
     return "".join(parts)
 
 
-def _steps(shown: Histogram, span: Range, highest: float) -> str:
+def _steps(shown: BinnedCounts, span: Range, highest: float) -> str:
     parts = [f"M{_short(span.position(float(shown.edges[0]), WIDTH))} {HEIGHT}"]
     for index, density in enumerate(densities(shown, span)):
         top = HEIGHT - (HEIGHT * float(density) / highest if highest > 0 else 0.0)

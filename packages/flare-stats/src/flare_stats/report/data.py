@@ -20,7 +20,7 @@ MAX_DATASETS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class BinnedCounts:
     """Counts of values in adjacent bins.
 
     Attributes:
@@ -104,7 +104,7 @@ class ReportData:
         """Return a finite number, or None."""
         return finite(self.value(feature, statistic, place, dataset))
 
-    def histogram(self, feature: str, place: str, dataset: str) -> Histogram | None:
+    def histogram(self, feature: str, place: str, dataset: str) -> BinnedCounts | None:
         """Return the histogram, or None where there is none with a finite range and a count above zero."""
         return _histogram(self.value(feature, "histogram", place, dataset))
 
@@ -223,7 +223,7 @@ def _counts(pairs: Iterable[tuple[Any, Any]]) -> dict[str | None, float]:
     return {str(name): max(count, 0.0) for name, raw in pairs if (count := finite(raw)) is not None}
 
 
-def _histogram(value: Any) -> Histogram | None:
+def _histogram(value: Any) -> BinnedCounts | None:
     bins: list[tuple[float, float, float]] = []
     for row in map(sequence, sequence(value)):
         numbers = [finite(each) for each in row]
@@ -241,7 +241,7 @@ def _histogram(value: Any) -> Histogram | None:
         edges = edges or [low]
         edges.append(high)
         counts.append(count)
-    found = Histogram(np.array(edges), np.array(counts))
+    found = BinnedCounts(np.array(edges), np.array(counts))
     return found if counts and 0.0 < found.total < math.inf else None
 
 

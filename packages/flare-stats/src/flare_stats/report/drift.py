@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flare_stats.report.data import Histogram
+from flare_stats.report.data import BinnedCounts
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def kolmogorov_smirnov(counts: Floats, others: Floats) -> float:
     return float(np.abs(counts.cumsum() / counts.sum() - others.cumsum() / others.sum()).max())
 
 
-def common_bins(histograms: Sequence[Histogram]) -> tuple[Floats, Floats]:
+def common_bins(histograms: Sequence[BinnedCounts]) -> tuple[Floats, Floats]:
     """Return edges common to all histograms, and a row of counts for each.
 
     A bin divided by an edge of another histogram is split in proportion to width, as if its values were spread evenly.
@@ -109,7 +109,7 @@ def common_bins(histograms: Sequence[Histogram]) -> tuple[Floats, Floats]:
     return edges, np.diff(np.stack(cumulative), axis=1)
 
 
-def compare_histograms(histograms: Mapping[str, Histogram]) -> dict[str, Drift]:
+def compare_histograms(histograms: Mapping[str, BinnedCounts]) -> dict[str, Drift]:
     """Compare each place's histogram with those of all others together; empty for fewer than two."""
     if len(histograms) < 2:
         return {}

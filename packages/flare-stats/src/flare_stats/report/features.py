@@ -7,7 +7,7 @@ from typing import Any
 
 from flare_stats.report import charts
 from flare_stats.report.analysis import Analysis, View, mark_text
-from flare_stats.report.data import GLOBAL, Histogram
+from flare_stats.report.data import GLOBAL, BinnedCounts
 from flare_stats.report.drift import NONE
 from flare_stats.report.html import (
     UNKNOWN,
@@ -184,7 +184,7 @@ def _sentence(analysis: Analysis, feature: str, view: View) -> Html | None:
     return tag("p", *parts, class_="sentence")
 
 
-def _multiples(analysis: Analysis, feature: str, view: View, histograms: Mapping[str, Histogram]) -> Html:
+def _multiples(analysis: Analysis, feature: str, view: View, histograms: Mapping[str, BinnedCounts]) -> Html:
     """Return the histograms of all places on the same axes, that of all together first and as outline of the others."""
     edges = [edge for each in histograms.values() for edge in (float(each.edges[0]), float(each.edges[-1]))]
     span = charts.Range(min(edges), max(edges))
