@@ -234,11 +234,15 @@ def test_columns_without_values_at_first_or_at_all_are_told_apart(tmp_path: Path
     assert list(open_source(tmp_path / "header.csv").chunks()) == []
 
 
-def test_lines_with_too_many_cells_are_skipped_and_counted(tmp_path: Path) -> None:
+def test_lines_with_too_many_cells_are_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "data.csv").write_text("a,b\n1,2\n1,2,3\n4\n5,6\n")
     source = open_source(tmp_path / "data.csv")
     assert moments(source, "a").sum == 6
     assert source.skipped == 2
+    assert moments(source, "b").count == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'data.csv'}: rows that cannot be read were skipped, rows=2"
+    ]
 
 
 def test_cells_may_hold_line_breaks_and_delimiters(tmp_path: Path) -> None:

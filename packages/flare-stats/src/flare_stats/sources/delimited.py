@@ -9,7 +9,16 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import csv
 
-from flare_stats.sources.source import CHUNK, Column, SourceError, check_names, chosen, described, in_chunks
+from flare_stats.sources.source import (
+    CHUNK,
+    Column,
+    SourceError,
+    check_names,
+    chosen,
+    described,
+    in_chunks,
+    note_skipped,
+)
 
 BLOCK = 1 << 20
 PASSES = 4  # from then on, all columns are read as text
@@ -92,7 +101,7 @@ class DelimitedFile:
                 passes += 1
                 misfits = names if passes == PASSES else [self._header[other.column]]
                 types |= dict.fromkeys(misfits, pa.string())
-        self.skipped = len(skipped)
+        self.skipped = note_skipped(self._path, len(skipped), self.skipped)
 
     def _read(self, reader: csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flare_stats.sources.source import CHUNK, Column, SourceError, chosen
+from flare_stats.sources.source import CHUNK, Column, SourceError, chosen, note_skipped
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 PIXELS = 1 << 21  # of a chunk, about
@@ -66,7 +66,7 @@ class ImageFolder:
                 images, pixels = [], 0
         if images:
             yield _batch(images, names)
-        self.skipped = skipped
+        self.skipped = note_skipped(self._folder, skipped, self.skipped)
 
 
 def image_files(folder: Path) -> list[Path]:

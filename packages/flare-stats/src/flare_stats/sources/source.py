@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -11,6 +12,7 @@ import pyarrow as pa
 from flare_core.errors import FlareError
 
 CHUNK = 65_536
+logger = logging.getLogger(__name__)
 Kind = Literal["int", "float", "bool", "text", "category", "datetime", "image", "other", "empty"]
 KINDS: tuple[Kind, ...] = ("int", "float", "bool", "text", "category", "datetime", "image", "other", "empty")
 
@@ -62,6 +64,13 @@ class Source(Protocol):
             SourceError: a column is not there, or the data cannot be read.
         """
         ...
+
+
+def note_skipped(where: object, rows: int, before: int) -> int:
+    """Warn of rows that a pass has skipped, unless the pass before has skipped as many; return their number."""
+    if rows != before:
+        logger.warning("%s: rows that cannot be read were skipped, rows=%d", where, rows)
+    return rows
 
 
 def kind_of(of: Any) -> Kind:
