@@ -83,11 +83,13 @@ def check(statistics, sites) -> None:
         assert sum(count for _, _, count in of["histogram"]) == len(pooled)
 
 
+KILLS = [(False, "stats.ranks", 3, victim) for victim in ("client job", "client", "server job", "server", "everybody")]
+KILLS += [(True, "stats.total", 6, victim) for victim in ("client job", "server job", "everybody")]
+KILLS += [(False, "stats.summarize", 1, "client job")]
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("masked", "task", "turn"), [(False, "stats.summarize", 1), (False, "stats.ranks", 3), (True, "stats.total", 6)]
-)
-@pytest.mark.parametrize("victim", ["client job", "client", "server job", "server", "everybody"])
+@pytest.mark.parametrize(("masked", "task", "turn", "victim"), KILLS)
 def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task, turn, victim):
     place = hospital(2)
     write_rows(place)

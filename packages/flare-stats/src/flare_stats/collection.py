@@ -100,7 +100,11 @@ class Collection:
         edges, means = self._found_edges(fed), self._means()
         if not edges and not means:
             return
-        asked = {site: {"start": self._start, "edges": edges, "means": means} for site in sites.present(self.values)}
+        asked = {}
+        for site in sites.present(self.values):
+            own = {feature for features in self.values[site].values() for feature in features}
+            of_site = {feature: each for feature, each in edges.items() if feature in own}
+            asked[site] = {"start": self._start, "edges": of_site, "means": means}
         answers = sites.ask("stats.bins", asked)
         for site, data in answers.items():
             described = {name: [[each, ""] for each in features] for name, features in self.values[site].items()}
@@ -246,8 +250,12 @@ class Collection:
         return means
 
     def _refuse(self, site: str, rows: Sequence[Sequence[str]]) -> None:
-        """Note what a site refused, of the statistics that a feature of its kind has or that name it."""
+        """Note what a site refused, of the statistics that a feature of its kind has or that name it; each once."""
+        known = {tuple(row[:4]) for row in self.refused}
         for dataset, feature, statistic, rule in rows:
+            if (site, dataset, feature, statistic) in known:
+                continue
+            known.add((site, dataset, feature, statistic))
             kind = self.kinds.get(feature)
             named = feature in self.settings.plain.get(statistic, ())
             if kind is None or named or self.settings.options(statistic, feature, kind) is not None:

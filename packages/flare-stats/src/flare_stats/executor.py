@@ -244,9 +244,10 @@ class StatisticsExecutor(Executor):
                 return layout.vector(summary["datasets"], summary["matrices"])
             case "bins":
                 found = self._bins(context, start, details["edges"], {})
+                known = summary["datasets"]
                 counted = {
                     dataset: {
-                        feature: {**summary["datasets"][dataset][feature], **values} for feature, values in of.items()
+                        feature: {**known.get(dataset, {}).get(feature, {}), **values} for feature, values in of.items()
                     }
                     for dataset, of in found["datasets"].items()
                 }

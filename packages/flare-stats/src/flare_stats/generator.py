@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from flare_stats.agreement import edges_of
 from flare_stats.config import Settings
 from flare_stats.errors import StatsError
 from flare_stats.privacy import Policy
-from flare_stats.site import Kinds, SiteData
+from flare_stats.site import NO_VALUES, Kinds, SiteData
 from flare_stats.spec import DataType, Statistics
 
 _KINDS = {
@@ -109,56 +109,28 @@ class GeneratorData:
 
     def _answer(self, dataset: str, feature: str, kind: str, values: dict[str, Any]) -> dict[str, str]:
         """Put the generator's own statistics into the values; return those that there are none of, with reasons."""
-        own, lost = self._generator, {}
-        has_variance = own.has("variance_with_mean")  # it is asked for later, with the mean of all
-
-        def take(name: str, method: str, *more: Any, then: Callable[[Any], Any] = _number) -> None:
-            if not own.has(method):
-                return
-            values.pop(name, None)
-            try:
-                values[name] = then(getattr(own, method)(dataset, feature, *more))
-            except Exception as error:  # of the user's own code, which costs this statistic alone
-                lost[name] = f"{type(error).__name__}: {error}"
-
-        take("count", "count", then=_whole)
-        take("missing", "missing", then=_whole)
-        take("failure_count", "failure_count", then=_whole)
+        own = _Own(self._generator, dataset, feature, values)
         wanted = {*self.settings.of_feature(feature, kind)}
-        if not values.get("count"):
-            return lost | {
-                name: "no values" for name in wanted - {"count", "missing", "failure_count"} if name not in values
-            }
-        if wanted & {"sum", "mean", "var", "stddev"}:
-            take("sum", "sum")
-            if own.has("mean") or own.has("sum"):
-                values.pop("mean_low", None)
-            take("mean", "mean")
-            if "mean" not in values and "sum" in values:
-                values["mean"] = values["sum"] / values["count"]
-        if wanted & {"var", "stddev"}:
-            take("var", "stddev", then=lambda value: _number(value) ** 2)
-        if wanted & {"min", "histogram", "quantile"}:
-            take("min", "min_value")
-        if wanted & {"max", "histogram", "quantile"}:
-            take("max", "max_value")
-        if wanted & {"categories", "top_values", "balance"}:
-            take("categories", "categories", then=_categories)
-        options = self.settings.options("histogram", feature, kind)
-        if options is not None and options["range"] is not None:
-            bins, (low, high) = options["bins"], options["range"]
-            take("histogram", "histogram", bins, low, high, then=lambda given: _histogram(given, low, high, bins))
-        if options := self.settings.options("quantile", feature, kind):
-            take("quantile", "quantiles", options, then=lambda given: {"own": _quantiles(given, options)})
-            if own.has("ranks"):
-                values["quantile"] = {"count": values["count"], "error": 0.0}
+        for name in ("count", "missing", "failure_count"):
+            own.take(name, name, then=_whole)
+        if values.get("count"):
+            own.take_moments(wanted)
+            own.take_categories(wanted)
+            own.take_histogram(self.settings.options("histogram", feature, kind))
+            own.take_quantiles(self.settings.options("quantile", feature, kind))
         for name in wanted & {*_METHODS}:
-            later = (name == "histogram" and "min" in values) or (name in ("var", "stddev") and has_variance)
-            if _PARTS.get(name, name) not in values and _PARTS.get(name, name) not in lost and not later:
-                lost[name] = f"{type(own).__name__} has no {_METHODS[name]}()"
-        for name in [name for name in lost if name == "var"]:
-            lost |= {each: lost[name] for each in wanted & {"var", "stddev"}}
-        return {name: reason for name, reason in lost.items() if name in wanted}
+            part = _PARTS.get(name, name)
+            if part in own.lost:
+                own.lost[name] = own.lost[part]
+            elif part not in values and not self._comes_later(name, values):
+                own.lost[name] = own.reason(_METHODS[name])
+        return {name: reason for name, reason in own.lost.items() if name in wanted}
+
+    def _comes_later(self, name: str, values: Mapping[str, Any]) -> bool:
+        """Return True if a statistic is asked for again, with a range or with the mean of all sites."""
+        if name == "histogram":
+            return "min" in values and (self._generator.has("histogram") or self._of_data is not None)
+        return name in ("var", "stddev") and self._generator.has("variance_with_mean")
 
     def bins(
         self, edges: Mapping[str, Sequence[float]], kinds: Kinds, means: Mapping[str, Mapping[str, Sequence[float]]]
@@ -236,6 +208,64 @@ class GeneratorData:
     def finish(self) -> None:
         """Let the generator release what it holds."""
         self._generator.finalize(self._context)
+
+
+class _Own:
+    """What a generator itself says about one feature.
+
+    Attributes:
+        values: the statistics, into which those of the generator are put.
+        lost: reasons why there are none, by statistic.
+    """
+
+    def __init__(self, generator: Statistics, dataset: str, feature: str, values: dict[str, Any]) -> None:
+        self.values = values
+        self.lost: dict[str, str] = {}
+        self._generator = generator
+        self._place = (dataset, feature)
+
+    def take(self, name: str, method: str, *more: Any, then: Callable[[Any], Any] | None = None) -> None:
+        """Call a method, if it is overridden, and keep what ``then`` makes of its result; by default a float."""
+        if not self._generator.has(method):
+            return
+        self.values.pop(name, None)
+        try:
+            self.values[name] = (then or _number)(getattr(self._generator, method)(*self._place, *more))
+        except Exception as error:  # of the user's own code, which costs this statistic alone
+            self.lost[name] = f"{type(error).__name__}: {error}"
+
+    def reason(self, method: str) -> str:
+        """Return why a statistic is missing whose method has not failed."""
+        return f"{type(self._generator).__name__} has no {method}()" if self.values.get("count") else NO_VALUES
+
+    def take_moments(self, wanted: Set[str]) -> None:
+        if wanted & {"sum", "mean", "var", "stddev"}:
+            self.take("sum", "sum")
+            self.take("mean", "mean")
+            if self._generator.has("mean") or self._generator.has("sum"):
+                self.values.pop("mean_low", None)
+            if "mean" not in self.values and "sum" in self.values:
+                self.values["mean"] = self.values["sum"] / self.values["count"]
+        if wanted & {"var", "stddev"}:
+            self.take("var", "stddev", then=lambda value: _number(value) ** 2)
+        for name, method in (("min", "min_value"), ("max", "max_value")):
+            if wanted & {name, "histogram", "quantile"}:
+                self.take(name, method)
+
+    def take_categories(self, wanted: Set[str]) -> None:
+        if wanted & {"categories", "top_values", "balance"}:
+            self.take("categories", "categories", then=_categories)
+
+    def take_histogram(self, options: Mapping[str, Any] | None) -> None:
+        if options is not None and options["range"] is not None:
+            bins, (low, high) = options["bins"], options["range"]
+            self.take("histogram", "histogram", bins, low, high, then=lambda given: _histogram(given, low, high, bins))
+
+    def take_quantiles(self, fractions: Sequence[float] | None) -> None:
+        if fractions:
+            self.take("quantile", "quantiles", fractions, then=lambda given: {"own": _quantiles(given, fractions)})
+            if self._generator.has("ranks"):
+                self.values["quantile"] = {"count": self.values["count"], "error": 0.0}
 
 
 def _kind(data_type: Any) -> str:
