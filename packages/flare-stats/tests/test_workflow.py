@@ -192,6 +192,15 @@ def test_the_table_shows_a_row_for_each_feature():
     assert table.columns[0] == "feature"
 
 
+def test_a_long_table_is_cut():
+    frame = pd.DataFrame({f"{'very' * 20}_{at}": [1.0] for at in range(100)})
+    *_, fed = run(sites_of({"site-1": {"train": frame}}), {"count": {}})
+    (table,) = fed.tables
+    assert len(table.rows) == 61
+    assert table.rows[-1][0] == "… 40 more"
+    assert max(len(row[0]) for row in table.rows) == 30
+
+
 def test_files_lie_in_the_folder_of_the_first_one():
     fed = federation(sites_of(FRAMES))
     fed.run(AtNoon({"count": {}}, min_clients=3, output="statistics/people.json"))
@@ -211,17 +220,65 @@ def test_files_lie_in_the_folder_of_the_first_one():
         {"datasets": []},
         {"datasets": {}, "refused": "all"},
         {"datasets": {}, "rows": {"train": "many"}},
+        {"datasets": {}, "matrices": {"train": {"features": ["age", "age"], "count": np.ones((2, 2))}}},
+        {"datasets": {}, "matrices": {"train": {"features": ["age"], "count": np.ones((2, 2))}}},
+        {"datasets": {}, "matrices": {"train": ["age"]}},
+        {"datasets": {"train": {"age": {"distinct": {"sketch": b"none"}}}}},
+        {"datasets": {"train": {"age": {"quantile": {"count": -3}}}}},
+        {"datasets": {"train": {"age": {"quantile": {"own": {0.5: "high"}}}}}},
+        {"datasets": {"train": {"age": {"histogram": {"edges": [0.0, 1.0, 2.0], "counts": [1, 1]}}}}},
         "nothing",
     ],
 )
-def test_a_hostile_answer_ends_the_run_with_the_name_of_the_site(spoilt):
+def test_a_hostile_summary_ends_the_run_with_the_name_of_the_site(spoilt):
     class Hostile(StatisticsExecutor):
         def execute(self, task, context):
             return spoilt if task.name == "stats.summarize" else super().execute(task, context)
 
     sites = sites_of(FRAMES) | {"site-2": Hostile(data=FRAMES["site-2"], **OPEN)}
     with pytest.raises(SiteError, match="site-2"):
+        run(sites, {**CONFIGS, "histogram": {"*": {"bins": 5}, "age": {"bins": 2, "range": [0, 100]}}})
+
+
+@pytest.mark.parametrize(
+    ("task", "spoilt"),
+    [
+        ("stats.bins", {"datasets": {"train": {"bmi": {"histogram": {"edges": [0.0, 1.0], "counts": [1]}}}}}),
+        ("stats.bins", {"datasets": {"train": {"weight": {}}}}),
+        ("stats.ranks", {"counts": {}}),
+        ("stats.ranks", {"counts": {"train": {"age": np.zeros(3), "bmi": np.zeros(3)}}}),
+        ("stats.describe", {"datasets": {"train": [["age"]]}}),
+        ("stats.describe", {"datasets": {"train": [["age", "magic"]]}}),
+    ],
+)
+def test_another_hostile_answer_ends_the_run_with_the_name_of_the_site(task, spoilt):
+    class Hostile(StatisticsExecutor):
+        def execute(self, given, context):
+            return spoilt if given.name == task else super().execute(given, context)
+
+    sites = sites_of(FRAMES) | {"site-2": Hostile(data=FRAMES["site-2"], **OPEN)}
+    with pytest.raises(SiteError, match="site-2"):
         run(sites, CONFIGS)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"offered": []},
+        {"offered": {"train": {"weight": ["count"]}}},
+        {"offered": {"train": {"age": 3}}},
+        {"offered": {}, "matrices": {"train": 3}},
+        {"offered": {}, "rank_error": float("nan")},
+    ],
+)
+def test_a_hostile_offer_ends_the_run_with_the_name_of_the_site(spoilt):
+    class Hostile(StatisticsExecutor):
+        def execute(self, task, context):
+            return spoilt if task.name == "stats.offer" else super().execute(task, context)
+
+    sites = sites_of(FRAMES, masked=True) | {"site-2": Hostile(data=FRAMES["site-2"], masked=True, **OPEN)}
+    with pytest.raises(SiteError, match="site-2"):
+        run(sites, CONFIGS, masked=True)
 
 
 def test_a_run_with_files_of_a_killed_site_gives_the_same_answers(tmp_path):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flare_core import SiteError
+from flare_core import FlareError, SiteError
+from flare_stats.algebra import CoMoments, Distinct
 from flare_stats.config import KINDS
 
 _NUMBERS = {"count", "missing", "failure_count", "categories_other", "sum", "mean", "mean_low", "var", "min", "max"}
-_ABOVE = {"var", "categories_other"}
+_ABOVE = {"var", "count", "missing", "failure_count", "categories_other"}
 _MOST_NAMES = 100_000
 
 
@@ -74,6 +75,55 @@ def check_rows(site: str, data: Mapping[str, Any]) -> dict[str, float]:
     return dict(rows)
 
 
+def check_matrices(site: str, data: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the moments of pairs of features of each data set of a site.
+
+    Raises:
+        SiteError: they are of unknown features, or no moments; names the site and the data set.
+    """
+    found = {}
+    for dataset, matrix in _mapping(site, data.get("matrices", {}), "matrices").items():
+        if not isinstance(matrix, Mapping) or not isinstance(matrix.get("features"), Sequence):
+            raise _error(site, f"the matrix of {dataset!r} is {matrix!r:.80}")
+        known, features = {name for name, _ in described.get(dataset, ())}, list(matrix["features"])
+        if not {*features} <= known or len({*features}) < len(features):
+            raise _error(site, f"the matrix of {dataset!r} is of {features!r:.80}, which are none of its features")
+        arrays = {name: value for name, value in matrix.items() if name != "features"}
+        if _read(CoMoments, arrays) is None or np.shape(arrays["count"]) != (len(features), len(features)):
+            raise _error(site, f"the matrix of {dataset!r} holds no moments of {len(features)} features")
+        found[dataset] = {"features": features, **arrays}
+    return found
+
+
+def check_edges(site: str, feature: str, values: Mapping[str, Any], edges: Sequence[float]) -> None:
+    """Check that a histogram has the edges that were asked for.
+
+    Raises:
+        SiteError: it has others.
+    """
+    if "histogram" in values and list(values["histogram"]["edges"]) != list(edges):
+        raise _error(site, f"the histogram of {feature!r} has other edges than it was asked for")
+
+
+def check_offer(site: str, data: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+    """Check the parts that a site offers for masked totals.
+
+    Raises:
+        SiteError: the offer has another form.
+    """
+    for dataset, features in _mapping(site, data.get("offered"), "offered parts").items():
+        known = {name for name, _ in described.get(dataset, ())}
+        for feature, parts in _mapping(site, features, "offered parts").items():
+            fine = isinstance(parts, Sequence) and all(isinstance(part, str) for part in parts)
+            if feature not in known or not fine:
+                raise _error(site, f"it offers {parts!r:.80} of {feature!r} in {dataset!r}")
+    for dataset, features in _mapping(site, data.get("matrices", {}), "matrices").items():
+        if not isinstance(features, Sequence) or not all(isinstance(each, str) for each in features):
+            raise _error(site, f"the matrix of {dataset!r} is of {features!r:.80}")
+    if not _is_finite(data.get("rank_error", 0.0)):
+        raise _error(site, f"its rank error is {data['rank_error']!r:.80}")
+
+
 def check_counts(site: str, counts: Any, wanted: int) -> NDArray[np.int64]:
     """Return counts of values at most each of the thresholds that were asked for.
 
@@ -104,11 +154,25 @@ def _checked(value: Any, name: str) -> Any:
             fine = all(isinstance(key, str) and _is_finite(count) for key, count in value.items())
             return dict(value) if fine else None
         case "quantile" if isinstance(value, Mapping):
-            fine = all(_is_finite(each) for each in value.values() if not isinstance(each, Mapping))
-            return dict(value) if fine else None
-        case "distinct":
-            return value
+            return dict(value) if _is_quantile(value) else None
+        case "distinct" if isinstance(value, Mapping):
+            return _read(Distinct, value)
     return None
+
+
+def _is_quantile(value: Mapping[str, Any]) -> bool:
+    own = value.get("own", {})
+    fine = isinstance(own, Mapping) and all(_is_finite(each) for pair in own.items() for each in pair)
+    return fine and all(_is_finite(value.get(name, 0)) and value.get(name, 0) >= 0 for name in ("count", "error"))
+
+
+def _read(kind: type[Distinct | CoMoments], value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the data of an accumulator if it can be made of them."""
+    try:
+        kind.from_data(value)
+    except (FlareError, ValueError, TypeError):
+        return None
+    return value
 
 
 def _is_finite(value: Any) -> bool:

@@ -25,7 +25,15 @@ from typing import Any
 from flare_core import Federation
 from flare_stats.agreement import agreed_kinds, edges_of
 from flare_stats.algebra import Distinct
-from flare_stats.answers import check_counts, check_description, check_refused, check_rows, check_values
+from flare_stats.answers import (
+    check_counts,
+    check_description,
+    check_edges,
+    check_matrices,
+    check_refused,
+    check_rows,
+    check_values,
+)
 from flare_stats.asking import Sites
 from flare_stats.config import Settings
 from flare_stats.errors import StatsError
@@ -83,11 +91,22 @@ class Collection:
         asked = {site: {"start": self._start} for site in described}
         for site, data in sites.ask("stats.summarize", asked).items():
             self.values[site] = check_values(site, data, described[site])
-            self.matrices[site] = dict(data.get("matrices", {}))
+            self.matrices[site] = check_matrices(site, data, described[site])
+            self._check_given_edges(site)
             self.rows[site] = check_rows(site, data)
             self._refuse(site, check_refused(site, data))
         lost = [site for site in asked if site not in self.values]
         self._warn_lost(fed, lost)
+
+    def _check_given_edges(self, site: str) -> None:
+        for features in self.values[site].values():
+            for feature, values in features.items():
+                options = self.settings.options("histogram", feature, self.kinds[feature])
+                if options is not None and options["range"] is not None:
+                    low, high = options["range"]
+                    check_edges(site, feature, values, edges_of(low, high, options["bins"]))
+                else:
+                    values.pop("histogram", None)
 
     def _use_kinds(self, fed: Federation, described: Mapping[str, Mapping[str, Sequence[Sequence[str]]]]) -> None:
         self.kinds, warnings = agreed_kinds(described)
@@ -110,6 +129,7 @@ class Collection:
             described = {name: [[each, ""] for each in features] for name, features in self.values[site].items()}
             for dataset, features in check_values(site, data, described).items():
                 for feature, values in features.items():
+                    check_edges(site, feature, values, edges.get(feature, ()))
                     self.values[site][dataset][feature] |= values
             self._refuse(site, check_refused(site, data))
         lost = [site for site in self.values if site not in answers]

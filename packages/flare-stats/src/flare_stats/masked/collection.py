@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from flare_core import Federation, SiteError
 from flare_masking import add_masked
 from flare_stats.agreement import edges_of
-from flare_stats.answers import check_description, check_refused
+from flare_stats.answers import check_description, check_offer, check_refused
 from flare_stats.asking import Sites
 from flare_stats.collection import Collection, Places
 from flare_stats.config import Settings
@@ -92,7 +92,7 @@ class MaskedCollection(Collection):
             alone = ", ".join(offers)
             raise SiteError(f"{alone}: a total of fewer than two sites would be the site's own", site=alone)
         self._members = list(offers)
-        self._choose(offers)
+        self._choose(offers, described)
         counts = self._sums(fed, sites, COUNTS, {})
         self._drop_small({key: each["count"] for key, each in counts.items()})
         sums = self._sums(fed, sites, ("sum", "squares", "categories", "histogram"), self._common_matrices(offers))
@@ -148,9 +148,10 @@ class MaskedCollection(Collection):
         options: list[float] = self.settings.options("quantile", feature, self.kinds[feature])
         return options
 
-    def _choose(self, offers: Mapping[str, Mapping[str, Any]]) -> None:
+    def _choose(self, offers: Mapping[str, Mapping[str, Any]], described: Mapping[str, Any]) -> None:
         """Choose the parts that all sites with a feature give, if those are two or more."""
         for site, data in offers.items():
+            check_offer(site, data, described[site])
             self._refuse(site, check_refused(site, data))
             self._rank_error = max(self._rank_error, float(data.get("rank_error", 0.0)))
         for dataset, feature in self._offered(offers):

@@ -18,8 +18,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -30,6 +28,7 @@ from flare_stats.collection import Collection
 from flare_stats.config import MATRICES
 from flare_stats.hierarchy import Hierarchy
 from flare_stats.merging import shown
+from flare_stats.report import make_report
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,7 @@ class Results:
             str(folder / "about.json"): whole,
         }
         texts = {name: json.dumps(_plain(data), indent=2, ensure_ascii=False) + "\n" for name, data in found.items()}
-        if find_spec("flare_stats.report") is not None:
-            make_report = import_module("flare_stats.report").make_report
-            texts[str(folder / "report.html")] = make_report(*(json.loads(text) for text in texts.values()))
+        texts[str(folder / "report.html")] = make_report(*(json.loads(text) for text in texts.values()))
         return texts
 
 

@@ -14,6 +14,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 20
 _NUMBERS = ("count", "missing", "mean", "stddev", "min", "quantile", "max")
 _TITLES = {"quantile": "median"}
+_MOST_ROWS, _LONGEST = 60, 30
 
 
 def sparkline(counts: Sequence[float], width: int = _WIDTH) -> str:
@@ -46,7 +47,10 @@ def table_of(results: Results, place: str = GLOBAL) -> tuple[str, list[str], lis
                 continue
             cells = [_cell(name, found.get(name)) for name in names]
             plot = [_plot(found)] if has_plots else []
-            rows.append([feature, *([dataset] if len(datasets) > 1 else []), *cells, *plot])
+            rows.append([_cut(feature), *([dataset] if len(datasets) > 1 else []), *cells, *plot])
+    if len(rows) > _MOST_ROWS:
+        more = len(rows) - _MOST_ROWS
+        rows = [*rows[:_MOST_ROWS], [f"… {more:,} more", *[""] * (len(headers) - 1)]]
     sites = len(results.facts["sites"])
     return f"Statistics of {sites} site{'s' if sites != 1 else ''}", headers, rows
 
@@ -72,4 +76,8 @@ def _plot(found: dict[str, Any]) -> str:
         return sparkline([count for _, _, count in found["histogram"]])
     top = found.get("top_values") or list(found.get("categories", {}).items())
     total = found.get("count") or sum(count for _, count in top)
-    return ", ".join(f"{value} {count / total:.0%}" for value, count in top[:3]) if total else ""
+    return ", ".join(f"{_cut(value)} {count / total:.0%}" for value, count in top[:3]) if total else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
