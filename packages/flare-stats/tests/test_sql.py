@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from flare_stats.algebra import Moments, to_numbers
 from flare_stats.sources import SourceError, open_source
+from flare_stats.sources.sql import as_array
 
 
 @pytest.fixture
@@ -130,3 +132,10 @@ def test_rows_are_fetched_while_they_are_read(url: str) -> None:
     chunks = source.chunks(rows=100)
     assert next(chunks).column(0).to_pylist() == list(range(1, 101))
     chunks.close()
+
+
+def test_values_without_a_type_of_arrow_are_text() -> None:
+    one, other = uuid.uuid4(), uuid.uuid4()
+    assert as_array([one, None, other]).to_pylist() == [str(one), None, str(other)]
+    assert as_array([1, "x", None]).to_pylist() == ["1", "x", None]
+    assert as_array([10**30, None]).to_pylist() == [str(10**30), None]

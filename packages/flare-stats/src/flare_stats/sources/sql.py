@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,10 +80,11 @@ class SqlQuery:
             result = connection.exec_driver_sql(self._query)  # as it is: a colon or % in it has no meaning of its own
         if not result.returns_rows:
             raise SourceError(f"{self._where}: the query returns no rows; give one that selects")
-        found = list(result.keys())
-        for part in chain([[]], result.partitions(rows)):
-            columns = list(zip(*part, strict=True)) or [()] * len(found)
-            yield pa.RecordBatch.from_arrays([as_array(values) for values in columns], found)
+        with closing(result):
+            found = list(result.keys())
+            for part in chain([[]], result.partitions(rows)):
+                columns = list(zip(*part, strict=True)) or [()] * len(found)
+                yield pa.RecordBatch.from_arrays([as_array(values) for values in columns], found)
 
     def _selected(self, names: Sequence[str] | None) -> Select[Any]:
         from sqlalchemy import MetaData, Table, select
@@ -160,8 +161,11 @@ def _first_kinds(batches: Iterator[pa.RecordBatch]) -> list[Column]:
 
 
 def as_array(values: Sequence[Any]) -> pa.Array:
-    """Return an Arrow array of Python values: of text where they are of several types, or larger than any type."""
+    """Return an Arrow array of Python values: of text where they are of several types, too large for one, or UUIDs."""
     try:
-        return pa.array(values)
+        array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.array([None if value is None else str(value) for value in values], pa.string())
+        array = None
+    if array is None or isinstance(array, pa.ExtensionArray):
+        array = pa.array([None if value is None else str(value) for value in values], pa.string())
+    return array
