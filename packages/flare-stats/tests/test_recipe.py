@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flare_core import RecipeError
+from flare_core import JobError, RecipeError
 from flare_core.testing import RecipeConformance
 from flare_runtime import SimEnv
 from flare_stats import FedStatsRecipe
@@ -92,6 +92,17 @@ def test_statistics_of_all_sites_are_those_of_the_pooled_rows(tmp_path):
     assert about["rows"] == {"site-1": {"train": 150, "test": 40}, "site-2": {"train": 90}}
     assert statistics["bmi"]["mean"]["site-1"]["test"] == pytest.approx(frames[0]["test"]["bmi"].mean(), rel=1e-12)
     assert about["refused"] == []
+
+
+def test_data_in_memory_are_for_the_simulator_alone(tmp_path):
+    recipe = FedStatsRecipe(
+        statistic_configs={"count": {}}, per_site_config={"site-1": {"data": {"train": people(20, 1)}}}
+    )
+    statistics, _, _ = results(recipe, tmp_path, sites=1)
+    assert statistics["age"]["count"]["Global"]["train"] == 20
+    message = r"per_site_config\['site-1'\]\['data'\]\['train'\] is a pandas.DataFrame in the memory .*give its path"
+    with pytest.raises(JobError, match=message):
+        recipe.export(tmp_path)
 
 
 class TestRecipe(RecipeConformance):

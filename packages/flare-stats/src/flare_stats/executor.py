@@ -15,6 +15,7 @@ from flare_fobs import dumps, loads
 from flare_stats.config import Settings
 from flare_stats.errors import StatsError
 from flare_stats.generator import GeneratorData
+from flare_stats.in_memory import InMemory
 from flare_stats.masked import MaskedSite
 from flare_stats.masked.layout import Layout, in_order
 from flare_stats.masked.site import extremes, offer
@@ -134,8 +135,9 @@ class StatisticsExecutor(Executor):
             if self.data is None:
                 example = f"{{{site!r}: {{'data': {{'train': 'train.csv'}}}}}}"
                 raise StatsError(f"{site} has no data; give per_site_config={example}, or a stats_generator")
-            self._policy = self._open(context, self.data)
-            return SiteData(site, self.data, settings, self._policy, context.cancelled)
+            data = {name: each.held if isinstance(each, InMemory) else each for name, each in self.data.items()}
+            self._policy = self._open(context, data)
+            return SiteData(site, data, settings, self._policy, context.cancelled)
         if not isinstance(generator, Statistics):
             raise StatsError(
                 f"{site}: stats_generator is a {type(generator).__name__}; derive it from flare_stats.Statistics"

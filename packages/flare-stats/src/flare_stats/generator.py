@@ -211,7 +211,7 @@ class GeneratorData:
 
 
 class _Own:
-    """What a generator itself says about one feature.
+    """Statistics of one feature, as a generator itself answers them.
 
     Attributes:
         values: the statistics, into which those of the generator are put.

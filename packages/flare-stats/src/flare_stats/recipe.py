@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 from flare_core import RecipeError
@@ -17,6 +17,7 @@ from flare_core.recipes.workflow import module_file
 from flare_stats.config import Settings
 from flare_stats.errors import StatsError
 from flare_stats.hierarchy import check_levels, check_tree
+from flare_stats.in_memory import InMemory
 from flare_stats.spec import Statistics
 
 _SITE_SETTINGS = ("data", "stats_generator")
@@ -158,7 +159,7 @@ class FedStatsRecipe(Recipe):
             if (data := settings.get("data")) is not None:
                 if not isinstance(data, Mapping) or not data or not all(isinstance(name, str) for name in data):
                     raise RecipeError(f"{where}['data'] is {data!r}; give data sets by name: {{'train': 'train.csv'}}")
-                made[site]["data"] = dict(data)
+                made[site]["data"] = {name: _spec(each, f"{where}['data'][{name!r}]") for name, each in data.items()}
             if (generator := settings.get("stats_generator")) is not None:
                 made[site]["stats_generator"] = _checked(generator, f"{where}['stats_generator']")
             if len(made[site]) == 2:
@@ -201,6 +202,11 @@ class FedStatsRecipe(Recipe):
             "masked": self.masked,
         }
         return ClientApp(executors=[ExecutorEntry(("*",), Component("flare_stats.executor.StatisticsExecutor", args))])
+
+
+def _spec(value: Any, where: str) -> Any:
+    is_plain = isinstance(value, str | PurePath | Mapping)
+    return value if is_plain else InMemory(value, where)
 
 
 def _checked(value: Any, name: str) -> Component:
