@@ -187,6 +187,27 @@ def test_the_least_count_holds_for_generators_too():
     assert ["site-2", "train", "bmi", "mean", "min_count: fewer than 3 values"] in about["refused"]
 
 
+def test_ranks_of_a_generator_are_told_in_groups():
+    class Many(WithRanks):
+        def initialize(self, context):
+            self.values = np.arange(105.0) + len(context.party)
+
+    found, about, _ = of(Many, {"quantile": {"*": [0.5, 1.0]}}, min_count=10)
+    for place in ("site-1", "Global"):
+        assert found["quantile"][place]["train"] == {"0.5": pytest.approx(60, abs=10), "1": pytest.approx(110, abs=10)}
+    assert about["quantile_rank_error"] == pytest.approx(0.1)
+
+
+def test_ranks_of_a_generator_are_used_where_it_has_data_as_well():
+    class Both(OverData):
+        def ranks(self, dataset_name, feature_name, thresholds):
+            return [17 * (threshold >= 3.0) for threshold in thresholds]
+
+    sites = {"site-1": StatisticsExecutor(stats_generator=Both(), **OPEN)}
+    statistics, _, _, _ = run(sites, {"quantile": {"bmi": [0.2, 0.9]}})
+    assert statistics["bmi"]["quantile"]["Global"]["train"] == {"0.2": 3.0}  # more values than counts are not found
+
+
 @pytest.mark.parametrize(
     ("generator", "message"),
     [

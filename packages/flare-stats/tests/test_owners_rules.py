@@ -64,6 +64,17 @@ def test_quantiles_are_answered_in_groups_of_the_owners_size(with_rules):
     assert statistics["bmi"]["quantile"]["site-1"]["train"]["0.5"] == exact
 
 
+def test_counts_of_quantiles_are_rounded_like_others(with_rules):
+    statistics, _, _, _ = with_rules(
+        "min_count = 1\nround_counts_to = 50", {"count": {}, "quantile": {"*": [0.0, 0.5, 1.0]}}
+    )
+    assert statistics["bmi"]["count"]["site-2"]["train"] % 50 == 0
+    found = statistics["bmi"]["quantile"]["site-2"]["train"]
+    values = FRAMES["site-2"]["train"]["bmi"].dropna()
+    assert np.isfinite(list(found.values())).all()
+    assert found["0.5"] == pytest.approx(np.quantile(values, 0.5), abs=1)
+
+
 DIFFERENTIAL = """
 min_count = 1
 [differential_privacy]

@@ -119,5 +119,9 @@ def test_quantiles_of_groups_are_near():
         assert abs((pooled <= value).mean() - fraction) < 3 * 20 / 900
 
 
+def test_values_at_both_ends_of_all_numbers_have_a_finite_median():
+    assert found([np.array([-1.7e308, 1.7e308])], [0.25, 0.5]) == {0.25: -0.85e308, 0.5: 0.0}
+
+
 def test_zero_has_no_sign():
     assert [math.copysign(1, value) for value in found([np.array([-0.0, 0.0, -0.0])]).values()] == [1.0] * 6

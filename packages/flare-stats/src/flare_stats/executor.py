@@ -175,30 +175,39 @@ class StatisticsExecutor(Executor):
         return self._once(context, "summary", question, compute)
 
     def _group(self, site: SiteData | GeneratorData, summary: dict[str, Any]) -> None:
-        """Make the functions that answer how many values are at most a threshold; see :mod:`flare_stats.steps`."""
+        """Fix how the site answers how many values are at most a threshold, and say of how many values it will."""
         assert self._policy is not None
         for dataset, features in summary["datasets"].items():
             for feature, values in features.items():
                 if "quantile" not in values or "own" in values["quantile"]:
                     continue
-                sketch, noisy = site.sketch(dataset, feature), self._policy.noisy_ranks(dataset, feature)
-                if noisy is not None:
-                    edges, ranks = noisy
-                    steps: RankSteps | None = RankSteps(np.array(edges, float), np.array(ranks, np.int64), False)
-                elif sketch is not None:
-                    ends = (values["min"], values["max"]) if {"min", "max"} <= values.keys() else None
-                    items, weights = sketch.items()
-                    steps = RankSteps.of(items, weights, self._grain, ends=ends)
+                total, error = self._fix_ranks(site, dataset, feature, values)
+                if total:
+                    [shown] = self._policy.shown_ranks([total])
+                    values["quantile"] = {"count": shown, "error": values["quantile"].get("error", 0.0) + error}
                 else:
-                    continue  # a generator counts itself
-                if steps is None:
                     del values["quantile"]
                     rule = f"min_count: too few values for groups of {self._grain}"
                     summary["refused"].append([dataset, feature, "quantile", rule])
-                    continue
-                error = 2 * self._grain / max(steps.total, 1) if self._grain > 1 and noisy is None else 0.0
-                values["quantile"] = {"count": steps.total, "error": values["quantile"].get("error", 0.0) + error}
-                self._steps[dataset, feature] = steps
+
+    def _fix_ranks(self, site: Any, dataset: str, feature: str, values: Mapping[str, Any]) -> tuple[int, float]:
+        """Return the number of values of which ranks are answered, and the error of a rank as a share of it."""
+        assert self._policy is not None
+        noisy, sketch = self._policy.noisy_ranks(dataset, feature), site.sketch(dataset, feature)
+        if noisy is None and sketch is None:  # a generator counts itself
+            total = int(values["quantile"]["count"]) // self._grain * self._grain
+            return total, self._grain / total if self._grain > 1 and total else 0.0
+        if noisy is not None:
+            edges, ranks = noisy
+            steps: RankSteps | None = RankSteps(np.array(edges, float), np.array(ranks, np.int64), False)
+        else:
+            ends = (values["min"], values["max"]) if {"min", "max"} <= values.keys() else None
+            items, weights = sketch.items()
+            steps = RankSteps.of(items, weights, self._grain, ends=ends)
+        if steps is None or not steps.total:
+            return 0, 0.0
+        self._steps[dataset, feature] = steps
+        return steps.total, 2 * self._grain / steps.total if self._grain > 1 and noisy is None else 0.0
 
     @property
     def _grain(self) -> int:

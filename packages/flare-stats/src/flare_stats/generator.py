@@ -202,8 +202,10 @@ class GeneratorData:
         return counts.astype(np.int64)
 
     def sketch(self, dataset: str, feature: str) -> Any:
-        """Return the sketch of the data; None if there is none."""
-        return None if self._of_data is None else self._of_data.sketch(dataset, feature)
+        """Return the sketch of the data; None if there is none, or the generator counts itself."""
+        if self._of_data is None or self._generator.has("ranks"):
+            return None
+        return self._of_data.sketch(dataset, feature)
 
     def finish(self) -> None:
         """Let the generator release what it holds."""

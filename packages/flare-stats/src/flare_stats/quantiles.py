@@ -68,7 +68,7 @@ class Brackets:
         self._low = np.minimum(np.maximum(self._low, begins[after]), self._high)
 
     def result(self) -> dict[float, float]:
-        """Return the quantiles by their fractions; none if there are no values."""
+        """Return the quantiles by their fractions; without those of ranks that the counts did not reach."""
         found = value_of(self._low)
         low, high = (
             found[np.searchsorted(self._ranks, np.minimum(self._below + step, self._ranks.max(initial=0)))]
@@ -77,8 +77,9 @@ class Brackets:
         with np.errstate(over="ignore", invalid="ignore"):
             apart, share = high - low, self._shares
             mixed = np.where(share < 0.5, low + apart * share, high - apart * (1 - share))
+            mixed = np.where(np.isfinite(apart), mixed, low * (1 - share) + high * share)
         values = np.where((share == 0) | (low == high), low, mixed)
-        return dict(zip(self.fractions, values.tolist(), strict=True))
+        return {at: value for at, value in zip(self.fractions, values.tolist(), strict=True) if math.isfinite(value)}
 
 
 _MOST = np.uint64(2**64 - 1)

@@ -275,7 +275,7 @@ class MaskedCollection(Collection):
                 searches[end].narrow({_ALL: of_end})
         for end, search in searches.items():
             for (_, dataset, feature), found in search.result().items():
-                if np.isfinite(found[0.0]):
+                if found:
                     self.values[GLOBAL][dataset][feature][end] = found[0.0] if end == "min" else -found[0.0]
 
     @staticmethod
