@@ -130,6 +130,7 @@ def _of_label(contract: Contract, table: TableProfile, telling: Telling) -> Iter
     if present_values(column) == 1:
         found = f"all {telling.total(column.present, 'rows')} have the same label"
         yield name, Breach(name, "label", found, "at least two different labels")
+        return
     rules = contract.columns[name]
     if rules.categories and not any(column.categories.get(value) for value in rules.categories):
         return  # other words, of which the rules of the column tell

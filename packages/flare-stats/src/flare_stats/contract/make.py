@@ -28,7 +28,7 @@ MOST_LISTED = 50
 """Categories of a column; one with more of them is text."""
 
 _DAY, _MONTH, _YEAR = 86_400.0, 30.4375 * 86_400, 365.25 * 86_400
-_CHANCE = 1000.0
+_CHANCE = 10_000.0
 """The largest value of another sample of the same size lies outside of the range once in so many times."""
 
 
@@ -92,11 +92,11 @@ def _rules(column: ColumnProfile, unit: str, least: int, *, is_label: bool) -> C
         kind = "bool" if column.is_bool else "category" if column.texts else "int"
         other = _up(min(1.0, max(0.01, 2 * rare)))
         return replace(common, kind=kind, categories=categories, other=other)
-    if column.texts and column.texts >= column.count:
+    if column.texts >= 0.9 * column.present:
         numbers = column.count / column.present
         profile = _profile(column.lengths, least, step=1.0)
         return replace(common, kind="text", numbers=_up(min(1.0, 0.05 + 2 * numbers)), profile=profile)
-    if column.texts:  # text among numbers: nothing is sure
+    if column.texts:  # texts and numbers: nothing is sure
         return replace(common, kind="text")
     return _of_numbers(column, least, common)
 
@@ -131,7 +131,7 @@ def _is_key(column: ColumnProfile) -> bool:
     if column.repeated or column.is_time or column.is_bool or column.present < 50:
         return False
     if column.texts:
-        return column.texts == column.present
+        return True
     # Whole numbers from a range would repeat by chance about so often.
     return not column.fractional and column.present**2 / (2 * (column.high - column.low + 1)) >= 20
 
@@ -181,9 +181,9 @@ def _hard_range(column: ColumnProfile, step: float) -> tuple[float, float]:
     middle = float(np.median(numbers))
     low = middle - (middle - column.low) * _reach(middle - numbers)
     high = middle + (column.high - middle) * _reach(numbers - middle)
-    if column.low >= 0 and column.low - low > 0.1 * column.low:
-        low = max(low, 0.0)
-    return _outward(low, high, numbers, step, is_signed=column.low < 0)
+    # Numbers that come close to 0, but never are 0, may be below it elsewhere, such as logarithms.
+    may_be_negative = column.low < 0 or (column.fractional > 0 and 0 < column.low < 0.02 * middle)
+    return _outward(low, high, numbers, step, is_signed=may_be_negative)
 
 
 def _reach(excess: Numbers) -> float:
@@ -195,9 +195,9 @@ def _reach(excess: Numbers) -> float:
     excess = np.sort(excess[excess > 0])
     top = excess[-max(10, math.isqrt(len(excess))) :]
     if len(top) < 2:
-        return 2.0
+        return 4.0
     index = 1 / max(1e-3, float(np.mean(np.log(top[1:] / top[0]))))
-    return float(np.clip(_CHANCE ** (1 / max(index, 1.0)), 1.25, 100.0))
+    return float(np.clip(_CHANCE ** (1 / max(index, 1.0)), 2.0, 100.0))
 
 
 def _outward(

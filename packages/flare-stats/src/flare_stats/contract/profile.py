@@ -47,7 +47,7 @@ class ColumnProfile:
         words: counts of the first different texts.
         codes: counts of numbers that often stand for a missing value.
         outside, unusual: how many numbers are outside of the contract's ``range`` and ``usual``.
-        repeated: how many values repeat an earlier one.
+        repeated: how many values repeat an earlier one, if the contract asks for it.
     """
 
     name: str
@@ -111,7 +111,8 @@ def profile_of(
         contract: the contract that the table is compared with, whose bounds and categories are counted exactly.
     """
     rules = {} if contract is None else contract.columns
-    makers = {name: _Maker(name, rules.get(name)) for name in names}
+    label = None if contract is None or contract.label is None else contract.label.column
+    makers = {name: _Maker(name, rules.get(name), is_label=name == label) for name in names}
     keys = () if contract is None else contract.keys
     of_rows, of_keys = Repetitions(), {key: Repetitions() for key in keys}
     in_rows = [name for name in makers if contract is None or name in rules]
@@ -137,11 +138,11 @@ def _of_rows(columns: list[npt.NDArray[np.uint64]], rows: int) -> npt.NDArray[np
 class _Maker:
     """Makes the profile of a column, chunk by chunk."""
 
-    def __init__(self, name: str, rules: ColumnRules | None) -> None:
+    def __init__(self, name: str, rules: ColumnRules | None, *, is_label: bool) -> None:
         self._made = ColumnProfile(name)
         self._rules = rules
         self._numbers, self._lengths = Sample(), Sample()
-        self._repetitions = Repetitions()
+        self._repetitions = Repetitions() if rules is None or rules.repeated < 1 or is_label else None
         self._counts: dict[str, int] = dict.fromkeys(rules.categories if rules else (), 0)
         self._known = set(self._counts)
         self._has_many = False  # different values
@@ -165,7 +166,7 @@ class _Maker:
                 if text in made.words or len(made.words) < MOST_WORDS:
                     made.words[text] = made.words.get(text, 0) + count
         self._add_categories(values)
-        if not values.is_opaque:
+        if self._repetitions is not None and not values.is_opaque:
             self._repetitions.add(values.present_hashes)
         return values.hashes
 
@@ -175,7 +176,7 @@ class _Maker:
         made.numbers, made.lengths = self._numbers.sorted(), self._lengths.sorted()
         made.categories = {value: count for value, count in self._counts.items() if count or value in self._known}
         made.rest = made.present - sum(made.categories.values())
-        made.repeated = self._repetitions.count
+        made.repeated = 0 if self._repetitions is None else self._repetitions.count
         return made
 
     def _add_numbers(self, values: Values) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE = 20_000
-DISTINCT = 1 << 19
+DISTINCT = 1 << 18
 
 Numbers = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Sample:
 class Repetitions:
     """Counts values that repeat earlier ones, by their hashes.
 
-    Exact for up to 524,288 different values. Beyond, only the values with small hashes are followed, as many as fit;
+    Exact for up to 262,144 different values. Beyond, only the values with small hashes are followed, as many as fit;
     since equal values have equal hashes, their share of repetitions estimates that of all values.
     """
 
