@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from flare_stats.contract.fit import by_chance, conforms, distance, of_numbers
 from flare_stats.contract.model import ColumnRules, Contract
 from flare_stats.contract.profile import ColumnProfile, TableProfile
 from flare_stats.contract.statistics import exceeds
-from flare_stats.contract.units import Conversion, conversions, fitted
+from flare_stats.contract.units import Conversion, Numbers, conversions, fitted_change, fitted_factor
 
 MOST_COMPARED = 200
 """Columns that are compared with each other to find those that are swapped."""
@@ -65,13 +66,14 @@ class Causes:
             found = f"the values fit the reference's {other!r} rather than {name!r}"
             return Breach(name, "swap", found, f"the values of {name!r}", f"columns {name!r} and {other!r} are swapped")
         if not self._broken[name]:
-            return self._other_unit(rules, column, only_known=True) or self._flipped(rules, column)
-        cause = self._of_texts(rules, column) or self._of_codes(rules, column)
-        if not cause and (unit := self._other_unit(rules, column)):
-            return unit
-        if not cause and (flipped := self._flipped(rules, column)):
-            return flipped
-        return Breach(name, "", "", "", cause or self._in_place_of(name))
+            return self._known_unit(rules, column, is_certain=False) or self._flipped(rules, column)
+        if cause := self._of_texts(rules, column) or self._of_codes(rules, column):
+            return Breach(name, "", "", "", cause)
+        if known := self._known_unit(rules, column, is_certain=True) or self._flipped(rules, column):
+            return known
+        if cause := self._in_place_of(name):
+            return Breach(name, "", "", "", cause)
+        return self._unknown_unit(rules, column)
 
     def _distance(self, name: str, values_of: str) -> float | None:
         return distance(self._contract.columns[name], self._table.columns[values_of])
@@ -131,33 +133,42 @@ class Causes:
             return ""
         return f"the values are those of column {near[0][1]!r}: columns may have moved"
 
-    def _other_unit(self, rules: ColumnRules, column: ColumnProfile, *, only_known: bool = False) -> Breach | None:
-        """Return the change of unit that explains the numbers best; None if there is none."""
+    def _known_unit(self, rules: ColumnRules, column: ColumnProfile, *, is_certain: bool) -> Breach | None:
+        """Return the change of unit that explains the numbers; None if none does.
+
+        Args:
+            rules: those of the column.
+            column: the column.
+            is_certain: whether a rule is broken, so that something must be wrong.
+        """
+        own, chance = self._own[rules.name], self._chance(rules.name)
+        if own is None or not _is_measured(rules, column):
+            return None
+        if own < (0.1 if is_certain else max(rules.shift / 2, 1.2 * chance)):
+            return None
+        exact = _exact(chance)
+        if not is_certain:
+            found = self._best(rules, column, conversions(), min(own / 4, exact))
+            return None if found is None else found.breach(rules, own)
+        # A site may differ in more than the unit; but then no factor that is not known may fit much better.
+        known = self._best(rules, column, conversions(), max(exact, min(own / 3, 0.6 * rules.shift)))
+        better = self._best(rules, column, _fitted(rules, column, fitted_factor), exact)
+        if known is None or (better is not None and known.far > exact and not known.is_near(better)):
+            known = better
+        return None if known is None else known.breach(rules, own)
+
+    def _unknown_unit(self, rules: ColumnRules, column: ColumnProfile) -> Breach | None:
+        """Return the linear change that explains the numbers; None if none does."""
         own = self._own[rules.name]
-        if rules.kind not in ("int", "float") or not rules.profile or own is None or not len(column.numbers):
+        if not own or not _is_measured(rules, column):
             return None
-        chance = self._chance(rules.name)
-        if own < (max(rules.shift / 2, 1.2 * chance) if only_known else 0.1):
-            return None
-        exact = max(0.06, min(0.25, chance))
-        limit = min(own / 4, exact) if only_known else max(exact, min(own / 3, 0.6 * rules.shift))
-        found = self._best(rules, column, conversions(), limit)
-        if found is None and not only_known:
-            levels = np.array([share for _, share in rules.profile])
-            marks = np.array([mark for mark, _ in rules.profile])
-            inner = (levels > 0) & (levels < 1)
-            changes = fitted(marks[inner], np.quantile(column.numbers, levels[inner])) if inner.any() else ()
-            found = self._best(rules, column, changes, exact)
-        if found is None:
-            return None
-        change, far = found
-        text = f"the numbers differ by {distance_text(own)}, but with {change.text} by {distance_text(far)}"
-        cause = f"other unit: {change.described(rules.unit)}"
-        return Breach(rules.name, "unit", text, rules.unit or "the unit of the reference", cause)
+        found = self._best(rules, column, _fitted(rules, column, fitted_change), _exact(self._chance(rules.name)))
+        return None if found is None else found.breach(rules, own)
 
     def _best(
         self, rules: ColumnRules, column: ColumnProfile, changes: Sequence[Conversion], limit: float
-    ) -> tuple[Conversion, float] | None:
+    ) -> _Fit | None:
+        """Return the change under which the numbers are nearest to the reference's, within a limit."""
         # Fits that chance could exchange count as equal; then the one with the unit of the contract is chosen.
         step = max(0.01, self._chance(rules.name) / 4)
         fits: list[tuple[int, bool, float, int, Conversion]] = []
@@ -172,7 +183,7 @@ class Causes:
         if not fits:
             return None
         _, _, far, _, change = min(fits)
-        return change, far
+        return _Fit(change, far)
 
     def _of_codes(self, rules: ColumnRules, column: ColumnProfile) -> str:
         """Return which numbers stand for missing values, if these alone break the rules."""
@@ -217,7 +228,45 @@ class Causes:
         return Breach(rules.name, "codes", found, "the codes of the reference", f"{one} and {other} may be exchanged")
 
 
-def _mostly_in_range(rules: ColumnRules, numbers: np.ndarray[tuple[int], np.dtype[np.float64]]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A change of the unit, and how far the numbers are from the reference's after it."""
+
+    change: Conversion
+    far: float
+
+    def is_near(self, other: _Fit) -> bool:
+        """Return True if two changes are about the same factor."""
+        one, another = (each.change.back(np.ones(1))[0] for each in (self, other))
+        return bool(one > 0 and abs(np.log(one / another)) < 0.1)
+
+    def breach(self, rules: ColumnRules, own: float) -> Breach:
+        """Return the broken rule, with the change as its cause."""
+        text = self.change.text
+        found = f"the numbers differ by {distance_text(own)}, but with {text} by {distance_text(self.far)}"
+        cause = f"other unit: {self.change.described(rules.unit)}"
+        return Breach(rules.name, "unit", found, rules.unit or "the unit of the reference", cause)
+
+
+def _is_measured(rules: ColumnRules, column: ColumnProfile) -> bool:
+    return rules.kind in ("int", "float") and bool(rules.profile) and len(column.numbers) > 0
+
+
+def _fitted(
+    rules: ColumnRules, column: ColumnProfile, fit: Callable[[Numbers, Numbers], tuple[Conversion, ...]]
+) -> tuple[Conversion, ...]:
+    """Return the change that fits the quantiles of a column best."""
+    marks, levels = np.array(rules.profile).T
+    inner = (levels > 0) & (levels < 1)
+    return fit(marks[inner], np.quantile(column.numbers, levels[inner])) if inner.any() else ()
+
+
+def _exact(chance: float) -> float:
+    """Return the largest distance between numbers and the reference's if only the unit differs."""
+    return max(0.04, min(0.2, 0.6 * chance))
+
+
+def _mostly_in_range(rules: ColumnRules, numbers: Numbers) -> bool:
     if rules.range is None:
         return True
     return bool(((numbers >= rules.range[0]) & (numbers <= rules.range[1])).mean() >= 0.9)

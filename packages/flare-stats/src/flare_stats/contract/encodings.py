@@ -19,12 +19,18 @@ TOKENS = frozenset(
 )
 """Texts that stand for a missing value, in lower case."""
 
-_MEANINGS = (
-    frozenset(("0", "no", "n", "false", "f", "off", "absent", "negative", "neg", "none", "-", "nein", "non")),
-    frozenset(("1", "yes", "y", "true", "t", "on", "present", "positive", "pos", "+", "ja", "j", "oui", "o", "si")),
-    frozenset(("m", "male", "man", "men", "boy")),
-    frozenset(("f", "female", "woman", "women", "w", "girl")),
+_VOCABULARIES = (
+    (
+        frozenset(("0", "no", "n", "false", "f", "off", "absent", "negative", "neg", "none", "-", "nein", "non")),
+        frozenset(("1", "yes", "y", "true", "t", "on", "present", "positive", "pos", "+", "ja", "j", "oui", "o", "si")),
+    ),
+    (
+        frozenset(("m", "male", "man", "men", "boy")),
+        frozenset(("f", "female", "woman", "women", "w", "girl")),
+    ),
 )
+"""Words for the same two things."""
+
 _COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 _THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(,\d{3})+(\.\d+)?\s*")
 _WITH_UNIT = re.compile(r"\s*[<>≤≥~]?\s*[+-]?\d+([.,]\d+)?\s*[^\d\s].{0,15}")
@@ -111,22 +117,24 @@ def _by_meaning(rules: ColumnRules, seen: Mapping[str, int]) -> str:
     by_code = {rules.codes.get(value, value).casefold(): value for value in rules.categories}
     if rules.codes and all(value.casefold() in by_code for value in seen):
         return f"the meanings in place of the codes ({_pairs(seen, {v: by_code[v.casefold()] for v in seen})})"
-    meaning = {_meaning(value, rules.codes.get(value, "")): value for value in rules.categories}
-    if None in meaning or len(meaning) != len(rules.categories):
-        return ""
-    found = {value: meaning.get(_meaning(value)) for value in seen}
-    if None in found.values() or len(set(found.values())) != len(found):
-        return ""
-    return f"other words for the same ({_pairs(seen, {v: str(found[v]) for v in seen})})"
+    for vocabulary in _VOCABULARIES:
+        meaning = {_place(vocabulary, value, rules.codes.get(value, "")): value for value in rules.categories}
+        found = {value: _place(vocabulary, value) for value in seen}
+        if None in meaning or None in found.values() or len(meaning) != len(rules.categories):
+            continue
+        if len(set(found.values())) == len(found) and set(found.values()) <= meaning.keys():
+            return f"other words for the same ({_pairs(seen, {v: meaning[found[v]] for v in seen})})"
+    return ""
 
 
 def _pairs(seen: Mapping[str, int], meant: Mapping[str, str]) -> str:
     return ", ".join(f"{value} for {meant[value]}" for value in sorted(seen))
 
 
-def _meaning(*texts: str) -> int | None:
+def _place(vocabulary: tuple[frozenset[str], ...], *texts: str) -> int | None:
+    """Return which of the words of a vocabulary one of the texts is."""
     plain = {text.strip().casefold() for text in texts}
-    return next((at for at, group in enumerate(_MEANINGS) if plain & group), None)
+    return next((at for at, group in enumerate(vocabulary) if plain & group), None)
 
 
 def _offset(expected: list[str], seen: Mapping[str, int]) -> str:

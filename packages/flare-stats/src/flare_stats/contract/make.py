@@ -85,7 +85,7 @@ def _rules(column: ColumnProfile, unit: str, least: int, *, is_label: bool) -> C
     if column.is_opaque or not column.present:
         return common
     if _is_key(column):
-        return replace(common, kind=_kind(column), repeated=0.01)
+        return replace(common, kind=_kind(column), repeated=0.01, numbers=_numbers(column))
     if (categories := _categories(column, least)) is not None:
         named = sum(column.categories[value] for value in categories)
         rare = 1 - named / column.present
@@ -93,9 +93,8 @@ def _rules(column: ColumnProfile, unit: str, least: int, *, is_label: bool) -> C
         other = _up(min(1.0, max(0.01, 2 * rare)))
         return replace(common, kind=kind, categories=categories, other=other)
     if column.texts >= 0.9 * column.present:
-        numbers = column.count / column.present
         profile = _profile(column.lengths, least, step=1.0)
-        return replace(common, kind="text", numbers=_up(min(1.0, 0.05 + 2 * numbers)), profile=profile)
+        return replace(common, kind="text", numbers=_numbers(column), profile=profile)
     if column.texts:  # texts and numbers: nothing is sure
         return replace(common, kind="text")
     return _of_numbers(column, least, common)
@@ -113,7 +112,7 @@ def _of_numbers(column: ColumnProfile, least: int, common: ColumnRules) -> Colum
     low, high = (float(each) for each in np.quantile(numbers, [0.01, 0.99]))
     margin = 0.25 * (high - low)
     usual = _outward(low - margin, high + margin, numbers, step)
-    return replace(rules, usual=usual, unusual=0.05, profile=_profile(numbers, least, step=step))
+    return replace(rules, usual=usual, unusual=0.02, profile=_profile(numbers, least, step=step))
 
 
 def _kind(column: ColumnProfile) -> str:
@@ -124,6 +123,11 @@ def _kind(column: ColumnProfile) -> str:
     if column.texts:
         return "text"
     return "float" if column.fractional else "int"
+
+
+def _numbers(column: ColumnProfile) -> float:
+    """Return the largest share of numbers that is allowed among texts."""
+    return _up(min(1.0, 0.05 + 2 * column.count / column.present)) if column.texts else 1.0
 
 
 def _is_key(column: ColumnProfile) -> bool:

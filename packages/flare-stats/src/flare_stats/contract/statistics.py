@@ -1,7 +1,7 @@
 """Bounds on what chance alone can do, so that a small table does not break a rule by accident.
 
-A rule about a share is broken by accident at most once in a thousand tables whose true share is exactly the allowed one,
-and a distance between equal distributions once in a hundred thousand columns.
+A rule about a share is broken by accident at most once in a thousand tables whose true share is just the allowed one. A
+distance between equal distributions is taken for a difference once in a hundred thousand columns.
 """
 
 from __future__ import annotations

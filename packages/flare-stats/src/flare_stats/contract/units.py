@@ -119,24 +119,26 @@ def conversions() -> tuple[Conversion, ...]:
     return (*found, *_AFFINE, *_LOGARITHMS)
 
 
-def fitted(reference: Numbers, values: Numbers) -> tuple[Conversion, ...]:
-    """Return the factor, and the linear change, that map the quantiles of a reference to those of a column best.
+def fitted_factor(reference: Numbers, values: Numbers) -> tuple[Conversion, ...]:
+    """Return the factor between the quantiles of a reference and those of a column, if all are positive.
 
     Args:
         reference: some quantiles of the reference, ascending.
         values: the same quantiles of the column.
     """
-    found = []
-    if (reference > 0).all() and (values > 0).all():
-        factor = float(np.exp(np.median(np.log(values / reference))))
-        found.append(_times(float(f"{factor:.3g}")))
+    if not ((reference > 0).all() and (values > 0).all()):
+        return ()
+    return (_times(float(f"{np.exp(np.median(np.log(values / reference))):.3g}")),)
+
+
+def fitted_change(reference: Numbers, values: Numbers) -> tuple[Conversion, ...]:
+    """Return the linear change between quantiles by least squares, if there is one; arguments as of the factor."""
     spread = float(np.sum((reference - reference.mean()) ** 2))
-    if spread > 0 and len(reference) > 2:
-        slope = float(np.sum((reference - reference.mean()) * (values - values.mean())) / spread)
-        if slope:
-            offset = float(values.mean() - slope * reference.mean())
-            found.append(_affine(slope, offset, f"a linear change (× {slope:.3g} {offset:+.3g})"))
-    return tuple(found)
+    slope = float(np.sum((reference - reference.mean()) * (values - values.mean()))) / spread if spread > 0 else 0.0
+    if not slope:
+        return ()
+    offset = float(values.mean() - slope * reference.mean())
+    return (_affine(slope, offset, f"a linear change (× {slope:.3g} {offset:+.3g})"),)
 
 
 def _times(factor: float, unit: str = "", instead_of: str = "", of: str = "") -> Conversion:
