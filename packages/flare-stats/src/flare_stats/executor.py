@@ -197,6 +197,7 @@ class StatisticsExecutor(Executor):
         if noisy is None and sketch is None:  # a generator counts itself
             total = int(values["quantile"]["count"]) // self._grain * self._grain
             return total, self._grain / total if self._grain > 1 and total else 0.0
+        heaviest = 0  # of the values that the sketch keeps: how many it stands for
         if noisy is not None:
             edges, ranks = noisy
             steps: RankSteps | None = RankSteps(np.array(edges, float), np.array(ranks, np.int64), False)
@@ -204,10 +205,11 @@ class StatisticsExecutor(Executor):
             ends = (values["min"], values["max"]) if {"min", "max"} <= values.keys() else None
             items, weights = sketch.items()
             steps = RankSteps.of(items, weights, self._grain, ends=ends)
+            heaviest = int(weights.max(initial=0))
         if steps is None or not steps.total:
             return 0, 0.0
         self._steps[dataset, feature] = steps
-        return steps.total, 2 * self._grain / steps.total if self._grain > 1 and noisy is None else 0.0
+        return steps.total, min(3 * self._grain * heaviest / steps.total, 1.0) if self._grain > 1 else 0.0
 
     @property
     def _grain(self) -> int:

@@ -1,16 +1,19 @@
 """How many values of a site are at most a threshold, so that no answer depends on a single value.
 
 A site that may show groups of no fewer than ``grain`` values cuts its sorted values into groups of that many. The
-number of values at most t is known at the cuts alone, which lie midway between two values; from cut to cut it grows
-linearly, as if the values of a group lay evenly. A value that occurs ``grain`` times or more is a group by itself, at
-its own place. The answer is a function of t and errs by less than ``2 * grain`` values: any number of thresholds,
-chosen with any knowledge of earlier answers, tell no more than the cuts. With a grain of 1, answers are exact.
+number of values at most t is known at the cuts alone, each of which lies at the mean of ``grain`` values around it;
+from cut to cut it grows linearly, as if the values of a group lay evenly. A value that occurs ``grain`` times or more
+is a group by itself, at its own place. The answer is a function of t and errs by less than ``3 * grain`` values: any
+number of thresholds, chosen with any knowledge of earlier answers, tell no more than the cuts. With a grain of 1,
+answers are exact.
+
+Of many values, a sketch keeps some, each of which stands for several. Then groups are of ``grain`` kept values, and the
+error is as many times as large: that many values do not occur, which the one that is kept stands for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,21 +51,24 @@ class RankSteps:
 
         Args:
             values: [n], without NaN, in any order.
-            weights: [n], how many times each occurs.
+            weights: [n], how many values each stands for; 1 in exact data.
             grain: the least number of values in a group.
             ends: numbers below and above all values that may be shown, such as a minimum and a maximum with noise.
         """
-        points, ranks = _staircase(np.asarray(values, np.float64), np.asarray(weights, np.int64))
+        order = np.argsort(np.asarray(values, np.float64), kind="stable")
+        kept = np.asarray(values, np.float64)[order] + 0.0  # -0.0 + 0.0 is 0.0
+        below = np.concatenate([[0], np.cumsum(np.asarray(weights, np.int64)[order])])
         if grain <= 1:
-            return cls(points, ranks, True)
-        total = int(ranks[-1]) if len(ranks) else 0
-        if 0 < total < grain:
+            ends_of_runs = np.flatnonzero(np.append(kept[1:] != kept[:-1], True)) if len(kept) else np.zeros(0, int)
+            return cls(kept[ends_of_runs], below[1:][ends_of_runs], True)
+        if 0 < len(kept) < grain:
             return None
-        cuts = _cuts(points.tolist(), ranks.tolist(), grain)
-        made = _between(cuts, total, ends)
+        cuts = [(place, int(below[index])) for place, index in _cuts(kept, grain)]
+        made = _between(cuts, int(below[-1]), ends)
         if made is None:
             return None
-        return cls(np.array([each[0] for each in made], float), np.array([each[1] for each in made], np.int64), False)
+        points = np.maximum.accumulate(np.array([each[0] for each in made], float)) if made else np.zeros(0)
+        return cls(points, np.array([each[1] for each in made], np.int64), False)
 
     def at(self, thresholds: ArrayLike) -> NDArray[np.int64]:
         """Return the number of values at most each threshold, int64; thresholds may be infinite."""
@@ -83,26 +89,20 @@ class RankSteps:
         return np.where(inside, grown, low)
 
 
-def _staircase(values: NDArray[np.float64], weights: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    points, places = np.unique(values + 0.0, return_inverse=True)  # -0.0 + 0.0 is 0.0
-    counts = np.zeros(len(points), np.int64)
-    np.add.at(counts, places, weights)
-    return points, np.cumsum(counts)
-
-
-def _cuts(points: list[float], ranks: list[int], grain: int) -> list[tuple[float, int]]:
-    """Return where groups end, as pairs of a place and the number of values below it; a leap has two."""
+def _cuts(kept: NDArray[np.float64], grain: int) -> list[tuple[float, int]]:
+    """Return where groups end, as pairs of a place and the number of kept values below it; a leap has two."""
     cuts: list[tuple[float, int]] = []
-    last, total = 0, ranks[-1] if ranks else 0
-    for place, (point, rank) in enumerate(zip(points, ranks, strict=True)):
-        before = ranks[place - 1] if place else 0
-        if rank - before >= grain:  # a frequent value; smaller groups before and after it are counted with it
-            before = before if before - last >= grain else last
-            last = rank if total - rank >= grain else total
-            cuts += [(point, before), (point, last)]
-        elif rank - last >= grain and total - rank >= grain:
-            cuts.append((point / 2 + points[place + 1] / 2, rank))
-            last = rank
+    last, begin, total, half = 0, 0, len(kept), (grain + 1) // 2
+    for end in [*(np.flatnonzero(kept[1:] != kept[:-1]) + 1).tolist(), total]:
+        if end - begin >= grain:  # a frequent value; smaller groups before and after it are counted with it
+            before = begin if begin - last >= grain else last
+            last = end if total - end >= grain else total
+            cuts += [(float(kept[begin]), before), (float(kept[begin]), last)]
+        elif end - last >= grain and total - end >= grain:
+            around = kept[end - half : end + half]
+            cuts.append((float(np.clip((around / len(around)).sum(), around[0], around[-1])), end))
+            last = end
+        begin = end
     return cuts
 
 

@@ -144,7 +144,7 @@ def statistics_of(
         found["histogram"] = {"edges": [float(each) for each in true["histogram"]["edges"]], "counts": counts}
     if "quantile" in released:
         ranks = monotone_ranks(released["quantile"])
-        found["quantile"] = {"count": ranks[-1], "error": 0.0}
+        found["quantile"] = {"count": ranks[-1], "error": min(_rank_noise(rules) / max(ranks[-1], 1), 1.0)}
     if "categories" in released:
         names = rules.categories(feature)
         *counts, others = [max(int(each), 0) for each in released["categories"]]
@@ -166,6 +166,15 @@ def monotone_ranks(cells: Sequence[int]) -> list[int]:
             mean, length = (before * long + mean * length) / (long + length), long + length
         blocks.append((mean, length))
     return [max(round(mean), 0) for mean, length in blocks for _ in range(length)]
+
+
+def _rank_noise(rules: Rules) -> float:
+    """Return three standard deviations of the noise of the last rank, which is the sum of that of all cells."""
+    privacy = rules.privacy
+    assert privacy is not None
+    scale = noise_scale(privacy.mechanism, privacy.records_per_person, *cost(privacy, "quantile"))
+    variance = 2 * scale**2 if privacy.mechanism == "laplace" else scale**2
+    return 3 * math.sqrt(variance * privacy.quantile_cells)
 
 
 def _moments(bounds: tuple[float, float], released: Mapping[str, Sequence[int]]) -> dict[str, float]:
