@@ -59,7 +59,7 @@ def test_quantiles_are_answered_in_groups_of_the_owners_size(with_rules):
     found = statistics["bmi"]["quantile"]["site-2"]["train"]["0.5"]
     assert found not in values
     assert abs(np.searchsorted(values, found) - len(values) / 2) < 80
-    assert about["quantile_rank_error"] == pytest.approx(2 * 40 / len(values))
+    assert about["quantile_rank_error"] == pytest.approx(3 * 40 / len(values))
     exact = np.quantile(FRAMES["site-1"]["train"]["bmi"].dropna(), 0.5)
     assert statistics["bmi"]["quantile"]["site-1"]["train"]["0.5"] == exact
 
