@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,8 +63,9 @@ class DelimitedFile:
     def _types(self) -> pa.Schema:
         """The type of each column, from the first block in which it has a value."""
         if self._schema is None:
-            _, reader = self._open([], {})
-            self._header = reader.schema.names
+            with self._reading():
+                _, reader = self._open([], {})
+                self._header = reader.schema.names
             check_names(self._header, str(self._path))
             types = dict(zip(self._header, reader.schema.types, strict=True))
             for name in [name for name, of in types.items() if pa.types.is_binary(of)]:
@@ -89,27 +91,20 @@ class DelimitedFile:
         while True:
             again = done
             try:
-                skipped, reader = self._open(names, types)
-                for batch in self._read(reader):
-                    seen = min(again, batch.num_rows)  # rows that were handed out before a value did not fit
-                    again -= seen
-                    if seen < batch.num_rows:
-                        yield batch.slice(seen)
-                        done += batch.num_rows - seen
+                with self._reading():
+                    skipped, reader = self._open(names, types)
+                    for batch in reader:
+                        seen = min(again, batch.num_rows)  # rows that were handed out before a value did not fit
+                        again -= seen
+                        if seen < batch.num_rows:
+                            yield batch.slice(seen)
+                            done += batch.num_rows - seen
                 break
             except _OtherType as other:
                 passes += 1
                 misfits = names if passes == PASSES else [self._header[other.column]]
                 types |= dict.fromkeys(misfits, pa.string())
         self.skipped = note_skipped(self._path, len(skipped), self.skipped)
-
-    def _read(self, reader: csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from reader
-        except pa.ArrowInvalid as error:
-            self._refuse(error)
-        except UnicodeError as error:
-            raise self._misencoded(str(error)) from error
 
     def _open(self, names: list[str], types: Mapping[str, pa.DataType]) -> tuple[list[None], csv.CSVStreamingReader]:
         """Open a pass over the file; skipped lines are noted in the list."""
@@ -119,31 +114,31 @@ class DelimitedFile:
             skipped.append(None)
             return "skip"
 
+        return skipped, csv.open_csv(
+            self._path,
+            csv.ReadOptions(block_size=BLOCK, encoding=self._encoding),
+            csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=skip),
+            csv.ConvertOptions(
+                column_types=types, include_columns=names, null_values=MISSING, strings_can_be_null=True
+            ),
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raise what a failure of Arrow means."""
         try:
-            return skipped, csv.open_csv(
-                self._path,
-                csv.ReadOptions(block_size=BLOCK, encoding=self._encoding),
-                csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=skip),
-                csv.ConvertOptions(
-                    column_types=types, include_columns=names, null_values=MISSING, strings_can_be_null=True
-                ),
-            )
-        except pa.ArrowInvalid as error:
-            self._refuse(error)
-            raise AssertionError from error
+            yield
         except UnicodeError as error:
             raise self._misencoded(str(error)) from error
+        except pa.ArrowInvalid as error:
+            text = str(error)
+            if "invalid UTF8" in text or "codec can't decode" in text:
+                raise self._misencoded(text) from error
+            if found := MISFIT.search(text):
+                raise _OtherType(int(found[1])) from error
+            raise SourceError(f"{self._path} cannot be read as CSV: {text}") from error
         except (OSError, LookupError) as error:
             raise SourceError(f"{self._path} cannot be read as CSV: {error}") from error
-
-    def _refuse(self, error: pa.ArrowInvalid) -> None:
-        """Raise what a failure of Arrow means."""
-        text = str(error)
-        if "invalid UTF8" in text or "codec can't decode" in text:
-            raise self._misencoded(text) from error
-        if found := MISFIT.search(text):
-            raise _OtherType(int(found[1])) from error
-        raise SourceError(f"{self._path} cannot be read as CSV: {text}") from error
 
     def _misencoded(self, where: str) -> SourceError:
         return SourceError(

@@ -13,6 +13,7 @@ from flare_stats.sources.source import (
     Column,
     Kind,
     SourceError,
+    as_texts,
     check_names,
     chosen,
     described,
@@ -135,7 +136,7 @@ def _kind_of_mixed(column: Any) -> Kind:
     """The kind of values that pandas cannot tell: lists and the like, or text beside numbers."""
     try:
         return kind_of(pa.array(column, from_pandas=True).type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (pa.ArrowException, OverflowError, UnicodeError):
         return "text"
 
 
@@ -149,7 +150,7 @@ def _objects(column: Any, kind: Kind) -> Any:
         return pa.array([b"" if there else None for there in present], pa.binary())
     try:
         return pa.array(column, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeError):
         return _texts(column)  # integers of more than 64 bits, dates out of range
 
 
@@ -158,13 +159,15 @@ def _texts(column: Any) -> Any:
 
     values = column.tolist()
     present = pandas.notna(pandas.Series(values, dtype=object)).to_numpy()
-    return pa.array([str(value) if there else None for value, there in zip(values, present, strict=True)], pa.string())
+    return as_texts(value if there else None for value, there in zip(values, present, strict=True))
 
 
 def _extension(column: Any) -> Any:
     try:
         array = pa.array(column, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+    except UnicodeError:
+        return _texts(column)
+    except pa.ArrowException as error:
         name, dtype = column.name, column.dtype
         raise SourceError(
             f"column {name!r} of the pandas frame has type {dtype}, which Arrow has not: {error}"

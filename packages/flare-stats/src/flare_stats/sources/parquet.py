@@ -1,14 +1,18 @@
-"""Parquet and Arrow files."""
+"""Parquet and Arrow files.
+
+Chunks are validated, since offsets of a damaged file could point beyond its end, and its text may be no UTF-8.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flare_stats.sources.source import CHUNK, Column, SourceError, check_names, chosen, described, in_chunks
+from flare_stats.sources.source import CHUNK, Column, check_names, chosen, described, in_chunks, reading
 
 BUFFER = 1 << 20
 
@@ -28,17 +32,17 @@ class ParquetFile:
         with self._open() as file:
             check_names(file.schema_arrow.names, str(self._path))
             names = chosen(file.schema_arrow.names, columns, str(self._path))
-            try:
-                for batch in in_chunks(file.iter_batches(rows, columns=names), rows):
-                    yield batch.select(names)
-            except (pa.ArrowException, OSError) as error:
-                raise SourceError(f"{self._path} cannot be read as Parquet: {error}") from error
+            for batch in in_chunks(file.iter_batches(rows, columns=names), rows):
+                batch.validate(full=True)
+                yield batch.select(names)
 
-    def _open(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self._path, buffer_size=BUFFER, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{self._path} cannot be read as Parquet: {error}") from error
+    @contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        with (
+            reading(self._path, "Parquet"),
+            pq.ParquetFile(self._path, buffer_size=BUFFER, pre_buffer=False) as file,
+        ):
+            yield file
 
 
 class ArrowFile:
@@ -49,29 +53,27 @@ class ArrowFile:
         self._path = path
 
     def features(self) -> list[Column]:
-        with pa.memory_map(str(self._path)) as mapped:
-            return described(self._open(mapped).schema, str(self._path))
+        with self._open() as reader:
+            return described(reader.schema, str(self._path))
 
     def chunks(self, columns: Sequence[str] | None = None, rows: int = CHUNK) -> Iterator[pa.RecordBatch]:
-        with pa.memory_map(str(self._path)) as mapped:
-            reader = self._open(mapped)
+        with self._open() as reader:
             check_names(reader.schema.names, str(self._path))
             names = chosen(reader.schema.names, columns, str(self._path))
-            try:
-                for batch in in_chunks(_batches(reader), rows):
-                    yield batch.select(names)
-            except (pa.ArrowException, OSError) as error:
-                raise SourceError(f"{self._path} cannot be read as Arrow: {error}") from error
+            for batch in _batches(reader):
+                part = batch.select(names)
+                part.validate(full=True)
+                yield from in_chunks(iter([part]), rows)
 
-    def _open(self, mapped: pa.MemoryMappedFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
-        try:
-            return pa.ipc.open_file(mapped)
-        except pa.ArrowInvalid:
-            mapped.seek(0)
-        try:
-            return pa.ipc.open_stream(mapped)
-        except pa.ArrowException as error:
-            raise SourceError(f"{self._path} cannot be read as Arrow: {error}") from error
+    @contextmanager
+    def _open(self) -> Iterator[pa.RecordBatchFileReader | pa.RecordBatchStreamReader]:
+        with reading(self._path, "Arrow"), pa.memory_map(str(self._path)) as mapped:
+            try:
+                reader = pa.ipc.open_file(mapped)
+            except pa.ArrowInvalid:  # no file, but perhaps a stream
+                mapped.seek(0)
+                reader = pa.ipc.open_stream(mapped)
+            yield reader
 
 
 def _batches(reader: pa.RecordBatchFileReader | pa.RecordBatchStreamReader) -> Iterator[pa.RecordBatch]:

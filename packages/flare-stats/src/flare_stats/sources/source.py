@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -66,6 +67,21 @@ class Source(Protocol):
         ...
 
 
+@contextmanager
+def reading(where: object, what: str) -> Iterator[None]:
+    """Raise what Arrow raises of a damaged file as an error that names it.
+
+    Raises:
+        SourceError: the file is not of its format.
+    """
+    try:
+        yield
+    except SourceError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:  # a UnicodeDecodeError is a ValueError
+        raise SourceError(f"{where} cannot be read as {what}: {error}") from error
+
+
 def note_skipped(where: object, rows: int, before: int) -> int:
     """Warn of rows that a pass has skipped, unless the pass before has skipped as many; return their number."""
     if rows != before:
@@ -123,6 +139,12 @@ def chosen(names: Sequence[str], columns: Sequence[str] | None, where: str) -> l
             known = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
             raise SourceError(f"{where} has no column {name!r}; it has: {known}")
     return list(names if columns is None else columns)
+
+
+def as_texts(values: Iterable[Any]) -> pa.Array:
+    """Return an Arrow array of the text of each value but None; what UTF-8 cannot hold becomes a question mark."""
+    texts = (None if value is None else str(value).encode("utf-8", "replace").decode() for value in values)
+    return pa.array(texts, pa.string())
 
 
 def in_chunks(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from flare_stats.sources.source import CHUNK, Column, Kind, SourceError, check_names, chosen, kind_of
+from flare_stats.sources.source import CHUNK, Column, Kind, SourceError, as_texts, check_names, chosen, kind_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult, Engine, Select
@@ -164,8 +164,8 @@ def as_array(values: Sequence[Any]) -> pa.Array:
     """Return an Arrow array of Python values: of text where they are of several types, too large for one, or UUIDs."""
     try:
         array = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (pa.ArrowException, OverflowError, UnicodeError):
         array = None
     if array is None or isinstance(array, pa.ExtensionArray):
-        array = pa.array([None if value is None else str(value) for value in values], pa.string())
+        array = as_texts(values)
     return array
