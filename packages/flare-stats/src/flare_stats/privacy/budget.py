@@ -86,17 +86,18 @@ def _checked(reply: Reply, rules: Rules, dataset: str, feature: str, found: dict
 def _able(reply: Reply, rules: Rules, dataset: str, feature: str, values: Mapping[str, Any]) -> list[str]:
     """Return the statistics of a feature that can be answered, and note why others are refused."""
     is_summary = "count" in values
-    asked = reply.wanted(feature) if is_summary else ["histogram"]
-    able = ["count"] if is_summary and rules.forbids(feature, "count") is None else []
-    for statistic in asked:
+    able = []
+    for statistic in reply.wanted(feature) if is_summary else ["histogram"]:
         rule = rules.forbids(feature, statistic) or differential.refusal(rules, feature, statistic)
         if statistic == "histogram" and "histogram" in values:
             bins = len(values["histogram"]["counts"])
             rule = rule or (f"max_bins: {bins:,} bins" if bins > rules.max_bins else None)
-        if rule is not None:
-            reply.refuse(dataset, feature, [statistic], rule)
-        elif statistic not in able:
+        if rule is None:
             able.append(statistic)
+        else:
+            reply.refuse(dataset, feature, [statistic], rule)
+    if is_summary and able and rules.forbids(feature, "count") is None:
+        able.append("count")  # by which the others are merged
     return able
 
 
