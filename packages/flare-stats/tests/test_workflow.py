@@ -140,6 +140,20 @@ def test_no_value_of_a_row_is_in_what_the_server_receives():
     assert not [value for value in values if repr(float(value)) in text]
 
 
+def test_names_that_few_rows_have_do_not_travel():
+    names = [f"patient {number}" for number in range(50)] + ["unknown"] * 30
+    answers = Recorded()
+    frames = {"site-1": {"train": pd.DataFrame({"name": names})}, "site-2": {"train": pd.DataFrame({"name": names})}}
+    fed = FakeFederation(sites_of(frames, min_count=10), travel=answers)
+    statistics, _, about, _ = run({}, {"categories": {}, "top_values": {}, "distinct": {}}, fed=fed)
+    assert not [name for name in names[:50] if name.encode() in b"".join(answers.payloads)]
+    assert statistics["name"]["categories"]["Global"]["train"] == {"unknown": 60}
+    assert statistics["name"]["categories_other"]["Global"]["train"] == 100
+    assert statistics["name"]["distinct"]["Global"]["train"] == 51
+    rule = "min_count: values that fewer than 10 rows have are not named"
+    assert ["site-1", "train", "name", "categories", rule] in about["refused"]
+
+
 def test_without_any_wish_for_privacy_only_extremes_and_thresholds_are_values_of_rows():
     frame = pd.DataFrame({"income": np.random.default_rng(7).lognormal(10, 1, 400)})
     replies = []
@@ -291,6 +305,7 @@ def test_a_run_with_files_of_a_killed_site_gives_the_same_answers(tmp_path):
     site = FakeSite(folder=tmp_path)
     first = StatisticsExecutor(data={"train": people(500)}, **wishes)
     answer = first.execute(task, site)
+    assert (tmp_path / "statistics.fobs").stat().st_mode & 0o077 == 0
     again = StatisticsExecutor(data={"train": people(500, seed=9)}, **wishes).execute(task, site)
     assert again == answer  # not computed again, from whatever data
     thresholds = {"train": {"bmi": np.linspace(10, 40, 50)}}

@@ -21,7 +21,7 @@ from flare_stats.masked.layout import Layout, in_order
 from flare_stats.masked.site import extremes, offer
 from flare_stats.privacy import Policy
 from flare_stats.shared_key import SharedKey
-from flare_stats.site import SiteData
+from flare_stats.site import SiteData, hide_rare
 from flare_stats.spec import Statistics
 from flare_stats.steps import RankSteps
 
@@ -168,6 +168,8 @@ class StatisticsExecutor(Executor):
             exact = site.summarize(kinds, self._shared_key(context).value)
             if context.cancelled.is_set():
                 return {"datasets": {}}
+            if not self.masked:
+                hide_rare(exact, self.min_count)
             allowed = self._policy.apply(exact, config=config, question="summary")
             self._group(site, allowed)
             return allowed

@@ -39,7 +39,8 @@ class FedStatsRecipe(Recipe):
         statistic_configs: what to compute, ``{statistic: {feature or "*": options}}``, such as ``{"count": {}, "mean":
             {}, "histogram": {"*": {"bins": 20}, "age": {"bins": 12, "range": [0, 120]}}, "quantile": {"*": [0.5]}}``.
         stats_generator: a :class:`~flare_stats.Statistics` of one's own, for the sites without ``data``.
-        min_count: the least number of values that a statistic may be of. The owner of a site may want more.
+        min_count: the least number of values that a statistic may be of, and of rows that a category is named for. The
+            owner of a site may want more.
         min_noise_level: minimum and maximum are moved outwards by at least this share of the range between them.
         max_noise_level: and by at most this.
         max_bins_percent: the most bins of a histogram, in percent of the number of values; 100 allows any.

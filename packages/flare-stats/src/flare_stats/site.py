@@ -147,6 +147,25 @@ class SiteData:
             yield batch
 
 
+def hide_rare(summary: dict[str, Any], least: int) -> None:
+    """Count categories that few rows have among the others, since a name alone may tell who a row is about.
+
+    Args:
+        summary: of a site; it is changed.
+        least: the smallest number of rows of a category that is named.
+    """
+    for dataset, features in summary["datasets"].items():
+        for feature, values in features.items():
+            counts = values.get("categories", {})
+            rare = [name for name, count in counts.items() if count < least]
+            if rare:
+                hidden = sum(counts[name] for name in rare)
+                values["categories"] = {name: count for name, count in counts.items() if count >= least}
+                values["categories_other"] = values.get("categories_other", 0) + hidden
+                rule = f"min_count: values that fewer than {least} rows have are not named"
+                summary["refused"].append([dataset, feature, "categories", rule])
+
+
 @dataclass
 class _Column:
     """The counts of one column."""
