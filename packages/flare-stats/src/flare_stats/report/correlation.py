@@ -16,8 +16,10 @@ MAX_PLACES = 6  # of a level, beside all together
 STRONGEST = 8
 
 
-def section(analysis: Analysis) -> Html:
-    """Return the section of correlations: all together, or the places of the level that is selected."""
+def section(analysis: Analysis) -> Html | None:
+    """Return the section of correlations: all together, and the places of the selected level; None without matrices."""
+    if not analysis.data.matrices:
+        return None
     views = [tag("div", *_view(analysis, view), class_=view.selector) for view in analysis.views]
     return tag("section", tag("h2", "Correlation", id="correlation"), *views, aria_labelledby="correlation")
 

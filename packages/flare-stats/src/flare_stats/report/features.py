@@ -7,6 +7,7 @@ from typing import Any
 
 from flare_stats.report import charts
 from flare_stats.report.analysis import Analysis, View, mark_text
+from flare_stats.report.cells import drift_cell, left_out_note, place_name, plain_place
 from flare_stats.report.data import GLOBAL, BinnedCounts
 from flare_stats.report.drift import NONE
 from flare_stats.report.html import (
@@ -21,17 +22,15 @@ from flare_stats.report.html import (
     name,
     names,
     percent,
-    plain,
-    plural,
     short,
     table,
     tag,
 )
+from flare_stats.report.shares import category_table
 
 MAX_FEATURES = 500
 MAX_DRAWN = 6_000  # places in all features and views together
 MAX_PLACES = 120  # of one feature
-MAX_CATEGORIES = 6
 MAX_QUANTILES = 9
 KINDS = {
     "int": "whole numbers",
@@ -81,46 +80,6 @@ def places_per_feature(analysis: Analysis) -> int:
     return max(min(MAX_DRAWN // drawn, MAX_PLACES), 3)
 
 
-def category_table(
-    analysis: Analysis, feature: str, view: View, most: int, caption: Any, *, facts: bool = True
-) -> Html | None:
-    """Return the shares of categories by place, each with a bar and a mark at the share of all together.
-
-    Args:
-        most: places to show.
-        facts: with columns of missing values and of the number of categories.
-    """
-    kept, left_out = analysis.places(feature, view, most)
-    counts = {place: analysis.data.categories(feature, place, view.dataset) for place in (GLOBAL, *kept)}
-    counts = {place: each for place, each in counts.items() if sum(each.values()) > 0}
-    if not counts:
-        return None
-    columns = _columns(counts)
-    whole = _shares(counts.get(GLOBAL, {}), columns)
-    distinct = {place: analysis.data.number(feature, "distinct", place, view.dataset) for place in counts}
-    missing = {place: analysis.data.missing_share(feature, place, view.dataset) for place in counts}
-    has_distinct = facts and any(each is not None for each in distinct.values())
-    has_missing = facts and any(each is not None for each in missing.values())
-    body: list[list[Any]] = []
-    for place, of_place in counts.items():
-        shares = _shares(of_place, columns)
-        cells = [
-            join(percent(share), charts.bar(share, None if place == GLOBAL or not whole else whole[index]))
-            for index, share in enumerate(shares)
-        ]
-        told = [percent(missing[place])] * has_missing + [count(distinct[place])] * has_distinct
-        values = count(sum(of_place.values()))
-        body.append([_place(place), values, *told, *cells, _drift_cell(analysis, feature, place, view)])
-    head = [
-        "Place",
-        "Values",
-        *(["Missing"] * has_missing + ["Distinct"] * has_distinct),
-        *(name(column, 24) if column is not None else "all others" for column in columns),
-        "Drift",
-    ]
-    return join(table(caption, head, body, class_="shares", label=plain(caption)), _left_out(left_out, kept))
-
-
 def _feature(analysis: Analysis, index: int, feature: str, most: int, opened: bool) -> Html:
     views = [_view(analysis, feature, view, most) for view in analysis.views]
     known = analysis.data.kind(feature)
@@ -158,7 +117,7 @@ def _view(analysis: Analysis, feature: str, view: View, most: int) -> Html | Non
         _multiples(analysis, feature, view, histograms) if histograms else None,
         shares,
         None if shares else _numbers(analysis, feature, view, places, caption),
-        None if shares else _left_out(left_out, kept),
+        None if shares else left_out_note(left_out, kept),
         class_=view.selector,
     )
 
@@ -194,10 +153,10 @@ def _multiples(analysis: Analysis, feature: str, view: View, histograms: Mapping
     for place, shown in histograms.items():
         drift = analysis.drift(feature, place, view)
         degree = analysis.degree(drift)
-        label = f"{_plain_place(place)}: histogram of {count(shown.total)} values; {charts.describe_histogram(shown)}"
+        label = f"{plain_place(place)}: histogram of {count(shown.total)} values; {charts.describe_histogram(shown)}"
         drawn = charts.histogram(shown, None if place == GLOBAL else whole, span, highest, label)
         told = None if degree == NONE else tag("strong", mark_text(degree))
-        caption = tag("figcaption", _place(place), tag("span", "n = " + count(shown.total), class_="n"), told)
+        caption = tag("figcaption", place_name(place), tag("span", "n = " + count(shown.total), class_="n"), told)
         figures.append(tag("figure", drawn, caption, class_=(None, "shift", "drift")[degree]))
     axis = f"Every axis runs from {figure(span.low)} to {figure(span.high)}; heights are shares of a place's values"
     line = "." if whole is None else ", and the line is all together."
@@ -234,7 +193,7 @@ def _numbers(analysis: Analysis, feature: str, view: View, places: Sequence[str]
         columns.add("Median" if p == 0.5 else f"{100 * p:g} %", aligned([each.get(p) for each in quantiles]))
     first.add("Max.", numbers("max"))
     if any(analysis.drift(feature, place, view) is not None for place in places):
-        first.add("Drift", [_drift_cell(analysis, feature, place, view) for place in places])
+        first.add("Drift", [drift_cell(analysis, feature, place, view) for place in places])
     shown = first.table(join("Numbers of ", caption))
     more = second.table(join("More numbers of ", caption))
     return join(shown, more and tag("details", tag("summary", "More numbers"), more, class_="more"))
@@ -245,7 +204,7 @@ class _Columns:
 
     def __init__(self, places: Sequence[str]) -> None:
         self.head: list[Any] = ["Place"]
-        self._body: list[list[Any]] = [[_place(place)] for place in places]
+        self._body: list[list[Any]] = [[place_name(place)] for place in places]
 
     def add(self, title: str, cells: Sequence[Any], class_: str | None = None) -> None:
         """Add a column; nothing if it has no cells, or none with a value."""
@@ -259,74 +218,23 @@ class _Columns:
         return table(caption, self.head, self._body, class_="numbers") if len(self.head) > 1 else None
 
 
-def _strips(analysis: Analysis, feature: str, view: View, places: Sequence[str]) -> list[Html]:
+def _strips(analysis: Analysis, feature: str, view: View, places: Sequence[str]) -> list[Any]:
+    """Return a strip per place; none if no place has a range, quartiles, or a mean with its standard deviation."""
     data, dataset = analysis.data, view.dataset
-    extremes = [data.number(feature, statistic, place, dataset) for place in places for statistic in ("min", "max")]
-    quantiles = {place: data.quantiles(feature, place, dataset) for place in places}
-    middles = {place: each.get(0.5, data.number(feature, "mean", place, dataset)) for place, each in quantiles.items()}
-    inner = [value for each in quantiles.values() for value in each.values()]
-    span = charts.span_of([*extremes, *inner])
+    parts = []
+    for place in places:
+        low, high, mean, stddev = (
+            data.number(feature, statistic, place, dataset) for statistic in ("min", "max", "mean", "stddev")
+        )
+        quantiles = data.quantiles(feature, place, dataset)
+        box = charts.box_of(quantiles)
+        if box is None and mean is not None and stddev is not None:
+            box = (mean - stddev, mean + stddev)
+        parts.append((low, high, box, quantiles.get(0.5, mean)))
+    span = charts.span_of([edge for low, high, box, _ in parts for edge in (low, high, *(box or ()))])
     if span is None or span.low == span.high:
         return []
-    return [
-        charts.strip(
-            span,
-            data.number(feature, "min", place, dataset),
-            data.number(feature, "max", place, dataset),
-            charts.box_of(quantiles[place]),
-            middles[place],
-        )
-        for place in places
-    ]
-
-
-def _drift_cell(analysis: Analysis, feature: str, place: str, view: View) -> Html:
-    drift = analysis.drift(feature, place, view)
-    if drift is None:
-        return cell("–")
-    degree = analysis.degree(drift)
-    told = f"{drift.psi:.2f}" if drift.ks is None else f"{drift.psi:.2f} / {drift.ks:.2f}"
-    sign = tag("strong", mark_text(degree)) if degree != NONE else None
-    return cell(join(told, " ", sign), class_="chance" if analysis.may_be_chance(drift) else None)
-
-
-def _columns(counts: Mapping[str, Mapping[str | None, float]]) -> list[str | None]:
-    """Return the most frequent categories, and None for the others where there are any."""
-    pooled: dict[str, float] = {}
-    for of_place in counts.values():
-        for category, number in of_place.items():
-            if category is not None:
-                pooled[category] = pooled.get(category, 0.0) + number
-    frequent: list[str | None] = [*sorted(pooled, key=lambda category: -pooled[category])]
-    if len(frequent) <= MAX_CATEGORIES + 1 and not any(of_place.get(None) for of_place in counts.values()):
-        return frequent
-    return [*frequent[:MAX_CATEGORIES], None]
-
-
-def _shares(counts: Mapping[str | None, float], columns: Sequence[str | None]) -> list[float]:
-    total = sum(counts.values())
-    if total <= 0:
-        return []
-    shares = [counts.get(column, 0.0) / total if column is not None else 0.0 for column in columns]
-    return [
-        share if column is not None else max(1 - sum(shares), 0.0)
-        for share, column in zip(shares, columns, strict=True)
-    ]
-
-
-def _plain_place(place: str) -> str:
-    return "All together" if place == GLOBAL else short(place)
-
-
-def _place(place: str) -> Html:
-    return tag("span", "All together", class_="whole") if place == GLOBAL else name(place, 40)
-
-
-def _left_out(number: int, kept: Sequence[str]) -> Html | None:
-    if not number:
-        return None
-    shown = f"The {plural(len(kept), 'place')} that differ most are shown; {count(number)} more are in "
-    return tag("p", shown, tag("code", "statistics.json"), ".", class_="note")
+    return [charts.strip(span, *part) for part in parts]
 
 
 def _tools(number: int) -> Html | None:

@@ -12,8 +12,8 @@ MAX_TITLE = 300
 MAX_NAME = 60
 UNKNOWN = "–"
 _EXPONENT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-# Controls, lone surrogates and what is no character, none of which HTML may hold.
-_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# Controls, lone surrogates and what is no character, none of which HTML may hold; and what makes text run backwards.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _VOID = frozenset({"input", "meta", "wbr"})
 _PARTS = re.compile(r"(?<=[./_:;,@-])(?=\w)")  # where a long name may go on in the next line
 
@@ -68,7 +68,7 @@ def name(text: str, longest: int = MAX_NAME) -> Html:
     return tag("bdi", *parts, title=None if len(shown) <= longest else short(shown, MAX_TITLE))
 
 
-def names(texts: list[str] | tuple[str, ...], most: int = 6) -> Html:
+def names(texts: Sequence[str], most: int = 6) -> Html:
     """Return names with commas, the last after an "and"; those beyond ``most`` are counted."""
     shown: list[Any] = [name(text) for text in texts[:most]]
     if len(texts) > most:

@@ -11,7 +11,8 @@ from flare_stats.report.features import MAX_FEATURES
 from flare_stats.report.html import Html, cell, count, join, name, percent, plural, table, tag
 
 MAX_ROWS = 60
-MAX_COLUMNS = 40
+MAX_COLUMNS = 42
+WIDEST = 14  # columns of one table
 FEWEST_ROWS = 10  # shown of the map of drift, marked or not
 
 
@@ -21,8 +22,10 @@ def drift_section(analysis: Analysis) -> Html:
     return tag("section", tag("h2", "Drift between places", id="drift"), *views, aria_labelledby="drift")
 
 
-def missing_section(analysis: Analysis) -> Html:
-    """Return the section that says where values are missing."""
+def missing_section(analysis: Analysis) -> Html | None:
+    """Return the section that says where values are missing; None if no place gave numbers of missing values."""
+    if not any("missing" in analysis.data.statistics_of(feature) for feature in analysis.data.features):
+        return None
     views = [tag("div", _missing_map(analysis, view), class_=view.selector) for view in analysis.views]
     return tag("section", tag("h2", "Missing values", id="missing"), *views, aria_labelledby="missing")
 
@@ -125,22 +128,21 @@ def _missing_map(analysis: Analysis, view: View) -> Html:
 
 
 def _map(
-    analysis: Analysis,
-    caption: Any,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    shown: Callable[[str, str], Html],
+    analysis: Analysis, caption: Any, rows: Sequence[str], columns: Sequence[str], shown: Callable[[str, str], Html]
 ) -> Html:
-    """Return the table; its columns are headed by upright names, and its rows lead to the features."""
+    """Return the map, as several tables if it has too many columns for paper; its rows lead to the features."""
     index = {feature: number for number, feature in enumerate(analysis.data.features)}
-    head = [
-        "Feature",
-        *(cell(tag("span", name(_title(place), 24)), "th", scope="col", class_="upright") for place in columns),
-    ]
-    body: list[list[Any]] = [
-        [_link(feature, index[feature]), *(shown(feature, place) for place in columns)] for feature in rows
-    ]
-    return table(caption, head, body, class_="map")
+    tables = []
+    for start in range(0, len(columns), WIDEST):
+        part = columns[start : start + WIDEST]
+        titles = [tag("span", name(_title(place), 48)) for place in part]
+        head = ["Feature", *(cell(title, "th", scope="col", class_="upright") for title in titles)]
+        body: list[list[Any]] = [
+            [_link(feature, index[feature]), *(shown(feature, place) for place in part)] for feature in rows
+        ]
+        range_ = f", places {start + 1} to {start + len(part)}" if len(columns) > WIDEST else ""
+        tables.append(table(join(caption, range_), head, body, class_="map"))
+    return join(*tables)
 
 
 def _link(feature: str, index: int) -> Html:

@@ -13,17 +13,19 @@ from flare_stats.report.analysis import Analysis
 from flare_stats.report.data import ReportData, finite
 from flare_stats.report.drift import CHANCE, KS_DRIFT, KS_SHIFT, PSI_DRIFT, PSI_SHIFT
 from flare_stats.report.html import Html, join, name, percent, plural, short, tag
+from flare_stats.report.shares import category_table
 
 MAX_TARGETS = 12
 INDEX = f"""How differently the values of a place are spread from those of all other places of its level together, but
-for places that drift themselves: Σ (p − q) ln(p / q) over at most ten groups of bins, or of categories, of about equal
-size. 0 is no difference. For bell-shaped data {PSI_SHIFT:.2f} is a shift of the mean by a third of a standard
+for places that drift themselves: Σ (p − q) ln(p / q) over at most ten groups of bins of about equal size, or of
+categories. 0 is no difference. For bell-shaped data {PSI_SHIFT:.2f} is a shift of the mean by a third of a standard
 deviation, {PSI_DRIFT:.2f} by half."""
 DISTANCE = f"""The largest difference between the shares of values below any edge of a bin, from 0 to 1. For bell-shaped
 data {KS_SHIFT:.2f} is a shift by a quarter of a standard deviation, {KS_DRIFT:.2f} by half. In tables of numbers it
 stands behind the index."""
-STRIPS = """A strip shows the smallest and largest value as a line, the middle half as a box, and the median (or else
-the mean) as a tick. In histograms and bars the thin line is all together."""
+STRIPS = """A strip shows the smallest and largest value as a line, the middle half as a box, and the median as a
+tick; without quartiles the box is the mean plus and minus the standard deviation. In histograms and bars the thin line
+is all together."""
 
 
 def make_report(
@@ -129,7 +131,7 @@ def _target_section(analysis: Analysis) -> Html | None:
         of = f", {view.label}" if view.label else ""
         captions = [join("Shares of the classes of ", name(target), of) for target in targets]
         shown = [
-            features.category_table(analysis, target, view, most, caption, facts=False)
+            category_table(analysis, target, view, most, caption, facts=False)
             for target, caption in zip(targets, captions, strict=True)
         ]
         known = [each for each in shown if each is not None]
@@ -138,8 +140,6 @@ def _target_section(analysis: Analysis) -> Html | None:
 
 
 def _notes(analysis: Analysis) -> Html:
-    about = analysis.data.about
-    rank, distinct = finite(about.get("quantile_rank_error")), finite(about.get("distinct_relative_error"))
     terms: list[tuple[str, Any]] = [
         ("Population stability index", INDEX),
         ("Kolmogorov-Smirnov distance", DISTANCE),
@@ -156,12 +156,7 @@ def _notes(analysis: Analysis) -> Html:
         ("Strips and lines", STRIPS),
         ("–", "Not known: not asked for, not given by the site, or not defined."),
     ]
-    if rank is not None:
-        terms.append(
-            ("Error of quantiles", f"A quantile is the exact one of a probability at most {percent(rank)} away.")
-        )
-    if distinct is not None:
-        terms.append(("Error of distinct counts", f"About {percent(distinct)} of the count."))
+    terms += _errors(analysis)
     shown = [each for term, text in terms for each in (tag("dt", term), tag("dd", text))]
     return tag(
         "section",
@@ -170,6 +165,25 @@ def _notes(analysis: Analysis) -> Html:
         tag("dl", *shown, class_="terms"),
         aria_labelledby="notes",
     )
+
+
+def _errors(analysis: Analysis) -> list[tuple[str, Any]]:
+    """Return what the errors of quantiles and of distinct counts mean, if there are any of these."""
+    about, present = (
+        analysis.data.about,
+        {each for of in analysis.data.features for each in analysis.data.statistics_of(of)},
+    )
+    rank, distinct = finite(about.get("quantile_rank_error")), finite(about.get("distinct_relative_error"))
+    found: list[tuple[str, Any]] = []
+    if "quantile" in present and rank is not None:
+        told = f"A quantile is the exact one of a probability at most {percent(rank)} away."
+        few = "A site has so few values that its quantiles tell little: ranks are given in groups of values."
+        found.append(("Error of quantiles", told if rank < 0.5 else few))
+    if "distinct" in present and distinct is not None:
+        found.append(
+            ("Error of distinct counts", f"About {percent(distinct)}." if distinct else "None: they are exact.")
+        )
+    return found
 
 
 def _digest(content: str) -> str:

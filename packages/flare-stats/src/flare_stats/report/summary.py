@@ -174,12 +174,13 @@ def _places(analysis: Analysis, level: Level) -> Html:
     largest = max(totals.values(), default=0.0)
     head += [cell("Share of rows", "th", scope="col", class_="left"), "Features marked"] + ["Not given"] * of_sites
     body = []
+    compared = {place for (_, _, of), drifts in analysis.drifts.items() if of == level.name for place in drifts}
     for place in level.places[:MAX_PLACES]:
         row: list[Any] = [name(place), *(count(data.rows(place, dataset)) for dataset in data.datasets)]
-        row.append(cell(charts.bar(totals[place] / largest) if largest else "–", class_="left"))
+        row.append(cell(charts.bar(totals[place] / largest) if totals[place] else "–", class_="left"))
         told = plural(weak[place], "feature") if weak[place] else "none"
         sign = mark_text(DRIFT)[:1] if strong[place] else "△" if weak[place] else None
-        row.append(join(told, " ", tag("b", sign) if sign else None) if analysis.comparisons else "–")
+        row.append(join(told, " ", tag("b", sign) if sign else None) if place in compared else "–")
         body.append(row + [count(refused[place])] * of_sites)
     whole: list[Any] = [tag("span", "All together", class_="whole")]
     whole += [count(data.rows(GLOBAL, dataset)) for dataset in data.datasets]
@@ -193,22 +194,24 @@ def _places(analysis: Analysis, level: Level) -> Html:
 
 
 def _refusals(refusals: tuple[Refusal, ...]) -> Html:
-    """Return a table of refusals, those of one site, rule and data set in one row."""
-    grouped: dict[tuple[str, str, str], list[Refusal]] = {}
+    """Return a table of refusals: one row for all sites that refused the same for the same reason."""
+    by_site: dict[tuple[str, str, str], list[Refusal]] = {}
     for refusal in refusals:
-        grouped.setdefault((refusal.rule, refusal.site, refusal.dataset), []).append(refusal)
-    body = []
-    for (rule, site, dataset), group in list(grouped.items())[:MAX_REFUSALS]:
-        statistics = list(dict.fromkeys(each.statistic for each in group))
-        features = list(dict.fromkeys(each.feature for each in group))
-        body.append([name(site, 40), name(rule, 160), name(dataset, 24), names(statistics, 8), names(features, 6)])
-    head = ["Site", "Rule", "Data set", "Statistics", "Features"]
+        by_site.setdefault((refusal.rule, refusal.dataset, refusal.site), []).append(refusal)
+    sites: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for (rule, dataset, site), group in by_site.items():
+        statistics = tuple(dict.fromkeys(each.statistic for each in group))
+        features = tuple(dict.fromkeys(each.feature for each in group))
+        sites.setdefault((rule, dataset, statistics, features), []).append(site)
+    body = [
+        [names(refusing, 8), name(rule, 160), name(dataset, 24), names(statistics, 8), names(features, 6)]
+        for (rule, dataset, statistics, features), refusing in list(sites.items())[:MAX_REFUSALS]
+    ]
+    head = ["Sites", "Rule", "Data set", "Statistics", "Features"]
     made = table("Statistics that sites did not give, and why", head, body, class_="text")
-    left = len(grouped) - len(body)
+    left = len(sites) - len(body)
     note = join(f"{plural(left, 'more row')} in ", tag("code", "about.json"), ".") if left else None
-    return join(
-        tag("p", "A site's own rules decide what leaves it."), made, tag("p", note, class_="note") if note else None
-    )
+    return join(tag("p", "A site's own rules decide what leaves it."), made, note and tag("p", note, class_="note"))
 
 
 def _time(value: Any) -> Html | None:
