@@ -224,6 +224,21 @@ def _counts(pairs: Iterable[tuple[Any, Any]]) -> dict[str | None, float]:
 
 
 def _histogram(value: Any) -> BinnedCounts | None:
+    try:
+        rows = np.array(value, np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return _histogram_of_rows(value)
+    if rows.ndim != 2 or rows.shape[1] != 3 or not len(rows) or not np.isfinite(rows).all():
+        return _histogram_of_rows(value)
+    low, high, counts = rows.T
+    if (low >= high).any() or (low[1:] != high[:-1]).any():
+        return _histogram_of_rows(value)
+    found = BinnedCounts(np.append(low, high[-1]), np.maximum(counts, 0.0))
+    return found if 0.0 < found.total < math.inf else None
+
+
+def _histogram_of_rows(value: Any) -> BinnedCounts | None:
+    """Return the histogram of bins that need not be adjacent, without those that are none."""
     bins: list[tuple[float, float, float]] = []
     for row in map(sequence, sequence(value)):
         numbers = [finite(each) for each in row]

@@ -76,24 +76,32 @@ class Drift:
         return SHIFT if psi >= PSI_SHIFT or ks >= KS_SHIFT else NONE
 
 
-def population_stability_index(counts: Floats, others: Floats) -> float:
-    """Return the population stability index of two rows of counts over the same groups.
+def population_stability_index(counts: Floats, others: Floats) -> Floats:
+    """Return the population stability index of counts over the same groups, which are the last axis.
 
     Half a value is added to every group of both (the prior of Jeffreys), so that no empty group makes it infinite.
 
     Example:
         >>> a, b = np.array([50.0, 50.0]), np.array([90.0, 10.0])
-        >>> round(population_stability_index(a, b), 3)
+        >>> round(float(population_stability_index(a, b)), 3)
         0.853
     """
-    p = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
-    q = (others + 0.5) / (others.sum() + 0.5 * len(others))
-    return float(((p - q) * np.log(p / q)).sum())
+    p = (counts + 0.5) / (counts.sum(axis=-1, keepdims=True) + 0.5 * counts.shape[-1])
+    q = (others + 0.5) / (others.sum(axis=-1, keepdims=True) + 0.5 * counts.shape[-1])
+    index: Floats = ((p - q) * np.log(p / q)).sum(axis=-1)
+    return index
 
 
-def kolmogorov_smirnov(counts: Floats, others: Floats) -> float:
-    """Return the largest distance of the cumulative shares of two rows of counts over the same ordered bins."""
-    return float(np.abs(counts.cumsum() / counts.sum() - others.cumsum() / others.sum()).max())
+def kolmogorov_smirnov(counts: Floats, others: Floats) -> Floats:
+    """Return the largest distance of cumulative shares over the same ordered bins, which are the last axis.
+
+    The distance of counts that are all zero is 0.
+    """
+    total, other_total = counts.sum(axis=-1, keepdims=True), others.sum(axis=-1, keepdims=True)
+    shares = counts.cumsum(axis=-1) / np.where(total > 0, total, 1.0)
+    distances = np.abs(shares - others.cumsum(axis=-1) / np.where(other_total > 0, other_total, 1.0))
+    distance: Floats = np.where((total > 0) & (other_total > 0), distances, 0.0).max(axis=-1)
+    return distance
 
 
 def common_bins(histograms: Sequence[BinnedCounts]) -> tuple[Floats, Floats]:
@@ -164,7 +172,7 @@ def kolmogorov_tail(x: float) -> float:
     """Return the probability that a variable with the distribution of Kolmogorov exceeds ``x``."""
     if x < 0.2:  # where the series converges slowly to 1
         return 1.0
-    total: float = sum((1 if k % 2 else -1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 40))
+    total: float = sum((1 if k % 2 else -1) * math.exp(-2 * (k * x) ** 2) for k in range(1, 20))
     return min(max(2 * total, 0.0), 1.0)
 
 
@@ -177,26 +185,35 @@ def _compare(grouped: Floats, ordered: Floats | None) -> list[Drift]:
     count = len(grouped)
     kept = np.ones(count, bool)
     while True:
-        drifts = [_drift(grouped, ordered, row, kept) for row in range(count)]
+        drifts = _drifts(grouped, ordered, kept)
         drifting = [row for row in np.flatnonzero(kept) if drifts[row].degree(CHANCE / count) == DRIFT]
         if not drifting or kept.sum() - 1 <= count / 2:
             return drifts
         kept[max(drifting, key=lambda row: drifts[row].psi)] = False
 
 
-def _drift(grouped: Floats, ordered: Floats | None, row: int, kept: NDArray[np.bool_]) -> Drift:
-    reference = kept.copy()
-    reference[row] = False
-    own, others = grouped[row], grouped[reference].sum(axis=0)
-    n, m = float(own.sum()), float(others.sum())
-    if n <= 0 or m <= 0:
-        return Drift(0.0, 1.0, None, 1.0, n)
-    index = population_stability_index(own, others)
-    psi_chance = chi_square_tail(index / (1 / n + 1 / m), len(own) - 1)
-    if ordered is None:
-        return Drift(index, psi_chance, None, 1.0, n)
-    distance = kolmogorov_smirnov(ordered[row], ordered[reference].sum(axis=0))
-    return Drift(index, psi_chance, distance, kolmogorov_tail(distance * math.sqrt(n * m / (n + m))), n)
+def _drifts(grouped: Floats, ordered: Floats | None, kept: NDArray[np.bool_]) -> list[Drift]:
+    """Compare each row with the sum of the kept ones but itself."""
+    others = _others(grouped, kept)
+    sizes, other_sizes = grouped.sum(axis=1), others.sum(axis=1)
+    indices = population_stability_index(grouped, others)
+    distances = None if ordered is None else kolmogorov_smirnov(ordered, _others(ordered, kept))
+    found = []
+    for row, (n, m, index) in enumerate(zip(sizes.tolist(), other_sizes.tolist(), indices.tolist(), strict=True)):
+        if n <= 0 or m <= 0:
+            found.append(Drift(0.0, 1.0, None, 1.0, n))
+            continue
+        ks = None if distances is None else float(distances[row])
+        psi_chance = chi_square_tail(index / (1 / n + 1 / m), grouped.shape[1] - 1)
+        ks_chance = 1.0 if ks is None else kolmogorov_tail(ks * math.sqrt(n * m / (n + m)))
+        found.append(Drift(index, psi_chance, ks, ks_chance, n))
+    return found
+
+
+def _others(counts: Floats, kept: NDArray[np.bool_]) -> Floats:
+    present = np.where(kept[:, None], counts, 0.0)
+    others: Floats = np.maximum(present.sum(axis=0) - present, 0.0)
+    return others
 
 
 def _group_starts(pooled: Floats) -> NDArray[np.intp]:
