@@ -38,7 +38,18 @@ PAGES = (
     "comparing-runs",
     "operating",
 )
-GUIDES = ("deployment", "security", "recipes", "statistics", "xgboost", "psi", "performance", "architecture", "wire", "mutants")
+GUIDES = (
+    "deployment",
+    "security",
+    "recipes",
+    "statistics",
+    "xgboost",
+    "psi",
+    "performance",
+    "architecture",
+    "wire",
+    "mutants",
+)
 REFERENCE = {
     "flare_core": ("flare_core", "flare_core.client", "flare_core.workflows", "flare_core.recipes"),
     "flare_fobs": ("flare_fobs",),
