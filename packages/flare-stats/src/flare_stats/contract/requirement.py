@@ -14,6 +14,7 @@ from flare_core.recipe import Recipe
 from flare_stats.contract.errors import ContractError
 from flare_stats.contract.model import Contract
 from flare_stats.contract.reading import load
+from flare_stats.contract.services import ContractGate
 from flare_stats.contract.writing import text_of
 
 COMPONENT = "data_contract"
@@ -52,6 +53,7 @@ def require_contract(
         recipe.add_client_file(file)
     sites = None if None in given else [str(site) for site in given]
     recipe.add_server_component(COMPONENT, _component("ContractAtServer", contract=text, sites=sites))
+    recipe.add_server_output_filter(ContractGate(text))
     for site, spec in given.items():
         at_site = _component("ContractAtSite", contract=text, data=spec)
         recipe.add_client_component(COMPONENT, at_site, clients=None if site is None else [site])

@@ -1,8 +1,9 @@
-"""A gate before a run: no site begins before all data keep a contract.
+"""A gate before a run: no round begins before the data of all its sites keep a contract.
 
-Each site checks its data when it starts, before its script or executors do anything, and tells the server the verdict.
-If data are broken, the server waits for the verdicts of the other sites that are starting, and ends the run with all of
-them. A site that joins later, or is started again, is checked in the same way.
+Each site checks its data when it starts, before its script or its executors do anything, and tells the server the
+verdict. The server ends the run if a verdict is bad: when all sites have told theirs, so that the error names what is
+broken at each of them; before a task leaves; or when it has waited long enough. A site that joins later, or is started
+again, is checked in the same way, and ends the run at once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import threading
 from typing import Any
 
-from flare_core import JobContext, Service
+from flare_core import Filter, FilterContext, JobContext, Service
 from flare_core.files import replacing
 from flare_stats.contract.errors import ContractBroken
 from flare_stats.contract.reading import parse
@@ -19,9 +20,10 @@ from flare_stats.contract.site import DETAILS, judge
 from flare_stats.contract.verdict import Verdict, text_of_all
 
 TOPIC = "contract.verdict"
-PATIENCE_S, END_S = 60.0, 10.0
-"""How long a site whose data are broken waits for the verdicts of the others, or if there are no others for the server
-to end the run, before it ends the run by itself."""
+PATIENCE_S = 60.0
+"""How long the server waits for the verdicts of other sites when one is bad."""
+END_S = 10.0
+"""How long a site waits for the server to end the run."""
 
 
 class ContractAtSite(Service):
@@ -32,16 +34,17 @@ class ContractAtSite(Service):
         data: the data, as :func:`~flare_stats.contract.site.data_of` takes them.
     """
 
-    def __init__(self, contract: str, data: Any = None) -> None:
+    def __init__(self, contract: str, data: object = None) -> None:
         self.contract = contract
         self.data = data
 
     def start(self, context: JobContext) -> None:
         contract = parse(self.contract)
         verdict = judge(contract, self.data, context)
-        others = context.endpoint.request("server", TOPIC, verdict.to_data())
-        if verdict.broken:
-            context.cancelled.wait(PATIENCE_S if others else END_S)
+        # Several sites can share this process and start one after the other, so one must not wait for the others here.
+        has_ended = context.endpoint.request("server", TOPIC, verdict.to_data())
+        if verdict.broken and has_ended:
+            context.cancelled.wait(END_S)
             raise ContractBroken(text_of_all(contract.name, [verdict], DETAILS))
 
     def stop(self) -> None:
@@ -49,7 +52,7 @@ class ContractAtSite(Service):
 
 
 class ContractAtServer(Service):
-    """Collects the verdicts of the sites, into ``contract.json`` in the server's folder.
+    """Collects the verdicts of the sites, into ``contract.json`` in the server's folder, and ends a run if one is bad.
 
     Args:
         contract: the contract, as YAML.
@@ -59,30 +62,81 @@ class ContractAtServer(Service):
     def __init__(self, contract: str, sites: list[str] | None = None) -> None:
         self.contract = contract
         self.sites = sites
+        self._name = parse(contract).name
         self._verdicts: dict[str, Verdict] = {}
+        self._has_begun = False
+        self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
     def start(self, context: JobContext) -> None:
-        self._name = parse(self.contract).name
         self._context = context
-        self._awaited = [party for party in context.endpoint.parties if party != "server"]
-        if self.sites is not None and (unknown := [site for site in self._awaited if site not in self.sites]):
+        self._parties = [party for party in context.endpoint.parties if party != "server"]
+        if self.sites is not None and (unknown := [site for site in self._parties if site not in self.sites]):
             raise ContractBroken(
                 f"no data are named for {', '.join(unknown)}, which could not be checked; name them in per_site_data"
             )
         context.endpoint.handle(TOPIC, self._note)
+        _gates[self.contract] = self
 
     def stop(self) -> None:
-        """Nothing to release."""
+        _gates.pop(self.contract, None)
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _note(self, site: str, data: Any) -> list[str]:
-        """Note a verdict; return the sites whose verdicts are awaited."""
+    def _note(self, site: str, data: object) -> bool:
+        """Note a verdict; return True if the run ends because of one."""
         with self._lock:
             self._verdicts[site] = Verdict.from_data(site, data)
-            verdicts = [self._verdicts[each] for each in self._awaited if each in self._verdicts]
             with replacing(self._context.folder / "contract.json") as partial:
-                partial.write_text(json.dumps({each.site: each.to_data() for each in verdicts}, indent=2) + "\n")
-            awaited = [each for each in self._awaited if each not in self._verdicts]
-        if not awaited and any(each.broken for each in verdicts):
-            self._context.fail(ContractBroken(text_of_all(self._name, verdicts, DETAILS)))
-        return awaited
+                told = {each: self._verdicts[each].to_data() for each in self._parties if each in self._verdicts}
+                partial.write_text(json.dumps(told, indent=2) + "\n")
+            is_broken = any(each.broken for each in self._verdicts.values())
+            is_complete = self._has_begun or len(self._verdicts) == len(self._parties)
+            if is_broken and not is_complete and self._timer is None:
+                self._timer = threading.Timer(PATIENCE_S, lambda: self._context.fail(self._error()))
+                self._timer.daemon = True
+                self._timer.start()
+        if is_broken and is_complete:
+            self._context.fail(self._error())
+        return is_broken and is_complete
+
+    def open(self) -> None:
+        """Let tasks leave the server.
+
+        Raises:
+            ContractBroken: a verdict is bad.
+        """
+        with self._lock:
+            self._has_begun = True
+            is_broken = any(each.broken for each in self._verdicts.values())
+        if is_broken:
+            raise self._error()
+
+    def _error(self) -> ContractBroken:
+        verdicts = [self._verdicts[each] for each in self._parties if each in self._verdicts]
+        return ContractBroken(text_of_all(self._name, verdicts, DETAILS))
+
+
+class ContractGate(Filter):
+    """Lets no task leave the server while the verdict of a site is bad: the filter of its tasks.
+
+    Sites that can be given a task have told their verdicts.
+
+    Args:
+        contract: the contract, as YAML.
+    """
+
+    data_type = object
+    same_for_all_sites = True
+
+    def __init__(self, contract: str) -> None:
+        self.contract = contract
+
+    def process(self, data: Any, context: FilterContext) -> Any:
+        if gate := _gates.get(self.contract):
+            gate.open()
+        return data
+
+
+_gates: dict[str, ContractAtServer] = {}
+"""The services of the runs of this process, by their contracts: a filter knows no others."""
