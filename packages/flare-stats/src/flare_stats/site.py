@@ -36,6 +36,7 @@ Kinds = Mapping[str, str]
 
 _PLAIN_COUNTS = 1000  # categories that are kept apart for the most frequent ones
 NO_VALUES, ONE_VALUE = "no values", "needs two values"
+BEYOND = "beyond the range of float64"
 REASONS = (NO_VALUES, ONE_VALUE)
 """Why statistics do not exist, rather than why they are refused."""
 
@@ -91,14 +92,17 @@ class SiteData:
                 for name, column in columns.items():
                     column.add(batch.column(name))
                 if matrix:
-                    together.add([batch.column(name) for name in matrix])
+                    with np.errstate(over="ignore", invalid="ignore"):  # seen at the end
+                        together.add([batch.column(name) for name in matrix])
                 rows += batch.num_rows
             found = {feature: column.result() for feature, column in columns.items()}
             summary["datasets"][dataset] = {feature: values for feature, (values, _) in found.items()}
             summary["refused"] += [[dataset, feature, *each] for feature, (_, lost) in found.items() for each in lost]
             summary["rows"][dataset] = rows
             if matrix:
-                summary["matrices"][dataset] = {"features": matrix, **together.to_data()}
+                summary["matrices"][dataset], beyond = _finite_part(matrix, together)
+                wanted = [name for name in MATRICES if name in self.settings.plain]
+                summary["refused"] += [[dataset, name, each, BEYOND] for name in beyond for each in wanted]
             self._sketches[dataset] = {name: each.sketch for name, each in columns.items() if each.sketch is not None}
         return summary
 
@@ -276,7 +280,7 @@ class _Column:
         if wanted & {"min", "max", "histogram", "quantile"} and self.kind != "bool":
             found |= {"min": float(of.min or 0), "max": float(of.max or 0)}
         unusable = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
-        self.lost += [[name, "beyond the range of float64"] for name in sorted(unusable & wanted)]
+        self.lost += [[name, BEYOND] for name in sorted(unusable & wanted)]
         return {name: value for name, value in found.items() if name not in unusable}
 
     def _of_categories(self, of: Categories) -> dict[str, Any]:
@@ -286,6 +290,16 @@ class _Column:
         else:
             counts = dict(of.top(self.most))
         return {"categories": counts, "categories_other": of.count - sum(counts.values())}
+
+
+def _finite_part(features: Sequence[str], together: CoMoments) -> tuple[dict[str, Any], list[str]]:
+    """Return the moments of the features whose own are finite, and the other features."""
+    data = together.to_data()
+    finite = np.isfinite(np.diag(data["squares"]) + np.diag(data["mean_high"]))
+    kept = np.flatnonzero(finite)
+    parts = {name: np.asarray(array)[np.ix_(kept, kept)] for name, array in data.items()}
+    names = [name for name, fine in zip(features, finite, strict=True) if fine]
+    return {"features": names, **parts}, [name for name in features if name not in names]
 
 
 def _bounded(numbers: Numbers, bounds: tuple[float, float] | None) -> Numbers:
