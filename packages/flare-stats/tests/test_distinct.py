@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flare_stats.algebra import AlgebraError, Distinct
+from flare_stats.algebra.murmur import theta_hashes
 
 KEY = bytes(range(16))
 
@@ -93,3 +94,25 @@ def test_short_keys_and_unusable_data_are_refused(garbage: bytes) -> None:
         Distinct.from_data({"size": 16})
     with pytest.raises(AlgebraError, match="theta"):
         Distinct.from_data({"theta": b"\xff" + garbage})
+
+
+def test_hashes_of_integers_are_those_that_theta_sketches_keep() -> None:
+    words = np.random.default_rng(6).integers(-(2**63), 2**63 - 1, 30_000)
+    sketch = update_theta_sketch(12)
+    for word in words.tolist():
+        sketch.update(word)
+    hashes = theta_hashes(words)
+    assert sorted(sketch) == sorted(hashes[hashes < sketch.theta64].tolist())
+    assert len(list(sketch)) > 4000
+
+
+@pytest.mark.parametrize("order", ["ascending", "random", "many times"])
+def test_a_sketch_is_the_same_as_one_that_takes_each_value(order: str) -> None:
+    values = np.random.default_rng(7).integers(0, 50_000, 200_000).astype(float)
+    values = {"ascending": np.sort(values), "random": values, "many times": np.tile(values[:100], 50)}[order]
+    at_once, one_by_one = Distinct(KEY), Distinct(KEY)
+    at_once.add(values)
+    for part in np.array_split(values, 20):
+        one_by_one.add(part)
+    assert at_once.estimate == one_by_one.estimate
+    assert at_once.estimate == pytest.approx(len(np.unique(values)), rel=4 * at_once.relative_error)
