@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-SITES = ("Charité", "Leipzig", "Göttingen", "Mainz", "Ulm")
+SITES = ("Lakeside", "St. Anne", "Hôpital Nord", "Hillview", "Riverside")
 SHARES = (0.38, 0.26, 0.18, 0.11, 0.07)
-LEVELS = {"Region": {"East": ["Charité", "Leipzig"], "West": ["Göttingen", "Mainz", "Ulm"]}}
-DRIFTED = "Göttingen"
+LEVELS = {"Region": {"East": ["Lakeside", "St. Anne"], "West": ["Hôpital Nord", "Hillview", "Riverside"]}}
+DRIFTED = "Hôpital Nord"
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -31,7 +31,7 @@ def breast_cancer() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if site == DRIFTED:
             columns["mean radius"] *= 1.25
             columns["mean texture"] += 1.9
-        if site == "Mainz":
+        if site == "Hillview":
             columns["mean smoothness"][rng.random(len(chosen)) < 0.3] = np.nan
         tested = np.arange(len(chosen)) % 4 == 3
         sites[site] = {
@@ -42,8 +42,8 @@ def breast_cancer() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         sites,
         levels=LEVELS,
         name="Breast cancer at five hospitals",
-        refused=[["Ulm", "test", "diagnosis", "categories", "min_count = 10"], *(
-            ["Ulm", "test", name, "histogram", "min_count = 10"] for name in names
+        refused=[["Riverside", "test", "diagnosis", "categories", "min_count = 10"], *(
+            ["Riverside", "test", name, "histogram", "min_count = 10"] for name in names
         )],
         target="diagnosis",
     )  # fmt: skip

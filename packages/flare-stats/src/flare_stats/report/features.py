@@ -133,7 +133,8 @@ def _sentence(analysis: Analysis, feature: str, view: View) -> Html | None:
     mean = analysis.data.number(feature, "mean", place, view.dataset)
     whole = analysis.data.number(feature, "mean", GLOBAL, view.dataset)
     if mean is not None and whole is not None:
-        parts.append(f" Its mean is {figure(mean)}, that of all together {figure(whole)}.")
+        own, others = aligned([mean, whole])
+        parts.append(f" Its mean is {own}, that of all together {others}.")
     if len(marked) > 1:
         parts += [
             " ",
