@@ -16,7 +16,7 @@ folder, sites, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 recipe = FedStatsRecipe(
     name="statistics",
     statistic_configs={
-        **{name: {} for name in ("count", "missing", "sum", "mean", "stddev", "min", "max", "categories")},
+        **{name: {} for name in ("count", "missing", "sum", "mean", "stddev", "min", "max", "categories", "distinct")},
         "histogram": {"*": {"bins": BINS}},
         "quantile": {"*": list(QUANTILES)},
     },

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from files import BINS, path_of
 
-from flare_stats.algebra import Categories, HistogramCounts, Moments, RankSketch, to_numbers
+from flare_stats.algebra import Categories, Distinct, HistogramCounts, Moments, RankSketch, to_numbers
 from flare_stats.sources import open_source
 
 
@@ -19,14 +19,17 @@ def one_pass(source):
     kinds = {column.name: column.kind for column in source.features()}
     moments = {name: Moments() for name, kind in kinds.items() if kind != "text"}
     ranks = {name: RankSketch() for name in moments}
+    distinct = {name: Distinct(bytes(16)) for name in kinds}
     categories = {name: Categories() for name, kind in kinds.items() if kind == "text"}
     for chunk in source.chunks():
         for name in moments:
             numbers = to_numbers(chunk.column(name))
             moments[name].add(numbers)
             ranks[name].add(numbers)
+            distinct[name].add(numbers)
         for name, of in categories.items():
             of.add(chunk.column(name))
+            distinct[name].add(chunk.column(name), "text")
     histograms = {name: HistogramCounts(np.linspace(of.min, of.max, BINS + 1)) for name, of in moments.items()}
     for chunk in source.chunks(list(histograms)):
         for name, histogram in histograms.items():

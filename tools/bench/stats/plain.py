@@ -21,6 +21,7 @@ def of_pandas(path):
     found = numbers.agg(["count", "sum", "mean", "std", "min", "max"]).to_dict()
     quantiles = numbers.quantile(list(QUANTILES))
     for name in numbers:
+        found[name]["distinct"] = int(numbers[name].nunique())
         found[name]["missing"] = int(numbers[name].isna().sum())
         found[name]["quantile"] = quantiles[name].tolist()
         values = numbers[name].dropna().to_numpy()
@@ -38,7 +39,7 @@ def of_polars(path):
     every = polars.all()
     table = numbers.select(
         *(getattr(every, name)().name.suffix(f"/{name}") for name in ("count", "null_count", "sum", "mean", "std")),
-        *(getattr(every, name)().name.suffix(f"/{name}") for name in ("min", "max")),
+        *(getattr(every, name)().name.suffix(f"/{name}") for name in ("min", "max", "n_unique")),
         *(every.quantile(q, "linear").name.suffix(f"/{q}") for q in QUANTILES),
     ).row(0, named=True)
     found = {name: {} for name in numbers.columns}
