@@ -153,12 +153,13 @@ def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
 
 @pytest.mark.deployed
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("masked", [False, True])
-def test_the_recipe_has_the_same_results_in_both_environments(project, masked):
+@pytest.mark.parametrize(("masked", "is_own"), [(False, False), (True, False), (False, True)])
+def test_the_recipe_has_the_same_results_in_both_environments(project, masked, is_own):
     for site in ("site-1", "site-2"):
         rows_of(site).to_csv(project.folder / f"{site}.csv", index=False)
     project.write("job.py", BOTH)
-    done = project.python("job.py", json.dumps([CONFIGS, OPEN, masked]), timeout=200)
+    project.write("own.py", OWN)
+    done = project.python("job.py", json.dumps([CONFIGS, OPEN, masked, is_own]), timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     simulated, deployed = (Path(line) for line in done.stdout.splitlines()[-2:])
     for name in ("statistics.json", "matrices.json"):
@@ -166,20 +167,41 @@ def test_the_recipe_has_the_same_results_in_both_environments(project, masked):
     check(json.loads((deployed / "server" / "statistics.json").read_text()), ["site-1", "site-2"])
 
 
+OWN = """
+    import pandas as pd
+
+    from flare_stats import Statistics
+
+
+    class Own(Statistics):
+        def __init__(self, folder):
+            self.folder = folder
+
+        def initialize(self, context):
+            self.data = {"train": pd.read_csv(f"{self.folder}/{context.party}.csv")}
+
+        def mean(self, dataset_name, feature_name):
+            return float(self.data[dataset_name][feature_name].mean())
+"""
+
+
 BOTH = """
     import json
     import sys
     from pathlib import Path
 
+    from own import Own
+
     from flare_deploy import PocEnv
     from flare_runtime import SimEnv
     from flare_stats import FedStatsRecipe
 
-    configs, wishes, masked = json.loads(sys.argv[1])
+    configs, wishes, masked, is_own = json.loads(sys.argv[1])
     config = {site: {"data": {"train": str(Path(f"{site}.csv").resolve())}} for site in ("site-1", "site-2")}
+    data = {"stats_generator": Own(str(Path.cwd()))} if is_own else {"per_site_config": config}
     folders = []
     for env in (SimEnv(num_clients=2), PocEnv(num_clients=2)):
-        recipe = FedStatsRecipe(statistic_configs=configs, masked=masked, per_site_config=config, **wishes)
+        recipe = FedStatsRecipe(min_clients=2, statistic_configs=configs, masked=masked, **data, **wishes)
         folders.append(recipe.execute(env).get_result())
     print(*folders, sep="\\n")
 """
