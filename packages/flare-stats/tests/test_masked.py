@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stats_runs import OPEN, AtNoon, federation, files_of, people, run, sites_of
 
-from flare_core import SiteError
+from flare_core import SiteError, Task
+from flare_core.testing import FakeSite
+from flare_stats import StatsError
 from flare_stats.executor import StatisticsExecutor
 from flare_stats.masked.fixed_point import from_digits, to_digits
 
@@ -170,6 +172,20 @@ def test_a_site_that_answers_something_else_is_named():
     sites = sites_of(FRAMES, masked=True) | {"site-2": Hostile(data=FRAMES["site-2"], masked=True, **OPEN)}
     with pytest.raises(SiteError, match="site-2: its part of a total"):
         run(sites, CONFIGS, masked=True)
+
+
+@pytest.mark.parametrize("task", ["stats.summarize", "stats.bins", "stats.ranks"])
+def test_a_masked_site_answers_no_question_without_masks(task):
+    executor = StatisticsExecutor(data=FRAMES["site-1"], masked=True, **OPEN)
+    with pytest.raises(StatsError, match=f"the task '{task}' is unknown"):
+        executor.execute(Task(task, {"start": {"config": {}, "kinds": {}}}), FakeSite())
+
+
+def test_a_masked_site_gives_no_numbers_before_it_has_agreed_on_masks():
+    executor = StatisticsExecutor(data=FRAMES["site-1"], masked=True, **OPEN)
+    start = {"config": {"count": {"*": {}}}, "kinds": {"age": "int"}}
+    task = Task("stats.total", {"start": start, "about": "sums", "offer": {}, "matrices": {}, "epoch": 1})
+    assert executor.execute(task, FakeSite()) == {"is_behind": True}
 
 
 def test_one_site_cannot_be_masked():

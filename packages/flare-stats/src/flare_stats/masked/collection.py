@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as Names
-from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -213,7 +213,7 @@ class MaskedCollection(Collection):
                 rule = f"min_count: all sites together have fewer than {self.min_count} values"
                 self._refuse_all(self._members, dataset, feature, rule)
 
-    def _parts(self, names: Names[str], chosen: Any) -> dict[str, dict[str, list[str]]]:
+    def _parts(self, names: Names[str], chosen: Callable[[str], bool]) -> dict[str, dict[str, list[str]]]:
         found: dict[str, dict[str, list[str]]] = {}
         for dataset, features in self._offer.items():
             for feature, parts in features.items():
