@@ -242,9 +242,24 @@ def test_500_features_of_100_sites_make_a_file_under_16_mib_that_says_what_it_le
     assert re.search(r"The \d+ places that differ most are shown; \d+ more are in statistics\.json", page.text)
 
 
+def test_names_and_views_without_end_make_no_file_without_end():
+    """Names that grow when they are escaped, at sites of many levels with many data sets."""
+    rng = np.random.default_rng(2)
+    names = [f"{i}" + '"' * 5000 for i in range(40)]
+    sites = {
+        f"s{i}" + "&" * 5000: {f"{j}": {name: rng.normal(size=8) for name in names} for j in range(5)}
+        for i in range(8)
+    }
+    levels = {f"level {i}": {f"{i}" + "'" * 500: list(sites)[: i + 2]} for i in range(8)}
+    made = make_report(*documents(sites, levels=levels))
+    assert len(made.encode()) < 16 << 20
+    assert "Only the first 4 of 5 data sets are shown" in made
+    assert "features are shown, those with a mark first" in made
+
+
 def test_more_features_than_the_page_holds_are_counted():
     page = Reading(make_report(*many(features=600, sites=2)))
-    assert "The first 500 of 600 features are shown" in page.text
+    assert "500 of 600 features are shown, those with a mark first" in page.text
     linked = {each["href"][1:] for each in page.all("a")}
     assert linked <= {each.get("id") for _, each in page.tags}
 

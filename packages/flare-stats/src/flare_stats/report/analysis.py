@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from flare_stats.report.data import GLOBAL, Level, ReportData
 from flare_stats.report.drift import CHANCE, DRIFT, NONE, Drift, compare_categories, compare_histograms
 
 TOGETHER = Level("All together", ())
+MAX_FEATURES = 500
+MAX_PLACES = 120  # of one feature
+FEWEST_PLACES = 4  # of one feature, all together among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The data of a report with the drift in it."""
+    """The data of a report with the drift in it.
+
+    Attributes:
+        drawn: places to draw, in all features and views together; it bounds the size of the page.
+    """
 
     data: ReportData
+    drawn: int = 6_000
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
@@ -61,6 +69,11 @@ class Analysis:
         return tuple(found)
 
     @cached_property
+    def wholes(self) -> tuple[View, ...]:
+        """A view for each data set that is shown whatever the level."""
+        return tuple(replace(view, selector=f"v d{j}") for j, view in enumerate(self.views[: len(self.data.datasets)]))
+
+    @cached_property
     def drifts(self) -> Mapping[tuple[str, str, str], Mapping[str, Drift]]:
         """The drift of each place, by feature, data set and name of the level."""
         found = {}
@@ -75,6 +88,23 @@ class Analysis:
     def comparisons(self) -> int:
         """Number of comparisons, of which chance makes some look like drift."""
         return sum(len(each) for each in self.drifts.values())
+
+    @cached_property
+    def shown(self) -> Mapping[str, int]:
+        """The features that are drawn, with their numbers on the page; those with a mark before others."""
+        features = self.data.features
+        most = min(MAX_FEATURES, max(self.drawn // (len(self.views) * FEWEST_PLACES), 1))
+        if len(features) > most:
+            marked = {mark.feature for view in self.views for mark in self.marks(view)}
+            kept = set(sorted(features, key=lambda feature: feature not in marked)[:most])
+            features = tuple(feature for feature in features if feature in kept)
+        return {feature: number for number, feature in enumerate(features)}
+
+    @cached_property
+    def places_per_feature(self) -> int:
+        """The number of places that are drawn of each feature and view, beside all together."""
+        each = self.drawn // max(len(self.shown) * len(self.views), 1) - 1
+        return max(min(each, MAX_PLACES), FEWEST_PLACES - 1)
 
     def drift(self, feature: str, place: str, view: View) -> Drift | None:
         """Return how a place differs from the others of its level; None where nothing can be compared."""
@@ -104,11 +134,12 @@ class Analysis:
         found = [mark for view in views for mark in self.marks(view)]
         return sorted(found, key=lambda mark: (-mark.degree, -mark.drift.psi))
 
-    def places(self, feature: str, view: View, most: int) -> tuple[list[str], int]:
+    def places(self, feature: str, view: View) -> tuple[list[str], int]:
         """Return the places to draw, in the order of the level, and the number of those with values that are left out.
 
-        If there are more than ``most``, those that differ most are kept.
+        If there are more than fit, those that differ most are kept.
         """
+        most = self.places_per_feature
         present = [place for place in view.level.places if self.has_values(feature, place, view.dataset)]
         if len(present) <= most:
             return present, 0

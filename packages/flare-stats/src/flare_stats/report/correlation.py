@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,10 @@ import numpy as np
 from flare_stats.report import charts
 from flare_stats.report.analysis import Analysis, View
 from flare_stats.report.data import GLOBAL, Matrix
-from flare_stats.report.html import Html, count, join, name, plain, short, table, tag
+from flare_stats.report.html import Html, count, join, name, plain, plural, short, table, tag
 
 MAX_FEATURES = 40  # of a heat map
-MAX_PLACES = 6  # of a level, beside all together
+MAX_MATRICES = 48  # in all views together
 STRONGEST = 8
 
 
@@ -20,19 +21,22 @@ def section(analysis: Analysis) -> Html | None:
     """Return the section of correlations: all together, and the places of the selected level; None without matrices."""
     if not analysis.data.matrices:
         return None
-    views = [tag("div", *_view(analysis, view), class_=view.selector) for view in analysis.views]
-    return tag("section", tag("h2", "Correlation", id="correlation"), *views, aria_labelledby="correlation")
+    whole = [tag("div", *_matrices(analysis, view, [GLOBAL], 1), class_=view.selector) for view in analysis.wholes]
+    most = max(MAX_MATRICES // len(analysis.views), 1)
+    views = [
+        tag("div", *_matrices(analysis, view, view.level.places, most), class_=view.selector)
+        for view in analysis.views
+        if view.level.places
+    ]
+    return tag("section", tag("h2", "Correlation", id="correlation"), *whole, *views, aria_labelledby="correlation")
 
 
-def _view(analysis: Analysis, view: View) -> list[Html]:
-    matrices = {place: analysis.data.matrix(place, view.dataset) for place in (GLOBAL, *view.level.places)}
-    known = {place: matrix for place, matrix in matrices.items() if matrix is not None}
-    if not known:
-        return [tag("p", "No place gave correlations.", class_="note")]
-    kept = list(known)[: 1 + MAX_PLACES]
-    blocks = [_place(place, known[place], opened=place == kept[0]) for place in kept]
+def _matrices(analysis: Analysis, view: View, places: Sequence[str], most: int) -> list[Html]:
+    known = {place: matrix for place in places if (matrix := analysis.data.matrix(place, view.dataset)) is not None}
+    kept = list(known)[:most]
+    blocks = [_place(place, known[place], opened=place == GLOBAL) for place in kept]
     if len(known) > len(kept):
-        note = join(f"{count(len(known) - len(kept))} more places in ", tag("code", "matrices.json"), ".")
+        note = join(f"{plural(len(known) - len(kept), 'more place')} in ", tag("code", "matrices.json"), ".")
         blocks.append(tag("p", note, class_="note"))
     return blocks
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 GLOBAL = "Global"
-MAX_LEVELS = 8
-MAX_DATASETS = 8
+MAX_LEVELS = 5
+MAX_DATASETS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,8 @@ class ReportData:
     Attributes:
         levels: the sites first, then the levels that they form, without the whole.
         datasets: names of data sets, in the order of their first appearance.
+        level_count: number of levels; those beyond five are left out.
+        dataset_count: number of data sets; those beyond four are left out.
     """
 
     statistics: Mapping[str, Any]
@@ -81,6 +83,8 @@ class ReportData:
     datasets: tuple[str, ...] = field(init=False)
     levels: tuple[Level, ...] = field(init=False)
     refusals: tuple[Refusal, ...] = field(init=False)
+    level_count: int = field(init=False)
+    dataset_count: int = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("statistics", "matrices", "about"):
@@ -89,8 +93,11 @@ class ReportData:
         refusals = [read for row in sequence(self.about.get("refused")) if (read := _refusal(row))]
         object.__setattr__(self, "refusals", tuple(refusals))
         levels = _levels(mapping(self.about.get("levels")))
-        object.__setattr__(self, "levels", (Level("Sites", self._sites(levels)), *levels)[:MAX_LEVELS])
-        object.__setattr__(self, "datasets", self._datasets()[:MAX_DATASETS])
+        every, datasets = (Level("Sites", self._sites(levels)), *levels), self._datasets()
+        object.__setattr__(self, "levels", every[:MAX_LEVELS])
+        object.__setattr__(self, "datasets", datasets[:MAX_DATASETS])
+        object.__setattr__(self, "level_count", len(every))
+        object.__setattr__(self, "dataset_count", len(datasets))
 
     def statistics_of(self, feature: str) -> tuple[str, ...]:
         """Return the names of the statistics that any place has of a feature."""

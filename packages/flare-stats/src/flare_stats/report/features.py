@@ -28,9 +28,6 @@ from flare_stats.report.html import (
 )
 from flare_stats.report.shares import category_table
 
-MAX_FEATURES = 500
-MAX_DRAWN = 6_000  # places in all features and views together
-MAX_PLACES = 120  # of one feature
 MAX_QUANTILES = 9
 KINDS = {
     "int": "whole numbers",
@@ -46,21 +43,14 @@ OPEN_UNTIL = 40  # features; of more than these, the marked ones are open, up to
 
 def section(analysis: Analysis) -> Html:
     """Return the section of features, with the search and the buttons that the script shows."""
-    features = analysis.data.features
-    shown = features[:MAX_FEATURES]
-    most = places_per_feature(analysis)
+    shown, total = list(analysis.shown), len(analysis.data.features)
     marked = {mark.feature for view in analysis.views for mark in analysis.marks(view)}
     opened = set([each for each in shown if len(shown) <= OPEN_UNTIL or each in marked][:OPEN_UNTIL])
-    articles = [_feature(analysis, index, feature, most, feature in opened) for index, feature in enumerate(shown)]
+    articles = [_feature(analysis, feature, feature in opened) for feature in shown]
     note = None
-    if len(features) > len(shown):
-        note = tag(
-            "p",
-            f"The first {count(len(shown))} of {count(len(features))} features are shown; ",
-            tag("code", "statistics.json"),
-            " has them all.",
-            class_="note",
-        )
+    if total > len(shown):
+        told = f"{count(len(shown))} of {count(total)} features are shown, those with a mark first; "
+        note = tag("p", told, tag("code", "statistics.json"), " has them all.", class_="note")
     if not articles:
         articles = [tag("p", "The run has no statistics of features.")]
     return tag(
@@ -74,20 +64,14 @@ def section(analysis: Analysis) -> Html:
     )
 
 
-def places_per_feature(analysis: Analysis) -> int:
-    """Return how many places are drawn for each feature, so that the file stays small."""
-    drawn = max(min(len(analysis.data.features), MAX_FEATURES) * len(analysis.views), 1)
-    return max(min(MAX_DRAWN // drawn, MAX_PLACES), 3)
-
-
-def _feature(analysis: Analysis, index: int, feature: str, most: int, opened: bool) -> Html:
-    views = [_view(analysis, feature, view, most) for view in analysis.views]
+def _feature(analysis: Analysis, feature: str, opened: bool) -> Html:
+    views = [_view(analysis, feature, view) for view in analysis.views]
     known = analysis.data.kind(feature)
     kind = tag("span", KINDS.get(known, short(known)), class_="n") if known else None
     return tag(
         "details",
         tag("summary", tag("h3", name(feature)), kind, *[_badge(analysis, feature, view) for view in analysis.views]),
-        tag("div", *views, id=f"f{index}", class_="content"),
+        tag("div", *views, id=f"f{analysis.shown[feature]}", class_="content"),
         class_="feature",
         open=opened,
         data_name=short(feature, 120),
@@ -103,14 +87,14 @@ def _badge(analysis: Analysis, feature: str, view: View) -> Html | None:
     return tag("span", tag("strong", mark_text(worst)), " at ", places, class_=f"badge {view.selector}")
 
 
-def _view(analysis: Analysis, feature: str, view: View, most: int) -> Html | None:
-    kept, left_out = analysis.places(feature, view, most)
+def _view(analysis: Analysis, feature: str, view: View) -> Html | None:
+    kept, left_out = analysis.places(feature, view)
     places = [place for place in (GLOBAL, *kept) if analysis.has_values(feature, place, view.dataset)]
     if not places:
         return tag("p", "No place of this level gave statistics of this feature.", class_=f"note {view.selector}")
     histograms = {place: found for place in places if (found := analysis.data.histogram(feature, place, view.dataset))}
     caption = join(name(feature), f" by place{', ' + view.label if view.label else ''}")
-    shares = None if histograms else category_table(analysis, feature, view, most, join("Shares of ", caption))
+    shares = None if histograms else category_table(analysis, feature, view, join("Shares of ", caption))
     return tag(
         "div",
         _sentence(analysis, feature, view),

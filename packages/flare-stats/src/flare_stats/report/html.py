@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape, unescape
 from typing import Any
 
-MAX_TITLE = 300
+MAX_TITLE = 120
 MAX_NAME = 60
 UNKNOWN = "–"
 _EXPONENT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

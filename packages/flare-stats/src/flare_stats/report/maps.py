@@ -7,7 +7,6 @@ from typing import Any
 
 from flare_stats.report.analysis import Analysis, View, mark_text
 from flare_stats.report.drift import DRIFT, NONE, Drift
-from flare_stats.report.features import MAX_FEATURES
 from flare_stats.report.html import Html, cell, count, join, name, percent, plural, table, tag
 
 MAX_ROWS = 60
@@ -131,23 +130,22 @@ def _map(
     analysis: Analysis, caption: Any, rows: Sequence[str], columns: Sequence[str], shown: Callable[[str, str], Html]
 ) -> Html:
     """Return the map, as several tables if it has too many columns for paper; its rows lead to the features."""
-    index = {feature: number for number, feature in enumerate(analysis.data.features)}
     tables = []
     for start in range(0, len(columns), WIDEST):
         part = columns[start : start + WIDEST]
         titles = [tag("span", name(_title(place), 48)) for place in part]
         head = ["Feature", *(cell(title, "th", scope="col", class_="upright") for title in titles)]
         body: list[list[Any]] = [
-            [_link(feature, index[feature]), *(shown(feature, place) for place in part)] for feature in rows
+            [_link(analysis, feature), *(shown(feature, place) for place in part)] for feature in rows
         ]
         range_ = f", places {start + 1} to {start + len(part)}" if len(columns) > WIDEST else ""
         tables.append(table(join(caption, range_), head, body, class_="map"))
     return join(*tables)
 
 
-def _link(feature: str, index: int) -> Html:
-    shown = name(feature, 40)
-    return tag("a", shown, href=f"#f{index}") if index < MAX_FEATURES else shown
+def _link(analysis: Analysis, feature: str) -> Html:
+    shown, number = name(feature, 40), analysis.shown.get(feature)
+    return shown if number is None else tag("a", shown, href=f"#f{number}")
 
 
 def _columns(places: Sequence[str], weight: dict[str, float]) -> list[str]:

@@ -15,7 +15,9 @@ from flare_stats.report.drift import CHANCE, KS_DRIFT, KS_SHIFT, PSI_DRIFT, PSI_
 from flare_stats.report.html import Html, join, name, percent, plural, short, tag
 from flare_stats.report.shares import category_table
 
-MAX_TARGETS = 12
+MAX_TARGETS = 4
+MAX_BYTES = 16 << 20
+DRAWN = (6_000, 2_000, 500, 100)
 INDEX = f"""How differently the values of a place are spread from those of all other places of its level together, but
 for places that drift themselves: Σ (p − q) ln(p / q) over at most ten groups of bins of about equal size, or of
 categories. 0 is no difference. For bell-shaped data {PSI_SHIFT:.2f} is a shift of the mean by a third of a standard
@@ -34,15 +36,23 @@ def make_report(
     """Return a report of a run's statistics as one HTML document, which asks the network for nothing.
 
     Values of the wrong type count as absent; every name is escaped and shortened. The page draws at most 500
-    features and 6,000 histograms of places, so that the file stays under 16 MiB whatever the number of sites and
-    features; where it leaves something out, it says so.
+    features and 6,000 times a place, and less if the file were larger than 16 MiB otherwise; where it leaves something
+    out, it says so.
 
     Args:
         statistics: as in ``statistics.json``: {feature: {statistic: {place: {data set: value}}}}.
         matrices: as in ``matrices.json``: {place: {data set: {"features", "count", "correlation"}}}.
         about: as in ``about.json``: name, time, sites, levels, rows and what was refused.
     """
-    analysis = Analysis(ReportData(statistics, matrices or {}, about or {}))
+    data = ReportData(statistics, matrices or {}, about or {})
+    for drawn in DRAWN:
+        page = _page(Analysis(data, drawn))
+        if len(page.encode()) <= MAX_BYTES:
+            break
+    return page
+
+
+def _page(analysis: Analysis) -> str:
     style, script = Html(_text("page.css") + _rules(analysis)), Html(_text("page.js"))
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
@@ -125,13 +135,12 @@ def _target_section(analysis: Analysis) -> Html | None:
     targets = analysis.data.targets[:MAX_TARGETS]
     if not targets:
         return None
-    most = features.places_per_feature(analysis)
     blocks = []
     for view in analysis.views:
         of = f", {view.label}" if view.label else ""
         captions = [join("Shares of the classes of ", name(target), of) for target in targets]
         shown = [
-            category_table(analysis, target, view, most, caption, facts=False)
+            category_table(analysis, target, view, caption, facts=False)
             for target, caption in zip(targets, captions, strict=True)
         ]
         known = [each for each in shown if each is not None]

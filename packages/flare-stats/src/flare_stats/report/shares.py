@@ -14,16 +14,13 @@ from flare_stats.report.html import Html, count, join, name, percent, plain, tab
 MAX_CATEGORIES = 9
 
 
-def category_table(
-    analysis: Analysis, feature: str, view: View, most: int, caption: Any, *, facts: bool = True
-) -> Html | None:
+def category_table(analysis: Analysis, feature: str, view: View, caption: Any, *, facts: bool = True) -> Html | None:
     """Return the shares of categories by place, each with a bar and a mark at the share of all together.
 
     Args:
-        most: places to show.
         facts: with columns of missing values and of the number of categories.
     """
-    kept, left_out = analysis.places(feature, view, most)
+    kept, left_out = analysis.places(feature, view)
     counts = {place: analysis.data.categories(feature, place, view.dataset) for place in (GLOBAL, *kept)}
     counts = {place: each for place, each in counts.items() if sum(each.values()) > 0}
     if not counts:

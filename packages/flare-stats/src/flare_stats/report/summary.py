@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,9 +87,19 @@ def _marked(analysis: Analysis) -> str:
 
 def _findings(analysis: Analysis) -> list[Html]:
     """Return what stands out, in sentences."""
-    return [
-        each for each in (*_drift_findings(analysis), _missing_finding(analysis), _refused_finding(analysis)) if each
-    ]
+    found = [*_drift_findings(analysis), _missing_finding(analysis), _refused_finding(analysis)]
+    return [each for each in (*found, *_left_out(analysis)) if each]
+
+
+def _left_out(analysis: Analysis) -> Iterator[Html]:
+    """Yield sentences on data sets and levels that the page has no room for."""
+    data = analysis.data
+    for noun, shown, number in (
+        ("data sets", data.datasets, data.dataset_count),
+        ("levels", data.levels, data.level_count),
+    ):
+        if number > len(shown):
+            yield join(f"Only the first {len(shown)} of {number} {noun} are shown.")
 
 
 def _drift_findings(analysis: Analysis) -> list[Html]:
