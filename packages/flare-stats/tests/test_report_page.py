@@ -245,7 +245,7 @@ def test_500_features_of_100_sites_make_a_file_under_16_mib_that_says_what_it_le
 def test_names_and_views_without_end_make_no_file_without_end():
     """Names that grow when they are escaped, at sites of many levels with many data sets."""
     rng = np.random.default_rng(2)
-    names = [f"{i}" + '"' * 5000 for i in range(40)]
+    names = [f"{i}" + '"' * 5000 for i in range(70)]
     sites = {
         f"s{i}" + "&" * 5000: {f"{j}": {name: rng.normal(size=8) for name in names} for j in range(5)}
         for i in range(8)
