@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stats_runs import run, sites_of
 
 from flare_stats.algebra import Categories, CoMoments, Distinct, HistogramCounts, Moments, RankSketch, to_numbers
 from flare_stats.sources import open_source
@@ -112,3 +113,19 @@ def test_columns_of_each_kind_in_one_frame_are_counted_and_none_crashes(kind: st
     matrix.add([chunk.column(name) for name in ("age", "flag", "bmi")])
     wanted = frame[["age", "flag", "bmi"]].astype("Float64").astype(float).cov()
     assert matrix.covariance() == pytest.approx(wanted.to_numpy(), rel=1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("start", [-(2**63), 2**60 + 1, 2**63 - 40])
+def test_integers_of_64_bits_keep_each_digit_of_their_range(masked: bool, start: int) -> None:
+    frames = {
+        f"site-{at}": {"train": pd.DataFrame({"id": start + np.arange(13 * at, 13 * at + 13)})} for at in range(3)
+    }
+    asked = {"min": {}, "max": {}, "mean": {}, "stddev": {}, "histogram": {"*": {"bins": 2}}, "quantile": [0.5]}
+    statistics, *_ = run(sites_of(frames, masked=masked), asked, masked=masked)
+    found = {name: of["Global"]["train"] for name, of in statistics["id"].items()}
+    if not masked:  # under masks, thresholds are floats
+        assert (found["min"], found["max"]) == (start, start + 38)
+        assert found["stddev"] == pytest.approx(np.arange(39).std(ddof=1), rel=1e-12)
+    assert found["min"] == pytest.approx(start, rel=1e-15)
+    assert found["mean"] == pytest.approx(start + 19, rel=1e-15)

@@ -278,7 +278,7 @@ class _Column:
         if wanted & {"var", "stddev"} and of.count > 1:
             found["var"] = of.variance()
         if wanted & {"min", "max", "histogram", "quantile"} and self.kind != "bool":
-            found |= {"min": float(of.min or 0), "max": float(of.max or 0)}
+            found |= {"min": _end(of.min), "max": _end(of.max)}
         unusable = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
         self.lost += [[name, BEYOND] for name in sorted(unusable & wanted)]
         return {name: value for name, value in found.items() if name not in unusable}
@@ -307,6 +307,12 @@ def _bounded(numbers: Numbers, bounds: tuple[float, float] | None) -> Numbers:
     if bounds is None:
         return numbers
     return Numbers(np.clip(numbers.values.astype(np.float64), *bounds), numbers.missing, numbers.failures)
+
+
+def _end(value: float | None) -> float:
+    """An end of a range as a float, or as an integer where a float would round it."""
+    number = value or 0
+    return number if number != float(number) else float(number)
 
 
 def _bins(histogram: HistogramCounts) -> dict[str, Any]:

@@ -285,6 +285,9 @@ class Answer:
         """Move an end of a range outwards, by noise that is the same whenever the range is the same."""
         low, high = float(values.get("min", values[name])), float(values.get("max", values[name]))
         value, least, most = float(values[name]), *self.rules.range_noise
+        if most == 0 and self.rules.significant_digits is None:
+            exact: float = values[name]  # an integer, if a float would round it
+            return exact
         if most > 0:
             text = f"{source}\0{feature}\0{name}\0{low!r}\0{high!r}"
             digest = hmac.new(self.secret, text.encode(), hashlib.sha256).digest()
