@@ -247,8 +247,7 @@ def test_names_and_views_without_end_make_no_file_without_end():
     rng = np.random.default_rng(2)
     names = [f"{i}" + '"' * 5000 for i in range(70)]
     sites = {
-        f"s{i}" + "&" * 5000: {f"{j}": {name: rng.normal(size=8) for name in names} for j in range(5)}
-        for i in range(8)
+        f"s{i}" + "&" * 5000: {f"{j}": {name: rng.normal(size=8) for name in names} for j in range(5)} for i in range(8)
     }
     levels = {f"level {i}": {f"{i}" + "'" * 500: list(sites)[: i + 2]} for i in range(8)}
     made = make_report(*documents(sites, levels=levels))

@@ -168,6 +168,33 @@ def test_dtypes_of_pandas_have_their_kinds() -> None:
     assert moments(source, "huge").max == 2**64 - 1
 
 
+POLARS = {
+    "categorical": (pl.Categorical, ["a", None, "b"], "category"),
+    "enum": (pl.Enum(["a", "b"]), ["a", None, "b"], "category"),
+    "date": (pl.Date, [dt.date(2020, 1, 1), None, None], "datetime"),
+    "zone": (pl.Datetime(time_zone="Europe/Paris"), [dt.datetime(2020, 1, 1), None, None], "datetime"),
+    "duration": (pl.Duration, [dt.timedelta(1), None, None], "float"),
+    "time": (pl.Time, [dt.time(1), None, None], "float"),
+    "decimal": (pl.Decimal(10, 2), ["1.5", None, "2.5"], "float"),
+    "wide": (pl.Int128, [2**100, None, 1], "float"),
+    "list": (pl.List(pl.Int64), [[1], None, [2]], "other"),
+    "struct": (pl.Struct({"a": pl.Int64}), [{"a": 1}, None, {"a": 2}], "other"),
+    "null": (pl.Null, [None, None, None], "empty"),
+    "object": (pl.Object, [object(), None, object()], "other"),
+}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("name", POLARS)
+def test_dtypes_of_polars_have_their_kinds(name: str, lazy: bool) -> None:
+    dtype, values, kind = POLARS[name]
+    frame = pl.DataFrame({"x": pl.Series(values, dtype=dtype, strict=False)})
+    source = open_source(frame.lazy() if lazy else frame)
+    assert kinds(source) == {"x": kind}
+    missing = sum(chunk.column(0).null_count for chunk in source.chunks(rows=2))
+    assert missing == frame["x"].null_count()
+
+
 def test_a_pandas_frame_without_rows_has_columns() -> None:
     source = open_source(pd.DataFrame({"a": np.array([], float), "b": np.array([], object)}))
     assert kinds(source) == {"a": "float", "b": "empty"}

@@ -62,11 +62,17 @@ class ArrowFrame:
 
 
 class PolarsFrame:
-    """A Polars frame, or a lazy one, which is collected by its streaming engine for each pass."""
+    """A Polars frame, or a lazy one, which is collected by its streaming engine for each pass.
+
+    Integers of 128 bits, which Arrow has not, become floats.
+    """
 
     def __init__(self, frame: Any) -> None:
+        import polars
+
         self.skipped = 0
-        self._frame = frame
+        wide = [name for name, of in frame.collect_schema().items() if str(of).endswith("Int128")]
+        self._frame = frame.with_columns(polars.col(wide).cast(polars.Float64)) if wide else frame
 
     def features(self) -> list[Column]:
         empty = self._frame.head(0)
