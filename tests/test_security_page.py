@@ -1,4 +1,4 @@
-"""docs/security.md: each claim names an existing test."""
+"""docs/security.md and docs/statistics-privacy.md: each claim names an existing test."""
 
 from __future__ import annotations
 
@@ -28,3 +28,15 @@ def test_every_claim_names_an_existing_test():
         assert f"def {match['test']}(" in path.read_text(), f"{path} has no {match['test']}"
         claims += 1
     assert claims > 50
+
+
+def test_every_claim_about_the_privacy_of_statistics_names_an_existing_test():
+    claims, path = 0, Path()
+    for match in re.finditer(
+        r"(?P<file>test_privacy_\w+\.py)?::(?P<test>test_\w+)", (ROOT / "docs" / "statistics-privacy.md").read_text()
+    ):
+        if match["file"]:
+            path = ROOT / "packages" / "flare-stats" / "tests" / match["file"]
+        assert f"def {match['test']}(" in path.read_text(), f"{path} has no {match['test']}"
+        claims += 1
+    assert claims > 10

@@ -182,6 +182,15 @@ def test_a_run_that_is_interrupted_gets_the_same_noise_and_pays_once(tmp_path):
     assert first[0] == second[0]
 
 
+def test_a_listed_category_that_is_rare_has_noise_like_any_other(tmp_path):
+    """A count that became 0 below the job's min_count would jump there, by more than the noise hides."""
+    attacker = Attacker(tmp_path, DP.format(total=10_000).replace("epsilon = 0.5", "epsilon = 200"))
+    executor = StatisticsExecutor(data={"train": str(attacker.data)}, min_count=100)
+    fed = federation({"site-1": executor}, site_local={"site-1": attacker.local})
+    statistics, _, _, _ = run({}, {"categories": {"town": {}}}, fed=fed, min_clients=1)
+    assert statistics["town"]["categories"]["site-1"]["train"] == {"Bonn": 380, "Ulm": 17}
+
+
 def test_a_budget_that_is_used_up_leaves_the_site_out_and_the_run_goes_on(tmp_path):
     attacker = Attacker(tmp_path, DP.format(total=0.9))
     sites = {name: StatisticsExecutor(data={"train": str(attacker.data)}, **OPEN) for name in ("site-1", "site-2")}

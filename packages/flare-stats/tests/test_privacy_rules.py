@@ -186,6 +186,16 @@ def test_the_difference_between_two_data_sets_does_not_tell_the_record_in_which_
     assert found["age"]["count"] == len(AGES)
 
 
+def test_jobs_that_ask_for_different_things_about_the_same_data_are_answered(place):
+    town = groups({"a": 40, "b": 30, "c": 20}, others=10)
+    assert place.ask("1", age=numbers(AGES), town=town)[0].keys() == {"age", "town"}
+    fewer = groups({"a": 40, "b": 30}, others=30)  # the two most frequent ones
+    without = {name: value for name, value in numbers(AGES).items() if name not in ("var", "min", "max")}
+    assert place.ask("2", age=without, town=fewer)[0].keys() == {"age", "town"}
+    moved = groups({"a": 41, "b": 29, "c": 20}, others=10)
+    assert place.ask("3", town=moved)[0] == {}
+
+
 def test_another_name_of_the_data_set_or_of_the_file_does_not_hide_that_the_data_are_the_same(place, tmp_path):
     (tmp_path / "train.csv").write_text("age\n1\n")
     (tmp_path / "link.csv").symlink_to(tmp_path / "train.csv")

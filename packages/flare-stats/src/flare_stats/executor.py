@@ -168,7 +168,9 @@ class StatisticsExecutor(Executor):
             exact = site.summarize(kinds, self._shared_key(context).value)
             if context.cancelled.is_set():
                 return {"datasets": {}}
-            if not self.masked:
+            if (
+                not self.masked and self._policy.rules.privacy is None
+            ):  # noise needs counts that one record moves by one
                 hide_rare(exact, self.min_count)
             allowed = self._policy.apply(exact, config=config, question="summary")
             self._group(site, allowed)

@@ -148,8 +148,7 @@ class Answer:
             return None
         facts = _facts(values)
         for time, earlier in self.entries.facts(source, feature):
-            shared = [name for name in facts if name in earlier]
-            if all(facts[name] == earlier[name] for name in shared):
+            if _agree(facts, earlier):
                 continue
             if abs(total - int(earlier.get("count", total))) < self.rules.min_difference:
                 return (
@@ -319,6 +318,13 @@ def _others(values: Mapping[str, Any], shown: Mapping[str, int]) -> int:
 
 def _is_few(count: float, least: int) -> bool:
     return count < least and not (count == 0 and least <= 1)
+
+
+def _agree(facts: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Return True if nothing in two answers shows that they are of different values; jobs ask for different things."""
+    same = all(facts[name] == earlier[name] for name in facts if name in earlier and name != "categories")
+    before = earlier.get("categories", {})
+    return same and all(before.get(key, count) == count for key, count in facts.get("categories", {}).items())
 
 
 def _facts(values: Mapping[str, Any]) -> dict[str, Any]:
