@@ -139,6 +139,29 @@ def test_a_process_that_is_killed_after_an_answer_was_charged_gets_the_same_answ
     assert first[0]["age"]["mean"] == place.ask("a-0", config=MEAN, age=numbers(AGES))[0]["age"]["mean"]
 
 
+HALF = """
+import os, signal, sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the end
+connection.execute("BEGIN IMMEDIATE")
+rows = [(str(number), "x" * 500, "", "", "") for number in range(999)]
+connection.executemany("INSERT INTO queries VALUES (?, ?, ?, ?, ?)", rows)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_has_written_half_is_taken_back(place):
+    place.ask("1", config=MEAN, age=numbers(AGES))
+    path = place.local / LEDGER
+    subprocess.run([sys.executable, "-c", HALF, str(path)], timeout=60)
+    assert Path(f"{path}-journal").exists()
+    assert spent(place) == 1.0
+    assert not Path(f"{path}-journal").exists()
+    place.ask("2", config=MEAN, age=numbers(AGES))
+    assert spent(place) == 2.0
+
+
 def test_the_ledger_is_for_its_owner_alone(place):
     place.ask("1", config=MEAN, age=numbers(AGES))
     assert stat.S_IMODE((place.local / LEDGER).stat().st_mode) == 0o600

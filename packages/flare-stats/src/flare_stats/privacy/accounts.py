@@ -1,4 +1,4 @@
-"""What a site's owner reads: the state of the budget, and what a policy says and leaves open."""
+"""The state of a site's budget, and what its policy says and leaves open, for its owner to read."""
 
 from __future__ import annotations
 

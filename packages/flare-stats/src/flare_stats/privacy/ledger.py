@@ -110,7 +110,9 @@ class Ledger:
         if not self.path.exists() and not self._mark.exists():
             yield None
             return
-        with self._explained(), closing(self._connect("ro")) as connection:
+        # A reader, too, takes back what a process that was killed has not finished, if it may write.
+        mode = "rw" if os.access(self.path, os.W_OK) else "ro"
+        with self._explained(), closing(self._connect(mode)) as connection:
             connection.execute("BEGIN")
             self._check(connection)
             yield Entries(connection)
