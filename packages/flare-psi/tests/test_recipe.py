@@ -40,6 +40,7 @@ class TestRecipe(RecipeConformance):
         ({"per_site_config": {"site-1": {"column": "id"}}}, "has no ids; give the path"),
         ({"per_site_config": {"site-1": {"ids": "a.csv", "column": 3}}}, "'column'] is 3"),
         ({"per_site_config": {"site-1": {"ids": "a.csv", "min_intersection": -1}}}, "min_intersection'] is -1"),
+        ({"per_site_config": {"site-1": {"ids": "a.csv", "output": "/data/x.xls"}}}, "'output'] is '/data/x.xls'"),
         ({"per_site_config": {**SITES, "site-2": {"ids": "b", "salt": "s"}}}, "a salt for some sites only"),
         (
             {"per_site_config": {**SITES, "site-2": {"ids": "b.csv", "column": ["a", "b"]}}},
@@ -79,6 +80,16 @@ def test_a_run_in_the_simulator_writes_the_common_ids_at_each_site(tmp_path):
     assert found[0] == found[1] == found[2]
     assert json.loads((folder / "server" / "psi.json").read_text())["intersection"] == 2
     assert run_.summary()["metrics"]["intersection"] == 2
+
+
+def test_a_site_can_have_its_result_elsewhere(tmp_path):
+    settings = write_ids(tmp_path, {"site-1": ["a", "b"], "site-2": ["b"]})
+    settings["site-2"]["output"] = str(tmp_path / "new folder" / "{site}.txt")
+    recipe = PSIRecipe(min_clients=2, per_site_config=settings)
+    folder = recipe.execute(SimEnv(num_clients=2, workspace_root=tmp_path / "runs")).get_result()
+    assert (tmp_path / "new folder" / "site-2.txt").read_text() == "b\n"
+    assert not (folder / "sites" / "site-2" / "intersection.csv").exists()
+    assert (folder / "sites" / "site-1" / "intersection.csv").exists()
 
 
 def test_an_object_of_the_users_supplies_the_ids(tmp_path):

@@ -17,8 +17,9 @@ from flare_core.recipes.workflow import module_file
 from flare_psi.ids import Normalisation
 
 RESULTS = ("ids", "cardinality")
+_ENDINGS = (".csv", ".txt")
 TASKS = ("psi.prepare", "psi.pass", "psi.digests", "psi.finish", "psi.forget")
-_SETTINGS = ("ids", "column", "salt", "min_intersection")
+_SETTINGS = ("ids", "column", "salt", "min_intersection", "output")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -32,7 +33,8 @@ class PSIRecipe(Recipe):
         per_site_config: by site, ``ids``: the path of its file at the site (``.txt``, ``.csv``, ``.tsv`` or
             ``.parquet``); ``column``: the name of the column, or a list of names for a key of several parts; ``salt``:
             the path of a file with at least 16 random bytes, the same at all sites; ``min_intersection``: the site
-            refuses results with fewer ids.
+            refuses results with fewer ids; ``output``: the path of the common ids at the site, in place of
+            ``output_path``.
         local_psi: an object with ``load_items()``, derived from :class:`~flare_psi.PSI`, for the sites that
             ``per_site_config`` does not name; its module is sent with the job if it lies beside the file that makes the
             recipe.
@@ -82,8 +84,9 @@ class PSIRecipe(Recipe):
         if self.pad_to is not None:
             self.pad_to = check_count(self.pad_to, "pad_to")
         path = PurePosixPath(str(self.output_path))
-        if path.is_absolute() or ".." in path.parts or path.suffix not in (".csv", ".txt"):
+        if path.is_absolute() or ".." in path.parts or path.suffix not in _ENDINGS:
             raise RecipeError(f"output_path is {self.output_path!r}; give a relative path that ends in .csv or .txt")
+        self.output_path = str(self.output_path)
         self._sites = self._checked_sites(self.per_site_config or {})
         self._local = None
         if self.local_psi is not None:
@@ -111,6 +114,9 @@ class PSIRecipe(Recipe):
             column = settings.get("column")
             if column is not None and not (isinstance(column, str) or _is_list_of_text(column)):
                 raise RecipeError(f"{where}['column'] is {column!r}; give a name, or a list of names")
+            output = settings.get("output")
+            if output is not None and PurePosixPath(str(output)).suffix not in _ENDINGS:
+                raise RecipeError(f"{where}['output'] is {output!r}; give a path that ends in .csv or .txt")
             check_count(settings.get("min_intersection", 0), f"{where}['min_intersection']", minimum=0)
         salted = {bool(each.get("salt")) for each in given.values()}
         if len(salted) > 1:
@@ -142,10 +148,11 @@ class PSIRecipe(Recipe):
         Raises:
             RecipeError: not all sites get such a file.
         """
-        if self.result != "ids" or self.receivers is not None or not str(self.output_path).endswith(".csv"):
+        is_elsewhere = any(each.get("output") is not None for each in self._sites.values())
+        if self.result != "ids" or self.receivers is not None or is_elsewhere or self.output_path[-4:] != ".csv":
             raise RecipeError(
-                "rows can be aligned only if all sites learn the ids, in a .csv file; leave out result, receivers and"
-                " output_path"
+                "rows can be aligned only if all sites learn the ids, in a .csv file of the run folder; leave out"
+                " result, receivers, output_path and output"
             )
         return str(self.output_path)
 
@@ -174,7 +181,7 @@ class PSIRecipe(Recipe):
             "result": self.result,
             "receivers": None if self.receivers is None else list(self.receivers),
             "pad_to": self.pad_to,
-            "output_path": str(self.output_path),
+            "output_path": str(settings.get("output") or self.output_path),
             "salt": None if settings.get("salt") is None else str(settings["salt"]),
             "min_intersection": int(settings.get("min_intersection", 0)),
         }

@@ -50,7 +50,7 @@ class PSIExecutor(Executor):
         result: ``ids`` or ``cardinality``.
         receivers: the sites that learn the result; None for all.
         pad_to: make the number of ids a multiple of this.
-        output_path: of the result, in the site's folder.
+        output_path: of the result; a relative one begins at the site's folder, and ``{site}`` stands for its name.
         salt: the path of the salt's file; None if keys are not salted.
         min_intersection: refuse a result with fewer ids; ``psi_min_intersection`` in the site's settings as well.
     """
@@ -228,7 +228,8 @@ class PSIExecutor(Executor):
     def _finish(self, files: SiteFiles, context: SiteContext, positions: Any, size: int | None) -> dict[str, Any]:
         """Write the result, as far as this site may learn it."""
         items = self._opened(files, context)
-        write_result(context.folder / self.output_path, items, self.columns, positions, size, self._terms(context))
+        path = context.folder / Path(self.output_path.replace("{site}", context.party)).expanduser()
+        write_result(path, items, self.columns, positions, size, self._terms(context))
         if size is not None and self.pad_to is None and items.distinct:
             context.log("match_rate", size / items.distinct)
         return {}
