@@ -11,6 +11,7 @@ from stats_runs import OPEN, Recorded, federation, files_of, run
 from flare_core import Task
 from flare_core.testing import FakeFederation, FakeSite, resumed
 from flare_fobs import dumps
+from flare_stats import DataType, Feature, Statistics
 from flare_stats.config import Settings
 from flare_stats.executor import StatisticsExecutor
 from flare_stats.privacy import LEDGER, Ledger
@@ -229,6 +230,60 @@ def test_ranks_of_a_forbidden_feature_are_those_of_one_that_does_not_exist(tmp_p
     thresholds = {"train": {"income": np.array([0.0, 1e9]), "nothing": np.array([0.0, 1e9])}}
     counts = ask("stats.ranks", start=start, thresholds=thresholds)["counts"]["train"]
     assert counts["income"].tolist() == counts["nothing"].tolist() == [0, 0]
+
+
+def test_ranks_that_a_generator_counts_itself_are_under_the_same_rules(tmp_path):
+    class Own(Statistics):
+        def initialize(self, context):
+            self.rows = {"income": range(400), "few": range(5), "secret": range(400)}
+
+        def features(self):
+            return {"train": [Feature(name, DataType.FLOAT) for name in self.rows]}
+
+        def count(self, dataset_name, feature_name):
+            return len(self.rows[feature_name])
+
+        def ranks(self, dataset_name, feature_name, thresholds):
+            return [sum(row <= threshold for row in self.rows[feature_name]) for threshold in thresholds]
+
+    attacker = Attacker(tmp_path, 'forbidden_features = ["secret"]')
+    executor, place = StatisticsExecutor(stats_generator=Own(), **OPEN), FakeSite(local=attacker.local)
+    names = ("income", "few", "secret")
+    start = attacker.start({"quantile": {name: [0.5] for name in names}}, dict.fromkeys(names, "float"))
+    executor.execute(Task("stats.summarize", {"start": start}), place)
+    thresholds = {"train": {name: np.array([2.5, 123.0]) for name in names}}
+    answer = executor.execute(Task("stats.ranks", {"start": start, "thresholds": thresholds}), place)
+    counts = {name: each.tolist() for name, each in answer["counts"]["train"].items()}
+    assert counts == {"income": [0, 120], "few": [0, 0], "secret": [0, 0]}
+
+
+def test_one_absurd_value_moves_an_answer_with_noise_by_no_more_than_a_bound(tmp_path):
+    """Values are moved into the bounds before anything is computed; here with so little noise that it can be seen."""
+    frame = pd.DataFrame({"income": [50_000.0] * 99 + [1e12], "town": "Bonn"})
+    rules = DP.format(total=1e9).replace("epsilon = 0.5", "epsilon = 1e5")
+    attacker = Attacker(tmp_path, rules, frame)
+    ask = attacker.site()
+    configs = {
+        "mean": {},
+        "var": {},
+        "histogram": {"income": {"bins": 2, "range": [0, 200_000]}},
+        "quantile": {"*": [1]},
+    }
+    start = attacker.start(configs)
+    income = ask("stats.summarize", start=start)["datasets"]["train"]["income"]
+    clipped = np.array([50_000.0] * 99 + [200_000.0])
+    assert income["mean"] == pytest.approx(clipped.mean(), rel=1e-5)
+    assert income["var"] == pytest.approx(clipped.var(ddof=1), rel=1e-4)
+    assert income["histogram"]["counts"] == [99, 1]
+    counts = ask("stats.ranks", start=start, thresholds={"train": {"income": np.array([199_000.0, 200_000.0])}})
+    assert counts["counts"]["train"]["income"].tolist() == [99, 100]
+
+
+def test_the_ledger_holds_no_text_of_the_data(attacker):
+    attacker.site()("stats.summarize", start=attacker.start({"categories": {}, "mean": {}}))
+    content = (attacker.local / LEDGER).read_bytes()
+    assert b"Bonn" not in content
+    assert b"Ulm" not in content
 
 
 def test_all_statistics_that_exist_are_known_to_the_rules():

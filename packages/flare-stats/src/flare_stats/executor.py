@@ -231,11 +231,14 @@ class StatisticsExecutor(Executor):
         return self._once(context, "bins", question, compute)
 
     def _ranks(self, context: SiteContext, start: Mapping[str, Any], thresholds: Any) -> dict[str, dict[str, Any]]:
-        self._summary(context, **start)  # if the site was started again
+        told = self._summary(context, **start)["datasets"]  # also if the site was started again
         site = self._of(context, start["config"])
         return {
             dataset: {
-                feature: self._rank(site, dataset, feature, np.asarray(wanted)) for feature, wanted in features.items()
+                feature: self._rank(site, dataset, feature, np.asarray(wanted))
+                if "quantile" in told.get(dataset, {}).get(feature, {})
+                else np.zeros(len(wanted), np.int64)  # no values, or none that the rules let be counted
+                for feature, wanted in features.items()
             }
             for dataset, features in thresholds.items()
         }

@@ -35,6 +35,7 @@ Kinds = Mapping[str, str]
 """The kind of each feature, on which the sites agree."""
 
 _PLAIN_COUNTS = 1000  # categories that are kept apart for the most frequent ones
+_EXACT_COUNTS = 1_000_000
 NO_VALUES, ONE_VALUE = "no values", "needs two values"
 BEYOND = "beyond the range of float64"
 REASONS = (NO_VALUES, ONE_VALUE)
@@ -126,7 +127,13 @@ class SiteData:
         """Return histograms with given edges; ``means`` are for generators alone."""
         found: dict[str, Any] = {"datasets": {}, "refused": []}
         for dataset, source in self._sources.items():
-            own = [column.name for column in source.features() if column.name in edges]
+            own = []
+            for feature in (column.name for column in source.features() if column.name in edges):
+                rule = self._policy.refusal(feature, "histogram", len(edges[feature]) - 1)
+                if rule is None:
+                    own.append(feature)
+                else:
+                    found["refused"].append([dataset, feature, "histogram", rule])
             counts = {feature: HistogramCounts(edges[feature]) for feature in own}
             for batch in self._pass(source, own):
                 for feature in own:
@@ -211,7 +218,8 @@ class _Column:
             allowed = policy.categories(feature)
             made.values = options.get("values") if allowed is None else list(allowed)
             made.most = options.get("most", _PLAIN_COUNTS)
-            made.categories = Categories(max(made.most, _PLAIN_COUNTS))
+            # With noise, counts must be exact: with rare values dropped, one record could move them by more than one.
+            made.categories = Categories(max(made.most, _PLAIN_COUNTS if allowed is None else _EXACT_COUNTS))
         if "distinct" in wanted:
             made.distinct = Distinct(key)
         if "quantile" in wanted:

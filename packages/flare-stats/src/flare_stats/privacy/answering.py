@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Self
@@ -104,12 +104,14 @@ class Answer:
         run: the run's id.
         secret: the key of noise on ranges.
         entries: of the ledger; None without a policy file.
+        totals: without a ledger, the number of values by source and feature that a summary of the run has told.
     """
 
     rules: Rules
     run: str
     secret: bytes
     entries: Entries | None
+    totals: MutableMapping[tuple[str, str], int]
 
     def apply(self, reply: Reply, dataset: str, source: str) -> None:
         """Leave out of a data set's statistics what the rules do not allow, and round what they do."""
@@ -140,13 +142,17 @@ class Answer:
     def _rule_for_all(self, source: str, feature: str, values: Mapping[str, Any]) -> str | None:
         """Return the rule by which nothing may be said about a feature."""
         total = self._total(source, feature, values)
-        if total is None:
+        if self.entries is None:
+            if "count" in values and total is not None:
+                self.totals[source, feature] = total
+            total = self.rules.min_count if total is None else total  # told by a process before this one
+        elif total is None:
             return "min_count: the run has no summary of the feature"
         if _is_few(total, self.rules.min_count):
             return f"min_count: fewer than {self.rules.min_count} values"
         if self.entries is None:
             return None
-        facts = _facts(values)
+        facts = self._facts(values)
         for time, earlier in self.entries.facts(source, feature):
             if _agree(facts, earlier):
                 continue
@@ -159,13 +165,27 @@ class Answer:
             self.entries.add_facts(self.run, source, feature, facts)
         return None
 
+    def _facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what tells these values from others: numbers with 9 digits, since sums have no certain last ones."""
+        names = ("count", "missing", "mean", "var", "min", "max")
+        facts: dict[str, Any] = {name: f"{float(values[name]):.9g}" for name in names if name in values}
+        if "count" in values:
+            facts["count"] = int(values["count"])
+        if "categories" in values:
+            facts["categories"] = {self._hidden(key): int(count) for key, count in values["categories"].items()}
+        return facts
+
+    def _hidden(self, text: str) -> str:
+        """Return a text by which the ledger knows a category, so that no text of the data lies there."""
+        return hmac.new(self.secret, text.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()[:16]
+
     def _total(self, source: str, feature: str, values: Mapping[str, Any]) -> int | None:
         """Return the number of values of a feature, which another answer to the run may have told."""
         if "count" in values:
             return int(values["count"])
         if self.entries is not None:
             return self.entries.count_told(self.run, source, feature)
-        return int(sum(values.get("histogram", {}).get("counts", ())))
+        return self.totals.get((source, feature))
 
     def _shown(
         self, reply: Reply, dataset: str, source: str, feature: str, values: Mapping[str, Any]
@@ -257,7 +277,8 @@ class Answer:
         if self.entries is not None:
             for _, earlier in self.entries.facts(source, feature):
                 before = earlier.get("categories", {})
-                for key in [key for key in counts if 0 < abs(counts[key] - before.get(key, 0)) < least and before]:
+                changes = {key: abs(counts[key] - before.get(self._hidden(key), 0)) for key in counts if before}
+                for key in [key for key, change in changes.items() if 0 < change < least]:
                     others += counts.pop(key)
         shown, _ = shown_categories(counts, others, least)
         if least <= 1:
@@ -280,7 +301,7 @@ class Answer:
         rule = None if len(kept) == len(own) else f"min_count: fewer than {least} values lie beyond the quantile"
         return rule, ({**value, "own": kept} if kept else None)
 
-    def _widened(self, source: str, feature: str, name: str, values: Mapping[str, Any]) -> float:
+    def _widened(self, source: str, feature: str, name: str, values: Mapping[str, Any]) -> Any:
         """Move an end of a range outwards, by noise that is the same whenever the range is the same."""
         low, high = float(values.get("min", values[name])), float(values.get("max", values[name]))
         value, least, most = float(values[name]), *self.rules.range_noise
@@ -325,14 +346,3 @@ def _agree(facts: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     same = all(facts[name] == earlier[name] for name in facts if name in earlier and name != "categories")
     before = earlier.get("categories", {})
     return same and all(before.get(key, count) == count for key, count in facts.get("categories", {}).items())
-
-
-def _facts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells these values from others: numbers with 9 digits, since their sums have no certain last ones."""
-    names = ("count", "missing", "mean", "var", "min", "max")
-    facts: dict[str, Any] = {name: f"{float(values[name]):.9g}" for name in names if name in values}
-    if "count" in values:
-        facts["count"] = int(values["count"])
-    if "categories" in values:
-        facts["categories"] = {str(key): int(count) for key, count in sorted(values["categories"].items())}
-    return facts

@@ -54,6 +54,7 @@ class Policy:
         for dataset, spec in (sources or {}).items():
             check_source(rules, dataset, spec)
         self._sources = None if sources is None else {name: name_of(name, spec) for name, spec in sources.items()}
+        self._totals: dict[tuple[str, str], int] = {}
         if rules.privacy is not None:
             check_installed()
 
@@ -178,7 +179,7 @@ class Policy:
             if rule is not None:
                 reply.refuse_dataset(dataset, rule)
         secret = self._secret if entries is None else entries.secret
-        answer = Answer(self.rules, self.run, secret, entries)
+        answer = Answer(self.rules, self.run, secret, entries, self._totals)
         if self.rules.privacy is not None and entries is not None:
             release_all(reply, self.rules, entries, run=self.run, source=self._source, key=_key)
         else:
