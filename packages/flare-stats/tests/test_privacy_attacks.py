@@ -183,6 +183,24 @@ def test_a_run_that_is_interrupted_gets_the_same_noise_and_pays_once(tmp_path):
     assert first[0] == second[0]
 
 
+def test_a_site_that_is_killed_between_charge_and_answer_gives_the_answer_it_was_charged_for(tmp_path):
+    attacker = Attacker(tmp_path, DP.format(total=3))
+    place = FakeSite(local=attacker.local)
+    start = attacker.start({"mean": {"income": {}}, "quantile": {"income": [0.5]}})
+    thresholds = {"train": {"income": np.array([1e4, 2e4, 3e4])}}
+    answers = []
+    for _ in range(3):
+        executor = StatisticsExecutor(data={"train": str(attacker.data)}, **OPEN)
+        summary = executor.execute(Task("stats.summarize", {"start": start}), place)
+        ranks = executor.execute(Task("stats.ranks", {"start": start, "thresholds": thresholds}), place)
+        answers.append(dumps([summary, ranks]))
+        for path in place.folder.glob("statistics*"):  # the answer had not been written yet
+            path.unlink()
+    assert len(set(answers)) == 1
+    with Ledger(attacker.local / LEDGER).reading() as entries:
+        assert entries.spent()[0] == 1.5
+
+
 def test_a_listed_category_that_is_rare_has_noise_like_any_other(tmp_path):
     """A count that became 0 below the job's min_count would jump there, by more than the noise hides."""
     attacker = Attacker(tmp_path, DP.format(total=10_000).replace("epsilon = 0.5", "epsilon = 200"))

@@ -7,6 +7,7 @@ evenly over its own step of the distribution: then it is uniform if, and only if
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from flare_stats.algebra import Moments
 from flare_stats.privacy import PolicyError, Rules
-from flare_stats.privacy.differential import Wanted, monotone_ranks, release
+from flare_stats.privacy.differential import STEPS, Wanted, monotone_ranks, release, wanted_releases
 from flare_stats.privacy.mechanisms import noise_scale, noisy
-from flare_stats.privacy.rules import Privacy
+from flare_stats.privacy.rules import FeatureRules, Privacy
 
 DRAWS = 10_000
 RARE = 1e-7  # the share of runs in which a test of a distribution fails by chance
@@ -249,6 +251,50 @@ def test_noisy_ranks_ascend_and_stay_as_near_as_they_can(cells):
     else:
         direct = np.maximum.accumulate(np.maximum(sums, 0))
         assert ((np.array(ranks) - sums) ** 2).sum() <= ((direct - sums) ** 2).sum() + len(cells)
+
+
+def released(values: np.ndarray, bounds: tuple[float, float]) -> dict[str, list[int]]:
+    """The numbers, before noise, of a column that a site has read."""
+    rules = Rules(features={"x": FeatureRules(bounds=bounds)}, privacy=LAPLACE)
+    moments = Moments()
+    for part in np.array_split(np.clip(values, *bounds), 3):
+        moments.add(part)
+    exact = {"count": moments.count, "mean": moments.mean_high, "mean_low": moments.mean_low}
+    if moments.count > 1:
+        exact["var"] = moments.variance()
+    made = wanted_releases(rules, "x", exact, ["mean", "var"])
+    return {name: list(each.values) for name, each in made.items()}
+
+
+SENSITIVITY = {"count": 1, "sum": math.ceil(1.01 * STEPS), "squares": math.ceil(1.01 * STEPS)}
+
+
+@given(
+    st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=40),
+    st.integers(0, 39),
+    st.floats(-1e6, 1e6),
+    st.floats(1e-3, 1e6),
+)
+def test_a_record_moves_each_release_by_no_more_than_the_noise_is_made_for(values, which, middle, half):
+    if abs(middle) + half > 1e4 * half:  # such bounds are refused
+        middle = 0.0
+    bounds = (middle - half, middle + half)
+    array = np.array(values)
+    with_it, without = released(array, bounds), released(np.delete(array, which % len(array)), bounds)
+    for name, most in SENSITIVITY.items():
+        assert abs(with_it[name][0] - without[name][0]) <= most, name
+
+
+def test_the_rounding_of_large_sums_is_covered_by_the_noise():
+    """The worst that the policy allows: bounds far from 0, and many values."""
+    bounds = (9_999.0, 10_001.0)
+    values = np.random.default_rng(0).uniform(*bounds, 2_000_000)
+    values[0] = bounds[1]
+    with_it, without = released(values, bounds), released(values[1:], bounds)
+    for name, most in SENSITIVITY.items():
+        assert abs(with_it[name][0] - without[name][0]) <= most, name
+    exact = sum(map(Fraction, ((values - 10_000.0) * STEPS).tolist()))
+    assert abs(with_it["sum"][0] - exact) <= 0.005 * STEPS
 
 
 def test_a_policy_that_needs_opendp_says_so_where_it_is_missing(tmp_path):

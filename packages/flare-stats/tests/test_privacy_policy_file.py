@@ -34,7 +34,7 @@ def test_each_key_is_read(place):
         forbidden_features = ["patient_*"]
         allowed_features = ["a*", "patient_id"]
         sources = ["/data/*.csv"]
-        sql_queries = true
+        sql_queries = false
         distinct_hashes = true
 
         [features.age]
@@ -61,7 +61,7 @@ def test_each_key_is_read(place):
     assert (rules.range_noise, rules.significant_digits, rules.round_counts_to) == ((0.2, 0.4), 3, 5)
     assert (rules.max_queries, rules.max_binnings, rules.min_difference) == (9, 2, 30)
     assert rules.sources == ("/data/*.csv",)
-    assert rules.sql_queries
+    assert not rules.sql_queries
     assert rules.distinct_hashes
     assert rules.bounds("age") == (0.0, 120.0)
     assert rules.categories("sex") == ("f", "m")
@@ -119,6 +119,10 @@ def test_an_empty_file_has_careful_rules_and_a_missing_one_has_none(place):
         (DP.replace("total_epsilon = 5", ""), "differential_privacy needs the key total_epsilon"),
         (DP.replace("total_epsilon = 5", "total_epsilon = 0.1"), "total_epsilon is 0.1, less than a single release"),
         (DP + "[differential_privacy.epsilons]\nmaen = 1", "epsilons names the unknown statistic 'maen'"),
+        (
+            "sql_queries = true\n" + DP,
+            "sql_queries is true beside differential_privacy: a query could count",
+        ),
         (DP + "budget = 3", "the key differential_privacy.budget is unknown"),
         ("min_count = 5\nmin_count = 6", "is not TOML: "),
         ("min_count: 5", "is not TOML: "),

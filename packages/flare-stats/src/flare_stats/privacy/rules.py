@@ -222,6 +222,11 @@ def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
     parsed["features"] = {name: _feature(each, f"features.{name}") for name, each in features.items()}
     if rest["differential_privacy"] is not None:
         parsed["privacy"] = _privacy(rest["differential_privacy"], "differential_privacy")
+        if parsed.get("sql_queries"):
+            raise PolicyError(
+                "sql_queries is true beside differential_privacy: a query could count one record any number of times,"
+                " which the noise would not hide; set it to false, and offer views"
+            )
     return parsed
 
 
