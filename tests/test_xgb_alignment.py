@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from flare_core import JobFailed, RecipeError
+import xgb_vertical_jobs
+from flare_core import Job, JobFailed, RecipeError
+from flare_core.components import Component
+from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, ServerApp
+from flare_core.recipes import preceded_by
 from flare_psi import PSIRecipe
 from flare_runtime import SimEnv
 from flare_xgb import FileLoader, XGBVerticalRecipe
@@ -108,3 +117,69 @@ def test_rows_that_the_loader_does_not_have_end_the_run_with_the_name_of_the_sit
 def test_an_alignment_that_cannot_be_used_is_refused(tmp_path, of_psi, of_xgb, message):
     with pytest.raises(RecipeError, match=message):
         recipe(tmp_path, **{"alignment": intersection(tmp_path, **of_psi), **of_xgb})
+
+
+ROUNDS = 4
+
+
+def job_of(folder, gate, victim):
+    """Return a job that aligns the rows of two sites, of which one waits in the middle of the training."""
+    code = Path(folder) / "code"
+    code.mkdir()
+    for name in ("psi_jobs.py", "xgb_vertical_jobs.py"):
+        shutil.copy(Path(__file__).parent / name, code)
+
+    def app(site):
+        args = {"data_loader": Component("xgb_vertical_jobs.Columns", {}), "xgb_params": PARAMS}
+        args |= {"row_file": "intersection.csv"} | ({"gate": gate, "task": 12} if site == victim else {})
+        return ClientApp(executors=[ExecutorEntry(("*",), Component("psi_jobs.Training", args))])
+
+    server = {"label_owner": "site-1", "xgb_params": PARAMS, "num_rounds": ROUNDS}
+    training = Job(
+        name="aligned-trees",
+        min_clients=2,
+        server=ServerApp(workflows=[Component("flare_xgb.vertical.Vertical", server)]),
+        client=app(""),
+        sites={site: app(site) for site in ("site-1", "site-2")},
+        code=CodeBundle(code, (PurePosixPath("psi_jobs.py"), PurePosixPath("xgb_vertical_jobs.py"))),
+    )
+    names = {"class_path": "psi_jobs.RowNames", "args": {"count": xgb_vertical_jobs.COUNT}}
+    return preceded_by(training, PSIRecipe(min_clients=2, local_psi=names).job())
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("victim", ["site's job", "server job", "everybody"])
+def test_a_kill_after_the_intersection_changes_neither_rows_nor_model(hospital, victim):
+    place = hospital(2)
+    reached, process = threading.Event(), []
+
+    def decide(site, pid, times):
+        if times == 1:
+            process.append(pid)
+            reached.set()
+            threading.Event().wait(30)  # until it is killed
+
+    gate = place.gate(decide)
+    with place.admin() as admin:
+        job = admin.submit(job_of(place.folder, str(gate.path), "site-2"))["id"]
+    assert reached.wait(60)
+    folder = place.kit("site-1") / "jobs" / job / "run" / "sites" / "site-1"
+    before = (folder / "intersection.csv").read_text()
+    match victim:
+        case "site's job":
+            os.kill(process[0], signal.SIGKILL)
+        case "server job":
+            os.kill(place.job_process(), signal.SIGKILL)
+        case "everybody":
+            for name in ("server", "site-1", "site-2"):
+                place.end(name)
+            for name in ("server", "site-1", "site-2"):
+                place.restart(name)
+    found, _ = place.result(job)
+    assert (found["state"], found["reason"]) == ("finished", found["reason"])
+    assert (folder / "intersection.csv").read_text() == before
+    rows = [int(row["first_row"]) for row in csv.DictReader(before.splitlines())]
+    assert sorted(rows) == list(range(xgb_vertical_jobs.COUNT))
+    expected, _ = train(PARAMS, xgb_vertical_jobs.joined().take(rows), ROUNDS)
+    model = place.folder / "results" / job / "server" / "model.json"
+    assert model.read_bytes() == expected.to_json()

@@ -311,6 +311,7 @@ def test_a_digest_too_few_names_the_site_that_delivers(tmp_path):
         ("psi.prepare", [1]),
         ("psi.prepare", {"size": -1}),
         ("psi.prepare", {"size": "3"}),
+        ("psi.prepare", {"terms": '{"sites":["site-2","site-1","site-3"]}'}),
         ("psi.prepare", {"rows": [3]}),
         ("psi.pass", None),
         ("psi.pass", {"missing": [1]}),
@@ -436,7 +437,8 @@ class TestWorkflow(WorkflowConformance):
                     case "psi.prepare":
                         counts = dict.fromkeys(("rows", "duplicates", "left_out"), 0)
                         size = len(digests[name])
-                        return {"terms": "{}", "tag": name, "salt": None, "size": size, "minimum": 0, **counts}
+                        terms = '{"sites":["site-1","site-2","site-3"]}'
+                        return {"terms": terms, "tag": name, "salt": None, "size": size, "minimum": 0, **counts}
                     case "psi.digests":
                         return {"digests": digests[after]}
                 return {}

@@ -6,6 +6,7 @@ of each site, and so the number of each site's ids and how many any of the sites
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,7 +74,7 @@ class Intersect(Workflow):
         """Let all sites read their ids, and check that they agree."""
         prepared = self._ask(fed, "psi.prepare")
         for site, reply in prepared.items():
-            _check_reply(site, reply)
+            _check_reply(site, reply, fed.sites)
         first = fed.sites[0]
         for site, reply in prepared.items():
             for name, what in (("terms", "terms"), ("salt", "salt")):
@@ -162,17 +163,19 @@ class Intersect(Workflow):
             return {reply.site: reply.data for reply in asked}
 
 
-def _check_reply(site: str, reply: Any) -> None:
+def _check_reply(site: str, reply: Any, sites: Sequence[str]) -> None:
     """Check a reply to ``psi.prepare``.
 
     Raises:
-        SiteError: it has not the form that other code relies on; names the site.
+        SiteError: it has not the form that other code relies on, or is for another order of sites; names the site.
     """
     kinds: dict[str, tuple[type, ...]] = {name: (str,) for name in ("terms", "tag")}
     kinds |= {"size": (int,), "minimum": (int,), "salt": (str, type(None))}
     kinds |= {name: (int, type(None)) for name in ("rows", "duplicates", "left_out")}
     if not isinstance(reply, Mapping) or any(not isinstance(reply.get(name, ...), kinds[name]) for name in kinds):
         raise SiteError(f"{site}: describes its ids in another form; all sites need the same version", site=site)
+    if f'"sites":{json.dumps(list(sites), separators=(",", ":"))}' not in reply["terms"]:
+        raise SiteError(f"{site}: passes ids on among other sites than {', '.join(sites)}", site=site)
     if reply["size"] < 0:
         raise SiteError(f"{site}: says that it has {reply['size']} ids", site=site)
 
