@@ -90,8 +90,9 @@ class Causes:
 
     def _misfit(self, name: str) -> float:
         """Return how badly a column fits its own rules: 1 if its values cannot be what they should."""
+        rules, column = self._contract.columns[name], self._table.columns[name]
         hard = self._rules[name] & {"kind", "range", "categories", "numbers"}
-        return 1.0 if hard else self._own[name] or 0.0
+        return 1.0 if hard and not conforms(rules, column) else self._own[name] or 0.0
 
     def _swaps(self, names: Sequence[str]) -> dict[str, str]:
         """Return the pairs of columns that fit each other's rules, and not their own, in both directions."""
@@ -144,7 +145,7 @@ class Causes:
         own, chance = self._own[rules.name], self._chance(rules.name)
         if own is None or not _is_measured(rules, column):
             return None
-        if own < (0.1 if is_certain else max(rules.shift / 2, 1.2 * chance)):
+        if own < (max(0.1, 0.7 * chance) if is_certain else max(rules.shift / 2, 1.2 * chance)):
             return None
         exact = _exact(chance)
         if not is_certain:
@@ -160,7 +161,7 @@ class Causes:
     def _unknown_unit(self, rules: ColumnRules, column: ColumnProfile) -> Breach | None:
         """Return the linear change that explains the numbers; None if none does."""
         own = self._own[rules.name]
-        if not own or not _is_measured(rules, column):
+        if own is None or own < max(0.1, 0.7 * self._chance(rules.name)) or not _is_measured(rules, column):
             return None
         found = self._best(rules, column, _fitted(rules, column, fitted_change), _exact(self._chance(rules.name)))
         return None if found is None else found.breach(rules, own)

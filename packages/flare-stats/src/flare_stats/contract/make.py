@@ -28,8 +28,8 @@ MOST_LISTED = 50
 """Categories of a column; one with more of them is text."""
 
 _DAY, _MONTH, _YEAR = 86_400.0, 30.4375 * 86_400, 365.25 * 86_400
-_CHANCE = 10_000.0
-"""The largest value of another sample of the same size lies outside of the range once in so many times."""
+_CHANCE = 1000.0
+"""The largest value of another sample of the same size lies outside of the range about once in so many times."""
 
 
 def make_contract(
@@ -193,15 +193,17 @@ def _hard_range(column: ColumnProfile, step: float) -> tuple[float, float]:
 def _reach(excess: Numbers) -> float:
     """Return how many times as far as the largest excess over the median another sample may reach.
 
+    Three times, unless the tail is heavier than that of a bell.
+
     Source: Hill's estimator of the tail index α; the largest of another sample exceeds ``c`` times the largest of this
     one with a probability of about ``c^-α``.
     """
     excess = np.sort(excess[excess > 0])
     top = excess[-max(10, math.isqrt(len(excess))) :]
-    if len(top) < 2:
-        return 4.0
+    if len(top) < 2 or top[-1] <= 2 * np.quantile(excess, 0.8):
+        return 3.0
     index = 1 / max(1e-3, float(np.mean(np.log(top[1:] / top[0]))))
-    return float(np.clip(_CHANCE ** (1 / max(index, 1.0)), 2.0, 100.0))
+    return float(np.clip(_CHANCE ** (1 / max(index, 1.0)), 3.0, 20.0))
 
 
 def _outward(
