@@ -200,7 +200,7 @@ def _reach(excess: Numbers) -> float:
     """
     excess = np.sort(excess[excess > 0])
     top = excess[-max(10, math.isqrt(len(excess))) :]
-    if len(top) < 2 or top[-1] <= 2 * np.quantile(excess, 0.8):
+    if len(top) < 2 or top[-1] <= 2.5 * np.quantile(excess, 0.8):
         return 3.0
     index = 1 / max(1e-3, float(np.mean(np.log(top[1:] / top[0]))))
     return float(np.clip(_CHANCE ** (1 / max(index, 1.0)), 3.0, 20.0))
