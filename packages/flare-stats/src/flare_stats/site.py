@@ -84,7 +84,7 @@ class SiteData:
         """
         summary: dict[str, Any] = {"datasets": {}, "rows": {}, "matrices": {}, "refused": []}
         for dataset, source in self._sources.items():
-            own = {column.name: kinds[column.name] for column in source.features() if column.name in kinds}
+            own = {each.name: _read_as(each.kind, kinds[each.name]) for each in source.features() if each.name in kinds}
             columns = {name: _Column.of(self.settings, self._policy, name, kind, key) for name, kind in own.items()}
             matrix = self._matrix(own, summary["refused"], dataset)
             together = CoMoments(len(matrix))
@@ -127,17 +127,20 @@ class SiteData:
         """Return histograms with given edges; ``means`` are for generators alone."""
         found: dict[str, Any] = {"datasets": {}, "refused": []}
         for dataset, source in self._sources.items():
-            own = []
-            for feature in (column.name for column in source.features() if column.name in edges):
-                rule = self._policy.refusal(feature, "histogram", len(edges[feature]) - 1)
+            own = {}
+            for column in source.features():
+                feature, kind = column.name, _read_as(column.kind, kinds.get(column.name, "other"))
+                if feature not in edges or kind == "other":  # lists and the like have no histogram
+                    continue
+                rule = _refusal(self._policy, feature, "histogram", kind, len(edges[feature]) - 1)
                 if rule is None:
-                    own.append(feature)
+                    own[feature] = kind
                 else:
                     found["refused"].append([dataset, feature, "histogram", rule])
             counts = {feature: HistogramCounts(edges[feature]) for feature in own}
-            for batch in self._pass(source, own):
-                for feature in own:
-                    numbers = to_numbers(batch.column(feature), kinds[feature])
+            for batch in self._pass(source, list(own)):
+                for feature, kind in own.items():
+                    numbers = to_numbers(batch.column(feature), kind)
                     counts[feature].add(_bounded(numbers, self._policy.bounds(feature)))
             histograms = {feature: {"histogram": _bins(each)} for feature, each in counts.items()}
             found["datasets"][dataset] = histograms
@@ -201,11 +204,9 @@ class _Column:
         bins = settings.options("histogram", feature, kind)
         wanted, lost = [], []
         for name in settings.of_feature(feature, kind):
-            rule = policy.refusal(feature, name, bins["bins"] if name == "histogram" else None)
+            rule = _refusal(policy, feature, name, kind, bins["bins"] if name == "histogram" else None)
             if name == "distinct" and not key:
                 rule = rule or "the site was started again and lost the key that it shared with the others"
-            if kind == "image" and name == "histogram" and policy.rules.privacy is not None:
-                rule = rule or "privacy: one image is in many bins, and the noise would hide one value in one bin"
             if rule is None:
                 wanted.append(name)
             else:
@@ -308,6 +309,22 @@ def _finite_part(features: Sequence[str], together: CoMoments) -> tuple[dict[str
     parts = {name: np.asarray(array)[np.ix_(kept, kept)] for name, array in data.items()}
     names = [name for name, fine in zip(features, finite, strict=True) if fine]
     return {"features": names, **parts}, [name for name in features if name not in names]
+
+
+def _read_as(own: str, agreed: str) -> str:
+    """Return the kind as which a column is read: each of its rows is one value, whatever the server says.
+
+    An image, or a list, that was read as numbers would count as many values: a mean of one row would pass for one of
+    many.
+    """
+    return own if own in ("image", "other") else "other" if agreed == "image" else agreed
+
+
+def _refusal(policy: Policy, feature: str, statistic: str, kind: str, bins: int | None) -> str | None:
+    rule = policy.refusal(feature, statistic, bins)
+    if rule is None and policy.rules.privacy is not None and statistic == "histogram" and kind == "image":
+        return "differential_privacy: one image is in many bins, and the noise would hide one value in one bin"
+    return rule
 
 
 def _bounded(numbers: Numbers, bounds: tuple[float, float] | None) -> Numbers:

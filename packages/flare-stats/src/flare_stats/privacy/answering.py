@@ -236,7 +236,7 @@ class Answer:
 
     def _histogram(self, source: str, feature: str, value: Mapping[str, Any], total: int) -> tuple[str | None, Any]:
         edges, counts = [float(each) for each in value["edges"]], [int(each) for each in value["counts"]]
-        rules = self.rules
+        rules, total = self.rules, max(total, sum(counts))  # more than values, if these are images
         if len(counts) > rules.max_bins:
             return f"max_bins: {len(counts):,} bins, at most {rules.max_bins:,} are allowed", None
         if total and len(counts) > max(1.0, total * rules.max_bins_percent / 100):
