@@ -8,6 +8,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -295,6 +296,33 @@ def test_a_name_cannot_make_text_run_backwards():
     made = make_report({"\u202eevil\u2066": {"mean": {"a": {"train": 1.0}}}})
     assert "\ufffdevil\ufffd" in made
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", made)
+
+
+PAIRS = [
+    *((ink, paper, 4.5) for ink in ("ink", "muted", "accent") for paper in ("paper", "soft")),
+    *((ink, tint, 4.5) for ink in ("ink", "accent") for tint in ("tint", "tint2")),
+    *(("ink", f"m{depth}", 4.5) for depth in (1, 2, 3)),
+    ("m4ink", "m4", 4.5),
+    ("m5ink", "m5", 4.5),
+    *((mark, "paper", 3.0) for mark in ("bars", "between", "accent", "line")),
+]
+
+
+@pytest.mark.parametrize(("front", "back", "least"), PAIRS)
+@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "paper"])
+def test_contrast_is_that_of_wcag_aa(scheme, front, back, least):
+    """Text 4.5 : 1, figures 3 : 1; https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+    style = (resources.files("flare_stats.report") / "page.css").read_text(encoding="utf-8")
+    palette = dict(re.findall(r"--(\w+): (#[0-9a-f]+)", re.findall(r":root \{(.*?)\}", style, re.DOTALL)[scheme]))
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        shares = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(palette[front]), luminance(palette[back])), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= least
 
 
 def test_small_shares_are_not_shown_as_none():
