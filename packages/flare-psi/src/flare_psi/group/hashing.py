@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flare_psi.group import field
-from flare_psi.group.field import Element, element, kernel
+from flare_psi.group.field import Element, Pair, element, kernel
 
 Bytes = NDArray[np.uint8]
 
@@ -117,35 +117,47 @@ def _field_element(data: Bytes, start: int) -> Element:
     """Return 48 big-endian bytes mod p."""
     high = (_limb(data, start + 8), _limb(data, start), field.ZERO_LIMB, field.ZERO_LIMB)
     low = (_limb(data, start + 40), _limb(data, start + 32), _limb(data, start + 24), _limb(data, start + 16))
-    fold = (field.FOLD, field.ZERO_LIMB, field.ZERO_LIMB, field.ZERO_LIMB)
-    return field.add(field.multiply(high, fold), low)
+    made: Element = field.add(field.multiply(high, field.FOLD), low)
+    return made
 
 
 @kernel
-def _root_of_ratio(u: Element, v: Element) -> tuple[np.uint64, Element]:
-    """Return 1 and the root of u / v, or 0 and that of Z * u / v (appendix F.2.1.2)."""
-    uv = field.multiply(u, v)
-    root = field.multiply(field.power_for_roots(field.multiply(field.multiply(v, v), uv)), uv)
-    is_root = field.is_zero(field.subtract(field.multiply(field.multiply(root, root), v), u))
-    return is_root, field.select(is_root, root, field.multiply(root, _ROOT))
+def _roots_of_ratios(u: Pair, v: Pair) -> tuple[tuple[np.uint64, np.uint64], Pair]:
+    """Return, for both pairs of elements, 1 and the root of u / v, or 0 and that of Z * u / v (appendix F.2.1.2)."""
+    uv = field.multiply_pairs(u, v)
+    roots = field.power_for_roots(field.multiply_pairs(field.multiply_pairs(v, v), uv))
+    roots = field.multiply_pairs(roots, uv)
+    squares = field.multiply_pairs(field.multiply_pairs(roots, roots), v)
+    first = field.is_zero(field.subtract(squares[0], u[0]))
+    second = field.is_zero(field.subtract(squares[1], u[1]))
+    others = field.multiply_pairs(roots, (_ROOT, _ROOT))
+    chosen = field.select(first, roots[0], others[0]), field.select(second, roots[1], others[1])
+    return (first, second), chosen
 
 
 @kernel
-def _map_to_isogenous(u: Element) -> tuple[Element, Element, Element]:
-    """Return the numerator and denominator of x, and y, of a point of E' (appendix F.2)."""
+def _candidate(u: Element) -> tuple[Element, Element, Element, Element, Element]:
+    """Return Z u**2, the numerator and denominator of x, and those of its y**2: steps 1 to 16 of appendix F.2."""
     zu2 = field.multiply(_Z, field.multiply(u, u))
     t2 = field.add(field.multiply(zu2, zu2), zu2)
-    t3 = field.multiply(_B, field.add(t2, _ONE))
+    numerator = field.multiply(_B, field.add(t2, _ONE))
     denominator = field.multiply(_A, field.select(field.is_zero(t2), _Z, field.negate(t2)))
     square = field.multiply(denominator, denominator)
-    gx = field.multiply(field.add(field.multiply(t3, t3), field.multiply(_A, square)), t3)
+    gx = field.add(field.multiply(numerator, numerator), field.multiply(_A, square))
     cube = field.multiply(square, denominator)
-    gx = field.add(gx, field.multiply(_B, cube))
-    is_first, root = _root_of_ratio(gx, cube)
-    numerator = field.select(is_first, t3, field.multiply(zu2, t3))
+    gx = field.add(field.multiply(gx, numerator), field.multiply(_B, cube))
+    return zu2, numerator, denominator, gx, cube
+
+
+@kernel
+def _chosen(
+    u: Element, zu2: Element, numerator: Element, is_first: np.uint64, root: Element
+) -> tuple[Element, Element]:
+    """Return the numerator of x, and y, of the point of E': steps 17 to 24 of appendix F.2."""
     y = field.select(is_first, root, field.multiply(field.multiply(zu2, u), root))
     is_same = ~(field.canonical(u)[0] ^ field.canonical(y)[0]) & field.ONE_LIMB
-    return numerator, denominator, field.select(is_same, y, field.negate(y))
+    x = field.select(is_first, numerator, field.multiply(zu2, numerator))
+    return x, field.select(is_same, y, field.negate(y))
 
 
 @kernel
@@ -185,8 +197,13 @@ def _map(uniform: Bytes, out: Bytes) -> bool:
     count = len(uniform)
     xs, ys, below = [_ONE] * (2 * count), [_ONE] * (2 * count), [_ONE] * (2 * count)
     products = [_ONE] * (2 * count)
-    for at in range(2 * count):
-        xs[at], below[at], ys[at] = _map_to_isogenous(_field_element(uniform[at // 2], 48 * (at % 2)))
+    for at in range(0, 2 * count, 2):
+        u, v = _field_element(uniform[at // 2], 0), _field_element(uniform[at // 2], 48)
+        zu2, x0, below[at], gx0, cube0 = _candidate(u)
+        zv2, x1, below[at + 1], gx1, cube1 = _candidate(v)
+        is_first, roots = _roots_of_ratios((gx0, gx1), (cube0, cube1))
+        xs[at], ys[at] = _chosen(u, zu2, x0, is_first[0], roots[0])
+        xs[at + 1], ys[at + 1] = _chosen(v, zv2, x1, is_first[1], roots[1])
     _invert_all(below, products)
     is_finite = True
     slopes = [_ONE] * count
