@@ -325,6 +325,6 @@ def test_the_ledger_holds_no_text_of_the_data(attacker):
 
 def test_all_statistics_that_exist_are_known_to_the_rules():
     from flare_stats.config import KINDS
-    from flare_stats.privacy.rules import STATISTICS
+    from flare_stats.privacy.checks import STATISTICS
 
     assert set(KINDS) == set(STATISTICS) >= set(CONFIG)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_stats.privacy import differential
-from flare_stats.privacy.answering import PARTS, Reply
 from flare_stats.privacy.differential import Wanted
 from flare_stats.privacy.ledger import Entries, Release
+from flare_stats.privacy.reply import PARTS, Reply
 from flare_stats.privacy.rules import Privacy, Rules
 
 _ROUNDING = 1e-9  # of sums of epsilons

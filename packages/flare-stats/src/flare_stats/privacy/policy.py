@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from flare_fobs import dumps
 from flare_stats.privacy import differential
-from flare_stats.privacy.answering import Answer, Reply, rounded_count
+from flare_stats.privacy.answering import Answer, rounded_count
 from flare_stats.privacy.budget import release_all
 from flare_stats.privacy.errors import PolicyError
 from flare_stats.privacy.ledger import LEDGER, Entries, Ledger
 from flare_stats.privacy.mechanisms import check_installed
+from flare_stats.privacy.reply import Reply
 from flare_stats.privacy.rules import POLICY, Rules
 from flare_stats.privacy.sources import check_own_code, check_source, name_of
 

@@ -10,11 +10,11 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
+from flare_stats.privacy import checks
 from flare_stats.privacy.errors import PolicyError
 
 POLICY = "privacy.toml"
@@ -25,26 +25,6 @@ TOGETHER = (
     frozenset({"correlation", "covariance"}),
 )
 """Statistics that follow from each other, given the count: who forbids one forbids all of its group."""
-
-STATISTICS = (
-    "count",
-    "missing",
-    "failure_count",
-    "sum",
-    "mean",
-    "var",
-    "stddev",
-    "min",
-    "max",
-    "histogram",
-    "quantile",
-    "categories",
-    "top_values",
-    "balance",
-    "distinct",
-    "correlation",
-    "covariance",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +157,7 @@ class Rules:
         for name, value in wishes.items():
             if name not in known:
                 raise PolicyError(f"{name} is no wish that a job can have; it may have {', '.join(known)}")
-            _number(value, name)
+            checks.number(value, name)
         low = max(self.range_noise[0], wishes.get("min_noise_level", 0.0))
         return replace(
             self,
@@ -215,10 +195,10 @@ class Rules:
 def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(values)
     rest = {"features": values.pop("features", {}), "differential_privacy": values.pop("differential_privacy", None)}
-    parsed = _table(values, _RULES, "", more=rest)
+    parsed = checks.table(values, _RULES, "", more=rest)
     if "min_count" in parsed and "min_difference" not in parsed:
         parsed["min_difference"] = parsed["min_count"]
-    features = _mapping(rest["features"], "features")
+    features = checks.mapping(rest["features"], "features")
     parsed["features"] = {name: _feature(each, f"features.{name}") for name, each in features.items()}
     if rest["differential_privacy"] is not None:
         parsed["privacy"] = _privacy(rest["differential_privacy"], "differential_privacy")
@@ -231,15 +211,15 @@ def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _feature(values: Any, where: str) -> FeatureRules:
-    return FeatureRules(**_table(_mapping(values, where), _FEATURE, f"{where}."))
+    return FeatureRules(**checks.table(checks.mapping(values, where), _FEATURE, f"{where}."))
 
 
 def _privacy(values: Any, where: str) -> Privacy:
-    values = dict(_mapping(values, where))
-    epsilons = _mapping(values.pop("epsilons", {}), f"{where}.epsilons")
-    parsed = _table(values, _PRIVACY, f"{where}.", more={"epsilons": epsilons})
-    _statistics(list(epsilons), f"{where}.epsilons")
-    parsed["epsilons"] = {name: _positive(each, f"{where}.epsilons.{name}") for name, each in epsilons.items()}
+    values = dict(checks.mapping(values, where))
+    epsilons = checks.mapping(values.pop("epsilons", {}), f"{where}.epsilons")
+    parsed = checks.table(values, _PRIVACY, f"{where}.", more={"epsilons": epsilons})
+    checks.statistics(list(epsilons), f"{where}.epsilons")
+    parsed["epsilons"] = {name: checks.positive(each, f"{where}.epsilons.{name}") for name, each in epsilons.items()}
     for name in ("mechanism", "epsilon", "total_epsilon"):
         if name not in parsed:
             raise PolicyError(f"{where} needs the key {name}")
@@ -254,143 +234,37 @@ def _privacy(values: Any, where: str) -> Privacy:
     return made
 
 
-def _table(
-    values: Mapping[str, Any], checks: Mapping[str, Callable[[Any, str], Any]], where: str, *, more: Any = ()
-) -> dict[str, Any]:
-    for name in values:
-        if name not in checks:
-            known = [*checks, *more]
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-            raise PolicyError(f"the key {where}{name} is unknown; {hint}")
-    return {name: checks[name](value, f"{where}{name}") for name, value in values.items()}
-
-
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise PolicyError(f"{where} is {value!r}; write a table, [{where}]")
-    return value
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise PolicyError(f"{where} is {value!r}; give a finite number")
-    return float(value)
-
-
-def _positive(value: Any, where: str) -> float:
-    if _number(value, where) <= 0:
-        raise PolicyError(f"{where} is {value!r}; give a number above 0")
-    return float(value)
-
-
-def _share(value: Any, where: str) -> float:
-    if not 0 <= _number(value, where) < 1:
-        raise PolicyError(f"{where} is {value!r}; give a number from 0 to less than 1, such as 1e-6")
-    return float(value)
-
-
-def _percent(value: Any, where: str) -> float:
-    if not 0 < _number(value, where) <= 100:
-        raise PolicyError(f"{where} is {value!r}; give a percentage above 0 and at most 100")
-    return float(value)
-
-
-def _whole(least: int, most: int) -> Callable[[Any, str], int]:
-    def check(value: Any, where: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise PolicyError(f"{where} is {value!r}; give an integer from {least} to {most:,}")
-        return value
-
-    return check
-
-
-def _flag(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise PolicyError(f"{where} is {value!r}; give true or false")
-    return value
-
-
-def _noise(value: Any, where: str) -> tuple[float, float]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise PolicyError(f"{where} is {value!r}; give two numbers, such as [0.1, 0.3]")
-    low, high = (_number(each, where) for each in value)
-    if not 0 <= low <= high:
-        raise PolicyError(f"{where} is {value!r}; give two numbers from 0, the smaller one first")
-    return low, high
-
-
-def _bounds(value: Any, where: str) -> tuple[float, float]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise PolicyError(f"{where} is {value!r}; give two numbers, such as [0, 120]")
-    low, high = (_number(each, where) for each in value)
-    if not low < high:
-        raise PolicyError(f"{where} is {value!r}; give the smaller number first")
-    if max(abs(low), abs(high)) > 1e4 * (high - low) / 2 or not math.isfinite(high - low):
-        raise PolicyError(
-            f"{where} is {value!r}; float64 has no room for noise between such bounds: subtract an offset from the data"
-        )
-    return low, high
-
-
-def _texts(value: Any, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
-        raise PolicyError(f"{where} is {value!r}; give a list of texts")
-    return tuple(dict.fromkeys(value))
-
-
-def _some_texts(value: Any, where: str) -> tuple[str, ...]:
-    if not (texts := _texts(value, where)):
-        raise PolicyError(f"{where} is empty; name at least one, or leave the key out")
-    return texts
-
-
-def _statistics(value: Any, where: str) -> frozenset[str]:
-    for name in _texts(value, where):
-        if name not in STATISTICS:
-            close = get_close_matches(name, STATISTICS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(STATISTICS)}"
-            raise PolicyError(f"{where} names the unknown statistic {name!r}; {hint}")
-    return frozenset(value)
-
-
-def _mechanism(value: Any, where: str) -> str:
-    if value not in ("laplace", "gaussian"):
-        raise PolicyError(f"{where} is {value!r}; give 'laplace' or 'gaussian'")
-    return str(value)
-
-
 _MOST = 1_000_000_000
 _RULES: Mapping[str, Callable[[Any, str], Any]] = {
-    "min_count": _whole(1, _MOST),
-    "min_bin": _whole(1, _MOST),
-    "max_bins": _whole(1, 10_000),
-    "max_bins_percent": _percent,
-    "range_noise": _noise,
-    "significant_digits": _whole(1, 17),
-    "round_counts_to": _whole(1, _MOST),
-    "max_queries": _whole(0, _MOST),
-    "max_binnings": _whole(1, 1000),
-    "min_difference": _whole(0, _MOST),
-    "forbidden_statistics": _statistics,
-    "forbidden_features": _texts,
-    "allowed_features": _some_texts,
-    "sources": _some_texts,
-    "sql_queries": _flag,
-    "distinct_hashes": _flag,
+    "min_count": checks.whole(1, _MOST),
+    "min_bin": checks.whole(1, _MOST),
+    "max_bins": checks.whole(1, 10_000),
+    "max_bins_percent": checks.percent,
+    "range_noise": checks.noise,
+    "significant_digits": checks.whole(1, 17),
+    "round_counts_to": checks.whole(1, _MOST),
+    "max_queries": checks.whole(0, _MOST),
+    "max_binnings": checks.whole(1, 1000),
+    "min_difference": checks.whole(0, _MOST),
+    "forbidden_statistics": checks.statistics,
+    "forbidden_features": checks.texts,
+    "allowed_features": checks.some_texts,
+    "sources": checks.some_texts,
+    "sql_queries": checks.flag,
+    "distinct_hashes": checks.flag,
 }
 _FEATURE: Mapping[str, Callable[[Any, str], Any]] = {
-    "bounds": _bounds,
-    "categories": _some_texts,
-    "forbidden_statistics": _statistics,
+    "bounds": checks.bounds,
+    "categories": checks.some_texts,
+    "forbidden_statistics": checks.statistics,
 }
 _PRIVACY: Mapping[str, Callable[[Any, str], Any]] = {
-    "mechanism": _mechanism,
-    "epsilon": _positive,
-    "delta": _share,
-    "total_epsilon": _positive,
-    "total_delta": _share,
-    "records_per_person": _whole(1, 1_000_000),
-    "quantile_cells": _whole(2, 65_536),
+    "mechanism": checks.mechanism,
+    "epsilon": checks.positive,
+    "delta": checks.share,
+    "total_epsilon": checks.positive,
+    "total_delta": checks.share,
+    "records_per_person": checks.whole(1, 1_000_000),
+    "quantile_cells": checks.whole(2, 65_536),
 }
 assert {*_RULES, "features", "privacy"} == {each.name for each in fields(Rules)}
