@@ -112,6 +112,14 @@ def test_one_level_and_one_data_set_are_shown_at_a_time(browser, report):
     assert "Region, train" not in browser.evaluate("document.body.innerText")
 
 
+def test_a_level_is_chosen_by_the_keyboard(browser, report):
+    browser.open(report)
+    browser.evaluate("document.getElementById('l0').focus()")
+    browser.press("ArrowRight")
+    assert browser.evaluate("document.activeElement.id") == "l1"
+    assert "East" in browser.evaluate("document.getElementById('drift').parentElement.innerText")
+
+
 @pytest.mark.parametrize("width", [320, 768, 1280])
 def test_the_page_does_not_scroll_sideways(browser, report, hostile_report, width):
     for path in (report, hostile_report):

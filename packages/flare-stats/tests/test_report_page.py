@@ -127,7 +127,7 @@ def test_the_policy_allows_only_the_pages_own_style_and_script(sample):
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
     assert not re.search(r'\s(style|on\w+)="', page)
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", page)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", page.replace(policy, ""))
 
 
 @pytest.mark.parametrize("left_out", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
@@ -163,7 +163,8 @@ def test_masked_totals_say_why_there_is_no_drift():
                 of_statistic.pop(site)
     text = Reading(make_report(statistics, {"Global": matrices["Global"]}, about)).text
     assert "Drift between sites is unknown: the sums were masked" in text
-    assert "▲ drift" not in text.split("How to read this")[1]
+    assert "Drift between places" not in text
+    assert "Compare" not in text
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -54,8 +54,9 @@ class Analysis:
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:
-        """The levels that can be selected: sites, what they form, and all together."""
-        return (*self.data.levels, TOGETHER)
+        """The levels that can be selected: sites and what they form, where these gave anything, and all together."""
+        given = {place for place, _ in self.data.places_named()}
+        return (*(level for level in self.data.levels if given.intersection(level.places)), TOGETHER)
 
     @cached_property
     def views(self) -> tuple[View, ...]:
@@ -130,7 +131,7 @@ class Analysis:
 
     def site_marks(self) -> list[Mark]:
         """Return the marks of sites in all data sets, the largest drift first."""
-        views = [view for view in self.views if view.level is self.levels[0]]
+        views = [view for view in self.views if view.level is self.data.levels[0]]
         found = [mark for view in views for mark in self.marks(view)]
         return sorted(found, key=lambda mark: (-mark.degree, -mark.drift.psi))
 

@@ -176,30 +176,31 @@ class ReportData:
         """Return the correlations at a place; None where there is no matrix of at least two features."""
         return _matrix(mapping(mapping(self.matrices.get(place)).get(dataset)))
 
+    def places_named(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        """Yield each place with what is known of it, for every feature and statistic."""
+        for of_feature in self.statistics.values():
+            for of_statistic in mapping(of_feature).values():
+                for place, of_place in mapping(of_statistic).items():
+                    yield place, mapping(of_place)
+
     def _values_seen(self, feature: str, place: str, dataset: str) -> float | None:
         counts = [
             self.number(feature, statistic, place, dataset) for statistic in ("count", "missing", "failure_count")
         ]
         return None if counts[0] is None else sum(count for count in counts if count is not None)
 
-    def _places_named(self) -> Iterable[tuple[str, Mapping[str, Any]]]:
-        for of_feature in self.statistics.values():
-            for of_statistic in mapping(of_feature).values():
-                for place, of_place in mapping(of_statistic).items():
-                    yield place, mapping(of_place)
-
     def _sites(self, levels: tuple[Level, ...]) -> tuple[str, ...]:
         """Return the sites that ``about`` names, and every other place with statistics that is of no level."""
         others = {GLOBAL, *(place for level in levels for place in level.places)}
         named = [name for name in sequence(self.about.get("sites")) if isinstance(name, str)]
-        found = [place for place, _ in self._places_named()]
+        found = [place for place, _ in self.places_named()]
         refusing = [refusal.site for refusal in self.refusals]
         known = dict.fromkeys([*named, *mapping(self.about.get("rows")), *found, *refusing])
         return tuple(place for place in known if isinstance(place, str) and (place not in others or place in named))
 
     def _datasets(self) -> tuple[str, ...]:
         of_rows = [mapping(of_site) for of_site in mapping(self.about.get("rows")).values()]
-        found = [of_place for _, of_place in self._places_named()]
+        found = [of_place for _, of_place in self.places_named()]
         matrices = [mapping(of_place) for of_place in self.matrices.values()]
         names = dict.fromkeys(name for each in [*of_rows, *found, *matrices] for name in each)
         return tuple(each for each in names if isinstance(each, str)) or ("",)

@@ -29,6 +29,7 @@ from flare_stats.report.html import (
 from flare_stats.report.shares import category_table
 
 MAX_QUANTILES = 9
+FEWEST_TO_SEARCH = 8
 KINDS = {
     "int": "whole numbers",
     "float": "numbers",
@@ -144,7 +145,7 @@ def _multiples(analysis: Analysis, feature: str, view: View, histograms: Mapping
         caption = tag("figcaption", place_name(place), tag("span", "n = " + count(shown.total), class_="n"), told)
         figures.append(tag("figure", drawn, caption, class_=(None, "shift", "drift")[degree]))
     axis = f"Every axis runs from {figure(span.low)} to {figure(span.high)}; heights are shares of a place's values"
-    line = "." if whole is None else ", and the line is all together."
+    line = ", and the line is all together." if whole is not None and len(histograms) > 1 else "."
     return join(tag("div", *figures, class_="multiples"), tag("p", axis + line, class_="note"))
 
 
@@ -224,7 +225,7 @@ def _strips(analysis: Analysis, feature: str, view: View, places: Sequence[str])
 
 def _tools(number: int) -> Html | None:
     """Return the search and the buttons, hidden until the script shows them."""
-    if number < 2:
+    if number < FEWEST_TO_SEARCH:
         return None
     return tag(
         "div",

@@ -15,8 +15,10 @@ WIDEST = 14  # columns of one table
 FEWEST_ROWS = 10  # shown of the map of drift, marked or not
 
 
-def drift_section(analysis: Analysis) -> Html:
-    """Return the section that says which places differ from the others, in which features."""
+def drift_section(analysis: Analysis) -> Html | None:
+    """Return the section that says which places differ from the others, in which features; None if none is compared."""
+    if not analysis.comparisons:
+        return None
     views = [tag("div", _drift_map(analysis, view), class_=view.selector) for view in analysis.views]
     return tag("section", tag("h2", "Drift between places", id="drift"), *views, aria_labelledby="drift")
 

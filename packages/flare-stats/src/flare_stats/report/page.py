@@ -149,19 +149,8 @@ def _target_section(analysis: Analysis) -> Html | None:
 
 
 def _notes(analysis: Analysis) -> Html:
-    terms: list[tuple[str, Any]] = [
-        ("Population stability index", INDEX),
-        ("Kolmogorov-Smirnov distance", DISTANCE),
-        (
-            "Marks",
-            join(
-                *(tag("strong", "△ shift"), f": the index reaches {PSI_SHIFT:.2f} or the distance {KS_SHIFT:.2f}. "),
-                *(tag("strong", "▲ drift"), f": the index reaches {PSI_DRIFT:.2f} or the distance {KS_DRIFT:.2f}. "),
-                "Small samples differ by chance, so a number counts only where chance hardly reaches it: without ",
-                f"drift, the {plural(analysis.comparisons, 'comparison')} of this report would mark anything at all ",
-                f"in {percent(CHANCE)} of reports.",
-            ),
-        ),
+    terms: list[tuple[str, Any]] = _marks(analysis) if analysis.comparisons else []
+    terms += [
         ("Strips and lines", STRIPS),
         ("–", "Not known: not asked for, not given by the site, or not defined."),
     ]
@@ -174,6 +163,17 @@ def _notes(analysis: Analysis) -> Html:
         tag("dl", *shown, class_="terms"),
         aria_labelledby="notes",
     )
+
+
+def _marks(analysis: Analysis) -> list[tuple[str, Any]]:
+    marks = join(
+        *(tag("strong", "△ shift"), f": the index reaches {PSI_SHIFT:.2f} or the distance {KS_SHIFT:.2f}. "),
+        *(tag("strong", "▲ drift"), f": the index reaches {PSI_DRIFT:.2f} or the distance {KS_DRIFT:.2f}. "),
+        "Small samples differ by chance, so a number counts only where chance hardly reaches it: without drift, the ",
+        f"{plural(analysis.comparisons, 'comparison')} of this report would mark anything at all in {percent(CHANCE)} ",
+        "of reports.",
+    )
+    return [("Population stability index", INDEX), ("Kolmogorov-Smirnov distance", DISTANCE), ("Marks", marks)]
 
 
 def _errors(analysis: Analysis) -> list[tuple[str, Any]]:

@@ -23,24 +23,22 @@ def header(analysis: Analysis) -> Html:
     about = analysis.data.about
     title = str(about.get("name") or "Statistics of many sites")
     job = about.get("job_id")
-    facts = [_time(about.get("time")), join("job ", name(str(job))) if job else None]
-    shown = [each for each in facts if each]
-    line = join(*(part for each in shown for part in (each, " · ")))[: -len(" · ")] if shown else ""
+    time, job = _time(about.get("time")), about.get("job_id")
+    told = join("job ", name(str(job))) if job else None
     return tag(
         "header",
         tag("p", "Federated statistics", class_="kind"),
         tag("h1", name(title, 120)),
-        tag("p", Html(line), class_="when"),
+        tag("p", time, " · " if time and told else None, told, class_="when"),
     )
 
 
 def section(analysis: Analysis) -> Html:
     """Return the summary: key figures, findings in words, and the places with their rows."""
-    levels = [
-        tag("div", _places(analysis, level), class_=f"v l{index}")
-        for index, level in enumerate(analysis.levels)
-        if level.places
-    ]
+    chosen = [level for level in analysis.levels if level.places]
+    levels = [tag("div", _places(analysis, level), class_=f"v l{index}") for index, level in enumerate(chosen)]
+    if not levels and analysis.data.levels[0].places:
+        levels = [_places(analysis, analysis.data.levels[0])]
     return tag(
         "section",
         tag("h2", "Summary", id="summary"),
@@ -178,7 +176,7 @@ def _places(analysis: Analysis, level: Level) -> Html:
     strong = Counter(place for place, _ in {(mark.place, mark.feature) for mark in marks if mark.degree == DRIFT})
     weak = Counter(place for place, _ in {(mark.place, mark.feature) for mark in marks})
     refused = Counter(refusal.site for refusal in data.refusals)
-    of_sites = level is analysis.levels[0]
+    of_sites = level is analysis.data.levels[0]
     head: list[Any] = [level.name.removesuffix("s") if of_sites else level.name]
     head += [f"Rows, {dataset}" if len(data.datasets) > 1 else "Rows" for dataset in data.datasets]
     totals = {place: sum(data.rows(place, dataset) or 0.0 for dataset in data.datasets) for place in level.places}
