@@ -152,9 +152,17 @@ def recording(party, replies):
     return do
 
 
-def test_padding_hides_the_number_of_ids(tmp_path):
-    network = parties(tmp_path, ITEMS, pad_to=8)
+def test_rows_that_are_left_out_are_counted(tmp_path):
+    network = parties(tmp_path, {"site-1": ["a", "b@c"], "site-2": ["", "b@c", "d"]}, normalize=["email"])
     fed = run(network)
+    assert network["site-2"].warnings == ["2 of 3 rows have no id that can be used, and are left out"]
+    assert json.loads(fed.files["psi.json"])["sites"]["site-2"]["left_out"] == 2
+
+
+def test_padding_hides_the_number_of_ids(tmp_path):
+    network = parties(tmp_path, ITEMS | {"site-2": [*ITEMS["site-2"], ""]}, pad_to=8)
+    fed = run(network)
+    assert network["site-2"].warnings == ["some rows have no id that can be used, and are left out"]
     report = json.loads(fed.files["psi.json"])
     assert [each["size"] for each in report["sites"].values()] == [8, 8, 8]
     assert {each[name] for each in report["sites"].values() for name in ("rows", "duplicates", "left_out")} == {None}

@@ -154,7 +154,10 @@ class PSIExecutor(Executor):
         except PSIError as error:
             raise PSIError(f"{site}: {error}") from error
         if items.left_out:
-            context.warn(f"{items.left_out:,} of {items.rows:,} rows have no id that can be used, and are left out")
+            some = (
+                f"{items.left_out:,} of {items.rows:,}" if self.pad_to is None else "some"
+            )  # which would show the number
+            context.warn(f"{some} rows have no id that can be used, and are left out")
         if self.salt is not None:
             context.warn(
                 "the salt keeps those who do not know it from testing guesses of ids, even with all secrets of the run;"
