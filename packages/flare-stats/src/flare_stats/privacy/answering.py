@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decima
 from typing import Any
 
 from flare_stats.privacy.ledger import Entries
-from flare_stats.privacy.matrices import shown_matrix
+from flare_stats.privacy.matrices import facts_of, shown_matrix
 from flare_stats.privacy.reply import PARTS, Reply
 from flare_stats.privacy.rules import Rules
 from flare_stats.privacy.suppression import Binning, shown_beside, shown_categories, shown_counts
@@ -56,7 +56,13 @@ class Answer:
             if not _is_few(rows, self.rules.min_count):
                 reply.rows[dataset] = self._rounded_count(rows)
         if dataset in reply.matrices:
-            matrix, lost = shown_matrix(self.rules, reply.matrices.pop(dataset))
+            exact = reply.matrices.pop(dataset)
+            matrix, lost = shown_matrix(self.rules, exact)
+            if matrix is not None and self.entries is not None:
+                rule = self._rule_for_change(self.entries, source, f"matrix {exact['features']}", facts_of(exact))
+                if rule is not None:
+                    lost = [(name, "correlation", rule) for name in matrix["features"]]
+                    matrix = None
             if matrix is not None:
                 reply.matrices[dataset] = matrix
             reply.refused += [[dataset, pair, statistic, rule] for pair, statistic, rule in lost]
@@ -74,25 +80,26 @@ class Answer:
             return f"min_count: fewer than {self.rules.min_count} values"
         if self.entries is None:
             return None
-        facts = self._facts(values)
-        for time, earlier in self.entries.facts(source, feature):
-            if _agree(facts, earlier):
-                continue
-            if abs(total - int(earlier.get("count", total))) < self.rules.min_difference:
+        if "count" not in values:
+            return None
+        return self._rule_for_change(self.entries, source, feature, self._facts(values))
+
+    def _rule_for_change(self, entries: Entries, source: str, about: str, facts: Mapping[str, Any]) -> str | None:
+        """Note what an answer is computed from; return the rule if few values changed since an earlier one."""
+        least = self.rules.min_difference
+        for earlier in entries.facts(source, about):
+            if not _agree(facts, earlier) and abs(facts["count"] - earlier["count"]) < least:
                 return (
-                    f"min_difference: the data changed since the answer of {time} by fewer than"
-                    f" {self.rules.min_difference} values, which the difference would tell"
+                    f"min_difference: fewer than {least} values were added or removed since an earlier answer, whose"
+                    " difference to this one would tell them"
                 )
-        if "count" in values:
-            self.entries.add_facts(self.run, source, feature, facts)
+        entries.add_facts(self.run, source, about, facts)
         return None
 
     def _facts(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what tells these values from others: numbers with 9 digits, since sums have no certain last ones."""
-        names = ("count", "missing", "mean", "var", "min", "max")
-        facts: dict[str, Any] = {name: f"{float(values[name]):.9g}" for name in names if name in values}
-        if "count" in values:
-            facts["count"] = int(values["count"])
+        """Return what tells these values from others."""
+        facts: dict[str, Any] = {name: int(values[name]) for name in ("count", "missing") if name in values}
+        facts |= {name: float(values[name]) for name in ("mean", "var", "min", "max") if name in values}
         if "categories" in values:
             facts["categories"] = {self._hidden(key): int(count) for key, count in values["categories"].items()}
         return facts
@@ -197,7 +204,7 @@ class Answer:
         least = self.rules.min_bin
         total = sum(counts.values()) + others
         if self.entries is not None:
-            for _, earlier in self.entries.facts(source, feature):
+            for earlier in self.entries.facts(source, feature):
                 before = earlier.get("categories", {})
                 changes = {key: abs(counts[key] - before.get(self._hidden(key), 0)) for key in counts if before}
                 for key in [key for key, change in changes.items() if 0 < change < least]:
@@ -265,6 +272,9 @@ def _is_few(count: float, least: int) -> bool:
 
 def _agree(facts: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     """Return True if nothing in two answers shows that they are of different values; jobs ask for different things."""
-    same = all(facts[name] == earlier[name] for name in facts if name in earlier and name != "categories")
+    shift = 1e-12 * math.sqrt(max(facts.get("var", 0.0), 0.0))  # of a mean near 0, by another order of the rows
+    for name in facts.keys() & earlier.keys() - {"categories"}:
+        if not math.isclose(facts[name], earlier[name], rel_tol=1e-9, abs_tol=shift if name == "mean" else 0.0):
+            return False
     before = earlier.get("categories", {})
-    return same and all(before.get(key, count) == count for key, count in facts.get("categories", {}).items())
+    return all(before.get(key, count) == count for key, count in facts.get("categories", {}).items())

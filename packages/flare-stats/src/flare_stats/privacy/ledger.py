@@ -207,13 +207,12 @@ class Entries:
         row = (key, _now(), run, source, kind)
         self._connection.execute("INSERT OR IGNORE INTO queries VALUES (?, ?, ?, ?, ?)", row)
 
-    def facts(self, source: str, feature: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return the time and the facts of each earlier answer about a feature."""
+    def facts(self, source: str, feature: str) -> list[dict[str, Any]]:
+        """Return the facts of each earlier answer about a feature."""
         rows = self._connection.execute(
-            "SELECT min(time), facts FROM facts WHERE source = ? AND feature = ? GROUP BY facts ORDER BY min(rowid)",
-            (source, feature),
+            "SELECT DISTINCT facts FROM facts WHERE source = ? AND feature = ?", (source, feature)
         )
-        return [(time, json.loads(facts)) for time, facts in rows]
+        return [json.loads(facts) for (facts,) in rows]
 
     def count_told(self, run: str, source: str, feature: str) -> int | None:
         """Return the number of values of a feature in the last answer to a run; None if it got none."""

@@ -65,6 +65,15 @@ def shown_matrix(rules: Rules, matrix: Mapping[str, Any]) -> tuple[dict[str, Any
     return found, refused
 
 
+def facts_of(matrix: Mapping[str, Any]) -> dict[str, float]:
+    """Return what tells the values behind a matrix from others."""
+    counts = np.asarray(matrix["count"])
+    sums = {
+        name: float(np.abs(np.asarray(matrix[name], np.float64)).sum()) for name in ("mean_high", "squares", "products")
+    }
+    return {"count": int(counts.diagonal().max()), "pairs": int(counts.sum()), **sums}
+
+
 def _rounded(values: Any, digits: int | None) -> Any:
     if digits is None:
         return values

@@ -36,7 +36,7 @@ def check_source(rules: Rules, dataset: str, spec: Any) -> None:
         return
     name = name_of(dataset, spec)
     if place is None or not any(fnmatchcase(name, each) for each in rules.sources):
-        shown = f"{name!r}" if place is not None else "data in memory"
+        shown = "data in memory" if place is None else repr(name if "://" in place else place)  # not where a link leads
         raise PolicyError(
             f"the data set {dataset!r} is {shown}, which the site's rule sources does not name; ask the site's owner"
             " which sources a job may read"
