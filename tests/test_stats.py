@@ -93,13 +93,13 @@ KILLS += [(False, "stats.summarize", 1, "client job")]
 def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task, turn, victim):
     place = hospital(2)
     write_rows(place)
-    reached, process = threading.Event(), []
+    reached, killed, process = threading.Event(), threading.Event(), []
 
     def decide(site, pid, times):
         if site == "site-1" and times == 1:
             process.append(pid)
             reached.set()
-            threading.Event().wait(30)  # until it is killed
+            killed.wait(30)
 
     gate = place.gate(decide)
     with place.admin() as admin:
@@ -119,6 +119,7 @@ def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task,
                 place.end(name)
             for name in ("server", "site-1", "site-2"):
                 place.restart(name)
+    killed.set()
     statistics, about = files_of(place, job)
     check(statistics, place.sites)
     assert about == {"sites": place.sites, "refused": [], "masked": masked}
