@@ -156,6 +156,30 @@ def test_data_can_be_a_setting_of_the_job_or_a_function_in_its_code(project, dat
     assert project.outcome(recipe_of(project, data, data=contract_data.find), 3).models
 
 
+def test_each_site_may_have_a_contract_of_its_own_for_columns_of_its_own(project, data):
+    for number, (site, columns) in enumerate({"site-1": ["age", "ldl"], "site-2": ["hdl", "sick"]}.items(), 1):
+        table = patients(number)[columns]
+        (data / f"{site}.yml").write_text(yaml_of(contract_of_source(patients(0)[columns], name="patients")))
+        table.to_csv(data / f"{site}.csv", index=False)
+    contracts = {site: data / f"{site}.yml" for site in ("site-1", "site-2")}
+
+    def recipe():
+        made = project.recipe(ECHO, initial_model={"w": np.zeros(3)})
+        require_contract(made, contracts, data=str(data / "{site}.csv"))
+        return made
+
+    assert project.outcome(recipe(), 2).models
+    patients(2)[["hdl", "sick"]].assign(hdl=7777.7).to_csv(data / "site-2.csv", index=False)
+    assert re.search(r"  hdl\n    range: 400 of 400", failed(recipe(), project, 2)[0])
+    with pytest.raises(RecipeError, match="contract is for site-1, but per_site_data for site-2; name the same sites"):
+        require_contract(project.recipe(ECHO), {"site-1": data / "site-1.yml"}, per_site_data={"site-2": "a.csv"})
+
+
+def test_a_recipe_requires_one_contract(project, data):
+    with pytest.raises(RecipeError, match="requires a contract already; put the rules of both into one"):
+        require_contract(recipe_of(project, data), data / "contract.yml", data="a.csv")
+
+
 def test_data_that_cannot_be_read_are_named_without_their_content(project, data):
     (data / "site-1.csv").unlink()
     (data / "site-2.csv").write_bytes(b"age,ldl\nKowalski\xff\xfe,1\n")
@@ -228,11 +252,14 @@ def test_an_unusable_argument_is_an_error_that_names_it(project, data, arguments
         ContractRecipe(min_clients=1, contract=contract, **arguments)
 
 
-def test_a_recipe_checks_all_sites_without_training(project, data):
+def test_a_recipe_checks_all_sites_without_training(project, data, monkeypatch):
     arguments = {"min_clients": 3, "contract": data / "contract.yml", "data": str(data / "{site}.csv")}
     run = ContractRecipe(**arguments).execute(project.env(3))
     verdicts = json.loads((run.get_result() / "server" / "contract.json").read_text())
     assert verdicts == {site: {"rows": 400, "broken": []} for site in SITES}
+    monkeypatch.setenv("FLARE_TEST_DATA", str(data))  # for the sites' processes
+    by_function = ContractRecipe(**{**arguments, "data": contract_data.find})
+    assert by_function.execute(project.env(3)).get_status().value == "finished"
     spoil(data)
     run = ContractRecipe(**arguments).execute(project.env(3), raise_on_failure=False)
     with pytest.raises(JobFailed) as caught:
@@ -341,9 +368,9 @@ def _job(place, data: Path, gate) -> Job:
     job = place.noise_job(gate, gated_round=1)
     contract = (data / "contract.yml").read_text()
     job.server.components["contract"] = Component(
-        "flare_stats.contract.services.ContractAtServer", {"contract": contract}
+        "flare_stats.contract.services.ContractAtServer", {"name": "patients"}
     )
-    gate_filter = Component("flare_stats.contract.services.ContractGate", {"contract": contract})
+    gate_filter = Component("flare_stats.contract.services.ContractGate", {"name": "patients"})
     job.server.task_data_filters.append(FilterEntry(("*",), (gate_filter,)))
     args = {"contract": contract, "data": str(data / "{site}.csv")}
     job.client.components["contract"] = Component("flare_stats.contract.services.ContractAtSite", args)

@@ -92,7 +92,6 @@ def test_chance_exceeds_a_share_as_rarely_as_stated() -> None:
         ("ordered: true\n", {"b": range(9), "a": range(9)}, "ordered", "column 'b' stands in the place of 'a'"),
         ("repeated_rows: 0.1\n", {"a": [*range(60), *range(60)], "b": [3] * 120}, "repeated_rows", "60 of 120 rows"),
         ("keys: [[a, b]]\n", {"a": [1, 2, 2, 2] * 20, "b": [*range(79), 78]}, "keys", "fewer than 10 of 80 rows have"),
-        ("", {"a": range(9)}, "columns", "column 'b' is missing"),
     ],
 )
 def test_rules_of_the_table(head: str, columns: dict[str, Any], rule: str, found: str) -> None:
@@ -127,7 +126,10 @@ def test_rules_of_the_label(values: list[Any], rules: list[str], found: str) -> 
 
 def test_a_label_that_is_not_there_is_named() -> None:
     head = "label: {column: sick}\n"
-    assert one("  sick: {kind: bool}", {"age": AGES}, head=head).found == "column 'sick' is missing"
+    breach = one("  sick: {kind: bool}", {"age": AGES}, head=head)
+    assert (breach.column, breach.rule, breach.found) == ("sick", "required", "the column is missing")
+    breach = one("  sick: {kind: bool, required: false}", {"age": AGES}, head=head)
+    assert (breach.column, breach.rule, breach.found) == ("sick", "label", "the label is missing")
 
 
 def test_texts_and_dates_have_rules_too() -> None:

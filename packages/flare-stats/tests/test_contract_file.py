@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flare_stats.contract import ColumnRules, Contract, ContractError, LabelRules, load, parse, yaml_of
-from flare_stats.contract.making import contract_of_source
+from flare_stats.contract import ColumnRules, Contract, ContractError, LabelRules, load, parse, text_of, yaml_of
+from flare_stats.contract.making import check_source, contract_of_source
 
 BOUNDS = st.floats(-1e9, 1e9).map(lambda number: float(f"{number:.6g}"))
 PAIR = st.tuples(BOUNDS, BOUNDS).map(sorted).map(tuple)
@@ -201,3 +203,33 @@ def test_the_owners_policy_holds_for_a_contract(tmp_path: Path) -> None:
     )
     with pytest.raises(ContractError, match="asks for differential privacy"):
         contract_of_source(_table(), local=tmp_path)
+
+
+POOLS: dict[str, list[Any]] = {
+    "odd numbers": [0.0, -0.0, 1.0, 2.5, 1e300, -1e300, 5e-324, 1e15, 2.0**60, float("inf"), float("nan"), 0.1, 7e-9],
+    "large integers": [0, 1, 2**53 + 1, 2**62, -(2**62), 10**15, -1],
+    "few integers": [0, 1, 2, 3, -1, 99],
+    "booleans": [True, False],
+    "texts": ["", " ", "a", "B", "1", "01", "1.5", "true", "no", "é", "x" * 300, "-", "1,5", "\x00", "a: b", "#", "~"],
+    "dates": [datetime(1, 1, 1), datetime(9999, 12, 31), datetime(2020, 2, 29, 12), datetime(1969, 12, 31)],
+    "bytes": [b"", b"x"],
+    "nothing": [None],
+}
+
+
+@given(st.lists(st.sampled_from(sorted(POOLS)), min_size=1, max_size=3), st.integers(0, 2**32), st.integers(2, 30))
+def test_any_table_keeps_the_contract_that_is_made_of_it(kinds: list[str], seed: int, least: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = int(rng.integers(2 * least, 150))
+    columns = {}
+    for at, kind in enumerate(kinds):
+        pool = [None, *rng.permutation(np.array(POOLS[kind], object))[: rng.integers(1, 20)].tolist()]
+        chosen = [pool[index] for index in rng.integers(0, len(pool), rows)]
+        if "numbers" in kind and rng.random() < 0.5:
+            chosen = (rng.normal(size=rows) * 10.0 ** float(rng.integers(-300, 300))).tolist()
+        columns[f"column {at}"] = pa.array(chosen, from_pandas=True)
+    table = pa.table(columns)
+    contract = contract_of_source(table, label=list(columns)[int(rng.integers(len(columns)))], least=least)
+    assert parse(yaml_of(contract)) == contract
+    broken = check_source(table, contract)[1]
+    assert {each.rule for each in broken} <= {"label"}, text_of(broken, details=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 LEAST = 10
 """The smallest number of people that a message tells, unless a policy asks for more."""
@@ -119,7 +120,8 @@ def number_text(number: float, kind: str = "float") -> str:
 
 def moment_text(seconds: float) -> str:
     """Return a moment as a date, with the time if it is not midnight."""
-    from datetime import UTC, datetime, timedelta
-
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%d") if seconds % 86400 == 0 else moment.strftime("%Y-%m-%dT%H:%M:%S")
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return f"{seconds:.6g} seconds since 1970"
+    return moment.date().isoformat() if seconds % 86400 == 0 else moment.replace(tzinfo=None).isoformat()

@@ -46,11 +46,10 @@ class Causes:
         """Return the cause of a broken rule of the whole table; empty if none is apparent."""
         if breach.rule == "repeated_rows" and self._table.repeated_rows >= 0.45 * self._table.rows:
             return "the same rows were exported twice"
-        if breach.rule == "repeated_rows":
-            return "some rows were exported or joined more than once"
-        if breach.rule != "columns":
-            return ""
-        name = breach.found.partition("'")[2].rpartition("'")[0]
+        return "some rows were exported or joined more than once" if breach.rule == "repeated_rows" else ""
+
+    def _other_name(self, name: str) -> str:
+        """Return which column of the table may be a missing one; empty if none is apparent."""
         extra = [each for each in self._table.columns if each not in self._contract.columns]
         if same := [each for each in extra if _plain(each) == _plain(name)]:
             return f"column {same[0]!r} is the same name in another spelling"
@@ -60,6 +59,8 @@ class Causes:
     def of_column(self, name: str) -> Breach | None:
         """Return the cause of what is broken in a column; also one that is evident though no rule is broken."""
         rules, column = self._contract.columns.get(name), self._table.columns.get(name)
+        if rules is not None and column is None:
+            return Breach(name, "", "", "", self._other_name(name))
         if rules is None or column is None or not column.present:
             return None
         if other := self._swapped.get(name):

@@ -31,6 +31,8 @@ def check(contract: Contract, table: TableProfile, *, telling: Telling | None = 
     for name, rules in contract.columns.items():
         if name in table.columns:
             of_columns[name] = list(_of_column(contract, rules, table.columns[name], telling))
+        elif rules.required:
+            of_columns[name] = [Breach(name, "required", "the column is missing", f"a column of kind {rules.kind}")]
     for name, breach in _of_label(contract, table, telling):
         of_columns.setdefault(name, []).append(breach)
     causes = Causes(contract, table, of_columns, telling)
@@ -48,9 +50,6 @@ def _of_table(contract: Contract, table: TableProfile, telling: Telling) -> Iter
     if table.rows < lowest or (highest is not None and table.rows > highest):
         expected = f"at least {lowest:,}" if highest is None else f"{lowest:,} to {highest:,}"
         yield Breach("", "rows", telling.total(table.rows, "rows"), expected)
-    for name, rules in contract.columns.items():
-        if name not in table.columns and rules.required:
-            yield Breach("", "columns", f"column {name!r} is missing", f"a column {name!r} ({rules.kind})")
     if not contract.extra and (extra := [name for name in table.columns if name not in contract.columns]):
         yield Breach("", "extra", f"columns that the contract does not name: {', '.join(map(repr, extra))}", "none")
     names = [name for name in table.columns if name in contract.columns]

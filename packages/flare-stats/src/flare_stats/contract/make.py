@@ -27,7 +27,10 @@ LEVELS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 MOST_LISTED = 50
 """Categories of a column; one with more of them is text."""
 
-_DAY, _MONTH, _YEAR = 86_400.0, 30.4375 * 86_400, 365.25 * 86_400
+_DAY, _MONTH, _YEAR = 86_400.0, 30 * 86_400.0, 365 * 86_400.0
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0  # the years from 1 to 9999, in seconds since 1970
+_MOST = 1e100
+"""Numbers beyond have no bounds: differences between them are no numbers."""
 _CHANCE = 1000.0
 """The largest value of another sample of the same size lies outside of the range about once in so many times."""
 
@@ -95,6 +98,8 @@ def _rules(column: ColumnProfile, unit: str, least: int, *, is_label: bool) -> C
     if column.texts >= 0.9 * column.present:
         profile = _profile(column.lengths, least, step=1.0)
         return replace(common, kind="text", numbers=_numbers(column), profile=profile)
+    if column.is_bool:
+        return replace(common, kind="bool")
     if column.texts:  # texts and numbers: nothing is sure
         return replace(common, kind="text")
     return _of_numbers(column, least, common)
@@ -102,11 +107,16 @@ def _rules(column: ColumnProfile, unit: str, least: int, *, is_label: bool) -> C
 
 def _of_numbers(column: ColumnProfile, least: int, common: ColumnRules) -> ColumnRules:
     numbers, kind = column.numbers, _kind(column)
+    if max(abs(column.low), abs(column.high)) > _MOST:
+        return replace(common, kind=kind)
     step = 1.0 if kind == "int" else 0.0
     if kind == "datetime":
         span = column.high - column.low
         step = _YEAR if span > 10 * _YEAR else _MONTH if span > _YEAR else _DAY
-    rules = replace(common, kind=kind, range=_hard_range(column, step))
+    low, high = _hard_range(column, step)
+    if kind == "datetime":  # sites have seen their people at different times
+        return replace(common, kind=kind, range=(max(low, _FIRST), min(high, _LAST)))
+    rules = replace(common, kind=kind, range=(low, high))
     if column.low == column.high:  # one value for all: closer bounds would tell nothing but that value
         return rules
     low, high = (float(each) for each in np.quantile(numbers, [0.01, 0.99]))

@@ -13,7 +13,7 @@ from flare_core.code import calling_folder
 from flare_core.recipe import Recipe
 from flare_stats.contract.errors import ContractError
 from flare_stats.contract.model import Contract
-from flare_stats.contract.reading import load
+from flare_stats.contract.reading import load, parse
 from flare_stats.contract.services import ContractGate
 from flare_stats.contract.writing import text_of
 
@@ -22,7 +22,7 @@ COMPONENT = "data_contract"
 
 def require_contract(
     recipe: Recipe,
-    contract: str | Path | Contract,
+    contract: str | Path | Contract | Mapping[str, str | Path | Contract],
     *,
     data: Any = None,
     per_site_data: Mapping[str, Any] | None = None,
@@ -35,7 +35,8 @@ def require_contract(
 
     Args:
         recipe: any recipe.
-        contract: the contract, or the path of its file, relative to the file that calls this.
+        contract: the contract, or the path of its file, relative to the file that calls this; or a dict of them by
+            site, for sites that have different columns of the same rows.
         data: the data at every site: a path, in which ``{site}`` stands for the site's name; a dict with ``path`` and
             further options of a source; ``{"config": key}`` for the setting of that name that each site has (see
             ``recipe.add_client_config``); or a function of the site's name that returns a path or a data frame, in a
@@ -47,16 +48,33 @@ def require_contract(
     """
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"recipe is {recipe!r}; give a recipe, such as FedAvgRecipe(…)")
-    text = contract_text(contract)
     given, functions = checked_data(data, per_site_data)
+    contracts = {site: contract_text(of) for site, of in _by_site(contract, given).items()}
+    name = parse(next(iter(contracts.values()))).name
+    sites = None if None in contracts else [str(site) for site in contracts]
+    try:
+        recipe.add_server_component(COMPONENT, _component("ContractAtServer", name=name, sites=sites))
+    except RecipeError as error:
+        raise RecipeError("the recipe requires a contract already; put the rules of both into one") from error
     for file in functions:
         recipe.add_client_file(file)
-    sites = None if None in given else [str(site) for site in given]
-    recipe.add_server_component(COMPONENT, _component("ContractAtServer", contract=text, sites=sites))
-    recipe.add_server_output_filter(ContractGate(text))
-    for site, spec in given.items():
-        at_site = _component("ContractAtSite", contract=text, data=spec)
+    recipe.add_server_output_filter(ContractGate(name))
+    for site, text in contracts.items():
+        at_site = _component("ContractAtSite", contract=text, data=given.get(site, given.get(None)))
         recipe.add_client_component(COMPONENT, at_site, clients=None if site is None else [site])
+
+
+def _by_site(contract: Any, data: Mapping[str | None, Any]) -> dict[str | None, Any]:
+    """Return the contract of each site whose data are known, None standing for all sites."""
+    if not isinstance(contract, Mapping):
+        return dict.fromkeys(data, contract)
+    check_sites(contract, "contract")
+    if not contract or (None not in data and contract.keys() != data.keys()):
+        raise RecipeError(
+            f"contract is for {', '.join(contract) or 'no site'}, but per_site_data for"
+            f" {', '.join(map(str, data))}; name the same sites"
+        )
+    return dict(contract)
 
 
 def contract_text(contract: str | Path | Contract) -> str:
@@ -123,8 +141,8 @@ def _path(function: Callable[[str], Any], name: str, files: list[Path]) -> str:
     return f"{module}.{qualified}"
 
 
-def _component(name: str, **args: Any) -> dict[str, Any]:
-    return {"class_path": f"flare_stats.contract.services.{name}", "args": args}
+def _component(kind: str, **args: Any) -> dict[str, Any]:
+    return {"class_path": f"flare_stats.contract.services.{kind}", "args": args}
 
 
 __all__ = ["ContractError", "checked_data", "contract_text", "require_contract"]

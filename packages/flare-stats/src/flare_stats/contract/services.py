@@ -55,14 +55,13 @@ class ContractAtServer(Service):
     """Collects the verdicts of the sites, into ``contract.json`` in the server's folder, and ends a run if one is bad.
 
     Args:
-        contract: the contract, as YAML.
+        name: the contract's name.
         sites: the sites whose data are known; None for all.
     """
 
-    def __init__(self, contract: str, sites: list[str] | None = None) -> None:
-        self.contract = contract
+    def __init__(self, name: str, sites: list[str] | None = None) -> None:
+        self.name = name
         self.sites = sites
-        self._name = parse(contract).name
         self._verdicts: dict[str, Verdict] = {}
         self._has_begun = False
         self._timer: threading.Timer | None = None
@@ -76,10 +75,10 @@ class ContractAtServer(Service):
                 f"no data are named for {', '.join(unknown)}, which could not be checked; name them in per_site_data"
             )
         context.endpoint.handle(TOPIC, self._note)
-        _gates[self.contract] = self
+        _gates[self.name] = self
 
     def stop(self) -> None:
-        _gates.pop(self.contract, None)
+        _gates.pop(self.name, None)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -114,7 +113,7 @@ class ContractAtServer(Service):
 
     def _error(self) -> ContractBroken:
         verdicts = [self._verdicts[each] for each in self._parties if each in self._verdicts]
-        return ContractBroken(text_of_all(self._name, verdicts, DETAILS))
+        return ContractBroken(text_of_all(self.name, verdicts, DETAILS))
 
 
 class ContractGate(Filter):
@@ -123,20 +122,20 @@ class ContractGate(Filter):
     Sites that can be given a task have told their verdicts.
 
     Args:
-        contract: the contract, as YAML.
+        name: the contract's name.
     """
 
     data_type = object
     same_for_all_sites = True
 
-    def __init__(self, contract: str) -> None:
-        self.contract = contract
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def process(self, data: Any, context: FilterContext) -> Any:
-        if gate := _gates.get(self.contract):
+        if gate := _gates.get(self.name):
             gate.open()
         return data
 
 
 _gates: dict[str, ContractAtServer] = {}
-"""The services of the runs of this process, by their contracts: a filter knows no others."""
+"""The service of the run of this process, by the contract's name, which is all that a filter knows."""
