@@ -288,13 +288,13 @@ def test_a_record_moves_each_release_by_no_more_than_the_noise_is_made_for(value
 def test_the_rounding_of_large_sums_is_covered_by_the_noise():
     """The worst that the policy allows: bounds far from 0, and many values."""
     bounds = (9_999.0, 10_001.0)
-    values = np.random.default_rng(0).uniform(*bounds, 2_000_000)
+    values = np.random.default_rng(0).uniform(*bounds, 400_000)
     values[0] = bounds[1]
     with_it, without = released(values, bounds), released(values[1:], bounds)
     for name, most in SENSITIVITY.items():
         assert abs(with_it[name][0] - without[name][0]) <= most, name
     exact = sum(map(Fraction, ((values - 10_000.0) * STEPS).tolist()))
-    assert abs(with_it["sum"][0] - exact) <= 0.005 * STEPS
+    assert abs(with_it["sum"][0] - exact) <= 0.001 * STEPS
 
 
 def test_a_policy_that_needs_opendp_says_so_where_it_is_missing(tmp_path):
