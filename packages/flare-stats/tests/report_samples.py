@@ -129,19 +129,28 @@ def _matrix(columns: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def many(features: int, sites: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Statistics of many features at many sites with long names, every tenth site shifted in every tenth feature."""
+def many(
+    features: int, sites: int, *, suffix: str = "", datasets: int = 1
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Statistics of many features at many sites with long names, every tenth site shifted in every tenth feature.
+
+    Only ten features differ from each other.
+
+    Args:
+        suffix: of all names.
+        datasets: number of data sets, all the same.
+    """
     rng = np.random.default_rng(1)
-    names = [f"laboratory value number {i} of the second visit, in µmol/l" for i in range(features)]
-    places = [f"University Hospital No. {i} of a Long Name" for i in range(sites)]
+    places = [f"University Hospital No. {i} of a Long Name{suffix}" for i in range(sites)]
+    names = [f"laboratory value number {i} of the second visit, in µmol/l{suffix}" for i in range(features)]
+    labels = ["train", *(f"test {i}{suffix}" for i in range(1, datasets))]
     edges = np.linspace(0, 100, 21)
     bell = np.exp(-(((edges[1:] + edges[:-1]) / 2 - 45) ** 2) / 400)
-    statistics: dict[str, Any] = {}
-    for f, name in enumerate(names):
-        counts = {
-            place: np.roll(rng.poisson(40 * bell), 4 if s % 10 == 3 and f % 10 == 2 else 0)
-            for s, place in enumerate(places)
-        }
+    kinds = []
+    for kind in range(min(features, 10)):
+        counts = {place: rng.poisson(40 * bell) for place in places}
+        if kind == 2:
+            counts |= {place: np.roll(counts[place], 4) for place in places[3::10]}
         counts["Global"] = np.sum([*counts.values()], axis=0)
         of_place = {
             place: {
@@ -156,20 +165,19 @@ def many(features: int, sites: int) -> tuple[dict[str, Any], dict[str, Any], dic
             }
             for place, each in counts.items()
         }
-        statistics[name] = {
-            statistic: {place: {"train": values[statistic]} for place, values in of_place.items()}
-            for statistic in next(iter(of_place.values()))
-        }
-    correlation = np.corrcoef(rng.normal(size=(features, 20))).tolist()
-    matrices = {
-        place: {"train": {"features": names, "count": 500, "correlation": correlation}}
-        for place in [*places[:3], "Global"]
-    }
+        kinds.append(
+            {
+                statistic: {place: dict.fromkeys(labels, values[statistic]) for place, values in of_place.items()}
+                for statistic in of_place["Global"]
+            }
+        )
+    statistics = {name: kinds[index % 10] for index, name in enumerate(names)}
+    matrix = {"features": names, "count": 500, "correlation": np.corrcoef(rng.normal(size=(features, 20))).tolist()}
     about = {
-        "name": "Many sites",
+        "name": f"Many sites{suffix}",
         "sites": places,
-        "rows": {place: {"train": 500} for place in places},
+        "rows": {place: dict.fromkeys(labels, 500) for place in places},
         "refused": [],
         "masked": False,
     }
-    return statistics, matrices, about
+    return statistics, {place: dict.fromkeys(labels, matrix) for place in [*places[:3], "Global"]}, about

@@ -246,13 +246,13 @@ def test_500_features_of_100_sites_make_a_file_under_16_mib_that_says_what_it_le
 
 def test_names_and_views_without_end_make_no_file_without_end():
     """Names that grow when they are escaped, at sites of many levels with many data sets."""
-    rng = np.random.default_rng(2)
-    names = [f"{i}" + '"' * 5000 for i in range(70)]
-    sites = {
-        f"s{i}" + "&" * 5000: {f"{j}": {name: rng.normal(size=8) for name in names} for j in range(5)} for i in range(8)
-    }
-    levels = {f"level {i}": {f"{i}" + "'" * 500: list(sites)[: i + 2]} for i in range(8)}
-    made = make_report(*documents(sites, levels=levels))
+    statistics, matrices, about = many(features=110, sites=8, suffix="\"'&" * 2000, datasets=5)
+    levels = {f"level {i}": {f"{i}" + "'" * 500: about["sites"][: i + 2]} for i in range(8)}
+    groups = {group: members for of_level in levels.values() for group, members in of_level.items()}
+    for of_feature in statistics.values():
+        for of_statistic in of_feature.values():
+            of_statistic |= {group: of_statistic[members[0]] for group, members in groups.items()}
+    made = make_report(statistics, matrices, about | {"levels": levels})
     assert len(made.encode()) < 16 << 20
     assert "Only the first 4 of 5 data sets are shown" in made
     assert "features are shown, those with a mark first" in made
@@ -291,6 +291,15 @@ def test_numbers_of_a_column_have_the_same_decimals():
     assert aligned([1.0, 12.34567]) == ["1.00", "12.35"]
     assert aligned([1e-9, 1.0]) == ["1 × 10⁻⁹", "1"]
     assert aligned([3.0, 40.0]) == ["3", "40"]
+
+
+def test_levels_may_be_called_as_the_report_calls_its_own():
+    rng = np.random.default_rng(3)
+    sites = {f"s{i}": {"train": {"x": rng.normal(size=300) + 3 * (i == 3)}} for i in range(4)}
+    levels = {"Sites": {"left": ["s0", "s1"], "right": ["s2", "s3"]}, "All together": {"all": list(sites)}}
+    text = Reading(make_report(*documents(sites, levels=levels))).text
+    assert "▲ drift s3 differs from the other sites in 1 feature" in text
+    assert "left" in text
 
 
 def test_a_name_cannot_make_text_run_backwards():

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from flare_stats.report.data import GLOBAL, Level, ReportData
 from flare_stats.report.drift import CHANCE, DRIFT, NONE, Drift, compare_categories, compare_histograms
+from flare_stats.report.html import short
 
 TOGETHER = Level("All together", ())
 MAX_FEATURES = 500
@@ -64,8 +65,8 @@ class Analysis:
         found = []
         for i, level in enumerate(self.levels):
             for j, dataset in enumerate(self.data.datasets):
-                label = [level.name] if len(self.levels) > 1 else []
-                label += [dataset] if len(self.data.datasets) > 1 else []
+                label = [short(level.name, 40)] if len(self.levels) > 1 else []
+                label += [short(dataset, 40)] if len(self.data.datasets) > 1 else []
                 found.append(View(level, dataset, f"v l{i} d{j}", ", ".join(label)))
         return tuple(found)
 
@@ -75,14 +76,14 @@ class Analysis:
         return tuple(replace(view, selector=f"v d{j}") for j, view in enumerate(self.views[: len(self.data.datasets)]))
 
     @cached_property
-    def drifts(self) -> Mapping[tuple[str, str, str], Mapping[str, Drift]]:
-        """The drift of each place, by feature, data set and name of the level."""
+    def drifts(self) -> Mapping[tuple[str, str], Mapping[str, Drift]]:
+        """The drift of each place, by feature and selector of the view."""
         found = {}
         for view in self.views:
             for feature in self.data.features:
-                drifts = self._drifts_of(feature, view)
+                drifts = self._compare(feature, view)
                 if drifts:
-                    found[feature, view.dataset, view.level.name] = drifts
+                    found[feature, view.selector] = drifts
         return found
 
     @cached_property
@@ -107,9 +108,13 @@ class Analysis:
         each = self.drawn // max(len(self.shown) * len(self.views), 1) - 1
         return max(min(each, MAX_PLACES), FEWEST_PLACES - 1)
 
+    def drifts_of(self, feature: str, view: View) -> Mapping[str, Drift]:
+        """Return the drift of each place that can be compared."""
+        return self.drifts.get((feature, view.selector), {})
+
     def drift(self, feature: str, place: str, view: View) -> Drift | None:
         """Return how a place differs from the others of its level; None where nothing can be compared."""
-        return self.drifts.get((feature, view.dataset, view.level.name), {}).get(place)
+        return self.drifts_of(feature, view).get(place)
 
     def degree(self, drift: Drift | None) -> int:
         """Return NONE, SHIFT or DRIFT, with regard to the number of comparisons."""
@@ -123,7 +128,7 @@ class Analysis:
         """Return the places and features that are marked in a view, the largest drift first."""
         found = []
         for feature in self.data.features:
-            for place, drift in self.drifts.get((feature, view.dataset, view.level.name), {}).items():
+            for place, drift in self.drifts_of(feature, view).items():
                 degree = self.degree(drift)
                 if degree != NONE:
                     found.append(Mark(feature, place, view.dataset, drift, degree))
@@ -161,12 +166,12 @@ class Analysis:
         """Yield the places of a view that are marked for a feature, drift before shift."""
         marked = [
             (place, drift, degree)
-            for place, drift in self.drifts.get((feature, view.dataset, view.level.name), {}).items()
+            for place, drift in self.drifts_of(feature, view).items()
             if (degree := self.degree(drift)) != NONE
         ]
         yield from sorted(marked, key=lambda each: (-each[2], -each[1].psi))
 
-    def _drifts_of(self, feature: str, view: View) -> Mapping[str, Drift]:
+    def _compare(self, feature: str, view: View) -> Mapping[str, Drift]:
         places = [place for place in view.level.places if place != GLOBAL]
         histograms = {place: self.data.histogram(feature, place, view.dataset) for place in places}
         known = {place: histogram for place, histogram in histograms.items() if histogram is not None}

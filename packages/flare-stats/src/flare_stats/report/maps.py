@@ -35,7 +35,7 @@ def _drift_map(analysis: Analysis, view: View) -> Html:
     strongest = {
         feature: max((drift.psi for drift in drifts.values()), default=0.0)
         for feature in analysis.data.features
-        if (drifts := analysis.drifts.get((feature, view.dataset, view.level.name)))
+        if (drifts := analysis.drifts_of(feature, view))
     }
     if not strongest:
         why = "Places are compared where at least two of a level gave a histogram or counts of categories"

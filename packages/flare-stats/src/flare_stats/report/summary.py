@@ -22,7 +22,6 @@ def header(analysis: Analysis) -> Html:
     """Return the title with the time and the job."""
     about = analysis.data.about
     title = str(about.get("name") or "Statistics of many sites")
-    job = about.get("job_id")
     time, job = _time(about.get("time")), about.get("job_id")
     told = join("job ", name(str(job))) if job else None
     return tag(
@@ -172,18 +171,19 @@ def _refused_finding(analysis: Analysis) -> Html | None:
 def _places(analysis: Analysis, level: Level) -> Html:
     """Return the table of the places of a level: rows by data set, marks, and what was not given."""
     data = analysis.data
-    marks = [mark for view in analysis.views if view.level is level for mark in analysis.marks(view)]
+    views = [view for view in analysis.views if view.level is level]
+    marks = [mark for view in views for mark in analysis.marks(view)]
     strong = Counter(place for place, _ in {(mark.place, mark.feature) for mark in marks if mark.degree == DRIFT})
     weak = Counter(place for place, _ in {(mark.place, mark.feature) for mark in marks})
     refused = Counter(refusal.site for refusal in data.refusals)
     of_sites = level is analysis.data.levels[0]
-    head: list[Any] = [level.name.removesuffix("s") if of_sites else level.name]
-    head += [f"Rows, {dataset}" if len(data.datasets) > 1 else "Rows" for dataset in data.datasets]
+    head: list[Any] = ["Site" if of_sites else name(level.name)]
+    head += [join("Rows, ", name(dataset, 24)) if len(data.datasets) > 1 else "Rows" for dataset in data.datasets]
     totals = {place: sum(data.rows(place, dataset) or 0.0 for dataset in data.datasets) for place in level.places}
     largest = max(totals.values(), default=0.0)
     head += [cell("Share of rows", "th", scope="col", class_="left"), "Features marked"] + ["Not given"] * of_sites
     body = []
-    compared = {place for (_, _, of), drifts in analysis.drifts.items() if of == level.name for place in drifts}
+    compared = {place for view in views for feature in data.features for place in analysis.drifts_of(feature, view)}
     for place in level.places[:MAX_PLACES]:
         row: list[Any] = [name(place), *(count(data.rows(place, dataset)) for dataset in data.datasets)]
         row.append(cell(charts.bar(totals[place] / largest) if totals[place] else "–", class_="left"))
@@ -194,7 +194,7 @@ def _places(analysis: Analysis, level: Level) -> Html:
     whole: list[Any] = [tag("span", "All together", class_="whole")]
     whole += [count(data.rows(GLOBAL, dataset)) for dataset in data.datasets]
     body.append([*whole, "", "", *([count(len(data.refusals))] * of_sites)])
-    made = table(f"{level.name} and their rows", head, body, class_="places")
+    made = table("Rows by site" if of_sites else join("Rows by ", name(level.name)), head, body, class_="places")
     if len(level.places) <= MAX_PLACES:
         return made
     return join(
