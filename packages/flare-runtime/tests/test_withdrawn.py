@@ -16,7 +16,6 @@ from flare_core.job import ClientApp, CodeBundle, ServerApp
 from flare_runtime.endpoint.at_site import SiteHub
 from flare_runtime.scripts.external import ScriptHost, run_external
 from flare_runtime.scripts.task_queue import TaskQueue
-from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
 from flare_tensor_downloader import Downloader, DownloadError, UnknownReferenceError
@@ -45,7 +44,8 @@ class Place:
             WorkerPlan(1, job, "1", ("site-1",), folder, "INFO", {}),
             cell=worker,
             downloader=Downloader(worker),
-            files=SiteFolder(folder, (folder / "log.txt").open("w")),
+            folder=folder,
+            output=(folder / "log.txt").open("w"),
             endpoint=SiteHub(worker, "server", ("site-1",)).endpoint("site-1"),
             fail=self._failed,
         )
@@ -84,7 +84,7 @@ def place(tmp_path):
         yield place
         ScriptHost.end_all()  # and remove where they were reached
         place.site.downloader.close()
-        place.site.files.log.close()
+        place.site.output.close()
 
 
 def outcome_of(function):

@@ -39,7 +39,6 @@ from flare_runtime.scripts.lanes import Lane
 from flare_runtime.scripts.process_state import ProcessState
 from flare_runtime.scripts.task_queue import TaskQueue
 from flare_runtime.scripts.turns import Seat, Turns
-from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.log import SiteLog
 from flare_runtime.site.plan import WorkerPlan
 from flare_runtime.site.site import Site
@@ -173,7 +172,7 @@ class _Worker:
             site.end(RunStatus.FINISHED, "")
         ScriptHost.end_all()
         for site in self._sites.values():
-            site.files.log.close()
+            site.output.close()
         self._cell.close()
         return LOST_SERVER if self._is_cut_off else COMPLETED
 
@@ -258,7 +257,9 @@ class _Worker:
             self._plan,
             cell=self._cell,
             downloader=self._downloader,
-            files=SiteFolder(path, log, temporary, is_durable=states_folder is not None),
+            folder=path,
+            output=log,
+            temporary=temporary,
             task_filters=chains(app.task_data_filters),
             result_filters=chains(app.task_result_filters),
             states_folder=states_folder,

@@ -212,7 +212,7 @@ class _Script:
             "config": self.queue.config,
             "passes_tensors_on": self.queue.passes_tensors_on,
             "decomposers": self.queue.context.decomposers,
-            "folder": str(self.queue.context.files.path),
+            "folder": str(self.queue.context.folder),
             **self.settings,
         }
 

@@ -49,7 +49,7 @@ class ScriptProcess:
         self.has_ended = threading.Event()
         self._site = site
         self._ended = ended
-        self._log = site.files.path / "log.txt"
+        self._log = site.folder / "log.txt"
         self._log_start = self._log.stat().st_size
         given = os.environ.get("PYTHONPATH")
         path = [*map(str, import_from), str(site.code.root), *([given] if given else [])]
@@ -60,12 +60,12 @@ class ScriptProcess:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(path),
         }
-        if site.files.temporary is not None:
-            environment["TMPDIR"] = str(site.files.temporary)
+        if site.temporary is not None:
+            environment["TMPDIR"] = str(site.temporary)
         try:
             self._process = subprocess.Popen(
                 command,
-                cwd=site.files.path,
+                cwd=site.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -105,7 +105,7 @@ class ScriptProcess:
 
     def _copy_output(self) -> None:
         assert self._process.stdout is not None
-        log = self._site.files.log.buffer
+        log = self._site.output.buffer
         with self._process.stdout as output:
             while piece := os.read(output.fileno(), 1 << 16):  # also after an error: a full pipe would block the script
                 try:

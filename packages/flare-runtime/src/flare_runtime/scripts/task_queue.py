@@ -75,13 +75,13 @@ class TaskQueue(SiteChannel):
         self.config = context.config
         self.turns = turns or Turns()
         self.state = ProcessState(
-            folder=context.files.path,
+            folder=context.folder,
             roots=[context.code.root],
-            output=context.files.log,
+            output=context.output,
             seed=context.plan.seed(context.name),
             channel=self,
             variables=_variables(context),
-            temporary=context.files.temporary,
+            temporary=context.temporary,
         )
         # What has a process to itself needs no switch of process-wide state.
         self.seat = Seat(context.name, self.state.enter if turns is not None else lambda: None)
@@ -294,7 +294,7 @@ class TaskQueue(SiteChannel):
             params = task.model.params
             if isinstance(params, RemoteParams):
                 context = self.context
-                task.model.params = fetch_params(params, context.downloader, self._memory, context.files.path)
+                task.model.params = fetch_params(params, context.downloader, self._memory, context.folder)
             elif params is not None and type(params) is not dict:
                 task.model.params = unflatten(dict(flatten(params)))
         self.release_task()
@@ -308,8 +308,8 @@ def _variables(context: Site) -> dict[str, str]:
     """Return a script's environment variables in addition to those of the process."""
     variables = {}
     plan = context.plan
-    if context.files.temporary is not None and len(plan.sites) == 1:  # switching it at each turn would take too long
-        variables["TMPDIR"] = str(context.files.temporary)
+    if context.temporary is not None and len(plan.sites) == 1:  # switching it at each turn would take too long
+        variables["TMPDIR"] = str(context.temporary)
     if plan.connect is None:
         # Simulated sites share the cores, and sums must not depend on how many each of them happens to get.
         variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")

@@ -1,33 +1,15 @@
-"""A site's folder, and the arrays that are received into it."""
+"""The arrays that a site receives, in memory or in its folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from flare_tensor_downloader import Downloader
 from flare_tensor_downloader.lazy import RemoteParams
 from flare_tensor_downloader.memory import TensorMemory
 
 RECEIVED = "received.safetensors"
-
-
-@dataclass(frozen=True, slots=True)
-class SiteFolder:
-    """A site's folder and log.
-
-    Attributes:
-        path: the folder.
-        log: the site's log.
-        temporary: its folder for temporary files; None for the system's.
-        is_durable: the run continues if the site's process dies.
-    """
-
-    path: Path
-    log: TextIO
-    temporary: Path | None = None
-    is_durable: bool = False
 
 
 def fetch_params(

@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from flare_core import FilterContext, FLModel, JobEndpoint, ObservedRun, Observer, RunStatus, Task
 from flare_core.events import EventBus, MetricLogged, RunEnded, RunStarted
@@ -16,7 +16,6 @@ from flare_core.filters import FilterChain, FilterPoint, apply_filters
 from flare_core.observer import attach_observers
 from flare_runtime.job_code import decomposers_of
 from flare_runtime.site.filter_states import FilterStates
-from flare_runtime.site.folder import SiteFolder
 from flare_runtime.site.peers import Peers
 from flare_runtime.site.plan import WorkerPlan
 from flare_tensor_downloader import Downloader
@@ -35,13 +34,16 @@ class Site:
         plan: the plan of the worker process.
         cell: the worker's cell.
         downloader: the downloader of that cell.
-        files: the site's folder and log.
+        folder: the site's folder in this run.
+        output: the site's log, in that folder.
+        temporary: the site's folder for temporary files; None for the system's.
         task_filters: applied to tasks that come from the server.
         result_filters: applied to results before they leave.
-        states_folder: where the states of filters survive the process; None keeps them in memory.
+        states_folder: where the states of filters survive the process; None if the run does not.
         endpoint: the site's access to the other parties of the job.
         fail: fails the run with a message and details.
     Attributes:
+        is_durable: the run continues if the site's process dies.
         cancelled: set when the run is over or aborted, or the server is lost.
     """
 
@@ -52,7 +54,9 @@ class Site:
         *,
         cell: Cell,
         downloader: Downloader,
-        files: SiteFolder,
+        folder: Path,
+        output: TextIO,
+        temporary: Path | None = None,
         task_filters: Sequence[FilterChain] = (),
         result_filters: Sequence[FilterChain] = (),
         states_folder: Path | None = None,
@@ -66,7 +70,10 @@ class Site:
         self.config: dict[str, Any] = copy.deepcopy(plan.job.client_app(name).config)
         self.code = plan.job.client_code(name)
         self.decomposers = decomposers_of(plan.job)
-        self.files = files
+        self.folder = folder.absolute()
+        self.output = output
+        self.temporary = temporary
+        self.is_durable = states_folder is not None
         self.endpoint = endpoint
         self._fail = fail
         self.cell = cell
@@ -87,11 +94,6 @@ class Site:
     def party(self) -> str:
         """The site's name as a party of the job."""
         return self.name
-
-    @property
-    def folder(self) -> Path:
-        """The absolute path of the site's folder in this run."""
-        return self.files.path.absolute()
 
     @property
     def local(self) -> Path:
@@ -172,7 +174,7 @@ class Site:
     def note(self, text: str) -> None:
         """Write a line to the site's log; a full disk does not stop the run."""
         try:
-            self.files.log.write(f"{text}\n")
-            self.files.log.flush()
+            self.output.write(f"{text}\n")
+            self.output.flush()
         except OSError as error:
             logger.warning("site log not written site=%s text=%s reason=%s", self.name, text, error)

@@ -61,7 +61,7 @@ class SwarmExecutor(SiteExecutor):
 
     def _hold(self, task: Task, site: Site) -> FLModel:
         params = task.model.params or {}
-        if site.files.is_durable:
+        if site.is_durable:
             round_ = task.model.meta["round"]
             write_file(_file(site, round_), params)  # before the reply: the server then counts on this copy
             # The previous round's model stays, since a restarted server may begin that round again.
