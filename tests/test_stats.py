@@ -63,6 +63,8 @@ def job_of(place, gate="", *, task="", turn=1, masked=False, min_clients=2, **me
 
 
 def files_of(place, job_id: str) -> list:
+    with place.admin() as admin:
+        admin.wait(job_id, timeout_s=150)  # processes take their time to start on a busy machine
     found, _ = place.result(job_id)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     folder = place.folder / "results" / job_id / "server" / "found"
@@ -99,12 +101,12 @@ def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task,
         if site == "site-1" and times == 1:
             process.append(pid)
             reached.set()
-            killed.wait(30)
+            killed.wait(60)
 
     gate = place.gate(decide)
     with place.admin() as admin:
         job = admin.submit(job_of(place, str(gate.path), task=task, turn=turn, masked=masked))["id"]
-    assert reached.wait(60)
+    assert reached.wait(120)
     match victim:
         case "client job":
             os.kill(process[0], signal.SIGKILL)
