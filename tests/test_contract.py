@@ -210,9 +210,9 @@ def test_the_rules_of_a_sites_owner_hold(project, data):
     owner.mkdir(parents=True)
     policy = owner / "privacy.toml"
 
-    def told(rules: str) -> str:
+    def told(rules: str, **arguments) -> str:
         policy.write_text(rules)
-        return failed(recipe_of(project, data), project)[0].partition("site-3:")[2]
+        return failed(recipe_of(project, data, **arguments), project)[0].partition("site-3:")[2]
 
     assert "usual: fewer than 5000 of 400 values are unusual" in told("min_count = 5000")
     hidden = told('forbidden_features = ["gluc*"]\nsources = ["*.csv"]')
@@ -220,6 +220,8 @@ def test_the_rules_of_a_sites_owner_hold(project, data):
     assert "the site's rules forbid to check it" in hidden
     assert "of 400" not in hidden
     assert "which the site's rule sources does not name" in told('sources = ["/data/*"]')
+    own = told('sources = ["/data/*"]', data=contract_data.find)
+    assert "a function of the job returns the data, which the site's rule sources cannot limit; give a path" in own
     assert "max_queries: 1 questions about this source were answered" in (
         told("max_queries = 1") + told("max_queries = 1")
     )

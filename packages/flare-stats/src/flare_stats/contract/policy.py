@@ -18,7 +18,7 @@ from flare_stats.contract.breaches import LEAST, Breach, Telling
 from flare_stats.contract.model import Contract
 from flare_stats.contract.writing import text_of
 from flare_stats.privacy import LEDGER, POLICY, Ledger, PolicyError, Rules
-from flare_stats.privacy.sources import check_own_code, check_source, name_of
+from flare_stats.privacy.sources import check_source, name_of
 
 _DATASET = "contract"
 
@@ -56,17 +56,27 @@ class SitePolicy:
         """How exactly counts are told."""
         return Telling(self.least, self.rules.round_counts_to)
 
-    def check_source(self, spec: Any, *, is_own_code: bool) -> None:
+    def check_own_code(self) -> None:
+        """Check that a function of the job may return the data.
+
+        Raises:
+            PolicyError: a rule forbids it; names the rule.
+        """
+        for name in ("sources", "privacy"):
+            if getattr(self.rules, name) is not None:
+                rule = "differential_privacy" if name == "privacy" else name
+                raise PolicyError(
+                    f"a function of the job returns the data, which the site's rule {rule} cannot limit; give a path"
+                )
+
+    def check_source(self, spec: Any) -> None:
         """Check that the job may read the data.
 
         Args:
             spec: what is opened.
-            is_own_code: whether a function of the job returns it.
         Raises:
             PolicyError: a rule forbids it; names the rule.
         """
-        if is_own_code:
-            check_own_code(self.rules)
         check_source(self.rules, _DATASET, spec)
 
     def note(self, context: JobContext, spec: Any, contract: Contract) -> None:

@@ -41,8 +41,10 @@ def judge(contract: Contract, data: Any, context: JobContext) -> Verdict:
     rows, details = None, ""
     try:
         policy = SitePolicy.of(context.local)
+        if isinstance(data, Mapping) and "function" in data:
+            policy.check_own_code()
         spec = data_of(data, context)
-        policy.check_source(spec, is_own_code=isinstance(data, Mapping) and "function" in data)
+        policy.check_source(spec)
         source = open_source(spec)
         names = policy.shown(column.name for column in source.features())
         table = profile_of(names, _until(context.cancelled, source.chunks(names)), contract)
