@@ -190,6 +190,29 @@ def test_data_that_cannot_be_read_are_named_without_their_content(project, data)
     assert "utf8" in (folder / "sites" / "site-2" / "data-contract.txt").read_text()
 
 
+def test_a_file_without_a_header_does_not_show_the_values_of_its_first_row(project, data):
+    text = (data / "contract.yml").read_text()
+    (data / "contract.yml").write_text(text.replace("columns:\n", "extra: false\ncolumns:\n", 1))
+    table = patients(2)
+    table.to_csv(data / "site-2.csv", index=False, header=False)
+    error, folder = failed(recipe_of(project, data), project)
+    assert "extra: 5 columns that the contract does not name" in error
+    assert error.count("the file has no header, or is another table") == 5
+    first = [str(value) for value in table.iloc[0][["ldl", "hdl", "glucose"]]]
+    assert not [value for value in first if value in error]
+    assert all(value in (folder / "sites" / "site-2" / "data-contract.txt").read_text() for value in first)
+
+
+def test_an_error_about_very_many_columns_is_cut(project, data):
+    columns = "".join(f"  column {number}: {{kind: int}}\n" for number in range(300))
+    (data / "contract.yml").write_text(f"contract: 1\nname: wide\ncolumns:\n{columns}")
+    error, folder = failed(recipe_of(project, data), project)
+    assert len(error.splitlines()) < 320
+    assert "lines more; contract.json in the server's folder has all" in error
+    verdicts = json.loads((folder / "server" / "contract.json").read_text())
+    assert [len(verdicts[site]["broken"]) for site in SITES] == [300, 300, 300]
+
+
 def test_trees_and_statistics_can_require_it_too(project, data):
     spoil(data)
     paths = {site: str(data / f"{site}.csv") for site in SITES}

@@ -9,7 +9,7 @@ import numpy as np
 
 from flare_stats.contract import encodings
 from flare_stats.contract.breaches import Breach, Telling, distance_text, number_text
-from flare_stats.contract.fit import by_chance, conforms, distance, of_numbers
+from flare_stats.contract.fit import by_chance, conforms, distance, has_header, of_numbers
 from flare_stats.contract.model import ColumnRules, Contract
 from flare_stats.contract.profile import ColumnProfile, TableProfile
 from flare_stats.contract.statistics import exceeds
@@ -53,6 +53,8 @@ class Causes:
         extra = [each for each in self._table.columns if each not in self._contract.columns]
         if same := [each for each in extra if _plain(each) == _plain(name)]:
             return f"column {same[0]!r} is the same name in another spelling"
+        if not has_header(self._contract, self._table):  # whose names could be values
+            return "the file has no header, or is another table"
         found = [each for each in extra if self._fits(name, each)]
         return f"column {found[0]!r} has such values: it may have another name here" if len(found) == 1 else ""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flare_stats.contract.breaches import Breach, Telling, distance_text, number_text, share_text
 from flare_stats.contract.causes import Causes
-from flare_stats.contract.fit import by_chance, distance
+from flare_stats.contract.fit import by_chance, distance, has_header
 from flare_stats.contract.model import ColumnRules, Contract
 from flare_stats.contract.profile import CODES, ColumnProfile, TableProfile
 from flare_stats.contract.statistics import exceeds, falls_short
@@ -51,7 +51,11 @@ def _of_table(contract: Contract, table: TableProfile, telling: Telling) -> Iter
         expected = f"at least {lowest:,}" if highest is None else f"{lowest:,} to {highest:,}"
         yield Breach("", "rows", telling.total(table.rows, "rows"), expected)
     if not contract.extra and (extra := [name for name in table.columns if name not in contract.columns]):
-        yield Breach("", "extra", f"columns that the contract does not name: {', '.join(map(repr, extra))}", "none")
+        listed = ", ".join(map(repr, extra))
+        if has_header(contract, table):
+            yield Breach("", "extra", f"columns that the contract does not name: {listed}", "none")
+        else:
+            yield Breach("", "extra", f"{len(extra)} columns that the contract does not name", "none", detail=listed)
     names = [name for name in table.columns if name in contract.columns]
     if contract.ordered and names != (wanted := [name for name in contract.columns if name in table.columns]):
         first = next(at for at, (one, other) in enumerate(zip(names, wanted, strict=True)) if one != other)

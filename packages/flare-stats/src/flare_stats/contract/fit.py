@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from flare_stats.contract.model import ColumnRules
-from flare_stats.contract.profile import ColumnProfile
+from flare_stats.contract.model import ColumnRules, Contract
+from flare_stats.contract.profile import ColumnProfile, TableProfile
 from flare_stats.contract.statistics import chance_distance, exceeds
 
 Numbers = npt.NDArray[np.float64]
@@ -75,3 +75,8 @@ def conforms(rules: ColumnRules, column: ColumnProfile) -> bool:
         if exceeds(others, column.present, rules.other):
             return False
     return not (rules.kind == "text" and exceeds(column.count, column.present, rules.numbers))
+
+
+def has_header(contract: Contract, table: TableProfile) -> bool:
+    """Return True if the names of a table's columns are evidently names, not the values of its first row."""
+    return 2 * sum(name in table.columns for name in contract.columns) >= len(contract.columns)

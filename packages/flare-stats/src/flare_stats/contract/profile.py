@@ -44,7 +44,7 @@ class ColumnProfile:
         lengths: lengths of texts, likewise.
         categories: counts of the values as categories, if these are few, and always of the contract's.
         rest: how many values are not in ``categories``.
-        words: counts of the first different texts.
+        words: counts of the first different texts, of at most 100 characters each.
         codes: counts of numbers that often stand for a missing value.
         outside, unusual: how many numbers are outside of the contract's ``range`` and ``usual``.
         repeated: how many values repeat an earlier one, if the contract asks for it.
@@ -163,8 +163,9 @@ class _Maker:
             lengths = np.array([len(text) for text in values.texts], np.float64)
             self._lengths.add(np.repeat(lengths, list(values.texts.values())))
             for text, count in values.texts.items():
-                if text in made.words or len(made.words) < MOST_WORDS:
-                    made.words[text] = made.words.get(text, 0) + count
+                word = text[:100]
+                if word in made.words or len(made.words) < MOST_WORDS:
+                    made.words[word] = made.words.get(word, 0) + count
         self._add_categories(values)
         if self._repetitions is not None and not values.is_opaque:
             self._repetitions.add(values.present_hashes)

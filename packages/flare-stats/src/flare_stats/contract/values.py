@@ -81,9 +81,13 @@ def number_of(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-@lru_cache(maxsize=1 << 14)
 def canonical(text: str) -> str:
     """Return a category as contracts write it: ``1`` for ``1.0`` and ``01``, ``true`` for ``True``; else unchanged."""
+    return _canonical(text) if len(text) <= 100 else text
+
+
+@lru_cache(maxsize=1 << 14)
+def _canonical(text: str) -> str:
     number = number_of(text)
     if number is not None and text == text.strip():
         return canonical_number(number)

@@ -9,6 +9,8 @@ from typing import Any
 from flare_stats.contract.breaches import Breach, text_of
 
 MOST_BREACHES = 1000
+MOST_LINES = 100
+"""Lines about one site in an error."""
 MOST_CHARACTERS = 2000
 
 
@@ -59,7 +61,10 @@ def text_of_all(name: str, verdicts: Iterable[Verdict], folder: str) -> str:
     lines = [f"the data of {whose} the contract {name!r}; {folder} in the site's own folder has the details"]
     for verdict in broken:
         lines.append(f"{verdict.site}:")
-        lines += [f"  {line}" for line in text_of(verdict.broken).splitlines()]
+        text = [f"  {line}" for line in text_of(verdict.broken).splitlines()]
+        lines += text[:MOST_LINES]
+        if len(text) > MOST_LINES:
+            lines.append(f"  … and {len(text) - MOST_LINES} lines more; contract.json in the server's folder has all")
     return "\n".join(lines)
 
 
