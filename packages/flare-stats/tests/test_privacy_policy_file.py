@@ -205,6 +205,18 @@ def test_without_a_policy_file_only_wishes_hold_and_nothing_is_written(place):
         ),
         ({"path": {"path": "postgresql://host/ok", "query": "select 1"}}, "the site's rule sql_queries forbids that"),
         ({"path": "/data/train.csv", "delimiter": "g"}, "the delimiter 'g', which could give columns other names"),
+        (
+            {"path": {"path": "/data/train.csv", "delimiter": ","}, "delimiter": "g"},
+            "the delimiter 'g', which could give columns other names",
+        ),
+        ({"path": {"path": "postgresql://host/ok", "table": "public"}, "table": "private"}, "does not name"),
+        (
+            {"path": {"path": "postgresql://host/ok", "table": "public", "query": None}, "query": "select 1"},
+            "the site's rule sql_queries forbids that",
+        ),
+        ({"path": "postgresql://host/ok?host=other", "table": "public"}, "with parameters after '?'"),
+        ({"path": "/data/train.csv", "encoding": "latin-1"}, "'latin-1', which could give columns other names"),
+        ({"path": "/data/train.csv", "encoding": "UTF-8"}, None),
     ],
 )
 def test_a_job_reads_only_the_sources_that_the_policy_names(place, source, told):
@@ -223,6 +235,37 @@ def test_a_link_to_another_file_is_not_the_file_that_the_policy_names(place, tmp
     place.write(f'sources = ["{tmp_path}/open/*"]')
     with pytest.raises(PolicyError, match=r"open/train\.csv', which the site's rule sources does not name"):
         place.policy(source=str(tmp_path / "open" / "train.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "feature", "is_shown"),
+    [
+        ('forbidden_features = ["diagnosis"]', "ward,diagnosis", False),
+        ('forbidden_features = ["diag*"]', 'ward;"diagnosis"', False),
+        ('forbidden_features = ["diagnosis"]', "weight, kg", True),
+        ('allowed_features = ["ward*"]', "ward,diagnosis", False),
+        ('allowed_features = ["ward*"]', "ward,ward_id", True),
+        ('allowed_features = ["weight, kg"]', "weight, kg", True),
+        ("min_count = 5", "ward,diagnosis", True),
+    ],
+)
+def test_columns_that_a_wrong_delimiter_joins_keep_their_rules(place, text, feature, is_shown):
+    place.write(text)
+    assert place.policy().rules.shows(feature) == is_shown
+
+
+def test_a_statistic_that_is_forbidden_for_a_column_is_forbidden_for_columns_joined_to_it(place):
+    place.write('[features.diagnosis]\nforbidden_statistics = ["categories"]')
+    rules = place.policy().rules
+    assert rules.forbids("ward|diagnosis", "top_values").startswith("features.diagnosis.forbidden_statistics")
+    assert rules.forbids("ward|diagnosis", "count") is None
+
+
+def test_a_database_in_another_folder_is_not_one_that_the_policy_names(place, tmp_path):
+    place.write(f'sources = ["sqlite:///{tmp_path}/open/*"]')
+    place.policy(source={"path": f"sqlite:///{tmp_path}/open/ward.db", "table": "stays"})
+    with pytest.raises(PolicyError, match="the site's rule sources does not name"):
+        place.policy(source={"path": f"sqlite:///{tmp_path}/open/../secret.db", "table": "stays"})
 
 
 @pytest.mark.parametrize("text", ['sources = ["/data/*"]', DP])

@@ -7,8 +7,9 @@ ignored silently.
 from __future__ import annotations
 
 import math
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,6 +19,9 @@ from flare_stats.privacy import checks
 from flare_stats.privacy.errors import PolicyError
 
 POLICY = "privacy.toml"
+DELIMITERS = (",", ";", "\t", "|")
+"""The delimiters of text with which a job may read a site that has rules for features."""
+DELIMITER = re.compile(f"[{''.join(DELIMITERS)}]")
 TOGETHER = (
     frozenset({"mean", "sum"}),
     frozenset({"var", "stddev"}),
@@ -168,16 +172,18 @@ class Rules:
 
     def shows(self, feature: str) -> bool:
         """Return True if a feature may be mentioned."""
-        named = any(fnmatchcase(feature, each) for each in self.allowed_features)
-        return named and not any(fnmatchcase(feature, each) for each in self.forbidden_features)
+        parts = _columns_in(feature)
+        named = feature in self.allowed_features or all(_is_like(each, self.allowed_features) for each in parts)
+        return named and not any(_is_like(each, self.forbidden_features) for each in (feature, *parts))
 
     def forbids(self, feature: str, statistic: str) -> str | None:
         """Return the rule that forbids a statistic of a feature, with the reason; None if there is none."""
-        own = self.features.get(feature, FeatureRules()).forbidden_statistics
-        for where, forbidden in (
-            ("forbidden_statistics", self.forbidden_statistics),
-            (f"features.{feature}.forbidden_statistics", own),
-        ):
+        own = {
+            f"features.{name}.forbidden_statistics": self.features[name].forbidden_statistics
+            for name in (feature, *_columns_in(feature))
+            if name in self.features
+        }
+        for where, forbidden in {"forbidden_statistics": self.forbidden_statistics, **own}.items():
             related = next((group for group in TOGETHER if statistic in group), frozenset({statistic}))
             if hit := sorted(related & forbidden):
                 return where if statistic in hit else f"{where}: {statistic} and the count tell {hit[0]}"
@@ -190,6 +196,15 @@ class Rules:
     def categories(self, feature: str) -> tuple[str, ...]:
         """Return the categories of a feature that are counted under differential privacy."""
         return self.features.get(feature, FeatureRules()).categories
+
+
+def _columns_in(feature: str) -> list[str]:
+    """Return the columns that a feature may consist of: a job that names a wrong delimiter reads several as one."""
+    return [each.strip(" \"'") for each in DELIMITER.split(feature)]
+
+
+def _is_like(feature: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(feature, each) for each in patterns)
 
 
 def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from flare_stats.privacy.errors import PolicyError
-from flare_stats.privacy.rules import Rules
+from flare_stats.privacy.rules import DELIMITERS, Rules
 
-DELIMITERS = (",", ";", "\t", "|")
+ENCODINGS = ("utf8", "utf-8", "ascii", "us-ascii")
 
 
 def check_source(rules: Rules, dataset: str, spec: Any) -> None:
@@ -32,9 +32,19 @@ def check_source(rules: Rules, dataset: str, spec: Any) -> None:
             f"the data set {dataset!r} has the delimiter {options['delimiter']!r}, which could give columns other"
             f" names; under the site's rules for features it must be one of {', '.join(map(repr, DELIMITERS))}"
         )
+    if has_names and str(options.get("encoding") or "utf8").lower().replace("_", "-") not in ENCODINGS:
+        raise PolicyError(
+            f"the data set {dataset!r} has the encoding {options['encoding']!r}, which could give columns other names;"
+            " under the site's rules for features it must be UTF-8: ask the site's owner to convert the file"
+        )
     if rules.sources is None:
         return
     name = name_of(dataset, spec)
+    if place is not None and "://" in place and "?" in place:
+        raise PolicyError(
+            f"the data set {dataset!r} is {name!r} with parameters after '?', which could lead to another database than"
+            " the site's rule sources names; leave them out"
+        )
     if place is None or not any(fnmatchcase(name, each) for each in rules.sources):
         shown = "data in memory" if place is None else repr(name if "://" in place else place)  # not where a link leads
         raise PolicyError(
@@ -60,14 +70,17 @@ def check_own_code(rules: Rules) -> None:
 def name_of(dataset: str, spec: Any) -> str:
     """Return the name of a source: the same for all jobs that read it, whatever they call the data set.
 
-    It is a path with links resolved; the URL of a database without its password, with a table; and for data in memory,
-    the name of the data set.
+    It is a path with links resolved, also in the URL of an SQLite database; the URL of another database without its
+    password; with a table; and for data in memory, the name of the data set.
     """
     place, options = _place_and_options(spec)
     if place is None:
         return f"memory:{dataset}"
     if "://" in place:
         address = re.sub(r"//([^/@]*@)?", "//", place.partition("?")[0], count=1)
+        backend, _, file = address.partition(":///")
+        if backend.partition("+")[0] == "sqlite" and file not in ("", ":memory:"):
+            address = f"sqlite:///{Path(file).resolve()}"
         return f"{address}#{options['table']}" if isinstance(options.get("table"), str) else address
     return str(Path(place).expanduser().resolve())
 
@@ -75,7 +88,7 @@ def name_of(dataset: str, spec: Any) -> str:
 def _place_and_options(spec: Any) -> tuple[str | None, Mapping[str, Any]]:
     options: Mapping[str, Any] = {}
     while isinstance(spec, Mapping):
-        options, spec = {**options, **spec}, spec.get("path")
+        options, spec = {**spec, **options}, spec.get("path")  # an outer option holds, as in open_source
     return (str(spec) if isinstance(spec, str | Path) else None), options
 
 
