@@ -129,3 +129,28 @@ def test_integers_of_64_bits_keep_each_digit_of_their_range(masked: bool, start:
         assert found["stddev"] == pytest.approx(np.arange(39).std(ddof=1), rel=1e-12)
     assert found["min"] == pytest.approx(start, rel=1e-15)
     assert found["mean"] == pytest.approx(start + 19, rel=1e-15)
+
+
+def test_a_category_that_is_rare_at_one_site_is_counted_there_too():
+    frames = {
+        "site-1": {"train": pd.DataFrame({"k": ["a"] * 5 + ["b"] * 4})},
+        "site-2": {"train": pd.DataFrame({"k": ["b"] * 5 + ["a"] * 3})},
+    }
+    configs = {"categories": {"*": {"most": 1}}, "top_values": {}, "balance": {"k": {}}}
+    found, *_ = run(sites_of(frames), configs)
+    assert found["k"]["categories"]["Global"]["train"] == {"b": 9}
+    assert found["k"]["categories_other"]["Global"]["train"] == 8
+    assert found["k"]["top_values"]["Global"]["train"] == [["b", 9], ["a", 8]]
+    assert found["k"]["balance"]["Global"]["train"] == {"b": 9 / 17, "a": 8 / 17}
+
+
+def test_named_and_other_categories_add_up_to_the_count():
+    frames = {
+        site: {"train": pd.DataFrame({"k": [f"{site} {at % 150}" for at in range(400)]})} for site in ("site-1", "site-2")
+    }
+    given = [f"site-1 {at}" for at in range(150)]
+    for options, named in (({}, 100), ({"most": 250}, 250), ({"values": given}, 150)):
+        found, *_ = run(sites_of(frames), {"categories": {"*": options}})
+        categories = found["k"]["categories"]["Global"]["train"]
+        assert len(categories) == named
+        assert sum(categories.values()) + found["k"]["categories_other"]["Global"]["train"] == 800

@@ -106,8 +106,10 @@ def shown(values: Values, wanted: Sequence[str], options: Mapping[str, Any]) -> 
         value = _shown(name, values, options[name])
         if value is not None:
             found[name] = value
-    if "categories" in found and values.get("categories_other"):
-        found["categories_other"] = values["categories_other"]
+    if "categories" in found:
+        cut = sum(values["categories"].values()) - sum(found["categories"].values())
+        if others := values.get("categories_other", 0) + cut:
+            found["categories_other"] = others
     return found
 
 
@@ -124,7 +126,7 @@ def _shown(name: str, values: Values, options: Any) -> Any:
         case "distinct" if name in values:
             return round(Distinct.from_data(values[name]).estimate)
         case "categories" if categories is not None:
-            return dict(_by_frequency(categories)[: options["most"]])
+            return dict(_by_frequency(categories)[: None if options["values"] else options["most"]])
         case "top_values" if categories is not None:
             return [list(pair) for pair in _by_frequency(categories)[: options["number"]]]
         case "balance" if categories:

@@ -34,7 +34,7 @@ from flare_stats.sources import Source, open_source
 Kinds = Mapping[str, str]
 """The kind of each feature, on which the sites agree."""
 
-_PLAIN_COUNTS = 1000  # categories that are kept apart for the most frequent ones
+_PLAIN_COUNTS = 1000  # categories that are named at least, since a rare one may be frequent at other sites
 _EXACT_COUNTS = 1_000_000
 NO_VALUES, ONE_VALUE = "no values", "needs two values"
 BEYOND = "beyond the range of float64"
@@ -218,9 +218,10 @@ class _Column:
             options = settings.options("categories", feature, kind) or {}
             allowed = policy.categories(feature)
             made.values = options.get("values") if allowed is None else list(allowed)
-            made.most = options.get("most", _PLAIN_COUNTS)
+            number = (settings.options("top_values", feature, kind) or {}).get("number", 0)
+            made.most = max(options.get("most", 0), number, _PLAIN_COUNTS)  # the server cuts those of all sites
             # With noise, counts must be exact: with rare values dropped, one record could move them by more than one.
-            made.categories = Categories(max(made.most, _PLAIN_COUNTS if allowed is None else _EXACT_COUNTS))
+            made.categories = Categories(made.most if allowed is None else max(made.most, _EXACT_COUNTS))
         if "distinct" in wanted:
             made.distinct = Distinct(key)
         if "quantile" in wanted:
