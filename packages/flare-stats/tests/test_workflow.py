@@ -198,6 +198,12 @@ def test_a_range_without_room_for_bins_is_refused_for_the_feature_alone():
     assert about["refused"][0][:4] == ["site-1", "train", "far", "histogram"]
 
 
+def test_a_site_that_is_called_as_all_sites_are_is_refused():
+    frames = {site: {"train": people(20)} for site in ("site-1", "Global")}
+    with pytest.raises(StatsError, match="a site is called Global, which stands for all sites"):
+        run(sites_of(frames), {"count": {}})
+
+
 def test_the_table_shows_a_row_for_each_feature():
     *_, fed = run(sites_of(FRAMES), CONFIGS)
     (table,) = fed.tables

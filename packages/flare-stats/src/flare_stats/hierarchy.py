@@ -35,6 +35,8 @@ class Hierarchy:
         Raises:
             StatsError: the hierarchy does not fit the sites; names one.
         """
+        if GLOBAL in sites:
+            raise StatsError(f"a site is called {GLOBAL}, which stands for all sites in the results; rename the site")
         if given is None:
             return cls({})
         return cls.by_names(given, sites) if isinstance(given, str) else cls.of_tree(given, sites)
