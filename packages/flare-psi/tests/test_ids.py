@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import numpy as np
@@ -135,6 +136,34 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, column, me
         (tmp_path / name).write_bytes(content)
     with pytest.raises(PSIError, match=message):
         load(tmp_path / name, column)
+
+
+def test_a_parquet_file_that_is_damaged_in_the_middle_is_named(tmp_path):
+    ids = pa.table({"id": [f"id {at}" for at in range(100_000)]})
+    pq.write_table(ids, tmp_path / "a.parquet", compression="zstd")
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = b"\xff" * 4000
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(PSIError, match=r"a\.parquet: cannot be read as Parquet"):
+        load(tmp_path / "a.parquet", "id")
+
+
+def test_a_parquet_column_that_is_not_utf_8_is_named(tmp_path):
+    ends = np.array([0, 1, 2], np.int32)
+    text = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(ends), pa.py_buffer(b"a\xff")])
+    pq.write_table(pa.table({"id": text}), tmp_path / "a.parquet")
+    with pytest.raises(PSIError, match=r"a\.parquet: holds text that is not UTF-8"):
+        load(tmp_path / "a.parquet", "id")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.parquet"])
+def test_a_file_that_may_not_be_read_is_named(tmp_path, name):
+    (tmp_path / name).write_text("id\nann\n")
+    (tmp_path / name).chmod(0)
+    with pytest.raises(PSIError, match=rf"{name}: cannot be read"):
+        load(tmp_path / name, "id")
 
 
 def test_a_parquet_column_of_fractions_is_refused(tmp_path):

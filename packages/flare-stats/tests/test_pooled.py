@@ -146,7 +146,8 @@ def test_a_category_that_is_rare_at_one_site_is_counted_there_too():
 
 def test_named_and_other_categories_add_up_to_the_count():
     frames = {
-        site: {"train": pd.DataFrame({"k": [f"{site} {at % 150}" for at in range(400)]})} for site in ("site-1", "site-2")
+        site: {"train": pd.DataFrame({"k": [f"{site} {at % 150}" for at in range(400)]})}
+        for site in ("site-1", "site-2")
     }
     given = [f"site-1 {at}" for at in range(150)]
     for options, named in (({}, 100), ({"most": 250}, 250), ({"values": given}, 150)):

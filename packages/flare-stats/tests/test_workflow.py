@@ -11,6 +11,7 @@ from stats_runs import OPEN, AtNoon, Recorded, federation, files_of, people, run
 
 from flare_core import SiteError, Task
 from flare_core.testing import ExecutorConformance, FakeFederation, WorkflowConformance
+from flare_stats.errors import StatsError
 from flare_stats.executor import StatisticsExecutor
 
 CONFIGS = {

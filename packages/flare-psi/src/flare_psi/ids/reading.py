@@ -6,9 +6,10 @@ import csv
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 from flare_psi.errors import PSIError
 
@@ -69,16 +70,25 @@ class FileItems(PSI):
 
 
 def _lines(path: Path) -> Iterator[tuple[str, ...]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            for line in file:
-                yield (line.removesuffix("\n").removesuffix("\r"),)
-        except UnicodeDecodeError as error:
-            raise PSIError(f"{path}: is not UTF-8 ({error.reason}); convert it") from None
+    with _open(path) as file:
+        for line in file:
+            yield (line.removesuffix("\n").removesuffix("\r"),)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[TextIO]:
+    """Open a file of text; what goes wrong while it is read is an error that names it."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise PSIError(f"{path}: is not UTF-8 ({error.reason}); convert it") from None
+    except OSError as error:
+        raise PSIError(f"{path}: cannot be read: {error.strerror}; make it readable for the client's user") from error
 
 
 def _rows(path: Path, columns: Sequence[str], separator: str) -> Iterator[tuple[str, ...]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with _open(path) as file:
         rows = csv.reader(file, delimiter=separator, strict=True)
         try:
             header = next(rows, [])
@@ -90,10 +100,8 @@ def _rows(path: Path, columns: Sequence[str], separator: str) -> Iterator[tuple[
                         raise PSIError(f"{path}, line {rows.line_num}: has {len(row)} fields, the header {len(header)}")
                     continue
                 yield tuple(row[at] for at in places)
-        except UnicodeDecodeError as error:
-            raise PSIError(f"{path}: is not UTF-8 ({error.reason}); convert it") from None
         except csv.Error as error:
-            raise PSIError(f"{path}, line {rows.line_num}: {error}") from None
+            raise PSIError(f"{path}, line {rows.line_num}: {error}; correct the line") from None
 
 
 def _batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -112,8 +120,10 @@ def _batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
             for batch in file.iter_batches(batch_size=65_536, columns=list(columns)):
                 values = [[_text(each) for each in batch.column(name).to_pylist()] for name in columns]
                 yield from zip(*values, strict=True)
-    except arrow.ArrowException as error:
-        raise PSIError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PSIError(f"{path}: holds text that is not UTF-8 ({error.reason}); write the file anew") from None
+    except (arrow.ArrowException, OSError) as error:
+        raise PSIError(f"{path}: cannot be read as Parquet: {error}; restore the file from a copy") from error
 
 
 def _text(value: Any) -> str:
