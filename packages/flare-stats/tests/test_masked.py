@@ -192,3 +192,17 @@ def test_one_site_cannot_be_masked():
     fed = federation(sites_of({"site-1": FRAMES["site-1"]}, masked=True))
     with pytest.raises(SiteError, match="fewer than two sites"):
         run({}, CONFIGS, masked=True, min_clients=1, fed=fed)
+
+
+def test_a_total_beyond_float64_is_left_out_and_named():
+    large = pd.DataFrame({"x": [1e308, 1.5e308], "y": [1e153, -1e153]})
+    frames = {site: {"train": large} for site in ("site-1", "site-2")}
+    statistics, matrices, about, _ = run(
+        sites_of(frames, masked=True), {"sum": {}, "mean": {}, "stddev": {}, "covariance": {}}, masked=True
+    )
+    assert statistics["x"]["mean"]["Global"]["train"] == 1.25e308
+    assert "sum" not in statistics["x"]
+    assert statistics["y"]["sum"]["Global"]["train"] == 0
+    beyond = {tuple(row[2:4]) for row in about["refused"] if row[4] == "beyond the range of float64"}
+    assert beyond == {("x", "sum"), ("x", "stddev"), ("x", "covariance")}
+    assert matrices["Global"]["train"]["features"] == ["y"]

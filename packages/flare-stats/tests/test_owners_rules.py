@@ -143,3 +143,13 @@ def test_a_second_run_over_the_same_data_is_counted_in_the_ledger(with_rules):
     with_rules(rules, {"mean": {}})
     _, _, about, _ = with_rules(rules, {"mean": {}, "count": {}})
     assert "max_queries" in rules_of(about)["age", "mean"]
+
+
+def test_what_needs_a_count_that_is_forbidden_is_refused_by_name(with_rules):
+    statistics, _, about, _ = with_rules(
+        "min_count = 1\nforbidden_statistics = ['count']", {"count": {}, "sum": {}, "mean": {}, "stddev": {}}
+    )
+    assert set(statistics["age"]["mean"]) == {"site-1", "site-3", "Global"}
+    assert "site-2" in statistics["age"]["sum"]
+    assert rules_of(about)["age", "mean"] == "forbidden_statistics: mean needs the count"
+    assert rules_of(about)["age", "stddev"] == "forbidden_statistics: stddev needs the count"

@@ -155,3 +155,11 @@ def test_named_and_other_categories_add_up_to_the_count():
         categories = found["k"]["categories"]["Global"]["train"]
         assert len(categories) == named
         assert sum(categories.values()) + found["k"]["categories_other"]["Global"]["train"] == 800
+
+
+def test_a_variance_beyond_float64_is_named_as_that():
+    frame = pd.DataFrame({"x": [1e308, 1.5e308, 1.7e308]})
+    *_, about, _ = run(sites_of({"site-1": {"train": frame}}), {"var": {}, "stddev": {}})
+    assert {row[3]: row[4] for row in about["refused"]} == dict.fromkeys(
+        ("var", "stddev"), "beyond the range of float64"
+    )

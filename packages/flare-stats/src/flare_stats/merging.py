@@ -27,7 +27,7 @@ def merged(parts: Sequence[Values]) -> dict[str, Any]:
         if counts := [part[name] for part in parts if name in part]:
             found[name] = sum(counts)
     if sums := [part["sum"] for part in parts if "sum" in part]:
-        found["sum"] = _float(sum((Fraction(each) for each in sums), Fraction(0)))
+        found["sum"] = to_float(sum((Fraction(each) for each in sums), Fraction(0)))
     for name, choose in (("min", min), ("max", max)):
         if ends := [part[name] for part in parts if name in part]:
             found[name] = choose(ends)
@@ -53,13 +53,13 @@ def _moments(parts: Sequence[Values]) -> dict[str, float]:
         return {}
     total = sum(Fraction(part["count"]) for part, _ in means)
     mean = sum((Fraction(part["count"]) * mean for part, mean in means), Fraction(0)) / total
-    found = {"mean": _float(mean)}
+    found = {"mean": to_float(mean)}
     squares = [(part, each, square) for part, each in means if (square := _squares(part)) is not None]
     if len(squares) == len(means) and total > 1:
         around = Fraction(0)
         for part, each, square in squares:
             around += square + Fraction(part["count"]) * (each - mean) ** 2
-        found["var"] = max(_float(around / (total - 1)), 0.0)
+        found["var"] = max(to_float(around / (total - 1)), 0.0)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -86,7 +86,8 @@ def _added(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
-def _float(value: Fraction) -> float:
+def to_float(value: Fraction) -> float:
+    """Round a fraction to a float; infinite beyond the range of float64."""
     try:
         return float(value)
     except OverflowError:

@@ -290,7 +290,8 @@ class _Column:
         if wanted & {"min", "max", "histogram", "quantile"} and self.kind != "bool":
             found |= {"min": _end(of.min), "max": _end(of.max)}
         unusable = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
-        self.lost += [[name, BEYOND] for name in sorted(unusable & wanted)]
+        told = unusable | ({"stddev"} if "var" in unusable else set())
+        self.lost += [[name, BEYOND] for name in sorted(told & wanted)]
         return {name: value for name, value in found.items() if name not in unusable}
 
     def _of_categories(self, of: Categories) -> dict[str, Any]:

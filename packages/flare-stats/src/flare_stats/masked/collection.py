@@ -41,7 +41,9 @@ from flare_stats.collection import Collection, Places
 from flare_stats.config import Settings
 from flare_stats.hierarchy import GLOBAL
 from flare_stats.masked.layout import COUNTS, Layout, split
+from flare_stats.merging import to_float
 from flare_stats.quantiles import Brackets, Key, Search
+from flare_stats.site import BEYOND
 
 _MOST_RETURNS = 5  # of sites, while one total is asked for
 _ALL = "*"  # the sites together
@@ -100,6 +102,7 @@ class MaskedCollection(Collection):
         for (dataset, feature), of_counts in counts.items():
             if feature in self._offer.get(dataset, {}):
                 values = self._values_of(feature, of_counts | sums.get((dataset, feature), {}))
+                self._drop_infinite(dataset, feature, values)
                 self.values[GLOBAL].setdefault(dataset, {})[feature] = values
         self._find_extremes(fed, sites)
 
@@ -245,13 +248,13 @@ class MaskedCollection(Collection):
         values: dict[str, Any] = {name: parts[name] for name in COUNTS if name in parts}
         count = values["count"]
         if "sum" in parts:
-            values["sum"] = float(parts["sum"])
+            values["sum"] = to_float(parts["sum"])
             if count > 0:
-                mean = parts["sum"] / count
+                mean = parts["sum"] / count  # between the least and the greatest value, so no float overflows
                 values |= {"mean": float(mean), "mean_low": float(mean - Fraction(float(mean)))}
         if "squares" in parts and count > 1:
             around = parts["squares"] - parts["sum"] ** 2 / count
-            values["var"] = max(float(around / (count - 1)), 0.0)
+            values["var"] = max(to_float(around / (count - 1)), 0.0)
         if "histogram" in parts:
             options = self.settings.options("histogram", feature, self.kinds[feature])
             low, high = options["range"]
@@ -261,6 +264,13 @@ class MaskedCollection(Collection):
             values["categories"] = {name: parts["categories"][name] for name in names}
             values["categories_other"] = parts["categories"][None]
         return values
+
+    def _drop_infinite(self, dataset: str, feature: str, values: dict[str, Any]) -> None:
+        for name in [name for name, each in values.items() if isinstance(each, float) and math.isinf(each)]:
+            del values[name]
+            for site in self._members:
+                told = ("var", "stddev") if name == "var" else (name,)
+                self._refuse(site, [[dataset, feature, each, BEYOND] for each in told])
 
     def _find_extremes(self, fed: Federation, sites: Sites) -> None:
         """Find minimum and maximum by counting the sites that reach thresholds."""

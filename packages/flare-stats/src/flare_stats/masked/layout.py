@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from flare_stats.config import Settings
 from flare_stats.masked.fixed_point import DIGITS, from_digits, to_digits
+from flare_stats.merging import to_float
 
 COUNTS = ("count", "missing", "failure_count")
 _PARTS = {
@@ -226,7 +227,7 @@ def _read_matrix(piece: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
             own, other = (from_digits(digits[0][at]) / count for at in ((i, j), (j, i)))
             made["mean_high"][i, j] = high = float(own)
             made["mean_low"][i, j] = float(own - Fraction(high))
-            made["squares"][i, j] = max(float(from_digits(digits[1, i, j]) - own * own * count), 0.0)
-            products = float(from_digits(digits[2, i, j]) - own * other * count)
+            made["squares"][i, j] = max(to_float(from_digits(digits[1, i, j]) - own * own * count), 0.0)
+            products = to_float(from_digits(digits[2, i, j]) - own * other * count)
             made["products"][i, j] = products if i != j else made["squares"][i, j]
     return {"count": counts.copy(), **made}

@@ -29,6 +29,8 @@ TOGETHER = (
     frozenset({"correlation", "covariance"}),
 )
 """Statistics that follow from each other, given the count: who forbids one forbids all of its group."""
+NEED_COUNT = frozenset({"mean", "var", "stddev"})
+"""Statistics of a site that are merged with those of others by their counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,8 @@ class Rules:
             related = next((group for group in TOGETHER if statistic in group), frozenset({statistic}))
             if hit := sorted(related & forbidden):
                 return where if statistic in hit else f"{where}: {statistic} and the count tell {hit[0]}"
+            if statistic in NEED_COUNT and "count" in forbidden:
+                return f"{where}: {statistic} needs the count"
         return None
 
     def bounds(self, feature: str) -> tuple[float, float] | None:
