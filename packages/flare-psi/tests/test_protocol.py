@@ -356,6 +356,31 @@ def test_a_site_refuses_places_that_it_does_not_have(tmp_path, positions):
         federation(network | {"site-1": misled}).run(Intersect())
 
 
+@pytest.mark.parametrize(
+    ("agreed", "told", "message"),
+    [
+        (
+            {"receivers": ["site-1"]},
+            Intersect(),
+            "site-2: the server sent the result, but the sites agreed",
+        ),
+        ({"result": "cardinality"}, Intersect(), "the server sent places of ids, but the sites agreed"),
+    ],
+)
+def test_a_site_learns_no_more_than_the_sites_have_agreed_on(tmp_path, agreed, told, message):
+    network = parties(tmp_path, {"site-1": ["a"], "site-2": ["a"]}, **agreed)
+    with pytest.raises(FlareError, match=message):
+        run(network, told)
+    assert not (network["site-2"].folder / "intersection.csv").exists()
+
+
+@pytest.mark.parametrize("minimum", ["two", -1, True, None])
+def test_a_minimum_of_a_site_that_is_no_number_is_named(tmp_path, minimum):
+    network = parties(tmp_path, ITEMS, config={"site-3": {"psi_min_intersection": minimum}})
+    with pytest.raises(FlareError, match=r"site-3: psi_min_intersection is .* in the site's settings; give an integer"):
+        run(network)
+
+
 def test_one_site_alone_and_unknown_receivers_are_refused(tmp_path):
     with pytest.raises(FlareError, match="site-1 is alone"):
         run(parties(tmp_path, {"site-1": ["a"]}))

@@ -105,7 +105,7 @@ class PSIExecutor(Executor):
         site, terms = context.party, self._terms(context)
         _, tag = files.secret()
         items, salt = self._opened(files, context), self._salt(site)
-        minimum = max(int(self.min_intersection), int(context.config.get("psi_min_intersection", 0)))
+        minimum = max(int(self.min_intersection), _minimum(context))
         is_open = self.pad_to is None
         return {
             "terms": terms.text,
@@ -228,14 +228,40 @@ class PSIExecutor(Executor):
             digests = digests[np.lexsort(digests.T[::-1])]
         return {"digests": digests}
 
+    @staticmethod
+    def _check_may_learn(terms: Agreement, site: str, positions: Any, size: int | None) -> None:
+        """Refuse a result that the sites have not agreed to give this one.
+
+        Raises:
+            PSIError: the server sends more than the terms allow.
+        """
+        if size is not None and site not in terms.receivers:
+            raise PSIError(f"{site}: the server sent the result, but the sites agreed that {site} does not learn it")
+        if positions is not None and (terms.result != "ids" or site not in terms.receivers):
+            raise PSIError(f"{site}: the server sent places of ids, but the sites agreed that {site} learns none")
+
     def _finish(self, files: SiteFiles, context: SiteContext, positions: Any, size: int | None) -> dict[str, Any]:
         """Write the result, as far as this site may learn it."""
+        terms = self._terms(context)
+        self._check_may_learn(terms, context.party, positions, size)
         items = self._opened(files, context)
         path = context.folder / Path(self.output_path.replace("{site}", context.party)).expanduser()
-        write_result(path, items, self.columns, positions, size, self._terms(context))
+        write_result(path, items, self.columns, positions, size, terms)
         if size is not None and self.pad_to is None and items.distinct:
             context.log("match_rate", size / items.distinct)
         return {}
+
+
+def _minimum(context: SiteContext) -> int:
+    """Return the site's own least size of an intersection.
+
+    Raises:
+        PSIError: it is no integer from 0.
+    """
+    value = context.config.get("psi_min_intersection", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise PSIError(f"{context.party}: psi_min_intersection is {value!r} in the site's settings; give an integer")
+    return value
 
 
 def _until(context: SiteContext, items: Any) -> Any:
