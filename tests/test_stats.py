@@ -138,11 +138,11 @@ def test_a_site_that_does_not_answer_in_time_is_left_out_and_named(hospital):
 
     def decide(site, pid, times):
         if site == "site-3":
-            done.wait(60)
+            done.wait(120)
 
     gate = place.gate(decide)
     with place.admin() as admin:
-        job = admin.submit(job_of(place, str(gate.path), task="stats.bins", round_deadline_s=3.0))["id"]
+        job = admin.submit(job_of(place, str(gate.path), task="stats.bins", round_deadline_s=20.0))["id"]
     place.wait_for_events(job, {"event": "RoundEnded", "round": 1})
     done.set()
     statistics, about = files_of(place, job)
