@@ -90,6 +90,11 @@ def values_in(data: Path, site: str) -> list[str]:
     return [each for name in ("ldl", "hdl", "glucose") for each in table[name] if len(each) >= 7]
 
 
+def test_data_may_be_a_mapping_with_a_path_alone(project, data):
+    recipe = recipe_of(project, data, data={"path": str(data / "{site}.csv")})
+    assert recipe.execute(project.env(3)).get_status().value == "finished"
+
+
 def test_broken_data_end_the_run_before_a_round_with_all_sites_columns_and_rules(project, data):
     spoil(data)
     error, folder = failed(recipe_of(project, data), project)

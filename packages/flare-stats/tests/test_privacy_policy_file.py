@@ -137,7 +137,7 @@ def test_a_mistake_is_reported_with_file_key_value_and_remedy(place, text, told)
 
 def test_a_policy_that_cannot_be_read_is_no_missing_policy(place):
     (place.local / "privacy.toml").symlink_to(place.local / "gone.toml")
-    with pytest.raises(PolicyError, match=r"privacy.toml cannot be read: .*; make it readable"):
+    with pytest.raises(PolicyError, match=r"privacy.toml cannot be read: .*; correct its path or its rights"):
         place.policy()
     os.unlink(place.local / "privacy.toml")
     (place.local / "privacy.toml").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from flare_core import JobError, RecipeError
 from flare_core.testing import RecipeConformance
 from flare_runtime import SimEnv
 from flare_stats import FedStatsRecipe
+from flare_stats.output.table import table_of
 
 EVERYTHING = {
     "count": {},
@@ -103,6 +105,28 @@ def test_data_in_memory_are_for_the_simulator_alone(tmp_path):
     message = r"per_site_config\['site-1'\]\['data'\]\['train'\] is a pandas.DataFrame in the memory .*give its path"
     with pytest.raises(JobError, match=message):
         recipe.export(tmp_path)
+
+
+def test_a_source_may_be_a_mapping_with_a_path_alone(tmp_path):
+    people(20, 1).to_csv(tmp_path / "a.csv", index=False)
+    recipe = FedStatsRecipe(
+        statistic_configs={"count": {}}, per_site_config={"site-1": {"data": {"train": {"path": tmp_path / "a.csv"}}}}
+    )
+    statistics, _, _ = results(recipe, tmp_path, sites=1)
+    assert statistics["age"]["count"]["Global"]["train"] == 20
+
+
+def test_shares_in_the_table_are_of_the_sites_that_gave_categories():
+    def shown(**statistics):
+        found = {name: {"Global": {"train": value}} for name, value in statistics.items()}
+        facts = {"sites": ["site-1", "site-2"], "refused": [["site-2", "train", "sex", "categories", "min_count: …"]]}
+        title, _, rows = table_of(SimpleNamespace(statistics={"sex": found}, facts=facts))
+        assert title == "Statistics of 2 sites; 1 was not given: about.json says why"
+        return rows[0][-1]
+
+    assert shown(count=60, categories={"f": 15, "m": 15}) == "f 50%, m 50%"
+    assert shown(count=60, categories={"f": 15, "m": 10}, categories_other=5) == "f 50%, m 33%"
+    assert shown(count=60, top_values=[["f", 15]]) == "f 25%"
 
 
 class TestRecipe(RecipeConformance):

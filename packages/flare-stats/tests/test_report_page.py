@@ -152,6 +152,16 @@ def test_a_site_that_gave_nothing_is_listed(sample):
     assert "Riverside" in Reading(make_report(statistics, *sample[1:])).text
 
 
+def test_a_category_that_a_place_does_not_name_is_not_shown_as_zero():
+    of_sex = {
+        "count": {"a": {"d": 30}, "b": {"d": 24}, "Global": {"d": 54}},
+        "categories": {"a": {"d": {"f": 20, "m": 10}}, "b": {"d": {"f": 20}}, "Global": {"d": {"f": 40, "m": 10}}},
+        "categories_other": {"b": {"d": 4}, "Global": {"d": 4}},
+    }
+    page = make_report({"sex": of_sex}, {}, {"name": "sexes", "sites": ["a", "b"], "kinds": {"sex": "text"}})
+    assert re.findall(r"<td[^>]*>(0 %)", page) == ["0 %"]  # all others at a; b names no m, and may have some
+
+
 def test_masked_totals_say_why_there_is_no_drift():
     rng = np.random.default_rng(0)
     statistics, matrices, about = documents(

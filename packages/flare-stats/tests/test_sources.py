@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,22 @@ def test_an_encoding_that_is_not_utf8_must_be_told(tmp_path: Path) -> None:
         list(open_source(tmp_path / "data.csv", delimiter=";").chunks())
     source = open_source({"path": str(tmp_path / "data.csv"), "delimiter": ";", "encoding": "latin-1"})
     assert next(source.chunks()).to_pylist() == [{"name": "José", "n": 1}]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_line_that_cannot_be_decoded_is_named_and_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_bytes("name,n\nann,1\nJosé,2,3\n".encode("latin-1"))
+    with pytest.raises(SourceError, match=r'"encoding", such as "latin-1" \(a line that cannot be decoded\)') as raised:
+        list(open_source(tmp_path / "data.csv").chunks())
+    assert "Jos" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_another_delimiter_must_be_told(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a;b\n1;2\n")
+    with pytest.raises(SourceError, match=r"has a single column, and its name holds ';'; .*\"delimiter\": ';'"):
+        open_source(tmp_path / "data.csv").features()
+    assert kinds(open_source(tmp_path / "data.csv", delimiter=";")) == {"a": "int", "b": "int"}
+    assert kinds(open_source(tmp_path / "data.csv", delimiter=",")) == {"a;b": "text"}
 
 
 @pytest.mark.parametrize(

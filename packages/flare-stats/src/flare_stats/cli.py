@@ -101,7 +101,7 @@ def write_report(
     statistics = find_statistics(run)
     written = output or statistics.parent / REPORT
     written.write_text(report_of(statistics), encoding="utf-8")
-    sys.stdout.write(f"{written}: {written.stat().st_size / 1e6:.1f} MB; open it in a browser\n")
+    sys.stdout.write(f"{written}: {max(written.stat().st_size // 1000, 1):,} kB; open it in a browser\n")
 
 
 def _split(unit: str) -> tuple[str, str]:

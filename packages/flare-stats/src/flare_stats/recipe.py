@@ -206,6 +206,8 @@ class FedStatsRecipe(Recipe):
 
 
 def _spec(value: Any, where: str) -> Any:
+    if isinstance(value, Mapping) and set(value) == {"path"}:
+        value = value["path"]  # as a mapping, it would be taken for a component
     is_plain = isinstance(value, str | PurePath | Mapping)
     return value if is_plain else InMemory(value, where)
 

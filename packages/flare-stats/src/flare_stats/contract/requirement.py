@@ -121,6 +121,8 @@ def _checked(data: Any, name: str, files: list[Path]) -> Any:
             raise RecipeError(
                 f"{name} is {dict(data)!r}; give a dict with 'path', or {{'config': 'name of a setting'}}"
             )
+        if set(data) == {"path"}:
+            return str(data["path"])  # as a mapping, it would be taken for a component
         return checked_config({key: str(value) if key == "path" else value for key, value in data.items()}, set())
     if callable(data):
         return {"function": _path(data, name, files)}

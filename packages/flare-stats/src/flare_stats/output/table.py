@@ -52,7 +52,10 @@ def table_of(results: Results, place: str = GLOBAL) -> tuple[str, list[str], lis
         more = len(rows) - _MOST_ROWS
         rows = [*rows[:_MOST_ROWS], [f"… {more:,} more", *[""] * (len(headers) - 1)]]
     sites = len(results.facts["sites"])
-    return f"Statistics of {sites} site{'s' if sites != 1 else ''}", headers, rows
+    title = f"Statistics of {sites} site{'s' if sites != 1 else ''}"
+    if refused := len(results.facts.get("refused", ())):
+        title += f"; {refused:,} {'was' if refused == 1 else 'were'} not given: about.json says why"
+    return title, headers, rows
 
 
 def _datasets(results: Results, place: str) -> list[str]:
@@ -75,7 +78,10 @@ def _plot(found: dict[str, Any]) -> str:
     if "histogram" in found:
         return sparkline([count for _, _, count in found["histogram"]])
     top = found.get("top_values") or list(found.get("categories", {}).items())
-    total = found.get("count") or sum(count for _, count in top)
+    if "categories" in found:  # the count may hold values of sites that gave no categories
+        total = sum(found["categories"].values()) + found.get("categories_other", 0)
+    else:
+        total = found.get("count") or sum(count for _, count in top)
     return ", ".join(f"{_cut(value)} {count / total:.0%}" for value, count in top[:3]) if total else ""
 
 

@@ -133,7 +133,7 @@ def gaps(rules: Rules) -> list[str]:
     if rules.privacy is None:
         if rules.range_noise[1] == 0:
             found.append("range_noise is [0, 0]: minimum and maximum are values of single records")
-        found.append("no differential privacy: who knows all records but one can compute that one from a sum")
+        found.append("no differential privacy: someone who knows all records but one can compute that one from a sum")
     elif rules.privacy.total_epsilon > _MUCH:
         found.append(f"total_epsilon is {rules.privacy.total_epsilon:g}: above {_MUCH:g}, it guarantees little")
     return found

@@ -143,7 +143,9 @@ class Rules:
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise PolicyError(f"the policy {path} cannot be read: {error.strerror}; make it readable") from error
+            raise PolicyError(
+                f"the policy {path} cannot be read: {error.strerror}; correct its path or its rights"
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise PolicyError(f"{path} is not TOML: {error}") from error
         try:

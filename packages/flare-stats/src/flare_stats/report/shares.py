@@ -9,7 +9,7 @@ from flare_stats.report import charts
 from flare_stats.report.analysis import Analysis, View
 from flare_stats.report.cells import drift_cell, left_out_note, place_name
 from flare_stats.report.data import GLOBAL
-from flare_stats.report.html import Html, count, join, name, percent, plain, table
+from flare_stats.report.html import UNKNOWN, Html, count, join, name, percent, plain, table
 
 MAX_CATEGORIES = 9
 
@@ -36,6 +36,8 @@ def category_table(analysis: Analysis, feature: str, view: View, caption: Any, *
         shares = _shares(of_place, columns)
         cells = [
             join(percent(share), charts.bar(share, None if place == GLOBAL or not whole else whole[index]))
+            if not _is_hidden(columns[index], of_place)
+            else UNKNOWN
             for index, share in enumerate(shares)
         ]
         told = [percent(missing[place])] * has_missing + [count(distinct[place])] * has_distinct
@@ -49,6 +51,11 @@ def category_table(analysis: Analysis, feature: str, view: View, caption: Any, *
         "Drift",
     ]
     return join(table(caption, head, body, class_="shares", label=plain(caption)), left_out_note(left_out, kept))
+
+
+def _is_hidden(column: str | None, counts: Mapping[str | None, float]) -> bool:
+    """Report whether a category may be among the values of a place that are not named, so that 0 would be wrong."""
+    return column is not None and column not in counts and bool(counts.get(None))
 
 
 def _columns(counts: Mapping[str, Mapping[str | None, float]]) -> list[str | None]:

@@ -24,6 +24,8 @@ from flare_stats.sources.source import (
 BLOCK = 1 << 20
 PASSES = 4  # from then on, all columns are read as text
 MISFIT = re.compile(r"In CSV column #(\d+): CSV conversion error")
+UNREADABLE_LINE = re.compile(r"(?:Row #(\d+): )?Expected \d+ columns, got \d+")
+OTHER_DELIMITERS = ";\t|,"
 # What pandas takes as missing.
 MISSING = [
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
@@ -42,13 +44,15 @@ class DelimitedFile:
         path: of the file; may be compressed (``.gz``, ``.bz2``, ``.zst``).
         delimiter: the character between cells.
         encoding: of the text.
+        is_assumed: nobody named the delimiter, so a single column with another one in its name is an error.
     """
 
-    def __init__(self, path: Path, delimiter: str = ",", encoding: str = "utf8") -> None:
+    def __init__(self, path: Path, delimiter: str = ",", encoding: str = "utf8", *, is_assumed: bool = False) -> None:
         self.skipped = 0
         self._path = path
         self._delimiter = delimiter
         self._encoding = encoding
+        self._is_assumed = is_assumed
         self._header: list[str] = []
         self._schema: pa.Schema | None = None
 
@@ -67,12 +71,22 @@ class DelimitedFile:
                 _, reader = self._open([], {})
                 self._header = reader.schema.names
             check_names(self._header, str(self._path))
+            self._check_delimiter()
             types = dict(zip(self._header, reader.schema.types, strict=True))
             for name in [name for name, of in types.items() if pa.types.is_binary(of)]:
                 raise self._misencoded(f"column {name!r}")
             types |= self._later_types([name for name, of in types.items() if pa.types.is_null(of)])
             self._schema = pa.schema(list(types.items()))
         return self._schema
+
+    def _check_delimiter(self) -> None:
+        if self._is_assumed and len(self._header) == 1:
+            for other in OTHER_DELIMITERS:
+                if other in self._header[0]:
+                    raise SourceError(
+                        f"{self._path} has a single column, and its name holds {other!r}; if that separates the cells,"
+                        f' give {{"path": …, "delimiter": {other!r}}}'
+                    )
 
     def _later_types(self, names: list[str]) -> dict[str, pa.DataType]:
         """The types of columns without a value in the first block, by name; those without any value are left out."""
@@ -136,6 +150,10 @@ class DelimitedFile:
                 raise self._misencoded(text) from error
             if found := MISFIT.search(text):
                 raise _OtherType(int(found[1])) from error
+            if line := UNREADABLE_LINE.search(text):
+                # Such lines are skipped, unless they cannot be decoded. The message, which holds the line, is dropped.
+                place = f"line {line[1]}" if line[1] else "a line that cannot be decoded"
+                raise self._misencoded(place) from None
             raise SourceError(f"{self._path} cannot be read as CSV: {text}") from error
         except (OSError, LookupError) as error:
             raise SourceError(f"{self._path} cannot be read as CSV: {error}") from error

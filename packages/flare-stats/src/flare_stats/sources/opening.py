@@ -104,7 +104,8 @@ def _file(path: Path, options: dict[str, Any]) -> Source:
     ending = _ending(path)
     if ending in DELIMITED:
         _only(options, ("delimiter", "encoding"), str(path))
-        return DelimitedFile(path, **{"delimiter": DELIMITED[ending], **options})
+        told = {"delimiter": DELIMITED[ending], **options}
+        return DelimitedFile(path, **told, is_assumed="delimiter" not in options)
     _only(options, (), str(path))
     if ending in PARQUET:
         return ParquetFile(path)
