@@ -199,6 +199,15 @@ def test_a_range_without_room_for_bins_is_refused_for_the_feature_alone():
     assert about["refused"][0][:4] == ["site-1", "train", "far", "histogram"]
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_site_that_leaves_before_it_has_described_its_data_is_warned_of(masked):
+    frames = {site: {"train": people(20)} for site in ("site-1", "site-2", "site-3")}
+    sites = sites_of(frames, masked=masked)
+    *_, about, fed = run(sites, {"count": {}}, masked=masked, min_clients=2, leaves={"site-2": [0]})
+    assert about["sites"] == ["site-1", "site-3"]
+    assert fed.warnings == ["site-2 left or was late; the statistics go on without it"]
+
+
 def test_a_site_that_is_called_as_all_sites_are_is_refused():
     frames = {site: {"train": people(20)} for site in ("site-1", "Global")}
     with pytest.raises(StatsError, match="a site is called Global, which stands for all sites"):

@@ -85,6 +85,7 @@ class Collection:
         """Agree on the features, and collect what one pass over the data tells."""
         asked = {site: {"config": self.settings.plain} for site in sites.present()}
         described = {site: check_description(site, each) for site, each in sites.ask("stats.describe", asked).items()}
+        self._warn_lost(fed, [site for site in asked if site not in described])
         self._use_kinds(fed, described)
         if "distinct" in self.settings.plain:
             share_key(sites, list(described), fed.job_id.encode())

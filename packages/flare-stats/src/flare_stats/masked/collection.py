@@ -87,6 +87,7 @@ class MaskedCollection(Collection):
         """
         asked = {site: {"config": self.settings.plain} for site in sites.present()}
         described = {site: check_description(site, each) for site, each in sites.ask("stats.describe", asked).items()}
+        self._warn_lost(fed, [site for site in asked if site not in described])
         self._use_kinds(fed, described)
         offers = sites.ask("stats.offer", {site: {"start": self._start} for site in described})
         self._warn_lost(fed, [site for site in described if site not in offers])
