@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,3 +156,17 @@ def test_what_needs_a_count_that_is_forbidden_is_refused_by_name(with_rules):
     assert "site-2" in statistics["age"]["sum"]
     assert rules_of(about)["age", "mean"] == "forbidden_statistics: mean needs the count"
     assert rules_of(about)["age", "stddev"] == "forbidden_statistics: stddev needs the count"
+
+
+def test_an_error_of_a_query_tells_no_value_to_the_server(tmp_path, with_rules):
+    with closing(sqlite3.connect(tmp_path / "ward.db")) as database, database:
+        database.execute("create table people (name text)")
+        database.execute("insert into people values ('Alice')")
+    query = "select json_extract('{}', name) as age from people"
+    data = {"train": {"path": f"sqlite:///{tmp_path / 'ward.db'}", "query": query}}
+    sites = sites_of(FRAMES) | {"site-2": StatisticsExecutor(data=data)}
+    with pytest.raises(
+        SiteError, match=r"site-2: the data cannot be read; statistics-error.txt in the site's folder"
+    ) as error:
+        with_rules("sql_queries = true", sites=sites)
+    assert "Alice" not in str(error.value)

@@ -22,10 +22,13 @@ from flare_stats.masked.site import extremes, offer
 from flare_stats.privacy import Policy
 from flare_stats.shared_key import SharedKey
 from flare_stats.site import SiteData, hide_rare
+from flare_stats.sources import SourceError
 from flare_stats.spec import Statistics
 from flare_stats.steps import RankSteps
 
 _KEPT = "statistics.fobs"
+REASONS = "statistics-error.txt"
+"""The file in a site's folder that says what the server may not know."""
 
 
 class StatisticsExecutor(Executor):
@@ -70,8 +73,20 @@ class StatisticsExecutor(Executor):
         self._key: SharedKey | None = None
 
     def execute(self, task: Task, context: SiteContext) -> Any:
-        if self.masked:
-            return self._masked(task, context)
+        try:
+            return self._masked(task, context) if self.masked else self._done(task, context)
+        except SourceError as error:
+            if self._policy is None or not self._policy.hides_reasons:
+                raise
+            with replacing(context.folder / REASONS) as partial:
+                partial.touch(0o600)
+                partial.write_text(f"{error}\n", encoding="utf-8")
+            raise StatsError(
+                f"{context.party}: the data cannot be read; {REASONS} in the site's folder says why: the reason can"
+                " hold values of records, which a query of the job chooses"
+            ) from None
+
+    def _done(self, task: Task, context: SiteContext) -> Any:
         match task.name:
             case "stats.describe":
                 return self._describe(context, task.data["config"])

@@ -94,6 +94,11 @@ class Policy:
         """The least number of values in a group from which ranks are answered; 1 for exact ranks."""
         return max(self.rules.min_count, 1)
 
+    @property
+    def hides_reasons(self) -> bool:
+        """True if what a database says about a query must stay at the site: it can hold values of records."""
+        return self.ledger is not None and self.rules.sql_queries
+
     def refusal(self, feature: str, statistic: str, bins: int | None = None) -> str | None:
         """Return the rule that refuses a statistic whatever the data are, so that it need not be computed.
 
