@@ -41,6 +41,7 @@ def judge(contract: Contract, data: Any, context: JobContext) -> Verdict:
     rows, details = None, ""
     try:
         policy = SitePolicy.of(context.local)
+        data = _setting_of(data, context)  # which can name a function, too
         if isinstance(data, Mapping) and "function" in data:
             policy.check_own_code()
         spec = data_of(data, context)
@@ -80,13 +81,7 @@ def data_of(data: Any, context: JobContext) -> Any:
     """
     if data is None:
         raise ContractError(f"no data are named for {context.party}; name them with data or per_site_data")
-    if isinstance(data, Mapping) and "config" in data:
-        key = data["config"]
-        if key not in context.config:
-            raise ContractError(
-                f"the settings of {context.party} have no {key!r}; add it with recipe.add_client_config"
-            )
-        return data_of(context.config[key], context)
+    data = _setting_of(data, context)
     if isinstance(data, Mapping) and "function" in data:
         module, _, name = str(data["function"]).rpartition(".")
         return getattr(importlib.import_module(module), name)(context.party)
@@ -97,6 +92,19 @@ def data_of(data: Any, context: JobContext) -> Any:
     if "://" not in path and not Path(path).exists():
         raise ContractError(f"there is no file {path}; a relative path begins at {Path.cwd()}")
     return {**data, "path": path} if isinstance(data, Mapping) else path
+
+
+def _setting_of(data: Any, context: JobContext) -> Any:
+    """Return the data that a setting names, if data are ``{"config": key}``."""
+    if not isinstance(data, Mapping) or "config" not in data:
+        return data
+    key = data["config"]
+    if key not in context.config:
+        raise ContractError(f"the settings of {context.party} have no {key!r}; add it with recipe.add_client_config")
+    found = context.config[key]
+    if isinstance(found, Mapping) and "config" in found:
+        raise ContractError(f"the setting {key!r} of {context.party} names another setting; give a path")
+    return found
 
 
 def _until(cancelled: threading.Event, chunks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
