@@ -8,6 +8,7 @@ import pytest
 from exact_answers import CONFIG, Place, numbers, summary
 
 from flare_stats.privacy import Policy, PolicyError, Rules
+from flare_stats.privacy.sources import name_of
 
 
 @pytest.fixture
@@ -259,6 +260,29 @@ def test_a_statistic_that_is_forbidden_for_a_column_is_forbidden_for_columns_joi
     rules = place.policy().rules
     assert rules.forbids("ward|diagnosis", "top_values").startswith("features.diagnosis.forbidden_statistics")
     assert rules.forbids("ward|diagnosis", "count") is None
+
+
+def test_the_ledger_has_one_name_for_a_source_however_a_job_calls_it(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.csv").write_text("age\n5\n")
+    (tmp_path / "link").symlink_to(folder)
+    database = f"sqlite:///{tmp_path}/ward.db"
+    for specs in (
+        (folder / "train.csv", folder, str(tmp_path / "link"), {"path": {"path": str(folder)}}),
+        (
+            {"path": database, "table": "stays"},
+            {"path": database, "table": "main.Stays"},
+            {"path": database.replace("sqlite:", "sqlite+pysqlite:") + "?timeout=9", "table": "stays"},
+        ),
+        (
+            {"path": "postgresql://a:b@host/clinic", "table": "stays"},
+            {"path": "postgresql+psycopg://host/clinic", "table": "stays"},
+        ),
+    ):
+        assert len({name_of(f"set {at}", spec) for at, spec in enumerate(specs)}) == 1
+    (folder / "test.csv").write_text("age\n5\n")
+    assert name_of("a", folder) != name_of("a", folder / "train.csv")
 
 
 def test_a_database_in_another_folder_is_not_one_that_the_policy_names(place, tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 from flare_stats.privacy.errors import PolicyError
 from flare_stats.privacy.rules import DELIMITERS, Rules
+from flare_stats.sources.opening import list_tables
 
 ENCODINGS = ("utf8", "utf-8", "ascii", "us-ascii")
 
@@ -39,7 +40,7 @@ def check_source(rules: Rules, dataset: str, spec: Any) -> None:
         )
     if rules.sources is None:
         return
-    name = name_of(dataset, spec)
+    name = _address(dataset, place, options)
     if place is not None and "://" in place and "?" in place:
         raise PolicyError(
             f"the data set {dataset!r} is {name!r} with parameters after '?', which could lead to another database than"
@@ -68,12 +69,32 @@ def check_own_code(rules: Rules) -> None:
 
 
 def name_of(dataset: str, spec: Any) -> str:
-    """Return the name of a source: the same for all jobs that read it, whatever they call the data set.
+    """Return the name by which the ledger knows a source: the same for all jobs that read it, whatever they call it.
+
+    It is that of :func:`_address`, with one name where there are several: that of its table for a folder with only one,
+    no driver in the URL of a database, and for SQLite a table without its schema and in lower case.
+    """
+    place, options = _place_and_options(spec)
+    address = _address(dataset, place, options)
+    if place is None:
+        return address
+    if "://" in place:
+        address = re.sub(r"^(\w+)\+\w+", r"\1", address)
+        database, mark, table = address.rpartition("#")
+        return (
+            f"{database}#{table.lower().removeprefix('main.')}" if mark and database.startswith("sqlite") else address
+        )
+    if Path(address).is_dir() and len(files := list_tables(Path(address))) == 1:
+        return str(files[0].resolve())
+    return address
+
+
+def _address(dataset: str, place: str | None, options: Mapping[str, Any]) -> str:
+    """Return the name by which the rule ``sources`` knows a source.
 
     It is a path with links resolved, also in the URL of an SQLite database; the URL of another database without its
     password; with a table; and for data in memory, the name of the data set.
     """
-    place, options = _place_and_options(spec)
     if place is None:
         return f"memory:{dataset}"
     if "://" in place:

@@ -86,10 +86,15 @@ def _folder(folder: Path, options: dict[str, Any]) -> Source:
     if image_files(folder):
         _only(options, (), f"the images in {folder}")
         return ImageFolder(folder)
-    files = sorted(path for path in folder.iterdir() if _ending(path) in ENDINGS and path.is_file())
+    files = list_tables(folder)
     if not files:
         raise SourceError(f"{folder} holds neither images nor tables; endings of tables are {', '.join(ENDINGS)}")
     return FilesTogether({path: _file(path, options) for path in files})
+
+
+def list_tables(folder: Path) -> list[Path]:
+    """Return the files in a folder that end as tables do, in the order of their paths."""
+    return sorted(path for path in folder.iterdir() if _ending(path) in ENDINGS and path.is_file())
 
 
 def _ending(path: Path) -> str:
