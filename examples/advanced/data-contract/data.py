@@ -17,10 +17,10 @@ def load() -> dict[str, pd.DataFrame]:
     return {site: rows.iloc[number :: len(SITES)] for number, site in enumerate(SITES)}
 
 
-def write(folder: str, *, mended: bool) -> None:
-    """Write a file for each site; unless they are mended, two of them hold mistakes."""
+def write(folder: str, *, corrected: bool) -> None:
+    """Write a file for each site; unless they are corrected, two of them hold mistakes."""
     rows = load()
-    if not mended:
+    if not corrected:
         rows["south"] = rows["south"].rename(columns={"ldl": "hdl", "hdl": "ldl"})
         rows["west"] = rows["west"].assign(glucose=(rows["west"]["glucose"] / 18.0182).round(1))
     for site, table in rows.items():
@@ -28,4 +28,4 @@ def write(folder: str, *, mended: bool) -> None:
 
 
 if __name__ == "__main__":
-    write(".", mended=True)
+    write(".", corrected=True)

@@ -26,9 +26,9 @@ def train(folder: str):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    write(folder, mended=False)
+    write(folder, corrected=False)
     print(train(folder).summary()["error"])
-    print("\n--- the sites have mended their files ---\n")
-    write(folder, mended=True)
+    print("\n--- the sites have corrected their files ---\n")
+    write(folder, corrected=True)
     run = train(folder)
 print(f"root mean squared error: {run.summary()['metrics']['error']:.1f}")
