@@ -136,6 +136,8 @@ def test_a_record_that_was_added_between_two_runs_is_not_told(attacker):
     second = attacker.site()("stats.summarize", start=start)
     assert numbers_in(first["datasets"]["train"]["income"])
     assert second["datasets"]["train"] == {}
+    assert first["rows"] == {"train": len(INCOMES)}
+    assert second["rows"] == {}
 
 
 def test_no_value_of_a_record_is_in_any_payload(tmp_path):
