@@ -285,6 +285,12 @@ def test_the_ledger_has_one_name_for_a_source_however_a_job_calls_it(tmp_path):
     assert name_of("a", folder) != name_of("a", folder / "train.csv")
 
 
+def test_a_statistic_that_is_forbidden_for_a_column_is_so_in_every_encoding(place):
+    place.write('[features."größe"]\nforbidden_statistics = ["mean"]')
+    with pytest.raises(PolicyError, match="'latin-1', which could give columns other names"):
+        place.policy(source={"path": "/data/train.csv", "encoding": "latin-1"})
+
+
 def test_a_database_in_another_folder_is_not_one_that_the_policy_names(place, tmp_path):
     place.write(f'sources = ["sqlite:///{tmp_path}/open/*"]')
     place.policy(source={"path": f"sqlite:///{tmp_path}/open/ward.db", "table": "stays"})

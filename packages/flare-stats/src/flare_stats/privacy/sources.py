@@ -27,7 +27,8 @@ def check_source(rules: Rules, dataset: str, spec: Any) -> None:
             f"the data set {dataset!r} is a query of the job, which could choose single records; the site's rule"
             " sql_queries forbids that: name a table or a view, or ask the site's owner for one"
         )
-    has_names = rules.forbidden_features or rules.allowed_features != ("*",)
+    of_features = any(each.forbidden_statistics for each in rules.features.values())
+    has_names = of_features or rules.forbidden_features or rules.allowed_features != ("*",)
     if has_names and options.get("delimiter", ",") not in DELIMITERS:
         raise PolicyError(
             f"the data set {dataset!r} has the delimiter {options['delimiter']!r}, which could give columns other"
