@@ -173,7 +173,7 @@ def test_a_parquet_column_of_fractions_is_refused(tmp_path):
 
 
 def write(folder, items, **arguments):
-    given = {"parts": 1, "normalisation": Normalisation(None)} | arguments
+    given = {"columns": ["id"], "normalisation": Normalisation(None)} | arguments
     return Items.write(folder, items, **given)
 
 

@@ -159,6 +159,26 @@ def test_rows_that_are_left_out_are_counted(tmp_path):
     assert json.loads(fed.files["psi.json"])["sites"]["site-2"]["left_out"] == 2
 
 
+def test_a_site_whose_rows_have_no_usable_id_ends_the_run_before_anything_is_computed(tmp_path):
+    items = {"site-1": [("ann", "1990-02-01")], "site-2": [("ann", "1.2.1990"), ("bob", "3.4.1991"), ("", "1.1.1990")]}
+    network = parties(tmp_path, items, columns=["name", "born"], normalize=["trim", "date:%Y-%m-%d"])
+    with pytest.raises(FlareError) as error:
+        run(network)
+    assert str(error.value).endswith(
+        "site-2: no row has an id that can be used; all 3 rows are left out: 1 where the value is empty in column"
+        " 'name', 2 where the rule 'date:%Y-%m-%d' refuses the value in column 'born'; give normalize rules that fit the"
+        " values, or name another column"
+    )
+    assert network["site-1"].answers == network["site-2"].answers == []
+    assert not (network["site-1"].folder / "intersection.csv").exists()
+
+
+def test_the_number_of_rows_without_a_usable_id_stays_hidden_by_padding(tmp_path):
+    network = parties(tmp_path, {"site-1": ["ann@example.org"], "site-2": ["ann", " "]}, normalize=["email"], pad_to=8)
+    with pytest.raises(FlareError, match=r"site-2: no row .* all rows are left out: where the rule 'email' refuses"):
+        run(network)
+
+
 def test_padding_hides_the_number_of_ids(tmp_path):
     network = parties(tmp_path, ITEMS | {"site-2": [*ITEMS["site-2"], ""]}, pad_to=8)
     fed = run(network)

@@ -17,6 +17,7 @@ import mmap
 import os
 import secrets
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Items:
         folder: Path,
         items: Iterable[str | Sequence[str]],
         *,
-        parts: int,
+        columns: Sequence[str],
         normalisation: Normalisation,
         pad_to: int | None = None,
     ) -> Items:
@@ -72,20 +73,24 @@ class Items:
         Args:
             folder: where, which exists.
             items: one for each row.
-            parts: of how many parts a key consists.
+            columns: the names of the parts of a key.
             normalisation: applied to each.
             pad_to: make the number of keys a multiple of this.
         Raises:
-            PSIError: an id is no text, or has another number of parts; names the row.
+            PSIError: an id is no text, or has another number of parts; names the row. Or there are rows, but none of
+                them has an id that can be used; names the columns and rules.
         """
         digests, lengths, kept_rows = bytearray(), array("q"), array("q")
         hidden = secrets.token_bytes(32)  # so that nobody can prepare two ids with one digest
+        causes: Counter[tuple[int, str]] = Counter()
         row = -1
         with open_private(folder / "keys.bin") as file:
             pending = bytearray()
             for row, item in enumerate(items):
-                key = normalisation.apply(_checked(item, parts, row))
+                given = _checked(item, len(columns), row)
+                key = normalisation.apply(given)
                 if key is None:
+                    causes[normalisation.cause(given)] += 1
                     continue
                 encoded = encode(key)
                 digests += hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES, key=hidden).digest()
@@ -96,6 +101,8 @@ class Items:
                     file.write(pending)
                     pending.clear()
             file.write(pending)
+        if causes and not lengths:
+            raise PSIError(_none_usable(causes, columns, is_told=pad_to is None))
         named = np.frombuffer(digests, f"S{_DIGEST_BYTES}")
         _, first, counts = np.unique(named, return_index=True, return_counts=True)
         by_row = np.argsort(first)
@@ -184,6 +191,20 @@ def _checked(item: str | Sequence[str], parts: int, row: int) -> Sequence[str]:
     if len(key) != parts:
         raise PSIError(f"the id in row {row} has {len(key)} parts, not {parts}; give all keys the same columns")
     return key
+
+
+def _none_usable(causes: Counter[tuple[int, str]], columns: Sequence[str], *, is_told: bool) -> str:
+    """Return the reason why no row has an id; without numbers of rows if these are hidden by padding."""
+    reasons = []
+    for (part, rule), rows in sorted(causes.items()):
+        number = f"{rows:,} " if is_told else ""
+        problem = f"the rule {rule!r} refuses the value" if rule else "the value is empty"
+        reasons.append(f"{number}where {problem} in column {columns[part]!r}")
+    all_rows = f"all {causes.total():,} rows" if is_told else "all rows"
+    return (
+        f"no row has an id that can be used; {all_rows} are left out: {', '.join(reasons)}; give normalize rules that"
+        " fit the values, or name another column"
+    )
 
 
 def _mapped(path: Path) -> mmap.mmap | bytes:

@@ -56,14 +56,30 @@ class Normalisation:
         """Return the parts of a key as they are compared, or None if one of them is empty or refused."""
         made = []
         for at, part in enumerate(parts):
-            value: str | None = part
-            for rule in self._rules[at] if at < len(self._rules) else ():
-                if value is not None:
-                    value = rule(value)
-            if not value:
+            value = self._applied(at, part)
+            if value is None:
                 return None
             made.append(value)
         return tuple(made)
+
+    def cause(self, parts: Sequence[str]) -> tuple[int, str]:
+        """Return the place of the first part for which :meth:`apply` refuses a key, and the name of the rule.
+
+        The name is empty if the part is blank, whatever its rules.
+        """
+        at = next(at for at in range(len(parts)) if self._applied(at, parts[at]) is None)
+        value: str | None = parts[at]
+        for name in _names(self.texts[at]) if at < len(self.texts) and parts[at].strip() else ():
+            if value is not None and (value := _rule(name)(value)) is None:
+                return at, name
+        return at, ""
+
+    def _applied(self, at: int, part: str) -> str | None:
+        value: str | None = part
+        for rule in self._rules[at] if at < len(self._rules) else ():
+            if value is not None:
+                value = rule(value)
+        return value or None
 
 
 def _names(text: str) -> list[str]:

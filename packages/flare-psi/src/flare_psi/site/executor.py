@@ -147,7 +147,7 @@ class PSIExecutor(Executor):
             items = Items.write(
                 files.folder,
                 _until(context, self.local_psi.load_items()),
-                parts=len(self.columns),
+                columns=self.columns,
                 normalisation=Normalisation(self.normalize),
                 pad_to=self.pad_to,
             )
