@@ -408,22 +408,27 @@ def _job(place, data: Path, gate) -> Job:
 
 
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("is_changed", [False, True], ids=["same data", "other data"])
-def test_a_site_that_is_started_again_is_checked_again(hospital, data, is_changed):
+@pytest.mark.parametrize("victim", ["site-2", "server"])
+def test_a_run_goes_on_after_a_kill(hospital, data, victim):
+    place = hospital(2)
+    gate = place.gate(lambda site, pid, calls: place.kill(victim) if (site, calls) == ("site-2", 1) else None)
+    found, _ = place.run(_job(place, data, gate))
+    assert found["state"] == "finished", found
+
+
+@pytest.mark.timeout(200)
+def test_a_site_that_is_started_again_is_checked_again(hospital, data):
     place = hospital(2)
 
     def decide(site: str, pid: int, calls: int) -> None:
-        if site == "site-2" and calls == 1:
-            if is_changed:
-                swapped(patients(2)).to_csv(data / "site-2.csv", index=False)
+        if (site, calls) == ("site-2", 1):
+            swapped(patients(2)).to_csv(data / "site-2.csv", index=False)
             place.kill("site-2")
 
-    job = _job(place, data, place.gate(decide))
-    found, _ = place.run(job)
-    assert found["state"] == ("failed" if is_changed else "finished"), found
-    if is_changed:
-        assert "site-2" in found["reason"]
-        assert "columns 'ldl' and 'hdl' are swapped" in found["reason"]
+    found, _ = place.run(_job(place, data, place.gate(decide)))
+    assert found["state"] == "failed", found
+    assert "site-2" in found["reason"]
+    assert "columns 'ldl' and 'hdl' are swapped" in found["reason"]
 
 
 @pytest.mark.timeout(200)
