@@ -85,8 +85,8 @@ def test_different_keys_have_different_bytes(one, other):
     assert (encode(one) == encode(other)) == (one == other)
 
 
-def load(path, column=None):
-    reader = FileItems(str(path), column)
+def load(path, column=None, **how):
+    reader = FileItems(str(path), column, **how)
     reader.site = "site-1"
     return [key if len(key) > 1 else key[0] for key in reader.load_items()]
 
@@ -110,6 +110,15 @@ def test_columns_are_read_in_the_order_of_the_key_and_integers_as_text(tmp_path)
     assert load(tmp_path / "a.parquet", ["a", "b"]) == [("x", "1"), ("y", "")]
 
 
+def test_a_delimiter_and_an_encoding_can_be_given(tmp_path):
+    (tmp_path / "a.csv").write_text("n;id\n1;é\n2;a,b\n", encoding="latin-1")
+    (tmp_path / "a.txt").write_text("é\n", encoding="utf-16")
+    (tmp_path / "b.csv").write_text("\ufeffid|n\né|1\n", encoding="utf-8")
+    assert load(tmp_path / "a.csv", "id", delimiter=";", encoding="latin-1") == ["é", "a,b"]
+    assert load(tmp_path / "a.txt", encoding="utf-16") == ["é"]
+    assert load(tmp_path / "b.csv", "id", delimiter="|", encoding="UTF8") == ["é"]
+
+
 def test_the_name_of_the_site_stands_in_a_path(tmp_path):
     (tmp_path / "site-1.txt").write_text("a\n")
     assert load(tmp_path / "{site}.txt") == ["a"]
@@ -123,10 +132,23 @@ def test_the_name_of_the_site_stands_in_a_path(tmp_path):
         ("a.csv", b"id\na\n", None, "name the column"),
         ("a.csv", b"id,x\na,1\n", "mail", "there is no column 'mail'; the columns are id, x"),
         ("a.csv", b"id,id\na,1\n", "id", "there are two columns 'id'"),
+        (
+            "a.csv",
+            b"id;x\na;1\n",
+            "id",
+            "no column 'id'; ',' makes a single .* give 'delimiter': ';' in per_site",
+        ),
+        (
+            "a.tsv",
+            b"id,x\na,1\n",
+            ["x", "id"],
+            "no column 'x'; .* 'id,x'; if ',' separates its cells, give",
+        ),
+        ("a.csv", b"id;x\na;1\n", "id;y", "if ';' separates"),
         ("a.csv", b"", "id", "there is no column 'id'"),
         ("a.csv", b"id,x\na,1\nb\n", "id", "line 3: has 1 fields, the header 2"),
         ("a.csv", b'id\n"a"b\n', "id", "line 2: "),
-        ("a.csv", b"id\n\xff\xfe\n", "id", "is not UTF-8"),
+        ("a.csv", b"id\n\xff\xfe\n", "id", "is not UTF-8 .* give its encoding in per_site_config"),
         ("a.txt", b"\xff\n", None, "is not UTF-8"),
         ("a.parquet", b"not a table", "id", "a.parquet"),
     ],

@@ -36,7 +36,20 @@ class TestRecipe(RecipeConformance):
         ({"output_path": "x.parquet"}, "ends in .csv or .txt"),
         ({"per_site_config": None}, "the sites need ids"),
         ({"per_site_config": {"site-1": "a.csv"}}, "write {site: {'ids': PATH"),
-        ({"per_site_config": {"site-1": {"id": "a.csv"}}}, "unknown setting 'id'; use ids, column, salt"),
+        ({"per_site_config": {"site-1": {"id": "a.csv"}}}, "unknown setting 'id'; use ids, column, delimiter"),
+        (
+            {"per_site_config": {"site-1": {"ids": "a.csv", "delimiter": ";;"}}},
+            "'delimiter'] is ';;'; give the",
+        ),
+        (
+            {"per_site_config": {"site-1": {"ids": "a.txt", "delimiter": ";"}}},
+            "only for ids in files that end in .csv",
+        ),
+        (
+            {"per_site_config": {"site-1": {"ids": "a.parquet", "encoding": "latin-1"}}},
+            "only for ids in files that end in",
+        ),
+        ({"per_site_config": {"site-1": {"ids": "a.csv", "encoding": "latin-99"}}}, "'encoding'] is 'latin-99'"),
         ({"per_site_config": {"site-1": {"column": "id"}}}, "has no ids; give the path"),
         ({"per_site_config": {"site-1": {"ids": "a.csv", "column": 3}}}, "'column'] is 3"),
         ({"per_site_config": {"site-1": {"ids": "a.csv", "min_intersection": -1}}}, "min_intersection'] is -1"),
@@ -80,6 +93,19 @@ def test_a_run_in_the_simulator_writes_the_common_ids_at_each_site(tmp_path):
     assert found[0] == found[1] == found[2]
     assert json.loads((folder / "server" / "psi.json").read_text())["intersection"] == 2
     assert run_.summary()["metrics"]["intersection"] == 2
+
+
+def test_sites_can_have_other_delimiters_and_encodings(tmp_path):
+    (tmp_path / "a.csv").write_text("n;name\n1;José\n2;Ann\n", encoding="latin-1")
+    (tmp_path / "b.csv").write_text("name,n\nJosé,1\n", encoding="utf-8")
+    settings = {
+        "site-1": {"ids": str(tmp_path / "a.csv"), "column": "name", "delimiter": ";", "encoding": "latin-1"},
+        "site-2": {"ids": str(tmp_path / "b.csv"), "column": "name"},
+    }
+    recipe = PSIRecipe(min_clients=2, per_site_config=settings)
+    folder = recipe.execute(SimEnv(num_clients=2, workspace_root=tmp_path / "runs")).get_result()
+    lines = (folder / "sites" / "site-1" / "intersection.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[1:] == ["José,0,1"]
 
 
 def test_a_site_can_have_its_result_elsewhere(tmp_path):

@@ -15,11 +15,12 @@ from flare_core.job import ClientApp, CodeBundle, ExecutorEntry, Job, ServerApp
 from flare_core.recipe import Recipe, check_component, check_count
 from flare_core.recipes.workflow import module_file
 from flare_psi.ids import Normalisation
+from flare_psi.ids.reading import DELIMITERS, TEXT
 
 RESULTS = ("ids", "cardinality")
 _ENDINGS = (".csv", ".txt")
 TASKS = ("psi.prepare", "psi.pass", "psi.digests", "psi.finish", "psi.forget")
-_SETTINGS = ("ids", "column", "salt", "min_intersection", "output")
+_SETTINGS = ("ids", "column", "delimiter", "encoding", "salt", "min_intersection", "output")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -31,10 +32,11 @@ class PSIRecipe(Recipe):
 
     Args:
         per_site_config: by site, ``ids``: the path of its file at the site (``.txt``, ``.csv``, ``.tsv`` or
-            ``.parquet``); ``column``: the name of the column, or a list of names for a key of several parts; ``salt``:
-            the path of a file with at least 16 random bytes, the same at all sites; ``min_intersection``: the site
-            refuses results with fewer ids; ``output``: the path of the common ids at the site, in place of
-            ``output_path``.
+            ``.parquet``); ``column``: the name of the column, or a list of names for a key of several parts;
+            ``delimiter``: the character between cells, if it is not a comma in ``.csv`` and a tab in ``.tsv``;
+            ``encoding``: of a file of text that is not UTF-8, such as ``latin-1``; ``salt``: the path of a file with at
+            least 16 random bytes, the same at all sites; ``min_intersection``: the site refuses results with fewer ids;
+            ``output``: the path of the common ids at the site, in place of ``output_path``.
         local_psi: an object with ``load_items()``, derived from :class:`~flare_psi.PSI`, for the sites that
             ``per_site_config`` does not name; its module is sent with the job if it lies beside the file that makes the
             recipe.
@@ -114,6 +116,7 @@ class PSIRecipe(Recipe):
             column = settings.get("column")
             if column is not None and not (isinstance(column, str) or _is_list_of_text(column)):
                 raise RecipeError(f"{where}['column'] is {column!r}; give a name, or a list of names")
+            _check_text(settings, where)
             output = settings.get("output")
             if output is not None and PurePosixPath(str(output)).suffix not in _ENDINGS:
                 raise RecipeError(f"{where}['output'] is {output!r}; give a path that ends in .csv or .txt")
@@ -172,7 +175,9 @@ class PSIRecipe(Recipe):
         local = self._local
         if settings.get("ids") is not None:
             local = Component(
-                "flare_psi.ids.FileItems", {"ids": str(settings["ids"]), "column": settings.get("column")}
+                "flare_psi.ids.FileItems",
+                {"ids": str(settings["ids"]), "column": settings.get("column")}
+                | {name: settings[name] for name in ("delimiter", "encoding") if settings.get(name) is not None},
             )
         args: dict[str, Any] = {
             "local_psi": local,
@@ -194,6 +199,27 @@ class PSIRecipe(Recipe):
 def _columns(settings: Mapping[str, Any]) -> list[str]:
     column = settings.get("column")
     return [] if column is None else [column] if isinstance(column, str) else list(column)
+
+
+def _check_text(settings: Mapping[str, Any], where: str) -> None:
+    """Check how a site's file of text is to be read."""
+    ending = PurePosixPath(str(settings.get("ids", ""))).suffix.lower()
+    delimiter, encoding = settings.get("delimiter"), settings.get("encoding")
+    for name, value, endings in (("delimiter", delimiter, tuple(DELIMITERS)), ("encoding", encoding, TEXT)):
+        if value is not None and ending not in endings:
+            raise RecipeError(
+                f"{where}[{name!r}] is {value!r}, but is only for ids in files that end in {', '.join(endings)}; leave"
+                " it out"
+            )
+    if delimiter is not None and not (isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n'):
+        raise RecipeError(f"{where}['delimiter'] is {delimiter!r}; give the character between cells, such as ';'")
+    if encoding is not None:
+        try:
+            "".encode(encoding)
+        except (LookupError, TypeError, ValueError):
+            raise RecipeError(
+                f"{where}['encoding'] is {encoding!r}; give an encoding that Python knows, such as 'latin-1'"
+            ) from None
 
 
 def _is_list_of_text(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib
 from abc import ABC, abstractmethod
@@ -14,7 +15,11 @@ from typing import Any, TextIO
 from flare_psi.errors import PSIError
 
 _PARQUET = (".parquet", ".pq")
-_TABLES = {".csv": ",", ".tsv": "\t"}
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+"""What separates cells, by the ending of a file."""
+TEXT = (".txt", *DELIMITERS)
+"""The endings of files of text, which have an encoding."""
+_OTHERS = ";\t|,"  # that a file may have in their place
 
 
 class PSI(ABC):
@@ -42,10 +47,20 @@ class FileItems(PSI):
     Args:
         ids: the path; ``{site}`` in it stands for the name of the site.
         column: the name of the column, or of the columns of a composite key, in the order in which all sites have them.
+        delimiter: the character between cells of a ``.csv`` or ``.tsv``; None for a comma and a tab.
+        encoding: of a file of text; a byte order mark of UTF-8 is no part of it.
     """
 
-    def __init__(self, ids: str, column: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        ids: str,
+        column: str | Sequence[str] | None = None,
+        delimiter: str | None = None,
+        encoding: str = "utf-8",
+    ) -> None:
         self.ids = str(ids)
+        self.delimiter = delimiter
+        self.encoding = encoding
         self.column = column if column is None or isinstance(column, str) else list(column)
 
     @property
@@ -59,39 +74,45 @@ class FileItems(PSI):
         if not path.is_file():
             raise PSIError(f"{path.absolute()} is not a file; correct the path, which may be relative to {Path.cwd()}")
         if ending == ".txt":
-            return _lines(path)
+            return _lines(path, self.encoding)
         if self.column is None:
             raise PSIError(f"{path}: name the column with the ids, column='…'")
-        if ending in _TABLES:
-            return _rows(path, self.columns, _TABLES[ending])
+        if ending in DELIMITERS:
+            return _rows(path, self.columns, self.delimiter or DELIMITERS[ending], self.encoding)
         if ending in _PARQUET:
             return _batches(path, self.columns)
         raise PSIError(f"{path}: end the name in .txt, .csv, .tsv or .parquet, or give local_psi an object of your own")
 
 
-def _lines(path: Path) -> Iterator[tuple[str, ...]]:
-    with _open(path) as file:
+def _lines(path: Path, encoding: str) -> Iterator[tuple[str, ...]]:
+    with _open(path, encoding) as file:
         for line in file:
             yield (line.removesuffix("\n").removesuffix("\r"),)
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[TextIO]:
+def _open(path: Path, encoding: str) -> Iterator[TextIO]:
     """Open a file of text; what goes wrong while it is read is an error that names it."""
+    name = codecs.lookup(encoding).name
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig" if name == "utf-8" else name, newline="") as file:
             yield file
-    except UnicodeDecodeError as error:
-        raise PSIError(f"{path}: is not UTF-8 ({error.reason}); convert it") from None
+    except UnicodeError as error:
+        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+        raise PSIError(
+            f"{path}: is not {name.upper()} ({reason}); give its encoding in per_site_config, such as"
+            " 'encoding': 'latin-1', or convert it"
+        ) from None
     except OSError as error:
         raise PSIError(f"{path}: cannot be read: {error.strerror}; make it readable for the client's user") from error
 
 
-def _rows(path: Path, columns: Sequence[str], separator: str) -> Iterator[tuple[str, ...]]:
-    with _open(path) as file:
-        rows = csv.reader(file, delimiter=separator, strict=True)
+def _rows(path: Path, columns: Sequence[str], delimiter: str, encoding: str) -> Iterator[tuple[str, ...]]:
+    with _open(path, encoding) as file:
+        rows = csv.reader(file, delimiter=delimiter, strict=True)
         try:
             header = next(rows, [])
+            _check_delimiter(path, columns, header, delimiter)
             _check_columns(path, columns, header)
             places = [header.index(name) for name in columns]
             for row in rows:
@@ -128,6 +149,17 @@ def _batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+def _check_delimiter(path: Path, columns: Sequence[str], header: Sequence[str], delimiter: str) -> None:
+    """Check that a header without the wanted columns is not one cell because of another delimiter."""
+    if len(header) == 1 and not set(columns) <= set(header):
+        for other in _OTHERS:
+            if other in header[0]:
+                raise PSIError(
+                    f"{path}: there is no column {columns[0]!r}; {delimiter!r} makes a single column of the header,"
+                    f" {header[0]!r}; if {other!r} separates its cells, give 'delimiter': {other!r} in per_site_config"
+                )
 
 
 def _check_columns(path: Path, columns: Sequence[str], known: Sequence[str]) -> None:
