@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flare_core import Executor, SiteError, Task
 from flare_core.testing import ExecutorConformance, FakeFederation, FakeSite, WorkflowConformance, resumed
 from flare_fobs import dumps, loads
+from flare_masking import MaskingError
 from flare_xgb.data import Table
 from flare_xgb.data.sameness import digest
 from flare_xgb.engine.train import Trainer, cuts_of, train
@@ -251,7 +252,7 @@ def test_a_site_that_is_to_mask_answers_nothing_without_masks():
     asked = Task("xgb.do", {"actions": actions, "epoch": 1})
     assert site.execute(asked, context) == {"is_behind": True}
     key = site.execute(Task("xgb.key", {}), context)["key"]
-    with pytest.raises(ValueError, match="fewer than two parties"):
+    with pytest.raises(MaskingError, match="fewer than two parties"):
         site.execute(Task("xgb.keys", {"keys": {"site-1": key}, "session": b""}), context)
     assert site.execute(asked, context) == {"is_behind": True}
 
