@@ -39,6 +39,26 @@ def test_categories_of_whole_numbers_are_counted_if_they_are_named():
 
 
 @pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ("median", '"quantile": [0.5]'),
+        ("Std", '"stddev"'),
+        ("variance", '"var"'),
+        ("average", '"mean"'),
+        ("avg", '"mean"'),
+        ("nunique", '"distinct"'),
+        ("unique", '"distinct"'),
+        ("minimum", '"min"'),
+        ("maximum", '"max"'),
+    ],
+)
+def test_a_statistic_by_the_name_of_another_library_is_told_its_name_here(other, name):
+    with pytest.raises(StatsError) as error:
+        Settings.parse({other: {}})
+    assert str(error.value) == f"statistic_configs has the unknown statistic {other!r}; use {name}"
+
+
+@pytest.mark.parametrize(
     ("configs", "message"),
     [
         ({"distinct": {}}, "distinct values cannot be counted under masks"),

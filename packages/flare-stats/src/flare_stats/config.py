@@ -55,6 +55,18 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "categories": {"most": 100, "values": None},
     "top_values": {"number": 10},
 }
+_OTHER_NAMES: Mapping[str, str] = {
+    "median": '"quantile": [0.5]',
+    "std": '"stddev"',
+    "variance": '"var"',
+    "average": '"mean"',
+    "avg": '"mean"',
+    "nunique": '"distinct"',
+    "unique": '"distinct"',
+    "minimum": '"min"',
+    "maximum": '"max"',
+}
+"""What statistics of other libraries are called here."""
 NAMED_TOO = {"categories", "top_values", "balance"}  # also of integers, if these are named
 MATRICES = ("correlation", "covariance")
 MOST_BINS = 10_000
@@ -83,9 +95,7 @@ class Settings:
         plain = {}
         for statistic, features in given.items():
             if statistic not in KINDS:
-                close = get_close_matches(str(statistic), KINDS, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it may have {', '.join(KINDS)}"
-                raise StatsError(f"statistic_configs has the unknown statistic {statistic!r}; {hint}")
+                raise StatsError(f"statistic_configs has the unknown statistic {statistic!r}; {_hint(str(statistic))}")
             plain[statistic] = _features(statistic, features)
         return cls(plain)
 
@@ -163,6 +173,14 @@ class Settings:
     def misfits(self, feature: str, kind: str) -> list[str]:
         """Return the statistics that name a feature whose kind does not have them."""
         return [each for each, of in self.plain.items() if feature in of and self.options(each, feature, kind) is None]
+
+
+def _hint(unknown: str) -> str:
+    """Return what may have been meant by an unknown statistic."""
+    if (other := _OTHER_NAMES.get(unknown.lower())) is not None:
+        return f"use {other}"
+    close = get_close_matches(unknown, KINDS, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"it may have {', '.join(KINDS)}"
 
 
 def _features(statistic: str, given: Any) -> dict[str, Any]:
