@@ -56,6 +56,15 @@ def test_a_job_that_wishes_for_nothing_gets_what_the_owner_allows(with_rules):
     assert not [row for row in about["refused"] if row[0] != "site-2"]
 
 
+@pytest.mark.parametrize(("masked", "told"), [(False, "; 800 values are no numbers"), (True, "")])
+def test_a_refusal_tells_how_many_values_are_no_numbers_unless_the_sites_numbers_are_masked(with_rules, masked, told):
+    frame = people(800)
+    frame["bmi"] = "24,5"
+    configs = {"count": {"bmi": {}}, "mean": {"bmi": {}}}
+    _, _, about, _ = with_rules("", configs, FRAMES | {"site-2": {"train": frame}}, masked=masked)
+    assert rules_of(about)["bmi", "mean"] == f"min_count: fewer than 10 values{told}"
+
+
 def test_quantiles_are_answered_in_groups_of_the_owners_size(with_rules):
     statistics, _, about, _ = with_rules("min_count = 40")
     values = np.sort(FRAMES["site-2"]["train"]["bmi"].dropna())

@@ -35,6 +35,48 @@ def test_an_empty_column_is_like_one_with_few_values(place):
     assert refused["none", "count"] == refused["few", "count"]
 
 
+def misread(values, failures, missing=0):
+    """The statistics of a column of numbers with decimal commas, which are no numbers here."""
+    return numbers(range(values), missing=missing) | {"failure_count": failures}
+
+
+@pytest.mark.parametrize(("values", "missing"), [(0, 0), (0, 12), (3, 7)])
+def test_a_refusal_tells_how_many_values_are_no_numbers(place, caplog, values, missing):
+    found, refused = place.ask(weight=misread(values, 279, missing))
+    assert found == {}
+    assert refused["weight", "mean"] == "min_count: fewer than 10 values; 279 values are no numbers"
+    assert f"weight of train: 279 values are no numbers and {values} are, fewer than min_count = 10" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rules", "column"),
+    [
+        ("", misread(3, 279)),  # whoever knows the number of rows would know that of the values
+        ("", misread(0, 279, missing=1)),
+        ("", misread(0, 9)),
+        ('forbidden_statistics = ["failure_count"]', misread(0, 279)),
+    ],
+)
+def test_only_the_sites_log_tells_how_many_values_are_no_numbers_where_the_rules_hide_it(place, caplog, rules, column):
+    place.write(rules)
+    _, refused = place.ask(weight=column)
+    assert refused["weight", "mean"] == "min_count: fewer than 10 values"
+    assert f"weight of train: {column['failure_count']} values are no numbers" in caplog.text
+
+
+def test_the_number_of_values_that_are_no_numbers_is_rounded_and_not_told_again_after_few_were_added(place):
+    place.write("round_counts_to = 5")
+    for failures, told in ((279, "; 280 values are no numbers"), (281, ""), (289, "; 290 values are no numbers")):
+        _, refused = place.ask(str(failures), weight=misread(0, failures))
+        assert refused["weight", "mean"] == f"min_count: fewer than 10 values{told}"
+
+
+def test_the_number_of_values_that_are_no_numbers_is_not_told_after_the_values_were(place):
+    place.ask("1", weight=misread(20, 279))
+    _, refused = place.ask("2", weight=misread(0, 299))
+    assert refused["weight", "mean"] == "min_count: fewer than 10 values"
+
+
 def test_a_data_set_of_few_rows_is_left_out(place):
     found = place.policy().apply(summary(age=numbers(range(9))), config=CONFIG)
     assert found["rows"] == {}

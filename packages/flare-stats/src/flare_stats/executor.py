@@ -167,7 +167,14 @@ class StatisticsExecutor(Executor):
             wishes["min_count"] = self.min_count
         if not self.masked and self.max_bins_percent < 100:
             wishes["max_bins_percent"] = self.max_bins_percent
-        return Policy.open(context.local, run=context.job_id, folder=context.folder, sources=sources, wishes=wishes)
+        return Policy.open(
+            context.local,
+            run=context.job_id,
+            folder=context.folder,
+            sources=sources,
+            wishes=wishes,
+            is_masked=self.masked,
+        )
 
     def _describe(self, context: SiteContext, config: Mapping[str, Any]) -> dict[str, Any]:
         site = self._of(context, config)

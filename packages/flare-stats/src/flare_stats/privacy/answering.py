@@ -29,6 +29,7 @@ class Answer:
         secret: the key of noise on ranges.
         entries: of the ledger; None without a policy file.
         totals: without a ledger, the number of values by source and feature that a summary of the run has told.
+        is_masked: the answer leaves under masks, so no reason may hold a number of this site alone.
     """
 
     rules: Rules
@@ -36,6 +37,7 @@ class Answer:
     secret: bytes
     entries: Entries | None
     totals: MutableMapping[tuple[str, str], int]
+    is_masked: bool = False
 
     def apply(self, reply: Reply, dataset: str, source: str) -> None:
         """Leave out of a data set's statistics what the rules do not allow, and round what they do."""
@@ -82,12 +84,29 @@ class Answer:
         elif total is None:
             return "min_count: the run has no summary of the feature"
         if _is_few(total, self.rules.min_count):
-            return f"min_count: fewer than {self.rules.min_count} values"
+            return f"min_count: fewer than {self.rules.min_count} values{self._failures(source, feature, values)}"
         if self.entries is None:
             return None
         if "count" not in values:
             return None
         return self._rule_for_change(self.entries, source, feature, self._facts(values))
+
+    def _failures(self, source: str, feature: str, values: Mapping[str, Any]) -> str:
+        """Return how many values of a refused feature are no numbers, to end its refusal; nothing if that is hidden.
+
+        Who knows the number of rows learns how many are no failures. So those must be none, or not few.
+        """
+        failures, least = int(values.get("failure_count", 0)), self.rules.min_count
+        others = int(values.get("count", 0)) + int(values.get("missing", 0))
+        is_hidden = self.is_masked or self.rules.forbids(feature, "failure_count") is not None
+        if is_hidden or not any(shown_counts([failures], failures + others, least)):
+            return ""
+        if self.entries is not None:
+            if self.entries.facts(source, feature):  # failures were told beside the values
+                return ""
+            if self._rule_for_change(self.entries, source, f"failures {feature}", {"count": failures}) is not None:
+                return ""
+        return f"; {self._rounded_count(failures):,} values are no numbers"
 
     def _rule_for_change(self, entries: Entries, source: str, about: str, facts: Mapping[str, Any]) -> str | None:
         """Note what an answer is computed from; return the rule if few values changed since an earlier one."""

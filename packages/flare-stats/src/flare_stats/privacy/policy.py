@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from flare_stats.privacy.sources import check_own_code, check_source, name_of
 
 SECRET = "noise.key"
 
+logger = logging.getLogger(__name__)
+
 
 class Policy:
     """The rules of a site, together with the wishes of a job, in one run.
@@ -35,6 +38,7 @@ class Policy:
         sources: by the name of each data set, what is read; None if code of the job, a ``stats_generator``, does that.
         ledger: where answers are noted; None without a policy file.
         secret: the key of noise on ranges, if there is no ledger.
+        is_masked: answers leave under masks, so reasons of refusals hold no number of this site alone.
     """
 
     def __init__(
@@ -45,11 +49,13 @@ class Policy:
         sources: Mapping[str, Any] | None,
         ledger: Ledger | None,
         secret: bytes = b"",
+        is_masked: bool = False,
     ) -> None:
         self.rules = rules
         self.run = run
         self.ledger = ledger
         self._secret = secret
+        self._is_masked = is_masked
         if sources is None:
             check_own_code(rules)
         for dataset, spec in (sources or {}).items():
@@ -68,6 +74,7 @@ class Policy:
         folder: Path,
         sources: Mapping[str, Any] | None,
         wishes: Mapping[str, Any] | None = None,
+        is_masked: bool = False,
     ) -> Self:
         """Read the policy of a site for a run.
 
@@ -78,6 +85,7 @@ class Policy:
             sources: by the name of each data set, what ``open_source`` is given; None if code of the job reads them.
             wishes: ``min_count``, ``min_noise_level``, ``max_noise_level`` and ``max_bins_percent`` of the job, which
                 hold where they are stricter than the site's rules.
+            is_masked: answers leave under masks.
         Raises:
             PolicyError: the policy file has an error, a source may not be read, or a wish is no number.
         """
@@ -86,8 +94,9 @@ class Policy:
         rules = Rules.read(path) if has_rules else Rules.none()
         rules = rules.with_wishes(wishes or {})
         if has_rules:
-            return cls(rules, run=run, sources=sources, ledger=Ledger(local / LEDGER))
-        return cls(rules, run=run, sources=sources, ledger=None, secret=_kept_secret(folder / SECRET))
+            return cls(rules, run=run, sources=sources, ledger=Ledger(local / LEDGER), is_masked=is_masked)
+        secret = _kept_secret(folder / SECRET)
+        return cls(rules, run=run, sources=sources, ledger=None, secret=secret, is_masked=is_masked)
 
     @property
     def grain(self) -> int:
@@ -180,12 +189,13 @@ class Policy:
             return self._answered(made, entries, key)
 
     def _answered(self, reply: Reply, entries: Entries | None, key: str) -> dict[str, Any]:
+        _log_failures(reply, self.rules.min_count)
         allowed = {dataset: self._count_query(dataset, entries, key) for dataset in reply.datasets}
         for dataset, rule in allowed.items():
             if rule is not None:
                 reply.refuse_dataset(dataset, rule)
         secret = self._secret if entries is None else entries.secret
-        answer = Answer(self.rules, self.run, secret, entries, self._totals)
+        answer = Answer(self.rules, self.run, secret, entries, self._totals, self._is_masked)
         if self.rules.privacy is not None and entries is not None:
             release_all(reply, self.rules, entries, run=self.run, source=self._source, key=_key)
         else:
@@ -210,6 +220,18 @@ class Policy:
             known = ", ".join(self._sources)
             raise PolicyError(f"the data set {dataset!r} was not opened with this policy; there are {known}")
         return self._sources[dataset]
+
+
+def _log_failures(reply: Reply, least: int) -> None:
+    """Say in the site's own log which features have few values because others are no numbers."""
+    for dataset, features in reply.datasets.items():
+        for feature, values in features.items():
+            failures, count = int(values.get("failure_count", 0)), int(values.get("count", least))
+            if failures and count < least:
+                logger.warning(
+                    "%s of %s: %d values are no numbers and %d are, fewer than min_count = %d",
+                    *(feature, dataset, failures, count, least),
+                )
 
 
 def _key(*parts: Any) -> str:
