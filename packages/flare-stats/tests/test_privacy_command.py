@@ -77,6 +77,33 @@ def test_a_policy_is_explained_with_what_it_leaves_open(kit):
         assert gap in text
 
 
+def test_rules_that_are_for_differential_privacy_alone_are_said_to_have_no_effect_without_it(kit):
+    _, place = kit
+    features = '[features.age]\nbounds = [0, 120]\n[features.sex]\ncategories = ["f", "m"]\n'
+    place.write(features)
+    text = run("policy", "check", place.local / "privacy.toml")
+    assert "Without differential privacy, bounds have no effect; there are some for age.\n" in text
+    assert "Without differential privacy, categories have no effect; there are some for sex.\n" in text
+    place.write(features + '[differential_privacy]\nmechanism = "laplace"\nepsilon = 0.5\ntotal_epsilon = 4')
+    text = run("policy", "check", place.local / "privacy.toml")
+    assert "no effect" not in text
+    assert "min_difference" not in text  # noise is in its place
+
+
+def test_the_rules_against_comparing_answers_are_explained(kit):
+    _, place = kit
+    place.write("min_difference = 15\nmax_queries = 2000")
+    text = run("policy", "check", place.local / "privacy.toml")
+    assert (
+        "A feature is not answered again while fewer than 15 records were added, removed or changed since an earlier"
+        " answer (min_difference).\nAt most 2,000 questions about one source are answered (max_queries).\n"
+    ) in text
+    place.write("min_difference = 0")
+    text = run("policy", "check", place.local / "privacy.toml")
+    assert "is not answered again" not in text
+    assert "min_difference is 0" in text
+
+
 def test_a_mistake_in_a_policy_is_reported(kit):
     _, place = kit
     place.write("min_cuont = 3")

@@ -85,6 +85,13 @@ def policy_text(rules: Rules) -> str:
         f"Bins and categories of fewer than {rules.min_bin} values are hidden.",
         f"A histogram has at most {rules.max_bins:,} bins, and {rules.max_bins_percent:g} % of the number of values.",
     ]
+    if rules.min_difference and rules.privacy is None:  # noise hides small differences
+        says.append(
+            f"A feature is not answered again while fewer than {rules.min_difference} records were added, removed or"
+            " changed since an earlier answer (min_difference)."
+        )
+    if rules.max_queries is not None:
+        says.append(f"At most {rules.max_queries:,} questions about one source are answered (max_queries).")
     if rules.forbidden_statistics:
         says.append(f"Never answered: {', '.join(sorted(rules.forbidden_statistics))}.")
     if rules.forbidden_features:
@@ -95,6 +102,7 @@ def policy_text(rules: Rules) -> str:
         "A job may read any source." if rules.sources is None else f"A job may read {', '.join(rules.sources)}."
     )
     says.append(_noise_text(rules) if rules.privacy is None else _privacy_text(rules.privacy, rules))
+    says += _idle(rules)
     opened = gaps(rules)
     return "\n".join([*says, *(["", "Left open:"] if opened else []), *(f"- {each}" for each in opened)])
 
@@ -117,6 +125,21 @@ def _privacy_text(privacy: Privacy, rules: Rules) -> str:
         f" {', '.join(bounded) or 'no feature, since none has bounds'}; categories for"
         f" {', '.join(listed) or 'no feature, since none has its categories listed'}."
     )
+
+
+def _idle(rules: Rules) -> list[str]:
+    """Return which rules of features have no effect, since they are for differential privacy alone."""
+    if rules.privacy is not None:
+        return []
+    given = {
+        "bounds": [name for name, each in rules.features.items() if each.bounds is not None],
+        "categories": [name for name, each in rules.features.items() if each.categories],
+    }
+    return [
+        f"Without differential privacy, {rule} have no effect; there are some for {', '.join(names)}."
+        for rule, names in given.items()
+        if names
+    ]
 
 
 def gaps(rules: Rules) -> list[str]:
