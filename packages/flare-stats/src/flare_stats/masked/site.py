@@ -109,6 +109,7 @@ def extremes(values: Values, asked: Thresholds) -> NDArray[np.int64]:
     pieces = [np.zeros(0, np.int64)]
     for end, dataset, feature, thresholds in in_order(asked):
         own = values.get(dataset, {}).get(feature, {}).get(end)
-        number = np.inf if own is None else own if end == "min" else -own
+        # As a float like the thresholds: NumPy 1 compares an integer beyond 64 bits digit by digit.
+        number = np.inf if own is None else float(own if end == "min" else -own)
         pieces.append(((number <= thresholds) & (number < np.inf)).astype(np.int64))
     return np.concatenate(pieces)
