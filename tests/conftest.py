@@ -350,6 +350,32 @@ class Hospital:
         os.kill(pid, signal.SIGKILL)
         self.wait_gone(pid)
 
+    def strike(self, victim: str, *jobs: int, site: str = "site-1") -> None:
+        """Kill processes of a run in the middle, and restart those that nothing else does.
+
+        Args:
+            victim: ``"site's job"``, ``"site's client"``, ``"server job"``, ``"server"`` or ``"everybody"``.
+            jobs: the processes of sites' jobs.
+            site: whose client is meant.
+        """
+        match victim:
+            case "site's job":
+                for pid in jobs:
+                    os.kill(pid, signal.SIGKILL)
+            case "site's client":
+                self.kill(site)
+            case "server job":
+                os.kill(self.job_process(), signal.SIGKILL)
+            case "server":
+                self.kill("server")
+            case "everybody":
+                for name in ("server", *self.sites):
+                    self.end(name)
+                for name in ("server", *self.sites):
+                    self.restart(name)
+            case _:
+                raise ValueError(victim)
+
     def wait_disconnected(self, name: str) -> None:
         """Wait until the server has noticed that a site is disconnected."""
         found = threading.Event()

@@ -400,7 +400,7 @@ def _job(place, data: Path, gate) -> Job:
     job.server.components["contract"] = Component(
         "flare_stats.contract.services.ContractAtServer", {"name": "patients"}
     )
-    gate_filter = Component("flare_stats.contract.services.ContractGate", {"name": "patients"})
+    gate_filter = Component("flare_stats.contract.services.ContractGate")
     job.server.task_data_filters.append(FilterEntry(("*",), (gate_filter,)))
     args = {"contract": contract, "data": str(data / "{site}.csv")}
     job.client.components["contract"] = Component("flare_stats.contract.services.ContractAtSite", args)

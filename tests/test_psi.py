@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +15,7 @@ from psi_jobs import SHARED
 
 HERE = Path(__file__).parent
 BLOCK = 300
+VICTIMS = {"two sites' jobs": "site's job", "a site's client": "site's client"}
 
 
 def job_of(folder: Path, sites: list[str], gate: str, gated: list[str]) -> Job:
@@ -68,21 +67,7 @@ def test_processes_that_are_killed_in_the_middle_and_restarted_change_nothing(ho
         job = admin.submit(job_of(place.folder, place.sites, str(gate.path), gated))["id"]
     for _ in gated:
         assert reached.acquire(timeout=120)
-    match victim:
-        case "two sites' jobs":
-            for pid in processes.values():
-                os.kill(pid, signal.SIGKILL)
-        case "a site's client":
-            place.kill("site-2")
-        case "server job":
-            os.kill(place.job_process(), signal.SIGKILL)
-        case "server":
-            place.kill("server")
-        case "everybody":
-            for name in ("server", *place.sites):
-                place.end(name)
-            for name in ("server", *place.sites):
-                place.restart(name)
+    place.strike(VICTIMS.get(victim, victim), *processes.values(), site="site-2")
     with place.admin() as admin:
         admin.wait(job, timeout_s=150)  # numba takes its time in each process of a busy machine
     found, _ = place.result(job)

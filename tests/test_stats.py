@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -85,9 +83,11 @@ def check(statistics, sites) -> None:
         assert sum(count for _, _, count in of["histogram"]) == len(pooled)
 
 
-KILLS = [(False, "stats.ranks", 3, victim) for victim in ("client job", "client", "server job", "server", "everybody")]
-KILLS += [(True, "stats.total", 6, victim) for victim in ("client job", "server job", "everybody")]
-KILLS += [(False, "stats.summarize", 1, "client job")]
+KILLS = [
+    (False, "stats.ranks", 3, victim) for victim in ("site's job", "site's client", "server job", "server", "everybody")
+]
+KILLS += [(True, "stats.total", 6, victim) for victim in ("site's job", "server job", "everybody")]
+KILLS += [(False, "stats.summarize", 1, "site's job")]
 
 
 @pytest.mark.timeout(300)
@@ -107,20 +107,7 @@ def test_a_kill_between_two_answers_changes_no_statistic(hospital, masked, task,
     with place.admin() as admin:
         job = admin.submit(job_of(place, str(gate.path), task=task, turn=turn, masked=masked))["id"]
     assert reached.wait(120)
-    match victim:
-        case "client job":
-            os.kill(process[0], signal.SIGKILL)
-        case "client":
-            place.kill("site-1")
-        case "server job":
-            os.kill(place.job_process(), signal.SIGKILL)
-        case "server":
-            place.kill("server")
-        case "everybody":
-            for name in ("server", "site-1", "site-2"):
-                place.end(name)
-            for name in ("server", "site-1", "site-2"):
-                place.restart(name)
+    place.strike(victim, *process)
     killed.set()
     statistics, about = files_of(place, job)
     check(statistics, place.sites)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import signal
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -165,16 +163,7 @@ def test_a_kill_after_the_intersection_changes_neither_rows_nor_model(hospital, 
     assert reached.wait(120)
     folder = place.kit("site-1") / "jobs" / job / "run" / "sites" / "site-1"
     before = (folder / "intersection.csv").read_text()
-    match victim:
-        case "site's job":
-            os.kill(process[0], signal.SIGKILL)
-        case "server job":
-            os.kill(place.job_process(), signal.SIGKILL)
-        case "everybody":
-            for name in ("server", "site-1", "site-2"):
-                place.end(name)
-            for name in ("server", "site-1", "site-2"):
-                place.restart(name)
+    place.strike(victim, *process)
     with place.admin() as admin:
         admin.wait(job, timeout_s=150)  # numba takes its time in each process of a busy machine
     found, _ = place.result(job)

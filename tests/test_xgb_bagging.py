@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -54,7 +52,7 @@ def undisturbed(mode: str) -> str:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("victim", "mode"),
-    [("client job", "bagging"), ("client job", "cyclic"), ("server job", "cyclic"), ("everybody", "bagging")],
+    [("site's job", "bagging"), ("site's job", "cyclic"), ("server job", "cyclic"), ("everybody", "bagging")],
 )
 def test_a_kill_in_the_middle_of_a_round_changes_no_bit_of_the_model(hospital, victim, mode):
     place = hospital(2)
@@ -70,16 +68,7 @@ def test_a_kill_in_the_middle_of_a_round_changes_no_bit_of_the_model(hospital, v
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, str(gate.path), mode))["id"]
     assert reached.wait(120)
-    match victim:
-        case "client job":
-            os.kill(process[0], signal.SIGKILL)
-        case "server job":
-            os.kill(place.job_process(), signal.SIGKILL)
-        case "everybody":
-            for name in ("server", "site-1", "site-2"):
-                place.end(name)
-            for name in ("server", "site-1", "site-2"):
-                place.restart(name)
+    place.strike(victim, *process)
     found, _ = place.result(job)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     folder = place.folder / "results" / job

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -55,7 +53,7 @@ def wanted() -> str:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("secure", [None, "masked"])
-@pytest.mark.parametrize("victim", ["client job", "client", "server job", "server", "everybody"])
+@pytest.mark.parametrize("victim", ["site's job", "site's client", "server job", "server", "everybody"])
 def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wanted, victim, secure):
     place = hospital(2)
     reached, process = threading.Event(), []
@@ -72,20 +70,7 @@ def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wa
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, str(gate.path), secure=secure))["id"]
     assert reached.wait(150)  # kernels may have to be compiled
-    match victim:
-        case "client job":
-            os.kill(process[0], signal.SIGKILL)
-        case "client":
-            place.kill("site-1")
-        case "server job":
-            os.kill(place.job_process(), signal.SIGKILL)
-        case "server":
-            place.kill("server")
-        case "everybody":
-            for name in ("server", "site-1", "site-2"):
-                place.end(name)
-            for name in ("server", "site-1", "site-2"):
-                place.restart(name)
+    place.strike(victim, *process)
     assert model_of(place, job) == wanted
     steps = (place.kit("site-2") / "jobs" / job / "run" / "sites" / "site-2" / "steps.txt").read_text().split("\n")
     assert steps.count(f"{TREE} 0") == 1, "the tree began again"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +19,7 @@ HERE = Path(__file__).parent
 PARAMS = {"objective": "binary:logistic", "max_depth": 4, "subsample": 0.8, "nthread": 1, "num_parallel_tree": 2}
 ROUNDS = 5
 TASK = 32  # in the second round
+VICTIMS = {"label owner": "site's job", "feature owner": "site's job", "feature owner's client": "site's client"}
 
 
 def job_of(folder: Path, gate: str, victim: str, secure: str) -> Job:
@@ -78,20 +77,7 @@ def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wa
     with place.admin() as admin:
         job = admin.submit(job_of(place.folder, str(gate.path), gated, secure))["id"]
     assert reached.wait(60)
-    match victim:
-        case "label owner" | "feature owner":
-            os.kill(process[0], signal.SIGKILL)
-        case "feature owner's client":
-            place.kill("site-2")
-        case "server job":
-            os.kill(place.job_process(), signal.SIGKILL)
-        case "server":
-            place.kill("server")
-        case "everybody":
-            for name in ("server", "site-1", "site-2"):
-                place.end(name)
-            for name in ("server", "site-1", "site-2"):
-                place.restart(name)
+    place.strike(VICTIMS.get(victim, victim), *process, site="site-2")
     found, _ = place.result(job)
     assert (found["state"], found["reason"]) == ("finished", found["reason"])
     results = place.folder / "results" / job

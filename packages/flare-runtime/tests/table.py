@@ -50,7 +50,7 @@ class Table:
             roster=roster,
             cell=self.server,
             hub=ServerHub(self.server),
-            dispatch=Dispatch(self.server, Downloader(self.server), roster, [], []),
+            dispatch=Dispatch(self.server, Downloader(self.server), roster, [], [], "job"),
             checkpoints=self.checkpoints,
         )
         self.federation.events.subscribe(Event, self.log.write)

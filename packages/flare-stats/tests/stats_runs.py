@@ -13,6 +13,8 @@ from flare_fobs import dumps, loads
 from flare_stats.executor import StatisticsExecutor
 from flare_stats.workflow import FederatedStatistics
 
+NUMBERS = {name: {} for name in ("count", "missing", "failure_count", "sum", "mean", "var", "stddev", "min", "max")}
+"""The statistics of a number that have no options."""
 OPEN = {"min_count": 0, "min_noise_level": 0, "max_noise_level": 0, "max_bins_percent": 100}
 """No wish for privacy."""
 

@@ -7,18 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from stats_runs import people, run, sites_of
+from stats_runs import NUMBERS, people, run, sites_of
 
 CONFIGS = {
-    "count": {},
-    "missing": {},
-    "failure_count": {},
-    "sum": {},
-    "mean": {},
-    "var": {},
-    "stddev": {},
-    "min": {},
-    "max": {},
+    **NUMBERS,
     "histogram": {"*": {"bins": 4}},
     "quantile": {"*": [0, 0.5, 1]},
     "categories": {"*": {"values": ["a", "b"]}},

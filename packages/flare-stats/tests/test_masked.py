@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stats_runs import OPEN, AtNoon, federation, files_of, people, run, sites_of
+from stats_runs import NUMBERS, OPEN, AtNoon, federation, files_of, people, run, sites_of
 
 from flare_core import SiteError, Task
 from flare_core.testing import FakeSite
@@ -18,15 +18,7 @@ from flare_stats.executor import StatisticsExecutor
 from flare_stats.masked.fixed_point import from_digits, to_digits
 
 CONFIGS = {
-    "count": {},
-    "missing": {},
-    "failure_count": {},
-    "sum": {},
-    "mean": {},
-    "var": {},
-    "stddev": {},
-    "min": {},
-    "max": {},
+    **NUMBERS,
     "histogram": {"*": {"bins": 6}, "age": {"bins": 6, "range": [20, 80]}},
     "quantile": {"*": [0.1, 0.5, 0.9]},
     "categories": {"*": {"values": ["f", "m"]}},

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from stats_runs import NUMBERS, OPEN, people
 
 from flare_core import JobError, RecipeError
 from flare_core.testing import RecipeConformance
@@ -16,15 +17,7 @@ from flare_stats import FedStatsRecipe
 from flare_stats.output.table import table_of
 
 EVERYTHING = {
-    "count": {},
-    "missing": {},
-    "failure_count": {},
-    "sum": {},
-    "mean": {},
-    "var": {},
-    "stddev": {},
-    "min": {},
-    "max": {},
+    **NUMBERS,
     "histogram": {"*": {"bins": 8}, "age": {"bins": 6, "range": [20, 80]}},
     "quantile": {"*": [0.1, 0.5, 0.9]},
     "categories": {},
@@ -34,20 +27,6 @@ EVERYTHING = {
     "correlation": {},
     "covariance": {},
 }
-OPEN = {"min_count": 0, "min_noise_level": 0, "max_noise_level": 0, "max_bins_percent": 100}
-
-
-def people(count, seed):
-    random = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "age": random.integers(20, 80, count),
-            "bmi": random.normal(25, 4, count),
-            "sex": random.choice(["f", "m", "x"], count, p=[0.5, 0.4, 0.1]),
-        }
-    )
-    frame.loc[::17, "bmi"] = np.nan
-    return frame
 
 
 def results(recipe, folder, sites=2):

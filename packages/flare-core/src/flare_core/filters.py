@@ -40,12 +40,14 @@ class FilterContext:
         site: the site that sends or receives the data; ``*`` if one call serves all sites.
         task: the name of the task.
         round: the round of the task; None outside of rounds.
+        job_id: the run's id.
     """
 
     point: FilterPoint
     site: str
     task: str
     round: int | None
+    job_id: str = ""
 
 
 class Filter(ABC):

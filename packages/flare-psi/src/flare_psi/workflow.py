@@ -77,10 +77,10 @@ class Intersect(Workflow):
             _check_reply(site, reply, fed.sites)
         first = fed.sites[0]
         for site, reply in prepared.items():
-            for name, what in (("terms", "terms"), ("salt", "salt")):
+            for name in ("terms", "salt"):
                 if reply[name] != prepared[first][name]:
                     raise SiteError(
-                        f"{site}: has another {what} than {first}; give both the same"
+                        f"{site}: has another {name} than {first}; give both the same"
                         + (f": {reply[name]}, {prepared[first][name]}" if name == "terms" else ""),
                         site=site,
                     )

@@ -66,7 +66,7 @@ class StatisticsExecutor(Executor):
         self.max_bins_percent = max_bins_percent
         self.masked = masked
         self._site: SiteData | GeneratorData | None = None
-        self._policy: Policy | None = None
+        self._opened: Policy | None = None
         self._kept: dict[str, Any] | None = None
         self._steps: dict[tuple[str, str], RankSteps] = {}
         self._masks: MaskedSite | None = None
@@ -76,7 +76,7 @@ class StatisticsExecutor(Executor):
         try:
             return self._masked(task, context) if self.masked else self._done(task, context)
         except SourceError as error:
-            if self._policy is None or not self._policy.hides_reasons:
+            if self._opened is None or not self._opened.hides_reasons:
                 raise
             with replacing(context.folder / REASONS) as partial:
                 partial.touch(0o600)
@@ -138,6 +138,12 @@ class StatisticsExecutor(Executor):
             f"{context.party}: the task '{task.name}' is unknown; all parties need the same version of flare-stats"
         )
 
+    @property
+    def _policy(self) -> Policy:
+        """The rules of the site's owner; opened with the data."""
+        assert self._opened is not None
+        return self._opened
+
     def _of(self, context: SiteContext, config: Mapping[str, Any]) -> SiteData | GeneratorData:
         settings = Settings(config)
         if self._site is None or self._site.settings != settings:
@@ -151,13 +157,13 @@ class StatisticsExecutor(Executor):
                 example = f"{{{site!r}: {{'data': {{'train': 'train.csv'}}}}}}"
                 raise StatsError(f"{site} has no data; give per_site_config={example}, or a stats_generator")
             data = {name: each.held if isinstance(each, InMemory) else each for name, each in self.data.items()}
-            self._policy = self._open(context, data)
+            self._opened = self._open(context, data)
             return SiteData(site, data, settings, self._policy, context.cancelled)
         if not isinstance(generator, Statistics):
             raise StatsError(
                 f"{site}: stats_generator is a {type(generator).__name__}; derive it from flare_stats.Statistics"
             )
-        self._policy = self._open(context, None)
+        self._opened = self._open(context, None)
         generator.initialize(context)
         return GeneratorData(context, generator, settings, self._policy)
 
@@ -178,7 +184,6 @@ class StatisticsExecutor(Executor):
 
     def _describe(self, context: SiteContext, config: Mapping[str, Any]) -> dict[str, Any]:
         site = self._of(context, config)
-        assert self._policy is not None
         return {"datasets": self._policy.describe(site.describe())}
 
     def _summary(self, context: SiteContext, config: Mapping[str, Any], kinds: Mapping[str, str]) -> Any:
@@ -186,13 +191,11 @@ class StatisticsExecutor(Executor):
 
         def compute() -> dict[str, Any]:
             site = self._of(context, config)
-            assert self._policy is not None
             exact = site.summarize(kinds, self._shared_key(context).value)
             if context.cancelled.is_set():
                 return {"datasets": {}}
-            if (
-                not self.masked and self._policy.rules.privacy is None
-            ):  # noise needs counts that one record moves by one
+            # Noise needs counts that one record moves by one.
+            if not self.masked and self._policy.rules.privacy is None:
                 hide_rare(exact, self.min_count)
             allowed = self._policy.apply(exact, config=config, question="summary")
             self._group(site, allowed)
@@ -202,7 +205,6 @@ class StatisticsExecutor(Executor):
 
     def _group(self, site: SiteData | GeneratorData, summary: dict[str, Any]) -> None:
         """Fix how the site answers how many values are at most a threshold, and say of how many values it will."""
-        assert self._policy is not None
         for dataset, features in summary["datasets"].items():
             for feature, values in features.items():
                 if "quantile" not in values or "own" in values["quantile"]:
@@ -218,7 +220,6 @@ class StatisticsExecutor(Executor):
 
     def _fix_ranks(self, site: Any, dataset: str, feature: str, values: Mapping[str, Any]) -> tuple[int, float]:
         """Return the number of values of which ranks are answered, and the error of a rank as a share of it."""
-        assert self._policy is not None
         noisy, sketch = self._policy.noisy_ranks(dataset, feature), site.sketch(dataset, feature)
         if noisy is None and sketch is None:  # a generator counts itself
             total = int(values["quantile"]["count"]) // self._grain * self._grain
@@ -239,7 +240,6 @@ class StatisticsExecutor(Executor):
 
     @property
     def _grain(self) -> int:
-        assert self._policy is not None
         return self._policy.grain
 
     def _bins(self, context: SiteContext, start: Mapping[str, Any], edges: Any, means: Any) -> Any:
@@ -247,7 +247,6 @@ class StatisticsExecutor(Executor):
 
         def compute() -> dict[str, Any]:
             exact = self._of(context, start["config"]).bins(edges, start["kinds"], means)
-            assert self._policy is not None
             return self._policy.apply(exact, config=start["config"], question=["bins", question])
 
         return self._once(context, "bins", question, compute)
@@ -266,7 +265,6 @@ class StatisticsExecutor(Executor):
         }
 
     def _rank(self, site: Any, dataset: str, feature: str, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-        assert self._policy is not None
         steps = self._steps.get((dataset, feature))
         if steps is not None:
             counts = steps.at(thresholds)

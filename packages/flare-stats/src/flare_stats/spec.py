@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, NamedTuple, NoReturn
 
 from flare_core import SiteContext
+from flare_stats.errors import StatsError
 
 
 class DataType(Enum):
@@ -198,4 +199,4 @@ class Statistics:
 
 
 def _left_out() -> NoReturn:
-    raise NotImplementedError("a method that is not overridden is not used")
+    raise StatsError("Statistics computes nothing itself: leave the method out, and let initialize() set data")

@@ -19,7 +19,7 @@ import secrets
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,35 +80,15 @@ class Items:
             PSIError: an id is no text, or has another number of parts; names the row. Or there are rows, but none of
                 them has an id that can be used; names the columns and rules.
         """
-        digests, lengths, kept_rows = bytearray(), array("q"), array("q")
-        hidden = secrets.token_bytes(32)  # so that nobody can prepare two ids with one digest
-        causes: Counter[tuple[int, str]] = Counter()
-        row = -1
-        with open_private(folder / "keys.bin") as file:
-            pending = bytearray()
-            for row, item in enumerate(items):
-                given = _checked(item, len(columns), row)
-                key = normalisation.apply(given)
-                if key is None:
-                    causes[normalisation.cause(given)] += 1
-                    continue
-                encoded = encode(key)
-                digests += hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES, key=hidden).digest()
-                lengths.append(len(encoded))
-                kept_rows.append(row)
-                pending += encoded
-                if len(pending) >= _WRITE_BYTES:
-                    file.write(pending)
-                    pending.clear()
-            file.write(pending)
-        if causes and not lengths:
-            raise PSIError(_none_usable(causes, columns, is_told=pad_to is None))
-        named = np.frombuffer(digests, f"S{_DIGEST_BYTES}")
+        keys = _written(folder, items, columns, normalisation)
+        if keys.causes and not keys.lengths:
+            raise PSIError(_none_usable(keys.causes, columns, is_told=pad_to is None))
+        named = np.frombuffer(keys.digests, f"S{_DIGEST_BYTES}")
         _, first, counts = np.unique(named, return_index=True, return_counts=True)
         by_row = np.argsort(first)
         first, counts = first[by_row], counts[by_row]
-        ends = np.cumsum(np.frombuffer(lengths, np.int64), dtype=np.int64)
-        starts = ends - np.frombuffer(lengths, np.int64)
+        lengths = np.frombuffer(keys.lengths, np.int64)
+        ends = np.cumsum(lengths, dtype=np.int64)
         size = len(first) if pad_to is None else max(1, -(-len(first) // pad_to)) * pad_to
         with open_private(folder / "padding.bin") as file:
             file.write(secrets.token_bytes(_PADDING_BYTES * (size - len(first))))
@@ -118,11 +98,11 @@ class Items:
         with open_private(new) as file:
             np.savez(
                 file,
-                starts=starts[first],
+                starts=(ends - lengths)[first],
                 ends=ends[first],
                 counts=counts,
-                first_rows=np.frombuffer(kept_rows, np.int64)[first],
-                of_source=np.array([row + 1, row + 1 - len(lengths)]),
+                first_rows=np.frombuffer(keys.rows, np.int64)[first],
+                of_source=np.array([keys.read, keys.read - len(lengths)]),
             )
         new.rename(folder / _ENDED)
         return cls.open(folder)
@@ -161,6 +141,52 @@ class Items:
                 start = (at - self.distinct) * _PADDING_BYTES
                 found.append(padding[start : start + _PADDING_BYTES])
         return found
+
+
+@dataclass
+class _Keys:
+    """The keys of a source's rows, which lie in keys.bin.
+
+    Attributes:
+        digests: of each key, by which equal ones are found.
+        lengths: of each key, in bytes.
+        rows: of each key, its row in the source.
+        causes: how many rows are left out, by part and rule.
+        read: number of rows of the source.
+    """
+
+    digests: bytearray = field(default_factory=bytearray)
+    lengths: array[int] = field(default_factory=lambda: array("q"))
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    causes: Counter[tuple[int, str]] = field(default_factory=Counter)
+    read: int = 0
+
+
+def _written(
+    folder: Path, items: Iterable[str | Sequence[str]], columns: Sequence[str], normalisation: Normalisation
+) -> _Keys:
+    """Write the keys of all rows into keys.bin."""
+    keys = _Keys()
+    hidden = secrets.token_bytes(32)  # so that nobody can prepare two ids with one digest
+    with open_private(folder / "keys.bin") as file:
+        pending = bytearray()
+        for row, item in enumerate(items):
+            keys.read += 1
+            given = _checked(item, len(columns), row)
+            key = normalisation.apply(given)
+            if key is None:
+                keys.causes[normalisation.cause(given)] += 1
+                continue
+            encoded = encode(key)
+            keys.digests += hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES, key=hidden).digest()
+            keys.lengths.append(len(encoded))
+            keys.rows.append(row)
+            pending += encoded
+            if len(pending) >= _WRITE_BYTES:
+                file.write(pending)
+                pending.clear()
+        file.write(pending)
+    return keys
 
 
 def encode(parts: Sequence[str]) -> bytes:

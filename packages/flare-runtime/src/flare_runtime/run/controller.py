@@ -130,7 +130,7 @@ class RunController:
             roster=self.roster,
             cell=self.cell,
             hub=self._hub,
-            dispatch=Dispatch(self.cell, Downloader(self.cell), self.roster, *self._filters),
+            dispatch=Dispatch(self.cell, Downloader(self.cell), self.roster, *self._filters, self.job_id),
             checkpoints=self._store,
             config=self.job.server.config,
             to_framework=self.persistor.to_framework,

@@ -33,6 +33,7 @@ class Dispatch:
         roster: maps each site to the cell that serves it.
         task_filters: applied to tasks before they leave the server.
         result_filters: applied to replies that arrive.
+        job_id: the run's id, for filters.
     """
 
     cell: Cell
@@ -40,6 +41,7 @@ class Dispatch:
     roster: Roster
     task_filters: list[FilterChain]
     result_filters: list[FilterChain]
+    job_id: str
     _unchanged: set[Key] = field(default_factory=set)  # they came back unchanged: the next task has their digests
 
     def send(self, conversation: SitesConversation, targets: Sequence[str]) -> None:
@@ -58,7 +60,7 @@ class Dispatch:
         """Send the same task to sites; ``name`` is the site's as filters see it."""
         by_host = self.roster.by_host(sites)
         receivers = {host: len(served) for host, served in by_host.items()}
-        context = FilterContext(FilterPoint.SERVER_OUTPUT, name, conversation.task, conversation.round)
+        context = FilterContext(FilterPoint.SERVER_OUTPUT, name, conversation.task, conversation.round, self.job_id)
         data = apply_filters(self.task_filters, conversation.data[sites[0]], context)
         offer: Offer | None
         if isinstance(data, FLModel):
@@ -116,7 +118,7 @@ class Dispatch:
 
     def _filtered(self, data: Any, site: str, conversation: SitesConversation) -> Any:
         """Apply the server's filters to the data of a reply."""
-        context = FilterContext(FilterPoint.SERVER_INPUT, site, conversation.task, conversation.round)
+        context = FilterContext(FilterPoint.SERVER_INPUT, site, conversation.task, conversation.round, self.job_id)
         return apply_filters(self.result_filters, data, context)
 
     def _read(self, payload: Payload, site: str, conversation: SitesConversation, patience_s: float | None) -> Any:

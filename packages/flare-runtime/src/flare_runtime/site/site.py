@@ -145,7 +145,7 @@ class Site:
             return data
 
     def _context(self, point: FilterPoint, task: Task) -> FilterContext:
-        return FilterContext(point, self.name, task.name, task.round)
+        return FilterContext(point, self.name, task.name, task.round, self.job_id)
 
     def log(self, key: str, value: Any, *, kind: str = "METRIC", step: int | None = None) -> None:
         """Send a number, or another value that can be serialized, to the run's record."""

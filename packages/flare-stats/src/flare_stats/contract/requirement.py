@@ -58,7 +58,7 @@ def require_contract(
         raise RecipeError("the recipe requires a contract already; put the rules of both into one") from error
     for file in functions:
         recipe.add_client_file(file)
-    recipe.add_server_output_filter(ContractGate(name))
+    recipe.add_server_output_filter(ContractGate())
     for site, text in contracts.items():
         at_site = _component("ContractAtSite", contract=text, data=given.get(site, given.get(None)))
         recipe.add_client_component(COMPONENT, at_site, clients=None if site is None else [site])

@@ -75,10 +75,10 @@ class ContractAtServer(Service):
                 f"no data are named for {', '.join(unknown)}, which could not be checked; name them in per_site_data"
             )
         context.endpoint.handle(TOPIC, self._note)
-        _gates[self.name] = self
+        _gates[context.job_id] = self
 
     def stop(self) -> None:
-        _gates.pop(self.name, None)
+        _gates.pop(self._context.job_id, None)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -119,23 +119,16 @@ class ContractAtServer(Service):
 class ContractGate(Filter):
     """Lets no task leave the server while the verdict of a site is bad: the filter of its tasks.
 
-    Sites that can be given a task have told their verdicts.
-
-    Args:
-        name: the contract's name.
+    Sites that can be given a task have told their verdicts. It goes with :class:`ContractAtServer`.
     """
 
     data_type = object
     same_for_all_sites = True
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
     def process(self, data: Any, context: FilterContext) -> Any:
-        if gate := _gates.get(self.name):
-            gate.open()
+        _gates[context.job_id].open()
         return data
 
 
 _gates: dict[str, ContractAtServer] = {}
-"""The service of the run of this process, by the contract's name, which is all that a filter knows."""
+"""The services of the runs of this process, by job id: a filter and a service are built apart."""

@@ -129,15 +129,19 @@ def flag(value: Any, where: str) -> bool:
     return value
 
 
+def _pair(value: Any, where: str, example: str) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise PolicyError(f"{where} is {value!r}; give two numbers, such as {example}")
+    return number(value[0], where), number(value[1], where)
+
+
 def noise(value: Any, where: str) -> tuple[float, float]:
     """Return the two levels of noise on a range.
 
     Raises:
         PolicyError: it is not.
     """
-    if not isinstance(value, list) or len(value) != 2:
-        raise PolicyError(f"{where} is {value!r}; give two numbers, such as [0.1, 0.3]")
-    low, high = (number(each, where) for each in value)
+    low, high = _pair(value, where, "[0.1, 0.3]")
     if not 0 <= low <= high:
         raise PolicyError(f"{where} is {value!r}; give two numbers from 0, the smaller one first")
     return low, high
@@ -149,9 +153,7 @@ def bounds(value: Any, where: str) -> tuple[float, float]:
     Raises:
         PolicyError: it is not.
     """
-    if not isinstance(value, list) or len(value) != 2:
-        raise PolicyError(f"{where} is {value!r}; give two numbers, such as [0, 120]")
-    low, high = (number(each, where) for each in value)
+    low, high = _pair(value, where, "[0, 120]")
     if not low < high:
         raise PolicyError(f"{where} is {value!r}; give the smaller number first")
     if max(abs(low), abs(high)) > 1e4 * (high - low) / 2 or not math.isfinite(high - low):
