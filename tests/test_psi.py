@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from pathlib import Path, PurePosixPath
@@ -81,3 +82,22 @@ def test_processes_that_are_killed_in_the_middle_and_restarted_change_nothing(ho
 
 def site_folder(place, job, site):
     return place.kit(site) / "jobs" / job / "run" / "sites" / site
+
+
+@pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="takes half a minute; set FLARE_SLOW_TESTS=1")
+@pytest.mark.timeout(300)
+def test_three_sites_of_100_000_ids_find_what_all_of_them_have(tmp_path):
+    from flare_psi import PSIRecipe
+    from flare_runtime import SimEnv
+
+    own = {f"site-{site + 1}": range(25_000 * site, 25_000 * site + 100_000) for site in range(3)}
+    for site, numbers in own.items():
+        (tmp_path / f"{site}.txt").write_text("".join(f"user{number}@example.com\n" for number in numbers))
+    recipe = PSIRecipe(min_clients=3, per_site_config={site: {"ids": str(tmp_path / f"{site}.txt")} for site in own})
+    run = recipe.execute(SimEnv(num_clients=3, workspace_root=tmp_path / "runs"))
+    found = [
+        [line.split(",")[0] for line in (folder / "intersection.csv").read_text().splitlines()[1:]]
+        for folder in ((run.get_result() / "sites" / site) for site in own)
+    ]
+    assert found[0] == found[1] == found[2]
+    assert sorted(found[0]) == sorted(f"user{number}@example.com" for number in range(50_000, 100_000))
