@@ -207,16 +207,22 @@ class Admin:
     def follow(self, id_: str) -> Iterator[Event]:
         """Yield the events of a run: those so far, then each as it happens, up to ``RunEnded``.
 
-        A round that begins again after a crash of the job's process has its events twice.
+        A round that begins again after a crash of the job's process has its events twice. ``RunEnded`` comes when the
+        server has recorded the end of the job, so its folder can be downloaded then.
         """
+        end: RunEnded | None = None
         for lines in self._follow(id_, EVENTS):
             for line in lines.splitlines():
                 event = read_event(line)
-                yield event
                 if isinstance(event, RunEnded):
-                    return
-        job = self.connection.persistently(lambda: self.job(id_))
-        yield RunEnded(job["state"], job["reason"])  # its process has not come so far, or was killed
+                    end = event  # the job's process still has to end
+                else:
+                    end = None
+                    yield event
+        if end is None:  # its process has not come so far, or was killed
+            job = self.connection.persistently(lambda: self.job(id_))
+            end = RunEnded(job["state"], job["reason"])
+        yield end
 
     def _follow(self, id_: str, name: str) -> Iterator[bytes]:
         """Yield whole lines of a file of a run until the job has ended."""
