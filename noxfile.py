@@ -94,7 +94,8 @@ def depends_on_torch(package: str) -> bool:
 
 
 def import_name(package: str) -> str:
-    return package.replace("-", "_")
+    """The folder that a package installs, which is called otherwise if it stands in for another project's."""
+    return Path(PROJECTS[package]["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"][0]).name
 
 
 def undeclared_imports(package: str) -> dict[str, str]:
@@ -411,12 +412,13 @@ def build(session: nox.Session) -> None:
         with session.chdir(ROOT / "packages" / package):
             session.run("hatchling", "build", "-d", str(dist), silent=True)
     for wheel in sorted(dist.glob("*.whl")):
-        package = import_name(wheel.name.split("-")[0])
+        distribution = wheel.name.split("-")[0]
+        package = import_name(distribution.replace("_", "-"))
         names = zipfile.ZipFile(wheel).namelist()
         for wanted in (
             f"{package}/__init__.py",
             f"{package}/py.typed",
-            f"{package}-{VERSION}.dist-info/licenses/LICENSE",
+            f"{distribution}-{VERSION}.dist-info/licenses/LICENSE",
         ):
             if wanted not in names:
                 session.error(f"dist/{wheel.name} lacks {wanted}")
@@ -427,7 +429,7 @@ def build(session: nox.Session) -> None:
 def wheels(session: nox.Session) -> None:
     """Install flare-recipes-np from wheels alone: it imports, is small, and brings no framework."""
     packages = closure("flare-recipes-np")
-    session.install(*(f"dist/{import_name(name)}-{VERSION}-py3-none-any.whl" for name in packages))
+    session.install(*(f"dist/{name.replace('-', '_')}-{VERSION}-py3-none-any.whl" for name in packages))
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):
         check = str(ROOT / "tools" / "check_installed.py")
         session.run("python", check, "--lean", VERSION, *map(import_name, packages))

@@ -43,7 +43,7 @@ def calling_folder() -> Path:
     In a notebook or an interactive session, which have no file, it is the working directory.
     """
     frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("flare_"):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(("flare_", "nvflare.")):
         frame = frame.f_back
     file = None if frame is None else frame.f_globals.get("__file__")
     return Path(file).resolve().parent if file and Path(file).is_file() else Path.cwd()

@@ -1,0 +1,49 @@
+"""Federated averaging of NumPy models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flare_recipes_np import FedAvgRecipe
+from nvflare._flare.native import native_job
+from nvflare.client.config import ExchangeFormat, TransferType
+from nvflare.recipe.spec import Recipe, without
+
+
+class NumpyFedAvgRecipe(Recipe):
+    """Federated averaging of NumPy models, with :class:`flare_recipes_np.FedAvgRecipe`."""
+
+    def __init__(
+        self,
+        *,
+        name: str = "fedavg",
+        model: Any = None,
+        initial_model: Any = None,
+        initial_ckpt: str | None = None,
+        min_clients: int,
+        num_rounds: int = 2,
+        train_script: str,
+        train_args: str = "",
+        aggregator: Any = None,
+        aggregator_data_kind: Any = "WEIGHTS",
+        launch_external_process: bool = False,
+        command: str = "python3 -u",
+        server_expected_format: ExchangeFormat = ExchangeFormat.NUMPY,
+        params_transfer_type: TransferType = TransferType.FULL,
+        per_site_config: Mapping[str, Mapping[str, Any]] | None = None,
+        launch_once: bool = True,
+        shutdown_timeout: float = 0.0,
+        key_metric: str = "accuracy",
+        stop_cond: str | None = None,
+        patience: int | None = None,
+        save_filename: str = "FL_global_model.pt",
+        exclude_vars: str | None = None,
+        aggregation_weights: Mapping[str, float] | None = None,
+        client_memory_gc_rounds: int = 0,
+        cuda_empty_cache: bool = False,
+    ) -> None:
+        arguments = without(locals())
+        super().__init__(
+            native_job(FedAvgRecipe, arguments, initial_model=model if model is not None else initial_model)
+        )

@@ -1,0 +1,1 @@
+"""Jobs that are put together part by part, and the scripts that they run."""
