@@ -1,0 +1,1 @@
+"""A device in Python: the standard library and NumPy alone."""
