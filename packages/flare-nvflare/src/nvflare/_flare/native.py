@@ -1,37 +1,131 @@
-"""Flare's own recipes, given the arguments of NVIDIA FLARE's."""
+"""Flare's own recipes, given the arguments and the additions of NVIDIA FLARE's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
-from flare_core import Recipe
-from nvflare.job_config.api import FedJob
+from flare_core import Filter, Job, Recipe, RecipeError
+from flare_core.additions import copy_of
+from flare_core.components import Component
+from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, ServerApp
+from flare_core.recipes.script import ScriptRecipe
+from nvflare._flare.describe import describe
+from nvflare._flare.job_form import AppForm
+from nvflare._flare.layout import Outputs
+from nvflare._flare.parts import Parts, add_files
+from nvflare.job_config.api import FedJob, hosting
 
 _SAME = {
     "name",
     "min_clients",
     "num_rounds",
-    "initial_ckpt",
     "train_script",
     "train_args",
     "launch_external_process",
     "command",
     "params_transfer_type",
     "key_metric",
+    "key_metric_mode",
     "stop_cond",
     "patience",
     "exclude_vars",
     "aggregation_weights",
+    "optimizer_args",
+    "lr_scheduler_args",
 }
+_PER_SITE = {"train_script", "train_args", "launch_external_process", "command", "params_transfer_type"}
 
 
-def native_job(recipe: type[Recipe], arguments: Mapping[str, Any], **more: Any) -> FedJob:
-    """Return the job of one of Flare's recipes, from the arguments of the recipe of the same kind there.
+def native_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outputs, **more: Any) -> FedJob:
+    """Return the job of one of Flare's recipes.
 
     Args:
         recipe: Flare's recipe.
-        arguments: the arguments there, all of them; those that Flare has no use for are dropped.
-        more: arguments of ``recipe`` that are called otherwise, or have other values.
+        given: the arguments of the recipe there; those that are called the same are passed on, with ``model`` or
+            ``initial_model``, ``initial_ckpt`` and ``per_site_config``. The others say how NVIDIA FLARE's own parts
+            work, such as when they collect garbage, and have no counterpart.
+        outputs: where the results are to be found.
+        more: further arguments of ``recipe``.
+    Raises:
+        RecipeError: an argument is unusable.
     """
-    return FedJob.of(recipe(**({name: value for name, value in arguments.items() if name in _SAME} | more)))
+    known = set(recipe.__dataclass_fields__)
+    arguments = {name: value for name, value in given.items() if name in _SAME & known and value is not None}
+    if "key_metric" in given:
+        arguments["key_metric"] = given["key_metric"] or None
+    if issubclass(recipe, ScriptRecipe):
+        model = given.get("model")
+        arguments["initial_model"] = given.get("initial_model") if model is None else model
+        arguments["initial_ckpt"] = given.get("initial_ckpt")
+        arguments["per_site_config"] = per_site(given.get("per_site_config"))
+    return FedJob.of(recipe(**(arguments | more)), outputs)
+
+
+def per_site(config: Any) -> dict[str, dict[str, Any]] | None:
+    """Return settings of sites, without those that Flare has no counterpart for.
+
+    Raises:
+        RecipeError: they are not a dict of dicts.
+    """
+    if config is None:
+        return None
+    if not isinstance(config, Mapping) or not all(isinstance(each, Mapping) for each in config.values()):
+        raise RecipeError(f"per_site_config is {config!r}; give a dict of dicts by site name")
+    return {
+        site: {name: value for name, value in values.items() if name in _PER_SITE} for site, values in config.items()
+    }
+
+
+def add_parts(job: Job, parties: Mapping[str, Parts]) -> None:
+    """Add parts to a job of Flare's.
+
+    Raises:
+        FlareError: a part cannot be added to the job of a recipe; says what to do instead.
+    """
+    for party, parts in parties.items():
+        form = AppForm()
+        add_files(parts, form)
+        for app in _apps(job, party):
+            _add_to_app(app, parts)
+            if isinstance(app, ClientApp) and (app.code is not None or party != ALL_SITES) and form.files:
+                code = app.code or job.code
+                app.code = replace(code, extra=code.extra | form.files)
+        if party in (SERVER, ALL_SITES) and form.files:
+            job.code = replace(job.code, extra=job.code.extra | form.files)
+            if party == SERVER:
+                names = [str(PurePosixPath(place)) for place in form.files]
+                job.meta["server_files"] = [*job.meta.get("server_files", ()), *names]
+
+
+def _apps(job: Job, party: str) -> list[ServerApp | ClientApp]:
+    if party == SERVER:
+        return [job.server]
+    if party == ALL_SITES:
+        return [job.client, *job.sites.values()]
+    if party not in job.sites:
+        job.sites[party] = copy_of(job.client)
+    return [job.sites[party]]
+
+
+def _add_to_app(app: ServerApp | ClientApp, parts: Parts) -> None:
+    app.config.update(parts.settings)
+    for chain in ("task_data_filters", "task_result_filters"):
+        for tasks, each in getattr(parts, chain):
+            getattr(app, chain).append(FilterEntry(tuple(tasks), (_filter(each),)))
+    for name, component in parts.components.items():
+        app.components[name] = hosting().component_of(component)
+    if parts.workflows or parts.executors:
+        other = next(iter([*parts.workflows.values(), *(each for _, each in parts.executors)]))
+        raise RecipeError(
+            f"a {type(other).__name__} cannot be added to the job of a recipe; make a FedJob with it and the"
+            " recipe's parts, or write a workflow as in Flare's guide to extensions"
+        )
+
+
+def _filter(value: Any) -> Component:
+    if isinstance(value, Filter):
+        return Component.of(value, what="a filter")
+    return Component("nvflare._flare.hosting.HostedFilter", {"filter": describe(value)})

@@ -9,6 +9,7 @@ from flare_core.client import AnalyticsDataType, FLModel
 from flare_core.client.session import Session as APIContext
 from flare_core.client.session import current_session
 from flare_core.errors import ClientApiError
+from nvflare._flare.params import packed, unpack
 
 __all__ = [
     "APIContext",
@@ -50,12 +51,18 @@ def init(rank: str | int | None = None, config_file: str | None = None) -> APICo
 
 def receive(timeout: float | None = None, ctx: APIContext | None = None) -> FLModel | None:
     """Return the model of the current task; see :func:`flare_core.client.receive`."""
-    return get_context(ctx).receive(timeout)
+    model = get_context(ctx).receive(timeout)
+    if model is not None:
+        unpack(model)
+    return model
 
 
 def send(model: FLModel, clear_cache: bool = True, ctx: APIContext | None = None) -> None:
     """Reply to the current task; arguments as for :func:`flare_core.client.send`, and a context."""
-    get_context(ctx).send(model, clear_cache=clear_cache)
+    sent = packed(model) if isinstance(model, FLModel) else model
+    get_context(ctx).send(sent, clear_cache=clear_cache)
+    if clear_cache and sent is not model:
+        model.params = model.params_type = model.optimizer_params = None
 
 
 def system_info(ctx: APIContext | None = None) -> dict[str, str]:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flare_core import Run
+from flare_core import RunStatus
 from flare_runtime import SimEnv as FlareSimEnv
+from flare_runtime import SimRun
+from nvflare._flare.layout import lay_out
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import ExecEnv
 
 WORKSPACE_ROOT = "/tmp/nvflare/simulation"
 
+_STATES = {
+    RunStatus.FINISHED: "FINISHED:COMPLETED",
+    RunStatus.ABORTED: "FINISHED:ABORTED",
+    RunStatus.FAILED: "FINISHED:EXECUTION_EXCEPTION",
+}
 _LEVELS = {"concise": None, "full": "info", "verbose": "debug"}
 
 
@@ -43,36 +50,57 @@ class SimEnv(ExecEnv):
     ) -> None:
         super().__init__(extra)
         self.workspace_root = workspace_root
-        self._env = FlareSimEnv(
-            num_clients=num_clients,
-            clients=clients,
-            num_threads=num_threads,
-            gpu_config=gpu_config,
-            log_config=_LEVELS.get(log_config, log_config) if isinstance(log_config, str) else log_config,
-            workspace_root=workspace_root,
-        )
+        self._arguments: dict[str, Any] = {
+            "num_clients": num_clients,
+            "clients": clients,
+            "num_threads": num_threads,
+            "gpu_config": gpu_config,
+            "log_config": _LEVELS.get(log_config, log_config) if isinstance(log_config, str) else log_config,
+        }
+        checked = FlareSimEnv(**self._arguments)
         self.clients = clients
-        self.num_clients = len(self._env.clients)
-        self.num_threads = self._env.num_threads
+        self.num_clients = len(checked.clients)
+        self.num_threads = num_threads or self.num_clients
         self.gpu_config = gpu_config
         self.log_config = log_config
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, SimRun] = {}
 
     def deploy(self, job: FedJob) -> str:
-        """Run a job to its end, and return its name, which is its id."""
-        self._runs[job.name] = run = self._env.deploy(job.flare_job())
-        run.get_result()  # raises the error of a failed run
+        """Run a job to its end, and return its name, which is its id.
+
+        Raises:
+            JobFailed: the run has failed.
+        """
+        self.run(job, Path(self.workspace_root), Path(self.workspace_root) / job.name)
         return job.name
+
+    def run(self, job: FedJob, workspace: Path, folder: Path) -> None:
+        """Run a job to its end.
+
+        Args:
+            job: the job.
+            workspace: the folder below which Flare makes the run's folder.
+            folder: where the results are to be found.
+        Raises:
+            JobFailed: the run has failed; the results are in the run's folder alone.
+        """
+        env = FlareSimEnv(**self._arguments, workspace_root=workspace)
+        self._runs[job.name] = run = env.deploy(job.flare_job())
+        lay_out(run, run.get_result(), folder, job.outputs)
 
     def get_job_status(self, job_id: str) -> str | None:
         """Return how the job ended."""
-        return self._runs[job_id].get_status().value
+        return _STATES[self._runs[job_id].get_status()]
 
     def abort_job(self, job_id: str) -> None:
         """Do nothing: a simulated run has ended."""
         return None
 
     def get_job_result(self, job_id: str, timeout: float = 0.0) -> str | None:
-        """Return the folder of the results."""
+        """Return the folder of the results.
+
+        Raises:
+            JobFailed: the run has failed.
+        """
         self._runs[job_id].get_result()
         return str(Path(self.workspace_root) / job_id)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 from flare_core.errors import RecipeError
+from flare_core.job import ALL_SITES
 from nvflare.job_config.api import FedJob
+from nvflare.job_config.defs import FilterType
 from nvflare.recipe.run import Run
 
 
@@ -73,6 +75,70 @@ class Recipe:
         """Adapt the job to the environment in which it will run; a subclass can override this."""
         return None
 
+    def add_client_input_filter(
+        self, filter: Any, tasks: list[str] | None = None, clients: list[str] | None = None
+    ) -> None:
+        """Filter tasks when they reach the sites; all tasks and all sites by default."""
+        self._add_to_clients(filter, clients, filter_type=FilterType.TASK_DATA, tasks=tasks)
+
+    def add_client_output_filter(
+        self, filter: Any, tasks: list[str] | None = None, clients: list[str] | None = None
+    ) -> None:
+        """Filter results before they leave the sites; all tasks and all sites by default."""
+        self._add_to_clients(filter, clients, filter_type=FilterType.TASK_RESULT, tasks=tasks)
+
+    def add_server_output_filter(self, filter: Any, tasks: list[str] | None = None) -> None:
+        """Filter tasks before they leave the server; all tasks by default."""
+        self.job.to_server(filter, filter_type=FilterType.TASK_DATA, tasks=tasks)
+
+    def add_server_input_filter(self, filter: Any, tasks: list[str] | None = None) -> None:
+        """Filter results when they reach the server; all tasks by default."""
+        self.job.to_server(filter, filter_type=FilterType.TASK_RESULT, tasks=tasks)
+
+    def add_client_config(self, config: dict[str, Any], clients: list[str] | None = None) -> None:
+        """Set values that the sites' scripts read with ``flare.get_config()``.
+
+        Raises:
+            TypeError: ``config`` is not a dict.
+        """
+        self._add_to_clients(_checked(config, dict, "config"), clients)
+
+    def add_server_config(self, config: dict[str, Any]) -> None:
+        """Set values that the server's components read.
+
+        Raises:
+            TypeError: ``config`` is not a dict.
+        """
+        self.job.to_server(_checked(config, dict, "config"))
+
+    def add_client_file(self, file_path: str, clients: list[str] | None = None) -> None:
+        """Send a file or a folder to the sites.
+
+        Raises:
+            TypeError: ``file_path`` is not a string.
+        """
+        self._add_to_clients(_checked(file_path, str, "file_path"), clients)
+
+    def add_server_file(self, file_path: str) -> None:
+        """Send a file or a folder to the server.
+
+        Raises:
+            TypeError: ``file_path`` is not a string.
+        """
+        self.job.to_server(_checked(file_path, str, "file_path"))
+
+    def add_decomposers(self, decomposers: list[Any]) -> None:
+        """Register more types for serialization, by the class paths of decomposers, or decomposers themselves."""
+        if decomposers:
+            names = [
+                each if isinstance(each, str) else f"{type(each).__module__}.{type(each).__qualname__}"
+                for each in decomposers
+            ]
+            widgets = importlib.import_module("nvflare.app_common.widgets.decomposer_reg")
+            register = widgets.DecomposerRegister(names)
+            self.job.to_server(register, id="decomposer_reg")
+            self._add_to_clients(register, None, id="decomposer_reg")
+
     def export(
         self,
         job_dir: str,
@@ -112,7 +178,14 @@ class Recipe:
             self.process_env(env)
             return Run(env, env.deploy(self.job))
 
+    def _add_to_clients(self, added: Any, clients: list[str] | None, **options: Any) -> None:
+        """Add something to some sites; if none are named, to all, each of which may have an app of its own."""
+        named = None if self.job.native else self.job.clients
+        for target in clients or named or [ALL_SITES]:
+            self.job.to(added, target, **options)
 
-def without(arguments: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return ``arguments`` without some of them, and without those that Python itself adds to ``locals()``."""
-    return {name: value for name, value in arguments.items() if name not in {"self", "__class__", *names}}
+
+def _checked(value: Any, kind: type, name: str) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is a {type(value).__name__}; give a {kind.__name__}")
+    return value

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from flare_recipes_np import FedAvgRecipe
+from nvflare._flare.layout import Outputs, write_array
 from nvflare._flare.native import native_job
 from nvflare.client.config import ExchangeFormat, TransferType
-from nvflare.recipe.spec import Recipe, without
+from nvflare.recipe.spec import Recipe
 
 
 class NumpyFedAvgRecipe(Recipe):
@@ -43,7 +44,4 @@ class NumpyFedAvgRecipe(Recipe):
         client_memory_gc_rounds: int = 0,
         cuda_empty_cache: bool = False,
     ) -> None:
-        arguments = without(locals())
-        super().__init__(
-            native_job(FedAvgRecipe, arguments, initial_model=model if model is not None else initial_model)
-        )
+        super().__init__(native_job(FedAvgRecipe, locals(), Outputs(write_array, "SRV_server", "SRV_best_server")))

@@ -1,0 +1,127 @@
+"""The results of a run where NVIDIA FLARE's tools and READMEs look for them, beside Flare's own record.
+
+<folder>/summary.json, metrics.jsonl, log.txt                                  Flare's record of the run
+<folder>/server/simulate_job/app_server/FL_global_model.pt, best_…             PyTorch: {"model": state dict, …}
+<folder>/server/simulate_job/app_server/model_param.joblib                     scikit-learn
+<folder>/server/simulate_job/models/server.npy                                 a model that is one array
+<folder>/server/simulate_job/cross_site_val/cross_val_results.json             {site of the data: {model: metrics}}
+<folder>/server/simulate_job/tb_events/                                        TensorBoard
+<folder>/<site>/simulate_job/                                                  what the site's script has written
+
+What a run has written stays in the run's own folder; ``<folder>`` holds links to the newest run's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_core import RecipeError
+from flare_runtime.run.results import RunResults
+
+JOB = "simulate_job"
+_RECORD = ("summary.json", "metrics.jsonl", "events.jsonl", "log.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The names of a recipe's results.
+
+    Attributes:
+        write: writes the model's files: given the run, the name of a checkpoint, and the folders of the app and of the
+            server's job.
+        server_model: the name of the global model in the results of cross-site evaluation.
+        best_model: the name of the best model there.
+    """
+
+    write: Callable[[RunResults, str, Path, Path], None] | None = None
+    server_model: str = "server"
+    best_model: str = "best_server"
+
+
+def lay_out(run: RunResults, run_folder: Path, folder: Path, outputs: Outputs) -> None:
+    """Write the results of a run into its folder, in the form described above, and link ``folder`` to them.
+
+    Raises:
+        RecipeError: something that is no link is in the way.
+    """
+    target = run_folder / "nvflare"
+    job = target / "server" / JOB
+    job.mkdir(parents=True)
+    app = job / "app_server"
+    app.mkdir()
+    for name in ("global", "best"):
+        if outputs.write is not None and (run_folder / "server" / f"{name}_model.safetensors").is_file():
+            outputs.write(run, name, app, job)
+    _cross_site(run_folder / "server" / "cross_site_evaluation.json", job, outputs)
+    _link(job / "tb_events", run_folder / "server" / "tensorboard")
+    for each in (run_folder / "server").iterdir():
+        if not (job / each.name).exists():
+            _link(job / each.name, each)
+    _link(target / "server" / "log.txt", run_folder / "log.txt")
+    for site in (run_folder / "sites").iterdir():
+        (target / site.name).mkdir()
+        _link(target / site.name / JOB, site)
+        _link(target / site.name / "log.txt", site / "log.txt")
+    for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
+        _link(folder / each.name, each)
+
+
+def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "best_FL_global_model.pt") -> Outputs:
+    """Return the results of a recipe for PyTorch, whose files have these names."""
+
+    def write(run: RunResults, name: str, app: Path, job: Path) -> None:
+        import torch
+
+        path = app / (global_name if name == "global" else best_name)
+        torch.save({"model": run.load_model(name), "train_conf": {"train": {"model": "model"}}}, path)
+
+    return Outputs(write, f"SRV_{global_name}", f"SRV_{best_name}")
+
+
+def write_array(run: RunResults, name: str, app: Path, job: Path) -> None:
+    """Write a model that is a single array."""
+    params = run.load_model(name)
+    if list(params) == ["numpy_key"]:
+        (job / "models").mkdir(exist_ok=True)
+        np.save(job / "models" / ("server.npy" if name == "global" else "best_server.npy"), params["numpy_key"])
+
+
+def write_joblib(run: RunResults, name: str, app: Path, job: Path) -> None:
+    """Write the params of a scikit-learn model."""
+    import joblib  # comes with scikit-learn
+
+    joblib.dump(run.load_model(name), app / ("model_param.joblib" if name == "global" else "best_model_param.joblib"))
+
+
+def _cross_site(source: Path, job: Path, outputs: Outputs) -> None:
+    if not source.is_file():
+        return
+    results: dict[str, dict[str, Any]] = json.loads(source.read_text(encoding="utf-8"))
+    names = {"global": outputs.server_model, "best": outputs.best_model}
+    renamed = {
+        site: {names.get(model, model): metrics for model, metrics in by_model.items()}
+        for site, by_model in results.items()
+    }
+    (job / "cross_site_val").mkdir()
+    (job / "cross_site_val" / "cross_val_results.json").write_text(json.dumps(renamed) + "\n", encoding="utf-8")
+
+
+def _link(place: Path, target: Path) -> None:
+    """Make ``place`` a link to ``target``, if that exists; replace an older link.
+
+    Raises:
+        RecipeError: a file or a folder is in the way.
+    """
+    if not target.exists():
+        return
+    if place.is_symlink():
+        place.unlink()
+    elif place.exists():
+        raise RecipeError(f"{place} is in the way of the results; move it, or choose another workspace")
+    place.symlink_to(target.resolve(), target_is_directory=target.is_dir())
