@@ -53,7 +53,7 @@ class VersionSum:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one node reports at once; counted as a whole or not at all.
+    """A report of a node to its parent; counted as a whole or not at all.
 
     Args:
         leaves: by leaf, the number of its last batch in here. A leaf numbers its batches from 1, without a gap.

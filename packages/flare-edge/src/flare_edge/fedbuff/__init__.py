@@ -1,0 +1,32 @@
+"""Buffered asynchronous aggregation as a state machine without clock and I/O."""
+
+from flare_edge.fedbuff.combining import combined, mean_update
+from flare_edge.fedbuff.decisions import Decisions, Dropped, NewVersion
+from flare_edge.fedbuff.machine import FedBuff
+from flare_edge.fedbuff.record import RecordedFedBuff, replay
+from flare_edge.fedbuff.settings import (
+    DeviceManagerConfig,
+    EvaluatorConfig,
+    FedBuffSettings,
+    ModelManagerConfig,
+    SimulationConfig,
+)
+from flare_edge.fedbuff.sums import EVALUATED, add_sum
+
+__all__ = [
+    "EVALUATED",
+    "Decisions",
+    "DeviceManagerConfig",
+    "Dropped",
+    "EvaluatorConfig",
+    "FedBuff",
+    "FedBuffSettings",
+    "ModelManagerConfig",
+    "NewVersion",
+    "RecordedFedBuff",
+    "SimulationConfig",
+    "add_sum",
+    "combined",
+    "mean_update",
+    "replay",
+]
