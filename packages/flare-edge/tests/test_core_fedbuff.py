@@ -15,7 +15,7 @@ from flare_edge.fedbuff import (
     combined,
 )
 from flare_edge.fixed_point import Scale
-from flare_edge.messages import Batch, VersionSum
+from flare_edge.messages import Batch, Order, VersionSum
 
 SCALE = Scale.for_norm(16.0)
 
@@ -192,9 +192,9 @@ def test_devices_evaluate_versions():
     assert [each.kind for each in decisions.orders] == ["evaluate", "evaluate"]
     assert not decisions.is_over
     one, other = decisions.orders
-    fedbuff.merge(batch(3, [one], metrics={"evaluate/accuracy": (0.25, 1)}))
+    fedbuff.merge(batch(3, [one], metrics={"accuracy": (0.25, 1)}))
     assert not fedbuff.decide().is_over
-    fedbuff.merge(batch(4, [other], metrics={"evaluate/accuracy": (2.25, 3)}))
+    fedbuff.merge(batch(4, [other], metrics={"accuracy": (2.25, 3)}))
     decisions = fedbuff.decide()
     assert decisions.evaluations == {2: {"accuracy": 0.625}}
     assert decisions.is_over
@@ -217,15 +217,30 @@ def test_after_a_restart_open_orders_go_on():
 
     restored = FedBuff.restored(fedbuff.settings, 7, state)
     restored.begin_life()
-    restored.adopt("gw", [known[1], *later])
+    assert restored.adopt("gw", [known[1]], answered=[known[0], *later]) == [known[2]]  # is to be given again
     restored.merge(batch(1, known[:1]))  # sent again
-    assert restored.waiting == 1
+    restored.merge(batch(2, later))
+    assert restored.waiting == 2
     decisions = restored.decide()
-    assert decisions.withdrawn == [known[0].ticket, known[2].ticket]
+    assert not decisions.withdrawn
     assert len(decisions.orders) == 1
-    assert not {order.ticket for order in decisions.orders} & {order.ticket for order in [*known, *later]}
-    restored.merge(batch(2, [known[1], *later]))
+    assert decisions.orders[0].ticket not in {order.ticket for order in [*known, *later]}
+    restored.merge(batch(3, known[1:2]))
     assert restored.decide().version.count == 3
+
+
+def test_open_orders_that_a_restarted_server_does_not_know_go_on():
+    fedbuff = machine(size=2, updates=2)
+    state = fedbuff.state()
+    lost = fedbuff.decide().orders
+    restored = FedBuff.restored(fedbuff.settings, 7, state)
+    restored.begin_life()
+    assert restored.adopt("gw", [*lost, Order(99, "gw", "gw/0", 1)]) == []
+    decisions = restored.decide()
+    assert not decisions.orders
+    assert decisions.withdrawn == [99]  # of a version that this server has not made
+    restored.merge(batch(1, lost))
+    assert restored.decide().version.count == 2
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from flare_edge.fedbuff.settings import (
     ModelManagerConfig,
     SimulationConfig,
 )
-from flare_edge.fedbuff.sums import EVALUATED, add_sum
+from flare_edge.fedbuff.sums import add_sum
 
 __all__ = [
-    "EVALUATED",
     "Decisions",
     "DeviceManagerConfig",
     "Dropped",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flare_edge.fedbuff.sums import add_metrics, split_metrics
+from flare_edge.fedbuff.sums import add_metrics
 from flare_edge.messages import Order, VersionSum
 
 
 class Evaluations:
-    """The versions that devices evaluate at the moment, and what they have reported."""
+    """The versions that devices evaluate at the moment, and what was reported of them.
+
+    Devices that train a version measure it, too, before they train; their metrics belong to the evaluation.
+    """
 
     def __init__(self) -> None:
         self._tickets: dict[int, set[int]] = {}  # open ones, by version
@@ -26,11 +29,10 @@ class Evaluations:
         self._tickets[version] = {order.ticket for order in orders}
         self._metrics[version] = {}
 
-    def add(self, orders: Sequence[Order], sums: Mapping[int, VersionSum]) -> None:
-        """Add what devices have reported, if it is of open orders."""
-        for version in sorted({order.version for order in orders if order.kind == "evaluate"} & sums.keys()):
-            if version in self._metrics:
-                add_metrics(self._metrics[version], split_metrics(sums[version].metrics)[1])
+    def add(self, sums: Mapping[int, VersionSum]) -> None:
+        """Add what devices have reported of versions that are evaluated."""
+        for version in self._metrics.keys() & sums.keys():
+            add_metrics(self._metrics[version], sums[version].metrics)
 
     def finish(self, order: Order) -> None:
         """Take note that an order is not open any more."""

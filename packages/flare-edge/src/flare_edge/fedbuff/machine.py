@@ -8,14 +8,14 @@ from typing import Any, Self
 
 from flare_core.staleness import discount
 from flare_edge.errors import EdgeError
-from flare_edge.fedbuff.decisions import Decisions, Dropped, NewVersion
+from flare_edge.fedbuff.decisions import Decisions, NewVersion
 from flare_edge.fedbuff.evaluation import Evaluations
 from flare_edge.fedbuff.orders import Outstanding
 from flare_edge.fedbuff.selection import Devices
 from flare_edge.fedbuff.settings import FedBuffSettings
-from flare_edge.fedbuff.sums import add_sum, means, split_metrics, sum_from_data, sum_to_data
-from flare_edge.fixed_point import MAX_UPDATES, MAX_WEIGHT, check_addable
-from flare_edge.messages import Batch, Order, VersionSum
+from flare_edge.fedbuff.sums import means
+from flare_edge.fedbuff.waiting import Waiting
+from flare_edge.messages import Batch, Order
 
 logger = logging.getLogger("flare_edge")
 
@@ -48,9 +48,8 @@ class FedBuff:
         self._outstanding = Outstanding()
         self._evaluations = Evaluations()
         self._received: dict[str, int] = {}
-        self._waiting: dict[int, VersionSum] = {}
+        self._waiting = Waiting(self._is_kept)
         self._withdrawn: list[int] = []
-        self._dropped: list[Dropped] = []
         self._lives = 0
         self._tickets = 0
 
@@ -77,12 +76,16 @@ class FedBuff:
     @property
     def waiting(self) -> int:
         """The number of updates that wait for the next version."""
-        return sum(each.count for each in self._waiting.values())
+        return self._waiting.count
 
     @property
     def active_versions(self) -> list[int]:
         """The versions that devices work on, and the newest: those of which a gateway needs the model."""
         return sorted({self.version, *self._outstanding.versions()})
+
+    def devices(self, gateway: str) -> list[str]:
+        """Return the devices of a gateway that are there, working or not."""
+        return self._devices.of(gateway)
 
     def join(self, gateway: str, devices: Iterable[str]) -> None:
         """Add devices that can work; those already there stay as they are.
@@ -138,15 +141,8 @@ class FedBuff:
             for ticket in dict.fromkeys(batch.done)
             if (order := self._outstanding.get(ticket)) is not None and order.gateway in batch.leaves
         ]
-        used, dropped = self._sorted_out(batch, orders)
-        self._check(used)
-        for version, each in used.items():
-            self._waiting[version] = add_sum(self._waiting.get(version), each)
+        self._evaluations.add(self._waiting.add(batch.sums, orders))
         self._received.update(batch.leaves)
-        self._evaluations.add(orders, batch.sums)
-        for unused in dropped:
-            logger.warning("dropped %d updates of version %d: %s", unused.count, unused.version, unused.reason)
-        self._dropped += dropped
         for order in orders:
             self._close(order, failed=False)
         for ticket, reason in batch.failed.items():
@@ -164,29 +160,33 @@ class FedBuff:
         for ticket in tickets:
             self._withdraw(ticket)
 
-    def adopt(self, gateway: str, orders: Sequence[Order]) -> None:
-        """Take a gateway's open orders for what they are, after a restart of the server.
+    def adopt(self, gateway: str, orders: Sequence[Order], answered: Sequence[Order] = ()) -> list[Order]:
+        """Agree with a gateway on its orders, after a restart of the server or of the gateway.
 
-        Orders that the server does not know are open from now on; those that the gateway does not know expire, but
-        count if their results come. Orders of versions that are not kept, or not yet made, are withdrawn.
+        Orders that an earlier life of the server gave and this one does not know are open from now on; those of
+        versions that are not kept, or not yet made, are withdrawn.
 
         Args:
             gateway: the leaf.
             orders: all its open orders.
+            answered: all its orders whose results the server has not acknowledged; they count when they come.
+        Returns:
+            The orders that are open here and that the gateway has not named. They stay open, so give them to it again.
         """
-        named = {order.ticket for order in orders}
-        for order in self._outstanding.opened(gateway):
-            if order.ticket not in named:
-                self._withdraw(order.ticket)
+        for order in answered:
+            self._outstanding.remember(order)
         for order in orders:
             if not self._is_kept(order.version):
                 self._withdrawn.append(order.ticket)
                 continue
-            if (earlier := self._outstanding.open_ticket(order.device)) not in {None, order.ticket}:
+            earlier = self._outstanding.open_ticket(order.device)
+            if earlier is not None and earlier != order.ticket:
                 self._withdraw(earlier)
             self._devices.join(gateway, [order.device])
             self._devices.start(order.device)
             self._outstanding.open(order)
+        named = {order.ticket for order in (*orders, *answered)}
+        return [order for order in self._outstanding.opened(gateway) if order.ticket not in named]
 
     def begin_life(self) -> None:
         """Give out tickets that no earlier life of the server has given out; call it after a restart.
@@ -207,8 +207,7 @@ class FedBuff:
         evaluations = self._evaluations.completed()
         is_over = self.version >= self.settings.models.max_model_version and not self._evaluations.pending
         withdrawn, self._withdrawn = self._withdrawn, []
-        dropped, self._dropped = self._dropped, []
-        return Decisions(orders, withdrawn, version, dropped, evaluations, is_over)
+        return Decisions(orders, withdrawn, version, self._waiting.take_dropped(), evaluations, is_over)
 
     def stalled(self) -> str | None:
         """Return why the run cannot go on without further devices, in a sentence; None if it can."""
@@ -230,9 +229,8 @@ class FedBuff:
             "devices": self._devices.state(),
             "outstanding": self._outstanding.state(),
             "evaluations": self._evaluations.state(),
-            "waiting": {str(version): sum_to_data(each) for version, each in self._waiting.items()},
+            "waiting": self._waiting.state(),
             "withdrawn": list(self._withdrawn),
-            "dropped": [[each.version, each.count, each.reason] for each in self._dropped],
         }
 
     @classmethod
@@ -252,40 +250,9 @@ class FedBuff:
         machine._devices.restore(state["devices"])
         machine._outstanding.restore(state["outstanding"])
         machine._evaluations.restore(state["evaluations"])
-        machine._waiting = {int(version): sum_from_data(each) for version, each in state["waiting"].items()}
+        machine._waiting.restore(state["waiting"])
         machine._withdrawn = list(state["withdrawn"])
-        machine._dropped = [Dropped(int(version), int(count), reason) for version, count, reason in state["dropped"]]
         return machine
-
-    def _sorted_out(self, batch: Batch, orders: Sequence[Order]) -> tuple[dict[int, VersionSum], list[Dropped]]:
-        """Return the sums of a batch that are used, and what is dropped."""
-        counts: dict[int, int] = {}
-        for order in orders:
-            if order.kind == "train":
-                counts[order.version] = counts.get(order.version, 0) + 1
-        used, dropped = {}, []
-        for version, each in sorted(batch.sums.items()):
-            if not each.count:
-                continue
-            if not self._is_kept(version):
-                dropped.append(Dropped(version, each.count, "late"))
-            elif each.count != counts.get(version, 0):
-                dropped.append(Dropped(version, each.count, "unexpected"))
-            else:
-                used[version] = VersionSum(each.total, each.weight, each.count, split_metrics(each.metrics)[0])
-        return used, dropped
-
-    def _check(self, sums: Mapping[int, VersionSum]) -> None:
-        totals = [each.total for each in (*self._waiting.values(), *sums.values())]
-        for version, each in sums.items():
-            check_addable(totals[0], each.total)
-            if not each.count <= each.weight <= each.count * MAX_WEIGHT:
-                raise EdgeError(
-                    f"{each.count} updates of version {version} have the weight {each.weight} in all;"
-                    f" each weighs from 1 to {MAX_WEIGHT}"
-                )
-        if (number := self.waiting + sum(each.count for each in sums.values())) > MAX_UPDATES:
-            raise EdgeError(f"{number:,} updates wait, but at most {MAX_UPDATES:,} can be added without overflow")
 
     def _is_kept(self, version: int) -> bool:
         history = self.settings.models.max_model_history
@@ -296,10 +263,9 @@ class FedBuff:
         return self.version < models.max_model_version and self.waiting >= models.num_updates_for_model
 
     def _make_version(self) -> NewVersion:
-        sums = {version: self._waiting[version] for version in sorted(self._waiting)}
+        sums = self._waiting.take()
         exponent = EXPONENT if self.settings.models.staleness_weight else 0.0
         factors = {version: discount(self.version - version, exponent) for version in sums}
-        self._waiting = {}
         self.version += 1
         self._give_up_old_orders()
         return NewVersion(self.version, sums, factors, means(sums.values()))

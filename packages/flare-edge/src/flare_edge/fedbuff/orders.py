@@ -58,11 +58,16 @@ class Outstanding:
         """Add an order, or open one again that was withdrawn."""
         if self._is_open(order):
             return
-        self._orders[order.ticket] = order
-        self._versions.setdefault(order.version, {})[order.ticket] = order
+        self.remember(order)
         self._open[order.device] = order.ticket
         self._counts[order.version] += 1
         self._training += order.kind == "train"
+
+    def remember(self, order: Order) -> None:
+        """Add an order that is not open, but of which a result counts; one that is known stays as it is."""
+        if order.ticket not in self._orders:
+            self._orders[order.ticket] = order
+            self._versions.setdefault(order.version, {})[order.ticket] = order
 
     def withdraw(self, ticket: int) -> Order | None:
         """Withdraw an order and return it; None if it is not open."""
@@ -100,9 +105,7 @@ class Outstanding:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore a state that :meth:`state` returned, into a new object."""
         for fields in state["orders"]:
-            order = Order(*fields)
-            self._orders[order.ticket] = order
-            self._versions.setdefault(order.version, {})[order.ticket] = order
+            self.remember(Order(*fields))
         for ticket in state["open"]:
             self.open(self._orders[ticket])
 

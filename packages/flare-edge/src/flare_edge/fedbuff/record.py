@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from typing import Any, TextIO
 
 from flare_edge.errors import EdgeError
@@ -55,9 +56,11 @@ class RecordedFedBuff(FedBuff):
         super().expire(tickets)
         self._write("expire", tickets=tickets)
 
-    def adopt(self, gateway: str, orders: Sequence[Order]) -> None:
-        super().adopt(gateway, orders)
-        self._write("adopt", gateway=gateway, orders=[list(_fields(order)) for order in orders])
+    def adopt(self, gateway: str, orders: Sequence[Order], answered: Sequence[Order] = ()) -> list[Order]:
+        given_again = super().adopt(gateway, orders, answered)
+        named = {"orders": [astuple(order) for order in orders], "answered": [astuple(order) for order in answered]}
+        self._write("adopt", gateway=gateway, **named)
+        return given_again
 
     def begin_life(self) -> None:
         super().begin_life()
@@ -115,7 +118,8 @@ def _call(machine: FedBuff, call: str, values: dict[str, Any], number: int) -> D
         case "expire":
             machine.expire(values["tickets"])
         case "adopt":
-            machine.adopt(values["gateway"], [Order(*fields) for fields in values["orders"]])
+            orders, answered = ([Order(*fields) for fields in values[name]] for name in ("orders", "answered"))
+            machine.adopt(values["gateway"], orders, answered)
         case "begin_life":
             machine.begin_life()
         case "decide":
@@ -132,10 +136,6 @@ def _compare(expected: dict[str, Any], found: dict[str, Any], number: int) -> No
                 f"line {number} of the record: {name} were decided to be {expected.get(name)!r:.200},"
                 f" but now {found.get(name)!r:.200}"
             )
-
-
-def _fields(order: Order) -> tuple[int, str, str, int, str]:
-    return order.ticket, order.gateway, order.device, order.version, order.kind
 
 
 def _without_arrays(data: Any) -> Any:

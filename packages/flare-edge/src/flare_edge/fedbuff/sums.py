@@ -8,10 +8,6 @@ from typing import Any
 from flare_edge.fixed_point import add
 from flare_edge.messages import VersionSum
 
-EVALUATED = "evaluate/"
-"""Before the names of metrics of evaluations in :attr:`~flare_edge.messages.VersionSum.metrics`, which training may
-measure, too."""
-
 Metrics = Mapping[str, tuple[float, int]]
 
 
@@ -27,7 +23,8 @@ def add_sum(first: VersionSum | None, second: VersionSum) -> VersionSum:
     if first is None:
         first = VersionSum({}, 0, 0, {})
     total = dict(first.total)
-    add(total, second.total)
+    if second.total:  # empty where devices have only evaluated
+        add(total, second.total)
     metrics = dict(first.metrics)
     add_metrics(metrics, second.metrics)
     return VersionSum(total, first.weight + second.weight, first.count + second.count, metrics)
@@ -38,13 +35,6 @@ def add_metrics(into: dict[str, tuple[float, int]], other: Metrics) -> None:
     for name, (total, weight) in other.items():
         earlier, earlier_weight = into.get(name, (0.0, 0))
         into[name] = (earlier + total, earlier_weight + weight)
-
-
-def split_metrics(metrics: Metrics) -> tuple[dict[str, tuple[float, int]], dict[str, tuple[float, int]]]:
-    """Return the metrics of training and those of evaluation, under their own names."""
-    trained = {name: pair for name, pair in metrics.items() if not name.startswith(EVALUATED)}
-    evaluated = {name.removeprefix(EVALUATED): pair for name, pair in metrics.items() if name.startswith(EVALUATED)}
-    return trained, evaluated
 
 
 def means(sums: Iterable[VersionSum]) -> dict[str, float]:
