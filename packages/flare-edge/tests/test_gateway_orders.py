@@ -65,6 +65,17 @@ def test_a_batch_is_made_after_a_while_though_orders_are_open(tmp_path):
     gateway.close()
 
 
+def test_evaluations_are_metrics_of_their_own(tmp_path):
+    gateway = make(tmp_path)
+    gateway.give([order(1), order(2, kind="evaluate")])
+    gateway.report("gw-1/1", 1, update(1.0, 2, '{"loss": 0.5}')).result(5)
+    gateway.report("gw-1/2", 2, json_result(b'{"num_examples": 5000, "metrics": {"loss": 0.25}}')).result(5)
+    batch = batch_of(gateway)
+    assert (batch.sums[0].weight, batch.sums[0].count, list(batch.done)) == (2, 1, [1, 2])
+    assert batch.sums[0].metrics == {"loss": (1.0, 2), "evaluate/loss": (256.0, 1024)}
+    gateway.close()
+
+
 def test_a_waiting_device_is_woken_by_an_order(tmp_path):
     gateway = make(tmp_path)
     woken = threading.Event()
@@ -85,6 +96,7 @@ def test_a_result_counts_once_and_another_is_refused(tmp_path):
     with pytest.raises(Refused) as refused:
         gateway.report("gw-1/1", 1, update(2.0))
     assert refused.value.status == 409
+    assert gateway.answered() == [order(1)]
     with pytest.raises(Refused) as refused:
         gateway.report("gw-1/2", 1, update(1.0))
     assert refused.value.status == 404
@@ -99,6 +111,7 @@ def test_another_devices_ticket_and_withdrawn_tickets_are_refused(tmp_path):
     with pytest.raises(Refused, match="another device's"):
         gateway.report("gw-1/2", 1, update(1.0))
     gateway.withdraw([1])
+    gateway.give([order(1)])
     with pytest.raises(Refused, match="withdrawn"):
         gateway.report("gw-1/1", 1, update(1.0))
     with pytest.raises(Refused, match="is to train"):
@@ -126,7 +139,9 @@ def test_after_a_restart_batches_and_results_are_there_again(tmp_path):
     again.report("gw-1/5", 5, update(0.1)).result(5)
     second = batch_of(again)
     assert (sorted(second.done), dict(second.leaves)) == ([4, 5], {"gw-1": 2})
+    assert [each.ticket for each in again.answered()] == [1, 2, 4, 5]
     again.acknowledge(2)
+    assert again.answered() == []
     again.close()
 
     last = make(tmp_path)

@@ -117,6 +117,8 @@ class Gateway:
         self._order_of: dict[str, int] = {}
         self._writing: dict[int, _Writing] = {}
         self._last: dict[str, tuple[int, str]] = {}  # by device: ticket and digest of its last result
+        self._given: dict[str, int] = {}  # by device: its newest ticket; those of one device grow
+        self._answered: dict[int, Order] = {}  # results that are not acknowledged
         self._seen: OrderedDict[str, float] = OrderedDict()  # present devices, in the order of their last contact
         self._waiting: dict[str, Wake] = {}
         self._joined: dict[str, None] = {}
@@ -161,7 +163,7 @@ class Gateway:
             self._changed.notify_all()
 
     def give(self, orders: Sequence[Order]) -> None:
-        """Take orders for devices; one that is open or done already is ignored.
+        """Take orders for devices; one that is open already, done or withdrawn is ignored.
 
         Raises:
             EdgeError: an order is for another gateway.
@@ -172,9 +174,9 @@ class Gateway:
             for order in orders:
                 if order.gateway != self.name:
                     raise EdgeError(f"order {order.ticket} is for gateway {order.gateway!r}, this is {self.name!r}")
-                last, _ = self._last.get(order.device, (0, ""))
-                if order.ticket <= last or order.ticket in self._open or order.ticket in self._writing:
+                if order.ticket <= self._given.get(order.device, 0):
                     continue
+                self._given[order.device] = order.ticket
                 self._open[order.ticket] = order, now
                 self._order_of[order.device] = order.ticket
                 if wake := self._waiting.pop(order.device, None):
@@ -195,7 +197,9 @@ class Gateway:
         with self._changed:
             numbers = [each for each in self._batches if each <= number]
             for each in numbers:
-                del self._batches[each]
+                batch = self._batches.pop(each)
+                for ticket in (*batch.done, *batch.failed):
+                    self._answered.pop(ticket, None)
             if numbers:
                 self._journal.forget(number, dict(self._last))
 
@@ -269,6 +273,16 @@ class Gateway:
         with self._changed:
             return [order for order, _ in self._open.values()]
 
+    def answered(self) -> list[Order]:
+        """Return the orders whose results are kept, or that have failed, until that is acknowledged."""
+        with self._changed:
+            return list(self._answered.values())
+
+    def devices(self) -> list[str]:
+        """Return the devices that are there now."""
+        with self._changed:
+            return list(self._seen)
+
     def unacknowledged(self) -> list[tuple[int, Batch]]:
         """Return the batches that are not acknowledged, with their numbers."""
         with self._changed:
@@ -284,7 +298,7 @@ class Gateway:
         """
         with self._changed:
             if version not in self._models:
-                raise Refused(404, "unknown_version", f"version {version} of the model is not kept; ask for a task")
+                raise Refused(410, "unknown_version", f"version {version} of the model is not kept; ask for a task")
             return self._models[version]
 
     @property
@@ -298,14 +312,13 @@ class Gateway:
 
         Args:
             device: its id.
-            wake: called once, from any thread, when there may be an order; if there is none now. It replaces, and calls,
-                that of an earlier poll.
+            wake: called once, from any thread, when there may be an order; unless there is one now. It replaces, and
+                calls, that of an earlier poll.
         Raises:
             Over: the run is over.
         """
         with self._changed:
             self._check_open()
-            self.counts["check_ins"] += 1
             self._touch(device)
             ticket = self._order_of.get(device)
             if ticket is not None:
@@ -425,6 +438,7 @@ class Gateway:
 
     def _accept(self, order: Order, result: Result, encoded: Mapping[str, Any] | None) -> None:
         self._last[order.device] = order.ticket, result.digest
+        self._answered[order.ticket] = order
         self._pending.add(order, result, encoded, time.monotonic())
         self.counts["failed" if result.kind == "failed" else "results"] += 1
 
@@ -432,6 +446,12 @@ class Gateway:
         entry = self._open.pop(ticket, None)
         if entry is not None and self._order_of.get(entry[0].device) == ticket:
             del self._order_of[entry[0].device]
+
+    def _fail(self, ticket: int, reason: str) -> None:
+        order, _ = self._open[ticket]
+        self._close_order(ticket)
+        self._answered[ticket] = order
+        self._pending.fail(ticket, reason, time.monotonic())
 
     def _touch(self, device: str) -> None:
         if device not in self._seen:
@@ -451,8 +471,7 @@ class Gateway:
                 self._left[device] = None
         ticket = self._order_of.get(device)
         if ticket is not None:
-            self._close_order(ticket)
-            self._pending.fail(ticket, reason, time.monotonic())
+            self._fail(ticket, reason)
 
     def _expire(self, now: float) -> None:
         """Let go of devices that are silent, and of orders that are not answered in time."""
@@ -470,8 +489,7 @@ class Gateway:
             ticket, (order, given) = next(iter(self._open.items()))
             if now < given + self.answer_within_s:
                 break
-            self._close_order(ticket)
-            self._pending.fail(ticket, f"no answer within {self.answer_within_s:g} s", now)
+            self._fail(ticket, f"no answer within {self.answer_within_s:g} s")
             if order.device not in self._waiting:
                 self._remove(order.device, "")
 
@@ -496,6 +514,7 @@ class Gateway:
             if header["kind"] != "batch":
                 order, result = _restored(record, self.name)
                 results[order.ticket] = order, result
+                self._answered[order.ticket] = order
                 self._last[order.device] = max(self._last.get(order.device, (0, "")), (order.ticket, result.digest))
                 continue
             failed = {int(ticket): str(reason) for ticket, reason in header["failed"].items()}
@@ -504,10 +523,13 @@ class Gateway:
                 results.pop(ticket, None)
             self._number = max(self._number, header["number"])
             if header["number"] <= acknowledged:
+                for ticket in (*header["done"], *failed):
+                    self._answered.pop(ticket, None)
                 continue
             if len(found) != len(header["done"]):
                 raise EdgeError(f"the journal in {self.folder} lacks results of batch {header['number']}: restore it")
             self._batches[header["number"]] = self._restored_batch(header["number"], found, failed)
+        self._given = {device: ticket for device, (ticket, _) in self._last.items()}
         for order, result in results.values():
             self._pending.add(order, result, self._encoded(result), time.monotonic())
 
