@@ -65,14 +65,14 @@ def test_a_batch_is_made_after_a_while_though_orders_are_open(tmp_path):
     gateway.close()
 
 
-def test_evaluations_are_metrics_of_their_own(tmp_path):
+def test_evaluations_add_to_the_metrics_of_their_version(tmp_path):
     gateway = make(tmp_path)
     gateway.give([order(1), order(2, kind="evaluate")])
     gateway.report("gw-1/1", 1, update(1.0, 2, '{"loss": 0.5}')).result(5)
     gateway.report("gw-1/2", 2, json_result(b'{"num_examples": 5000, "metrics": {"loss": 0.25}}')).result(5)
     batch = batch_of(gateway)
     assert (batch.sums[0].weight, batch.sums[0].count, list(batch.done)) == (2, 1, [1, 2])
-    assert batch.sums[0].metrics == {"loss": (1.0, 2), "evaluate/loss": (256.0, 1024)}
+    assert batch.sums[0].metrics == {"loss": (257.0, 1026)}
     gateway.close()
 
 

@@ -11,6 +11,7 @@ they are acknowledged.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from flare_edge.gateway.pending import Pending
 from flare_edge.gateway.results import Refused, Result
 from flare_edge.gateway.settings import GatewaySettings
 from flare_edge.messages import Batch, Order
+
+if TYPE_CHECKING:
+    from flare_edge.gateway.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ class Model:
 
     params: Mapping[str, np.ndarray[Any, Any]]
     content: bytes = field(repr=False)
+    etag: str
 
 
 class Gateway:
@@ -128,8 +133,27 @@ class Gateway:
         self._number = 0
         self._is_over = self._is_closed = False
         self._failure: OSError | None = None
+        self._server: Server | None = None
         self._journal = Journal(folder / "journal")
         self._replay()
+
+    def start(self) -> str:
+        """Begin to serve devices; return the URL, which ends without a slash.
+
+        Raises:
+            EdgeError: the address, the certificate or the registry cannot be used; names it.
+        """
+        from flare_edge.gateway.server import Server  # a gateway without HTTP needs no web server
+
+        self._server = Server(self)
+        return self._server.url
+
+    @property
+    def join_link(self) -> str:
+        """The link by which a device joins; without an invitation, if the site's owner makes those."""
+        if self._server is None:
+            raise EdgeError(f"the gateway {self.name} does not serve devices; call start() first")
+        return self._server.join_link
 
     # Downwards: called by the leaf.
 
@@ -151,7 +175,8 @@ class Gateway:
                     f"version {version} of the model has other names, shapes or dtypes than earlier versions"
                 )
             self._like = dict(params)
-        model = Model(dict(params), dumps(params, {"version": str(version)}))
+        content = dumps(params, {"version": str(version)})
+        model = Model(dict(params), content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
         with self._changed:
             self._models[version] = model
 
@@ -226,6 +251,8 @@ class Gateway:
             self._changed.notify_all()
         for wake in woken:
             wake()
+        if self._server is not None:
+            self._server.close()
         self._journal.close()
 
     # Upwards: read by the leaf.

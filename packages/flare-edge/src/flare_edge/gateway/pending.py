@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from flare_edge.fedbuff import EVALUATED
 from flare_edge.fixed_point import add
 from flare_edge.gateway.results import Result
 from flare_edge.messages import Batch, Order, VersionSum
@@ -68,9 +67,7 @@ class Pending:
             add(part.total, encoded)
             part.weight += result.weight
             part.count += 1
-        prefix = "" if order.kind == "train" else EVALUATED
         for name, value in (result.metrics or {}).items():
-            name = prefix + name
             total, weight = part.metrics.get(name, (0.0, 0))
             part.metrics[name] = total + result.weight * value, weight + result.weight
 

@@ -26,12 +26,18 @@ class Refused(EdgeError):
     Attributes:
         status: the HTTP status.
         code: the kind of refusal, one word for machines.
+        retry_after_s: when the same request may succeed; None: it will not.
+        closes: whether the connection ends, since the request was not read to its end.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, retry_after_s: float | None = None, closes: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.retry_after_s = retry_after_s
+        self.closes = closes
 
 
 @dataclass(frozen=True)
