@@ -144,13 +144,13 @@ class Front:
         device = self.device(request)
         ticket = _number(request.path_params["ticket"], "unknown_ticket")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        like = self.gateway.like
+        if not like:  # after a restart, the orders are not known again before the model is
+            raise Refused(503, "not_ready", "the gateway has no model yet", retry_after_s=2, closes=True)
         if kind == "application/json":
             body = await self.bodies.read(request, MAX_JSON_BYTES)
             await self.report(device, ticket, lambda: json_result(body))
         elif kind == SAFETENSORS:
-            like = self.gateway.like
-            if not like:
-                raise Refused(503, "not_ready", "the gateway has no model yet", retry_after_s=2, closes=True)
             size = sum(value.size * update_dtype(value).itemsize + 256 for value in like.values())
             body = await self.bodies.read(request, size + MAX_JSON_BYTES)
             work = self.report(

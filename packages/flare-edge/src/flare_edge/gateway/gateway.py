@@ -151,9 +151,17 @@ class Gateway:
     @property
     def join_link(self) -> str:
         """The link by which a device joins; without an invitation, if the site's owner makes those."""
+        return self._started().join_link
+
+    @property
+    def url(self) -> str:
+        """Where devices reach the gateway."""
+        return self._started().url
+
+    def _started(self) -> Server:
         if self._server is None:
             raise EdgeError(f"the gateway {self.name} does not serve devices; call start() first")
-        return self._server.join_link
+        return self._server
 
     # Downwards: called by the leaf.
 

@@ -32,6 +32,7 @@ ADDRESS_FILE = "edge-gateway.json"
 LINK_FILE = "join-link.txt"
 _BACKLOG = 4096
 _CLOSE_S = 3
+_TLS_CLOSE_S = 1  # until a device that is gone is not waited for
 
 
 class Server:
@@ -102,6 +103,7 @@ class Server:
             make_app(Front(gateway, self._registry), []),
             log_config=None,
             access_log=False,
+            log_level="warning",
             lifespan="off",
             ws="none",
             server_header=False,
@@ -140,7 +142,7 @@ class _Uvicorn(uvicorn.Server):
                 ssl=self._tls,
                 backlog=_BACKLOG,
                 ssl_handshake_timeout=self._admission.limits.head_timeout_s if has_tls else None,
-                ssl_shutdown_timeout=_CLOSE_S if has_tls else None,
+                ssl_shutdown_timeout=_TLS_CLOSE_S if has_tls else None,
             )
             for each in sockets or []
         ]
