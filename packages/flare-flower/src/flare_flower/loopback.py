@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -128,6 +129,7 @@ class Upstream:
     def __init__(self, address: str) -> None:
         self._address = address
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
+        self._is_closed = False
 
     def ask(self, request: Request) -> Response:
         """Send a request and return its response.
@@ -144,6 +146,13 @@ class Upstream:
         except (http.client.RemoteDisconnected, ConnectionError):  # it was closed for being idle
             return self._ask(http.client.HTTPConnection(self._address), request)
 
+    def close(self) -> None:
+        """Close the connections, those in use when they have their answer."""
+        self._is_closed = True
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
     def _ask(self, connection: http.client.HTTPConnection, request: Request) -> Response:
         try:
             connection.request("POST", request.path, request.body, dict(request.headers))
@@ -153,5 +162,7 @@ class Upstream:
             connection.close()
             raise
         self._idle.put(connection)
+        if self._is_closed:
+            self.close()
         given = {key.lower(): value for key, value in answer.getheaders() if key.lower() not in _HOP_BY_HOP}
         return Response(answer.status, given, body)

@@ -101,7 +101,7 @@ class SiteNode:
 
     def _ended(self, name: str, code: int, tail: str) -> None:
         if name.startswith("flwr-clientapp"):
-            if code != 0:
+            if code != 0 or "Traceback (most recent call last)" in tail:  # it may end well after its error was sent
                 self._report(f"a ClientApp {described(code)}", tail)
             return
         logger.warning("Flower process ended site=%s name=%s code=%s", self._context.party, name, code)

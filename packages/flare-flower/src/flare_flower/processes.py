@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ class FlowerProcesses:
             )
         except OSError as error:
             raise FlareError(f"Flower's processes cannot be started: {error.strerror}") from error
-        threading.Thread(target=self._read, name="flare-flower-host", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="flare-flower-host", daemon=True)
+        self._reader.start()
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """Start a program of Flower's under a name."""
@@ -88,15 +90,15 @@ class FlowerProcesses:
     def stop(self) -> None:
         """Kill all processes, and wait until they have ended; further calls do nothing."""
         with self._lock:
-            self._is_stopped = True
-        self._kill()
-        self._host.wait()
+            was_stopped, self._is_stopped = self._is_stopped, True
+        if not was_stopped:
+            self._kill()
+        if threading.current_thread() is not self._reader:
+            self._reader.join()
 
     def _kill(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._host.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def _send(self, command: dict[str, Any]) -> None:
         with self._lock:
@@ -111,14 +113,18 @@ class FlowerProcesses:
 
     def _read(self) -> None:
         assert self._host.stdout is not None
-        for line in self._host.stdout:
-            self._note(json.loads(line))
+        assert self._host.stdin is not None
+        with self._host.stdout as events:
+            for line in events:
+                self._note(json.loads(line))
         self._kill()  # what the host may have left, if it was killed
         code = self._host.wait()
         with self._lock:
-            if self._is_stopped:
-                return
-        self._on_ended("host", code, self._tail())
+            was_stopped, self._is_stopped = self._is_stopped, True
+            with suppress(OSError):
+                self._host.stdin.close()
+        if not was_stopped:
+            self._on_ended("host", code, self._tail())
 
     def _note(self, event: dict[str, Any]) -> None:
         if self._is_stopped:

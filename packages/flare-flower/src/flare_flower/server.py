@@ -70,7 +70,8 @@ class FlowerServer(Service):
         self._watch = Watch()
         self._troubles: deque[tuple[str, str, str]] = deque(maxlen=100)  # site, what, last output
         self._link_port = ReservedPort()
-        self._gate = Gate(Upstream(self._link_port.address), self._watch, self.min_clients)
+        self._upstream = Upstream(self._link_port.address)
+        self._gate = Gate(self._upstream, self._watch, self.min_clients)
         self._is_listening = threading.Event()
         self._app_port = LoopbackPort(self._answer_app)
         self._folder = context.folder
@@ -103,6 +104,7 @@ class FlowerServer(Service):
         self._watch.end(FlareError("the run was stopped"))
         self._is_listening.set()
         self._processes.stop()
+        self._upstream.close()
         self._app_port.close()
         self._link_port.close()
 

@@ -35,7 +35,7 @@ class Reply:
 
     Attributes:
         site: where it ran.
-        group: the message's group, which strategies set to the round, counted from 1.
+        group: the message's group, to which older strategies set the round.
         kind: the message's type, such as ``train``.
         error: the reason why there is no result, if there is none.
     """
@@ -92,6 +92,7 @@ class Watch:
         self._open: dict[str, _Sending] = {}  # by sender: a site, or "" for the ServerApp
         self._answered: set[str] = set()  # ids of messages whose replies are complete
         self._line = ""
+        self._sent_round = 0
         self._error: BaseException | None = None
         self.is_over = False
 
@@ -177,7 +178,9 @@ class Watch:
         sending.seen = time.monotonic()
         head, _, body = content.partition(b"\0")
         name = head.partition(b" ")[0]
-        if sender and name == b"MetricRecord":
+        if not sender and name == b"ConfigRecord":  # strategies tell the ClientApps which round it is
+            self._sent_round = int(wire.metrics(body).get("server-round", self._sent_round))
+        elif sender and name == b"MetricRecord":
             self._of(sending.group).by_site[sender].update(wire.metrics(body))
         elif sender and name == b"ArrayChunk":
             self._of(sending.group).array_bytes[sender] += len(body)
@@ -189,7 +192,7 @@ class Watch:
             self._answered.add(sending.reply_to)
 
     def _of(self, group: str) -> Round:
-        return self.rounds[int(group) if group.isdigit() else self.round]
+        return self.rounds[int(group) if group.isdigit() else self._sent_round or self.round]
 
     def _note_log(self, text: str) -> None:
         *lines, self._line = (self._line + _COLORS.sub("", text)).split("\n")

@@ -1,0 +1,43 @@
+"""The probe app, and what tests look for in its runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psutil
+
+from flare_flower import FlowerRecipe
+
+PROBE = Path(__file__).parent / "probe app"
+
+
+def sha_in(text: str) -> str:
+    """Return the digest that the probe app has printed."""
+    return re.findall(r"sha256: ([0-9a-f]{64})", text)[-1]
+
+
+def probe(*, min_clients: int = 2, **run_config) -> FlowerRecipe:
+    return FlowerRecipe(name="probe", flower_content=PROBE, min_clients=min_clients, run_config=named(run_config))
+
+
+def named(run_config):
+    return {key.replace("_", "-"): value for key, value in run_config.items()}
+
+
+def flower_processes(folder: Path) -> list[psutil.Process]:
+    """Return the processes of Flower's that work for a run below ``folder``: those whose FLWR_HOME is there."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("FLWR_HOME", "").startswith(str(folder)) and process.status() != "zombie":
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def left_after(folder: Path, seconds: float = 5.0) -> list[psutil.Process]:
+    """Return Flower's processes of runs below ``folder`` that have not ended within so many seconds."""
+    _, alive = psutil.wait_procs(flower_processes(folder), timeout=seconds)
+    return alive
