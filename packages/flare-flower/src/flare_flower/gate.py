@@ -51,18 +51,19 @@ class Gate:
         """
         if not request.path.startswith("/v1/fleet/"):
             return Response(404)  # the Control and Runtime APIs are the server's own
+        if not request.path.endswith("/pull-messages"):
+            return self._ask(site, request)
         until = time.monotonic() + NODE_POLL_S
         while True:
             seen = self._watch.pushes
-            response = Response(200) if self._watch.is_sending else self._ask(site, request)
-            if not (request.path.endswith("/pull-messages") and response.is_empty):
-                return response
-            left = until - time.monotonic()
-            if self._watch.is_over or not is_wanted() or left <= 0:
-                return response
             if self._watch.is_sending:
-                left = min(left, STALLED_S)
                 seen -= 1  # the messages whose objects are on their way are news, too
+                response, limit = Response(200), STALLED_S
+            else:
+                response, limit = self._ask(site, request), NODE_POLL_S
+            left = min(limit, until - time.monotonic())
+            if not response.is_empty or self._watch.is_over or not is_wanted() or left <= 0:
+                return response
             self._watch.wait_for(lambda: not is_wanted() or self._has_more_than(seen), left)
 
     def _has_more_than(self, seen: int) -> bool:

@@ -44,7 +44,7 @@ PROGRAMS = {
 """The entry points of flwr's console scripts."""
 
 TAIL_BYTES = 8000
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+_PARENT_DEATH_SIGNAL, _NAME = 1, 15  # PR_SET_PDEATHSIG and PR_SET_NAME of prctl(2)
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class Host:
             self._selector.register(output, selectors.EVENT_READ, lambda: self._on_output(pid))
             self._tell({"event": "started", "name": name, "pid": pid})
             return None
-        _become_program(self._pid, write, [*self._own, self._log, output, *(c.output for c in self._children.values())])
+        _become_program(argv[0], self._pid, write, [*self._own, self._log, output, *(c.output for c in self._children.values())])
         self._selector.close()
         os.environ.update(env)
         sys.argv = list(argv)
@@ -242,11 +242,13 @@ def _entry_point(program: str) -> Callable[[], Any]:
     return found
 
 
-def _become_program(host: int, output: int, foreign: list[int]) -> None:
-    """Turn a forked process into one like any other: its descriptors, signals, and generators."""
+def _become_program(name: str, host: int, output: int, foreign: list[int]) -> None:
+    """Turn a forked process into one like any other: its name, descriptors, signals, and generators."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _die_with(host)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_NAME, name.encode(), 0, 0, 0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output, 1)
@@ -262,7 +264,7 @@ def _become_program(host: int, output: int, foreign: list[int]) -> None:
 def _die_with(host: int) -> None:
     """Have the system kill this process when its parent dies, where it can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != host:
             os._exit(1)
 
