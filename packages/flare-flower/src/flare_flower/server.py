@@ -17,7 +17,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 START_S = 120.0
 """How long a SuperLink may take to listen."""
+
+REPORT_S = 10.0
+"""How long a site may take to report what a failed ClientApp has printed, after its reply has come."""
 
 MODEL = "flower_model.safetensors"
 LOG = "flower.txt"
@@ -68,7 +70,6 @@ class FlowerServer(Service):
         self._context = context
         self._running[context.job_id] = self
         self._watch = Watch()
-        self._troubles: deque[tuple[str, str, str]] = deque(maxlen=100)  # site, what, last output
         self._link_port = ReservedPort()
         self._upstream = Upstream(self._link_port.address)
         self._gate = Gate(self._upstream, self._watch, self.min_clients)
@@ -173,7 +174,8 @@ class FlowerServer(Service):
 
     def _note_trouble(self, party: str, data: Any) -> None:
         what, tail = data
-        self._troubles.append((party, str(what), str(tail)))
+        with self._watch.changing():
+            self._watch.troubles.append((party, str(what), str(tail)))
 
     def _wait(self, party: str, data: Any) -> bool:
         """Wait until Flower has left a round: until its ServerApp says that it has begun the next."""
@@ -183,6 +185,7 @@ class FlowerServer(Service):
     def news(self, round_: int) -> dict[str, Any]:
         """Return what was seen of the run, and of one of its rounds."""
         watch, error = self._watch, self._watch.error
+        watch.wait_for_reports(round_ + 1, REPORT_S)
         with watch.changing():
             seen = watch.rounds[round_ + 1]
             return {
@@ -194,7 +197,7 @@ class FlowerServer(Service):
                 "by_site": {site: dict(values) for site, values in seen.by_site.items()},
                 "overall": dict(seen.overall),
                 "array_bytes": dict(seen.array_bytes),
-                "troubles": [list(each) for each in self._troubles],
+                "troubles": [list(each) for each in watch.troubles],
                 "model": str(self._folder / MODEL) if (self._folder / MODEL).is_file() else None,
             }
 

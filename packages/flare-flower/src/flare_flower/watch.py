@@ -10,7 +10,7 @@ import ast
 import re
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,6 +78,7 @@ class Watch:
             the monotonic clock.
         output: the status that the ServerApp has reported at its end, and its details.
         pushes: how often the ServerApp has sent messages.
+        troubles: the last failures of ClientApps: site, what happened, what it printed last.
     """
 
     def __init__(self) -> None:
@@ -89,6 +90,7 @@ class Watch:
         self.waiting: tuple[int, int, float] | None = None
         self.output: tuple[str, str] | None = None
         self.pushes = 0
+        self.troubles: deque[tuple[str, str, str]] = deque(maxlen=100)
         self._open: dict[str, _Sending] = {}  # by sender: a site, or "" for the ServerApp
         self._answered: set[str] = set()  # ids of messages whose replies are complete
         self._line = ""
@@ -108,6 +110,12 @@ class Watch:
         with self._changed:
             self._changed.wait_for(lambda: self.is_over or is_enough(), timeout_s)
             return is_enough()
+
+    def wait_for_reports(self, round_: int, timeout_s: float) -> None:
+        """Wait until each site whose ClientApp has failed in a round has reported what it printed."""
+        with self._changed:
+            failed = {reply.site for reply in self.rounds[round_].replies if reply.error is not None}
+            self._changed.wait_for(lambda: failed <= {site for site, *_ in self.troubles}, timeout_s)
 
     def end(self, error: BaseException | None = None) -> None:
         """Note that the run is over, and why, if it has failed; the first call counts."""
