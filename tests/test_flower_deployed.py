@@ -71,6 +71,7 @@ def finish(place, job_id: str) -> tuple[dict, Path]:
 def hash_of(place, job_id: str) -> str:
     found, folder = finish(place, job_id)
     assert found["state"] == "finished", found
+    print((folder / "log.txt").read_text(), (folder / "server" / "flower.txt").read_text())  # shown if a test fails
     return (folder / "server" / "hash.txt").read_text()
 
 
@@ -85,7 +86,7 @@ def test_a_cut_of_25_seconds_changes_nothing(hospital, paused, plain_hash):
     from cases.test_c21_sites_leave_and_return import Wire
 
     wire = Wire()
-    place = hospital(2, port=wire.port, listen=wire.server_port)
+    place = hospital(2, port=wire.port, listen=wire.server_port, link_grace_s=30)
     (job,) = submit(place, recipe(paused.run_config))
     with paused.reached():
         wire.refuse()

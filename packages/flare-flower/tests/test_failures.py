@@ -22,7 +22,7 @@ def reason(run) -> str:
 
 def test_a_round_without_results_fails_with_the_traceback_of_a_client(simulate, tmp_path):
     text = reason(simulate(probe(behavior="raise", partition=-1)))
-    assert "no ClientApp has a result of 'train' in round 1" in text
+    assert "none of 2 nodes has a result of 'train' in round 1" in text
     assert "ValueError: the rows of this site are broken" in text
     assert "client_app.py" in text
     assert left_after(tmp_path) == []

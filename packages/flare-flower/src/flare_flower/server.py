@@ -193,6 +193,7 @@ class FlowerServer(Service):
                 "over": watch.is_over,
                 "error": None if error is None else str(error),
                 "nodes": dict(watch.nodes),
+                "sent": dict(seen.sent),
                 "replies": [[each.site, each.kind, each.error] for each in seen.replies],
                 "by_site": {site: dict(values) for site, values in seen.by_site.items()},
                 "overall": dict(seen.overall),

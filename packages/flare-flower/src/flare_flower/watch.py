@@ -50,6 +50,7 @@ class Reply:
 class Round:
     """What was seen of one round of Flower's strategy."""
 
+    sent: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # messages to nodes, by their kind
     replies: list[Reply] = field(default_factory=list)
     by_site: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     overall: dict[str, float] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class _Sending:
     reply_to: str = ""
     group: str = ""
     kind: str = ""
+    kinds: list[str] = field(default_factory=list)  # of the messages of a ServerApp
     seen: float = field(default_factory=time.monotonic)
 
 
@@ -160,6 +162,8 @@ class Watch:
                 sending = self._open.setdefault("", _Sending(set()))
                 sending.seen = time.monotonic()
                 sending.missing |= {each.decode() for each in wire.parts(got, 2)}
+                sending.kinds += [wire.text(wire.part(each, 1), 8) for each in wire.parts(sent, 2)]
+                self._close_if_complete(sending)
             case "fleet/push-messages":
                 self._note_reply(site, wire.part(sent, 2), {each.decode() for each in wire.parts(got, 3)})
             case "fleet/push-object" | "runtime/push-object":
@@ -196,8 +200,13 @@ class Watch:
         self._close_if_complete(sending)
 
     def _close_if_complete(self, sending: _Sending) -> None:
-        if not sending.missing and sending.reply_to:
+        if sending.missing:
+            return
+        if sending.reply_to:
             self._answered.add(sending.reply_to)
+        for kind in sending.kinds:  # only now is it known to which round they belong
+            self._of(sending.group).sent[kind] += 1
+        sending.kinds.clear()
 
     def _of(self, group: str) -> Round:
         return self.rounds[int(group) if group.isdigit() else self._sent_round or self.round]

@@ -77,23 +77,18 @@ class FlowerWorkflow(Workflow):
         """Record the metrics of a round.
 
         Raises:
-            SiteError: no ClientApp has answered with a result.
+            FlareError: no ClientApp has answered with a result.
         """
         for site, values in sorted(news["by_site"].items()):
             fed.record(values, site=site)
         sizes = {"array_bytes": float(sum(news["array_bytes"].values()))} if news["array_bytes"] else {}
         if news["overall"] or sizes:
             fed.record({**news["overall"], **sizes})
-        for kind in sorted({kind for _, kind, _ in news["replies"]}):
+        for kind, sent in sorted(news["sent"].items()):
             replies = [(site, error) for site, each, error in news["replies"] if each == kind]
             failed = [(site, error) for site, error in replies if error is not None]
-            if not failed:
-                continue
-            site, error = failed[0]
-            text = f"no ClientApp has a result of '{kind}' in round {round_ + 1}; {site}: {error}"
             if len(failed) == len(replies):
-                details = next((tail for at, _, tail in reversed(news["troubles"]) if at == site), "")
-                raise SiteError(text, site=site, details=traceback_in(details))
+                raise _without_results(f"none of {sent} nodes has a result of '{kind}' in round {round_ + 1}", failed, news)
             for site, error in failed:
                 fed.warn(f"the ClientApp of {site} failed in '{kind}' of round {round_ + 1}: {error}")
 
@@ -109,6 +104,14 @@ class FlowerWorkflow(Workflow):
             fed.show("Flower nodes", ["site", "node"], [(site, str(node)) for site, node in sorted(news["nodes"].items())])
         if news["model"]:
             fed.save(FLModel(params=read_file(Path(news["model"]))))
+
+
+def _without_results(text: str, failed: list[tuple[str, str]], news: dict[str, Any]) -> FlareError:
+    if not failed:
+        return FlareError(f"{text}; their sites were away, or their ClientApps took longer than the ServerApp waits")
+    site, error = failed[0]
+    details = next((tail for at, _, tail in reversed(news["troubles"]) if at == site), "")
+    return SiteError(f"{text}; {site}: {error}", site=site, details=traceback_in(details))
 
 
 def _of_clients(news: dict[str, Any]) -> list[str]:
