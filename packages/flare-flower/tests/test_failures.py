@@ -6,10 +6,13 @@ import shutil
 import time
 
 import pytest
-from flower_probe import PROBE, left_after, probe
+from flower_probe import PROBE, FastClock, left_after, probe
 
 from flare_core import JobFailed
+from flare_core.components import Component
+from flare_core.job import ClientApp, ExecutorEntry
 from flare_flower import FlowerRecipe
+from flare_runtime import SimEnv
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -74,3 +77,13 @@ def test_an_owner_who_requires_filters_keeps_the_app_away(simulate, tmp_path):
     policy.write_text('{"require_filters": true}')
     text = reason(simulate(probe()))
     assert "the owner of site-2 requires filters" in text
+
+
+def test_a_clock_that_is_ten_minutes_ahead_is_told_before_the_start(tmp_path):
+    job = probe().job()
+    job.sites["site-2"] = ClientApp(executors=[ExecutorEntry(("*",), Component.of(FastClock(), what="executor"))])
+    run = SimEnv(num_clients=2, workspace_root=tmp_path / "runs").deploy(job)
+    text = reason(run)
+    assert "the clock of site-2 is 600 s ahead of the server's" in text
+    assert "set it with NTP" in text
+    assert left_after(tmp_path) == []
