@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import psutil
 
 from flare_flower import FlowerRecipe
-from flare_flower.executor import FlowerExecutor
 
 PROBE = Path(__file__).parent / "probe app"
 
@@ -43,10 +41,3 @@ def left_after(folder: Path, seconds: float = 5.0) -> list[psutil.Process]:
     """Return Flower's processes of runs below ``folder`` that have not ended within so many seconds."""
     _, alive = psutil.wait_procs(flower_processes(folder), timeout=seconds)
     return alive
-
-
-class FastClock(FlowerExecutor):
-    """A site whose clock is ten minutes ahead."""
-
-    def __init__(self) -> None:
-        super().__init__(clock=lambda: time.time() + 600)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 
 import pytest
-from flower_probe import PROBE, FastClock, left_after, probe
+from fast_clock import FastClock
+from flower_probe import PROBE, left_after, probe
 
 from flare_core import JobFailed
 from flare_core.components import Component
@@ -80,7 +82,9 @@ def test_an_owner_who_requires_filters_keeps_the_app_away(simulate, tmp_path):
 
 
 def test_a_clock_that_is_ten_minutes_ahead_is_told_before_the_start(tmp_path):
-    job = probe().job()
+    recipe = probe()
+    recipe.add_client_file(Path(__file__).parent / "fast_clock.py")
+    job = recipe.job()
     job.sites["site-2"] = ClientApp(executors=[ExecutorEntry(("*",), Component.of(FastClock(), what="executor"))])
     run = SimEnv(num_clients=2, workspace_root=tmp_path / "runs").deploy(job)
     text = reason(run)

@@ -42,7 +42,7 @@ class FlowerExecutor(Executor):
         if task.name == "flower.check":
             return self._look(context)
         if self._node is None:
-            self._node = SiteNode(context, {**_partition(context), **self.node_config})
+            self._node = SiteNode(context, {**_partition(context), **self.node_config}, list(self.imports))
         if self._wait(task.data, context):
             self._node.stop()
         return None

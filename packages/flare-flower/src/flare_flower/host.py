@@ -6,7 +6,7 @@ way, each would spend more than a second on the same imports, a ClientApp in eve
 It reads commands from its standard input, a JSON object a line, and writes events to its standard output:
 
     {"start": name, "argv": [...], "env": {...}}     starts a program, as its console script would
-    {"load": program}                                imports a program that will be started later
+    {"load": program, "packages": [...]}             imports a program that will be started later, and its packages
     {"acquire": address}                             asks a Runtime API for tasks, and starts an app for each
     {"stop": name}                                   kills a program
 
@@ -31,6 +31,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -42,6 +43,9 @@ PROGRAMS = {
     "flwr": "flwr.cli.app:app",
 }
 """The entry points of flwr's console scripts."""
+
+FORKABLE = {"numpy", "pandas", "scipy", "sklearn", "torch"}
+"""Packages of apps that can be imported before a fork: they start no threads that must go on in the new process."""
 
 TAIL_BYTES = 8000
 _PARENT_DEATH_SIGNAL, _NAME = 1, 15  # PR_SET_PDEATHSIG and PR_SET_NAME of prctl(2)
@@ -100,10 +104,13 @@ class Host:
         match command:
             case {"start": name, "argv": argv, "env": env}:
                 return self._start(name, argv, env)
-            case {"load": program}:
+            case {"load": program, "packages": packages}:
                 _entry_point(program)
                 if program.startswith("flwr-"):
                     importlib.import_module("flwr.supercore.runtime")  # for acquiring its tasks
+                for package in FORKABLE.intersection(packages):
+                    with suppress(Exception):  # if it fails, it fails again in the app, which tells
+                        importlib.import_module(package)
             case {"acquire": address}:
                 return self._acquire(address)
             case {"stop": name}:
@@ -164,10 +171,8 @@ class Host:
     def _keep(self, child: _Child, piece: bytes) -> None:
         child.tail += piece
         del child.tail[:-TAIL_BYTES]
-        try:
+        with suppress(OSError):  # the disk is full, say; the processes must not block for that
             os.write(self._log, piece)
-        except OSError:
-            pass  # the disk is full; the processes must not block for that
 
     def _close_output(self, child: _Child) -> None:
         self._selector.unregister(child.output)

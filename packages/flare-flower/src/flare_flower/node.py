@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flare_core import FlareError, PartyError, SiteContext
@@ -27,11 +27,13 @@ class SiteNode:
     Args:
         context: the site.
         node_config: the values of ``context.node_config`` in its ClientApps.
+        packages: what its ClientApps import.
     """
 
-    def __init__(self, context: SiteContext, node_config: Mapping[str, Any]) -> None:
+    def __init__(self, context: SiteContext, node_config: Mapping[str, Any], packages: Sequence[str]) -> None:
         self._context = context
         self._node_config = dict(node_config)
+        self._packages = list(packages)
         self._end = SiteEnd(context.endpoint, context.cancelled)
         self._port = LoopbackPort(self._answer)
         self._is_stopped = threading.Event()
@@ -78,7 +80,7 @@ class SiteNode:
             if self._node_config:
                 argv += ["--node-config", " ".join(f"{key}={_toml(each)}" for key, each in self._node_config.items())]
             self._processes.start("flower-supernode", argv)
-            self._processes.load("flwr-clientapp")
+            self._processes.load("flwr-clientapp", self._packages)
 
     def _environment(self) -> dict[str, str]:
         settings = {

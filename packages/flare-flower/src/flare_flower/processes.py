@@ -79,9 +79,9 @@ class FlowerProcesses:
         """Start a program of Flower's under a name."""
         self._send({"start": name, "argv": list(argv), "env": dict(env or {})})
 
-    def load(self, program: str) -> None:
-        """Import a program that will be started later, while there is time."""
-        self._send({"load": program})
+    def load(self, program: str, packages: Sequence[str] = ()) -> None:
+        """Import a program that will be started later, and packages that it will need, while there is time."""
+        self._send({"load": program, "packages": list(packages)})
 
     def acquire(self, address: str) -> None:
         """Ask a Runtime API for tasks, and start a process for each."""

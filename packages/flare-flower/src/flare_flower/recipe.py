@@ -67,13 +67,14 @@ class FlowerRecipe(Recipe):
 
     def build(self) -> Job:
         name, code = self._bundle
+        imports = self._app.imports(self._app.serverapp)
         server = {
             "app": name,
             "run_config": self._run_config,
             "min_clients": self.min_clients,
             "stop_after_s": self.stop_after_s,
+            "imports": list(imports),
         }
-        imports = self._app.imports(self._app.serverapp)
         return Job(
             name=self.name,
             min_clients=self.min_clients,

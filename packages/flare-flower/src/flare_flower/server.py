@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,15 +51,19 @@ class FlowerServer(Service):
         run_config: values that replace some of the app's own.
         min_clients: how many nodes the run begins with.
         stop_after_s: how long the ServerApp may wait for nodes before the run fails.
+        imports: the packages that the ServerApp imports.
     """
 
     _running: ClassVar[dict[str, FlowerServer]] = {}
 
-    def __init__(self, app: str, run_config: Mapping[str, Any], min_clients: int, stop_after_s: float) -> None:
+    def __init__(
+        self, app: str, run_config: Mapping[str, Any], min_clients: int, stop_after_s: float, imports: Sequence[str]
+    ) -> None:
         self.app = app
         self.run_config = dict(run_config)
         self.min_clients = min_clients
         self.stop_after_s = stop_after_s
+        self.imports = list(imports)
 
     @classmethod
     def of(cls, job_id: str) -> FlowerServer:
@@ -91,7 +95,7 @@ class FlowerServer(Service):
         argv += ["--host", "127.0.0.1", "--port", str(self._link_port.number)]
         self._processes.start("flower-superlink", argv)
         self._processes.load("flwr")
-        self._processes.load("flwr-serverapp")
+        self._processes.load("flwr-serverapp", self.imports)
         endpoint = context.endpoint
         endpoint.handle(TIME, lambda party, data: time.time())
         endpoint.handle(WAIT, self._wait)
