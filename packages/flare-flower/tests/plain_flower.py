@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,14 @@ def run_plain(
     log = folder / "log.txt"
     started = time.monotonic()
     with log.open("w") as output, _group(output, folder, environment) as start, _peak_memory() as peak:
-        start(
-            ["flower-superlink", "--insecure", "--port", str(link), "--disable-runtime-dependency-installation"]
-        )
+        start(["flower-superlink", "--insecure", "--port", str(link), "--disable-runtime-dependency-installation"])
         for index in range(nodes):
             start(
-                ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{link}", "--port", str(_free_port())]
-                + ["--node-config", f"partition-id={index} num-partitions={nodes}"]
+                [
+                    *("flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{link}"),
+                    *("--port", str(_free_port())),
+                    *("--node-config", f"partition-id={index} num-partitions={nodes}"),
+                ]
             )
         _await_port(link)
         command = [str(BIN / "flwr"), "run", str(app), "plain", "--stream"]
@@ -85,11 +86,9 @@ def _group(output, folder: Path, environment: Mapping[str, str]) -> Iterator:
         yield start
     finally:
         sessions = {process.pid for process in started}
-        for pid, group in _sessions_of(sessions):
-            try:
+        for pid, _ in _sessions_of(sessions):
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         for process in started:
             process.kill()
             process.wait()

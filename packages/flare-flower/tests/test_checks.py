@@ -119,7 +119,7 @@ def test_filters_are_refused_since_they_could_not_see_what_the_app_sends():
 def test_imports_are_found_in_helpers_and_not_where_the_app_guards_them(tmp_path):
     app = changed(tmp_path, "", "")
     (app / "probe_app" / "client_app.py").write_text(
-        "import os\nimport numpy\nfrom probe_app.other import x\ntry:\n    import maybe\nexcept ImportError:\n    pass\n"
+        "import os\nimport numpy\nfrom probe_app.other import x\ntry:\n    import maybe\nexcept ImportError: ...\n"
     )
     (app / "probe_app" / "other.py").write_text("\nfrom torch.nn import Linear\n")
     recipe = FlowerRecipe(flower_content=app, min_clients=2)

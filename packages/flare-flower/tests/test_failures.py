@@ -52,9 +52,7 @@ def test_an_error_of_the_serverapp_is_the_jobs_error(simulate):
 
 
 def test_too_few_nodes_are_counted_and_the_run_ends_after_the_configured_time(simulate, tmp_path):
-    recipe = FlowerRecipe(
-        name="probe", flower_content=PROBE, min_clients=2, run_config={"nodes": 3}, stop_after_s=3.0
-    )
+    recipe = FlowerRecipe(name="probe", flower_content=PROBE, min_clients=2, run_config={"nodes": 3}, stop_after_s=3.0)
     started = time.monotonic()
     text = reason(simulate(recipe))
     assert "2 of 3" in text

@@ -59,11 +59,17 @@ class FlowerApp:
         places = [path] if path.is_absolute() else list(dict.fromkeys((folder / path, Path.cwd() / path)))
         found = next((place for place in places if place.is_dir()), None)
         if found is None:
-            raise RecipeError(f"flower_content {str(content)!r} is no folder; looked for {' and '.join(map(str, places))}")
+            raise RecipeError(
+                f"flower_content {str(content)!r} is no folder; looked for {' and '.join(map(str, places))}"
+            )
         return _read(found.resolve())
 
     def bundle(self) -> tuple[str, CodeBundle]:
-        """Copy the app's files; return the name of their folder within the bundle, which their content determines."""
+        """Copy the app's files; return the name of their folder within the bundle, which their content determines.
+
+        Raises:
+            RecipeError: they exceed Flower's limit.
+        """
         files = list(_files(self.folder))
         digest = hashlib.sha256()
         for each in files:
@@ -141,7 +147,7 @@ def _files(folder: Path) -> Iterator[PurePosixPath]:
         place = path.relative_to(folder)
         if any(part.startswith(".") or part in _SKIPPED for part in place.parts[:-1]):
             continue
-        is_wanted = path.suffix in _SUFFIXES and not path.name.startswith(".") or path.name in _NAMES
+        is_wanted = (path.suffix in _SUFFIXES and not path.name.startswith(".")) or path.name in _NAMES
         if is_wanted and path.is_file() and path.resolve().is_relative_to(folder):
             yield PurePosixPath(place.as_posix())
 

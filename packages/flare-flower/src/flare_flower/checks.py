@@ -1,4 +1,4 @@
-"""What is looked at before a Flower run starts: at each site, and at the server."""
+"""Checks before a Flower run starts: at each site, and at the server."""
 
 from __future__ import annotations
 

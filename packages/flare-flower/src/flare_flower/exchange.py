@@ -52,7 +52,7 @@ class SiteEnd:
         self._lock = threading.Lock()
 
     def answer(self, request: Request) -> Response:
-        """Have the server answer a request; a broken link delays it.
+        """Return the server's answer to a request; a broken link delays it.
 
         Raises:
             PartyError: the run is over, or the server was away for too long.

@@ -1,8 +1,8 @@
 """The gate before a SuperLink: all requests pass through it, and polls that would find nothing wait in it.
 
-A SuperNode that finds no message sleeps three seconds before it asks again, a ServerApp that finds no reply as well, and
-one that finds too few nodes a second. Here their question is answered when there is something: when the ServerApp has
-sent all objects of its messages, and when the last reply that it asks for is complete. Until then nothing is asked.
+A SuperNode that finds no message sleeps three seconds before it asks again, a ServerApp that finds no reply as well,
+and one that finds too few nodes a second. Here their question is answered when there is something: when the ServerApp
+has sent all objects of its messages, and when the last reply that it asks for is complete. Until then nothing is asked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import Callable
+from functools import partial
 
 from flare_core import FlareError
 from flare_flower import wire
@@ -64,10 +65,10 @@ class Gate:
             left = min(limit, until - time.monotonic())
             if not response.is_empty or self._watch.is_over or not is_wanted() or left <= 0:
                 return response
-            self._watch.wait_for(lambda: not is_wanted() or self._has_more_than(seen), left)
+            self._watch.wait_for(partial(self._has_news, seen, is_wanted), left)
 
-    def _has_more_than(self, seen: int) -> bool:
-        return self._watch.pushes > seen and not self._watch.is_sending
+    def _has_news(self, seen: int, is_wanted: Callable[[], bool]) -> bool:
+        return not is_wanted() or (self._watch.pushes > seen and not self._watch.is_sending)
 
     def of_app(self, request: Request) -> Response:
         """Answer a request of the ServerApp."""

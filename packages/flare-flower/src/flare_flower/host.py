@@ -28,7 +28,6 @@ import random
 import selectors
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -87,7 +86,8 @@ class Host:
         """Serve until the standard input ends; return, in a forked process, the entry point to run."""
         while True:
             for key, _ in self._selector.select():
-                if (entry := key.data()) is not None:
+                entry: Callable[[], Any] | None = key.data()
+                if entry is not None:
                     return entry
 
     def _on_input(self) -> Callable[[], Any] | None:
@@ -148,7 +148,9 @@ class Host:
             self._selector.register(output, selectors.EVENT_READ, lambda: self._on_output(pid))
             self._tell({"event": "started", "name": name, "pid": pid})
             return None
-        _become_program(argv[0], self._pid, write, [*self._own, self._log, output, *(c.output for c in self._children.values())])
+        _become_program(
+            argv[0], self._pid, write, [*self._own, self._log, output, *(c.output for c in self._children.values())]
+        )
         self._selector.close()
         os.environ.update(env)
         sys.argv = list(argv)
@@ -233,9 +235,7 @@ def _next_task(address: str) -> tuple[str, int, str] | None:
         address, True, None, [RuntimeVersionHttpInterceptor(component_name="SuperExec")]
     )
     with client:  # closed before a fork
-        answer = client.AcquireTask(
-            AcquireTaskRequest(supported_task_types=["flwr-serverapp", "flwr-clientapp"])
-        )
+        answer = client.AcquireTask(AcquireTaskRequest(supported_task_types=["flwr-serverapp", "flwr-clientapp"]))
     if not answer.token:
         return None
     return answer.task.type, answer.task.task_id, answer.token
@@ -267,7 +267,7 @@ def _become_program(name: str, host: int, output: int, foreign: list[int]) -> No
 
 
 def _die_with(host: int) -> None:
-    """Have the system kill this process when its parent dies, where it can."""
+    """Let the system kill this process when its parent dies, where it can."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != host:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 logger = logging.getLogger(__name__)
 
 KEEP_WAITING_S = 10.0
-"""How often a client that waits for an answer is told that it will come: flwr's clients give up after 30 s of silence."""
+"""How often a client that waits for an answer is told that it will come: flwr's give up after 30 s of silence."""
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "date", "server", "te"}
 

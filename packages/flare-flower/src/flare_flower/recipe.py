@@ -101,7 +101,7 @@ class FlowerRecipe(Recipe):
             RecipeError: filters were added, which could not see what the app sends.
         """
         job = super().job()
-        apps = [job.client, *job.sites.values(), job.server]
+        apps: list[ClientApp | ServerApp] = [job.client, *job.sites.values(), job.server]
         if any(app.task_data_filters or app.task_result_filters for app in apps):
             raise RecipeError(
                 "Flare's filters cannot see what a Flower app sends; remove them from the recipe, and use Flower's mods"

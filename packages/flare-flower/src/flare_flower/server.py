@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ from flare_flower.loopback import LoopbackPort, Request, Response, Upstream
 from flare_flower.model import MODEL_VARIABLE
 from flare_flower.node import described
 from flare_flower.processes import FlowerProcesses, ReservedPort
-from flare_flower.watch import Watch
+from flare_flower.watch import Counts, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -207,31 +208,26 @@ class FlowerServer(Service):
             }
 
     def _watch_nodes(self) -> None:
-        """Fail the run if the ServerApp waits too long for nodes; say how many there are."""
-        watch = self._watch
-        told: tuple[int, int] | None = None
-        while not watch.is_over:
-            if not watch.wait_for(lambda: watch.waiting is not None and watch.waiting[:2] != told):
-                return
-            waiting = watch.waiting
-            if waiting is None:
+        """Say how many nodes there are while the ServerApp waits for some; fail the run if it waits too long."""
+        told: Counts | None = None
+        while self._watch.wait_for(partial(self._watch.waits_for_others, told)):
+            told = self._watch.waiting
+            if told is None:  # the nodes have come in between
                 continue
-            told = waiting[:2]
-            there, needed, since = waiting
             self._context.warn(
-                f"the app waits for {needed} nodes, {there} of {needed} are connected; the run fails after"
-                f" {self.stop_after_s:g} s"
+                f"the app waits for {told.needed} nodes, {told.connected} of {told.needed} are connected; the run fails"
+                f" after {self.stop_after_s:g} s"
             )
-            left = max(0.0, since + self.stop_after_s - time.monotonic())
-            changed = watch.wait_for(lambda: watch.waiting is None or watch.waiting[:2] != told, left)
-            if not changed and not watch.is_over:
-                watch.end(
-                    FlareError(
-                        f"the app waits for {needed} nodes and {there} of {needed} are connected, for"
-                        f" {self.stop_after_s:g} s now; start more sites, have the app need fewer (min_available_nodes of"
-                        " its strategy), or allow more time with stop_after_s"
-                    )
-                )
+            left = max(0.0, told.since + self.stop_after_s - time.monotonic())
+            if not self._watch.wait_for(partial(self._watch.waits_otherwise, told), left):
+                self._watch.end(self._too_few(told))
+
+    def _too_few(self, counts: Counts) -> FlareError:
+        return FlareError(
+            f"the app waits for {counts.needed} nodes and {counts.connected} of {counts.needed} are connected, for"
+            f" {self.stop_after_s:g} s now; start more sites, have the app need fewer (min_available_nodes of its"
+            " strategy), or allow more time with stop_after_s"
+        )
 
 
 def _key(name: str) -> str:

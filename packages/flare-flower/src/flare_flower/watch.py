@@ -1,4 +1,4 @@
-"""What the server's end sees of a Flower run: its nodes, messages, metrics and rounds, from the requests that pass.
+"""Observation of a Flower run at the server's end: nodes, messages, metrics and rounds, from the requests that pass.
 
 Requests and responses are forwarded as they are. What is read of them here serves to show the run, and to know when a
 poll is worth asking again; a field that a later Flower moves is missed, and nothing else breaks.
@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from flare_flower import wire
@@ -31,7 +31,7 @@ STALLED_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a ClientApp has answered.
+    """The answer of a ClientApp, without its content.
 
     Attributes:
         site: where it ran.
@@ -48,13 +48,22 @@ class Reply:
 
 @dataclass(slots=True)
 class Round:
-    """What was seen of one round of Flower's strategy."""
+    """Messages and metrics of one round of Flower's strategy."""
 
     sent: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # messages to nodes, by their kind
     replies: list[Reply] = field(default_factory=list)
     by_site: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     overall: dict[str, float] = field(default_factory=dict)
     array_bytes: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # of the arrays that a site has sent
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The numbers of connected and of required nodes while a ServerApp waits; ``since`` is on the monotonic clock."""
+
+    connected: int
+    needed: int
+    since: float
 
 
 @dataclass(slots=True)
@@ -76,8 +85,7 @@ class Watch:
         nodes: the ids of Flower's nodes, by site.
         round: the round that Flower's strategy is in, counted from 1; 0 before the first.
         total_rounds: how many there will be, if the ServerApp has said so.
-        waiting: the numbers of connected and of required nodes while the ServerApp waits for nodes, and since when on
-            the monotonic clock.
+        waiting: the nodes that the ServerApp waits for; None while it does not.
         output: the status that the ServerApp has reported at its end, and its details.
         pushes: how often the ServerApp has sent messages.
         troubles: the last failures of ClientApps: site, what happened, what it printed last.
@@ -89,7 +97,7 @@ class Watch:
         self.rounds: dict[int, Round] = defaultdict(Round)
         self.round = 0
         self.total_rounds: int | None = None
-        self.waiting: tuple[int, int, float] | None = None
+        self.waiting: Counts | None = None
         self.output: tuple[str, str] | None = None
         self.pushes = 0
         self.troubles: deque[tuple[str, str, str]] = deque(maxlen=100)
@@ -128,7 +136,16 @@ class Watch:
 
     @property
     def error(self) -> BaseException | None:
+        """The reason why the run has failed; None if it has not."""
         return self._error
+
+    def waits_for_others(self, counts: Counts | None) -> bool:
+        """Return True if the ServerApp waits for nodes, with other numbers than these."""
+        return self.waiting not in (None, counts)
+
+    def waits_otherwise(self, counts: Counts) -> bool:
+        """Return True if the ServerApp does not wait for nodes any more, or with other numbers."""
+        return self.waiting != counts
 
     def has_answers(self, message_ids: set[str]) -> bool:
         """True if the replies to all these messages are there, with all their objects."""
@@ -144,11 +161,8 @@ class Watch:
         """Take note of a request of a site, or of the ServerApp if ``site`` is empty, and of its response."""
         if response.status != 200:
             return
-        with self.changing():
-            try:
-                self._note(site, request.path.rpartition("/v1/")[2], request.body, response.body)
-            except (ValueError, IndexError):
-                pass  # a field that this module does not know
+        with self.changing(), suppress(ValueError, IndexError):  # a field that this module does not know
+            self._note(site, request.path.rpartition("/v1/")[2], request.body, response.body)
 
     def _note(self, site: str, path: str, sent: bytes, got: bytes) -> None:
         match path:
@@ -220,8 +234,8 @@ class Watch:
             elif found := _ROUNDS.search(line):
                 self.total_rounds = int(found[1] or found[2])
             elif found := _WAITING.search(line):
-                since = time.monotonic() if self.waiting is None else self.waiting[2]
-                self.waiting = (int(found[1]), int(found[2]), since)
+                since = time.monotonic() if self.waiting is None else self.waiting.since
+                self.waiting = Counts(int(found[1]), int(found[2]), since)
             elif found := _AGGREGATED.search(line):
                 self.rounds[self.round].overall.update(_numbers(found[1]))
 

@@ -88,7 +88,9 @@ class FlowerWorkflow(Workflow):
             replies = [(site, error) for site, each, error in news["replies"] if each == kind]
             failed = [(site, error) for site, error in replies if error is not None]
             if len(failed) == len(replies):
-                raise _without_results(f"none of {sent} nodes has a result of '{kind}' in round {round_ + 1}", failed, news)
+                raise _without_results(
+                    f"none of {sent} nodes has a result of '{kind}' in round {round_ + 1}", failed, news
+                )
             for site, error in failed:
                 fed.warn(f"the ClientApp of {site} failed in '{kind}' of round {round_ + 1}: {error}")
 
@@ -101,7 +103,9 @@ class FlowerWorkflow(Workflow):
 
     def _keep_model(self, fed: TrainingFederation, news: dict[str, Any]) -> None:
         if news["nodes"]:
-            fed.show("Flower nodes", ["site", "node"], [(site, str(node)) for site, node in sorted(news["nodes"].items())])
+            fed.show(
+                "Flower nodes", ["site", "node"], [(site, str(node)) for site, node in sorted(news["nodes"].items())]
+            )
         if news["model"]:
             fed.save(FLModel(params=read_file(Path(news["model"]))))
 

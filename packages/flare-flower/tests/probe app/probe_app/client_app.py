@@ -5,7 +5,6 @@ from pathlib import Path
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-
 from probe_help.steps import step
 
 app = ClientApp()
