@@ -306,7 +306,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python="3.11", default=False)
 def oldest(session: nox.Session) -> None:
     """Run tests with the oldest versions that the packages allow, where those need no gigabytes."""
-    chosen = [name for name in PROJECTS if not depends_on_torch(name) and name != "flare-recipes-tf"]
+    chosen = [name for name in PROJECTS if not depends_on_torch(name) and name not in {"flare-recipes-tf", *APART}]
     packages = list(dict.fromkeys(each for name in chosen for each in closure(name)))
     groups = [line for name in packages for line in nox.project.dependency_groups(PROJECTS[name], "test")]
     requirements = list(dict.fromkeys([*groups, "jsonschema>=4.20", "psutil>=5.9"]))

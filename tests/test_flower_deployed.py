@@ -74,6 +74,18 @@ def hash_of(place, job_id: str) -> str:
     return (folder / "server" / "hash.txt").read_text()
 
 
+def flower_at(place, where: str) -> list[psutil.Process]:
+    """Return Flower's processes of a party."""
+    part = "/server/" if where == "server" else f"/sites/{where}/"
+    return [each for each in flower_processes(place.folder) if part in each.environ()["FLWR_HOME"]]
+
+
+def all_gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:
+    """Wait for the end of processes; the ClientApp that waits at the FIFO must not be taken for its successor."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not alive
+
+
 def test_two_jobs_at_once_give_flowers_own_arrays(hospital, plain_hash):
     place = hospital(2)
     jobs = submit(place, recipe(), recipe())
@@ -101,7 +113,9 @@ def test_a_restarted_server_goes_on_with_the_run(hospital, paused, plain_hash):
     place = hospital(2)
     (job,) = submit(place, recipe(paused.run_config))
     with paused.reached():
+        before = [*flower_at(place, "server"), *flower_at(place, "site-2")]
         place.kill("server")
+        assert all_gone(before)
     with paused.reached():  # the app begins again
         pass
     assert hash_of(place, job) == plain_hash
@@ -111,7 +125,9 @@ def test_a_killed_site_comes_back_and_the_run_goes_on(hospital, paused):
     place = hospital(3)
     (job,) = submit(place, recipe(paused.run_config | {"rounds": 2}))
     with paused.reached():
+        before = flower_at(place, "site-2")
         place.kill("site-2")
+        assert all_gone(before, seconds=5)
     found, _ = finish(place, job)
     assert found["state"] == "finished", found
 
@@ -131,10 +147,10 @@ def test_killed_job_processes_take_flowers_along_and_are_started_again(hospital,
     place = hospital(2)
     (job,) = submit(place, recipe(paused.run_config))
     with paused.reached():
-        at_server = [each for each in flower_processes(place.folder) if "/server/" in each.environ()["FLWR_HOME"]]
+        at_server, at_site = flower_at(place, "server"), flower_at(place, "site-2")
         os.kill(place.job_process(), signal.SIGKILL)
-        _, alive = psutil.wait_procs(at_server, timeout=5)
-        assert alive == []
+        assert all_gone(at_server, seconds=5)
+        assert all_gone(at_site)
     with paused.reached():
         pass
     assert hash_of(place, job) == plain_hash
