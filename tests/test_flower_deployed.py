@@ -18,7 +18,7 @@ pytest.importorskip("flwr", reason="flwr has an environment of its own: nox -s f
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "packages" / "flare-flower" / "tests"))
 
-from flower_probe import PROBE, flower_processes, left_after, sha_in
+from flower_probe import PROBE, alive_after, flower_processes, left_after, sha_in
 from plain_flower import run_plain
 
 from flare_flower import FlowerRecipe
@@ -82,8 +82,7 @@ def flower_at(place, where: str) -> list[psutil.Process]:
 
 def all_gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:
     """Wait for the end of processes; the ClientApp that waits at the FIFO must not be taken for its successor."""
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return not alive
+    return not alive_after(processes, seconds)
 
 
 def test_two_jobs_at_once_give_flowers_own_arrays(hospital, plain_hash):

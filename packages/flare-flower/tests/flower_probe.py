@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
+import time
 from pathlib import Path
 
 import psutil
@@ -39,5 +42,21 @@ def flower_processes(folder: Path) -> list[psutil.Process]:
 
 def left_after(folder: Path, seconds: float = 5.0) -> list[psutil.Process]:
     """Return Flower's processes of runs below ``folder`` that have not ended within so many seconds."""
-    _, alive = psutil.wait_procs(flower_processes(folder), timeout=seconds)
-    return alive
+    return alive_after(flower_processes(folder), seconds)
+
+
+def alive_after(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Return the processes that have not ended within so many seconds; one that nobody has waited for has ended."""
+    until = time.monotonic() + seconds
+    return [each for each in processes if not _has_ended(each.pid, max(0.0, until - time.monotonic()))]
+
+
+def _has_ended(pid: int, seconds: float) -> bool:
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], seconds)[0])
+    finally:
+        os.close(process)
