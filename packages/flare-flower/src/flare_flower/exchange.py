@@ -31,6 +31,9 @@ TOPIC = "flower.request"
 RETRY_S = 1.0
 """How soon a request whose stream broke is sent again, if the server seems to be there."""
 
+MOST_BYTES = 256 << 20
+"""The limit of a body. Flower sends arrays in parts of 5 MiB; other values, such as bytes in a record, in one."""
+
 STALE_S = 250.0
 """After so long a request is given up, for the SuperNode to make it anew: it is signed with a time."""
 
@@ -163,5 +166,16 @@ class ServerEnd:
 
 
 def read_all(stream: Stream) -> bytes:
-    """Read a stream to its end."""
-    return b"".join(iter(stream.read, b""))
+    """Read a stream to its end.
+
+    Raises:
+        PartyError: it is longer than any request or response of Flower's.
+    """
+    pieces: list[bytes] = []
+    left = MOST_BYTES
+    while piece := stream.read():
+        left -= len(piece)
+        if left < 0:
+            raise PartyError(f"{stream.peer} sent more than {MOST_BYTES >> 20} MiB in one request", party=stream.peer)
+        pieces.append(piece)
+    return b"".join(pieces)

@@ -12,7 +12,8 @@ It reads commands from its standard input, a JSON object a line, and writes even
 
     {"event": "started", "name": name, "pid": pid}
     {"event": "ended", "name": name, "code": code, "tail": its last output}
-    {"event": "acquired", "count": tasks}            the answer to "acquire"; "error" says why it could not ask
+    {"event": "acquired", "count": tasks}            the answer to "acquire"
+    {"event": "not acquired", "address": address, "error": why it could not ask}
 
 All processes are in the host's group. The end of its standard input, which comes with the end of whoever started it,
 kills the group; the death of the host kills its children.
@@ -131,7 +132,7 @@ class Host:
                     return entry
                 count += 1
         except Exception as error:  # whatever the service answers, the host must live on to end its processes
-            self._tell({"event": "acquired", "count": count, "error": f"{type(error).__name__}: {error}"})
+            self._tell({"event": "not acquired", "address": address, "error": f"{type(error).__name__}: {error}"})
             return None
         self._tell({"event": "acquired", "count": count})
         return None

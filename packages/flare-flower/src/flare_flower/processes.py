@@ -19,6 +19,9 @@ from flare_core import FlareError
 
 logger = logging.getLogger(__name__)
 
+RETRY_S = 1.0
+"""How soon tasks are asked for again after an error."""
+
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",  # nothing in a federation calls home
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -58,6 +61,7 @@ class FlowerProcesses:
             **_QUIET,
             **environment,
             "FLWR_HOME": str(home),
+            **{name: _with_loopback(os.environ.get(name, "")) for name in ("NO_PROXY", "no_proxy")},
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONUNBUFFERED": "1",
         }
@@ -135,13 +139,21 @@ class FlowerProcesses:
                 self._on_ended(name, code, tail)
             case {"event": "started", "name": name, "pid": pid}:
                 logger.info("Flower process started name=%s pid=%s", name, pid)
-            case {"event": "acquired", "error": error}:
-                logger.info("no task could be acquired reason=%s", error)
+            case {"event": "not acquired", "address": address, "error": error}:
+                logger.warning("tasks could not be acquired and are asked for again reason=%s", error)
+                again = threading.Timer(RETRY_S, self.acquire, [address])
+                again.daemon = True
+                again.start()
 
     def _tail(self) -> str:
         with self._log.open("rb") as file:
             file.seek(max(self._log_start, self._log.stat().st_size - 4000))
             return file.read().decode(errors="replace").strip()
+
+
+def _with_loopback(hosts: str) -> str:
+    """Return a list of hosts that are reached without a proxy, with this machine in it."""
+    return ",".join([*filter(None, hosts.split(",")), "127.0.0.1"])
 
 
 class ReservedPort:
