@@ -45,7 +45,7 @@ def run_plain(
     (home / "config.toml").write_text(f'[superlink.plain]\naddress = "127.0.0.1:{link}"\ninsecure = true\n')
     log = folder / "log.txt"
     started = time.monotonic()
-    with log.open("w") as output, _group(output, folder, environment) as start, _peak_memory() as peak:
+    with log.open("w") as output, _group(output, folder, environment) as start, measured_peak() as peak:
         start(["flower-superlink", "--insecure", "--port", str(link), "--disable-runtime-dependency-installation"])
         for index in range(nodes):
             start(
@@ -110,7 +110,7 @@ def _sessions_of(sessions: set[int]) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def _peak_memory() -> Iterator[list[float]]:
+def measured_peak() -> Iterator[list[float]]:
     """Measure the largest sum of the proportional memory of this process's descendants, in MiB."""
     peak = [0.0]
     is_over = threading.Event()
