@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -164,3 +165,34 @@ def test_a_failed_app_tells_the_traceback_of_a_client(hospital):
     assert "the rows of this site are broken" in found["reason"]
     assert "client_app.py" in summary["failure"]["traceback"]
     shutil.rmtree(folder)
+
+
+def test_sites_behind_a_relay_take_part(hospital):
+    from deployment.test_relays import WARDS, add_wards
+
+    place = hospital(1)
+    add_wards(place, behind_relay=True)
+    (job,) = submit(place, recipe())
+    found, folder = finish(place, job)
+    assert found["state"] == "finished", found
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {row["site"] for row in rows if row["key"] == "mean"} == {None, "site-1", *WARDS}
+
+
+def test_another_minor_version_of_flwr_is_told_before_the_start(hospital, tmp_path, monkeypatch):
+    """The sites find the metadata of another version first, as if it were installed there."""
+    ours = version("flwr")
+    theirs = f"1.{int(ours.split('.')[1]) - 1}.0"
+    metadata = tmp_path / "sites" / f"flwr-{theirs}.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text(f"Metadata-Version: 2.1\nName: flwr\nVersion: {theirs}\n")
+    place = hospital(2)
+    place.stop("site-2")
+    monkeypatch.setenv("PYTHONPATH", str(metadata.parent.parent))
+    place.restart("site-2")
+    (job,) = submit(place, recipe())
+    found, _ = finish(place, job)
+    assert found["state"] == "failed"
+    assert f"site-2 has flwr {theirs} and the server {ours}" in found["reason"]
+    assert f"pip install flwr=={ours} at site-2" in found["reason"]
+    assert "site-1 has" not in found["reason"]
