@@ -365,8 +365,11 @@ def flower(session: nox.Session) -> None:
     packages = list(dict.fromkeys([*closure("flare-flower"), *closure("flare-deploy"), *closure("flare-recipes-np")]))
     extra = ["flwr", "nvflare", "jsonschema>=4.20", "scikit-learn>=1.5", "tensorboard>=2.14"]
     prepare(session, *group, *extra, packages=packages, torch=True)
+    templates = Path(session.create_tmp()) / "flwr-1.24.0"  # the last release whose ``flwr new`` has templates
+    session.install("--no-deps", "--upgrade", "--target", str(templates), "flwr==1.24.0")
     tests = session.posargs or ["packages/flare-flower/tests", "tests/test_flower_deployed.py"]
-    session.run("pytest", "-m", "not deployed", *tests, **PATIENCE)
+    env = {"FLOWER_TEMPLATES": str(templates)}
+    session.run("pytest", "-m", "not deployed", *tests, env=env, **PATIENCE)
     session.run("pytest", "-m", "deployed", *tests, success_codes=[0, 5], **PATIENCE)
     session.run(
         "python", "tools/check_examples.py", *map(str, sorted((ROOT / "examples" / "advanced" / "flower").iterdir()))

@@ -40,11 +40,6 @@ def test_one_failing_client_is_a_warning_and_the_run_goes_on(simulate):
     assert any("site-2" in str(each) and "rows of this site are broken" in str(each) for each in summary["warnings"])
 
 
-def test_a_killed_clientapp_is_told_and_the_run_goes_on(simulate):
-    run = simulate(probe(behavior="die", partition=1))
-    assert run.get_status().name == "FINISHED", reason(run)
-
-
 def test_an_error_of_the_serverapp_is_the_jobs_error(simulate):
     text = reason(simulate(probe(behavior="server-raise")))
     assert "RuntimeError: the ServerApp has a bug" in text
