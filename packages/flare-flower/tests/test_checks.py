@@ -128,3 +128,23 @@ def test_imports_are_found_in_helpers_and_not_where_the_app_guards_them(tmp_path
         "numpy": "probe_app/client_app.py, line 2",
         "torch": "probe_app/other.py, line 2",
     }
+
+
+@pytest.mark.parametrize("value", ['say "hi"', "a\\b", "two\nlines", None, [1]])
+def test_a_node_config_that_a_command_line_cannot_carry_is_refused(value):
+    with pytest.raises(RecipeError, match=r"per_site_config\['site-1'\]\['node_config'\]\['path'\]"):
+        FlowerRecipe(flower_content=PROBE, min_clients=2, per_site_config={"site-1": {"node_config": {"path": value}}})
+
+
+def test_node_config_and_run_config_reach_the_job_as_they_are():
+    recipe = FlowerRecipe(
+        flower_content=PROBE,
+        min_clients=2,
+        run_config={"rounds": 5},
+        per_site_config={"site-2": {"node_config": {"path": "/data/a b"}, "config": {"rows": 1}}},
+    )
+    job = recipe.job()
+    (entry,) = job.sites["site-2"].executors
+    assert entry.executor.args["node_config"] == {"path": "/data/a b"}
+    assert job.sites["site-2"].config == {"rows": 1}
+    assert job.server.components["flower"].args["run_config"] == {"rounds": 5}

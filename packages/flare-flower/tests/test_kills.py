@@ -41,7 +41,7 @@ class PausedJob:
         self.mark = folder / "mark"
         self.mark.mkdir()
         os.mkfifo(self.mark / "go")
-        run_config = {"behavior": "pause", "partition": partition, "mark": str(self.mark), "nodes": 2}
+        run_config = {"behavior": "pause", "partition": partition, "mark": str(self.mark), "nodes": sites}
         options = {"app": str(PROBE), "sites": sites, "run_config": run_config}
         self.process = subprocess.Popen(
             [sys.executable, "-c", JOB, json.dumps(options)],

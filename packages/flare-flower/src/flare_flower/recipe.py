@@ -126,10 +126,21 @@ def _checked_sites(given: Any) -> dict[str, dict[str, Any]]:
         if not isinstance(values, Mapping) or set(values) - {*_SITE_KEYS}:
             raise RecipeError(f"{where} is {values!r}; give a dict with {' and '.join(_SITE_KEYS)}")
         checked[site] = {
-            "node_config": _checked_values(values.get("node_config"), f"{where}['node_config']"),
+            "node_config": _checked_node_config(values.get("node_config"), f"{where}['node_config']"),
             "config": checked_config(values.get("config") or {}, CLIENT_KEYS),
         }
     return checked
+
+
+def _checked_node_config(given: Any, name: str) -> dict[str, Any]:
+    """Return values that a SuperNode's command line can carry."""
+    values = _checked_values(given, name)
+    for key, value in values.items():
+        if isinstance(value, str) and not {*value}.isdisjoint({'"', "\\", "\n"}):
+            raise RecipeError(
+                f"{name}[{key!r}] is {value!r}; flower-supernode takes no quotes, backslashes or line ends"
+            )
+    return values
 
 
 def _checked_values(given: Any, name: str) -> dict[str, Any]:
