@@ -33,13 +33,16 @@ class Gate:
     Args:
         upstream: the SuperLink's port.
         watch: what was seen of the run.
-        nodes: how many nodes the ServerApp's first question for nodes waits for.
+
+    Attributes:
+        nodes: how many nodes the ServerApp's first question for nodes waits for. A strategy takes the nodes that it
+            finds then for all, so a site that is a second late would miss the first round.
     """
 
-    def __init__(self, upstream: Upstream, watch: Watch, nodes: int) -> None:
+    def __init__(self, upstream: Upstream, watch: Watch) -> None:
+        self.nodes = 0
         self._upstream = upstream
         self._watch = watch
-        self._wanted_nodes = nodes
         self._nodes_until: float | None = None
 
     def of_node(self, site: str, request: Request, is_wanted: Callable[[], bool]) -> Response:
@@ -78,7 +81,7 @@ class Gate:
         elif request.path.endswith("/runtime/get-nodes"):
             self._nodes_until = self._nodes_until or time.monotonic() + NODES_S
             left = max(0.0, self._nodes_until - time.monotonic())
-            self._watch.wait_for(lambda: len(self._watch.nodes) >= self._wanted_nodes, left)
+            self._watch.wait_for(lambda: len(self._watch.nodes) >= self.nodes, left)
         return self._ask("", request)
 
     def _ask(self, site: str, request: Request) -> Response:

@@ -71,7 +71,6 @@ class FlowerRecipe(Recipe):
         server = {
             "app": name,
             "run_config": self._run_config,
-            "min_clients": self.min_clients,
             "stop_after_s": self.stop_after_s,
             "imports": list(imports),
         }

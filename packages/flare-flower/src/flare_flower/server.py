@@ -50,19 +50,15 @@ class FlowerServer(Service):
     Args:
         app: the name of the app's folder in the job's code.
         run_config: values that replace some of the app's own.
-        min_clients: how many nodes the run begins with.
         stop_after_s: how long the ServerApp may wait for nodes before the run fails.
         imports: the packages that the ServerApp imports.
     """
 
     _running: ClassVar[dict[str, FlowerServer]] = {}
 
-    def __init__(
-        self, app: str, run_config: Mapping[str, Any], min_clients: int, stop_after_s: float, imports: Sequence[str]
-    ) -> None:
+    def __init__(self, app: str, run_config: Mapping[str, Any], stop_after_s: float, imports: Sequence[str]) -> None:
         self.app = app
         self.run_config = dict(run_config)
-        self.min_clients = min_clients
         self.stop_after_s = stop_after_s
         self.imports = list(imports)
 
@@ -77,7 +73,7 @@ class FlowerServer(Service):
         self._watch = Watch()
         self._link_port = ReservedPort()
         self._upstream = Upstream(self._link_port.address)
-        self._gate = Gate(self._upstream, self._watch, self.min_clients)
+        self._gate = Gate(self._upstream, self._watch)
         self._is_listening = threading.Event()
         self._app_port = LoopbackPort(self._answer_app)
         self._folder = context.folder
@@ -135,8 +131,13 @@ class FlowerServer(Service):
     def _answer_app(self, request: Request) -> Response:
         return self._gate.of_app(request)
 
-    def begin(self) -> None:
-        """Start the app's run with Flower's own command, once the SuperLink is there."""
+    def begin(self, nodes: int) -> None:
+        """Start the app's run with Flower's own command, once the SuperLink is there.
+
+        Args:
+            nodes: how many nodes are about to connect.
+        """
+        self._gate.nodes = nodes
         self._is_listening.wait()
         self._home.mkdir(exist_ok=True)
         (self._home / "config.toml").write_text(

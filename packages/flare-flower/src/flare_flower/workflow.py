@@ -25,8 +25,8 @@ class FlowerWorkflow(Workflow):
         self.min_clients = min_clients
 
     def run(self, fed: TrainingFederation) -> None:
-        self._check(fed)
-        FlowerServer.of(fed.job_id).begin()
+        sites = self._check(fed)
+        FlowerServer.of(fed.job_id).begin(len(sites))
         self._await_round(fed, -1)  # the sites start their nodes, and the ServerApp begins
         news = self._news(fed, -1)
         for round_ in fed.rounds(news["total"] or 1):
@@ -39,8 +39,8 @@ class FlowerWorkflow(Workflow):
         else:
             self._await_end(fed, news)
 
-    def _check(self, fed: TrainingFederation) -> None:
-        """Look at the server and at each site.
+    def _check(self, fed: TrainingFederation) -> list[str]:
+        """Look at the server and at each site; return the sites that take part.
 
         Raises:
             FlareError: something is in the way; a line for each, with the remedy.
@@ -51,11 +51,14 @@ class FlowerWorkflow(Workflow):
             told.append(f"the server has flwr {ours}; Flare runs Flower apps with 1.40 or newer: pip install -U flwr")
         for name, place in checks.missing(self.imports).items():
             told.append(f"the server lacks the package {name!r}, which the app imports ({place}); pip install it there")
+        sites = []
         with fed.ask("flower.check", to=fed.sample(self.min_clients)) as conversation:
             for reply in conversation:
+                sites.append(reply.site)
                 told += checks.problems(reply.site, reply.data, ours or "")
         if told:
             raise FlareError("the app cannot start:\n" + "\n".join(told))
+        return sites
 
     def _await_round(self, fed: TrainingFederation, round_: int) -> None:
         with fed.ask("flower.round", round_, to=fed.sample(self.min_clients)) as conversation:
