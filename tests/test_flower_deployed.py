@@ -77,8 +77,7 @@ def hash_of(place, job_id: str) -> str:
 
 def flower_at(place, where: str) -> list[psutil.Process]:
     """Return Flower's processes of a party."""
-    part = "/server/" if where == "server" else f"/sites/{where}/"
-    return [each for each in flower_processes(place.folder) if part in each.environ()["FLWR_HOME"]]
+    return flower_processes(place.folder, "/server/" if where == "server" else f"/sites/{where}/")
 
 
 def all_gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:

@@ -28,21 +28,22 @@ def named(run_config):
     return {key.replace("_", "-"): value for key, value in run_config.items()}
 
 
-def flower_processes(folder: Path) -> list[psutil.Process]:
-    """Return the processes of Flower's that work for a run below ``folder``: those whose FLWR_HOME is there."""
+def flower_processes(folder: Path, where: str = "") -> list[psutil.Process]:
+    """Return Flower's processes of runs below ``folder``, and of the party whose folder has ``where`` in its path."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("FLWR_HOME", "").startswith(str(folder)) and process.status() != "zombie":
+            home = process.environ().get("FLWR_HOME", "")
+            if home.startswith(str(folder)) and where in home and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+        except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has just ended, or is another user's
             continue
     return found
 
 
-def left_after(folder: Path, seconds: float = 5.0) -> list[psutil.Process]:
+def left_after(folder: Path, seconds: float = 5.0, where: str = "") -> list[psutil.Process]:
     """Return Flower's processes of runs below ``folder`` that have not ended within so many seconds."""
-    return alive_after(flower_processes(folder), seconds)
+    return alive_after(flower_processes(folder, where), seconds)
 
 
 def alive_after(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:

@@ -60,8 +60,7 @@ class PausedJob:
 
     def flower(self, name: str, site: str | None = None) -> psutil.Process:
         """Return the process of a program of Flower's, or of a host, at the server or at a site."""
-        where = "server" if site is None else f"sites/{site}"
-        found = [each for each in flower_processes(self.folder) if where in each.environ()["FLWR_HOME"]]
+        found = flower_processes(self.folder, "/server/" if site is None else f"/sites/{site}/")
         for each in found:
             is_host = os.getsid(each.pid) == each.pid
             if (name == "host") == is_host and (is_host or each.name().startswith(name[:15])):
@@ -138,7 +137,7 @@ def test_a_killed_worker_of_a_site_takes_its_processes_along(paused_job, tmp_pat
     with job.paused():
         (worker,) = job.flower("host", "site-1").parents()[:1]
         worker.kill()
-        assert [each for each in left_after(tmp_path, 5.0) if "site-1" in each.environ()["FLWR_HOME"]] == []
+        assert left_after(tmp_path, 5.0, "/sites/site-1/") == []
         status, output = job.outcome()
     assert status == "FAILED", output
     assert "site-1" in output
