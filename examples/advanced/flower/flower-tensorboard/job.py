@@ -6,4 +6,4 @@ recipe = FlowerRecipe(name="flower-tensorboard", flower_content="app", min_clien
 add_experiment_tracking(recipe, "tensorboard")
 run = recipe.execute(SimEnv(num_clients=2))
 steps = [row for row in run.metrics() if row["key"] == "step_loss"]
-print(len(steps), "losses were logged inside the ClientApps")
+print("losses logged inside the ClientApps:", len(steps))
