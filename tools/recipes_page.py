@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,17 @@ from flare_deploy.cli.recipes import (
     recipe_example,
 )
 
-PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "recipes.md"
 EXAMPLES = Path(__file__).parent / "recipe_examples"
 FRAMEWORKS = ("flare_recipes_np", "flare_recipes_pt", "flare_recipes_tf")
 FIRST = FRAMEWORKS[0]
 WITHOUT_SCRIPTS = {
+    "flare_flower": (
+        "Flower apps",
+        "run Flower's SuperNodes and ClientApps",
+        "[flare-flower](../packages/flare-flower/README.md)",
+    ),
     "flare_psi": ("intersections", "find out which ids they all have", "[Private set intersection](psi.md)"),
     "flare_stats": (
         "statistics",
@@ -61,7 +68,7 @@ def main() -> int:
 
 def page() -> str:
     """Return the page's text."""
-    loaded = {(entry.module, entry.attr): entry.load() for entry in installed_recipes()}
+    loaded = {(entry.module, entry.attr): entry.load() for entry in [*installed_recipes(), *recipes_apart()]}
     classes = {key: cls for key, cls in loaded.items() if issubclass(cls, ScriptRecipe)}
     without = {key: cls for key, cls in loaded.items() if key not in classes}
     shared = sorted((name for package, name in classes if package == FIRST), key=lambda name: name != "FedAvgRecipe")
@@ -105,6 +112,12 @@ def page() -> str:
             named = recipe_arguments(cls)
             parts += [*_rows(named, {each["name"] for each in named}), "", "```python", recipe_example(cls), "```"]
     return "\n".join(parts) + "\n"
+
+
+def recipes_apart() -> list[EntryPoint]:
+    """Return the recipes that are not installed with the others, found in their source; making one needs no flwr."""
+    sys.path.append(str(ROOT / "packages" / "flare-flower" / "src"))
+    return [EntryPoint("FlowerRecipe", "flare_flower:FlowerRecipe", "flare.recipes")]
 
 
 def _section(
