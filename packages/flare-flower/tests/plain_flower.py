@@ -1,4 +1,7 @@
-"""Flower's own deployment on the loopback interface: a SuperLink and SuperNodes, as its documentation starts them."""
+"""Flower's own deployment on the loopback interface: a SuperLink and SuperNodes, as its documentation starts them.
+
+As a program it runs an app and prints the logs: ``python plain_flower.py APP FOLDER``.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +67,35 @@ def run_plain(
         )
         seconds = time.monotonic() - started
     return PlainRun(said.stdout + said.stderr + log.read_text(), seconds, peak[0])
+
+
+class PlainBeside:
+    """A run of Flower's own deployment that goes on while tests do other things; it mostly sleeps.
+
+    Args:
+        app: the app's folder.
+        folder: for its files; the ServerApp writes there.
+        environment: further variables.
+    """
+
+    def __init__(self, app: Path, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        command = [sys.executable, __file__, str(app), str(folder)]
+        self._process = subprocess.Popen(
+            command, env={**os.environ, **(environment or {})}, stdout=subprocess.PIPE, text=True
+        )
+
+    def log(self) -> str:
+        """Wait for the end of the run, which must be a success, and return what its processes printed."""
+        printed, _ = self._process.communicate(timeout=300)
+        assert self._process.returncode == 0, printed
+        return printed
+
+    def end(self) -> None:
+        """End the run, if it goes on."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.communicate()
 
 
 @contextmanager
@@ -158,3 +190,7 @@ def _await_port(port: int, seconds: float = 60) -> None:
             if time.monotonic() > until:
                 raise
             threading.Event().wait(0.05)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(run_plain(Path(sys.argv[1]), Path(sys.argv[2])).log)

@@ -6,19 +6,19 @@ import json
 
 import pytest
 from flower_probe import PROBE, left_after, probe, sha_in
-from plain_flower import run_plain
+from plain_flower import PlainBeside
 
 from flare_flower import FlowerRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-def test_an_app_in_a_folder_with_a_space_and_a_helper_package_gives_flowers_own_arrays(simulate, tmp_path):
-    run = simulate(probe())
-    folder = run.get_result()
-    plain = run_plain(PROBE, tmp_path / "plain")
-    assert (folder / "server" / "hash.txt").read_text() == sha_in(plain.log)
-    assert left_after(tmp_path) == []
+@pytest.fixture(scope="module", autouse=True)
+def plain(tmp_path_factory):
+    """A run of the probe app in Flower's own deployment."""
+    run = PlainBeside(PROBE, tmp_path_factory.mktemp("plain"))
+    yield run
+    run.end()
 
 
 def test_rounds_metrics_and_sizes_are_in_the_record(simulate):
@@ -48,3 +48,9 @@ def test_the_clientapp_uses_flares_client_api(simulate):
         ("site-2", 7.0),
     }
     assert "site name: site-2" in (folder / "sites" / "site-2" / "log.txt").read_text()
+
+
+def test_an_app_in_a_folder_with_a_space_and_a_helper_package_gives_flowers_own_arrays(simulate, tmp_path, plain):
+    folder = simulate(probe()).get_result()
+    assert (folder / "server" / "hash.txt").read_text() == sha_in(plain.log())
+    assert left_after(tmp_path) == []

@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
+from plain_flower import PlainBeside
 
 from flare_flower import FlowerRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+SEEDED = {"PYTHONPATH": str(Path(__file__).parent / "seeded")}
+"""The app draws random numbers; with this each process draws the same in each run."""
 
 NEW = """
 import sys
@@ -26,17 +31,22 @@ app()
 """
 
 
-@pytest.mark.skipif("FLOWER_TEMPLATES" not in os.environ, reason="FLOWER_TEMPLATES names no folder with flwr 1.24")
-def test_the_app_of_flwr_new_runs_unchanged(simulate, tmp_path):
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory) -> Path:
+    """The app that ``flwr new`` writes."""
+    folder = tmp_path_factory.mktemp("theirs")
     environment = {**os.environ, "PYTHONPATH": os.environ["FLOWER_TEMPLATES"], "FLWR_TELEMETRY_ENABLED": "0"}
-    subprocess.run([sys.executable, "-c", NEW], cwd=tmp_path, env=environment, check=True, capture_output=True)
-    (app,) = [path.parent for path in tmp_path.glob("*/pyproject.toml")]
-    run = simulate(FlowerRecipe(name="theirs", flower_content=app, min_clients=2))
-    folder = run.get_result()
-    (final,) = np.load(folder / "server" / "final_model.npz").values()
-    assert run.summary()["rounds"] == 3
-    assert final.shape == (1, 1)
-    assert 1.0 < final[0, 0] < 4.0  # one, and the mean of random numbers in each round
+    subprocess.run([sys.executable, "-c", NEW], cwd=folder, env=environment, check=True, capture_output=True)
+    (app,) = [path.parent for path in folder.glob("*/pyproject.toml")]
+    return app
+
+
+@pytest.fixture(scope="module", autouse="FLOWER_TEMPLATES" in os.environ)
+def plain(theirs, tmp_path_factory):
+    """A run of that app in Flower's own deployment, whose generators are seeded."""
+    run = PlainBeside(theirs, tmp_path_factory.mktemp("plain"), SEEDED)
+    yield run
+    run.end()
 
 
 def test_the_app_of_flare_flower_new_runs_in_flare(tmp_path):
@@ -54,3 +64,16 @@ def test_a_name_that_flower_refuses_is_refused_by_flare_flower_new(tmp_path, nam
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode == 2
     assert list(Path(tmp_path).iterdir()) == []
+
+
+@pytest.mark.skipif("FLOWER_TEMPLATES" not in os.environ, reason="FLOWER_TEMPLATES names no folder with flwr 1.24")
+def test_the_app_of_flwr_new_gives_flowers_own_arrays(simulate, theirs, plain, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", SEEDED["PYTHONPATH"])
+    run = simulate(FlowerRecipe(name="theirs", flower_content=theirs, min_clients=2))
+    folder = run.get_result()
+    assert run.summary()["rounds"] == 3
+    (ours,) = np.load(folder / "server" / "final_model.npz").values()
+    plain.log()
+    (expected,) = np.load(plain.folder / "final_model.npz").values()
+    assert sha256(ours).hexdigest() == sha256(expected).hexdigest()
+    assert 1.0 < ours[0, 0] < 4.0  # one, and the mean of random numbers in each round
