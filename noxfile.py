@@ -369,7 +369,7 @@ def flower(session: nox.Session) -> None:
     of_examples = ["scikit-learn>=1.5", "tensorboard>=2.14"]
     prepare(session, *group, *of_examples, "flwr", "nvflare", packages=packages, torch=True)
     check_that_all_fit(session, "flwr", "nvflare")
-    templates = Path(session.create_tmp()) / "flwr-1.24.0"  # the last release whose ``flwr new`` has templates
+    templates = Path(session.virtualenv.location).resolve() / "flwr-1.24.0"  # the last release whose ``flwr new`` has templates
     session.install("--no-deps", "--upgrade", "--target", str(templates), "flwr==1.24.0")
     env = {"FLOWER_TEMPLATES": str(templates)}
     session.run("pytest", *SLOWEST, "packages/flare-flower/tests", *session.posargs, env=env, **PATIENCE)
@@ -381,7 +381,7 @@ def flower(session: nox.Session) -> None:
 
 def check_that_all_fit(session: nox.Session, *newest: str) -> None:
     """Check that the session's environment has the newest releases, and could have all packages beside them."""
-    report = Path(session.create_tmp()) / "pip.json"
+    report = Path(session.virtualenv.location) / "pip.json"
     pip = ["python", "-m", "pip", "install", "--quiet", "--dry-run", "--report", str(report), "-c", str(CONSTRAINTS)]
     alone = ["--no-deps", "--upgrade", *newest]
     together = ["--no-build-isolation", *newest, *(f"./packages/{name}" for name in PROJECTS)]
