@@ -369,7 +369,9 @@ def flower(session: nox.Session) -> None:
     of_examples = ["scikit-learn>=1.5", "tensorboard>=2.14"]
     prepare(session, *group, *of_examples, "flwr", "nvflare", packages=packages, torch=True)
     check_that_all_fit(session, "flwr", "nvflare")
-    templates = Path(session.virtualenv.location).resolve() / "flwr-1.24.0"  # the last release whose ``flwr new`` has templates
+    templates = (
+        Path(session.virtualenv.location).resolve() / "flwr-1.24.0"
+    )  # the last release whose ``flwr new`` has templates
     session.install("--no-deps", "--upgrade", "--target", str(templates), "flwr==1.24.0")
     env = {"FLOWER_TEMPLATES": str(templates)}
     session.run("pytest", *SLOWEST, "packages/flare-flower/tests", *session.posargs, env=env, **PATIENCE)

@@ -19,14 +19,12 @@ pytest.importorskip("flwr", reason="flwr has an environment of its own: nox -s f
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "packages" / "flare-flower" / "tests"))
 
-from flower_probe import PROBE, alive_after, flower_processes, left_after, sha_in
+from flower_probe import PROBE, alive_after, at_length, flower_processes, left_after, sha_in, unprivileged
 from plain_flower import run_plain
 
 from flare_flower import FlowerRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.deployed, pytest.mark.timeout(240)]
-at_length = pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="takes a minute; set FLARE_SLOW_TESTS=1")
-unprivileged = pytest.mark.skipif(os.geteuid() == 0, reason="kills processes; run it as another user than root")
 
 
 @pytest.fixture(scope="module")

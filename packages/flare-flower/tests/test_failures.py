@@ -34,7 +34,7 @@ def test_a_round_without_results_fails_with_the_traceback_of_a_client(simulate, 
 
 
 def test_one_failing_client_is_a_warning_and_the_run_goes_on(simulate):
-    run = simulate(probe(behavior="raise", partition=1))
+    run = simulate(probe(behavior="raise", partition=1, rounds=1))
     summary = run.summary()
     assert run.get_status().name == "FINISHED"
     assert any("site-2" in str(each) and "rows of this site are broken" in str(each) for each in summary["warnings"])

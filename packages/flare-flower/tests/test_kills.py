@@ -15,14 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from flower_probe import PROBE, flower_processes, left_after
+from flower_probe import PROBE, at_length, flower_processes, left_after, unprivileged
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="takes minutes; set FLARE_SLOW_TESTS=1"),
-    pytest.mark.skipif(os.geteuid() == 0, reason="kills processes; run it as another user than root"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), at_length, unprivileged]
 
 JOB = """
 import json, sys

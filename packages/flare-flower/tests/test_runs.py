@@ -5,20 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from flower_probe import PROBE, left_after, probe, sha_in
-from plain_flower import PlainBeside
+from flower_probe import PROBE, at_length, left_after, probe, sha_in
+from plain_flower import run_plain
 
 from flare_flower import FlowerRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def plain(tmp_path_factory):
-    """A run of the probe app in Flower's own deployment."""
-    run = PlainBeside(PROBE, tmp_path_factory.mktemp("plain"))
-    yield run
-    run.end()
 
 
 def test_rounds_metrics_and_sizes_are_in_the_record(simulate):
@@ -50,7 +42,9 @@ def test_the_clientapp_uses_flares_client_api(simulate):
     assert "site name: site-2" in (folder / "sites" / "site-2" / "log.txt").read_text()
 
 
-def test_an_app_in_a_folder_with_a_space_and_a_helper_package_gives_flowers_own_arrays(simulate, tmp_path, plain):
+@at_length
+def test_an_app_in_a_folder_with_a_space_and_a_helper_package_gives_flowers_own_arrays(simulate, tmp_path):
     folder = simulate(probe()).get_result()
-    assert (folder / "server" / "hash.txt").read_text() == sha_in(plain.log())
+    plain = run_plain(PROBE, tmp_path / "plain")
+    assert (folder / "server" / "hash.txt").read_text() == sha_in(plain.log)
     assert left_after(tmp_path) == []

@@ -6,6 +6,7 @@ import http.client
 import http.server
 import logging
 import queue
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -58,7 +59,7 @@ class LoopbackPort:
     def __init__(self, answer: Answer) -> None:
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.answer = answer
-        threading.Thread(target=self._server.serve_forever, name="flare-flower-port", daemon=True).start()
+        threading.Thread(target=self._server.accept_all, name="flare-flower-port", daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -66,13 +67,21 @@ class LoopbackPort:
 
     def close(self) -> None:
         """Close the port; connections that are open end with the process."""
-        self._server.shutdown()
+        self._server.is_closed = True
+        self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._server.server_close()
 
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     answer: Answer
+    is_closed = False
+
+    def accept_all(self) -> None:
+        """Serve each connection on a thread, until the port is closed; ``serve_forever`` would look twice a second."""
+        while not self.is_closed:
+            with suppress(OSError):  # the port is closed, or the client has gone already
+                self.process_request(*self.get_request())
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("connection of a Flower process ended", exc_info=True)  # the process was killed, say
