@@ -57,6 +57,7 @@ REFERENCE = {
     "flare_tensor_downloader": ("flare_tensor_downloader",),
     "flare_runtime": ("flare_runtime.simulator.environment", "flare_runtime.simulator.simulation"),
     "flare_deploy": ("flare_deploy.poc", "flare_deploy.prod", "flare_deploy.admin"),
+    "flare_flower": ("flare_flower",),
     "flare_psi": ("flare_psi", "flare_psi.ids"),
     "flare_recipes_np": ("flare_recipes_np",),
     "flare_recipes_pt": ("flare_recipes_pt",),
