@@ -10,6 +10,7 @@ SHORT = {
     "core": "flare-core",
     "deploy": "flare-deploy",
     "downloader": "flare-tensor-downloader",
+    "flower": "flare-flower",
     "fobs": "flare-fobs",
     "psi": "flare-psi",
     "runtime": "flare-runtime",

@@ -35,6 +35,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from flare_flower.peers import guard_uvicorn
+
 PROGRAMS = {
     "flower-superlink": "flwr.superlink.cli:flower_superlink",
     "flower-supernode": "flwr.supernode.cli:flower_supernode",
@@ -43,6 +45,9 @@ PROGRAMS = {
     "flwr": "flwr.cli.app:app",
 }
 """The entry points of flwr's console scripts."""
+
+SERVERS = {"flower-superlink", "flower-supernode"}
+"""Those that listen."""
 
 FORKABLE = {"numpy", "pandas", "scipy", "sklearn", "torch"}
 """Packages of apps that can be imported before a fork: they start no threads that must go on in the new process."""
@@ -153,6 +158,8 @@ class Host:
             argv[0], self._pid, write, [*self._own, self._log, output, *(c.output for c in self._children.values())]
         )
         self._selector.close()
+        if argv[0] in SERVERS:
+            guard_uvicorn()
         os.environ.update(env)
         sys.argv = list(argv)
         return entry

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from flare_flower.peers import is_own
+
 logger = logging.getLogger(__name__)
 
 KEEP_WAITING_S = 10.0
@@ -48,7 +50,7 @@ Answer: TypeAlias = Callable[[Request], Response]
 
 
 class LoopbackPort:
-    """A port that answers the POST requests of programs on this machine.
+    """A port that answers the POST requests of the user's own programs on this machine.
 
     A response may take any time: meanwhile the client is sent ``102 Processing`` at intervals.
 
@@ -81,7 +83,12 @@ class _Server(http.server.ThreadingHTTPServer):
         """Serve each connection on a thread, until the port is closed; ``serve_forever`` would look twice a second."""
         while not self.is_closed:
             with suppress(OSError):  # the port is closed, or the client has gone already
-                self.process_request(*self.get_request())
+                connection, client = self.get_request()
+                if is_own(client, self.server_address[1]):
+                    self.process_request(connection, client)
+                else:
+                    logger.warning("connection of another user refused port=%s", self.server_address[1])
+                    self.shutdown_request(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("connection of a Flower process ended", exc_info=True)  # the process was killed, say
