@@ -82,6 +82,7 @@ def test_an_orders_result_is_not_taken_from_another_gateway():
 
 
 def test_updates_of_versions_that_are_not_kept_are_dropped(caplog):
+    caplog.set_level("INFO", "flare_edge")
     fedbuff = machine(size=2, max_model_history=2, max_num_active_model_versions=None)
     slow, fast = fedbuff.decide().orders
     for number in (1, 2):

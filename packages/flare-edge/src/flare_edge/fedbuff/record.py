@@ -7,7 +7,7 @@ without arrays, and the decisions for each call of ``decide``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple
 from typing import Any, TextIO
 
@@ -19,21 +19,21 @@ from flare_edge.messages import Batch, Order
 
 
 class RecordedFedBuff(FedBuff):
-    """A FedBuff that writes a line for each input.
+    """A FedBuff that writes a line for each input, from :meth:`begin_record` on."""
 
-    ``record`` is the text stream to write to, None for none. A machine that goes on from a kept state continues the
-    record of its earlier life; :func:`replay` understands that.
-    """
+    _record: TextIO | None = None
+    _clock: Callable[[], float] | None = None
 
-    record: TextIO | None = None
-
-    def begin_record(self, record: TextIO) -> None:
+    def begin_record(self, record: TextIO, clock: Callable[[], float] | None = None) -> None:
         """Write the first line, and all further inputs.
+
+        A machine that goes on from a kept state can continue the record of its earlier life.
 
         Args:
             record: a text stream; the caller closes it.
+            clock: returns the seconds since the start of the run, which are written as ``t``; None for no times.
         """
-        self.record = record
+        self._record, self._clock = record, clock
         self._write("begin", settings=self.settings.as_data(), seed=self.seed, state=_without_arrays(self.state()))
 
     def join(self, gateway: str, devices: Iterable[str]) -> None:
@@ -72,8 +72,9 @@ class RecordedFedBuff(FedBuff):
         return decisions
 
     def _write(self, call: str, **values: Any) -> None:
-        if self.record is not None:
-            self.record.write(json.dumps({"call": call, **values}, separators=(",", ":")) + "\n")
+        if self._record is not None:
+            time = {} if self._clock is None else {"t": round(self._clock(), 6)}
+            self._record.write(json.dumps({"call": call, **time, **values}, separators=(",", ":")) + "\n")
 
 
 def replay(lines: Iterable[str]) -> int:

@@ -25,7 +25,7 @@ class ModelManagerConfig:
         max_model_history: updates of the newest so many versions are used, and older ones dropped. None: all are used.
         staleness_weight: discount an update by ``(1 + age) ** -0.5``, with the number of versions made since as age.
         global_lr: factor on the mean update.
-        max_update_norm: the largest absolute value in an update; others are refused. It also sets the step of the
+        max_update_norm: the largest Euclidean norm of an update; others are refused. It also sets the step of the
             fixed-point numbers in which updates are added, see :mod:`flare_edge.fixed_point`.
 
     Raises:
@@ -39,7 +39,7 @@ class ModelManagerConfig:
     max_model_history: int | None = 10
     staleness_weight: bool = False
     global_lr: float = 1.0
-    max_update_norm: float = 8.0
+    max_update_norm: float = 16.0
 
     def __post_init__(self) -> None:
         _check_int(self, "max_num_active_model_versions", 1, optional=True)

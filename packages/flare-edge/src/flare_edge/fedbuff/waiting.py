@@ -55,7 +55,8 @@ class Waiting:
             if reason is None:
                 used[version] = each
             else:
-                logger.warning("dropped %d updates of version %d: %s", each.count, version, reason)
+                level = logging.INFO if reason == "late" else logging.WARNING
+                logger.log(level, "dropped %d updates of version %d: %s", each.count, version, reason)
                 self._dropped.append(Dropped(version, each.count, reason))
         self._check(used)
         for version, each in used.items():

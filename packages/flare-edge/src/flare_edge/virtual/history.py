@@ -1,0 +1,96 @@
+"""The record of a simulated run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flare_edge.fixed_point import Array
+
+_MAX_SAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class VersionMade:
+    """A version of the model.
+
+    Args:
+        time: in simulated seconds since the start.
+        version: its number.
+        count: number of updates of which it was made.
+        ages: number of these updates by age.
+        trained: weighted means of what devices measured while they trained.
+        metrics: of the version, on data that no device has; empty if it was not evaluated.
+    """
+
+    time: float
+    version: int
+    count: int
+    ages: Mapping[int, int]
+    trained: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Samples:
+    """A number over time, of which some thousand values at most are kept, at equal distances."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.values: list[float] = []
+        self._interval = 1e-3
+        self._next = 0.0
+
+    def add(self, time: float, value: float) -> None:
+        """Take note of a value, unless the last one kept is close by."""
+        if time < self._next:
+            return
+        self.times.append(time)
+        self.values.append(value)
+        if len(self.times) > _MAX_SAMPLES:
+            self.times, self.values = self.times[::2], self.values[::2]
+            self._interval *= 2
+        self._next = time + self._interval
+
+
+@dataclass
+class History:
+    """The course of a simulated run.
+
+    Args:
+        versions: those that were made, in order.
+        evaluations: metrics that devices have measured, by version.
+        in_flight: number of devices that work, over time.
+        there: number of devices that are there, over time.
+        seconds: simulated time at the end.
+        wall_s: real time that the simulation took.
+        check_ins: how often a device asked for work.
+        orders, results, failures: numbers of orders given, results accepted and orders that failed.
+        withdrawn: number of orders withdrawn before they were answered.
+        dropped: number of updates that were not used, by reason.
+        reached: simulated time at which the target was reached; None if it was not, or there was none.
+        outcome: why the run has ended, in a sentence.
+        params: of the last version.
+    """
+
+    versions: list[VersionMade] = field(default_factory=list)
+    evaluations: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    in_flight: Samples = field(default_factory=Samples)
+    there: Samples = field(default_factory=Samples)
+    seconds: float = 0.0
+    wall_s: float = 0.0
+    check_ins: int = 0
+    orders: int = 0
+    results: int = 0
+    failures: int = 0
+    withdrawn: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    reached: float | None = None
+    outcome: str = ""
+    params: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def mean_age(self) -> float:
+        """The mean age of the updates that were used."""
+        count = sum(each.count for each in self.versions)
+        total = sum(age * number for each in self.versions for age, number in each.ages.items())
+        return total / count if count else 0.0
