@@ -84,19 +84,27 @@ def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "bes
     return Outputs(write, f"SRV_{global_name}", f"SRV_{best_name}")
 
 
-def write_array(run: RunResults, name: str, app: Path, job: Path) -> None:
-    """Write a model that is a single array."""
-    params = run.load_model(name)
-    if list(params) == ["numpy_key"]:
-        (job / "models").mkdir(exist_ok=True)
-        np.save(job / "models" / ("server.npy" if name == "global" else "best_server.npy"), params["numpy_key"])
+def array_outputs() -> Outputs:
+    """Return the results of a recipe whose model is a single array."""
+
+    def write(run: RunResults, name: str, app: Path, job: Path) -> None:
+        params = run.load_model(name)
+        if list(params) == ["numpy_key"]:
+            (job / "models").mkdir(exist_ok=True)
+            np.save(job / "models" / ("server.npy" if name == "global" else "best_server.npy"), params["numpy_key"])
+
+    return Outputs(write, "SRV_server", "SRV_best_server")
 
 
-def write_joblib(run: RunResults, name: str, app: Path, job: Path) -> None:
-    """Write the params of a scikit-learn model."""
-    import joblib  # comes with scikit-learn
+def joblib_outputs() -> Outputs:
+    """Return the results of a recipe for scikit-learn."""
 
-    joblib.dump(run.load_model(name), app / ("model_param.joblib" if name == "global" else "best_model_param.joblib"))
+    def write(run: RunResults, name: str, app: Path, job: Path) -> None:
+        import joblib  # comes with scikit-learn
+
+        joblib.dump(run.load_model(name), app / f"{'' if name == 'global' else 'best_'}model_param.joblib")
+
+    return Outputs(write)
 
 
 def _cross_site(source: Path, job: Path, outputs: Outputs) -> None:

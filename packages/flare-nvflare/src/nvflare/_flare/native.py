@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from flare_core import Filter, Job, Recipe, RecipeError
+from flare_core import Aggregator, Filter, Job, Recipe, RecipeError
 from flare_core.additions import copy_of
 from flare_core.components import Component
 from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, ServerApp
 from flare_core.recipes.script import ScriptRecipe
+from nvflare._flare.aggregator import ForeignAggregator
 from nvflare._flare.describe import describe
 from nvflare._flare.job_form import AppForm
 from nvflare._flare.layout import Outputs
@@ -35,6 +36,7 @@ _SAME = {
     "aggregation_weights",
     "optimizer_args",
     "lr_scheduler_args",
+    "trainable",
 }
 _PER_SITE = {"train_script", "train_args", "launch_external_process", "command", "params_transfer_type"}
 
@@ -62,6 +64,33 @@ def native_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outputs,
         arguments["initial_ckpt"] = given.get("initial_ckpt")
         arguments["per_site_config"] = per_site(given.get("per_site_config"))
     return FedJob.of(recipe(**(arguments | more)), outputs)
+
+
+def averaging_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outputs, **more: Any) -> FedJob:
+    """Return the job of a recipe that averages; arguments as for :func:`native_job`.
+
+    As there, a round takes ``min_clients`` sites, drawn at random if more are connected.
+
+    Raises:
+        RecipeError: an argument is unusable, or takes the place of a part that Flare has no room for.
+    """
+    for name in ("model_persistor", "model_locator"):
+        if given.get(name) is not None:
+            raise RecipeError(
+                f"{name} is a {type(given[name]).__name__}, but Flare reads and writes checkpoints itself; leave it"
+                " out, and give the model to start from as model or initial_ckpt"
+            )
+    aggregator = given.get("aggregator")
+    if aggregator is not None and not isinstance(aggregator, Aggregator):
+        if not hasattr(aggregator, "accept_model"):
+            raise RecipeError(
+                f"aggregator is a {type(aggregator).__name__}; give a ModelAggregator, with the methods accept_model,"
+                " aggregate_model and reset_stats"
+            )
+        as_tensors = given.get("server_expected_format") == "pytorch"
+        aggregator = ForeignAggregator(aggregator, as_tensors)
+    more = {"aggregator": aggregator, "clients_per_round": given["min_clients"]} | more
+    return native_job(recipe, given, outputs, **more)
 
 
 def per_site(config: Any) -> dict[str, dict[str, Any]] | None:

@@ -1,12 +1,13 @@
 """Params of any form on links that carry arrays by name.
 
 Scripts written for NVIDIA FLARE send what its serializer takes: a list of arrays for each layer of a Keras model, or
-settings such as ``{"loss": "log_loss"}`` beside arrays. Flare's models are arrays by name. So a list travels as a
-mapping with the keys ``~0``, ``~1``, …, and what is no array in the model's ``meta``.
+settings such as ``{"loss": "log_loss"}`` beside arrays. Flare's models are arrays by name. So the arrays of a list
+travel as ``name/~0``, ``name/~1``, …, and what is no array in the model's ``meta``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from flare_core import FLModel
 REST = "nvflare.rest"
 """The key in ``meta`` for what is no array."""
 
-_ITEM = "~"
+_ITEM = re.compile(r"(?s)(.*)/~(\d+)")
 
 
 def packed(model: FLModel) -> FLModel:
@@ -24,7 +25,7 @@ def packed(model: FLModel) -> FLModel:
     if model.params is None:
         return model
     arrays, rest = split(model.params)
-    if not rest and arrays == model.params:
+    if not rest and arrays.keys() == model.params.keys():
         return model
     return replace(model, params=arrays, meta={**model.meta, REST: rest} if rest else model.meta)
 
@@ -38,17 +39,12 @@ def unpack(model: FLModel) -> None:
 
 def split(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arrays of params, and everything else, both by name."""
-    arrays, rest = {}, {}
+    arrays: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
-            value = {f"{_ITEM}{index}": each for index, each in enumerate(value)}
-        if isinstance(value, Mapping):
-            inner, inner_rest = split(value)
-            if inner:
-                arrays[name] = inner
-            if inner_rest or not inner:
-                rest[name] = inner_rest
-        elif hasattr(value, "shape"):
+            arrays |= {f"{name}/~{index}": each for index, each in enumerate(value)}
+        elif hasattr(value, "shape") or isinstance(value, Mapping):
             arrays[name] = value
         else:
             rest[name] = value
@@ -58,12 +54,14 @@ def split(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def joined(arrays: Mapping[str, Any], rest: Mapping[str, Any]) -> dict[str, Any]:
     """Return the params that :func:`split` took apart."""
     found: dict[str, Any] = {}
-    for name in [*arrays, *(each for each in rest if each not in arrays)]:
-        value, other = arrays.get(name), rest.get(name)
-        if not isinstance(value, Mapping):
-            found[name] = other if value is None else value
-            continue
-        inner = joined(value, other if isinstance(other, Mapping) else {})
-        is_list = inner and all(key.startswith(_ITEM) and key[1:].isdigit() for key in inner)
-        found[name] = [inner[f"{_ITEM}{index}"] for index in range(len(inner))] if is_list else inner
-    return found
+    for name, value in arrays.items():
+        if match := _ITEM.fullmatch(name):
+            found.setdefault(match[1], {})[int(match[2])] = value
+        else:
+            found[name] = value
+    lists = {match[1] for name in arrays if (match := _ITEM.fullmatch(name))}
+    return {name: _list(value) if name in lists else value for name, value in found.items()} | dict(rest)
+
+
+def _list(items: Mapping[int, Any]) -> list[Any]:
+    return [items[index] for index in sorted(items)]

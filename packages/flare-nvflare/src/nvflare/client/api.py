@@ -9,6 +9,7 @@ from flare_core.client import AnalyticsDataType, FLModel
 from flare_core.client.session import Session as APIContext
 from flare_core.client.session import current_session
 from flare_core.errors import ClientApiError
+from nvflare._flare import controls
 from nvflare._flare.params import packed, unpack
 
 __all__ = [
@@ -51,16 +52,19 @@ def init(rank: str | int | None = None, config_file: str | None = None) -> APICo
 
 def receive(timeout: float | None = None, ctx: APIContext | None = None) -> FLModel | None:
     """Return the model of the current task; see :func:`flare_core.client.receive`."""
-    model = get_context(ctx).receive(timeout)
+    session = get_context(ctx)
+    model = session.receive(timeout)
     if model is not None:
+        controls.received(session, model)
         unpack(model)
     return model
 
 
 def send(model: FLModel, clear_cache: bool = True, ctx: APIContext | None = None) -> None:
     """Reply to the current task; arguments as for :func:`flare_core.client.send`, and a context."""
-    sent = packed(model) if isinstance(model, FLModel) else model
-    get_context(ctx).send(sent, clear_cache=clear_cache)
+    session = get_context(ctx)
+    sent = packed(controls.sent(session, model)) if isinstance(model, FLModel) else model
+    session.send(sent, clear_cache=clear_cache)
     if clear_cache and sent is not model:
         model.params = model.params_type = model.optimizer_params = None
 

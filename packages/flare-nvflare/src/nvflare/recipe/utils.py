@@ -2,19 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flare_core import recipes
+from flare_core.errors import RecipeError
+from flare_core.recipes.script import ScriptRecipe
 from nvflare.recipe.spec import Recipe
+
+_FOLDERS = {"tensorboard": {"folder": "tb_events"}}
+_ELSEWHERE = ("buffer_flush_time", "events", "process_timeout")  # settings of NVIDIA FLARE's own parts
+_WANDB = ("project", "entity", "group", "name", "tags", "notes")
 
 
 def add_experiment_tracking(
     recipe: Recipe,
     tracking_type: str,
-    tracking_config: dict[str, Any] | None = None,
+    tracking_config: Mapping[str, Any] | None = None,
     client_side: bool = False,
     server_side: bool = True,
+    clients: Sequence[str] | None = None,
 ) -> None:
-    """Send the metrics of the recipe's runs to an experiment tracker."""
-    assert recipe.job.native is not None
-    recipes.add_experiment_tracking(recipe.job.native, tracking_type, tracking_config, client_side, server_side)
+    """Send the metrics of the recipe's runs to an experiment tracker.
+
+    Args:
+        recipe: the recipe.
+        tracking_type: ``mlflow``, ``tensorboard`` or ``wandb``.
+        tracking_config: arguments of the receiver, NVIDIA FLARE's (``tb_folder``, ``kw_args``, ``wandb_args``, …) or
+            those of :mod:`flare_runtime.tracking`.
+        client_side: each site writes its own metrics.
+        server_side: the server writes the metrics of all sites.
+        clients: the sites that write their own; all by default.
+    Raises:
+        RecipeError: the type is unknown, neither side writes, or a package is not installed.
+    """
+    settings = dict(_FOLDERS.get(tracking_type, {})) | _settings(tracking_type, tracking_config)
+    recipes.add_experiment_tracking(native(recipe), tracking_type, settings, client_side, server_side)
+
+
+def add_cross_site_evaluation(
+    recipe: Recipe,
+    submit_model_timeout: int = 600,
+    validation_timeout: int = 6000,
+    participating_clients: Sequence[str] | None = None,
+) -> None:
+    """Evaluate the global, the best and every site's model at every site, after the training.
+
+    Args:
+        recipe: the recipe.
+        submit_model_timeout: without effect; a site that is connected is waited for.
+        validation_timeout: without effect, as well.
+        participating_clients: the sites that take part; all by default.
+    Raises:
+        RecipeError: the recipe runs no script, or already evaluates across sites.
+    """
+    flare_recipe = native(recipe)
+    if not isinstance(flare_recipe, ScriptRecipe):
+        raise RecipeError(f"{type(recipe).__name__} runs no training script, so there are no models to evaluate")
+    recipes.add_cross_site_evaluation(flare_recipe, participating_clients=participating_clients)
+
+
+def set_per_site_config(recipe: Recipe, config: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set the settings of sites.
+
+    Raises:
+        RecipeError: always, since a recipe reads them when it is created.
+    """
+    raise RecipeError(f"create the {type(recipe).__name__} with per_site_config={dict(config)!r}")
+
+
+def native(recipe: Recipe) -> Any:
+    """Return the recipe of Flare's that a recipe stands for.
+
+    Raises:
+        RecipeError: it has none, since it is made of parts.
+    """
+    if recipe.job.native is None:
+        raise RecipeError(
+            f"{type(recipe).__name__} is made of parts of its own; add a receiver or a workflow to its job with"
+            " job.to_server(...)"
+        )
+    return recipe.job.native
+
+
+def _settings(tracking_type: str, config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the settings of Flare's receiver, given those of NVIDIA FLARE's."""
+    given = {name: value for name, value in (config or {}).items() if name not in _ELSEWHERE and value is not None}
+    if tracking_type == "tensorboard" and "tb_folder" in given:
+        given["folder"] = given.pop("tb_folder")
+    given |= given.pop("kw_args", {})
+    given |= {name: value for name, value in given.pop("wandb_args", {}).items() if name in _WANDB}
+    return given

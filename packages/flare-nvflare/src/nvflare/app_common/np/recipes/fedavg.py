@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flare_recipes_np import FedAvgRecipe
-from nvflare._flare.layout import Outputs, write_array
-from nvflare._flare.native import native_job
+import flare_recipes_np
+from nvflare._flare.layout import array_outputs
+from nvflare._flare.native import averaging_job
 from nvflare.client.config import ExchangeFormat, TransferType
 from nvflare.recipe.spec import Recipe
 
@@ -36,12 +36,14 @@ class NumpyFedAvgRecipe(Recipe):
         launch_once: bool = True,
         shutdown_timeout: float = 0.0,
         key_metric: str = "accuracy",
+        key_metric_mode: str | None = None,
         stop_cond: str | None = None,
         patience: int | None = None,
-        save_filename: str = "FL_global_model.pt",
+        best_model_filename: str | None = None,
+        save_filename: str | None = None,
         exclude_vars: str | None = None,
         aggregation_weights: Mapping[str, float] | None = None,
         client_memory_gc_rounds: int = 0,
         cuda_empty_cache: bool = False,
     ) -> None:
-        super().__init__(native_job(FedAvgRecipe, locals(), Outputs(write_array, "SRV_server", "SRV_best_server")))
+        super().__init__(averaging_job(flare_recipes_np.FedAvgRecipe, locals(), array_outputs()))

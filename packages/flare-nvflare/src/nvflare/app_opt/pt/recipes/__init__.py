@@ -1,0 +1,17 @@
+"""Recipes for PyTorch models."""
+
+from nvflare._flare.names import lazy
+
+_HERE = "nvflare.app_opt.pt.recipes"
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "CyclicRecipe": f"{_HERE}.cyclic",
+        "FedAvgRecipe": f"{_HERE}.fedavg",
+        "FedEvalRecipe": f"{_HERE}.fedeval",
+        "FedOptRecipe": f"{_HERE}.fedopt",
+        "ScaffoldRecipe": f"{_HERE}.scaffold",
+        "SwarmLearningRecipe": f"{_HERE}.swarm",
+    },
+)

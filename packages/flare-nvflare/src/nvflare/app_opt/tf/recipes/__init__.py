@@ -1,0 +1,15 @@
+"""Recipes for Keras models."""
+
+from nvflare._flare.names import lazy
+
+_HERE = "nvflare.app_opt.tf.recipes"
+
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "CyclicRecipe": f"{_HERE}.cyclic",
+        "FedAvgRecipe": f"{_HERE}.fedavg",
+        "FedOptRecipe": f"{_HERE}.fedopt",
+        "ScaffoldRecipe": f"{_HERE}.scaffold",
+    },
+)
