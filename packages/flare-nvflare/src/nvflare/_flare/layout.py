@@ -61,12 +61,16 @@ def lay_out(run: RunResults, run_folder: Path, folder: Path, outputs: Outputs) -
     _cross_site(run_folder / "server" / "cross_site_evaluation.json", job, outputs)
     _link(job / "tb_events", run_folder / "server" / "tensorboard")
     for each in (run_folder / "server").iterdir():
-        if not (job / each.name).exists():
-            _link(job / each.name, each)
+        for place in (job, app):
+            if not (place / each.name).exists():
+                _link(place / each.name, each)
     _link(target / "server" / "log.txt", run_folder / "log.txt")
     for site in (run_folder / "sites").iterdir():
-        (target / site.name).mkdir()
-        _link(target / site.name / JOB, site)
+        own = target / site.name / JOB
+        own.mkdir(parents=True)
+        for each in site.iterdir():
+            _link(own / each.name, each)
+        _link(own / site.name, site)  # where some of its parts write their files
         _link(target / site.name / "log.txt", site / "log.txt")
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
         _link(folder / each.name, each)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from flare_core import Aggregator, Filter, Job, Recipe, RecipeError
+from flare_core import Aggregator, Job, Observer, Recipe, RecipeError, Service
 from flare_core.additions import copy_of
 from flare_core.components import Component
 from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, ServerApp
 from flare_core.recipes.script import ScriptRecipe
 from nvflare._flare.aggregator import ForeignAggregator
-from nvflare._flare.describe import describe
 from nvflare._flare.job_form import AppForm
 from nvflare._flare.layout import Outputs
 from nvflare._flare.parts import Parts, add_files
-from nvflare.job_config.api import FedJob, hosting
+from nvflare.job_config.api import FedJob
+
+logger = logging.getLogger(__name__)
 
 _SAME = {
     "name",
@@ -93,6 +95,12 @@ def averaging_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outpu
     return native_job(recipe, given, outputs, **more)
 
 
+def warn_of_gpus(use_gpus: bool) -> None:
+    """Log a warning if GPUs are asked for where Flare computes on CPUs."""
+    if use_gpus:
+        logger.warning("use_gpus is True, but Flare grows trees on CPUs; the model is the same")
+
+
 def per_site(config: Any) -> dict[str, dict[str, Any]] | None:
     """Return settings of sites, without those that Flare has no counterpart for.
 
@@ -143,18 +151,14 @@ def _add_to_app(app: ServerApp | ClientApp, parts: Parts) -> None:
     app.config.update(parts.settings)
     for chain in ("task_data_filters", "task_result_filters"):
         for tasks, each in getattr(parts, chain):
-            getattr(app, chain).append(FilterEntry(tuple(tasks), (_filter(each),)))
+            getattr(app, chain).append(FilterEntry(tuple(tasks), (Component.of(each, what="a filter"),)))
     for name, component in parts.components.items():
-        app.components[name] = hosting().component_of(component)
-    if parts.workflows or parts.executors:
-        other = next(iter([*parts.workflows.values(), *(each for _, each in parts.executors)]))
+        if isinstance(component, Observer | Service):
+            app.components[name] = Component.of(component, what=f"the component {name!r}")
+    foreign = [each for each in parts.components.values() if not isinstance(each, Observer | Service)]
+    if others := [*parts.workflows.values(), *(each for _, each in parts.executors), *foreign]:
+        other = others[0]
         raise RecipeError(
             f"a {type(other).__name__} cannot be added to the job of a recipe; make a FedJob with it and the"
             " recipe's parts, or write a workflow as in Flare's guide to extensions"
         )
-
-
-def _filter(value: Any) -> Component:
-    if isinstance(value, Filter):
-        return Component.of(value, what="a filter")
-    return Component("nvflare._flare.hosting.HostedFilter", {"filter": describe(value)})

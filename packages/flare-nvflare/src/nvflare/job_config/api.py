@@ -7,11 +7,12 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flare_core import Job, JobError, Recipe, RecipeError
-from flare_core.code import calling_folder
+from flare_core.code import TemporaryFolder, calling_folder
 from flare_core.job import ALL_SITES, SERVER, check_name
 from flare_core.job_folder import export_job
 from nvflare._flare.job_form import JobForm
@@ -261,8 +262,7 @@ class FedJob:
             FlareError: a part of the job cannot run on Flare; says what to use instead.
         """
         if self.native is None:
-            hosted: Job = hosting().job_of(self.form())
-            return hosted
+            return _hosted(self.form())
         from nvflare._flare.native import add_parts
 
         job = self.native.job()
@@ -349,9 +349,15 @@ class FedJob:
                 self._add_referenced(other, parts)
 
 
-def hosting() -> Any:
-    """Return the module that runs objects of NVIDIA FLARE's classes; loaded late, since most jobs have none."""
-    return importlib.import_module("nvflare._flare.hosting")
+def _hosted(form: JobForm) -> Job:
+    """Return a job that runs objects of NVIDIA FLARE's classes."""
+    folder = TemporaryFolder()
+    path = folder.folder / str(form.meta["name"])
+    form.write(path)
+    jobs = importlib.import_module("nvflare._host.jobs")  # loaded late, since most jobs have no such objects
+    job: Job = jobs.load_job_folder(path)
+    job.code = replace(job.code, owner=(folder, job.code.owner))
+    return job
 
 
 def has_add_to_job_method(obj: Any) -> bool:

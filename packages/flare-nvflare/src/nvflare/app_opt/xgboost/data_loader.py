@@ -1,0 +1,31 @@
+"""XGBDataLoader, the base class of what reads the rows of a site."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from flare_xgb import DataLoader
+
+
+class DataSplitMode(IntEnum):
+    """What the sites of a federation have: rows of the same columns, or columns of the same rows."""
+
+    ROW = 0
+    COL = 1
+
+
+class XGBDataLoader(DataLoader):
+    """Reads the rows of the site that it is at; the base class of a loader of one's own.
+
+    Attributes:
+        client_id: the name of the site.
+        rank: its place among the sites.
+        data_split_mode: how a ``DMatrix`` is split over processes: not at all, since each site has its own.
+    """
+
+    data_split_mode: int = DataSplitMode.ROW
+
+    def initialize(self, client_id: str, rank: int, data_split_mode: int = DataSplitMode.ROW) -> None:
+        """Tell the loader which site it is at."""
+        super().initialize(client_id, rank)
+        self.data_split_mode = data_split_mode
