@@ -128,6 +128,18 @@ class Arrivals:
         """Record a value of the server's own; thread-safe."""
         self._put(self._record_value, None, key, value, "METRIC", None, None)
 
+    def call(self, handle: Callable[[], None]) -> None:
+        """Have the workflow's thread call ``handle`` as soon as it waits for something; thread-safe."""
+        self._put(handle)
+
+    def wait(self, what: str) -> None:
+        """Wait for one item, whatever it is, and handle it.
+
+        Args:
+            what: what the run waits for, for people.
+        """
+        self._take_until(None, what)
+
     def take_ready(self, message: Message) -> None:
         """Handle the list of sites that a cell is ready to serve.
 

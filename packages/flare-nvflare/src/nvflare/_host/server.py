@@ -1,0 +1,179 @@
+"""The server's part of a hosted job: its components as a service, each of its controllers as a workflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_core import FLModel, JobError, Observer, Service, Workflow
+from flare_core.events import MetricLogged
+from flare_core.model import unflatten
+from flare_core.observer import ObservedRun
+from flare_core.service import JobContext
+from flare_core.workflow import TrainingFederation
+from flare_fobs.tensors import to_numpy
+from flare_runtime.run.federation import SitesFederation
+from nvflare._host.engine import SERVER, Engine, engine_of
+from nvflare._host.tasks import Communicator
+from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE, AnalyticsData, AnalyticsDataType
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey, ReservedKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.app_common.abstract.model import ModelLearnable, ModelLearnableKey
+from nvflare.app_common.app_constant import AppConstants
+from nvflare.app_common.app_event_type import AppEventType
+
+logger = logging.getLogger("nvflare")
+
+_KEPT = {
+    AppEventType.AFTER_LEARNABLE_PERSIST: "global",
+    AppEventType.GLOBAL_BEST_MODEL_AVAILABLE: "best",
+}
+
+
+class ServerEngine(Engine):
+    """The server's engine, which has Flare keep the models that components persist."""
+
+    communicator: Communicator | None = None
+
+    def fire_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        super().fire_event(event_type, fl_ctx)
+        if event_type in _KEPT and self.communicator is not None:
+            model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
+            if isinstance(model, ModelLearnable) and (arrays := _arrays_of(model.get(ModelLearnableKey.WEIGHTS))):
+                self.communicator.keep(FLModel(params=arrays), _KEPT[event_type])
+
+
+class ServerHost(Service, Observer):
+    """Holds the server's components for the run.
+
+    Args:
+        settings: a JSON text with the descriptions of ``components`` and ``workflows``, with ``variables`` for ``{name}`` in
+            their arguments, and with the job's ``meta``.
+    """
+
+    def __init__(self, settings: str = "{}") -> None:
+        self.settings = settings
+        content = json.loads(settings)
+        self.components: list[dict[str, Any]] = content.get("components", [])
+        self.workflows: list[dict[str, Any]] = content.get("workflows", [])
+        self.variables: dict[str, Any] = content.get("variables", {})
+        self.meta: dict[str, Any] = content.get("meta", {})
+        self._engine: ServerEngine | None = None
+
+    def attach(self, run: ObservedRun) -> None:
+        run.events.subscribe(MetricLogged, self._on_metric)
+
+    def start(self, context: JobContext) -> None:
+        engine = ServerEngine(context, self.components, self.variables, self.meta)
+        self._engine = engine
+        self.controllers: list[tuple[str, Controller]] = []
+        for index, entry in enumerate(self.workflows):
+            controller = engine.build_component(entry)
+            if not isinstance(controller, Controller):
+                raise JobError(f"the workflow {entry.get('id', index)!r} is a {type(controller).__name__}, no Controller")
+            name = str(entry.get("id", f"workflow_{index}"))
+            engine.add_handler(controller)
+            engine.get_all_components().setdefault(name, controller)
+            self.controllers.append((name, controller))
+        engine.host = self  # type: ignore[attr-defined]
+        path = Path(engine.workspace.get_job_meta_path(engine.job_id))
+        path.write_text(json.dumps(self.meta, indent=2) + "\n", encoding="utf-8")
+
+    def stop(self) -> None:
+        if self._engine is not None:
+            try:
+                self._engine.end()
+            finally:
+                self._engine.close()
+
+    def _on_metric(self, event: MetricLogged) -> None:
+        """Let receivers of metrics, which are components, have what scripts log."""
+        engine = self._engine
+        if engine is None or event.site is None:
+            return
+        kwargs = {} if event.step is None else {"global_step": event.step}
+        data = AnalyticsData(event.key, event.value, AnalyticsDataType(event.kind), **kwargs).to_dxo().to_shareable()
+        data.set_peer_props({ReservedKey.IDENTITY_NAME: event.site})
+        data.set_header("record_origin", event.site)
+        context = engine.new_context()
+        context.set_prop(FLContextKey.EVENT_DATA, data, private=True, sticky=False)
+        context.set_prop(FLContextKey.EVENT_ORIGIN_SITE, event.site, private=True, sticky=False)
+        engine.fire_event(f"fed.{ANALYTIC_EVENT_TYPE}", context)
+
+
+class HostedWorkflow(Workflow):
+    """Runs one of the controllers of a job.
+
+    Args:
+        index: which of them.
+        is_last: whether none follows.
+    """
+
+    def __init__(self, index: int = 0, is_last: bool = True) -> None:
+        self.index = index
+        self.is_last = is_last
+
+    def run(self, fed: TrainingFederation) -> None:
+        if not isinstance(fed, SitesFederation):
+            raise JobError("a controller that was written for NVIDIA FLARE runs in SimEnv, PocEnv and ProdEnv only")
+        engine: Any = engine_of(fed.job_id, SERVER)
+        name, controller = engine.host.controllers[self.index]
+        communicator = engine.communicator = HostCommunicator(fed, engine)
+        controller.set_communicator(communicator)
+        communicator.serve(lambda: self._control(engine, name, controller))
+
+    def _control(self, engine: Engine, name: str, controller: Controller) -> None:
+        if self.index == 0:
+            engine.fire(EventType.ABOUT_TO_START_RUN)
+            engine.fire(EventType.START_RUN)
+        context = engine.new_context()
+        context.set_prop(FLContextKey.WORKFLOW, name, sticky=True)
+        engine.fire_event(EventType.START_WORKFLOW, context)
+        controller.initialize(context)
+        if not engine.abort_signal.triggered:
+            controller.control_flow(engine.abort_signal, context)
+        controller.stop_controller(context)
+        engine.fire_event(EventType.END_WORKFLOW, context)
+        if self.is_last:
+            engine.end()
+
+
+class HostCommunicator(Communicator):
+    """A communicator that also keeps models."""
+
+    def keep(self, model: FLModel, name: str) -> None:
+        """Have Flare store a checkpoint, ``global`` or ``best``."""
+        self.call(lambda: self._fed.save(model, name=name))
+
+
+def _arrays_of(weights: Any) -> dict[str, Any]:
+    """Return the numeric arrays of weights by key; empty if there is something else."""
+    if not isinstance(weights, Mapping):
+        return {}
+    found: dict[Any, Any] = {}
+    for key, value in weights.items():
+        if not isinstance(key, str):
+            return {}
+        if isinstance(value, Mapping):
+            if not (inner := _arrays_of(value)):
+                return {}
+            found[key] = inner
+            continue
+        if "torch" in sys.modules and type(value).__module__.startswith("torch"):
+            value = to_numpy(value, key=key)
+        elif not isinstance(value, np.ndarray):
+            if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+                return {}
+            value = np.asarray(value)
+        if value.dtype.kind in "OUSMm":
+            return {}
+        found[key] = np.array(value)
+    return unflatten(found) if found else {}
