@@ -415,5 +415,3 @@ def _public(fl_ctx: FLContext | None) -> dict[str, Any]:
     plain = (str, int, float, bool, type(None))
     props = {} if fl_ctx is None else fl_ctx.get_all_public_props()
     return {key: value for key, value in props.items() if isinstance(value, plain)}
-
-

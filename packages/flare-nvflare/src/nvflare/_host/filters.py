@@ -8,7 +8,7 @@ from typing import Any
 from flare_core import FLModel
 from flare_core.filters import FilterContext, FilterPoint
 from nvflare._host.engine import SERVER, engine_of, job_id_of, peer_context
-from nvflare._host.wire import METRICS, incoming, model_of, packed
+from nvflare._host.wire import METRICS, incoming, model_of
 from nvflare.apis.filter import Filter, FilterChainType, FilterContextKey, FilterSource
 from nvflare.apis.fl_constant import FLContextKey, ReservedKey
 from nvflare.apis.fl_context import FLContext
@@ -79,4 +79,4 @@ def _as_before(found: Shareable, data: Any, *, is_task: bool) -> Any:
         model.meta, model.metrics = {**model.meta, METRICS: model.metrics}, None
     model.current_round, model.total_rounds = data.current_round, data.total_rounds
     model.start_round, model.optimizer_params = data.start_round, data.optimizer_params
-    return packed(model)
+    return model

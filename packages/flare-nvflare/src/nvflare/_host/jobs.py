@@ -139,7 +139,9 @@ def _app(folder: Path, name: str) -> AppConfig:
         raise JobError(f"{folder} has no config/{name}.json (nor .yml or .conf), which its part of the job needs")
     custom = (folder / "custom").resolve()
     files = [file.relative_to(custom) for file in files_below(custom) if "__pycache__" not in file.parts]
-    return AppConfig(path, read_config(path), CodeBundle(custom, tuple(PurePosixPath(each.as_posix()) for each in files)))
+    return AppConfig(
+        path, read_config(path), CodeBundle(custom, tuple(PurePosixPath(each.as_posix()) for each in files))
+    )
 
 
 class _all_importable:
@@ -173,7 +175,10 @@ def _server_app(app: AppConfig, clients: list[AppConfig], meta: dict[str, Any]) 
     )
     return ServerApp(
         workflows=[
-            Component("nvflare._host.server.HostedWorkflow", {"index": index, "is_last": index == len(workflows) - 1})
+            Component(
+                "nvflare._host.server.HostedWorkflow",
+                {"index": index, "is_last": index == len(workflows) - 1, "key_metric": _key_metric(hosted)},
+            )
             for index in range(len(workflows))
         ],
         components={"nvflare": host, **flares},
@@ -249,6 +254,14 @@ def _filters(app: AppConfig, key: str) -> list[FilterEntry]:
     return found
 
 
+def _key_metric(components: list[dict[str, Any]]) -> str | None:
+    """Return the metric of the component that chooses the best model."""
+    for each in components:
+        if each["path"].endswith("IntimeModelSelector"):
+            return str((each.get("args") or {}).get("key_metric", "val_accuracy"))
+    return None
+
+
 def _checked(entry: Mapping[str, Any], app: AppConfig) -> str:
     return str(resolved(class_path_of(entry, f"{app.path}: a component"), app.variables))
 
@@ -274,4 +287,3 @@ def _count(meta: Mapping[str, Any]) -> int:
 
 def _safe(name: str) -> str:
     return "".join(each if each.isalnum() or each in "-_." else "_" for each in name).lstrip(".-") or "job"
-

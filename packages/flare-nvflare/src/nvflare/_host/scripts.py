@@ -105,7 +105,7 @@ def _launched(
 
 def _split(command: Any, name: str, where: str) -> dict[str, Any]:
     """Split a command line into the command, the script and its arguments."""
-    parts = shlex.split(command) if isinstance(command, str) else []
+    parts = shlex.split(command) if isinstance(command, str) else [str(each) for each in command or ()]
     at = next((index for index, part in enumerate(parts) if part.endswith((".py", ".sh"))), None)
     if at is None:
         raise JobError(f"{where}: {name} starts {command!r}; Flare needs a script in it, such as custom/client.py")

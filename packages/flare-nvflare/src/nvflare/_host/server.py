@@ -48,15 +48,17 @@ class ServerEngine(Engine):
         if event_type in _KEPT and self.communicator is not None:
             model = fl_ctx.get_prop(AppConstants.GLOBAL_MODEL)
             if isinstance(model, ModelLearnable) and (arrays := _arrays_of(model.get(ModelLearnableKey.WEIGHTS))):
-                self.communicator.keep(FLModel(params=arrays), _KEPT[event_type])
+                value = fl_ctx.get_prop(AppConstants.VALIDATION_RESULT) if _KEPT[event_type] == "best" else None
+                metric = float(value) if isinstance(value, int | float | np.number) else None
+                self.communicator.keep(FLModel(params=arrays), _KEPT[event_type], metric)
 
 
 class ServerHost(Service, Observer):
     """Holds the server's components for the run.
 
     Args:
-        settings: a JSON text with the descriptions of ``components`` and ``workflows``, with ``variables`` for ``{name}`` in
-            their arguments, and with the job's ``meta``.
+        settings: a JSON text with the descriptions of ``components`` and ``workflows``, ``variables`` for ``{name}`` in
+            their arguments, and the job's ``meta``.
     """
 
     def __init__(self, settings: str = "{}") -> None:
@@ -78,7 +80,9 @@ class ServerHost(Service, Observer):
         for index, entry in enumerate(self.workflows):
             controller = engine.build_component(entry)
             if not isinstance(controller, Controller):
-                raise JobError(f"the workflow {entry.get('id', index)!r} is a {type(controller).__name__}, no Controller")
+                raise JobError(
+                    f"the workflow {entry.get('id', index)!r} is a {type(controller).__name__}, no Controller"
+                )
             name = str(entry.get("id", f"workflow_{index}"))
             engine.add_handler(controller)
             engine.get_all_components().setdefault(name, controller)
@@ -99,7 +103,7 @@ class ServerHost(Service, Observer):
         engine = self._engine
         if engine is None or event.site is None:
             return
-        kwargs = {} if event.step is None else {"global_step": event.step}
+        kwargs: dict[str, Any] = {} if event.step is None else {"global_step": event.step}
         data = AnalyticsData(event.key, event.value, AnalyticsDataType(event.kind), **kwargs).to_dxo().to_shareable()
         data.set_peer_props({ReservedKey.IDENTITY_NAME: event.site})
         data.set_header("record_origin", event.site)
@@ -109,24 +113,36 @@ class ServerHost(Service, Observer):
         engine.fire_event(f"fed.{ANALYTIC_EVENT_TYPE}", context)
 
 
+class PartHost(ServerHost):
+    """Holds components that were added to a job of Flare's, at the server or at a site."""
+
+    def start(self, context: JobContext) -> None:
+        super().start(context)
+        if self._engine is not None:
+            self._engine.fire(EventType.ABOUT_TO_START_RUN)
+            self._engine.fire(EventType.START_RUN)
+
+
 class HostedWorkflow(Workflow):
     """Runs one of the controllers of a job.
 
     Args:
         index: which of them.
         is_last: whether none follows.
+        key_metric: the metric by which the best model is chosen, if one is.
     """
 
-    def __init__(self, index: int = 0, is_last: bool = True) -> None:
+    def __init__(self, index: int = 0, is_last: bool = True, key_metric: str | None = None) -> None:
         self.index = index
         self.is_last = is_last
+        self.key_metric = key_metric
 
     def run(self, fed: TrainingFederation) -> None:
         if not isinstance(fed, SitesFederation):
             raise JobError("a controller that was written for NVIDIA FLARE runs in SimEnv, PocEnv and ProdEnv only")
         engine: Any = engine_of(fed.job_id, SERVER)
         name, controller = engine.host.controllers[self.index]
-        communicator = engine.communicator = HostCommunicator(fed, engine)
+        communicator = engine.communicator = Communicator(fed, engine)
         controller.set_communicator(communicator)
         communicator.serve(lambda: self._control(engine, name, controller))
 
@@ -144,14 +160,6 @@ class HostedWorkflow(Workflow):
         engine.fire_event(EventType.END_WORKFLOW, context)
         if self.is_last:
             engine.end()
-
-
-class HostCommunicator(Communicator):
-    """A communicator that also keeps models."""
-
-    def keep(self, model: FLModel, name: str) -> None:
-        """Have Flare store a checkpoint, ``global`` or ``best``."""
-        self.call(lambda: self._fed.save(model, name=name))
 
 
 def _arrays_of(weights: Any) -> dict[str, Any]:

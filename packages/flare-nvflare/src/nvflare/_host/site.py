@@ -23,8 +23,8 @@ class SiteHost(Service):
     """Holds a site's components for the run.
 
     Args:
-        settings: a JSON text with the descriptions of ``components`` and ``executors``, with ``variables`` for ``{name}`` in
-            their arguments, and with the job's ``meta``.
+        settings: a JSON text with the descriptions of ``components`` and ``executors``, ``variables`` for ``{name}`` in
+            their arguments, and the job's ``meta``.
     """
 
     def __init__(self, settings: str = "{}") -> None:

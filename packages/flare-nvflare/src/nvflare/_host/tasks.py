@@ -10,9 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
-from flare_core import FLModel, FlareError, JobAborted, Reply, Sample
+from flare_core import FlareError, FLModel, JobAborted, Reply, Sample
 from flare_core.selection import MetricMean
 from flare_runtime.run.conversation import SitesConversation
 from flare_runtime.run.federation import SitesFederation
@@ -147,12 +148,12 @@ class Communicator:
     def cancel(self, task: Task, status: TaskCompletionStatus) -> None:
         """Await no more answers to a task."""
         for standing in [each for each in self._tasks if each.task is task]:
-            self.call(lambda each=standing: self._end(each, status))
+            self.call(partial(self._end, standing, status))
 
     def cancel_all(self, status: TaskCompletionStatus) -> None:
         """Await no more answers."""
         for standing in list(self._tasks):
-            self.call(lambda each=standing: self._end(each, status))
+            self.call(partial(self._end, standing, status))
 
     def call(self, do: Callable[[], T]) -> T:
         """Have the workflow's thread do something, and return what it returns.
@@ -189,6 +190,12 @@ class Communicator:
         if not result:
             raise JobAborted("the run is over") from self._over
         return result[0]
+
+    def keep(self, model: FLModel, name: str, metric: float | None = None) -> None:
+        """Have Flare store a checkpoint, ``global`` or ``best``, with the metric that has chosen it."""
+        if name == "best" and metric is None:
+            return  # a component's own event, which does not say how good the model is
+        self.call(lambda: self._fed.save(model, name=name, metric=metric))
 
     def _add(self, standing: Standing) -> None:
         task = standing.task
@@ -250,8 +257,8 @@ class Communicator:
             if not answer.was_seen:
                 text = Shareable.get_header(answer, ReservedHeaderKey.ERROR) or f"see the log of {site}"
                 raise FlareError(
-                    f"{site} answered the task '{task}' with {code} ({text}), and the controller did not look at it; let"
-                    " the executor raise an exception, or the controller check result.get_return_code()"
+                    f"{site} answered the task '{task}' with {code} ({text}), and the controller did not look at it;"
+                    " let the executor raise an exception, or the controller check result.get_return_code()"
                 )
 
     def _stop(self, error: BaseException) -> None:
@@ -354,7 +361,7 @@ class Communicator:
         """Give one answer to the controller."""
         task, client_task = standing.task, standing.client_tasks[reply.site]
         self._note_metrics(standing, reply)
-        found = incoming(reply.data)
+        found = incoming(reply.data, str(self._engine.variables.get("server_form", "")))
         result = Answer(found)
         result[ReservedHeaderKey.HEADERS] = dict(found.get(ReservedHeaderKey.HEADERS) or {})
         sent = task.data
@@ -444,9 +451,9 @@ class Communicator:
         if not isinstance(number, int) or isinstance(number, bool) or number < 0 or self._fed.round == number:
             return
         count = max(number + 1, total if isinstance(total, int) else 0)
-        if self._rounds is not None and self._fed.round is not None and number == self._fed.round + 1:
-            if next(self._rounds, None) is not None:
-                return
+        is_next = self._rounds is not None and self._fed.round is not None and number == self._fed.round + 1
+        if is_next and self._rounds is not None and next(self._rounds, None) is not None:
+            return
         if self._tasks and any(each.open is not None for each in self._tasks):
             return  # tasks of another round are under way
         self._fed.end_round()

@@ -1,11 +1,12 @@
-"""Shareables on their way: models travel as models of Flare, so that they are streamed and filtered; others as they are.
+"""Shareables on their way: models travel as models of Flare, which are streamed and filtered, others as they are.
 
-A model's params need not be arrays for NVIDIA FLARE. Those that hold something else travel in the meta data.
+Params that are no arrays travel as those of scripts do, see :mod:`nvflare._flare.params`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import flare_fobs
 from flare_core import FLModel, ParamsType
 from flare_core.model import flatten
 from flare_fobs.tensors import to_numpy, to_torch
+from nvflare._flare.params import packed, unpack
 from nvflare.apis.dxo import DXO, DataKind, from_dict
 from nvflare.apis.fl_constant import FLMetaKey
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
@@ -22,11 +24,9 @@ from nvflare.app_common.abstract.model import ModelLearnable
 from nvflare.app_common.app_constant import AppConstants
 
 HEADERS = "nvflare.headers"
-REST = "nvflare.rest"
-ODD = "nvflare.params"
+MORE = "nvflare.more"
 FORM = "nvflare.form"
 METRICS = "nvflare.metrics"
-_OURS = (HEADERS, REST, ODD, FORM, METRICS)
 _OWN_HEADERS = {ReservedHeaderKey.CONTENT_TYPE, ReservedHeaderKey.PEER_PROPS, ReservedHeaderKey.TASK_OPERATOR}
 _KINDS = {DataKind.WEIGHTS: ParamsType.FULL, DataKind.WEIGHT_DIFF: ParamsType.DIFF}
 
@@ -51,7 +51,7 @@ def model_of(shareable: Shareable) -> FLModel | None:
     if headers:
         meta[HEADERS] = headers
     if rest := {key: value for key, value in shareable.items() if key not in ("DXO", ReservedHeaderKey.HEADERS)}:
-        meta[REST] = rest
+        meta[MORE] = rest
     model = FLModel(
         params_type=kind,
         params=params,
@@ -61,31 +61,14 @@ def model_of(shareable: Shareable) -> FLModel | None:
         start_round=_round(meta.get(FLMetaKey.START_ROUND)) or 0,
         meta=meta,
     )
-    return packed(model)
+    return formed(model)
 
 
-def packed(model: FLModel) -> FLModel:
-    """Move params that are not arrays into the meta data; note of which framework the arrays are."""
-    params = model.params
-    if params is None:
-        return model
-    if not _are_arrays(params):
-        model.meta = {**model.meta, ODD: {"params": _plain(params), "type": str(model.params_type)}}
-        model.params = model.params_type = None
-    elif any(type(value).__module__.startswith("torch") for _, value in flatten(params)):
-        model.meta = {**model.meta, FORM: "pytorch"}
-        model.params = _mapped(params, _to_numpy)
-    return model
-
-
-def unpacked(model: FLModel) -> FLModel:
-    """Undo :func:`packed`, with arrays that were fetched."""
-    odd = model.meta.pop(ODD, None)
-    form = model.meta.pop(FORM, None)
-    if odd is not None:
-        model.params, model.params_type = odd["params"], ParamsType(odd["type"])
-    elif model.params is not None:
-        model.params = _mapped(model.params, to_torch if form == "pytorch" else lambda value: value)
+def formed(model: FLModel) -> FLModel:
+    """Return a model in the form in which scripts send theirs, with a note if its arrays are tensors."""
+    model = packed(model)
+    if model.params and any(type(value).__module__.startswith("torch") for _, value in flatten(model.params)):
+        model = replace(model, params=_mapped(model.params, _to_numpy), meta={**model.meta, FORM: "pytorch"})
     return model
 
 
@@ -104,8 +87,12 @@ def task_data(shareable: Shareable) -> Any:
     return data
 
 
-def incoming(data: Any) -> Shareable:
+def incoming(data: Any, form: str = "") -> Shareable:
     """Return the data of a task or a reply as a shareable.
+
+    Args:
+        data: the data.
+        form: ``pytorch`` for tensors instead of arrays.
 
     Raises:
         TypeError: it is neither a model nor a shareable.
@@ -114,13 +101,19 @@ def incoming(data: Any) -> Shareable:
         return data
     if not isinstance(data, FLModel):
         raise TypeError(f"a {type(data).__name__} arrived where a Shareable or an FLModel was expected")
-    return shareable_of(unpacked(data))
+    form = data.meta.pop(FORM, form)
+    if form == "pytorch" and data.params:
+        data.params = _mapped(data.params, to_torch)
+    elif data.params is not None:
+        data.params = _mapped(data.params, lambda value: value)
+    unpack(data)
+    return shareable_of(data)
 
 
 def shareable_of(model: FLModel) -> Shareable:
     """Return a model as a shareable; the inverse of :func:`model_of`."""
     meta = dict(model.meta)
-    headers, rest = meta.pop(HEADERS, {}), meta.pop(REST, {})
+    headers, rest = meta.pop(HEADERS, {}), meta.pop(MORE, {})
     metrics = meta.pop(METRICS, None) or model.metrics
     if model.params is None and metrics is not None:
         dxo = DXO(DataKind.METRICS, dict(metrics), meta)
@@ -133,7 +126,10 @@ def shareable_of(model: FLModel) -> Shareable:
     shareable.update(rest)
     for key, value in headers.items():
         shareable.set_header(key, value)
-    for key, value in ((AppConstants.CURRENT_ROUND, model.current_round), (AppConstants.NUM_ROUNDS, model.total_rounds)):
+    for key, value in (
+        (AppConstants.CURRENT_ROUND, model.current_round),
+        (AppConstants.NUM_ROUNDS, model.total_rounds),
+    ):
         if value is not None and shareable.get_header(key) is None:
             shareable.set_header(key, value)
     return shareable
@@ -142,21 +138,6 @@ def shareable_of(model: FLModel) -> Shareable:
 def _round(value: Any) -> int | None:
     is_round = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
     return int(value) if is_round else None
-
-
-def _are_arrays(params: Mapping[Any, Any]) -> bool:
-    for key, value in params.items():
-        if not isinstance(key, str):
-            return False
-        if isinstance(value, Mapping):
-            if not value or not _are_arrays(value):
-                return False
-        elif isinstance(value, np.ndarray):
-            if value.dtype.kind in "OUSMm":
-                return False
-        elif not hasattr(value, "__array__") or not hasattr(value, "shape") or isinstance(value, np.generic):
-            return False
-    return bool(params)
 
 
 def _mapped(params: Mapping[str, Any], convert: Any) -> dict[str, Any]:
@@ -168,11 +149,6 @@ def _mapped(params: Mapping[str, Any], convert: Any) -> dict[str, Any]:
 
 def _to_numpy(value: Any) -> Any:
     return to_numpy(value, key="params")
-
-
-def _plain(value: Any) -> Any:
-    """Return mappings as plain dicts, which is what arrives of them."""
-    return {name: _plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value
 
 
 def _dict_of(kind: type) -> Any:

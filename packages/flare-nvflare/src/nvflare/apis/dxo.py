@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ _KIND, _DATA, _META, _TYPE = "kind", "data", "meta", "DXO"
 _KEY = "DXO"
 
 
-class DataKind(str, Enum):
+class DataKind(StrEnum):
     """Kinds of data."""
 
     FL_MODEL = "FL_MODEL"
@@ -97,7 +97,8 @@ class DXO:
         """Serialize the DXO."""
         from nvflare.fuel.utils import fobs
 
-        return fobs.dumps(self.to_dict())
+        data: bytes = fobs.dumps(self.to_dict())
+        return data
 
     def to_file(self, file_path: str) -> None:
         """Write the DXO to a file."""

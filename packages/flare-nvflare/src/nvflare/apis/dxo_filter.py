@@ -31,9 +31,9 @@ class DXOFilter(Filter):
         ):
             if kinds and not isinstance(kinds, list):
                 raise ValueError(f"{name} is a {type(kinds).__name__}; give a list of kinds")
-        if supported_data_kinds and data_kinds_to_filter:
-            if wrong := [each for each in data_kinds_to_filter if each not in supported_data_kinds]:
-                raise ValueError(f"{type(self).__name__} cannot filter {wrong[0]}; it can {supported_data_kinds}")
+        wrong = [each for each in data_kinds_to_filter or () if each not in (supported_data_kinds or [each])]
+        if wrong:
+            raise ValueError(f"{type(self).__name__} cannot filter {wrong[0]}; it can {supported_data_kinds}")
         self.data_kinds = data_kinds_to_filter or supported_data_kinds
 
     def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:  # type: ignore[override]

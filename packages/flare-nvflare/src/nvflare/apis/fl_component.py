@@ -20,6 +20,7 @@ class FLComponent:
 
     _event_handlers: dict[str, list[tuple[EventHandler, dict[str, Any]]]]
     logger: logging.Logger
+    _name: str
 
     def __new__(cls, *arguments: Any, **named: Any) -> Any:
         """Make the object usable even if a subclass does not call ``super().__init__``."""

@@ -76,7 +76,7 @@ class FLContext:
                 exists, _, there = manager.check_sticker(key)
                 known = there if exists else None
             if known is not None and known != mask:
-                self.logger.warning("property %r is %s and cannot become %s", key, to_string(known), to_string(mask))
+                self.logger.debug("property %r is %s and cannot become %s", key, to_string(known), to_string(mask))
                 return False
             if sticky and manager is not None:
                 manager.update_sticker(key, value, mask)

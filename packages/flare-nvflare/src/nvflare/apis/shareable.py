@@ -109,7 +109,8 @@ class Shareable(dict[Any, Any]):
         """Serialize the shareable."""
         from nvflare.fuel.utils import fobs
 
-        return fobs.dumps(self)
+        data: bytes = fobs.dumps(self)
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Any:

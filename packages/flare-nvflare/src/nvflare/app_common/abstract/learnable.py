@@ -16,7 +16,8 @@ class Learnable(dict[Any, Any]):
         """Serialize the learnable."""
         from nvflare.fuel.utils import fobs
 
-        return fobs.dumps(self)
+        data: bytes = fobs.dumps(self)
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Any:

@@ -42,8 +42,7 @@ class InTimeAccumulateWeightedAggregator(Aggregator):
         self.aggregation_weights = aggregation_weights
         self.expected_data_kind = expected_data_kind
         self.weigh_by_local_iter = weigh_by_local_iter
-        is_collection = isinstance(expected_data_kind, Mapping)
-        kinds: Mapping[str, str] = expected_data_kind if is_collection else {_ONE: expected_data_kind}  # type: ignore
+        kinds = expected_data_kind if isinstance(expected_data_kind, Mapping) else {_ONE: expected_data_kind}
         self._parts: dict[str, DXOAggregator] = {}
         for name, kind in kinds.items():
             if kind not in _KINDS:

@@ -89,9 +89,7 @@ class WeightedAggregationHelper:
             model = FLModel(params=params, meta={"NUM_STEPS_CURRENT_ROUND": given})
             self._mean.add(Reply(contributor_name, "train", model))
         self._count += 1
-        self.history.append(
-            {"contributor_name": contributor_name, "round": contribution_round, "weight": given}
-        )
+        self.history.append({"contributor_name": contributor_name, "round": contribution_round, "weight": given})
 
     def get_result(self) -> dict[str, Any]:
         """Return the mean, and forget all contributions."""

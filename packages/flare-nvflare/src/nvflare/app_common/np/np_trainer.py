@@ -54,8 +54,10 @@ class NPTrainer(Executor):
             return make_reply(ReturnCode.TASK_UNKNOWN)
         dxo = from_shareable(shareable)
         if dxo.data_kind != DataKind.WEIGHTS or NPConstants.NUMPY_KEY not in dxo.data:
-            raise ValueError(f"the task holds {dxo.data_kind} with {sorted(dxo.data)}; NPTrainer needs WEIGHTS with"
-                             f" {NPConstants.NUMPY_KEY!r}")
+            raise ValueError(
+                f"the task holds {dxo.data_kind} with {sorted(dxo.data)}; NPTrainer needs WEIGHTS with"
+                f" {NPConstants.NUMPY_KEY!r}"
+            )
         weights: Any = dxo.data[NPConstants.NUMPY_KEY] + self.delta
         path = self._path(fl_ctx)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,8 @@ class ScatterAndGather(Controller):
         fl_ctx.set_prop(AppConstants.PHASE, self._phase, private=True, sticky=False)
         fl_ctx.set_prop(AppConstants.NUM_ROUNDS, self.num_rounds, private=True, sticky=False)
         self.fire_event(AppEventType.TRAINING_STARTED, fl_ctx)
-        for self._current_round in range(self.start_round, self.start_round + self.num_rounds):
+        for round_ in range(self.start_round, self.start_round + self.num_rounds):
+            self._current_round = round_
             if abort_signal.triggered:
                 return
             self._run_round(abort_signal, fl_ctx)
@@ -195,7 +196,8 @@ class ScatterAndGather(Controller):
             least = self.min_clients or count
             if not should_ignore_result_error(self.ignore_result_error, client_name, self._failed, count, least):
                 self.system_panic(
-                    f"{client_name} answered '{self.train_task_name}' with {code} in round {self._current_round}", fl_ctx
+                    f"{client_name} answered '{self.train_task_name}' with {code} in round {self._current_round}",
+                    fl_ctx,
                 )
             return False
         fl_ctx.set_prop(AppConstants.CURRENT_ROUND, self._current_round, private=True, sticky=True)
@@ -214,6 +216,7 @@ class ScatterAndGather(Controller):
     def _component(self, name: str, kind: type) -> Any:
         found = self._engine.get_component(name)
         if not isinstance(found, kind):
-            raise TypeError(f"the component {name!r} is a {type(found).__name__}; {type(self).__name__} needs an"
-                            f" {kind.__name__}")
+            raise TypeError(
+                f"the component {name!r} is a {type(found).__name__}; {type(self).__name__} needs an {kind.__name__}"
+            )
         return found

@@ -1,0 +1,5 @@
+"""The old place of PTFedAvgEarlyStopping."""
+
+from nvflare.app_opt.pt.fedavg import PTFedAvgEarlyStopping
+
+__all__ = ["PTFedAvgEarlyStopping"]
