@@ -172,8 +172,8 @@ FAULTY = """
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Raises", ["site-1", "the disk of this site is full", "faulty.py"]),
-        ("Refuses", ["site-1", "'train' with EXECUTION_EXCEPTION"]),
+        ("Raises", ["site-", "the disk of this site is full", "faulty.py"]),
+        ("Refuses", ["site-", "'train' with EXECUTION_EXCEPTION"]),
     ],
 )
 def test_a_failing_executor_fails_the_job_with_the_reason(tmp_path, name, words):

@@ -44,11 +44,18 @@ def split(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, value in params.items():
         if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
             arrays |= {f"{name}/~{index}": each for index, each in enumerate(value)}
-        elif hasattr(value, "shape") or isinstance(value, Mapping):
+        elif isinstance(name, str) and _is_array(value):
             arrays[name] = value
         else:
             rest[name] = value
     return arrays, rest
+
+
+def _is_array(value: Any) -> bool:
+    """Return True for an array of numbers, and for a mapping of nothing but arrays by name."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(isinstance(name, str) and _is_array(each) for name, each in value.items())
+    return hasattr(value, "shape") and getattr(getattr(value, "dtype", None), "kind", "f") not in "OSUMm"
 
 
 def joined(arrays: Mapping[str, Any], rest: Mapping[str, Any]) -> dict[str, Any]:
