@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,6 +15,14 @@ _PLAIN = (str, int, float, bool, type(None))
 _OURS = ("nvflare", "flare_core", "flare_runtime", "flare_deploy")
 
 Visit = Callable[[type], None]
+
+
+@dataclass(eq=False, slots=True)
+class Described:
+    """A part of a job that is known by its class path, so that its class need not be imported here."""
+
+    path: str
+    args: dict[str, Any]
 
 
 def describe(value: Any, visit: Visit = lambda cls: None) -> dict[str, Any]:
@@ -28,6 +37,8 @@ def describe(value: Any, visit: Visit = lambda cls: None) -> dict[str, Any]:
     Raises:
         JobError: the class is defined in a function, or an argument has no JSON form.
     """
+    if isinstance(value, Described):
+        return {"path": value.path, "args": _plain(value.args, value.path, visit)}
     cls = type(value)
     if "<locals>" in cls.__qualname__:
         raise JobError(f"{cls.__qualname__} is defined in a function; move it to a module, which travels with the job")

@@ -10,12 +10,11 @@ from typing import Any
 import keras
 
 import flare_recipes_np
-from flare_core import RecipeError
+from flare_core import RecipeError, Run
 from flare_core.code import calling_folder, find_script
 from flare_core.recipe import wrong_model
 from flare_core.recipes.initial_model import made_model
 from flare_recipes_tf.model import KerasModel
-from flare_runtime.run.results import RunResults
 from nvflare._flare.layout import Outputs
 from nvflare._flare.params import split
 
@@ -108,7 +107,7 @@ def source(given: Mapping[str, Any]) -> dict[str, Any]:
 def outputs() -> Outputs:
     """Return the results of these recipes: the weights of each layer, as arrays ``layer/~index``."""
 
-    def write(run: RunResults, name: str, app: Path, job: Path) -> None:
+    def write(run: Run, name: str, app: Path, job: Path) -> None:
         import numpy as np
 
         np.savez(app / f"{'' if name == 'global' else 'best_'}tf_model.weights.npz", **run.load_model(name))

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from flare_core import RecipeError
-from flare_runtime.run.results import RunResults
+from flare_core import RecipeError, Run
 
 JOB = "simulate_job"
 _RECORD = ("summary.json", "metrics.jsonl", "events.jsonl", "log.txt")
@@ -39,12 +38,12 @@ class Outputs:
         best_model: the name of the best model there.
     """
 
-    write: Callable[[RunResults, str, Path, Path], None] | None = None
+    write: Callable[[Run, str, Path, Path], None] | None = None
     server_model: str = "server"
     best_model: str = "best_server"
 
 
-def lay_out(run: RunResults, run_folder: Path, folder: Path, outputs: Outputs) -> None:
+def lay_out(run: Run, run_folder: Path, folder: Path, outputs: Outputs) -> None:
     """Write the results of a run into its folder, in the form described above, and link ``folder`` to them.
 
     Raises:
@@ -79,7 +78,7 @@ def lay_out(run: RunResults, run_folder: Path, folder: Path, outputs: Outputs) -
 def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "best_FL_global_model.pt") -> Outputs:
     """Return the results of a recipe for PyTorch, whose files have these names."""
 
-    def write(run: RunResults, name: str, app: Path, job: Path) -> None:
+    def write(run: Run, name: str, app: Path, job: Path) -> None:
         import torch
 
         path = app / (global_name if name == "global" else best_name)
@@ -91,7 +90,7 @@ def torch_outputs(global_name: str = "FL_global_model.pt", best_name: str = "bes
 def array_outputs() -> Outputs:
     """Return the results of a recipe whose model is a single array."""
 
-    def write(run: RunResults, name: str, app: Path, job: Path) -> None:
+    def write(run: Run, name: str, app: Path, job: Path) -> None:
         params = run.load_model(name)
         if list(params) == ["numpy_key"]:
             (job / "models").mkdir(exist_ok=True)
@@ -103,7 +102,7 @@ def array_outputs() -> Outputs:
 def joblib_outputs() -> Outputs:
     """Return the results of a recipe for scikit-learn."""
 
-    def write(run: RunResults, name: str, app: Path, job: Path) -> None:
+    def write(run: Run, name: str, app: Path, job: Path) -> None:
         import joblib  # comes with scikit-learn
 
         joblib.dump(run.load_model(name), app / f"{'' if name == 'global' else 'best_'}model_param.joblib")

@@ -18,7 +18,7 @@ from nvflare._flare.job_form import AppForm, JobForm
 
 @dataclass(slots=True)
 class Parts:
-    """What one party, or all sites, have of a job; attributes hold live objects."""
+    """The parts of a job that one party has, or all sites; attributes hold live objects."""
 
     workflows: dict[str, Any] = field(default_factory=dict)
     executors: list[tuple[list[str], Any]] = field(default_factory=list)

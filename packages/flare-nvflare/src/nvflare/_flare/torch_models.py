@@ -1,4 +1,4 @@
-"""What recipes for PyTorch need besides Flare's own."""
+"""Checkpoints and results of the recipes for PyTorch."""
 
 from __future__ import annotations
 

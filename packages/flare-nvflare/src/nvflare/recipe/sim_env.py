@@ -5,20 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flare_core import RunStatus
 from flare_runtime import SimEnv as FlareSimEnv
 from flare_runtime import SimRun
+from nvflare._flare.deployed import STATES
 from nvflare._flare.layout import lay_out
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import ExecEnv
 
 WORKSPACE_ROOT = "/tmp/nvflare/simulation"
 
-_STATES = {
-    RunStatus.FINISHED: "FINISHED:COMPLETED",
-    RunStatus.ABORTED: "FINISHED:ABORTED",
-    RunStatus.FAILED: "FINISHED:EXECUTION_EXCEPTION",
-}
 _LEVELS = {"concise": None, "full": "info", "verbose": "debug"}
 
 
@@ -90,7 +85,7 @@ class SimEnv(ExecEnv):
 
     def get_job_status(self, job_id: str) -> str | None:
         """Return how the job ended."""
-        return _STATES[self._runs[job_id].get_status()]
+        return STATES[self._runs[job_id].get_status()]
 
     def abort_job(self, job_id: str) -> None:
         """Do nothing: a simulated run has ended."""

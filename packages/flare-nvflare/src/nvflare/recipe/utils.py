@@ -12,7 +12,6 @@ from nvflare.recipe.spec import Recipe
 
 _FOLDERS = {"tensorboard": {"folder": "tb_events"}}
 _ELSEWHERE = ("buffer_flush_time", "events", "process_timeout")  # settings of NVIDIA FLARE's own parts
-_WANDB = ("project", "entity", "group", "name", "tags", "notes")
 
 
 def add_experiment_tracking(
@@ -91,5 +90,8 @@ def _settings(tracking_type: str, config: Mapping[str, Any] | None) -> dict[str,
     if tracking_type == "tensorboard" and "tb_folder" in given:
         given["folder"] = given.pop("tb_folder")
     given |= given.pop("kw_args", {})
-    given |= {name: value for name, value in given.pop("wandb_args", {}).items() if name in _WANDB}
+    if wandb_args := given.pop("wandb_args", None):
+        from nvflare.app_opt.tracking.wandb.wandb_receiver import of_wandb
+
+        given |= of_wandb(wandb_args)
     return given

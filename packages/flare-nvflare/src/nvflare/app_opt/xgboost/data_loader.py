@@ -8,7 +8,7 @@ from flare_xgb import DataLoader
 
 
 class DataSplitMode(IntEnum):
-    """What the sites of a federation have: rows of the same columns, or columns of the same rows."""
+    """The part of a table that each site has: rows, or columns."""
 
     ROW = 0
     COL = 1

@@ -22,6 +22,8 @@ class NumpyCrossSiteEvalRecipe(Recipe):
         initial_ckpt: the path of one model, called ``server``.
         model_dir: the folder of several models.
         model_name: the names of their files, by model; ``{"server": "server.npy"}`` by default.
+    Raises:
+        RecipeError: a file does not exist.
     """
 
     def __init__(

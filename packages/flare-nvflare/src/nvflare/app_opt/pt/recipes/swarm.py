@@ -18,6 +18,8 @@ class SwarmLearningRecipe(Recipe):
 
     Args:
         train_args: settings of the script's runner, of which ``script_args`` is the script's command line.
+    Raises:
+        RecipeError: ``train_args`` is no dict, or an evaluation across sites is asked for.
     """
 
     def __init__(

@@ -14,7 +14,13 @@ from nvflare.recipe.spec import Recipe
 
 
 class SVMFedAvgRecipe(Recipe):
-    """A machine trained on the support vectors of all sites; scripts send ``support_x`` and ``support_y``."""
+    """A machine trained on the support vectors of all sites; scripts send ``support_x`` and ``support_y``.
+
+    Args:
+        kernel: ``linear``, ``poly``, ``rbf`` or ``sigmoid``.
+    Raises:
+        RecipeError: the kernel is unknown.
+    """
 
     def __init__(
         self,
