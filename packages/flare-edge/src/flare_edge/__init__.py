@@ -1,1 +1,46 @@
-"""Training on fleets of devices: gateways at sites, asynchronous aggregation, and a simulator of fleets."""
+"""Training on fleets of devices: gateways at sites, asynchronous aggregation, and a simulator of fleets.
+
+The names are imported when they are first used: devices import parts of this package that need NumPy alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flare_edge.errors import EdgeError
+    from flare_edge.fedbuff import (
+        DeviceManagerConfig,
+        EvaluatorConfig,
+        ModelManagerConfig,
+        SimulationConfig,
+    )
+    from flare_edge.recipe import EdgeFedBuffRecipe
+    from flare_edge.simulated import TaskProcessor
+
+_MODULES = {
+    "DeviceManagerConfig": "flare_edge.fedbuff",
+    "EdgeError": "flare_edge.errors",
+    "EdgeFedBuffRecipe": "flare_edge.recipe",
+    "EvaluatorConfig": "flare_edge.fedbuff",
+    "ModelManagerConfig": "flare_edge.fedbuff",
+    "SimulationConfig": "flare_edge.fedbuff",
+    "TaskProcessor": "flare_edge.simulated",
+}
+
+__all__ = [
+    "DeviceManagerConfig",
+    "EdgeError",
+    "EdgeFedBuffRecipe",
+    "EvaluatorConfig",
+    "ModelManagerConfig",
+    "SimulationConfig",
+    "TaskProcessor",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

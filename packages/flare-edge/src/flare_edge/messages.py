@@ -33,6 +33,16 @@ class Order:
     version: int
     kind: str = "train"
 
+    def as_data(self) -> list[Any]:
+        """Return the order as a list of its fields, as an endpoint sends it."""
+        return [self.ticket, self.gateway, self.device, self.version, self.kind]
+
+    @classmethod
+    def from_data(cls, data: Sequence[Any]) -> Self:
+        """Return the order that :meth:`as_data` wrote."""
+        ticket, gateway, device, version, kind = data
+        return cls(int(ticket), str(gateway), str(device), int(version), str(kind))
+
 
 @dataclass(frozen=True)
 class VersionSum:

@@ -1,0 +1,1 @@
+"""The tree: gateways at the leaves, inner nodes that merge, and the server at the root."""

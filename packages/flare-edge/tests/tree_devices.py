@@ -1,0 +1,69 @@
+"""Simulated devices whose updates are known numbers."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from flare_edge import TaskProcessor
+from flare_edge.device.work import Answer
+
+
+class Counted(TaskProcessor):
+    """Device ``n`` adds ``n + 1`` to each value in version 0, and ``1000`` times as much per version after it."""
+
+    def work(self, number: int) -> CountedWork:
+        return CountedWork(number)
+
+
+class CountedWork:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def train(self, params, task) -> Answer:
+        value = self.value(self.number, task.version)
+        update = {name: np.full_like(each, value) for name, each in params.items()}
+        return Answer(self.number % 3 + 1, {"accuracy": float(params["w"][0])}, update)
+
+    def evaluate(self, params, task) -> Answer:
+        return Answer(1, {"accuracy": float(params["w"][0])})
+
+    @staticmethod
+    def value(number: int, version: int) -> float:
+        return (number + 1) / 64 + version / 8
+
+
+class Marked(TaskProcessor):
+    """Devices whose updates are 1 in one place, another one for each ticket, and 0 elsewhere."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.places: dict[int, int] = {}  # by ticket
+        self._lock = threading.Lock()
+
+    def work(self, number: int) -> Marked:
+        return self
+
+    def train(self, params, task) -> Answer:
+        with self._lock:
+            place = self.places.setdefault(task.ticket, len(self.places))
+        update = np.zeros(self.size, np.float32)
+        update[place] = 1.0
+        return Answer(1, {}, {"w": update})
+
+    def evaluate(self, params, task) -> Answer:
+        return Answer(1, {})
+
+
+def rounds(initial: dict[str, np.ndarray], devices: range, versions: int, lr: float = 1.0) -> dict[str, np.ndarray]:
+    """Return the model after synchronous rounds with all of the devices, by the formula."""
+    params = {name: value.copy() for name, value in initial.items()}
+    for version in range(versions):
+        weight = sum(number % 3 + 1 for number in devices)
+        total = sum((number % 3 + 1) * CountedWork.value(number, version) for number in devices)
+        params = {
+            name: (value.astype(np.float64) + lr * (total / weight)).astype(value.dtype)
+            for name, value in params.items()
+        }
+    return params
