@@ -1,0 +1,178 @@
+"""Measuring a gateway: devices in processes of their own, and a run that gives them orders, over TLS on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_edge.fedbuff import DeviceManagerConfig, FedBuff, FedBuffSettings, ModelManagerConfig, combined
+from flare_edge.fleet.behaviour import Behaviour
+from flare_edge.fleet.running import peak_mib
+from flare_edge.gateway.gateway import Closed, Gateway
+from flare_edge.gateway.settings import GatewaySettings, Limits
+
+_NAME = "bench"
+
+
+class _Run(threading.Thread):
+    """The server of a run with one gateway: versions are made, orders given, batches acknowledged."""
+
+    def __init__(self, gateway: Gateway, settings: FedBuffSettings, params: dict[str, np.ndarray[Any, Any]]) -> None:
+        super().__init__(name="bench-run")
+        self._gateway = gateway
+        self._params = params
+        self._fedbuff = FedBuff(settings, seed=0)
+        self._models = {0}
+        self.results: Counter[str] = Counter()
+        gateway.set_model(0, params)
+
+    def run(self) -> None:
+        settings = self._fedbuff.settings.models
+        while True:
+            try:
+                report = self._gateway.next_report()
+            except Closed:
+                return
+            self._fedbuff.leave(_NAME, report.left)
+            self._fedbuff.join(_NAME, report.joined)
+            if report.batch is not None:
+                self._fedbuff.merge(report.batch)
+                self.results["done"] += len(report.batch.done)
+                self.results["failed"] += len(report.batch.failed)
+            decisions = self._fedbuff.decide()
+            if decisions.version is not None:
+                self._params = combined(decisions.version, settings.scale, self._params, settings.global_lr)
+                self._gateway.set_model(decisions.version.version, self._params)
+                self._models.add(decisions.version.version)
+                self.results["versions"] += 1
+            self._gateway.withdraw(decisions.withdrawn)
+            self._gateway.give(decisions.orders)
+            for version in self._models - set(self._fedbuff.active_versions):
+                self._gateway.drop_model(version)
+                self._models.discard(version)
+            if report.batch is not None:
+                self._gateway.acknowledge(report.number)
+
+
+def bench(chosen: argparse.Namespace, behaviour: Behaviour) -> int:
+    """Measure, and print what was found as JSON; return 1 if a device met an error."""
+    logging.basicConfig(level=logging.WARNING)
+    many = 10.0 * chosen.devices
+    limits = Limits(
+        connections=2 * chosen.devices + 100,
+        connections_per_address=2 * chosen.devices + 100,
+        registrations_per_s=many,
+        refusals_per_s=many,
+    )
+    models = ModelManagerConfig(max_model_version=10**6, num_updates_for_model=max(1, chosen.working // 2))
+    settings = FedBuffSettings(models, DeviceManagerConfig(device_selection_size=chosen.working))
+    with tempfile.TemporaryDirectory() as folder:
+        gateway = Gateway(
+            _NAME,
+            Path(folder),
+            GatewaySettings(limits=limits),
+            models.scale,
+            {},
+            update_timeout_s=1.0,
+            answer_within_s=60.0,
+        )
+        run = _Run(gateway, settings, {"w": np.zeros(chosen.parameters, np.float32)})
+        gateway.start()
+        run.start()
+        try:
+            found = _measured(chosen, behaviour, gateway, run)
+        finally:
+            gateway.close()
+            run.join()
+    print(json.dumps(found, indent=1))  # noqa: T201
+    return 1 if found["errors"] else 0
+
+
+def _measured(chosen: argparse.Namespace, behaviour: Behaviour, gateway: Gateway, run: _Run) -> dict[str, Any]:
+    shares = np.array_split(np.arange(chosen.devices), chosen.processes)
+    fleets = [_Fleet(gateway.join_link, range(int(each[0]), int(each[-1]) + 1), behaviour) for each in shares]
+    time.sleep(chosen.warm_up)
+    before, results_before, start, used_before = (
+        gateway.counts.copy(),
+        run.results.copy(),
+        time.monotonic(),
+        _cpu_s(fleets),
+    )
+    time.sleep(chosen.seconds)
+    after, results_after, end, used_after = gateway.counts.copy(), run.results.copy(), time.monotonic(), _cpu_s(fleets)
+    devices = len(gateway.devices())
+    counted = [fleet.stop() for fleet in fleets]
+    seconds = end - start
+    memory = [peak_mib(), *(each["peak_mib"] for each in counted)]
+    return {
+        "devices": chosen.devices,
+        "devices present at the end": devices,
+        "seconds": round(seconds, 1),
+        "check-ins/s": round((after["check_ins"] - before["check_ins"]) / seconds, 1),
+        "results/s": round((after["results"] - before["results"]) / seconds, 1),
+        "versions": results_after["versions"] - results_before["versions"],
+        "peak memory of all processes, MiB": round(sum(memory), 1),
+        "of gateway and fleets": memory,
+        "processor, of all cores": round(sum(used_after) - sum(used_before), 1) / seconds,
+        "processor of gateway": round((used_after[0] - used_before[0]) / seconds, 2),
+        "slowest answer, s": max(each["slowest_s"] for each in counted),
+        "counts of devices": dict(sum((Counter(each["counts"]) for each in counted), Counter())),
+        "counts of the gateway": dict(gateway.counts),
+        "errors": dict(sum((Counter(each["errors"]) for each in counted), Counter())),
+        "behaviour": asdict(behaviour),
+        "load average": os.getloadavg(),
+    }
+
+
+class _Fleet:
+    """A process of devices, whose last line says what they have done."""
+
+    def __init__(self, link: str, numbers: range, behaviour: Behaviour) -> None:
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(behaviour).items()]
+        command = [sys.executable, "-m", "flare_edge.fleet", "run", link, f"--devices={len(numbers)}"]
+        self._process = subprocess.Popen(
+            [*command, f"--first={numbers.start}", *options], stdout=subprocess.PIPE, text=True
+        )
+        self._last: dict[str, Any] = {}
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def stop(self) -> dict[str, Any]:
+        """End the process, and return what its devices have done."""
+        self._process.terminate()
+        self._process.wait()
+        self._reader.join()
+        return self._last
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._last = json.loads(line)
+
+
+def _cpu_s(fleets: list[_Fleet]) -> list[float]:
+    """Return the processor time of this process and the fleets', in seconds; empty where /proc does not exist."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    found = []
+    for pid in (os.getpid(), *(fleet.pid for fleet in fleets)):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        found.append((int(fields[11]) + int(fields[12])) / ticks)
+    return found
