@@ -25,9 +25,9 @@ MODEL = {"w": np.zeros(3, np.float32), "b": np.zeros((), np.float32)}
 SAFETENSORS = "application/safetensors"
 
 
-def make(folder: Path, settings: GatewaySettings | None = None, **more: Any) -> Gateway:
+def make(folder: Path, settings: GatewaySettings | None = None, *, model: Any = MODEL, **more: Any) -> Gateway:
     gateway = Gateway("gw-1", folder, settings or GatewaySettings(), SCALE, {"lr": 0.1}, **more)
-    gateway.set_model(0, MODEL)
+    gateway.set_model(0, model)
     return gateway
 
 
@@ -134,7 +134,7 @@ class Raw:
         if token:
             sent["authorization"] = f"Bearer {token}"
         head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        self.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+        self.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
         answer = self.answer()
         assert answer is not None
         return answer

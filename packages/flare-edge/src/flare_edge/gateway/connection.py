@@ -152,4 +152,5 @@ class Connection(H11Protocol):
 
     def _give_up(self, reason: str) -> None:
         self._admission.counts[f"refused.{reason}"] += 1
+        self.logger.debug("a connection from %s is cut: %s", self._address, reason)
         self.transport.abort()

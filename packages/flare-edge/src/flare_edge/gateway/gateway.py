@@ -455,7 +455,7 @@ class Gateway:
             return order
         if ticket in self._writing and self._writing[ticket].device == device:
             return None
-        if self._last.get(device, (0, ""))[0] == ticket:
+        if device in self._last and self._last[device][0] == ticket:
             return None
         raise Refused(404, "unknown_ticket", f"ticket {ticket} is not known: withdrawn, or never given to this device")
 
