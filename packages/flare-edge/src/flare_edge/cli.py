@@ -68,7 +68,16 @@ def simulate(
     arguments = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     from flare_edge.errors import EdgeError
     from flare_edge.fedbuff import DeviceManagerConfig, FedBuffSettings, ModelManagerConfig
-    from flare_edge.virtual import Battery, DigitsTraining, FleetModel, NoTraining, Presence, Simulation, read_trace
+    from flare_edge.virtual import (
+        Battery,
+        DigitsTraining,
+        FleetModel,
+        NoTraining,
+        Presence,
+        Simulation,
+        Target,
+        read_trace,
+    )
     from flare_edge.virtual.results import INPUTS, write_results
 
     if training not in {"digits", "none"}:
@@ -109,7 +118,7 @@ def simulate(
             seed=seed,
             answer_within_s=answer_within_s,
             limit_s=limit_s,
-            target=None if target is None else ("accuracy", target),
+            target=None if target is None else Target("accuracy", target),
             record=inputs,
         )
         happened = simulation.run(_progress(versions))

@@ -1,7 +1,7 @@
 """Fleets of devices in simulated time."""
 
 from flare_edge.virtual.fleet import Battery, Device, FleetModel, Presence
-from flare_edge.virtual.history import History, VersionMade
+from flare_edge.virtual.history import History, Target, VersionMade
 from flare_edge.virtual.simulation import Simulation
 from flare_edge.virtual.traces import read_trace
 from flare_edge.virtual.training import DigitsTraining, NoTraining, Trained, Training
@@ -15,6 +15,7 @@ __all__ = [
     "NoTraining",
     "Presence",
     "Simulation",
+    "Target",
     "Trained",
     "Training",
     "VersionMade",

@@ -26,7 +26,8 @@ class Battery:
     Args:
         train_s: seconds of training that a full battery lasts.
         charge_s: seconds to charge an empty battery.
-        enough: a device works only from this level on, from 0 to 1.
+        enough: a device works only from this level on, from 0 to 1, and only if the charge lasts for its training; if
+            not even a full battery does, its orders fail.
     """
 
     train_s: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flare_edge.fixed_point import Array
@@ -29,6 +29,34 @@ class VersionMade:
     ages: Mapping[int, int]
     trained: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A value that a metric of the versions is to reach.
+
+    Args:
+        metric: its name.
+        value: to be reached; more is better.
+        updates: the mean of the metric over the last versions must reach it, as many as were made of so many updates.
+            So one version that happens to be good is not enough, and methods with many small versions have no advantage
+            over those with few large ones.
+    """
+
+    metric: str
+    value: float
+    updates: int = 1
+
+    def is_reached(self, versions: Sequence[VersionMade]) -> bool:
+        """Return whether the last versions reach it."""
+        values, updates = [], 0
+        for each in reversed(versions):
+            if self.metric in each.metrics:
+                values.append(each.metrics[self.metric])
+            updates += each.count
+            if updates >= self.updates:
+                return bool(values) and sum(values) / len(values) >= self.value
+        return False
 
 
 class Samples:

@@ -98,6 +98,9 @@ class Phone:
     def ready_at(self, now: float) -> float:
         """Return when the battery is full enough to work."""
         battery = self.device.battery
-        if battery is None or (missing := battery.enough - self.level(now)) <= 0:
+        if battery is None:
+            return now
+        enough = max(battery.enough, min(self.device.train_s / battery.train_s, 1.0))
+        if (missing := enough - self.level(now)) <= 0:
             return now
         return now + missing * battery.charge_s * (1 + 1e-9)  # not a rounding error too early

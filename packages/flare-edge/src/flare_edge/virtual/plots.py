@@ -73,41 +73,37 @@ def draw_comparison(
         EdgeError: matplotlib is not installed.
     """
     metric, value = target
-    unit, name = _unit(max(each.seconds for runs in histories.values() for each in runs))
+    unit, name = _unit(max(each.seconds for runs in histories.values() for each in runs) / 20)
     with _figure(path, 1, 2) as (figure, axes):
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         curves, bars = axes
-        _title(curves, f"{metric} (a line per seed)")
-        for (method, runs), colour in zip(histories.items(), COLOURS, strict=False):
-            for number, history in enumerate(runs):
+        _title(curves, f"{metric}, a line for each seed")
+        _title(bars, f"{name} until {metric} is {value:g}, a dot for each seed")
+        for row, ((method, runs), colour) in enumerate(zip(histories.items(), COLOURS, strict=False)):
+            for history in runs:
                 measured = [each for each in history.versions if metric in each.metrics]
-                curves.plot(
-                    [each.time / unit for each in measured],
-                    [each.metrics[metric] for each in measured],
-                    color=colour,
-                    linewidth=0.9,
-                    label=method if number == 0 else None,
-                )
+                times = [each.time / unit for each in measured]
+                curves.plot(times, [each.metrics[metric] for each in measured], color=colour, linewidth=0.9)
+            _bar(bars, row, method, [each.seconds / unit for each in runs], all(each.reached for each in runs), colour)
         curves.axhline(value, color=GREY, linewidth=0.8, linestyle="--")
         curves.set_xscale("log")
+        curves.xaxis.set_major_formatter("{x:g}")
         curves.set_xlabel(f"simulated {name}, logarithmic")
-        curves.legend(frameon=False, loc="lower right")
-        _title(bars, f"{name} until {metric} is {value:g}; dots are seeds")
-        reached = {
-            method: [each.reached for each in runs if each.reached is not None] for method, runs in histories.items()
-        }
-        for row, ((method, found), colour) in enumerate(zip(reached.items(), COLOURS, strict=False)):
-            if found:
-                mean = sum(found) / len(found) / unit
-                bars.barh(row, mean, color=colour, alpha=0.35, height=0.6)
-                bars.plot([each / unit for each in found], [row] * len(found), "o", color=colour, markersize=4)
-                bars.annotate(f"{mean:.3g}", (max(found) / unit, row), (7, 0), textcoords="offset points", va="center")
-            bars.annotate(method, (0, row), (2, 19), textcoords="offset points", va="center", fontsize=9)
         bars.set_yticks([])
-        bars.invert_yaxis()
+        bars.set_ylim(len(histories) - 0.5, -0.75)
         bars.margins(x=0.15)
         bars.set_xlim(left=0)
         bars.set_xlabel(f"simulated {name}")
+
+
+def _bar(axes: Axes, row: int, method: str, times: Sequence[float], all_reached: bool, colour: str) -> None:
+    """Draw the mean of times as a bar with the times as dots; hollow ones if some are lower bounds."""
+    mean = sum(times) / len(times)
+    axes.barh(row, mean, color=colour, alpha=0.35, height=0.5)
+    axes.plot(times, [row] * len(times), "o", color=colour, markersize=4, fillstyle="full" if all_reached else "none")
+    text = f"{mean:.3g}" if all_reached else f"> {mean:.3g}"
+    axes.annotate(text, (max(*times, mean), row), (7, 0), textcoords="offset points", va="center")
+    axes.annotate(method, (0, row - 0.25), (3, 6), textcoords="offset points", va="center", fontsize=9)
 
 
 def _staleness(axes: Axes, history: History, times: Sequence[float]) -> None:

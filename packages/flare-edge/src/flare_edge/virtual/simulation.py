@@ -20,7 +20,7 @@ from flare_edge.gateway.results import Result
 from flare_edge.messages import Order
 from flare_edge.virtual.clock import Clock
 from flare_edge.virtual.fleet import DAY, Device
-from flare_edge.virtual.history import History, VersionMade
+from flare_edge.virtual.history import History, Target, VersionMade
 from flare_edge.virtual.phones import Phone, Work
 from flare_edge.virtual.training import Trained, Training
 
@@ -52,7 +52,7 @@ class Simulation:
         answer_within_s: an order that is not answered in time fails; None: no limit, as long as no device gets lost.
         min_devices_per_sum: gateways hold back sums of fewer devices.
         limit_s: the run ends at this simulated time.
-        target: the run ends when a metric of a version has reached a value, as ``(name, value)``.
+        target: the run ends when it is reached.
         evaluate_every: every so many versions are evaluated by :meth:`~flare_edge.virtual.Training.evaluate`.
         record: a text stream for the inputs and decisions, see :mod:`flare_edge.fedbuff.record`.
     Raises:
@@ -70,7 +70,7 @@ class Simulation:
         answer_within_s: float | None = None,
         min_devices_per_sum: int = 1,
         limit_s: float = 30 * DAY,
-        target: tuple[str, float] | None = None,
+        target: Target | None = None,
         evaluate_every: int = 1,
         record: TextIO | None = None,
     ) -> None:
@@ -289,12 +289,12 @@ class Simulation:
         made = VersionMade(self._clock.now, new.version, new.count, new.ages, new.metrics, metrics)
         self.history.versions.append(made)
         progress(made)
-        if self._target is not None:
-            name, value = self._target
-            if name in metrics and metrics[name] >= value:
-                self._is_over = True
-                self.history.reached = self._clock.now
-                self.history.outcome = f"{name} has reached {value:g} with version {new.version}"
+        if self._target is not None and self._target.is_reached(self.history.versions):
+            self._is_over = True
+            self.history.reached = self._clock.now
+            self.history.outcome = (
+                f"{self._target.metric} has reached {self._target.value:g} with version {new.version}"
+            )
 
 
 def _result(kind: str, trained: Trained) -> Result:
