@@ -113,7 +113,7 @@ class Device:
 
     def _nights(self, presence: Presence) -> Iterator[tuple[float, float]]:
         hour = DAY * self.draw("hour", 0)
-        number, last = 0, 0.0
+        number, last = 0, -math.inf
         while True:
             start = max(number * DAY + hour + 1800.0 * _normal(self.draw("start", number)) - DAY, last)
             end = start + presence.online_s * math.exp(0.25 * _normal(self.draw("online", number)))
