@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 
+import segno
+
 
 def svg(link: str) -> str:
     """Return a QR code as an SVG document: dark on white with its margin, so that it is read in dark pages, too."""
-    import segno
-
     out = io.BytesIO()
     segno.make_qr(link, error="m").save(out, kind="svg", scale=6, border=4, dark="#000", light="#fff", title=link)
     return out.getvalue().decode("utf-8")
@@ -16,8 +16,6 @@ def svg(link: str) -> str:
 
 def text(link: str) -> str:
     """Return a QR code made of block characters, two rows of modules in a line, for a terminal of any colours."""
-    import segno
-
     code = segno.make_qr(link, error="l")
     rows = [[bool(module) for module in row] for row in code.matrix_iter(border=2)]
     rows += [[False] * len(rows[0])] * (len(rows) % 2)

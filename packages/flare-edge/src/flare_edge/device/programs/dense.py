@@ -90,6 +90,8 @@ class Dense:
         for name, shape in shapes.items():
             if params[name].shape != shape:
                 raise EdgeError(f"parameter {name!r} has the shape {params[name].shape}; the program's has {shape}")
+            if params[name].dtype != np.float32:
+                raise EdgeError(f"parameter {name!r} is {params[name].dtype}; programs train float32: convert the model")
         _check_examples(self, examples)
 
     def train(self, params: Params, examples: Examples, how: Training, version: int) -> dict[str, np.ndarray]:
@@ -105,7 +107,7 @@ class Dense:
             EdgeError: see :meth:`check`.
         """
         self.check(params, examples)
-        own = {name: np.array(value, np.float32) for name, value in params.items()}
+        own = {name: value.copy() for name, value in params.items()}
         rate = np.float32(how.lr)
         generator = generator_for(how.seed, version)
         for _ in range(how.epochs):

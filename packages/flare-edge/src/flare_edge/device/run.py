@@ -1,0 +1,77 @@
+"""A device's loop: wait for a task, get the model, train or evaluate, send the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from flare_edge.device.client import Client, RunOver, Task
+from flare_edge.device.filters import Filter
+from flare_edge.device.work import Answer, Work, filtered
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Done:
+    """The numbers of tasks that a device has done."""
+
+    trained: int = 0
+    evaluated: int = 0
+
+
+def run_device(
+    client: Client,
+    work: Work,
+    *,
+    filters: Sequence[Filter] = (),
+    max_tasks: int | None = None,
+    on_answer: Callable[[Task, Answer], None] | None = None,
+) -> Done:
+    """Do tasks until the run is over, and return their numbers.
+
+    An answer that the gateway has confirmed counts once, even if the device is killed just then. A device that is killed
+    in mid-task is asked again for the same task when it comes back.
+
+    Args:
+        client: the connection to a gateway; the caller closes it.
+        work: how to train and evaluate, e.g. a :class:`~flare_edge.device.work.ProgramWork`.
+        filters: applied to each update before those that the run's configuration names.
+        max_tasks: return after so many; None for no limit.
+        on_answer: is called after each task.
+
+    Raises:
+        Exception: of the work or the filters; the gateway is told that this task failed.
+        EdgeError: of the client: the device was refused, or the gateway cannot be reached.
+    """
+    done = Done()
+    while max_tasks is None or done.trained + done.evaluated < max_tasks:
+        try:
+            task = client.next_task()
+        except RunOver:
+            return done
+        if task is not None:
+            answer = _answer(client, work, task, filters)
+            if answer.update is None:
+                client.send_metrics(task.ticket, num_examples=answer.num_examples, metrics=answer.metrics)
+                done.evaluated += 1
+            else:
+                client.send_update(
+                    task.ticket, answer.update, num_examples=answer.num_examples, metrics=answer.metrics
+                )
+                done.trained += 1
+            _log.info("answered ticket=%d kind=%s version=%d", task.ticket, task.kind, task.version)
+            if on_answer is not None:
+                on_answer(task, answer)
+    return done
+
+
+def _answer(client: Client, work: Work, task: Task, filters: Sequence[Filter]) -> Answer:
+    params = client.model(task.version)
+    try:
+        found = work.train(params, task) if task.kind == "train" else work.evaluate(params, task)
+        return filtered(found, task, filters)
+    except Exception as error:
+        client.send_error(task.ticket, f"{type(error).__name__}: {error}")
+        raise
