@@ -174,9 +174,9 @@ def test_clipping_bounds_the_norm_over_all_parameters_and_keeps_the_direction(va
     half = len(values) // 2
     update = {"a": np.array(values[:half], np.float64), "b": np.array(values[half:], np.float64)}
     clipped = np.concatenate([clip_to_norm(norm)(update)[name] for name in ("a", "b")])
-    assert np.linalg.norm(clipped) <= norm * (1 + 1e-12)
+    assert np.linalg.norm(clipped) <= norm
     length = max(np.linalg.norm(values), 1e-300)
-    np.testing.assert_allclose(clipped, np.array(values) * min(1.0, norm / length), atol=1e-9)
+    np.testing.assert_allclose(clipped, np.array(values) * min(1.0, norm / length), rtol=2e-6, atol=1e-9)
 
 
 def test_noise_has_its_standard_deviation_and_keeps_dtypes():
@@ -189,6 +189,6 @@ def test_noise_has_its_standard_deviation_and_keeps_dtypes():
 
 def test_filters_that_a_configuration_names_are_made_and_others_refused():
     clip, noise = filters_from({"filters": [{"kind": "clip", "norm": 1.0}, {"kind": "noise", "stddev": 0.0}]})
-    assert np.linalg.norm(noise(clip({"w": np.full(4, 3.0, np.float32)}))["w"]) == pytest.approx(1.0)
+    assert np.linalg.norm(noise(clip({"w": np.full(4, 3.0, np.float32)}))["w"]) == pytest.approx(1.0, rel=2e-6)
     with pytest.raises(EdgeError, match="unknown filter 'sign'"):
         filters_from({"filters": [{"kind": "sign"}]})

@@ -31,8 +31,8 @@ def run_device(
 ) -> Done:
     """Do tasks until the run is over, and return their numbers.
 
-    An answer that the gateway has confirmed counts once, even if the device is killed just then. A device that is killed
-    in mid-task is asked again for the same task when it comes back.
+    An answer that the gateway has confirmed counts once, even if the device is killed just then. A device that is
+    killed in mid-task is asked again for the same task when it comes back.
 
     Args:
         client: the connection to a gateway; the caller closes it.
@@ -51,27 +51,36 @@ def run_device(
             task = client.next_task()
         except RunOver:
             return done
-        if task is not None:
-            answer = _answer(client, work, task, filters)
-            if answer.update is None:
-                client.send_metrics(task.ticket, num_examples=answer.num_examples, metrics=answer.metrics)
-                done.evaluated += 1
-            else:
-                client.send_update(
-                    task.ticket, answer.update, num_examples=answer.num_examples, metrics=answer.metrics
-                )
-                done.trained += 1
-            _log.info("answered ticket=%d kind=%s version=%d", task.ticket, task.kind, task.version)
-            if on_answer is not None:
-                on_answer(task, answer)
+        answer = None if task is None else _answered(client, work, task, filters)
+        if task is None or answer is None:
+            continue
+        if answer.update is None:
+            done.evaluated += 1
+        else:
+            done.trained += 1
+        _log.info("answered ticket=%d kind=%s version=%d", task.ticket, task.kind, task.version)
+        if on_answer is not None:
+            on_answer(task, answer)
     return done
 
 
-def _answer(client: Client, work: Work, task: Task, filters: Sequence[Filter]) -> Answer:
-    params = client.model(task.version)
+def _answered(client: Client, work: Work, task: Task, filters: Sequence[Filter]) -> Answer | None:
+    """Return what was sent for a task; None if the gateway has withdrawn it meanwhile."""
     try:
+        params = client.model(task.version)
         found = work.train(params, task) if task.kind == "train" else work.evaluate(params, task)
-        return filtered(found, task, filters)
+        answer = filtered(found, task, filters)
+        if answer.update is None:
+            is_wanted = client.send_metrics(task.ticket, num_examples=answer.num_examples, metrics=answer.metrics)
+        else:
+            is_wanted = client.send_update(
+                task.ticket, answer.update, num_examples=answer.num_examples, metrics=answer.metrics
+            )
+        return answer if is_wanted else None
+    except RunOver:
+        return None
     except Exception as error:
-        client.send_error(task.ticket, f"{type(error).__name__}: {error}")
-        raise
+        # A version that is not kept any more, or another cause; of a task that was withdrawn it does not matter.
+        if client.send_error(task.ticket, f"{type(error).__name__}: {error}"):
+            raise
+        return None

@@ -116,12 +116,13 @@ async function addFile() {
   $("file").value = "";
 }
 
+/** Take other examples; they count once they are kept, so that a reload loses none that was shown. */
 async function change(list) {
   examples = list;
+  await store.keepExamples(list);
   showExamples();
   if (list.length) worker?.postMessage({ examples: packed(list) });
   else stop("All examples are removed. Add some to go on.");
-  await store.keepExamples(list);
 }
 
 function showExamples() {
@@ -154,6 +155,7 @@ function hear({ kind, task, metrics, fraction, message, pauseMs, probabilities, 
   else if (kind === "task") begun(task);
   else if (kind === "progress") $("progress").value = fraction;
   else if (kind === "answered") answered(task, metrics);
+  else if (kind === "late") show("progress", false);
   else if (kind === "guess") guess(probabilities, version);
   else if (kind === "trouble") trouble(message, pauseMs);
   else if (kind === "over") end("The run is over. Thank you: the model is trained, and your examples were never sent.");
@@ -171,7 +173,7 @@ function begun({ kind, version }) {
 
 function answered({ version }, { loss, accuracy }) {
   $("done").textContent = ++done;
-  $("accuracy").textContent = accuracy === undefined ? "–" : `${Math.round(100 * accuracy)} %`;
+  $("accuracy").textContent = accuracy === undefined ? "–" : `${(100 * accuracy).toFixed(1)} %`;
   losses = [...losses.filter(([each]) => each !== version), [version, loss]].sort(([a], [b]) => a - b);
   plot($("plot"), losses);
   show("curve");
@@ -186,6 +188,7 @@ function guess(probabilities, version) {
   $("guess").textContent = `Version ${version} reads: ${label} (${Math.round(100 * probabilities[highest])} %)`;
 }
 
+/** Stop training. */
 function stop(message) {
   worker?.terminate();
   worker = null;
@@ -196,9 +199,11 @@ function stop(message) {
   say(message);
 }
 
+/** Say that there is nothing more to train; the worker still reads drawings. */
 function end(message) {
-  stop(message);
-  show("start", false);
+  keepRunning(false);
+  show("progress", false);
+  say(message);
 }
 
 async function leave() {

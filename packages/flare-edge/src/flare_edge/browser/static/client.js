@@ -59,7 +59,7 @@ export class Client {
   /** Send what training changed. Returns when the gateway has it on disk. */
   async sendUpdate(ticket, update, { numExamples, metrics }) {
     const metadata = { num_examples: String(numExamples), metrics: JSON.stringify(metrics) };
-    await this.#call("POST", `/v1/results/${ticket}`, { body: write(update, metadata), type: "application/octet-stream" });
+    await this.#call("POST", `/v1/results/${ticket}`, { body: write(update, metadata), type: "application/safetensors" });
   }
 
   /** Send what evaluation found. */
@@ -109,7 +109,7 @@ async function whole(answer) {
 async function refusal(answer) {
   const said = await answer.json().catch(() => ({})); // a proxy's answer may be no JSON
   const { error = "refused", message = `the gateway answered ${answer.status}` } = said;
-  return answer.status === 410 ? new RunOver(message) : new Refused(answer.status, error, message);
+  return error === "over" ? new RunOver(message) : new Refused(answer.status, error, message);
 }
 
 /** Wait, but not longer than until the device is online again, or the signal. */

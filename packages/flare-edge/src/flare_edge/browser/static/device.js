@@ -34,7 +34,8 @@ export class ProgramWork {
  * @param {Client} client
  * @param {{train: Function, evaluate: Function}} work
  * @param {object} options `filters` are applied to an update before those of the run's configuration; `onEvent` is told
- *   of {kind: "waiting"}, {kind: "task", task, params} and {kind: "answered", task, answer}.
+ *   of {kind: "waiting"}, {kind: "task", task, params}, {kind: "answered", task, answer} and, if the gateway had withdrawn
+ *   the task meanwhile, {kind: "late", task}.
  * @throws {Refused} The device's token is no longer valid. Or what the work throws, after the gateway was told.
  */
 export async function runDevice(client, work, { filters = [], onEvent = () => {} } = {}) {
@@ -50,20 +51,41 @@ export async function runDevice(client, work, { filters = [], onEvent = () => {}
     }
     if (task === null) continue;
     if (!task.config) task.config = (job ??= await client.job()).config; // left out of a task if it is large
+    const answer = await answered(client, work, task, filters, onEvent);
+    if (answer === null) onEvent({ kind: "late", task });
+    else onEvent({ kind: "answered", task, answer });
+  }
+}
+
+/** Return what was sent for a task; null if the gateway has withdrawn it meanwhile. */
+async function answered(client, work, task, filters, onEvent) {
+  try {
     const params = await client.model(task);
     onEvent({ kind: "task", task, params });
-    let answer;
-    try {
-      answer = task.kind === "train" ? work.train(params, task) : work.evaluate(params, task);
-      for (const each of [...filters, ...filtersFrom(task.config)]) {
-        if (answer.update) answer.update = each(answer.update);
-      }
-    } catch (error) {
-      await client.sendError(task.ticket, String(error.message));
-      throw error;
+    const answer = task.kind === "train" ? work.train(params, task) : work.evaluate(params, task);
+    for (const each of [...filters, ...filtersFrom(task.config)]) {
+      if (answer.update) answer.update = each(answer.update);
     }
     if (answer.update) await client.sendUpdate(task.ticket, answer.update, answer);
     else await client.sendMetrics(task.ticket, answer);
-    onEvent({ kind: "answered", task, answer });
+    return answer;
+  } catch (error) {
+    if (isWithdrawn(error) || error instanceof RunOver) return null;
+    if (!(error instanceof Refused && [401, 403].includes(error.status))) await giveUp(client, task, error);
+    throw error;
   }
+}
+
+/** Tell the gateway that a task failed here. */
+async function giveUp(client, task, error) {
+  try {
+    await client.sendError(task.ticket, String(error.message));
+  } catch (refusal) {
+    if (!isWithdrawn(refusal)) throw refusal;
+  }
+}
+
+/** The version is no longer kept, the task was withdrawn, or it is done. */
+function isWithdrawn(error) {
+  return error instanceof Refused && [404, 409, 410].includes(error.status);
 }

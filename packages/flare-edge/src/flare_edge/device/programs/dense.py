@@ -91,7 +91,9 @@ class Dense:
             if params[name].shape != shape:
                 raise EdgeError(f"parameter {name!r} has the shape {params[name].shape}; the program's has {shape}")
             if params[name].dtype != np.float32:
-                raise EdgeError(f"parameter {name!r} is {params[name].dtype}; programs train float32: convert the model")
+                raise EdgeError(
+                    f"parameter {name!r} is {params[name].dtype}; programs train float32: convert the model"
+                )
         _check_examples(self, examples)
 
     def train(self, params: Params, examples: Examples, how: Training, version: int) -> dict[str, np.ndarray]:
