@@ -183,7 +183,8 @@ class Tab:
         """Press the mouse's button on the middle of an element, which is scrolled to."""
         x, y = self.evaluate(
             f"(() => {{ const it = document.querySelector({json.dumps(selector)});"
-            "it.scrollIntoView({block: 'center'}); const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+            "it.scrollIntoView({block: 'center'}); const box = it.getBoundingClientRect();"
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         self.drag([(x, y)])
 

@@ -1,4 +1,4 @@
-"""What a device does with a model: train it, or evaluate it."""
+"""The work of a device on a model: to train it, or to evaluate it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a device found.
+    """The result of a device's work.
 
     Args:
         num_examples: the number of examples on which it trained or evaluated.

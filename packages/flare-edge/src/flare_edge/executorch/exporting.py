@@ -66,7 +66,13 @@ def device_config(
     *,
     loss: str = "cross_entropy",
 ) -> dict[str, Any]:
-    """Return ``program`` of a device's configuration, with the exported model as Base64; arguments as :func:`exported`.
+    """Return ``program`` of a device's configuration, with the exported model as Base64.
+
+    Args:
+        model: see :func:`exported`.
+        input_shape: see :func:`exported`.
+        output_shape: see :func:`exported`.
+        loss: see :func:`exported`.
 
     Raises:
         EdgeError: see :func:`exported`.
