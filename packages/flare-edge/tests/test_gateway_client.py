@@ -94,6 +94,27 @@ def test_a_device_that_left_is_not_known_any_more(tmp_path):
         assert gateway.devices() == []
 
 
+def test_a_device_that_leaves_while_it_waits_has_left(tmp_path):
+    with serving(tmp_path) as gateway, Client.join(gateway.join_link, name="a", credentials=tmp_path / "c") as waiting:
+        assert waiting.next_task(wait_s=0) is None
+        assert gateway.next_report().joined == ["gw-1/a"]
+        answers = []
+        poll = threading.Thread(target=lambda: answers.append(refusal(waiting)))
+        poll.start()
+        with Client.join(gateway.join_link, credentials=tmp_path / "c") as leaving:
+            leaving.leave()
+        poll.join()
+        assert gateway.next_report().left == ["gw-1/a"]
+        assert gateway.devices() == []
+        assert "join with an invitation" in answers[0]
+
+
+def refusal(client):
+    with pytest.raises(EdgeError) as refused:
+        client.next_task(wait_s=30)
+    return str(refused.value)
+
+
 def test_another_certificate_than_the_links_is_refused(tmp_path):
     with serving(tmp_path) as gateway:
         url, _, secret = gateway.join_link.partition("#")

@@ -363,7 +363,6 @@ def test_whoever_does_not_read_a_model_is_disconnected(tmp_path):
         raw.send(f"GET /v1/models/0 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n".encode())
         assert cut.event.wait(20)
         assert gateway.counts["refused.slow_reader"] == 1
-        assert raw.answer() is None or raw.socket.recv(1) == b""  # what was on its way, but not all of it
 
 
 class Heard(logging.Handler):

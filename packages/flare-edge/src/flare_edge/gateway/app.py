@@ -128,6 +128,8 @@ class Front:
         finally:
             timer.cancel()
             self.gateway.stop_waiting(device, wake)
+        if not self.registry.has(device.rpartition("/")[2]):
+            raise _unknown_token()  # it has left, or was revoked, in the meantime
         return self.gateway.poll(device)
 
     async def model(self, request: Request) -> Response:
@@ -200,7 +202,7 @@ class Front:
         device = self.registry.device(token)
         if device is None:
             self._count_refusal(_address(request))
-            raise Refused(401, "token", "the device's token is not known here: join with an invitation", closes=True)
+            raise _unknown_token()
         if wait := self._requests.take(device):
             raise Refused(429, "rate", "too many requests of this device", retry_after_s=wait)
         return f"{self.gateway.name}/{device}"
@@ -266,6 +268,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 def as_json(values: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return a response of JSON."""
     return Response(json.dumps(values), status, headers or _JSON_HEADERS, "application/json")
+
+
+def _unknown_token() -> Refused:
+    return Refused(401, "token", "the device's token is not known here: join with an invitation", closes=True)
 
 
 def _number(text: str, code: str) -> int:

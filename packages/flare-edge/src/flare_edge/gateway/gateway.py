@@ -370,7 +370,6 @@ class Gateway:
         with self._changed:
             if self._waiting.get(device) is wake:
                 del self._waiting[device]
-                self._touch(device)
 
     def leave(self, device: str) -> None:
         """Note that a device has left; its open order fails."""

@@ -62,6 +62,7 @@ class Registry:
         self._path = path
         self._max_devices = max_devices
         self._known: dict[str, str] = {}  # devices that are not revoked, by digest of their tokens
+        self._names: set[str] = set()  # and their ids
         self._version = -1
         with self._mapped():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,11 +124,16 @@ class Registry:
                 raise Refused(409, "name_taken", f"a device named {device} is registered already") from error
             self._database.execute("UPDATE invitations SET uses_left = uses_left - 1 WHERE id = ?", found)
         self._known[digest(token)] = device
+        self._names.add(device)
         return device, token
 
     def device(self, token: str) -> str | None:
         """Return the id of the device with this token, None if it is unknown or revoked."""
         return self._known.get(digest(token))
+
+    def has(self, device: str) -> bool:
+        """Return whether a device with this id is registered and not revoked."""
+        return device in self._names
 
     def refresh(self) -> set[str]:
         """See what other processes changed; return the devices that were revoked since the last time."""
@@ -137,8 +143,9 @@ class Registry:
                 return set()
             self._version = version
             known = dict(self._database.execute("SELECT digest, id FROM devices WHERE revoked IS NULL"))
-        revoked = set(self._known.values()) - set(known.values())
-        self._known = known
+        names = set(known.values())
+        revoked = self._names - names
+        self._known, self._names = known, names
         return revoked
 
     def revoke(self, name: str) -> str:
@@ -155,6 +162,7 @@ class Registry:
                 )
                 if changed.rowcount:
                     self._known = {digest: device for digest, device in self._known.items() if device != name}
+                    self._names.discard(name)
                     return "device" if table == "devices" else "invitation"
         raise EdgeError(
             f"{self._path} has no device or invitation {name!r} that could be revoked; see 'flare edge devices'"
