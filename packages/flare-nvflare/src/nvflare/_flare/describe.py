@@ -70,15 +70,20 @@ def is_ours(cls: type) -> bool:
 
 
 def _parameters(cls: type) -> list[inspect.Parameter]:
-    """Return the parameters of the constructors of a class and of its bases, those of the class first."""
+    """Return the parameters of a class's constructor, and those of its base that it passes others on to."""
     found: dict[str, inspect.Parameter] = {}
     for each in cls.__mro__:
-        if "__init__" not in vars(each):
+        if "__init__" not in vars(each) or each is object:
             continue
         parameters = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
+        passes_on = False
         for parameter in parameters:
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                passes_on = True
+            else:
                 found.setdefault(parameter.name, parameter)
+        if not passes_on:
+            break
     return list(found.values())
 
 

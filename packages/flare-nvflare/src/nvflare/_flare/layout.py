@@ -59,16 +59,17 @@ def lay_out(run: Run, run_folder: Path, folder: Path, outputs: Outputs) -> None:
             outputs.write(run, name, app, job)
     _cross_site(run_folder / "server" / "cross_site_evaluation.json", job, outputs)
     _link(job / "tb_events", run_folder / "server" / "tensorboard")
+    _merge(run_folder / "server" / JOB, job)  # written by components of NVIDIA FLARE's
     for each in (run_folder / "server").iterdir():
-        for place in (job, app):
+        for place in (job, app) if each.name != JOB else ():
             if not (place / each.name).exists():
                 _link(place / each.name, each)
     _link(target / "server" / "log.txt", run_folder / "log.txt")
     for site in (run_folder / "sites").iterdir():
         own = target / site.name / JOB
         own.mkdir(parents=True)
-        for each in site.iterdir():
-            _link(own / each.name, each)
+        _merge(site / JOB, own)
+        _merge(site, own, without=JOB)
         _link(own / site.name, site)  # where some of its parts write their files
         _link(target / site.name / "log.txt", site / "log.txt")
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
@@ -121,6 +122,16 @@ def _cross_site(source: Path, job: Path, outputs: Outputs) -> None:
     }
     (job / "cross_site_val").mkdir()
     (job / "cross_site_val" / "cross_val_results.json").write_text(json.dumps(renamed) + "\n", encoding="utf-8")
+
+
+def _merge(source: Path, target: Path, without: str | None = None) -> None:
+    """Link what is in a folder into another one, and into its folders of the same names."""
+    for each in source.iterdir() if source.is_dir() else ():
+        place = target / each.name
+        if each.is_dir() and place.is_dir() and not place.is_symlink():
+            _merge(each, place)
+        elif each.name != without:
+            _link(place, each)
 
 
 def _link(place: Path, target: Path) -> None:
