@@ -52,6 +52,7 @@ class Example:
     needs: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     before: tuple[str, ...] = ()
+    workspace: Path = RESULTS
 
 
 def heart(folder: Path) -> None:
@@ -223,9 +224,12 @@ EXAMPLES = {
         ("--run_psi", "--run_training", "--round_num", "5", "--nthread", "1"), "job_vertical.py",
         prepare=higgs_columns, metric="validation-auc", needs=("xgboost",),
     ),
-    "psi": Example("advanced/psi/user_email_match", "user_email_match", prepare=emails, metric="", needs=("pandas",)),
+    "psi": Example(
+        "advanced/psi/user_email_match", "user_email_match", prepare=emails, metric="", workspace=Path("/tmp/nvflare/psi")
+    ),
     "df-stats": Example("advanced/federated-statistics/df_stats", "stats_df", prepare=adults, metric=""),
-    "tensorboard": Example("advanced/experiment-tracking/tensorboard", "fedavg", prepare=pictures, metric="accuracy"),
+    "tensorboard": Example("advanced/experiment-tracking/tensorboard", "fedavg_tensorboard", prepare=pictures,
+        workspace=Path("/tmp/nvflare/jobs/workdir")),
 }  # fmt: skip
 
 
@@ -239,7 +243,7 @@ def run(name: str, example: Example, checkout: Path, python: str) -> dict[str, o
         shutil.copytree(source, folder)
         if example.prepare is not None:
             example.prepare(folder)
-        results = RESULTS / example.job
+        results = example.workspace / example.job
         shutil.rmtree(results, ignore_errors=True)
         environment = {**os.environ, **example.environment, "PYTHONPATH": f"{folder}{os.pathsep}{SHIMS}"}
         environment |= {"PYTHONWARNINGS": "default::DeprecationWarning:__main__", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -1,6 +1,7 @@
 """Data sets of synthetic pictures: each class has a pattern of its own, with noise."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ class _Pictures(torch.utils.data.Dataset):
     shape = (32, 32, 3)
 
     def __init__(self, root=".", train=True, download=False, transform=None, target_transform=None):
+        if download:
+            Path(root).mkdir(parents=True, exist_ok=True)
         count = int(os.environ.get("SHIM_PICTURES", "400"))
         random = np.random.default_rng(7)
         patterns = random.integers(0, 256, (10, *self.shape))

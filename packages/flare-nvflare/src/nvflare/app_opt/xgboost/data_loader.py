@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from flare_xgb import DataLoader
+from nvflare._flare.context import fill_in_site
 
 
 class DataSplitMode(IntEnum):
@@ -28,4 +29,5 @@ class XGBDataLoader(DataLoader):
     def initialize(self, client_id: str, rank: int, data_split_mode: int = DataSplitMode.ROW) -> None:
         """Tell the loader which site it is at."""
         super().initialize(client_id, rank)
+        fill_in_site(self, client_id)
         self.data_split_mode = data_split_mode
