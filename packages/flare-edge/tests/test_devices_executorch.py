@@ -14,7 +14,7 @@ if importlib.util.find_spec("executorch") is None:
     pytest.skip("needs ExecuTorch, the extra flare-edge[executorch]", allow_module_level=True)
 
 from flare_edge.device.data import Examples, clusters, plane  # noqa: E402
-from flare_edge.device.programs import Training, program_from  # noqa: E402
+from flare_edge.device.programs import Hyperparameters, program_from  # noqa: E402
 from flare_edge.errors import EdgeError  # noqa: E402
 from flare_edge.executorch import ExecutorchWork, device_config, exported  # noqa: E402
 
@@ -84,7 +84,7 @@ def test_training_equals_the_program_in_numpy(model, program):
     found = ExecutorchWork(examples).train(params_of(model), Given(config, version=4))
     twin = program_from({"program": {"kind": "mlp", "layers": [4, 16, 3]}})
     params = params_of(model)
-    expected = twin.train(params, examples, Training(lr=0.1, epochs=3, batch_size=16, seed=5), version=4)
+    expected = twin.train(params, examples, Hyperparameters(lr=0.1, epochs=3, batch_size=16, seed=5), version=4)
     for name, value in expected.items():
         np.testing.assert_allclose(found.update[name], value - params[name], atol=1e-6)
     assert found.metrics["loss"] == pytest.approx(twin.evaluate(params, examples)["loss"], abs=1e-6)

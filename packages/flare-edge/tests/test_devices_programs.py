@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flare_edge.device.data import Examples, clusters, from_arrays, plane
 from flare_edge.device.filters import clip_to_norm, filters_from, gaussian_noise
-from flare_edge.device.programs import Dense, Training, initial_params, program_from, training_from
+from flare_edge.device.programs import Dense, Hyperparameters, initial_params, program_from, training_from
 from flare_edge.device.randomness import Mulberry32, generator_for
 from flare_edge.errors import EdgeError
 
@@ -37,7 +37,7 @@ def test_a_step_follows_the_gradient_that_finite_differences_give(activation, lo
     extent = {"classes": 3} if loss == "cross_entropy" else {"outputs": 3}
     examples = make(20, inputs=4, seed=1, **extent)
     params = program.initial_params(2)
-    trained = program.train(params, examples, Training(lr=1.0, batch_size=20), version=0)
+    trained = program.train(params, examples, Hyperparameters(lr=1.0, batch_size=20), version=0)
     exact = {name: value.astype(np.float64) for name, value in params.items()}
     for name, value in exact.items():
         for place in np.ndindex(value.shape):
@@ -55,21 +55,23 @@ def test_training_leaves_the_received_parameters_as_they_were():
     program = program_from({"program": MLP})
     params = program.initial_params(0)
     before = {name: value.copy() for name, value in params.items()}
-    program.train(params, clusters(30, inputs=4, classes=3, seed=0), Training(lr=0.5), version=1)
+    program.train(params, clusters(30, inputs=4, classes=3, seed=0), Hyperparameters(lr=0.5), version=1)
     assert all(np.array_equal(params[name], before[name]) for name in before)
 
 
 def test_a_classifier_learns_clusters():
     program = program_from({"program": MLP})
     examples = clusters(200, inputs=4, classes=3, seed=0)
-    trained = program.train(program.initial_params(0), examples, Training(lr=0.2, epochs=20, batch_size=16), version=1)
+    how = Hyperparameters(lr=0.2, epochs=20, batch_size=16)
+    trained = program.train(program.initial_params(0), examples, how, version=1)
     assert program.evaluate(trained, clusters(200, inputs=4, classes=3, seed=1))["accuracy"] > 0.9
 
 
 def test_a_linear_regression_finds_the_least_squares_solution():
     program = program_from({"program": {"kind": "linear", "inputs": 3}})
     examples = plane(300, inputs=3, seed=0, noise=0.05)
-    trained = program.train(program.initial_params(0), examples, Training(lr=0.1, epochs=40, batch_size=300), version=0)
+    how = Hyperparameters(lr=0.1, epochs=40, batch_size=300)
+    trained = program.train(program.initial_params(0), examples, how, version=0)
     rows = np.column_stack([examples.inputs, np.ones(300)])
     solution = np.linalg.lstsq(rows, examples.targets, rcond=None)[0].ravel()
     assert set(trained) == {"weight", "bias"}

@@ -11,7 +11,7 @@ A recipe's device configuration is plain data, the same for every device and in 
 
 - ``program``: ``{"kind": "mlp", "layers", "activation", "loss"}`` or ``{"kind": "linear", "inputs", "outputs"}``,
   a linear regression with squared error. The kind ``executorch`` is that of :mod:`flare_edge.executorch`.
-- ``lr``, ``epochs``, ``batch_size``, ``seed``: see :class:`Training`.
+- ``lr``, ``epochs``, ``batch_size``, ``seed``: see :class:`Hyperparameters`.
 - ``filters``: what a device does to an update before it leaves, see :mod:`flare_edge.device.filters`; may be left out.
 - ``data``: what a person is asked for by the page in the browser, ``image`` (drawn, or from a CSV file) or ``table``
   (from a CSV file; also ``target`` and ``columns``); see :class:`flare_edge.device.data.Table`. May be left out.
@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from flare_edge.device.programs.dense import ACTIVATIONS, LOSSES, Dense, Params, Training
+from flare_edge.device.programs.dense import ACTIVATIONS, LOSSES, Dense, Hyperparameters, Params
 from flare_edge.errors import EdgeError
 
-__all__ = ["Dense", "Params", "Training", "initial_params", "program_from", "training_from"]
+__all__ = ["Dense", "Hyperparameters", "Params", "initial_params", "program_from", "training_from"]
 
 
 def program_from(config: Mapping[str, Any]) -> Dense:
@@ -55,7 +55,7 @@ def program_from(config: Mapping[str, Any]) -> Dense:
     raise EdgeError(f"unknown program {kind!r}; this device has 'mlp' and 'linear'")
 
 
-def training_from(config: Mapping[str, Any]) -> Training:
+def training_from(config: Mapping[str, Any]) -> Hyperparameters:
     """Return the hyperparameters of a device's configuration.
 
     Raises:
@@ -71,7 +71,7 @@ def training_from(config: Mapping[str, Any]) -> Training:
     seed = config.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 32:
         raise EdgeError(f"the device configuration's 'seed' is {seed!r}; it must be a whole number below 2^32")
-    return Training(float(lr), whole["epochs"], whole["batch_size"], seed)
+    return Hyperparameters(float(lr), whole["epochs"], whole["batch_size"], seed)
 
 
 def initial_params(config: Mapping[str, Any], seed: int = 0) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ LOSSES = ("cross_entropy", "squared_error")
 
 
 @dataclass(frozen=True)
-class Training:
+class Hyperparameters:
     """How a device trains.
 
     Args:
@@ -96,7 +96,7 @@ class Dense:
                 )
         _check_examples(self, examples)
 
-    def train(self, params: Params, examples: Examples, how: Training, version: int) -> dict[str, np.ndarray]:
+    def train(self, params: Params, examples: Examples, how: Hyperparameters, version: int) -> dict[str, np.ndarray]:
         """Return the parameters after training; ``params`` stay as they are.
 
         Args:
