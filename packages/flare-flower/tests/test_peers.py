@@ -21,6 +21,7 @@ printf 'POST /v1/control/list-runs HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nC
 cat <&3
 """
 
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose a connection is")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as another user")
 
 
@@ -78,7 +79,17 @@ def test_flowers_superlink_refuses_another_user(tmp_path):
         port.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose a connection is")
+@on_linux
+def test_a_connections_user_is_found_in_two_ways():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert peers._user_by_netlink(client.getsockname(), port) == os.getuid()
+            assert peers._user_by_table(client.getsockname(), port) == os.getuid()
+        assert peers._user_by_netlink(("127.0.0.1", port), 1) is None  # a socket that listens is no end of a connection
+
+
+@on_linux
 def test_a_client_that_the_system_does_not_list_is_not_served():
     assert not peers.is_own(("127.0.0.1", 1), 1)
 
