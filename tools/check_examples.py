@@ -35,12 +35,15 @@ NUMBER = re.compile(r"(?<![\w.])-?\d+(\.\d+)?(e-?\d+)?")
 DIGEST = re.compile(r"\b[0-9a-f]{16}\b")
 PLOT = re.compile(r"[┤└]|^ +\d+ +\d+$")
 TIMEOUT_S = 300
-APART = ROOT / "examples" / "advanced" / "flower"  # for these flwr has an environment of its own: nox -s flower
+ADVANCED = ROOT / "examples" / "advanced"
+# These have environments of their own: nox -s flower, nox -s executorch.
+APART = {ADVANCED / "flower", ADVANCED / "edge" / "edge-executorch"}
 
 
 def main(arguments: list[str]) -> int:
     folders = [Path(argument).resolve() for argument in arguments]
-    folders = folders or sorted(path.parent for path in ROOT.glob("examples/**/job.py") if APART not in path.parents)
+    found = (path for path in ROOT.glob("examples/**/job.py") if not APART & set(path.parents))
+    folders = folders or sorted(path.parent for path in found)
     failures = [failure for folder in folders for failure in check(folder)]
     for failure in failures:
         print(f"\n{failure}", file=sys.stderr)
