@@ -70,6 +70,8 @@ def lay_out(run: Run, run_folder: Path, folder: Path, outputs: Outputs) -> None:
         own.mkdir(parents=True)
         _merge(site / JOB, own)
         _merge(site, own, without=JOB)
+        if (site / JOB).is_dir():  # an executor of NVIDIA FLARE's has the site's folder as its working folder
+            _merge(site, target / site.name, without=JOB)
         _link(own / site.name, site)  # where some of its parts write their files
         _link(target / site.name / "log.txt", site / "log.txt")
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):

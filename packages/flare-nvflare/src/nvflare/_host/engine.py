@@ -12,6 +12,7 @@ from typing import Any
 from flare_core import FlareError
 from flare_core.errors import PartyError
 from flare_core.service import JobContext
+from nvflare._flare.names import not_provided
 from nvflare._host.build import build_component
 from nvflare.apis.client import Client
 from nvflare.apis.event_type import EventType
@@ -369,16 +370,24 @@ class Engine:
         return self.party
 
     def stream_objects(self, *arguments: Any, **named: Any) -> Any:
-        """Send objects one after the other; see :mod:`nvflare.app_common.streamers`."""
-        from nvflare.app_common.streamers.streamer_base import stream_objects
+        """Refuse to send objects that a producer makes.
 
-        return stream_objects(self, *arguments, **named)
+        Raises:
+            NotProvidedError: always; says what to use instead.
+        """
+        raise not_provided(
+            "engine.stream_objects()",
+            "a ContainerRetriever, a FileRetriever and a FileStreamer send what is large; other objects go through"
+            " flare_core.JobEndpoint.open_stream",
+        )
 
     def register_stream_processing(self, *arguments: Any, **named: Any) -> None:
-        """Handle objects that come one after the other; see :mod:`nvflare.app_common.streamers`."""
-        from nvflare.app_common.streamers.streamer_base import register_stream_processing
+        """Refuse to take objects that a producer makes.
 
-        register_stream_processing(self, *arguments, **named)
+        Raises:
+            NotProvidedError: always; says what to use instead.
+        """
+        self.stream_objects()
 
 
 def engine_of(job_id: str, party: str) -> Engine | None:

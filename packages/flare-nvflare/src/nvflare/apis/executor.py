@@ -25,4 +25,4 @@ class Executor(FLComponent, ABC):
     def add_to_fed_job(self, job: Any, ctx: Any, **kwargs: Any) -> Any:
         """Add this to the app of a job that ``ctx`` stands for."""
         job.check_kwargs(args_to_check=kwargs, args_expected={"tasks": False})
-        return job.add_executor(self, tasks=kwargs.get("tasks", ["*"]), ctx=ctx)
+        return job.add_executor(self, kwargs.get("tasks", ["*"]), ctx)

@@ -63,7 +63,7 @@ class Filter(FLComponent, FlareFilter):
     def add_to_fed_job(self, job: Any, ctx: Any, **kwargs: Any) -> Any:
         """Add this to the app of a job that ``ctx`` stands for."""
         job.check_kwargs(args_to_check=kwargs, args_expected={"filter_type": True, "tasks": False})
-        job.add_filter(self, filter_type=kwargs["filter_type"], tasks=kwargs.get("tasks", ["*"]), ctx=ctx)
+        job.add_filter(self, kwargs["filter_type"], kwargs.get("tasks", ["*"]), ctx)
 
 
 def _for_both(process: Any) -> Any:

@@ -187,5 +187,5 @@ class Controller(FLComponent, ControllerSpec, ABC):
 
     def add_to_fed_job(self, job: Any, ctx: Any, **kwargs: Any) -> Any:
         """Add this to the app of a job that ``ctx`` stands for."""
-        job.check_kwargs(args_to_check=kwargs, args_expected={"id": False})
-        return job.add_controller(self, ctx=ctx, id=kwargs.get("id", ""))
+        job.check_kwargs(args_to_check=kwargs, args_expected={})
+        return job.add_controller(self, ctx)

@@ -1,0 +1,33 @@
+"""Loggers of components."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+
+def custom_logger(logger: logging.Logger) -> logging.Logger:
+    """Return the logger: messages of a job's own code are logged like all others."""
+    return logger
+
+
+def get_obj_logger(obj: Any) -> logging.Logger:
+    """Return the logger of an object's class."""
+    return logging.getLogger(f"{type(obj).__module__}.{type(obj).__qualname__}")
+
+
+def get_module_logger(module: str | None = None, name: str | None = None) -> logging.Logger:
+    """Return the logger of a module, or of something in it."""
+    parts = [each for each in (module, name) if each]
+    return logging.getLogger(".".join(parts) or "nvflare")
+
+
+def get_script_logger() -> logging.Logger:
+    """Return the logger of a script."""
+    return logging.getLogger("nvflare.script")
+
+
+def center_message(message: str, boarder_str: str = "=") -> str:
+    """Return a message between lines."""
+    line = boarder_str * max(40, len(message))
+    return f"\n{line}\n{message.center(len(line))}\n{line}"
