@@ -11,6 +11,7 @@ from flare_core.client.session import current_session
 from flare_core.errors import ClientApiError
 from nvflare._flare import controls
 from nvflare._flare.params import packed, unpack
+from nvflare.app_common.utils.fedprox_utils import FEDPROX_MU
 
 __all__ = [
     "APIContext",
@@ -57,6 +58,8 @@ def receive(timeout: float | None = None, ctx: APIContext | None = None) -> FLMo
     if model is not None:
         controls.received(session, model)
         unpack(model)
+        if (mu := session.channel.config.get(FEDPROX_MU)) is not None:
+            model.meta[FEDPROX_MU] = mu
     return model
 
 

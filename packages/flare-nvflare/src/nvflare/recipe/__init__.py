@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy(
         "add_cross_site_evaluation": "nvflare.recipe.utils",
         "add_experiment_tracking": "nvflare.recipe.utils",
         "set_per_site_config": "nvflare.recipe.utils",
+        "set_recipe_meta": "nvflare.recipe.utils",
     },
     {
         "FedTaskRecipe": "use flare_core.recipes.WorkflowRecipe, whose executors do any task",

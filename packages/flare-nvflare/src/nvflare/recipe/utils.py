@@ -70,6 +70,17 @@ def set_per_site_config(recipe: Recipe, config: Mapping[str, Mapping[str, Any]])
     raise RecipeError(f"create the {type(recipe).__name__} with per_site_config={dict(config)!r}")
 
 
+def set_recipe_meta(recipe: Recipe, key: Any, value: Any) -> None:
+    """Set an entry of the meta.json of the recipe's job; of those that Flare reads, ``mandatory_clients``.
+
+    Args:
+        recipe: the recipe.
+        key: the name of the entry.
+        value: its value.
+    """
+    recipe.job.meta_props[str(getattr(key, "value", key))] = value
+
+
 def native(recipe: Recipe) -> Any:
     """Return the recipe of Flare's that a recipe stands for.
 

@@ -1,5 +1,6 @@
 """Recipes for PyTorch models."""
 
+from nvflare._flare.missing import HE
 from nvflare._flare.names import lazy
 
 _HERE = "nvflare.app_opt.pt.recipes"
@@ -11,7 +12,12 @@ __getattr__, __dir__, __all__ = lazy(
         "FedAvgRecipe": f"{_HERE}.fedavg",
         "FedEvalRecipe": f"{_HERE}.fedeval",
         "FedOptRecipe": f"{_HERE}.fedopt",
+        "FedProxRecipe": f"{_HERE}.fedprox",
         "ScaffoldRecipe": f"{_HERE}.scaffold",
         "SwarmLearningRecipe": f"{_HERE}.swarm",
+    },
+    {
+        "FedAvgRecipeWithHE": HE,
+        "FedCERecipe": "use FedAvgRecipe with aggregation_weights, or an aggregator of your own",
     },
 )

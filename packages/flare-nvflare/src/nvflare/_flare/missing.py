@@ -1,0 +1,35 @@
+"""The names that are not provided, and what to use instead; for a module, also of all names in it."""
+
+HE = "Flare does not encrypt homomorphically; sites can hide what they send under masks, see docs/security.md"
+
+MISSING = {
+    "nvflare.app_common.homomorphic_encryption": HE,
+    "nvflare.app_opt.confidential_computing": "Flare does not attest machines; see docs/security.md",
+    "nvflare.app_opt.feature_election": "send each site's scores with a script, and elect in a workflow of your own",
+    "nvflare.app_opt.he": HE,
+    "nvflare.app_opt.job_launcher": "Flare starts a job's processes itself; run its daemons in containers",
+    "nvflare.app_opt.kaggle": "download the data with Kaggle's own client",
+    "nvflare.app_opt.monai": "use the Client API in a script with MONAI's trainers, see docs/migration.md",
+    "nvflare.app_opt.pt.recipes.fedavg_he": HE,
+    "nvflare.app_opt.pt.recipes.fedce": "use FedAvgRecipe with aggregation_weights, or an aggregator of your own",
+    "nvflare.app_opt.psi.dh_psi": "use DhPSIRecipe, whose parts are Flare's own",
+    "nvflare.app_opt.statistics.visualization": "each run of FedStatsRecipe writes report.html beside its statistics",
+    "nvflare.app_opt.tensor_stream": "leave it out; tensors are always streamed",
+    "nvflare.app_opt.xgboost.histogram_based": "use XGBHorizontalRecipe",
+    "nvflare.app_opt.xgboost.histogram_based_v2": "use XGBHorizontalRecipe or XGBVerticalRecipe",
+    "nvflare.app_opt.xgboost.tree_based": "use XGBBaggingRecipe",
+    "nvflare.collab": "write a workflow and an executor, see docs/extending.md",
+    "nvflare.dashboard": "use 'flare invite' and 'flare join'",
+    "nvflare.edge.models": "use flare_edge, whose devices train with NumPy, PyTorch or ExecuTorch",
+    "nvflare.edge.simulation": "give flare_edge.SimulationConfig a flare_edge.TaskProcessor",
+    "nvflare.edge.tools.et_fed_buff_recipe": "use EdgeFedBuffRecipe with a program for ExecuTorch, see flare_edge",
+    "nvflare.edge.web": "use the protocol of flare_edge.gateway",
+    "nvflare.fuel.hci": "use flare_deploy.Admin",
+    "nvflare.fuel.f3.stats_pool": "read summary.json of the run, which has the bytes and the times",
+    "nvflare.fuel_opt.statsd": "read the metrics of a run with flare_core.Observer",
+    "nvflare.ha": "restart the server; runs continue after their last completed round",
+    "nvflare.lighter": "provision with 'flare up', or a project file",
+    "nvflare.metrics": "read the metrics of a run with flare_core.Observer",
+    "nvflare.private": "these are internals of NVIDIA FLARE; use SimEnv, PocEnv or ProdEnv",
+    "nvflare.tool": "use the commands 'nvflare' and 'flare'",
+}
