@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import ast
 import json
+import runpy
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "packages" / "flare-nvflare" / "src"
@@ -74,14 +76,15 @@ def file_of(module: str) -> Path | None:
 
 
 @cache
+def constants() -> dict[str, Any]:
+    """Return what the module with the names that are not provided defines; it imports nothing."""
+    return runpy.run_path(str(file_of("nvflare._flare.missing")))
+
+
 def missing() -> dict[str, str]:
     """Return the names that are known not to be provided, and what to use instead."""
-    path = file_of("nvflare._flare.missing")
-    assert path is not None
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Dict):
-            return ast.literal_eval(node.value)
-    raise SystemExit(f"{path} holds no table")
+    found: dict[str, str] = constants()["MISSING"]
+    return found
 
 
 @cache
@@ -134,6 +137,8 @@ def _text(value: ast.expr, texts: dict[str, str]) -> str:
     match value:
         case ast.Constant(value=str(text)):
             return text
+        case ast.Name(id=name):
+            return str(constants().get(name, ""))
         case ast.JoinedStr(values=parts):
             return "".join(
                 texts[part.value.id] if isinstance(part, ast.FormattedValue) else part.value  # type: ignore[attr-defined]  # a name or text
@@ -172,11 +177,11 @@ def page() -> str:
         [
             "# Names of NVIDIA FLARE",
             "",
-            "The names that the public examples of NVIDIA FLARE import, and what",
-            "[flare-nvflare](../packages/flare-nvflare/README.md) has in their place: the *same*, an object of Flare's; one",
-            "that is *adapted* to Flare; or none, with what to use instead, which is also what the error says. *Used* is the",
-            "number of files that import the name, in the release that uses it most. `tools/nvflare_names.py` writes this",
-            "page. See [Migrating](migration.md) for what to do with the names.",
+            "The names that the public examples of NVIDIA FLARE import, and what there is in their place in",
+            "[flare-nvflare](../packages/flare-nvflare/README.md): the *same*, an object of Flare's; one that is",
+            "*adapted* to Flare; or none, with what to use instead, as the error says. *Used* is the number of files",
+            "that import the name, in the release that uses it most. `tools/nvflare_names.py` writes this page.",
+            "[Migrating](migration.md) says what to do with the names.",
             "",
             "| examples of | names | same | adapted | not provided | resolve |",
             "|---|---|---|---|---|---|",

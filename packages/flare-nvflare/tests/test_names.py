@@ -1,0 +1,42 @@
+"""The names of NVIDIA FLARE: those that its public examples import, and those that are known to be missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nvflare
+from nvflare._flare.errors import NotProvidedError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_table_of_names_is_current():
+    done = subprocess.run([sys.executable, ROOT / "tools/nvflare_names.py", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_module_says_what_to_use_instead():
+    with pytest.raises(NotProvidedError, match="collab.*write a workflow and an executor"):
+        import nvflare.collab  # noqa: F401
+
+
+def test_a_missing_name_says_what_to_use_instead_and_is_an_import_error():
+    with pytest.raises(ImportError, match=r"nvflare\.recipe\.FedTaskRecipe .*WorkflowRecipe"):
+        from nvflare.recipe import FedTaskRecipe  # noqa: F401
+
+
+def test_an_unknown_name_is_an_ordinary_error():
+    with pytest.raises(ModuleNotFoundError):
+        import nvflare.no_such_module  # noqa: F401
+    with pytest.raises(AttributeError):
+        nvflare.no_such_name  # noqa: B018
+
+
+def test_the_names_of_the_examples_are_counted_by_release():
+    names = json.loads((Path(__file__).parent / "example_names.json").read_text())
+    assert names["nvflare.recipe.SimEnv"].keys() == {"2.7.2", "2.8.1", "2.9"}
