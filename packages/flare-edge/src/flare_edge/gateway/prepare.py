@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from flare_edge.errors import EdgeError
 from flare_edge.gateway.certificate import fingerprint, make_certificate
+from flare_edge.gateway.link import join_link
 from flare_edge.gateway.registry import Registry
-from flare_edge.gateway.server import join_link
 from flare_edge.gateway.settings import FILE, REGISTRY, GatewaySettings
 
 

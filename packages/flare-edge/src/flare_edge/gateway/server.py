@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import socket
@@ -20,6 +19,7 @@ from flare_edge.errors import EdgeError
 from flare_edge.gateway.app import Front, make_app
 from flare_edge.gateway.certificate import fingerprint, make_certificate, tls_context
 from flare_edge.gateway.connection import Admission, Connection
+from flare_edge.gateway.link import join_link, write_address
 from flare_edge.gateway.registry import Registry
 from flare_edge.gateway.settings import REGISTRY, GatewaySettings
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ADDRESS_FILE = "edge-gateway.json"
 LINK_FILE = "join-link.txt"
 _BACKLOG = 4096
 _CLOSE_S = 3
@@ -74,8 +73,7 @@ class Server:
 
     def _make_link(self, gateway: Gateway, registry: Path, digest: str) -> str:
         """Write down for ``flare edge invite`` where devices connect to; return the link with an open invitation."""
-        address = {"url": self.url, "sha256": digest, "gateway": gateway.name}
-        (registry.parent / ADDRESS_FILE).write_text(json.dumps(address))
+        write_address(registry.parent, self.url, digest)
         if gateway.settings.invitations == "listed":
             return f"{self.url}/"
         link = join_link(self.url, self._registry.invite(note=f"open: a run at {gateway.name}", uses=None), digest)
@@ -148,11 +146,6 @@ class _Uvicorn(uvicorn.Server):
         ]
         self.started = True
         self._when_started()
-
-
-def join_link(url: str, invitation: str, digest: str) -> str:
-    """Return the link by which a device joins; what follows ``#`` is not sent to anyone."""
-    return f"{url}/#{invitation}" + (f".{digest}" if digest else "")
 
 
 def _listen(settings: GatewaySettings) -> socket.socket:
