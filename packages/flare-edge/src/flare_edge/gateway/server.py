@@ -20,6 +20,7 @@ from flare_edge.gateway.app import Front, make_app
 from flare_edge.gateway.certificate import fingerprint, make_certificate, tls_context
 from flare_edge.gateway.connection import Admission, Connection
 from flare_edge.gateway.link import join_link, write_address
+from flare_edge.gateway.nvflare import NVFlareFront
 from flare_edge.gateway.registry import Registry
 from flare_edge.gateway.settings import REGISTRY, GatewaySettings
 
@@ -97,8 +98,10 @@ class Server:
 
     async def _serve(self, gateway: Gateway) -> None:
         limits = gateway.settings.limits
+        front = Front(gateway, self._registry)
+        more = NVFlareFront(front).routes() if gateway.settings.nvflare_routes else []
         config = uvicorn.Config(
-            make_app(Front(gateway, self._registry), []),
+            make_app(front, more),
             log_config=None,
             access_log=False,
             log_level="warning",

@@ -56,6 +56,7 @@ class GatewaySettings(BaseModel):
         plain_http: no TLS; only on a loopback address.
         invitations: ``open``: each start makes an invitation for any number of devices, in the join link; ``listed``:
             only those of ``flare edge invite``.
+        nvflare_routes: serve the routes of NVFlare's devices, too; see :mod:`flare_edge.gateway.nvflare`.
         device_timeout_s: an idle device that has been silent for so long has left.
         limits: see :class:`Limits`.
         registry: the file of invitations and devices; None: in the run's folder, for that run only.
@@ -69,6 +70,7 @@ class GatewaySettings(BaseModel):
     public_url: Annotated[str | None, Field(pattern=r"^https?://[^\s#?]+$")] = None
     plain_http: bool = False
     invitations: Literal["open", "listed"] = "open"
+    nvflare_routes: bool = False
     device_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     limits: Limits = Limits()
     registry: Path | None = None
