@@ -18,6 +18,7 @@ from pathlib import Path
 import algorithms
 import boosting
 import deployed
+import fleets
 import matching
 import suites
 import summaries
@@ -32,6 +33,7 @@ SUITES = {
     **boosting.SUITES,
     **matching.SUITES,
     **summaries.SUITES,
+    **fleets.SUITES,
 }
 
 
