@@ -161,6 +161,18 @@ def pictures(folder: Path) -> None:
     Path("/tmp/nvflare/data").mkdir(parents=True, exist_ok=True)
 
 
+def cifar10(algorithm: str, tf: bool = False) -> Example:
+    """Return one of the suite, whose modules lie in a folder beside those of the examples."""
+    folder = f"advanced/cifar10/{'tf' if tf else 'pt/cifar10-sim'}/cifar10_{algorithm}"
+    arguments = ("--n_clients", "2", "--num_rounds", "2", *(("--epochs", "1") if tf else ("--aggregation_epochs", "1")))
+    return Example(
+        folder,
+        f"cifar10*_{algorithm}*" if algorithm != "custom_aggr" else "cifar10_custom_*",
+        arguments,
+        prepare=pictures,
+    )
+
+
 EXAMPLES = {
     "hello-numpy": Example("hello-world/hello-numpy", "hello-numpy", metric="weight_mean"),
     "hello-numpy-diff": Example(
@@ -225,11 +237,37 @@ EXAMPLES = {
         prepare=higgs_columns, metric="validation-auc", needs=("xgboost",),
     ),
     "psi": Example(
-        "advanced/psi/user_email_match", "user_email_match", prepare=emails, metric="", workspace=Path("/tmp/nvflare/psi")
+        "advanced/psi/user_email_match",
+        "user_email_match",
+        prepare=emails,
+        metric="",
+        workspace=Path("/tmp/nvflare/psi"),
     ),
     "df-stats": Example("advanced/federated-statistics/df_stats", "stats_df", prepare=adults, metric=""),
     "tensorboard": Example("advanced/experiment-tracking/tensorboard", "fedavg_tensorboard", prepare=pictures,
         workspace=Path("/tmp/nvflare/jobs/workdir")),
+    "cifar10-fedavg": cifar10("fedavg"),
+    "cifar10-fedprox": cifar10("fedprox"),
+    "cifar10-fedopt": cifar10("fedopt"),
+    "cifar10-scaffold": cifar10("scaffold"),
+    "cifar10-custom-aggr": cifar10("custom_aggr"),
+    "cifar10-tf-fedavg": cifar10("fedavg", tf=True),
+    "cifar10-tf-fedprox": cifar10("fedprox", tf=True),
+    "cifar10-tf-fedopt": cifar10("fedopt", tf=True),
+    "cifar10-tf-scaffold": cifar10("scaffold", tf=True),
+    "hello-dp": Example("hello-world/hello-dp", "hello-dp", prepare=pictures),
+    "hello-lightning-eval": Example(
+        "hello-world/hello-lightning-eval", "eval", prepare=pictures, before=("generate_pretrain_models.py",)
+    ),
+    "swarm-pt": Example("advanced/swarm_learning/swarm_pt", "swarm_pt", prepare=pictures),
+    "streaming-dict": Example(
+        "advanced/streaming", "simple_dict_streaming", program="simple_dict_streaming_job.py", metric=""
+    ),
+    "mlflow-pt": Example("advanced/experiment-tracking/mlflow/hello-pt-mlflow", "hello-pt-mlflow", prepare=pictures),
+    "hello-flower": Example(
+        "hello-world/hello-flower", "hello-flower", ("--job_name", "hello-flower", "--content_dir", "flwr-pt"), metric=""
+    ),
+    "kaplan-meier": Example("advanced/kaplan-meier-he", "KM", metric=""),
 }  # fmt: skip
 
 
@@ -239,13 +277,19 @@ def run(name: str, example: Example, checkout: Path, python: str) -> dict[str, o
     if not source.is_dir():
         return {"example": name, "outcome": "not in this checkout"}
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / source.name
-        shutil.copytree(source, folder)
+        top = source.parents[0 if "tf" in source.parts else 1] if "cifar10" in source.parts else source
+        shutil.copytree(top, Path(place) / top.name)
+        folder = Path(place) / top.name / source.relative_to(top)
         if example.prepare is not None:
             example.prepare(folder)
         results = example.workspace / example.job
-        shutil.rmtree(results, ignore_errors=True)
-        environment = {**os.environ, **example.environment, "PYTHONPATH": f"{folder}{os.pathsep}{SHIMS}"}
+        for older in results.parent.glob(results.name):
+            shutil.rmtree(older)
+        environment = {
+            **os.environ,
+            **example.environment,
+            "PYTHONPATH": os.pathsep.join(map(str, [folder, Path(place) / top.name / "src", SHIMS])),
+        }
         environment |= {"PYTHONWARNINGS": "default::DeprecationWarning:__main__", "TF_CPP_MIN_LOG_LEVEL": "3"}
         for each in example.before:
             subprocess.run([python, each], cwd=folder, env=environment, check=True, capture_output=True)
@@ -259,6 +303,7 @@ def run(name: str, example: Example, checkout: Path, python: str) -> dict[str, o
             return {"example": name, "outcome": "hangs", "seconds": LIMIT_S}
         seconds = round(time.monotonic() - began, 1)
     row: dict[str, object] = {"example": name, "outcome": "runs", "seconds": seconds}
+    results = next(results.parent.glob(results.name), results)
     row["metric"] = _metric(example, results, done.stdout + done.stderr)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith((" ", "Traceback"))]
@@ -269,7 +314,7 @@ def run(name: str, example: Example, checkout: Path, python: str) -> dict[str, o
             else f"exit code {done.returncode}",
         }
         row["output"] = (done.stdout + done.stderr)[-6000:]
-    elif not results.exists():
+    elif not list(results.parent.glob(results.name)):
         row |= {"outcome": "no results", "reason": f"{results} was not made", "output": done.stderr[-3000:]}
     return row
 

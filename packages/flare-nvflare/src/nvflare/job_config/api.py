@@ -47,6 +47,7 @@ class FedJob:
         min_clients: the number of sites that it needs.
         mandatory_clients: sites without which it does not run.
         meta_props: further entries of its meta.json.
+        fail_fast: without effect; a run always ends when a site's script fails.
     Raises:
         RecipeError: the name or the number cannot be one.
     """
@@ -57,6 +58,7 @@ class FedJob:
         min_clients: int = 1,
         mandatory_clients: list[str] | None = None,
         meta_props: dict[str, Any] | None = None,
+        fail_fast: bool = False,
     ) -> None:
         try:
             check_name(name, what="a job's name")

@@ -161,10 +161,11 @@ class ScriptRunner(BaseScriptRunner):
         pipe_connect_type: str = PipeConnectType.VIA_CP,
         task_pipe: Any = None,
         launch_once: bool = True,
-        launch_timeout: float | None = 300.0,
         shutdown_timeout: float = 0.0,
         memory_gc_rounds: int = 0,
         cuda_empty_cache: bool = False,
+        *,
+        launch_timeout: float | None = 300.0,
         execution_mode: Any = None,
     ) -> None:
         super().__init__(

@@ -29,8 +29,9 @@ class ProdEnv(DeployedEnv):
         startup_kit_location: str,
         login_timeout: float = 5.0,
         username: str = "admin@nvidia.com",
-        study: str = "default",
         extra: dict[str, Any] | None = None,
+        *,
+        study: str = "default",
     ) -> None:
         super().__init__(extra)
         if not isinstance(startup_kit_location, str | Path) or not Path(startup_kit_location).is_dir():
