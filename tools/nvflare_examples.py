@@ -161,6 +161,9 @@ def pictures(folder: Path) -> None:
     Path("/tmp/nvflare/data").mkdir(parents=True, exist_ok=True)
 
 
+FLOWER = ("--job_name", "hello-flower", "--content_dir", "flwr-pt")
+
+
 def cifar10(algorithm: str, tf: bool = False) -> Example:
     """Return one of the suite, whose modules lie in a folder beside those of the examples."""
     folder = f"advanced/cifar10/{'tf' if tf else 'pt/cifar10-sim'}/cifar10_{algorithm}"
@@ -265,7 +268,7 @@ EXAMPLES = {
     ),
     "mlflow-pt": Example("advanced/experiment-tracking/mlflow/hello-pt-mlflow", "hello-pt-mlflow", prepare=pictures),
     "hello-flower": Example(
-        "hello-world/hello-flower", "hello-flower", ("--job_name", "hello-flower", "--content_dir", "flwr-pt"), metric=""
+        "hello-world/hello-flower", "hello-flower", FLOWER, metric=""
     ),
     "kaplan-meier": Example("advanced/kaplan-meier-he", "KM", metric=""),
 }  # fmt: skip

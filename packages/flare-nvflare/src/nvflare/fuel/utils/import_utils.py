@@ -51,14 +51,24 @@ def optional_import(
         allow_namespace_pkg: take a folder without ``__init__.py`` for a module.
     """
     try:
-        found = importlib.import_module(module)
-        if getattr(found, "__file__", None) is None and hasattr(found, "__path__") and not allow_namespace_pkg:
-            raise ImportError(f"{module} is a folder without __init__.py")
-        if version and not _OPERATORS[op](_parts(found.__version__), _parts(version)):
-            raise ImportError(f"{module} is {found.__version__}, not {op} {version}")
+        found = _imported(module, op, version, allow_namespace_pkg)
         return (getattr(found, name) if name else found), True
     except (ImportError, AttributeError) as error:
         return _Absent(descriptor.format(f"import {module} ({error})")), False
+
+
+def _imported(module: str, op: str, version: str, allow_namespace_pkg: bool) -> Any:
+    """Return a module.
+
+    Raises:
+        ImportError: it cannot be imported, or has another version than is wanted.
+    """
+    found = importlib.import_module(module)
+    if getattr(found, "__file__", None) is None and hasattr(found, "__path__") and not allow_namespace_pkg:
+        raise ImportError(f"{module} is a folder without __init__.py")
+    if version and not _OPERATORS[op](_parts(found.__version__), _parts(version)):
+        raise ImportError(f"{module} is {found.__version__}, not {op} {version}")
+    return found
 
 
 def _parts(version: str) -> list[int]:
