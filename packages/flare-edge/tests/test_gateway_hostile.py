@@ -299,6 +299,14 @@ def test_a_body_without_an_end_is_refused_at_the_limit(shared, evil, raw):
     shared.withdraw([evil.ticket])
 
 
+def test_a_body_that_nobody_asked_for_ends_the_connection(shared, evil, raw):
+    head = f"GET /v1/job HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {evil.token}\r\ncontent-length: {10**12}\r\n\r\n"
+    raw.send(head.encode() + bytes(1000))
+    assert raw.answer().status == 200
+    assert raw.answer() is None
+    shared.withdraw([evil.ticket])
+
+
 @pytest.mark.parametrize(
     "request_",
     [

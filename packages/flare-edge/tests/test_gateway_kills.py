@@ -43,18 +43,22 @@ def test_each_accepted_result_is_in_one_batch_whenever_the_gateway_is_killed():
         with socket.create_server(("127.0.0.1", 0)) as unused:
             port = unused.getsockname()[1]
         host, link = start(folder, port, life=1)
-        devices = [Reporting(link, number) for number in range(DEVICES)]
-        for life in range(2, KILLS + 2):
-            assert not devices[0].stopped.wait(delays.uniform(0.05, 0.8))
+        try:
+            devices = [Reporting(link, number) for number in range(DEVICES)]
+            for life in range(2, KILLS + 2):
+                assert not devices[0].stopped.wait(delays.uniform(0.05, 0.8))
+                host.kill()
+                host.communicate()
+                host, _ = start(folder, port, life)
+            accepted: set[int] = set()
+            for device in devices:
+                accepted |= device.stop()
+            host.stdin.close()
+            assert host.wait(30) == 0
+        finally:
             host.kill()
-            host.communicate()
-            host, _ = start(folder, port, life)
-        accepted: set[int] = set()
-        for device in devices:
-            accepted |= device.stop()
-        host.stdin.close()
-        assert host.wait(30) == 0
-        host.stdout.close()
+            host.wait()
+            host.stdout.close()
         check(batches_in(folder), accepted)
     assert len(accepted) > DEVICES * KILLS / 4
 
@@ -78,7 +82,7 @@ class Reporting(threading.Thread):
     def __init__(self, link, number):
         super().__init__()
         self.stopped = threading.Event()
-        self._client = Client.join(link, name=f"device{number}", patience_s=60)
+        self._client = Client.join(link, name=f"device{number}", patience_s=600)
         self._accepted: set[int] = set()
         self.start()
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 30.0
 _FIRST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 30.0
+_LONGEST_DELAY_S = 10.0
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,12 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flare_edge.fedbuff import DeviceManagerConfig, FedBuff, FedBuffSettings, ModelManagerConfig, combined
-from flare_edge.fleet.behaviour import Behaviour
 from flare_edge.fleet.running import peak_mib
 from flare_edge.gateway.gateway import Closed, Gateway
 from flare_edge.gateway.settings import GatewaySettings, Limits
@@ -67,8 +65,13 @@ class _Run(threading.Thread):
                 self._gateway.acknowledge(report.number)
 
 
-def bench(chosen: argparse.Namespace, behaviour: Behaviour) -> int:
-    """Measure, and print what was found as JSON; return 1 if a device met an error."""
+def bench(chosen: argparse.Namespace, fleet: list[str]) -> int:
+    """Measure, and print what was found as JSON; return 1 if a device met an error.
+
+    Args:
+        chosen: the command line.
+        fleet: arguments of ``run`` for the fleet.
+    """
     logging.basicConfig(level=logging.WARNING)
     many = 10.0 * chosen.devices
     limits = Limits(
@@ -93,7 +96,7 @@ def bench(chosen: argparse.Namespace, behaviour: Behaviour) -> int:
         gateway.start()
         run.start()
         try:
-            found = _measured(chosen, behaviour, gateway, run)
+            found = _measured(chosen, fleet, gateway, run)
         finally:
             gateway.close()
             run.join()
@@ -101,9 +104,9 @@ def bench(chosen: argparse.Namespace, behaviour: Behaviour) -> int:
     return 1 if found["errors"] else 0
 
 
-def _measured(chosen: argparse.Namespace, behaviour: Behaviour, gateway: Gateway, run: _Run) -> dict[str, Any]:
+def _measured(chosen: argparse.Namespace, fleet: list[str], gateway: Gateway, run: _Run) -> dict[str, Any]:
     shares = np.array_split(np.arange(chosen.devices), chosen.processes)
-    fleets = [_Fleet(gateway.join_link, range(int(each[0]), int(each[-1]) + 1), behaviour) for each in shares]
+    fleets = [_Fleet(gateway.join_link, int(each[0]), len(each), fleet) for each in shares]
     time.sleep(chosen.warm_up)
     before, results_before, start, used_before = (
         gateway.counts.copy(),
@@ -132,7 +135,7 @@ def _measured(chosen: argparse.Namespace, behaviour: Behaviour, gateway: Gateway
         "counts of devices": dict(sum((Counter(each["counts"]) for each in counted), Counter())),
         "counts of the gateway": dict(gateway.counts),
         "errors": dict(sum((Counter(each["errors"]) for each in counted), Counter())),
-        "behaviour": asdict(behaviour),
+        "fleet": fleet,
         "load average": os.getloadavg(),
     }
 
@@ -140,12 +143,9 @@ def _measured(chosen: argparse.Namespace, behaviour: Behaviour, gateway: Gateway
 class _Fleet:
     """A process of devices, whose last line says what they have done."""
 
-    def __init__(self, link: str, numbers: range, behaviour: Behaviour) -> None:
-        options = [f"--{name.replace('_', '-')}={value}" for name, value in asdict(behaviour).items()]
-        command = [sys.executable, "-m", "flare_edge.fleet", "run", link, f"--devices={len(numbers)}"]
-        self._process = subprocess.Popen(
-            [*command, f"--first={numbers.start}", *options], stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, link: str, first: int, count: int, fleet: list[str]) -> None:
+        command = [sys.executable, "-m", "flare_edge.fleet", "run", link, f"--first={first}", f"--count={count}"]
+        self._process = subprocess.Popen([*command, *fleet], stdout=subprocess.PIPE, text=True)
         self._last: dict[str, Any] = {}
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flare_edge.device.connection import Link
-from flare_edge.fleet.behaviour import Behaviour
-from flare_edge.fleet.device import Device, Tally
+from flare_edge.fleet.clock import Clock
+from flare_edge.fleet.device import SimulatedDevice, Tally
 from flare_edge.fleet.http import Place
+from flare_edge.virtual.fleet import Device
+from flare_edge.virtual.phones import Phone
 
 
 def run_devices(
     link: str,
-    numbers: range,
-    behaviour: Behaviour,
+    devices: Sequence[Device],
     *,
+    first: int = 0,
+    wait_s: float = 20.0,
+    speed: float = 1.0,
+    arrival_s: float = 0.0,
     seconds: float | None = None,
     every_s: float = 1.0,
     when_counted: Callable[[dict[str, Any]], None] = lambda counts: None,
@@ -27,27 +32,40 @@ def run_devices(
 
     Args:
         link: the gateway's join link, whose invitation is for that many devices.
-        numbers: of the devices, which decide their names and characters.
-        behaviour: of all devices.
+        devices: of a fleet; the part of their names after ``/`` is that with which they register.
+        first: number of the first one in the fleet.
+        wait_s: how long polls wait for a task.
+        speed: how many seconds of the devices' sessions and work pass in a second.
+        arrival_s: devices come one after the other within so many seconds of the machine, not all at once.
         seconds: None: until the run is over.
         every_s: how often ``when_counted`` is called with what they have done so far.
     """
-    place = Link.read(link)
+    to = Link.read(link)
     tally = Tally()
 
     async def run() -> None:
-        where = Place.at(place.url, place.sha256)
-        devices = [Device(number, where, place.invitation, behaviour, tally) for number in numbers]
-        lives = asyncio.gather(*(device.live() for device in devices))
+        place, clock = Place.at(to.url, to.sha256), Clock(speed)
+        running = [
+            SimulatedDevice(Phone(first + number, device), place, to.invitation, wait_s, clock, tally)
+            for number, device in enumerate(devices)
+        ]
+        gap_s = arrival_s / max(1, len(running))
+        tasks = [asyncio.create_task(device.live(after_s=gap_s * number)) for number, device in enumerate(running)]
         loop = asyncio.get_running_loop()
         deadline = None if seconds is None else loop.time() + seconds
-        while not lives.done() and (deadline is None or loop.time() < deadline):
-            await asyncio.wait([lives], timeout=every_s)
-            when_counted(_counted(tally))
-        lives.cancel()
-        await asyncio.gather(lives, return_exceptions=True)
-        if lives.done() and not lives.cancelled() and (error := lives.exception()):
-            raise error
+        try:
+            while pending := [task for task in tasks if not task.done()]:
+                left = every_s if deadline is None else min(every_s, deadline - loop.time())
+                if left <= 0:
+                    break
+                await asyncio.wait(pending, timeout=left)
+                when_counted(_counted(tally))
+        finally:
+            for task in tasks:
+                task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run())

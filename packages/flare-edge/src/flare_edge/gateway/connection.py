@@ -102,6 +102,9 @@ class Connection(H11Protocol):
         self._watch_head()
 
     def on_response_complete(self) -> None:
+        if self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()  # the rest of a body that nobody wants would be read, however long it is
+            return
         super().on_response_complete()
         self._watch_head()
 

@@ -108,6 +108,7 @@ class Server:
             lifespan="off",
             ws="none",
             server_header=False,
+            proxy_headers=False,  # anyone could claim an address
             backlog=_BACKLOG,
             timeout_keep_alive=max(1, round(limits.idle_timeout_s)),
             timeout_graceful_shutdown=_CLOSE_S,
