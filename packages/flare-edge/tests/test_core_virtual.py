@@ -24,6 +24,7 @@ from flare_edge.virtual import (
     read_trace,
 )
 from flare_edge.virtual.fleet import DAY
+from flare_edge.virtual.history import Samples
 
 
 def buffered(updates=5, at_once=20, versions=30, **models):
@@ -215,6 +216,16 @@ def test_a_million_check_ins_take_minutes_at_most():
     history = Simulation(settings, FleetModel(5000, 10).devices(), NoTraining(), limit_s=1500.0).run()
     assert history.check_ins > 10_000
     assert history.check_ins / history.wall_s > 1_000_000 / 3600
+
+
+def test_samples_are_at_equal_distances_however_long_a_run_is():
+    samples = Samples()
+    for number in range(50_000):
+        samples.add(number * 3.0 if number < 25_000 else 75_000.0 + (number - 25_000) * 0.1, number)
+    assert 1000 < len(samples.times) <= 4000
+    gaps = np.diff(samples.times)
+    assert gaps.max() < 2 * np.median(gaps)
+    assert samples.times[0] == 0.0
 
 
 def test_devices_evaluate_in_simulated_time():

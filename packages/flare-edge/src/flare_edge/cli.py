@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flare_edge.gateway.commands import add_to
+
 if TYPE_CHECKING:
     from flare_edge.virtual import VersionMade
 
-app = typer.Typer(help="Fleets of devices: gateways' invitations, and simulations.", no_args_is_help=True)
+app = typer.Typer(help="Fleets of devices: who may join a gateway, and simulations.", no_args_is_help=True)
+add_to(app)
 
 _FLEET, _SERVER = "The fleet", "The server"
 
@@ -142,7 +145,7 @@ def compare_methods(
     at_once: Annotated[int, typer.Option(help="Number of devices that work at a time.")] = 100,
     updates: Annotated[int, typer.Option(help="Number of updates of which an asynchronous version is made.")] = 10,
     sigma: Annotated[float, typer.Option(help="Spread of the log-normal speeds.")] = 1.0,
-    target: Annotated[float, typer.Option(help="The accuracy to be reached.")] = 0.9,
+    target: Annotated[float, typer.Option(help="The accuracy to be reached.")] = 0.92,
 ) -> None:
     """Measure the simulated time to an accuracy, of asynchronous aggregation and of synchronous rounds."""
     from flare_edge.virtual.comparing import Comparison, compare

@@ -41,7 +41,7 @@ class Comparison:
     num_updates: int = 10
     median_train_s: float = 60.0
     speed_sigma: float = 1.0
-    accuracy: float = 0.9
+    accuracy: float = 0.92
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     max_rounds: int = 400
 

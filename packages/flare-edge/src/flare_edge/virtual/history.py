@@ -60,24 +60,25 @@ class Target:
 
 
 class Samples:
-    """A number over time, of which some thousand values at most are kept, at equal distances."""
+    """A number over time, of which some thousand values at most are kept, at about equal distances."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.values: list[float] = []
-        self._interval = 1e-3
-        self._next = 0.0
+        self._interval = 0.0
 
     def add(self, time: float, value: float) -> None:
         """Take note of a value, unless the last one kept is close by."""
-        if time < self._next:
+        if self.times and time < self.times[-1] + self._interval:
             return
         self.times.append(time)
         self.values.append(value)
         if len(self.times) > _MAX_SAMPLES:
-            self.times, self.values = self.times[::2], self.values[::2]
-            self._interval *= 2
-        self._next = time + self._interval
+            self._interval = 2 * (time - self.times[0]) / _MAX_SAMPLES
+            samples = list(zip(self.times, self.values, strict=True))
+            self.times, self.values = [], []
+            for each in samples:
+                self.add(*each)
 
 
 @dataclass

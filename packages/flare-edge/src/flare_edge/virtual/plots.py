@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flare_edge.errors import EdgeError
-from flare_edge.virtual.history import History
+from flare_edge.virtual.history import History, VersionMade
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY, GREEN = "#1f6feb", "#d9730d", "#8b949e", "#2da44e"
 COLOURS = (BLUE, ORANGE, GREEN, GREY)
+
+_POINTS = 200
+"""Resolution of the plots."""
 
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
@@ -33,14 +35,17 @@ def draw_run(history: History, title: str, path: Path, *, metric: str = "accurac
         EdgeError: matplotlib is not installed.
     """
     unit, name = _unit(history.seconds)
-    times = [each.time / unit for each in history.versions]
+    made = history.versions[:: -(-len(history.versions) // (5 * _POINTS))]
     with _figure(path, 2, 2) as (figure, axes):
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         (versions, staleness), (devices, quality) = axes
         _title(versions, "version of the model")
-        versions.step([0, *times], [0, *(each.version for each in history.versions)], where="post", color=BLUE)
+        times, numbers = [each.time / unit for each in made], [each.version for each in made]
+        versions.step(
+            [0, *times, history.seconds / unit], [0, *numbers, len(history.versions)], where="post", color=BLUE
+        )
         _title(staleness, "age of the updates in a version, in versions")
-        _staleness(staleness, history, times)
+        _staleness(staleness, history.versions, unit)
         _title(devices, "devices")
         for samples, label, colour in (
             (history.there, "there", GREY),
@@ -51,9 +56,8 @@ def draw_run(history: History, title: str, path: Path, *, metric: str = "accurac
             )
         devices.legend(frameon=False, loc="best")
         devices.set_ylim(bottom=0)
-        measured = [each for each in history.versions if metric in each.metrics]
         _title(quality, metric)
-        quality.plot([each.time / unit for each in measured], [each.metrics[metric] for each in measured], color=GREEN)
+        quality.plot(*_curve(history.versions, metric, unit), color=GREEN)
         for each in (versions, staleness, devices, quality):
             each.set_xlim(0, history.seconds / unit or 1)
             each.set_xlabel(f"simulated {name}")
@@ -81,9 +85,7 @@ def draw_comparison(
         _title(bars, f"{name} until {metric} is {value:g}, a dot for each seed")
         for row, ((method, runs), colour) in enumerate(zip(histories.items(), COLOURS, strict=False)):
             for history in runs:
-                measured = [each for each in history.versions if metric in each.metrics]
-                times = [each.time / unit for each in measured]
-                curves.plot(times, [each.metrics[metric] for each in measured], color=colour, linewidth=0.9)
+                curves.plot(*_curve(history.versions, metric, unit), color=colour, linewidth=0.9)
             _bar(bars, row, method, [each.seconds / unit for each in runs], all(each.reached for each in runs), colour)
         curves.axhline(value, color=GREY, linewidth=0.8, linestyle="--")
         curves.set_xscale("log")
@@ -106,19 +108,30 @@ def _bar(axes: Axes, row: int, method: str, times: Sequence[float], all_reached:
     axes.annotate(method, (0, row - 0.25), (3, 6), textcoords="offset points", va="center", fontsize=9)
 
 
-def _staleness(axes: Axes, history: History, times: Sequence[float]) -> None:
-    """Draw the mean over the last versions, and the smallest and largest age of each version."""
-    low = [min(each.ages) for each in history.versions]
-    high = [max(each.ages) for each in history.versions]
-    axes.fill_between(times, low, high, step="mid", color=BLUE, alpha=0.2, linewidth=0, label="all")
-    sums = list(accumulate((sum(age * n for age, n in each.ages.items()) for each in history.versions), initial=0))
-    counts = list(accumulate((each.count for each in history.versions), initial=0))
-    window = max(len(times) // 40, 1)
-    starts = [max(end - window, 0) for end in range(1, len(times) + 1)]
-    means = [(sums[end] - sums[start]) / (counts[end] - counts[start]) for end, start in enumerate(starts, 1)]
+def _staleness(axes: Axes, versions: Sequence[VersionMade], unit: float) -> None:
+    """Draw the mean age, and the smallest and largest, of some versions each."""
+    size = -(-len(versions) // _POINTS)
+    blocks = [versions[start : start + size] for start in range(0, len(versions), size)]
+    times = [block[-1].time / unit for block in blocks]
+    low = [min(min(each.ages) for each in block) for block in blocks]
+    high = [max(max(each.ages) for each in block) for block in blocks]
+    axes.fill_between(times, low, high, step="pre", color=BLUE, alpha=0.2, linewidth=0, label="all")
+    wide = [versions[max(end - 5 * size, 0) : end] for end in range(size, len(versions) + size, size)]
+    means = [
+        sum(age * count for each in block for age, count in each.ages.items()) / sum(each.count for each in block)
+        for block in wide
+    ]
     axes.plot(times, means, color=BLUE, label="mean")
     axes.legend(frameon=False, loc="best")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, None if max(high) else 1)
+
+
+def _curve(versions: Sequence[VersionMade], metric: str, unit: float) -> tuple[list[float], list[float]]:
+    """Return the times and values of a metric, of some versions at equal distances, and of the last."""
+    measured = [each for each in versions if metric in each.metrics]
+    step = -(-len(measured) // (5 * _POINTS)) or 1
+    shown = measured[::step] if not measured or measured[-1] in measured[::step] else [*measured[::step], measured[-1]]
+    return [each.time / unit for each in shown], [each.metrics[metric] for each in shown]
 
 
 def _unit(seconds: float) -> tuple[float, str]:
