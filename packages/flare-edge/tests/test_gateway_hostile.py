@@ -311,7 +311,7 @@ def test_a_body_that_nobody_asked_for_ends_the_connection(shared, evil, raw):
     "request_",
     [
         b"\r\n\r\n\r\n\0\0\0",
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /nowhere HTTP/9.9\r\n\r\n",
         b"GET /\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n",
@@ -320,7 +320,7 @@ def test_a_body_that_nobody_asked_for_ends_the_connection(shared, evil, raw):
         b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: y\r\n" * 5000 + b"\r\n",
         b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\nx\0y: z\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\n\r\n",
     ],
 )
 def test_what_is_not_http_is_refused(shared, raw, request_):
