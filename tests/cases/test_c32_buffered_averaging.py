@@ -109,7 +109,7 @@ def test_stale_updates_follow_the_documented_formula(tmp_path):
         made = federation.make_version(1.0)
         factor = 3**-0.5
         assert made.factors == {0: pytest.approx(factor), 2: 1.0}
-        assert federation.params["w"][0] == pytest.approx(0.5 * (factor * 10 + 10) / (factor + 10), rel=1e-12)
+        assert federation.params["w"][0] == pytest.approx(0.5 * (factor * 10 + 10) / 11, rel=1e-12)
 
 
 def test_a_report_for_a_version_no_longer_kept_is_dropped_with_a_log_line(tmp_path, caplog):

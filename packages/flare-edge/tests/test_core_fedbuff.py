@@ -117,7 +117,7 @@ def test_stale_updates_are_discounted():
     factor = 2**-0.5
     assert new.factors == {0: factor, 1: 1.0}
     value = combined(new, SCALE, {"w": np.zeros(1)}, 0.5)["w"][0]
-    assert value == pytest.approx(0.5 * (factor * 12 + 2) / (factor * 3 + 2), rel=1e-15)
+    assert value == pytest.approx(0.5 * (factor * 12 + 2) / 5, rel=1e-15)
 
 
 def test_free_places_are_filled_when_enough_can_be():

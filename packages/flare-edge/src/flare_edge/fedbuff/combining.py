@@ -16,20 +16,21 @@ from flare_edge.fixed_point import Array, Scale, add
 def mean_update(new: NewVersion, scale: Scale) -> dict[str, Array]:
     """Return the weighted mean of the updates, as float64 by name.
 
-    It is ``sum_v s(v) * total(v) / sum_v s(v) * weight(v)`` over the versions v that were trained, where s(v) is the
-    factor of the version: an update weighs as much as its examples and its age, whichever version it was trained from,
-    and however many others were. Without discount the numerator is a sum of integers, and exact.
+    It is ``sum_v s(v) * total(v) / sum_v weight(v)`` over the versions v that were trained, where s(v) is the factor of
+    the version. An update weighs as much as its examples, whichever version it was trained from, and however many
+    others were. A discounted one moves the model less, and does not give the others more weight, as in the paper and in
+    :mod:`flare_core.staleness`. Without discount the numerator is a sum of integers, and exact.
 
     Args:
         new: the version.
         scale: the fixed-point numbers of its sums.
     """
+    weight = float(sum(each.weight for each in new.sums.values()))
     if all(factor == 1.0 for factor in new.factors.values()):
         total: dict[str, Array] = {}
         for each in new.sums.values():
             add(total, each.total)
-        return scale.decode(total, float(sum(each.weight for each in new.sums.values())))
-    weight = sum(new.factors[version] * each.weight for version, each in sorted(new.sums.items()))
+        return scale.decode(total, weight)
     update: dict[str, Array] = {}
     for version, each in sorted(new.sums.items()):
         for name, value in scale.decode(each.total, 1.0).items():

@@ -23,7 +23,8 @@ class ModelManagerConfig:
         update_timeout: a gateway reports at the latest so many seconds after the first result that it has not reported.
         num_updates_for_model: number of updates of which a version is made, at least.
         max_model_history: updates of the newest so many versions are used, and older ones dropped. None: all are used.
-        staleness_weight: discount an update by ``(1 + age) ** -0.5``, with the number of versions made since as age.
+        staleness_weight: multiply an update by ``(1 + age) ** -0.5``, with the number of versions made since as age;
+            see :func:`~flare_edge.fedbuff.mean_update`.
         global_lr: factor on the mean update.
         max_update_norm: the largest Euclidean norm of an update; others are refused. It also sets the step of the
             fixed-point numbers in which updates are added, see :mod:`flare_edge.fixed_point`.
