@@ -43,7 +43,7 @@ def running(folder, count, inner, per_gateway, settings, network=None, processor
         yield run
     finally:
         run.close()
-    assert not run.errors, run.errors
+    assert not run.errors, run.errors[:3]
 
 
 def bits(params) -> dict[str, bytes]:

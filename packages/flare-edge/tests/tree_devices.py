@@ -11,7 +11,7 @@ from flare_edge.device.work import Answer
 
 
 class Counted(TaskProcessor):
-    """Device ``n`` adds ``n + 1`` to each value in version 0, and ``1000`` times as much per version after it."""
+    """Devices that add a number to each value, which depends on the device and the version."""
 
     def work(self, number: int) -> CountedWork:
         return CountedWork(number)
@@ -31,7 +31,7 @@ class CountedWork:
 
     @staticmethod
     def value(number: int, version: int) -> float:
-        return (number + 1) / 64 + version / 8
+        return (number % 61 + 1) / 64 + version / 8
 
 
 class Marked(TaskProcessor):

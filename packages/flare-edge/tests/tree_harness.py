@@ -192,9 +192,9 @@ class TreeRun:
     def next_version(self) -> Made:
         """Wait for a version and keep it; only now it survives a loss of the root."""
         while True:
-            assert self._rung.wait(60), self.errors
+            assert self._rung.wait(60), self.errors[:3]
             self._rung.clear()
-            assert not self.errors, self.errors
+            assert not self.errors, self.errors[:3]
             if (made := self.root.take().made) is not None:
                 return made
 
@@ -224,6 +224,7 @@ class TreeRun:
         """End a node as a kill does, as far as that goes in one process, and start it again."""
         if name == ROOT:
             self.network.lives.pop(ROOT)
+            self.root._sessions.end_all()  # a killed server tells nobody
             self.root.close()
             self.root = self._new_root()
             return

@@ -100,5 +100,8 @@ class EdgeServer(Service):
     def next_items(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
         return self._there().next_items(child, data)
 
+    def ended(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        return self._there().ended(child, data)
+
     def model(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
         return self._there().model(child, data)

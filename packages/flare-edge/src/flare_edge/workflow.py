@@ -147,11 +147,12 @@ class EdgeWorkflow(Workflow):
 
     def _await_news(self, fed: TrainingFederation, root: Root) -> News:
         """Wait until the root has news; meanwhile, the run fails if a site does."""
-        while not (news := root.take()):
+        while True:
             if self._serving is None or not self._serving.awaited:
                 self._serving = fed.ask(SERVE, to=fed.sample(self.min_clients))
+            if news := root.take():  # only now: choosing the sites may have taken notice of what had rung
+                return news
             self._wait(self._serving)
-        return news
 
     def _wait(self, serving: Conversation) -> None:
         self._is_waiting = True

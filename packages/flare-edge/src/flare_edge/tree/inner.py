@@ -75,7 +75,7 @@ class Inner:
 
     def stop(self) -> None:
         """End the node's threads and its children's waits; ``cancelled`` was set."""
-        self._sessions.close()
+        self._sessions.close(0)
         with self._changed:
             self._changed.notify_all()
 
@@ -127,6 +127,10 @@ class Inner:
 
     def next_items(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
         return self._sessions.take(child, str(data["session"]), int(data["seen"]))
+
+    def ended(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        self._sessions.note_ended(child, str(data["session"]))
+        return {}
 
     def model(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
         self._sessions.check(child, str(data["session"]))

@@ -23,7 +23,7 @@ from flare_edge.fedbuff import FedBuffSettings, NewVersion, combined
 from flare_edge.fedbuff.record import RecordedFedBuff
 from flare_edge.messages import Batch, Order
 from flare_edge.tree.inner import is_news
-from flare_edge.tree.sessions import Sessions
+from flare_edge.tree.sessions import Sessions, StaleSessionError
 from flare_edge.tree.topology import ROOT, Topology
 
 logger = logging.getLogger(__name__)
@@ -171,9 +171,9 @@ class Root:
             if self._is_closed:
                 return
             self._is_closed = True
-            self._sessions.close()
             self._changed.notify_all()
             self._inputs.close()
+        self._sessions.close()
 
     def is_over(self) -> bool:
         """Return whether the run is over."""
@@ -192,7 +192,7 @@ class Root:
         with self._changed:
             self._check(child, data, leaf)
             if self._is_closed:
-                return {"received": 0, "acknowledged": 0, "orders": []}
+                raise StaleSessionError("the run is over")
             gone = set(self._buff.devices(leaf)) - set(devices)
             self._buff.leave(leaf, sorted(gone))
             self._buff.join(leaf, devices)
@@ -225,6 +225,10 @@ class Root:
 
     def next_items(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
         return self._sessions.take(child, str(data["session"]), int(data["seen"]))
+
+    def ended(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        self._sessions.note_ended(child, str(data["session"]))
+        return {}
 
     def model(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
         with self._changed:

@@ -30,6 +30,9 @@ class Parent(Protocol):
     def model(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the params of a version."""
 
+    def ended(self, child: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Note that all below the child know that the run is over."""
+
 
 def serve(endpoint: JobEndpoint, parent: Parent, fail: Callable[[BaseException], None]) -> None:
     """Register the handlers of a parent.
@@ -45,6 +48,7 @@ def serve(endpoint: JobEndpoint, parent: Parent, fail: Callable[[BaseException],
         ("edge.report", parent.report),
         ("edge.next", parent.next_items),
         ("edge.model", parent.model),
+        ("edge.ended", parent.ended),
     ):
         endpoint.handle(topic, _answering(answer, fail))
 

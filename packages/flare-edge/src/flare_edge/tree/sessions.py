@@ -23,6 +23,9 @@ HOLD_S = 20.0
 SILENT_S = 60.0
 """After so long without a request a child counts as gone."""
 
+END_S = 2.0
+"""How long children may take to pass on that the run is over."""
+
 
 class StaleSessionError(EdgeError):
     """A request of a session that is over; the child must begin another."""
@@ -32,6 +35,7 @@ class StaleSessionError(EdgeError):
 class _Session:
     name: str
     is_live: bool = True
+    has_ended: bool = False
     items: deque[tuple[int, list[Any]]] = field(default_factory=deque)
     last: int = 0
     contact: float = field(default_factory=time.monotonic)
@@ -127,8 +131,25 @@ class Sessions:
             self._open = {child: _Session(secrets.token_hex(8), is_live=False) for child in self.children}
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Tell all children, now and later, that the run is over."""
+    def note_ended(self, child: str, name: str) -> None:
+        """Note that a child has passed on that the run is over.
+
+        Raises:
+            StaleSessionError: the session is over.
+        """
+        with self._changed:
+            self._current(child, name).has_ended = True
+            self._changed.notify_all()
+
+    def close(self, patience_s: float = END_S) -> None:
+        """Tell all children, now and later, that the run is over, and wait until they have passed that on.
+
+        Args:
+            patience_s: for so many seconds at most.
+        """
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: all(each.has_ended or not each.is_live for each in self._open.values()), patience_s
+            )

@@ -7,6 +7,7 @@ Requests of a child, each a dict that names the ``session``, apart from the firs
     edge.report   {moves, batch}: what came from below              -> {}
     edge.next     {seen}: waits for what goes down                  -> {items, seen}
     edge.model    {version}                                         -> {params}; None if it is no longer kept
+    edge.ended    {}: all below know that the run is over           -> {}
 
 A session that is over is answered with ``{stale: true}``. Items that go down, each with its data:
 
@@ -73,6 +74,7 @@ class Uplink:
         self._handle = handle
         self._end = end
         self._session = ""
+        self._has_ended = False
 
     def follow(self) -> None:
         """Handle what comes down until the run is over."""
@@ -89,11 +91,15 @@ class Uplink:
                 for kind, data in found["items"]:
                     if kind == "end":
                         self._end()
+                        self._has_ended = True
+                        self.call("edge.ended", {})
                         return
                     self._handle(kind, data)
                 seen, retry_s = int(found["seen"]), FIRST_RETRY_S
             except LostError as error:
                 logger.info("session lost parent=%s reason=%s", self._parent, error)
+                if self._has_ended:
+                    return
                 self._lose(session)
                 self._cancelled.wait(retry_s)
                 retry_s = min(LAST_RETRY_S, 2 * retry_s)
