@@ -14,6 +14,11 @@ from uvicorn.server import ServerState
 
 from flare_edge.gateway.settings import Limits
 
+log = logging.getLogger(__name__)
+
+_SERIOUS = logging.getLogger(f"{__name__}.uvicorn")
+_SERIOUS.setLevel(logging.ERROR)  # else whoever sends nonsense fills the log with warnings
+
 
 def _answer(status: str, code: str, message: str, *headers: str) -> bytes:
     body = f'{{"error":"{code}","message":"{message}"}}'
@@ -70,7 +75,7 @@ class Connection(H11Protocol):
         admission: Admission,
     ) -> None:
         super().__init__(config, state, app_state, loop)
-        self.logger = logging.getLogger(__name__)
+        self.logger = _SERIOUS
         self._admission = admission
         self._address = ""
         self._is_refused = False
@@ -155,5 +160,5 @@ class Connection(H11Protocol):
 
     def _give_up(self, reason: str) -> None:
         self._admission.counts[f"refused.{reason}"] += 1
-        self.logger.debug("a connection from %s is cut: %s", self._address, reason)
+        log.debug("a connection from %s is cut: %s", self._address, reason)
         self.transport.abort()
