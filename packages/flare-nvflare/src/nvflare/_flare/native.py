@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from flare_core import Aggregator, Job, Observer, Recipe, RecipeError, Service
+from flare_core import Aggregator, Job, ModelTypeError, Observer, Recipe, RecipeError, Service
 from flare_core.additions import copy_of
 from flare_core.components import Component
 from flare_core.job import ALL_SITES, SERVER, ClientApp, FilterEntry, ServerApp
@@ -40,6 +40,13 @@ _SAME = {
     "lr_scheduler_args",
     "trainable",
 }
+_PLACES = {
+    "flare_recipes_np.FedAvgRecipe": "nvflare.app_common.np.recipes.NumpyFedAvgRecipe",
+    "flare_recipes_pt.": "nvflare.app_opt.pt.recipes.",
+    "flare_recipes_tf.": "nvflare.app_opt.tf.recipes.",
+}
+"""What recipes are called here, for errors that name the one to use."""
+
 _PER_SITE = {"train_script", "train_args", "launch_external_process", "command", "params_transfer_type"}
 
 
@@ -65,7 +72,13 @@ def native_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outputs,
         arguments["initial_model"] = given.get("initial_model") if model is None else model
         arguments["initial_ckpt"] = given.get("initial_ckpt")
         arguments["per_site_config"] = per_site(given.get("per_site_config"))
-    return FedJob.of(recipe(**(arguments | more)), outputs)
+    try:
+        return FedJob.of(recipe(**(arguments | more)), outputs)
+    except ModelTypeError as error:
+        text = str(error)
+        for ours, theirs in _PLACES.items():
+            text = text.replace(ours, theirs)
+        raise ModelTypeError(text) from None
 
 
 def averaging_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outputs, **more: Any) -> FedJob:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,4 +47,6 @@ def outputs(given: Mapping[str, Any]) -> Outputs:
     new, old = given.get("best_model_filename"), given.get("save_filename")
     if new and old and new != old:
         raise RecipeError(f"best_model_filename is {new!r} and save_filename {old!r}; give only the former")
+    if old and not new:
+        warnings.warn("save_filename is deprecated; write best_model_filename", DeprecationWarning, stacklevel=3)
     return torch_outputs(best_name=new or old or "best_FL_global_model.pt")

@@ -1,0 +1,17 @@
+"""A recipe and its run, with the model as ``model``, the newer name."""
+
+from model import SimpleNetwork
+
+from nvflare.app_opt.pt.recipes import FedAvgRecipe
+from nvflare.recipe import SimEnv
+
+recipe = FedAvgRecipe(
+    name="hello-pt",
+    min_clients=2,
+    num_rounds=5,
+    model=SimpleNetwork(),
+    train_script="client.py",
+)
+env = SimEnv(num_clients=2)
+run = recipe.execute(env)
+assert run.get_result().endswith("hello-pt")

@@ -1,0 +1,9 @@
+"""The old name of the argument task_name."""
+
+from nvflare.app_common.workflows.fedavg import FedAvg
+
+controller = FedAvg(
+    num_clients=2,
+    num_rounds=5,
+    task_to_optimize="train",
+)
