@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
 import threading
 from contextlib import contextmanager
@@ -117,7 +116,7 @@ def test_a_restarted_server_goes_on_with_the_run(hospital, paused, plain_hash):
     (job,) = submit(place, recipe(paused.run_config))
     with paused.reached():
         before = [*flower_at(place, "server"), *flower_at(place, "site-2")]
-        place.kill("server")
+        place.strike("server")
         assert all_gone(before)
     with paused.reached():  # the app begins again
         pass
@@ -131,7 +130,7 @@ def test_a_killed_site_comes_back_and_the_run_goes_on(hospital, paused):
     (job,) = submit(place, recipe(paused.run_config | {"rounds": 2}))
     with paused.reached():
         before = flower_at(place, "site-2")
-        place.kill("site-2")
+        place.strike("site's client", site="site-2")
         assert all_gone(before, seconds=5)
     found, _ = finish(place, job)
     assert found["state"] == "finished", found
@@ -155,7 +154,7 @@ def test_killed_job_processes_take_flowers_along_and_are_started_again(hospital,
     (job,) = submit(place, recipe(paused.run_config))
     with paused.reached():
         at_server, at_site = flower_at(place, "server"), flower_at(place, "site-2")
-        os.kill(place.job_process(), signal.SIGKILL)
+        place.strike("server job")
         assert all_gone(at_server, seconds=5)
         assert all_gone(at_site)
     with paused.reached():
