@@ -362,12 +362,16 @@ def xgboost(session: nox.Session, release: str) -> None:
 
 @nox.session(default=False)
 def flower(session: nox.Session) -> None:
-    """Run flare-flower's tests and examples beside the newest flwr and nvflare, in one environment."""
+    """Run flare-flower's tests and examples beside the newest flwr and nvflare, in one environment.
+
+    With FLARE_SLOW_TESTS, also the long tests, and the example with torch.
+    """
+    is_slow = "FLARE_SLOW_TESTS" in os.environ
     needed = ["flare-flower", "flare-deploy", "flare-recipes-np"]  # the latter for tests/conftest.py
     packages = list(dict.fromkeys(each for name in needed for each in closure(name)))
     group = nox.project.dependency_groups(PROJECTS["flare-flower"], "test")
     of_examples = ["scikit-learn>=1.5", "tensorboard>=2.14"]
-    prepare(session, *group, *of_examples, "flwr", "nvflare", packages=packages, torch=True)
+    prepare(session, *group, *of_examples, "flwr", "nvflare", packages=packages, torch=is_slow)
     check_that_all_fit(session, "flwr", "nvflare")
     templates = (
         Path(session.virtualenv.location).resolve() / "flwr-1.24.0"
@@ -378,7 +382,8 @@ def flower(session: nox.Session) -> None:
     if not session.posargs:
         session.run("pytest", *SLOWEST, "-m", "deployed", "tests/test_flower_deployed.py", **PATIENCE)
         folders = sorted((ROOT / "examples" / "advanced" / "flower").iterdir())
-        session.run("python", "tools/check_examples.py", *map(str, folders))
+        chosen = [str(folder) for folder in folders if is_slow or folder.name != "flower-pytorch"]
+        session.run("python", "tools/check_examples.py", *chosen)
 
 
 @nox.session(default=False)
