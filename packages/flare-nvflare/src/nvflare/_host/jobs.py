@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flare_core import JobError, Observer, Service
+from flare_core import JobError, Observer, Service, Workflow
 from flare_core.components import Component, import_class
 from flare_core.job import ALL_SITES, SERVER, ClientApp, CodeBundle, ExecutorEntry, FilterEntry, Job, ServerApp
-from flare_core.job_folder import files_below
+from flare_core.job_folder import files_below, load_job
 from flare_runtime.job_code import importable
 from nvflare._host.build import class_path_of, resolved
 from nvflare._host.config_files import find_config, read_config
@@ -95,6 +95,26 @@ def load_job_folder(folder: str | Path, *, name: str | None = None) -> Job:
             code=server.code,
             meta={key: meta[key] for key in _META if meta.get(key)},
         )
+
+
+def load_any_job(folder: str | Path) -> Job:
+    """Read a job folder that Flare, NVIDIA FLARE or a person has written.
+
+    Raises:
+        JobError: it cannot be understood.
+    """
+    try:
+        job = load_job(Path(folder))
+        with importable(job.code):
+            is_flares = all(_is_workflow(each.class_path) for each in job.server.workflows)
+    except JobError:
+        is_flares = False
+    return job if is_flares and job.server.workflows else load_job_folder(folder)
+
+
+def _is_workflow(path: str) -> bool:
+    cls = import_class(path)
+    return inspect.isclass(cls) and issubclass(cls, Workflow)
 
 
 def is_job_folder(folder: Path) -> bool:

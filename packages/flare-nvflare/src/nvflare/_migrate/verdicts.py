@@ -1,0 +1,70 @@
+"""What becomes of a name of NVIDIA FLARE."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from nvflare._flare.errors import NotProvidedError
+from nvflare._host.scripts import is_connection, is_script_executor
+
+
+class Kind(StrEnum):
+    """What becomes of a name."""
+
+    SAME = "same"
+    ADAPTED = "adapted"
+    MISSING = "not provided"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a name.
+
+    Args:
+        kind: that.
+        note: the native name, or what to use instead.
+    """
+
+    kind: Kind
+    note: str = ""
+
+
+@cache
+def verdict_of(name: str) -> Verdict:
+    """Return what becomes of a full name."""
+    if is_script_executor(name) or is_connection(name):
+        return Verdict(Kind.ADAPTED, "Flare starts and reaches scripts itself")
+    try:
+        found = _resolved(name)
+    except NotProvidedError as error:
+        return Verdict(Kind.MISSING, str(error).partition(": ")[2] or str(error))
+    except (ImportError, AttributeError) as error:
+        missing = getattr(error, "name", None) or ""
+        if missing and not missing.startswith("nvflare"):
+            return Verdict(Kind.ADAPTED, f"needs {missing}, which is not installed here")
+        return Verdict(Kind.MISSING, "Flare has no such name")
+    module = getattr(found, "__module__", None) or getattr(found, "__name__", "")
+    if isinstance(module, str) and module.startswith("flare_"):
+        return Verdict(Kind.SAME, f"{module.partition('.')[0]}.{getattr(found, '__name__', name.rpartition('.')[2])}")
+    return Verdict(Kind.ADAPTED)
+
+
+def _resolved(name: str) -> Any:
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except NotProvidedError:
+            raise
+        except ModuleNotFoundError as error:
+            if error.name != ".".join(parts[:length]) and not ".".join(parts[:length]).startswith(f"{error.name}."):
+                raise
+            continue
+        for each in parts[length:]:
+            found = getattr(found, each)
+        return found
+    raise ImportError(name)
