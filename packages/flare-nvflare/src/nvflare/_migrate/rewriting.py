@@ -22,7 +22,6 @@ _NAMES = {
     "nvflare.recipe.utils.add_experiment_tracking": "flare_core.recipes.add_experiment_tracking",
     "nvflare.recipe.add_cross_site_evaluation": "flare_core.recipes.add_cross_site_evaluation",
     "nvflare.recipe.utils.add_cross_site_evaluation": "flare_core.recipes.add_cross_site_evaluation",
-    "nvflare.app_opt.pt.fedproxloss.PTFedProxLoss": "flare_recipes_pt.FedProxLoss",
 }
 """The native name of each name that means the same there."""
 

@@ -42,8 +42,10 @@ def verdict_of(name: str) -> Verdict:
         found = _resolved(name)
     except NotProvidedError as error:
         return Verdict(Kind.MISSING, str(error).partition(": ")[2] or str(error))
-    except (ImportError, AttributeError) as error:
-        missing = getattr(error, "name", None) or ""
+    except AttributeError:
+        return Verdict(Kind.MISSING, "Flare has no such name")
+    except ImportError as error:
+        missing = error.name or ""
         if missing and not missing.startswith("nvflare"):
             return Verdict(Kind.ADAPTED, f"needs {missing}, which is not installed here")
         return Verdict(Kind.MISSING, "Flare has no such name")
