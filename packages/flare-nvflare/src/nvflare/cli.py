@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     from flare_core.errors import FlareError, JobAborted, JobFailed
 
     if arguments and arguments[0] in _GONE:
-        print(f"nvflare {arguments[0]} is not provided by Flare: {_GONE[arguments[0]]}", file=sys.stderr)
+        _complain(f"nvflare {arguments[0]} is not provided by Flare: {_GONE[arguments[0]]}")
         return 2
     try:
         given, rest = _parser().parse_known_args(arguments)
@@ -44,23 +44,31 @@ def run(arguments: Sequence[str]) -> int:
     if given.version:
         import nvflare
 
-        print(f"nvflare {nvflare.__version__}")
+        _say(f"nvflare {nvflare.__version__}")
         return 0
     if given.verb is None:
         _parser().print_help()
         return 2
     if rest and not given.passes_on:
-        print(f"nvflare {given.verb}: unknown argument {rest[0]!r}", file=sys.stderr)
+        _complain(f"nvflare {given.verb}: unknown argument {rest[0]!r}")
         return 2
     given.rest = rest
     try:
         return int(given.do(given) or 0)
     except (JobFailed, JobAborted) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         return 3 if isinstance(error, JobFailed) else 4
     except (FlareError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         return 1
+
+
+def _say(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _complain(text: object) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -181,21 +189,21 @@ def _poc(given: argparse.Namespace) -> int:
         if is_there:
             shutil.rmtree(poc.folder)
         poc.prepare(given.clients or [f"site-{number + 1}" for number in range(given.number_of_clients)])
-        print(f"{poc.folder}: {', '.join(poc.sites)}; next: nvflare poc start")
+        _say(f"{poc.folder}: {', '.join(poc.sites)}; next: nvflare poc start")
     elif given.step == "start":
         if not is_there:
             raise FlareError("there is no POC; make one with 'nvflare poc prepare -n 2'")
         poc.start(owned=False)
-        print(f"started; next: export FLARE_KIT={poc.admin}")
+        _say(f"started; next: export FLARE_KIT={poc.admin}")
     elif given.step == "stop":
         if is_there:
             poc.stop()
-        print("stopped")
+        _say("stopped")
     elif is_there:
         if any(poc.status().values()):
             raise FlareError(f"the POC in {poc.folder} is running; stop it first with 'nvflare poc stop'")
         shutil.rmtree(poc.folder)
-        print(f"{poc.folder} deleted")
+        _say(f"{poc.folder} deleted")
     return 0
 
 
@@ -219,13 +227,13 @@ def _provision(given: argparse.Namespace) -> int:
         if path.exists():
             raise FlareError(f"{path} exists; choose another file with -p")
         path.write_text(_SAMPLE, encoding="utf-8")
-        print(f"{path} written; next: nvflare provision -p {path}")
+        _say(f"{path} written; next: nvflare provision -p {path}")
         return 0
     check_import("flare-deploy", "flare_deploy", "nvflare provision")
     from flare_deploy.provision.project_file import provision
 
     for name, kind, folder in provision(path, Path(given.workspace)):
-        print(f"{kind}  {name}  {folder}")
+        _say(f"{kind}  {name}  {folder}")
     return 0
 
 
@@ -238,22 +246,22 @@ def _job(given: argparse.Namespace) -> int:
         assert isinstance(session, Session)
         match given.step:
             case "submit":
-                print(session.submit_job(given.job_folder))
+                _say(session.submit_job(given.job_folder))
             case "list":
                 for each in session.list_jobs(False, given.max, given.id, given.name, given.reverse):
-                    print(f"{each['job_id']}  {each['job_name']}  {each['status']}")
+                    _say(f"{each['job_id']}  {each['job_name']}  {each['status']}")
             case "meta":
-                print(json.dumps(session.get_job_meta(given.job_id), indent=2, default=str))
+                _say(json.dumps(session.get_job_meta(given.job_id), indent=2, default=str))
             case "abort":
                 session.abort_job(given.job_id)
             case "clone":
-                print(session.clone_job(given.job_id))
+                _say(session.clone_job(given.job_id))
             case "delete":
                 session.delete_job(given.job_id)
             case "download":
-                print(session.download_job_result(given.job_id, given.output))
+                _say(session.download_job_result(given.job_id, given.output))
             case "logs":
-                print(session.get_job_logs(given.job_id, given.site, given.tail))
+                _say(session.get_job_logs(given.job_id, given.site, given.tail))
             case _:
                 return _ended(session.wait_for_job(given.job_id, given.timeout))
     return 0
@@ -261,7 +269,7 @@ def _job(given: argparse.Namespace) -> int:
 
 def _ended(meta: dict[str, Any]) -> int:
     """Print how a job has ended, and return the exit code for it."""
-    print(f"{meta['job_id']}  {meta['status']}")
+    _say(f"{meta['job_id']}  {meta['status']}")
     return {"finished": 0, "failed": 3, "aborted": 4}.get(str(meta["state"]), 1)
 
 

@@ -14,7 +14,9 @@ import typer
 
 def migrate(
     path: Annotated[Path, typer.Argument(help="A script, a job folder, or a folder of them.", exists=True)],
-    rewrite: Annotated[bool, typer.Option("--rewrite", help="Show the scripts with native imports, as a diff.")] = False,
+    rewrite: Annotated[
+        bool, typer.Option("--rewrite", help="Show the scripts with native imports, as a diff.")
+    ] = False,
     write: Annotated[bool, typer.Option("--write", help="With --rewrite, change the files.")] = False,
     form: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
 ) -> None:

@@ -81,9 +81,7 @@ def rewritten(text: str) -> Rewritten:
             continue
         if new is not None and node.end_lineno is not None and node.end_col_offset is not None:
             pad = " " * node.col_offset
-            edits.append(
-                (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, f"\n{pad}".join(new))
-            )
+            edits.append((node.lineno, node.col_offset, node.end_lineno, node.end_col_offset, f"\n{pad}".join(new)))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in recipes:
             for each in node.keywords:
@@ -92,7 +90,9 @@ def rewritten(text: str) -> Rewritten:
                     edits.append((*start, each.lineno, each.col_offset + len(each.arg), _ARGUMENTS[each.arg]))
             if recipes[node.func.id] != node.func.id:
                 name = node.func
-                edits.append((name.lineno, name.col_offset, name.lineno, name.col_offset + len(name.id), recipes[name.id]))
+                edits.append(
+                    (name.lineno, name.col_offset, name.lineno, name.col_offset + len(name.id), recipes[name.id])
+                )
     for line, column, end, end_column, new_text in sorted(edits, reverse=True):
         first, last = lines[line - 1].encode(), lines[end - 1].encode()
         whole = first[:column].decode() + new_text + last[end_column:].decode()

@@ -57,7 +57,12 @@ class Session:
     """
 
     def __init__(
-        self, username: str, startup_path: str, secure_mode: bool = True, debug: bool = False, study: str = DEFAULT_STUDY
+        self,
+        username: str,
+        startup_path: str,
+        secure_mode: bool = True,
+        debug: bool = False,
+        study: str = DEFAULT_STUDY,
     ) -> None:
         check_import("flare-deploy", "flare_deploy", "nvflare.fuel.flare_api")
         self.username = username
@@ -270,7 +275,9 @@ class Session:
             raise kind(str(error)) from error
 
 
-def basic_cb_with_print(session: Session, job_id: str, job_meta: dict[str, Any], *cb_args: Any, **cb_kwargs: Any) -> bool:
+def basic_cb_with_print(
+    session: Session, job_id: str, job_meta: dict[str, Any], *cb_args: Any, **cb_kwargs: Any
+) -> bool:
     """Print what is known of a job; a callback for :meth:`Session.monitor_job`."""
     print(json.dumps(job_meta, default=str))  # noqa: T201 (it is what this is for)
     return True
