@@ -14,7 +14,9 @@ from flare_core.errors import PartyError
 from flare_core.service import JobContext
 from nvflare._flare.names import not_provided
 from nvflare._host.build import build_component
+from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE, AnalyticsData
 from nvflare.apis.client import Client
+from nvflare.apis.dxo import from_shareable
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
 from nvflare.apis.fl_constant import (
@@ -172,6 +174,8 @@ class Engine:
                 each.handle_event(event_type, fl_ctx)
                 for handler, arguments in each.get_event_handlers().get(event_type, ()):
                     handler(event_type, fl_ctx, **arguments)
+        if self.party != SERVER and event_type in (ANALYTIC_EVENT_TYPE, f"fed.{ANALYTIC_EVENT_TYPE}"):
+            self._log(fl_ctx)
         if event_type == EventType.FATAL_SYSTEM_ERROR:
             self._panic(str(fl_ctx.get_prop(FLContextKey.EVENT_DATA)))
         elif fl_ctx.get_prop(FLContextKey.EVENT_SCOPE) == EventScope.FEDERATION:
@@ -192,6 +196,14 @@ class Engine:
         context = self.new_context()
         context.set_prop(FLContextKey.EVENT_SCOPE, EventScope.LOCAL, private=True, sticky=False)
         self.fire_event(event, context)
+
+    def _log(self, fl_ctx: FLContext) -> None:
+        """Record a number that a component of this site has logged."""
+        data = fl_ctx.get_prop(FLContextKey.EVENT_DATA)
+        if isinstance(data, Shareable):
+            logged = AnalyticsData.from_dxo(from_shareable(data))
+            if logged is not None and isinstance(logged.value, int | float):
+                self.context.log(logged.tag, float(logged.value))
 
     def _panic(self, reason: str) -> None:
         self.panic = self.panic or PanicError(reason)

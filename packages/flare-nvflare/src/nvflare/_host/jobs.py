@@ -25,7 +25,7 @@ from flare_runtime.job_code import importable
 from nvflare._host.build import class_path_of, resolved
 from nvflare._host.config_files import find_config, read_config
 from nvflare._host.native import native_client, native_server
-from nvflare._host.scripts import is_connection, is_script_executor, script_executor
+from nvflare._host.scripts import is_connection, is_metric_forwarder, is_script_executor, script_executor
 
 _LISTS = ("workflows", "executors", "components", "task_data_filters", "task_result_filters")
 _NO_VARIABLES = {*_LISTS, "format_version"}
@@ -251,7 +251,7 @@ def _components(app: AppConfig) -> tuple[list[dict[str, Any]], dict[str, Compone
     flares: dict[str, Component] = {}
     for entry in app.entries("components"):
         path = _checked(entry, app)
-        if is_connection(path):
+        if is_connection(path) or is_metric_forwarder({**entry, "path": path}):
             continue
         cls = import_class(path)
         if inspect.isclass(cls) and issubclass(cls, Observer | Service):

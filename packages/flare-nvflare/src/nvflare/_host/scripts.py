@@ -33,7 +33,6 @@ _CONNECTIONS = {
     "FilePipe",
     "MetricRelay",
     "ExternalConfigurator",
-    "ConvertToFedEvent",
     "SubprocessLauncher",
     "ClientAPILauncher",
 }
@@ -53,6 +52,12 @@ def is_script_executor(path: str) -> bool:
 def is_connection(path: str) -> bool:
     """Return True if a class path is that of a component that only connects a script to its site."""
     return path.startswith("nvflare.") and _name(path) in _CONNECTIONS | _CONVERTERS
+
+
+def is_metric_forwarder(entry: Mapping[str, Any]) -> bool:
+    """Return True for a component that only sends to the server what scripts log, which Flare does itself."""
+    events = (entry.get("args") or {}).get("events_to_convert") or []
+    return str(entry.get("path", "")).endswith(".ConvertToFedEvent") and set(events) <= {"analytix_log_stats"}
 
 
 def script_executor(
