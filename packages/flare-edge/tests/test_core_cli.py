@@ -51,6 +51,8 @@ def test_a_simulation_leaves_a_folder_with_everything(folder: Path) -> None:
     for title in ("version of the model", "age of the updates", "devices", "accuracy", "simulated minutes"):
         assert title in text
     assert "decisions are the same" in run("replay", "edge-simulation/inputs.jsonl")
+    run("plot", "edge-simulation/inputs.jsonl", "-o", "again.svg")
+    assert "version of the model" in (folder / "again.svg").read_text()
 
 
 def test_the_same_seed_gives_the_same_files(folder: Path) -> None:

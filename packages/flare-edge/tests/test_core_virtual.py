@@ -17,6 +17,7 @@ from flare_edge.virtual import (
     Device,
     DigitsTraining,
     FleetModel,
+    History,
     NoTraining,
     Presence,
     Simulation,
@@ -68,6 +69,11 @@ def test_a_run_is_the_same_for_the_same_seed_and_its_record_is_replayed():
     assert [(each.time, each.ages) for each in first.versions] == [(each.time, each.ages) for each in second.versions]
     assert min(first.failures, first.withdrawn) > 0
     assert replay(record.splitlines()) > 100
+    recorded = History.of_record(record.splitlines())
+    assert [(each.time, each.version, each.ages) for each in recorded.versions] == [
+        (pytest.approx(each.time, abs=1e-6), each.version, each.ages) for each in first.versions
+    ]
+    assert (recorded.orders, recorded.outcome) == (first.orders, first.outcome)
 
 
 def test_gateways_do_not_change_the_model_of_synchronous_rounds():

@@ -171,6 +171,22 @@ def replay_record(
     sys.stdout.write(f"{record}: all {compared:,} decisions are the same\n")
 
 
+@app.command("plot")
+def plot_record(
+    record: Annotated[Path, typer.Argument(help="The inputs.jsonl of a run, real or simulated.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The SVG file to write.")] = Path("run.svg"),
+    metric: Annotated[str, typer.Option(help="The metric, as measured by devices.")] = "accuracy",
+) -> None:
+    """Draw versions, staleness, devices and a metric over the time of a run."""
+    from flare_edge.virtual.history import History
+    from flare_edge.virtual.plots import draw_run
+
+    with record.open(encoding="utf-8") as lines:
+        history = History.of_record(lines)
+    draw_run(history, str(record), output, metric=metric, clock="")
+    sys.stdout.write(f"{output}\n")
+
+
 def _note(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 

@@ -3,7 +3,7 @@
 from flare_edge.fedbuff.combining import combined, mean_update
 from flare_edge.fedbuff.decisions import Decisions, Dropped, NewVersion
 from flare_edge.fedbuff.machine import FedBuff
-from flare_edge.fedbuff.record import RecordedFedBuff, replay
+from flare_edge.fedbuff.record import RecordedFedBuff, replay, replayed
 from flare_edge.fedbuff.settings import (
     DeviceManagerConfig,
     EvaluatorConfig,
@@ -28,4 +28,5 @@ __all__ = [
     "combined",
     "mean_update",
     "replay",
+    "replayed",
 ]

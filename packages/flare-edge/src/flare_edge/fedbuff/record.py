@@ -7,7 +7,7 @@ without arrays, and the decisions for each call of ``decide``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple
 from typing import Any, TextIO
 
@@ -87,8 +87,18 @@ def replay(lines: Iterable[str]) -> int:
     Raises:
         EdgeError: a decision differs, or the record is no record; names the line.
     """
+    return sum(1 for _ in replayed(lines))
+
+
+def replayed(lines: Iterable[str]) -> Iterator[tuple[float, FedBuff, Decisions]]:
+    """Do as :func:`replay`, and yield the time of each decision, the machine, and the decision.
+
+    Args:
+        lines: of the record; where it has no times, they are 0.
+    Raises:
+        EdgeError: a decision differs, or the record is no record; names the line.
+    """
     machine: FedBuff | None = None
-    compared = 0
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
@@ -104,8 +114,7 @@ def replay(lines: Iterable[str]) -> int:
         found = _call(machine, call, values, number)
         if found is not None:
             _compare(values["decisions"], json.loads(json.dumps(found.as_data())), number)
-            compared += 1
-    return compared
+            yield float(values.get("t", 0.0)), machine, found
 
 
 def _call(machine: FedBuff, call: str, values: dict[str, Any], number: int) -> Decisions | None:

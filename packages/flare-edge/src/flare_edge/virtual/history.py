@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
+from flare_edge.fedbuff import replayed
 from flare_edge.fixed_point import Array
 
 _MAX_SAMPLES = 4000
@@ -116,6 +118,36 @@ class History:
     reached: float | None = None
     outcome: str = ""
     params: dict[str, Array] = field(default_factory=dict)
+
+    @classmethod
+    def of_record(cls, lines: Iterable[str]) -> Self:
+        """Return the history of a recorded run, real or simulated, as far as the server knows it.
+
+        The metrics of a version are those that devices measured who evaluated it, or else who trained for it.
+
+        Args:
+            lines: of the record, see :mod:`flare_edge.fedbuff.record`.
+        Raises:
+            EdgeError: the record cannot be replayed; names the line.
+        """
+        history = cls()
+        made: list[VersionMade] = []
+        for time, machine, decisions in replayed(lines):
+            history.seconds = time
+            history.in_flight.add(time, machine.working)
+            history.there.add(time, machine.joined)
+            history.orders += len(decisions.orders)
+            history.withdrawn += len(decisions.withdrawn)
+            history.evaluations.update(decisions.evaluations)
+            for each in decisions.dropped:
+                history.dropped[each.reason] = history.dropped.get(each.reason, 0) + each.count
+            if (new := decisions.version) is not None:
+                made.append(VersionMade(time, new.version, new.count, new.ages, new.metrics))
+            if decisions.is_over:
+                history.outcome = f"version {machine.version} is made, the last"
+        measured = history.evaluations or {each.version: each.trained for each in made}
+        history.versions = [replace(each, metrics=measured.get(each.version, {})) for each in made]
+        return history
 
     @property
     def mean_age(self) -> float:

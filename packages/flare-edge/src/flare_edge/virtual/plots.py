@@ -23,7 +23,7 @@ _POINTS = 200
 _UNITS = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 
-def draw_run(history: History, title: str, path: Path, *, metric: str = "accuracy") -> None:
+def draw_run(history: History, title: str, path: Path, *, metric: str = "accuracy", clock: str = "simulated ") -> None:
     """Draw versions, staleness, devices at work and a metric over simulated time.
 
     Args:
@@ -31,11 +31,12 @@ def draw_run(history: History, title: str, path: Path, *, metric: str = "accurac
         title: what was run.
         path: the SVG file to write.
         metric: the name of the metric.
+        clock: a word before the unit of time, and a space.
     Raises:
         EdgeError: matplotlib is not installed.
     """
     unit, name = _unit(history.seconds)
-    made = history.versions[:: -(-len(history.versions) // (5 * _POINTS))]
+    made = history.versions[:: -(-len(history.versions) // (5 * _POINTS)) or 1]
     with _figure(path, 2, 2) as (figure, axes):
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         (versions, staleness), (devices, quality) = axes
@@ -60,7 +61,7 @@ def draw_run(history: History, title: str, path: Path, *, metric: str = "accurac
         quality.plot(*_curve(history.versions, metric, unit), color=GREEN)
         for each in (versions, staleness, devices, quality):
             each.set_xlim(0, history.seconds / unit or 1)
-            each.set_xlabel(f"simulated {name}")
+            each.set_xlabel(f"{clock}{name}")
 
 
 def draw_comparison(
@@ -110,7 +111,7 @@ def _bar(axes: Axes, row: int, method: str, times: Sequence[float], all_reached:
 
 def _staleness(axes: Axes, versions: Sequence[VersionMade], unit: float) -> None:
     """Draw the mean age, and the smallest and largest, of some versions each."""
-    size = -(-len(versions) // _POINTS)
+    size = -(-len(versions) // _POINTS) or 1
     blocks = [versions[start : start + size] for start in range(0, len(versions), size)]
     times = [block[-1].time / unit for block in blocks]
     low = [min(min(each.ages) for each in block) for block in blocks]
@@ -123,7 +124,7 @@ def _staleness(axes: Axes, versions: Sequence[VersionMade], unit: float) -> None
     ]
     axes.plot(times, means, color=BLUE, label="mean")
     axes.legend(frameon=False, loc="best")
-    axes.set_ylim(0, None if max(high) else 1)
+    axes.set_ylim(0, None if max(high, default=0) else 1)
 
 
 def _curve(versions: Sequence[VersionMade], metric: str, unit: float) -> tuple[list[float], list[float]]:
