@@ -149,6 +149,15 @@ def test_models_that_cannot_be_trained_on_devices_are_refused_by_name():
         exported(torch.nn.Linear(4, 3).double(), (16, 4), (16,))
 
 
+def test_operators_that_executorch_computes_otherwise_are_refused():
+    """As of 1.5, the gradient of max pooling is wrong there, and that of average pooling is missing."""
+    layers = torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(32, 3)
+    with pytest.raises(EdgeError, match=r"another gradient of '0\.weight' than PyTorch"):
+        exported(torch.nn.Sequential(layers[0], torch.nn.MaxPool2d(2), *layers[1:]), (4, 1, 8, 8), (4,))
+    with pytest.raises(EdgeError, match="ExecuTorch cannot run Sequential"):
+        exported(torch.nn.Sequential(layers[0], torch.nn.AvgPool2d(2), *layers[1:]), (4, 1, 8, 8), (4,))
+
+
 def test_what_does_not_fit_the_program_is_refused(model, program):
     params = params_of(model)
     task = Given({"program": program, "lr": 0.1, "batch_size": 16})

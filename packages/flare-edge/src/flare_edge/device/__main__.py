@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        with Client.join(options.link, name=options.name, credentials=options.credentials) as client:
+        with Client.join(
+            options.link, name=options.name, credentials=options.credentials, patience_s=options.patience
+        ) as client:
             done = run_device(
                 client,
                 _work(client.job["config"], options),
@@ -45,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, default=100, help="the number of examples to make up; 100 by default")
     parser.add_argument("--name", help="the device's name; the gateway makes one if left out")
     parser.add_argument("--credentials", type=Path, help="a file for the device's token, to go on after a restart")
+    parser.add_argument(
+        "--patience", type=float, default=300.0, metavar="S", help="seconds to wait for a gateway that is away; 300"
+    )
     parser.add_argument("--clip", type=float, help="scale updates down to this L2 norm")
     parser.add_argument("--noise", type=float, help="add normal noise of this standard deviation to updates")
     parser.add_argument("--max-tasks", type=int, help="end after so many tasks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,7 @@ def run_device(
         _log.info("answered ticket=%d kind=%s version=%d", task.ticket, task.kind, task.version)
         if on_answer is not None:
             on_answer(task, answer)
+        time.sleep(float(task.config.get("rest_s", 0.0)))  # wished by the run's configuration
     return done
 
 

@@ -14,7 +14,7 @@ from flare_edge.device.programs import Params, training_from
 from flare_edge.device.randomness import generator_for
 from flare_edge.device.work import Answer, Task, difference
 from flare_edge.errors import EdgeError
-from flare_edge.executorch.exporting import PREFIX
+from flare_edge.executorch.checking import PREFIX
 
 
 class ExecutorchWork:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flare_edge.errors import EdgeError
+from flare_edge.executorch.checking import check_gradients
+from flare_edge.executorch.quiet import captured_stderr
 
 if TYPE_CHECKING:
     import torch
 
 LOSSES = ("cross_entropy", "squared_error")
-PREFIX = "net."  # of the names of parameters in a program
 
 
 def exported(
@@ -25,6 +26,9 @@ def exported(
 ) -> bytes:
     """Return a training program: from inputs and targets to loss, predictions, and a gradient for each parameter.
 
+    The program is run on random numbers before it is returned, and its gradients are compared with PyTorch's: an
+    operator may have no gradient in ExecuTorch, or a wrong one, such as max pooling in ExecuTorch 1.5.
+
     Args:
         model: its parameters are float32, and it has no buffers. They are part of the program, and a device replaces
             them by those of each task.
@@ -33,12 +37,21 @@ def exported(
         loss: ``cross_entropy`` for classes, ``squared_error`` for values; the mean over a batch.
 
     Raises:
-        EdgeError: ExecuTorch is not installed; the shapes do not fit each other, the loss or the model; or the model
-            has buffers or other dtypes; names them.
+        EdgeError: ExecuTorch is not installed; the shapes do not fit each other, the loss or the model; the model has
+            buffers or other dtypes, or an operator that ExecuTorch does not compute as PyTorch does; names them.
     """
+    _check(model, input_shape, output_shape, loss)
+    with captured_stderr() as log:
+        content = _exported(model, input_shape, output_shape, is_classes=loss == "cross_entropy")
+        check_gradients(content, model, input_shape, output_shape, is_classes=loss == "cross_entropy", log=log)
+    return content
+
+
+def _exported(
+    model: torch.nn.Module, input_shape: Sequence[int], output_shape: Sequence[int], *, is_classes: bool
+) -> bytes:
     import torch
 
-    _check(model, input_shape, output_shape, loss)
     try:
         from executorch.exir import to_edge
     except ImportError as error:
@@ -46,7 +59,6 @@ def exported(
     from torch.export.experimental import _export_forward_backward
 
     inputs = torch.zeros(tuple(input_shape))
-    is_classes = loss == "cross_entropy"
     targets = torch.zeros(tuple(output_shape), dtype=torch.int64 if is_classes else torch.float32)
     batch = torch.export.Dim("batch", min=1, max=input_shape[0])
     try:

@@ -173,11 +173,12 @@ function begun({ kind, version }) {
 
 function answered({ version }, { loss, accuracy }) {
   $("done").textContent = ++done;
-  $("accuracy").textContent = accuracy === undefined ? "–" : `${(100 * accuracy).toFixed(1)} %`;
+  $("accuracy").textContent = accuracy === undefined ? "–" : `${(100 * accuracy).toFixed(1)}\u00a0%`;
   losses = [...losses.filter(([each]) => each !== version), [version, loss]].sort(([a], [b]) => a - b);
   plot($("plot"), losses);
   show("curve");
   show("progress", false);
+  say("Done. Resting until the next task.");
   const image = pad?.image();
   if (image) worker.postMessage({ input: image });
 }
@@ -185,7 +186,7 @@ function answered({ version }, { loss, accuracy }) {
 function guess(probabilities, version) {
   const highest = probabilities.indexOf(Math.max(...probabilities));
   const label = place.job.config.data.labels[highest];
-  $("guess").textContent = `Version ${version} reads: ${label} (${Math.round(100 * probabilities[highest])} %)`;
+  $("guess").textContent = `Version ${version} reads: ${label} (${Math.round(100 * probabilities[highest])}\u00a0%)`;
 }
 
 /** Stop training. */

@@ -113,7 +113,7 @@ async function refusal(answer) {
 }
 
 /** Wait, but not longer than until the device is online again, or the signal. */
-function pause(ms, signal) {
+export function pause(ms, signal) {
   return new Promise((resolve, reject) => {
     const end = (settle) => () => {
       clearTimeout(timer);

@@ -4,7 +4,7 @@
 //   const { token } = await Client.join(location.origin, invitation);
 //   await runDevice(new Client(location.origin, token), new ProgramWork(examples));
 
-import { Client, Refused, RunOver } from "./client.js";
+import { Client, Refused, RunOver, pause } from "./client.js";
 import { clipToNorm, filtersFrom, gaussianNoise } from "./filters.js";
 import { difference, evaluate, packed, programFrom, train, trainingFrom } from "./programs.js";
 
@@ -54,6 +54,7 @@ export async function runDevice(client, work, { filters = [], onEvent = () => {}
     const answer = await answered(client, work, task, filters, onEvent);
     if (answer === null) onEvent({ kind: "late", task });
     else onEvent({ kind: "answered", task, answer });
+    if (task.config.rest_s > 0) await pause(1000 * task.config.rest_s, client.signal);
   }
 }
 

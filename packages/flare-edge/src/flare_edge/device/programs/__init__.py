@@ -6,6 +6,7 @@ A recipe's device configuration is plain data, the same for every device and in 
         "program": {"kind": "mlp", "layers": [64, 32, 10], "activation": "relu", "loss": "cross_entropy"},
         "lr": 0.1, "epochs": 1, "batch_size": 16, "seed": 7,
         "filters": [{"kind": "clip", "norm": 1.0}],
+        "rest_s": 2.0,
         "data": {"kind": "image", "width": 8, "height": 8, "labels": ["0", "1", …], "scale": 16},
     }
 
@@ -13,6 +14,8 @@ A recipe's device configuration is plain data, the same for every device and in 
   a linear regression with squared error. The kind ``executorch`` is that of :mod:`flare_edge.executorch`.
 - ``lr``, ``epochs``, ``batch_size``, ``seed``: see :class:`Hyperparameters`.
 - ``filters``: what a device does to an update before it leaves, see :mod:`flare_edge.device.filters`; may be left out.
+- ``rest_s``: a device rests for so many seconds after each task, for its battery's sake, or to make a run last while
+  people watch; may be left out.
 - ``data``: what a person is asked for by the page in the browser, ``image`` (drawn, or from a CSV file) or ``table``
   (from a CSV file; also ``target`` and ``columns``); see :class:`flare_edge.device.data.Table`. May be left out.
 """
