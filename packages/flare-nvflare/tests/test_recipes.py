@@ -258,3 +258,34 @@ def test_a_failed_job_ends_its_process_with_an_error(tmp_path, script):
     done = subprocess.run([sys.executable, job], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "could not convert string to float" in done.stderr
+
+
+def test_settings_of_sites_can_be_set_later_but_before_other_additions(tmp_path, script):
+    recipe = recipe_of(script, num_rounds=1)
+    recipe.set_per_site_config({"site-1": {"train_args": "3"}})
+    assert recipe.configured_sites() == ["site-1"]
+    folder = run(recipe, tmp_path)
+    assert np.load(folder / "server/simulate_job/models/server.npy").tolist() == [3.0, 4.0]
+    recipe.add_client_config({"x": 1})
+    with pytest.raises(RecipeError, match="before anything is added"):
+        recipe.set_per_site_config({})
+
+
+def test_export_on_the_command_line_writes_the_job_and_does_not_run_it(tmp_path, script):
+    job = write(
+        tmp_path / "job.py",
+        """
+        import sys
+        from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
+        from nvflare.recipe import SimEnv
+
+        recipe = NumpyFedAvgRecipe(name="job", min_clients=2, model=[1], train_script="client.py")
+        assert sys.argv[1:] == ["own"]
+        recipe.execute(SimEnv(num_clients=2))
+        raise AssertionError("not reached")
+        """,
+    )
+    command = [sys.executable, job, "--export", "own", "--export-dir", str(tmp_path / "jobs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "jobs" / "job" / "meta.json").is_file()

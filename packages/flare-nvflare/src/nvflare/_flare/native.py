@@ -73,12 +73,15 @@ def native_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outputs,
         arguments["initial_ckpt"] = given.get("initial_ckpt")
         arguments["per_site_config"] = per_site(given.get("per_site_config"))
     try:
-        return FedJob.of(recipe(**(arguments | more)), outputs)
+        job = FedJob.of(recipe(**(arguments | more)), outputs)
     except ModelTypeError as error:
         text = str(error)
         for ours, theirs in _PLACES.items():
             text = text.replace(ours, theirs)
         raise ModelTypeError(text) from None
+    if "per_site_config" in given:
+        job.remade = lambda config: native_job(recipe, {**given, "per_site_config": config}, outputs, **more)
+    return job
 
 
 def averaging_job(recipe: type[Recipe], given: Mapping[str, Any], outputs: Outputs, **more: Any) -> FedJob:

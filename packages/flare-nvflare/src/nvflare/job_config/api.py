@@ -73,9 +73,16 @@ class FedJob:
         self.clients: list[str] = []
         self.native: Recipe | None = None
         self.outputs = Outputs()
+        self.remade: Callable[[Mapping[str, Any]], FedJob] | None = None
+        """Returns a job of the same recipe with other settings of sites, if it can have some."""
         self.folder = calling_folder()
         self._deploy_map: dict[str, Parts] = {}
         self._referenced: dict[str, Any] = {}  # objects that as_id() was asked for and that have no place yet
+
+    @property
+    def job(self) -> FedJob:
+        """This job; NVIDIA FLARE keeps the entries of meta.json in an object of its own."""
+        return self
 
     @classmethod
     def of(cls, recipe: Recipe, outputs: Outputs) -> FedJob:
@@ -83,6 +90,11 @@ class FedJob:
         job = cls(recipe.name, recipe.min_clients)
         job.native, job.outputs = recipe, outputs
         return job
+
+    @property
+    def is_extended(self) -> bool:
+        """True if anything was added to the job of a recipe."""
+        return bool(self._deploy_map) or bool(self.native and (self.native._additions or self.native._files))
 
     def to(self, obj: Any, target: str, id: str | None = None, **kwargs: Any) -> Any:
         """Add something for one party.
@@ -268,6 +280,7 @@ class FedJob:
         from nvflare._flare.native import add_parts
 
         job = self.native.job()
+        job.meta |= {name: value for name, value in self.meta_props.items() if name not in job.meta}
         add_parts(job, self._deploy_map)
         return job
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -11,6 +12,30 @@ from flare_core.job import ALL_SITES
 from nvflare.job_config.api import FedJob
 from nvflare.job_config.defs import FilterType
 from nvflare.recipe.run import Run
+
+
+def _export_folder(arguments: list[str]) -> str | None:
+    """Remove ``--export`` and ``--export-dir`` from a program's arguments, before it reads them itself.
+
+    Returns:
+        The folder to write jobs to instead of running them; None to run them.
+    """
+    found, place = False, "./fl_job"
+    index = 1
+    while index < len(arguments):
+        name, is_assigned, value = arguments[index].partition("=")
+        if arguments[index] == "--export":
+            found = True
+            del arguments[index]
+        elif name == "--export-dir" and (is_assigned or index + 1 < len(arguments)):
+            place = value if is_assigned else arguments[index + 1]
+            del arguments[index : index + (1 if is_assigned else 2)]
+        else:
+            index += 1
+    return place if found else None
+
+
+_EXPORT_TO = _export_folder(sys.argv)
 
 
 class ExecEnv(ABC):
@@ -74,6 +99,34 @@ class Recipe:
     def process_env(self, env: ExecEnv) -> None:
         """Adapt the job to the environment in which it will run; a subclass can override this."""
         return None
+
+    def set_per_site_config(self, config: dict[str, dict[str, Any]]) -> None:
+        """Set settings of sites that replace the recipe's, before anything is added to it.
+
+        Raises:
+            RecipeError: something has been added already, or the recipe has no settings of sites.
+        """
+        if self.job.remade is None:
+            raise RecipeError(f"{type(self).__name__} has no settings of sites")
+        if self.job.is_extended:
+            raise RecipeError("set the settings of sites before anything is added to the recipe")
+        self.job = self.job.remade(config)
+
+    def configured_sites(self) -> list[str]:
+        """Return the names of the sites that have settings of their own."""
+        return list(getattr(self.job.native, "per_site_config", None) or self.job.clients)
+
+    def enable_log_streaming(self, *file_names: str) -> None:
+        """Do nothing: the logs of all sites are in the run's folder."""
+
+    def enable_tensor_streaming(
+        self,
+        format: str = "pytorch",
+        tasks: list[str] | None = None,
+        tensor_send_timeout: float = 30.0,
+        wait_send_task_data_all_clients_timeout: float = 300.0,
+    ) -> None:
+        """Do nothing: tensors are always streamed; no argument has an effect."""
 
     def add_client_input_filter(
         self, filter: Any, tasks: list[str] | None = None, clients: list[str] | None = None
@@ -167,16 +220,31 @@ class Recipe:
     ) -> Run:
         """Run the job in ``env`` and return the run.
 
+        If the program was started with ``--export``, write the job below ``--export-dir`` instead, and exit.
+
         Args:
             env: the environment.
             server_exec_params: settings of the server, for this call.
             client_exec_params: settings of the sites, for this call.
         Raises:
             JobFailed: the run has failed; the message has the site, the traceback and the folder.
+            SystemExit: the job was written instead.
         """
+        if _EXPORT_TO is not None:
+            self.export(_EXPORT_TO, server_exec_params, client_exec_params, env)
+            raise SystemExit(0)
         with self.job.settings(server_exec_params, client_exec_params):
             self.process_env(env)
             return Run(env, env.deploy(self.job))
+
+    def run(
+        self,
+        env: ExecEnv,
+        server_exec_params: dict[str, Any] | None = None,
+        client_exec_params: dict[str, Any] | None = None,
+    ) -> Run:
+        """Run the job; the same as :meth:`execute`."""
+        return self.execute(env, server_exec_params, client_exec_params)
 
     def _add_to_clients(self, added: Any, clients: list[str] | None, **options: Any) -> None:
         """Add something to some sites; if none are named, to all, each of which may have an app of its own."""

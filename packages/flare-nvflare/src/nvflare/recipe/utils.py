@@ -61,13 +61,9 @@ def add_cross_site_evaluation(
     recipes.add_cross_site_evaluation(flare_recipe, participating_clients=participating_clients)
 
 
-def set_per_site_config(recipe: Recipe, config: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set the settings of sites.
-
-    Raises:
-        RecipeError: always, since a recipe reads them when it is created.
-    """
-    raise RecipeError(f"create the {type(recipe).__name__} with per_site_config={dict(config)!r}")
+def set_per_site_config(recipe: Recipe, config: dict[str, dict[str, Any]]) -> None:
+    """Set settings of sites; see :meth:`nvflare.recipe.spec.Recipe.set_per_site_config`."""
+    recipe.set_per_site_config(config)
 
 
 def set_recipe_meta(recipe: Recipe, key: Any, value: Any) -> None:
