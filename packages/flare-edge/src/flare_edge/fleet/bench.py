@@ -17,52 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from flare_edge.fedbuff import DeviceManagerConfig, FedBuff, FedBuffSettings, ModelManagerConfig, combined
+from flare_edge.fedbuff import DeviceManagerConfig, FedBuffSettings, ModelManagerConfig
+from flare_edge.fleet.local_run import LocalRun
 from flare_edge.fleet.running import peak_mib
-from flare_edge.gateway.gateway import Closed, Gateway
+from flare_edge.gateway.gateway import Gateway
 from flare_edge.gateway.settings import GatewaySettings, Limits
-
-_NAME = "bench"
-
-
-class _Run(threading.Thread):
-    """The server of a run with one gateway: versions are made, orders given, batches acknowledged."""
-
-    def __init__(self, gateway: Gateway, settings: FedBuffSettings, params: dict[str, np.ndarray[Any, Any]]) -> None:
-        super().__init__(name="bench-run")
-        self._gateway = gateway
-        self._params = params
-        self._fedbuff = FedBuff(settings, seed=0)
-        self._models = {0}
-        self.results: Counter[str] = Counter()
-        gateway.set_model(0, params)
-
-    def run(self) -> None:
-        settings = self._fedbuff.settings.models
-        while True:
-            try:
-                report = self._gateway.next_report()
-            except Closed:
-                return
-            self._fedbuff.leave(_NAME, report.left)
-            self._fedbuff.join(_NAME, report.joined)
-            if report.batch is not None:
-                self._fedbuff.merge(report.batch)
-                self.results["done"] += len(report.batch.done)
-                self.results["failed"] += len(report.batch.failed)
-            decisions = self._fedbuff.decide()
-            if decisions.version is not None:
-                self._params = combined(decisions.version, settings.scale, self._params, settings.global_lr)
-                self._gateway.set_model(decisions.version.version, self._params)
-                self._models.add(decisions.version.version)
-                self.results["versions"] += 1
-            self._gateway.withdraw(decisions.withdrawn)
-            self._gateway.give(decisions.orders)
-            for version in self._models - set(self._fedbuff.active_versions):
-                self._gateway.drop_model(version)
-                self._models.discard(version)
-            if report.batch is not None:
-                self._gateway.acknowledge(report.number)
 
 
 def bench(chosen: argparse.Namespace, fleet: list[str]) -> int:
@@ -84,7 +43,7 @@ def bench(chosen: argparse.Namespace, fleet: list[str]) -> int:
     settings = FedBuffSettings(models, DeviceManagerConfig(device_selection_size=chosen.working))
     with tempfile.TemporaryDirectory() as folder:
         gateway = Gateway(
-            _NAME,
+            "bench",
             Path(folder),
             GatewaySettings(limits=limits),
             models.scale,
@@ -92,7 +51,7 @@ def bench(chosen: argparse.Namespace, fleet: list[str]) -> int:
             update_timeout_s=1.0,
             answer_within_s=60.0,
         )
-        run = _Run(gateway, settings, {"w": np.zeros(chosen.parameters, np.float32)})
+        run = LocalRun(gateway, settings, {"w": np.zeros(chosen.parameters, np.float32)})
         gateway.start()
         run.start()
         try:
@@ -104,18 +63,18 @@ def bench(chosen: argparse.Namespace, fleet: list[str]) -> int:
     return 1 if found["errors"] else 0
 
 
-def _measured(chosen: argparse.Namespace, fleet: list[str], gateway: Gateway, run: _Run) -> dict[str, Any]:
+def _measured(chosen: argparse.Namespace, fleet: list[str], gateway: Gateway, run: LocalRun) -> dict[str, Any]:
     shares = np.array_split(np.arange(chosen.devices), chosen.processes)
     fleets = [_Fleet(gateway.join_link, int(each[0]), len(each), fleet) for each in shares]
     time.sleep(chosen.warm_up)
     before, results_before, start, used_before = (
         gateway.counts.copy(),
-        run.results.copy(),
+        run.counts.copy(),
         time.monotonic(),
         _cpu_s(fleets),
     )
     time.sleep(chosen.seconds)
-    after, results_after, end, used_after = gateway.counts.copy(), run.results.copy(), time.monotonic(), _cpu_s(fleets)
+    after, results_after, end, used_after = gateway.counts.copy(), run.counts.copy(), time.monotonic(), _cpu_s(fleets)
     devices = len(gateway.devices())
     counted = [fleet.stop() for fleet in fleets]
     seconds = end - start
@@ -160,6 +119,8 @@ class _Fleet:
         self._process.terminate()
         self._process.wait()
         self._reader.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         return self._last
 
     def _read(self) -> None:

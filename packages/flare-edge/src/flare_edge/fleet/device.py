@@ -30,11 +30,13 @@ class Tally:
             (results that were not wanted any more), vanished (sessions that ended).
         errors: everything that should not happen, by what it was.
         slowest_s: the longest time that a gateway took for an answer, beyond what a poll was to wait.
+        is_over: a device was told that the run is over.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
+    is_over: bool = False
 
 
 class Over(Exception):
@@ -94,6 +96,7 @@ class SimulatedDevice:
             await self._clock.until(self._phone.ready_at(self._clock.now))
             answer = await self._request("POST", "/v1/tasks", poll, wait_s=self._wait_s)
             if answer.status == 410:
+                self._tally.is_over = True
                 raise Over
             if answer.status not in (200, 204):
                 self._complain("tasks", answer)

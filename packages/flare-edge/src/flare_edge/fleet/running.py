@@ -54,11 +54,12 @@ def run_devices(
         loop = asyncio.get_running_loop()
         deadline = None if seconds is None else loop.time() + seconds
         try:
-            while pending := [task for task in tasks if not task.done()]:
+            pending: set[asyncio.Task[None]] = set(tasks)
+            while pending and not tally.is_over:
                 left = every_s if deadline is None else min(every_s, deadline - loop.time())
                 if left <= 0:
                     break
-                await asyncio.wait(pending, timeout=left)
+                _, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 when_counted(_counted(tally))
         finally:
             for task in tasks:
