@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 
 import numpy as np
 import pytest
-from browser import Browser, find_browser
 
 from flare_edge.device.data import clusters, plane, read_csv, table_from
 from flare_edge.device.filters import clip_to_norm
@@ -22,14 +20,11 @@ from flare_edge.gateway.settings import GatewaySettings
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(chromium, tmp_path_factory):
     """The page of a gateway, which nobody has joined: a place for the modules to run in."""
-    program = find_browser()
-    if program is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs Chromium; apt-get install chromium")
     gateway = Gateway("gw", tmp_path_factory.mktemp("gw"), GatewaySettings(), Scale.for_norm(1.0), {})
-    with Browser(program) as browser:
-        yield browser.tab(gateway.start())
+    yield chromium.tab(gateway.start())
+    chromium.forget()
     gateway.close()
 
 

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 import segno
+from gateways import serving
 
 from flare_edge.browser.qr import svg, text
 
@@ -33,3 +34,10 @@ def test_the_text_has_the_modules_of_the_code(modules):
         read.append([glyph in "▀ " for glyph in line])  # dark below
     assert read[: len(modules)] == modules
     assert not any(any(row) for row in read[len(modules) :])
+
+
+def test_an_open_gateway_has_its_link_as_a_picture_for_its_owner_alone(tmp_path):
+    with serving(tmp_path) as gateway:
+        picture = tmp_path / "join-link.svg"
+        assert gateway.join_link in picture.read_text(encoding="utf-8")
+        assert picture.stat().st_mode & 0o777 == 0o600

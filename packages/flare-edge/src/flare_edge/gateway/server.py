@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from flare_edge.browser.qr import svg
 from flare_edge.errors import EdgeError
 from flare_edge.gateway.app import Front, make_app
 from flare_edge.gateway.certificate import fingerprint, make_certificate, tls_context
@@ -79,9 +80,10 @@ class Server:
             return f"{self.url}/"
         link = join_link(self.url, self._registry.invite(note=f"open: a run at {gateway.name}", uses=None), digest)
         path = gateway.folder / LINK_FILE
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(link + "\n")
+        for each, content in ((path, link + "\n"), (path.with_suffix(".svg"), svg(link))):
+            descriptor = os.open(each, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(content)
         log.info("devices join the gateway %s by the link in %s", gateway.name, path)
         return link
 
