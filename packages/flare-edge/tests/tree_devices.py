@@ -67,3 +67,21 @@ def rounds(initial: dict[str, np.ndarray], devices: range, versions: int, lr: fl
             for name, value in params.items()
         }
     return params
+
+
+def first_value(params) -> dict[str, float]:
+    """Return a metric of a model, at the server: the farther from 1, the worse."""
+    return {"accuracy": -abs(float(params["w"][0]) - 1.0)}
+
+
+class Broken(TaskProcessor):
+    """Devices whose training fails."""
+
+    def work(self, number: int) -> Broken:
+        return self
+
+    def train(self, params, task) -> Answer:
+        raise ArithmeticError("no such data")
+
+    def evaluate(self, params, task) -> Answer:
+        raise ArithmeticError("no such data")

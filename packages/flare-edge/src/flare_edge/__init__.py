@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flare_edge.errors import EdgeError
+    from flare_edge.et_recipe import ETFedBuffRecipe
     from flare_edge.fedbuff import (
         DeviceManagerConfig,
         EvaluatorConfig,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "DeviceManagerConfig": "flare_edge.fedbuff",
+    "ETFedBuffRecipe": "flare_edge.et_recipe",
     "EdgeError": "flare_edge.errors",
     "EdgeFedBuffRecipe": "flare_edge.recipe",
     "EvaluatorConfig": "flare_edge.fedbuff",
@@ -31,6 +33,7 @@ _MODULES = {
 
 __all__ = [
     "DeviceManagerConfig",
+    "ETFedBuffRecipe",
     "EdgeError",
     "EdgeFedBuffRecipe",
     "EvaluatorConfig",
