@@ -24,6 +24,7 @@ EXAMPLES = Path(__file__).parent / "recipe_examples"
 FRAMEWORKS = ("flare_recipes_np", "flare_recipes_pt", "flare_recipes_tf")
 FIRST = FRAMEWORKS[0]
 WITHOUT_SCRIPTS = {
+    "flare_edge": ("devices", "run gateways, to which devices connect", "[Training on devices](edge.md)"),
     "flare_flower": (
         "Flower apps",
         "run Flower's SuperNodes and ClientApps",
