@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,8 @@ HERE = Path(__file__).parent
 PARAMS = {"objective": "multi:softprob", "num_class": 2, "max_depth": 5, "eval_metric": "mlogloss", "nthread": 1}
 ROUNDS = 6
 TREE, STEP = 7, 2  # the second tree of the fourth round, where two levels are grown
+
+slow = pytest.mark.skipif("FLARE_SLOW_TESTS" not in os.environ, reason="like the others; set FLARE_SLOW_TESTS=1")
 
 
 def job_of(folder: Path, gate: str = "", *, sites: int = 2, secure: str | None = None, **meta) -> Job:
@@ -52,8 +55,26 @@ def wanted() -> str:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("secure", [None, "masked"])
-@pytest.mark.parametrize("victim", ["site's job", "site's client", "server job", "server", "everybody"])
+@pytest.mark.parametrize(
+    ("victim", "secure"),
+    [
+        ("site's job", None),
+        ("site's client", "masked"),
+        ("server job", None),
+        ("server", "masked"),
+        ("everybody", "masked"),
+        *(
+            pytest.param(victim, secure, marks=slow)
+            for victim, secure in [
+                ("site's job", "masked"),
+                ("site's client", None),
+                ("server job", "masked"),
+                ("server", None),
+                ("everybody", None),
+            ]
+        ),
+    ],
+)
 def test_a_kill_in_the_middle_of_a_tree_changes_no_bit_of_the_model(hospital, wanted, victim, secure):
     place = hospital(2)
     reached, process = threading.Event(), []
