@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -85,6 +86,8 @@ def load_job_folder(folder: str | Path, *, name: str | None = None) -> Job:
     general = None if default is None else _app(default, "config_fed_client")
     ours = {**meta, "name": name or str(meta.get("name") or root.name)}
     all_clients = [*([] if general is None else [general]), *clients.values()]
+    for each in (server, *all_clients):
+        forget_others(each.code)
     with _all_importable(server, all_clients):
         return Job(
             name=_safe(ours["name"]),
@@ -253,13 +256,34 @@ def _components(app: AppConfig) -> tuple[list[dict[str, Any]], dict[str, Compone
         path = _checked(entry, app)
         if is_connection(path) or is_metric_forwarder({**entry, "path": path}):
             continue
-        cls = import_class(path)
-        if inspect.isclass(cls) and issubclass(cls, Observer | Service):
+        if _is_flares(path):
             args = resolved(dict(entry.get("args") or {}), app.variables)
             flares[str(entry.get("id", len(flares)))] = Component(path, args)
         else:
             hosted.append({**entry, "path": path})
     return hosted, flares
+
+
+def _is_flares(path: str) -> bool:
+    """Return True for a component that Flare itself runs; those of the job's own code are hosted."""
+    if path.partition(".")[0] != "nvflare" and not path.startswith("flare_"):
+        return False
+    cls = import_class(path)
+    return inspect.isclass(cls) and issubclass(cls, Observer | Service)
+
+
+def forget_others(code: CodeBundle) -> None:
+    """Forget modules of other jobs that are called like those of this one: this process keeps what it has imported."""
+    for place in code.files:
+        if place.suffix != ".py":
+            continue
+        parts = place.with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if not file or not Path(file).is_file() or name.partition(".")[0] in ("nvflare", "flare_core"):
+            continue
+        if Path(file).read_bytes() != code.locate(str(place)).read_bytes():
+            del sys.modules[name]
 
 
 def _filters(app: AppConfig, key: str) -> list[FilterEntry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
@@ -23,7 +24,7 @@ class DXOFilter(Filter):
         ValueError: they are not lists, or a kind is not supported.
     """
 
-    def __init__(self, supported_data_kinds: list[str] | None, data_kinds_to_filter: list[str] | None) -> None:
+    def __init__(self, supported_data_kinds: Sequence[str] | None, data_kinds_to_filter: Sequence[str] | None) -> None:
         super().__init__()
         for name, kinds in (
             ("supported_data_kinds", supported_data_kinds),

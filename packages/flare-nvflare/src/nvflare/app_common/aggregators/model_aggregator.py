@@ -51,7 +51,7 @@ class ModelAggregator(Aggregator, FlareAggregator):
         self.fl_ctx = fl_ctx
         return FLModelUtils.to_shareable(self.aggregate_model())
 
-    def reset(self, fl_ctx: FLContext | None = None) -> None:  # type: ignore[override]  # for both base classes
+    def reset(self, fl_ctx: FLContext | None = None) -> None:
         """Forget the models."""
         self.reset_stats()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE, LogWriterName
 from nvflare.apis.dxo import DXO
@@ -35,7 +36,7 @@ def send_analytic_dxo(
         comp.fire_event_with_data(event_type, fl_ctx, FLContextKey.EVENT_DATA, data)
 
 
-def create_analytic_dxo(tag: str, value: object, data_type: object, **kwargs: object) -> DXO:
+def create_analytic_dxo(tag: str, value: object, data_type: Any, **kwargs: Any) -> DXO:
     """Return a logged value as a DXO."""
     from nvflare.apis.analytix import AnalyticsData, AnalyticsDataType
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from flare_core import FLModel
+from nvflare.apis.fl_constant import FLMetaKey
 from nvflare.app_common.abstract.model_persistor import ModelPersistor
-from nvflare.app_common.app_constant import AppConstants, DefaultCheckpointFileName
+from nvflare.app_common.app_constant import AppConstants, DefaultCheckpointFileName, ModelName
 from nvflare.app_common.app_event_type import AppEventType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from nvflare.app_common.workflows.model_controller import ModelController
@@ -47,7 +48,10 @@ class CrossSiteEval(ModelController):
         self.event(AppEventType.CROSS_VAL_INIT)
         models: dict[str, FLModel] = {}
         for each in self.send_model_and_wait(
-            AppConstants.TASK_SUBMIT_MODEL, FLModel(params={}), sites, timeout=self.submit_model_timeout
+            AppConstants.TASK_SUBMIT_MODEL,
+            FLModel(params={}, meta={FLMetaKey.SUBMIT_MODEL_NAME: ModelName.BEST_MODEL}),
+            sites,
+            timeout=self.submit_model_timeout,
         ):
             models[each.meta["client_name"]] = each
         if isinstance(self.persistor, ModelPersistor):

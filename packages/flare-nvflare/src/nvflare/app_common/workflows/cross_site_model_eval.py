@@ -8,7 +8,7 @@ from typing import Any
 from flare_core import FLModel
 from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.dxo import DXO, from_shareable, get_leaf_dxos
-from nvflare.apis.fl_constant import ReturnCode
+from nvflare.apis.fl_constant import FLMetaKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
 from nvflare.apis.shareable import Shareable
@@ -81,7 +81,8 @@ class CrossSiteModelEval(Controller):
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """Collect the models, and have them evaluated one after the other."""
         if self.submit_model_task_name:
-            data = FLModelUtils.to_shareable(FLModel(params={}))
+            asked = FLModel(params={}, meta={FLMetaKey.SUBMIT_MODEL_NAME: ModelName.BEST_MODEL})
+            data = FLModelUtils.to_shareable(asked)
             data.set_header(AppConstants.SUBMIT_MODEL_NAME, ModelName.BEST_MODEL)
             task = Task(
                 self.submit_model_task_name,

@@ -19,6 +19,9 @@ from nvflare.app_opt.p2p.executors.training import TrainingExecutor
 class GTExecutor(TrainingExecutor):
     """Exchanges models and trackers of the mean gradient, and takes a step against the tracker."""
 
+    tracker: list[Any]
+    old_gradient: list[Any]
+
     def _step(self, fl_ctx: FLContext, iteration: int, data: Any, label: Any) -> None:
         """Do one iteration with a batch."""
         with torch.no_grad():

@@ -20,7 +20,7 @@ def generate_random_network(
         seed: of the random choice.
         connection_probability: of each pair of sites.
     """
-    import networkx
+    import networkx  # type: ignore[import-untyped]  # it has no types
 
     np.random.seed(seed)
     while True:

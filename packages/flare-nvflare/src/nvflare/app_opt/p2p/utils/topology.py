@@ -27,4 +27,5 @@ def get_matrix_steady_state(A: torch.Tensor) -> torch.Tensor:
     """Return the eigenvector of a matrix for its largest eigenvalue, with a sum of 1."""
     values, vectors = torch.linalg.eig(A)
     vector = vectors[:, int(values.real.argmax())].real
-    return vector / vector.sum()
+    normalized: torch.Tensor = vector / vector.sum()
+    return normalized

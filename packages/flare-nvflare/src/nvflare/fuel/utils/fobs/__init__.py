@@ -142,14 +142,26 @@ def dumps(obj: Any, buffer_list: bool = False, max_value_size: int | None = None
         obj: the object.
         buffer_list: return a list of bytes.
         max_value_size, fobs_ctx: ignored.
+    Raises:
+        TypeError: something in it is of a type that is not registered.
     """
-    data = flare_fobs.dumps(obj)
+    try:
+        data = flare_fobs.dumps(obj)
+    except flare_fobs.EncodeError as error:
+        raise TypeError(str(error)) from error
     return [data] if buffer_list else data
 
 
 def loads(data: Any, fobs_ctx: Any = None) -> Any:
-    """Return the object that :func:`dumps` serialized."""
-    return flare_fobs.loads(b"".join(data) if isinstance(data, list) else bytes(data))
+    """Return the object that :func:`dumps` serialized.
+
+    Raises:
+        ValueError: the bytes are no object, or one of a type that is not registered.
+    """
+    try:
+        return flare_fobs.loads(b"".join(data) if isinstance(data, list) else bytes(data))
+    except flare_fobs.FobsError as error:
+        raise ValueError(str(error)) from error
 
 
 def dump(obj: Any, stream: BinaryIO, max_value_size: int | None = None, fobs_ctx: Any = None) -> None:
