@@ -304,6 +304,7 @@ LEARNS = """
 """
 
 
+@pytest.mark.filterwarnings("ignore:ModelLearner is deprecated")
 def test_a_model_learner_trains(tmp_path):
     executor = {
         "path": "nvflare.app_common.executors.model_learner_executor.ModelLearnerExecutor",
