@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -181,6 +186,65 @@ def test_a_record_that_was_not_written_to_its_end_is_dropped(tmp_path, cut):
     again = make(tmp_path)
     assert list(batch_of(again).done) == [1]
     again.close()
+
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from gateways import batch_of, make, order, update, SCALE, MODEL
+from flare_edge.gateway.results import Refused, train_result
+
+gateway = make(Path(sys.argv[2]))
+gateway.give([order(1), order(2)])
+results = [train_result(update(number), MODEL, SCALE) for number in (1, 2)]
+gateway.report("gw-1/1", 1, results[0]).result(5)
+[file] = Path(sys.argv[2]).glob("journal/results-*")
+resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 100, resource.RLIM_INFINITY))
+try:
+    gateway.report("gw-1/2", 2, results[1]).result(5)
+except Refused as refused:
+    print(refused.status, refused.code, [each.ticket for each in gateway.open_tickets()])
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+gateway.report("gw-1/2", 2, results[1]).result(5)
+gateway.close()
+again = make(Path(sys.argv[2]))
+batch = batch_of(again)
+print(sorted(batch.done), batch.sums[0].count)
+again.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limits of file sizes")
+def test_without_room_a_result_is_not_accepted_and_may_come_again(tmp_path):
+    command = [sys.executable, "-c", NO_ROOM, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "503 journal [2]\n[1, 2] 2\n", done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root can write everywhere")
+def test_a_journal_that_cannot_be_written_fails_the_gateway_by_name():
+    script = (
+        "import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from gateways import make, order, update, SCALE, MODEL\n"
+        "from flare_edge.gateway.results import train_result\n"
+        "gateway = make(Path(sys.argv[2])); gateway.give([order(1)])\n"
+        "os.chmod(Path(sys.argv[2]) / 'journal', 0o555)\n"
+        "try: gateway.report('gw-1/1', 1, train_result(update(), MODEL, SCALE)).result(5)\n"
+        "except Exception as error: print(error)\n"
+        "try: gateway.next_report()\n"
+        "except Exception as error: print(error)\n"
+    )
+    user = [] if os.geteuid() else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() == 0:
+            os.chown(name, 65534, 65534)
+        command = [*user, sys.executable, "-c", script, str(Path(__file__).parent), name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+        os.chmod(Path(name) / "journal", 0o755)
+    first, second = done.stdout.splitlines()
+    assert first == "the result cannot be kept now; send it again"
+    assert second.startswith(f"the journal in {name} cannot be written: [Errno 13] Permission denied")
 
 
 def test_a_damaged_journal_is_refused_by_name(tmp_path):

@@ -185,7 +185,7 @@ class Journal:
                 os.ftruncate(self._stream, self._written)
         except OSError as again:
             self.broken = again
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             self.broken = error  # after a failed fsync nobody knows what is on the disk
 
     def _open_file(self) -> int:
