@@ -61,6 +61,6 @@ class DeployedEnv(ExecEnv):
         except TimeoutError:
             return None
         if not (folder / "workspace").exists():
-            lay_out(run, folder, folder / "nvflare-results", outputs)
+            lay_out(run, folder, None, outputs)
             (folder / "workspace").symlink_to(folder / "nvflare" / "server" / JOB, target_is_directory=True)
         return str(folder)

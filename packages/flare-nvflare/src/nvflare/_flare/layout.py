@@ -43,8 +43,8 @@ class Outputs:
     best_model: str = "best_server"
 
 
-def lay_out(run: Run, run_folder: Path, folder: Path, outputs: Outputs) -> None:
-    """Write the results of a run into its folder, in the form described above, and link ``folder`` to them.
+def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -> None:
+    """Write the results of a run into its folder, in the form described above, and link ``folder``, if any, to them.
 
     Raises:
         RecipeError: something that is no link is in the way.
@@ -74,6 +74,9 @@ def lay_out(run: Run, run_folder: Path, folder: Path, outputs: Outputs) -> None:
             _merge(site, target / site.name, without=JOB)
         _link(own / site.name, site)  # where some of its parts write their files
         _link(target / site.name / "log.txt", site / "log.txt")
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     for each in (*target.iterdir(), *(run_folder / name for name in _RECORD)):
         _link(folder / each.name, each)
 

@@ -1,0 +1,44 @@
+"""A recipe with NVIDIA FLARE's names, with the same script in all environments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
+from nvflare.recipe import PocEnv, SimEnv
+
+CLIENT = """
+import nvflare.client as flare
+
+flare.init()
+while flare.is_running():
+    model = flare.receive()
+    array = model.params["numpy_key"] + 1
+    flare.send(flare.FLModel(params={"numpy_key": array}, metrics={"accuracy": float(array.mean())}))
+"""
+
+
+def recipe_in(folder: Path) -> NumpyFedAvgRecipe:
+    (folder / "client.py").write_text(CLIENT)
+    return NumpyFedAvgRecipe(
+        name="job", min_clients=2, num_rounds=2, model=[1.0, 2.0], train_script=str(folder / "client.py")
+    )
+
+
+def test_in_the_simulator(tmp_path):
+    run = recipe_in(tmp_path).execute(SimEnv(num_clients=2, workspace_root=str(tmp_path / "runs")))
+    folder = Path(run.get_result())
+    assert run.get_status() == "FINISHED:COMPLETED"
+    assert np.load(folder / "server/simulate_job/models/server.npy").tolist() == [3.0, 4.0]
+
+
+@pytest.mark.deployed
+def test_in_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLARE_WORKSPACE", str(tmp_path / "runs"))
+    run = recipe_in(tmp_path).execute(PocEnv(num_clients=2))
+    folder = Path(run.get_result(timeout=100.0))
+    assert run.get_status() == "FINISHED:COMPLETED"
+    assert np.load(folder / "workspace/models/server.npy").tolist() == [3.0, 4.0]
