@@ -36,11 +36,13 @@ class Outputs:
             server's job.
         server_model: the name of the global model in the results of cross-site evaluation.
         best_model: the name of the best model there.
+        at_sites: names of files of the server that are to be found in the sites' folders, too.
     """
 
     write: Callable[[Run, str, Path, Path], None] | None = None
     server_model: str = "server"
     best_model: str = "best_server"
+    at_sites: tuple[str, ...] = ()
 
 
 def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -> None:
@@ -72,6 +74,8 @@ def lay_out(run: Run, run_folder: Path, folder: Path | None, outputs: Outputs) -
         _merge(site, own, without=JOB)
         if (site / JOB).is_dir():  # an executor of NVIDIA FLARE's has the site's folder as its working folder
             _merge(site, target / site.name, without=JOB)
+        for name in outputs.at_sites:
+            _link(own / name, run_folder / "server" / name)
         _link(own / site.name, site)  # where some of its parts write their files
         _link(target / site.name / "log.txt", site / "log.txt")
     if folder is None:

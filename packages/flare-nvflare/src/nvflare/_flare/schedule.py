@@ -1,22 +1,22 @@
-"""A learning-rate schedule of PyTorch's, as one of Flare's."""
+"""Learning-rate schedules of other frameworks, described as Flare's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from flare_core.components import import_class
 from flare_core.errors import RecipeError
-from flare_core.schedules import Schedule
+
+TORCH = "nvflare._flare.torch_schedule.TorchSchedule"
+KERAS = "nvflare._flare.keras_schedule.KerasSchedule"
 
 
-def described_schedule(value: Any, rate: float, num_rounds: int) -> dict[str, Any] | None:
-    """Return the description of a schedule, given that of a scheduler of PyTorch.
+def described_schedule(value: Any, cls: str, rate: float, num_rounds: int) -> dict[str, Any] | None:
+    """Return the description of a schedule of Flare's, given that of one of a framework.
 
     Args:
         value: ``{"class_path" or "path": …, "args": {…}}``, or None; ``"{num_rounds}"`` stands for ``num_rounds``.
+        cls: the class path of the schedule of Flare's.
         rate: the learning rate that it starts from.
         num_rounds: the number of rounds.
     Raises:
@@ -25,35 +25,6 @@ def described_schedule(value: Any, rate: float, num_rounds: int) -> dict[str, An
     if value is None:
         return None
     if not isinstance(value, Mapping) or not isinstance(path := value.get("class_path", value.get("path")), str):
-        raise RecipeError(f"lr_scheduler_args is {value!r}; write {{'class_path': 'torch.optim…', 'args': {{...}}}}")
+        raise RecipeError(f"lr_scheduler_args is {value!r}; write {{'class_path': …, 'args': {{...}}}}")
     args = {name: num_rounds if each == "{num_rounds}" else each for name, each in (value.get("args") or {}).items()}
-    return {"class_path": "nvflare._flare.schedule.TorchSchedule", "args": {"path": path, "args": args, "rate": rate}}
-
-
-class TorchSchedule(Schedule):
-    """The factors of a scheduler of :mod:`torch.optim.lr_scheduler`, one step for each round.
-
-    Args:
-        path: its class path.
-        args: its arguments, without the optimizer.
-        rate: the learning rate that it starts from.
-    """
-
-    def __init__(self, path: str, args: dict[str, Any], rate: float = 1.0) -> None:
-        self.path = path
-        self.args = dict(args)
-        self.rate = float(rate)
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=self.rate)
-        self._optimizer = optimizer
-        self._scheduler = import_class(path)(optimizer, **self.args)
-        self._factors = [self._current()]
-
-    def __call__(self, round_: int) -> float:
-        while len(self._factors) <= round_:
-            self._optimizer.step()  # a scheduler warns if it is asked for more than this has done
-            self._scheduler.step()
-            self._factors.append(self._current())
-        return self._factors[round_]
-
-    def _current(self) -> float:
-        return float(self._optimizer.param_groups[0]["lr"]) / self.rate
+    return {"class_path": cls, "args": {"path": path, "args": args, "rate": rate}}

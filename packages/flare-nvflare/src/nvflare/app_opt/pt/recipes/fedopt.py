@@ -7,7 +7,7 @@ from typing import Any
 
 import flare_recipes_pt
 from nvflare._flare.native import averaging_job
-from nvflare._flare.schedule import described_schedule
+from nvflare._flare.schedule import TORCH, described_schedule
 from nvflare._flare.torch_models import checkpoint, outputs
 from nvflare.client.config import ExchangeFormat, TransferType
 from nvflare.recipe.spec import Recipe
@@ -53,6 +53,6 @@ class FedOptRecipe(Recipe):
             "initial_ckpt": checkpoint(initial_ckpt),
             "params_transfer_type": TransferType.DIFF,
             "optimizer_args": optimizer,
-            "lr_scheduler_args": described_schedule(lr_scheduler_args, rate, num_rounds),
+            "lr_scheduler_args": described_schedule(lr_scheduler_args, TORCH, rate, num_rounds),
         }
         super().__init__(averaging_job(flare_recipes_pt.FedOptRecipe, given, outputs(given)))

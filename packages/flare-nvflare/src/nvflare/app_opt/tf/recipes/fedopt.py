@@ -7,6 +7,7 @@ from typing import Any
 
 from nvflare._flare import keras_models
 from nvflare._flare.native import averaging_job
+from nvflare._flare.schedule import KERAS, described_schedule
 from nvflare.client.config import ExchangeFormat, TransferType
 from nvflare.recipe.spec import Recipe
 
@@ -34,5 +35,7 @@ class FedOptRecipe(Recipe):
         server_memory_gc_rounds: int = 0,
         client_memory_gc_rounds: int = 0,
     ) -> None:
-        given = {**locals(), **keras_models.source(locals())}
+        rate = ((optimizer_args or {}).get("args") or {}).get("learning_rate", 0.01)
+        schedule = described_schedule(lr_scheduler_args, KERAS, rate, num_rounds)
+        given = {**locals(), **keras_models.source(locals()), "lr_scheduler_args": schedule}
         super().__init__(averaging_job(keras_models.FedOptRecipe, given, keras_models.outputs()))

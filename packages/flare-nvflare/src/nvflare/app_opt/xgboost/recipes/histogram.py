@@ -54,4 +54,4 @@ class XGBHorizontalRecipe(Recipe):
             xgb_params=xgb_params or DEFAULT_PARAMS,
             per_site_config=per_site_config,
         )
-        super().__init__(FedJob.of(recipe, Outputs()))
+        super().__init__(FedJob.of(recipe, Outputs(at_sites=("model.json",))))
