@@ -228,7 +228,7 @@ def test_a_decision_that_differs_from_the_record_is_named():
         replay(other.splitlines())
     with pytest.raises(EdgeError, match="line 1 of the record is 'join'; a record begins with 'begin'"):
         replay(record.getvalue().splitlines()[1:])
-    with pytest.raises(EdgeError, match="line 1 of the record is not a JSON object"):
+    with pytest.raises(EdgeError, match="line 1 of the record is no JSON object with 'call' and 't'"):
         replay(["nonsense"])
 
 

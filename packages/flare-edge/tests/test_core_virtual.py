@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import math
 import statistics
 
@@ -22,6 +23,7 @@ from flare_edge.virtual import (
     Presence,
     Simulation,
     Target,
+    read_record,
     read_trace,
 )
 from flare_edge.virtual.fleet import DAY
@@ -243,3 +245,22 @@ def test_devices_evaluate_in_simulated_time():
     assert sorted(history.evaluations) == [2, 4]
     assert all(0 <= each["accuracy"] <= 1 for each in history.evaluations.values())
     assert np.isfinite(history.params["weight"]).all()
+
+
+def decisions_of(record):
+    """Return the decisions of a record that decide anything."""
+    lines = [json.loads(line) for line in record.splitlines()]
+    found = [line["decisions"] for line in lines if line["call"] == "decide"]
+    return [each for each in found if each["orders"] or each["version"] or each["withdrawn"]]
+
+
+def test_a_recorded_fleet_is_simulated_to_the_same_decisions():
+    fleet = FleetModel(60, 3, 5, failure_rate=0.05, presence=Presence(600.0, 300.0)).devices()
+    first = io.StringIO()
+    Simulation(buffered(update_timeout=20.0), fleet, NoTraining(), seed=5, record=first).run()
+    again = io.StringIO()
+    recorded = read_record(first.getvalue().splitlines())
+    Simulation(buffered(update_timeout=1e-7), recorded, NoTraining(), seed=5, record=again).run()
+    expected, found = decisions_of(first.getvalue()), decisions_of(again.getvalue())
+    assert len(expected) > 50
+    assert found == expected

@@ -14,7 +14,7 @@ import typer
 from flare_edge.gateway.commands import add_to
 
 if TYPE_CHECKING:
-    from flare_edge.virtual import VersionMade
+    from flare_edge.virtual import Device, VersionMade
 
 app = typer.Typer(help="Fleets of devices: who may join a gateway, and simulations.", no_args_is_help=True)
 add_to(app)
@@ -41,7 +41,8 @@ def simulate(
     devices: Annotated[int, _option("Number of devices.", _FLEET)] = 1000,
     gateways: Annotated[int, _option("Number of gateways.", _FLEET)] = 1,
     trace: Annotated[
-        Path | None, _option("A CSV file with the devices' sessions, instead of a seeded fleet.", _FLEET)
+        Path | None,
+        _option("A CSV file with devices' sessions, or the inputs.jsonl of a run, instead of a seeded fleet.", _FLEET),
     ] = None,
     train_s: Annotated[float, _option("Median seconds that a device takes to train.", _FLEET)] = 60.0,
     sigma: Annotated[float, _option("Spread of the log-normal speeds.", _FLEET)] = 1.0,
@@ -79,14 +80,13 @@ def simulate(
         Presence,
         Simulation,
         Target,
-        read_trace,
     )
     from flare_edge.virtual.results import INPUTS, write_results
 
     if training not in {"digits", "none"}:
         raise EdgeError(f"--training is {training!r}; give digits or none")
     if trace is not None:
-        fleet = read_trace(trace, seed=seed)
+        fleet = _traced(trace, seed)
     else:
         fleet = FleetModel(
             devices,
@@ -185,6 +185,16 @@ def plot_record(
         history = History.of_record(lines)
     draw_run(history, str(record), output, metric=metric, clock="")
     sys.stdout.write(f"{output}\n")
+
+
+def _traced(path: Path, seed: int) -> list[Device]:
+    """Return the devices of a trace or record."""
+    from flare_edge.virtual import read_record, read_trace
+
+    if path.suffix == ".csv":
+        return read_trace(path, seed=seed)
+    with path.open(encoding="utf-8") as lines:
+        return read_record(lines, seed=seed)
 
 
 def _note(line: str) -> None:

@@ -3,7 +3,7 @@
 from flare_edge.fedbuff.combining import combined, mean_update
 from flare_edge.fedbuff.decisions import Decisions, Dropped, NewVersion
 from flare_edge.fedbuff.machine import FedBuff
-from flare_edge.fedbuff.record import RecordedFedBuff, replay, replayed
+from flare_edge.fedbuff.record import RecordedFedBuff, Replayed, replay, replayed
 from flare_edge.fedbuff.settings import (
     DeviceManagerConfig,
     EvaluatorConfig,
@@ -23,6 +23,7 @@ __all__ = [
     "ModelManagerConfig",
     "NewVersion",
     "RecordedFedBuff",
+    "Replayed",
     "SimulationConfig",
     "add_sum",
     "combined",

@@ -7,8 +7,9 @@ without arrays, and the decisions for each call of ``decide``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any, TextIO
 
 from flare_edge.errors import EdgeError
@@ -22,7 +23,7 @@ class RecordedFedBuff(FedBuff):
     """A FedBuff that writes a line for each input, from :meth:`begin_record` on."""
 
     _record: TextIO | None = None
-    _clock: Callable[[], float] | None = None
+    _clock: Callable[[], float]
 
     def begin_record(self, record: TextIO, clock: Callable[[], float] | None = None) -> None:
         """Write the first line, and all further inputs.
@@ -31,9 +32,10 @@ class RecordedFedBuff(FedBuff):
 
         Args:
             record: a text stream; the caller closes it.
-            clock: returns the seconds since the start of the run, which are written as ``t``; None for no times.
+            clock: returns seconds, which are written as ``t``; None for the seconds since now.
         """
-        self._record, self._clock = record, clock
+        start = time.monotonic()
+        self._record, self._clock = record, clock or (lambda: time.monotonic() - start)
         self._write("begin", settings=self.settings.as_data(), seed=self.seed, state=_without_arrays(self.state()))
 
     def join(self, gateway: str, devices: Iterable[str]) -> None:
@@ -73,8 +75,8 @@ class RecordedFedBuff(FedBuff):
 
     def _write(self, call: str, **values: Any) -> None:
         if self._record is not None:
-            time = {} if self._clock is None else {"t": round(self._clock(), 6)}
-            self._record.write(json.dumps({"call": call, **time, **values}, separators=(",", ":")) + "\n")
+            line = {"call": call, "t": round(self._clock(), 6), **values}
+            self._record.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 def replay(lines: Iterable[str]) -> int:
@@ -90,31 +92,57 @@ def replay(lines: Iterable[str]) -> int:
     return sum(1 for _ in replayed(lines))
 
 
-def replayed(lines: Iterable[str]) -> Iterator[tuple[float, FedBuff, Decisions]]:
-    """Do as :func:`replay`, and yield the time of each decision, the machine, and the decision.
+@dataclass(frozen=True)
+class Replayed:
+    """A call of ``decide`` in a record.
 
     Args:
-        lines: of the record; where it has no times, they are 0.
+        time: in seconds since the start of the record; those between two lives of a server do not count.
+        inputs: the calls since the last one, as in the record.
+        machine: the machine that has decided; it changes with the next call.
+        decisions: what it has decided.
+    """
+
+    time: float
+    inputs: Sequence[Mapping[str, Any]]
+    machine: FedBuff
+    decisions: Decisions
+
+
+def replayed(lines: Iterable[str]) -> Iterator[Replayed]:
+    """Do as :func:`replay`, and yield each decision.
+
+    Args:
+        lines: of the record.
     Raises:
         EdgeError: a decision differs, or the record is no record; names the line.
     """
     machine: FedBuff | None = None
+    inputs: list[dict[str, Any]] = []
+    offset = now = 0.0
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
-            call = values.pop("call")
-        except (ValueError, KeyError, AttributeError) as error:
-            raise EdgeError(f"line {number} of the record is not a JSON object with a 'call': {line[:80]!r}") from error
+            call, seconds = values.pop("call"), float(values.pop("t"))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise EdgeError(
+                f"line {number} of the record is no JSON object with 'call' and 't': {line[:80]!r}"
+            ) from error
         if call == "begin":
             settings = FedBuffSettings.from_data(values["settings"])
             machine = FedBuff.restored(settings, values["seed"], values["state"])
+            offset = now - seconds
             continue
         if machine is None:
             raise EdgeError(f"line {number} of the record is {call!r}; a record begins with 'begin'")
         found = _call(machine, call, values, number)
         if found is not None:
             _compare(values["decisions"], json.loads(json.dumps(found.as_data())), number)
-            yield float(values.get("t", 0.0)), machine, found
+            now = round(offset + seconds, 6)
+            yield Replayed(now, inputs, machine, found)
+            inputs = []
+        else:
+            inputs.append({"call": call, **values})
 
 
 def _call(machine: FedBuff, call: str, values: dict[str, Any], number: int) -> Decisions | None:

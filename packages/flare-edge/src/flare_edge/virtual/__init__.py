@@ -3,7 +3,7 @@
 from flare_edge.virtual.fleet import Battery, Device, FleetModel, Presence
 from flare_edge.virtual.history import History, Target, VersionMade
 from flare_edge.virtual.simulation import Simulation
-from flare_edge.virtual.traces import read_trace
+from flare_edge.virtual.traces import read_record, read_trace
 from flare_edge.virtual.training import DigitsTraining, NoTraining, Trained, Training
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "Trained",
     "Training",
     "VersionMade",
+    "read_record",
     "read_trace",
 ]

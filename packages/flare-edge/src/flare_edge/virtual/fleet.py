@@ -65,6 +65,8 @@ class Device:
         battery: None if it is always charged.
         presence: when it is there; or, from a trace, the sessions themselves as ``(start, end)``.
         seed: of what is random in it.
+        observed: its first orders, as they were recorded: the seconds from the order to the server's receipt of the
+            result, infinite if there was none, and whether it succeeded.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Device:
     battery: Battery | None = None
     presence: Presence | Sequence[tuple[float, float]] = Presence()
     seed: int = 0
+    observed: Sequence[tuple[float, bool]] = ()
 
     def sessions(self) -> Iterator[tuple[float, float]]:
         """Yield when the device comes and leaves, in seconds since the start, in order."""

@@ -132,15 +132,16 @@ class History:
         """
         history = cls()
         made: list[VersionMade] = []
-        for time, machine, decisions in replayed(lines):
+        for each in replayed(lines):
+            time, machine, decisions = each.time, each.machine, each.decisions
             history.seconds = time
             history.in_flight.add(time, machine.working)
             history.there.add(time, machine.joined)
             history.orders += len(decisions.orders)
             history.withdrawn += len(decisions.withdrawn)
             history.evaluations.update(decisions.evaluations)
-            for each in decisions.dropped:
-                history.dropped[each.reason] = history.dropped.get(each.reason, 0) + each.count
+            for dropped in decisions.dropped:
+                history.dropped[dropped.reason] = history.dropped.get(dropped.reason, 0) + dropped.count
             if (new := decisions.version) is not None:
                 made.append(VersionMade(time, new.version, new.count, new.ages, new.metrics))
             if decisions.is_over:

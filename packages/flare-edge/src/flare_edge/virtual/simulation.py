@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -156,7 +156,7 @@ class Simulation:
         self._tell(phone, is_there=True)
 
     def _leave(self, phone: Phone, reason: str) -> None:
-        if phone.order is not None:
+        if phone.order is not None and not self._keep(phone):
             self._fail(phone, phone.order, reason)
         self._tell(phone, is_there=False)
 
@@ -186,7 +186,8 @@ class Simulation:
             self._accept(phone, order)
         self._after_work(phone)
 
-    def _accept(self, phone: Phone, order: Order) -> None:
+    def _accept(self, phone: Phone, order: Order, at: float | None = None) -> None:
+        """Let the gateway have a device's result, now or later."""
         params = self._models[order.version]
         if order.kind == "train":
             trained = self._training.train(phone.number, params, phone.orders - 1)
@@ -194,8 +195,23 @@ class Simulation:
         else:
             trained, encoded = self._training.measure(phone.number, params), None
         leaf = self._close(phone, order)
-        leaf.pending.add(order, _result(order.kind, trained), encoded, self._clock.now)
+        deliver = partial(self._deliver, leaf, order, _result(order.kind, trained), encoded)
+        if at is None:
+            deliver()
+        else:
+            self._clock.at(at, deliver)
+
+    def _deliver(self, leaf: _Leaf, order: Order, result: Result, encoded: Mapping[str, Array] | None) -> None:
+        leaf.pending.add(order, result, encoded, self._clock.now)
+        self._changed[leaf.name] = leaf
         self.history.results += 1
+
+    def _keep(self, phone: Phone) -> bool:
+        """End a device's work, and return True, if its result comes nevertheless."""
+        if phone.order is None or phone.work is None or not phone.work.is_safe:
+            return False
+        self._accept(phone, phone.order, at=phone.work.end)
+        return True
 
     def _fail(self, phone: Phone, order: Order, reason: str) -> None:
         leaf = self._close(phone, order)
@@ -269,8 +285,11 @@ class Simulation:
         for ticket in decisions.withdrawn:
             if (phone := self._at_work.get(ticket)) is not None and phone.order is not None:
                 history.withdrawn += 1
-                self._close(phone, phone.order)
+                if not self._keep(phone):
+                    self._close(phone, phone.order)
                 self._after_work(phone)
+        for version in self._models.keys() - set(machine.active_versions):
+            del self._models[version]
         for order in decisions.orders:
             self._begin(order)
         if decisions.is_over:
@@ -283,8 +302,6 @@ class Simulation:
         models = self.settings.models
         params = combined(new, self._scale, self._models[new.version - 1], models.global_lr, self._optimizer)
         self._models[new.version] = params
-        for version in self._models.keys() - set(self._machine.active_versions):
-            del self._models[version]
         metrics = self._training.evaluate(params) if new.version % self._evaluate_every == 0 else {}
         made = VersionMade(self._clock.now, new.version, new.count, new.ages, new.metrics, metrics)
         self.history.versions.append(made)

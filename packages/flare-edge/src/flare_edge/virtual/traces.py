@@ -10,16 +10,22 @@ the start of the trace::
 
 ``device``, ``start_s`` and ``end_s`` are needed. ``gateway`` is ``gateway-1`` where it is left out; ``train_s`` (60
 where left out) and ``bytes_per_s`` (unlimited where left out) are those of the device's first row that has them.
+
+The record of a run, see :mod:`flare_edge.fedbuff.record`, is a trace, too: when devices joined and left, and how long
+each order took, from the server's point of view.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from flare_edge.errors import EdgeError
+from flare_edge.fedbuff import replayed
 from flare_edge.virtual.fleet import Device
 
 _NEEDED = ("device", "start_s", "end_s")
@@ -62,6 +68,66 @@ def read_trace(path: Path, *, seed: int = 0) -> list[Device]:
     if not devices:
         raise EdgeError(f"{path} holds no session")
     return [seen.device(name, seed) for name, seen in devices.items()]
+
+
+def read_record(lines: Iterable[str], *, seed: int = 0) -> list[Device]:
+    """Return the devices of a recorded run, real or simulated, in the order in which they joined.
+
+    A simulation of this fleet with the run's settings and seed, and without an ``update_timeout`` of its own, makes the
+    same decisions; with others, it shows what they would have changed.
+
+    Args:
+        lines: of the record, with times.
+        seed: of what the record does not say.
+    Raises:
+        EdgeError: the record cannot be replayed; names the line.
+    """
+    devices: dict[str, _Recorded] = {}
+    given: dict[int, tuple[str, int, float]] = {}  # by ticket: device, number of its order, and when
+    for step in replayed(lines):
+        time = step.time
+        for each in step.inputs:
+            if each["call"] == "join":
+                for device in each["devices"]:
+                    devices.setdefault(device, _Recorded(each["gateway"])).come(time)
+            elif each["call"] == "leave":
+                for device in each["devices"] or ():
+                    devices[device].go(time)
+            elif each["call"] == "merge":
+                outcomes = [(ticket, True) for ticket in each["batch"]["done"]]
+                outcomes += [(int(ticket), False) for ticket in each["batch"]["failed"]]
+                for ticket, succeeded in outcomes:
+                    if ticket in given:
+                        device, number, when = given.pop(ticket)
+                        devices[device].observed[number] = (round(time - when, 6), succeeded)
+        for order in step.decisions.orders:
+            observed = devices.setdefault(order.device, _Recorded(order.gateway)).observed
+            given[order.ticket] = (order.device, len(observed), time)
+            observed.append((math.inf, True))
+    return [recorded.device(name, seed) for name, recorded in devices.items()]
+
+
+@dataclass
+class _Recorded:
+    """A device of a record."""
+
+    gateway: str
+    sessions: list[tuple[float, float]] = field(default_factory=list)
+    observed: list[tuple[float, bool]] = field(default_factory=list)
+
+    def come(self, time: float) -> None:
+        if not self.sessions or self.sessions[-1][1] < math.inf:
+            self.sessions.append((time, math.inf))
+
+    def go(self, time: float) -> None:
+        if self.sessions and self.sessions[-1][1] == math.inf:
+            self.sessions[-1] = (self.sessions[-1][0], time)
+
+    def device(self, name: str, seed: int) -> Device:
+        seconds = [each for each, succeeded in self.observed if succeeded and each < math.inf]
+        train_s = median(seconds) if seconds else 60.0
+        sessions, observed = tuple(self.sessions), tuple(self.observed)
+        return Device(name, self.gateway, train_s, presence=sessions, seed=seed, observed=observed)
 
 
 @dataclass
