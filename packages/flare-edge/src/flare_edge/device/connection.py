@@ -74,7 +74,7 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """What the gateway says went wrong."""
+        """The gateway's words for what went wrong."""
         try:
             return str(self.json().get("message", self.status))
         except EdgeError:

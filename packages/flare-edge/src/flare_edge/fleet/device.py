@@ -23,7 +23,7 @@ _MAX_DELAY_S = 10.0
 
 @dataclass
 class Tally:
-    """What the devices of a process have done.
+    """A count of all that the devices of a process have done.
 
     Attributes:
         counts: connections, check_ins, tasks, models, results, failures, lost (tasks in which a device vanished), late

@@ -14,7 +14,7 @@ from flare_edge.gateway.gateway import Closed, Gateway
 
 
 class LocalRun(threading.Thread):
-    """What a server does, for a single gateway and without keeping anything: versions, orders, acknowledgements.
+    """The part of a server, for a single gateway and without keeping anything: versions, orders, acknowledgements.
 
     It ends when its last version is made, of which the gateway then tells its devices, or when the gateway is closed.
 

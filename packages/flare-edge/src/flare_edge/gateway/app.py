@@ -1,4 +1,4 @@
-"""What devices reach by HTTP; :mod:`flare_edge.protocol` describes it."""
+"""The application that devices reach by HTTP; :mod:`flare_edge.protocol` describes it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ class Front:
         ]
 
     async def register(self, request: Request) -> Response:
-        """Exchange an invitation for a device id and a token."""
+        """Exchange an invitation for a device id and a token.
+
+        Raises:
+            Refused: the invitation or the name is not valid, or the address registers too often.
+        """
         address = _address(request)
         if wait := self._registrations.take(address):
             raise Refused(429, "rate", "too many registrations from this address", retry_after_s=wait, closes=True)
@@ -92,7 +96,11 @@ class Front:
         return as_json(self.gateway.job)
 
     async def tasks(self, request: Request) -> Response:
-        """Hand out the device's order, or wait for one."""
+        """Hand out the device's order, or wait for one.
+
+        Raises:
+            Refused: the device is not known, asks for nonsense or too often, or the run is over.
+        """
         device = self.device(request)
         values = parsed(await self.bodies.read(request, MAX_JSON_BYTES))
         wait_s = values.get("wait_s", 0)
@@ -142,7 +150,11 @@ class Front:
         return _ModelResponse(model, headers)
 
     async def result(self, request: Request) -> Response:
-        """Accept a result, once it is on disk."""
+        """Accept a result, once it is on disk.
+
+        Raises:
+            Refused: the device is not known, the ticket not its own, or the result does not fit.
+        """
         device = self.device(request)
         ticket = _number(request.path_params["ticket"], "unknown_ticket")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -196,7 +208,11 @@ class Front:
         return self.device_of(token.strip() if scheme.lower() == "bearer" else "", request)
 
     def device_of(self, token: str, request: Request) -> str:
-        """Return the id of the device with a token; see :meth:`device`."""
+        """Return the id of the device with a token.
+
+        Raises:
+            Refused: see :meth:`device`.
+        """
         for revoked in self.registry.refresh():
             self.gateway.leave(f"{self.gateway.name}/{revoked}")
         device = self.registry.device(token)

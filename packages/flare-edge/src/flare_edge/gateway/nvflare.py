@@ -70,7 +70,11 @@ class NVFlareFront:
         }
 
     async def result(self, device: str, request: Request, values: dict[str, Any]) -> dict[str, Any]:
-        """Accept a result."""
+        """Accept a result.
+
+        Raises:
+            Refused: the ticket is not the device's, or the result does not fit.
+        """
         task = request.query_params.get("task_id") or str(values.get("task_id", ""))
         if not (task.isascii() and task.isdecimal() and len(task) <= 16):
             raise Refused(404, "unknown_ticket", "there is no such task_id")

@@ -26,7 +26,7 @@ class _Part:
 
 
 class Pending:
-    """What the next batch consists of; not thread-safe.
+    """The contents of the next batch; not thread-safe.
 
     Args:
         timeout_s: the first result waits so long for others.

@@ -30,7 +30,16 @@ CREATE TABLE IF NOT EXISTS devices (
 
 @dataclass(frozen=True)
 class Invitation:
-    """An invitation, without its token; times in seconds since 1970."""
+    """An invitation, without its token; times are in seconds since 1970.
+
+    Args:
+        id: shown to people.
+        note: of its maker.
+        created: when it was made.
+        expires: None if it does not.
+        uses_left: how many devices can still register with it; None: any number.
+        revoked: when it was revoked; None if it was not.
+    """
 
     id: str
     note: str
@@ -41,8 +50,15 @@ class Invitation:
 
 
 @dataclass(frozen=True)
-class Device:
-    """A registered device, without its token."""
+class RegisteredDevice:
+    """A registered device, without its token; times are in seconds since 1970.
+
+    Args:
+        id: without the gateway's name.
+        invitation: the id of that with which it registered.
+        created: when that was.
+        revoked: when it was revoked, or left; None if it was not.
+    """
 
     id: str
     invitation: str
@@ -175,13 +191,13 @@ class Registry:
             rows = self._database.execute(f"SELECT {columns} FROM invitations ORDER BY created").fetchall()
         return [Invitation(*row) for row in rows]
 
-    def devices(self) -> Sequence[Device]:
+    def devices(self) -> Sequence[RegisteredDevice]:
         """Return all devices, oldest first."""
         with self._mapped():
             rows = self._database.execute(
                 "SELECT id, invitation, created, revoked FROM devices ORDER BY created"
             ).fetchall()
-        return [Device(*row) for row in rows]
+        return [RegisteredDevice(*row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -46,7 +46,7 @@ class Limits(BaseModel):
 
 
 class GatewaySettings(BaseModel):
-    """What the owner of a site decides about its gateway.
+    """The decisions of a site's owner about its gateway.
 
     Attributes:
         listen: host and port; port 0 takes any free one.
@@ -103,20 +103,21 @@ class GatewaySettings(BaseModel):
         path = local / FILE
         try:
             values: Any = json.loads(path.read_text())
-            if not isinstance(values, dict):
-                raise ValueError("it is not a JSON object")
-            values.setdefault("registry", REGISTRY)
-            values.setdefault("invitations", "listed")
-            for name in ("certificate", "key", "registry"):
-                if isinstance(values.get(name), str):
-                    values[name] = local / values[name]
-            return cls.model_validate(values)
         except FileNotFoundError:
             registry = local / REGISTRY
             return cls(registry=registry if registry.exists() else None)
+        except ValueError as error:
+            raise EdgeError(f"{path} is not valid JSON ({error}); correct it and start the job again") from error
+        if not isinstance(values, dict):
+            raise EdgeError(f"{path} is not a JSON object; correct it and start the job again")
+        values.setdefault("registry", REGISTRY)
+        values.setdefault("invitations", "listed")
+        for name in ("certificate", "key", "registry"):
+            if isinstance(values.get(name), str):
+                values[name] = local / values[name]
+        try:
+            return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "the settings"
             raise EdgeError(f"{path}: {place}: {first['msg']}; correct the file and start the job again") from error
-        except ValueError as error:
-            raise EdgeError(f"{path} is not valid JSON ({error}); correct it and start the job again") from error
