@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from flare_edge.fedbuff import (
     FedBuff,
     FedBuffSettings,
     ModelManagerConfig,
+    SimulationConfig,
     combined,
 )
 from flare_edge.fixed_point import Scale
@@ -259,3 +262,59 @@ def test_open_orders_that_a_restarted_server_does_not_know_go_on():
 def test_settings_that_cannot_be_are_refused(changes, message):
     with pytest.raises(EdgeError, match=message):
         machine(**changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: EvaluatorConfig(torchvision_dataset={"name": "CIFAR10"}),
+            "torchvision_dataset is not supported; write a",
+        ),
+        (lambda: EvaluatorConfig(num_devices=-1), "EvaluatorConfig.num_devices is -1; give an integer of at least 0"),
+        (lambda: SimulationConfig(None, job_timeout=0), "SimulationConfig.job_timeout is 0; give a number above 0"),
+        (lambda: SimulationConfig(None, num_workers=True), "SimulationConfig.num_workers is True"),
+        (lambda: DeviceManagerConfig(device_selection_size=1 << 20), "give at most 524,288"),
+    ],
+)
+def test_configurations_name_what_is_wrong(make, message):
+    with pytest.raises(EdgeError, match=message):
+        make()
+
+
+def test_settings_are_restored_from_their_data():
+    settings = FedBuffSettings(
+        ModelManagerConfig(max_model_history=None, staleness_weight=True), evaluation=EvaluatorConfig(num_devices=3)
+    )
+    assert FedBuffSettings.from_data(json.loads(json.dumps(settings.as_data()))) == settings
+
+
+def test_rounds_can_wait_for_the_first_of_more_devices():
+    settings = FedBuffSettings.synchronous(3, 5, spare=1)
+    assert settings.remarks() == []
+    fedbuff = FedBuff(settings, 1)
+    fedbuff.join("gw", [f"gw/{number}" for number in range(6)])
+    *first, slow = fedbuff.decide().orders
+    assert len(first) == 3
+    fedbuff.merge(batch(1, first[:2]))
+    assert not fedbuff.decide().orders  # free places wait for the next round
+    fedbuff.merge(batch(2, first[2:]))
+    decisions = fedbuff.decide()
+    assert decisions.withdrawn == [slow.ticket]
+    assert len(decisions.orders) == 4
+    fedbuff.merge(batch(3, [slow]))
+    assert [each.reason for each in fedbuff.decide().dropped] == ["late"]
+
+
+def test_arrays_that_do_not_match_earlier_ones_are_refused_and_nothing_is_added():
+    fedbuff = machine(updates=3, size=3)
+    first, second, third = fedbuff.decide().orders
+    fedbuff.merge(batch(1, [first]))
+    wrong = {0: VersionSum({"w": np.zeros(2, np.int64)}, 1, 1)}
+    with pytest.raises(EdgeError, match="'w' has shape"):
+        fedbuff.merge(Batch({"gw": 2}, wrong, [second.ticket]))
+    with pytest.raises(EdgeError, match="1 updates of version 0 have the weight 5000 in all"):
+        fedbuff.merge(Batch({"gw": 2}, {0: VersionSum({"w": np.zeros(1, np.int64)}, 5000, 1)}, [second.ticket]))
+    assert fedbuff.received == {"gw": 1}
+    fedbuff.merge(batch(2, [second, third]))
+    assert fedbuff.decide().version.count == 3
