@@ -46,6 +46,7 @@ GUIDES = (
     "xgboost",
     "psi",
     "edge",
+    "edge-simulation",
     "performance",
     "architecture",
     "wire",
