@@ -1,0 +1,111 @@
+"""``flare migrate``: reports and rewritten scripts."""
+
+import json
+import textwrap
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from nvflare._migrate.cli import migrate
+from nvflare._migrate.rewriting import rewritten
+from nvflare._migrate.uses import uses_in
+from nvflare._migrate.verdicts import Kind, verdict_of
+
+app = typer.Typer(add_completion=False)
+app.command()(migrate)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "note"),
+    [
+        ("nvflare.client.FLModel", Kind.SAME, "flare_core"),
+        ("nvflare.app_common.workflows.fedavg.FedAvg", Kind.ADAPTED, ""),
+        ("nvflare.app_common.executors.client_api_launcher_executor.ClientAPILauncherExecutor", Kind.ADAPTED, "Flare"),
+        ("nvflare.app_common.workflows.fedavg.NoSuchName", Kind.MISSING, "no such name"),
+        ("nvflare.fuel.hci.client.event.EventType", Kind.MISSING, "Admin"),
+    ],
+)
+def test_a_name_is_the_same_adapted_or_missing(name, kind, note):
+    verdict = verdict_of(name)
+    assert verdict.kind is kind
+    assert note in verdict.note
+
+
+def test_names_are_found_with_their_lines_in_scripts_notebooks_and_configurations(tmp_path):
+    script = tmp_path / "a.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import nvflare.client as flare
+            from nvflare.recipe import SimEnv, PocEnv
+            PATH = "nvflare.app_common.np.np_trainer.NPTrainer"
+            flare.init()
+            import os.path
+            """
+        )
+    )
+    assert [(each.line, each.name) for each in uses_in(script)] == [
+        (2, "nvflare.client"),
+        (3, "nvflare.recipe.PocEnv"),
+        (3, "nvflare.recipe.SimEnv"),
+        (4, "nvflare.app_common.np.np_trainer.NPTrainer"),
+        (5, "nvflare.client.init"),
+    ]
+    config = tmp_path / "config_fed_server.conf"
+    config.write_text('# "nvflare.old.Name"\npath = "nvflare.app_common.workflows.fedavg.FedAvg"\n')
+    assert [(each.line, each.name) for each in uses_in(config)] == [(2, "nvflare.app_common.workflows.fedavg.FedAvg")]
+    notebook = tmp_path / "n.ipynb"
+    cell = {"cell_type": "code", "source": ["%matplotlib inline\n", "from nvflare import FedJob\n"]}
+    notebook.write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": ["x"]}, cell]}))
+    assert [(each.line, each.name) for each in uses_in(notebook)] == [(1, "nvflare.FedJob")]
+
+
+def test_imports_and_arguments_of_recipes_become_native():
+    text = textwrap.dedent(
+        """
+        import nvflare.client as flare
+        from nvflare.app_common.np.recipes import NumpyFedAvgRecipe
+        from nvflare.recipe import (
+            SimEnv,
+            set_recipe_meta,
+        )
+
+        def main():
+            from nvflare.client.tracking import SummaryWriter
+            recipe = NumpyFedAvgRecipe(name="ä", min_clients=2, model=[1, 2], train_script="client.py")
+            model = "model"
+        """
+    )
+    done = rewritten(text)
+    assert done.text == textwrap.dedent(
+        """
+        import flare_core.client as flare
+        from flare_recipes_np import FedAvgRecipe
+        from flare_runtime import SimEnv
+        from nvflare.recipe import set_recipe_meta
+
+        def main():
+            from flare_core.client.tracking import SummaryWriter
+            recipe = FedAvgRecipe(name="ä", min_clients=2, initial_model=[1, 2], train_script="client.py")
+            model = "model"
+        """
+    )
+    assert [line for line, _ in done.notes] == [4]
+    assert rewritten(done.text).text == done.text
+
+
+def test_the_command_reports_and_changes_files_only_when_told_to(tmp_path):
+    script = tmp_path / "job.py"
+    before = "from nvflare.recipe import SimEnv\nfrom nvflare.fuel.hci.client.event import EventType\n"
+    script.write_text(before)
+    runner = CliRunner()
+    report = runner.invoke(app, [str(tmp_path), "--format", "json"])
+    assert report.exit_code == 1
+    assert json.loads(report.stdout)["counts"] == {"not provided": 1, "adapted": 1}
+    assert "job.py:1" in runner.invoke(app, [str(tmp_path)]).stdout
+    shown = runner.invoke(app, [str(tmp_path), "--rewrite"])
+    assert "+from flare_runtime import SimEnv" in shown.stdout
+    assert script.read_text() == before
+    assert runner.invoke(app, [str(tmp_path), "--rewrite", "--write"]).exit_code == 0
+    assert script.read_text() == before.replace("from nvflare.recipe", "from flare_runtime")
