@@ -26,4 +26,14 @@ def virtual(runner: Runner) -> Iterator[Row]:
         yield Row(f"simulated time, {DEVICES:,} devices that {doing}: memory", {"flare": f"{memory / MIB:.0f} MiB"})
 
 
-SUITES = {"edge": virtual}
+def gateway(runner: Runner) -> Iterator[Row]:
+    """10,000 devices that check in with one gateway over TLS, a tenth of which vanishes each minute."""
+    found = runner.run("check-ins over TLS", EDGE / "gateway_fleet.py", DEVICES, cwd=EDGE)
+    rate, memory, errors = (found.printed(name) for name in ("checkins", "memory", "errors"))
+    what = f"{DEVICES:,} devices at one gateway over TLS"
+    yield Row(f"{what}: check-ins a second", {"flare": f"{rate:,.0f}"}, "≥ 1,000", rate >= 1000)
+    yield Row(f"{what}: memory of all processes", {"flare": f"{memory / MIB:.0f} MiB"}, "< 2 GiB", memory < 2048 * MIB)
+    yield Row(f"{what}: errors", {"flare": f"{errors:.0f}"}, "0", errors == 0)
+
+
+SUITES = {"edge": virtual, "gateway": gateway}

@@ -262,6 +262,8 @@ class Gateway:
         if self._server is not None:
             self._server.close()
         self._journal.close()
+        counts = ", ".join(f"{event} {number}" for event, number in sorted(self.counts.items()))
+        log.info("the gateway %s is closed; it has counted: %s", self.name, counts or "nothing")
 
     # Upwards: read by the leaf.
 
