@@ -46,6 +46,7 @@ GUIDES = (
     "xgboost",
     "psi",
     "edge",
+    "edge-gateways",
     "edge-simulation",
     "performance",
     "architecture",

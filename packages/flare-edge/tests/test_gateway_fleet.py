@@ -81,7 +81,7 @@ def test_a_fleet_can_be_run_by_a_command(tmp_path, capsys):
 
 
 def test_a_measurement_prints_what_it_found(capsys):
-    options = ["--devices=20", "--warm-up=2", "--seconds=2", "--wait-s=0.2", "--working=5", "--arrival-s=0.5"]
+    options = ["--devices=20", "--warm-up=1", "--seconds=1", "--wait-s=0.2", "--working=5", "--arrival-s=0.5"]
     assert main(["bench", *options]) == 0
     out = capsys.readouterr().out
     assert '"check-ins/s"' in out

@@ -25,7 +25,7 @@ from flare_edge.errors import EdgeError
 from flare_edge.gateway.gateway import Gateway
 from flare_edge.gateway.settings import GatewaySettings
 
-KILLS = 60 if os.environ.get("FLARE_SLOW_TESTS") else 4
+KILLS = 60 if os.environ.get("FLARE_SLOW_TESTS") else 3
 DEVICES = 8
 USER = 65534
 

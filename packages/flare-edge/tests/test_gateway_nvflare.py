@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from gateways import SCALE, Raw, batch_of, invitation, order, serving
 
 from flare_edge.gateway.settings import GatewaySettings
 
+TICKETS = itertools.count(1)
 DIFF = {"data_kind": "WEIGHT_DIFF", "data": {"w": [1, 2.5, -1], "b": 0.5}, "meta": {"num_examples": 4}}
 
 
@@ -19,14 +21,23 @@ def gateway(tmp_path):
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A gateway for tests of refusals."""
+    folder = tmp_path_factory.mktemp("shared")
+    with serving(folder, GatewaySettings(nvflare_routes=True), job_name="digits") as running:
+        yield running
+
+
 class Phone:
-    def __init__(self, gateway, raw):
+    def __init__(self, gateway, raw, name="phone"):
         self._raw = raw
-        body = json.dumps({"invitation": invitation(gateway), "name": "phone"}).encode()
+        self._name = name
+        body = json.dumps({"invitation": invitation(gateway), "name": name}).encode()
         self.token = json.loads(raw.request("POST", "/v1/devices", body).body)["token"]
 
-    def post(self, path, expected=200, /, *, name="phone", **values):
-        headers = {"x_flare_device_id": name, "x_flare_user_info": f"user_id=5&auth_token={self.token}"}
+    def post(self, path, expected=200, /, *, name=None, **values):
+        headers = {"x_flare_device_id": name or self._name, "x_flare_user_info": f"user_id=5&auth_token={self.token}"}
         answer = self._raw.request("POST", path, json.dumps(values).encode(), **headers)
         assert answer.status == expected
         return json.loads(answer.body)
@@ -78,13 +89,15 @@ def test_a_device_asks_for_its_job_its_task_and_reports(gateway):
         (DIFF | {"meta": []}, 422),
     ],
 )
-def test_results_that_do_not_fit_are_refused(gateway, result, status):
-    with Raw(gateway) as raw:
-        phone = Phone(gateway, raw)
-        gateway.give([order(1, "phone")])
-        refused = phone.post("/result?task_id=1", status, result=result)
+def test_results_that_do_not_fit_are_refused(shared, result, status):
+    with Raw(shared) as raw:
+        ticket = next(TICKETS)
+        phone = Phone(shared, raw, f"phone{ticket}")
+        shared.give([order(ticket, f"phone{ticket}")])
+        refused = phone.post(f"/result?task_id={ticket}", status, result=result)
         assert refused["status"] == "INVALID_REQUEST"
-        assert len(gateway.open_tickets()) == 1
+        assert [each.ticket for each in shared.open_tickets()] == [ticket]
+        shared.withdraw([ticket])
 
 
 def test_whoever_does_not_prove_its_name_is_refused(gateway):
