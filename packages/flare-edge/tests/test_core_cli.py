@@ -74,7 +74,7 @@ def test_a_trace_is_simulated_without_training(folder: Path) -> None:
 
 
 def test_methods_are_compared(folder: Path) -> None:
-    output = run("compare", "--seeds", "1", "--devices", "60", "--at-once", "20", "--updates", "5", "--target", "0.6")
+    output = run("compare", "--seeds", "1", "--devices", "40", "--at-once", "20", "--updates", "5", "--target", "0.4")
     assert "| FedBuff, K = 5 |" in output
     assert "| rounds of the first 15 of 20 |" in output
     made = folder / "edge-comparison"

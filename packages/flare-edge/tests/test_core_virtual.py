@@ -221,8 +221,8 @@ def test_traces_that_cannot_be_read_are_refused_by_line(tmp_path, text, message)
 def test_a_million_check_ins_take_minutes_at_most():
     """The rate is measured by tools/bench; here is a bound that a busy machine keeps: a million in an hour."""
     settings = buffered(updates=10, at_once=500, versions=10**9)
-    history = Simulation(settings, FleetModel(5000, 10).devices(), NoTraining(), limit_s=1500.0).run()
-    assert history.check_ins > 10_000
+    history = Simulation(settings, FleetModel(5000, 10).devices(), NoTraining(), limit_s=500.0).run()
+    assert history.check_ins > 5_000
     assert history.check_ins / history.wall_s > 1_000_000 / 3600
 
 

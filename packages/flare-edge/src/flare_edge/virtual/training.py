@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -139,6 +140,7 @@ class DigitsTraining:
         return self._images[self._deal[device]], self._labels[self._deal[device]]
 
 
+@cache
 def _digits() -> tuple[Array, Array]:
     try:
         from sklearn.datasets import load_digits
