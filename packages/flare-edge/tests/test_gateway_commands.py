@@ -73,8 +73,10 @@ def test_a_prepared_link_is_that_of_the_gateway(run, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     link = run("prepare", "--listen", f"127.0.0.1:{port}").strip()
+    another = run("invite").strip()
     with serving(tmp_path / "run", GatewaySettings.read(run.local)), Client.join(link) as client:
         assert client.next_task(wait_s=0) is None
+        Client.join(another).close()
     assert "\x1b[" in run("invite", "--qr")
 
 

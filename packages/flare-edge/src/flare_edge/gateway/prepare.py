@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flare_edge.errors import EdgeError
 from flare_edge.gateway.certificate import fingerprint, make_certificate
-from flare_edge.gateway.link import join_link
+from flare_edge.gateway.link import join_link, write_address
 from flare_edge.gateway.registry import Registry
 from flare_edge.gateway.settings import FILE, REGISTRY, GatewaySettings
 
@@ -44,6 +44,7 @@ def prepare_gateway(
     finally:
         registry.close()
     path.write_text(json.dumps(values, indent=2) + "\n")
+    write_address(local, url, fingerprint(certificate))  # for 'flare edge invite'
     return join_link(url, invitation, fingerprint(certificate))
 
 
