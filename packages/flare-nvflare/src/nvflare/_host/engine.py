@@ -141,7 +141,7 @@ class Engine:
         self.add_handler(component)
 
     def add_handler(self, component: Any) -> None:
-        """Have a component handle events, if it can."""
+        """Let a component handle events, if it can."""
         if isinstance(component, FLComponent) and not any(each is component for each in self._handlers):
             self._handlers.append(component)
 
@@ -168,7 +168,7 @@ class Engine:
         return self.workspace
 
     def fire_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Have all components handle an event, one after the other; what one of them raises ends the run."""
+        """Let all components handle an event, one after the other; what one of them raises ends the run."""
         with self._firing:
             for each in list(self._handlers):
                 each.handle_event(event_type, fl_ctx)

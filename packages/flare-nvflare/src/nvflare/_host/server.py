@@ -87,7 +87,7 @@ class ServerHost(Service, Observer):
             engine.add_handler(controller)
             engine.get_all_components().setdefault(name, controller)
             self.controllers.append((name, controller))
-        engine.host = self  # type: ignore[attr-defined]
+        engine.host = self  # type: ignore[attr-defined]  # for the parts of this run
         path = Path(engine.workspace.get_job_meta_path(engine.job_id))
         path.write_text(json.dumps(self.meta, indent=2) + "\n", encoding="utf-8")
 

@@ -46,8 +46,8 @@ class SiteHost(Service):
                 raise JobError(f"an executor of {context.party} is a {type(executor).__name__}, which is no Executor")
             engine.add_handler(executor)
             made.append(executor)
-        engine.executors = made  # type: ignore[attr-defined]
-        engine.busy = 0  # type: ignore[attr-defined]
+        engine.executors = made  # type: ignore[attr-defined]  # for this host
+        engine.busy = 0  # type: ignore[attr-defined]  # for this host
         engine.fire(EventType.ABOUT_TO_START_RUN)
         engine.fire(EventType.START_RUN)
 

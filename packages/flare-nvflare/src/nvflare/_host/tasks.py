@@ -156,7 +156,7 @@ class Communicator:
             self.call(partial(self._end, standing, status))
 
     def call(self, do: Callable[[], T]) -> T:
-        """Have the workflow's thread do something, and return what it returns.
+        """Let the workflow's thread do something, and return what it returns.
 
         Raises:
             JobAborted: the run is over.
@@ -192,7 +192,7 @@ class Communicator:
         return result[0]
 
     def keep(self, model: FLModel, name: str, metric: float | None = None) -> None:
-        """Have Flare store a checkpoint, ``global`` or ``best``, with the metric that has chosen it."""
+        """Let Flare store a checkpoint, ``global`` or ``best``, with the metric that has chosen it."""
         if name == "best" and metric is None:
             return  # a component's own event, which does not say how good the model is
         self.call(lambda: self._fed.save(model, name=name, metric=metric))

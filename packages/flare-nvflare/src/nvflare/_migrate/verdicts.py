@@ -1,4 +1,4 @@
-"""What becomes of a name of NVIDIA FLARE."""
+"""Verdicts on names of NVIDIA FLARE: the same, adapted, or not provided."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nvflare._host.scripts import is_connection, is_script_executor
 
 
 class Kind(StrEnum):
-    """What becomes of a name."""
+    """Kinds of verdicts."""
 
     SAME = "same"
     ADAPTED = "adapted"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a name.
+    """A verdict on a name.
 
     Args:
         kind: that.

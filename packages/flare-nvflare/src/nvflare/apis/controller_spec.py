@@ -69,7 +69,7 @@ class OperatorConfigKey:
 
 
 class SendOrder(Enum):
-    """Which of several sites gets a task."""
+    """Orders in which sites are asked whether they take a task."""
 
     ANY = "any"
     SEQUENTIAL = "sequential"
@@ -92,6 +92,7 @@ class Task:
 
     Raises:
         TypeError: an argument has the wrong type.
+        ValueError: the timeout is no number of seconds.
     """
 
     def __init__(
@@ -199,4 +200,12 @@ class ControllerSpec:
     def process_result_of_unknown_task(
         self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
     ) -> None:
-        """Handle the result of a task that is not awaited any more."""
+        """Handle the result of a task that is not awaited any more.
+
+        Args:
+            client: the site.
+            task_name: the task's name.
+            client_task_id: the id of the site's task.
+            result: what the site has sent.
+            fl_ctx: the context.
+        """

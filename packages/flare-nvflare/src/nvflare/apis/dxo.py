@@ -50,7 +50,7 @@ class DXO:
     def __init__(self, data_kind: str, data: Any, meta: Mapping[str, Any] | None = None) -> None:
         self.data_kind = data_kind
         self.data = {} if data is None else data
-        self.meta: dict[str, Any] = {} if meta is None else meta  # type: ignore[assignment]
+        self.meta: dict[str, Any] = {} if meta is None else meta  # type: ignore[assignment]  # the caller's own dict is kept
         if problem := self.validate():
             raise ValueError(f"this is no DXO: {problem}")
 
@@ -167,7 +167,11 @@ def from_file(file_path: str) -> DXO:
 
 
 def get_leaf_dxos(dxo: DXO, root_name: str = "") -> tuple[dict[str, DXO], list[str]]:
-    """Return the DXOs at the ends of nested collections, by the names on the way to each, and what was wrong."""
+    """Return the DXOs at the ends of nested collections, by the names on the way to each, and what was wrong.
+
+    Raises:
+        TypeError: this is no DXO.
+    """
     if not isinstance(dxo, DXO):
         raise TypeError(f"a {type(dxo).__name__} is not a DXO")
     if dxo.data_kind != DataKind.COLLECTION:

@@ -37,7 +37,7 @@ class DXOFilter(Filter):
             raise ValueError(f"{type(self).__name__} cannot filter {wrong[0]}; it can {supported_data_kinds}")
         self.data_kinds = data_kinds_to_filter or supported_data_kinds
 
-    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:  # type: ignore[override]
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:  # type: ignore[override]  # its names of the arguments
         """Return the shareable with the changed DXO; one that holds none, or tells of a failure, is unchanged."""
         failed = shareable.get_header(ReservedHeaderKey.RC, ReturnCode.OK) != ReturnCode.OK
         if failed or shareable.get_header(ReservedHeaderKey.CONTENT_TYPE) != "DXO":

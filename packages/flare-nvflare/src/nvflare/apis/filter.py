@@ -25,7 +25,7 @@ class FilterChainType:
 
 
 class FilterSource:
-    """Who has added a filter."""
+    """Parties that add filters."""
 
     JOB = "job"
     SITE = "site"
@@ -46,10 +46,10 @@ class Filter(FLComponent, FlareFilter):
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
         if "process" in cls.__dict__:
-            cls.process = _for_both(cls.__dict__["process"])  # type: ignore[method-assign]
+            cls.process = _for_both(cls.__dict__["process"])  # type: ignore[method-assign]  # of the new class
 
     @abstractmethod
-    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:  # type: ignore[override]
+    def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:  # type: ignore[override]  # its names of the arguments
         """Return the changed shareable."""
 
     def set_prop(self, key: str, value: Any) -> None:

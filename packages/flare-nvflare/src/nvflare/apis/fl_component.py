@@ -39,7 +39,7 @@ class FLComponent:
         return str(self._name)
 
     def fire_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Have all components of this party handle an event.
+        """Let all components of this party handle an event.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -52,7 +52,14 @@ class FLComponent:
         self._fire(event_type, fl_ctx)
 
     def fire_event_with_data(self, event_type: str, fl_ctx: FLContext, key: str, data: Any) -> None:
-        """Fire an event with a property that is there while it is handled."""
+        """Fire an event with a property that is there while it is handled.
+
+        Args:
+            event_type: the event's name.
+            fl_ctx: the context.
+            key: the property's name.
+            data: its value.
+        """
         fl_ctx.set_prop(key, data, private=True, sticky=False)
         try:
             self.fire_event(event_type, fl_ctx)
@@ -61,6 +68,12 @@ class FLComponent:
 
     def fire_fed_event(self, event_type: str, event_data: Shareable, fl_ctx: FLContext, targets: Any = None) -> None:
         """Fire an event here and at other parties: at the server or, from there, at the sites ``targets``.
+
+        Args:
+            event_type: the event's name.
+            event_data: what comes with it.
+            fl_ctx: the context.
+            targets: sites; None for all parties.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -83,29 +96,65 @@ class FLComponent:
         """Handle an event; the default does nothing."""
 
     def log_info(self, fl_ctx: FLContext, msg: str, fire_event: bool = False) -> None:
-        """Log a message."""
+        """Log a message.
+
+        Args:
+            fl_ctx: the context.
+            msg: the message.
+            fire_event: tell other components of it as well.
+        """
         self._log(logging.INFO, fl_ctx, msg, EventType.INFO_LOG_AVAILABLE if fire_event else "", LogMessageTag.INFO)
 
     def log_warning(self, fl_ctx: FLContext, msg: str, fire_event: bool = True) -> None:
-        """Log a warning."""
+        """Log a warning.
+
+        Args:
+            fl_ctx: the context.
+            msg: the message.
+            fire_event: tell other components of it as well.
+        """
         event = EventType.WARNING_LOG_AVAILABLE if fire_event else ""
         self._log(logging.WARNING, fl_ctx, msg, event, LogMessageTag.WARNING)
 
     def log_error(self, fl_ctx: FLContext, msg: str, fire_event: bool = True) -> None:
-        """Log an error."""
+        """Log an error.
+
+        Args:
+            fl_ctx: the context.
+            msg: the message.
+            fire_event: tell other components of it as well.
+        """
         self._log(logging.ERROR, fl_ctx, msg, EventType.ERROR_LOG_AVAILABLE if fire_event else "", LogMessageTag.ERROR)
 
     def log_debug(self, fl_ctx: FLContext, msg: str, fire_event: bool = False) -> None:
-        """Log a message for debugging."""
+        """Log a message for debugging.
+
+        Args:
+            fl_ctx: the context.
+            msg: the message.
+            fire_event: tell other components of it as well.
+        """
         self._log(logging.DEBUG, fl_ctx, msg, EventType.DEBUG_LOG_AVAILABLE if fire_event else "", LogMessageTag.DEBUG)
 
     def log_critical(self, fl_ctx: FLContext, msg: str, fire_event: bool = True) -> None:
-        """Log a critical error."""
+        """Log a critical error.
+
+        Args:
+            fl_ctx: the context.
+            msg: the message.
+            fire_event: tell other components of it as well.
+        """
         event = EventType.CRITICAL_LOG_AVAILABLE if fire_event else ""
         self._log(logging.CRITICAL, fl_ctx, msg, event, LogMessageTag.CRITICAL)
 
     def log_exception(self, fl_ctx: FLContext, msg: str, fire_event: bool = False) -> None:
-        """Log a message with the traceback of the exception that is being handled."""
+        """Log a message with the traceback of the exception that is being handled.
+
+        Args:
+            fl_ctx: the context.
+            msg: the message.
+            fire_event: tell other components of it as well.
+        """
         self.logger.error(_described(fl_ctx, msg), exc_info=True)
         if fire_event:
             self._fire_log(EventType.EXCEPTION_LOG_AVAILABLE, LogMessageTag.EXCEPTION, msg, fl_ctx)

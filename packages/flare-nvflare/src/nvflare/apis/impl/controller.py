@@ -42,7 +42,7 @@ class Controller(FLComponent, ControllerSpec, ABC):
 
     @property
     def communicator(self) -> Any:
-        """What sends the tasks.
+        """The part that sends the tasks.
 
         Raises:
             RuntimeError: the controller is not part of a run.
@@ -66,7 +66,15 @@ class Controller(FLComponent, ControllerSpec, ABC):
     def process_result_of_unknown_task(
         self, client: Client, task_name: str, client_task_id: str, result: Shareable, fl_ctx: FLContext
     ) -> None:
-        """Handle the result of a task that is not awaited any more; Flare drops such results itself."""
+        """Handle the result of a task that is not awaited any more; Flare drops such results itself.
+
+        Args:
+            client: the site.
+            task_name: the task's name.
+            client_task_id: the id of the site's task.
+            result: what the site has sent.
+            fl_ctx: the context.
+        """
 
     def broadcast(
         self,
@@ -101,7 +109,13 @@ class Controller(FLComponent, ControllerSpec, ABC):
         self.communicator.wait(task, abort_signal)
 
     def broadcast_forever(self, task: Task, fl_ctx: FLContext, targets: Targets = None) -> None:
-        """Give a task to sites again whenever they have answered, until it is cancelled."""
+        """Give a task to sites again whenever they have answered, until it is cancelled.
+
+        Args:
+            task: the task.
+            fl_ctx: the context.
+            targets: the sites; None for all.
+        """
         self.communicator.broadcast_forever(task, targets)
 
     def send(
@@ -112,7 +126,14 @@ class Controller(FLComponent, ControllerSpec, ABC):
         send_order: SendOrder = SendOrder.SEQUENTIAL,
         task_assignment_timeout: int = 0,
     ) -> None:
-        """Give a task to the first of several sites that is there, and do not wait."""
+        """Give a task to the first of several sites that is there, and do not wait.
+
+        Args:
+            task: the task.
+            fl_ctx: the context.
+            targets: the sites; None for all.
+            send_order, task_assignment_timeout: accepted; a site that is there takes the task at once.
+        """
         self.communicator.send(task, targets)
 
     def send_and_wait(
@@ -124,7 +145,15 @@ class Controller(FLComponent, ControllerSpec, ABC):
         task_assignment_timeout: int = 0,
         abort_signal: Signal | None = None,
     ) -> None:
-        """Give a task to the first of several sites that is there, and wait for its answer."""
+        """Give a task to the first of several sites that is there, and wait for its answer.
+
+        Args:
+            task: the task.
+            fl_ctx: the context.
+            targets: the sites; None for all.
+            send_order, task_assignment_timeout: accepted; a site that is there takes the task at once.
+            abort_signal: ends the wait.
+        """
         self.send(task, fl_ctx, targets, send_order, task_assignment_timeout)
         self.communicator.wait(task, abort_signal)
 
@@ -138,7 +167,16 @@ class Controller(FLComponent, ControllerSpec, ABC):
         task_result_timeout: int = 0,
         dynamic_targets: bool = True,
     ) -> None:
-        """Give a task to one site after the other, and do not wait."""
+        """Give a task to one site after the other, and do not wait.
+
+        Args:
+            task: the task.
+            fl_ctx: the context.
+            targets: the sites; None for all.
+            send_order, task_assignment_timeout: accepted; a site that is there takes the task at once.
+            task_result_timeout: how many seconds each site has; 0 for no limit.
+            dynamic_targets: accepted.
+        """
         self.communicator.relay(task, targets, task_result_timeout)
 
     def relay_and_wait(
@@ -152,7 +190,17 @@ class Controller(FLComponent, ControllerSpec, ABC):
         dynamic_targets: bool = True,
         abort_signal: Signal | None = None,
     ) -> None:
-        """Give a task to one site after the other, and wait for the last."""
+        """Give a task to one site after the other, and wait for the last.
+
+        Args:
+            task: the task.
+            fl_ctx: the context.
+            targets: the sites; None for all.
+            send_order, task_assignment_timeout: accepted; a site that is there takes the task at once.
+            task_result_timeout: how many seconds each site has; 0 for no limit.
+            dynamic_targets: accepted.
+            abort_signal: ends the wait.
+        """
         self.relay(task, fl_ctx, targets, send_order, task_assignment_timeout, task_result_timeout, dynamic_targets)
         self.communicator.wait(task, abort_signal)
 
@@ -166,7 +214,13 @@ class Controller(FLComponent, ControllerSpec, ABC):
         completion_status: TaskCompletionStatus = TaskCompletionStatus.CANCELLED,
         fl_ctx: FLContext | None = None,
     ) -> None:
-        """Await no more answers to a task."""
+        """Await no more answers to a task.
+
+        Args:
+            task: the task.
+            completion_status: what the task's status becomes.
+            fl_ctx: the context.
+        """
         self.communicator.cancel(task, completion_status)
 
     def cancel_all_tasks(

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Learnable(dict[Any, Any]):
-    """What a run learns, by name."""
+    """Things that a run learns, by name."""
 
     def is_empty(self) -> bool:
         """Return True if there is nothing yet."""

@@ -19,15 +19,27 @@ class ModelLearner(FLComponentWrapper):
     total_rounds: Any = 0
 
     def train(self, model: FLModel) -> Any:
-        """Train, and return the model, or a return code."""
+        """Train, and return the model, or a return code.
+
+        Raises:
+            NotImplementedError: a subclass has no such method.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method train(model)")
 
     def get_model(self, model_name: str) -> Any:
-        """Return the site's own model, or a return code."""
+        """Return the site's own model, or a return code.
+
+        Raises:
+            NotImplementedError: a subclass has no such method.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method get_model(model_name)")
 
     def validate(self, model: FLModel) -> Any:
-        """Evaluate a model, and return one with metrics, or a return code."""
+        """Evaluate a model, and return one with metrics, or a return code.
+
+        Raises:
+            NotImplementedError: a subclass has no such method.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method validate(model)")
 
     def configure(self, model: FLModel) -> None:

@@ -39,7 +39,11 @@ class LearnerExecutor(Executor):
         self.learner: Any = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Prepare and finish the learner."""
+        """Prepare and finish the learner.
+
+        Raises:
+            TypeError: the component is no learner.
+        """
         if event_type == EventType.START_RUN:
             self.learner = fl_ctx.get_engine().get_component(self.learner_id)
             if not isinstance(self.learner, Learner):
@@ -51,7 +55,7 @@ class LearnerExecutor(Executor):
             self.learner.finalize(fl_ctx)
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Have the learner do a task."""
+        """Let the learner do a task."""
         found: Shareable
         if task_name == self.train_task:
             shareable.set_header(AppConstants.VALIDATE_TYPE, ValidateType.BEFORE_TRAIN_VALIDATE)

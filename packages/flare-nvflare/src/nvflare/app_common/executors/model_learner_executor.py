@@ -44,7 +44,11 @@ class ModelLearnerExecutor(Executor):
         self.learner: Any = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Prepare and finish the learner."""
+        """Prepare and finish the learner.
+
+        Raises:
+            TypeError: the component is no learner.
+        """
         if event_type == EventType.START_RUN:
             self.learner = fl_ctx.get_engine().get_component(self.learner_id)
             if not isinstance(self.learner, ModelLearner):
@@ -59,7 +63,7 @@ class ModelLearnerExecutor(Executor):
             self.learner.finalize()
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Have the learner do a task."""
+        """Let the learner do a task."""
         learner = self.learner
         self._set(fl_ctx)
         learner.abort_signal = abort_signal

@@ -32,7 +32,11 @@ class PercentilePrivacy(DXOFilter):
         self.gamma = gamma
 
     def process_dxo(self, dxo: DXO, shareable: Shareable, fl_ctx: FLContext) -> DXO | None:
-        """Return the DXO with changed differences; None if the settings would leave nothing or change nothing."""
+        """Return the DXO with changed differences; None if the settings would leave nothing or change nothing.
+
+        Raises:
+            ValueError: a setting is out of range.
+        """
         if not 0 <= self.percentile <= 100 or self.gamma <= 0:
             raise ValueError(f"percentile is {self.percentile} and gamma {self.gamma}; give 0 to 100, and more than 0")
         steps = dxo.get_meta_prop(MetaKey.NUM_STEPS_CURRENT_ROUND, 1) or 1

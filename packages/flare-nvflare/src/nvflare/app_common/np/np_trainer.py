@@ -25,6 +25,9 @@ class NPTrainer(Executor):
         sleep_time: ignored.
         train_task_name, submit_model_task_name: the tasks.
         model_name, model_dir: where the site's own model is stored.
+
+    Raises:
+        TypeError: ``delta`` is no number.
     """
 
     def __init__(
@@ -47,7 +50,11 @@ class NPTrainer(Executor):
         self.model_dir = model_dir
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Train, or return the site's own model."""
+        """Train, or return the site's own model.
+
+        Raises:
+            ValueError: the task holds no such weights.
+        """
         if task_name == self.submit_model_task_name:
             return DXO(DataKind.WEIGHTS, {NPConstants.NUMPY_KEY: np.load(self._path(fl_ctx))}).to_shareable()
         if task_name != self.train_task_name:

@@ -38,6 +38,9 @@ class FileStreamer:
             stream_done_cb: called with the stream's context and an FLContext for each.
             chunk_consumed_cb: ignored.
             cb_kwargs: given to the callback.
+
+        Raises:
+            ValueError: ``dest_dir`` is no folder.
         """
         if dest_dir and not Path(dest_dir).is_dir():
             raise ValueError(f"dest_dir {dest_dir!r} is no folder")

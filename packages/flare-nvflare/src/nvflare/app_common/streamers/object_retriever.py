@@ -43,7 +43,8 @@ class ObjectRetriever(FLComponent, ABC):
         try:
             stream = engine.endpoint.open_stream(from_site, f"nvflare.retrieve.{self.topic}", obj_attrs)
             with stream:
-                return within(timeout, stream, lambda: self._take(stream, obj_attrs, fl_ctx))  # type: ignore[no-any-return]
+                found: tuple[str, Any] = within(timeout, stream, lambda: self._take(stream, obj_attrs, fl_ctx))
+                return found
         except (TimeoutError, PartyError) as error:
             self.log_error(fl_ctx, f"{obj_attrs} was not fetched from {from_site}: {error}")
             return code_of(error), None

@@ -19,7 +19,11 @@ CHUNK = 1 << 20
 
 
 def read_line(stream: Stream) -> tuple[dict[str, Any], bytes]:
-    """Return the first line of a stream, which is JSON, and what was read beyond it."""
+    """Return the first line of a stream, which is JSON, and what was read beyond it.
+
+    Raises:
+        PartyError: the stream ended before.
+    """
     data = b""
     while b"\n" not in data:
         piece = stream.read()

@@ -1,4 +1,4 @@
-"""What to do about results that tell of failures."""
+"""Decisions about results that tell of failures."""
 
 from __future__ import annotations
 

@@ -20,7 +20,11 @@ class FLModelUtils:
 
     @staticmethod
     def to_shareable(fl_model: FLModel) -> Shareable:
-        """Return a model as a shareable: params, metrics and meta data in a DXO, rounds in the headers."""
+        """Return a model as a shareable: params, metrics and meta data in a DXO, rounds in the headers.
+
+        Raises:
+            ValueError: this is no model.
+        """
         from nvflare._host.wire import shareable_of
 
         if fl_model is None or not isinstance(fl_model, FLModel):

@@ -70,7 +70,11 @@ class AnalyticsSender(Widget):
             self._engine = fl_ctx.get_engine()
 
     def add(self, tag: str, value: object, data_type: object, **kwargs: object) -> None:
-        """Log a value."""
+        """Log a value.
+
+        Raises:
+            RuntimeError: there is no run.
+        """
         engine = self._engine
         if engine is None:
             raise RuntimeError(f"{type(self).__name__} is not part of a run")

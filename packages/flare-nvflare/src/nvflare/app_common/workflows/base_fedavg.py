@@ -45,7 +45,11 @@ class BaseFedAvg(ModelController):
         self.current_round: Any = None
 
     def run(self) -> None:
-        """Run the algorithm; a subclass implements it."""
+        """Run the algorithm; a subclass implements it.
+
+        Raises:
+            NotImplementedError: it does not.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs a method run()")
 
     @staticmethod

@@ -32,6 +32,10 @@ class BaseModelController(Controller, FLComponentWrapper):
         ignore_result_error: go on without sites that fail: True always, False never, None while enough are left.
         allow_empty_global_weights: begin without a model.
         task_check_period: ignored.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: ``task_check_period`` is not above 0.
     """
 
     def __init__(
@@ -202,6 +206,7 @@ class BaseModelController(Controller, FLComponentWrapper):
 
         Raises:
             ValueError: the persistor has none.
+            TypeError: the persistor returned something else.
         """
         if self.persistor is None:
             model = FLModel(params_type=ParamsType.FULL, params={})
@@ -237,7 +242,11 @@ class BaseModelController(Controller, FLComponentWrapper):
         self.event(AppEventType.AFTER_LEARNABLE_PERSIST)
 
     def sample_clients(self, num_clients: int | None = None) -> list[str]:
-        """Return the names of sites: all, or ``num_clients`` of them drawn at random."""
+        """Return the names of sites: all, or ``num_clients`` of them drawn at random.
+
+        Raises:
+            ValueError: ``num_clients`` is no such number.
+        """
         names = [client.name for client in self.engine.get_clients()]
         if num_clients is None:
             return names

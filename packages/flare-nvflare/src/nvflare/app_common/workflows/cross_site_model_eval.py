@@ -79,7 +79,11 @@ class CrossSiteModelEval(Controller):
         self.fire_event(AppEventType.CROSS_VAL_INIT, fl_ctx)
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
-        """Collect the models, and have them evaluated one after the other."""
+        """Collect the models, and have them evaluated one after the other.
+
+        Raises:
+            TypeError: the locator returned something else.
+        """
         if self.submit_model_task_name:
             asked = FLModel(params={}, meta={FLMetaKey.SUBMIT_MODEL_NAME: ModelName.BEST_MODEL})
             data = FLModelUtils.to_shareable(asked)

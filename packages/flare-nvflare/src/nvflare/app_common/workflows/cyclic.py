@@ -24,7 +24,11 @@ class Cyclic(BaseFedAvg):
         super().__init__(*args, memory_gc_rounds=memory_gc_rounds, **kwargs)
 
     def run(self) -> None:
-        """Run the rounds."""
+        """Run the rounds.
+
+        Raises:
+            ValueError: a site sent nothing.
+        """
         model = self.load_model()
         model.start_round, model.total_rounds = self.start_round, self.num_rounds
         for round_ in range(self.start_round, self.start_round + self.num_rounds):

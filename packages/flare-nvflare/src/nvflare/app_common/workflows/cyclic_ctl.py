@@ -40,6 +40,10 @@ class CyclicController(Controller):
         persist_every_n_rounds: how often to store the model; 0 for never.
         order: one of :class:`RelayOrder`, or the names of the sites.
         allow_early_termination: a site may end the run with ``EARLY_TERMINATION``.
+
+    Raises:
+        TypeError: ``num_rounds`` is no integer.
+        ValueError: there is no such order.
     """
 
     def __init__(
@@ -79,7 +83,12 @@ class CyclicController(Controller):
         self._last: str | None = None
 
     def start_controller(self, fl_ctx: FLContext) -> None:
-        """Find the components, and load the model."""
+        """Find the components, and load the model.
+
+        Raises:
+            TypeError: a component is of another kind.
+            ValueError: there is one site only.
+        """
         self.persistor = self._engine.get_component(self.persistor_id)
         self.shareable_generator = self._engine.get_component(self.shareable_generator_id)
         for name, found, kind in (

@@ -130,7 +130,11 @@ class FedAvg(BaseFedAvg):
         return model
 
     def is_curr_model_better(self, curr_model: FLModel) -> bool:
-        """Return True if a model is better than all before, by the metric of the stop condition."""
+        """Return True if a model is better than all before, by the metric of the stop condition.
+
+        Raises:
+            ValueError: sites have not reported the metric.
+        """
         if self.stop_condition is None:
             return True
         name, _, compare = self.stop_condition

@@ -35,6 +35,10 @@ class ScatterAndGather(Controller):
         allow_empty_global_weights: begin without a model.
         task_check_period, snapshot_every_n_rounds, memory_gc_rounds: ignored.
         persist_every_n_rounds: how often to store the model; 0 for the end only.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a number is negative.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class ScatterAndGather(Controller):
         ):
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise TypeError(f"{name} is {value!r}; give a value of type {kind.__name__}")
-            if kind is int and value < 0:  # type: ignore[operator]
+            if kind is int and value < 0:  # type: ignore[operator]  # an int
                 raise ValueError(f"{name} is {value!r}; give at least 0")
         self.min_clients = min_clients
         self.num_rounds = num_rounds
@@ -93,7 +97,12 @@ class ScatterAndGather(Controller):
         self._failed: set[str] = set()
 
     def start_controller(self, fl_ctx: FLContext) -> None:
-        """Find the components, and load the model."""
+        """Find the components, and load the model.
+
+        Raises:
+            TypeError: a component is of another kind.
+            ValueError: there is no model to begin with.
+        """
         self._phase = AppConstants.PHASE_INIT
         self.aggregator = self._component(self.aggregator_id, Aggregator)
         self.shareable_gen = self._component(self.shareable_generator_id, ShareableGenerator)

@@ -25,7 +25,11 @@ class PTFileModelLocator(ModelLocator):
         self.model_persistor: Any = None
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Find the persistor."""
+        """Find the persistor.
+
+        Raises:
+            TypeError: the component is no persistor.
+        """
         if event_type == EventType.START_RUN:
             self.model_persistor = fl_ctx.get_engine().get_component(self.pt_persistor_id)
             if not isinstance(self.model_persistor, ModelPersistor):

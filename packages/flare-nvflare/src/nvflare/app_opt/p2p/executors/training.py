@@ -1,4 +1,4 @@
-"""What the algorithms share that train a model with the gradients of batches."""
+"""The part that the algorithms share that train a model with the gradients of batches."""
 
 from __future__ import annotations
 

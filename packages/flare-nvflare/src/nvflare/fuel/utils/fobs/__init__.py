@@ -165,7 +165,13 @@ def loads(data: Any, fobs_ctx: Any = None) -> Any:
 
 
 def dump(obj: Any, stream: BinaryIO, max_value_size: int | None = None, fobs_ctx: Any = None) -> None:
-    """Serialize an object into a stream."""
+    """Serialize an object into a stream.
+
+    Args:
+        obj: the object.
+        stream: the stream.
+        max_value_size, fobs_ctx: accepted.
+    """
     stream.write(dumps(obj))
 
 
@@ -175,7 +181,13 @@ def load(stream: BinaryIO, fobs_ctx: Any = None) -> Any:
 
 
 def dumpf(obj: Any, file_path: str, max_value_size: int | None = None, fobs_ctx: Any = None) -> None:
-    """Serialize an object into a file."""
+    """Serialize an object into a file.
+
+    Args:
+        obj: the object.
+        file_path: the file.
+        max_value_size, fobs_ctx: accepted.
+    """
     Path(file_path).write_bytes(dumps(obj))
 
 

@@ -103,7 +103,7 @@ class EnumTypeDecomposer(Decomposer):
         return target.name
 
     def recompose(self, data: Any, manager: DatumManager | None = None) -> Any:
-        return self.data_type[data]  # type: ignore[index]
+        return self.data_type[data]  # type: ignore[index]  # an enumeration
 
 
 class Externalizer:
