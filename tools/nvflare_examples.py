@@ -161,7 +161,13 @@ def pictures(folder: Path) -> None:
     Path("/tmp/nvflare/data").mkdir(parents=True, exist_ok=True)
 
 
+WORKDIR = Path("/tmp/nvflare/jobs/workdir")
 FLOWER = ("--job_name", "hello-flower", "--content_dir", "flwr-pt")
+
+
+def job_script(folder: str, program: str, *arguments: str) -> Example:
+    """Return an example that puts a job together and simulates it."""
+    return Example(f"advanced/{folder}", "*", arguments, program, prepare=pictures, workspace=Path("/tmp/nvflare"))
 
 
 def cifar10(algorithm: str, tf: bool = False) -> Example:
@@ -248,7 +254,7 @@ EXAMPLES = {
     ),
     "df-stats": Example("advanced/federated-statistics/df_stats", "stats_df", prepare=adults, metric=""),
     "tensorboard": Example("advanced/experiment-tracking/tensorboard", "fedavg_tensorboard", prepare=pictures,
-        workspace=Path("/tmp/nvflare/jobs/workdir")),
+        workspace=WORKDIR),
     "cifar10-fedavg": cifar10("fedavg"),
     "cifar10-fedprox": cifar10("fedprox"),
     "cifar10-fedopt": cifar10("fedopt"),
@@ -262,15 +268,28 @@ EXAMPLES = {
     "hello-lightning-eval": Example(
         "hello-world/hello-lightning-eval", "eval", prepare=pictures, before=("generate_pretrain_models.py",)
     ),
-    "swarm-pt": Example("advanced/swarm_learning/swarm_pt", "swarm_pt", prepare=pictures),
-    "streaming-dict": Example(
-        "advanced/streaming", "simple_dict_streaming", program="simple_dict_streaming_job.py", metric=""
+    "streaming-dict": job_script("streaming", "simple_dict_streaming_job.py"),
+    "streaming-file": job_script("streaming", "simple_file_streaming_job.py"),
+    "mlflow-pt": Example(
+        "advanced/experiment-tracking/mlflow/hello-pt-mlflow", "fedavg_mlflow", prepare=pictures, workspace=WORKDIR
     ),
-    "mlflow-pt": Example("advanced/experiment-tracking/mlflow/hello-pt-mlflow", "hello-pt-mlflow", prepare=pictures),
-    "hello-flower": Example(
-        "hello-world/hello-flower", "hello-flower", FLOWER, metric=""
+    "mlflow-pt-client": Example(
+        "advanced/experiment-tracking/mlflow/hello-pt-mlflow-client", "*", prepare=pictures, workspace=WORKDIR
     ),
+    "hello-flower": Example("hello-world/hello-flower", "hello-flower", FLOWER, metric=""),
     "kaplan-meier": Example("advanced/kaplan-meier-he", "KM", metric=""),
+    "job-api-fedavg": job_script("job_api/pt", "fedavg_script_runner_cifar10.py"),
+    "job-api-cse": job_script("job_api/pt", "fedavg_script_runner_xsite_val_cifar10.py"),
+    "job-api-filter": job_script("job_api/pt", "fedavg_script_runner_dp_filter_cifar10.py"),
+    "job-api-lightning": job_script("job_api/pt", "fedavg_script_runner_lightning_cifar10.py"),
+    "job-api-cyclic": job_script("job_api/pt", "cyclic_cc_script_runner_cifar10.py"),
+    "job-api-swarm": job_script("job_api/pt", "swarm_script_runner_cifar10.py"),
+    "job-api-tf": job_script("job_api/tf", "tf_fl_script_runner_cifar10.py", "--epochs", "1", "--num_rounds", "2"),
+    "p2p-consensus": job_script("distributed_optimization/1-consensus", "launcher.py"),
+    "p2p-two-moons-dgd": job_script("distributed_optimization/2-two_moons", "launcher_dgd.py"),
+    "p2p-two-moons-gt": job_script("distributed_optimization/2-two_moons", "launcher_gt.py"),
+    "p2p-two-moons-gtadam": job_script("distributed_optimization/2-two_moons", "launcher_gtadam.py"),
+    "tensor-stream": Example("advanced/tensor-stream", "hello-tensor-stream"),
 }  # fmt: skip
 
 
@@ -286,7 +305,7 @@ def run(name: str, example: Example, checkout: Path, python: str) -> dict[str, o
         if example.prepare is not None:
             example.prepare(folder)
         results = example.workspace / example.job
-        for older in results.parent.glob(results.name):
+        for older in results.parent.glob(results.name) if example.job != "*" else ():
             shutil.rmtree(older)
         environment = {
             **os.environ,
@@ -306,7 +325,7 @@ def run(name: str, example: Example, checkout: Path, python: str) -> dict[str, o
             return {"example": name, "outcome": "hangs", "seconds": LIMIT_S}
         seconds = round(time.monotonic() - began, 1)
     row: dict[str, object] = {"example": name, "outcome": "runs", "seconds": seconds}
-    results = next(results.parent.glob(results.name), results)
+    results = next(results.parent.glob(results.name), results) if example.job != "*" else _newest(results.parent)
     row["metric"] = _metric(example, results, done.stdout + done.stderr)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith((" ", "Traceback"))]
@@ -320,6 +339,12 @@ def run(name: str, example: Example, checkout: Path, python: str) -> dict[str, o
     elif not list(results.parent.glob(results.name)):
         row |= {"outcome": "no results", "reason": f"{results} was not made", "output": done.stderr[-3000:]}
     return row
+
+
+def _newest(workspace: Path) -> Path:
+    """Return the folder of the newest results below a folder."""
+    found = [path for depth in ("*", "*/*", "*/*/*") for path in workspace.glob(f"{depth}/summary.json")]
+    return max(found, key=lambda path: path.stat().st_mtime).parent if found else workspace
 
 
 def _metric(example: Example, results: Path, text: str) -> str:

@@ -26,5 +26,8 @@ def described_schedule(value: Any, cls: str, rate: float, num_rounds: int) -> di
         return None
     if not isinstance(value, Mapping) or not isinstance(path := value.get("class_path", value.get("path")), str):
         raise RecipeError(f"lr_scheduler_args is {value!r}; write {{'class_path': …, 'args': {{...}}}}")
-    args = {name: num_rounds if each == "{num_rounds}" else each for name, each in (value.get("args") or {}).items()}
+    args = {
+        name: num_rounds if each == "{num_rounds}" or (name == "decay_steps" and each is None) else each
+        for name, each in (value.get("args") or {}).items()
+    }
     return {"class_path": cls, "args": {"path": path, "args": args, "rate": rate}}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from flare_runtime import SimEnv as FlareSimEnv
 from flare_runtime import SimRun
+from flare_runtime.simulator.gpus import visible_gpus
 from nvflare._flare.deployed import STATES
 from nvflare._flare.layout import lay_out
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import ExecEnv
+
+logger = logging.getLogger(__name__)
 
 WORKSPACE_ROOT = "/tmp/nvflare/simulation"
 
@@ -44,6 +48,9 @@ class SimEnv(ExecEnv):
         extra: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(extra)
+        if gpu_config and not visible_gpus():
+            logger.warning("gpu_config is %r, but this machine has no GPU; the sites compute on CPUs", gpu_config)
+            gpu_config = None
         self.workspace_root = workspace_root
         self._arguments: dict[str, Any] = {
             "num_clients": num_clients,
