@@ -79,7 +79,7 @@ def test_a_run_is_the_same_for_the_same_seed_and_its_record_is_replayed():
 
 
 def test_gateways_do_not_change_the_model_of_synchronous_rounds():
-    """The devices are the same and so are their names, as far as the choice is concerned: all of them work."""
+    """All thirty devices work in each round, so nothing depends on the choice, and everything on the sums."""
 
     def run(gateways):
         fleet = FleetModel(30, gateways, 4).devices()

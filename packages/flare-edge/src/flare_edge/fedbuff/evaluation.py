@@ -35,7 +35,7 @@ class Evaluations:
             add_metrics(self._metrics[version], sums[version].metrics)
 
     def finish(self, order: Order) -> None:
-        """Take note that an order is not open any more."""
+        """Record that an order is not open any more."""
         if order.kind == "evaluate":
             self._tickets.get(order.version, set()).discard(order.ticket)
 

@@ -70,7 +70,7 @@ class Samples:
         self._interval = 0.0
 
     def add(self, time: float, value: float) -> None:
-        """Take note of a value, unless the last one kept is close by."""
+        """Add a value, unless the last one kept is close by."""
         if self.times and time < self.times[-1] + self._interval:
             return
         self.times.append(time)
