@@ -77,6 +77,25 @@ def test_lost_requests_and_replies_change_nothing(tmp_path, seed):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(20 if SLOW else 2))
+def test_restarts_do_not_change_the_bits_of_synchronous_rounds(tmp_path, seed):
+    """Devices work on after a restart of their gateway or of the server: each counts once in each round."""
+    draw = random.Random(seed)
+    with running(tmp_path / "run", 6, three_levels(6, 2), 3, rounds_of(18, 8)) as run:
+        while len(run.saved) < 8:
+            # The orders for version 0 are in no state on disk, so a new server would give them again.
+            victims = [*run.topology.sites, *(["server"] * bool(run.saved))]
+            for victim in draw.sample(victims, k=draw.randint(1, 3)):
+                run.restart(victim)
+            made = run.next_version()
+            if run.saved and draw.random() < 0.3:
+                run.restart("server")
+            else:
+                run.keep(made)
+        assert bits(run.saved[-1].params) == bits(rounds(MODEL, range(18), 8))
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(30 if SLOW else 3))
 def test_restarts_of_any_node_lose_no_accepted_update_and_count_none_twice(tmp_path, seed):
     """Nodes end at random, the server even between a version and the moment when it is kept."""

@@ -224,8 +224,7 @@ class TreeRun:
         """End a node as a kill does, as far as that goes in one process, and start it again."""
         if name == ROOT:
             self.network.lives.pop(ROOT)
-            self.root._sessions.end_all()  # a killed server tells nobody
-            self.root.close()
+            self.root.abandon()
             self.root = self._new_root()
             return
         self.network.lives.pop(name)

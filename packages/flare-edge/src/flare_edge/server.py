@@ -47,7 +47,7 @@ class EdgeServer(Service):
     def stop(self) -> None:
         self._running.pop(self._context.job_id, None)
         if self._root is not None:
-            self._root.close()
+            self._root.abandon()  # the workflow has closed it if the run is over
         self._has_begun.set()
 
     def begin(

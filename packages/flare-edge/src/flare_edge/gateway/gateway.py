@@ -125,6 +125,7 @@ class Gateway:
         self._given: dict[str, int] = {}  # by device: its newest ticket; those of one device grow
         self._answered: dict[int, Order] = {}  # results that are not acknowledged
         self._seen: OrderedDict[str, float] = OrderedDict()  # present devices, in the order of their last contact
+        self._expected: OrderedDict[str, float] = OrderedDict()  # devices that the parent believes to be here
         self._waiting: dict[str, Wake] = {}
         self._joined: dict[str, None] = {}
         self._left: dict[str, None] = {}
@@ -217,6 +218,19 @@ class Gateway:
             self._changed.notify_all()  # there may be a new earliest deadline
         for wake in woken:
             wake()
+
+    def expect(self, devices: Sequence[str]) -> None:
+        """Take devices that the parent believes to be here for present, until they are silent for too long.
+
+        After a restart a gateway knows no device before its next poll, but they may be at work.
+        """
+        with self._changed:
+            now = time.monotonic()
+            for device in devices:
+                if device not in self._seen:
+                    self._expected[device] = now
+                    self._expected.move_to_end(device)
+            self._changed.notify_all()
 
     def withdraw(self, tickets: Sequence[int]) -> None:
         """Forget open orders: results for them are refused."""
@@ -490,6 +504,7 @@ class Gateway:
         self._pending.fail(ticket, reason, time.monotonic())
 
     def _touch(self, device: str) -> None:
+        self._expected.pop(device, None)
         if device not in self._seen:
             if device in self._left:  # and was not reported yet
                 del self._left[device]
@@ -500,6 +515,8 @@ class Gateway:
         self._seen.move_to_end(device)
 
     def _remove(self, device: str, reason: str) -> None:
+        if self._expected.pop(device, None) is not None:
+            self._left[device] = None
         if self._seen.pop(device, None) is not None:
             if device in self._joined:
                 del self._joined[device]
@@ -512,6 +529,11 @@ class Gateway:
     def _expire(self, now: float) -> None:
         """Let go of devices that are silent, and of orders that are not answered in time."""
         timeout = self.settings.device_timeout_s
+        while self._expected and now >= next(iter(self._expected.values())) + timeout:
+            device, _ = self._expected.popitem(last=False)
+            self._left[device] = None
+            if (ticket := self._order_of.get(device)) is not None:
+                self._fail(ticket, "the device did not come back after a restart of the gateway")
         for _ in range(len(self._seen)):
             device, last = next(iter(self._seen.items()))
             if now < last + timeout:
@@ -534,6 +556,8 @@ class Gateway:
         deadlines = []
         if (due := self._pending.deadline) is not None:
             deadlines.append(due)
+        if self._expected:
+            deadlines.append(next(iter(self._expected.values())) + self.settings.device_timeout_s)
         if self._seen:
             deadlines.append(next(iter(self._seen.values())) + self.settings.device_timeout_s)
         if self._open and self.answer_within_s is not None:

@@ -75,7 +75,7 @@ class Inner:
 
     def stop(self) -> None:
         """End the node's threads and its children's waits; ``cancelled`` was set."""
-        self._sessions.close(0)
+        self._sessions.abandon()
         with self._changed:
             self._changed.notify_all()
 

@@ -80,6 +80,7 @@ class Leaf:
         }
         reply = self._uplink.call("edge.attach", state)
         gateway.acknowledge(int(reply["acknowledged"]))
+        gateway.expect([str(device) for device in reply["expected"]])  # those that have left are reported again
         for number, batch in gateway.unacknowledged():
             if number > int(reply["received"]):
                 self._send_again(batch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,13 +116,17 @@ class Root:
             if optimizer is not None:
                 optimizer.restore(state["optimizer"])
         self._inputs = _continued(folder / INPUTS, 0 if state is None else int(state["inputs"]))
-        self._buff.begin_record(self._inputs)
+        began = time.monotonic() - (0.0 if state is None else float(state["seconds"]))
+        self._seconds: Callable[[], float] = lambda: (
+            time.monotonic() - began
+        )  # without the time between a kill and the restart
+        self._buff.begin_record(self._inputs, clock=self._seconds)
         self._buff.begin_life()
         self._models: dict[int, Params] = {self._buff.version: dict(params)}
         self._news = News()
         self._must_wait = True  # for the workflow, which has to save a version first
         self._has_rung = False
-        self._is_closed = False
+        self._is_closed = self._is_over = False
         self._held: list[Order] = []  # of a version that is not saved yet
         self._made = self._saved = self._buff.received  # the last batch by leaf, in a new version and in saved ones
 
@@ -142,6 +147,7 @@ class Root:
         return {
             "fedbuff": self._buff.state(),
             "inputs": os.fstat(self._inputs.fileno()).st_size,
+            "seconds": self._seconds(),
             "optimizer": {} if self._optimizer is None else dict(self._optimizer.state()),
         }
 
@@ -170,15 +176,25 @@ class Root:
         with self._changed:
             if self._is_closed:
                 return
-            self._is_closed = True
+            self._is_closed = self._is_over = True
             self._changed.notify_all()
             self._inputs.close()
         self._sessions.close()
 
+    def abandon(self) -> None:
+        """End without a word to anybody: this process ends, but the run will go on in another."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._changed.notify_all()
+            self._inputs.close()
+        self._sessions.abandon()
+
     def is_over(self) -> bool:
         """Return whether the run is over."""
         with self._changed:
-            return self._is_closed
+            return self._is_over
 
     # Requests of children, see flare_edge.tree.serving. After the end, their sessions tell them so.
 
@@ -193,8 +209,7 @@ class Root:
             self._check(child, data, leaf)
             if self._is_closed:
                 raise StaleSessionError("the run is over")
-            gone = set(self._buff.devices(leaf)) - set(devices)
-            self._buff.leave(leaf, sorted(gone))
+            expected = sorted(set(self._buff.devices(leaf)) - set(devices))
             self._buff.join(leaf, devices)
             again = self._buff.adopt(leaf, _orders(data["open"]), _orders(data["answered"]))
             held = {order.ticket for order in self._held}
@@ -202,6 +217,7 @@ class Root:
             return {
                 "received": self._buff.received.get(leaf, 0),
                 "acknowledged": self._saved.get(leaf, 0),
+                "expected": expected,
                 "orders": [order.as_data() for order in again if order.ticket not in held],
             }
 

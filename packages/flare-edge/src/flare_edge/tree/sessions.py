@@ -53,6 +53,7 @@ class Sessions:
         self._changed = threading.Condition()
         self._open: dict[str, _Session] = {}
         self._is_over = False
+        self._is_abandoned = False
         self.end_all()
 
     def begin(self, child: str) -> str:
@@ -114,7 +115,7 @@ class Sessions:
     def await_silent(self) -> list[str]:
         """Wait until children have been silent for too long, end their sessions and return them; [] at the end."""
         with self._changed:
-            while not self._is_over:
+            while not (self._is_over or self._is_abandoned):
                 now = time.monotonic()
                 silent = [child for child, each in self._open.items() if each.contact + SILENT_S <= now]
                 for child in silent:
@@ -131,6 +132,13 @@ class Sessions:
             self._open = {child: _Session(secrets.token_hex(8), is_live=False) for child in self.children}
             self._changed.notify_all()
 
+    def abandon(self) -> None:
+        """End all sessions and waits without a word, since this node ends but the run does not."""
+        with self._changed:
+            self._is_abandoned = True
+            self._open.clear()
+            self._changed.notify_all()
+
     def note_ended(self, child: str, name: str) -> None:
         """Note that a child has passed on that the run is over.
 
@@ -141,15 +149,11 @@ class Sessions:
             self._current(child, name).has_ended = True
             self._changed.notify_all()
 
-    def close(self, patience_s: float = END_S) -> None:
-        """Tell all children, now and later, that the run is over, and wait until they have passed that on.
-
-        Args:
-            patience_s: for so many seconds at most.
-        """
+    def close(self) -> None:
+        """Tell all children, now and later, that the run is over; wait for :meth:`note_ended`, but not for long."""
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: all(each.has_ended or not each.is_live for each in self._open.values()), patience_s
+                lambda: all(each.has_ended or not each.is_live for each in self._open.values()), END_S
             )

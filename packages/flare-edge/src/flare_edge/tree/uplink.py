@@ -3,7 +3,7 @@
 Requests of a child, each a dict that names the ``session``, apart from the first:
 
     edge.hello    begins a session                                  -> {session}
-    edge.attach   {leaf, devices, open, answered}: of a gateway     -> {received, acknowledged, orders}
+    edge.attach   {leaf, devices, open, answered}: of a gateway     -> {received, acknowledged, expected, orders}
     edge.report   {moves, batch}: what came from below              -> {}
     edge.next     {seen}: waits for what goes down                  -> {items, seen}
     edge.model    {version}                                         -> {params}; None if it is no longer kept
@@ -51,7 +51,7 @@ class Uplink:
         cancelled: set when the run is over.
         greet: called at the beginning of each session; tells the parent the node's state.
         handle: called with the kind and data of each item that comes down.
-        end: called once, when the run is over.
+        end: called when the run is over, perhaps twice.
     Attributes:
         lock: held during reports and while a session begins.
     """
@@ -77,21 +77,21 @@ class Uplink:
         self._has_ended = False
 
     def follow(self) -> None:
-        """Handle what comes down until the run is over."""
+        """Handle what comes down until the run is over, or the site has lost its server."""
         session, seen, retry_s = "", 0, FIRST_RETRY_S
         while not self._cancelled.is_set():
             try:
                 with self.lock:
                     self._ensure()
-                    if not self._session:  # the run is over
+                    if not self._session:
                         break
                     if self._session != session:
                         session, seen = self._session, 0
                 found = self._request(self._parent, "edge.next", {"session": session, "seen": seen})
                 for kind, data in found["items"]:
                     if kind == "end":
-                        self._end()
                         self._has_ended = True
+                        self._end()
                         self.call("edge.ended", {})
                         return
                     self._handle(kind, data)
@@ -99,11 +99,12 @@ class Uplink:
             except LostError as error:
                 logger.info("session lost parent=%s reason=%s", self._parent, error)
                 if self._has_ended:
-                    return
+                    break
                 self._lose(session)
                 self._cancelled.wait(retry_s)
                 retry_s = min(LAST_RETRY_S, 2 * retry_s)
-        self._end()
+        if self._has_ended:  # else the site has lost its server, and will be started again
+            self._end()
 
     def report(self, data: Mapping[str, Any]) -> bool:
         """Send a report; return False if it is not known to have arrived. Then a new session has begun since."""
@@ -147,6 +148,7 @@ class Uplink:
                 logger.info("no session parent=%s reason=%s", self._parent, error)
                 self._session = ""
                 if self._is_over():
+                    self._has_ended = True
                     return
                 self._cancelled.wait(retry_s)
                 retry_s = min(LAST_RETRY_S, 2 * retry_s)
