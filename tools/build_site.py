@@ -46,6 +46,7 @@ GUIDES = (
     "xgboost",
     "psi",
     "edge",
+    "edge-devices",
     "edge-gateways",
     "edge-simulation",
     "performance",

@@ -13,10 +13,12 @@ torch = pytest.importorskip("torch")
 if importlib.util.find_spec("executorch") is None:
     pytest.skip("needs ExecuTorch, the extra flare-edge[executorch]", allow_module_level=True)
 
+from flare_edge import DeviceManagerConfig, ETFedBuffRecipe, ModelManagerConfig, SimulationConfig  # noqa: E402
 from flare_edge.device.data import Examples, clusters, plane  # noqa: E402
 from flare_edge.device.programs import Hyperparameters, program_from  # noqa: E402
 from flare_edge.errors import EdgeError  # noqa: E402
 from flare_edge.executorch import ExecutorchWork, device_config, exported  # noqa: E402
+from flare_runtime import SimEnv  # noqa: E402
 
 # torchao, which ExecuTorch imports, registers enums that torch has meanwhile learnt; the exporter copies tensors.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -170,3 +172,29 @@ def test_what_does_not_fit_the_program_is_refused(model, program):
         work.train(params, Given({"program": program, "lr": 0.1, "batch_size": 17}))
     with pytest.raises(EdgeError, match="damaged"):
         ExecutorchWork(work.examples).train(params, Given(task.config | {"program": program | {"pte": "AAAA"}}))
+
+
+def test_a_recipe_trains_a_pytorch_model_on_devices_with_executorch(tmp_path, model):
+    from et_devices import Clusters
+
+    recipe = ETFedBuffRecipe(
+        device_model=model,
+        input_shape=(16, 4),
+        output_shape=(16,),
+        device_training_params={"lr": 0.2, "epochs": 2, "batch_size": 16},
+        model_manager_config=ModelManagerConfig(max_model_version=6, num_updates_for_model=4),
+        device_manager_config=DeviceManagerConfig(device_selection_size=4, min_hole_to_fill=4),
+        simulation_config=SimulationConfig(Clusters(), num_devices=4, num_workers=2),
+    )
+    run = recipe.execute(SimEnv(num_clients=1, workspace_root=tmp_path))
+    losses = [row["value"] for row in run.metrics() if row["key"] == "loss"]
+    assert len(losses) == 6
+    assert losses == sorted(losses, reverse=True)
+    trained = run.load_model()
+    model.load_state_dict({name: torch.as_tensor(np.array(value)) for name, value in trained.items()})
+    assert (
+        ExecutorchWork(clusters(48, inputs=4, classes=3, seed=9))
+        .evaluate(params_of(model), Given({"program": device_config(model, (16, 4), (16,))}))
+        .metrics["accuracy"]
+        > 0.8
+    )

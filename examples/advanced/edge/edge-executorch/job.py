@@ -5,23 +5,21 @@ from data import DEVICES, load
 from devices import Digits
 from model import Net
 
-from flare_edge import DeviceManagerConfig, EdgeFedBuffRecipe, ModelManagerConfig, SimulationConfig
-from flare_edge.executorch import device_config
+from flare_edge import DeviceManagerConfig, ETFedBuffRecipe, ModelManagerConfig, SimulationConfig
 from flare_runtime import SimEnv
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
 net = Net()
-program = device_config(net, input_shape=(16, 1, 8, 8), output_shape=(16,))
-print(f"the program: {len(program['pte']) * 3 // 4:,} bytes")
-
-recipe = EdgeFedBuffRecipe(
+recipe = ETFedBuffRecipe(
     job_name="edge-executorch",
-    model=net,
+    device_model=net,
+    input_shape=(16, 1, 8, 8),
+    output_shape=(16,),
+    device_training_params={"lr": 0.1, "epochs": 2, "batch_size": 16},
     model_manager_config=ModelManagerConfig(max_model_version=15, num_updates_for_model=DEVICES),
     device_manager_config=DeviceManagerConfig(device_selection_size=DEVICES, min_hole_to_fill=DEVICES),
     simulation_config=SimulationConfig(Digits(), num_devices=DEVICES, num_workers=2),
-    device_config={"program": program, "lr": 0.1, "epochs": 2, "batch_size": 16},
 )
 run = recipe.execute(SimEnv(num_clients=1))
 
