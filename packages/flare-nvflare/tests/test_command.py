@@ -1,5 +1,8 @@
 """The command ``nvflare``."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from nvflare_folders import CLIENT, TRAINER, write_job
@@ -52,3 +55,11 @@ def test_a_project_file_is_written_to_begin_with(tmp_path, capfd):
     pytest.importorskip("flare_deploy")
     assert run(["provision", "-p", str(path), "-w", str(tmp_path / "kits")]) == 0
     assert (tmp_path / "kits" / "example_project" / "sites" / "site-2" / "startup").is_dir()
+
+
+def test_the_module_is_the_command():
+    ended = subprocess.run(
+        [sys.executable, "-m", "nvflare.cli", "dashboard"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "not provided by Flare" in ended.stderr

@@ -298,3 +298,7 @@ def _recipe(given: argparse.Namespace) -> int:
 
     sys.argv = ["flare", "recipe", *given.rest]
     return run_flare()
+
+
+if __name__ == "__main__":
+    main()
