@@ -10,6 +10,8 @@ import statistics
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flare_edge.errors import EdgeError
 from flare_edge.fedbuff import DeviceManagerConfig, FedBuffSettings, ModelManagerConfig, replay
@@ -264,3 +266,32 @@ def test_a_recorded_fleet_is_simulated_to_the_same_decisions():
     expected, found = decisions_of(first.getvalue()), decisions_of(again.getvalue())
     assert len(expected) > 50
     assert found == expected
+
+
+@given(
+    seed=st.integers(0, 1000),
+    gateways=st.integers(1, 4),
+    failures=st.sampled_from([0.0, 0.2]),
+    losses=st.sampled_from([0.0, 0.2]),
+    presence=st.sampled_from([Presence(), Presence(200.0, 200.0)]),
+    history=st.sampled_from([None, 1, 4]),
+    active=st.sampled_from([None, 1, 4]),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_result_is_used_or_dropped_once(seed, gateways, failures, losses, presence, history, active):
+    fleet = FleetModel(25, gateways, seed, failure_rate=failures, loss_rate=losses, presence=presence).devices()
+    configuration = buffered(
+        updates=3, at_once=8, versions=40, max_model_history=history, max_num_active_model_versions=active
+    )
+    record = io.StringIO()
+    happened = Simulation(
+        configuration, fleet, NoTraining(), seed=seed, answer_within_s=400.0, limit_s=20_000.0, record=record
+    ).run()
+    lines = [json.loads(line) for line in record.getvalue().splitlines()]
+    done = [ticket for line in lines if line["call"] == "merge" for ticket in line["batch"]["done"]]
+    assert len(set(done)) == len(done)
+    given_out = {order["ticket"] for line in lines if line["call"] == "decide" for order in line["decisions"]["orders"]}
+    assert set(done) <= given_out
+    used = sum(each.count for each in happened.versions)
+    assert 0 <= len(done) - used - sum(happened.dropped.values()) < 3  # these wait for a version
+    assert len(happened.versions) == 40
