@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 
 import numpy as np
 import pytest
-from gateways import MODEL, SCALE, batch_of, make, order, serving
+from gateways import MODEL, SCALE, Raw, batch_of, make, order, serving
 
 from flare_edge.device.client import Client, RunOver
 from flare_edge.errors import EdgeError
+from flare_edge.gateway.registry import Registry
 from flare_edge.gateway.settings import GatewaySettings
 
 UPDATE = {"w": np.ones(3, np.float32), "b": np.float32(1.0)}
@@ -113,6 +115,22 @@ def refusal(client):
     with pytest.raises(EdgeError) as refused:
         client.next_task(wait_s=30)
     return str(refused.value)
+
+
+def test_a_registration_whose_answer_was_lost_uses_an_invitation_once(tmp_path):
+    with serving(tmp_path) as gateway, Raw(gateway) as raw:
+        registry = Registry(tmp_path / "edge-devices.sqlite")
+        values = {"invitation": registry.invite(uses=1), "request": "a secret of the device"}
+        lost, found = (
+            json.loads(raw.request("POST", "/v1/devices", json.dumps(values).encode()).body) for _ in range(2)
+        )
+        assert lost["device"] == found["device"]
+        assert raw.request("POST", "/v1/tasks", b"{}", found["token"]).status == 204
+        other = raw.request("POST", "/v1/devices", json.dumps(values | {"request": "of another device"}).encode())
+        assert (other.status, other.error) == (403, "invitation")
+        assert raw.request("POST", "/v1/tasks", b"{}", lost["token"]).status == 401
+        assert len(registry.devices()) == 1
+        registry.close()
 
 
 def test_another_certificate_than_the_links_is_refused(tmp_path):

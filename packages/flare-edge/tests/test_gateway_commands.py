@@ -90,6 +90,17 @@ def test_devices_of_an_earlier_run_are_known_in_the_next(run, tmp_path):
             assert client.next_task(wait_s=0) is None
 
 
+def test_the_open_invitation_of_the_last_run_is_not_valid_any_more(run, tmp_path):
+    own = settings(run, invitations="open")
+    with serving(tmp_path / "first", own) as gateway:
+        invitation = gateway.join_link.partition("#")[2].partition(".")[0]
+    with serving(tmp_path / "second", own) as gateway:
+        Client.join(gateway.join_link).close()
+        digest = gateway.join_link.rpartition(".")[2]
+        with pytest.raises(EdgeError, match="revoked"):
+            Client.join(f"{gateway.url}/#{invitation}.{digest}")
+
+
 def test_an_expired_invitation_is_refused(run, tmp_path):
     with serving(tmp_path / "run", settings(run)), pytest.raises(EdgeError, match="expired"):
         Client.join(run("invite", "--days", "1e-9").strip())

@@ -263,6 +263,8 @@ def test_a_revoked_device_is_refused_at_once_and_has_left(gateway):
         (b'{"invitation": "x", "name": "../../etc"}', 422, "name"),
         (b'{"invitation": "x", "name": ""}', 422, "name"),
         (b'{"invitation": "x", "more": 1}', 422, "fields"),
+        (b'{"invitation": "x", "request": "short"}', 422, "request"),
+        (b'{"invitation": "x", "request": 5}', 422, "request"),
         (b'{"invitation": "' + b"x" * 70_000 + b'"}', 413, "too_large"),
     ],
 )

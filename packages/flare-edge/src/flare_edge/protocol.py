@@ -159,6 +159,12 @@ def _self() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     name = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,32}$"}
+    request = {
+        "type": "string",
+        "minLength": 16,
+        "maxLength": 128,
+        "description": "A secret: the same request can be sent again if its answer is lost",
+    }
     metrics = {"type": "object", "additionalProperties": {"type": "number"}, "maxProperties": 32}
     job = {"name": _STRING, "description": _STRING, "config": {"type": "object"}}
     task = {
@@ -172,7 +178,7 @@ def _schemas() -> dict[str, Any]:
     registered = {"device": _STRING, "token": _STRING, "job": _reference("Job")}
     examples = {"type": "integer", "minimum": 1}
     return {
-        "Registration": _object({"invitation": _STRING, "name": name}, "invitation"),
+        "Registration": _object({"invitation": _STRING, "name": name, "request": request}, "invitation"),
         "Registered": _object(registered, *registered),
         "Job": _object(job, *job),
         "TaskRequest": _object({"wait_s": {"type": "number", "minimum": 0, "default": 0}}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,7 +232,9 @@ class Client:
 def _register(place: Link, name: str | None, connection: Connection) -> dict[str, str]:
     if not place.invitation:
         raise EdgeError(f"the link to {place.url} has no invitation; get one from its site ('flare edge invite')")
-    values = {"invitation": place.invitation} | ({} if name is None else {"name": name})
+    values = {"invitation": place.invitation, "request": secrets.token_urlsafe(24)}
+    if name is not None:
+        values["name"] = name
     answer = connection.request("POST", "/v1/devices", json.dumps(values).encode(), content_type="application/json")
     connection.close()
     if answer.status != 201:

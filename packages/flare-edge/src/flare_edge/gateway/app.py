@@ -76,13 +76,15 @@ class Front:
         if wait := self._registrations.take(address):
             raise Refused(429, "rate", "too many registrations from this address", retry_after_s=wait, closes=True)
         values = parsed(await self.bodies.read(request, MAX_JSON_BYTES))
-        invitation, name = values.get("invitation"), values.get("name")
-        if values.keys() - {"invitation", "name"} or not isinstance(invitation, str):
-            raise Refused(422, "fields", "give invitation, and optionally name")
+        invitation, name, secret = (values.get(key) for key in ("invitation", "name", "request"))
+        if values.keys() - {"invitation", "name", "request"} or not isinstance(invitation, str):
+            raise Refused(422, "fields", "give invitation, and optionally name and request")
         if name is not None and not isinstance(name, str):
             raise Refused(422, "name", "name must be a string")
+        if secret is not None and not (isinstance(secret, str) and 16 <= len(secret) <= 128):
+            raise Refused(422, "request", "request must be a string of 16 to 128 characters")
         try:
-            device, token = self.registry.register(invitation, name)
+            device, token = self.registry.register(invitation, name, secret)
         except Refused:
             self._count_refusal(address)
             raise

@@ -18,13 +18,18 @@ from pathlib import Path
 from flare_edge.errors import EdgeError
 from flare_edge.gateway.results import Refused
 
+_FIND = """
+SELECT id FROM invitations WHERE digest = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)
+    AND (uses_left IS NULL OR uses_left > 0)
+"""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _TABLES = """
 CREATE TABLE IF NOT EXISTS invitations (
     id TEXT PRIMARY KEY, digest TEXT NOT NULL UNIQUE, note TEXT NOT NULL, created REAL NOT NULL,
     expires REAL, uses_left INTEGER, revoked REAL);
 CREATE TABLE IF NOT EXISTS devices (
-    id TEXT PRIMARY KEY, digest TEXT NOT NULL UNIQUE, invitation TEXT NOT NULL, created REAL NOT NULL, revoked REAL);
+    id TEXT PRIMARY KEY, digest TEXT NOT NULL UNIQUE, invitation TEXT NOT NULL, created REAL NOT NULL, revoked REAL,
+    request TEXT UNIQUE);
 """
 
 
@@ -108,40 +113,55 @@ class Registry:
             self._database.execute("INSERT INTO invitations VALUES (?, ?, ?, ?, ?, ?, NULL)", values)
         return token
 
-    def register(self, invitation: str, name: str | None = None) -> tuple[str, str]:
+    def revoke_noted(self, note: str) -> None:
+        """Revoke the invitations with a note."""
+        with self._mapped():
+            self._database.execute(
+                "UPDATE invitations SET revoked = ? WHERE note = ? AND revoked IS NULL", (time.time(), note)
+            )
+
+    def register(self, invitation: str, name: str | None = None, request: str | None = None) -> tuple[str, str]:
         """Register a device; return its id and its token.
 
         Args:
             invitation: a token.
             name: the id that the device wants; None: a random one.
+            request: a secret of the device's own; if the same request comes again, since its answer was lost, the
+                device gets another token, and the invitation is not used again.
         Raises:
             Refused: the invitation is not valid, or the id is taken or not a name.
         """
         if name is not None and not NAME.fullmatch(name):
             raise Refused(422, "name", "a device's name must be 1 to 32 letters, digits, - or _")
-        device, token, now = name or secrets.token_hex(8), secrets.token_urlsafe(32), time.time()
+        token, now = secrets.token_urlsafe(32), time.time()
+        secret = None if request is None else digest(f"{invitation} {request}")
         with self._mapped(), self._transaction():
-            found = self._database.execute(
-                "SELECT id FROM invitations WHERE digest = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)"
-                " AND (uses_left IS NULL OR uses_left > 0)",
-                (digest(invitation), now),
+            known = self._database.execute(
+                "SELECT id, digest FROM devices WHERE request = ? AND revoked IS NULL", (secret,)
             ).fetchone()
-            if found is None:
-                raise Refused(
-                    403, "invitation", "the invitation is unknown, used up, expired or revoked; ask for another"
-                )
-            if len(self._known) >= self._max_devices:
-                raise Refused(503, "full", "no more devices can register at this gateway")
-            try:
-                self._database.execute(
-                    "INSERT INTO devices VALUES (?, ?, ?, ?, NULL)", (device, digest(token), found[0], now)
-                )
-            except sqlite3.IntegrityError as error:
-                raise Refused(409, "name_taken", f"a device named {device} is registered already") from error
-            self._database.execute("UPDATE invitations SET uses_left = uses_left - 1 WHERE id = ?", found)
+            if known is not None:
+                device, former = known
+                self._database.execute("UPDATE devices SET digest = ? WHERE id = ?", (digest(token), device))
+                self._known.pop(former, None)
+            else:
+                device = name or secrets.token_hex(8)
+                self._insert(invitation, (device, digest(token)), secret, now)
         self._known[digest(token)] = device
         self._names.add(device)
         return device, token
+
+    def _insert(self, invitation: str, device: tuple[str, str], secret: str | None, now: float) -> None:
+        """Register a device that is not known yet; the caller has a transaction."""
+        found = self._database.execute(_FIND, (digest(invitation), now)).fetchone()
+        if found is None:
+            raise Refused(403, "invitation", "the invitation is unknown, used up, expired or revoked; ask for another")
+        if len(self._known) >= self._max_devices:
+            raise Refused(503, "full", "no more devices can register at this gateway")
+        try:
+            self._database.execute("INSERT INTO devices VALUES (?, ?, ?, ?, NULL, ?)", (*device, found[0], now, secret))
+        except sqlite3.IntegrityError as error:
+            raise Refused(409, "name_taken", f"a device named {device[0]} is registered already") from error
+        self._database.execute("UPDATE invitations SET uses_left = uses_left - 1 WHERE id = ?", found)
 
     def device(self, token: str) -> str | None:
         """Return the id of the device with this token, None if it is unknown or revoked."""

@@ -23,7 +23,7 @@ from flare_edge.gateway.connection import Admission, Connection
 from flare_edge.gateway.link import join_link, write_address
 from flare_edge.gateway.nvflare import NVFlareFront
 from flare_edge.gateway.registry import Registry
-from flare_edge.gateway.settings import REGISTRY, GatewaySettings
+from flare_edge.gateway.settings import REGISTRY, GatewaySettings, Limits
 
 if TYPE_CHECKING:
     from flare_edge.gateway.gateway import Gateway
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 LINK_FILE = "join-link.txt"
 _BACKLOG = 4096
 _CLOSE_S = 3
+_OTHER_FILES = 500  # of the process
 _TLS_CLOSE_S = 1  # until a device that is gone is not waited for
 
 
@@ -51,6 +52,8 @@ class Server:
             registry_path = settings.registry or gateway.folder / REGISTRY
             self._registry = Registry(registry_path, max_devices=settings.limits.devices)
             host, port = self._socket.getsockname()[:2]
+            if host in ("0.0.0.0", "::"):
+                host = socket.gethostname()
             shown = f"[{host}]" if ":" in host else host
             self._tls, digest = _tls(gateway.folder, settings, host)
             scheme = "http" if self._tls is None else "https"
@@ -78,7 +81,9 @@ class Server:
         write_address(registry.parent, self.url, digest)
         if gateway.settings.invitations == "listed":
             return f"{self.url}/"
-        link = join_link(self.url, self._registry.invite(note=f"open: a run at {gateway.name}", uses=None), digest)
+        note = f"open: a run at {gateway.name}"
+        self._registry.revoke_noted(note)  # that of the last run
+        link = join_link(self.url, self._registry.invite(note=note, uses=None), digest)
         path = gateway.folder / LINK_FILE
         for each, content in ((path, link + "\n"), (path.with_suffix(".svg"), svg(link))):
             descriptor = os.open(each, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -116,7 +121,7 @@ class Server:
             timeout_graceful_shutdown=_CLOSE_S,
             h11_max_incomplete_event_size=1 << 14,
         )
-        admission = Admission(limits, gateway.counts)
+        admission = Admission(_possible(limits), gateway.counts)
         self._uvicorn = _Uvicorn(config, admission, self._tls, lambda: self._started.set_result(None))
         await self._uvicorn.serve(sockets=[self._socket])
 
@@ -174,6 +179,24 @@ def _tls(folder: Path, settings: GatewaySettings, host: str) -> tuple[Any, str]:
         folder.mkdir(parents=True, exist_ok=True)
         certificate, key = make_certificate(folder, sorted({host, "127.0.0.1", "localhost", *_public_name(settings)}))
     return tls_context(certificate, key), fingerprint(certificate)
+
+
+def _possible(limits: Limits) -> Limits:
+    """Return the limits with as many connections as this process can have files, after asking for more of those."""
+    if sys.platform == "win32":
+        return limits
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.connections + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    possible = max(1, wanted - _OTHER_FILES)
+    if possible < limits.connections:
+        log.warning("%s connections of devices are possible: raise 'ulimit -n' above %s for more", possible, hard)
+    return limits.model_copy(update={"connections": min(limits.connections, possible)})
 
 
 def _public_name(settings: GatewaySettings) -> list[str]:
