@@ -14,7 +14,8 @@ from flare_edge.device.data import Table, clusters, read_csv
 from flare_edge.device.programs import initial_params, program_from, training_from
 from flare_edge.fedbuff import DeviceManagerConfig, FedBuffSettings, ModelManagerConfig
 from flare_edge.gateway.gateway import Gateway
-from flare_edge.gateway.settings import GatewaySettings
+from flare_edge.gateway.registry import Registry
+from flare_edge.gateway.settings import REGISTRY, GatewaySettings
 
 AXE = distribution("axe-core-python").locate_file("axe_core_python/axe.min.js")
 CONFIG = {
@@ -183,6 +184,32 @@ def test_who_leaves_is_gone_at_both_ends(browser, gateway, digits):
     assert tab.evaluate("localStorage.length") == 0
     tab.reload()
     tab.until("!document.querySelector('#consent').hidden")
+
+
+def test_who_is_revoked_is_told_so_and_may_join_again(browser, gateway, digits):
+    served = gateway()
+    tab = with_file(browser, served, digits)
+    (device,) = tab.evaluate("JSON.parse(localStorage.getItem('flare-edge')).device").split("/")[1:]
+    registry = Registry(served.folder / REGISTRY)
+    registry.revoke(device)
+    registry.close()
+    tab.reload()
+    tab.until("document.querySelector('#alert').textContent.startsWith('The gateway does not know this device')")
+    tab.click("#agree")
+    tab.until("!document.querySelector('#joined').hidden")
+    assert tab.text("#count") == "0 examples"
+    assert served.counts["registrations"] == 2
+
+
+def test_a_program_that_is_not_for_browsers_lets_nobody_join(browser, gateway):
+    served = gateway(program={"kind": "executorch"})
+    tab = browser.tab(served.join_link)
+    tab.click("#agree")
+    tab.until("document.querySelector('#alert').textContent.startsWith('A browser cannot take part in this run')")
+    assert tab.evaluate("localStorage.length") == 0
+    registry = Registry(served.folder / REGISTRY)
+    assert [device.revoked is None for device in registry.devices()] == [False]
+    registry.close()
 
 
 def test_a_gateway_that_is_gone_is_waited_for(browser, gateway, digits):

@@ -2,7 +2,7 @@
 
 import { plot } from "./curve.js";
 import { predictsValues, readCsv } from "./data.js";
-import { Client, packed } from "./device.js";
+import { Client, Refused, packed } from "./device.js";
 import { Pad, paintImage } from "./drawing.js";
 import { programFrom } from "./programs.js";
 import * as store from "./store.js";
@@ -22,11 +22,19 @@ begin().catch(complain);
 async function begin() {
   const [invitation] = location.hash.slice(1).split("."); // a certificate's digest may follow, for other devices
   place = store.place();
-  if (place && (!invitation || place.invitation === invitation)) {
-    examples = await store.examples();
-    showRun();
-    if (place.isRunning && examples.length) start();
-    return;
+  if (place && invitation && place.invitation !== invitation) place = null; // of another run
+  if (place) {
+    try {
+      place.job = await new Client(location.origin, place.token, { onTrouble: trouble }).job(); // it may be a new run's
+      examples = await store.examples();
+      await enter();
+      if (place.isRunning && examples.length) start();
+      return;
+    } catch (error) {
+      if (!isUnknown(error)) throw error;
+      await store.forget();
+      complain("The gateway does not know this device any more. You can join again with an invitation.");
+    }
   }
   show(invitation ? "consent" : "uninvited");
   $("agree").addEventListener("click", () => join(invitation).catch(complain));
@@ -44,11 +52,22 @@ async function join(invitation) {
   } finally {
     $("agree").disabled = false;
   }
-  complain(null);
   show("consent", false);
-  showRun();
+  await enter();
   $("data-title").tabIndex = -1;
   $("data-title").focus();
+}
+
+/** Show the run, or leave it at once if its program is not for browsers. */
+async function enter() {
+  complain(null);
+  try {
+    programFrom(place.job.config);
+  } catch (error) {
+    await goodbye();
+    throw new Error(`A browser cannot take part in this run: ${error.message}. You have not joined.`);
+  }
+  showRun();
 }
 
 // The run: examples on one side, training on the other
@@ -208,21 +227,29 @@ function end(message) {
 }
 
 async function leave() {
-  const { token } = place;
   stop("Leaving …");
   show("start", false);
   $("leave").disabled = true;
-  try {
-    await new Client(location.origin, token, { onTrouble: trouble, signal: AbortSignal.timeout(10_000) }).leave();
-  } catch (error) {
-    // A gateway that is gone, or that has forgotten this device, has nothing left to be told.
-    console.debug(error);
-  }
-  await store.forget();
+  await goodbye();
   show("joined", false);
   complain("You have left. Your examples are removed from this browser.");
   $("alert").tabIndex = -1;
   $("alert").focus();
+}
+
+/** Tell the gateway, and remove everything that is kept. */
+async function goodbye() {
+  try {
+    await new Client(location.origin, place.token, { signal: AbortSignal.timeout(10_000) }).leave();
+  } catch (error) {
+    // A gateway that is gone, or that has forgotten this device, has nothing left to be told.
+    if (!isUnknown(error) && error.name !== "TimeoutError") throw error;
+  }
+  await store.forget();
+}
+
+function isUnknown(error) {
+  return error instanceof Refused && [401, 403].includes(error.status);
 }
 
 function keepRunning(isRunning) {
