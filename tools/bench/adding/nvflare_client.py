@@ -1,5 +1,6 @@
-import nvflare.client as flare
 import torch
+
+import nvflare.client as flare
 
 flare.init()
 while flare.is_running():

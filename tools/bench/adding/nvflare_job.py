@@ -3,6 +3,7 @@ import sys
 import time
 
 from model import Model
+
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe import SimEnv
 

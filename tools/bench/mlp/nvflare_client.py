@@ -1,6 +1,7 @@
-import nvflare.client as flare
 from net_class import Net
 from task import accuracy, load_client, train
+
+import nvflare.client as flare
 
 flare.init()
 number = int(flare.get_site_name().removeprefix("site-"))

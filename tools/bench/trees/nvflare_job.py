@@ -6,10 +6,11 @@ Usage: nvflare_job.py FOLDER DATA COUNT THREADS ROUNDS
 import sys
 
 from files import SITES
-from nvflare.app_opt.xgboost.recipes import XGBHorizontalRecipe
-from nvflare.recipe import SimEnv
 from nvflare_rows import Rows
 from settings import PARAMS
+
+from nvflare.app_opt.xgboost.recipes import XGBHorizontalRecipe
+from nvflare.recipe import SimEnv
 
 folder, data = sys.argv[1:3]
 count, threads, rounds = map(int, sys.argv[3:6])

@@ -2,6 +2,7 @@
 
 import xgboost
 from files import SITES, read
+
 from nvflare.app_opt.xgboost.data_loader import XGBDataLoader
 
 

@@ -69,7 +69,7 @@ def _hex(address: str) -> str:
 
 
 def guard_uvicorn() -> None:
-    """Have servers that this process starts with uvicorn, as Flower's programs do, answer other users with 403."""
+    """Answer other users with 403, in all servers that this process starts with uvicorn, as Flower's programs do."""
     config = importlib.import_module("uvicorn").Config
     load = config.load
 

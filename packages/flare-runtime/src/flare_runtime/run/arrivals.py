@@ -129,7 +129,7 @@ class Arrivals:
         self._put(self._record_value, None, key, value, "METRIC", None, None)
 
     def call(self, handle: Callable[[], None]) -> None:
-        """Have the workflow's thread call ``handle`` as soon as it waits for something; thread-safe."""
+        """Call ``handle`` on the workflow's thread as soon as it waits for something; thread-safe."""
         self._put(handle)
 
     def wait(self, what: str) -> None:
