@@ -34,8 +34,8 @@ def bench(chosen: argparse.Namespace, fleet: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING)
     many = 10.0 * chosen.devices
     limits = Limits(
-        connections=2 * chosen.devices + 100,
-        connections_per_address=2 * chosen.devices + 100,
+        connections=chosen.devices + 1000,
+        connections_per_address=chosen.devices + 1000,
         registrations_per_s=many,
         refusals_per_s=many,
     )

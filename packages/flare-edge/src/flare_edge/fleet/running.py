@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flare_edge.device.connection import Link
+from flare_edge.event_loop import new_event_loop
 from flare_edge.fleet.clock import Clock
 from flare_edge.fleet.device import SimulatedDevice, Tally
 from flare_edge.fleet.http import Place
@@ -68,7 +69,7 @@ def run_devices(
             if isinstance(outcome, Exception):
                 raise outcome
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run())
     return _counted(tally)
 
@@ -86,9 +87,3 @@ def peak_mib() -> float:
     """Return the most memory that this process has had, in MiB."""
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    import uvloop
-
-    return uvloop.new_event_loop
