@@ -49,6 +49,7 @@ GUIDES = (
     "edge-devices",
     "edge-gateways",
     "edge-simulation",
+    "migration",
     "performance",
     "architecture",
     "wire",

@@ -61,12 +61,12 @@ def standing(name: str) -> tuple[str, str]:
     if file_of(name) is not None:
         return ADAPTED, ""
     module, _, last = name.rpartition(".")
+    if file_of(module) is not None and last in defined(module):
+        return defined(module)[last]
     for length in range(len(name.split(".")), 1, -1):
         if (advice := missing().get(".".join(name.split(".")[:length]))) is not None:
             return MISSING, advice
-    if file_of(module) is None:
-        return UNKNOWN, ""
-    return defined(module).get(last, (UNKNOWN, ""))
+    return UNKNOWN, ""
 
 
 def file_of(module: str) -> Path | None:

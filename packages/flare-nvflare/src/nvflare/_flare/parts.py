@@ -101,7 +101,7 @@ def _described(parts: Parts, app: AppForm, *, is_server: bool) -> dict[str, Any]
 
     def visit(cls: type) -> None:
         if not is_ours(cls):
-            app.files.update(_code_of(cls))
+            app.files.update(code_of(cls))
 
     main: dict[str, Any]
     if is_server:
@@ -130,7 +130,7 @@ def _filters(entries: Sequence[tuple[list[str], Any]], visit: Any) -> list[dict[
     return found
 
 
-def _code_of(cls: type) -> dict[PurePosixPath, Path]:
+def code_of(cls: type) -> dict[PurePosixPath, Path]:
     """Return the module of a class and what it imports beside it, unless it is an installed package."""
     file = Path(inspect.getfile(cls)).resolve()
     if "site-packages" in file.parts:

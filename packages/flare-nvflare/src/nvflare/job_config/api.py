@@ -15,9 +15,10 @@ from flare_core import Job, JobError, Recipe, RecipeError
 from flare_core.code import TemporaryFolder, calling_folder
 from flare_core.job import ALL_SITES, SERVER, check_name
 from flare_core.job_folder import export_job
+from nvflare._flare.describe import is_ours
 from nvflare._flare.job_form import JobForm
 from nvflare._flare.layout import Outputs
-from nvflare._flare.parts import Parts, form_of
+from nvflare._flare.parts import Parts, code_of, form_of
 from nvflare.job_config.defs import FilterType, JobTargetType
 
 
@@ -219,6 +220,13 @@ class FedJob:
         name = str(uuid.uuid4())
         self._referenced[name] = obj
         return name
+
+    def add_code_of(self, obj: Any, target: str) -> None:
+        """Add the module of an object's class for a party, unless it is installed everywhere."""
+        cls = type(obj)
+        if obj is not None and not is_ours(cls):
+            for place, path in code_of(cls).items():
+                self._parts(target).files.append((str(path), str(place.parent), None))
 
     def set_app_packages(self, app_packages: list[str]) -> None:
         """Name packages whose code does not travel; that of installed packages never does."""

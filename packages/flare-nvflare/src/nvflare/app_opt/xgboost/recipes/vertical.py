@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flare_xgb
+from nvflare._flare.column_loader import ColumnLoader
 from nvflare._flare.layout import Outputs
 from nvflare._flare.native import warn_of_gpus
 from nvflare.app_opt.xgboost.recipes.histogram import DEFAULT_PARAMS
@@ -50,6 +51,21 @@ class XGBVerticalRecipe(Recipe):
             secure="masked" if secure else "plain",
             xgb_params=xgb_params or DEFAULT_PARAMS,
             model_file_name=model_file_name,
-            per_site_config=per_site_config,
+            per_site_config=loaders_of(per_site_config, label_owner),
         )
         super().__init__(FedJob.of(recipe, Outputs()))
+        for site, settings in (per_site_config or {}).items():
+            self.job.add_code_of(settings.get("data_loader"), site)
+
+
+def loaders_of(config: Mapping[str, Mapping[str, Any]] | None, label_owner: str) -> dict[str, dict[str, Any]] | None:
+    """Return settings of sites whose loaders know that they read columns."""
+    if config is None:
+        return None
+    return {
+        site: {
+            name: ColumnLoader(value, site == label_owner) if hasattr(value, "load_data") else value
+            for name, value in settings.items()
+        }
+        for site, settings in config.items()
+    }

@@ -1,0 +1,198 @@
+"""Recipes with NVIDIA FLARE's names that stand for recipes of other packages, with scripts written for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def run(folder: Path, **files: str) -> Path:
+    """Run job.py in a folder with some files, and return the folder of its results."""
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    done = subprocess.run([sys.executable, "job.py"], cwd=folder, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    return folder / "results" / "job"
+
+
+def test_trees_of_columns_with_a_loader_of_csv_files(tmp_path):
+    random = np.random.default_rng(3)
+    rows = random.normal(size=(80, 4))
+    labels = (rows.sum(axis=1) > 0).astype(float)[:, None]
+    for site, columns in (("site-1", np.hstack([labels, rows[:, :2]])), ("site-2", rows[:, 2:])):
+        (tmp_path / site).mkdir()
+        for name, part in (("train", columns[:60]), ("valid", columns[60:])):
+            np.savetxt(tmp_path / site / f"{name}.csv", part, delimiter=",")
+    folder = run(
+        tmp_path,
+        job=f"""
+        from nvflare.app_opt.xgboost.histogram_based_v2.csv_data_loader import CSVDataLoader
+        from nvflare.app_opt.xgboost.recipes import XGBVerticalRecipe
+        from nvflare.recipe import SimEnv
+
+        recipe = XGBVerticalRecipe(
+            "job", 2, 5, "site-1",
+            xgb_params={{"objective": "binary:logistic", "eval_metric": "auc", "max_depth": 3}},
+            per_site_config={{s: {{"data_loader": CSVDataLoader({str(tmp_path)!r})}} for s in ("site-1", "site-2")}},
+        )
+        recipe.execute(SimEnv(clients=["site-1", "site-2"], workspace_root="results"))
+        """,
+    )
+    assert json.loads((folder / "summary.json").read_text())["metrics"]["validation-auc"] > 0.8
+    assert (folder / "site-2" / "simulate_job" / "test.model.json").is_file()
+
+
+def test_statistics_of_a_generator_of_data_frames(tmp_path):
+    folder = run(
+        tmp_path,
+        generator="""
+        import pandas as pd
+        from nvflare.app_opt.statistics.df.df_core_statistics import DFStatisticsCore
+
+        class Ages(DFStatisticsCore):
+            def __init__(self, root):
+                super().__init__()
+                self.root = root
+
+            def initialize(self, fl_ctx):
+                self.log_info(fl_ctx, "reading")
+                site = int(fl_ctx.get_identity_name()[-1])
+                assert self.root == f"/data/site-{site}"
+                self.data = {"train": pd.DataFrame({"age": [10.0 * site] * 20})}
+        """,
+        job="""
+        from generator import Ages
+        from nvflare.recipe.fedstats import FedStatsRecipe
+        from nvflare.recipe.sim_env import SimEnv
+
+        sites = ["site-1", "site-2"]
+        recipe = FedStatsRecipe(
+            name="job", stats_output_path="statistics/ages.json", sites=sites,
+            statistic_configs={"count": {}, "mean": {}}, stats_generator=Ages("/data/{SITE_NAME}"),
+        )
+        recipe.execute(SimEnv(clients=sites, workspace_root="results"))
+        """,
+    )
+    statistics = json.loads((folder / "server/simulate_job/statistics/ages.json").read_text())
+    assert statistics["age"]["mean"] == {
+        "site-1": {"train": 10.0},
+        "site-2": {"train": 20.0},
+        "Global": {"train": 15.0},
+    }
+
+
+def test_intersection_of_ids_that_an_object_supplies(tmp_path):
+    folder = run(
+        tmp_path,
+        ids="""
+        from nvflare.app_common.psi.psi_spec import PSI
+
+        class Ids(PSI):
+            def __init__(self, psi_writer_id="psi_writer"):
+                super().__init__(psi_writer_id)
+
+            def load_items(self):
+                site = int(self.fl_ctx.get_identity_name()[-1])
+                return [f"id-{number}" for number in range(site, site + 3)]
+        """,
+        job="""
+        from ids import Ids
+        from nvflare.app_common.psi.recipes.dh_psi import DhPSIRecipe
+        from nvflare.recipe import SimEnv
+
+        recipe = DhPSIRecipe(name="job", min_clients=2, local_psi=Ids())
+        recipe.execute(SimEnv(num_clients=2, workspace_root="results"))
+        """,
+    )
+    for site in ("site-1", "site-2"):
+        found = (folder / site / "simulate_job" / site / "psi" / "intersection.txt").read_text()
+        assert sorted(found.split()) == ["id-2", "id-3"]
+
+
+def test_k_means_of_centres_and_counts_finds_the_clusters_of_all_sites(tmp_path):
+    folder = run(
+        tmp_path,
+        client="""
+        import numpy as np
+        from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
+        import nvflare.client as flare
+
+        flare.init()
+        site = int(flare.get_site_name()[-1])
+        rows = np.concatenate([np.full((10, 1), each + 0.1 * site) for each in (0.0, 5.0)])
+        while flare.is_running():
+            model = flare.receive()
+            if model.current_round == 0:
+                assert model.params["n_clusters"] == 2
+                params = {"center": kmeans_plusplus(rows, n_clusters=2, random_state=0)[0], "count": None}
+            else:
+                means = MiniBatchKMeans(2, init=model.params["center"], n_init=1, random_state=0).fit(rows)
+                params = {"center": means.cluster_centers_, "count": means._counts}
+            flare.send(flare.FLModel(params=params, metrics={"metrics": 1.0}))
+        """,
+        job="""
+        from nvflare.app_opt.sklearn import KMeansFedAvgRecipe
+        from nvflare.recipe import SimEnv
+
+        recipe = KMeansFedAvgRecipe(name="job", min_clients=2, num_rounds=3, n_clusters=2, train_script="client.py")
+        recipe.execute(SimEnv(num_clients=2, workspace_root="results"))
+        """,
+    )
+    import joblib
+
+    centres = joblib.load(folder / "server/simulate_job/app_server/model_param.joblib")["center"]
+    np.testing.assert_allclose(np.sort(centres.ravel()), [0.15, 5.15], atol=0.06)
+
+
+@pytest.mark.skipif(
+    "FLARE_SLOW_TESTS" not in os.environ, reason="starts TensorFlow in three processes; set FLARE_SLOW_TESTS=1"
+)
+def test_keras_script_that_sends_lists_of_weights_by_layer(tmp_path):
+    folder = run(
+        tmp_path,
+        model="""
+        import keras
+
+        class Net(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.first, self.second = keras.layers.Dense(3), keras.layers.Dense(1)
+                self._input_shape = (None, 2)
+
+            def call(self, rows):
+                return self.second(self.first(rows))
+        """,
+        client="""
+        import numpy as np
+        from model import Net
+        import nvflare.client as flare
+
+        flare.init()
+        net = Net()
+        net(np.zeros((1, 2)))
+        while flare.is_running():
+            received = flare.receive()
+            for name, weights in received.params.items():
+                net.get_layer(name).set_weights(weights)
+            params = {layer.name: [each + 1 for each in layer.get_weights()] for layer in net.layers}
+            flare.send(flare.FLModel(params=params, metrics={"accuracy": 1.0}))
+        """,
+        job="""
+        from model import Net
+        from nvflare.app_opt.tf.recipes.fedavg import FedAvgRecipe
+        from nvflare.recipe import SimEnv
+
+        recipe = FedAvgRecipe(name="job", min_clients=2, num_rounds=2, model=Net(), train_script="client.py")
+        recipe.execute(SimEnv(num_clients=2, workspace_root="results"))
+        """,
+    )
+    weights = np.load(folder / "server/simulate_job/app_server/tf_model.weights.npz")
+    assert weights["dense/~1"].tolist() == [2.0, 2.0, 2.0]
+    assert weights.files == ["dense/~0", "dense/~1", "dense_1/~0", "dense_1/~1"]
