@@ -392,7 +392,8 @@ def executorch(session: nox.Session) -> None:
     group = nox.project.dependency_groups(PROJECTS["flare-edge"], "test")
     extra = PROJECTS["flare-edge"]["project"]["optional-dependencies"]["executorch"]
     prepare(session, *group, *extra, packages=closure("flare-edge"), torch=True)
-    session.run("pytest", "packages/flare-edge/tests/test_devices_executorch.py", *session.posargs, **PATIENCE)
+    tests = [f"packages/flare-edge/tests/test_{name}.py" for name in ("devices_executorch", "tree_et_recipe")]
+    session.run("pytest", *tests, *session.posargs, **PATIENCE)
     if not session.posargs:
         session.run("python", "tools/check_examples.py", "examples/advanced/edge/edge-executorch")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tree_devices import Counted
+from tree_devices import Counted, PairMask
 
 from flare_core import RecipeError
 from flare_core.filters import Filter
@@ -26,6 +26,7 @@ class TestEdgeFedBuffRecipe(RecipeConformance):
             simulation_config=SimulationConfig(Counted(), num_devices=3),
             evaluator_config=EvaluatorConfig(num_devices=1),
             optimizer_args={"class_path": "flare_core.optimizers.SGD", "args": {"momentum": 0.5}},
+            sum_filters=[PairMask()],
             device_config={"lr": 0.1},
             **ARGUMENTS,
         )
@@ -54,6 +55,7 @@ class Nothing(Filter):
         ({"key_metric_mode": "best"}, "key_metric_mode is 'best'"),
         ({"simulation_config": SimulationConfig(object())}, "derives from flare_edge.TaskProcessor"),
         ({"optimizer_args": {"class_path": "fractions.Fraction"}}, "describes a Fraction"),
+        ({"sum_filters": [Counted()]}, "derives from flare_edge.SumFilter"),
         ({"custom_source_root": "nowhere"}, "there is no folder"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tree_devices import Broken, Counted, CountedWork, rounds
+from tree_devices import Broken, Counted, CountedWork, PairMask, rounds
 
 from flare_core import JobFailed
 from flare_edge import (
@@ -107,6 +107,11 @@ def test_a_server_optimizer_keeps_its_momentum_across_versions(tmp_path):
         momentum = 0.5 * momentum + mean
         value += momentum
     assert np.allclose(np.array(run.load_model()["b"]), value, rtol=1e-12)
+
+
+def test_masks_of_gateways_cancel_in_the_sum(tmp_path):
+    run = synchronous(6, 3, 2, sum_filters=[PairMask()]).execute(SimEnv(num_clients=2, workspace_root=tmp_path))
+    assert same_bits(run.load_model(), rounds(MODEL, range(6), 3))
 
 
 def test_a_run_without_devices_fails_with_a_sentence(tmp_path):

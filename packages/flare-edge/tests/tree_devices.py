@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 
-from flare_edge import TaskProcessor
+from flare_edge import SumFilter, TaskProcessor
 from flare_edge.device.work import Answer
 
 
@@ -85,3 +86,15 @@ class Broken(TaskProcessor):
 
     def evaluate(self, params, task) -> Answer:
         raise ArithmeticError("no such data")
+
+
+class PairMask(SumFilter):
+    """Adds random numbers at one gateway, and takes them away at the other."""
+
+    def process(self, version, each, gateway, number):
+        draw = np.random.default_rng(version)
+        sign = 1 if gateway == "site-1" else -1
+        total = {
+            name: value + sign * draw.integers(-(1 << 62), 1 << 62, value.shape) for name, value in each.total.items()
+        }
+        return replace(each, total=total)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from flare_edge.recipe import EdgeFedBuffRecipe
     from flare_edge.simulated import TaskProcessor
+    from flare_edge.sum_filters import SumFilter
 
 _MODULES = {
     "DeviceManagerConfig": "flare_edge.fedbuff",
@@ -28,6 +29,7 @@ _MODULES = {
     "EvaluatorConfig": "flare_edge.fedbuff",
     "ModelManagerConfig": "flare_edge.fedbuff",
     "SimulationConfig": "flare_edge.fedbuff",
+    "SumFilter": "flare_edge.sum_filters",
     "TaskProcessor": "flare_edge.simulated",
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "EvaluatorConfig",
     "ModelManagerConfig",
     "SimulationConfig",
+    "SumFilter",
     "TaskProcessor",
 ]
 

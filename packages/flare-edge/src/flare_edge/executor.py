@@ -12,6 +12,7 @@ from flare_edge.fedbuff import ModelManagerConfig
 from flare_edge.gateway.gateway import Gateway
 from flare_edge.gateway.settings import GatewaySettings
 from flare_edge.simulated import SimulatedDevices
+from flare_edge.sum_filters import SumFilter
 from flare_edge.tree.inner import Inner
 from flare_edge.tree.leaf import Leaf
 from flare_edge.tree.topology import ROOT, Topology
@@ -29,6 +30,7 @@ class EdgeSite(Service):
         job: what devices are told about the job: ``name``, ``description`` and ``config``.
         answer_within_s: an order that is not answered in time is given to another device; None: never.
         min_devices_per_sum: sums of fewer devices do not leave the site.
+        sum_filters: applied to the sums of a gateway before they leave.
         simulation: simulated devices at each gateway, see :class:`~flare_edge.simulated.SimulatedDevices`.
     """
 
@@ -41,6 +43,7 @@ class EdgeSite(Service):
         job: Mapping[str, Any],
         answer_within_s: float | None,
         min_devices_per_sum: int,
+        sum_filters: Sequence[SumFilter] = (),
         simulation: Mapping[str, Any] | None = None,
     ) -> None:
         self.tree = dict(tree)
@@ -48,6 +51,7 @@ class EdgeSite(Service):
         self.job = dict(job)
         self.answer_within_s = answer_within_s
         self.min_devices_per_sum = min_devices_per_sum
+        self.sum_filters = list(sum_filters)
         self.simulation = None if simulation is None else dict(simulation)
         self.is_over = threading.Event()
         self._gateway: Gateway | None = None
@@ -94,6 +98,7 @@ class EdgeSite(Service):
             context.cancelled,
             end=self.is_over.set,
             fail=context.fail,
+            filters=self.sum_filters,
         )
         leaf.start()
         if self.simulation is not None:

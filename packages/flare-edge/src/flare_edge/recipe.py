@@ -33,6 +33,7 @@ from flare_edge.fedbuff import (
     SimulationConfig,
 )
 from flare_edge.simulated import TaskProcessor
+from flare_edge.sum_filters import SumFilter
 from flare_edge.tree.topology import check_inner
 from flare_tensor_downloader import read_file, write_file
 
@@ -64,6 +65,8 @@ class EdgeFedBuffRecipe(Recipe):
             has report to the server.
         answer_within_s: a device that has not answered an order after so many seconds is given up; None: never.
         min_devices_per_sum: sums of fewer devices do not leave a gateway.
+        sum_filters: objects derived from :class:`~flare_edge.SumFilter`, applied to the sums of each gateway before
+            they leave its site; for masks, for example.
         optimizer_args: an optimizer of the server as ``{"class_path", "args"}``, see :mod:`flare_core.optimizers`; it
             takes the mean update as the negative gradient. None adds ``global_lr`` times the mean update.
         key_metric: the metric that chooses the best model.
@@ -99,6 +102,7 @@ class EdgeFedBuffRecipe(Recipe):
     tree: Mapping[str, Sequence[str]] | None = None
     answer_within_s: float | None = 600.0
     min_devices_per_sum: int = 1
+    sum_filters: Sequence[Any] = ()
     optimizer_args: Mapping[str, Any] | None = None
     key_metric: str = "accuracy"
     key_metric_mode: str = "max"
@@ -119,6 +123,7 @@ class EdgeFedBuffRecipe(Recipe):
         self._tree = _checked_tree(self.tree)
         self._config = self._checked_config()
         self._simulation, self._modules = self._checked_simulation()
+        self._sum_filters = [self._checked_filter(each, at) for at, each in enumerate(self.sum_filters)]
         self._optimizer = None
         if self.optimizer_args is not None:
             self._optimizer, made = check_component(self.optimizer_args, "optimizer_args", object)
@@ -171,6 +176,17 @@ class EdgeFedBuffRecipe(Recipe):
         values = {"task_processor": processor, "num_devices": simulation.num_devices}
         return {**values, "num_workers": simulation.num_workers}, [] if file is None else [file]
 
+    def _checked_filter(self, given: Any, at: int) -> Component:
+        component, made = check_component(given, f"sum_filters[{at}]", object)
+        if not isinstance(made, SumFilter):
+            raise RecipeError(
+                f"sum_filters[{at}] is a {type(made).__name__}; give an object whose class derives from"
+                " flare_edge.SumFilter"
+            )
+        if (file := module_file(component, self._folder)) is not None:
+            self._modules.append(file)
+        return component
+
     def _write_initial(self, target: Path) -> None:
         params = None if self.model is None else params_of(made_model(self.model))
         if self.initial_ckpt is not None:
@@ -208,6 +224,7 @@ class EdgeFedBuffRecipe(Recipe):
             "job": {"name": self.name, "description": self.description, "config": self._config},
             "answer_within_s": self.answer_within_s,
             "min_devices_per_sum": self.min_devices_per_sum,
+            "sum_filters": self._sum_filters,
             "simulation": self._simulation,
         }
         code = self._code()
@@ -257,7 +274,7 @@ class EdgeFedBuffRecipe(Recipe):
         if any(app.task_data_filters or app.task_result_filters for app in apps):
             raise RecipeError(
                 "Flare's filters see tasks of sites, but not the updates of devices; remove them from the recipe, and"
-                " use filters of the devices (device_config['filters']) and min_devices_per_sum"
+                " use filters of the devices (device_config['filters']), min_devices_per_sum and sum_filters"
             )
         return job
 

@@ -9,6 +9,7 @@ from typing import Any
 from flare_core import JobEndpoint
 from flare_edge.gateway.gateway import Closed, Gateway
 from flare_edge.messages import Batch, Order
+from flare_edge.sum_filters import SumFilter, filtered
 from flare_edge.tree.uplink import Uplink
 
 
@@ -25,6 +26,7 @@ class Leaf:
         cancelled: set when the run is over.
         end: called when the run is over.
         fail: fails the run.
+        filters: applied to sums before they leave.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Leaf:
         *,
         end: Callable[[], None],
         fail: Callable[[BaseException], None],
+        filters: Sequence[SumFilter] = (),
     ) -> None:
         self._gateway = gateway
         self._name = endpoint.party
         self._end = end
         self._fail = fail
+        self._filters = list(filters)
         self._models: set[int] = set()
         self._uplink = Uplink(endpoint, parent, cancelled, greet=self._attach, handle=self._handle, end=self._finish)
 
@@ -65,7 +69,7 @@ class Leaf:
             self._uplink.report(
                 {
                     "moves": [[self._name, list(report.left), list(report.joined)]],
-                    "batch": None if report.batch is None else report.batch.as_data(),
+                    "batch": None if report.batch is None else self._outgoing(report.batch),
                 }
             )
 
@@ -87,7 +91,10 @@ class Leaf:
         self._give([Order.from_data(each) for each in reply["orders"]])
 
     def _send_again(self, batch: Batch) -> None:
-        self._uplink.call("edge.report", {"moves": [], "batch": batch.as_data()})
+        self._uplink.call("edge.report", {"moves": [], "batch": self._outgoing(batch)})
+
+    def _outgoing(self, batch: Batch) -> dict[str, Any]:
+        return filtered(batch, self._filters, self._name).as_data()
 
     def _handle(self, kind: str, data: Any) -> None:
         gateway = self._gateway
