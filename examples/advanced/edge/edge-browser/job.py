@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -35,19 +34,21 @@ CONFIG = {
     "data": {"kind": "image", "width": 8, "height": 8, "labels": [str(digit) for digit in range(10)], "scale": 16},
 }
 images, labels = load_digits(return_X_y=True)
-folder = Path(tempfile.mkdtemp())
-workspace = folder / "flare-runs"
+workspace = Path("flare-runs")
+local = workspace / "local" / "site-1"
+shutil.rmtree(local, ignore_errors=True)  # of an earlier run: each has a link of its own
 
 listen = args.listen
 if listen is None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
-link = prepare_gateway(workspace / "local" / "site-1", listen=listen)
+link = prepare_gateway(local, listen=listen)
 
 visitor = None
 if args.listen is None:
-    np.savetxt(folder / "digits.csv", np.column_stack([images, labels])[:300], fmt="%d", delimiter=",")
-    command = [sys.executable, "visitor.py", link, str(folder / "digits.csv"), "page.png"]
+    path = (workspace / "digits.csv").absolute()
+    np.savetxt(path, np.column_stack([images, labels])[:300], fmt="%d", delimiter=",")
+    command = [sys.executable, "visitor.py", link, str(path), "page.png"]
     visitor = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 else:
     print(f"{text(link)}\n{link}\n")
@@ -67,4 +68,3 @@ if visitor is not None:
     print(visitor.communicate()[0], end="")
 measured = program_from(CONFIG).evaluate(run.load_model(), from_arrays(images[300:] / 16, labels[300:]))
 print(f"accuracy on 1497 digits that nobody has shown it: {measured['accuracy']:.3f}")
-shutil.rmtree(folder)
