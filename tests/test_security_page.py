@@ -10,6 +10,7 @@ SHORT = {
     "core": "flare-core",
     "deploy": "flare-deploy",
     "downloader": "flare-tensor-downloader",
+    "edge": "flare-edge",
     "flower": "flare-flower",
     "fobs": "flare-fobs",
     "psi": "flare-psi",
